@@ -1,0 +1,41 @@
+# Everything sets itself up: a new machine needs Python 3.11, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint types bench clean
+
+help:
+	@echo "make demo    100 parallel calls, once as usually written and once through onerefresh"
+	@echo "make test    all tests"
+	@echo "make check   lint, types and the fast tests"
+	@echo "make bench   the measurements of docs/benchmarks.md"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml requirements/dev.txt requirements/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -r requirements/dev.txt -e '.[all]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/onerefresh demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED) lint types
+	$(BIN)/python -m pytest -q -m "not slow"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

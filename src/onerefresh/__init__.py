@@ -1,0 +1,82 @@
+"""onerefresh: many parallel API calls, one credential, exactly one token refresh.
+
+Names are imported when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onerefresh.config import load
+    from onerefresh.credential import Credential, Status
+    from onerefresh.errors import (
+        ClientRejected,
+        ConfigurationError,
+        CredentialClosed,
+        InteractionRequired,
+        LoginRequired,
+        OnerefreshError,
+        RefresherFailed,
+        RefreshOutcomeUnknown,
+        RefreshProtocolError,
+        RefreshUnavailable,
+        RequestRejected,
+        SaveFailed,
+        StoreUnavailable,
+        WaitTimeout,
+    )
+    from onerefresh.policy import Profile
+    from onerefresh.store import Store
+    from onerefresh.token import Answer, Secret, Token
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "ClientRejected",
+    "ConfigurationError",
+    "Credential",
+    "CredentialClosed",
+    "InteractionRequired",
+    "LoginRequired",
+    "OnerefreshError",
+    "Profile",
+    "RefreshOutcomeUnknown",
+    "RefreshProtocolError",
+    "RefreshUnavailable",
+    "RefresherFailed",
+    "RequestRejected",
+    "SaveFailed",
+    "Secret",
+    "Status",
+    "Store",
+    "StoreUnavailable",
+    "Token",
+    "WaitTimeout",
+    "load",
+]
+
+_HOMES = {
+    "Answer": "token",
+    "Credential": "credential",
+    "Profile": "policy",
+    "Secret": "token",
+    "Status": "credential",
+    "Store": "store",
+    "Token": "token",
+    "load": "config",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'onerefresh' has no attribute {name!r}")
+    module = importlib.import_module(f"onerefresh.{_HOMES.get(name, 'errors')}")
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
