@@ -1,0 +1,160 @@
+"""What can go wrong, and who must act.
+
+    OnerefreshError
+    ├── LoginRequired           the person logs in again: the session is over, or there never was one
+    ├── InteractionRequired     the person proves more (MFA, step-up, consent); see ``.challenge``
+    ├── ClientRejected          the developer: client id, client secret or client authentication is wrong
+    ├── RequestRejected         the developer: the server does not accept this request (scope, URL, parameters)
+    ├── RefreshUnavailable      nobody yet: the token endpoint is down or asks to wait ``.retry_after`` seconds
+    ├── RefreshOutcomeUnknown   nobody yet: a request was sent and its answer was lost
+    ├── RefreshProtocolError    the server's keeper: it answered 2xx without a usable token
+    ├── RefresherFailed         the developer of the refresher: it raised something of its own (``__cause__``)
+    ├── WaitTimeout             the caller: the refresh goes on; ask again, or allow a longer ``max_wait``
+    ├── StoreUnavailable        the operator: the store cannot be read or written; nothing was sent
+    ├── SaveFailed              the host: its ``save`` failed; the token stays in memory and the next call saves it
+    ├── ConfigurationError      the developer: a setting or an argument is wrong
+    └── CredentialClosed        the caller: the credential was closed
+
+Every one carries ``.credential`` (its key) and ``.generation`` (of the token it is about), or ``None``
+where that is not known. None of them ever holds a token.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+__all__ = [
+    "ClientRejected",
+    "ConfigurationError",
+    "CredentialClosed",
+    "InteractionRequired",
+    "LoginRequired",
+    "OnerefreshError",
+    "RefreshOutcomeUnknown",
+    "RefreshProtocolError",
+    "RefreshUnavailable",
+    "RefresherFailed",
+    "RequestRejected",
+    "SaveFailed",
+    "StoreUnavailable",
+    "WaitTimeout",
+]
+
+
+class OnerefreshError(Exception):
+    """The base of every error of this library. Clients raise them unchanged."""
+
+    _kept: ClassVar[tuple[str, ...]] = ("credential", "generation")
+
+    def __init__(self, message: str = "", *, credential: str | None = None, generation: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.credential = credential
+        self.generation = generation
+
+    def __str__(self) -> str:
+        if self.credential is None:
+            return self.message
+        return f"credential {self.credential!r}: {self.message}"
+
+    def fresh(self) -> Self:
+        """An equal error without traceback or cause: one for each caller that is to be raised it."""
+        kept = {name: getattr(self, name) for name in self._kept}
+        return type(self)(self.message, **kept)
+
+    def about(self, credential: str, generation: int | None = None) -> Self:
+        """The same error, saying which credential it is about where it did not say so yet."""
+        if self.credential is None:
+            self.credential = credential
+        if self.generation is None:
+            self.generation = generation
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        kept = {name: getattr(self, name) for name in self._kept}
+        return (_revive, (type(self), self.message, kept))
+
+
+def _revive(kind: type[OnerefreshError], message: str, kept: dict[str, object]) -> OnerefreshError:
+    error = kind(message)
+    for name, value in kept.items():
+        setattr(error, name, value)
+    return error
+
+
+class LoginRequired(OnerefreshError):
+    """The person must log in again. The token is kept, marked dead, and no request is sent until a login."""
+
+
+class InteractionRequired(OnerefreshError):
+    """The API or the server wants more from the person than a token (RFC 9470, or Entra's claims challenge)."""
+
+    _kept: ClassVar[tuple[str, ...]] = ("credential", "generation", "challenge")
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        credential: str | None = None,
+        generation: int | None = None,
+        challenge: str | None = None,
+    ) -> None:
+        super().__init__(message, credential=credential, generation=generation)
+        self.challenge = challenge
+
+
+class ClientRejected(OnerefreshError):
+    """The server refused the client itself: ``invalid_client`` or ``unauthorized_client`` (RFC 6749 section 5.2)."""
+
+
+class RequestRejected(OnerefreshError):
+    """The server refused this request: ``invalid_request``, ``invalid_scope``, 403, 404, 405 and their like."""
+
+
+class RefreshUnavailable(OnerefreshError):
+    """The token endpoint cannot answer now. ``retry_after``: seconds until it may be asked again."""
+
+    _kept: ClassVar[tuple[str, ...]] = ("credential", "generation", "retry_after")
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        credential: str | None = None,
+        generation: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, credential=credential, generation=generation)
+        self.retry_after = retry_after
+
+
+class RefreshOutcomeUnknown(OnerefreshError):
+    """The refresh token was sent and no answer came back: the server may or may not have rotated it."""
+
+
+class RefreshProtocolError(OnerefreshError):
+    """The server answered with success, but with no access token that could be used."""
+
+
+class RefresherFailed(OnerefreshError):
+    """The refresher raised an exception that says nothing about the token; it is the ``__cause__``."""
+
+
+class WaitTimeout(OnerefreshError, TimeoutError):
+    """``max_wait`` is over. The refresh itself goes on, and a later call gets its result."""
+
+
+class StoreUnavailable(OnerefreshError):
+    """The store cannot be read or written now. Surely nothing was changed by the call that raised this."""
+
+
+class SaveFailed(OnerefreshError):
+    """The host's ``save`` failed after several tries. The next call saves before it hands the token out."""
+
+
+class ConfigurationError(OnerefreshError):
+    """A setting or an argument is wrong; the message names it and what to do."""
+
+
+class CredentialClosed(OnerefreshError):
+    """``close()`` was called on this credential, or the interpreter is ending."""

@@ -1,0 +1,96 @@
+"""What happened, as frozen records, and the hook that receives them.
+
+An `Event` never holds a token. Every event is also written to the logger ``onerefresh``.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+__all__ = ["Event", "Kind", "publish", "subscribe"]
+
+
+class Kind(enum.StrEnum):
+    """What an event reports."""
+
+    CLAIMED = "claimed"  # this attempt may send
+    TAKEN_OVER = "taken_over"  # it took over from an attempt that is over
+    WAITING = "waiting"  # somebody else refreshes
+    SENT = "sent"  # a token request is about to be sent
+    REFRESHED = "refreshed"  # the new token is durable
+    ADOPTED = "adopted"  # somebody else's newer token was found in the store
+    FAILED = "failed"  # a token request failed
+    DEAD = "dead"  # a proven `invalid_grant`
+    LOGGED_IN = "logged_in"
+    LOGGED_OUT = "logged_out"
+    SEED_IGNORED = "seed_ignored"  # another token= than the store's, and the store's still lives
+    REFUSAL_DAMPED = "refusal_damped"  # a refusal that may not refresh (again) yet
+    SPOOLED = "spooled"  # the store is down; the new token is in the spool file
+    UNSAVED = "unsaved"  # neither the store nor the spool could be written; tried again
+    RESTORED = "restored"  # a spooled or newer token was brought back into the store
+    ORPHANED = "orphaned"  # a new token came too late: logged out, or logged in anew, meanwhile
+    NOT_DURABLE = "not_durable"  # a server that rotates, and a store that forgets
+
+
+_WARNINGS = frozenset(
+    {Kind.DEAD, Kind.SEED_IGNORED, Kind.SPOOLED, Kind.ORPHANED, Kind.NOT_DURABLE, Kind.FAILED, Kind.TAKEN_OVER}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to the credential named `credential`.
+
+    `generation`: of the token that it is about. `attempt`: the id of the attempt, where there is one. `at`: seconds
+    since the epoch. `detail`: a short text for people.
+    """
+
+    kind: Kind
+    credential: str
+    generation: int = 0
+    attempt: str | None = None
+    detail: str = ""
+    at: float = field(default_factory=time.time)
+
+    def __str__(self) -> str:
+        said = f"{self.credential}: {self.kind.replace('_', ' ')} (generation {self.generation})"
+        return f"{said}: {self.detail}" if self.detail else said
+
+
+_hooks: tuple[Callable[[Event], object], ...] = ()
+
+
+def subscribe(hook: Callable[[Event], object]) -> Callable[[], None]:
+    """Call `hook` with every event from now on; returns a function that ends this.
+
+    The hook runs on the thread where the event happened and should return quickly. What it raises is logged.
+    """
+    global _hooks
+    _hooks = (*_hooks, hook)
+
+    def unsubscribe() -> None:
+        global _hooks
+        _hooks = tuple(other for other in _hooks if other is not hook)
+
+    return unsubscribe
+
+
+def publish(event: Event) -> None:
+    """Tell the hooks and the log."""
+    import logging
+
+    logger = logging.getLogger("onerefresh")
+    level = logging.DEBUG
+    if event.kind is Kind.UNSAVED:
+        level = logging.CRITICAL
+    elif event.kind in _WARNINGS:
+        level = logging.WARNING
+    logger.log(level, "%s", event)
+    for hook in _hooks:
+        try:
+            hook(event)
+        except Exception:  # a hook of somebody's must not cost a token
+            logger.exception("a hook for onerefresh events failed")

@@ -1,0 +1,139 @@
+"""When to refresh, how long to back off, and what an authorization server does with a used refresh token.
+
+Rules only: nothing here reads a clock or sleeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from onerefresh.errors import ConfigurationError
+from onerefresh.token import Token
+
+__all__ = ["PROFILES", "Profile", "Windows", "backoff", "profile_named", "refusal_pause", "windows"]
+
+# How long before its end a token counts as ageing (a share of its life, capped), and as unusable.
+AGEING_SHARE, AGEING_MOST = 0.2, 300.0
+UNUSABLE_SHARE, UNUSABLE_MOST = 0.02, 5.0
+
+FIRST_DELAY, LONGEST_DELAY = 0.5, 300.0
+PATIENCE = 5.0
+"""Seconds: callers wait through a pause of the token endpoint up to this long; for a longer one they are told."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
+HTTP_TIMEOUT = 10.0
+"""Seconds a token request may take where the refresher does not say so itself (its attribute ``timeout``)."""
+DETECTION = 2.0
+"""Seconds: how late a waiter may notice that a lease is over."""
+SHORTEST_LEASE, LONGEST_LEASE = 30.0, 300.0
+SENDS_IN_A_LEASE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """A token is fresh until `ages_at`, ageing until `ends_at`, then unusable. Seconds since the epoch."""
+
+    ages_at: float
+    ends_at: float
+
+
+def windows(token: Token, spread: float) -> Windows:
+    """When `token` ages and ends; `spread` in [0, 1) is this process's random share, so that fleets differ.
+
+    The windows scale with the lifetime, so a token that lives for seconds is still used for most of its life.
+    The spread only narrows the ageing window: it never starts a refresh earlier than the window says.
+    """
+    if token.expires_at is None:
+        return Windows(math.inf, math.inf)
+    life = max(token.expires_at - token.issued_at, 0.0)
+    ends_at = token.expires_at - min(life * UNUSABLE_SHARE, UNUSABLE_MOST)
+    ageing = min(life * AGEING_SHARE, AGEING_MOST) * (1.0 - 0.25 * spread)
+    return Windows(min(token.expires_at - ageing, ends_at), ends_at)
+
+
+def backoff(failures: int, spread: float, retry_after: float | None = None) -> float:
+    """Seconds until the token endpoint may be asked again after `failures` (1, 2, …) in a row.
+
+    The server's own ``Retry-After`` counts where it is longer; an absurd one is cut to an hour.
+    """
+    delay = min(FIRST_DELAY * 2.0 ** min(failures - 1, 32), LONGEST_DELAY) * (1.0 + 0.2 * spread)
+    return max(delay, min(retry_after or 0.0, 3600.0))
+
+
+def refusal_pause(refused_replays: int) -> float:
+    """Seconds before a refusal may refresh again, after so many refused replays in a row."""
+    return min(FIRST_PAUSE * 2.0 ** min(max(refused_replays - 1, 0), 32), LONGEST_PAUSE)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What an authorization server does when a refresh token is used twice.
+
+    `grace`: seconds in which a used refresh token is answered once more (0: never). `rotates`: whether a refresh
+    gives a new refresh token at all; where it does not, a second use costs nothing.
+    """
+
+    name: str
+    grace: float = 0.0
+    rotates: bool = True
+
+    def time_to_live(self, token: Token | None, now: float, http_timeout: float) -> float:
+        """Seconds after which others may take an attempt over that nobody has heard of since.
+
+        Within a grace window the repeated use must still be answered. A strict server is given as long as the
+        old access token still serves, so that a holder that was merely paused can come back and save.
+        """
+        shortest = max(SHORTEST_LEASE, 2.5 * http_timeout)
+        if not self.rotates:
+            return shortest
+        within = self.grace - DETECTION - http_timeout
+        if within > http_timeout + DETECTION:
+            return min(within, shortest)
+        still_serves = 0.0
+        if token is not None:
+            still_serves = LONGEST_LEASE if token.expires_at is None else token.expires_at - now
+        return min(max(still_serves, shortest), max(LONGEST_LEASE, shortest))
+
+
+_STRICT = ("strict", "auth0", "keycloak", "github", "salesforce", "slack", "zoom", "shopify", "notion", "supabase",
+           "hydra", "curity", "connect2id", "cognito")  # fmt: skip
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {name: Profile(name) for name in _STRICT}
+    | {
+        "static": Profile("static", rotates=False),
+        "google": Profile("google", rotates=False),
+        "hubspot": Profile("hubspot", rotates=False),
+        "entra": Profile("entra", grace=86_400.0),
+        "okta": Profile("okta", grace=30.0),
+        "workos": Profile("workos", grace=30.0),
+        "atlassian": Profile("atlassian", grace=600.0),
+        "xero": Profile("xero", grace=1800.0),
+    }
+)
+"""Known servers with their documented defaults. An unknown or reconfigured one is ``"strict"`` or a `Profile`."""
+
+
+def profile_named(profile: str | Profile) -> Profile:
+    """The profile of that name; ``"grace:30"`` is a server with a grace window of 30 seconds.
+
+    Raises `ConfigurationError` for an unknown name.
+    """
+    if isinstance(profile, Profile):
+        return profile
+    name, _, seconds = profile.partition(":")
+    if name == "grace" and seconds:
+        try:
+            grace = float(seconds)
+        except ValueError:
+            grace = -1.0
+        if math.isfinite(grace) and grace >= 0:
+            return Profile(profile, grace=grace)
+    elif profile in PROFILES:
+        return PROFILES[profile]
+    raise ConfigurationError(
+        f"unknown profile {profile!r}: use one of {', '.join(sorted(PROFILES))}, 'grace:SECONDS', or a Profile"
+    )

@@ -1,0 +1,277 @@
+"""Token and Secret: values that show nothing of themselves.
+
+A `Token` is made from a token response (RFC 6749 section 5.1) or by hand, and never changes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NoReturn, Self, TypeAlias
+
+from onerefresh.errors import LoginRequired, RefreshProtocolError
+
+__all__ = ["Answer", "Secret", "Token", "parse_answer"]
+
+
+class Secret:
+    """A text that is shown only where somebody asks for it by name, with `reveal`.
+
+    Its ``repr``, ``str`` and ``format`` say nothing; it compares in constant time; it cannot be pickled.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        if not isinstance(text, str):
+            raise TypeError(f"a secret is a str, not {type(text).__name__}")
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of a digest: tells secrets apart in logs and records, and reveals none."""
+        return hashlib.sha256(b"onerefresh:" + self._text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(
+            self._text.encode("utf-8", "surrogatepass"), other._text.encode("utf-8", "surrogatepass")
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret is not pickled: send the credential's name, and load the token at the other end")
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Token:
+    """One access token, with the refresh token that came with it.
+
+    `expires_at` and `issued_at` are seconds since the epoch; ``expires_at is None``: not known, so the token
+    serves until it is refused. `expires_in` (seconds) may be given instead. `generation` numbers the tokens of
+    one `family` (0: not yet in a credential). `scope` and `extra` are what else the server answered; values in
+    `extra` are never shown.
+
+    Raises `RefreshProtocolError` for an access token that is empty or not a text.
+    """
+
+    access_token: Secret
+    refresh_token: Secret | None
+    expires_at: float | None
+    issued_at: float
+    scope: str | None
+    extra: Mapping[str, object] = field(hash=False)
+    generation: int
+    family: str
+
+    def __init__(
+        self,
+        access_token: str | Secret,
+        refresh_token: str | Secret | None = None,
+        *,
+        expires_in: float | None = None,
+        expires_at: float | None = None,
+        issued_at: float | None = None,
+        scope: str | None = None,
+        extra: Mapping[str, object] = MappingProxyType({}),
+        generation: int = 0,
+        family: str = "",
+    ) -> None:
+        access = _as_secret("access_token", access_token)
+        if access is None:
+            raise RefreshProtocolError("a Token needs an access_token that is not empty")
+        issued = time.time() if issued_at is None else issued_at
+        lifetime = _as_seconds(expires_in)
+        if lifetime is not None and expires_at is None:
+            expires_at = issued + lifetime
+        put = object.__setattr__
+        put(self, "access_token", access)
+        put(self, "refresh_token", _as_secret("refresh_token", refresh_token))
+        put(self, "expires_at", _as_seconds(expires_at))
+        put(self, "issued_at", issued)
+        put(self, "scope", scope)
+        put(self, "extra", MappingProxyType(dict(extra)))
+        put(self, "generation", generation)
+        put(self, "family", family)
+
+    def reveal(self) -> str:
+        """The access token's text."""
+        return self.access_token.reveal()
+
+    def reveal_refresh_token(self) -> str:
+        """The refresh token's text.
+
+        Raises `LoginRequired` where the server gave none: only a person can renew this token.
+        """
+        if self.refresh_token is None:
+            raise LoginRequired("there is no refresh token: log in again", generation=self.generation)
+        return self.refresh_token.reveal()
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """Family and generation: what tokens are compared by (two refreshes may return the same text)."""
+        return (self.family, self.generation)
+
+    def numbered(self, family: str, generation: int) -> Self:
+        """The same token, as generation `generation` of `family`."""
+        return replace(self, family=family, generation=generation)
+
+    def following(self, previous: Token) -> Self:
+        """This answer as the successor of `previous`: what the server did not repeat goes on as it was.
+
+        RFC 6749 section 6: without a new refresh token the old one stays; section 5.1: so does the scope.
+        """
+        return replace(
+            self,
+            refresh_token=self.refresh_token or previous.refresh_token,
+            scope=self.scope if self.scope is not None else previous.scope,
+            extra={**previous.extra, **self.extra},
+        )
+
+    def seed_fingerprint(self) -> str:
+        """The digest that names the family this token founds: of its refresh token, else of its access token."""
+        return (self.refresh_token or self.access_token).fingerprint()
+
+    def __repr__(self) -> str:
+        expiry = "unknown" if self.expires_at is None else f"{self.expires_at:.0f}"
+        refreshable = "yes" if self.refresh_token else "no"
+        extra = f", extra={sorted(map(str, self.extra))}" if self.extra else ""
+        return f"Token(generation={self.generation}, expires_at={expiry}, refreshable={refreshable}{extra})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a token is not pickled: send the credential's name, and load the token at the other end")
+
+
+Answer: TypeAlias = Token | Mapping[str, object]
+"""What a refresher returns: a `Token`, or a token response as the server sent it."""
+
+# The standard's name first (RFC 6749 section 5.1), then those of plain JSON APIs.
+_NAMES = {
+    "access_token": ("access_token", "accessToken", "access"),
+    "refresh_token": ("refresh_token", "refreshToken", "refresh"),
+    "expires_in": ("expires_in", "expiresIn"),
+    "expires_at": ("expires_at", "expiresAt"),
+    "scope": ("scope",),
+}
+_KNOWN = frozenset(name for names in _NAMES.values() for name in names)
+_MILLISECONDS_FROM = 100_000_000_000  # as seconds this is the year 5138, so such an expiry counts milliseconds
+
+
+def parse_answer(answer: object, *, at: float) -> Token:
+    """The token in a refresher's answer; `at` is when it was asked for, in seconds since the epoch.
+
+    A mapping holds ``access_token`` and may hold ``refresh_token``, ``expires_in`` (seconds: int, float or text;
+    0 or unreadable means not known), ``expires_at`` (seconds or milliseconds since the epoch) and ``scope``
+    (text or list); ``accessToken``, ``access`` and so on are understood too, and what else it holds is
+    kept as ``extra``. A JWT (RFC 7519) that comes without any expiry may tell its ``exp``, unverified.
+
+    Raises `RefreshProtocolError` where there is no usable access token.
+    """
+    if isinstance(answer, Token):
+        return answer
+    if not isinstance(answer, Mapping):
+        raise RefreshProtocolError(
+            f"a refresher returns a Token or a mapping with 'access_token', not {type(answer).__name__}"
+        )
+    access = _field(answer, "access_token")
+    if not isinstance(access, str) or not access.strip() or not access.isprintable():
+        names = ", ".join(sorted(str(name)[:40] for name in answer)) or "nothing"
+        del answer, access  # what this frame holds would show in a traceback with locals
+        raise RefreshProtocolError(
+            f"no usable 'access_token' in the answer (it holds: {names}); "
+            "return Token(access_token=…, refresh_token=…) where the API uses other names"
+        )
+    refresh = _field(answer, "refresh_token")
+    return Token(
+        Secret(access),
+        Secret(refresh) if isinstance(refresh, str) else None,
+        expires_at=_expiry(answer, access, at),
+        issued_at=at,
+        scope=_scope(_field(answer, "scope")),
+        extra={str(name): value for name, value in answer.items() if name not in _KNOWN},
+    )
+
+
+def _scope(value: object) -> str | None:
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(str, value))
+    return value if isinstance(value, str) else None
+
+
+def _field(answer: Mapping[str, object], name: str) -> object:
+    return next((answer[known] for known in _NAMES[name] if answer.get(known) is not None), None)
+
+
+def _expiry(answer: Mapping[str, object], access: str, at: float) -> float | None:
+    lifetime = _as_seconds(_field(answer, "expires_in"))
+    if lifetime is not None and lifetime > 0:
+        return at + lifetime
+    moment = _as_seconds(_field(answer, "expires_at"))
+    if moment is not None and moment > 0:
+        return moment / 1000 if moment >= _MILLISECONDS_FROM else moment
+    return _jwt_expiry(access) if lifetime is None else None
+
+
+def _jwt_expiry(access: str) -> float | None:
+    """``exp`` of a JWT (RFC 7519 section 4.1.4), read without verifying: it only says when to refresh."""
+    parts = access.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, binascii.Error, RecursionError):
+        return None
+    return _as_seconds(claims.get("exp")) if isinstance(claims, dict) else None
+
+
+def _as_secret(name: str, value: object) -> Secret | None:
+    if isinstance(value, Secret):
+        return value or None
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        return Secret(value)
+    raise RefreshProtocolError(f"{name} is a text, not {type(value).__name__}")
+
+
+def _as_seconds(value: object) -> float | None:
+    """A number of seconds, or None where this is none: an odd expiry must not cost the token that came with it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if math.isfinite(seconds) else None

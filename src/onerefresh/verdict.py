@@ -1,0 +1,417 @@
+"""What a token endpoint's failure means.
+
+An answer is judged by its OAuth ``error`` (RFC 6749 section 5.2), then by its HTTP status; an exception by the
+answer that it carries, else by its kind. Rules only: nothing here sends or waits.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from onerefresh import errors
+from onerefresh.token import Secret
+
+__all__ = ["Meaning", "RefreshFailure", "Verdict", "judge_answer", "judge_exception", "parse_retry_after"]
+
+
+class Meaning(enum.Enum):
+    """What a failure says about the refresh token, and so what may be done next."""
+
+    DEAD = "dead"  # the session is over, unless somebody else spent this refresh token
+    CLIENT_REJECTED = "client_rejected"
+    REQUEST_REJECTED = "request_rejected"
+    INTERACTION = "interaction"
+    CONFIGURATION = "configuration"  # the refresher cannot work as it was set up: nothing was sent
+    UNAVAILABLE = "unavailable"  # surely not processed
+    SERVER_ERROR = "server_error"  # answered 5xx: it may have rotated
+    NO_ANSWER = "no_answer"  # sent, and the answer is lost or unreadable
+    PROTOCOL = "protocol"  # answered 2xx without a usable token: it may have rotated
+    REFRESHER = "refresher"  # the refresher's own exception: whether it sent is not known
+
+    @property
+    def may_have_spent(self) -> bool:
+        """Whether the refresh token may have been used up."""
+        return self in _MAY_HAVE_SPENT
+
+
+_MAY_HAVE_SPENT = frozenset({Meaning.SERVER_ERROR, Meaning.NO_ANSWER, Meaning.PROTOCOL, Meaning.REFRESHER})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One judged failure. `detail` is safe to show: of an answer's body it quotes the error code and, where the
+    request's secrets are known to be absent from it, the error description. `retry_after`: seconds. `repeatable`:
+    False where the same request cannot be sent once more, because what carried it is gone.
+    """
+
+    meaning: Meaning
+    detail: str
+    retry_after: float | None = None
+    challenge: str | None = None
+    repeatable: bool = True
+
+    def error(self) -> errors.OnerefreshError:
+        """The exception that says so to the callers."""
+        if self.meaning is Meaning.INTERACTION:
+            return errors.InteractionRequired(self.detail, challenge=self.challenge)
+        if self.meaning in (Meaning.UNAVAILABLE, Meaning.SERVER_ERROR):
+            return errors.RefreshUnavailable(self.detail, retry_after=self.retry_after)
+        return _ERRORS[self.meaning](self.detail)
+
+
+_ERRORS: Mapping[Meaning, type[errors.OnerefreshError]] = {
+    Meaning.DEAD: errors.LoginRequired,
+    Meaning.CLIENT_REJECTED: errors.ClientRejected,
+    Meaning.REQUEST_REJECTED: errors.RequestRejected,
+    Meaning.CONFIGURATION: errors.ConfigurationError,
+    Meaning.NO_ANSWER: errors.RefreshOutcomeUnknown,
+    Meaning.PROTOCOL: errors.RefreshProtocolError,
+    Meaning.REFRESHER: errors.RefresherFailed,
+}
+
+
+class RefreshFailure(Exception):
+    """A refresher's failure, judged. Refreshers of this library raise it; for others `judge_exception` makes one."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.detail)
+        self.verdict = verdict
+
+    def __reduce__(self) -> tuple[type[RefreshFailure], tuple[Verdict]]:
+        return (type(self), (self.verdict,))
+
+
+# RFC 6749 section 5.2, RFC 6750, RFC 8628, RFC 8707, RFC 9470, OpenID Connect, and what large providers add.
+_CODES: Mapping[Meaning, str] = {
+    Meaning.DEAD: """
+        invalid_grant invalid_token token_not_valid invalid_refresh_token bad_refresh_token expired_token token_expired
+        token_revoked refresh_token_not_found refresh_token_already_used session_not_found session_expired
+        notauthorizedexception
+    """,
+    Meaning.CLIENT_REJECTED: """
+        invalid_client unauthorized_client invalid_client_id bad_client_secret invalid_client_credentials
+        incorrect_client_credentials deleted_client disabled_client
+    """,
+    Meaning.REQUEST_REJECTED: """
+        invalid_request invalid_scope invalid_target unsupported_grant_type access_denied invalid_dpop_proof
+    """,
+    Meaning.INTERACTION: """
+        interaction_required login_required consent_required account_selection_required mfa_required
+        insufficient_user_authentication unmet_authentication_requirements
+    """,
+    Meaning.UNAVAILABLE: """
+        temporarily_unavailable slow_down rate_limit_exceeded ratelimited rate_limited too_many_requests
+        over_request_rate_limit
+    """,
+    Meaning.SERVER_ERROR: "server_error internal_server_error internal_error",
+}
+_BY_CODE = {code: meaning for meaning, codes in _CODES.items() for code in codes.split()}
+_NOT_PROCESSED = frozenset({408, 425, 429, 503})
+_WRONG_ADDRESS = frozenset({404, 405, 410, 411, 413, 414, 415, 426, 431})
+
+
+def judge_answer(
+    status: int,
+    body: bytes | str | Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    oauth: bool = False,
+    hidden: Iterable[Secret] | None = None,
+) -> Verdict:
+    """What an answer of the token endpoint that brought no token means.
+
+    `body`: JSON or not; None where the HTTP client did not keep it. `headers` are looked up without regard to case.
+    `oauth`: the answer comes from a token endpoint of RFC 6749, where 401 speaks of the client; elsewhere it speaks
+    of the token. `hidden`: the secrets of the request. Where they are given, the ``error_description`` is quoted if
+    it shows none of them, else it is never quoted.
+
+    A 400 with ``Content-Length: 0`` counts as ``invalid_grant``: there are servers that say it so. Without that
+    header an empty body proves nothing: some clients take a connection that ends among the headers for one.
+    """
+    secrets = tuple(hidden or ())
+    answer = _parsed(body)
+    code = _error_code(answer)
+    retry_after = parse_retry_after(_header(headers, "retry-after"))
+    if status in _NOT_PROCESSED:
+        meaning, hint = Meaning.UNAVAILABLE, ""
+    elif (known := _BY_CODE.get(code.lower())) is not None:
+        meaning, hint = known, ""
+    else:
+        meaning, hint = _by_status(status, body, answer, headers, oauth=oauth)
+    said = f"the token endpoint answered {status}"
+    if code and not any(_shows(code, secret) for secret in secrets):
+        said += f" {code!r}"
+    if hidden is not None and (description := _description(answer, secrets)):
+        said += f" ({description})"
+    return Verdict(meaning, said + hint, retry_after, _claims(answer) if meaning is Meaning.INTERACTION else None)
+
+
+def _by_status(
+    status: int, body: object, answer: object, headers: Mapping[str, str] | None, *, oauth: bool
+) -> tuple[Meaning, str]:
+    """What the status means where the error code says nothing, and what to tell about it."""
+    if status >= 500:
+        return Meaning.SERVER_ERROR, ""
+    if status < 200:
+        return Meaning.NO_ANSWER, ", which is no answer yet"
+    html = _is_html(body, headers)
+    if 200 <= status < 300:
+        if html:
+            return Meaning.NO_ANSWER, " with a page of HTML in place of a token"
+        if answer is None and _is_cut_short(body, headers):
+            return Meaning.NO_ANSWER, " with an answer that is cut short"
+        return Meaning.PROTOCOL, " without a usable access token"
+    if 300 <= status < 400:
+        place = _place(_header(headers, "location"))
+        return Meaning.REQUEST_REJECTED, f"{place}; a token request follows no redirect: correct the token endpoint URL"
+    if status in _WRONG_ADDRESS:
+        return Meaning.REQUEST_REJECTED, "; is the token endpoint URL right?"
+    if html:
+        return Meaning.UNAVAILABLE, " with a page of HTML, as gateways do"
+    if status == 401:
+        return (Meaning.CLIENT_REJECTED if oauth else Meaning.DEAD), ""
+    if status == 400 and body is None:
+        return Meaning.REQUEST_REJECTED, "; to tell why, let the refresher read the error in the body before it raises"
+    if status == 400 and _is_empty(body, headers):
+        return Meaning.DEAD, " with an empty body, which counts as 'invalid_grant'"
+    return Meaning.REQUEST_REJECTED, ""
+
+
+def judge_exception(error: BaseException, *, oauth: bool = False, hidden: Iterable[Secret] | None = None) -> Verdict:
+    """What an exception of a user's refresher or sender means; `oauth` and `hidden` as for `judge_answer`.
+
+    An exception that carries an HTTP response is judged by the response, one that carries an OAuth ``error`` code
+    by the code. Of the connection errors of httpx, httpx2, requests, urllib3, aiohttp and the standard library those
+    that surely happened before the request was sent are told from the others. Anything else is the refresher's own.
+    """
+    if isinstance(error, RefreshFailure):
+        return error.verdict
+    name = type(error).__name__
+    if isinstance(error, errors.OnerefreshError):
+        meaning = next((_OURS[kind] for kind in type(error).__mro__ if kind in _OURS), Meaning.REFRESHER)
+        if meaning is Meaning.REFRESHER or error.credential is not None:
+            # Said by another credential that the refresher uses: it tells nothing about the token of this one.
+            return Verdict(Meaning.REFRESHER, f"the refresher raised {name}: {error}")
+        return Verdict(meaning, error.message, getattr(error, "retry_after", None), getattr(error, "challenge", None))
+    reasons = _with_reasons(error)
+    names = {name for reason in reasons for name in _names(reason)}
+    if names & _NOT_SENT:
+        return Verdict(Meaning.UNAVAILABLE, f"the token endpoint could not be reached ({name})")
+    if "aiohttp.ClientResponseError" in names and error.__cause__ is not None:
+        return Verdict(Meaning.NO_ANSWER, f"the token endpoint's answer could not be read ({name})")
+    answered = _response_of(error)
+    if answered is not None:
+        return judge_answer(*answered, oauth=oauth, hidden=hidden)
+    code = getattr(error, "error", None)
+    if isinstance(code, str) and code in _BY_CODE:
+        return Verdict(_BY_CODE[code], f"the token endpoint answered {code!r} ({name})")
+    if names & _LOST:
+        return Verdict(Meaning.NO_ANSWER, f"the token request was sent and its answer was lost ({name})")
+    return Verdict(Meaning.REFRESHER, f"the refresher raised {name}")
+
+
+_OURS: Mapping[type, Meaning] = {kind: meaning for meaning, kind in _ERRORS.items()} | {
+    errors.InteractionRequired: Meaning.INTERACTION,
+    errors.RefreshUnavailable: Meaning.UNAVAILABLE,
+}
+
+
+def _qualified(names: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(f"{package}.{name}" for package, listed in names.items() for name in listed.split())
+
+
+# Told by name, so that no client is imported: "root package.Class" of the exception, its ancestors and what it wraps.
+_NOT_SENT = _qualified(
+    {
+        "httpx": "ConnectError ConnectTimeout PoolTimeout UnsupportedProtocol ProxyError",
+        "httpx2": "ConnectError ConnectTimeout PoolTimeout UnsupportedProtocol ProxyError",
+        "requests": "ConnectTimeout ProxyError",
+        "urllib3": "NewConnectionError ConnectTimeoutError NameResolutionError ProxyError",
+        "aiohttp": "ClientConnectorError ConnectionTimeoutError ClientHttpProxyError",
+        "socket": "gaierror",
+        "ssl": "SSLCertVerificationError",
+        "builtins": "ConnectionRefusedError",
+    }
+)
+_LOST = _qualified(
+    {
+        "httpx": "TransportError DecodingError",
+        "httpx2": "TransportError DecodingError",
+        "requests": "Timeout ConnectionError ChunkedEncodingError ContentDecodingError",
+        "urllib3": "TimeoutError ProtocolError SSLError DecodeError",
+        "aiohttp": "ClientConnectionError ClientPayloadError",
+        "http": "HTTPException",
+        "ssl": "SSLError",
+        "builtins": "ConnectionError TimeoutError",
+    }
+)
+
+
+def _names(error: BaseException) -> list[str]:
+    """``package.Class`` of the exception's class and of its ancestors, nearest first."""
+    return [f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__]
+
+
+def _with_reasons(error: BaseException) -> list[BaseException]:
+    """The exception and those that it wraps: requests and urllib3 keep them in `args`, urllib in `reason`."""
+    found = [error]
+    for outer in found:
+        inner = [*outer.args, getattr(outer, "reason", None)]
+        found += [reason for reason in inner if isinstance(reason, BaseException) and id(reason) not in map(id, found)]
+    return found
+
+
+def _response_of(error: BaseException) -> tuple[int, bytes | None, Mapping[str, str]] | None:
+    names = _names(error)
+    if "urllib.HTTPError" in names:
+        headers = _texts(getattr(error, "headers", None))
+        return int(getattr(error, "code", 0)), _rest_of_body(error, headers), headers
+    if "aiohttp.ClientResponseError" in names:
+        return int(getattr(error, "status", 0)), None, _texts(getattr(error, "headers", None))
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if not isinstance(status, int):
+        return None
+    return status, _kept_body(response), _texts(getattr(response, "headers", None))
+
+
+def _texts(headers: object) -> Mapping[str, str]:
+    items: Callable[[], Iterable[tuple[object, object]]] = getattr(headers, "items", dict[object, object]().items)
+    return {str(name): str(value) for name, value in items()}
+
+
+def _rest_of_body(error: BaseException, headers: Mapping[str, str]) -> bytes | None:
+    """What is still to be read of an answer; None where somebody has read it before."""
+    from http.client import HTTPException
+
+    try:
+        content = getattr(error, "read", bytes)()
+    except (OSError, ValueError, HTTPException):
+        return None  # the status alone decides
+    return content if content or _header(headers, "content-length") == "0" else None
+
+
+def _kept_body(response: object) -> bytes | None:
+    try:
+        content = getattr(response, "content", None)
+    except (OSError, RuntimeError):  # a streamed body that nobody read: the status alone decides
+        return None
+    return content if isinstance(content, bytes) else None
+
+
+def _parsed(body: object) -> object:
+    """The JSON value that a body holds; None where it holds none."""
+    if isinstance(body, Mapping):
+        return body
+    if not isinstance(body, (bytes, str)):
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _error_code(answer: object) -> str:
+    """The error code of an answer: OAuth's ``error``, else what plain JSON APIs call it."""
+    if not isinstance(answer, Mapping):
+        return ""
+    for name in ("error", "code", "error_code", "errorCode", "__type"):
+        found = answer.get(name)
+        inner = [found.get(key) for key in ("code", "message", "status", "type")] if isinstance(found, Mapping) else []
+        for text in [found, *inner]:
+            if isinstance(text, str) and 0 < len(text) <= 64 and text.isprintable() and " " not in text:
+                return text
+    return ""
+
+
+def _description(answer: object, hidden: Iterable[Secret]) -> str:
+    """``error_description``, cleaned and at most 200 characters long; empty where it shows one of the secrets."""
+    text = answer.get("error_description") if isinstance(answer, Mapping) else None
+    if not isinstance(text, str):
+        return ""
+    text = "".join(letter if letter.isprintable() else " " for letter in text[:2000])
+    text = " ".join(text.split())
+    return "" if any(_shows(text, secret) for secret in hidden) else text[:200]
+
+
+def _shows(text: str, secret: Secret) -> bool:
+    """Whether `text` holds the secret, or eight characters in a row of it."""
+    size = min(len(secret.reveal()), 8)
+    return size > 0 and any(text[at : at + size] in secret.reveal() for at in range(len(text) - size + 1))
+
+
+def _claims(answer: object) -> str | None:
+    """What the server wants proven: the ``claims`` that Entra sends beside ``interaction_required``."""
+    claims = answer.get("claims") if isinstance(answer, Mapping) else None
+    return claims if isinstance(claims, str) else None
+
+
+def _place(location: str | None) -> str:
+    """Where a redirect leads: origin and path alone, for a query may hold what nobody should see."""
+    try:
+        parts = urlsplit(location or "")
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return ""
+    origin = f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""
+    place = f"{origin}{parts.path}"
+    return f" and points to {place[:200]}" if place and place.isprintable() else ""
+
+
+def _is_html(body: object, headers: Mapping[str, str] | None) -> bool:
+    if "html" in (_header(headers, "content-type") or "").lower():
+        return True
+    return _begin(body) == "<"
+
+
+def _is_empty(body: object, headers: Mapping[str, str] | None) -> bool:
+    return body in (b"", "") and _header(headers, "content-length") == "0"
+
+
+def _is_cut_short(body: object, headers: Mapping[str, str] | None) -> bool:
+    """Whether an unreadable body looks like the beginning of an answer, of which the rest was lost."""
+    if body in (b"", ""):
+        return headers is not None and not _is_empty(body, headers)
+    return _begin(body) in ("{", "[")
+
+
+def _begin(body: object) -> str:
+    start = body[:200].decode("utf-8", "replace") if isinstance(body, bytes) else body
+    return start.lstrip("\ufeff \t\r\n")[:1] if isinstance(start, str) else ""
+
+
+def _header(headers: Mapping[str, str] | None, name: str) -> str | None:
+    return next((value for key, value in (headers or {}).items() if key.lower() == name), None)
+
+
+def parse_retry_after(value: str | None, now: float | None = None) -> float | None:
+    """Seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3): a number or a date. None where it is neither.
+
+    `now`: seconds since the epoch, instead of the clock. A moment that is past gives 0.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        moment = _moment(value)
+        return None if moment is None else max(moment - (time.time() if now is None else now), 0.0)
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since the epoch of an HTTP date."""
+    from datetime import UTC
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
