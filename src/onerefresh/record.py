@@ -1,0 +1,319 @@
+"""The record of one credential, and its legal transitions: state in, decision out.
+
+    IDLE(g)    ── claim ──►         LEASED(g, attempt)
+    LEASED(g)  ── commit ──►        IDLE(g+1)       also from DEAD(g) and IDLE(g), whoever holds the lease
+    LEASED(g)  ── release ──►       IDLE(g, failure)
+    LEASED(g)  ── take over ──►     LEASED(g, another attempt)
+    LEASED(g)  ── invalid_grant ──► DEAD(g)
+    any        ── log in ──►        IDLE(g+1), new family
+    any        ── log out ──►       EMPTY(g+1)
+
+Nothing here reads a clock, a store or a socket.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+from onerefresh.policy import backoff, refusal_pause
+from onerefresh.token import Token
+from onerefresh.verdict import Meaning, Verdict
+
+__all__ = [
+    "Attempt",
+    "Entry",
+    "Failure",
+    "Grant",
+    "IllegalTransition",
+    "Probation",
+    "Record",
+    "State",
+    "claimed",
+    "committed",
+    "died",
+    "founded",
+    "logged_out",
+    "may_commit",
+    "released",
+    "replay_reported",
+    "saved",
+]
+
+HISTORY = 8
+
+
+class IllegalTransition(AssertionError):
+    """A transition that the diagram does not have: a defect of this library."""
+
+
+class State(enum.StrEnum):
+    EMPTY = "empty"
+    IDLE = "idle"
+    LEASED = "leased"
+    DEAD = "dead"
+
+
+class Grant(enum.StrEnum):
+    """What an attempt spends: the refresh token, or (``obtain=``) something else than this credential's token."""
+
+    REFRESH = "refresh"
+    OBTAIN = "obtain"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One claim. `ttl`: seconds after which it is over; `era` and `at`: when it began, on the store's own clock.
+
+    `proof`: what the holder's kernel would release if it died (or None). `disputed`: an earlier attempt at this
+    generation was not proven dead, and may still commit. `origin`: the state to which a release returns.
+    """
+
+    id: str
+    grant: Grant
+    ttl: float
+    era: str | None = None
+    at: float = 0.0
+    proof: str | None = None
+    disputed: bool = False
+    origin: State = State.IDLE
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The last failure at this generation, remembered for everybody.
+
+    `count`: failures in a row. Nothing is sent until `delay` seconds after `at` (seconds since the epoch; a machine
+    whose clock is far off waits at most `delay`). `ambiguous`: the refresh token may have been spent. `disputed`: by an
+    attempt that may still come back and commit. `refused`: the access token had been refused, so it does not serve
+    either once the session is dead.
+    """
+
+    meaning: Meaning
+    detail: str
+    count: int
+    at: float
+    delay: float
+    ambiguous: bool = False
+    disputed: bool = False
+    refused: bool = False
+    challenge: str | None = None
+
+    def remaining(self, now: float) -> float:
+        """Seconds until the token endpoint may be asked again."""
+        return min(max(self.at + self.delay - now, 0.0), self.delay)
+
+    def verdict(self, now: float) -> Verdict:
+        """What those are told who ask during the delay."""
+        return Verdict(self.meaning, self.detail, self.remaining(now) or None, self.challenge)
+
+
+@dataclass(frozen=True, slots=True)
+class Probation:
+    """A refreshed token that has yet to prove itself: until `delay` seconds after `at` its refusal refreshes nothing.
+
+    `refusals`: refused replays in a row, over generations. `by_refusal`: the refresh was asked for by a refusal, so
+    that only an accepted replay is a proof. `reported`: a replay with this generation was refused.
+    """
+
+    refusals: int
+    at: float
+    delay: float
+    by_refusal: bool
+    reported: bool = False
+
+    def holds(self, now: float) -> bool:
+        return min(self.at + self.delay - now, self.delay) > 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the record's short history."""
+
+    generation: int
+    at: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All that is known of one credential. `families`: digests of its seeds and logins, the present one last.
+
+    `by`: the attempt that committed the present generation. `owner`: the refresher's identity, where it has one.
+    `unsaved`: the host's ``save`` has not taken this token yet.
+    """
+
+    families: tuple[str, ...]
+    generation: int
+    state: State
+    token: Token | None = None
+    attempt: Attempt | None = None
+    failure: Failure | None = None
+    probation: Probation | None = None
+    by: str | None = None
+    owner: str | None = None
+    unsaved: bool = False
+    history: tuple[Entry, ...] = ()
+
+    @property
+    def family(self) -> str:
+        return self.families[-1] if self.families else ""
+
+    @property
+    def is_logged_out(self) -> bool:
+        """Emptied by a logout, rather than never filled."""
+        return self.state is State.EMPTY and self.generation > 0
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        return (self.family, self.generation)
+
+
+def _noted(record: Record, what: str, at: float) -> tuple[Entry, ...]:
+    return (*record.history, Entry(record.generation, at, what))[-HISTORY:]
+
+
+def founded(
+    record: Record | None, token: Token, *, now: float, owner: str | None, what: str, unsaved: bool = False
+) -> Record:
+    """A seed or a login: the first generation of a new family, numbered on from the old one."""
+    family = token.seed_fingerprint()
+    families = tuple(known for known in (record.families if record else ()) if known != family)
+    generation = (record.generation if record else 0) + 1
+    new = Record(
+        families=(*families, family)[-HISTORY:],
+        generation=generation,
+        state=State.IDLE,
+        token=token.numbered(family, generation),
+        owner=owner,
+        unsaved=unsaved,
+        history=record.history if record else (),
+    )
+    return replace(new, history=_noted(new, what, now))
+
+
+def claimed(record: Record | None, attempt: Attempt, *, owner: str | None) -> Record:
+    """The durable intent to send. Legal unless logged out; the caller knows that an older attempt is over."""
+    if record is None:
+        record = Record(families=(), generation=0, state=State.EMPTY)
+    if attempt.grant is Grant.REFRESH and (record.state in (State.EMPTY, State.DEAD) or record.token is None):
+        raise IllegalTransition(f"a refresh cannot be claimed from {record.state}")
+    origin = record.attempt.origin if record.state is State.LEASED and record.attempt else record.state
+    return replace(
+        record,
+        state=State.LEASED,
+        attempt=replace(attempt, origin=origin),
+        owner=record.owner or owner,
+    )
+
+
+def may_commit(record: Record | None, family: str, generation: int) -> bool:
+    """Whether a token that was issued for this family and generation is the one that must be saved now.
+
+    It does not matter whose lease it is, nor whether the generation was thought dead: a late holder has the only
+    refresh token that lives.
+    """
+    if record is None or record.identity != (family, generation):
+        return False
+    return not record.is_logged_out
+
+
+def committed(
+    record: Record,
+    token: Token,
+    *,
+    by: str,
+    grant: Grant,
+    now: float,
+    refused: bool,
+    unsaved: bool = False,
+) -> Record:
+    """The next generation. `refused`: the API had refused the old token, which is why this one was asked for."""
+    generation = record.generation + 1
+    families = record.families
+    if grant is Grant.OBTAIN:
+        family = token.seed_fingerprint()
+        families = (*(known for known in families if known != family), family)[-HISTORY:]
+    refusals = record.probation.refusals if record.probation else 0
+    new = replace(
+        record,
+        families=families,
+        generation=generation,
+        state=State.IDLE,
+        token=token.numbered(families[-1], generation),
+        attempt=None,
+        failure=None,
+        probation=Probation(refusals, now, refusal_pause(refusals), by_refusal=refused),
+        by=by,
+        unsaved=unsaved,
+    )
+    return replace(new, history=_noted(new, grant.value, now))
+
+
+def released(
+    record: Record, verdict: Verdict | None, *, now: float, spread: float, sends: int = 1, refused: bool = False
+) -> Record:
+    """The lease is given back; with a verdict, its failure after so many sends is remembered.
+
+    `spread`: a random number in [0, 1), for jitter. `refused`: the API had refused the access token.
+    """
+    if record.state is not State.LEASED or record.attempt is None:
+        raise IllegalTransition(f"nothing to release in {record.state}")
+    back = replace(record, state=record.attempt.origin, attempt=None)
+    if verdict is None:
+        return back
+    count = (record.failure.count if record.failure else 0) + sends
+    delay = backoff(count, spread, verdict.retry_after)
+    return replace(back, failure=_failure(record, verdict, count, delay, now, refused=refused))
+
+
+def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Record:
+    """A proven `invalid_grant`. The token is kept: a late commit may still revive it."""
+    if record.state is not State.LEASED:
+        raise IllegalTransition(f"{record.state} cannot die")
+    count = (record.failure.count if record.failure else 0) + 1
+    failure = _failure(record, verdict, count, 0.0, now, refused=refused)
+    dead = replace(record, state=State.DEAD, attempt=None, failure=failure)
+    return replace(dead, history=_noted(dead, "dead", now))
+
+
+def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: float, *, refused: bool) -> Failure:
+    before, attempt = record.failure, record.attempt
+    return Failure(
+        meaning=verdict.meaning,
+        detail=verdict.detail,
+        count=count,
+        at=now,
+        delay=delay,
+        ambiguous=verdict.meaning.may_have_spent or (before is not None and before.ambiguous),
+        disputed=(attempt is not None and attempt.disputed) or (before is not None and before.disputed),
+        refused=refused,
+        challenge=verdict.challenge,
+    )
+
+
+def logged_out(record: Record | None, *, now: float) -> Record:
+    """Final: a renewal in flight finds its generation gone. The families are remembered, the tokens are not."""
+    base = record or Record(families=(), generation=0, state=State.EMPTY)
+    new = Record(
+        families=base.families,
+        generation=base.generation + 1,
+        state=State.EMPTY,
+        owner=base.owner,
+        history=base.history,
+    )
+    return replace(new, history=_noted(new, "logout", now))
+
+
+def replay_reported(record: Record, *, accepted: bool, now: float) -> Record:
+    """How the API took a replay with the present token: accepted ends the probation, refused doubles it."""
+    if accepted:
+        return replace(record, probation=None)
+    refusals = (record.probation.refusals if record.probation else 0) + 1
+    probation = Probation(refusals, now, refusal_pause(refusals), by_refusal=True, reported=True)
+    return replace(record, probation=probation)
+
+
+def saved(record: Record) -> Record:
+    """The host has saved the present token."""
+    return replace(record, unsaved=False)

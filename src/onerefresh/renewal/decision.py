@@ -1,0 +1,191 @@
+"""What to do about a record: pure, from the record and a wish to a named decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onerefresh import errors
+from onerefresh.policy import PATIENCE, Profile, windows
+from onerefresh.record import Attempt, Failure, Grant, Probation, Record, State
+from onerefresh.token import Token
+from onerefresh.verdict import Meaning
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of a renewal, and by whom.
+
+    `refused`: the identity of the token that the API refused. `ageing`: nobody waits; renew although the token still
+    serves. `known`: the newest token this process has seen. `proven`: the identity that the API has accepted here.
+    `http_timeout`: seconds one token request may take. `spread`: this process's share of jitter.
+    """
+
+    key: str
+    profile: Profile
+    http_timeout: float
+    spread: float
+    refused: tuple[str, int] | None = None
+    ageing: bool = False
+    seed: Token | None = None
+    seed_told: bool = False
+    can_obtain: bool = False
+    host_saves: bool = False
+    owner: str | None = None
+    known: Token | None = None
+    proven: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Hand this token out. `ask_again`: seconds until a background renewal makes sense again.
+
+    `damped`: although it was refused. `probation`: it has yet to prove itself.
+    """
+
+    token: Token
+    ask_again: float = 0.0
+    damped: bool = False
+    probation: Probation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    error: errors.OnerefreshError
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The token endpoint wants to be left alone for so many seconds, and the callers can wait that long."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Somebody else's attempt is under way."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Adopt the seed."""
+
+    seed: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Let the host save this token first."""
+
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """The store went back: bring the newer token that this process knows into it again."""
+
+    token: Token
+
+
+Decision = Use | Fail | Pause | Wait | Claim | Found | Keep | Repair
+
+
+def decide(record: Record | None, wish: Wish, now: float, *, lease_over: bool) -> Decision:
+    """What to do about `record`. `now`: seconds since the epoch. `lease_over`: its attempt may be taken over."""
+    if record is None:
+        return _begin(wish)
+    if is_news(wish.seed, record) and record.state in (State.DEAD, State.EMPTY) and wish.seed is not None:
+        return Found(wish.seed)
+    if wish.owner and record.owner and wish.owner != record.owner and record.state is not State.EMPTY:
+        return Fail(
+            errors.ConfigurationError(
+                f"the stored token belongs to another {record.owner}, and this is {wish.owner}: "
+                "use another name, or log out first"
+            )
+        )
+    known = wish.known
+    if known is not None and known.family == record.family and known.generation > record.generation:
+        return Repair(known)
+    if record.unsaved and wish.host_saves and record.token is not None:
+        return Keep(record.token)
+    if record.token is not None and _serves(record, record.token, wish, now):
+        damped = wish.refused == record.identity
+        ask_again = record.failure.remaining(now) if record.failure else 0.0
+        return Use(record.token, ask_again, damped, record.probation)
+    if record.state is State.LEASED and record.attempt is not None and not lease_over:
+        return Wait(record.attempt)
+    return _renew(record, wish, now)
+
+
+def _begin(wish: Wish) -> Decision:
+    if wish.seed is not None:
+        return Found(wish.seed)
+    if wish.can_obtain:
+        return Claim(Grant.OBTAIN)
+    return Fail(errors.LoginRequired("there is no token yet: log in, or give a first one with token="))
+
+
+def is_news(seed: Token | None, record: Record) -> bool:
+    return seed is not None and seed.seed_fingerprint() not in record.families
+
+
+def _serves(record: Record, token: Token, wish: Wish, now: float) -> bool:
+    """Whether the stored token may be handed out for this wish."""
+    if wish.refused == record.identity:
+        return _damped(record, wish, now) and now < windows(token, wish.spread).ends_at
+    found = windows(token, wish.spread)
+    if now >= found.ends_at or record.state is State.EMPTY:
+        return False
+    if State.DEAD in (record.state, _origin(record)):
+        return record.failure is not None and not record.failure.refused
+    if wish.ageing and now >= found.ages_at:
+        return record.failure is not None and record.failure.remaining(now) > 0.0
+    return True
+
+
+def _origin(record: Record) -> State:
+    """The state beneath a lease."""
+    return record.attempt.origin if record.state is State.LEASED and record.attempt else record.state
+
+
+def _damped(record: Record, wish: Wish, now: float) -> bool:
+    """Whether the refusal of a token that was just refreshed must not refresh it once more."""
+    probation = record.probation
+    if probation is None or record.state is State.DEAD or not probation.holds(now):
+        return False
+    return wish.proven != record.identity
+
+
+def _renew(record: Record, wish: Wish, now: float) -> Decision:
+    failure = record.failure
+    over = _origin(record) in (State.DEAD, State.EMPTY) or record.token is None
+    if over and not (wish.can_obtain and not record.is_logged_out):
+        return Fail(_needs_login(record))
+    if failure is not None and failure.remaining(now) > 0.0:
+        return _respect(failure, now)
+    if over:
+        return Claim(Grant.OBTAIN)
+    if record.token is not None and record.token.refresh_token is None and wish.can_obtain:
+        return Claim(Grant.OBTAIN)
+    return Claim(Grant.REFRESH)
+
+
+def _respect(failure: Failure, now: float) -> Decision:
+    left = failure.remaining(now)
+    if left <= PATIENCE and failure.meaning in (Meaning.UNAVAILABLE, Meaning.SERVER_ERROR):
+        return Pause(left)
+    return Fail(failure.verdict(now).error())
+
+
+def _needs_login(record: Record) -> errors.OnerefreshError:
+    if record.is_logged_out:
+        return errors.LoginRequired("logged out: log in again")
+    if record.state is State.DEAD and record.failure is not None:
+        return errors.LoginRequired(f"the session is over, log in again: {record.failure.detail}")
+    return errors.LoginRequired("there is no token yet: log in, or give a first one with token=")

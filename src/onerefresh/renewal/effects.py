@@ -1,0 +1,168 @@
+"""What a renewal asks of the world: effects, each performed by whoever drives the renewal.
+
+Awaiting an effect yields it to the driver and gives its result, so that the protocol is ordinary typed code and yet
+touches no clock, lock, socket, thread or logger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from onerefresh.events import Event
+from onerefresh.record import Grant, Record
+from onerefresh.store import Hold, Moment
+from onerefresh.token import Token
+
+T = TypeVar("T")
+
+
+class Effect(Generic[T]):
+    """Something to be done outside; awaiting it gives its result, or raises what went wrong."""
+
+    def __await__(self) -> Generator[Effect[T], T, T]:
+        return (yield self)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the store holds: its version, and the record."""
+
+    version: str | None
+    record: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class Load(Effect[Loaded]):
+    """Read the record. Raises `StoreUnavailable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cas(Effect[str]):
+    """Write the record if the version is still `expected`; the new version. Raises as `Store.cas` does."""
+
+    expected: str | None
+    record: Record = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """`wall`: seconds since the epoch; `monotonic`: this process's own; `shared`: the store's clock, if it has one.
+
+    `spread`: a random number in [0, 1), for jitter.
+    """
+
+    wall: float
+    monotonic: float
+    shared: Moment | None
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
+class Now(Effect[Instant]):
+    """Read the clocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch(Effect[None]):
+    """Wait until the record may have changed from `version`, at most `seconds`. May return early.
+
+    Raises `CredentialClosed` where the interpreter is ending.
+    """
+
+    version: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep(Effect[None]):
+    """Let `seconds` pass. Raises `CredentialClosed` where the interpreter is ending."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Take(Effect[Hold | None]):
+    """Take the store's hold on this credential, without waiting; None where somebody else has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop(Effect[None]):
+    """Release the hold, if it is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare(Effect[None]):
+    """Let the refresher do what is slow and sends nothing. Raises `ConfigurationError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewId(Effect[str]):
+    """A random name for an attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Effect[Token]):
+    """Ask for the next token, once, within `ttl` seconds. Raises `RefreshFailure`."""
+
+    grant: Grant
+    token: Token | None
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A new token that could not be committed: the answer to `attempt`, which spent `generation` of `family`."""
+
+    family: str
+    generation: int
+    attempt: str
+    grant: Grant
+    refused: bool
+    token: Token
+
+    def as_next(self) -> Token:
+        """The token as the generation that it will be."""
+        founds = self.grant is Grant.OBTAIN
+        return self.token.numbered(self.token.seed_fingerprint() if founds else self.family, self.generation + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSpool(Effect[Spooled | None]):
+    """What this host has spooled for this credential."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSpool(Effect[bool]):
+    """Keep the token in the spool file; whether that worked."""
+
+    entry: Spooled
+
+
+@dataclass(frozen=True, slots=True)
+class DropSpool(Effect[None]):
+    """Delete the spool file, if it still holds this entry."""
+
+    entry: Spooled
+
+
+@dataclass(frozen=True, slots=True)
+class Save(Effect[None]):
+    """Hand the token to the host's ``save``. Raises `SaveFailed`."""
+
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Publish(Effect[None]):
+    """Give the waiters their answer now; the renewal itself goes on."""
+
+    answer: object
+
+
+@dataclass(frozen=True, slots=True)
+class Tell(Effect[None]):
+    """Report an event."""
+
+    event: Event

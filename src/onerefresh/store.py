@@ -1,0 +1,231 @@
+"""The contract of a store, and the text form of a record.
+
+A store needs two operations: `load` and `cas`. Everything else is a hint with a default that does no harm.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import json
+import os
+import time
+import weakref
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from onerefresh.errors import StoreUnavailable
+from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
+from onerefresh.token import Secret, Token
+from onerefresh.verdict import Meaning
+
+__all__ = [
+    "Conflict",
+    "Hold",
+    "Moment",
+    "Store",
+    "StoreOutcomeUnknown",
+    "Versioned",
+    "cleaned_after_fork",
+    "decode",
+    "encode",
+    "token_from_fields",
+    "token_to_fields",
+]
+
+POLL = 0.2
+
+
+class Conflict(Exception):
+    """`cas` found another version than expected: surely nothing was written."""
+
+
+class StoreOutcomeUnknown(Exception):
+    """`cas` was sent and its answer was lost: it may or may not have been applied."""
+
+
+class Versioned(NamedTuple):
+    """A record's text, and the store's own mark for exactly this text."""
+
+    version: str
+    body: str
+
+
+class Moment(NamedTuple):
+    """A reading of the one clock that everybody who uses a store shares: seconds in an `era`.
+
+    Readings of different eras do not compare: the machine was started anew, and whoever wrote the other is gone.
+    """
+
+    era: str
+    seconds: float
+
+
+class Hold:
+    """A hint that says "I am at it" while it is held; the default holds nothing.
+
+    `proof`: a text that is equal for everybody who could not hold this at the same time, where the kernel releases
+    it if the holder dies; None where it proves nothing.
+    """
+
+    proof: str | None = None
+
+    def release(self) -> None:
+        """Let it go. Never raises."""
+
+
+class Store(abc.ABC):
+    """Where records live. Subclass it with `load` and `cas`; both are called from any thread.
+
+    `name` says which store this is, without any secret; two stores of one name are the same place.
+    `durable`: what `cas` returned for survives a crash of the machine.
+    """
+
+    name: str = "a store of your own"
+    durable: bool = True
+
+    @abc.abstractmethod
+    def load(self, key: str) -> Versioned | None:
+        """The present record of `key`, or None. Linearizable: it sees every `cas` that has returned.
+
+        Raises `StoreUnavailable`.
+        """
+
+    @abc.abstractmethod
+    def cas(self, key: str, expected: str | None, body: str) -> str:
+        """Write `body` if the present version is `expected` (None: if there is no record); the new version.
+
+        Durable on return. Versions never come back. Raises `Conflict` or `StoreUnavailable` (surely not applied),
+        or `StoreOutcomeUnknown`.
+        """
+
+    def wait(self, key: str, version: str, timeout: float) -> None:
+        """Return when the record may have another version than `version`, at the latest after `timeout` seconds.
+
+        May return early or late. Never raises.
+        """
+        time.sleep(min(timeout, POLL))
+
+    def hold(self, key: str) -> Hold | None:
+        """The hold of `key`, or None where somebody else has it now. Never blocks."""
+        return Hold()
+
+    def moment(self) -> Moment | None:
+        """Now on the store's own clock; None where it has none. Raises `StoreUnavailable`."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most stores keep nothing open
+        """Give back what the store itself opened."""
+
+
+class Forkable(Protocol):
+    """Something that a forked child must make clean: the threads that held its locks are not there."""
+
+    def after_fork(self) -> None:
+        """Called in the child, before anything else runs there."""
+
+
+_forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
+
+
+def cleaned_after_fork(thing: Forkable) -> None:
+    """Call `thing.after_fork()` in every forked child, for as long as `thing` lives."""
+    _forkables.add(thing)
+
+
+def _clean() -> None:
+    for thing in list(_forkables):
+        thing.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_clean)
+
+
+SCHEMA = 1
+
+
+def encode(record: Record) -> str:
+    """The record as JSON text. It holds the tokens as they are: a store keeps it private."""
+    fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    fields["schema"] = SCHEMA
+    fields["token"] = token_to_fields(record.token) if record.token else None
+    for name in ("attempt", "failure", "probation"):
+        fields[name] = dataclasses.asdict(fields[name]) if fields[name] else None
+    if record.failure:
+        fields["failure"]["meaning"] = record.failure.meaning.value
+    fields["history"] = [dataclasses.astuple(entry) for entry in record.history]
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def decode(body: str, key: str) -> Record:
+    """The record that `encode` wrote.
+
+    Raises `StoreUnavailable` where the text is damaged or of a newer version of this library; it is left as it is.
+    """
+    try:
+        record, problem = _decoded(body)
+    finally:
+        del body  # it holds tokens, and would show in a traceback with locals
+    if record is None:
+        raise StoreUnavailable(
+            f"the stored record cannot be read ({problem}); log in again to replace it", credential=key
+        )
+    return record
+
+
+def _decoded(body: str) -> tuple[Record | None, str]:
+    try:
+        fields = json.loads(body)
+        if fields.pop("schema") != SCHEMA:
+            return None, "it was written by another version of onerefresh"
+        attempt, failure, probation = (fields.pop(name) for name in ("attempt", "failure", "probation"))
+        token = fields.pop("token")
+        return Record(
+            **{
+                **fields,
+                "families": tuple(fields["families"]),
+                "state": State(fields["state"]),
+                "token": token_from_fields(token) if token else None,
+                "attempt": Attempt(**{**attempt, "grant": Grant(attempt["grant"]), "origin": State(attempt["origin"])})
+                if attempt
+                else None,
+                "failure": Failure(**{**failure, "meaning": Meaning(failure["meaning"])}) if failure else None,
+                "probation": Probation(**probation) if probation else None,
+                "history": tuple(Entry(*entry) for entry in fields["history"]),
+            }
+        ), ""
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return None, f"it is damaged: {type(error).__name__}"
+
+
+def token_to_fields(token: Token) -> dict[str, object]:
+    """A token as JSON-able fields, secrets and all."""
+    return {
+        "access_token": token.access_token.reveal(),
+        "refresh_token": token.refresh_token.reveal() if token.refresh_token else None,
+        "expires_at": token.expires_at,
+        "issued_at": token.issued_at,
+        "scope": token.scope,
+        "extra": _plain(token.extra),
+        "generation": token.generation,
+        "family": token.family,
+    }
+
+
+def token_from_fields(fields: Mapping[str, object]) -> Token:
+    """What `token_to_fields` wrote. Raises KeyError, TypeError or an `OnerefreshError` where it is damaged."""
+    access, refresh = fields["access_token"], fields["refresh_token"]
+    rest = {name: value for name, value in fields.items() if name not in ("access_token", "refresh_token")}
+    return Token(Secret(str(access)), Secret(str(refresh)) if refresh else None, **rest)  # type: ignore[arg-type]  # JSON
+
+
+def _plain(value: object) -> object:
+    """`extra` as JSON: what JSON cannot hold is kept as text rather than costing the token."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return str(value)
