@@ -1,0 +1,158 @@
+"""Waiting for the one renewal under way: threads, any number of event loops, and trio.
+
+Waiters wait on the flight and not on the work, so leaving does no harm. One wake-up a loop and one event for all
+threads: ten thousand waiters cost about as much as one.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from onerefresh.errors import OnerefreshError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import trio
+
+__all__ = ["Flight", "running_loop"]
+
+T = TypeVar("T")
+
+
+class _Bell(Protocol):
+    """Wakes all waiters of one event loop, from any thread."""
+
+    def ring(self) -> None: ...
+
+    async def heard(self, seconds: float) -> None:
+        """Return when it rang, or after so many seconds."""
+
+
+class _AsyncioBell:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        import asyncio
+
+        self._loop = loop
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._event.set)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits there any more
+
+    async def heard(self, seconds: float) -> None:
+        import asyncio
+
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return
+
+
+class _TrioBell:
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        import trio
+
+        self._token = token
+        self._event = trio.Event()
+
+    def ring(self) -> None:
+        import trio
+
+        try:
+            self._token.run_sync_soon(self._event.set)
+        except trio.RunFinishedError:
+            return  # nobody waits there any more
+
+    async def heard(self, seconds: float) -> None:
+        import trio
+
+        with trio.move_on_after(seconds):
+            await self._event.wait()
+
+
+def running_loop() -> asyncio.AbstractEventLoop | trio.lowlevel.TrioToken | None:
+    """What runs the present task: an asyncio loop, trio's token, or None in ordinary code.
+
+    Trio is asked first: in its guest mode a task of trio's runs inside a callback of asyncio's loop.
+    """
+    trio_ = sys.modules.get("trio")
+    if trio_ is not None and trio_.lowlevel.in_trio_run():
+        token: trio.lowlevel.TrioToken = trio_.lowlevel.current_trio_token()
+        return token
+    asyncio_ = sys.modules.get("asyncio")
+    if asyncio_ is None:
+        return None
+    try:
+        loop: asyncio.AbstractEventLoop = asyncio_.get_running_loop()
+    except RuntimeError:
+        return None
+    return loop
+
+
+def _bell_for(loop: object) -> _Bell:
+    trio_ = sys.modules.get("trio")
+    if trio_ is not None and isinstance(loop, trio_.lowlevel.TrioToken):
+        return _TrioBell(loop)
+    return _AsyncioBell(loop)  # type: ignore[arg-type]  # what running_loop found is one of the two
+
+
+class Flight(Generic[T]):
+    """One result, settled once, for any number of waiters of any kind.
+
+    `refused`: the identity of the token whose refusal started it. `home`: the event loop that it needs, if any.
+    """
+
+    def __init__(self, *, refused: tuple[str, int] | None = None, home: object = None) -> None:
+        self.refused = refused
+        self.home = home
+        self._lock = threading.Lock()
+        self._settled = threading.Event()
+        self._bells: dict[object, _Bell] = {}
+        self._result: T | None = None
+        self._error: OnerefreshError | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self._settled.is_set()
+
+    def settle(self, result: T | None, error: OnerefreshError | None = None) -> bool:
+        """Wake everybody with a result or an error; whether this was the first time. Later ones change nothing."""
+        with self._lock:
+            if self._settled.is_set():
+                return False
+            self._result, self._error = result, error
+            self._settled.set()
+            bells = list(self._bells.values())
+        for bell in bells:
+            bell.ring()
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        """Block this thread until it is settled; whether it was within so many seconds."""
+        return self._settled.wait(min(max(seconds, 0.0), threading.TIMEOUT_MAX))
+
+    async def heard(self, seconds: float) -> bool:
+        """Wait in this task until it is settled; whether it was within so many seconds. May be cancelled."""
+        loop = running_loop()
+        deadline = time.monotonic() + seconds
+        with self._lock:
+            if self._settled.is_set():
+                return True
+            bell = self._bells.get(loop)
+            if bell is None:
+                bell = self._bells[loop] = _bell_for(loop)
+        await bell.heard(max(deadline - time.monotonic(), 0.0))
+        return self._settled.is_set()
+
+    def result(self) -> T:
+        """The result; each caller is raised an error of its own, from the shared one."""
+        if self._error is not None:
+            raise self._error.fresh() from self._error
+        return self._result  # type: ignore[return-value]  # settled without an error: it is the result

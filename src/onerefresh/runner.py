@@ -1,0 +1,263 @@
+"""Performs the effects of a renewal on the thread that runs it; runs async user code on the loop it belongs to."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import inspect
+import random
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent import futures
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from onerefresh import errors, events
+from onerefresh.record import Grant, Record
+from onerefresh.renewal import effects
+from onerefresh.renewal.effects import Effect, Instant, Loaded
+from onerefresh.spool import Spool
+from onerefresh.store import Hold, Store, decode, encode
+from onerefresh.token import Answer, Token, parse_answer
+from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_exception
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Runner", "asking", "interpreter_ends"]
+
+T = TypeVar("T")
+SLICE = 0.1
+"""Seconds between two looks at whether the interpreter ends, or the refresher's loop is gone."""
+WATCH_AT_ONCE = 0.5
+"""Seconds that a store may wait before the renewal looks at the record itself: a wake-up is only a hint."""
+
+asking: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar("onerefresh_asking", default=frozenset())
+"""The credentials whose refresher is running here: one that asks for its own credential would wait for itself."""
+
+
+def interpreter_ends() -> bool:
+    """Whether the main thread is done: what is left must come to an end."""
+    return not threading.main_thread().is_alive()
+
+
+class Runner:
+    """Runs one renewal, or one of a person's commands, to its end.
+
+    `publish` receives what the renewal hands out before it is over. `home` is the event loop on which async user code
+    runs (an asyncio loop or a trio token), or None for a loop of its own.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        store: Store,
+        *,
+        refresher: Callable[[Token], Answer | Awaitable[Answer]],
+        obtain: Callable[[], Answer | Awaitable[Answer]] | None,
+        save: Callable[[Token], Awaitable[None] | None] | None,
+        home: object,
+        publish: Callable[[Any], object],
+        overdue: Callable[[float], contextlib.AbstractContextManager[object]],
+    ) -> None:
+        self._key = key
+        self._store = store
+        self._refresher = refresher
+        self._obtain = obtain
+        self._save = save
+        self._home = home
+        self._publish = publish
+        self._overdue = overdue
+        self._spool = Spool(store.name, key) if store.durable else None
+        self._hold: Hold | None = None
+
+    def run(self, renewal: Coroutine[Effect[Any], Any, T]) -> T:
+        """Perform effects until the renewal returns or raises."""
+        answer: object = None
+        failure: BaseException | None = None
+        try:
+            while True:
+                try:
+                    effect = renewal.send(answer) if failure is None else renewal.throw(failure)
+                except StopIteration as stop:
+                    result: T = stop.value
+                    return result
+                answer, failure = None, None
+                try:
+                    answer = self._perform(effect)
+                except BaseException as error:  # noqa: BLE001 - whatever it is, it is the renewal's to judge
+                    failure = error
+        finally:
+            self._drop()
+            renewal.close()
+
+    def _perform(self, effect: Effect[Any]) -> object:
+        match effect:
+            case effects.Load():
+                return self._load()
+            case effects.Cas(expected, record):
+                return self._store.cas(self._key, expected, encode(record))
+            case effects.Now():
+                return Instant(time.time(), time.monotonic(), self._store.moment(), random.random())
+            case effects.Take():
+                self._hold = self._hold or self._store.hold(self._key)
+                return self._hold
+            case effects.NewId():
+                return secrets.token_hex(8)
+            case effects.Send(grant, token, ttl):
+                return self._send(grant, token, ttl)
+            case effects.ReadSpool():
+                return self._spool.read() if self._spool else None
+            case effects.WriteSpool(entry):
+                return self._spool.write(entry) if self._spool else False
+        self._act(effect)
+        return None
+
+    def _act(self, effect: Effect[Any]) -> None:
+        match effect:
+            case effects.Watch(version, seconds):
+                self._go_on()
+                self._store.wait(self._key, version or "", min(seconds, WATCH_AT_ONCE))
+                self._go_on()
+            case effects.Sleep(seconds):
+                self._sleep(seconds)
+            case effects.Drop():
+                self._drop()
+            case effects.Prepare():
+                prepare = getattr(self._refresher, "prepare", None)
+                if prepare is not None:
+                    prepare()
+            case effects.DropSpool(entry):
+                if self._spool:
+                    self._spool.drop(entry)
+            case effects.Save(token):
+                self._host_saves(token)
+            case effects.Publish(answer):
+                self._publish(answer)
+            case effects.Tell(event):
+                events.publish(event)
+            case _:
+                raise NotImplementedError(type(effect).__name__)
+
+    def _load(self) -> Loaded:
+        found = self._store.load(self._key)
+        if found is None:
+            return Loaded(None, None)
+        record: Record = decode(found.body, self._key)
+        return Loaded(found.version, record)
+
+    def _sleep(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._go_on()
+            time.sleep(min(left, SLICE))
+
+    def _go_on(self) -> None:
+        if interpreter_ends():
+            raise errors.CredentialClosed("the interpreter is ending", credential=self._key)
+
+    def _drop(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.release()
+
+    # --- User code ---
+
+    def _send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
+        at = time.time()
+        try:
+            with self._overdue(ttl), self._asking():
+                if grant is Grant.OBTAIN or token is None:
+                    assert self._obtain is not None
+                    return parse_answer(self._finished(self._obtain()), at=at)
+                return parse_answer(self._finished(self._refresher(token)), at=at)
+        except RefreshFailure:
+            raise
+        except errors.RefreshProtocolError as error:
+            raise RefreshFailure(Verdict(Meaning.PROTOCOL, error.message)) from None
+        except BaseException as error:  # a refresher that ends its thread must not leave its claim behind
+            raise RefreshFailure(judge_exception(error)) from error
+
+    def _host_saves(self, token: Token) -> None:
+        assert self._save is not None
+        try:
+            with self._asking():
+                self._finished(self._save(token))
+        except Exception as error:
+            raise errors.SaveFailed(
+                f"save raised {type(error).__name__}; the new token is kept in memory and the next call saves it",
+                credential=self._key,
+                generation=token.generation,
+            ) from error
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        mark = asking.set(asking.get() | {self._key})
+        try:
+            yield
+        finally:
+            asking.reset(mark)
+
+    def _finished(self, result: T | Awaitable[T]) -> T:
+        """What user code returned, awaited where it is to be awaited."""
+        if isinstance(result, Awaitable):
+            finished: T = self._awaited(result)
+            return finished
+        return result
+
+    def _awaited(self, awaitable: Awaitable[T]) -> T:
+        home = self._home
+        trio = sys.modules.get("trio")
+        if trio is not None and isinstance(home, trio.lowlevel.TrioToken):
+            result: T = _on_trio(awaitable, home)
+            return result
+        if home is None:
+            import asyncio
+
+            return asyncio.run(_as_coroutine(awaitable))
+        return _on_loop(awaitable, home)  # type: ignore[arg-type]  # a home is a loop, a trio token or None
+
+
+async def _as_coroutine(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+def _on_loop(awaitable: Awaitable[T], loop: asyncio.AbstractEventLoop) -> T:
+    """Run it on its loop, and watch the loop: one that stops or closes must not hang those who wait."""
+    import asyncio
+
+    if loop.is_closed() or not loop.is_running():
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        raise RefreshFailure(_gone(sent=False))
+    future = asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), loop)
+    while True:
+        try:
+            return future.result(SLICE)
+        except futures.TimeoutError:
+            if future.done() and future.exception() is not None:
+                raise
+            if not future.done() and (loop.is_closed() or not loop.is_running()):
+                future.cancel()
+                raise RefreshFailure(_gone(sent=True)) from None
+        except futures.CancelledError:
+            raise RefreshFailure(_gone(sent=True)) from None
+
+
+def _on_trio(awaitable: Awaitable[T], token: Any) -> T:
+    import trio
+
+    try:
+        result: T = trio.from_thread.run(_as_coroutine, awaitable, trio_token=token)
+    except (trio.RunFinishedError, trio.Cancelled):
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        raise RefreshFailure(_gone(sent=True)) from None
+    return result
+
+
+def _gone(*, sent: bool) -> Verdict:
+    said = "the event loop of the refresher ended while it ran" if sent else "the refresher's event loop has ended"
+    return Verdict(Meaning.NO_ANSWER, said, repeatable=False)
