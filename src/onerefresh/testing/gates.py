@@ -1,0 +1,122 @@
+"""Points at which requests can be held, let go, waited for and slowed down."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Point = Literal["token", "token_sent", "api", "refusal", "revoke"]
+POINTS: tuple[str, ...] = get_args(Point)
+
+
+@dataclass(slots=True)
+class _Gate:
+    arrived: int = 0
+    held: bool = False
+    every: int = 1
+    until_accepted: bool = False
+    permits: int = 0
+    epoch: int = 0
+    delay: float = 0.0
+
+
+class GatesClosed(ConnectionError):
+    """The server is stopping: a request that stood at a point loses its connection without an answer."""
+
+
+class Gates:
+    """One gate for each point."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # Two conditions on one lock: an arrival wakes only those who count arrivals, not everybody who is held.
+        self._arrival = threading.Condition(self._lock)
+        self._opening = threading.Condition(self._lock)
+        self._closing = threading.Event()
+        self._gates = {point: _Gate() for point in POINTS}
+
+    def hold(self, point: str, every: int = 1, until_accepted: bool = False) -> None:
+        """Hold every `every`th request that arrives at the point from now on."""
+        if every < 1:
+            raise ValueError("every is a whole number, 1 or more")
+        with self._lock:
+            gate = self._gate(point)
+            gate.arrived = 0
+            gate.permits = 0
+            gate.held, gate.every, gate.until_accepted = True, every, until_accepted
+
+    def release(self, point: str, count: int | None = None) -> None:
+        """Let `count` held requests go; without a count all of them, and open the gate."""
+        with self._lock:
+            gate = self._gate(point)
+            if count is None:
+                self._open(gate)
+            else:
+                gate.permits += count
+                self._opening.notify_all()
+
+    def wait_for(self, point: str, count: int = 1, timeout: float = 10.0) -> None:
+        """Wait until `count` requests have arrived at the point since it was last held (or since the start).
+
+        Raises `TimeoutError` after `timeout` seconds.
+        """
+        with self._lock:
+            gate = self._gate(point)
+            if not self._arrival.wait_for(lambda: gate.arrived >= count or self._closing.is_set(), timeout):
+                raise TimeoutError(f"{gate.arrived} of {count} requests came to {point!r} in {timeout:g} s")
+            if gate.arrived < count:
+                raise GatesClosed("the server was stopped")
+
+    def delay(self, point: str, seconds: float) -> None:
+        """Make every request take `seconds` longer at the point; 0 ends it."""
+        with self._lock:
+            self._gate(point).delay = seconds
+
+    def pass_through(self, point: Point) -> None:
+        """Called by the server: a request is at the point; returns when it may go on, raises `GatesClosed` if never."""
+        with self._lock:
+            gate = self._gates[point]
+            gate.arrived += 1
+            self._arrival.notify_all()
+            if gate.held and gate.arrived % gate.every == 0:
+                self._stand(gate)
+            delay = gate.delay
+        self.pause(delay)
+
+    def pause(self, seconds: float) -> None:
+        """Called by the server: let time pass; raises `GatesClosed` if the server stops meanwhile."""
+        if self._closing.wait(seconds) if seconds > 0 else self._closing.is_set():
+            raise GatesClosed
+
+    def accepted(self) -> None:
+        """Called by the server: the API accepted a call, which ends what was held only until then."""
+        with self._lock:
+            for gate in self._gates.values():
+                if gate.held and gate.until_accepted:
+                    self._open(gate)
+
+    def close(self) -> None:
+        """Turn away everybody who stands at a point, or comes to one."""
+        with self._lock:
+            self._closing.set()
+            self._arrival.notify_all()
+            self._opening.notify_all()
+
+    def _stand(self, gate: _Gate) -> None:
+        # An epoch for each opening: whoever was held then goes, even where the gate is held again at once.
+        epoch = gate.epoch
+        self._opening.wait_for(lambda: self._closing.is_set() or gate.epoch != epoch or gate.permits > 0)
+        if gate.epoch == epoch and gate.permits > 0:
+            gate.permits -= 1
+
+    def _open(self, gate: _Gate) -> None:
+        gate.held = False
+        gate.permits = 0
+        gate.epoch += 1
+        self._opening.notify_all()
+
+    def _gate(self, point: str) -> _Gate:
+        if point not in self._gates:
+            raise ValueError(f"unknown point {point!r}: use one of {', '.join(POINTS)}")
+        return self._gates[point]

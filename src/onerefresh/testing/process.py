@@ -1,0 +1,108 @@
+"""A server in another process: starting one, and steering any by its control address."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, Unpack
+from urllib.parse import urlsplit
+
+from onerefresh.testing.control import Control
+from onerefresh.testing.server import CARRIED_ERRORS, CONTROL_HEADER, CONTROL_PATH
+from onerefresh.testing.settings import Mode, Options, Settings
+
+_SLACK = 10.0
+"""Seconds that an operation may take beyond the time that it was asked to wait."""
+
+
+class RemoteServer(Control):
+    """A server that runs in another process, with all the methods of `AuthServer`.
+
+    `RemoteServer(url, control_key)` steers one that somebody else runs, and `stop` leaves it running.
+    `RemoteServer.start(...)` runs one in a process of its own, which ends with `stop`, or when this process ends.
+    """
+
+    def __init__(self, url: str, control_key: str, *, child: subprocess.Popen[bytes] | None = None) -> None:
+        self._address = urlsplit(url).netloc
+        self._child = child
+        self.control_key = control_key
+        super().__init__(self._ask("describe"), control_key)
+
+    @classmethod
+    def start(cls, mode: Mode = "revoke_family", **options: Unpack[Options]) -> Self:
+        """Run a server in a new process; the arguments are those of `AuthServer`."""
+        Settings(mode=mode, **options)  # bad choices are told here rather than by a child that dies
+        source = str(Path(__file__).parents[2])
+        paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
+        child = subprocess.Popen(
+            [sys.executable, "-m", "onerefresh.testing"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            # Settings and key travel through pipes: a command line can be read by every user of the machine.
+            child.stdin.write(json.dumps({"mode": mode, **options}).encode() + b"\n")
+            child.stdin.flush()
+            line = child.stdout.readline()
+            if not line:
+                raise RuntimeError("the server process ended before it was ready: see its standard error")
+            ready = json.loads(line)
+            return cls(ready["url"], ready["control_key"], child=child)
+        except BaseException:
+            _end(child)
+            raise
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Steer the server of `onerefresh testserver` by the file that it names."""
+        content: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        return cls(content["url"], content["control_key"])
+
+    def stop(self) -> None:
+        if self._child is not None:
+            _end(self._child)
+
+    def _ask(self, operation: str, **arguments: Any) -> Any:
+        body = json.dumps({"operation": operation, "arguments": arguments}).encode()
+        timeout = _SLACK + float(arguments.get("timeout", 0))
+        connection = http.client.HTTPConnection(self._address, timeout=timeout)
+        try:
+            connection.request("POST", CONTROL_PATH, body, {CONTROL_HEADER: self.control_key, "Connection": "close"})
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise PermissionError(f"the server at {self._address} refused control: {content.decode().strip()}")
+        reply = json.loads(content)
+        for error in CARRIED_ERRORS:
+            if reply.get("error") == error.__name__:
+                raise error(reply["message"])
+        return reply["result"]
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Tell the child to end, and kill it if it does not obey."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    if child.stdin.closed:
+        return
+    with contextlib.suppress(BrokenPipeError):  # it has ended already
+        # A line says it too: a process that was forked from this one may keep the pipe open.
+        child.stdin.write(b"\n")
+        child.stdin.close()
+    try:
+        child.wait(_SLACK)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    child.stdout.close()
