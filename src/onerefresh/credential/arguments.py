@@ -1,0 +1,51 @@
+"""Bad arguments, told at the earliest moment."""
+
+from __future__ import annotations
+
+import inspect
+import time
+
+from onerefresh import errors
+from onerefresh.token import Answer, Token, parse_answer
+
+__all__ = ["check", "is_async", "seconds", "seed_from"]
+
+
+def is_async(function: object) -> bool:
+    calls = getattr(type(function), "__call__", None)  # noqa: B004 - not whether it can be called, but how
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(calls)
+
+
+def seed_from(answer: Answer | None, name: str = "token=") -> Token | None:
+    if answer is None:
+        return None
+    try:
+        return parse_answer(answer, at=time.time())
+    except errors.RefreshProtocolError as error:
+        said = error.message
+    finally:
+        del answer  # it holds tokens, and would show in a traceback with locals
+    raise errors.ConfigurationError(f"{name}: {said}")
+
+
+def seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise errors.ConfigurationError(f"{name} is a number of seconds, not {value!r}")
+    return float(value)
+
+
+def check(key: object, refresher: object, *, save: object, store: object, obtain: object, loop: object) -> None:
+    if not isinstance(key, str) or not key or not key.isprintable() or len(key) > 512:
+        raise errors.ConfigurationError("a credential's key is a text of 1 to 512 printable characters")
+    if not callable(refresher):
+        raise errors.ConfigurationError(
+            "the refresher is a function that takes a Token and returns the next one, or a TokenEndpoint, "
+            f"not {type(refresher).__name__}"
+        )
+    for name, function in (("save", save), ("obtain", obtain)):
+        if function is not None and not callable(function):
+            raise errors.ConfigurationError(f"{name} is a function, not {type(function).__name__}")
+    if save is not None and store is not None:
+        raise errors.ConfigurationError("save= replaces store=: give one of them")
+    if loop is not None and not hasattr(loop, "call_soon_threadsafe"):
+        raise errors.ConfigurationError(f"loop is an asyncio event loop, not {type(loop).__name__}")

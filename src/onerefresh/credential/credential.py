@@ -1,0 +1,372 @@
+"""Credential: answers from memory while the token is fresh, else lets one flight get the next.
+
+Decisions are made under a lock, and acted on after it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from onerefresh import errors
+from onerefresh.credential.arguments import check, is_async, seconds, seed_from
+from onerefresh.credential.launcher import Launcher
+from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, shared_of
+from onerefresh.credential.status import Status, read_record, status_of
+from onerefresh.flight import Flight, running_loop
+from onerefresh.policy import Profile, profile_named
+from onerefresh.renewal import person
+from onerefresh.renewal.protocol import Outcome
+from onerefresh.runner import asking
+from onerefresh.store import Store
+from onerefresh.stores import open_store
+from onerefresh.stores.memory import MemoryStore
+from onerefresh.token import Answer, Token
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Credential"]
+
+
+class Credential:
+    """One grant at one authorization server, shared by any number of calls.
+
+    `key` names it. `refresher` trades a token for the next one: a function (it may be async) that returns a `Token` or
+    a token response, or a `TokenEndpoint`. `token` is the first token; it never overwrites a stored one. `store`:
+    ``"sqlite"``, a URL, or a `Store` (default: this object's memory). `save` replaces it for hosts that keep tokens
+    themselves: it is given each new token before anybody else. `obtain` gets a token where there is none, or where the
+    session is dead. `profile` says what the server does when a refresh token is used twice. `loop` is the event loop
+    on which async functions run. `max_wait`: seconds that a caller waits.
+
+    Raises `ConfigurationError` for arguments that cannot work.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        refresher: Callable[[Token], Answer | Awaitable[Answer]],
+        *,
+        token: Answer | None = None,
+        store: str | Store | None = None,
+        save: Callable[[Token], Awaitable[None] | None] | None = None,
+        obtain: Callable[[], Answer | Awaitable[Answer]] | None = None,
+        profile: str | Profile = "strict",
+        loop: asyncio.AbstractEventLoop | None = None,
+        max_wait: float = 60.0,
+    ) -> None:
+        check(key, refresher, save=save, store=store, obtain=obtain, loop=loop)
+        obtain = obtain if obtain is not None else getattr(refresher, "obtain", None)
+        self.key = key
+        self._loop = loop
+        self._max_wait = seconds("max_wait", max_wait)
+        self._can_obtain = obtain is not None
+        self._is_async = any(map(is_async, (refresher, obtain, save)))
+        self._closed = False
+        self._owns_store = not isinstance(store, Store)
+        seed, kind = seed_from(token, "token="), profile_named(profile)
+        self._shared = shared_of(open_store(store), key)
+        self._launcher = Launcher(
+            key, self._shared, refresher=refresher, obtain=obtain, save=save, profile=kind, seed=seed
+        )
+        if isinstance(self._shared.store, MemoryStore):
+            self._launcher.adopt_seed_now()
+
+    # --- Tokens ---
+
+    def current(self) -> Token | None:
+        """The token in memory if it still serves, else None. Never blocks; an ageing one starts its renewal."""
+        held = self._shared.held
+        if time.time() < held.ages_at:
+            return held.token
+        return self._ageing()
+
+    def token(self, *, refused: Token | None = None, max_wait: float | None = None) -> Token:
+        """A token that serves. `refused`: the API refused this one, so the next one is wanted.
+
+        Blocks for at most `max_wait` seconds (default: the credential's) while the token is refreshed. Gives `refused`
+        itself back where it was refreshed only just now, and refreshing again would be in vain.
+
+        Raises an `OnerefreshError`; `WaitTimeout` where the refresh takes longer, which goes on all the same.
+        """
+        deadline = self._deadline(max_wait)
+        while True:
+            found = self._look(refused, blocking=True)
+            if isinstance(found, Token):
+                return found
+            if not found.wait(deadline - time.monotonic()):
+                raise self._too_late()
+            token = found.result().token
+            if self._satisfies(token, refused, found):
+                return token
+
+    async def atoken(self, *, refused: Token | None = None, max_wait: float | None = None) -> Token:
+        """As `token`, for tasks of asyncio and trio. Cancelling it leaves the refresh and its other waiters alone."""
+        deadline = self._deadline(max_wait)
+        while True:
+            found = self._look(refused, blocking=False)
+            if isinstance(found, Token):
+                return found
+            if not await found.heard(deadline - time.monotonic()):
+                raise self._too_late()
+            token = found.result().token
+            if self._satisfies(token, refused, found):
+                return token
+
+    def bearer(self) -> str:
+        """The text of a fresh access token: for clients that take a function and nothing better."""
+        return (self.current() or self.token()).reveal()
+
+    async def abearer(self) -> str:
+        """As `bearer`, for async clients."""
+        return (self.current() or await self.atoken()).reveal()
+
+    # --- What a client integration reports ---
+
+    @property
+    def unproven(self) -> Token | None:
+        """The present token, if it was just refreshed and no call has succeeded with it yet."""
+        return self._shared.unproven
+
+    def replayed(self, token: Token, *, accepted: bool) -> None:
+        """Say how the API took a call that was replayed with `token`. Does not block.
+
+        A token that is refused although it was just refreshed is not refreshed again for a while, by nobody who
+        shares the credential; an accepted one ends this.
+        """
+        shared = self._shared
+        with shared.lock:
+            if shared.known is None or shared.known.identity != token.identity:
+                return
+            shared.unproven = None
+            if accepted:
+                tell = shared.refused_replays > 0
+                shared.proven, shared.damped, shared.refused_replays = token.identity, None, 0
+            else:
+                tell = shared.proven is not None or shared.damped is None
+                shared.proven, shared.damped = None, (token.identity, time.monotonic() + LOOK_AGAIN)
+        if tell:
+            wish = self._launcher.wish()
+            self._launcher.run_apart(lambda: person.report_replay(token.identity, wish, accepted=accepted), None)
+
+    # --- People ---
+
+    def login(self, answer: Answer | None = None) -> Token:
+        """Start a new session with `answer` (a token response or a `Token`), or with what ``obtain=`` gets.
+
+        It replaces whatever is stored, and heals every process that shares the store.
+        """
+        flight = self._log_in(answer, blocking=True)
+        if not flight.wait(self._max_wait):
+            raise self._too_late()
+        return flight.result().token
+
+    async def alogin(self, answer: Answer | None = None) -> Token:
+        """As `login`."""
+        flight = self._log_in(answer, blocking=False)
+        if not await flight.heard(self._max_wait):
+            raise self._too_late()
+        return flight.result().token
+
+    def logout(self) -> None:
+        """Forget the session, here and in the store. A refresh under way can no longer save its token."""
+        flight = self._log_out()
+        if not flight.wait(self._max_wait):
+            raise self._too_late()
+        flight.result()
+
+    async def alogout(self) -> None:
+        """As `logout`."""
+        flight = self._log_out()
+        if not await flight.heard(self._max_wait):
+            raise self._too_late()
+        flight.result()
+
+    def status(self) -> Status:
+        """What the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
+        flight = self._launcher.run_apart(read_record, None)
+        if not flight.wait(self._max_wait):
+            raise self._too_late()
+        return status_of(self.key, flight.result())
+
+    async def astatus(self) -> Status:
+        """As `status`."""
+        flight = self._launcher.run_apart(read_record, None)
+        if not await flight.heard(self._max_wait):
+            raise self._too_late()
+        return status_of(self.key, flight.result())
+
+    def close(self) -> None:
+        """Wait for the refresh under way, then refuse further calls. A store that was handed in stays open."""
+        self._closed = True
+        flight = self._shared.flight
+        if flight is not None:
+            flight.wait(self._max_wait)
+        self._close_store()
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        self._closed = True
+        flight = self._shared.flight
+        if flight is not None:
+            await flight.heard(self._max_wait)
+        self._close_store()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"Credential({self.key!r}, store={self._shared.store.name!r})"
+
+    # --- Inside: decide under the lock, act after it ---
+
+    def _look(self, refused: Token | None, *, blocking: bool) -> Token | Flight[Outcome]:
+        """A token from memory, or the flight to wait for. Raises what is already known to go wrong."""
+        if self._closed:
+            raise errors.CredentialClosed("it was closed", credential=self.key)
+        shared, started = self._shared, False
+        with shared.lock:
+            token = self._from_memory(refused)
+            flight = self._flying() if token is None else None
+            if token is None and flight is None:
+                self._check_caller(blocking=blocking, home=self._home(blocking=blocking))
+                self._raise_known_failure()
+                flight, started = self._register(refused, ageing=False, blocking=blocking), True
+        if token is not None:
+            if refused is None:
+                self._ageing()
+            return token
+        assert flight is not None
+        if started:
+            self._launcher.launch(flight, ageing=False)
+        else:
+            self._check_caller(blocking=blocking, home=flight.home)
+        return flight
+
+    def _from_memory(self, refused: Token | None) -> Token | None:
+        held, now = self._shared.held, time.time()
+        token = held.token
+        if token is None or now >= held.ends_at:
+            return None
+        if refused is None:
+            return token
+        if token.identity == self._identity_of(refused):
+            damped = self._shared.damped
+            is_damped = damped is not None and damped[0] == token.identity and time.monotonic() < damped[1]
+            return token if is_damped else None
+        return token
+
+    def _identity_of(self, refused: Token) -> tuple[str, int]:
+        """A token without a number was made by hand; if its text is the present one's, that is the one meant."""
+        known = self._shared.known
+        if refused.generation == 0 and known is not None and refused.access_token == known.access_token:
+            return known.identity
+        return refused.identity
+
+    def _flying(self) -> Flight[Outcome] | None:
+        flight = self._shared.flight
+        return flight if flight is not None and not flight.settled else None
+
+    def _ageing(self) -> Token | None:
+        """The token if it is still usable, having started one background renewal."""
+        shared = self._shared
+        held = shared.held
+        now = time.time()
+        if held.token is None or now >= held.ends_at:
+            return None
+        if now < held.ages_at or self._closed or self.key in asking.get():
+            return held.token
+        with shared.lock:
+            start = self._flying() is None and shared.held is held
+            flight = self._register(None, ageing=True, blocking=False) if start else None
+        if flight is not None:
+            self._launcher.launch(flight, ageing=True)
+        return held.token
+
+    def _raise_known_failure(self) -> None:
+        failed = self._shared.failed
+        if failed is not None and time.monotonic() < failed[1]:
+            raise failed[0].fresh() from failed[0]
+
+    def _check_caller(self, *, blocking: bool, home: object) -> None:
+        """Refuse a wait that could never end."""
+        if self.key in asking.get():
+            raise errors.ConfigurationError(
+                "the refresher asked its own credential for a token and would wait for itself: "
+                "use the token that it is given",
+                credential=self.key,
+            )
+        here = running_loop() if blocking else None
+        if here is not None and (self._is_async or here is home):
+            raise errors.ConfigurationError(
+                "token() blocks the event loop on which the async refresher has to run: use `await atoken()`",
+                credential=self.key,
+            )
+
+    def _satisfies(self, token: Token, refused: Token | None, flight: Flight[Outcome]) -> bool:
+        """Whether what the flight brought is an answer for this caller; a flight may have begun for another reason."""
+        if refused is None:
+            return True
+        identity = self._identity_of(refused)
+        return token.identity != identity or flight.refused == identity
+
+    def _home(self, *, blocking: bool) -> object:
+        return self._loop if self._loop is not None else None if blocking else running_loop()
+
+    def _register(self, refused: Token | None, *, ageing: bool, blocking: bool) -> Flight[Outcome]:
+        shared = self._shared
+        identity = self._identity_of(refused) if refused is not None else None
+        shared.flight = Flight(refused=identity, home=self._home(blocking=blocking))
+        if shared.held.token is not None and shared.held.token.identity == identity:
+            shared.held = NOTHING  # refused: others wait for the next one rather than try it
+        return shared.flight
+
+    def _log_in(self, answer: Answer | None, *, blocking: bool) -> Flight[Outcome]:
+        if answer is None and not self._can_obtain:
+            raise errors.ConfigurationError("login() needs a token response, or obtain=", credential=self.key)
+        token = None if answer is None else seed_from(answer, "login()")
+
+        async def work() -> Outcome:
+            outcome = await person.log_in(token, self._launcher.wish())
+            with self._shared.lock:
+                self._shared.epoch += 1
+                self._shared.adopt(outcome, self._shared.epoch)
+            return outcome
+
+        home = self._home(blocking=blocking)
+        self._check_caller(blocking=blocking, home=home)
+        return self._launcher.run_apart(work, home)
+
+    def _log_out(self) -> Flight[None]:
+        async def work() -> None:
+            await person.log_out(self._launcher.wish())
+            with self._shared.lock:
+                self._shared.epoch += 1
+                self._shared.held, self._shared.known, self._shared.failed = NOTHING, None, None
+
+        return self._launcher.run_apart(work, self._home(blocking=False))
+
+    def _deadline(self, max_wait: float | None) -> float:
+        return time.monotonic() + (self._max_wait if max_wait is None else seconds("max_wait", max_wait))
+
+    def _too_late(self) -> errors.WaitTimeout:
+        generation = self._shared.known.generation if self._shared.known else None
+        said = "max_wait is over and the refresh still goes on"
+        return errors.WaitTimeout(said, credential=self.key, generation=generation)
+
+    def _close_store(self) -> None:
+        if self._owns_store:
+            self._shared.store.close()

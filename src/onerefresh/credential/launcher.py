@@ -1,0 +1,200 @@
+"""Runs renewals and a person's commands on threads of their own, and brings their results into memory."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+from onerefresh import errors, events
+from onerefresh import record as records
+from onerefresh.credential.shared import SPREAD, Shared, held_for
+from onerefresh.flight import Flight
+from onerefresh.policy import HTTP_TIMEOUT, Profile
+from onerefresh.renewal import protocol
+from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.effects import Effect
+from onerefresh.renewal.protocol import Outcome
+from onerefresh.runner import Runner
+from onerefresh.store import encode
+from onerefresh.token import Answer, Token
+
+__all__ = ["Launcher"]
+
+T = TypeVar("T")
+
+
+class Launcher:
+    """What one `Credential` object brings to a flight: its functions, its seed and its profile."""
+
+    def __init__(
+        self,
+        key: str,
+        shared: Shared,
+        *,
+        refresher: Callable[[Token], Answer | Awaitable[Answer]],
+        obtain: Callable[[], Answer | Awaitable[Answer]] | None,
+        save: Callable[[Token], Awaitable[None] | None] | None,
+        profile: Profile,
+        seed: Token | None,
+    ) -> None:
+        self._key = key
+        self._shared = shared
+        self._refresher = refresher
+        self._obtain = obtain
+        self._save = save
+        self._profile = profile
+        self._seed = seed
+
+    def wish(self, refused: tuple[str, int] | None = None, *, ageing: bool = False) -> Wish:
+        """What this credential asks of a renewal now."""
+        shared = self._shared
+        return Wish(
+            key=self._key,
+            profile=self._profile,
+            http_timeout=float(getattr(self._refresher, "timeout", HTTP_TIMEOUT)),
+            spread=SPREAD,
+            refused=refused,
+            ageing=ageing,
+            seed=self._seed,
+            seed_told=shared.seed_told,
+            can_obtain=self._obtain is not None,
+            host_saves=self._save is not None,
+            owner=getattr(self._refresher, "identity", None),
+            known=shared.known,
+            proven=shared.proven,
+        )
+
+    def adopt_seed_now(self) -> None:
+        """For a store in memory, which needs no waiting: the seed serves at once."""
+        shared = self._shared
+        with shared.lock:
+            if self._seed is None or shared.store.load(self._key) is not None:
+                return
+            wish = self.wish()
+            record = records.founded(None, self._seed, now=time.time(), owner=wish.owner, what="seed")
+            shared.store.cas(self._key, None, encode(record))
+            assert record.token is not None
+            shared.known, shared.held = record.token, held_for(record.token)
+
+    def launch(self, flight: Flight[Outcome], *, ageing: bool) -> None:
+        """Start the renewal of a flight that is registered."""
+        wish, epoch = self.wish(flight.refused, ageing=ageing), self._shared.epoch
+
+        def publish(answer: object) -> None:
+            if isinstance(answer, Outcome):
+                self._land(flight, epoch, outcome=answer)
+            elif isinstance(answer, errors.OnerefreshError):
+                self._land(flight, epoch, error=answer)
+
+        runner = self._runner(flight, publish)
+
+        def work() -> None:
+            try:
+                publish(runner.run(protocol.renew(wish)))
+            except errors.OnerefreshError as error:
+                publish(error.about(self._key))
+            except BaseException as error:  # a defect of ours or of a store: the waiters must hear of it
+                publish(_unforeseen(error, self._key))
+                raise
+
+        _on_a_thread(work, self._key)
+
+    def run_apart(self, work: Callable[[], Coroutine[Effect[Any], Any, T]], home: object) -> Flight[T]:
+        """Run a command beside the renewals, on a thread of its own; nobody else waits for it."""
+        flight: Flight[T] = Flight(home=home)
+        runner = self._runner(flight, lambda _: None)
+
+        def run() -> None:
+            try:
+                flight.settle(runner.run(work()))
+            except errors.OnerefreshError as error:
+                flight.settle(None, error.about(self._key))
+            except BaseException as error:  # as above
+                flight.settle(None, _unforeseen(error, self._key))
+                raise
+
+        _on_a_thread(run, self._key)
+        return flight
+
+    def _land(
+        self,
+        flight: Flight[Any],
+        epoch: int,
+        *,
+        outcome: Outcome | None = None,
+        error: errors.OnerefreshError | None = None,
+    ) -> None:
+        """Take a result into memory, then wake those who wait for it."""
+        shared = self._shared
+        with shared.lock:
+            before = shared.known
+            if shared.flight is flight:
+                shared.flight = None
+            shared.seed_told = True
+            if outcome is not None:
+                shared.adopt(outcome, epoch)
+            elif error is not None and epoch == shared.epoch:
+                shared.give_up(error)
+        flight.settle(outcome, error)
+        if outcome is not None and before is not None:
+            self._tell_rotation(before, outcome.token)
+
+    def _tell_rotation(self, before: Token, after: Token) -> None:
+        """Say once that a rotating server deserves a store that survives the process."""
+        shared = self._shared
+        rotated = before.refresh_token is not None and before.refresh_token != after.refresh_token
+        if shared.store.durable or self._save is not None or shared.rotation_told or not rotated:
+            return
+        shared.rotation_told = True
+        said = "the server rotates refresh tokens and this one lives in memory only: name a store, or save="
+        events.publish(events.Event(events.Kind.NOT_DURABLE, self._key, after.generation, detail=said))
+
+    def _runner(self, flight: Flight[Any], publish: Callable[[object], object]) -> Runner:
+        return Runner(
+            self._key,
+            self._shared.store,
+            refresher=self._refresher,
+            obtain=self._obtain,
+            save=self._save,
+            home=flight.home,
+            publish=publish,
+            overdue=lambda ttl: self._overdue(flight, ttl),
+        )
+
+    @contextlib.contextmanager
+    def _overdue(self, flight: Flight[Any], ttl: float) -> Iterator[None]:
+        """Fail the waiters of a refresher that does not return within `ttl` seconds; a late result still counts."""
+        epoch = self._shared.epoch
+
+        def fail() -> None:
+            said = f"the refresher has not returned for {ttl:.0f} s"
+            self._land(flight, epoch, error=errors.RefreshOutcomeUnknown(said, credential=self._key))
+
+        timer = threading.Timer(ttl, fail)
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError:  # the interpreter is ending: nobody waits any more
+            yield
+            return
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _on_a_thread(work: Callable[[], None], key: str) -> None:
+    """Run it on a thread that the interpreter waits for at exit; at the very end, when none can start, run it here."""
+    try:
+        threading.Thread(target=work, name=f"onerefresh {key}", daemon=False).start()
+    except RuntimeError:
+        work()
+
+
+def _unforeseen(error: BaseException, key: str) -> errors.RefresherFailed:
+    failed = errors.RefresherFailed(f"unexpected {type(error).__name__}; see the cause", credential=key)
+    failed.__cause__ = error
+    return failed

@@ -1,0 +1,128 @@
+"""What all objects of one name on one store have in common in this process: the token in memory, and the flight."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+import weakref
+
+from onerefresh import errors
+from onerefresh.flight import Flight
+from onerefresh.policy import windows
+from onerefresh.renewal.protocol import Outcome
+from onerefresh.store import Store, cleaned_after_fork
+from onerefresh.token import Token
+
+__all__ = ["LOOK_AGAIN", "NOTHING", "SPREAD", "Held", "Shared", "held_for", "shared_of"]
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at a record that had nothing better to offer."""
+
+SPREAD = random.random()
+"""This process's share of jitter: replicas of one program differ in it."""
+
+
+class Held:
+    """The token in memory: fresh until `ages_at`, usable until `ends_at` (seconds since the epoch)."""
+
+    __slots__ = ("ages_at", "ends_at", "token")
+
+    def __init__(self, token: Token | None, ages_at: float, ends_at: float) -> None:
+        self.token = token
+        self.ages_at = ages_at
+        self.ends_at = ends_at
+
+
+NOTHING = Held(None, -math.inf, -math.inf)
+
+
+def held_for(token: Token) -> Held:
+    found = windows(token, SPREAD)
+    return Held(token, found.ages_at, found.ends_at)
+
+
+class Shared:
+    """What all objects of one name on one store have in common in this process: the token, and the flight."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self.store = store
+        self.key = key
+        self.lock = threading.Lock()
+        self.held = NOTHING
+        self.flight: Flight[Outcome] | None = None
+        self.known: Token | None = None  # the newest token seen, whether it serves or not
+        self.proven: tuple[str, int] | None = None
+        self.unproven: Token | None = None
+        self.refused_replays = 0
+        self.epoch = 0  # one more with every login and logout here: what began before must not undo them
+        self.seed_told = False
+        self.rotation_told = False
+        self.failed: tuple[errors.OnerefreshError, float] | None = None  # until when, on the monotonic clock
+        self.damped: tuple[tuple[str, int], float] | None = None
+        cleaned_after_fork(self)
+
+    def after_fork(self) -> None:
+        """The child has the token, and none of the threads: no flight, and a lock that nobody holds."""
+        self.lock = threading.Lock()
+        self.flight = None
+        if self.held is NOTHING and self.known is not None:
+            self.held = held_for(self.known)
+
+    def adopt(self, outcome: Outcome, epoch: int) -> None:
+        """Take the outcome into memory, unless something newer is there."""
+        token, known = outcome.token, self.known
+        if known is not None:
+            if token.family == known.family and token.generation < known.generation:
+                return
+            if token.family != known.family and epoch != self.epoch:
+                return
+        self.known, self.failed = token, None
+        held = held_for(token)
+        if outcome.ask_again or held.ages_at <= time.time():
+            soon = time.time() + max(outcome.ask_again, LOOK_AGAIN)
+            held.ages_at = min(max(held.ages_at, soon), held.ends_at)
+        self.held = held
+        probation = outcome.probation
+        self.refused_replays = probation.refusals if probation else 0
+        waits = probation is not None and not probation.by_refusal and self.proven != token.identity
+        self.unproven = token if waits else None
+        self.damped = (token.identity, time.monotonic() + LOOK_AGAIN) if outcome.damped else None
+
+    def give_up(self, error: errors.OnerefreshError) -> None:
+        """Remember a failure for a moment; an outage leaves a token that has not expired in use."""
+        now = time.monotonic()
+        if isinstance(error, errors.LoginRequired):
+            self.held = NOTHING
+            self.failed = (error, now + LOOK_AGAIN)
+            return
+        retry_after = getattr(error, "retry_after", None) or LOOK_AGAIN
+        if isinstance(error, errors.RefreshUnavailable):
+            self.failed = (error, now + min(retry_after, LOOK_AGAIN))
+        if self.known is not None and not isinstance(error, errors.SaveFailed):
+            held = held_for(self.known)
+            held.ages_at = min(max(held.ages_at, time.time() + retry_after), held.ends_at)
+            self.held = held
+
+
+_registry: weakref.WeakValueDictionary[tuple[int, str], Shared] = weakref.WeakValueDictionary()
+_registry_lock = threading.Lock()
+
+
+class _RegistryFork:
+    def after_fork(self) -> None:
+        global _registry_lock
+        _registry_lock = threading.Lock()
+
+
+_registry_fork = _RegistryFork()
+cleaned_after_fork(_registry_fork)
+
+
+def shared_of(store: Store, key: str) -> Shared:
+    with _registry_lock:
+        found = _registry.get((id(store), key))
+        if found is None:
+            found = _registry[(id(store), key)] = Shared(store, key)
+        return found

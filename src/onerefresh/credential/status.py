@@ -1,0 +1,52 @@
+"""What a credential's record says, for people; no secret in it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from onerefresh.record import Entry, Record, State
+from onerefresh.renewal.effects import Load
+
+__all__ = ["Status", "read_record", "status_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the store knows of a credential; no secret in it.
+
+    `state`: ``"empty"``, ``"idle"``, ``"leased"`` (a refresh is under way) or ``"dead"``. `expires_at`: seconds since
+    the epoch, or None. `failure`: the last failure since the last success, in words. `retry_after`: seconds for which
+    nothing is sent on its account.
+    """
+
+    key: str
+    state: str
+    generation: int
+    expires_at: float | None
+    refreshable: bool
+    scope: str | None
+    failure: str | None
+    retry_after: float
+    history: tuple[Entry, ...]
+
+
+async def read_record() -> Record | None:
+    return (await Load()).record
+
+
+def status_of(key: str, record: Record | None) -> Status:
+    if record is None:
+        return Status(key, State.EMPTY.value, 0, None, False, None, None, 0.0, ())
+    token, failure = record.token, record.failure
+    return Status(
+        key=key,
+        state=record.state.value,
+        generation=record.generation,
+        expires_at=token.expires_at if token else None,
+        refreshable=token is not None and token.refresh_token is not None,
+        scope=token.scope if token else None,
+        failure=failure.detail if failure else None,
+        retry_after=failure.remaining(time.time()) if failure else 0.0,
+        history=record.history,
+    )

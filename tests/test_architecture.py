@@ -1,0 +1,194 @@
+"""The rooms: imports point one way, public names are few, and importing one thing needs nothing of another's."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import onerefresh
+
+SOURCE = Path(onerefresh.__file__).parent
+
+RANKS = {
+    "errors": 0,
+    "token": 1,
+    "policy": 2,
+    "verdict": 2,
+    "events": 2,
+    "refusal": 2,
+    "record": 3,
+    "store": 4,
+    "renewal": 5,
+    "spool": 6,
+    "stores": 7,
+    "flight": 7,
+    "runner": 7,
+    "credential": 8,
+    "credentials": 9,
+    "clients": 10,
+    "oauth2": 10,
+    "observe": 10,
+    "config": 11,
+    "testing": 12,
+    "cli": 13,
+}
+
+EXTRAS = {
+    "onerefresh.clients.httpx": {"httpx2", "httpx"},
+    "onerefresh.clients.requests": {"requests"},
+    "onerefresh.clients.aiohttp": {"aiohttp"},
+    "onerefresh.testing.plugin": {"pytest"},
+}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in SOURCE.rglob("*.py") if path.name != "__main__.py")
+
+
+def imported_rooms(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("onerefresh"):
+            parts = node.module.split(".")
+            names = [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+            yield from ((name, node.lineno) for name in names)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("onerefresh."):
+                    yield alias.name.split(".")[1], node.lineno
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_one_way(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":
+        return  # the public face names what others define, lazily
+    for imported, line in imported_rooms(path):
+        if imported not in RANKS:  # a public name of the package itself
+            assert room in ("testing", "cli"), f"{path.name}:{line}: import from the room, not from the package"
+            continue
+        assert imported == room or RANKS[imported] < RANKS[room], f"{path.name}:{line}: {room} imports {imported}"
+
+
+def siblings(folder: str) -> list[Path]:
+    return sorted(path for path in (SOURCE / folder).glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("path", siblings("clients"), ids=lambda path: path.stem)
+def test_a_client_imports_no_other_client(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    found = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    assert not [module for module in found if module.startswith("onerefresh.clients")]
+
+
+def test_the_public_names_are_these() -> None:
+    assert onerefresh.__all__ == [
+        "Answer",
+        "ClientRejected",
+        "ConfigurationError",
+        "Credential",
+        "CredentialClosed",
+        "InteractionRequired",
+        "LoginRequired",
+        "OnerefreshError",
+        "Profile",
+        "RefreshOutcomeUnknown",
+        "RefreshProtocolError",
+        "RefreshUnavailable",
+        "RefresherFailed",
+        "RequestRejected",
+        "SaveFailed",
+        "Secret",
+        "Status",
+        "Store",
+        "StoreUnavailable",
+        "Token",
+        "WaitTimeout",
+        "load",
+    ]
+    for name in onerefresh.__all__:
+        assert getattr(onerefresh, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        getattr(onerefresh, "nothing")  # noqa: B009 - the attribute is missing on purpose
+
+
+def every_module_name() -> list[str]:
+    names = []
+    for path in modules():
+        parts = ["onerefresh", *path.relative_to(SOURCE).with_suffix("").parts]
+        names.append(".".join(parts).removesuffix(".__init__"))
+    return names
+
+
+BLOCKER = """
+import importlib.abc, sys
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        root = name.partition(".")[0]
+        if root not in sys.stdlib_module_names and root != "onerefresh" and root not in ALLOWED:
+            raise ModuleNotFoundError(f"No module named {name!r} (blocked)", name=name)
+        return None
+for name, allowed in WANTED:
+    ALLOWED = allowed
+    for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] not in sys.stdlib_module_names]:
+        if loaded != "__main__":
+            del sys.modules[loaded]
+    finder = Blocker()
+    sys.meta_path.insert(0, finder)
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        print(f"{name} needs {error.name}")
+    finally:
+        sys.meta_path.remove(finder)
+"""
+BROUGHT_BY = {
+    "httpx2": {"httpcore2", "h11", "anyio", "idna", "certifi", "truststore", "typing_extensions", "sniffio"},
+    "httpx": {"httpcore", "h11", "anyio", "idna", "certifi", "typing_extensions", "sniffio"},
+    "requests": {"urllib3", "idna", "certifi", "charset_normalizer", "chardet", "simplejson"},
+    "aiohttp": {
+        "aiohappyeyeballs", "aiosignal", "attr", "attrs", "frozenlist", "multidict", "propcache", "yarl", "idna",
+        "typing_extensions",
+    },
+    "pytest": {"_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py"},
+}  # fmt: skip
+
+
+def test_importing_each_module_needs_no_extra_but_its_own() -> None:
+    wanted = []
+    for name in every_module_name():
+        own = EXTRAS.get(name, set())
+        wanted.append((name, sorted(own.union(*(BROUGHT_BY.get(package, set()) for package in own)))))
+    code = f"WANTED = {wanted!r}\n{BLOCKER}"
+    child = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (child.returncode, child.stdout, child.stderr) == (0, "", "")
+
+
+def test_importing_the_package_imports_next_to_nothing() -> None:
+    code = "import sys, onerefresh; print([name for name in sys.modules if name.startswith('onerefresh.')])"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == "[]"
+
+
+def test_a_credential_needs_no_event_loop_and_no_client() -> None:
+    code = (
+        "import sys, onerefresh\n"
+        "acme = onerefresh.Credential('acme', lambda token: token, token={'access_token': 'a'})\n"
+        "acme.current()\n"
+        "print(sorted({'asyncio', 'ssl', 'httpx', 'httpx2', 'trio', 'sqlite3'} & set(sys.modules)))"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == "[]"
+
+
+def test_files_are_short() -> None:
+    long = {str(path.relative_to(SOURCE)): len(path.read_text("utf-8").splitlines()) for path in modules()}
+    assert {name: lines for name, lines in long.items() if lines > 450} == {}
