@@ -33,26 +33,40 @@ class _Bell(Protocol):
 
 
 class _AsyncioBell:
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        import asyncio
+    """One callback on the loop wakes all of its waiters, each a bare future: the cheapest that asyncio has."""
 
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._event = asyncio.Event()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._rung = False
 
     def ring(self) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._event.set)
+            self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:
             return  # the loop is closed: nobody waits there any more
 
-    async def heard(self, seconds: float) -> None:
-        import asyncio
+    def _wake(self) -> None:
+        self._rung = True
+        for waiter in self._waiters:
+            _wake_one(waiter)
 
-        try:
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        except TimeoutError:
+    async def heard(self, seconds: float) -> None:
+        if self._rung:
             return
+        waiter = self._loop.create_future()
+        timer = self._loop.call_later(seconds, _wake_one, waiter)
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiters.discard(waiter)
+
+
+def _wake_one(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class _TrioBell:

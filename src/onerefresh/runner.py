@@ -19,7 +19,7 @@ from onerefresh.record import Grant, Record
 from onerefresh.renewal import effects
 from onerefresh.renewal.effects import Effect, Instant, Loaded
 from onerefresh.spool import Spool
-from onerefresh.store import Hold, Store, decode, encode
+from onerefresh.store import Conflict, Hold, Store, StoreOutcomeUnknown, decode, encode
 from onerefresh.token import Answer, Token, parse_answer
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_exception
 
@@ -98,7 +98,7 @@ class Runner:
             case effects.Load():
                 return self._load()
             case effects.Cas(expected, record):
-                return self._store.cas(self._key, expected, encode(record))
+                return self._cas(expected, record)
             case effects.Now():
                 return Instant(time.time(), time.monotonic(), self._store.moment(), random.random())
             case effects.Take():
@@ -142,11 +142,24 @@ class Runner:
                 raise NotImplementedError(type(effect).__name__)
 
     def _load(self) -> Loaded:
-        found = self._store.load(self._key)
+        try:
+            found = self._store.load(self._key)
+        except errors.OnerefreshError:
+            raise
+        except Exception as error:
+            raise _store_failed("load", error) from error
         if found is None:
             return Loaded(None, None)
         record: Record = decode(found.body, self._key)
         return Loaded(found.version, record)
+
+    def _cas(self, expected: str | None, record: Record) -> str:
+        try:
+            return self._store.cas(self._key, expected, encode(record))
+        except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError):
+            raise
+        except Exception as error:
+            raise _store_failed("cas", error) from error
 
     def _sleep(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -218,6 +231,10 @@ class Runner:
 
             return asyncio.run(_as_coroutine(awaitable))
         return _on_loop(awaitable, home)  # type: ignore[arg-type]  # a home is a loop, a trio token or None
+
+
+def _store_failed(operation: str, error: Exception) -> errors.StoreUnavailable:
+    return errors.StoreUnavailable(f"the store's {operation} raised {type(error).__name__}; see the cause")
 
 
 async def _as_coroutine(awaitable: Awaitable[T]) -> T:

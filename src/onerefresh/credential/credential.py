@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from onerefresh import errors
 from onerefresh.credential.arguments import check, is_async, seconds, seed_from
 from onerefresh.credential.launcher import Launcher
-from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, shared_of
+from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, Shared, shared_of
 from onerefresh.credential.status import Status, read_record, status_of
 from onerefresh.flight import Flight, running_loop
 from onerefresh.policy import Profile, profile_named
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import asyncio
 
 __all__ = ["Credential"]
+
+_now = time.time  # looked up once: `current` is called for every request
 
 
 class Credential:
@@ -79,7 +81,7 @@ class Credential:
     def current(self) -> Token | None:
         """The token in memory if it still serves, else None. Never blocks; an ageing one starts its renewal."""
         held = self._shared.held
-        if time.time() < held.ages_at:
+        if _now() < held.ages_at:
             return held.token
         return self._ageing()
 
@@ -204,7 +206,7 @@ class Credential:
         flight = self._shared.flight
         if flight is not None:
             flight.wait(self._max_wait)
-        self._close_store()
+        self._let_go()
 
     async def aclose(self) -> None:
         """As `close`."""
@@ -212,7 +214,7 @@ class Credential:
         flight = self._shared.flight
         if flight is not None:
             await flight.heard(self._max_wait)
-        self._close_store()
+        self._let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -242,7 +244,7 @@ class Credential:
             token = self._from_memory(refused)
             flight = self._flying() if token is None else None
             if token is None and flight is None:
-                self._check_caller(blocking=blocking, home=self._home(blocking=blocking))
+                self._check_caller(blocking=blocking, home=self._loop or running_loop())
                 self._raise_known_failure()
                 flight, started = self._register(refused, ageing=False, blocking=blocking), True
         if token is not None:
@@ -263,7 +265,10 @@ class Credential:
             return None
         if refused is None:
             return token
-        if token.identity == self._identity_of(refused):
+        identity = self._identity_of(refused)
+        if token.family == identity[0] and token.generation < identity[1]:
+            return None
+        if token.identity == identity:
             damped = self._shared.damped
             is_damped = damped is not None and damped[0] == token.identity and time.monotonic() < damped[1]
             return token if is_damped else None
@@ -309,8 +314,7 @@ class Credential:
                 "use the token that it is given",
                 credential=self.key,
             )
-        here = running_loop() if blocking else None
-        if here is not None and (self._is_async or here is home):
+        if blocking and self._is_async and home is not None and home is running_loop():
             raise errors.ConfigurationError(
                 "token() blocks the event loop on which the async refresher has to run: use `await atoken()`",
                 credential=self.key,
@@ -346,9 +350,8 @@ class Credential:
                 self._shared.adopt(outcome, self._shared.epoch)
             return outcome
 
-        home = self._home(blocking=blocking)
-        self._check_caller(blocking=blocking, home=home)
-        return self._launcher.run_apart(work, home)
+        self._check_caller(blocking=blocking, home=self._loop or running_loop())
+        return self._launcher.run_apart(work, self._home(blocking=blocking))
 
     def _log_out(self) -> Flight[None]:
         async def work() -> None:
@@ -367,6 +370,8 @@ class Credential:
         said = "max_wait is over and the refresh still goes on"
         return errors.WaitTimeout(said, credential=self.key, generation=generation)
 
-    def _close_store(self) -> None:
+    def _let_go(self) -> None:
+        store = self._shared.store
+        self._shared = Shared(store, self.key)  # nothing in it, and nobody else's: `current` has nothing to give
         if self._owns_store:
-            self._shared.store.close()
+            store.close()

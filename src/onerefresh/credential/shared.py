@@ -66,8 +66,8 @@ class Shared:
     def after_fork(self) -> None:
         """The child has the token, and none of the threads: no flight, and a lock that nobody holds."""
         self.lock = threading.Lock()
-        self.flight = None
-        if self.held is NOTHING and self.known is not None:
+        flight, self.flight = self.flight, None
+        if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
             self.held = held_for(self.known)
 
     def adopt(self, outcome: Outcome, epoch: int) -> None:

@@ -300,12 +300,12 @@ class _Spending:
         while True:
             try:
                 committed = await _commit_into(loaded, entry, self.wish)
-            except (Conflict, StoreOutcomeUnknown):
+            except Conflict:
                 loaded = await self._reload(loaded)
                 continue
-            except errors.StoreUnavailable as error:
+            except (StoreOutcomeUnknown, errors.StoreUnavailable) as error:
                 tries += 1
-                spooled = spooled or await self._spool(entry, error)
+                spooled = spooled or await self._spool(entry, str(error))
                 if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING:
                     return None  # the next renewal on this host begins with the spool file
                 await self._rest(tries, spooled=spooled)
@@ -321,14 +321,15 @@ class _Spending:
                     return Outcome(committed.token, probation=committed.probation)
             return None
 
-    async def _spool(self, entry: Spooled, error: errors.StoreUnavailable) -> bool:
+    async def _spool(self, entry: Spooled, why: str) -> bool:
         """The store is down: keep the token in a file, then hand it out. Where that fails too, say so and go on."""
         if await WriteSpool(entry):
-            await tell(Kind.SPOOLED, self.wish, self.leased, error.message, self.attempt.id)
+            await tell(Kind.SPOOLED, self.wish, self.leased, why, self.attempt.id)
             await Publish(Outcome(entry.as_next()))
             return True
-        await tell(Kind.UNSAVED, self.wish, self.leased, error.message, self.attempt.id)
-        await Publish(error.fresh().about(self.wish.key, self.leased.generation))
+        await tell(Kind.UNSAVED, self.wish, self.leased, why, self.attempt.id)
+        said = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
+        await Publish(errors.StoreUnavailable(said, credential=self.wish.key, generation=self.leased.generation))
         return False
 
     async def _rest(self, tries: int, *, spooled: bool) -> None:
