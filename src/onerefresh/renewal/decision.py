@@ -106,7 +106,7 @@ def decide(record: Record | None, wish: Wish, now: float, *, lease_over: bool) -
         return Fail(
             errors.ConfigurationError(
                 f"the stored token belongs to another {record.owner}, and this is {wish.owner}: "
-                "use another name, or log out first"
+                "use another name, or log in again under this one"
             )
         )
     known = wish.known
