@@ -10,7 +10,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent import futures
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +21,7 @@ from onerefresh.renewal.effects import Effect, Instant, Loaded
 from onerefresh.spool import Spool
 from onerefresh.store import Conflict, Hold, Store, StoreOutcomeUnknown, decode, encode
 from onerefresh.token import Answer, Token, parse_answer
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_exception
+from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception
 
 if TYPE_CHECKING:
     import asyncio
@@ -184,12 +184,10 @@ class Runner:
             with self._overdue(ttl), self._asking():
                 if grant is Grant.OBTAIN or token is None:
                     assert self._obtain is not None
-                    return parse_answer(self._finished(self._obtain()), at=at)
-                return parse_answer(self._finished(self._refresher(token)), at=at)
+                    return _parsed(self._finished(self._obtain()), at)
+                return _parsed(self._finished(self._refresher(token)), at)
         except RefreshFailure:
             raise
-        except errors.RefreshProtocolError as error:
-            raise RefreshFailure(Verdict(Meaning.PROTOCOL, error.message)) from None
         except BaseException as error:  # a refresher that ends its thread must not leave its claim behind
             raise RefreshFailure(judge_exception(error)) from error
 
@@ -231,6 +229,19 @@ class Runner:
 
             return asyncio.run(_as_coroutine(awaitable))
         return _on_loop(awaitable, home)  # type: ignore[arg-type]  # a home is a loop, a trio token or None
+
+
+def _parsed(answer: object, at: float) -> Token:
+    """The token of an answer; some libraries return the server's error as a mapping in its place."""
+    try:
+        return parse_answer(answer, at=at)
+    except errors.RefreshProtocolError as error:
+        verdict = Verdict(Meaning.PROTOCOL, error.message)
+        if isinstance(answer, Mapping) and "error" in answer:
+            verdict = judge_answer(200, answer)
+    finally:
+        del answer  # it may hold tokens, and would show in a traceback with locals
+    raise RefreshFailure(verdict)
 
 
 def _store_failed(operation: str, error: Exception) -> errors.StoreUnavailable:

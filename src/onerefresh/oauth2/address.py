@@ -1,0 +1,105 @@
+"""The address of a token endpoint: which URLs may be sent a secret (RFC 6749 section 3.2)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+from onerefresh.errors import ConfigurationError
+from onerefresh.token import Secret
+
+__all__ = ["Address"]
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Address:
+    """A token endpoint's URL, checked. Its query is sent, and shown nowhere."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    query: str
+
+    @classmethod
+    def parse(cls, url: object, *, allow_unencrypted_http: bool = False) -> Address:
+        """Raises `ConfigurationError` for a URL that a token request must not be sent to."""
+        if not isinstance(url, str):
+            raise ConfigurationError(f"the token endpoint is a URL, not {type(url).__name__}")
+        if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+            raise ConfigurationError(
+                "the token endpoint URL holds a character that URLs do not: write it in ASCII (xn--… for the host, %…)"
+            )
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ConfigurationError("the token endpoint URL cannot be read: check its host and port") from None
+        scheme, host = parts.scheme, parts.hostname or ""
+        if scheme not in ("https", "http") or not host:
+            raise ConfigurationError("the token endpoint is a whole URL: https://host/path")
+        if "@" in parts.netloc:
+            raise ConfigurationError("the token endpoint URL holds a user name: use client_id and client_secret")
+        if "#" in url:
+            raise ConfigurationError("the token endpoint URL has a fragment (#…): leave it out")
+        address = _ip(host)
+        if address is None and (len(host) > 253 or not _HOST_NAME.fullmatch(host)):
+            raise ConfigurationError("the token endpoint URL has a host that is no name and no IP address")
+        if port == 0:
+            raise ConfigurationError("the token endpoint URL has port 0, which nobody listens at")
+        port = port or (443 if scheme == "https" else 80)
+        checked = cls(scheme, host, port, parts.path or "/", parts.query)
+        if scheme == "http" and not allow_unencrypted_http and not checked.is_loopback:
+            raise ConfigurationError(
+                f"the token endpoint {checked.shown} is not https, and everybody on the way could read its tokens: "
+                "use https, or say allow_unencrypted_http=True"
+            )
+        return checked
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the endpoint is on this machine."""
+        address = _ip(self.host)
+        return self.host == "localhost" if address is None else address.is_loopback
+
+    @property
+    def shown(self) -> str:
+        """The URL without its query, and without a port that is the usual one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == (443 if self.scheme == "https" else 80) else f":{self.port}"
+        return f"{self.scheme}://{host}{port}{self.path}"
+
+    @property
+    def target(self) -> str:
+        """Path and query, as the request line has them."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+    @property
+    def url(self) -> str:
+        """The whole URL."""
+        return f"{self.shown}?{self.query}" if self.query else self.shown
+
+    @property
+    def query_names(self) -> frozenset[str]:
+        """The parameters that the URL itself brings."""
+        return frozenset(name for name, _ in parse_qsl(self.query, keep_blank_values=True))
+
+    @property
+    def identity(self) -> str:
+        """The URL, with a digest in place of its query: tells endpoints apart and shows nothing."""
+        return f"{self.shown}?…{Secret(self.query).fingerprint()[:8]}" if self.query else self.shown
+
+    def __repr__(self) -> str:
+        return f"Address({self.identity!r})"
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -1,0 +1,82 @@
+"""Client authentication: how a client tells the token endpoint who it is (RFC 6749 section 2.3)."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+from urllib.parse import quote_plus
+
+from onerefresh.errors import ConfigurationError
+from onerefresh.token import Secret
+
+__all__ = ["ClientAuth", "Identification", "checked_client_auth", "checked_client_id", "checked_secret", "identify"]
+
+ClientAuth: TypeAlias = Literal["client_secret_basic", "client_secret_post", "none"]
+"""The names of OpenID Connect Core section 9; ``none`` is a public client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """What a token request says about its client: an ``Authorization`` header, or fields of the body."""
+
+    authorization: Secret | None
+    fields: tuple[tuple[str, str | Secret], ...]
+
+
+def identify(client_auth: ClientAuth, client_id: str, secret: Secret | None) -> Identification:
+    """The client's identification; `secret` is None only for a public client."""
+    if secret is None or client_auth == "none":
+        return Identification(None, (("client_id", client_id),))
+    if client_auth == "client_secret_post":
+        return Identification(None, (("client_id", client_id), ("client_secret", secret)))
+    return Identification(_basic(client_id, secret), ())
+
+
+def _basic(client_id: str, secret: Secret) -> Secret:
+    """HTTP Basic, of the form-encoded id and secret: RFC 6749 section 2.3.1 and appendix B."""
+    pair = Secret(f"{quote_plus(client_id)}:{quote_plus(secret.reveal())}")
+    return Secret("Basic " + base64.b64encode(pair.reveal().encode("ascii")).decode("ascii"))
+
+
+def checked_client_id(client_id: object) -> str:
+    """Raises `ConfigurationError` for an id that no request can carry."""
+    if not isinstance(client_id, str):
+        raise ConfigurationError(f"client_id is a text, not {type(client_id).__name__}")
+    if not client_id or not client_id.isprintable():
+        raise ConfigurationError(f"client_id is not usable: {client_id!r}; give the id that the server registered")
+    return client_id
+
+
+def checked_secret(secret: object, source: str) -> Secret:
+    """The client secret as a `Secret`; `source` says in an error where it came from.
+
+    Raises `ConfigurationError` for one that no request can carry.
+    """
+    if isinstance(secret, str):
+        secret = Secret(secret)
+    if not isinstance(secret, Secret):
+        kind = type(secret).__name__
+        del secret  # bytes, say: a traceback with locals would show them
+        raise ConfigurationError(f"{source} is a str or a Secret, not {kind}")
+    if not secret:
+        raise ConfigurationError(f"{source} is empty: leave client_secret out for a public client")
+    if secret.reveal() != secret.reveal().strip("\r\n"):
+        raise ConfigurationError(f"{source} begins or ends with a line break, as files do: strip it")
+    if not secret.reveal().isprintable():
+        raise ConfigurationError(f"{source} holds characters that cannot be printed: is it the right one?")
+    return secret
+
+
+def checked_client_auth(client_auth: object, *, has_secret: bool) -> ClientAuth:
+    """`client_auth`, or where it is None the usual one. Raises `ConfigurationError` where it does not fit."""
+    if client_auth is None:
+        return "client_secret_basic" if has_secret else "none"
+    for known in get_args(ClientAuth):
+        if client_auth == known:
+            if has_secret == (known == "none"):
+                needs = "takes no client_secret: leave it out" if has_secret else "needs a client_secret"
+                raise ConfigurationError(f"client_auth {known!r} {needs}")
+            method: ClientAuth = known
+            return method
+    raise ConfigurationError(f"unknown client_auth {client_auth!r}: use one of {', '.join(get_args(ClientAuth))}")

@@ -1,0 +1,181 @@
+"""Token requests and token answers as pure data (RFC 6749 sections 4.4, 5 and 6). Nothing here sends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NoReturn, TypeAlias
+from urllib.parse import parse_qsl, quote_plus
+
+from onerefresh.errors import ConfigurationError, RefreshProtocolError
+from onerefresh.oauth2.client_auth import Identification
+from onerefresh.token import Secret, Token, parse_answer
+from onerefresh.verdict import Verdict, judge_answer
+
+__all__ = ["Grant", "TokenRequest", "TokenResponse", "build_request", "checked_extra", "checked_scope", "read_answer"]
+
+Grant: TypeAlias = Literal["refresh_token", "client_credentials"]
+
+_REPEATABLE = frozenset({"resource", "audience"})  # RFC 8707 section 2, RFC 8693 section 2.1
+_OWN = frozenset(
+    ("grant_type", "refresh_token", "client_id", "client_secret", "scope", "client_assertion", "client_assertion_type")
+)
+_FORM = "application/x-www-form-urlencoded"
+
+
+class _Guarded:
+    """What holds secrets and is therefore neither shown nor pickled."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} holds secrets and is not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest(_Guarded):
+    """One POST to the token endpoint. Its repr shows neither headers nor body: both hold secrets.
+
+    `headers` are all there are, but for ``Host`` and ``Content-Length``; `timeout`: seconds for the request in all.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenResponse(_Guarded):
+    """What the token endpoint answered: the status, the headers, and the body as it is without its encoding."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+def build_request(
+    url: str,
+    grant: Grant,
+    identification: Identification,
+    *,
+    refresh_token: Secret | None = None,
+    scope: str | None = None,
+    extra: Iterable[tuple[str, str]] = (),
+    timeout: float = 10.0,
+) -> TokenRequest:
+    """The token request; `refresh_token` belongs to the grant of that name (RFC 6749 section 6)."""
+    fields: list[tuple[str, str | Secret]] = [("grant_type", grant)]
+    if refresh_token is not None:
+        fields.append(("refresh_token", refresh_token))
+    if scope is not None:
+        fields.append(("scope", scope))
+    fields += [*extra, *identification.fields]
+    headers = {
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+        "Content-Type": _FORM,
+        "User-Agent": "onerefresh",
+    }
+    if identification.authorization is not None:
+        headers["Authorization"] = identification.authorization.reveal()
+    return TokenRequest(url, headers, _form(fields), timeout)
+
+
+def _form(fields: Iterable[tuple[str, str | Secret]]) -> bytes:
+    return "&".join(f"{quote_plus(name)}={_quoted(value)}" for name, value in fields).encode("ascii")
+
+
+def _quoted(value: str | Secret) -> str:
+    # A refresh token that is no Unicode text is for the server to refuse: an encoding error would hold it whole.
+    return quote_plus(value.reveal() if isinstance(value, Secret) else value, errors="surrogatepass")
+
+
+def checked_scope(scope: object) -> str | None:
+    """Raises `ConfigurationError` for what is no scope of RFC 6749 section 3.3."""
+    if scope is None:
+        return None
+    if not isinstance(scope, str):
+        raise ConfigurationError(f"scope is a text with spaces between the scopes, not {type(scope).__name__}")
+    allowed = scope.isascii() and scope.isprintable() and not set(scope) & set('"\\')
+    if not allowed or not scope or "  " in scope or scope != scope.strip():
+        raise ConfigurationError(f"scope {scope!r} is not usable: write scopes with one space between, or leave it out")
+    return scope
+
+
+def checked_extra(extra: object, query_names: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
+    """Further fields of the body, as pairs; a list of texts is allowed where a standard repeats the field.
+
+    Raises `ConfigurationError` for a field that is set elsewhere, or twice (RFC 6749 section 3.2).
+    """
+    if not isinstance(extra, Mapping):
+        raise ConfigurationError(f"extra is a mapping of names to texts, not {type(extra).__name__}")
+    for name in sorted(_OWN & {*extra, *query_names}):
+        where = "extra" if name in extra else "the token endpoint URL"
+        raise ConfigurationError(f"{name!r} does not belong into {where}: {_place_of(name)}")
+    pairs: list[tuple[str, str]] = []
+    for name, value in extra.items():
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise ConfigurationError(f"extra has a name that is no field name: {name!r}")
+        if name in set(query_names):
+            raise ConfigurationError(f"{name!r} stands in extra and in the token endpoint URL: name it once")
+        values = list(value) if isinstance(value, (list, tuple)) and name in _REPEATABLE else [value]
+        if not all(isinstance(text, str) and _can_be_sent(text) for text in values):
+            lists = " or a list of texts" if name in _REPEATABLE else ""
+            raise ConfigurationError(f"extra[{name!r}] is a text{lists}")
+        pairs += [(name, text) for text in values]
+    return tuple(pairs)
+
+
+def _place_of(name: str) -> str:
+    if name.startswith("client_assertion"):
+        return "an assertion serves one request; give a send= that adds a new one to each"
+    return "the refresh token comes from the credential" if name == "refresh_token" else "use the argument made for it"
+
+
+def _can_be_sent(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden: Iterable[Secret]) -> Token | Verdict:
+    """The token that an answer brings, or what it means that it brings none.
+
+    `at`: when it was asked for, in seconds since the epoch. `scope`: the one asked for, which an answer that names
+    none has granted (RFC 6749 section 5.1). `hidden`: the request's secrets, which no verdict quotes.
+    """
+    fields = _fields(response)
+    if 200 <= response.status < 300 and fields is not None:
+        try:
+            token = parse_answer(fields, at=at)
+        except RefreshProtocolError:
+            pass  # judged below, from the answer itself
+        else:
+            return token if token.scope is not None or scope is None else replace(token, scope=scope)
+    return judge_answer(
+        response.status,
+        response.body if fields is None else fields,
+        response.headers,
+        oauth=True,
+        hidden=hidden,
+    )
+
+
+class _Fields(dict[str, object]):
+    """An answer's fields; shown as nothing but their number."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} fields>"
+
+
+def _fields(response: TokenResponse) -> Mapping[str, object] | None:
+    """The answer's fields: JSON, or a form as a few servers still answer. None where it is neither."""
+    kind = next((value for name, value in response.headers.items() if name.lower() == "content-type"), "")
+    try:
+        if kind.partition(";")[0].strip().lower() == _FORM:
+            return _Fields(parse_qsl(response.body.decode("ascii"), max_num_fields=100)) or None
+        answer = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return None
+    return _Fields(answer) if isinstance(answer, dict) else None

@@ -1,0 +1,240 @@
+"""TokenEndpoint: a refresher for OAuth 2.0."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TypeAlias, get_args
+
+from onerefresh.errors import ConfigurationError
+from onerefresh.oauth2.address import Address
+from onerefresh.oauth2.client_auth import (
+    ClientAuth,
+    checked_client_auth,
+    checked_client_id,
+    checked_secret,
+    identify,
+)
+from onerefresh.oauth2.codec import (
+    Grant,
+    TokenRequest,
+    TokenResponse,
+    build_request,
+    checked_extra,
+    checked_scope,
+    read_answer,
+)
+from onerefresh.token import Secret, Token
+from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_exception
+
+__all__ = ["Send", "TokenEndpoint"]
+
+Send: TypeAlias = Callable[[TokenRequest], TokenResponse]
+"""Sends one request, once, and returns the answer whatever its status; an exception where there is none.
+
+Where it has a method ``prepare()``, that is called before a renewal begins.
+"""
+
+
+class TokenEndpoint:
+    """The token endpoint of an authorization server, as the refresher of a credential (RFC 6749).
+
+    `url`: https, or http to this machine; ``allow_unencrypted_http=True`` allows http elsewhere, where everybody on
+        the way can read the tokens. A query is kept, a fragment refused (section 3.2).
+    `client_secret`: None for a public client; a text or `Secret`; or a function that returns one, called by `prepare`
+        (a credential does that before each renewal), so that a secret may change or come from a vault.
+    `grant`: ``"refresh_token"`` (section 6), or ``"client_credentials"`` (section 4.4), which needs no login.
+    `client_auth`: how the client proves itself (section 2.3.1): ``"client_secret_basic"``, which is usual where there
+        is a secret, ``"client_secret_post"`` or ``"none"``. Another way is never tried.
+    `scope`: asked for with every request (section 3.3). `extra`: further fields of the body, such as ``audience``
+        or ``resource`` (RFC 8707), which may be lists.
+    `send`: sends the request in place of httpx2 (where it is installed) or the standard library.
+    `timeout`: seconds that one request may take in all.
+
+    One call sends one request: nothing is tried again and no redirect is followed. Raises `ConfigurationError` for
+    settings that are wrong.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        client_id: str,
+        client_secret: str | Secret | Callable[[], str | Secret] | None = None,
+        grant: Grant = "refresh_token",
+        client_auth: ClientAuth | None = None,
+        scope: str | None = None,
+        extra: Mapping[str, str | Sequence[str]] = MappingProxyType({}),
+        send: Send | None = None,
+        timeout: float = 10.0,
+        allow_unencrypted_http: bool = False,
+    ) -> None:
+        # First of all, so that no traceback of this frame shows it.
+        client_secret = Secret(client_secret) if isinstance(client_secret, str) else client_secret
+        self._address = Address.parse(url, allow_unencrypted_http=allow_unencrypted_http)
+        self.client_id = checked_client_id(client_id)
+        self._source = client_secret if callable(client_secret) else None
+        self._secret: Secret | None = None
+        if client_secret is not None and self._source is None:
+            self._secret = checked_secret(client_secret, "client_secret")
+        if grant not in get_args(Grant):
+            raise ConfigurationError(f"unknown grant {grant!r}: use one of {', '.join(get_args(Grant))}")
+        self.grant = grant
+        has_secret = self._secret is not None or self._source is not None
+        self.client_auth = checked_client_auth(client_auth, has_secret=has_secret)
+        if grant == "client_credentials" and not has_secret and send is None:
+            # RFC 6749 section 4.4; a `send` of one's own may authenticate in another way, say by a TLS certificate.
+            raise ConfigurationError("grant 'client_credentials' needs a client_secret: it is for confidential clients")
+        self.scope = checked_scope(scope)
+        self._extra = checked_extra(extra, self._address.query_names)
+        self.timeout = _checked_timeout(timeout)
+        self._send = None if send is None else _checked_send(send)
+
+    @property
+    def identity(self) -> str:
+        """Whose tokens these are: readable, the same in every process, and not secret."""
+        said = f"token endpoint {self._address.identity}, client {self.client_id}"
+        if self.grant == "refresh_token":
+            return said
+        wanted = [f"scope {self.scope}"] if self.scope else []
+        wanted += [f"{name} {text}" for name, text in self._extra if name in ("resource", "audience")]
+        return ", ".join([said, "client_credentials", *wanted])
+
+    @property
+    def obtain(self) -> Callable[[], Token] | None:
+        """For the grant ``client_credentials`` the function that gets a first token; else None: a person logs in."""
+        return self._request if self.grant == "client_credentials" else None
+
+    def prepare(self) -> None:
+        """Do what may take long or fail before anything is sent: fetch the client secret, load the HTTP client.
+
+        Raises `ConfigurationError` where the function given as `client_secret` fails.
+        """
+        if self._send is None:
+            self._send = _default_sender(self._address)
+        prepare = getattr(self._send, "prepare", None)
+        if prepare is not None:
+            prepare()
+        if self._source is not None:
+            self._secret = _asked(self._source)
+
+    def _current_secret(self) -> Secret | None:
+        # Taken once for a request: another thread's refused request may forget the secret meanwhile.
+        secret = self._secret
+        if secret is None and self._source is not None:
+            secret = self._secret = _asked(self._source)
+        return secret
+
+    def __call__(self, token: Token) -> Token:
+        """The token that follows `token`. Blocks for `timeout` seconds at most.
+
+        Raises `RefreshFailure` with a verdict where the server gives none, `ConfigurationError` as `prepare` does.
+        """
+        if self.grant == "client_credentials":
+            return self._request()
+        if token.refresh_token is None:
+            raise RefreshFailure(Verdict(Meaning.DEAD, "there is no refresh token: log in again"))
+        return self._request(token.refresh_token)
+
+    def _request(self, refresh_token: Secret | None = None) -> Token:
+        if self._send is None:
+            self.prepare()
+        secret = self._current_secret()
+        who = identify(self.client_auth, self.client_id, secret)
+        hidden = [known for known in (refresh_token, secret, who.authorization) if known is not None]
+        request = build_request(
+            self._address.url,
+            self.grant,
+            who,
+            refresh_token=refresh_token,
+            scope=self.scope,
+            extra=self._extra,
+            timeout=self.timeout,
+        )
+        asked_at = time.time()
+        response = self._sent(request, hidden)
+        if isinstance(response, TokenResponse):
+            found = read_answer(response, at=asked_at, scope=self.scope, hidden=hidden)
+            if isinstance(found, Token):
+                return found
+            response = found
+        raise RefreshFailure(self._explained(response))
+
+    def _sent(self, request: TokenRequest, hidden: Sequence[Secret]) -> TokenResponse | Verdict:
+        """The answer, or why there is none. The sender's exception ends here: it may hold the request."""
+        assert self._send is not None
+        try:
+            response = self._send(request)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a sender may raise anything; the verdict says what it means
+            return judge_exception(error, oauth=True, hidden=hidden)
+        if isinstance(response, TokenResponse):
+            return response
+        return Verdict(Meaning.REFRESHER, f"send returned {type(response).__name__}, not a TokenResponse")
+
+    def _explained(self, verdict: Verdict) -> Verdict:
+        """The verdict as it stands for this client: what to look at, and what no grant but `refresh_token` can mean."""
+        if self.grant == "client_credentials":
+            if verdict.meaning is Meaning.DEAD:
+                verdict = replace(verdict, meaning=Meaning.CLIENT_REJECTED)  # there is no session that could be over
+            elif verdict.meaning in (Meaning.NO_ANSWER, Meaning.SERVER_ERROR):
+                verdict = replace(verdict, meaning=Meaning.UNAVAILABLE)  # nothing was spent: it may be asked again
+        if verdict.meaning is Meaning.CLIENT_REJECTED:
+            if self._source is not None:
+                self._secret = None  # the next request asks for it anew: it may have been changed
+            look = "client_id" if self.client_auth == "none" else "client_id, client_secret"
+            return replace(verdict, detail=f"{verdict.detail}; check {look} and client_auth (now {self.client_auth!r})")
+        return verdict
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "client_auth"):
+            return "TokenEndpoint(…)"  # one whose settings were refused, as a traceback shows it
+        return (
+            f"TokenEndpoint({self._address.identity!r}, client_id={self.client_id!r}, grant={self.grant!r}, "
+            f"client_auth={self.client_auth!r})"
+        )
+
+
+def _asked(source: Callable[[], str | Secret]) -> Secret:
+    """The secret from the function that was given for it."""
+    try:
+        return checked_secret(source(), "what the client_secret function returned")
+    except ConfigurationError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it raises, nothing was sent and the developer must act
+        # A missing file or variable is told by its name; of other exceptions the text could hold the secret.
+        reason = f": {error}" if isinstance(error, (OSError, KeyError)) else ""
+        failed = f"the client_secret function raised {type(error).__name__}{reason}; nothing was sent"
+    raise ConfigurationError(failed)
+
+
+def _default_sender(address: Address) -> Send:
+    if importlib.util.find_spec("httpx2") is not None:
+        from onerefresh.oauth2.send_httpx2 import Httpx2Sender
+
+        return Httpx2Sender(address)
+    from onerefresh.oauth2.send_stdlib import StdlibSender
+
+    return StdlibSender(address)
+
+
+def _checked_send(send: object) -> Send:
+    if not callable(send):
+        raise ConfigurationError(f"send is a function from TokenRequest to TokenResponse, not {type(send).__name__}")
+    if inspect.iscoroutinefunction(send) or inspect.iscoroutinefunction(type(send).__call__):
+        raise ConfigurationError("send is a plain function, not async: it runs on a thread of its own")
+    return send
+
+
+def _checked_timeout(timeout: object) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise ConfigurationError(f"timeout is a number of seconds, not {type(timeout).__name__}")
+    if not (math.isfinite(timeout) and timeout > 0):
+        raise ConfigurationError(f"timeout is a number of seconds above 0, not {timeout}")
+    return float(timeout)

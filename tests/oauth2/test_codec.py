@@ -1,0 +1,318 @@
+"""Token requests and answers as data, read by decoders that are not ours."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import pickle
+from typing import Any
+from urllib.parse import parse_qsl, unquote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onerefresh.errors import ConfigurationError
+from onerefresh.oauth2.client_auth import ClientAuth, checked_client_auth, checked_client_id, checked_secret, identify
+from onerefresh.oauth2.codec import (
+    TokenRequest,
+    TokenResponse,
+    build_request,
+    checked_extra,
+    checked_scope,
+    read_answer,
+)
+from onerefresh.token import Secret, Token
+from onerefresh.verdict import Meaning, Verdict
+
+URL = "https://login.example/token"
+printable = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zl", "Zp", "Zs", "Co", "Cn"]), min_size=1)
+
+
+def form_of(request: TokenRequest) -> list[tuple[str, str]]:
+    return parse_qsl(request.body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
+
+
+def basic_of(request: TokenRequest) -> tuple[str, str]:
+    """Id and secret as RFC 6749 section 2.3.1 says that a server reads them."""
+    scheme, _, encoded = request.headers["Authorization"].partition(" ")
+    assert scheme == "Basic"
+    name, _, secret = base64.b64decode(encoded, validate=True).decode("ascii").partition(":")
+    return unquote_plus(name), unquote_plus(secret)
+
+
+def test_a_refresh_request_is_that_of_the_standard() -> None:
+    who = identify("client_secret_basic", "s6BhdRkqt3", Secret("7Fjfp0ZBr1KtDRbnfVdmIw"))
+    request = build_request(URL, "refresh_token", who, refresh_token=Secret("tGzv3JOkF0XG5Qx2TlKWIA"))
+    # The example of RFC 6749 section 6.
+    assert request.headers["Authorization"] == "Basic czZCaGRSa3F0Mzo3RmpmcDBaQnIxS3REUmJuZlZkbUl3"
+    assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
+    assert request.headers["Accept"] == "application/json"
+    assert request.body == b"grant_type=refresh_token&refresh_token=tGzv3JOkF0XG5Qx2TlKWIA"
+    assert request.url == URL
+
+
+@pytest.mark.parametrize(
+    ("client_auth", "secret", "in_body", "in_header"),
+    [
+        ("client_secret_basic", "s3cret", {}, True),
+        ("client_secret_post", "s3cret", {"client_id": "me", "client_secret": "s3cret"}, False),
+        ("none", None, {"client_id": "me"}, False),
+    ],
+)
+def test_a_client_proves_itself_in_one_place(
+    client_auth: ClientAuth, secret: str | None, in_body: dict[str, str], in_header: bool
+) -> None:
+    who = identify(client_auth, "me", Secret(secret) if secret else None)
+    request = build_request(URL, "client_credentials", who)
+    assert dict(form_of(request)) == {"grant_type": "client_credentials", **in_body}
+    assert ("Authorization" in request.headers) is in_header
+
+
+ODD = ["a+b", "a b", "50%", "a:b:c", "ключ", "密", "a&b=c", "~*-._", "%2B", "é/?#"]
+
+
+@pytest.mark.parametrize("client_id", ODD)
+@pytest.mark.parametrize("secret", ODD)
+def test_odd_characters_of_ids_and_secrets_arrive(client_id: str, secret: str) -> None:
+    basic = build_request(URL, "client_credentials", identify("client_secret_basic", client_id, Secret(secret)))
+    assert basic_of(basic) == (client_id, secret)
+    post = build_request(URL, "client_credentials", identify("client_secret_post", client_id, Secret(secret)))
+    assert dict(form_of(post)) | {"client_id": client_id, "client_secret": secret} == dict(form_of(post))
+
+
+@given(
+    client_id=printable,
+    secret=printable,
+    refresh_token=printable,
+    scope=st.none() | st.from_regex(r"[!#-\[\]-~]{1,9}( [!#-\[\]-~]{1,9}){0,3}", fullmatch=True),
+    extra=st.dictionaries(
+        printable.filter(lambda name: not name.startswith(("grant", "client", "scope", "refresh"))),
+        st.text(st.characters(exclude_categories=["Cs"])),
+    ),
+    client_auth=st.sampled_from(["client_secret_basic", "client_secret_post"]),
+)
+def test_what_the_builder_encodes_another_decoder_reads(
+    *,
+    client_id: str,
+    secret: str,
+    refresh_token: str,
+    scope: str | None,
+    extra: dict[str, str],
+    client_auth: ClientAuth,
+) -> None:
+    who = identify(client_auth, checked_client_id(client_id), checked_secret(secret, "the secret"))
+    request = build_request(
+        URL,
+        "refresh_token",
+        who,
+        refresh_token=Secret(refresh_token),
+        scope=checked_scope(scope),
+        extra=checked_extra(extra),
+    )
+    expected = {"grant_type": "refresh_token", "refresh_token": refresh_token} | extra
+    if scope is not None:
+        expected["scope"] = scope
+    if client_auth == "client_secret_basic":
+        assert basic_of(request) == (client_id, secret)
+    else:
+        expected |= {"client_id": client_id, "client_secret": secret}
+    pairs = form_of(request)
+    assert dict(pairs) == expected
+    assert len(pairs) == len(expected)  # no field twice: RFC 6749 section 3.2
+
+
+def test_a_refresh_token_that_is_no_unicode_text_is_sent_all_the_same() -> None:
+    request = build_request(URL, "refresh_token", identify("none", "me", None), refresh_token=Secret("a\ud800"))
+    assert b"refresh_token=a%ED%A0%80&" in request.body
+
+
+def test_resources_may_be_several() -> None:
+    extra = checked_extra({"resource": ["https://a.example", "https://b.example"], "audience": ["x"], "claims": "{}"})
+    request = build_request(URL, "client_credentials", identify("none", "me", None), extra=extra)
+    assert form_of(request)[1:4] == [
+        ("resource", "https://a.example"),
+        ("resource", "https://b.example"),
+        ("audience", "x"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("extra", "query", "said"),
+    [
+        ({"grant_type": "password"}, [], "'grant_type' does not belong into extra"),
+        ({"refresh_token": "x"}, [], "comes from the credential"),
+        ({"client_secret": "x"}, [], "'client_secret' does not belong into extra"),
+        ({"client_id": "x"}, [], "'client_id' does not belong into extra"),
+        ({"scope": "x"}, [], "'scope' does not belong into extra"),
+        ({"client_assertion": "x"}, [], "an assertion serves one request"),
+        ({}, ["client_secret"], "does not belong into the token endpoint URL"),
+        ({"tenant": "x"}, ["tenant"], "name it once"),
+        ({"": "x"}, [], "no field name"),
+        ({5: "x"}, [], "no field name"),
+        ({"a": 5}, [], r"extra\['a'\] is a text"),
+        ({"a": ["x", "y"]}, [], r"extra\['a'\] is a text"),
+        ({"resource": ["x", 5]}, [], "is a text or a list of texts"),
+        ({"a": "\ud800"}, [], r"extra\['a'\] is a text"),
+        ([("a", "b")], [], "extra is a mapping"),
+    ],
+)
+def test_a_field_that_does_not_belong_there_is_refused(extra: Any, query: list[str], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        checked_extra(extra, query)
+
+
+@pytest.mark.parametrize("scope", ["", " a", "a ", "a  b", "a\tb", 'a"b', "a\\b", "é", ["a"], 5])
+def test_what_is_no_scope_is_refused(scope: object) -> None:
+    with pytest.raises(ConfigurationError, match="scope"):
+        checked_scope(scope)
+
+
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("", "is empty"),
+        ("s3cret-of-the-test\n", "begins or ends with a line break"),
+        ("s3cret-of\x00-the-test", "cannot be printed"),
+        ("s3cret-of-the-test\ud800", "cannot be printed"),
+        (b"s3cret-of-the-test", "is a str or a Secret, not bytes"),
+        (None, "is a str or a Secret, not NoneType"),
+    ],
+)
+def test_a_secret_that_cannot_be_sent_is_refused_without_being_shown(secret: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        checked_secret(secret, "client_secret")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("client_id", ["", "a\nb", "\ud800", None, 5])
+def test_a_client_id_that_cannot_be_sent_is_refused(client_id: object) -> None:
+    with pytest.raises(ConfigurationError, match="client_id"):
+        checked_client_id(client_id)
+
+
+@pytest.mark.parametrize(
+    ("client_auth", "has_secret", "found"),
+    [
+        (None, True, "client_secret_basic"),
+        (None, False, "none"),
+        ("client_secret_post", True, "client_secret_post"),
+        ("client_secret_basic", True, "client_secret_basic"),
+        ("none", False, "none"),
+        ("none", True, "takes no client_secret"),
+        ("client_secret_post", False, "needs a client_secret"),
+        ("private_key_jwt", True, "use one of client_secret_basic"),
+    ],
+)
+def test_client_authentication_fits_the_secret(client_auth: str | None, has_secret: bool, found: str) -> None:
+    if found.startswith(("takes", "needs", "use")):
+        with pytest.raises(ConfigurationError, match=found):
+            checked_client_auth(client_auth, has_secret=has_secret)
+    else:
+        assert checked_client_auth(client_auth, has_secret=has_secret) == found
+
+
+def answer(status: int, body: Any, **headers: str) -> TokenResponse:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return TokenResponse(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+
+
+def read(response: TokenResponse, scope: str | None = None, *hidden: str) -> Token | Verdict:
+    return read_answer(response, at=1000.0, scope=scope, hidden=[Secret(text) for text in hidden])
+
+
+@pytest.mark.parametrize(
+    ("response", "expires_at", "refreshable"),
+    [
+        (
+            answer(200, {"access_token": "a", "token_type": "Bearer", "expires_in": 60, "refresh_token": "r"}),
+            1060,
+            True,
+        ),
+        (answer(200, {"access_token": "a", "expires_in": "60"}), 1060, False),
+        (answer(201, {"access_token": "a", "expires_in": 0.5}), 1000.5, False),
+        (answer(200, {"access_token": "a", "expires_in": 0}), None, False),
+        (answer(200, {"access_token": "a"}), None, False),
+        (answer(200, {"access_token": "a", "error": ""}), None, False),
+        (answer(200, {"access_token": "a", "error": None}), None, False),
+        (answer(200, b'\xef\xbb\xbf{"access_token": "a"}'), None, False),
+        (answer(200, b"access_token=a&expires_in=60", content_type="application/x-www-form-urlencoded"), 1060, False),
+    ],
+)
+def test_a_token_is_read(response: TokenResponse, expires_at: float | None, refreshable: bool) -> None:
+    token = read(response)
+    assert isinstance(token, Token)
+    assert (token.reveal(), token.expires_at, token.refresh_token is not None) == ("a", expires_at, refreshable)
+
+
+def test_an_answer_that_names_no_scope_granted_the_one_asked_for() -> None:
+    asked = read(answer(200, {"access_token": "a"}), "read write")
+    named = read(answer(200, {"access_token": "a", "scope": "read"}), "read write")
+    assert isinstance(asked, Token)
+    assert isinstance(named, Token)
+    assert (asked.scope, named.scope) == ("read write", "read")
+
+
+@pytest.mark.parametrize(
+    ("response", "meaning"),
+    [
+        (answer(200, {}), Meaning.PROTOCOL),
+        (answer(200, {"access_token": ""}), Meaning.PROTOCOL),
+        (answer(200, {"access_token": 5}), Meaning.PROTOCOL),
+        (answer(200, {"access_token": "a\r\nb"}), Meaning.PROTOCOL),
+        (answer(200, []), Meaning.PROTOCOL),
+        (answer(200, b"access_token=a"), Meaning.PROTOCOL),
+        (answer(200, b'{"access_token": "a'), Meaning.NO_ANSWER),
+        (answer(200, b"\xff\xfe"), Meaning.PROTOCOL),
+        (answer(200, b"<html>log in</html>"), Meaning.NO_ANSWER),
+        (answer(200, b"[" * 100_000), Meaning.NO_ANSWER),
+        (answer(200, {"error": "invalid_grant"}), Meaning.DEAD),
+        (answer(200, {"ok": False, "error": "token_expired"}), Meaning.DEAD),
+        (answer(200, b"error=bad_refresh_token", content_type="application/x-www-form-urlencoded"), Meaning.DEAD),
+        (answer(400, {"error": "invalid_grant"}), Meaning.DEAD),
+        (answer(400, b"", Content_Length="0"), Meaning.DEAD),
+        (answer(400, {"access_token": "a"}), Meaning.REQUEST_REJECTED),
+        (answer(401, b"", Content_Length="0"), Meaning.CLIENT_REJECTED),
+        (answer(401, {"error": "invalid_client"}), Meaning.CLIENT_REJECTED),
+        (answer(302, b"", Location="https://b.example/token"), Meaning.REQUEST_REJECTED),
+        (answer(502, b"<html>Bad gateway</html>"), Meaning.SERVER_ERROR),
+    ],
+)
+def test_an_answer_without_a_token_is_judged(response: TokenResponse, meaning: Meaning) -> None:
+    verdict = read(response)
+    assert isinstance(verdict, Verdict)
+    assert verdict.meaning is meaning
+
+
+@given(
+    st.integers(200, 599),
+    st.binary() | st.text().map(str.encode),
+    st.sampled_from(["application/json", "application/x-www-form-urlencoded", "text/html"]),
+)
+def test_any_answer_is_read(status: int, body: bytes, kind: str) -> None:
+    assert isinstance(read(TokenResponse(status, {"Content-Type": kind}, body)), Token | Verdict)
+
+
+def test_no_other_part_of_an_answer_is_quoted() -> None:
+    verdict = read(
+        answer(200, {"token": "at-12345678", "at-12345678": "x", "error_description": "rt-1234567"}),
+        None,
+        "rt-12345678",
+    )
+    assert isinstance(verdict, Verdict)
+    assert verdict.detail == "the token endpoint answered 200 without a usable access token"
+
+
+def test_requests_and_answers_show_nothing_and_are_not_pickled() -> None:
+    who = identify("client_secret_post", "me", Secret("s3cret"))
+    request = build_request(URL, "refresh_token", who, refresh_token=Secret("rt-12345678"))
+    response = answer(200, {"access_token": "at-12345678"}, Set_Cookie="session-12345678")
+    for held in (request, response, who):
+        for text in (repr(held), str(held), f"{held}", f"{held!r:>200}"):
+            assert "12345678" not in text
+            assert "s3cret" not in text
+    for guarded in (request, response):
+        for take in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="holds secrets and is not pickled"):
+                take(guarded)

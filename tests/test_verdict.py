@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from email.utils import formatdate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onerefresh import errors
+from onerefresh.token import Secret
+from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception, parse_retry_after
+
+EMPTY = {"Content-Length": "0"}
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+PAGE = b"<!doctype html><title>Bad gateway</title>"
+
+BY_CODE = [
+    ("invalid_grant", Meaning.DEAD),
+    ("INVALID_GRANT", Meaning.DEAD),
+    ("token_not_valid", Meaning.DEAD),
+    ("bad_refresh_token", Meaning.DEAD),
+    ("refresh_token_already_used", Meaning.DEAD),
+    ("invalid_client", Meaning.CLIENT_REJECTED),
+    ("unauthorized_client", Meaning.CLIENT_REJECTED),
+    ("incorrect_client_credentials", Meaning.CLIENT_REJECTED),
+    ("invalid_request", Meaning.REQUEST_REJECTED),
+    ("invalid_scope", Meaning.REQUEST_REJECTED),
+    ("invalid_target", Meaning.REQUEST_REJECTED),
+    ("unsupported_grant_type", Meaning.REQUEST_REJECTED),
+    ("interaction_required", Meaning.INTERACTION),
+    ("mfa_required", Meaning.INTERACTION),
+    ("temporarily_unavailable", Meaning.UNAVAILABLE),
+    ("ratelimited", Meaning.UNAVAILABLE),
+    ("server_error", Meaning.SERVER_ERROR),
+    ("something_of_their_own", Meaning.REQUEST_REJECTED),
+]
+
+
+@pytest.mark.parametrize(("code", "meaning"), BY_CODE)
+def test_an_answer_is_judged_by_its_error_code(code: str, meaning: Meaning) -> None:
+    verdict = judge_answer(400, json.dumps({"error": code}).encode())
+    assert (verdict.meaning, verdict.detail) == (meaning, f"the token endpoint answered 400 {code!r}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "invalid_grant"},
+        {"code": "token_not_valid", "detail": "Token is invalid or expired"},
+        {"error": {"code": 400, "message": "TOKEN_EXPIRED", "status": "INVALID_ARGUMENT"}},
+        {"error": {"code": "invalid_grant"}},
+        {"code": 400, "error_code": "refresh_token_not_found", "msg": "Invalid Refresh Token"},
+        {"__type": "NotAuthorizedException", "message": "Refresh Token has expired"},
+    ],
+)
+def test_an_error_code_is_found_wherever_apis_put_it(body: dict[str, object]) -> None:
+    for form in (body, json.dumps(body), json.dumps(body).encode()):
+        assert judge_answer(400, form).meaning is Meaning.DEAD
+
+
+BY_STATUS: list[tuple[int, bytes | None, dict[str, str], Meaning]] = [
+    (200, b"{}", {}, Meaning.PROTOCOL),
+    (200, b"[]", {}, Meaning.PROTOCOL),
+    (200, b"OK", {}, Meaning.PROTOCOL),
+    (200, b"", EMPTY, Meaning.PROTOCOL),
+    (204, None, {}, Meaning.PROTOCOL),
+    (200, b"", {"Content-Type": "application/json"}, Meaning.NO_ANSWER),
+    (200, b'{"access_token": "half', {}, Meaning.NO_ANSWER),
+    (200, PAGE, {}, Meaning.NO_ANSWER),
+    (200, None, HTML, Meaning.NO_ANSWER),
+    (200, b'{"error": "invalid_grant"}', {}, Meaning.DEAD),
+    (103, b"", {}, Meaning.NO_ANSWER),
+    (302, PAGE, HTML, Meaning.REQUEST_REJECTED),
+    (308, b"", {}, Meaning.REQUEST_REJECTED),
+    (400, b"", EMPTY, Meaning.DEAD),
+    (400, b"", {}, Meaning.REQUEST_REJECTED),
+    (400, None, {}, Meaning.REQUEST_REJECTED),
+    (400, b"{}", {}, Meaning.REQUEST_REJECTED),
+    (400, b"Bad Request", {}, Meaning.REQUEST_REJECTED),
+    (400, PAGE, {}, Meaning.UNAVAILABLE),
+    (401, b"", EMPTY, Meaning.DEAD),
+    (401, None, {}, Meaning.DEAD),
+    (401, b'{"error": "invalid_client"}', {}, Meaning.CLIENT_REJECTED),
+    (401, PAGE, {}, Meaning.UNAVAILABLE),
+    (403, b"{}", {}, Meaning.REQUEST_REJECTED),
+    (403, b'{"error": "invalid_grant"}', {}, Meaning.DEAD),
+    (403, PAGE, HTML, Meaning.UNAVAILABLE),
+    (404, PAGE, HTML, Meaning.REQUEST_REJECTED),
+    (405, b"", EMPTY, Meaning.REQUEST_REJECTED),
+    (408, b"", EMPTY, Meaning.UNAVAILABLE),
+    (429, b'{"error": "access_denied"}', {}, Meaning.UNAVAILABLE),
+    (429, b'{"error": "invalid_grant"}', {}, Meaning.UNAVAILABLE),
+    (500, b"", EMPTY, Meaning.SERVER_ERROR),
+    (502, PAGE, HTML, Meaning.SERVER_ERROR),
+    (503, PAGE, HTML, Meaning.UNAVAILABLE),
+    (504, b"", EMPTY, Meaning.SERVER_ERROR),
+    (524, b"", EMPTY, Meaning.SERVER_ERROR),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "headers", "meaning"), BY_STATUS)
+def test_an_answer_without_a_known_code_is_judged_by_its_status(
+    status: int, body: bytes | None, headers: dict[str, str], meaning: Meaning
+) -> None:
+    assert judge_answer(status, body, headers).meaning is meaning
+
+
+def test_at_a_token_endpoint_of_oauth_401_speaks_of_the_client() -> None:
+    assert judge_answer(401, b"", EMPTY, oauth=True).meaning is Meaning.CLIENT_REJECTED
+    assert judge_answer(401, {"error": "invalid_grant"}, oauth=True).meaning is Meaning.DEAD
+
+
+def test_only_what_may_have_reached_the_server_may_have_spent_the_token() -> None:
+    spent = {meaning for meaning in Meaning if meaning.may_have_spent}
+    assert spent == {Meaning.SERVER_ERROR, Meaning.NO_ANSWER, Meaning.PROTOCOL, Meaning.REFRESHER}
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://me:pw@login.example:8443/new?code=hidden#part", " and points to https://login.example:8443/new"),
+        ("/token/", " and points to /token/"),
+        ("https://login.example:99999/", ""),
+        ("https://login.example/\x1b[31m", ""),
+        (None, ""),
+    ],
+)
+def test_a_redirect_tells_origin_and_path_alone(location: str | None, shown: str) -> None:
+    verdict = judge_answer(302, b"", {"Location": location} if location else {})
+    hint = "; a token request follows no redirect: correct the token endpoint URL"
+    assert verdict.detail == f"the token endpoint answered 302{shown}{hint}"
+
+
+class TestDescriptions:
+    def said(self, description: object, *hidden: str) -> str:
+        body = json.dumps({"error": "invalid_grant", "error_description": description})
+        return judge_answer(400, body, hidden=[Secret(text) for text in hidden]).detail
+
+    def test_a_description_is_quoted(self) -> None:
+        assert self.said("Token is not active", "rt-12345678").endswith("'invalid_grant' (Token is not active)")
+
+    @pytest.mark.parametrize(
+        "text", ["no session for rt-12345678", "rt-12345678", "rt-12345… unknown", "-1234567 has expired"]
+    )
+    def test_a_description_that_shows_part_of_a_secret_is_not(self, text: str) -> None:
+        assert self.said(text, "rt-12345678").endswith("answered 400 'invalid_grant'")
+
+    def test_a_description_is_not_quoted_where_the_secrets_are_not_known(self) -> None:
+        body = json.dumps({"error": "invalid_grant", "error_description": "abc"})
+        assert judge_answer(400, body).detail.endswith("answered 400 'invalid_grant'")
+
+    def test_a_description_is_one_printable_line_of_200_characters_at_most(self) -> None:
+        assert self.said("a\r\nb\x1b[31m\u202ec").endswith("(a b [31m c)")
+        assert self.said("x" * 5000).endswith(f"({'x' * 200})")
+
+    @pytest.mark.parametrize("text", [None, 5, ["a"], "", " \n"])
+    def test_what_is_no_description_is_left_out(self, text: object) -> None:
+        assert self.said(text).endswith("answered 400 'invalid_grant'")
+
+    def test_a_code_that_is_the_secret_is_not_quoted(self) -> None:
+        verdict = judge_answer(400, {"error": "rt-12345678"}, hidden=[Secret("rt-12345678")])
+        assert verdict.detail == "the token endpoint answered 400"
+
+
+@given(
+    st.integers(100, 599),
+    st.none() | st.binary() | st.text() | st.dictionaries(st.text(), st.none() | st.text() | st.integers()),
+    st.dictionaries(st.sampled_from(["Location", "Retry-After", "Content-Type", "X"]), st.text()),
+    st.booleans(),
+)
+def test_any_answer_gets_a_verdict_and_an_error(
+    status: int, body: bytes | str | dict[str, object] | None, headers: dict[str, str], oauth: bool
+) -> None:
+    verdict = judge_answer(status, body, headers, oauth=oauth, hidden=[])
+    assert isinstance(verdict.error(), errors.OnerefreshError)
+    assert verdict.detail.isprintable()
+
+
+def test_deeply_nested_json_is_no_error() -> None:
+    assert judge_answer(400, "[" * 100_000).meaning is Meaning.REQUEST_REJECTED
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("120", 120.0),
+        (" 1.5 ", 1.5),
+        ("0", 0.0),
+        ("-3", None),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("", None),
+        (formatdate(1_000_090, usegmt=True), 90.0),
+        ("Mon, 12 Jan 1970 13:48:10 -0000", 90.0),
+        (formatdate(999_000, usegmt=True), 0.0),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(value: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, now=1_000_000.0) == seconds
+
+
+@given(st.text())
+def test_no_retry_after_header_is_an_error(value: str) -> None:
+    seconds = parse_retry_after(value)
+    assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize("name", ["Retry-After", "retry-after", "RETRY-AFTER"])
+def test_a_verdict_says_how_long_to_wait(name: str) -> None:
+    verdict = judge_answer(429, b"", {name: "7"})
+    error = verdict.error()
+    assert isinstance(error, errors.RefreshUnavailable)
+    assert error.retry_after == 7.0
+
+
+def test_the_claims_that_a_server_asks_for_are_in_the_error() -> None:
+    verdict = judge_answer(400, {"error": "interaction_required", "claims": '{"access_token": {}}'})
+    error = verdict.error()
+    assert isinstance(error, errors.InteractionRequired)
+    assert error.challenge == '{"access_token": {}}'
+
+
+MADE = {
+    Meaning.DEAD: errors.LoginRequired,
+    Meaning.CLIENT_REJECTED: errors.ClientRejected,
+    Meaning.REQUEST_REJECTED: errors.RequestRejected,
+    Meaning.INTERACTION: errors.InteractionRequired,
+    Meaning.CONFIGURATION: errors.ConfigurationError,
+    Meaning.UNAVAILABLE: errors.RefreshUnavailable,
+    Meaning.SERVER_ERROR: errors.RefreshUnavailable,
+    Meaning.NO_ANSWER: errors.RefreshOutcomeUnknown,
+    Meaning.PROTOCOL: errors.RefreshProtocolError,
+    Meaning.REFRESHER: errors.RefresherFailed,
+}
+
+
+@pytest.mark.parametrize("meaning", Meaning)
+def test_each_meaning_has_its_error(meaning: Meaning) -> None:
+    error = Verdict(meaning, "what happened").error()
+    assert type(error) is MADE[meaning]
+    assert str(error) == "what happened"
+
+
+@pytest.mark.parametrize("meaning", [meaning for meaning in Meaning if meaning is not Meaning.SERVER_ERROR])
+def test_an_error_of_ours_raised_by_a_refresher_keeps_its_meaning(meaning: Meaning) -> None:
+    raised = Verdict(meaning, "what happened", retry_after=3.0, challenge="more").error()
+    if meaning is Meaning.REFRESHER:
+        return
+    verdict = judge_exception(raised)
+    assert verdict.meaning is meaning
+    assert type(verdict.error()) is type(raised)
+    assert vars(verdict.error()) == vars(raised)
+
+
+def test_a_subclass_of_an_error_of_ours_counts_as_that_error() -> None:
+    class Expelled(errors.LoginRequired):
+        pass
+
+    assert judge_exception(Expelled("you are out")) == Verdict(Meaning.DEAD, "you are out")
+
+
+def test_an_error_about_another_credential_says_nothing_about_this_one() -> None:
+    raised = errors.LoginRequired("log in again", credential="parent")
+    assert judge_exception(raised).meaning is Meaning.REFRESHER
+    assert "credential 'parent': log in again" in judge_exception(raised).detail
+
+
+@pytest.mark.parametrize("kind", [errors.WaitTimeout, errors.StoreUnavailable, errors.SaveFailed])
+def test_an_error_of_ours_that_no_token_endpoint_means_is_the_refreshers_own(
+    kind: type[errors.OnerefreshError],
+) -> None:
+    assert judge_exception(kind("of another credential")).meaning is Meaning.REFRESHER
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("secret-text"), KeyError("secret-text"), FileNotFoundError("secret-text")]
+)
+def test_any_other_exception_is_the_refreshers_own_and_its_text_is_not_shown(error: Exception) -> None:
+    verdict = judge_exception(error)
+    assert verdict == Verdict(Meaning.REFRESHER, f"the refresher raised {type(error).__name__}")
+
+
+def test_an_exception_that_carries_an_oauth_error_is_judged_by_it() -> None:
+    class OAuth2Error(Exception):
+        error = "invalid_grant"
+
+    assert judge_exception(OAuth2Error("no")).meaning is Meaning.DEAD
+
+
+def test_an_exception_that_refers_to_itself_is_judged() -> None:
+    error = ValueError()
+    error.args = (error,)
+    assert judge_exception(error).meaning is Meaning.REFRESHER
+
+
+def test_a_judged_failure_stays_as_it_is() -> None:
+    failure = RefreshFailure(Verdict(Meaning.UNAVAILABLE, "down", 2.0))
+    assert judge_exception(failure) is failure.verdict
+    assert str(failure) == "down"
+    for again in (copy.copy(failure), pickle.loads(pickle.dumps(failure))):
+        assert again.verdict == failure.verdict
