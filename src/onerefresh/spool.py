@@ -1,101 +1,108 @@
 """The spool: where a new token waits on this host while its store is down.
 
-One file a credential, 0600 in a 0700 folder, written whole or not at all.
+One file an attempt, 0600 in a 0700 folder, written whole or not at all, and never overwritten by another attempt's.
+It is encrypted where its store is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import secrets
 from pathlib import Path
 
-from onerefresh.errors import OnerefreshError
+from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavailable
+from onerefresh.private_files import check_file, make_folder, state_folder, sync_folder
 from onerefresh.record import Grant
 from onerefresh.renewal.effects import Spooled
-from onerefresh.store import token_from_fields, token_to_fields
+from onerefresh.store import Store, token_from_fields, token_to_fields
+from onerefresh.token import Secret
 
-__all__ = ["Spool", "state_folder"]
-
-
-def state_folder() -> Path:
-    """The platform's folder for a program's state, of onerefresh: not made here.
-
-    ``$ONEREFRESH_STATE``, else ``$XDG_STATE_HOME/onerefresh`` (``~/.local/state``), on macOS
-    ``~/Library/Application Support/onerefresh``, on Windows ``%LOCALAPPDATA%\\onerefresh``.
-    """
-    import sys
-
-    chosen = os.environ.get("ONEREFRESH_STATE")
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    elif os.name == "nt":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        given = os.environ.get("XDG_STATE_HOME", "")
-        base = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
-    return base / "onerefresh"
+__all__ = ["Spool"]
 
 
 class Spool:
-    """The spool file of one credential in one store. None of its methods raises for what the disk does."""
+    """The spool files of one credential in one store. None of its methods raises for what the disk does."""
 
-    def __init__(self, store_name: str, key: str, folder: Path | None = None) -> None:
-        digest = hashlib.sha256(f"{store_name}\0{key}".encode()).hexdigest()[:32]
-        self.path = (folder or state_folder() / "spool") / f"{digest}.json"
+    def __init__(self, store: Store, key: str, folder: Path | None = None) -> None:
+        self._store, self._key = store, key
+        digest = hashlib.sha256(f"{store.name}\0{key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        self._prefix = f"{digest}."
+        self._done: set[str] = set()
+        self.folder = folder or _default_folder()
 
     def read(self) -> Spooled | None:
-        """What is spooled; None where there is nothing, or nothing that can be read."""
-        try:
-            text = self.path.read_text("utf-8")
-        except OSError:
+        """Something that is spooled and not yet dropped; None where there is nothing that can be read.
+
+        Raises `StoreUnavailable` for a file that is encrypted with a key which is not there: the token in it may be the
+        only one that lives.
+        """
+        if self.folder is None:
             return None
         try:
-            return _decoded(text)
-        finally:
-            del text
+            paths = sorted(path for path in self.folder.iterdir() if path.match(f"{self._prefix}*.json"))
+        except OSError:
+            return None
+        entries = [(path, entry) for path in paths if (entry := self._read(path)) is not None]
+        waiting = (entry for path, entry in entries if path == self._path(self.folder, entry))
+        return next((entry for entry in waiting if entry.attempt not in self._done), None)
 
     def write(self, entry: Spooled) -> bool:
         """Keep `entry`, durably; whether that worked."""
-        part = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
+        if self.folder is None:
+            return False
+        path = self._path(self.folder, entry)
+        part = path.with_suffix(".part")
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            text = Secret(self._store.seal(self._key, _encoded(entry)))
+            make_folder(self.folder)
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    file.write(_encoded(entry))
+                    file.write(text.reveal())
                     file.flush()
                     os.fsync(file.fileno())
-                part.replace(self.path)
+                part.replace(path)
             except OSError:
                 part.unlink(missing_ok=True)
                 return False
-            _sync_folder(self.path.parent)
-        except OSError:
+            sync_folder(self.folder)
+        except (OSError, StoreUnavailable):
             return False
         return True
 
     def drop(self, entry: Spooled) -> None:
-        """Delete the file if it still holds `entry`'s attempt."""
-        present = self.read()
-        if present is None or present.attempt == entry.attempt:
-            try:
-                self.path.unlink(missing_ok=True)
-            except OSError:
-                return  # it is looked at again by the next renewal, and found to be old
+        """Delete the entry. One that cannot be deleted is not read again by this object."""
+        self._done.add(entry.attempt)
+        if self.folder is not None:
+            with contextlib.suppress(OSError):
+                self._path(self.folder, entry).unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> Spooled | None:
+        try:
+            if not check_file(path):
+                return None
+            text = Secret(path.read_text("utf-8"))
+        except (OSError, StoreUnavailable, UnicodeDecodeError):
+            return None
+        try:
+            text = Secret(self._store.unseal(self._key, text.reveal()))
+        except StoreUnavailable as error:
+            problem = error.message
+        else:
+            return _decoded(text.reveal())
+        raise StoreUnavailable(f"{path}: {problem}", credential=self._key)
+
+    def _path(self, folder: Path, entry: Spooled) -> Path:
+        return folder / f"{self._prefix}{entry.attempt}.json"
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # a folder cannot be opened there
-    descriptor = os.open(folder, os.O_RDONLY)
+def _default_folder() -> Path | None:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return state_folder() / "spool"
+    except ConfigurationError:
+        return None  # without a home there is no spool; the renewal says so when it needs one
 
 
 def _encoded(entry: Spooled) -> str:
@@ -122,5 +129,5 @@ def _decoded(text: str) -> Spooled | None:
             refused=bool(fields["refused"]),
             token=token_from_fields(fields["token"]),
         )
-    except (ValueError, KeyError, TypeError, OnerefreshError):
+    except (ValueError, KeyError, TypeError, RecursionError, OnerefreshError):
         return None

@@ -6,7 +6,7 @@ import weakref
 from pathlib import Path
 
 from onerefresh.errors import ConfigurationError
-from onerefresh.spool import state_folder
+from onerefresh.private_files import state_folder
 from onerefresh.store import Store
 
 __all__ = ["open_store"]

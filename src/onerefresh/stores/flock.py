@@ -8,17 +8,19 @@ A daemon thread parks there and signals.
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import hashlib
 import os
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import Self
 
 from onerefresh.errors import StoreUnavailable
+from onerefresh.private_files import make_folder
 from onerefresh.store import Hold, cleaned_after_fork
+from onerefresh.stores.forking import undivided
 
 try:
     import fcntl
@@ -31,16 +33,28 @@ __all__ = ["FlockHold", "Parking", "boot", "lock_path", "shared_seconds"]
 @functools.cache
 def boot() -> str | None:
     """The id of this start of the machine; None where the system does not tell."""
+    if sys.platform == "darwin":
+        return _boot_of_macos()
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip() or None
     except OSError:
         return None
 
 
-def shared_seconds() -> float | None:
+def _boot_of_macos() -> str | None:
+    import ctypes
+
+    answer, size = ctypes.create_string_buffer(64), ctypes.c_size_t(64)
+    try:
+        failed = ctypes.CDLL(None).sysctlbyname(b"kern.bootsessionuuid", answer, ctypes.byref(size), None, 0)
+    except (OSError, AttributeError):
+        return None
+    return None if failed else answer.value.decode("ascii", "replace") or None
+
+
+def shared_seconds() -> float:
     """A clock that all processes of this machine share and nobody sets; it counts while the machine sleeps."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.clock_gettime(clock) if clock is not None else None
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def lock_path(database: Path, key: str) -> Path:
@@ -50,11 +64,15 @@ def lock_path(database: Path, key: str) -> Path:
 
 
 def _open(path: Path) -> int:
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise StoreUnavailable(f"the lock file {path} cannot be opened: {error.strerror}") from None
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(f"the lock file {path} cannot be used: {error.strerror}")
 
 
 class FlockHold(Hold):
@@ -72,15 +90,16 @@ class FlockHold(Hold):
         """The lock if it is free; None where somebody has it; a hold that proves nothing where there is no flock."""
         if fcntl is None:
             return Hold()
-        descriptor = _open(path)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        with undivided:
+            descriptor = _open(path)
+            try:
+                if _lock(descriptor, fcntl.LOCK_EX):
+                    return cls(descriptor)
+            except OSError as error:
+                os.close(descriptor)
+                raise _unusable(path, error) from None
             os.close(descriptor)
-            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
-                return None
-            raise StoreUnavailable(f"the lock file {path} cannot be locked: {error.strerror}") from None
-        return cls(descriptor)
+            return None
 
     def release(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
@@ -97,62 +116,74 @@ class FlockHold(Hold):
             os.close(descriptor)
 
 
-class Parking:
-    """Where this process waits for one lock file to be free: at most one thread parks in the kernel, for all."""
+def _lock(descriptor: int, kind: int) -> bool:
+    """Whether the lock was free and is held now."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+
+class Parking:
+    """Where this process waits for lock files to be free: at most one thread parks in the kernel for each file."""
+
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._parked: threading.Event | None = None
-        self._descriptor: int | None = None
+        self._parked: dict[Path, _Parked] = {}
         cleaned_after_fork(self)
 
-    def wait(self, timeout: float) -> bool:
-        """Whether the file was free at some moment within `timeout` seconds."""
-        if fcntl is None:
-            return True
-        with self._lock:
-            free = self._parked
-            if free is None:
-                try:
-                    self._descriptor = _open(self._path)
-                except StoreUnavailable:
-                    return True
-                if self._try(self._descriptor):
-                    self._descriptor = None
-                    return True
-                free = self._parked = threading.Event()
-                threading.Thread(
-                    target=self._park, args=(self._descriptor, free), name="onerefresh-parked", daemon=True
-                ).start()
-        return free.wait(timeout)
+    def waited(self, path: Path, timeout: float) -> bool:
+        """Wait until nobody holds the lock, at most `timeout` seconds; False at once where nobody holds it now.
 
-    def _try(self, descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        except OSError:
+        Raises `StoreUnavailable` where the file cannot be used.
+        """
+        if fcntl is None:
             return False
-        os.close(descriptor)
+        with undivided, self._lock:
+            parked = self._parked.get(path)
+            if parked is None:
+                descriptor = _open(path)
+                try:
+                    if _lock(descriptor, fcntl.LOCK_SH):
+                        os.close(descriptor)
+                        return False
+                    parked = _Parked(descriptor)
+                    threading.Thread(
+                        target=self._park, args=(path, parked), name="onerefresh parked", daemon=True
+                    ).start()
+                except OSError as error:
+                    os.close(descriptor)
+                    raise _unusable(path, error) from None
+                except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
+                    os.close(descriptor)
+                    return False
+                self._parked[path] = parked
+        parked.free.wait(timeout)
         return True
 
-    def _park(self, descriptor: int, free: threading.Event) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        finally:
-            with self._lock:
-                if self._parked is free:
-                    self._parked = None
-                    self._descriptor = None
-            os.close(descriptor)
-            free.set()
+    def _park(self, path: Path, parked: _Parked) -> None:
+        with contextlib.suppress(OSError):  # whatever is wrong with the file, whoever waits looks for himself
+            fcntl.flock(parked.descriptor, fcntl.LOCK_SH)
+            fcntl.flock(parked.descriptor, fcntl.LOCK_UN)
+        with self._lock:
+            if self._parked.get(path) is parked:
+                del self._parked[path]
+            os.close(parked.descriptor)
+        parked.free.set()
 
     def after_fork(self) -> None:
-        """The parked thread is not in the child: close the child's copy of its descriptor."""
-        descriptor, self._descriptor = self._descriptor, None
-        self._parked = None
+        """The parked threads are not in the child: close the child's copies of their descriptors."""
         self._lock = threading.Lock()
-        if descriptor is not None:
+        parked, self._parked = self._parked, {}
+        for one in parked.values():
             with contextlib.suppress(OSError):
-                os.close(descriptor)
+                os.close(one.descriptor)
+
+
+class _Parked:
+    """One thread that waits in the kernel, and the event by which it wakes the others."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.free = threading.Event()

@@ -1,0 +1,130 @@
+"""The envelope: an encrypted text, with all that opening it needs but the key.
+
+AES-256-GCM with a random nonce of 96 bits (NIST SP 800-38D section 8.2.2). What the text is, whose it is, and which
+generation it tells of are bound to it as associated data: an envelope that was changed, or put into another's place,
+does not open.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass, field
+
+from onerefresh.errors import ConfigurationError
+from onerefresh.store import SEALED
+from onerefresh.token import Secret
+
+__all__ = ["KEY_BYTES", "Envelope", "Key", "Purpose", "need_cryptography", "parse", "sealed", "unsealed"]
+
+SCHEMA = 1
+KEY_BYTES = 32
+NONCE_BYTES = 12
+ALGORITHM = "A256GCM"  # by its name in RFC 7518 section 5.1
+
+
+class Purpose(enum.StrEnum):
+    """What an envelope holds: one may not stand in for the other."""
+
+    RECORD = "record"
+    SPOOL = "spool"
+
+
+class Key:
+    """An AES key of 32 bytes. `id`: 16 hexadecimal digits of a digest, by which envelopes name it."""
+
+    __slots__ = ("cipher", "id")
+
+    def __init__(self, material: bytes) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self.id = hashlib.sha256(b"onerefresh key:" + material).hexdigest()[:16]
+        self.cipher = AESGCM(material)
+
+    def __repr__(self) -> str:
+        return f"Key({self.id})"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What was read from a text; nothing in it is to be believed before `unsealed` has opened it."""
+
+    key: str
+    generation: int | None
+    nonce: bytes
+    ciphertext: bytes = field(repr=False)
+
+
+def need_cryptography() -> None:
+    """Raise `ConfigurationError` where the package is missing."""
+    try:
+        import cryptography.hazmat.primitives.ciphers.aead  # noqa: F401 - whether it is there
+    except ImportError as error:
+        missing = error.name
+    else:
+        return
+    raise ConfigurationError(
+        f"encryption needs a package that is not installed ({missing}): run pip install 'onerefresh[crypto]'"
+    )
+
+
+def sealed(text: str, key: Key, purpose: Purpose, name: str) -> str:
+    """`text` of the credential `name`, encrypted with `key`."""
+    generation, nonce = _generation(text), os.urandom(NONCE_BYTES)
+    bound = _bound(key.id, generation, purpose, name)
+    ciphertext = key.cipher.encrypt(nonce, text.encode("utf-8", "surrogatepass"), bound)
+    rest = {
+        "schema": SCHEMA,
+        "key": key.id,
+        "generation": generation,
+        "nonce": base64.b64encode(nonce).decode("ascii"),
+        "ciphertext": base64.b64encode(ciphertext).decode("ascii"),
+    }
+    return f'{SEALED}"{ALGORITHM}",{json.dumps(rest, separators=(",", ":"))[1:]}'
+
+
+def parse(text: str) -> Envelope | str:
+    """The envelope in a text that is sealed; or why there is none, in words."""
+    try:
+        fields = json.loads(text)
+        if fields["schema"] != SCHEMA or fields["sealed"] != ALGORITHM:
+            return "was encrypted by another version of onerefresh"
+        key, generation = fields["key"], fields["generation"]
+        if not re.fullmatch("[0-9a-f]{16}", key) or type(generation) not in (int, type(None)):
+            return "is damaged"
+        return Envelope(
+            key=key,
+            generation=generation,
+            nonce=base64.b64decode(fields["nonce"], validate=True),
+            ciphertext=base64.b64decode(fields["ciphertext"], validate=True),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "is damaged"
+
+
+def unsealed(envelope: Envelope, key: Key, purpose: Purpose, name: str) -> Secret | None:
+    """The text; None where it was changed, or was not sealed for this purpose and this credential."""
+    from cryptography.exceptions import InvalidTag
+
+    bound = _bound(key.id, envelope.generation, purpose, name)
+    try:
+        return Secret(key.cipher.decrypt(envelope.nonce, envelope.ciphertext, bound).decode("utf-8", "surrogatepass"))
+    except (InvalidTag, ValueError):  # ValueError: a nonce that never was one
+        return None
+
+
+def _bound(key_id: str, generation: int | None, purpose: Purpose, name: str) -> bytes:
+    return json.dumps([ALGORITHM, SCHEMA, purpose.value, name, key_id, generation]).encode("ascii")
+
+
+def _generation(text: str) -> int | None:
+    """The generation that a record or a spooled token tells of; None where the text is neither."""
+    try:
+        generation = json.loads(text)["generation"]
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return None
+    return generation if type(generation) is int else None
