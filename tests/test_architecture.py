@@ -16,10 +16,12 @@ SOURCE = Path(onerefresh.__file__).parent
 
 RANKS = {
     "errors": 0,
+    "private_files": 1,
     "token": 1,
     "policy": 2,
     "verdict": 2,
     "events": 2,
+    "private_files": 2,
     "refusal": 2,
     "record": 3,
     "store": 4,
@@ -156,7 +158,7 @@ BROUGHT_BY = {
     "requests": {"urllib3", "idna", "certifi", "charset_normalizer", "chardet", "simplejson"},
     "aiohttp": {
         "aiohappyeyeballs", "aiosignal", "attr", "attrs", "frozenlist", "multidict", "propcache", "yarl", "idna",
-        "typing_extensions",
+        "typing_extensions", "pydantic_core", "annotated_types",
     },
     "pytest": {"_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py"},
 }  # fmt: skip

@@ -94,10 +94,10 @@ class _TrioBell:
 def running_loop() -> asyncio.AbstractEventLoop | trio.lowlevel.TrioToken | None:
     """What runs the present task: an asyncio loop, trio's token, or None in ordinary code.
 
-    Trio is asked first: in its guest mode a task of trio's runs inside a callback of asyncio's loop.
+    Trio is asked first, and for its task: in its guest mode the tasks of trio and of asyncio share one thread.
     """
     trio_ = sys.modules.get("trio")
-    if trio_ is not None and trio_.lowlevel.in_trio_run():
+    if trio_ is not None and trio_.lowlevel.in_trio_task():
         token: trio.lowlevel.TrioToken = trio_.lowlevel.current_trio_token()
         return token
     asyncio_ = sys.modules.get("asyncio")
@@ -147,6 +147,10 @@ class Flight(Generic[T]):
         for bell in bells:
             bell.ring()
         return True
+
+    def brought(self, result: object) -> bool:
+        """Whether it was settled with this very result."""
+        return self._settled.is_set() and self._result is result
 
     def wait(self, seconds: float) -> bool:
         """Block this thread until it is settled; whether it was within so many seconds."""

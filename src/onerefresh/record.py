@@ -33,6 +33,7 @@ __all__ = [
     "committed",
     "died",
     "founded",
+    "includes",
     "logged_out",
     "may_commit",
     "released",
@@ -303,6 +304,11 @@ def logged_out(record: Record | None, *, now: float) -> Record:
         history=base.history,
     )
     return replace(new, history=_noted(new, "logout", now))
+
+
+def includes(record: Record | None, new: Record) -> bool:
+    """Whether the write of `new` was applied: `record` is it, or what came of it since."""
+    return record is not None and new.history[-1] in record.history
 
 
 def replay_reported(record: Record, *, accepted: bool, now: float) -> Record:

@@ -19,7 +19,7 @@ from onerefresh.record import Grant, Record
 from onerefresh.renewal import effects
 from onerefresh.renewal.effects import Effect, Instant, Loaded
 from onerefresh.spool import Spool
-from onerefresh.store import Conflict, Hold, Store, StoreOutcomeUnknown, decode, encode
+from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, decode, encode, is_sealed
 from onerefresh.token import Answer, Token, parse_answer
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception
 
@@ -70,7 +70,7 @@ class Runner:
         self._home = home
         self._publish = publish
         self._overdue = overdue
-        self._spool = Spool(store.name, key) if store.durable else None
+        self._spool = Spool(store, key) if store.durable or store.may_go_back else None
         self._hold: Hold | None = None
 
     def run(self, renewal: Coroutine[Effect[Any], Any, T]) -> T:
@@ -95,12 +95,12 @@ class Runner:
 
     def _perform(self, effect: Effect[Any]) -> object:
         match effect:
-            case effects.Load():
-                return self._load()
+            case effects.Load(replaces):
+                return self._load(replaces=replaces)
             case effects.Cas(expected, record):
                 return self._cas(expected, record)
             case effects.Now():
-                return Instant(time.time(), time.monotonic(), self._store.moment(), random.random())
+                return Instant(time.time(), time.monotonic(), self._moment(), random.random())
             case effects.Take():
                 self._hold = self._hold or self._store.hold(self._key)
                 return self._hold
@@ -141,7 +141,7 @@ class Runner:
             case _:
                 raise NotImplementedError(type(effect).__name__)
 
-    def _load(self) -> Loaded:
+    def _load(self, *, replaces: bool) -> Loaded:
         try:
             found = self._store.load(self._key)
         except errors.OnerefreshError:
@@ -150,8 +150,19 @@ class Runner:
             raise _store_failed("load", error) from error
         if found is None:
             return Loaded(None, None)
-        record: Record = decode(found.body, self._key)
-        return Loaded(found.version, record)
+        try:
+            return Loaded(found.version, decode(found.body, self._key))
+        except errors.StoreUnavailable:
+            if not replaces or is_sealed(found.body):
+                raise  # what only lacks its key is not damaged
+            return Loaded(found.version, None)
+
+    def _moment(self) -> Moment | None:
+        """The store's clock is a hint: a store that is down must not cost the token that is to be saved."""
+        try:
+            return self._store.moment()
+        except errors.StoreUnavailable:
+            return None
 
     def _cas(self, expected: str | None, record: Record) -> str:
         try:
@@ -261,17 +272,15 @@ def _on_loop(awaitable: Awaitable[T], loop: asyncio.AbstractEventLoop) -> T:
             awaitable.close()
         raise RefreshFailure(_gone(sent=False))
     future = asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), loop)
-    while True:
-        try:
-            return future.result(SLICE)
-        except futures.TimeoutError:
-            if future.done() and future.exception() is not None:
-                raise
-            if not future.done() and (loop.is_closed() or not loop.is_running()):
+    while not futures.wait([future], SLICE).done:
+        if loop.is_closed() or not loop.is_running():
+            if not loop.is_closed():
                 future.cancel()
-                raise RefreshFailure(_gone(sent=True)) from None
-        except futures.CancelledError:
-            raise RefreshFailure(_gone(sent=True)) from None
+            raise RefreshFailure(_gone(sent=True))
+    try:
+        return future.result()
+    except futures.CancelledError:
+        raise RefreshFailure(_gone(sent=True)) from None
 
 
 def _on_trio(awaitable: Awaitable[T], token: Any) -> T:

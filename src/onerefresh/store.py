@@ -14,12 +14,13 @@ import weakref
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from onerefresh.errors import StoreUnavailable
+from onerefresh.errors import OnerefreshError, StoreUnavailable
 from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import Meaning
 
 __all__ = [
+    "SEALED",
     "Conflict",
     "Hold",
     "Moment",
@@ -29,6 +30,7 @@ __all__ = [
     "cleaned_after_fork",
     "decode",
     "encode",
+    "is_sealed",
     "token_from_fields",
     "token_to_fields",
 ]
@@ -49,6 +51,9 @@ class Versioned(NamedTuple):
 
     version: str
     body: str
+
+    def __repr__(self) -> str:
+        return f"Versioned({self.version!r}, …)"  # the body holds tokens
 
 
 class Moment(NamedTuple):
@@ -78,11 +83,13 @@ class Store(abc.ABC):
     """Where records live. Subclass it with `load` and `cas`; both are called from any thread.
 
     `name` says which store this is, without any secret; two stores of one name are the same place.
-    `durable`: what `cas` returned for survives a crash of the machine.
+    `durable`: what `cas` returned for survives a crash of the machine. `may_go_back`: the store may forget what `cas`
+    returned for while its users live on, because another replica takes its place.
     """
 
     name: str = "a store of your own"
     durable: bool = True
+    may_go_back: bool = False
 
     @abc.abstractmethod
     def load(self, key: str) -> Versioned | None:
@@ -114,6 +121,19 @@ class Store(abc.ABC):
         """Now on the store's own clock; None where it has none. Raises `StoreUnavailable`."""
         return None
 
+    def seal(self, key: str, text: str) -> str:
+        """`text` of `key` as it may lie in a file beside the store: encrypted, where the store encrypts.
+
+        Raises `StoreUnavailable`.
+        """
+        return text
+
+    def unseal(self, key: str, text: str) -> str:
+        """What `seal` was given. Raises `StoreUnavailable` where no key opens it."""
+        if is_sealed(text):
+            raise StoreUnavailable(ENCRYPTED, credential=key)
+        return text
+
     def close(self) -> None:  # noqa: B027 - most stores keep nothing open
         """Give back what the store itself opened."""
 
@@ -143,6 +163,14 @@ if hasattr(os, "register_at_fork"):
 
 
 SCHEMA = 1
+SEALED = '{"sealed":'
+"""How a text begins that is encrypted."""
+ENCRYPTED = "it is encrypted: open its store as an EncryptedStore, with its key; nothing was changed"
+
+
+def is_sealed(text: str) -> bool:
+    """Whether the text is encrypted: only a store that has its key can tell what it says."""
+    return text.startswith(SEALED)
 
 
 def encode(record: Record) -> str:
@@ -163,6 +191,8 @@ def decode(body: str, key: str) -> Record:
 
     Raises `StoreUnavailable` where the text is damaged or of a newer version of this library; it is left as it is.
     """
+    if is_sealed(body):
+        raise StoreUnavailable(f"the stored record cannot be read: {ENCRYPTED}", credential=key)
     try:
         record, problem = _decoded(body)
     finally:
@@ -195,7 +225,7 @@ def _decoded(body: str) -> tuple[Record | None, str]:
                 "history": tuple(Entry(*entry) for entry in fields["history"]),
             }
         ), ""
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OnerefreshError) as error:
         return None, f"it is damaged: {type(error).__name__}"
 
 

@@ -32,7 +32,9 @@ class Secret:
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
-            raise TypeError(f"a secret is a str, not {type(text).__name__}")
+            kind = type(text).__name__
+            del text  # it would show in a traceback with locals
+            raise TypeError(f"a secret is a str, not {kind}")
         self._text = text
 
     def reveal(self) -> str:
@@ -103,7 +105,11 @@ class Token:
         generation: int = 0,
         family: str = "",
     ) -> None:
-        access = _as_secret("access_token", access_token)
+        try:
+            access = _as_secret("access_token", access_token)
+            refresh = _as_secret("refresh_token", refresh_token)
+        finally:
+            del access_token, refresh_token  # they would show in a traceback with locals
         if access is None:
             raise RefreshProtocolError("a Token needs an access_token that is not empty")
         issued = time.time() if issued_at is None else issued_at
@@ -112,7 +118,7 @@ class Token:
             expires_at = issued + lifetime
         put = object.__setattr__
         put(self, "access_token", access)
-        put(self, "refresh_token", _as_secret("refresh_token", refresh_token))
+        put(self, "refresh_token", refresh)
         put(self, "expires_at", _as_seconds(expires_at))
         put(self, "issued_at", issued)
         put(self, "scope", scope)
@@ -159,6 +165,8 @@ class Token:
         return (self.refresh_token or self.access_token).fingerprint()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "family"):
+            return "Token(…)"  # half made: a traceback with locals shows it where the constructor fails
         expiry = "unknown" if self.expires_at is None else f"{self.expires_at:.0f}"
         refreshable = "yes" if self.refresh_token else "no"
         extra = f", extra={sorted(map(str, self.extra))}" if self.extra else ""
@@ -202,9 +210,9 @@ def parse_answer(answer: object, *, at: float) -> Token:
     if isinstance(answer, Token):
         return answer
     if not isinstance(answer, Mapping):
-        raise RefreshProtocolError(
-            f"a refresher returns a Token or a mapping with 'access_token', not {type(answer).__name__}"
-        )
+        kind = type(answer).__name__
+        del answer  # it may hold tokens, and would show in a traceback with locals
+        raise RefreshProtocolError(f"a refresher returns a Token or a mapping with 'access_token', not {kind}")
     access = _field(answer, "access_token")
     if not isinstance(access, str) or not access.strip() or not access.isprintable():
         names = ", ".join(sorted(str(name)[:40] for name in answer)) or "nothing"
@@ -263,7 +271,9 @@ def _as_secret(name: str, value: object) -> Secret | None:
         return None
     if isinstance(value, str):
         return Secret(value)
-    raise RefreshProtocolError(f"{name} is a text, not {type(value).__name__}")
+    kind = type(value).__name__
+    del value  # it would show in a traceback with locals
+    raise RefreshProtocolError(f"{name} is a text, not {kind}")
 
 
 def _as_seconds(value: object) -> float | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 
 from onerefresh import errors
+from onerefresh.policy import HTTP_TIMEOUT
 from onerefresh.token import Answer, Token, parse_answer
 
-__all__ = ["check", "is_async", "seconds", "seed_from"]
+__all__ = ["check", "http_timeout_of", "is_async", "seconds", "seed_from"]
 
 
 def is_async(function: object) -> bool:
@@ -26,6 +28,14 @@ def seed_from(answer: Answer | None, name: str = "token=") -> Token | None:
     finally:
         del answer  # it holds tokens, and would show in a traceback with locals
     raise errors.ConfigurationError(f"{name}: {said}")
+
+
+def http_timeout_of(refresher: object) -> float:
+    """Seconds that one of its requests may take, where it says so itself."""
+    timeout = getattr(refresher, "timeout", None)
+    if isinstance(timeout, (int, float)) and 0.0 < timeout < math.inf:
+        return float(timeout)
+    return HTTP_TIMEOUT
 
 
 def seconds(name: str, value: object) -> float:

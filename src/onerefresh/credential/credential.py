@@ -59,6 +59,10 @@ class Credential:
         loop: asyncio.AbstractEventLoop | None = None,
         max_wait: float = 60.0,
     ) -> None:
+        try:
+            seed = seed_from(token, "token=")
+        finally:
+            del token  # it holds tokens, and would show in a traceback with locals
         check(key, refresher, save=save, store=store, obtain=obtain, loop=loop)
         obtain = obtain if obtain is not None else getattr(refresher, "obtain", None)
         self.key = key
@@ -68,7 +72,7 @@ class Credential:
         self._is_async = any(map(is_async, (refresher, obtain, save)))
         self._closed = False
         self._owns_store = not isinstance(store, Store)
-        seed, kind = seed_from(token, "token="), profile_named(profile)
+        kind = profile_named(profile)
         self._shared = shared_of(open_store(store), key)
         self._launcher = Launcher(
             key, self._shared, refresher=refresher, obtain=obtain, save=save, profile=kind, seed=seed
@@ -148,7 +152,7 @@ class Credential:
                 shared.proven, shared.damped, shared.refused_replays = token.identity, None, 0
             else:
                 tell = shared.proven is not None or shared.damped is None
-                shared.proven, shared.damped = None, (token.identity, time.monotonic() + LOOK_AGAIN)
+                shared.proven, shared.damped = None, (token.identity, shared.clock.monotonic() + LOOK_AGAIN)
         if tell:
             wish = self._launcher.wish()
             self._launcher.run_apart(lambda: person.report_replay(token.identity, wish, accepted=accepted), None)
@@ -160,14 +164,22 @@ class Credential:
 
         It replaces whatever is stored, and heals every process that shares the store.
         """
-        flight = self._log_in(answer, blocking=True)
+        try:
+            token = seed_from(answer, "login()")
+        finally:
+            del answer  # as in the constructor
+        flight = self._log_in(token, blocking=True)
         if not flight.wait(self._max_wait):
             raise self._too_late()
         return flight.result().token
 
     async def alogin(self, answer: Answer | None = None) -> Token:
         """As `login`."""
-        flight = self._log_in(answer, blocking=False)
+        try:
+            token = seed_from(answer, "login()")
+        finally:
+            del answer  # as in the constructor
+        flight = self._log_in(token, blocking=False)
         if not await flight.heard(self._max_wait):
             raise self._too_late()
         return flight.result().token
@@ -188,6 +200,7 @@ class Credential:
 
     def status(self) -> Status:
         """What the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
+        self._check_open()
         flight = self._launcher.run_apart(read_record, None)
         if not flight.wait(self._max_wait):
             raise self._too_late()
@@ -195,6 +208,7 @@ class Credential:
 
     async def astatus(self) -> Status:
         """As `status`."""
+        self._check_open()
         flight = self._launcher.run_apart(read_record, None)
         if not await flight.heard(self._max_wait):
             raise self._too_late()
@@ -202,8 +216,10 @@ class Credential:
 
     def close(self) -> None:
         """Wait for the refresh under way, then refuse further calls. A store that was handed in stays open."""
-        self._closed = True
         flight = self._shared.flight
+        if flight is not None:
+            self._check_caller(blocking=True, home=flight.home)
+        self._closed = True
         if flight is not None:
             flight.wait(self._max_wait)
         self._let_go()
@@ -231,14 +247,15 @@ class Credential:
         await self.aclose()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_shared"):
+            return "Credential(…)"  # half made: a traceback with locals shows it where the constructor fails
         return f"Credential({self.key!r}, store={self._shared.store.name!r})"
 
     # --- Inside: decide under the lock, act after it ---
 
     def _look(self, refused: Token | None, *, blocking: bool) -> Token | Flight[Outcome]:
         """A token from memory, or the flight to wait for. Raises what is already known to go wrong."""
-        if self._closed:
-            raise errors.CredentialClosed("it was closed", credential=self.key)
+        self._check_open()
         shared, started = self._shared, False
         with shared.lock:
             token = self._from_memory(refused)
@@ -259,9 +276,9 @@ class Credential:
         return flight
 
     def _from_memory(self, refused: Token | None) -> Token | None:
-        held, now = self._shared.held, time.time()
+        held, clock = self._shared.held, self._shared.clock
         token = held.token
-        if token is None or now >= held.ends_at:
+        if token is None or clock.time() >= held.ends_at:
             return None
         if refused is None:
             return token
@@ -270,7 +287,7 @@ class Credential:
             return None
         if token.identity == identity:
             damped = self._shared.damped
-            is_damped = damped is not None and damped[0] == token.identity and time.monotonic() < damped[1]
+            is_damped = damped is not None and damped[0] == token.identity and clock.monotonic() < damped[1]
             return token if is_damped else None
         return token
 
@@ -289,7 +306,7 @@ class Credential:
         """The token if it is still usable, having started one background renewal."""
         shared = self._shared
         held = shared.held
-        now = time.time()
+        now = shared.clock.time()
         if held.token is None or now >= held.ends_at:
             return None
         if now < held.ages_at or self._closed or self.key in asking.get():
@@ -303,8 +320,12 @@ class Credential:
 
     def _raise_known_failure(self) -> None:
         failed = self._shared.failed
-        if failed is not None and time.monotonic() < failed[1]:
+        if failed is not None and self._shared.clock.monotonic() < failed[1]:
             raise failed[0].fresh() from failed[0]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise errors.CredentialClosed("it was closed", credential=self.key)
 
     def _check_caller(self, *, blocking: bool, home: object) -> None:
         """Refuse a wait that could never end."""
@@ -316,7 +337,8 @@ class Credential:
             )
         if blocking and self._is_async and home is not None and home is running_loop():
             raise errors.ConfigurationError(
-                "token() blocks the event loop on which the async refresher has to run: use `await atoken()`",
+                "this blocks the event loop on which the async refresher has to run: "
+                "use `await atoken()`, and alogin() and aclose() likewise",
                 credential=self.key,
             )
 
@@ -338,13 +360,17 @@ class Credential:
             shared.held = NOTHING  # refused: others wait for the next one rather than try it
         return shared.flight
 
-    def _log_in(self, answer: Answer | None, *, blocking: bool) -> Flight[Outcome]:
-        if answer is None and not self._can_obtain:
+    def _log_in(self, token: Token | None, *, blocking: bool) -> Flight[Outcome]:
+        self._check_open()
+        if token is None and not self._can_obtain:
             raise errors.ConfigurationError("login() needs a token response, or obtain=", credential=self.key)
-        token = None if answer is None else seed_from(answer, "login()")
 
         async def work() -> Outcome:
-            outcome = await person.log_in(token, self._launcher.wish())
+            try:
+                outcome = await person.log_in(token, self._launcher.wish())
+            except errors.SaveFailed:
+                self._shared.forget()  # the new session is in the record, and the next call saves it
+                raise
             with self._shared.lock:
                 self._shared.epoch += 1
                 self._shared.adopt(outcome, self._shared.epoch)
@@ -354,11 +380,11 @@ class Credential:
         return self._launcher.run_apart(work, self._home(blocking=blocking))
 
     def _log_out(self) -> Flight[None]:
+        self._check_open()
+
         async def work() -> None:
             await person.log_out(self._launcher.wish())
-            with self._shared.lock:
-                self._shared.epoch += 1
-                self._shared.held, self._shared.known, self._shared.failed = NOTHING, None, None
+            self._shared.forget()
 
         return self._launcher.run_apart(work, self._home(blocking=False))
 

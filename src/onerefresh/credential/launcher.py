@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from onerefresh import errors, events
 from onerefresh import record as records
-from onerefresh.credential.shared import SPREAD, Shared, held_for
+from onerefresh.credential.arguments import http_timeout_of
+from onerefresh.credential.shared import Shared, held_for
 from onerefresh.flight import Flight
-from onerefresh.policy import HTTP_TIMEOUT, Profile
+from onerefresh.policy import Profile
 from onerefresh.renewal import protocol
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Effect
@@ -47,6 +47,7 @@ class Launcher:
         self._save = save
         self._profile = profile
         self._seed = seed
+        self._http_timeout = http_timeout_of(refresher)
 
     def wish(self, refused: tuple[str, int] | None = None, *, ageing: bool = False) -> Wish:
         """What this credential asks of a renewal now."""
@@ -54,14 +55,16 @@ class Launcher:
         return Wish(
             key=self._key,
             profile=self._profile,
-            http_timeout=float(getattr(self._refresher, "timeout", HTTP_TIMEOUT)),
-            spread=SPREAD,
+            http_timeout=self._http_timeout,
+            spread=shared.spread,
             refused=refused,
             ageing=ageing,
             seed=self._seed,
-            seed_told=shared.seed_told,
+            seed_told=self._seed is None or self._seed.seed_fingerprint() in shared.seeds_told,
             can_obtain=self._obtain is not None,
             host_saves=self._save is not None,
+            sightings=shared.sightings,
+            look_again=shared.store.may_go_back,
             owner=getattr(self._refresher, "identity", None),
             known=shared.known,
             proven=shared.proven,
@@ -74,20 +77,17 @@ class Launcher:
             if self._seed is None or shared.store.load(self._key) is not None:
                 return
             wish = self.wish()
-            record = records.founded(None, self._seed, now=time.time(), owner=wish.owner, what="seed")
+            record = records.founded(None, self._seed, now=shared.clock.time(), owner=wish.owner, what="seed")
             shared.store.cas(self._key, None, encode(record))
             assert record.token is not None
-            shared.known, shared.held = record.token, held_for(record.token)
+            shared.known, shared.held = record.token, held_for(record.token, shared.spread)
 
     def launch(self, flight: Flight[Outcome], *, ageing: bool) -> None:
         """Start the renewal of a flight that is registered."""
         wish, epoch = self.wish(flight.refused, ageing=ageing), self._shared.epoch
 
         def publish(answer: object) -> None:
-            if isinstance(answer, Outcome):
-                self._land(flight, epoch, outcome=answer)
-            elif isinstance(answer, errors.OnerefreshError):
-                self._land(flight, epoch, error=answer)
+            self._publish(flight, epoch, answer)
 
         runner = self._runner(flight, publish)
 
@@ -119,6 +119,13 @@ class Launcher:
         _on_a_thread(run, self._key)
         return flight
 
+    def _publish(self, flight: Flight[Outcome], epoch: int, answer: object) -> None:
+        if isinstance(answer, Outcome):
+            if not flight.brought(answer):
+                self._land(flight, epoch, outcome=answer)
+        elif isinstance(answer, errors.OnerefreshError):
+            self._land(flight, epoch, error=answer)
+
     def _land(
         self,
         flight: Flight[Any],
@@ -133,7 +140,8 @@ class Launcher:
             before = shared.known
             if shared.flight is flight:
                 shared.flight = None
-            shared.seed_told = True
+            if self._seed is not None:
+                shared.seeds_told.add(self._seed.seed_fingerprint())
             if outcome is not None:
                 shared.adopt(outcome, epoch)
             elif error is not None and epoch == shared.epoch:

@@ -7,21 +7,33 @@ import random
 import threading
 import time
 import weakref
+from typing import Protocol
 
 from onerefresh import errors
 from onerefresh.flight import Flight
 from onerefresh.policy import windows
 from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.sightings import Sightings
 from onerefresh.store import Store, cleaned_after_fork
 from onerefresh.token import Token
 
-__all__ = ["LOOK_AGAIN", "NOTHING", "SPREAD", "Held", "Shared", "held_for", "shared_of"]
+__all__ = ["LOOK_AGAIN", "NOTHING", "SPREAD", "Clock", "Held", "Shared", "held_for", "shared_of"]
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at a record that had nothing better to offer."""
 
 SPREAD = random.random()
 """This process's share of jitter: replicas of one program differ in it."""
+
+
+class Clock(Protocol):
+    """The module `time`, or what a simulation puts in its place."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds that nobody sets."""
 
 
 class Held:
@@ -38,8 +50,8 @@ class Held:
 NOTHING = Held(None, -math.inf, -math.inf)
 
 
-def held_for(token: Token) -> Held:
-    found = windows(token, SPREAD)
+def held_for(token: Token, spread: float = SPREAD) -> Held:
+    found = windows(token, spread)
     return Held(token, found.ages_at, found.ends_at)
 
 
@@ -49,15 +61,18 @@ class Shared:
     def __init__(self, store: Store, key: str) -> None:
         self.store = store
         self.key = key
+        self.clock: Clock = time
+        self.spread = SPREAD
         self.lock = threading.Lock()
         self.held = NOTHING
         self.flight: Flight[Outcome] | None = None
+        self.sightings = Sightings()
         self.known: Token | None = None  # the newest token seen, whether it serves or not
         self.proven: tuple[str, int] | None = None
         self.unproven: Token | None = None
         self.refused_replays = 0
         self.epoch = 0  # one more with every login and logout here: what began before must not undo them
-        self.seed_told = False
+        self.seeds_told: set[str] = set()  # fingerprints of the seeds that have had their hearing
         self.rotation_told = False
         self.failed: tuple[errors.OnerefreshError, float] | None = None  # until when, on the monotonic clock
         self.damped: tuple[tuple[str, int], float] | None = None
@@ -68,31 +83,37 @@ class Shared:
         self.lock = threading.Lock()
         flight, self.flight = self.flight, None
         if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
-            self.held = held_for(self.known)
+            self.held = held_for(self.known, self.spread)
 
     def adopt(self, outcome: Outcome, epoch: int) -> None:
         """Take the outcome into memory, unless something newer is there."""
         token, known = outcome.token, self.known
-        if known is not None:
-            if token.family == known.family and token.generation < known.generation:
-                return
-            if token.family != known.family and epoch != self.epoch:
-                return
+        same_family = known is not None and token.family == known.family
+        if not same_family and epoch != self.epoch:
+            return
+        if same_family and known is not None and token.generation < known.generation:
+            return
         self.known, self.failed = token, None
-        held = held_for(token)
-        if outcome.ask_again or held.ages_at <= time.time():
-            soon = time.time() + max(outcome.ask_again, LOOK_AGAIN)
+        held = held_for(token, self.spread)
+        if outcome.ask_again or held.ages_at <= self.clock.time():
+            soon = self.clock.time() + max(outcome.ask_again, LOOK_AGAIN)
             held.ages_at = min(max(held.ages_at, soon), held.ends_at)
         self.held = held
         probation = outcome.probation
         self.refused_replays = probation.refusals if probation else 0
         waits = probation is not None and not probation.by_refusal and self.proven != token.identity
         self.unproven = token if waits else None
-        self.damped = (token.identity, time.monotonic() + LOOK_AGAIN) if outcome.damped else None
+        self.damped = (token.identity, self.clock.monotonic() + LOOK_AGAIN) if outcome.damped else None
+
+    def forget(self) -> None:
+        """The session that is in memory is over."""
+        with self.lock:
+            self.epoch += 1
+            self.held, self.known, self.failed = NOTHING, None, None
 
     def give_up(self, error: errors.OnerefreshError) -> None:
         """Remember a failure for a moment; an outage leaves a token that has not expired in use."""
-        now = time.monotonic()
+        now = self.clock.monotonic()
         if isinstance(error, errors.LoginRequired):
             self.held = NOTHING
             self.failed = (error, now + LOOK_AGAIN)
@@ -101,8 +122,8 @@ class Shared:
         if isinstance(error, errors.RefreshUnavailable):
             self.failed = (error, now + min(retry_after, LOOK_AGAIN))
         if self.known is not None and not isinstance(error, errors.SaveFailed):
-            held = held_for(self.known)
-            held.ages_at = min(max(held.ages_at, time.time() + retry_after), held.ends_at)
+            held = held_for(self.known, self.spread)
+            held.ages_at = min(max(held.ages_at, self.clock.time() + retry_after), held.ends_at)
             self.held = held
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onerefresh import errors
 from onerefresh.policy import PATIENCE, Profile, windows
 from onerefresh.record import Attempt, Failure, Grant, Probation, Record, State
+from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
 
@@ -18,6 +19,7 @@ class Wish:
     `refused`: the identity of the token that the API refused. `ageing`: nobody waits; renew although the token still
     serves. `known`: the newest token this process has seen. `proven`: the identity that the API has accepted here.
     `http_timeout`: seconds one token request may take. `spread`: this process's share of jitter.
+    `look_again`: the store may forget a write that it acknowledged. `sightings`: the process's memory of delays.
     """
 
     key: str
@@ -30,6 +32,8 @@ class Wish:
     seed_told: bool = False
     can_obtain: bool = False
     host_saves: bool = False
+    look_again: bool = False
+    sightings: Sightings = field(default_factory=Sightings, compare=False)
     owner: str | None = None
     known: Token | None = None
     proven: tuple[str, int] | None = None

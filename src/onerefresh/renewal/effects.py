@@ -35,7 +35,12 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Load(Effect[Loaded]):
-    """Read the record. Raises `StoreUnavailable`."""
+    """Read the record. Raises `StoreUnavailable`.
+
+    `replaces`: it will be replaced whatever it says, so one that is damaged counts as none.
+    """
+
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)

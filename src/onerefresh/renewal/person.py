@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.events import Kind
-from onerefresh.record import Grant, State
+from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, Prepare, ReadSpool, Send
-from onerefresh.renewal.protocol import Outcome, keep, tell
+from onerefresh.renewal.protocol import MOST_ROUNDS, Outcome, keep, tell, unsettled
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure
@@ -17,25 +20,38 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
     """Found a new family with `token`, or with one that the refresher obtains, whatever the record says."""
     if token is None:
         token = await _obtain(wish)
-    while True:
-        loaded, now = await Load(), await Now()
-        new = records.founded(
-            loaded.record, token, now=now.wall, owner=wish.owner, what="login", unsaved=wish.host_saves
-        )
+
+    def login(record: Record | None, at: float) -> Record:
+        return records.founded(record, token, now=at, owner=wish.owner, what="login", unsaved=wish.host_saves)
+
+    written = await _write(login, wish)
+    record = written.record
+    if record is None or record.token is None:
+        raise errors.LoginRequired("somebody logged out at the same time: log in again", credential=wish.key)
+    await tell(Kind.LOGGED_IN, wish, record)
+    if record.unsaved:
+        await keep(written, record.token)
+    return Outcome(record.token)
+
+
+async def _write(make: Callable[[Record | None, float], Record], wish: Wish) -> Loaded:
+    """Replace the record, whatever it says, by what `make` makes of it at a time; what is there afterwards.
+
+    Nothing is written twice: where the outcome of a write is not known, others may have gone on from it since.
+    """
+    doubtful: list[Record] = []
+    for _ in range(MOST_ROUNDS):
+        loaded, now = await Load(replaces=True), await Now()
+        if any(records.includes(loaded.record, new) for new in doubtful):
+            return loaded
+        new = make(loaded.record, now.wall)
         try:
-            version = await Cas(loaded.version, new)
+            return Loaded(await Cas(loaded.version, new), new)
         except Conflict:
             continue
         except StoreOutcomeUnknown:
-            again = await Load()
-            if again.record is None or again.record.identity != new.identity:
-                continue
-            version = again.version or ""
-        await tell(Kind.LOGGED_IN, wish, new)
-        assert new.token is not None
-        if new.unsaved:
-            await keep(Loaded(version, new), new.token)
-        return Outcome(new.token)
+            doubtful.append(new)
+    raise unsettled().about(wish.key)
 
 
 async def _obtain(wish: Wish) -> Token:
@@ -48,22 +64,10 @@ async def _obtain(wish: Wish) -> Token:
 
 async def log_out(wish: Wish) -> None:
     """Empty the record. A renewal in flight finds its generation gone."""
-    while True:
-        loaded, now = await Load(), await Now()
-        new = records.logged_out(loaded.record, now=now.wall)
-        try:
-            await Cas(loaded.version, new)
-        except Conflict:
-            continue
-        except StoreOutcomeUnknown:
-            again = await Load()
-            if again.record is None or again.record.identity != new.identity:
-                continue
-        spooled = await ReadSpool()
-        if spooled is not None:
-            await DropSpool(spooled)
-        await tell(Kind.LOGGED_OUT, wish, new)
-        return
+    written = await _write(lambda record, at: records.logged_out(record, now=at), wish)
+    while (spooled := await ReadSpool()) is not None:
+        await DropSpool(spooled)
+    await tell(Kind.LOGGED_OUT, wish, written.record)
 
 
 async def report_replay(identity: tuple[str, int], wish: Wish, *, accepted: bool) -> None:

@@ -6,7 +6,7 @@ time, and no rule's correctness rests on them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
 from onerefresh import record as records
@@ -42,6 +42,9 @@ from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 SAVE_TRIES = 3
 COMMIT_TRIES_AFTER_SPOOLING = 8
 QUEUE_TRIES = 3
+REPAIR_TRIES = 3
+MOST_ROUNDS = 50
+"""Looks at the record, or writes of it, without any wait in between: more than this, and the store is at fault."""
 
 
 @dataclass(slots=True)
@@ -85,11 +88,17 @@ async def renew(wish: Wish) -> Outcome:
     lease = _Lease()
     hold: Hold | None = None
     queued, prepared, seed_told, waiting_for = 0, False, wish.seed_told, ""
+    rounds = 0
     while True:
+        rounds += 1
+        if rounds > MOST_ROUNDS:
+            await Drop()
+            raise unsettled().about(wish.key)
         loaded = await Load()
         if await _replay_spool(loaded, wish):
             continue
-        record, now = loaded.record, await Now()
+        now = await Now()
+        record = wish.sightings.dated(loaded.record, now)
         attempt = record.attempt if record and record.state is State.LEASED else None
         left = lease.left(attempt, now) if attempt else 0.0
         proven_dead = _is_proof(hold, attempt)
@@ -111,7 +120,7 @@ async def renew(wish: Wish) -> Outcome:
                 await _repair(loaded, token, wish)
             case Pause(seconds):
                 await Drop()
-                hold = None
+                hold, rounds = None, 0
                 await Watch(loaded.version, seconds)
             case Wait(other):
                 if hold is None and other.proof is not None:
@@ -119,22 +128,23 @@ async def renew(wish: Wish) -> Outcome:
                     if hold is not None:
                         continue  # look again with the hold in our hands: is it still this attempt?
                 await Drop()
-                hold = None
+                hold, rounds = None, 0
                 if waiting_for != other.id:
                     waiting_for = other.id
                     await tell(Kind.WAITING, wish, record, f"at most {left:.1f} s for another process", other.id)
                 await Watch(loaded.version, left)
             case Claim(grant):
-                if not prepared:
-                    await Prepare()
-                    prepared = True
-                    continue
-                if hold is None and queued < QUEUE_TRIES:
-                    hold = await Take()
-                    if hold is None:
+                if not prepared or (hold is None and queued < QUEUE_TRIES):
+                    if not prepared:
+                        await Prepare()
+                        prepared = True
+                    hold = hold or await Take()
+                    if hold is None and attempt is not None:
+                        queued = QUEUE_TRIES  # its holder stands still: there is no use in queueing behind it
+                    elif hold is None:
                         queued += 1
                         await Watch(loaded.version, DETECTION)
-                    continue  # what was loaded before the hold may be old
+                    continue  # what was loaded before may be old
                 disputed = _is_disputed(record, proven_dead=proven_dead)
                 outcome = await _attempt(loaded, grant, wish, now, hold, disputed=disputed)
                 await Drop()
@@ -181,12 +191,20 @@ async def _attempt(
         return None
     except StoreOutcomeUnknown:
         again = await Load()
-        if again.record != leased or again.version is None:
+        if again.record is None or again.record.attempt is None or again.record.attempt.id != attempt.id:
             return None
-        version = again.version
+        version = again.version or ""
     taken_over = loaded.record is not None and loaded.record.state is State.LEASED
     await tell(Kind.TAKEN_OVER if taken_over else Kind.CLAIMED, wish, leased, attempt=attempt.id)
-    return await _Spending(wish, leased, version, attempt, born).run()
+    return await _Spending(wish, leased, version, attempt, born, taken_over).run()
+
+
+def _age(born: Instant, now: Instant) -> float:
+    """Seconds since `born`, by the clock that says more: a machine's own may stand still while the machine sleeps."""
+    age = now.monotonic - born.monotonic
+    if born.shared is None or now.shared is None or born.shared.era != now.shared.era:
+        return age
+    return max(age, now.shared.seconds - born.shared.seconds)
 
 
 @dataclass(slots=True)
@@ -198,9 +216,10 @@ class _Spending:
     version: str
     attempt: Attempt
     born: Instant
+    taken_over: bool
     sends: int = 0
     lost: int = 0
-    cause: BaseException | None = None
+    cause: BaseException | None = field(default=None, repr=False)
 
     @property
     def refused(self) -> bool:
@@ -210,7 +229,7 @@ class _Spending:
     async def run(self) -> Outcome | None:
         failures = self.leased.failure.count if self.leased.failure else 0
         verdict: Verdict | None = None
-        while (now := await Now()).monotonic - self.born.monotonic + self.wish.http_timeout <= self.attempt.ttl:
+        while _age(self.born, now := await Now()) + self.wish.http_timeout <= self.attempt.ttl:
             self.sends += 1
             await tell(Kind.SENT, self.wish, self.leased, attempt=self.attempt.id)
             try:
@@ -246,6 +265,8 @@ class _Spending:
         """Give the lease back, remembering the failure. The callers are told now, or wait a little and try again."""
         if verdict is not None and verdict.meaning is Meaning.DEAD:
             verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
+        if verdict is None and self.attempt.disputed:
+            return None  # too old to send: it runs out, rather than let the others forget the dispute
         now = await Now()
         back = records.released(
             self.leased, verdict, now=now.wall, spread=now.spread, sends=self.sends, refused=self.refused
@@ -271,7 +292,7 @@ class _Spending:
             said += ", after the answer to an earlier request was lost on its way"
         elif self.leased.failure is not None and self.leased.failure.ambiguous:
             said += f"; before that: {self.leased.failure.detail}"
-        elif self.attempt.disputed:
+        elif self.taken_over or self.attempt.disputed:
             said += ", after the attempt of a process that vanished had been taken over"
         verdict = replace(verdict, detail=said)
         dead = records.died(self.leased, verdict, now=(await Now()).wall, refused=self.refused)
@@ -279,6 +300,10 @@ class _Spending:
             await Cas(self.version, dead)
         except (Conflict, StoreOutcomeUnknown):
             return None
+        except errors.StoreUnavailable:
+            if self.wish.ageing:
+                raise  # nobody waits, and the access token still serves
+            raise verdict.error().about(self.wish.key, self.leased.generation) from self.cause
         await tell(Kind.DEAD, self.wish, dead, said, self.attempt.id)
         return None
 
@@ -296,14 +321,15 @@ class _Spending:
         family, generation = self.leased.identity
         entry = Spooled(family, generation, self.attempt.id, self.attempt.grant, self.refused, token)
         loaded = Loaded(self.version, self.leased)
-        spooled, tries = False, 0
+        spooled, tries, conflicts = False, 0, 0
         while True:
             try:
                 committed = await _commit_into(loaded, entry, self.wish)
-            except Conflict:
-                loaded = await self._reload(loaded)
-                continue
-            except (StoreOutcomeUnknown, errors.StoreUnavailable) as error:
+            except (Conflict, StoreOutcomeUnknown, errors.StoreUnavailable) as error:
+                conflicts = conflicts + 1 if isinstance(error, Conflict) else 0
+                if 0 < conflicts <= MOST_ROUNDS:
+                    loaded = await self._reload(loaded)
+                    continue
                 tries += 1
                 spooled = spooled or await self._spool(entry, str(error))
                 if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING:
@@ -318,7 +344,12 @@ class _Spending:
             else:
                 await tell(Kind.REFRESHED, self.wish, committed, attempt=self.attempt.id)
                 if committed.token is not None and not committed.unsaved:
-                    return Outcome(committed.token, probation=committed.probation)
+                    outcome = Outcome(committed.token, probation=committed.probation)
+                    if self.wish.look_again:
+                        await Drop()
+                        await Publish(outcome)
+                        await _look_again(committed.token, self.attempt.ttl, self.wish)
+                    return outcome
             return None
 
     async def _spool(self, entry: Spooled, why: str) -> bool:
@@ -377,9 +408,32 @@ async def _replay_spool(loaded: Loaded, wish: Wish) -> bool:
     except (Conflict, StoreOutcomeUnknown):
         return True
     await DropSpool(entry)
-    if committed is not None:
+    if committed is not None and committed is not loaded.record:
         await tell(Kind.RESTORED, wish, committed, "from the spool file", entry.attempt)
-    return committed is not None
+    return True  # there may be another entry
+
+
+async def _look_again(token: Token, ttl: float, wish: Wish) -> None:
+    """Where the store may forget a write that it acknowledged: look whether the new token is still there.
+
+    Once the old refresh token is sent again, a strict server ends the session: so look soon, and then later.
+    """
+    looked = 0.0
+    for moment in (1.0, 10.0, ttl / 2.0):
+        try:
+            await Sleep(moment - looked)
+            looked = moment
+            for _ in range(REPAIR_TRIES):
+                record = (loaded := await Load()).record
+                if record is None or record.family != token.family or record.generation > token.generation:
+                    return  # somebody has gone on from here
+                if record.generation == token.generation:
+                    break
+                await _repair(loaded, token, wish)
+        except errors.StoreUnavailable:
+            continue
+        except errors.CredentialClosed:
+            return
 
 
 async def _found(loaded: Loaded, seed: Token, wish: Wish) -> None:
@@ -419,6 +473,11 @@ async def keep(loaded: Loaded, token: Token) -> None:
             await Cas(loaded.version, records.saved(loaded.record))
         except (Conflict, StoreOutcomeUnknown):
             return  # a newer record is saved by itself
+
+
+def unsettled() -> errors.StoreUnavailable:
+    """What is said of a store that contradicts itself."""
+    return errors.StoreUnavailable("the store's record changes faster than it can be written: is the store in order?")
 
 
 async def tell(kind: Kind, wish: Wish, record: Record | None, detail: str = "", attempt: str | None = None) -> None:

@@ -1,0 +1,231 @@
+"""Flight: one result for waiters of every kind, of which any may leave."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import threading
+import traceback
+
+import pytest
+from tests.core.calls import PATIENCE, Refresher, expired, in_threads
+
+from onerefresh import ClientRejected, Credential, RefreshUnavailable, Token
+from onerefresh.flight import Flight, running_loop
+
+
+def test_it_is_settled_once_and_later_results_change_nothing() -> None:
+    flight: Flight[str] = Flight()
+    assert not flight.settled
+    assert flight.settle("first")
+    assert not flight.settle("second")
+    assert not flight.settle(None, ClientRejected("late"))
+    assert flight.settled
+    assert flight.result() == "first"
+
+
+def test_a_thread_waits_until_it_is_settled() -> None:
+    flight: Flight[str] = Flight()
+    waiting = threading.Barrier(2)
+
+    def wait() -> str:
+        waiting.wait(PATIENCE)
+        assert flight.wait(PATIENCE)
+        return flight.result()
+
+    def settle() -> str:
+        waiting.wait(PATIENCE)
+        flight.settle("done")
+        return flight.result()
+
+    assert in_threads([wait, settle]) == ["done", "done"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 0.01])
+def test_a_wait_that_is_over_says_so(seconds: float) -> None:
+    flight: Flight[str] = Flight()
+    assert not flight.wait(seconds)
+    assert not asyncio.run(flight.heard(seconds))
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 10.0**12])
+def test_a_wait_may_be_as_long_as_one_likes(seconds: float) -> None:
+    flight: Flight[str] = Flight()
+
+    async def hear() -> bool:
+        waiting = asyncio.create_task(flight.heard(seconds))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(flight.settle, "done")
+        return await waiting
+
+    assert asyncio.run(hear())
+    assert flight.wait(seconds)
+
+
+def test_what_is_settled_is_heard_at_once() -> None:
+    flight: Flight[str] = Flight()
+    flight.settle("done")
+    assert flight.wait(0.0)
+    assert asyncio.run(flight.heard(0.0))
+
+
+def test_tasks_of_several_loops_and_threads_hear_of_it() -> None:
+    flight: Flight[str] = Flight()
+    ready = threading.Barrier(6)
+
+    async def tasks() -> list[bool]:
+        waiting = [asyncio.create_task(flight.heard(PATIENCE)) for _ in range(20)]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(ready.wait, PATIENCE)
+        return list(await asyncio.gather(*waiting))
+
+    def on_a_loop() -> list[bool]:
+        return asyncio.run(tasks())
+
+    def on_a_thread() -> list[bool]:
+        ready.wait(PATIENCE)
+        return [flight.wait(PATIENCE)]
+
+    def settle() -> list[bool]:
+        ready.wait(PATIENCE)
+        return [flight.settle("done")]
+
+    heard = in_threads([on_a_loop, on_a_loop, on_a_loop, on_a_thread, on_a_thread, settle])
+    assert [all(told) for told in heard] == [True] * 6
+    assert [len(told) for told in heard] == [20, 20, 20, 1, 1, 1]
+
+
+def test_cancelled_waiters_leave_nothing_behind_and_disturb_nobody() -> None:
+    flight: Flight[str] = Flight()
+
+    async def run() -> list[object]:
+        waiting = [asyncio.create_task(flight.heard(PATIENCE)) for _ in range(100)]
+        await asyncio.sleep(0)
+        for task in waiting[:50]:
+            task.cancel()
+        await asyncio.sleep(0)
+        flight.settle("done")
+        return list(await asyncio.gather(*waiting, return_exceptions=True))
+
+    found = asyncio.run(run())
+    assert [type(result) for result in found[:50]] == [asyncio.CancelledError] * 50
+    assert found[50:] == [True] * 50
+
+
+def test_a_waiter_that_is_cancelled_when_it_is_woken_is_cancelled() -> None:
+    flight: Flight[str] = Flight()
+
+    async def run() -> object:
+        waiting = asyncio.create_task(flight.heard(PATIENCE))
+        await asyncio.sleep(0)
+        flight.settle("done")
+        waiting.cancel()
+        return (await asyncio.gather(waiting, return_exceptions=True))[0]
+
+    assert isinstance(asyncio.run(run()), asyncio.CancelledError)
+
+
+def test_a_timeout_around_it_is_the_callers_own() -> None:
+    flight: Flight[str] = Flight()
+
+    async def run() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await flight.heard(PATIENCE)
+
+    asyncio.run(run())
+    assert flight.settle("done")
+
+
+def test_a_loop_that_is_gone_disturbs_nobody() -> None:
+    flight: Flight[str] = Flight()
+    loop = asyncio.new_event_loop()
+    abandoned = loop.create_task(flight.heard(PATIENCE))
+    loop.run_until_complete(asyncio.sleep(0))
+    abandoned.cancel()
+    loop.run_until_complete(asyncio.gather(abandoned, return_exceptions=True))
+    loop.close()
+    assert flight.settle("done")
+    assert flight.wait(0.0)
+
+
+def test_the_same_loop_may_wait_again_and_again() -> None:
+    async def run() -> None:
+        for _ in range(3):
+            flight: Flight[int] = Flight()
+            assert not await flight.heard(0.0)
+            waiting = asyncio.create_task(flight.heard(PATIENCE))
+            await asyncio.sleep(0)
+            flight.settle(1)
+            assert await waiting
+
+    asyncio.run(run())
+
+
+def test_each_caller_is_raised_its_own_error_and_the_shared_one_does_not_grow() -> None:
+    flight: Flight[str] = Flight()
+    shared = RefreshUnavailable("down", retry_after=3.0, credential="acme", generation=7)
+    flight.settle(None, shared)
+
+    def raised() -> RefreshUnavailable:
+        with pytest.raises(RefreshUnavailable) as caught:
+            flight.result()
+        return caught.value
+
+    found = in_threads([raised] * 50)
+    assert len({id(error) for error in found}) == 50
+    for error in found:
+        assert (error.retry_after, error.credential, error.generation) == (3.0, "acme", 7)
+        assert error.__cause__ is shared
+    assert len(traceback.extract_tb(shared.__traceback__)) == 0
+    assert max(len(traceback.extract_tb(error.__traceback__)) for error in found) < 5
+
+
+def test_ten_thousand_waiters_are_answered_by_one_refresh() -> None:
+    refresher = Refresher(gated=True)
+    credential = Credential("acme", refresher, token=expired())
+
+    async def run() -> list[Token]:
+        waiting = [asyncio.create_task(credential.atoken()) for _ in range(10_000)]
+        await asyncio.to_thread(refresher.wait_until_entered)
+        refresher.leave.set()
+        return list(await asyncio.gather(*waiting))
+
+    tokens = asyncio.run(run())
+    assert (len(tokens), {token.generation for token in tokens}, refresher.calls) == (10_000, {2}, 1)
+
+
+def test_a_thousand_threads_are_answered_by_one_refresh() -> None:
+    refresher = Refresher(gated=True)
+    credential = Credential("acme", refresher, token=expired())
+
+    def open_the_gate() -> Token:
+        refresher.wait_until_entered()
+        refresher.leave.set()
+        return credential.token()
+
+    tokens = in_threads([*[credential.token] * 999, open_the_gate])
+    assert ({token.generation for token in tokens}, refresher.calls) == ({2}, 1)
+
+
+def test_a_flight_that_is_over_is_not_kept() -> None:
+    gc.collect()
+    before = sum(isinstance(thing, Flight) for thing in gc.get_objects())
+    credential = Credential("acme", Refresher(), token=expired())
+    for _ in range(3):
+        following = credential.token(refused=credential.token())
+        credential.replayed(following, accepted=True)
+    gc.collect()
+    assert sum(isinstance(thing, Flight) for thing in gc.get_objects()) <= before + 1
+
+
+def test_outside_of_any_loop_there_is_none() -> None:
+    assert running_loop() is None
+
+
+def test_the_running_loop_is_found() -> None:
+    async def run() -> bool:
+        return running_loop() is asyncio.get_running_loop()
+
+    assert asyncio.run(run())

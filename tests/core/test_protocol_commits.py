@@ -1,0 +1,171 @@
+"""The renewal when its answer is there: late, lost and disputed commits, also over other people's leases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.core.driver import (
+    NEXT,
+    Process,
+    World,
+    failed,
+    lost_and_not_applied,
+    lost_but_applied,
+    needy,
+    refusing,
+    seed,
+    wish,
+)
+
+from onerefresh import errors
+from onerefresh import record as records
+from onerefresh.events import Kind
+from onerefresh.record import State
+from onerefresh.renewal.effects import Cas, Send, Watch
+from onerefresh.renewal.protocol import Outcome, renew
+from onerefresh.token import Token
+from onerefresh.verdict import Meaning
+
+
+def taken_over(world: World, holder: Process[Outcome]) -> Process[Outcome]:
+    """`holder` is thought lost: another process has taken its attempt over and is about to send."""
+    world.held_by = None if world.held_by is holder else world.held_by
+    return Process(world, renew(wish(refused=world.present.identity))).until(Send)
+
+
+def paused_holder(world: World) -> Process[Outcome]:
+    """A process that has the new token, and stops right before it commits it."""
+    return Process(world, renew(wish(**refusing(world)))).until(Cas, 2)
+
+
+def test_a_late_holder_commits_over_the_lease_of_another() -> None:
+    world = needy(None, NEXT, failed(Meaning.DEAD, "invalid_grant"))
+    late = paused_holder(world)
+    other = taken_over(world, late)
+    assert late.finish().token.generation == 2
+    assert other.finish().token.reveal() == "access-next"
+    assert world.present.state is State.IDLE
+    assert Kind.DEAD not in world.kinds()
+
+
+def test_invalid_grant_waits_for_the_commit_of_an_attempt_that_may_still_come() -> None:
+    world = needy(None, NEXT, failed(Meaning.DEAD, "invalid_grant"))
+    late = paused_holder(world)
+    other = taken_over(world, late).until(Watch, 2)
+    assert world.present.state is State.LEASED
+    late.finish()
+    assert other.finish().token.generation == 2
+
+
+def test_invalid_grant_without_a_dispute_is_proven_at_once() -> None:
+    world = needy(None, failed(Meaning.DEAD))
+    process = Process(world, renew(wish(**refusing(world))))
+    with pytest.raises(errors.LoginRequired):
+        process.finish()
+    assert Watch not in process.seen
+
+
+def test_invalid_grant_after_a_proven_death_is_proven_at_once() -> None:
+    world = needy(None, failed(Meaning.DEAD))
+    refused = refusing(world)
+    Process(world, renew(wish(**refused)), proof="flock 1").until(Send).crash()
+    before = world.now
+    world.fails(renew(wish(**refused)), proof="flock 1")
+    assert world.present.state is State.DEAD
+    assert world.now - before < 5.0
+
+
+def test_a_late_commit_revives_a_session_that_was_thought_dead() -> None:
+    world = needy(None, NEXT, failed(Meaning.DEAD, "invalid_grant"))
+    late = paused_holder(world)
+    with pytest.raises(errors.LoginRequired, match="vanished"):
+        taken_over(world, late).finish()
+    assert world.present.state is State.DEAD
+    assert late.finish().token.generation == 2
+    assert world.run(renew(wish())).token.reveal() == "access-next"
+    assert world.record is not None
+    assert world.record.state is State.IDLE
+
+
+def test_a_late_commit_comes_after_the_release_of_another() -> None:
+    world = needy(None, NEXT, failed(Meaning.REQUEST_REJECTED))
+    late = paused_holder(world)
+    with pytest.raises(errors.RequestRejected):
+        taken_over(world, late).finish()
+    assert world.present.state is State.IDLE
+    assert late.finish().token.generation == world.present.generation == 2
+    assert world.present.failure is None
+
+
+def test_a_dispute_outlives_the_release_of_the_lease_that_began_it() -> None:
+    """Whoever claims after a released takeover may still be overtaken by the first holder's commit."""
+    world = needy(None, NEXT, failed(Meaning.REQUEST_REJECTED), failed(Meaning.DEAD))
+    late = paused_holder(world)
+    with pytest.raises(errors.RequestRejected):
+        taken_over(world, late).finish()
+    world.now += 60.0
+    third = Process(world, renew(wish(**refusing(world)))).until(Watch)
+    assert world.present.state is State.LEASED
+    late.finish()
+    assert third.finish().token.generation == 2
+
+
+def test_a_token_that_comes_after_a_logout_is_not_saved() -> None:
+    world = needy(None, NEXT)
+    late = paused_holder(world)
+    world.put(records.logged_out(world.record, now=world.wall))
+    with pytest.raises(errors.LoginRequired, match="logged out"):
+        late.finish()
+    assert (world.present.state, world.present.token) == (State.EMPTY, None)
+    assert Kind.ORPHANED in world.kinds()
+
+
+@pytest.mark.parametrize("name", ["another person", "seed"])
+def test_a_token_that_comes_after_a_login_is_not_saved(name: str) -> None:
+    """Also where the person logged in with the very same token: that is another session of the same family."""
+    world = needy(None, NEXT)
+    late = paused_holder(world)
+    world.found_again(seed(name))
+    assert late.finish().token.reveal() == f"access-{name}"
+    assert world.token.reveal() == f"access-{name}"
+    assert Kind.ORPHANED in world.kinds()
+
+
+def test_a_commit_whose_answer_was_lost_but_that_was_applied_counts_once() -> None:
+    world = needy(None, NEXT)
+    outcome = world.run(renew(wish(**refusing(world))), faults={(Cas, 2): lost_but_applied})
+    assert outcome.token.generation == world.present.generation == 2
+    assert len(world.sent) == 1
+    assert Kind.ORPHANED not in world.kinds()
+
+
+def test_a_commit_that_was_lost_is_made_again() -> None:
+    world = needy(None, NEXT)
+    faults = {(Cas, 2): lost_and_not_applied, (Cas, 3): lost_and_not_applied}
+    assert world.run(renew(wish(**refusing(world))), faults=faults).token.generation == 2
+    assert len(world.sent) == 1
+
+
+def test_a_lost_commit_that_others_have_built_upon_is_left_alone() -> None:
+    world = needy(None, NEXT)
+
+    def go_on(world: World) -> None:
+        world.commit_by(world.lease(), Token("access-third", "refresh-third"))
+
+    def lost_then_built_upon(world: World, effect: Any) -> None:
+        try:
+            lost_but_applied(world, effect)
+        finally:
+            go_on(world)
+
+    faults = {(Cas, 2): lost_then_built_upon}
+    assert world.run(renew(wish(**refusing(world))), faults=faults).token.generation == 3
+    assert world.token.reveal() == "access-third"
+
+
+def test_a_commit_of_an_obtained_token_begins_a_new_family() -> None:
+    world = needy(None, failed(Meaning.DEAD), NEXT)
+    token = world.run(renew(wish(can_obtain=True, **refusing(world)))).token
+    assert token.family == NEXT.seed_fingerprint() == world.present.family
+    assert token.generation == 2

@@ -1,0 +1,220 @@
+"""The renewal and other attempts: claims, gates, waiting, taking over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.core.driver import (
+    NEXT,
+    Process,
+    World,
+    attempt,
+    does,
+    failed,
+    lost_and_not_applied,
+    lost_but_applied,
+    needy,
+    passes,
+    refusing,
+    seed,
+    store_goes_down,
+    wish,
+)
+
+from onerefresh import errors
+from onerefresh import record as records
+from onerefresh.events import Kind
+from onerefresh.renewal.effects import Cas, Load, NewId, Send, Sleep, Watch
+from onerefresh.renewal.protocol import renew
+from onerefresh.verdict import Meaning
+
+# --- Claims ---
+
+
+def test_a_conflict_at_the_claim_adopts_what_is_there_and_sends_nothing() -> None:
+    world = needy()
+
+    def overtaken(world: World) -> None:
+        world.commit_by(world.lease(), NEXT)
+
+    assert world.run(renew(wish(**refusing(world))), faults={(Cas, 1): does(overtaken)}).token.generation == 2
+    assert world.sent == []
+
+
+def test_a_claim_whose_answer_was_lost_but_that_was_applied_goes_on() -> None:
+    world = needy(None, NEXT)
+    assert world.run(renew(wish(**refusing(world))), faults={(Cas, 1): lost_but_applied}).token.generation == 2
+    assert len(world.sent) == 1
+
+
+def test_a_claim_that_was_lost_is_made_again() -> None:
+    world = needy(None, NEXT)
+    assert world.run(renew(wish(**refusing(world))), faults={(Cas, 1): lost_and_not_applied}).token.generation == 2
+    assert len(world.sent) == 1
+
+
+@pytest.mark.parametrize("fault", [lost_but_applied, lost_and_not_applied])
+def test_a_lost_claim_in_a_store_that_is_then_down_sends_nothing(fault: Any) -> None:
+    world = needy(None, NEXT)
+
+    def lost_then_down(world: World, effect: Any) -> None:
+        try:
+            fault(world, effect)
+        finally:
+            world.down = True
+
+    faults = {(Cas, 1): lost_then_down}
+    assert isinstance(world.fails(renew(wish(**refusing(world))), faults=faults), errors.StoreUnavailable)
+    assert world.sent == []
+
+
+@pytest.mark.parametrize("effect", [Load, Cas])
+def test_nothing_is_sent_while_the_store_is_down(effect: Any) -> None:
+    world = needy(None, NEXT)
+    error = world.fails(renew(wish(**refusing(world))), faults={(effect, 1): store_goes_down})
+    assert isinstance(error, errors.StoreUnavailable)
+    assert world.sent == []
+
+
+def test_an_attempt_that_became_too_old_does_not_send_and_is_made_again() -> None:
+    world = needy(None, NEXT)
+    process = Process(world, renew(wish(**refusing(world))), faults={(Cas, 1): passes(400.0)})
+    assert process.finish().token.generation == 2
+    assert (len(world.sent), process.seen[NewId]) == (1, 2)
+
+
+def test_an_attempt_leaves_room_for_the_timeout_of_its_request() -> None:
+    world = needy(seed(lives=3600.0), NEXT)
+    world.now = 3600.0  # expired: the time to live is the shortest, 30 s
+    young = Process(world, renew(wish()), faults={(Cas, 1): passes(19.9)})
+    young.finish()
+    assert young.seen[NewId] == 1
+    world = needy(seed(lives=3600.0), NEXT)
+    world.now = 3600.0
+    old = Process(world, renew(wish()), faults={(Cas, 1): passes(20.1)})
+    old.finish()
+    assert old.seen[NewId] == 2
+
+
+def test_an_attempt_that_became_too_old_between_two_sends_gives_its_lease_back() -> None:
+    world = needy(None, failed(Meaning.SERVER_ERROR), NEXT)
+    process = Process(world, renew(wish(**refusing(world))), faults={(Sleep, 1): passes(400.0)})
+    assert process.finish().token.generation == 2
+    assert process.seen[NewId] == 2
+
+
+# --- Somebody else's lease ---
+
+
+def test_a_lease_is_waited_for_and_its_commit_adopted() -> None:
+    world = needy()
+    refused = refusing(world)
+    other = world.lease()
+    faults = {(Watch, 5): does(lambda world: world.commit_by(other, NEXT))}
+    assert world.run(renew(wish(**refused)), faults=faults).token.generation == 2
+    assert world.sent == []
+    assert world.kinds() == [Kind.WAITING]
+
+
+def test_waiting_is_told_once_for_each_attempt() -> None:
+    world = needy()
+    refused = refusing(world)
+    other = world.lease(attempt("one", era="boot"))
+
+    def another(world: World) -> None:
+        world.put(records.released(world.present, None, now=world.wall, spread=0.0))
+        world.lease(attempt("two", era="boot"))
+
+    faults = {
+        (Watch, 3): does(another),
+        (Watch, 6): does(lambda world: world.commit_by(replace(other, id="two"), NEXT)),
+    }
+    world.run(renew(wish(**refused)), faults=faults)
+    assert [event.attempt for event in world.events] == ["one", "two"]
+
+
+def test_a_lease_is_taken_over_when_it_was_watched_for_its_time_to_live() -> None:
+    world = needy(None, NEXT)
+    refused = refusing(world)
+    world.era = None  # no clock of the store's: only this process's own
+    world.lease(attempt(ttl=40.0, era=None))
+    assert world.run(renew(wish(**refused))).token.generation == 2
+    assert 40.0 <= world.now <= 42.0
+    assert world.kinds() == [Kind.WAITING, Kind.TAKEN_OVER, Kind.SENT, Kind.REFRESHED]
+
+
+def test_a_short_lived_process_takes_over_by_the_clock_of_the_store() -> None:
+    world = needy(None, NEXT)
+    refused = refusing(world)
+    world.lease(attempt(ttl=40.0, era="boot", at=0.0))
+    world.now = 39.0
+    assert world.run(renew(wish(**refused))).token.generation == 2
+    assert 40.0 <= world.now <= 41.0
+
+
+def test_an_attempt_from_before_a_restart_of_the_machine_is_over() -> None:
+    world = needy(None, NEXT)
+    refused = refusing(world)
+    world.lease(attempt(era="the boot before", at=0.0))
+    assert world.run(renew(wish(**refused))).token.generation == 2
+    assert world.now < 1.0
+
+
+def test_a_wall_clock_that_jumps_takes_no_lease_over() -> None:
+    world = needy(None, NEXT)
+    refused = refusing(world)
+    world.era = None
+    world.lease(attempt(ttl=300.0, era=None))
+    waiting = Process(world, renew(wish(**refused))).until(Watch, 3)
+    world.wall_is_off = 10.0**6
+    waiting.until(Watch, 3)
+    assert world.sent == []
+    assert world.kinds() == [Kind.WAITING]
+    waiting.crash()
+
+
+def test_a_holder_proven_dead_is_taken_over_at_once() -> None:
+    world = needy(None, NEXT)
+    refused = refusing(world)
+    Process(world, renew(wish(**refused)), proof="flock 1").until(Send).crash()
+    assert world.run(renew(wish(**refused)), proof="flock 1").token.generation == 2
+    assert world.now < 5.0
+    assert Kind.TAKEN_OVER in world.kinds()
+
+
+@pytest.mark.parametrize(
+    ("holder", "waiter"),
+    [
+        pytest.param(None, "flock 1", id="the holder held nothing"),
+        pytest.param("flock 1", "flock 2", id="the lock file is another one"),
+        pytest.param("flock 1", None, id="the waiter's hold proves nothing"),
+    ],
+)
+def test_a_hold_that_proves_nothing_waits_for_the_time_to_live(holder: str | None, waiter: str | None) -> None:
+    world = needy(None, NEXT)
+    refused = refusing(world)
+    Process(world, renew(wish(**refused)), proof=holder).until(Send).crash()
+    assert world.run(renew(wish(**refused)), proof=waiter).token.generation == 2
+    assert world.now >= 299.0
+
+
+def test_a_living_holder_is_waited_for_although_others_want_its_hold() -> None:
+    world = needy(None, NEXT)
+    refused = refusing(world)
+    holder = Process(world, renew(wish(**refused)), proof="flock 1").until(Send)
+    waiter = Process(world, renew(wish(**refused)), proof="flock 1").until(Watch, 5)
+    holder.finish()
+    assert waiter.finish().token.generation == 2
+    assert len(world.sent) == 1
+
+
+def test_those_who_wait_for_a_hold_send_nothing_when_it_is_free_at_last() -> None:
+    world = needy(None, NEXT)
+    refused = refusing(world)
+    holder = Process(world, renew(wish(**refused))).until(Cas)
+    queued = Process(world, renew(wish(**refused))).until(Watch)
+    holder.finish()
+    assert queued.finish().token.generation == 2
+    assert len(world.sent) == 1

@@ -1,0 +1,257 @@
+"""The renewal and a store that is down, that went back, or that holds somebody else's token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.core.driver import (
+    NEXT,
+    Process,
+    World,
+    does,
+    failed,
+    lost_and_not_applied,
+    lost_but_applied,
+    needy,
+    refusing,
+    seed,
+    store_comes_back,
+    store_goes_down,
+    the_process_ends,
+    wish,
+)
+
+from onerefresh import errors
+from onerefresh import record as records
+from onerefresh.events import Kind
+from onerefresh.record import Grant, State
+from onerefresh.renewal.effects import Cas, DropSpool, Publish, Sleep, Spooled
+from onerefresh.renewal.protocol import Outcome, renew
+from onerefresh.token import Token
+from onerefresh.verdict import Meaning
+
+# --- The store goes down after the request was sent ---
+
+
+def test_a_token_is_spooled_handed_out_and_committed_when_the_store_is_back() -> None:
+    world = needy(None, NEXT)
+    process = Process(
+        world, renew(wish(**refusing(world))), faults={(Cas, 2): store_goes_down, (Cas, 5): store_comes_back}
+    )
+    process.until(Publish)
+    assert world.spools["host"].token.reveal() == "access-next"
+    assert process.finish().token.generation == 2
+    assert [outcome.token for outcome in process.published if isinstance(outcome, Outcome)] == [world.token]
+    assert world.spools == {}
+    assert world.kinds() == [Kind.CLAIMED, Kind.SENT, Kind.SPOOLED, Kind.REFRESHED]
+
+
+def test_a_spooled_token_is_brought_back_by_the_next_renewal_on_this_host() -> None:
+    world = needy(None, NEXT)
+    refused = refusing(world)
+    with pytest.raises(errors.StoreUnavailable):
+        Process(world, renew(wish(**refused)), faults={(Cas, 2): store_goes_down}).finish()
+    assert list(world.spools) == ["host"]
+    world.down = False
+    assert world.run(renew(wish(**refused))).token.reveal() == "access-next"
+    assert (len(world.sent), world.spools, world.present.generation) == (1, {}, 2)
+    assert world.kinds()[-1] is Kind.RESTORED
+
+
+def test_a_spooled_token_that_was_refused_is_damped_like_any_other() -> None:
+    world = needy(None, NEXT)
+    refused = refusing(world)
+    Process(world, renew(wish(**refused)), faults={(Cas, 2): store_goes_down}).until(Sleep, 2).crash()
+    world.down = False
+    world.run(renew(wish(**refused)))
+    probation = world.present.probation
+    assert probation is not None
+    assert probation.by_refusal
+
+
+def test_where_the_spool_cannot_be_written_either_the_callers_are_told_and_it_goes_on_trying() -> None:
+    world = needy(None, NEXT)
+    world.spool_is_writable = False
+    process = Process(
+        world, renew(wish(**refusing(world))), faults={(Cas, 2): store_goes_down, (Cas, 20): store_comes_back}
+    )
+    assert process.finish().token.generation == world.present.generation == 2
+    assert all(isinstance(told, errors.StoreUnavailable) for told in process.published)
+    assert process.published
+    assert Kind.UNSAVED in world.kinds()
+    assert len(world.sent) == 1
+
+
+def test_an_interpreter_that_ends_with_an_unsaved_token_says_that_it_is_lost() -> None:
+    world = needy(None, NEXT)
+    world.spool_is_writable = False
+    faults = {(Cas, 2): store_goes_down, (Sleep, 1): the_process_ends}
+    assert isinstance(world.fails(renew(wish(**refusing(world))), faults=faults), errors.CredentialClosed)
+    assert "lost" in world.events[-1].detail
+
+
+def test_an_interpreter_that_ends_leaves_the_token_in_the_spool() -> None:
+    world = needy(None, NEXT)
+    refused = refusing(world)
+    faults = {(Cas, 2): store_goes_down, (Sleep, 1): the_process_ends}
+    assert isinstance(world.fails(renew(wish(**refused)), faults=faults), errors.CredentialClosed)
+    world.down = False
+    assert world.run(renew(wish(**refused))).token.generation == 2
+
+
+@pytest.mark.parametrize(
+    ("family", "generation"),
+    [pytest.param("another family", 1, id="family"), pytest.param("", 0, id="generation before"),
+     pytest.param("", 2, id="generation after")],
+)  # fmt: skip
+def test_a_spooled_token_of_another_session_is_deleted(family: str, generation: int) -> None:
+    world = needy()
+    world.spools["host"] = Spooled(
+        family or world.present.family, generation, "old", Grant.REFRESH, refused=False, token=NEXT
+    )
+    assert world.run(renew(wish())).token.reveal() == "access-seed"
+    assert (world.spools, world.present.generation) == ({}, 1)
+
+
+def test_a_spooled_token_does_not_undo_a_logout() -> None:
+    world = needy()
+    world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
+    world.put(records.logged_out(world.record, now=world.wall))
+    assert isinstance(world.fails(renew(wish())), errors.LoginRequired)
+    assert (world.spools, world.present.state) == ({}, State.EMPTY)
+
+
+@pytest.mark.parametrize("fault", [lost_but_applied, lost_and_not_applied])
+def test_a_spooled_token_is_committed_once_where_an_answer_of_the_store_is_lost(fault: Any) -> None:
+    world = needy()
+    world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
+    process = Process(world, renew(wish()), faults={(Cas, 1): fault})
+    assert process.finish().token.generation == 2
+    assert process.seen[DropSpool] >= 1
+    assert (world.spools, world.sent) == ({}, [])
+
+
+def test_a_spool_waits_where_the_store_cannot_be_written() -> None:
+    world = needy()
+    spooled = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
+    world.spools["host"] = spooled
+    error = world.fails(renew(wish()), faults={(Cas, 1): store_goes_down})
+    assert isinstance(error, errors.StoreUnavailable)
+    assert world.spools == {"host": spooled}
+
+
+def test_a_failure_is_told_although_the_store_is_down_when_the_lease_is_given_back() -> None:
+    world = needy(None, failed(Meaning.CLIENT_REJECTED))
+    error = world.fails(renew(wish(**refusing(world))), faults={(Cas, 2): store_goes_down})
+    assert isinstance(error, errors.ClientRejected)
+
+
+def test_invalid_grant_is_told_although_the_store_is_down() -> None:
+    world = needy(None, failed(Meaning.DEAD, "invalid_grant"))
+    error = world.fails(renew(wish(**refusing(world))), faults={(Cas, 2): store_goes_down})
+    assert isinstance(error, errors.LoginRequired)
+    assert "invalid_grant" in str(error)
+
+
+@pytest.mark.parametrize("meaning", [Meaning.UNAVAILABLE, Meaning.SERVER_ERROR])
+def test_an_outage_of_everything_ends_with_an_error(meaning: Meaning) -> None:
+    world = needy(None, *[failed(meaning)] * 30)
+    error = world.fails(renew(wish(**refusing(world))), faults={(Cas, 2): store_goes_down})
+    assert isinstance(error, (errors.StoreUnavailable, errors.RefreshUnavailable))
+
+
+# --- A store that went back, and other people's seeds ---
+
+
+def generation(world: World, number: int) -> Token:
+    """The store is at generation `number`; its token."""
+    while world.present.generation < number:
+        world.commit_by(world.lease(), Token(f"access-{world.present.generation + 1}", "refresh"))
+    return world.token
+
+
+def test_a_store_that_went_back_is_repaired_by_who_knows_a_newer_generation() -> None:
+    world = needy()
+    old = world.present
+    newest = generation(world, 3)
+    world.put(old)
+    assert world.run(renew(wish(known=newest))).token == newest
+    assert (world.token, world.sent) == (newest, [])
+    assert world.kinds() == [Kind.RESTORED]
+
+
+def test_a_repair_never_crosses_families() -> None:
+    world = needy()
+    newest = generation(world, 3)
+    world.put(None)
+    world.found(seed("another person"))
+    assert world.run(renew(wish(known=newest))).token.reveal() == "access-another person"
+    assert world.present.generation == 1
+
+
+def test_a_store_that_is_newer_than_this_process_is_adopted() -> None:
+    world = needy()
+    old = world.token
+    generation(world, 3)
+    assert world.run(renew(wish(known=old))).token.generation == 3
+
+
+@pytest.mark.parametrize("fault", [lost_but_applied, lost_and_not_applied, does(lambda world: world.lease())])
+def test_a_repair_that_is_disturbed_is_made_all_the_same(fault: Any) -> None:
+    world = needy()
+    old = world.present
+    newest = generation(world, 3)
+    world.put(old)
+    assert world.run(renew(wish(known=newest)), faults={(Cas, 1): fault}).token == newest
+
+
+def test_the_same_seed_is_ignored() -> None:
+    world = needy()
+    generation(world, 2)
+    assert world.run(renew(wish(seed=seed()))).token.generation == 2
+    assert world.events == []
+
+
+def test_another_seed_is_ignored_while_the_session_lives_and_that_is_said_once() -> None:
+    world = needy(None, failed(Meaning.UNAVAILABLE), failed(Meaning.UNAVAILABLE), NEXT)
+    assert world.run(renew(wish(seed=seed("new"), **refusing(world)))).token.reveal() == "access-next"
+    assert world.kinds().count(Kind.SEED_IGNORED) == 1
+    world.run(renew(wish(seed=seed("new"), seed_told=True)))
+    assert world.kinds().count(Kind.SEED_IGNORED) == 1
+
+
+def test_another_seed_heals_a_dead_session() -> None:
+    world = needy(None, failed(Meaning.DEAD))
+    world.fails(renew(wish(**refusing(world))))
+    token = world.run(renew(wish(seed=seed("new")))).token
+    assert (token.reveal(), token.generation) == ("access-new", 2)
+
+
+def test_another_seed_after_a_logout_is_a_login_and_the_old_one_is_not() -> None:
+    world = needy()
+    world.put(records.logged_out(world.record, now=world.wall))
+    assert isinstance(world.fails(renew(wish(seed=seed()))), errors.LoginRequired)
+    assert world.run(renew(wish(seed=seed("new")))).token.generation == 3
+
+
+def test_the_seed_of_an_earlier_session_is_not_news() -> None:
+    world = needy(None, failed(Meaning.DEAD))
+    world.found_again(seed("second"))
+    world.fails(renew(wish(**refusing(world))))
+    assert isinstance(world.fails(renew(wish(seed=seed()))), errors.LoginRequired)
+
+
+def test_the_token_of_another_client_is_refused() -> None:
+    world = needy(owner="client a at https://one.example")
+    error = world.fails(renew(wish(owner="client b at https://one.example", **refusing(world))))
+    assert isinstance(error, errors.ConfigurationError)
+    assert "client a" in str(error)
+    assert world.sent == []
+
+
+def test_a_logged_out_name_may_be_given_to_another_client() -> None:
+    world = needy(owner="client a")
+    world.put(records.logged_out(world.record, now=world.wall))
+    assert world.run(renew(wish(owner="client b", seed=seed("b")))).token.reveal() == "access-b"
+    assert world.present.owner == "client b"
