@@ -1,0 +1,1 @@
+"""One file for each HTTP client: ``onerefresh.clients.httpx``, ``.requests``, ``.aiohttp``."""

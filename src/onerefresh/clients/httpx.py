@@ -1,0 +1,403 @@
+"""httpx2 and httpx, sync and async, on asyncio and trio.
+
+`BearerAuth` is an ``auth=`` for a client; `BearerTransport` is mounted on an origin and does the same below the
+client's redirects and event hooks:
+
+    httpx2.AsyncClient(auth=BearerAuth(credential, "https://api.example.com"))
+    httpx2.Client(mounts={"https://api.example.com": BearerTransport(credential, "https://api.example.com")})
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import threading
+from collections.abc import AsyncGenerator, Collection, Generator, Iterable, Iterator
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+
+from onerefresh.credential import Credential
+from onerefresh.errors import ConfigurationError
+from onerefresh.refusal import (
+    Bearer,
+    Decision,
+    Interaction,
+    PassThrough,
+    Refused,
+    arewind,
+    body_position,
+    rewind,
+)
+from onerefresh.token import Token
+
+__all__ = ["BearerAuth", "BearerTransport"]
+
+# Of either package: their classes are alike, and have no ancestor in common.
+Request: TypeAlias = Any
+Response: TypeAlias = Any
+Transport: TypeAlias = Any
+Bodies: TypeAlias = list[tuple[object, int | None]]
+
+_LONGEST_REFUSAL: Final = 1_048_576
+_MARK: Final = "onerefresh"
+_UNAUTHORIZED: Final = frozenset({401})
+
+
+def _installed() -> list[ModuleType]:
+    found: list[ModuleType] = []
+    for name in ("httpx2", "httpx"):
+        try:
+            package = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+        else:
+            if package not in found:  # httpx2 can stand in for httpx
+                found.append(package)
+    if not found:
+        raise ConfigurationError("onerefresh.clients.httpx needs httpx2 or httpx: pip install 'onerefresh[httpx]'")
+    return found
+
+
+_packages: Final = _installed()
+
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
+
+    # Each package declares its methods for its own requests; ours serve both.
+    class _Auth(httpx2.Auth, httpx.Auth):  # type: ignore[misc]
+        pass
+
+    class _Transport(  # type: ignore[misc]
+        httpx2.BaseTransport, httpx2.AsyncBaseTransport, httpx.BaseTransport, httpx.AsyncBaseTransport
+    ):
+        pass
+
+else:
+    _Auth = type("_Auth", tuple(package.Auth for package in _packages), {})
+    _Transport = type(
+        "_Transport",
+        tuple(base for package in _packages for base in (package.BaseTransport, package.AsyncBaseTransport)),
+        {},
+    )
+
+
+class _Flow:
+    """One call from the first try to the replay, as a generator that is given the answers to what it yields."""
+
+    def __init__(
+        self,
+        credential: Credential,
+        origins: str | Iterable[str],
+        *,
+        header: str,
+        scheme: str | None,
+        refused_statuses: Collection[int],
+    ) -> None:
+        if not isinstance(credential, Credential):
+            raise ConfigurationError(f"credential is an onerefresh.Credential, not {type(credential).__name__}")
+        self._credential = credential
+        self._rules = Bearer(credential.key, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._header = self._rules.header.lower().encode("ascii")
+
+    def sync_auth_flow(self, request: Request) -> Generator[Any, Any, None]:
+        """The call, for a sync client."""
+        if not self._concerns(request):
+            yield request
+            return
+        credential = self._credential
+        token = credential.current() or credential.token()
+        bodies = _bodies(request)
+        response = yield self._attach(request, token)
+        decision = self._judge(response, token)
+        if isinstance(decision, PassThrough):
+            self._prove(response, token)
+            return
+        _drain(response)
+        if isinstance(decision, Interaction):
+            raise self._rules.interaction(decision, token)
+        newer = credential.token(refused=token)
+        if newer.identity == token.identity or not all(rewind(*body) for body in bodies):
+            return
+        # After redirects it is another request: what came before it was accepted, and must not be sent again.
+        response = yield self._attach(response.request, newer)
+        decision = self._judge(response, newer)
+        credential.replayed(newer, accepted=not isinstance(decision, Refused))
+        if isinstance(decision, Interaction):
+            _drain(response)
+            raise self._rules.interaction(decision, newer)
+
+    async def async_auth_flow(self, request: Request) -> AsyncGenerator[Any, Any]:
+        """The same call, for an async client."""
+        if not self._concerns(request):
+            yield request
+            return
+        credential = self._credential
+        token = credential.current() or await credential.atoken()
+        bodies = _bodies(request)
+        response = yield self._attach(request, token)
+        decision = self._judge(response, token)
+        if isinstance(decision, PassThrough):
+            self._prove(response, token)
+            return
+        await _adrain(response)
+        if isinstance(decision, Interaction):
+            raise self._rules.interaction(decision, token)
+        newer = await credential.atoken(refused=token)
+        if newer.identity == token.identity or not all([await arewind(*body) for body in bodies]):
+            return
+        response = yield self._attach(response.request, newer)
+        decision = self._judge(response, newer)
+        credential.replayed(newer, accepted=not isinstance(decision, Refused))
+        if isinstance(decision, Interaction):
+            await _adrain(response)
+            raise self._rules.interaction(decision, newer)
+
+    def _concerns(self, request: Request) -> bool:
+        """Whether this request gets our token: it goes to our origin, and its caller brought nothing of their own."""
+        url = request.url
+        if not self._rules.origins.cover(url.scheme, url.host, url.port):
+            return False
+        # `headers.get` first guesses an encoding for all headers: it would cost as much as all the rest here.
+        if self._header not in [name.lower() for name, _ in request.headers.raw]:
+            return True
+        return bool(request.headers.get(self._rules.header) == request.extensions.get(_MARK))
+
+    def _attach(self, request: Request, token: Token) -> Request:
+        text = self._rules.text(token)
+        request.headers[self._rules.header] = text
+        request.extensions[_MARK] = text  # goes along with the header when a client builds the request of a redirect
+        return request
+
+    def _judge(self, response: Response, token: Token) -> Decision:
+        rules, request = self._rules, response.request
+        if response.status_code not in rules.refused_statuses:
+            return PassThrough()
+        if not self._concerns(request) or request.headers.get(rules.header) != rules.text(token):
+            return PassThrough()
+        return rules.judge(response.status_code, response.headers.get_list("www-authenticate"))
+
+    def _prove(self, response: Response, token: Token) -> None:
+        credential = self._credential
+        if credential.unproven is token and response.status_code not in self._rules.refused_statuses:
+            credential.replayed(token, accepted=True)
+
+
+class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # as above
+    """Sends the token of `credential` to `origins` and nowhere else; a refused call waits for the next one, once.
+
+    It is the ``auth=`` of a client or of a call, of httpx2 or httpx, sync or async, and may serve many of them. A call
+    that brings its own ``Authorization`` passes through. `scheme` stands before the token (``""``: the bare token);
+    `refused_statuses` are those by which this API refuses a token. Calls raise an `OnerefreshError` where there is no
+    token to be had.
+
+    httpx carries any header but ``Authorization`` to wherever a redirect leads. So another `header` is a
+    `ConfigurationError` here: `BearerTransport` takes it.
+    """
+
+    def __init__(
+        self,
+        credential: Credential,
+        origins: str | Iterable[str],
+        *,
+        header: str = "Authorization",
+        scheme: str | None = "Bearer",
+        refused_statuses: Collection[int] = _UNAUTHORIZED,
+    ) -> None:
+        super().__init__(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        if header.lower() != "authorization":
+            raise ConfigurationError(
+                f"httpx would carry the header {header!r} to other origins on a redirect: use BearerTransport for it"
+            )
+
+
+class BearerTransport(_Transport):
+    """As `BearerAuth`, for one origin's transport: redirects, event hooks and ``max_redirects`` cannot disturb it.
+
+    Mount it: ``Client(mounts={"https://api.example.com": BearerTransport(credential, "https://api.example.com")})``.
+    `transport` sends the requests (default: a plain one of the client's package). The caller's request never holds
+    the token, so `header` may be any.
+    """
+
+    def __init__(
+        self,
+        credential: Credential,
+        origins: str | Iterable[str],
+        transport: Transport = None,
+        *,
+        header: str = "Authorization",
+        scheme: str | None = "Bearer",
+        refused_statuses: Collection[int] = _UNAUTHORIZED,
+    ) -> None:
+        self._flow = _Flow(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        if transport is not None and not {"handle_request", "handle_async_request"} & set(dir(transport)):
+            raise ConfigurationError(f"transport is a transport of httpx2 or httpx, not {type(transport).__name__}")
+        self._making = threading.Lock()
+        self._sync: Transport = transport
+        self._async: Transport = transport
+
+    def handle_request(self, request: Request) -> Response:
+        """For `Client`."""
+        if self._sync is None:
+            self._make(request)
+        flow = self._flow.sync_auth_flow(_copy(request))
+        response = None
+        try:
+            attempt = next(flow)
+            while True:
+                response = self._sync.handle_request(attempt)
+                response.request = attempt
+                try:
+                    attempt = flow.send(response)
+                except StopIteration:
+                    return response
+        except BaseException:
+            if response is not None:
+                response.close()
+            raise
+        finally:
+            flow.close()
+
+    async def handle_async_request(self, request: Request) -> Response:
+        """For `AsyncClient`."""
+        if self._async is None:
+            self._make(request)
+        flow = self._flow.async_auth_flow(_copy(request))
+        response = None
+        try:
+            attempt = await anext(flow)
+            while True:
+                response = await self._async.handle_async_request(attempt)
+                response.request = attempt
+                try:
+                    attempt = await flow.asend(response)
+                except StopAsyncIteration:
+                    return response
+        except BaseException:
+            if response is not None:
+                await response.aclose()
+            raise
+        finally:
+            await flow.aclose()
+
+    def _make(self, request: Request) -> None:
+        package = _package_of(request)
+        with self._making:
+            if self._sync is None:
+                self._sync, self._async = package.HTTPTransport(), package.AsyncHTTPTransport()
+
+    def __enter__(self) -> Self:
+        if self._sync is not None:
+            self._sync.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        if self._sync is not None:
+            self._sync.__exit__(exc_type, exc_value, traceback)
+
+    async def __aenter__(self) -> Self:
+        if self._async is not None:
+            await self._async.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        if self._async is not None:
+            await self._async.__aexit__(exc_type, exc_value, traceback)
+
+    def close(self) -> None:
+        """Close the transport beneath."""
+        if self._sync is not None:
+            self._sync.close()
+
+    async def aclose(self) -> None:
+        """Close the transport beneath."""
+        if self._async is not None:
+            await self._async.aclose()
+
+
+def _package_of(message: Request | Response) -> ModuleType:
+    return next(package for package in _packages if isinstance(message, (package.Request, package.Response)))
+
+
+def _copy(request: Request) -> Request:
+    """The client builds the request of a redirect from its own one, which is to hold no token."""
+    return _package_of(request).Request(
+        request.method, request.url, headers=request.headers, stream=request.stream, extensions=request.extensions
+    )
+
+
+def _bodies(request: Request) -> Bodies:
+    """What the request's body is read from, and where each file among it begins."""
+    stream = request.stream
+    if isinstance(stream, _IN_MEMORY):
+        return []
+    if hasattr(stream, "fields"):  # multipart: the client itself begins each file at its start
+        return [(getattr(field, "file", getattr(field, "value", field)), 0) for field in stream.fields]
+    body = getattr(stream, "_stream", stream)  # the only way to learn what the user gave
+    return [(body, body_position(body))]
+
+
+_IN_MEMORY: Final = tuple(package.ByteStream for package in _packages)
+
+
+def _drain(response: Response) -> None:
+    """Read a refusal, at most 1 MiB of it, and give its connection back: others wait for it. It can be read again."""
+    if response.is_closed:
+        return
+    kept = bytearray()
+    with _blaming(response), contextlib.closing(response.stream) as stream:
+        for chunk in stream:
+            kept += chunk
+            if len(kept) > _LONGEST_REFUSAL:
+                break
+    _keep(response, bytes(kept[:_LONGEST_REFUSAL]))
+
+
+async def _adrain(response: Response) -> None:
+    if response.is_closed:
+        return
+    kept = bytearray()
+    stream = response.stream
+    try:
+        with _blaming(response):
+            async for chunk in stream:
+                kept += chunk
+                if len(kept) > 2 * _LONGEST_REFUSAL:
+                    break
+                if len(kept) > _LONGEST_REFUSAL:
+                    # Go on until that fails: trio wants each asynchronous generator to come to its end, and this
+                    # is the only way to those within the client.
+                    await stream.aclose()
+    except _package_of(response).RequestError:
+        if len(kept) <= _LONGEST_REFUSAL:
+            raise
+    await stream.aclose()
+    _keep(response, bytes(kept[:_LONGEST_REFUSAL]))
+
+
+def _keep(response: Response, content: bytes) -> None:
+    elapsed = getattr(response.stream, "elapsed", None)
+    if elapsed is not None:
+        response.elapsed = elapsed
+    response.stream = _package_of(response).ByteStream(content)
+
+
+@contextlib.contextmanager
+def _blaming(response: Response) -> Iterator[None]:
+    """Errors of the client name their request, as they do elsewhere."""
+    try:
+        yield
+    except _package_of(response).RequestError as error:
+        error.request = response.request
+        raise

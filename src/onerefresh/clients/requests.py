@@ -1,0 +1,227 @@
+"""requests: `BearerAuth` for a session or a call, and `BearerAdapter`, mounted on an origin.
+
+session.auth = BearerAuth(credential, "https://api.example.com")
+session.mount("https://api.example.com/", BearerAdapter(credential, "https://api.example.com"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final
+from urllib.parse import urljoin
+
+from onerefresh.credential import Credential
+from onerefresh.errors import ConfigurationError
+from onerefresh.refusal import Bearer, Decision, HeaderText, Interaction, PassThrough, Refused, rewind
+
+try:
+    from requests import PreparedRequest, Response
+    from requests.adapters import BaseAdapter, HTTPAdapter
+    from requests.auth import AuthBase, HTTPBasicAuth
+    from requests.sessions import SessionRedirectMixin
+    from requests.utils import get_netrc_auth
+except ModuleNotFoundError as error:
+    if error.name != "requests":
+        raise
+    raise ConfigurationError("onerefresh.clients.requests needs requests: pip install 'onerefresh[requests]'") from None
+
+__all__ = ["BearerAdapter", "BearerAuth"]
+
+_LONGEST_REFUSAL: Final = 1_048_576
+_UNAUTHORIZED: Final = frozenset({401})
+
+
+class _Call:
+    """A call's token, what its answer means, and the second try where the token was refused."""
+
+    def __init__(
+        self,
+        credential: Credential,
+        origins: str | Iterable[str],
+        *,
+        header: str,
+        scheme: str | None,
+        refused_statuses: Collection[int],
+    ) -> None:
+        if not isinstance(credential, Credential):
+            raise ConfigurationError(f"credential is an onerefresh.Credential, not {type(credential).__name__}")
+        self._credential = credential
+        self._rules = Bearer(credential.key, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+
+    def covers(self, url: str | None) -> bool:
+        """Whether requests to this URL may carry the token."""
+        return url is not None and self._rules.origins.cover_url(url)
+
+    def held(self, request: PreparedRequest) -> str | bytes | None:
+        """What the request has in the token's header."""
+        return request.headers.get(self._rules.header)
+
+    def attach(self, request: PreparedRequest) -> None:
+        """Put the present token on the request. Raises an `OnerefreshError` where there is none to be had."""
+        token = self._credential.current() or self._credential.token()
+        request.headers[self._rules.header] = self._rules.text(token)
+
+    def send_on(self, request: PreparedRequest, final: Response) -> None:
+        """Make `request` ready to be copied for the redirect that `final` asks for: with our token, or without it."""
+        target, sent = _redirect_target(final), self.held(final.request)
+        if target is None or not isinstance(sent, HeaderText):
+            return
+        if self.covers(target):
+            request.headers[self._rules.header] = sent
+        else:
+            del request.headers[self._rules.header]
+
+    def settle(self, response: Response, send: Callable[[PreparedRequest], Response]) -> Response:
+        """What the caller gets for `response`: itself, or the answer to the replay."""
+        held = self.held(response.request)
+        # The token on the wire travels inside the header's value. A redirect or ~/.netrc may have put another there.
+        if not isinstance(held, HeaderText) or not self.covers(response.request.url):
+            return response
+        token, credential = held.token, self._credential
+        decision = self._judge(response)
+        if isinstance(decision, PassThrough):
+            if credential.unproven is token and response.status_code not in self._rules.refused_statuses:
+                credential.replayed(token, accepted=True)
+            return response
+        _drain(response)
+        if isinstance(decision, Interaction):
+            raise self._rules.interaction(decision, token)
+        newer = credential.token(refused=token)
+        if newer.identity == token.identity or not _rewind(response.request):
+            return response
+        again = response.request.copy()
+        again.headers[self._rules.header] = self._rules.text(newer)
+        second = send(again)
+        second.history.append(response)
+        decision = self._judge(second)
+        credential.replayed(newer, accepted=not isinstance(decision, Refused))
+        if isinstance(decision, Interaction):
+            _drain(second)
+            raise self._rules.interaction(decision, newer)
+        return second
+
+    def _judge(self, response: Response) -> Decision:
+        return self._rules.judge(response.status_code, _values(response, "WWW-Authenticate"))
+
+
+class BearerAuth(AuthBase):
+    """Sends the token of `credential` to `origins` and nowhere else; a refused call waits for the next one, once.
+
+    It is the ``auth`` of a session or of a call, and may serve many of them. A call that brings its own header passes
+    through. `scheme` stands before the token (``""``: the bare token); `refused_statuses` are those by which this API
+    refuses a token. Calls raise an `OnerefreshError` where there is no token to be had.
+
+    A ``~/.netrc`` that names the API's host replaces the token when requests follows a redirect, unless the session's
+    ``trust_env`` is off; `BearerAdapter` does not mind.
+    """
+
+    def __init__(
+        self,
+        credential: Credential,
+        origins: str | Iterable[str],
+        *,
+        header: str = "Authorization",
+        scheme: str | None = "Bearer",
+        refused_statuses: Collection[int] = _UNAUTHORIZED,
+    ) -> None:
+        self._call = _Call(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        held = self._call.held(request)
+        if self._call.covers(request.url) and (held is None or isinstance(held, HeaderText)):
+            self._call.attach(request)
+            if self._answered not in request.hooks["response"]:
+                request.hooks["response"].append(self._answered)
+        return request
+
+    def _answered(self, response: Response, **options: Any) -> Response:
+        """requests calls this for the answer of every hop."""
+        final = self._call.settle(response, lambda again: response.connection.send(again, **options))
+        self._call.send_on(response.request, final)
+        return final
+
+
+class BearerAdapter(BaseAdapter):
+    """As `BearerAuth`, for one origin's adapter: redirects and ``~/.netrc`` cannot disturb it.
+
+    ``session.mount("https://api.example.com/", BearerAdapter(credential, "https://api.example.com"))``. `adapter` sends
+    the requests (default: an `HTTPAdapter`). The caller's request never holds the token.
+    """
+
+    def __init__(
+        self,
+        credential: Credential,
+        origins: str | Iterable[str],
+        adapter: BaseAdapter | None = None,
+        *,
+        header: str = "Authorization",
+        scheme: str | None = "Bearer",
+        refused_statuses: Collection[int] = _UNAUTHORIZED,
+    ) -> None:
+        super().__init__()
+        self._call = _Call(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._adapter = HTTPAdapter() if adapter is None else adapter
+        if not isinstance(self._adapter, BaseAdapter):
+            raise ConfigurationError(f"adapter is an adapter of requests, not {type(adapter).__name__}")
+
+    def send(  # noqa: PLR0917 - requests decides what it is given
+        self,
+        request: PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: bool | str = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> Response:
+        """Send the request with the token on a copy of it; the arguments are those of `HTTPAdapter.send`."""
+
+        def beneath(sent: PreparedRequest) -> Response:
+            return self._adapter.send(sent, stream, timeout, verify, cert, proxies)
+
+        held = self._call.held(request)
+        if not self._call.covers(request.url) or (held is not None and not _from_netrc(request)):
+            return beneath(request)
+        sent = request.copy()
+        self._call.attach(sent)
+        return self._call.settle(beneath(sent), beneath)
+
+    def close(self) -> None:
+        """Close the adapter beneath."""
+        self._adapter.close()
+
+
+def _from_netrc(request: PreparedRequest) -> bool:
+    """Whether the request's Authorization is what requests found in ``~/.netrc``, and not what its caller gave."""
+    found = get_netrc_auth(str(request.url))
+    if found is None:
+        return False
+    probe = HTTPBasicAuth(*found)(request.copy())
+    return bool(probe.headers.get("Authorization") == request.headers.get("Authorization"))
+
+
+def _redirect_target(response: Response) -> str | None:
+    """Where requests would go next, found as requests does it."""
+    location = SessionRedirectMixin().get_redirect_target(response)
+    return None if location is None else urljoin(response.url, location)
+
+
+def _values(response: Response, header: str) -> list[str]:
+    value = response.headers.get(header)
+    return [] if value is None else [value]
+
+
+def _rewind(request: PreparedRequest) -> bool:
+    position = getattr(request, "_body_position", None)  # where requests saw a file begin
+    return rewind(request.body, position if isinstance(position, int) else None)
+
+
+def _drain(response: Response) -> None:
+    """Read a refusal, at most 1 MiB of it, and give its connection back: others wait for it. It can be read again."""
+    kept = bytearray()
+    for chunk in response.iter_content(65_536):
+        kept += chunk
+        if len(kept) > _LONGEST_REFUSAL:
+            break
+    response.close()
+    response._content = bytes(kept[:_LONGEST_REFUSAL])
+    response._content_consumed = True  # type: ignore[attr-defined]  # the stubs do not have it
