@@ -1,0 +1,158 @@
+"""The command `onerefresh`. Each command is a module of its own, imported only where it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import FrameType, MappingProxyType
+from typing import NoReturn
+
+from onerefresh import __version__
+from onerefresh.cli.failure import INTERRUPTED, OTHER, exit_code, explain
+from onerefresh.cli.output import OutputFailed, abandon_output, say
+from onerefresh.errors import OnerefreshError
+
+__all__ = ["COMMANDS", "build_parser", "main"]
+
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "demo": "100 parallel calls, once as usually written and once through onerefresh",
+        "fetch": "fetch many URLs in parallel through one credential",
+        "token": "print a fresh access token",
+        "login": "store a token response, as the beginning of a new session",
+        "status": "show what is known of a credential, or of all; nothing is refreshed",
+        "logout": "delete a credential's tokens from the store",
+        "testserver": "run a strict authorization server and API on loopback",
+    }
+)
+_ALIASES: Mapping[str, str] = MappingProxyType({"import": "login"})
+
+_DESCRIPTION = """\
+Many parallel API calls share one credential: exactly one token refresh runs, the others wait for it, and each is
+replayed once. That holds between processes too.
+"""
+_EPILOG = """\
+Credentials are named in a file, which --config or $ONEREFRESH_CONFIG may name; else it is onerefresh/onerefresh.toml in
+the user's configuration folder (~/.config on Linux):
+
+    [credentials.acme]
+    token_endpoint = "https://login.acme.com/token"
+    client_id = "cli"
+    client_secret = { env = "ACME_SECRET" }      # or { file = "…" }, { command = ["…"] }, or none at all
+    origins = ["https://api.acme.com"]           # where the token may go
+
+Then, with a token response of that server:
+
+    onerefresh login acme --with-token < answer.json
+    onerefresh fetch acme https://api.acme.com/items/1 https://api.acme.com/items/2
+    curl -H "Authorization: Bearer $(onerefresh token acme)" https://api.acme.com/items/1
+
+Exit codes: 0 done; 2 wrong usage or configuration; 4 log in (again); 75 try again later; 130 interrupted;
+1 anything else.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code. `argv`: the arguments (default: those of this process)."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        args = _parsed(arguments)
+    except SystemExit as done:  # argparse has said everything
+        return int(done.code or 0)
+    debug = args.debug or os.environ.get("ONEREFRESH_DEBUG", "0") not in ("", "0")
+    try:
+        with _logging(debug=debug), _ending_on_sigterm():
+            code: int = args.run(args)
+            sys.stdout.flush()
+    except OnerefreshError as error:
+        if debug:
+            import traceback
+
+            traceback.print_exception(error)
+        say(explain(error))
+        return exit_code(error)
+    except KeyboardInterrupt:
+        say("interrupted")
+        return INTERRUPTED
+    except (OutputFailed, BrokenPipeError) as error:
+        abandon_output()
+        if isinstance(error, OutputFailed) and error.args[0]:
+            say(error.args[0])
+        return OTHER
+    return code
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = build_parser(arguments)
+    args, rest = parser.parse_known_args(arguments)
+    # argparse gives a list of arguments only what stands before the next option: URLs may come after it as well.
+    urls = [word for word in rest if word == "-" or not word.startswith("-")]
+    if rest and (len(urls) < len(rest) or "urls" not in args):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if urls:
+        args.urls += urls
+    return args
+
+
+def build_parser(arguments: Collection[str] | None = None) -> argparse.ArgumentParser:
+    """The parser; with the options of those commands alone that `arguments` name (None: of all)."""
+    parser = argparse.ArgumentParser(
+        prog="onerefresh",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"onerefresh {__version__}")
+    parser.add_argument("--config", metavar="FILE", help="the configuration file")
+    parser.add_argument("--debug", action="store_true", help="tell on standard error what happens; no token is shown")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    wanted = COMMANDS if arguments is None else {_ALIASES.get(word, word) for word in arguments}
+    for name, line in COMMANDS.items():
+        if name in wanted:
+            importlib.import_module(f"onerefresh.cli.{name}").add(subparsers)
+        else:
+            aliases = [alias for alias, command in _ALIASES.items() if command == name]
+            subparsers.add_parser(name, help=line, aliases=aliases)
+    return parser
+
+
+@contextlib.contextmanager
+def _logging(*, debug: bool) -> Iterator[None]:
+    """Events go to standard error where they are asked for; else what is worth telling comes as the one error."""
+    import logging
+
+    logger = logging.getLogger("onerefresh")
+    level = logger.level
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if debug else logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """End like on Ctrl-C: a refresh that has been sent is still finished and saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+
+
+def _leave(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)

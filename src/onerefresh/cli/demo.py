@@ -1,0 +1,75 @@
+"""`onerefresh demo`: the same calls twice, as usually written and through onerefresh, against a strict server."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from onerefresh.cli.arguments import Subparsers, add_command, require, whole_number
+from onerefresh.cli.failure import OTHER
+from onerefresh.cli.output import say, write
+
+if TYPE_CHECKING:
+    from onerefresh.cli.demo_run import Finished
+
+_DESCRIPTION = """\
+Start a strict authorization server and an API on loopback, and let worker processes make parallel calls to the API, all
+with one credential. When half of the calls are done and the others are under way, the access token is revoked: they are
+refused, and have to go on with a new one. The server ends the session where a refresh token is used twice, as many do.
+
+This runs twice: first as people usually write it, with a lock in each process, then through onerefresh with its
+SQLite store. Nothing leaves this machine, and nothing remains on it.
+"""
+_EPILOG = """\
+Exit codes: 0 where onerefresh answered every call with one token request for each new token; else 1.
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command to a parser."""
+    line = "100 parallel calls, once as usually written and once through onerefresh"
+    parser = add_command(subparsers, "demo", line, _DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument(
+        "--workers", type=whole_number(1, 16), default=4, metavar="N", help="processes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--calls", type=whole_number(2, 200), default=25, metavar="N", help="calls of each (default: %(default)s)"
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print what was seen as one JSON object")
+    how.add_argument(
+        "--mermaid", action="store_true", help="run through onerefresh alone, and print it as a sequence diagram"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo and show what was seen."""
+    require("demo", "httpx2", "rich")
+    from onerefresh.cli.demo_run import run_calls
+    from onerefresh.cli.demo_show import Live, as_fields, print_tables
+
+    with Live(args.workers, args.calls) as live:
+        usual = None if args.mermaid else run_calls("usual", args.workers, args.calls, live.watch("usual"))
+        ours = run_calls("onerefresh", args.workers, args.calls, live.watch("onerefresh"))
+    if usual is None:
+        from onerefresh.cli.demo_diagram import diagram
+
+        write(diagram(ours))
+    elif args.json:
+        shape = {"workers": args.workers, "calls_per_worker": args.calls}
+        write(json.dumps({"usual": as_fields(usual), "onerefresh": as_fields(ours), **shape}, indent=2) + "\n")
+    else:
+        print_tables(usual, ours)
+    if ours.is_well:
+        return 0
+    say(f"onerefresh did not keep its promise: {_shortcoming(ours)}")
+    return OTHER
+
+
+def _shortcoming(ours: Finished) -> str:
+    said = f"{ours.answered} of {ours.calls} calls answered, {ours.token_requests} token requests for "
+    said += f"{ours.refreshes} new tokens, {ours.reuse_detected} reuses, session {ours.session}"
+    problems = ", ".join(f"{problem} ({count})" for problem, count in ours.problems.most_common())
+    return f"{said}; {problems}" if problems else said

@@ -1,0 +1,56 @@
+"""What a failure means for who runs the command: an exit code, and one line that says who must do what."""
+
+from __future__ import annotations
+
+from onerefresh import errors
+
+__all__ = ["INTERRUPTED", "LOG_IN", "OTHER", "TRY_LATER", "USAGE", "exit_code", "explain"]
+
+OTHER = 1
+USAGE = 2
+LOG_IN = 4
+TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h
+INTERRUPTED = 130
+
+
+def exit_code(error: errors.OnerefreshError) -> int:
+    """The exit code for an error that ends a command."""
+    match error:
+        case errors.ConfigurationError():
+            return USAGE
+        case errors.LoginRequired() | errors.InteractionRequired():
+            return LOG_IN
+        case errors.RefreshUnavailable() | errors.RefreshOutcomeUnknown() | errors.WaitTimeout():
+            return TRY_LATER
+        case _:
+            return OTHER
+
+
+def explain(error: errors.OnerefreshError) -> str:
+    """One line: what is wrong, and what to do about it where the error's own words do not say that."""
+    said = " ".join(str(error).split())
+    advice = _advice(error)
+    return f"{said}; {advice}" if advice else said
+
+
+def _advice(error: errors.OnerefreshError) -> str:
+    name = error.credential or "NAME"
+    match error:
+        case errors.LoginRequired():
+            return f"pipe a new token response into: onerefresh login {name} --with-token"
+        case errors.InteractionRequired():
+            return f"log in with what the server asks for, then: onerefresh login {name} --with-token"
+        case errors.RefreshUnavailable(retry_after=seconds) if seconds:
+            return f"try again in {seconds:.0f} s" if seconds >= 1 else "try again in a second"
+        case errors.RefreshUnavailable() | errors.RefreshOutcomeUnknown():
+            return "try again later"
+        case errors.WaitTimeout():
+            return "try again, or set a longer max_wait for this credential"
+        case errors.ClientRejected() | errors.RequestRejected():
+            return "correct the configuration file"
+        case errors.RefreshProtocolError():
+            return "this is the server's fault: tell its keeper"
+        case errors.RefresherFailed():
+            return "correct the refresher; --debug shows where it failed"
+        case _:
+            return ""

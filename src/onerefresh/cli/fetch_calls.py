@@ -1,0 +1,123 @@
+"""The calls of `onerefresh fetch`: bounded in number and in memory, each judged by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+import httpx2
+
+from onerefresh.cli.fetch_files import Body, FileBody, PrintedBody
+from onerefresh.cli.output import OutputFailed
+from onerefresh.clients.httpx import BearerAuth
+from onerefresh.credential import Credential
+from onerefresh.errors import OnerefreshError
+
+__all__ = ["Call", "Result", "fetch_all"]
+
+TIMEOUT = httpx2.Timeout(60.0, connect=10.0, pool=None)
+"""Seconds without a byte. Nobody waits for a connection: there are as many as calls at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One URL; its body goes to the file `path`, to standard output, or nowhere."""
+
+    url: str
+    path: Path | None = None
+    prints_body: bool = False
+
+    def body(self) -> AbstractContextManager[Body | None]:
+        """Where the body goes, once it is there."""
+        if self.path is not None:
+            return FileBody(self.path)
+        return nullcontext(PrintedBody() if self.prints_body else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a call ended. `status`: None where there was no whole answer. `size`: bytes of the body, decoded."""
+
+    call: Call
+    status: int | None
+    size: int = 0
+    problem: str = ""
+
+
+def fetch_all(
+    credential: Credential,
+    origins: Sequence[str],
+    calls: Sequence[Call],
+    concurrency: int,
+    report: Callable[[Result], None],
+) -> None:
+    """Make all calls, at most `concurrency` at the same time, and report each as it ends.
+
+    An error of the credential concerns every call: the first one ends them all, and is raised. So does `OutputFailed`.
+    """
+    asyncio.run(_fetch_all(BearerAuth(credential, origins), iter(calls), concurrency, report))
+
+
+async def _fetch_all(
+    auth: BearerAuth, calls: Iterator[Call], concurrency: int, report: Callable[[Result], None]
+) -> None:
+    limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+    stopped: Exception | None = None
+    async with httpx2.AsyncClient(auth=auth, limits=limits, timeout=TIMEOUT, follow_redirects=True) as client:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(concurrency):  # one that finds nothing left to do ends at once
+                    group.create_task(_work(client, calls, report))
+        except* (OnerefreshError, OutputFailed) as several:
+            stopped = _first(several)
+    if stopped is not None:
+        raise stopped
+
+
+async def _work(client: httpx2.AsyncClient, calls: Iterator[Call], report: Callable[[Result], None]) -> None:
+    for call in calls:  # shared by all workers: each takes the next one
+        report(await _made(client, call))
+
+
+async def _made(client: httpx2.AsyncClient, call: Call) -> Result:
+    size = 0
+    try:
+        async with client.stream("GET", call.url) as response:
+            if not response.is_success:
+                return Result(call, response.status_code, problem=_phrase(response.status_code))
+            with call.body() as body:
+                async for chunk in response.aiter_bytes():
+                    size += len(chunk)
+                    if body is not None:
+                        body.write(chunk)
+    except httpx2.HTTPError as error:
+        return Result(call, None, size, _words(error))
+    return Result(call, response.status_code, size)
+
+
+def _phrase(status: int) -> str:
+    """The status in words; the server's own are not shown, since they could hold anything."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "failed"
+
+
+def _words(error: httpx2.HTTPError) -> str:
+    """``ReadTimeout`` as "read timeout", with what else it says."""
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+    said = " ".join(str(error).split())
+    return f"{kind}: {said}" if said else kind
+
+
+def _first(several: BaseExceptionGroup[Exception]) -> Exception:
+    found: BaseException = several
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, Exception)
+    return found

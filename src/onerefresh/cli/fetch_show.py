@@ -1,0 +1,81 @@
+"""What `onerefresh fetch` shows: a progress bar on a terminal, a line for each URL otherwise."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from onerefresh.cli.output import say, write
+from onerefresh.cli.words import size
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from onerefresh.cli.fetch_calls import Result
+
+__all__ = ["Show"]
+
+
+class Show:
+    """Counts the results and shows them. `prints_body`: standard output is for the body of the only URL."""
+
+    def __init__(self, total: int, *, prints_body: bool) -> None:
+        self.total = total
+        self.fetched = 0
+        self.failed = 0
+        self._size = 0
+        self._prints_body = prints_body
+        self._prints_lines = not prints_body and not (sys.stdout.isatty() and sys.stderr.isatty())
+        self._bar = _bar(total) if sys.stderr.isatty() and not prints_body else None
+
+    def report(self, result: Result) -> None:
+        """Show one result. Raises `OutputFailed`."""
+        if result.problem:
+            self.failed += 1
+        else:
+            self.fetched += 1
+        self._size += result.size
+        if self._prints_lines:
+            write(_line(result) + "\n")
+        elif result.problem:
+            self._tell(result)
+        if self._bar is not None:
+            failed = f", {self.failed} failed" if self.failed else ""
+            self._bar.update(self._bar.task_ids[0], advance=1, said=f"{size(self._size)}{failed}")
+
+    def _tell(self, result: Result) -> None:
+        if self._bar is not None:
+            self._bar.console.print(_line(result), markup=False, highlight=False, soft_wrap=True)
+        else:
+            say(f"{result.call.url}: {_status(result)}{result.problem}")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _bar(total: int) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[said]}"))
+    bar = Progress(*columns, console=Console(stderr=True))
+    bar.add_task("", total=total, said="")
+    return bar
+
+
+def _line(result: Result) -> str:
+    """Status, bytes, URL, and the file or the problem."""
+    status = "---" if result.status is None else str(result.status)
+    told = result.problem or (str(result.call.path) if result.call.path else "")
+    return f"{status} {result.size:>10}  {result.call.url}" + (f"  {told}" if told else "")
+
+
+def _status(result: Result) -> str:
+    return "" if result.status is None else f"{result.status} "

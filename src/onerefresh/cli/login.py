@@ -1,0 +1,110 @@
+"""`onerefresh login`, and `import` as its other name: the beginning of a session."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+from onerefresh import config
+from onerefresh.cli.arguments import Subparsers, add_command, add_name
+from onerefresh.cli.output import say
+from onerefresh.cli.words import life
+from onerefresh.config import Entry
+from onerefresh.errors import ConfigurationError, RefreshProtocolError
+from onerefresh.token import Token, parse_answer
+
+LARGEST_ANSWER = 1024 * 1024
+
+_DESCRIPTION = """\
+Store a token response, as JSON on standard input, as the beginning of a new session of this credential. It replaces
+what is stored, and programs that are running go on with it. The response is checked first, and never shown.
+
+A credential with grant = "client_credentials" needs no token response: without --with-token a token is fetched.
+"""
+_EPILOG = """\
+example:
+    onerefresh login acme --with-token < answer.json
+
+The answer is what the server's token endpoint sent, as it is:
+    {"access_token": "…", "refresh_token": "…", "expires_in": 3600}
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command to a parser."""
+    line = "store a token response, as the beginning of a new session"
+    parser = add_command(subparsers, "login", line, _DESCRIPTION, epilog=_EPILOG, aliases=("import",))
+    add_name(parser)
+    parser.add_argument(
+        "--with-token", action="store_true", help="read a token response from standard input (import always does)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Store the token."""
+    entry = config.read(args.config).named(args.name)
+    credential = entry.open()
+    if entry.store == "memory":
+        raise ConfigurationError(
+            f"{entry.source}: credentials.{entry.name} keeps its token in memory, which ends with this command: "
+            'write store = "sqlite"'
+        )
+    if args.with_token or args.command == "import":
+        token = credential.login(_answer(entry))
+    elif entry.endpoint.get("grant") == "client_credentials":
+        token = credential.login()
+    else:
+        raise ConfigurationError(
+            f"say where the token comes from: onerefresh login {entry.name} --with-token < answer.json"
+        )
+    say(f"{entry.name}: logged in; {_described(token)}")
+    if token.refresh_token is None and entry.endpoint.get("grant", "refresh_token") == "refresh_token":
+        say(f"{entry.name}: the response has no refresh_token: when this token ends, somebody has to log in again")
+    return 0
+
+
+def _answer(entry: Entry) -> Token:
+    """The token in the token response on standard input."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise ConfigurationError(
+            "the token response is read from standard input, and that is the terminal: "
+            f"write onerefresh login {entry.name} --with-token < answer.json"
+        )
+    answer = _parsed()
+    if answer is None:
+        raise ConfigurationError(
+            'standard input holds no token response: it is a JSON object such as {"access_token": "…", '
+            '"refresh_token": "…", "expires_in": 3600}; nothing was changed'
+        )
+    token = _usable(answer)
+    if token is None:
+        names = ", ".join(answer) or "nothing"
+        del answer  # it holds tokens, and would show in a traceback with locals
+        raise ConfigurationError(
+            f"the token response has no usable access_token (it holds: {names}); nothing was changed"
+        )
+    return token
+
+
+def _usable(answer: dict[str, object]) -> Token | None:
+    try:
+        return parse_answer(answer, at=time.time())
+    except RefreshProtocolError:
+        return None
+
+
+def _parsed() -> dict[str, object] | None:
+    """Nothing is raised here: the parser's exceptions hold the whole text."""
+    try:
+        found = json.loads(sys.stdin.buffer.read(LARGEST_ANSWER))
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _described(token: Token) -> str:
+    scope = f", scope {token.scope!r}" if token.scope else ""
+    return f"generation {token.generation} {life(token.expires_at, time.time())}{scope}"

@@ -1,0 +1,102 @@
+"""`onerefresh status`: what the store knows of a credential, in words."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from datetime import datetime
+
+from onerefresh import config
+from onerefresh.cli.arguments import Subparsers, add_command
+from onerefresh.cli.failure import LOG_IN
+from onerefresh.cli.output import write
+from onerefresh.cli.words import amount, life
+from onerefresh.credential import Status
+
+_DESCRIPTION = """\
+Show what the store knows of a credential, or of all in the configuration file. Nothing is refreshed and no token is
+shown. With a NAME the exit code is 4 where somebody has to log in.
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command to a parser."""
+    line = "show what is known of a credential, or of all; nothing is refreshed"
+    parser = add_command(subparsers, "status", line, _DESCRIPTION)
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the credential (default: all)")
+    parser.add_argument("--json", action="store_true", help="print JSON: an object, without a NAME a list of objects")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the status."""
+    configuration = config.read(args.config)
+    now = time.time()
+    if args.name is not None:
+        entry = configuration.named(args.name)
+        status = entry.open().status()
+        can_obtain = entry.endpoint.get("grant") == "client_credentials"
+        write(_as_json(_fields(status)) if args.json else _details(status, now, entry.store, can_obtain=can_obtain))
+        return LOG_IN if _needs_login(status, can_obtain=can_obtain) else 0
+    entries = configuration.entries.values()
+    statuses = [(entry.open().status(), entry.endpoint.get("grant") == "client_credentials") for entry in entries]
+    if args.json:
+        write(_as_json([_fields(status) for status, _ in statuses]))
+        return 0
+    rows = [(status.key, _summary(status, now, can_obtain=can_obtain)) for status, can_obtain in statuses]
+    width = max((len(name) for name, _ in rows), default=0)
+    write("".join(f"{name:{width}}  {said}\n" for name, said in rows) or f"{configuration.path} has no credentials\n")
+    return 0
+
+
+def _needs_login(status: Status, *, can_obtain: bool) -> bool:
+    logged_out = status.state == "empty" and status.generation > 0
+    return logged_out or (status.state in ("empty", "dead") and not can_obtain)
+
+
+def _summary(status: Status, now: float, *, can_obtain: bool) -> str:
+    if status.state == "empty":
+        if status.generation:
+            return "logged out"
+        return "no token yet; the first call fetches one" if can_obtain else "no token yet: log in"
+    if status.state == "dead":
+        return f"the session is over: log in again ({status.failure})"
+    said = f"generation {status.generation} {life(status.expires_at, now)}"
+    if status.state == "leased":
+        said += ", being refreshed now"
+    elif status.expires_at is not None and status.expires_at <= now:
+        said += ", the next call refreshes it" if status.refreshable or can_obtain else ": log in again"
+    if status.failure:
+        said += f"; the last refresh failed: {status.failure}"
+    if status.retry_after:
+        said += f"; nothing is sent for {amount(status.retry_after)}"
+    return said
+
+
+def _details(status: Status, now: float, store: str, *, can_obtain: bool) -> str:
+    lines = {
+        "credential": status.key,
+        "status": _summary(status, now, can_obtain=can_obtain),
+        "expires": "not known" if status.expires_at is None else _moment(status.expires_at),
+        "refreshable": "yes" if status.refreshable or can_obtain else "no",
+        "scope": status.scope or "not told",
+        "store": store,
+    }
+    told = [f"{name:12} {value}\n" for name, value in lines.items()]
+    history = [f"    {_moment(entry.at)}  generation {entry.generation}: {entry.what}\n" for entry in status.history]
+    return "".join([*told, "history\n", *history] if history else told)
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
+
+
+def _fields(status: Status) -> dict[str, object]:
+    fields = dataclasses.asdict(status)
+    return {"credential": fields.pop("key"), **fields}
+
+
+def _as_json(shown: object) -> str:
+    return json.dumps(shown, indent=2) + "\n"

@@ -1,0 +1,422 @@
+"""The configuration file: credentials by name, for programs and for the command alike.
+
+    store = "sqlite"                                 # for every credential that names none
+
+    [credentials.acme]
+    token_endpoint = "https://login.acme.com/token"  # or refresher = "package.module:function"
+    grant = "refresh_token"                          # or client_credentials
+    client_id = "cli"
+    client_auth = "client_secret_basic"              # client_secret_post, none
+    client_secret = { env = "ACME_SECRET" }          # exactly one of env, file, command = ["…"]
+    scope = "read"
+    extra = { audience = "x" }
+    origins = ["https://api.acme.com"]               # where `onerefresh fetch` may send the token
+    profile = "strict"
+    max_wait = 60
+    store = "sqlite:////abs/path.db"                 # three slashes: beside this file; four: absolute; ~ expands
+
+The file can run commands, so it is never looked for in the working folder, and one that others can write is refused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import stat
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onerefresh.credential import Credential
+from onerefresh.errors import ConfigurationError
+from onerefresh.refusal import Origins
+from onerefresh.token import Secret
+
+__all__ = ["Configuration", "Entry", "SecretSource", "config_file", "load", "parse", "read"]
+
+LARGEST_FILE = 1024 * 1024
+COMMAND_SECONDS = 30.0
+"""Seconds that a command may take to print a client secret."""
+
+
+def load(name: str, *, config: str | os.PathLike[str] | None = None) -> Credential:
+    """The credential that the configuration file calls `name`.
+
+    `config` names the file; else ``$ONEREFRESH_CONFIG`` does, else it is ``onerefresh/onerefresh.toml`` in the user's
+    configuration folder. A client secret is looked up only when it is needed.
+
+    Raises `ConfigurationError` where the file, the name or a setting is wrong.
+    """
+    return read(config).named(name).open()
+
+
+# --- What is in the file ---
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSource:
+    """Where a client secret comes from; calling it fetches the secret. `kind`: ``env``, ``file`` or ``command``."""
+
+    kind: str
+    place: str | tuple[str, ...]
+    folder: Path
+
+    def __call__(self) -> Secret:
+        """Raises `ConfigurationError` where there is no secret."""
+        if isinstance(self.place, tuple):
+            return _printed_by(self.place)
+        if self.kind == "env":
+            return _from_environment(self.place)
+        return _from_file(self.folder / _expanded(self.place))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One credential of the file, as written there; `open` makes it usable."""
+
+    name: str
+    source: Path
+    origins: tuple[str, ...]
+    store: str
+    refresher: str | None
+    endpoint: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+    def open(self) -> Credential:
+        """Raises `ConfigurationError` for settings that cannot work."""
+        try:
+            return Credential(self.name, self._refresher(), store=self.store, **self.options)
+        except ConfigurationError as error:
+            said = error.message
+        raise ConfigurationError(f"{self.source}: credentials.{self.name}: {said}")
+
+    def _refresher(self) -> Callable[[Any], Any]:
+        if self.refresher is not None:
+            return _imported(self.refresher)
+        from onerefresh.oauth2 import TokenEndpoint
+
+        return TokenEndpoint(**self.endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A configuration file that was read and found to be in order."""
+
+    path: Path
+    entries: Mapping[str, Entry]
+
+    def named(self, name: str) -> Entry:
+        """Raises `ConfigurationError` for a name that the file does not have."""
+        if name in self.entries:
+            return self.entries[name]
+        known = ", ".join(self.entries) or "none"
+        raise ConfigurationError(
+            f"{self.path} has no credential {name!r}{_alike(name, self.entries)} (it has: {known}); "
+            f"add a section [credentials.{name}]"
+        )
+
+
+# --- Reading it: text in, configuration out ---
+
+_ENDPOINT_KEYS = ("token_endpoint", "grant", "client_id", "client_auth", "client_secret", "scope", "extra")
+_OPTION_KEYS = ("profile", "max_wait")
+_KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", *_OPTION_KEYS, "store")
+_SECRET_WORDS = ("token", "secret", "password", "passwd", "assertion", "api_key", "apikey")
+
+
+def parse(text: str, path: Path) -> Configuration:
+    """The configuration that `text` (TOML) holds; `path` is where it comes from.
+
+    Raises `ConfigurationError` that names the key and what to write there.
+    """
+    found = _parsed(text, path)
+    if isinstance(found, Configuration):
+        return found
+    del text  # a secret written into it by mistake would show in a traceback with locals
+    raise ConfigurationError(found)
+
+
+def _parsed(text: str, path: Path) -> Configuration | str:
+    """The configuration, or what is wrong with it."""
+    try:
+        content = tomllib.loads(text)
+        _refuse_unknown(content, ("store", "credentials"), "")
+        store = _text(content.get("store", "sqlite"), "store")
+        sections = _table(content.get("credentials", {}), "credentials")
+        entries = {name: _entry(name, section, path, store) for name, section in sections.items()}
+    except tomllib.TOMLDecodeError as error:
+        return f"{path} is not TOML: {error}"
+    except ConfigurationError as error:
+        return f"{path}: {error.message}"
+    return Configuration(path, entries)
+
+
+def _entry(name: str, section: object, path: Path, store: str) -> Entry:
+    where = f"credentials.{name}"
+    settings = _table(section, where)
+    _refuse_unknown(settings, _KEYS, f"{where}.")
+    refresher = settings.get("refresher")
+    if (refresher is None) == ("token_endpoint" not in settings):
+        raise ConfigurationError(
+            f'{where} needs exactly one of token_endpoint = "https://…" and refresher = "package.module:function"'
+        )
+    if refresher is not None:
+        for key in _ENDPOINT_KEYS:
+            if key in settings:
+                raise ConfigurationError(f"{where}.{key} belongs to a token_endpoint: leave it out beside refresher")
+    return Entry(
+        name=name,
+        source=path,
+        origins=_origins(settings.get("origins", []), f"{where}.origins"),
+        store=_placed(_text(settings.get("store", store), f"{where}.store"), path.parent),
+        refresher=None if refresher is None else _text(refresher, f"{where}.refresher"),
+        endpoint={} if refresher is not None else _endpoint(settings, where, path.parent),
+        options={key: settings[key] for key in _OPTION_KEYS if key in settings},
+    )
+
+
+def _endpoint(settings: Mapping[str, object], where: str, folder: Path) -> dict[str, object]:
+    """The arguments of the `TokenEndpoint`."""
+    if "client_id" not in settings:
+        raise ConfigurationError(f"{where}.client_id is missing: write the id that the server registered")
+    found: dict[str, object] = {"url": settings["token_endpoint"]}
+    found |= {key: settings[key] for key in ("client_id", "grant", "client_auth", "scope") if key in settings}
+    for key, value in found.items():
+        _text(value, f"{where}.{'token_endpoint' if key == 'url' else key}")
+    if "client_secret" in settings:
+        found["client_secret"] = _secret_source(settings["client_secret"], f"{where}.client_secret", folder)
+    if "extra" in settings:
+        found["extra"] = extra = _table(settings["extra"], f"{where}.extra")
+        for key in extra:
+            if any(word in key.lower() for word in _SECRET_WORDS) and not key.endswith("_type"):
+                raise ConfigurationError(
+                    f"{where}.extra.{key}: a secret does not belong into this file; "
+                    'write a refresher = "package.module:function" that fetches it itself'
+                )
+    return found
+
+
+def _secret_source(value: object, where: str, folder: Path) -> SecretSource:
+    fix = 'write { env = "NAME" }, { file = "PATH" } or { command = ["PROGRAM", "…"] }'
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{where}: a secret does not belong into this file; {fix}")
+    if len(value) != 1 or next(iter(value)) not in ("env", "file", "command"):
+        names = ", ".join(value) or "nothing"
+        raise ConfigurationError(f"{where} is exactly one of env, file and command, not {names}; {fix}")
+    ((kind, place),) = value.items()
+    if kind != "command":
+        return SecretSource(kind, _text(place, f"{where}.{kind}"), folder)
+    if not isinstance(place, list) or not place or not all(isinstance(word, str) and word for word in place):
+        raise ConfigurationError(f'{where}.command is a list of texts, run without a shell: ["pass", "show", "acme"]')
+    return SecretSource(kind, tuple(place), folder)
+
+
+def _origins(value: object, where: str) -> tuple[str, ...]:
+    several = [value] if isinstance(value, str) else value
+    if not isinstance(several, list) or not all(isinstance(origin, str) for origin in several):
+        raise ConfigurationError(f'{where} is a list of texts: ["https://api.example.com"]')
+    try:
+        return tuple(Origins(several)) if several else ()
+    except ConfigurationError as error:
+        said = error.message
+    raise ConfigurationError(f"{where}: {said}")
+
+
+def _placed(store: str, folder: Path) -> str:
+    """A relative store lies beside the file that names it: elsewhere it would be another one in each folder."""
+    prefix = "sqlite:///"
+    path = store.removeprefix(prefix)
+    if path in (store, "") or path.startswith("~") or Path(path).is_absolute():
+        return store
+    return f"{prefix}{folder / path}"
+
+
+def _refuse_unknown(table: Mapping[str, object], known: Sequence[str], where: str) -> None:
+    for key in table:
+        if key in known:
+            continue
+        if key in ("token", "access_token", "refresh_token"):
+            raise ConfigurationError(
+                f"{where}{key}: a token does not belong into this file; remove it, and pipe the token response "
+                "into: onerefresh login NAME --with-token"
+            )
+        if any(word in key.lower() for word in ("password", "passwd", "secret")) and not _alike(key, known):
+            raise ConfigurationError(f"{where}{key}: a secret does not belong into this file; remove it")
+        raise ConfigurationError(f"{where}{key} is unknown{_alike(key, known)}; the keys are {', '.join(known)}")
+
+
+def _alike(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, list(known), 1)
+    return f", did you mean {found[0]!r}?" if found else ""
+
+
+def _table(value: object, where: str) -> dict[str, object]:
+    if isinstance(value, dict):
+        return value
+    raise ConfigurationError(f"{where} is a table, not {_kind(value)}: write [{where}]")
+
+
+def _text(value: object, where: str) -> str:
+    if isinstance(value, str) and value:
+        return value
+    said = "an empty text" if value == "" else _kind(value)
+    raise ConfigurationError(f'{where} is a text in quotes, not {said}: write {where.rpartition(".")[2]} = "…"')
+
+
+def _kind(value: object) -> str:
+    names = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a table"}
+    return names.get(type(value), "a date or time")
+
+
+# --- The edges: files, the environment, other programs ---
+
+
+def config_file(config: str | os.PathLike[str] | None = None) -> Path:
+    """Where the configuration is: `config`, else ``$ONEREFRESH_CONFIG``, else in the user's configuration folder.
+
+    Raises `ConfigurationError` where the variable holds a relative path: the working folder may be anybody's.
+    """
+    if config is not None:
+        return _expanded(config).absolute()
+    named = os.environ.get("ONEREFRESH_CONFIG")
+    if not named:
+        return _config_folder() / "onerefresh" / "onerefresh.toml"
+    path = _expanded(named)
+    if not path.is_absolute():
+        raise ConfigurationError(f"ONEREFRESH_CONFIG is an absolute path, not {named!r}")
+    return path
+
+
+def _config_folder() -> Path:
+    import sys
+
+    if sys.platform == "darwin":
+        return _expanded("~/Library/Application Support")
+    if os.name == "nt":
+        return _expanded(os.environ.get("LOCALAPPDATA") or "~/AppData/Local")
+    given = os.environ.get("XDG_CONFIG_HOME", "")
+    return Path(given) if given.startswith("/") else _expanded("~/.config")
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(f"{os.fspath(path)}: there is no such home folder; write the whole path") from None
+
+
+def read(config: str | os.PathLike[str] | None = None) -> Configuration:
+    """Find, check and parse the configuration file. Raises `ConfigurationError`."""
+    path = config_file(config)
+    try:
+        found = _parsed(_content(path), path)
+    except FileNotFoundError:
+        found = (
+            f"there is no configuration file {path}: make it (`onerefresh --help` shows one), or name another "
+            "with --config or ONEREFRESH_CONFIG"
+        )
+    except OSError as error:
+        found = f"{path} cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        found = f"{path} is not UTF-8 (see byte {error.start}): save it as UTF-8"
+    if isinstance(found, Configuration):
+        return found
+    raise ConfigurationError(found)
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        _refuse_others(path, os.fstat(file.fileno()))
+        _refuse_others(path.parent, path.parent.stat())
+        if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+            raise ConfigurationError(f"{path} is larger than 1 MiB: it is no configuration file")
+        return file.read().decode("utf-8-sig")
+
+
+def _refuse_others(path: Path, found: os.stat_result) -> None:
+    """Raise where somebody else could have written what this process is about to trust."""
+    if os.name == "nt":
+        return
+    is_folder = stat.S_ISDIR(found.st_mode)
+    if not is_folder and not stat.S_ISREG(found.st_mode):
+        raise ConfigurationError(f"{path} is not a file")
+    if found.st_uid not in (os.geteuid(), 0):
+        raise ConfigurationError(
+            f"{path} belongs to another user (uid {found.st_uid}), who could make it run commands as you: "
+            "use a file and a folder of your own"
+        )
+    if found.st_mode & 0o022 and not (is_folder and found.st_mode & stat.S_ISVTX):
+        raise ConfigurationError(
+            f"others can write to {path}, and so make it run commands as you: run chmod go-w '{path}'"
+        )
+
+
+def _imported(reference: str) -> Callable[[Any], Any]:
+    module, separator, name = reference.partition(":")
+    if not separator or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise ConfigurationError(f'refresher {reference!r} is not of the form "package.module:function"')
+    try:
+        home = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"refresher {reference!r}: there is no module {error.name!r}: install it beside onerefresh"
+        ) from None
+    except Exception as error:  # the user's module may raise anything; it is the cause
+        raise ConfigurationError(f"refresher {reference!r}: importing it raised {type(error).__name__}") from error
+    found = getattr(home, name, None)
+    if found is None:
+        raise ConfigurationError(f"refresher {reference!r}: the module has no {name!r}")
+    if not callable(found):
+        raise ConfigurationError(f"refresher {reference!r} is no function but {type(found).__name__}")
+    refresher: Callable[[Any], Any] = found
+    return refresher
+
+
+def _from_environment(name: str) -> Secret:
+    secret = Secret(os.environ.get(name, ""))
+    if secret:
+        return secret
+    raise ConfigurationError(f"client_secret: the environment variable {name} is not set: set it to the client secret")
+
+
+def _from_file(path: Path) -> Secret:
+    try:
+        secret = Secret(path.read_text("utf-8").strip("\r\n"))
+    except OSError as error:
+        raise ConfigurationError(f"client_secret: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        secret = Secret("")
+    if secret:
+        return secret
+    raise ConfigurationError(f"client_secret: {path} holds no text: write the client secret into it")
+
+
+def _printed_by(command: tuple[str, ...]) -> Secret:
+    """What the command prints. Its standard error stays the user's; there is nothing for it to read."""
+    secret, problem = _output(command)
+    if secret:
+        return secret
+    raise ConfigurationError(f"client_secret: the command {command[0]!r} {problem}")
+
+
+def _output(command: tuple[str, ...]) -> tuple[Secret, str]:
+    """What it printed, or why that is none. Raises nothing: what is held here would show in a traceback with locals."""
+    import subprocess
+
+    try:
+        done = subprocess.run(  # noqa: S603 - the user's own file names the command
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=False
+        )
+        if done.returncode != 0:
+            return Secret(""), f"ended with {done.returncode}: run it by hand to see why"
+        return Secret(done.stdout.decode("utf-8").strip("\r\n")), "printed nothing: it prints the client secret"
+    except OSError as error:
+        return Secret(""), f"cannot be run: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return Secret(""), f"has not ended within {COMMAND_SECONDS:.0f} s"
+    except UnicodeDecodeError:
+        return Secret(""), "printed something that is no text"

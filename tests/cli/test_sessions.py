@@ -1,0 +1,171 @@
+"""`onerefresh login`, `import`, `status` and `logout`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+
+import pytest
+
+from .conftest import Home
+
+pytestmark = pytest.mark.slow
+
+
+class TestLogin:
+    @pytest.mark.parametrize("words", [("login", "acme", "--with-token"), ("import", "acme")], ids=" ".join)
+    def test_it_stores_a_token_response_and_tells_what_without_showing_it(
+        self, home: Home, words: tuple[str, ...]
+    ) -> None:
+        answer = home.server.issue()
+        done = home.run(*words, stdin=json.dumps(answer))
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr == "onerefresh: acme: logged in; generation 1 expires in 60 min, scope 'read write'\n"
+        assert home.run("token", "acme").stdout == f"{answer['access_token']}\n"
+
+    def test_a_login_replaces_a_session_that_is_over(self, home: Home) -> None:
+        home.log_in(expires_in=0.001)
+        home.server.revoke_family()
+        assert home.run("token", "acme").returncode == 4
+        answer = home.log_in()
+        assert home.run("token", "acme").stdout == f"{answer['access_token']}\n"
+
+    @pytest.mark.parametrize(
+        ("stdin", "said"),
+        [
+            ("", "standard input holds no token response"),
+            ('{"access_token": "hunter2"', "standard input holds no token response"),
+            ('["hunter2"]', "standard input holds no token response"),
+            ("[" * 100_000, "standard input holds no token response"),
+            ('{"error": "invalid_grant", "hint": "hunter2"}', "no usable access_token (it holds: error, hint)"),
+            ('{"access_token": "hunter2\\n"}', "no usable access_token (it holds: access_token)"),
+            ("{}", "no usable access_token (it holds: nothing)"),
+        ],
+    )
+    def test_what_is_no_token_response_changes_nothing(self, home: Home, stdin: str, said: str) -> None:
+        answer = home.log_in()
+        done = home.run("login", "acme", "--with-token", stdin=stdin)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+        assert done.stderr.endswith("nothing was changed\n")
+        assert "hunter2" not in done.stderr
+        assert home.run("token", "acme").stdout == f"{answer['access_token']}\n"
+
+    def test_a_response_without_a_refresh_token_is_stored_and_told(self, home: Home) -> None:
+        answer = home.server.issue()
+        del answer["refresh_token"]
+        done = home.run("import", "acme", stdin=json.dumps(answer))
+        assert done.returncode == 0
+        assert "the response has no refresh_token: when this token ends, somebody has to log in again" in done.stderr
+
+    def test_without_a_source_it_says_which_there_is(self, home: Home) -> None:
+        done = home.run("login", "acme", stdin=json.dumps(home.server.issue()))
+        assert done.returncode == 2
+        assert "onerefresh login acme --with-token < answer.json" in done.stderr
+        assert home.run("token", "acme").returncode == 4
+
+    def test_a_terminal_is_not_read(self, home: Home) -> None:
+        parent, child = pty.openpty()
+        done = subprocess.run(
+            home.command("import", "acme"),
+            env=home.environment,
+            stdin=child,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        os.close(parent)
+        os.close(child)
+        assert done.returncode == 2
+        assert "is read from standard input, and that is the terminal" in done.stderr
+
+    def test_client_credentials_need_no_response(self, home: Home) -> None:
+        home.configure('grant = "client_credentials"')
+        done = home.run("login", "acme")
+        assert done.returncode == 0
+        assert "logged in; generation 1" in done.stderr
+        assert home.run("token", "acme").stdout.startswith("test-access-")
+        assert home.server.counters.client_credentials == 1
+
+    def test_a_store_that_ends_with_the_command_is_refused(self, home: Home) -> None:
+        home.configure('store = "memory"')
+        done = home.run("import", "acme", stdin=json.dumps(home.server.issue()))
+        assert done.returncode == 2
+        assert 'write store = "sqlite"' in done.stderr
+
+
+class TestStatus:
+    def test_all_credentials_have_a_line_each(self, home: Home) -> None:
+        home.configure()
+        text = home.config.read_text()
+        home.config.write_text(text + text.replace("acme", "beta-two"))
+        home.log_in()
+        done = home.run("status")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == "acme      generation 1 expires in 60 min\nbeta-two  no token yet: log in\n"
+        assert [shown["state"] for shown in json.loads(home.run("status", "--json").stdout)] == ["idle", "empty"]
+
+    def test_one_credential_is_told_in_full(self, home: Home) -> None:
+        home.log_in(expires_in=0.001)
+        home.run("token", "acme")
+        done = home.run("status", "acme")
+        assert done.returncode == 0
+        lines = done.stdout.splitlines()
+        assert lines[:2] == ["credential   acme", "status       generation 2 expires in 60 min"]
+        assert "refreshable  yes" in lines
+        assert [line.partition("generation ")[2] for line in lines[-2:]] == ["1: login", "2: refresh"]
+        assert "test-" not in done.stdout
+
+    def test_json_is_one_object_without_a_secret(self, home: Home) -> None:
+        home.log_in()
+        done = home.run("status", "acme", "--json")
+        shown = json.loads(done.stdout)
+        assert (shown["credential"], shown["state"], shown["generation"]) == ("acme", "idle", 1)
+        assert (shown["refreshable"], shown["failure"], shown["history"][0]["what"]) == (True, None, "login")
+        assert "test-" not in done.stdout
+
+    def test_the_exit_code_says_where_somebody_has_to_log_in(self, home: Home) -> None:
+        done = home.run("status", "acme")
+        assert (done.returncode, "no token yet: log in" in done.stdout) == (4, True)
+        home.log_in(expires_in=0.001)
+        done = home.run("status", "acme")
+        assert (done.returncode, "the next call refreshes it" in done.stdout) == (0, True)
+        home.server.revoke_family()
+        home.run("token", "acme")
+        done = home.run("status", "acme")
+        assert (done.returncode, "the session is over: log in again" in done.stdout) == (4, True)
+        assert home.run("status").returncode == 0
+
+    def test_a_pause_of_the_token_endpoint_is_told(self, home: Home) -> None:
+        home.log_in(expires_in=0.001)
+        home.server.fail_next(status=429, headers={"Retry-After": "600"})
+        home.run("token", "acme")
+        assert "; nothing is sent for 10 min" in home.run("status", "acme").stdout
+        assert home.server.counters.token_requests == 1
+
+    def test_client_credentials_never_need_a_person(self, home: Home) -> None:
+        home.configure('grant = "client_credentials"')
+        done = home.run("status", "acme")
+        assert (done.returncode, "no token yet; the first call fetches one" in done.stdout) == (0, True)
+
+    def test_a_file_without_credentials_is_told(self, home: Home) -> None:
+        home.config.write_text("")
+        done = home.run("status")
+        assert (done.returncode, done.stdout) == (0, f"{home.config} has no credentials\n")
+
+
+class TestLogout:
+    def test_it_deletes_the_tokens_and_says_what_it_did_not_do(self, home: Home) -> None:
+        answer = home.log_in()
+        done = home.run("logout", "acme")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr == "onerefresh: acme: logged out here; the server was not told\n"
+        assert str(answer["refresh_token"]).encode() not in (home.folder / "state" / "credentials.db").read_bytes()
+        assert home.run("token", "acme").returncode == 4
+        status = home.run("status", "acme")
+        assert (status.returncode, "logged out" in status.stdout) == (4, True)
+
+    def test_a_second_logout_is_no_failure(self, home: Home) -> None:
+        assert [home.run("logout", "acme").returncode for _ in range(2)] == [0, 0]
