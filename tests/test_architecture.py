@@ -21,7 +21,6 @@ RANKS = {
     "policy": 2,
     "verdict": 2,
     "events": 2,
-    "private_files": 2,
     "refusal": 2,
     "record": 3,
     "store": 4,
@@ -45,6 +44,11 @@ EXTRAS = {
     "onerefresh.clients.requests": {"requests"},
     "onerefresh.clients.aiohttp": {"aiohttp"},
     "onerefresh.testing.plugin": {"pytest"},
+    # The commands `demo` and `fetch` import their parts only after they have looked for the extra `cli`.
+    **{
+        f"onerefresh.cli.{part}": {"httpx2", "httpx", "rich"}
+        for part in ("demo_diagram", "demo_run", "demo_show", "demo_usual", "demo_worker", "fetch_calls")
+    },
 }
 
 
@@ -161,6 +165,7 @@ BROUGHT_BY = {
         "typing_extensions", "pydantic_core", "annotated_types",
     },
     "pytest": {"_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py"},
+    "rich": {"markdown_it", "mdurl", "pygments"},
 }  # fmt: skip
 
 

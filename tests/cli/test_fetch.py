@@ -177,7 +177,7 @@ class TestTokens:
     def test_it_goes_to_the_origins_and_nowhere_else(self, home: Home) -> None:
         home.log_in()
         foreign = home.server.foreign.url
-        done = home.run("fetch", "acme", *urls_of(home, 3), f"{foreign}/x", "ftp://127.0.0.1/y")
+        done = home.run("fetch", "acme", *urls_of(home, 3), f"{foreign}/x", f"{foreign}/y")
         assert (done.returncode, done.stdout) == (2, "")
         assert (
             f"'{foreign}/x' (and 1 more) is outside the origins of 'acme': {home.origin}; nothing was sent"
@@ -218,8 +218,10 @@ class TestUrls:
         ("url", "said"),
         [
             ("", "no URL: write some as arguments, or pipe them in"),
-            ("http://[", "'http://[' is no URL"),
-            ("items/1", "'items/1' is outside the origins"),
+            ("http:///x", "'http:///x' is no URL to fetch"),
+            ("https://a.example:port/", "'https://a.example:port/' is no URL (Invalid port: 'port')"),
+            ("items/1", "'items/1' is no URL to fetch: write it whole"),
+            ("ftp://127.0.0.1/x", "'ftp://127.0.0.1/x' is no URL to fetch"),
             ("http://me:hunter2@127.0.0.1/", "a URL for 127.0.0.1 holds a user name or password"),
         ],
     )

@@ -5,6 +5,7 @@ Every line is something that happened: from the server's log, and from what the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ def diagram(run: Finished) -> str:
         "participant A as API",
         f"Note over {span}: {before} calls were answered before",
         *(line.text for line in lines),
-        f"Note over {span}: {after} more calls were refused, waited for the same refresh, and were answered",
+        f"Note over {span}: {after} more calls were refused, and answered after the same refresh",
     ]
     return "sequenceDiagram\n" + "".join(f"    {line}\n" for line in body)
 
@@ -71,10 +72,12 @@ def _outcome(entry: Entry) -> str:
 
 def _waits(run: Finished, shown: dict[str, str]) -> Iterator[_Line]:
     starter = next(iter(shown), None)
+    refreshed_at = min((entry.answered for entry in run.log if entry.outcome == "issued"), default=math.inf)
     for wait in run.of_kind("waited"):
         call = wait["call"]
         if call in shown:
-            does = "starts the refresh" if call == starter else "waits for the same refresh"
+            does = "waits for the same refresh" if wait["asked"] < refreshed_at else "it is refreshed already"
+            does = "starts the refresh" if call == starter else does
             yield _Line(wait["asked"], f"{shown[call]}->>R: generation {wait['refused']} was refused ({does})")
             yield _Line(wait["got"], f"R-->>{shown[call]}: generation {wait['generation']}")
 

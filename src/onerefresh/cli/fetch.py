@@ -119,9 +119,13 @@ def _checked(urls: list[str], entry: Entry) -> list[str]:
             url = httpx2.URL(text)
         except httpx2.InvalidURL as error:
             raise ConfigurationError(f"{text!r} is no URL ({error}); nothing was sent") from None
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ConfigurationError(
+                f"{text!r} is no URL to fetch: write it whole, https://host/path; nothing was sent"
+            )
         if url.userinfo:
             raise ConfigurationError(f"a URL for {url.host} holds a user name or password: leave it out")
-        if url.scheme in ("http", "https") and origins.cover(url.scheme, url.host, url.port):
+        if origins.cover(url.scheme, url.host, url.port):
             checked.append(str(url.copy_with(fragment=None)))
         else:
             outside.append(text)

@@ -18,7 +18,7 @@ def life(expires_at: float | None, now: float) -> str:
     if expires_at is None:
         return "serves until it is refused"
     left = expires_at - now
-    return f"expires in {amount(left)}" if left > 0 else f"expired {amount(-left)} ago"
+    return f"expires in {amount(left)}" if left > 0 else f"expired {amount(abs(left))} ago"
 
 
 def size(count: int) -> str:
