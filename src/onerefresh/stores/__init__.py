@@ -52,6 +52,8 @@ def _sqlite_path(url: str) -> Path:
         )
     if "?" in rest or "#" in rest:
         raise ConfigurationError("a sqlite URL takes no parameters: 'sqlite:///tokens.db'")
+    if rest == "/:memory:":
+        raise ConfigurationError("for a store in memory write 'memory'")
     return Path(rest[1:])
 
 

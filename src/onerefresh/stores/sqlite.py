@@ -121,12 +121,11 @@ class SQLiteStore(Store):
         raise StoreUnavailable(explained)
 
     def _read(self, database: sqlite3.Connection, key: str) -> Versioned | None:
-        try:
-            row = database.execute("SELECT version, body FROM records WHERE key = ?", (key,)).fetchone()
-        except sqlite3.OperationalError:
-            if self._is_blank(database):
-                return None
-            raise
+        # One transaction: another process may make the table between two of these looks.
+        database.execute("BEGIN")
+        if self._is_blank(database):
+            return None
+        row = database.execute("SELECT version, body FROM records WHERE key = ?", (key,)).fetchone()
         return Versioned(*row) if row else None
 
     def _begin(self, database: sqlite3.Connection) -> None:
