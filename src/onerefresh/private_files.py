@@ -56,15 +56,29 @@ def make_folder(folder: Path) -> None:
 def check_folder(folder: Path) -> None:
     """Raise `StoreUnavailable` where this is no folder, or where others can put their own files into it."""
     try:
-        mode = folder.stat().st_mode
+        found = folder.stat()
     except OSError as error:
         raise StoreUnavailable(f"the folder {folder} cannot be read: {error.strerror}") from None
-    if not stat.S_ISDIR(mode):
+    if not stat.S_ISDIR(found.st_mode):
         raise StoreUnavailable(f"{folder} is not a folder")
-    if os.name != "nt" and mode & 0o022 and not mode & stat.S_ISVTX:
+    if os.name == "nt" or found.st_mode & stat.S_ISVTX:
+        return
+    if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_private_group(found.st_gid)):
         raise StoreUnavailable(
             f"others can write to the folder {folder}, and so replace what is in it: run chmod go-w {folder}"
         )
+
+
+def _is_private_group(gid: int) -> bool:
+    """Whether this is the group that many systems give each user, with nobody else in it."""
+    import grp
+    import pwd
+
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return gid == user.pw_gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 def check_file(path: Path) -> bool:

@@ -82,6 +82,16 @@ class Unseekable(io.RawIOBase):
         return len(data)
 
 
+class OneWay(Unseekable):
+    """A file that says where it is, and cannot go back there."""
+
+    def tell(self) -> int:
+        return self.inner.tell()
+
+    def seek(self, position: int, whence: int = 0, /) -> int:
+        raise io.UnsupportedOperation("this file goes one way")
+
+
 def file_in_the_middle() -> io.BytesIO:
     """A file that was read a bit already; what is left of it is `BODY`."""
     file = io.BytesIO(b"x" * OFFSET + BODY)
@@ -97,7 +107,7 @@ Bodies = Mapping[str, Callable[[], dict[str, Any]]]
 """For each kind of body that a client takes: the arguments of a fresh one."""
 
 RAW = frozenset(
-    {"bytes", "text", "file", "anew", "generator", "iterator", "map", "wrapped", "unseekable file"}
+    {"bytes", "text", "file", "anew", "generator", "iterator", "map", "wrapped", "unseekable file", "one-way file"}
     | {"async anew", "async generator", "async iterator", "async wrapped"}
 )
 """Kinds that are sent as `BODY` itself."""
@@ -118,7 +128,9 @@ SYNC_HTTPX: Bodies = {
     "map": lambda: {"content": map(bytes, PIECES)},
     "wrapped": lambda: {"content": Wrapped()},
     "unseekable file": lambda: {"content": Unseekable()},
+    "one-way file": lambda: {"content": OneWay()},
     "multipart of an unseekable file": lambda: {"files": {"upload": Unseekable()}},
+    "multipart of a one-way file": lambda: {"files": {"upload": OneWay()}},
 }
 ASYNC_HTTPX: Bodies = {
     **{kind: SYNC_HTTPX[kind] for kind in ("bytes", "text", "json", "form", "multipart")},
@@ -127,6 +139,7 @@ ASYNC_HTTPX: Bodies = {
     "async iterator": lambda: {"content": AsyncOnce()},
     "async wrapped": lambda: {"content": AsyncWrapped()},
     "multipart of an unseekable file": lambda: {"files": {"upload": Unseekable()}},
+    "multipart of a one-way file": lambda: {"files": {"upload": OneWay()}},
 }
 OLD_HTTPX: Bodies = {
     # httpx declares the whole length of a file that is sent from its middle on, and then sends less.
@@ -146,6 +159,7 @@ REQUESTS: Bodies = {
     "map": lambda: {"data": map(bytes, PIECES)},
     "wrapped": lambda: {"data": Wrapped()},
     "unseekable file": lambda: {"data": Unseekable()},
+    "one-way file": lambda: {"data": OneWay()},
 }
 AIOHTTP: Bodies = {
     "bytes": lambda: {"data": BODY},
@@ -158,5 +172,7 @@ AIOHTTP: Bodies = {
     "async iterator": lambda: {"data": AsyncOnce()},
     "async wrapped": lambda: {"data": AsyncWrapped()},
     "unseekable file": lambda: {"data": Unseekable()},
+    "one-way file": lambda: {"data": OneWay()},
     "multipart of an unseekable file": lambda: {"data": {"upload": Unseekable()}},
+    "multipart of a one-way file": lambda: {"data": {"upload": OneWay()}},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from onerefresh import (
     OnerefreshError,
     RefresherFailed,
     RefreshProtocolError,
+    Token,
     WaitTimeout,
 )
 from onerefresh.testing import AuthServer, fingerprint
@@ -52,6 +54,16 @@ def test_100_refused_calls_share_one_refresh(
     server.revoke_access()
     answers = driver.together([f"{server.api_url}/{number}" for number in range(100)])
     assert [answer.status for answer in answers] == [200] * 100
+    assert server.counters.token_requests == 1
+
+
+def test_every_client_at_once_shares_one_refresh(server: AuthServer, credential: Credential) -> None:
+    """Blocking clients in hundreds of threads, and async ones on nine event loops, of asyncio and of trio."""
+    with ExitStack() as opened:
+        drivers = [opened.enter_context(form(credential, server.url, Options(pool=10))) for form in FORMS.values()]
+        server.revoke_access()
+        begun = [driver.soon("GET", f"{server.api_url}/{number}") for number in range(10) for driver in drivers]
+        assert [one.result(60).status for one in begun] == [200] * 10 * len(FORMS)
     assert server.counters.token_requests == 1
 
 
@@ -106,6 +118,29 @@ def test_an_api_that_always_refuses_causes_one_refresh(driver: Driver, server: A
     assert [answer.json() for answer in answers] == [{"error": "invalid_token"}] * 10
     assert server.counters.token_requests == 1
     assert server.counters.api == {401: 11}, "one replay in all"
+
+
+class Telling(Credential):
+    """Notes what the integration tells of each replay."""
+
+    told: list[tuple[int, bool]]
+
+    def replayed(self, token: Token, *, accepted: bool) -> None:
+        self.told.append((token.generation, accepted))
+        super().replayed(token, accepted=accepted)
+
+
+def test_the_credential_is_told_how_the_api_took_each_replay(open_driver: OpenDriver, server: AuthServer) -> None:
+    credential = Telling("acme", refresher(server), token=server.issue())
+    credential.told = []
+    driver = open_driver(credential)
+    assert driver.get(server.api_url + "/a").status == 200
+    server.revoke_access()
+    assert driver.get(server.api_url + "/a").status == 200
+    assert driver.get(server.api_url + "/a").status == 200
+    assert driver.get(server.api_url + "/refused").status == 401
+    assert driver.get(server.api_url + "/refused").status == 401
+    assert credential.told == [(2, True), (3, False)]
 
 
 @pytest.mark.parametrize("challenge", ["none", "bare", "invalid_token", "basic_and_bearer"])

@@ -33,6 +33,7 @@ def test_a_redirect_within_the_origin_keeps_the_token(
     assert (answer.status, answer.json()["path"]) == (200, "/api/there")
     assert answer.json()["generation"] == (2 if refused else 1)
     assert server.counters.token_requests == int(refused)
+    assert server.counters.api.get(401, 0) == int(refused), "the next hop has the next token at once"
 
 
 def test_a_redirect_by_a_relative_address_keeps_the_token(driver: Driver, server: AuthServer) -> None:

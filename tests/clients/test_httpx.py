@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -142,25 +143,56 @@ def test_answers_that_a_mock_or_a_hook_has_read_already_do_no_harm(package: Any,
     assert [first.json() for first in response.history] == [{"fresh": False}]
 
 
-@PACKAGES
-def test_a_refusal_whose_body_breaks_off_raises_the_clients_own_error_with_its_request(
-    package: Any, acme: Credential
-) -> None:
-    class Broken(package.SyncByteStream):  # type: ignore[misc]  # the package is a parameter
-        def __iter__(self) -> Any:
+def breaking_off(package: Any) -> Any:
+    """A body that ends with an error, for sync and async clients; it knows whether it was closed."""
+
+    class BreakingOff(package.SyncByteStream, package.AsyncByteStream):  # type: ignore[misc]  # of a given package
+        closed = False
+
+        def __iter__(self) -> Iterator[bytes]:
             yield b"half"
             raise package.ReadError("broken off")
 
-    def answer(request: Any) -> Any:
-        return package.Response(401, stream=Broken())
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"half"
+            raise package.ReadError("broken off")
 
-    for settings in (
-        {"auth": BearerAuth(acme, API), "transport": package.MockTransport(answer)},
-        {"transport": BearerTransport(acme, API, package.MockTransport(answer))},
-    ):
-        with package.Client(**settings) as client, pytest.raises(package.ReadError) as caught:
-            client.get(API + "/a")
-        assert str(caught.value.request.url) == API + "/a"
+        def close(self) -> None:
+            self.closed = True
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    return BreakingOff()
+
+
+@PACKAGES
+@pytest.mark.parametrize("form", ["auth", "transport"])
+def test_a_refusal_that_breaks_off_is_closed_and_raises_the_clients_own_error_with_its_request(
+    package: Any, form: str, acme: Credential
+) -> None:
+    bodies: list[Any] = []
+
+    def answer(request: Any) -> Any:
+        bodies.append(breaking_off(package))
+        return package.Response(401, stream=bodies[-1])
+
+    mock = package.MockTransport(answer)
+    settings: dict[str, Any] = {"transport": BearerTransport(acme, API, mock)}
+    if form == "auth":
+        settings = {"auth": BearerAuth(acme, API), "transport": mock}
+
+    async def asynchronous() -> None:
+        async with package.AsyncClient(**settings) as client:
+            await client.get(API + "/a")
+
+    with package.Client(**settings) as client, pytest.raises(package.ReadError) as caught:
+        client.get(API + "/a")
+    assert str(caught.value.request.url) == API + "/a"
+    with pytest.raises(package.ReadError) as caught:
+        asyncio.run(asynchronous())
+    assert str(caught.value.request.url) == API + "/a"
+    assert [body.closed for body in bodies] == [True, True]
 
 
 @PACKAGES

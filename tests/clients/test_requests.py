@@ -53,6 +53,15 @@ def test_a_redirect_that_the_caller_follows_by_hand_leaves_the_token_behind(
     assert server.foreign.authorizations == []
 
 
+def test_a_request_that_was_sent_elsewhere_after_it_was_prepared_refreshes_nothing(
+    session: requests.Session, server: AuthServer
+) -> None:
+    prepared = session.prepare_request(requests.Request("GET", server.api_url + "/a"))
+    prepared.url = server.foreign.url + "/refused"
+    assert session.send(prepared).status_code == 401
+    assert server.counters.token_requests == 0
+
+
 def test_the_refusal_stands_in_the_history(session: requests.Session, server: AuthServer) -> None:
     server.revoke_access()
     answer = session.get(server.api_url + "/a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -15,20 +16,27 @@ from typing import Self
 import pytest
 
 PATIENCE = 30.0
-SCRIPTS = Path(__file__).with_name("scripts")
+ROOT = Path(__file__).parents[2]
 
 
 class Child:
-    """Runs ``scripts/NAME.py`` with `options` as its command line; its lines are read one by one."""
+    """Runs ``scripts/NAME.py`` with `options` as its command line; what it prints is read line by line.
+
+    `scripts` is the package to look in.
+    """
+
+    scripts = "tests.core.scripts"
 
     def __init__(self, name: str, **options: object) -> None:
         arguments = [f"{option}={value}" for option, value in options.items()]
         self._child = subprocess.Popen(
-            [sys.executable, str(SCRIPTS / f"{name}.py"), *arguments],
+            [sys.executable, "-m", f"{self.scripts}.{name}", *arguments],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDEVMODE": "0"},
+            start_new_session=True,  # its own children end with it
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, name="a child's reader")
@@ -79,7 +87,8 @@ class Child:
         try:
             self._child.wait(PATIENCE)
         finally:
-            self._child.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signal.SIGKILL)
             self._child.wait()
             self._reader.join()
             assert self._child.stdout is not None

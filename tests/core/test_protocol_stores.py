@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, State
-from onerefresh.renewal.effects import Cas, DropSpool, Publish, Sleep, Spooled
+from onerefresh.renewal.effects import Cas, DropSpool, Publish, ReadSpool, Sleep, Spooled
 from onerefresh.renewal.protocol import Outcome, renew
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
@@ -102,9 +103,8 @@ def test_an_interpreter_that_ends_leaves_the_token_in_the_spool() -> None:
 
 @pytest.mark.parametrize(
     ("family", "generation"),
-    [pytest.param("another family", 1, id="family"), pytest.param("", 0, id="generation before"),
-     pytest.param("", 2, id="generation after")],
-)  # fmt: skip
+    [pytest.param("another family", 1, id="family"), pytest.param("", 0, id="generation before")],
+)
 def test_a_spooled_token_of_another_session_is_deleted(family: str, generation: int) -> None:
     world = needy()
     world.spools["host"] = Spooled(
@@ -112,6 +112,23 @@ def test_a_spooled_token_of_another_session_is_deleted(family: str, generation: 
     )
     assert world.run(renew(wish())).token.reveal() == "access-seed"
     assert (world.spools, world.present.generation) == ({}, 1)
+
+
+def test_a_spooled_token_of_a_later_generation_repairs_a_store_that_went_back() -> None:
+    world = needy()
+    world.spools["host"] = Spooled(world.present.family, 2, "old", Grant.REFRESH, refused=False, token=NEXT)
+    assert world.run(renew(wish())).token.reveal() == "access-next"
+    assert (world.spools, world.present.generation, world.sent) == ({}, 3, [])
+
+
+def test_a_spooled_token_is_not_deleted_on_the_word_of_an_older_record() -> None:
+    world = needy()
+    stale = Process(world, renew(wish())).until(ReadSpool)
+    family = world.present.family
+    world.put(replace(world.present, generation=2, token=Token("access-2", "refresh-2").numbered(family, 2)))
+    world.spools["host"] = Spooled(family, 2, "new", Grant.REFRESH, refused=False, token=NEXT)
+    assert stale.finish().token.reveal() == "access-next"
+    assert (world.spools, world.present.generation) == ({}, 3)
 
 
 def test_a_spooled_token_does_not_undo_a_logout() -> None:

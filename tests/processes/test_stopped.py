@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
+
 def asked_again(process: Process) -> int:
     """The generation that it gets in the end: for a second it may tell once more what it was told before."""
     deadline = time.monotonic() + 10.0

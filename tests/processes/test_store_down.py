@@ -72,9 +72,7 @@ def test_the_spool_keeps_the_token_of_a_process_that_could_not_save_it(
     assert after.until("statuses") == [200] * 3
 
 
-def test_the_process_itself_saves_as_soon_as_the_store_is_back(
-    new_fleet: Callable[..., Fleet], tmp_path: Path
-) -> None:
+def test_the_process_itself_saves_as_soon_as_the_store_is_back(new_fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     fleet = new_fleet()
     fleet.save_expired()
     holder = fleet.start(gates=["answered"], **QUICK)
@@ -185,5 +183,5 @@ def test_where_neither_store_nor_spool_can_be_written_it_is_said_loudly_and_trie
     assert holder.until("error")[0] == "StoreUnavailable"
     store.chmod(0o700)
     holder.until_event("refreshed")
-    assert holder.do("token").until("token", matches=lambda generation: generation == 2)
+    assert fleet.start(uid=NOBODY).do("token").until_answered() == 2
     assert fleet.server.counters.token_requests == 1

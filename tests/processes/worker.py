@@ -99,7 +99,7 @@ class Worker:
             setattr(importlib.import_module(module), name, value)
         if "boot" in config:
             for module in ("flock", "sqlite"):
-                setattr(importlib.import_module(f"onerefresh.stores.{module}"), "boot", lambda: config["boot"])
+                vars(importlib.import_module(f"onerefresh.stores.{module}"))["boot"] = lambda: config["boot"]
         logging.getLogger("onerefresh").addHandler(logging.NullHandler())  # what it says is told as events
         events.subscribe(self.heard)
         self.credential = Credential(

@@ -8,3 +8,9 @@ import pytest
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a test's database goes."""
+    return tmp_path / "tokens.db"

@@ -84,9 +84,7 @@ class StoreContract:
     # --- Many at once ---
 
     @pytest.mark.parametrize("expects_a_record", [False, True])
-    def test_of_many_writes_over_one_version_one_wins(
-        self, store: Store, again: Store, expects_a_record: bool
-    ) -> None:
+    def test_of_many_writes_over_one_version_one_wins(self, store: Store, again: Store, expects_a_record: bool) -> None:
         expected = store.cas("acme", None, "before") if expects_a_record else None
         start = threading.Barrier(8)
 
@@ -162,7 +160,9 @@ class StoreContract:
         store.wait("nothing", "", 0.01)
         assert store.load("nothing") is None
 
-    def test_a_hold_that_proves_something_excludes_others_until_it_is_released(self, store: Store, again: Store) -> None:
+    def test_a_hold_that_proves_something_excludes_others_until_it_is_released(
+        self, store: Store, again: Store
+    ) -> None:
         first = store.hold("acme")
         assert first is not None
         if first.proof is not None:

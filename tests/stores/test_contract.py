@@ -36,8 +36,12 @@ class TestSQLiteStore(StoreContract):
 
 
 class MemoryMachine(StoreMachine):
+    def __init__(self) -> None:
+        self.memory = MemoryStore()
+        super().__init__()
+
     def open_store(self) -> Store:
-        return self.__dict__.setdefault("store", MemoryStore())
+        return self.memory
 
 
 class SQLiteMachine(StoreMachine):

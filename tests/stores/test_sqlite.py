@@ -1,68 +1,27 @@
-"""The SQLite store: private, durable, and clear about what it cannot use."""
+"""The SQLite store: private, durable, and shared by threads and processes."""
 
 from __future__ import annotations
 
-import contextlib
-import json
+import grp
 import os
-import shutil
+import pwd
 import sqlite3
 import stat
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.stores import elsewhere
+from tests.stores.databases import FIRST, Refresher, raw, uses
 
-from onerefresh import ConfigurationError, Credential, LoginRequired, StoreUnavailable, Token
-from onerefresh.store import Conflict, StoreOutcomeUnknown
+from onerefresh import Credential, StoreUnavailable
+from onerefresh.store import StoreOutcomeUnknown
 from onerefresh.stores import sqlite as sqlite_store
 from onerefresh.stores.sqlite import SQLiteStore
-
-FIRST = {"access_token": "test-access-1", "refresh_token": "test-refresh-1"}
-
-
-class Refresher:
-    """Counts its calls; the n-th gives ``test-access-(n+1)``."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, token: Token) -> dict[str, str]:
-        self.calls += 1
-        return {"access_token": f"test-access-{self.calls + 1}", "refresh_token": f"test-refresh-{self.calls + 1}"}
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "tokens.db"
-
-
-@pytest.fixture
-def public_folder() -> Iterator[Path]:
-    """A folder that other users can enter, of the user that `elsewhere` becomes."""
-    folder = Path(tempfile.mkdtemp(prefix="onerefresh-", dir="/tmp"))
-    yield folder
-    for place in [folder, *folder.rglob("*")]:
-        if place.is_dir():
-            place.chmod(0o700)
-    shutil.rmtree(folder)
-
-
-def given_to_another(folder: Path) -> None:
-    if os.geteuid() == 0:
-        for place in [folder, *folder.rglob("*")]:
-            os.chown(place, elsewhere.NOBODY, elsewhere.NOBODY)
-
-
-@contextlib.contextmanager
-def raw(path: Path) -> Iterator[sqlite3.Connection]:
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        yield connection
 
 
 def mode_of(path: Path) -> int:
@@ -110,10 +69,30 @@ def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     store = SQLiteStore(folder / "tokens.db")
     store.cas("acme", None, "body")
-    folder.chmod(0o770)
-    for use in [*uses(store), lambda: store.hold("acme")]:
+    folder.chmod(0o702)
+    with_hold: list[Callable[[], object]] = [*uses(store), lambda: store.hold("acme")]
+    for use in with_hold:
         with pytest.raises(StoreUnavailable, match=f"others can write .*chmod go-w {folder}"):
             use()
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "fits"),
+    [("ada", [], True), ("ada", ["ada"], True), ("ada", ["ada", "bob"], False), ("staff", [], False)],
+)
+def test_a_folder_of_the_group_is_this_user_s_where_nobody_else_is_in_the_group(
+    path: Path, monkeypatch: pytest.MonkeyPatch, name: str, members: list[str], fits: bool
+) -> None:
+    path.parent.chmod(0o770)
+    gid = path.parent.stat().st_gid
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="ada", pw_gid=gid))
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name=name, gr_mem=members))
+    store = SQLiteStore(path)
+    if fits:
+        assert store.cas("acme", None, "body")
+    else:
+        with pytest.raises(StoreUnavailable, match="others can write"):
+            store.cas("acme", None, "body")
 
 
 def test_a_file_of_another_user_is_refused(path: Path) -> None:
@@ -127,10 +106,6 @@ def test_a_file_of_another_user_is_refused(path: Path) -> None:
             use()
 
 
-def uses(store: SQLiteStore) -> list[Callable[[], object]]:
-    return [lambda: store.load("acme"), lambda: store.cas("acme", None, "body"), lambda: store.cas("acme", "1", "body")]
-
-
 def test_old_tokens_are_not_in_the_file_any_more(path: Path) -> None:
     refresher = Refresher()
     with Credential("acme", refresher, token=FIRST, store=SQLiteStore(path)) as credential:
@@ -142,8 +117,8 @@ def test_old_tokens_are_not_in_the_file_any_more(path: Path) -> None:
         assert token.reveal() == "test-access-6"
     content = path.read_bytes()
     assert b"test-access-6" in content
-    assert [n for n in range(1, 6) if f"test-access-{n}\"".encode() in content] == []
-    assert [n for n in range(1, 6) if f"test-refresh-{n}\"".encode() in content] == []
+    assert [n for n in range(1, 6) if f'test-access-{n}"'.encode() in content] == []
+    assert [n for n in range(1, 6) if f'test-refresh-{n}"'.encode() in content] == []
 
 
 def settle(credential: Credential) -> None:
@@ -196,7 +171,7 @@ def test_a_wal_database_that_is_in_use_is_refused_for_writing(path: Path, monkey
     with raw(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("SELECT * FROM records").fetchall()
-        with pytest.raises(StoreUnavailable, match="locked|journal mode wal"):
+        with pytest.raises(StoreUnavailable, match=r"locked|journal mode wal"):
             store.cas("acme", version, "after")
     assert store.load("acme") == (version, "body")
 
@@ -235,278 +210,6 @@ def fail_at_commit(monkeypatch: pytest.MonkeyPatch, *, applied: bool) -> None:
 
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, factory=Failing, **options))
-
-
-# --- What it cannot use ---
-
-
-def truncated(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def cut_to_its_header(path: Path) -> None:
-    os.truncate(path, 100)
-
-
-def header_of_garbage(path: Path) -> None:
-    path.write_bytes(b"\xa5" * 100 + path.read_bytes()[100:])
-
-
-def page_of_garbage(path: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2] + b"\xa5" * (len(content) - len(content) // 2))
-
-
-def text_in_its_place(path: Path) -> None:
-    path.write_text('{"access_token": "test-access-1", "refresh_token": "test-refresh-1"}\n' * 20)
-
-
-@pytest.mark.parametrize(
-    "damage", [truncated, cut_to_its_header, header_of_garbage, page_of_garbage, text_in_its_place]
-)
-def test_a_damaged_database_is_left_as_it_is_and_nothing_is_sent(path: Path, damage: Callable[[Path], None]) -> None:
-    saved(path)
-    damage(path)
-    damaged = path.read_bytes()
-    refresher = Refresher()
-    with Credential("acme", refresher, token=FIRST, store=SQLiteStore(path)) as credential:
-        for use in (credential.token, credential.status, lambda: credential.login(FIRST), credential.logout):
-            with pytest.raises(StoreUnavailable, match=f"{path} is damaged .*move it away and log in again") as caught:
-                use()
-            assert "-refresh-1" not in str(caught.value)
-    assert refresher.calls == 0
-    assert path.read_bytes() == damaged
-
-
-def saved(path: Path) -> None:
-    with Credential("acme", Refresher(), store=SQLiteStore(path)) as credential:
-        credential.login(FIRST)
-
-
-GARBAGE = {
-    "no JSON": "test-refresh-1 {",
-    "another kind of JSON": '["test-refresh-1"]',
-    "nothing": "",
-    "deep": "[" * 100_000,
-    "fields missing": '{"schema": 1, "token": {"refresh_token": "test-refresh-1"}}',
-    "no access token": None,
-    "not UTF-8": b"\xff\xfe test-refresh-1",
-    "empty bytes": b"",
-}
-
-
-def body_of_garbage(path: Path, kind: str) -> None:
-    body: object = GARBAGE[kind]
-    with raw(path) as connection:
-        if body is None:
-            (text,) = connection.execute("SELECT body FROM records").fetchone()
-            fields = json.loads(text)
-            fields["token"]["access_token"] = ""
-            body = json.dumps(fields)
-        if isinstance(body, bytes):
-            connection.execute("UPDATE records SET body = CAST(? AS TEXT)", (body,))
-        else:
-            connection.execute("UPDATE records SET body = ?", (body,))
-
-
-@pytest.mark.parametrize("kind", GARBAGE)
-def test_a_record_of_garbage_sends_nothing_and_shows_nothing(path: Path, kind: str) -> None:
-    saved(path)
-    body_of_garbage(path, kind)
-    refresher = Refresher()
-    with Credential("acme", refresher, token=FIRST, store=SQLiteStore(path)) as credential:
-        for use in (credential.token, credential.status):
-            with pytest.raises(StoreUnavailable, match="cannot be read .*damaged.*log in again") as caught:
-                use()
-            assert "-refresh-1" not in str(caught.value)
-    assert refresher.calls == 0
-
-
-@pytest.mark.parametrize("kind", GARBAGE)
-def test_a_record_of_garbage_is_replaced_by_a_login(path: Path, kind: str) -> None:
-    saved(path)
-    body_of_garbage(path, kind)
-    with Credential("acme", Refresher(), store=SQLiteStore(path)) as credential:
-        credential.login({"access_token": "test-access-9"})
-        assert credential.token().reveal() == "test-access-9"
-        assert credential.status().state == "idle"
-
-
-def test_a_record_of_garbage_can_be_logged_out_of(path: Path) -> None:
-    saved(path)
-    body_of_garbage(path, "no JSON")
-    with Credential("acme", Refresher(), store=SQLiteStore(path)) as credential:
-        credential.logout()
-        with pytest.raises(LoginRequired):
-            credential.token()
-
-
-def test_a_record_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
-    saved(path)
-    with raw(path) as connection:
-        connection.execute("UPDATE records SET body = json_set(body, '$.schema', 999)")
-    with Credential("acme", Refresher(), token=FIRST, store=SQLiteStore(path)) as credential:
-        with pytest.raises(StoreUnavailable, match="another version of onerefresh"):
-            credential.token()
-
-
-@pytest.mark.parametrize(
-    "statements",
-    [
-        ["CREATE TABLE theirs (x)"],
-        ["CREATE TABLE records (key, version, body)"],
-        ["PRAGMA application_id = 77"],
-        ["CREATE TABLE records (key, version, body)", "PRAGMA application_id = 77"],
-    ],
-)
-def test_another_program_s_database_is_left_as_it_is(path: Path, statements: list[str]) -> None:
-    with raw(path) as connection:
-        for statement in statements:
-            connection.execute(statement)
-    path.chmod(0o600)
-    before = path.read_bytes()
-    store = SQLiteStore(path)
-    with pytest.raises(StoreUnavailable, match="another program's database"):
-        store.cas("acme", None, "body")
-    with contextlib.suppress(StoreUnavailable):
-        assert store.load("acme") is None
-    assert path.read_bytes() == before
-
-
-def test_an_empty_file_becomes_a_store(path: Path) -> None:
-    path.touch(mode=0o600)
-    store = SQLiteStore(path)
-    assert store.load("acme") is None
-    version = store.cas("acme", None, "body")
-    assert store.load("acme") == (version, "body")
-
-
-def test_a_folder_in_the_place_of_the_file_is_refused(path: Path) -> None:
-    path.mkdir()
-    for use in uses(SQLiteStore(path)):
-        with pytest.raises(StoreUnavailable, match="is not a file"):
-            use()
-
-
-def test_a_file_in_the_place_of_the_folder_is_refused(path: Path) -> None:
-    path.write_text("")
-    store = SQLiteStore(path / "tokens.db")
-    for use in [*uses(store), lambda: store.hold("acme")]:
-        with pytest.raises(StoreUnavailable, match=r"not a folder|Not a directory"):
-            use()
-
-
-def test_a_missing_folder_is_made_by_a_write_and_not_by_a_read(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "one" / "two" / "tokens.db")
-    assert store.load("acme") is None
-    store.wait("acme", "", 0.0)
-    assert not (tmp_path / "one" / "two" / "tokens.db").exists()
-    version = store.cas("acme", None, "body")
-    assert store.load("acme") == (version, "body")
-
-
-def test_a_file_that_vanishes_is_an_empty_store(path: Path) -> None:
-    store = SQLiteStore(path)
-    version = store.cas("acme", None, "body")
-    path.unlink()
-    assert store.load("acme") is None
-    with pytest.raises(Conflict):
-        store.cas("acme", version, "after")
-    assert mode_of(path) == 0o600
-
-
-@pytest.mark.parametrize("bad", ["~no-such-user-here/tokens.db", "a\0b.db"])
-def test_a_path_that_cannot_be_is_a_setting_that_is_wrong(bad: str) -> None:
-    with pytest.raises(ConfigurationError, match="no path for a store"):
-        SQLiteStore(bad)
-
-
-def test_one_file_by_two_names_is_one_store(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    (tmp_path / "real").mkdir(mode=0o700)
-    (tmp_path / "link.db").symlink_to(tmp_path / "real" / "tokens.db")
-    names = {
-        SQLiteStore(place).name
-        for place in (tmp_path / "real" / "tokens.db", tmp_path / "link" / "tokens.db", tmp_path / "link.db")
-    }
-    assert names == {f"sqlite:///{tmp_path.resolve()}/real/tokens.db"}
-
-
-ODD = ["a b.db", "a%20b.db", "a?mode=ro.db", "a#b.db", "ä🗝.db", "'.db", ":memory:"]
-
-
-@pytest.mark.parametrize("name", ODD)
-def test_a_file_of_any_name_will_do(tmp_path: Path, name: str) -> None:
-    store = SQLiteStore(tmp_path / name)
-    version = store.cas("acme", None, "body")
-    assert store.load("acme") == (version, "body")
-    assert sorted(place.name for place in tmp_path.iterdir()) == [name]
-
-
-# --- Users who may not ---
-
-
-def test_a_read_only_folder_is_read_and_said_to_be_so(public_folder: Path) -> None:
-    path = public_folder / "tokens.db"
-    version = SQLiteStore(path).cas("acme", None, "body")
-    given_to_another(public_folder)
-    public_folder.chmod(0o500)
-    said = elsewhere.run("use_as_another", path)
-    assert said["load"].startswith(f"did Versioned('{version}'")
-    assert f"{path} or its folder cannot be written" in said["cas"]
-    assert "cannot be made" in said["hold"]
-
-
-def test_a_read_only_file_is_read_and_said_to_be_so(public_folder: Path) -> None:
-    path = public_folder / "tokens.db"
-    SQLiteStore(path).cas("acme", None, "body")
-    given_to_another(public_folder)
-    path.chmod(0o400)
-    said = elsewhere.run("use_as_another", path)
-    assert said["load"].startswith("did Versioned")
-    assert f"{path} or its folder cannot be written" in said["cas"]
-
-
-def test_a_file_that_its_owner_cannot_read_is_said_to_be_so(public_folder: Path) -> None:
-    path = public_folder / "tokens.db"
-    SQLiteStore(path).cas("acme", None, "body")
-    given_to_another(public_folder)
-    path.chmod(0o000)
-    said = elsewhere.run("use_as_another", path)
-    assert said["load"] == said["cas"] == f"{path} cannot be read: run chmod 600 {path}"
-
-
-def test_a_folder_that_cannot_be_entered_is_said_to_be_so(public_folder: Path) -> None:
-    path = public_folder / "closed" / "tokens.db"
-    SQLiteStore(path).cas("acme", None, "body")
-    given_to_another(public_folder)
-    path.parent.chmod(0o000)
-    said = elsewhere.run("use_as_another", path)
-    assert all("Permission denied" in said[name] for name in ("load", "cas", "hold"))
-
-
-def test_a_folder_that_cannot_be_made_is_said_to_be_so(public_folder: Path) -> None:
-    path = public_folder / "one" / "two" / "tokens.db"
-    given_to_another(public_folder)
-    public_folder.chmod(0o500)
-    said = elsewhere.run("use_as_another", path)
-    assert said["load"] == "did None"
-    assert said["cas"] == said["hold"] == f"the folder {path.parent} cannot be made: Permission denied"
-
-
-def test_a_full_disk_sends_nothing_and_loses_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "disk"
-    folder.mkdir(mode=0o700)
-    happened = elsewhere.run("refresh_on_a_full_disk", folder)
-    assert str(folder / "tokens.db") in happened.pop("said")
-    assert happened == {
-        "whole": True,
-        "sent while full": 0,
-        "new": "new",
-        "spooled": True,
-        "after": "new",
-        "sent": 1,
-    }
 
 
 # --- Several at once ---
@@ -567,29 +270,4 @@ def test_many_threads_may_make_the_file_at_once(tmp_path: Path) -> None:
 
 
 def test_a_child_that_is_forked_in_the_middle_of_a_write_can_use_the_store(path: Path) -> None:
-    assert elsewhere.run("fork_in_the_middle", path) == [0] * 25
-
-
-# --- Network file systems ---
-
-MOUNTS = """\
-/dev/vda / ext4 rw 0 0
-tmpfs /tmp tmpfs rw 0 0
-server:/export /net nfs4 rw 0 0
-host /net/local ext4 rw 0 0
-bucket /with\\040blank fuse.s3fs rw 0 0
-systemd-1 /auto autofs rw 0 0
-server:/home /auto cifs rw 0 0
-broken
-"""
-
-
-@pytest.mark.parametrize("path", ["/net/tokens.db", "/net/a/b/tokens.db", "/with blank/tokens.db", "/auto/tokens.db"])
-def test_a_network_file_system_is_refused(path: str) -> None:
-    with pytest.raises(ConfigurationError, match="network file system .*use a local path"):
-        sqlite_store.refuse_network_file_system(Path(path), MOUNTS)
-
-
-@pytest.mark.parametrize("path", ["/tokens.db", "/tmp/tokens.db", "/net/local/tokens.db", "/network/tokens.db"])
-def test_a_local_file_system_is_not_refused(path: str) -> None:
-    sqlite_store.refuse_network_file_system(Path(path), MOUNTS)
+    assert elsewhere.run("fork_in_the_middle", path) == [0] * 12

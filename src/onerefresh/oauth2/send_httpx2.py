@@ -35,6 +35,8 @@ class Httpx2Sender:
         if self._tls is None:
             is_https = self._address.scheme == "https"
             self._tls = httpx2.create_ssl_context() if is_https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            # httpx2 imports most of itself with its first transport: 0.2 s that should not pass within a lease.
+            httpx2.HTTPTransport(verify=self._tls, trust_env=False).close()
 
     def __call__(self, request: TokenRequest) -> TokenResponse:
         """Raises `RefreshFailure` where there is no answer."""

@@ -1,6 +1,6 @@
 """Ask for a token, as it is."""
 
-from common import credential, say
+from tests.core.scripts.common import credential, say
 
 from onerefresh import OnerefreshError
 

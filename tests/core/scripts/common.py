@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import urllib.request
 
@@ -19,13 +20,19 @@ def refresh(token: Token) -> dict[str, object]:
         return found
 
 
+async def refresh_on_a_loop(token: Token) -> dict[str, object]:
+    return refresh(token)
+
+
 def credential() -> Credential:
-    """The one that the test has founded in the store."""
-    return Credential("acme", refresh, store=OPTIONS["store"])
+    """The one that the test has founded in the store; its refresher is async where ``how=async``."""
+    refresher = refresh_on_a_loop if OPTIONS.get("how") == "async" else refresh
+    return Credential("acme", refresher, store=OPTIONS["store"])
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    """Tell the test, in one piece: other threads and processes tell it things too."""
+    os.write(1, f"{line}\n".encode())
 
 
 def heard() -> str:

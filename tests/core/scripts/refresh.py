@@ -1,6 +1,6 @@
 """Have the present token refused, once its refresh is long enough ago, and so refresh it."""
 
-from common import credential, say
+from tests.core.scripts.common import credential, say
 
 acme = credential()
 first = acme.token()
