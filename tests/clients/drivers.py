@@ -205,11 +205,9 @@ class Httpx(Driver):
     def _settings(self, *, asynchronous: bool) -> dict[str, Any]:
         package, options = self.package, self.options
         beneath = package.AsyncHTTPTransport if asynchronous else package.HTTPTransport
-        # httpcore 1 closes its only connection under another thread that was just given it, also without us.
-        kept = 0 if package is httpx and not asynchronous else options.pool
         # No certificates are looked at here, and reading them for each client takes long.
         transport = beneath(
-            limits=package.Limits(max_connections=options.pool, max_keepalive_connections=kept),
+            limits=package.Limits(max_connections=options.pool, max_keepalive_connections=options.pool),
             verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         )
         settings: dict[str, Any] = {
@@ -218,6 +216,9 @@ class Httpx(Driver):
             "trust_env": options.trust_env,
             "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         }
+        if package is httpx and not asynchronous:
+            # httpcore 1 closes idle connections under threads that were just given them, also without us.
+            settings["headers"] = {"Connection": "close"}
         if self.form == "auth":
             settings |= {"auth": for_httpx.BearerAuth(self.credential, self.origins, **options.arguments)}
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -249,7 +248,3 @@ def test_httpx2_may_stand_in_for_httpx() -> None:
     program = "import httpx2; httpx2.alias_httpx(); import onerefresh.clients.httpx as ours; import httpx; "
     program += "assert httpx is httpx2 and issubclass(ours.BearerAuth, httpx.Auth)"
     subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
-
-
-def test_importing_the_integration_needs_no_event_loop_library() -> None:
-    assert importlib.util.find_spec("onerefresh.clients.httpx") is not None

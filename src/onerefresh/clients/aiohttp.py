@@ -6,17 +6,16 @@ aiohttp.ClientSession(middlewares=(BearerAuth(credential, "https://api.example.c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
-from onerefresh.refusal import Bearer, HeaderText, Interaction, PassThrough, Refused, body_position, rewind
+from onerefresh.refusal import Bearer, HeaderText, Interaction, PassThrough, Refused
 
 try:
-    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, MultipartWriter, StreamReader
+    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, StreamReader
     from aiohttp.base_protocol import BaseProtocol
-    from aiohttp.payload import IOBasePayload
 except ModuleNotFoundError as error:
     if error.name != "aiohttp":
         raise
@@ -61,8 +60,6 @@ class BearerAuth:
             return await handler(request)
         token = credential.current() or await credential.atoken()
         request.headers[rules.header] = rules.text(token)
-        body = request.body
-        files = [] if body == b"" else [(file, body_position(file)) for file in _files(body)]
         response = await handler(request)
         if response.status not in rules.refused_statuses:
             if credential.unproven is token:
@@ -75,7 +72,7 @@ class BearerAuth:
         if isinstance(decision, Interaction):
             raise rules.interaction(decision, token)
         newer = await credential.atoken(refused=token)
-        if newer.identity == token.identity or not await _rewind(request, files):
+        if newer.identity == token.identity or not await _can_go_again(request):
             return response
         request.headers[rules.header] = rules.text(newer)
         response = await handler(request)
@@ -91,21 +88,11 @@ def _challenges(response: ClientResponse) -> list[str]:
     return response.headers.getall("WWW-Authenticate", [])
 
 
-def _files(body: object) -> Iterator[object]:
-    if isinstance(body, IOBasePayload):
-        yield getattr(body, "_value", body)  # the only way to learn what the user gave
-    elif isinstance(body, MultipartWriter):
-        for part, _, _ in body:
-            yield from _files(part)
-
-
-async def _rewind(request: ClientRequest, files: list[tuple[object, int | None]]) -> bool:
-    """Whether the body can be sent again: aiohttp says which are used up, and rewinds the files that let it."""
+async def _can_go_again(request: ClientRequest) -> bool:
+    """Whether aiohttp can send the body again: it knows which are used up, and rewinds files by itself."""
     await request.close()  # a refusal may come while the body is still being written
     body = request.body
-    if body == b"":
-        return True
-    return not body.consumed and all(rewind(file, position) for file, position in files)
+    return body == b"" or not body.consumed
 
 
 async def _drain(response: ClientResponse) -> None:
