@@ -127,14 +127,22 @@ class Flight(Generic[T]):
         self.refused = refused
         self.home = home
         self._lock = threading.Lock()
+        self._begun = False
         self._settled = threading.Event()
         self._bells: dict[object, _Bell] = {}
+        self._waiting = 0
         self._result: T | None = None
         self._error: OnerefreshError | None = None
 
     @property
     def settled(self) -> bool:
         return self._settled.is_set()
+
+    def begin(self) -> bool:
+        """Whether the renewal begins with this call; only the first one may run it."""
+        with self._lock:
+            first, self._begun = not self._begun, True
+        return first
 
     def settle(self, result: T | None, error: OnerefreshError | None = None) -> bool:
         """Wake everybody with a result or an error; whether this was the first time. Later ones change nothing."""
@@ -152,21 +160,39 @@ class Flight(Generic[T]):
         """Whether it was settled with this very result."""
         return self._settled.is_set() and self._result is result
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody waits for it whom the end of the interpreter waits for: not daemon threads."""
+        return self._waiting > 0
+
     def wait(self, seconds: float) -> bool:
         """Block this thread until it is settled; whether it was within so many seconds."""
-        return self._settled.wait(min(max(seconds, 0.0), threading.TIMEOUT_MAX))
+        waiting = not threading.current_thread().daemon
+        with self._lock:
+            self._waiting += waiting
+        try:
+            return self._settled.wait(min(max(seconds, 0.0), threading.TIMEOUT_MAX))
+        finally:
+            with self._lock:
+                self._waiting -= waiting
 
     async def heard(self, seconds: float) -> bool:
         """Wait in this task until it is settled; whether it was within so many seconds. May be cancelled."""
         loop = running_loop()
         deadline = time.monotonic() + seconds
+        waiting = not threading.current_thread().daemon
         with self._lock:
             if self._settled.is_set():
                 return True
             bell = self._bells.get(loop)
             if bell is None:
                 bell = self._bells[loop] = _bell_for(loop)
-        await bell.heard(max(deadline - time.monotonic(), 0.0))
+            self._waiting += waiting
+        try:
+            await bell.heard(max(deadline - time.monotonic(), 0.0))
+        finally:
+            with self._lock:
+                self._waiting -= waiting
         return self._settled.is_set()
 
     def result(self) -> T:

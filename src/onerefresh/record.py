@@ -252,11 +252,19 @@ def committed(
 
 
 def released(
-    record: Record, verdict: Verdict | None, *, now: float, spread: float, sends: int = 1, refused: bool = False
+    record: Record,
+    verdict: Verdict | None,
+    *,
+    now: float,
+    spread: float,
+    sends: int = 1,
+    refused: bool = False,
+    doubtful: bool = False,
 ) -> Record:
     """The lease is given back; with a verdict, its failure after so many sends is remembered.
 
     `spread`: a random number in [0, 1), for jitter. `refused`: the API had refused the access token.
+    `doubtful`: one of the sends may have spent the refresh token.
     """
     if record.state is not State.LEASED or record.attempt is None:
         raise IllegalTransition(f"nothing to release in {record.state}")
@@ -265,7 +273,8 @@ def released(
         return back
     count = (record.failure.count if record.failure else 0) + sends
     delay = backoff(count, spread, verdict.retry_after)
-    return replace(back, failure=_failure(record, verdict, count, delay, now, refused=refused))
+    failure = _failure(record, verdict, count, delay, now, refused=refused)
+    return replace(back, failure=replace(failure, ambiguous=failure.ambiguous or doubtful))
 
 
 def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Record:

@@ -26,7 +26,7 @@ from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, j
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Runner", "asking", "interpreter_ends"]
+__all__ = ["Runner", "asks_itself", "interpreter_ends"]
 
 T = TypeVar("T")
 SLICE = 0.1
@@ -34,8 +34,20 @@ SLICE = 0.1
 WATCH_AT_ONCE = 0.5
 """Seconds that a store may wait before the renewal looks at the record itself: a wake-up is only a hint."""
 
-asking: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar("onerefresh_asking", default=frozenset())
-"""The credentials whose refresher is running here: one that asks for its own credential would wait for itself."""
+
+class _UserCode:
+    """A run of a credential's refresher or ``save``; tasks that outlive it know that it is over."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self.store, self.key, self.over = store, key, False
+
+
+_running: contextvars.ContextVar[tuple[_UserCode, ...]] = contextvars.ContextVar("onerefresh_running", default=())
+
+
+def asks_itself(store: Store, key: str) -> bool:
+    """Whether a refresher of this very credential is running here: it would wait for itself."""
+    return any(code.store is store and code.key == key and not code.over for code in _running.get())
 
 
 def interpreter_ends() -> bool:
@@ -47,7 +59,8 @@ class Runner:
     """Runs one renewal, or one of a person's commands, to its end.
 
     `publish` receives what the renewal hands out before it is over. `home` is the event loop on which async user code
-    runs (an asyncio loop or a trio token), or None for a loop of its own.
+    runs (an asyncio loop or a trio token), or None for a loop of its own. `wanted` tells whether anybody waits who
+    keeps the interpreter from ending: else what merely waits ends with the main thread.
     """
 
     def __init__(
@@ -61,6 +74,7 @@ class Runner:
         home: object,
         publish: Callable[[Any], object],
         overdue: Callable[[float], contextlib.AbstractContextManager[object]],
+        wanted: Callable[[], bool],
     ) -> None:
         self._key = key
         self._store = store
@@ -70,6 +84,7 @@ class Runner:
         self._home = home
         self._publish = publish
         self._overdue = overdue
+        self._wanted = wanted
         self._spool = Spool(store, key) if store.durable or store.may_go_back else None
         self._hold: Hold | None = None
 
@@ -126,9 +141,8 @@ class Runner:
             case effects.Drop():
                 self._drop()
             case effects.Prepare():
-                prepare = getattr(self._refresher, "prepare", None)
-                if prepare is not None:
-                    prepare()
+                if hasattr(type(self._refresher), "prepare"):  # of its class: a mock would have any attribute
+                    self._refresher.prepare()  # type: ignore[attr-defined]  # as just seen
             case effects.DropSpool(entry):
                 if self._spool:
                     self._spool.drop(entry)
@@ -179,7 +193,7 @@ class Runner:
             time.sleep(min(left, SLICE))
 
     def _go_on(self) -> None:
-        if interpreter_ends():
+        if interpreter_ends() and not self._wanted():
             raise errors.CredentialClosed("the interpreter is ending", credential=self._key)
 
     def _drop(self) -> None:
@@ -207,7 +221,7 @@ class Runner:
         try:
             with self._asking():
                 self._finished(self._save(token))
-        except Exception as error:
+        except BaseException as error:  # as above: the callers must hear that it is not saved
             raise errors.SaveFailed(
                 f"save raised {type(error).__name__}; the new token is kept in memory and the next call saves it",
                 credential=self._key,
@@ -216,11 +230,13 @@ class Runner:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        mark = asking.set(asking.get() | {self._key})
+        code = _UserCode(self._store, self._key)
+        mark = _running.set((*_running.get(), code))
         try:
             yield
         finally:
-            asking.reset(mark)
+            code.over = True
+            _running.reset(mark)
 
     def _finished(self, result: T | Awaitable[T]) -> T:
         """What user code returned, awaited where it is to be awaited."""
@@ -245,7 +261,7 @@ class Runner:
 def _parsed(answer: object, at: float) -> Token:
     """The token of an answer; some libraries return the server's error as a mapping in its place."""
     try:
-        return parse_answer(answer, at=at)
+        return parse_answer(answer, at=at).arrived(at)
     except errors.RefreshProtocolError as error:
         verdict = Verdict(Meaning.PROTOCOL, error.message)
         if isinstance(answer, Mapping) and "error" in answer:
@@ -267,9 +283,12 @@ def _on_loop(awaitable: Awaitable[T], loop: asyncio.AbstractEventLoop) -> T:
     """Run it on its loop, and watch the loop: one that stops or closes must not hang those who wait."""
     import asyncio
 
-    if loop.is_closed() or not loop.is_running():
+    if loop.is_closed() or not loop.is_running() or _runs_here(loop):
         if inspect.iscoroutine(awaitable):
             awaitable.close()
+        if loop.is_running():  # this very thread runs it, because no other could be started
+            said = "no thread can be started, and an async function needs one; nothing was sent"
+            raise RefreshFailure(Verdict(Meaning.CONFIGURATION, said, repeatable=False))
         raise RefreshFailure(_gone(sent=False))
     future = asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), loop)
     while not futures.wait([future], SLICE).done:
@@ -281,6 +300,15 @@ def _on_loop(awaitable: Awaitable[T], loop: asyncio.AbstractEventLoop) -> T:
         return future.result()
     except futures.CancelledError:
         raise RefreshFailure(_gone(sent=True)) from None
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _on_trio(awaitable: Awaitable[T], token: Any) -> T:

@@ -21,6 +21,9 @@ from onerefresh.errors import LoginRequired, RefreshProtocolError
 
 __all__ = ["Answer", "Secret", "Token", "parse_answer"]
 
+EXPIRED_ON_ARRIVAL = 60.0
+"""Seconds for which a token is used that had expired before it came."""
+
 
 class Secret:
     """A text that is shown only where somebody asks for it by name, with `reveal`.
@@ -159,6 +162,16 @@ class Token:
             scope=self.scope if self.scope is not None else previous.scope,
             extra={**previous.extra, **self.extra},
         )
+
+    def arrived(self, asked_at: float) -> Self:
+        """This token as the answer to a request sent at `asked_at` (seconds since the epoch).
+
+        One that had expired by then tells of clocks that differ, or of a cache. It is given a minute: else every call
+        would refresh it once more.
+        """
+        if self.expires_at is None or self.expires_at > max(asked_at, self.issued_at):
+            return self
+        return replace(self, issued_at=asked_at, expires_at=asked_at + EXPIRED_ON_ARRIVAL)
 
     def seed_fingerprint(self) -> str:
         """The digest that names the family this token founds: of its refresh token, else of its access token."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from onerefresh import Credential, Token, events
-from onerefresh.events import Event
+from onerefresh.events import Event, Kind
 from onerefresh.testing import AuthServer, RemoteServer
 
 T = TypeVar("T")
@@ -100,6 +101,14 @@ def listening() -> Iterator[list[Event]]:
         yield heard
     finally:
         stop()
+
+
+def wait_for(heard: list[Event], kind: Kind) -> None:
+    """Until such an event is among those heard."""
+    deadline = time.monotonic() + PATIENCE
+    while kind not in [event.kind for event in heard]:
+        assert time.monotonic() < deadline, f"no event {kind}"
+        time.sleep(0.005)
 
 
 def post(url: str, **fields: object) -> dict[str, object]:

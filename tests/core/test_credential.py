@@ -15,23 +15,21 @@ from tests.core.calls import (
     in_threads,
     listening,
     outcomes,
+    wait_for,
 )
 
 from onerefresh import (
     ClientRejected,
     ConfigurationError,
     Credential,
-    CredentialClosed,
     LoginRequired,
     OnerefreshError,
     RefresherFailed,
     RefreshUnavailable,
-    StoreUnavailable,
     Token,
     WaitTimeout,
 )
-from onerefresh.events import Event, Kind, subscribe
-from onerefresh.store import Versioned
+from onerefresh.events import Kind
 from onerefresh.stores.memory import MemoryStore
 
 # --- One caller ---
@@ -236,92 +234,6 @@ def frames(error: BaseException) -> Any:
         trace = trace.tb_next
 
 
-# --- Failures ---
-
-
-def test_the_exception_of_a_refresher_is_found_behind_what_callers_are_raised() -> None:
-    refresher = Refresher()
-    refresher.failure = KeyError("mine")
-    credential = Credential("acme", refresher, token=expired())
-    with pytest.raises(RefresherFailed, match="KeyError") as caught:
-        credential.token()
-    assert (caught.value.credential, caught.value.generation) == ("acme", 1)
-    reasons = []
-    reason: BaseException | None = caught.value
-    while reason is not None:
-        reasons.append(reason)
-        reason = reason.__cause__
-    assert refresher.failure in reasons
-
-
-def test_a_failure_of_the_refresher_is_not_repeated_by_the_calls_that_follow() -> None:
-    refresher = Refresher()
-    refresher.failure = KeyError("mine")
-    credential = Credential("acme", refresher, token=expired())
-    for _ in range(10):
-        with pytest.raises(RefresherFailed):
-            credential.token()
-    assert refresher.calls == 1
-
-
-@pytest.mark.parametrize("ending", [SystemExit(1), KeyboardInterrupt(), GeneratorExit()])
-def test_a_refresher_that_ends_its_thread_is_an_error_and_leaves_no_claim_behind(ending: BaseException) -> None:
-    refresher = Refresher()
-    refresher.failure = ending
-    credential = Credential("acme", refresher, token=expired())
-    with pytest.raises(RefresherFailed):
-        credential.token()
-    assert credential.status().state == "idle"
-
-
-def test_a_dead_session_is_told_to_everybody_and_asks_nothing_again() -> None:
-    refresher = Refresher()
-    refresher.failure = LoginRequired("revoked")
-    credential = Credential("acme", refresher, token=expired())
-    assert {type(error) for error in outcomes([credential.token] * 20)} == {LoginRequired}
-    for _ in range(20):
-        with pytest.raises(LoginRequired, match="revoked"):
-            credential.token()
-    assert refresher.calls == 1
-    assert credential.status().state == "dead"
-
-
-def test_an_answer_without_a_token_is_told_with_the_names_it_holds() -> None:
-    credential = Credential("acme", lambda token: {"ok": True}, token=expired())
-    with pytest.raises(OnerefreshError, match=r"access_token.*ok"):
-        credential.token()
-
-
-@pytest.mark.parametrize("answer", [None, "text", 7, ["access-1"], {"access_token": ""}, {"access_token": None}])
-def test_an_answer_that_is_none_is_an_error_that_says_what_to_return(answer: Any) -> None:
-    credential = Credential("acme", lambda token: answer, token=expired())
-    with pytest.raises(OnerefreshError, match="access_token"):
-        credential.token()
-
-
-def test_a_store_that_raises_what_it_likes_is_an_unavailable_store() -> None:
-    class Broken(MemoryStore):
-        def load(self, key: str) -> Versioned | None:
-            raise OSError("no such thing")
-
-    with pytest.raises(StoreUnavailable, match="OSError"):
-        Credential("acme", Refresher(), store=Broken()).token()
-
-
-def test_nothing_is_sent_when_the_store_cannot_be_written() -> None:
-    class Full(MemoryStore):
-        def cas(self, key: str, expected: str | None, body: str) -> str:
-            if expected is None:
-                return super().cas(key, expected, body)
-            raise StoreUnavailable("the disk is full")
-
-    refresher = Refresher()
-    credential = Credential("acme", refresher, token=expired(), store=Full())
-    with pytest.raises(StoreUnavailable, match="disk is full"):
-        credential.token()
-    assert refresher.calls == 0
-
-
 # --- Refused replays ---
 
 
@@ -351,13 +263,6 @@ def test_a_refused_replay_is_remembered_in_the_store() -> None:
     elsewhere = Credential("acme", refresher, store=store)
     assert elsewhere.token(refused=elsewhere.token()).identity == following.identity
     assert refresher.calls == 1
-
-
-def wait_for(heard: list[Event], kind: Kind) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while kind not in [event.kind for event in heard]:
-        assert time.monotonic() < deadline, f"no event {kind}"
-        time.sleep(0.005)
 
 
 def test_an_accepted_replay_lets_the_next_refusal_refresh() -> None:
@@ -435,258 +340,3 @@ def test_a_refresher_may_ask_another_credential() -> None:
     other = Credential("other", Refresher(), token=expired())
     credential = Credential("acme", lambda token: {"access_token": f"for {other.bearer()}"}, token=expired())
     assert credential.bearer() == "for access-1"
-
-
-# --- Login, logout, status, close ---
-
-
-def test_a_login_replaces_the_session_and_heals_a_dead_one() -> None:
-    refresher = Refresher()
-    refresher.failure = LoginRequired("revoked")
-    credential = Credential("acme", refresher, token=expired())
-    with pytest.raises(LoginRequired):
-        credential.token()
-    token = credential.login({"access_token": "access-new", "refresh_token": "refresh-new", "expires_in": 3600})
-    assert credential.token() == token
-    assert token.reveal() == "access-new"
-    assert credential.status().state == "idle"
-
-
-def test_a_login_elsewhere_heals_those_who_were_told_that_the_session_is_over() -> None:
-    refresher = Refresher()
-    refresher.failure = LoginRequired("revoked")
-    store = MemoryStore()
-    here = Credential("acme", refresher, token=expired(), store=store)
-    with pytest.raises(LoginRequired):
-        here.token()
-    elsewhere = MemoryStoreFace(store)
-    Credential("acme", refresher, store=elsewhere).login({"access_token": "access-new"})
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            assert here.token().reveal() == "access-new"
-            return
-        except LoginRequired:
-            assert time.monotonic() < deadline
-
-
-class MemoryStoreFace(MemoryStore):
-    """Another object for the same records: what another process would have."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        super().__init__()
-        self._store = store
-
-    def load(self, key: str) -> Versioned | None:
-        return self._store.load(key)
-
-    def cas(self, key: str, expected: str | None, body: str) -> str:
-        return self._store.cas(key, expected, body)
-
-
-def test_a_logout_stays_a_logout_though_the_seed_is_still_there() -> None:
-    store = MemoryStore()
-    credential = Credential("acme", Refresher(), token=first_token(), store=store)
-    credential.logout()
-    assert credential.current() is None
-    with pytest.raises(LoginRequired, match="logged out"):
-        credential.token()
-    with pytest.raises(LoginRequired, match="logged out"):
-        Credential("acme", Refresher(), token=first_token(), store=store).token()
-
-
-def test_a_refresh_under_way_does_not_undo_a_logout() -> None:
-    refresher = Refresher(gated=True)
-    credential = Credential("acme", refresher, token=expired())
-    waiting = threading.Thread(target=lambda: outcomes([credential.token]))
-    waiting.start()
-    refresher.wait_until_entered()
-    credential.logout()
-    refresher.leave.set()
-    waiting.join(PATIENCE)
-    assert credential.current() is None
-    with pytest.raises(LoginRequired):
-        credential.token()
-
-
-def held_after_the_commit(credential: Credential) -> tuple[threading.Event, threading.Event, Any]:
-    """The renewal stops right after its commit, before its token is in memory."""
-    committed, go_on = threading.Event(), threading.Event()
-
-    def hook(event: Event) -> None:
-        if event.kind is Kind.REFRESHED and event.credential == credential.key:
-            committed.set()
-            go_on.wait(PATIENCE)
-
-    return committed, go_on, subscribe(hook)
-
-
-def test_a_refresh_that_was_committed_right_before_a_logout_does_not_come_back_into_memory() -> None:
-    credential = Credential("acme", Refresher(), token=expired())
-    committed, go_on, unsubscribe = held_after_the_commit(credential)
-    waiting = threading.Thread(target=lambda: outcomes([credential.token]))
-    waiting.start()
-    assert committed.wait(PATIENCE)
-    credential.logout()
-    go_on.set()
-    waiting.join(PATIENCE)
-    unsubscribe()
-    assert credential.current() is None
-
-
-def test_a_refresh_that_was_committed_right_before_a_login_does_not_replace_it() -> None:
-    credential = Credential("acme", Refresher(), token=expired())
-    committed, go_on, unsubscribe = held_after_the_commit(credential)
-    waiting = threading.Thread(target=lambda: outcomes([credential.token]))
-    waiting.start()
-    assert committed.wait(PATIENCE)
-    credential.login({"access_token": "access-new"})
-    go_on.set()
-    waiting.join(PATIENCE)
-    unsubscribe()
-    assert credential.bearer() == "access-new"
-
-
-def test_a_refresh_under_way_does_not_undo_a_login_and_its_waiters_get_the_new_session() -> None:
-    refresher = Refresher(gated=True)
-    credential = Credential("acme", refresher, token=expired())
-    got: list[Any] = []
-    waiting = threading.Thread(target=lambda: got.extend(outcomes([credential.token])))
-    waiting.start()
-    refresher.wait_until_entered()
-    credential.login({"access_token": "access-new"})
-    refresher.leave.set()
-    waiting.join(PATIENCE)
-    assert [token.reveal() for token in got] == ["access-new"]
-    assert credential.bearer() == "access-new"
-
-
-def test_the_status_tells_what_is_known_and_no_secret() -> None:
-    refresher = Refresher()
-    refresher.failure = RefreshUnavailable("down", retry_after=60.0)
-    credential = Credential("acme", refresher, token={**expired(), "scope": "read write"})
-    with pytest.raises(RefreshUnavailable):
-        credential.token()
-    status = credential.status()
-    assert (status.key, status.state, status.generation) == ("acme", "idle", 1)
-    assert (status.refreshable, status.scope, status.failure) == (True, "read write", "down")
-    assert 0.0 < status.retry_after <= 60.0
-    assert "access-0" not in repr(status)
-    assert "refresh-0" not in repr(status)
-
-
-def test_the_status_of_an_unknown_name_is_empty() -> None:
-    assert Credential("acme", Refresher()).status().state == "empty"
-
-
-def test_closing_waits_for_the_refresh_and_refuses_what_comes_after() -> None:
-    refresher = Refresher(gated=True)
-    store = MemoryStore()
-    credential = Credential("acme", refresher, token=expired(), store=store)
-    got: list[Any] = []
-    waiting = threading.Thread(target=lambda: got.extend(outcomes([credential.token])))
-    waiting.start()
-    refresher.wait_until_entered()
-    closing = threading.Thread(target=credential.close)
-    closing.start()
-    refresher.leave.set()
-    closing.join(PATIENCE)
-    waiting.join(PATIENCE)
-    assert [token.generation for token in got] == [2]
-    with pytest.raises(CredentialClosed):
-        credential.token()
-    assert credential.current() is None
-    assert Credential("acme", refresher, store=store).token().generation == 2
-
-
-@pytest.mark.parametrize("ask", ["login", "logout", "status"])
-def test_a_closed_credential_refuses_people_too(ask: str) -> None:
-    credential = Credential("acme", Refresher(), token=first_token())
-    credential.close()
-    with pytest.raises(CredentialClosed):
-        getattr(credential, ask)(*([first_token()] if ask == "login" else []))
-
-
-def test_a_credential_closes_at_the_end_of_its_block() -> None:
-    with Credential("acme", Refresher(), token=first_token()) as credential:
-        assert credential.bearer() == "access-0"
-    with pytest.raises(CredentialClosed):
-        credential.bearer()
-
-
-# --- Said once ---
-
-
-def test_a_rotating_server_with_a_store_that_forgets_is_said_once() -> None:
-    credential = Credential("acme", Refresher(), token=first_token())
-    with listening() as heard:
-        for _ in range(2):
-            credential.replayed(token := credential.token(refused=credential.token()), accepted=True)
-        assert token.generation == 3
-    assert [event.kind for event in heard].count(Kind.NOT_DURABLE) == 1
-
-
-def test_another_seed_than_the_store_holds_is_said_once() -> None:
-    store = MemoryStore()
-    first = Credential("acme", Refresher(), token=expired(), store=store)
-    first.token()
-    with listening() as heard:
-        other = Credential("acme", Refresher(), token=first_token(refresh_token="another"), store=store)
-        other.token(refused=other.token())
-        other.token(refused=Token("access-0"))
-    assert [event.kind for event in heard].count(Kind.SEED_IGNORED) == 1
-    assert first.token() == other.token()
-
-
-# --- Arguments ---
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ({"key": ""}, "key"),
-        ({"key": 7}, "key"),
-        ({"key": "a\nb"}, "key"),
-        ({"key": "x" * 513}, "key"),
-        ({"refresher": "https://login.example/token"}, "refresher"),
-        ({"save": "file"}, "save"),
-        ({"obtain": 1}, "obtain"),
-        ({"save": print, "store": "memory"}, "save= replaces store="),
-        ({"loop": 3}, "loop"),
-        ({"profile": "nobody"}, "profile"),
-        ({"profile": "grace:soon"}, "profile"),
-        ({"max_wait": -1}, "max_wait"),
-        ({"max_wait": True}, "max_wait"),
-        ({"max_wait": float("nan")}, "max_wait"),
-        ({"max_wait": "60"}, "max_wait"),
-        ({"store": "mongodb://here"}, "unknown store"),
-        ({"store": 5}, "store"),
-        ({"token": {}}, "token="),
-        ({"token": {"access_token": 5}}, "token="),
-        ({"token": "access-0"}, "token="),
-    ],
-)
-def test_a_wrong_argument_is_told_at_once(arguments: dict[str, Any], says: str) -> None:
-    with pytest.raises(ConfigurationError, match=says):
-        Credential(**{"key": "acme", "refresher": Refresher(), **arguments})
-
-
-def test_a_login_needs_a_token() -> None:
-    with pytest.raises(ConfigurationError, match="obtain="):
-        Credential("acme", Refresher()).login()
-    with pytest.raises(ConfigurationError, match=r"login\(\)"):
-        Credential("acme", Refresher()).login({"token": "access-0"})
-
-
-def test_a_wrong_wait_is_told_before_anything_is_sent() -> None:
-    refresher = Refresher()
-    with pytest.raises(ConfigurationError, match="max_wait"):
-        Credential("acme", refresher, token=expired()).token(max_wait=-1.0)
-    assert refresher.calls == 0
-
-
-@pytest.mark.parametrize("timeout", [None, "ten", -1.0, object()])
-def test_a_refresher_whose_timeout_is_no_number_of_seconds_still_works(timeout: Any) -> None:
-    refresher = Refresher()
-    refresher.timeout = timeout
-    assert Credential("acme", refresher, token=expired(), max_wait=PATIENCE).token().generation == 2

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 import time
+from collections.abc import Awaitable, Callable
 
 from onerefresh import errors
 from onerefresh.policy import HTTP_TIMEOUT
 from onerefresh.token import Answer, Token, parse_answer
 
-__all__ = ["check", "http_timeout_of", "is_async", "seconds", "seed_from"]
+__all__ = ["check", "http_timeout_of", "is_async", "obtain_of", "seconds", "seed_from"]
 
 
 def is_async(function: object) -> bool:
@@ -28,6 +29,14 @@ def seed_from(answer: Answer | None, name: str = "token=") -> Token | None:
     finally:
         del answer  # it holds tokens, and would show in a traceback with locals
     raise errors.ConfigurationError(f"{name}: {said}")
+
+
+def obtain_of(refresher: object) -> Callable[[], Answer | Awaitable[Answer]] | None:
+    """How it gets a first token, where its class says so: a mock would have any attribute."""
+    found: Callable[[], Answer | Awaitable[Answer]] | None = None
+    if hasattr(type(refresher), "obtain"):
+        found = getattr(refresher, "obtain", None)
+    return found
 
 
 def http_timeout_of(refresher: object) -> float:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from onerefresh import errors
-from onerefresh.credential.arguments import check, is_async, seconds, seed_from
+from onerefresh.credential.arguments import check, is_async, obtain_of, seconds, seed_from
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, Shared, shared_of
 from onerefresh.credential.status import Status, read_record, status_of
@@ -19,7 +19,7 @@ from onerefresh.flight import Flight, running_loop
 from onerefresh.policy import Profile, profile_named
 from onerefresh.renewal import person
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.runner import asking
+from onerefresh.runner import asks_itself
 from onerefresh.store import Store
 from onerefresh.stores import open_store
 from onerefresh.stores.memory import MemoryStore
@@ -64,7 +64,7 @@ class Credential:
         finally:
             del token  # it holds tokens, and would show in a traceback with locals
         check(key, refresher, save=save, store=store, obtain=obtain, loop=loop)
-        obtain = obtain if obtain is not None else getattr(refresher, "obtain", None)
+        obtain = obtain if obtain is not None else obtain_of(refresher)
         self.key = key
         self._loop = loop
         self._max_wait = seconds("max_wait", max_wait)
@@ -256,22 +256,27 @@ class Credential:
     def _look(self, refused: Token | None, *, blocking: bool) -> Token | Flight[Outcome]:
         """A token from memory, or the flight to wait for. Raises what is already known to go wrong."""
         self._check_open()
-        shared, started = self._shared, False
-        with shared.lock:
-            token = self._from_memory(refused)
-            flight = self._flying() if token is None else None
-            if token is None and flight is None:
-                self._check_caller(blocking=blocking, home=self._loop or running_loop())
-                self._raise_known_failure()
-                flight, started = self._register(refused, ageing=False, blocking=blocking), True
+        shared, fresh = self._shared, None
+        try:
+            with shared.lock:
+                token = self._from_memory(refused)
+                flight = self._flying() if token is None else None
+                if token is None and flight is None:
+                    self._check_caller(blocking=blocking, home=self._loop or running_loop())
+                    self._raise_known_failure()
+                    flight = fresh = self._flight(refused, blocking=blocking)
+                    shared.flight = fresh
+            if fresh is not None:
+                self._launcher.launch(fresh, ageing=False)
+        except BaseException:
+            self._launch_after_all(fresh, ageing=False)
+            raise
         if token is not None:
             if refused is None:
                 self._ageing()
             return token
         assert flight is not None
-        if started:
-            self._launcher.launch(flight, ageing=False)
-        else:
+        if flight is not fresh:
             self._check_caller(blocking=blocking, home=flight.home)
         return flight
 
@@ -309,13 +314,19 @@ class Credential:
         now = shared.clock.time()
         if held.token is None or now >= held.ends_at:
             return None
-        if now < held.ages_at or self._closed or self.key in asking.get():
+        if now < held.ages_at or self._closed or asks_itself(shared.store, self.key):
             return held.token
-        with shared.lock:
-            start = self._flying() is None and shared.held is held
-            flight = self._register(None, ageing=True, blocking=False) if start else None
-        if flight is not None:
-            self._launcher.launch(flight, ageing=True)
+        fresh = None
+        try:
+            with shared.lock:
+                if self._flying() is None and shared.held is held:
+                    fresh = self._flight(None, blocking=False)
+                    shared.flight = fresh
+            if fresh is not None:
+                self._launcher.launch(fresh, ageing=True)
+        except BaseException:
+            self._launch_after_all(fresh, ageing=True)
+            raise
         return held.token
 
     def _raise_known_failure(self) -> None:
@@ -329,7 +340,7 @@ class Credential:
 
     def _check_caller(self, *, blocking: bool, home: object) -> None:
         """Refuse a wait that could never end."""
-        if self.key in asking.get():
+        if asks_itself(self._shared.store, self.key):
             raise errors.ConfigurationError(
                 "the refresher asked its own credential for a token and would wait for itself: "
                 "use the token that it is given",
@@ -352,13 +363,17 @@ class Credential:
     def _home(self, *, blocking: bool) -> object:
         return self._loop if self._loop is not None else None if blocking else running_loop()
 
-    def _register(self, refused: Token | None, *, ageing: bool, blocking: bool) -> Flight[Outcome]:
+    def _flight(self, refused: Token | None, *, blocking: bool) -> Flight[Outcome]:
         shared = self._shared
         identity = self._identity_of(refused) if refused is not None else None
-        shared.flight = Flight(refused=identity, home=self._home(blocking=blocking))
         if shared.held.token is not None and shared.held.token.identity == identity:
             shared.held = NOTHING  # refused: others wait for the next one rather than try it
-        return shared.flight
+        return Flight(refused=identity, home=self._home(blocking=blocking))
+
+    def _launch_after_all(self, fresh: Flight[Outcome] | None, *, ageing: bool) -> None:
+        """Ctrl-C (or another signal's exception) hit the caller who was starting the flight: others may wait for it."""
+        if fresh is not None and self._shared.flight is fresh:
+            self._launcher.launch(fresh, ageing=ageing)
 
     def _log_in(self, token: Token | None, *, blocking: bool) -> Flight[Outcome]:
         self._check_open()

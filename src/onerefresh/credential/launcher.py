@@ -48,6 +48,8 @@ class Launcher:
         self._profile = profile
         self._seed = seed
         self._http_timeout = http_timeout_of(refresher)
+        identity = getattr(refresher, "identity", None)
+        self._owner = identity if isinstance(identity, str) else None
 
     def wish(self, refused: tuple[str, int] | None = None, *, ageing: bool = False) -> Wish:
         """What this credential asks of a renewal now."""
@@ -65,7 +67,7 @@ class Launcher:
             host_saves=self._save is not None,
             sightings=shared.sightings,
             look_again=shared.store.may_go_back,
-            owner=getattr(self._refresher, "identity", None),
+            owner=self._owner,
             known=shared.known,
             proven=shared.proven,
         )
@@ -83,17 +85,18 @@ class Launcher:
             shared.known, shared.held = record.token, held_for(record.token, shared.spread)
 
     def launch(self, flight: Flight[Outcome], *, ageing: bool) -> None:
-        """Start the renewal of a flight that is registered."""
-        wish, epoch = self.wish(flight.refused, ageing=ageing), self._shared.epoch
+        """Start the renewal of a flight that is registered. A second call changes nothing."""
+        epoch = self._shared.epoch
 
         def publish(answer: object) -> None:
             self._publish(flight, epoch, answer)
 
-        runner = self._runner(flight, publish)
-
         def work() -> None:
+            if not flight.begin():
+                return
             try:
-                publish(runner.run(protocol.renew(wish)))
+                wish = self.wish(flight.refused, ageing=ageing)
+                publish(self._runner(flight, publish).run(protocol.renew(wish)))
             except errors.OnerefreshError as error:
                 publish(error.about(self._key))
             except BaseException as error:  # a defect of ours or of a store: the waiters must hear of it
@@ -170,6 +173,7 @@ class Launcher:
             home=flight.home,
             publish=publish,
             overdue=lambda ttl: self._overdue(flight, ttl),
+            wanted=lambda: flight.wanted,
         )
 
     @contextlib.contextmanager

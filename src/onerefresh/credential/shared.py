@@ -50,7 +50,7 @@ class Held:
 NOTHING = Held(None, -math.inf, -math.inf)
 
 
-def held_for(token: Token, spread: float = SPREAD) -> Held:
+def held_for(token: Token, spread: float) -> Held:
     found = windows(token, spread)
     return Held(token, found.ages_at, found.ends_at)
 
@@ -81,6 +81,7 @@ class Shared:
     def after_fork(self) -> None:
         """The child has the token, and none of the threads: no flight, and a lock that nobody holds."""
         self.lock = threading.Lock()
+        self.spread = random.random()
         flight, self.flight = self.flight, None
         if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
             self.held = held_for(self.known, self.spread)
@@ -133,8 +134,9 @@ _registry_lock = threading.Lock()
 
 class _RegistryFork:
     def after_fork(self) -> None:
-        global _registry_lock
+        global _registry_lock, SPREAD
         _registry_lock = threading.Lock()
+        SPREAD = random.random()
 
 
 _registry_fork = _RegistryFork()

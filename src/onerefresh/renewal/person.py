@@ -10,7 +10,8 @@ from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, Prepare, ReadSpool, Send
-from onerefresh.renewal.protocol import MOST_ROUNDS, Outcome, keep, tell, unsettled
+from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.saving import MOST_ROUNDS, keep, tell, unsettled
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure

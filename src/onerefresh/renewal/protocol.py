@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
 from onerefresh import record as records
-from onerefresh.events import Event, Kind
+from onerefresh.events import Kind
 from onerefresh.policy import DETECTION, PATIENCE, SENDS_IN_A_LEASE, backoff
 from onerefresh.record import Attempt, Grant, Probation, Record, State
 from onerefresh.renewal.decision import Claim, Fail, Found, Keep, Pause, Repair, Use, Wait, Wish, decide, is_news
@@ -25,26 +25,31 @@ from onerefresh.renewal.effects import (
     Now,
     Prepare,
     Publish,
-    ReadSpool,
-    Save,
     Send,
     Sleep,
     Spooled,
     Take,
-    Tell,
     Watch,
     WriteSpool,
+)
+from onerefresh.renewal.saving import (
+    COMMIT_TRIES_AFTER_SPOOLING,
+    LONGEST_REST,
+    MOST_ROUNDS,
+    commit_into,
+    found,
+    keep,
+    look_again,
+    repair,
+    replay_spool,
+    tell,
+    unsettled,
 )
 from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 
-SAVE_TRIES = 3
-COMMIT_TRIES_AFTER_SPOOLING = 8
 QUEUE_TRIES = 3
-REPAIR_TRIES = 3
-MOST_ROUNDS = 50
-"""Looks at the record, or writes of it, without any wait in between: more than this, and the store is at fault."""
 
 
 @dataclass(slots=True)
@@ -95,7 +100,7 @@ async def renew(wish: Wish) -> Outcome:
             await Drop()
             raise unsettled().about(wish.key)
         loaded = await Load()
-        if await _replay_spool(loaded, wish):
+        if await replay_spool(wish):
             continue
         now = await Now()
         record = wish.sightings.dated(loaded.record, now)
@@ -115,9 +120,9 @@ async def renew(wish: Wish) -> Outcome:
             case Keep(token):
                 await keep(loaded, token)
             case Found(seed):
-                await _found(loaded, seed, wish)
+                await found(loaded, seed, wish)
             case Repair(token):
-                await _repair(loaded, token, wish)
+                await repair(loaded, token, wish)
             case Pause(seconds):
                 await Drop()
                 hold, rounds = None, 0
@@ -219,6 +224,7 @@ class _Spending:
     taken_over: bool
     sends: int = 0
     lost: int = 0
+    doubtful: str = ""
     cause: BaseException | None = field(default=None, repr=False)
 
     @property
@@ -240,6 +246,8 @@ class _Spending:
                 return await self._commit(answer)
             await tell(Kind.FAILED, self.wish, self.leased, verdict.detail, self.attempt.id)
             self.lost += verdict.meaning is Meaning.NO_ANSWER
+            if verdict.meaning.may_have_spent:
+                self.doubtful = verdict.detail
             delay = backoff(failures + self.sends, now.spread, verdict.retry_after)
             if delay > PATIENCE or not self._may_send_again(verdict):
                 break
@@ -269,7 +277,13 @@ class _Spending:
             return None  # too old to send: it runs out, rather than let the others forget the dispute
         now = await Now()
         back = records.released(
-            self.leased, verdict, now=now.wall, spread=now.spread, sends=self.sends, refused=self.refused
+            self.leased,
+            verdict,
+            now=now.wall,
+            spread=now.spread,
+            sends=self.sends,
+            refused=self.refused,
+            doubtful=bool(self.doubtful),
         )
         try:
             await Cas(self.version, back)
@@ -290,8 +304,12 @@ class _Spending:
         said = verdict.detail
         if self.lost:
             said += ", after the answer to an earlier request was lost on its way"
-        elif self.leased.failure is not None and self.leased.failure.ambiguous:
+        elif self.doubtful:
+            said += f"; before that: {self.doubtful}"
+        elif self.leased.failure is not None and self.leased.failure.meaning.may_have_spent:
             said += f"; before that: {self.leased.failure.detail}"
+        elif self.leased.failure is not None and self.leased.failure.ambiguous:
+            said += ", after an earlier request whose answer never came"
         elif self.taken_over or self.attempt.disputed:
             said += ", after the attempt of a process that vanished had been taken over"
         verdict = replace(verdict, detail=said)
@@ -324,7 +342,7 @@ class _Spending:
         spooled, tries, conflicts = False, 0, 0
         while True:
             try:
-                committed = await _commit_into(loaded, entry, self.wish)
+                committed = await commit_into(loaded, entry, self.wish)
             except (Conflict, StoreOutcomeUnknown, errors.StoreUnavailable) as error:
                 conflicts = conflicts + 1 if isinstance(error, Conflict) else 0
                 if 0 < conflicts <= MOST_ROUNDS:
@@ -348,7 +366,7 @@ class _Spending:
                     if self.wish.look_again:
                         await Drop()
                         await Publish(outcome)
-                        await _look_again(committed.token, self.attempt.ttl, self.wish)
+                        await look_again(committed.token, self.attempt.ttl, self.wish)
                     return outcome
             return None
 
@@ -365,7 +383,7 @@ class _Spending:
 
     async def _rest(self, tries: int, *, spooled: bool) -> None:
         try:
-            await Sleep(min(backoff(tries, (await Now()).spread), 30.0))
+            await Sleep(min(backoff(tries, (await Now()).spread), LONGEST_REST))
         except errors.CredentialClosed:
             if not spooled:
                 await tell(Kind.UNSAVED, self.wish, self.leased, "the process ends and the new token is lost")
@@ -376,110 +394,3 @@ class _Spending:
             return await Load()
         except errors.StoreUnavailable:
             return loaded  # the next write will say so again
-
-
-async def _commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | None:
-    """Write the token over the generation that it was issued for; None where that generation is gone."""
-    record = loaded.record
-    if record is not None and record.by == entry.attempt:
-        return record  # an earlier write of ours, whose answer was lost, was applied
-    if record is None or not records.may_commit(record, entry.family, entry.generation):
-        return None
-    new = records.committed(
-        record,
-        entry.token,
-        by=entry.attempt,
-        grant=entry.grant,
-        now=(await Now()).wall,
-        refused=entry.refused,
-        unsaved=wish.host_saves,
-    )
-    await Cas(loaded.version, new)
-    return new
-
-
-async def _replay_spool(loaded: Loaded, wish: Wish) -> bool:
-    """Bring a spooled token into the store before anybody decides anything; whether the record must be read again."""
-    entry = await ReadSpool()
-    if entry is None:
-        return False
-    try:
-        committed = await _commit_into(loaded, entry, wish)
-    except (Conflict, StoreOutcomeUnknown):
-        return True
-    await DropSpool(entry)
-    if committed is not None and committed is not loaded.record:
-        await tell(Kind.RESTORED, wish, committed, "from the spool file", entry.attempt)
-    return True  # there may be another entry
-
-
-async def _look_again(token: Token, ttl: float, wish: Wish) -> None:
-    """Where the store may forget a write that it acknowledged: look whether the new token is still there.
-
-    Once the old refresh token is sent again, a strict server ends the session: so look soon, and then later.
-    """
-    looked = 0.0
-    for moment in (1.0, 10.0, ttl / 2.0):
-        try:
-            await Sleep(moment - looked)
-            looked = moment
-            for _ in range(REPAIR_TRIES):
-                record = (loaded := await Load()).record
-                if record is None or record.family != token.family or record.generation > token.generation:
-                    return  # somebody has gone on from here
-                if record.generation == token.generation:
-                    break
-                await _repair(loaded, token, wish)
-        except errors.StoreUnavailable:
-            continue
-        except errors.CredentialClosed:
-            return
-
-
-async def _found(loaded: Loaded, seed: Token, wish: Wish) -> None:
-    now = await Now()
-    try:
-        await Cas(loaded.version, records.founded(loaded.record, seed, now=now.wall, owner=wish.owner, what="seed"))
-    except (Conflict, StoreOutcomeUnknown):
-        return
-
-
-async def _repair(loaded: Loaded, token: Token, wish: Wish) -> None:
-    """The store forgot a generation that this process has used: it is the newest that anybody has."""
-    if loaded.record is None:
-        return
-    repaired = replace(
-        loaded.record, generation=token.generation, state=State.IDLE, token=token, attempt=None, failure=None, by=None
-    )
-    try:
-        await Cas(loaded.version, repaired)
-    except (Conflict, StoreOutcomeUnknown):
-        return
-    await tell(Kind.RESTORED, wish, repaired, "the store had gone back")
-
-
-async def keep(loaded: Loaded, token: Token) -> None:
-    """Let the host save the token before anybody gets it; a few tries, then `SaveFailed`."""
-    for tries in range(1, SAVE_TRIES + 1):
-        try:
-            await Save(token)
-            break
-        except errors.SaveFailed:
-            if tries == SAVE_TRIES:
-                raise
-            await Sleep(backoff(tries, (await Now()).spread))
-    if loaded.record is not None:
-        try:
-            await Cas(loaded.version, records.saved(loaded.record))
-        except (Conflict, StoreOutcomeUnknown):
-            return  # a newer record is saved by itself
-
-
-def unsettled() -> errors.StoreUnavailable:
-    """What is said of a store that contradicts itself."""
-    return errors.StoreUnavailable("the store's record changes faster than it can be written: is the store in order?")
-
-
-async def tell(kind: Kind, wish: Wish, record: Record | None, detail: str = "", attempt: str | None = None) -> None:
-    """Report an event."""
-    await Tell(Event(kind, wish.key, record.generation if record else 0, attempt, detail))

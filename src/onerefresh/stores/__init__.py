@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import weakref
 from pathlib import Path
 
@@ -12,6 +14,16 @@ from onerefresh.store import Store
 __all__ = ["open_store"]
 
 _opened: weakref.WeakValueDictionary[str, Store] = weakref.WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _opening
+    _opening = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def open_store(store: str | Store | None) -> Store:
@@ -61,4 +73,5 @@ def _sqlite(path: Path) -> Store:
     from onerefresh.stores.sqlite import SQLiteStore
 
     fresh = SQLiteStore(path)
-    return _opened.setdefault(fresh.name, fresh)
+    with _opening:  # a weak dictionary's setdefault may be cut in half by another thread
+        return _opened.setdefault(fresh.name, fresh)

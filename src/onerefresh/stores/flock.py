@@ -125,6 +125,12 @@ def _lock(descriptor: int, kind: int) -> bool:
     return True
 
 
+def _threads_are_greenlets() -> bool:
+    """Whether gevent has patched this process: one greenlet that parked in the kernel would stop all the others."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
 class Parking:
     """Where this process waits for lock files to be free: at most one thread parks in the kernel for each file."""
 
@@ -136,9 +142,11 @@ class Parking:
     def waited(self, path: Path, timeout: float) -> bool:
         """Wait until nobody holds the lock, at most `timeout` seconds; False at once where nobody holds it now.
 
-        Raises `StoreUnavailable` where the file cannot be used.
+        False at once, too, where no thread can park. Raises `StoreUnavailable` where the file cannot be used.
         """
         if fcntl is None:
+            return False
+        if _threads_are_greenlets():
             return False
         with undivided, self._lock:
             parked = self._parked.get(path)

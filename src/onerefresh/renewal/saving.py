@@ -1,0 +1,143 @@
+"""Bringing tokens into the store, and keeping them there: commit, spool, repair, and the host's own save."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onerefresh import errors
+from onerefresh import record as records
+from onerefresh.events import Event, Kind
+from onerefresh.policy import backoff
+from onerefresh.record import Grant, Record, State
+from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, ReadSpool, Save, Sleep, Spooled, Tell
+from onerefresh.store import Conflict, StoreOutcomeUnknown
+from onerefresh.token import Token
+
+SAVE_TRIES = 3
+COMMIT_TRIES_AFTER_SPOOLING = 20
+LONGEST_REST = 5.0
+"""Seconds between two tries to commit: less than others wait for a late commit before they believe `invalid_grant`."""
+MOST_ROUNDS = 50
+"""Looks at the record, or writes of it, without any wait in between: more than this, and the store is at fault."""
+
+
+async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | None:
+    """Write the token over the generation that it was issued for; None where that generation is gone."""
+    record = loaded.record
+    if record is not None and record.by == entry.attempt:
+        return record  # an earlier write of ours, whose answer was lost, was applied
+    if record is None or not records.may_commit(record, entry.family, entry.generation):
+        return None
+    new = records.committed(
+        record,
+        entry.token,
+        by=entry.attempt,
+        grant=entry.grant,
+        now=(await Now()).wall,
+        refused=entry.refused,
+        unsaved=wish.host_saves,
+    )
+    await Cas(loaded.version, new)
+    return new
+
+
+async def replay_spool(wish: Wish) -> bool:
+    """Bring a spooled token into the store before anybody decides anything; whether the record must be read again."""
+    entry = await ReadSpool()
+    if entry is None:
+        return False
+    loaded = await Load()  # again: a record that was read before the entry may be older than it
+    record = loaded.record
+    went_back = record is not None and record.family == entry.family and record.generation < entry.generation
+    if went_back and entry.grant is Grant.REFRESH:
+        await repair(loaded, entry.as_next(), wish)
+        return True
+    try:
+        committed = await commit_into(loaded, entry, wish)
+    except (Conflict, StoreOutcomeUnknown):
+        return True
+    await DropSpool(entry)
+    if committed is not None and committed is not loaded.record:
+        await tell(Kind.RESTORED, wish, committed, "from the spool file", entry.attempt)
+    return True  # there may be another entry
+
+
+async def look_again(token: Token, ttl: float, wish: Wish) -> None:
+    """Where the store may forget a write that it acknowledged: look whether the new token is still there.
+
+    Once the old refresh token is sent again, a strict server ends the session: so look soon, and then later.
+    """
+    looked = 0.0
+    for moment in (1.0, 10.0, ttl / 2.0):
+        try:
+            await Sleep(moment - looked)
+            looked = moment
+            if not await _still_newest(token, wish):
+                return
+        except errors.CredentialClosed:
+            return
+
+
+async def _still_newest(token: Token, wish: Wish) -> bool:
+    """Bring the token back where the store has forgotten it; False where somebody has gone on from it."""
+    for _ in range(COMMIT_TRIES_AFTER_SPOOLING):
+        try:
+            record = (loaded := await Load()).record
+            if record is None or record.family != token.family or record.generation > token.generation:
+                return False
+            if record.generation == token.generation:
+                return True
+            await repair(loaded, token, wish)
+        except errors.StoreUnavailable:
+            await Sleep(LONGEST_REST)
+    return True
+
+
+async def found(loaded: Loaded, seed: Token, wish: Wish) -> None:
+    now = await Now()
+    try:
+        await Cas(loaded.version, records.founded(loaded.record, seed, now=now.wall, owner=wish.owner, what="seed"))
+    except (Conflict, StoreOutcomeUnknown):
+        return
+
+
+async def repair(loaded: Loaded, token: Token, wish: Wish) -> None:
+    """The store forgot a generation that this process has used: it is the newest that anybody has."""
+    if loaded.record is None:
+        return
+    repaired = replace(
+        loaded.record, generation=token.generation, state=State.IDLE, token=token, attempt=None, failure=None, by=None
+    )
+    try:
+        await Cas(loaded.version, repaired)
+    except (Conflict, StoreOutcomeUnknown):
+        return
+    await tell(Kind.RESTORED, wish, repaired, "the store had gone back")
+
+
+async def keep(loaded: Loaded, token: Token) -> None:
+    """Let the host save the token before anybody gets it; a few tries, then `SaveFailed`."""
+    for tries in range(1, SAVE_TRIES + 1):
+        try:
+            await Save(token)
+            break
+        except errors.SaveFailed:
+            if tries == SAVE_TRIES:
+                raise
+            await Sleep(backoff(tries, (await Now()).spread))
+    if loaded.record is not None:
+        try:
+            await Cas(loaded.version, records.saved(loaded.record))
+        except (Conflict, StoreOutcomeUnknown):
+            return  # a newer record is saved by itself
+
+
+def unsettled() -> errors.StoreUnavailable:
+    """What is said of a store that contradicts itself."""
+    return errors.StoreUnavailable("the store's record changes faster than it can be written: is the store in order?")
+
+
+async def tell(kind: Kind, wish: Wish, record: Record | None, detail: str = "", attempt: str | None = None) -> None:
+    """Report an event."""
+    await Tell(Event(kind, wish.key, record.generation if record else 0, attempt, detail))

@@ -1,0 +1,69 @@
+"""The mutation gate: without any one of its rules, the protocol must fail the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from onerefresh.testing.simulator.mutants import MUTANTS, Mutant
+from onerefresh.testing.simulator.run import Report, simulate
+from onerefresh.testing.simulator.scenario import Scenario
+
+__all__ = ["MOST_SEEDS", "NOTHING", "Found", "example", "hunt", "scenario_of", "table"]
+
+MOST_SEEDS = 1_500
+"""Seeds within which every mutant is to be found out."""
+NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How a mutant was found out: after so many `seeds`, the last of which is `seed`; None: it was not."""
+
+    mutant: Mutant
+    seeds: int
+    report: Report | None
+
+    @property
+    def broke(self) -> str:
+        return self.report.broken.promise if self.report is not None and self.report.broken is not None else NOTHING
+
+
+def hunt(mutant: Mutant, *, most: int = MOST_SEEDS, first: int = 0) -> Found:
+    """Run seeds until the mutant breaks a promise that the protocol itself keeps in the same scenario."""
+    for count, seed in enumerate(range(first, first + most), 1):
+        scenario = scenario_of(mutant, seed)
+        with mutant.replace():
+            report = simulate(scenario)
+        if report.broken is not None and simulate(scenario).broken is None:
+            return Found(mutant, count, report)
+    return Found(mutant, most, None)
+
+
+def example(mutant: Mutant, *, most: int = 400) -> Report | None:
+    """The shortest account of a run that breaks a promise without the rule, and keeps it with it."""
+    found: Report | None = None
+    for seed in range(most):
+        scenario = scenario_of(mutant, seed)
+        with mutant.replace():
+            report = simulate(scenario, account=True)
+        shorter = found is None or len(report.account.lines) < len(found.account.lines)
+        if report.broken is not None and shorter and simulate(scenario).broken is None:
+            found = report
+    return found
+
+
+def scenario_of(mutant: Mutant, seed: int) -> Scenario:
+    """The scenario of a seed, narrowed to what the mutant's rule is about."""
+    return Scenario.of(seed, plan=mutant.plan, kind=mutant.kind, **dict(mutant.fixed))
+
+
+def table(*, most: int = MOST_SEEDS) -> Iterator[str]:
+    """All mutants, as the rows of a markdown table."""
+    yield "| rule | without it | seeds | what broke |"
+    yield "| --- | --- | --- | --- |"
+    for mutant in MUTANTS:
+        found = hunt(mutant, most=most)
+        where = f" ({mutant.plan}{f', {mutant.kind}' if mutant.kind else ''})" if mutant.plan else ""
+        seeds = str(found.seeds) if found.report is not None else f"> {most}"
+        yield f"| {mutant.rule} | {mutant.without}{where} | {seeds} | {found.broke} |"

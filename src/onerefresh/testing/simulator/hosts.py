@@ -1,0 +1,57 @@
+"""Hosts: what processes on one machine share, and what tells machines apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onerefresh.renewal.effects import Spooled
+from onerefresh.store import Hold
+
+if TYPE_CHECKING:
+    from onerefresh.testing.simulator.process import Process, Task
+    from onerefresh.testing.simulator.timeline import Timeline
+
+__all__ = ["START", "Host", "HostClock", "KernelHold"]
+
+START = 1_700_000_000.0
+"""Seconds since the epoch at which every run begins."""
+
+
+class HostClock:
+    """The clocks of one machine: `skew` is how far its wall clock is off, `offset` where its monotonic one began."""
+
+    def __init__(self, timeline: Timeline, skew: float, offset: float) -> None:
+        self._timeline = timeline
+        self._wall = START + skew
+        self._offset = offset
+
+    def time(self) -> float:
+        return self._wall + self._timeline.now
+
+    def monotonic(self) -> float:
+        return self._offset + self._timeline.now
+
+
+class Host:
+    """One machine: its clocks, its spool folder, its lock file, its processes."""
+
+    def __init__(self, name: str, clock: HostClock) -> None:
+        self.name = name
+        self.clock = clock
+        self.boots = 1
+        self.spool: dict[str, Spooled] = {}
+        self.spool_fails_until = 0.0
+        self.processes: list[Process] = []
+        self.holder: Task | None = None
+        self.freed: list[tuple[Task, int]] = []  # who waits for the lock, by task and effect
+
+    @property
+    def proof(self) -> str:
+        return f"flock {self.name} {self.boots}"
+
+
+class KernelHold(Hold):
+    """A lock of one host's kernel, which lets it go when its holder dies."""
+
+    def __init__(self, host: Host) -> None:
+        self.proof = host.proof

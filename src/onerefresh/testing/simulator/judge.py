@@ -1,0 +1,420 @@
+"""The promises, watched over in every run: what is broken is said at the moment it breaks."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from onerefresh import errors
+from onerefresh.events import Event, Kind
+from onerefresh.policy import PATIENCE, Profile
+from onerefresh.record import Attempt, Record, State
+from onerefresh.renewal.effects import Loaded, Send, Spooled
+from onerefresh.renewal.protocol import Outcome
+from onerefresh.testing.simulator import server
+from onerefresh.testing.simulator.faults import Fault, Happening, What
+from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
+from onerefresh.token import Token
+
+if TYPE_CHECKING:
+    from onerefresh.testing.simulator.process import Process, Task
+    from onerefresh.testing.simulator.world import World
+
+__all__ = ["Broken", "Excuse", "Judge"]
+
+MOST_REFUSALS = 6
+"""Times that one refresh token may be refused: by those who were under way, and once more after each fault."""
+NOTICING = 2.0
+"""Seconds within which somebody who waits must have noticed an attempt, for a grace server's promise to hold."""
+AT_ONCE = 0.5
+"""Seconds that a running process needs at most to bring a new token to a safe place, with the store down."""
+
+
+class Broken(AssertionError):
+    """A promise was broken. `promise`: a few words that name it."""
+
+    def __init__(self, promise: str, what: str) -> None:
+        super().__init__(f"{promise}: {what}")
+        self.promise = promise
+
+
+class Excuse(enum.StrEnum):
+    """Why a credential may be lost: what no client can promise, each for some kinds of server."""
+
+    CRASH = "a crash after sending"
+    ANSWER = "an answer that was lost"
+    OVERRUN = "a holder kept away for longer than its time to live"
+    UNSAVED = "neither store nor spool could be written"
+    ROLLBACK = "a store that went back"
+    UNWATCHED = "nobody was there to take over within the grace window"
+
+
+@dataclass(slots=True)
+class _Claim:
+    """What is known of an attempt: who made it when, who has been watching it since when."""
+
+    task: Task
+    born: float
+    ttl: float
+    generation: int
+    proof: str | None
+    boots: int
+    watchers: dict[Task, float] = field(default_factory=dict)
+
+
+class Judge:
+    """Sees everything, and raises `Broken`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.excuses: set[str] = set()
+        self.struck_faults: list[Fault] = []
+        self.happenings: list[Happening] = []
+        self.happened_kinds: set[What] = set()
+        self._abandoned: set[str] = set()
+        self._refused: dict[tuple[str, int], int] = {}
+        self.events: dict[Kind, int] = {}
+        self.saved: set[str] = set()  # in the store, or in a spool
+        self.stored: set[str] = set()
+        self.identities: dict[tuple[str, int], str] = {}
+        self.claims: dict[str, _Claim] = {}
+        self.answers_lost = 0
+        self.calls_ended = 0
+        self.calls_accepted = 0
+        self.calls_failed = 0
+        self.refusals: dict[tuple[str, int], float] = {}
+        self.person_failed = False
+        self.unordered = False  # the store went back or was wiped: generations need not grow
+        self._commit: tuple[float, Task, float] | None = None  # the last one: when, by whom, his time to live
+        self._repaired_by = 0.0
+        self._best: dict[Process, int] = {}
+        self._began: dict[Task, tuple[int, Token | None]] = {}
+
+    # --- The store ---
+
+    def written(self, before: Record | None, after: Record, writer: Task | None) -> None:
+        """A write was applied."""
+        if before is not None and after.generation < before.generation:
+            raise Broken("the store never goes backwards", f"from {before.generation} to {after.generation}")
+        if after.token is not None and (before is None or before.identity != after.identity):
+            self._new_token(before, after, after.token)
+        elif before is not None and after.token is not None and before.token != after.token:
+            raise Broken("a generation is one token", f"generation {after.generation} was exchanged")
+        if after.state is State.LEASED and after.attempt is not None:
+            self._claimed(before, after, after.attempt, writer)
+        if writer is not None and after.by is not None and (before is None or after.by != before.by):
+            claim = self.claims.get(after.by)
+            self._commit = (self._world.timeline.now, writer, claim.ttl if claim is not None else math.inf)
+        if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
+            self._died(writer)
+        if after.token is not None:
+            self.saved.add(after.token.reveal())
+            self.stored.add(after.token.reveal())
+
+    def _died(self, writer: Task | None) -> None:
+        """A session was declared dead: nobody who could have saved its living token for so long may still hold it."""
+        world = self._world
+        for process in world.accounts:
+            for task in process.tasks:
+                if task is not writer and task.spending and task.has_answer and task.answer not in self.stored:
+                    since = max(world.store.down_until, process.resumes_at, task.answered_at)
+                    if world.timeline.now - since > HTTP_TIMEOUT:
+                        raise Broken("a new token is saved as soon as it can be", f"{task} still holds the living one")
+
+    def _new_token(self, before: Record | None, after: Record, token: Token) -> None:
+        access, world = token.reveal(), self._world
+        known = self.identities.setdefault(after.identity, access)
+        if known != access and not self.unordered:
+            raise Broken("a generation is one token", f"generation {after.generation} has been another token")
+        issued_for = world.server.issued_for[access]
+        if issued_for is None:
+            same = before is not None and before.family == after.family
+            if same and before is not None and before.token is not None and before.token.reveal() != access:
+                raise Broken("a token is never overwritten by an older one", f"at generation {after.generation}")
+            return
+        if before is None or before.token is None or before.token.refresh_token is None:
+            raise Broken("a commit follows what it was issued for", f"generation {after.generation} follows nothing")
+        if before.token.refresh_token.reveal() != issued_for:
+            repaired = self.unordered and after.generation > before.generation
+            if not (repaired and before.family == after.family and access in self.saved):
+                raise Broken(
+                    "a commit follows what it was issued for",
+                    f"generation {after.generation} was issued for another token than generation {before.generation}",
+                )
+        refused_at = self.refusals.get(before.identity)
+        if before.state is State.DEAD and refused_at is not None and not self.unordered:
+            waited = world.timeline.now - refused_at
+            if waited < HTTP_TIMEOUT - 0.5:
+                raise Broken(
+                    "a session is declared dead only after a wait for a late commit",
+                    f"it came {waited:.2f} s after the refusal",
+                )
+
+    def _claimed(self, before: Record | None, after: Record, attempt: Attempt, writer: Task | None) -> None:
+        assert writer is not None
+        now = self._world.timeline.now
+        other = before.attempt if before is not None and before.state is State.LEASED else None
+        _, known = self._began.get(writer, (0, None))
+        if known is not None and known.family == after.family and known.generation > after.generation:
+            raise Broken(
+                "nobody spends an older generation than he knows",
+                f"{writer} claimed generation {after.generation} and knew {known.generation}",
+            )
+        claim = self.claims.get(other.id) if other is not None and other.id != attempt.id else None
+        abandoned = other is not None and other.id in self._abandoned
+        if claim is not None and claim.task is not writer and not abandoned:
+            self._taken_over(claim, writer, now)
+        self.claims[attempt.id] = _Claim(
+            writer, writer.named_at, attempt.ttl, after.generation, attempt.proof, writer.process.host.boots
+        )
+
+    def abandoned(self, task: Task) -> None:
+        """It takes its claim for not applied: should it be applied later, nobody sends on its account."""
+        if task.attempt is not None:
+            self._abandoned.add(task.attempt)
+
+    # A task knows itself whether its own attempt is over; a lock that somebody else can take was let go by its holder,
+    # who was done with it, or by its kernel.
+
+    def _taken_over(self, claim: _Claim, by: Task, now: float) -> None:
+        age = now - claim.born
+        holder = claim.task
+        same_host = by.process.host is holder.process.host
+        if same_host and claim.proof is not None and (holder.over or by.process.host.holder is by):
+            self._taken_over_in_time(claim, by, now)
+            return
+        if same_host and claim.boots != holder.process.host.boots:
+            return  # the machine was started anew
+        if age < claim.ttl - 0.01 and not self.unordered:
+            raise Broken(
+                "nobody is taken over from within his time to live",
+                f"{by} took over from {holder} after {age:.1f} of {claim.ttl:.0f} s",
+            )
+
+    def _taken_over_in_time(self, claim: _Claim, by: Task, now: float) -> None:
+        """A death that the kernel proves is noticed at once by those who wait on that host."""
+        since = max(claim.task.ended_at, by.began)
+        undisturbed = not by.disturbed and not any(fault.what in _KEEPS_WAITERS for fault in self.struck_faults)
+        if undisturbed and claim.task.crashed and now - since > NOTICING + PATIENCE:
+            raise Broken("a proven death holds nobody up", f"{by} waited for {now - since:.1f} s")
+
+    def loaded(self, task: Task, loaded: Loaded) -> None:
+        record = loaded.record
+        if record is None or record.attempt is None or task.disturbed:
+            return
+        claim = self.claims.get(record.attempt.id)
+        if claim is not None and claim.task is not task:
+            claim.watchers.setdefault(task, self._world.timeline.now)
+
+    def rolled_back(self) -> None:
+        """Whoever committed last looks again; until then the old refresh token may be sent once more."""
+        self.unordered, now = True, self._world.timeline.now
+        self._repaired_by = math.inf
+        if self._commit is not None:
+            at, _, ttl = self._commit
+            looks = [at + seconds for seconds in (1.0, 10.0, ttl / 2.0) if at + seconds > now]
+            self._repaired_by = min(looks, default=math.inf) + AT_ONCE
+
+    def wiped(self) -> None:
+        self.unordered = True
+
+    # --- Renewals ---
+
+    def began(self, task: Task) -> None:
+        record = self._world.store.record
+        known = self._world.accounts[task.process]._shared.known
+        self._began[task] = (record.generation if record is not None else 0, known)
+
+    def renewed(self, task: Task, value: object, error: errors.OnerefreshError | None) -> None:
+        """A renewal is over."""
+        before, _ = self._began.pop(task, (0, None))
+        if isinstance(value, Outcome) and value.token.generation < before and not self.unordered:
+            raise Broken(
+                "nobody is given an older token than was there when he asked",
+                f"{task} began at generation {before} and ended with {value.token.generation}",
+            )
+        self._gave_up(task)
+
+    def _gave_up(self, task: Task) -> None:
+        if not task.spending or task.answer in self.stored:
+            return
+        if task.answer in self.saved:  # in the spool of a host on which perhaps nobody asks
+            self.excuses.add(Excuse.OVERRUN)
+            return
+        if task.spool_failed:
+            self.excuses.add(Excuse.UNSAVED)
+            return
+        raise Broken("a new token is not given up", f"{task} ended without having saved it")
+
+    def told(self, task: Task, event: Event) -> None:
+        self.events[event.kind] = self.events.get(event.kind, 0) + 1
+        if event.kind is Kind.ORPHANED:
+            self._orphaned(task)
+
+    def _orphaned(self, task: Task) -> None:
+        """It says that its token came too late: the generation that it was issued for must be gone."""
+        record, claim = self._world.store.record, self.claims.get(task.attempt or "")
+        task.spending = False
+        if record is not None and record.by is not None and record.by == task.attempt:
+            raise Broken("what is said is so", f"{task} says that its token came too late, and it is the present one")
+        if record is None or claim is None or record.token is None or self.unordered:
+            return
+        spent, present = self._world.server.issued_for.get(task.answer or ""), record.token.refresh_token
+        rotates = self._world.scenario.manner.kind is not server.Kind.STATIC
+        if rotates and present is not None and present.reveal() == spent:
+            raise Broken("a new token is not given up", f"{task} threw away the answer to the present generation")
+
+    def somebody_spends(self) -> bool:
+        """Whether a token request is on its way, or a new token is not saved yet."""
+        tasks = (task for process in self._world.accounts for task in process.tasks)
+        return any(task.sending or (task.spending and task.answer not in self.saved) for task in tasks)
+
+    def spooled(self, task: Task, entry: Spooled) -> None:
+        self.saved.add(entry.token.reveal())
+
+    def spool_failed(self, task: Task) -> None:
+        task.spool_failed = True
+
+    # --- The token endpoint ---
+
+    def rotated(self, task: Task, effect: Send, grant: server.Grant) -> None:
+        task.spending, task.answer, task.has_answer = True, grant.access, False
+        if task.over:
+            self.excuses.add(Excuse.CRASH)
+
+    def refused(self, task: Task, effect: Send, refusal: server.Refused) -> None:
+        now, token = self._world.timeline.now, effect.token
+        if token is None:
+            return
+        self.refusals[token.identity] = now
+        count = self._refused[token.identity] = self._refused.get(token.identity, 0) + 1
+        if count > MOST_REFUSALS:
+            raise Broken("a dead session is not asked for again", f"generation {token.generation}: {count} times")
+        if self.unordered and self._nobody_repaired(now):
+            self.excuses.add(Excuse.ROLLBACK)
+        if refusal.spent is not None and not self._somebody_watched(token.generation, refusal.spent):
+            self.excuses.add(Excuse.UNWATCHED)
+
+    def _nobody_repaired(self, now: float) -> bool:
+        """Whether a store that went back could not have been repaired yet."""
+        if self._commit is None or len(self.struck_faults) > 1 or What.WIPED in self.happened_kinds:
+            return True
+        return now <= self._repaired_by or self._commit[1].disturbed
+
+    def _somebody_watched(self, generation: int, spent: float) -> bool:
+        """Whether somebody was waiting for that attempt from its beginning and was never kept from taking over."""
+        claims = [claim for claim in self.claims.values() if claim.generation == generation]
+        return any(
+            since <= spent + NOTICING and not watcher.disturbed and not watcher.over
+            for claim in claims
+            for watcher, since in claim.watchers.items()
+        )
+
+    def answer_lost(self, task: Task) -> None:
+        task.spending = False
+        self.answers_lost += 1
+        self.excuses.add(Excuse.ANSWER)
+
+    def slow(self, task: Task, seconds: float) -> None:
+        self._kept_away(task, seconds)
+
+    # --- Faults ---
+
+    def struck(self, fault: Fault) -> None:
+        self.struck_faults.append(fault)
+
+    def happened(self, happening: Happening) -> None:
+        self.happenings.append(happening)
+        self.happened_kinds.add(happening.what)
+
+    def crashed(self, process: Process) -> None:
+        now = self._world.timeline.now
+        for task in process.tasks:
+            task.crashed, task.disturbed, task.ended_at = True, True, now
+            if task.spending and task.answer in self.saved and task.answer not in self.stored:
+                self.excuses.add(Excuse.OVERRUN)
+            if task.spending and task.answer not in self.saved:
+                since = max(task.answered_at, process.resumes_at)
+                if task.has_answer and now - since > AT_ONCE and not task.spool_failed:
+                    raise Broken(
+                        "a new token is brought to a safe place at once",
+                        f"{task} had it for {now - since:.1f} s and died",
+                    )
+                self.excuses.add(Excuse.CRASH)
+
+    def paused(self, process: Process, seconds: float) -> None:
+        for task in process.tasks:
+            task.disturbed = True
+            self._kept_away(task, seconds)
+
+    def cut_off(self, seconds: float) -> None:
+        for process in self._world.accounts:
+            for task in process.tasks:
+                task.disturbed = True
+        if seconds > self.promised_time_to_live() - HTTP_TIMEOUT:
+            self.excuses.add(Excuse.OVERRUN)
+
+    def _kept_away(self, task: Task, seconds: float) -> None:
+        """A holder that has passed its gate is kept from going on."""
+        claim = self.claims.get(task.attempt or "")
+        if claim is None or not (task.sending or (task.spending and task.answer not in self.stored)):
+            return
+        age = self._world.timeline.now - claim.born
+        if age + seconds + 2 * AT_ONCE > self.promised_time_to_live():
+            self.excuses.add(Excuse.OVERRUN)
+
+    def promised_time_to_live(self) -> float:
+        """Seconds, at least, that a holder may be kept away, as the protocol's page says."""
+        scenario = self._world.scenario
+        profile, expires_in = scenario.profile, scenario.manner.expires_in
+        if not profile.rotates:
+            return 30.0
+        if keeps_grace_promise(profile):
+            return min(profile.grace - NOTICING - HTTP_TIMEOUT, 30.0)
+        record = self._world.store.record
+        token = record.token if record is not None else None
+        if token is None or expires_in is None:
+            return 300.0 if expires_in is None else 30.0
+        left = (token.expires_at or 0.0) - max(host.clock.time() for host in self._world.hosts)
+        return min(max(left, 30.0), 300.0)
+
+    # --- Callers ---
+
+    def asking(self, process: Process) -> int:
+        return self._best.get(process, 0)
+
+    def handed_out(self, process: Process, token: Token, asked: int) -> None:
+        """A caller was given a token."""
+        if token.reveal() not in self.saved:
+            raise Broken("nobody uses a token that was not saved", f"{process.name}, generation {token.generation}")
+        if token.generation < asked and not self.unordered:
+            raise Broken("a process never goes back", f"{process.name}: generation {token.generation} after {asked}")
+        self._best[process] = max(self._best.get(process, 0), token.generation)
+
+    def call_ended(self, *, accepted: bool) -> None:
+        self.calls_ended += 1
+        self.calls_accepted += accepted
+
+    def call_failed(self, process: Process, error: errors.OnerefreshError) -> None:
+        self.calls_failed += 1
+        if isinstance(error, (errors.RefresherFailed, errors.ConfigurationError, errors.RefreshProtocolError)):
+            raise Broken("errors are what they say", f"{process.name}: {type(error).__name__}: {error}")
+
+    def call_lasted(self, process: Process, began: float) -> None:
+        lasted = self._world.timeline.now - began
+        if lasted > 125.0 and process.resumes_at < began:
+            raise Broken("waiting is bounded", f"a call of {process.name} took {lasted:.0f} s")
+
+    def person_done(self, name: str, value: object, error: errors.OnerefreshError | None) -> None:
+        self._world.say("person", f"{name}: {'done' if error is None else error}")
+        self.person_failed = self.person_failed or error is not None
+
+
+_KEEPS_WAITERS = frozenset({What.STORE_DOWN, What.NO_WAKE, What.PAUSE_AFTER, What.PAUSE_BEFORE})
+
+
+def keeps_grace_promise(profile: Profile) -> bool:
+    """Whether a grace window is long enough to take over within it."""
+    return profile.grace - NOTICING - HTTP_TIMEOUT > HTTP_TIMEOUT + NOTICING

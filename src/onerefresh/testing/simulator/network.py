@@ -1,0 +1,141 @@
+"""Token requests on their way to the server and back, and what becomes of them there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onerefresh.record import Grant
+from onerefresh.renewal import effects
+from onerefresh.testing.simulator import server
+from onerefresh.testing.simulator.faults import Fault, What
+from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
+from onerefresh.token import Secret, Token
+from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+
+if TYPE_CHECKING:
+    from onerefresh.testing.simulator.process import Task
+    from onerefresh.testing.simulator.world import World
+
+__all__ = ["Network"]
+
+UNREACHABLE = Verdict(Meaning.UNAVAILABLE, "the token endpoint cannot be reached")
+SILENCE = Verdict(Meaning.NO_ANSWER, "no answer came back")
+ERROR = Verdict(Meaning.SERVER_ERROR, "answered 500")
+INVALID_GRANT = Verdict(Meaning.DEAD, "invalid_grant")
+
+
+class Network:
+    """Between the processes and the authorization server. `down_until`: nobody reaches the token endpoint before."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.down_until = 0.0
+        self.sent = 0
+
+    def send(self, task: Task, effect: effects.Send, fault: Fault | None) -> None:
+        """Send a token request, and see to its answer."""
+        world, serial, now = self._world, task.serial, self._world.timeline.now
+        if task.process.resumes_at > now:
+            world.timeline.after(task.process.resumes_at - now, self._leave, task, serial, effect, fault)
+            return
+        self._leave(task, serial, effect, fault)
+
+    def _leave(self, task: Task, serial: int, effect: effects.Send, fault: Fault | None) -> None:
+        if task.over:
+            return
+        world, what = self._world, fault.what if fault is not None else None
+        self.sent += 1
+        issued_at = task.process.host.clock.time()
+        if task.overdue is not None:
+            world.timeline.after(effect.ttl, self._overdue, task, serial, effect.ttl)
+        travel = world.rng.uniform(0.01, 0.25)
+        if world.timeline.now < self.down_until or what is What.UNAVAILABLE:
+            self._fail(travel, task, serial, UNREACHABLE)
+        elif what is What.LOST_REQUEST:
+            world.say(repr(task), "sends a request that is lost", "server")
+            self._fail(self._patience(), task, serial, SILENCE)
+        elif what is What.LATE_REQUEST:
+            world.say(repr(task), "sends a request that arrives late", "server")
+            self._fail(HTTP_TIMEOUT, task, serial, SILENCE)
+            late = HTTP_TIMEOUT + world.rng.uniform(0.2, 20.0)
+            world.judge.answer_lost(task)
+            world.timeline.after(late, self._arrive, task, serial, effect, fault, issued_at)
+        elif what is What.ERROR_BEFORE:
+            self._fail(travel, task, serial, ERROR)
+        else:
+            world.timeline.after(travel, self._arrive, task, serial, effect, fault, issued_at)
+
+    def _arrive(self, task: Task, serial: int, effect: effects.Send, fault: Fault | None, issued_at: float) -> None:
+        world, what = self._world, fault.what if fault is not None else None
+        travel = world.rng.uniform(0.01, 0.25)
+        try:
+            grant = self._decide(task, effect)
+        except server.Refused as refusal:
+            if what is What.LATE_REQUEST:
+                return
+            world.judge.refused(task, effect, refusal)
+            world.say("server", "invalid_grant", repr(task))
+            self._fail(travel, task, serial, INVALID_GRANT)
+            self._strike(task, fault)
+            return
+        if what is What.LATE_REQUEST:
+            world.say("server", "rotates, and nobody hears the answer")
+            return
+        world.judge.rotated(task, effect, grant)
+        if what is What.LOST_ANSWER:
+            world.say("server", "rotates; the answer is lost", repr(task))
+            world.judge.answer_lost(task)
+            self._fail(self._patience(), task, serial, SILENCE)
+            return
+        if what is What.ERROR_AFTER:
+            world.say("server", "rotates, and answers 500", repr(task))
+            world.judge.answer_lost(task)
+            self._fail(travel, task, serial, ERROR)
+            return
+        world.say("server", "the next token", repr(task))
+        if fault is not None and what is What.SLOW_ANSWER:
+            world.judge.slow(task, fault.seconds)
+            travel = fault.seconds
+        token = Token(
+            Secret(grant.access),
+            Secret(grant.refresh) if grant.refresh is not None else None,
+            expires_in=grant.expires_in,
+            issued_at=issued_at,
+        )
+        world.timeline.after(travel, self._deliver, task, serial, token)
+        self._strike(task, fault)
+
+    def _decide(self, task: Task, effect: effects.Send) -> server.Grant:
+        world = self._world
+        now = world.timeline.now
+        if effect.grant is Grant.OBTAIN or effect.token is None or effect.token.refresh_token is None:
+            world.server.requests += 1
+            return world.server.log_in(now)
+        if world.account.kept:
+            world.say(repr(task), f"spends generation {effect.token.generation}", "server")
+        return world.server.refresh(effect.token.refresh_token.reveal(), now)
+
+    def _deliver(self, task: Task, serial: int, token: Token) -> None:
+        if not task.over and serial == task.serial:
+            task.has_answer = True
+            task.answered_at = self._world.timeline.now
+            task.process.answered(task, serial, token, None)
+
+    def _fail(self, seconds: float, task: Task, serial: int, verdict: Verdict) -> None:
+        self._world.timeline.after(seconds, task.process.answered, task, serial, None, RefreshFailure(verdict))
+
+    def _overdue(self, task: Task, serial: int, ttl: float) -> None:
+        if not task.over and serial == task.serial and task.overdue is not None:
+            task.overdue(ttl)
+
+    def _patience(self) -> float:
+        """A connection that breaks is noticed at once, one that is silent after the time-out."""
+        return self._world.rng.choice((0.1, HTTP_TIMEOUT))
+
+    @staticmethod
+    def _strike(task: Task, fault: Fault | None) -> None:
+        if fault is not None and not task.over:
+            if fault.what is What.CRASH_AFTER:
+                task.process.crash()
+            elif fault.what is What.PAUSE_AFTER:
+                task.process.pause(fault.seconds)

@@ -1,0 +1,186 @@
+"""The real `Credential` in a simulated process, and those who call through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from onerefresh import errors
+from onerefresh.credential.credential import Credential
+from onerefresh.credential.launcher import Launcher
+from onerefresh.flight import Flight
+from onerefresh.renewal import protocol
+from onerefresh.renewal.effects import Effect
+from onerefresh.renewal.protocol import Outcome
+from onerefresh.store import Store, Versioned
+from onerefresh.testing.simulator.process import Ask, Pass, Until
+from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
+from onerefresh.token import Answer, Token
+
+if TYPE_CHECKING:
+    from onerefresh.testing.simulator.process import Process
+
+__all__ = ["KEY", "Account", "call", "calls"]
+
+T = TypeVar("T")
+KEY = "acme"
+
+
+class _Place(Store):
+    """What a `Credential` knows its store by; its effects are performed by the simulation."""
+
+    name = "simulated"
+
+    def __init__(self, *, may_go_back: bool) -> None:
+        self.may_go_back = may_go_back
+
+    def load(self, key: str) -> Versioned | None:
+        raise NotImplementedError
+
+    def cas(self, key: str, expected: str | None, body: str) -> str:
+        raise NotImplementedError
+
+
+class _Refresher:
+    timeout = HTTP_TIMEOUT
+
+    def __call__(self, token: Token) -> Answer:
+        raise NotImplementedError
+
+
+def _obtain() -> Answer:
+    raise NotImplementedError
+
+
+class _Launcher(Launcher):
+    """Starts simulated tasks where the real one starts threads."""
+
+    def __init__(self, process: Process, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._process = process
+
+    def launch(self, flight: Flight[Outcome], *, ageing: bool) -> None:
+        process = self._process
+        wish, epoch = self.wish(flight.refused, ageing=ageing), self._shared.epoch
+
+        def publish(answer: object) -> None:
+            self._publish(flight, epoch, answer)
+
+        def ended(value: object, error: errors.OnerefreshError | None) -> None:
+            process.world.judge.renewed(task, value, error)
+            publish(value if error is None else error.about(self._key))
+
+        def overdue(ttl: float) -> None:
+            publish(errors.RefreshOutcomeUnknown(f"the refresher has not returned for {ttl:.0f} s"))
+
+        process.renewals += 1
+        task = process.spawn(f"renewal {process.renewals}", protocol.renew(wish), ended)
+        task.publish, task.overdue = publish, overdue
+        process.world.judge.began(task)
+
+    def run_apart(self, work: Callable[[], Coroutine[Effect[Any], Any, T]], home: object) -> Flight[T]:
+        flight: Flight[T] = Flight(home=home)
+
+        def ended(value: Any, error: errors.OnerefreshError | None) -> None:
+            flight.settle(value, error)
+            self._process.world.settled(flight)
+
+        self._process.spawn("command", work(), ended)
+        return flight
+
+    def _land(self, flight: Flight[Any], *arguments: Any, **options: Any) -> None:
+        super()._land(flight, *arguments, **options)
+        self._process.world.settled(flight)
+
+
+class Account(Credential):
+    """One process's `Credential`, on virtual time."""
+
+    def __init__(self, process: Process, seed: Token | None, *, max_wait: float = 60.0) -> None:
+        world = process.world
+        obtain = _obtain if world.scenario.obtains else None
+        super().__init__(
+            KEY,
+            _Refresher(),
+            token=seed,
+            store=_Place(may_go_back=world.scenario.may_go_back),
+            obtain=obtain,
+            profile=world.scenario.profile,
+            max_wait=max_wait,
+        )
+        self._process = process
+        self._shared.clock = process.host.clock
+        self._shared.spread = world.rng.random()
+        self._launcher = _Launcher(
+            process,
+            KEY,
+            self._shared,
+            refresher=_Refresher(),
+            obtain=obtain,
+            save=None,
+            profile=world.scenario.profile,
+            seed=seed,
+        )
+
+    async def ask(self, refused: Token | None = None) -> Token:
+        """As `token`, waiting in virtual time."""
+        clock = self._shared.clock
+        deadline = clock.monotonic() + self._max_wait
+        while True:
+            found = self._look(refused, blocking=True)
+            if isinstance(found, Token):
+                return found
+            if not await Until(found, deadline - clock.monotonic()):
+                raise self._too_late()
+            token = found.result().token
+            if self._satisfies(token, refused, found):
+                return token
+
+    async def sign_in(self, token: Token) -> Token:
+        """As `login`."""
+        flight = self._log_in(token, blocking=True)
+        if not await Until(flight, self._max_wait):
+            raise self._too_late()
+        return flight.result().token
+
+    async def sign_out(self) -> None:
+        """As `logout`."""
+        flight = self._log_out()
+        if not await Until(flight, self._max_wait):
+            raise self._too_late()
+        flight.result()
+
+
+async def call(account: Account) -> bool:
+    """One API call, as a client integration makes it; whether it was accepted. Raises an `OnerefreshError`."""
+    judge = account._process.world.judge
+    asked = judge.asking(account._process)
+    token = await account.ask()
+    judge.handed_out(account._process, token, asked)
+    if await Ask(token.reveal()):
+        if account.unproven is token:
+            account.replayed(token, accepted=True)
+        return True
+    newer = await account.ask(token)
+    judge.handed_out(account._process, newer, asked)
+    if newer.identity == token.identity:
+        return False
+    accepted = await Ask(newer.reveal())
+    account.replayed(newer, accepted=accepted)
+    return accepted
+
+
+async def calls(account: Account, count: int, pause: float) -> None:
+    """A caller: so many calls, with pauses of about so many seconds in between."""
+    process = account._process
+    world = process.world
+    for _ in range(count):
+        await Pass(world.rng.expovariate(1.0 / pause))
+        began = world.timeline.now
+        try:
+            accepted = await call(account)
+        except errors.OnerefreshError as error:
+            world.judge.call_failed(process, error)
+        else:
+            world.judge.call_ended(accepted=accepted)
+        world.judge.call_lasted(process, began)

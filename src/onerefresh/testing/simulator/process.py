@@ -1,0 +1,406 @@
+"""Simulated processes: each drives its tasks' effects over the simulated world, and may pause, end or die."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from onerefresh import errors
+from onerefresh.renewal import effects
+from onerefresh.renewal.effects import Effect
+from onerefresh.store import Conflict, StoreOutcomeUnknown
+from onerefresh.testing.simulator.faults import Fault, What, point_of
+from onerefresh.verdict import RefreshFailure
+
+if TYPE_CHECKING:
+    from onerefresh.renewal.effects import Spooled
+    from onerefresh.testing.simulator.hosts import Host
+    from onerefresh.testing.simulator.world import World
+
+__all__ = ["Ask", "Pass", "Process", "Task", "Until"]
+
+Ended = Callable[[Any, errors.OnerefreshError | None], None]
+
+
+class Pass(Effect[None]):
+    """A caller does something else for `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+class Until(Effect[bool]):
+    """A caller waits until its flight is settled; whether it was within `seconds`."""
+
+    def __init__(self, flight: Any, seconds: float) -> None:
+        self.flight = flight
+        self.seconds = seconds
+
+
+class Ask(Effect[bool]):
+    """A caller calls the API with an access token; whether it was accepted."""
+
+    def __init__(self, access: str) -> None:
+        self.access = access
+
+
+class Task:
+    """One coroutine of a process: a caller, a renewal, or a person's command."""
+
+    def __init__(self, process: Process, name: str, coroutine: Coroutine[Effect[Any], Any, Any], ended: Ended) -> None:
+        self.process = process
+        self.name = name
+        self.coroutine = coroutine
+        self.ended = ended
+        self.is_caller = False
+        self.over = False
+        self.serial = 0  # one more with each effect: what was meant for an earlier one comes too late
+        self.began = process.world.timeline.now
+        self.publish: Callable[[object], None] | None = None
+        self.overdue: Callable[[float], None] | None = None
+        self.attempt: str | None = None
+        self.named_at = 0.0
+        self.sending = False  # past its gate, and not answered yet
+        self.spending = False  # the server has answered, and the answer may be in no safe place yet
+        self.answer: str | None = None
+        self.spool_failed = False
+        self.crashed = False
+        self.ended_at = 0.0
+        self.has_answer = False
+        self.answered_at = 0.0
+        self.disturbed = False  # a fault has kept it from running at some time
+        self.waits = False  # in a sleep or watch that the end of its interpreter cuts short
+
+    def __repr__(self) -> str:
+        return f"{self.process.name} {self.name}"
+
+
+class Process:
+    """One process on a host. `resumes_at`: it does not run before that moment."""
+
+    def __init__(self, world: World, host: Host, name: str) -> None:
+        self.world = world
+        self.host = host
+        self.name = name
+        self.alive = True
+        self.ending = False
+        self.resumes_at = 0.0
+        self.tasks: dict[Task, None] = {}
+        self.renewals = 0
+
+    # --- What befalls it ---
+
+    def crash(self) -> None:
+        """It dies at once: nothing of it runs on, and its kernel lets its locks go."""
+        if not self.alive:
+            return
+        self.alive = False
+        self.world.say(self.name, "dies")
+        self.world.judge.crashed(self)
+        self.world.gone(self)
+        for task in list(self.tasks):
+            self._kill(task)
+
+    def exit(self) -> None:
+        """Its interpreter ends: what is sent is saved, whoever merely waits stops."""
+        self.ending = True
+        self.world.say(self.name, "its interpreter ends")
+        for task in list(self.tasks):
+            if task.is_caller:
+                self._kill(task)
+                continue
+            task.disturbed = True
+            if task.waits:
+                self.world.timeline.after(0.1, self.wake, task, task.serial)
+        self._perhaps_gone()
+
+    def _kill(self, task: Task) -> None:
+        task.over = True
+        task.coroutine.close()
+        self.tasks.pop(task, None)
+        self._unlock(task)
+
+    def _perhaps_gone(self) -> None:
+        if self.ending and not self.tasks and self.alive:
+            self.alive = False
+            self.world.gone(self)
+
+    def pause(self, seconds: float) -> None:
+        """It does not run for some seconds; its locks stay."""
+        self.resumes_at = max(self.resumes_at, self.world.timeline.now + seconds)
+        self.world.say(self.name, f"is stopped for {seconds:.1f} s")
+        self.world.judge.paused(self, seconds)
+
+    # --- Running tasks ---
+
+    def spawn(self, name: str, coroutine: Coroutine[Effect[Any], Any, Any], ended: Ended) -> Task:
+        task = Task(self, name, coroutine, ended)
+        if not self.alive:
+            coroutine.close()
+            task.over = True
+            return task
+        self.tasks[task] = None
+        self.world.timeline.after(0.0, self._begin, task)
+        return task
+
+    def _begin(self, task: Task) -> None:
+        self._resume(task, task.serial, None, None)
+
+    def _resume(self, task: Task, serial: int, value: object, error: BaseException | None) -> None:
+        """Give the task its effect's result and perform its next ones, until one takes time."""
+        if task.over or serial != task.serial:
+            return
+        timeline = self.world.timeline
+        if timeline.now < self.resumes_at:
+            timeline.after(self.resumes_at - timeline.now, self._resume, task, serial, value, error)
+            return
+        coroutine, task.sending = task.coroutine, False
+        while True:
+            try:
+                effect = coroutine.send(value) if error is None else coroutine.throw(error)
+            except StopIteration as stop:
+                self._end(task, stop.value, None)
+                return
+            except errors.OnerefreshError as failure:
+                self._end(task, None, failure)
+                return
+            value = error = None
+            at_once = _AT_ONCE.get(type(effect))
+            if at_once is None:
+                break
+            value = at_once(self, task, effect)
+        task.serial += 1
+        task.waits = False
+        self._issue(task, effect)
+
+    def _issue(self, task: Task, effect: Effect[Any]) -> None:
+        world = self.world
+        fault: Fault | None = None
+        task.sending = type(effect) is effects.Send
+        if world.faults_left:
+            point = point_of(effect, holds_answer=task.has_answer)
+            if point is not None and (fault := world.strike(point, task)) is not None:
+                if fault.what is What.CRASH_BEFORE:
+                    self.crash()
+                    return
+                if fault.what is What.EXIT:
+                    self.exit()
+                if fault.what is What.PAUSE_BEFORE:
+                    self.pause(fault.seconds)
+        _TIMED[type(effect)](self, task, effect, fault)
+
+    def _end(self, task: Task, value: object, error: errors.OnerefreshError | None) -> None:
+        task.over, task.ended_at = True, self.world.timeline.now
+        self._unlock(task)
+        self.tasks.pop(task, None)
+        task.ended(value, error)
+        self._perhaps_gone()
+
+    def _unlock(self, task: Task) -> None:
+        host = self.host
+        if host.holder is task:
+            host.holder = None
+            waiting, host.freed = host.freed, []
+            for other, serial in waiting:
+                self.world.timeline.after(self.world.latency(), other.process.wake, other, serial)
+
+    # --- Effects that take no time ---
+
+    def _now(self, task: Task, effect: effects.Now) -> effects.Instant:
+        clock, world = self.host.clock, self.world
+        return effects.Instant(clock.time(), clock.monotonic(), world.moment(self.host), world.rng.random())
+
+    def _new_id(self, task: Task, effect: effects.NewId) -> str:
+        self.world.attempts += 1
+        task.attempt = f"a{self.world.attempts}"
+        task.named_at = self.world.timeline.now
+        task.has_answer = task.spending = False
+        return task.attempt
+
+    def _tell(self, task: Task, effect: effects.Tell) -> None:
+        event = effect.event
+        self.world.judge.told(task, event)
+        if self.world.account.kept:
+            self.world.say(repr(task), str(event).partition(": ")[2] + (f" [{event.attempt}]" if event.attempt else ""))
+
+    def _publish(self, task: Task, effect: effects.Publish) -> None:
+        if task.publish is not None:
+            task.publish(effect.answer)
+
+    # --- Effects that take time ---
+
+    def _short(self, task: Task, effect: Effect[Any], fault: Fault | None) -> None:
+        """An effect that happens at one moment, a little later."""
+        self.world.timeline.after(self.world.latency(), self._perform, task, task.serial, effect, fault)
+
+    def _perform(self, task: Task, serial: int, effect: Effect[Any], fault: Fault | None) -> None:
+        if task.over or serial != task.serial:
+            return
+        timeline = self.world.timeline
+        if timeline.now < self.resumes_at:
+            timeline.after(self.resumes_at - timeline.now, self._perform, task, serial, effect, fault)
+            return
+        value: object = None
+        error: BaseException | None = None
+        try:
+            value = _SHORT[type(effect)](self, task, effect, fault)
+        except (errors.OnerefreshError, Conflict, StoreOutcomeUnknown) as failure:
+            error = failure
+        if fault is not None and self._strikes_after(fault):
+            return
+        self._resume(task, serial, value, error)
+
+    def _strikes_after(self, fault: Fault) -> bool:
+        """Whether the process died of it."""
+        if fault.what is What.CRASH_AFTER:
+            self.crash()
+        elif fault.what is What.PAUSE_AFTER:
+            self.pause(fault.seconds)
+        elif fault.what is What.ROLLBACK:
+            self.world.roll_back(fault.seconds)
+        return not self.alive
+
+    def _load(self, task: Task, effect: effects.Load, fault: Fault | None) -> effects.Loaded:
+        if fault is not None and fault.what is What.STORE_DOWN:
+            self.world.store_goes_down(fault.seconds)
+        loaded = self.world.store.load()
+        self.world.judge.loaded(task, loaded)
+        return loaded
+
+    def _cas(self, task: Task, effect: effects.Cas, fault: Fault | None) -> str:
+        world = self.world
+        what = fault.what if fault is not None else None
+        if fault is not None and what is What.STORE_DOWN:
+            world.store_goes_down(fault.seconds)
+        if what is What.UNKNOWN_LOST:
+            world.say(repr(task), "does not hear of its write, which was not applied")
+            raise StoreOutcomeUnknown("the request was lost")
+        if what is What.UNKNOWN_LATER:
+            world.say(repr(task), "does not hear of its write, which is applied later")
+            world.judge.abandoned(task)
+            world.timeline.after(world.rng.uniform(0.001, 0.02), self._late_cas, task, effect)
+            raise StoreOutcomeUnknown("the answer was lost")
+        world.writer = task
+        version = world.store.cas(effect.expected, effect.record)
+        if what is What.UNKNOWN_APPLIED:
+            world.say(repr(task), "does not hear of its write, which was applied")
+            raise StoreOutcomeUnknown("the answer was lost")
+        return version
+
+    def _late_cas(self, task: Task, effect: effects.Cas) -> None:
+        self.world.writer = task
+        try:
+            self.world.store.cas(effect.expected, effect.record)
+        except (Conflict, errors.StoreUnavailable):
+            return  # somebody was faster, or the store went down: then it never is applied
+
+    def _take(self, task: Task, effect: effects.Take, fault: Fault | None) -> object:
+        return self.world.take(task)
+
+    def _drop(self, task: Task, effect: effects.Drop, fault: Fault | None) -> None:
+        self._unlock(task)
+
+    def _prepare(self, task: Task, effect: effects.Prepare, fault: Fault | None) -> None:
+        """Name look-ups, TLS and discovery are done."""
+
+    def _read_spool(self, task: Task, effect: effects.ReadSpool, fault: Fault | None) -> Spooled | None:
+        return next(iter(self.host.spool.values()), None)
+
+    def _write_spool(self, task: Task, effect: effects.WriteSpool, fault: Fault | None) -> bool:
+        world, host = self.world, self.host
+        if fault is not None and fault.what is What.SPOOL_FAILS:
+            host.spool_fails_until = world.timeline.now + fault.seconds
+        if world.timeline.now < host.spool_fails_until:
+            world.judge.spool_failed(task)
+            return False
+        host.spool[effect.entry.attempt] = effect.entry
+        world.judge.spooled(task, effect.entry)
+        return True
+
+    def _drop_spool(self, task: Task, effect: effects.DropSpool, fault: Fault | None) -> None:
+        self.host.spool.pop(effect.entry.attempt, None)
+
+    # --- Waiting ---
+
+    def wake(self, task: Task, serial: int, value: object = None) -> None:
+        """Let a waiting task go on, unless it has gone on already."""
+        if not task.over and serial == task.serial:
+            self._resume(task, serial, value, self._closed(task))
+
+    def _closed(self, task: Task) -> errors.CredentialClosed | None:
+        ends = self.ending and not task.is_caller
+        return errors.CredentialClosed("the interpreter is ending") if ends else None
+
+    def _watch(self, task: Task, effect: effects.Watch, fault: Fault | None) -> None:
+        world, serial, task.waits = self.world, task.serial, True
+        what = fault.what if fault is not None else None
+        seconds = effect.seconds
+        if what is What.EARLY_WAKE or self.ending:
+            seconds *= world.rng.random() * 0.1
+        world.timeline.after(seconds, self.wake, task, serial)
+        if what is not What.NO_WAKE:
+            if world.store.version != effect.version:
+                world.timeline.after(world.latency(), self.wake, task, serial)
+            else:
+                world.store.changed.append(lambda: world.timeline.after(world.latency(), self.wake, task, serial))
+            if self.host.holder is not None:
+                self.host.freed.append((task, serial))
+        if fault is not None:
+            self._strikes_after(fault)
+
+    def _sleep(self, task: Task, effect: effects.Sleep, fault: Fault | None) -> None:
+        task.waits = True
+        self.world.timeline.after(0.0 if self.ending else effect.seconds, self.wake, task, task.serial)
+        if fault is not None:
+            self._strikes_after(fault)
+
+    def _pass(self, task: Task, effect: Pass, fault: Fault | None) -> None:
+        self.world.timeline.after(effect.seconds, self._resume, task, task.serial, None, None)
+
+    def _until(self, task: Task, effect: Until, fault: Fault | None) -> None:
+        if effect.flight.settled:
+            self.world.timeline.after(0.0, self._resume, task, task.serial, True, None)
+            return
+        self.world.waiters.setdefault(effect.flight, []).append((task, task.serial))
+        self.world.timeline.after(max(effect.seconds, 0.0), self._resume, task, task.serial, False, None)
+
+    def _ask(self, task: Task, effect: Ask, fault: Fault | None) -> None:
+        self.world.timeline.after(self.world.rng.uniform(0.01, 0.2), self._asked, task, task.serial, effect.access)
+
+    def _asked(self, task: Task, serial: int, access: str) -> None:
+        if not task.over:
+            self._resume(task, serial, self.world.server.accepts(access, self.world.timeline.now), None)
+
+    def _send(self, task: Task, effect: effects.Send, fault: Fault | None) -> None:
+        self.world.network.send(task, effect, fault)
+
+    def answered(self, task: Task, serial: int, value: object, failure: RefreshFailure | None) -> None:
+        """The answer to its token request is here, or will not come."""
+        self._resume(task, serial, value, failure)
+
+
+_AT_ONCE: dict[type, Callable[[Process, Task, Any], Any]] = {
+    effects.Now: Process._now,
+    effects.NewId: Process._new_id,
+    effects.Tell: Process._tell,
+    effects.Publish: Process._publish,
+}
+_SHORT: dict[type, Callable[[Process, Task, Any, Fault | None], Any]] = {
+    effects.Load: Process._load,
+    effects.Cas: Process._cas,
+    effects.Take: Process._take,
+    effects.Drop: Process._drop,
+    effects.Prepare: Process._prepare,
+    effects.ReadSpool: Process._read_spool,
+    effects.WriteSpool: Process._write_spool,
+    effects.DropSpool: Process._drop_spool,
+}
+_TIMED: dict[type, Callable[[Process, Task, Any, Fault | None], None]] = {
+    **dict.fromkeys(_SHORT, Process._short),
+    effects.Watch: Process._watch,
+    effects.Sleep: Process._sleep,
+    effects.Send: Process._send,
+    Pass: Process._pass,
+    Until: Process._until,
+    Ask: Process._ask,
+}

@@ -1,0 +1,262 @@
+"""One run from its first moment to its verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from onerefresh import errors
+from onerefresh.events import Kind
+from onerefresh.record import State
+from onerefresh.testing.simulator import people
+from onerefresh.testing.simulator.account import Account
+from onerefresh.testing.simulator.faults import What
+from onerefresh.testing.simulator.judge import Broken, Excuse, keeps_grace_promise
+from onerefresh.testing.simulator.network import INVALID_GRANT
+from onerefresh.testing.simulator.process import Pass, Process
+from onerefresh.testing.simulator.scenario import Scenario
+from onerefresh.testing.simulator.server import Kind as ServerKind
+from onerefresh.testing.simulator.world import World
+
+__all__ = ["Report", "simulate"]
+
+MOST_STEPS = 100_000
+LONGEST_END = 2_000.0
+"""Seconds of virtual time within which everybody must have a token or a reason, once nothing goes wrong any more."""
+
+
+@dataclass(slots=True)
+class Report:
+    """How a run went.
+
+    `broken`: the promise that was broken, or None. `end`: ``"usable"``, ``"dead"`` or ``"logged out"``. `why`: what the
+    callers were told, where it is dead. `excuses`: why it may be. `requests`: token requests that reached the server.
+    `history`: the last changes of the record.
+    """
+
+    scenario: Scenario
+    broken: Broken | None = None
+    end: str = ""
+    why: str = ""
+    excuses: frozenset[str] = frozenset()
+    struck: tuple[str, ...] = ()
+    requests: int = 0
+    generations: int = 0
+    calls: int = 0
+    steps: int = 0
+    history: tuple[str, ...] = ()
+    account: Account = field(default_factory=lambda: Account(kept=False))
+
+    def __str__(self) -> str:
+        said = f"BROKEN: {self.broken}" if self.broken else f"{self.end}{': ' if self.why else ''}{self.why}"
+        return f"{self.scenario}\n{self.account}\n{said}"
+
+
+def simulate(scenario: Scenario | int, *, account: bool = False) -> Report:
+    """Run a scenario, or that of a seed. `account`: keep the account of who did what when."""
+    if isinstance(scenario, int):
+        scenario = Scenario.of(scenario)
+    world = World(scenario, account=account)
+    report = Report(scenario, account=world.account)
+    try:
+        _Course(world, report).run()
+    except Broken as broken:
+        report.broken = broken
+    except (AssertionError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as defect:
+        report.broken = Broken("no defects", f"{type(defect).__name__}: {defect}")
+        report.broken.__cause__ = defect
+    judge = world.judge
+    report.excuses, report.struck = frozenset(judge.excuses), tuple(str(fault) for fault in judge.struck_faults)
+    report.requests, report.calls, report.steps = world.server.requests, judge.calls_ended, world.timeline.steps
+    report.generations = world.store.record.generation if world.store.record is not None else 0
+    report.history = tuple(entry.what for entry in world.store.record.history) if world.store.record else ()
+    for process in world.accounts:
+        for task in list(process.tasks):
+            task.coroutine.close()
+    return report
+
+
+class _Course:
+    """Trouble, then rest, then a last question to everybody."""
+
+    def __init__(self, world: World, report: Report) -> None:
+        self._world = world
+        self._report = report
+        self._answers: dict[Process, str] = {}
+
+    def run(self) -> None:
+        world = self._world
+        self._pass(world.scenario.duration)
+        world.faults_left = False
+        self._survey(last=False)
+        self._pass(self._quiet_at())
+        while world.judge.somebody_spends():
+            self._pass(world.timeline.now + 20.0)
+        self._pass(world.timeline.now + 5.0)  # a dead session is looked up again after a second
+        world.settling = True
+        if world.scenario.lonely and not any(host.spool for host in world.hosts):
+            self._leave_one_host()
+        self._ask_everybody()
+        if world.judge.unordered and len(set(self._answers.values())) > 1:
+            self._pass(world.timeline.now + 5.0)
+            self._ask_everybody()  # whoever knew a newer generation has brought it back by being asked
+        self._judge_end()
+
+    def _ask_everybody(self) -> None:
+        world = self._world
+        self._answers.clear()
+        self._survey(last=True)
+        deadline = world.timeline.now + LONGEST_END
+        while not self._everybody_answered():
+            if world.timeline.now > deadline:
+                left = [process.name for process in world.accounts if process not in self._answers]
+                raise Broken("every run ends usable or dead", f"{', '.join(left)} got neither a token nor a reason")
+            self._pass(world.timeline.now + 10.0)
+        self._pass(world.timeline.now + 60.0)  # what is under way comes to its end
+
+    def _leave_one_host(self) -> None:
+        world = self._world
+        stays = world.rng.choice(world.hosts)
+        for process in list(world.accounts):
+            if process.host is not stays:
+                process.crash()
+        world.hosts = [stays]
+
+    def _pass(self, until: float) -> None:
+        if not self._world.timeline.run(until, MOST_STEPS):
+            raise Broken("no endless loops", f"more than {MOST_STEPS} steps")
+
+    def _quiet_at(self) -> float:
+        """When the last pause and outage is over."""
+        world = self._world
+        ends = [process.resumes_at for process in world.accounts]
+        ends += [happening.at + happening.seconds for happening in world.judge.happenings]
+        ends += [world.network.down_until, world.store.down_until]
+        return max(*ends, world.timeline.now) + 15.0
+
+    def _survey(self, *, last: bool) -> None:
+        """Ask on every host by a new process, again and again; the last time also every process that is there."""
+        world = self._world
+        if not last:
+            for host in world.hosts:
+                self._ask(world.start(host, calls=0), again=True)
+            return
+        for process in list(world.accounts):
+            self._ask(process, again=False)
+        for host in world.hosts:
+            self._ask(world.start(host, calls=0), again=False)
+
+    def _ask(self, process: Process, *, again: bool) -> None:
+        async def asking() -> None:
+            pause = 2.0
+            while True:
+                answer = await self._answer(process)
+                if not again and answer:
+                    self._answers[process] = answer
+                    return
+                if again and self._world.settling:
+                    return
+                await Pass(pause)
+                pause = min(pause * 1.5, 20.0)
+
+        process.spawn("survey", asking(), lambda *_: None).is_caller = True
+
+    async def _answer(self, process: Process) -> str:
+        """``"usable"``, a reason why not, or nothing where it is to be asked again."""
+        world = self._world
+        try:
+            accepted = await people.call(world.accounts[process])
+        except errors.LoginRequired as error:
+            return str(error)
+        except errors.OnerefreshError as error:
+            world.say(process.name, f"{type(error).__name__}: {error}")
+            return ""
+        return "usable" if accepted else ""
+
+    def _everybody_answered(self) -> bool:
+        return all(process in self._answers for process in self._world.accounts)
+
+    # --- The verdict ---
+
+    def _judge_end(self) -> None:
+        world, report = self._world, self._report
+        judge, record = world.judge, world.store.record
+        answers = [answer for process, answer in self._answers.items() if process in world.accounts]
+        usable = [answer == "usable" for answer in answers]
+        is_dead = record is not None and record.state is State.DEAD
+        if is_dead and record is not None and record.failure is not None:  # its access token may serve on for a while
+            report.end, report.why = "dead", record.failure.detail
+        elif What.WIPED in judge.happened_kinds and judge.person_failed:
+            report.end = "wiped"  # what is left is the first token, long spent
+        elif record is not None and record.is_logged_out:
+            report.end = "logged out"
+        elif all(usable):
+            report.end = "usable"
+        elif any(usable):
+            raise Broken("all agree", f"{usable.count(False)} of {len(usable)} processes say that it is over")
+        else:
+            report.end, report.why = "dead", answers[0]
+        if report.end == "dead":
+            self._judge_loss(is_dead)
+        if not world.scenario.faults:
+            self._judge_calm()
+
+    def _judge_loss(self, is_dead: bool) -> None:
+        world = self._world
+        happened = {happening.what for happening in world.judge.happenings}
+        if What.SESSION_ENDED in happened and not world.scenario.obtains:
+            return
+        if What.WIPED in happened:
+            return
+        if world.scenario.obtains:
+            raise Broken("a lost session is obtained anew", self._report.why)
+        if not is_dead:
+            raise Broken("a loss has a reason", f"the record is not dead, and yet: {self._report.why}")
+        allowed = set(self._allowed(happened))
+        if not world.judge.excuses & allowed:
+            said = ", ".join(sorted(world.judge.excuses)) or "nothing that excuses it"
+            raise Broken("the credential survives", f"it is lost after {said}")
+        heard = not any(fault.what is What.LATE_REQUEST for fault in world.judge.struck_faults)
+        if heard and world.judge.excuses == {Excuse.ANSWER} and self._report.why == INVALID_GRANT.detail:
+            raise Broken("a loss has a reason", "an answer was lost, and nobody is told")
+
+    def _allowed(self, happened: set[What]) -> Iterator[str]:
+        """What excuses a loss at this kind of server."""
+        world = self._world
+        kind = world.scenario.manner.kind
+        if kind is ServerKind.STATIC:
+            return
+        if kind is ServerKind.GRACE and keeps_grace_promise(world.scenario.profile):
+            yield Excuse.UNWATCHED
+            yield Excuse.ROLLBACK
+            yield Excuse.UNSAVED
+            if not world.scenario.manner.forgiving:
+                yield Excuse.OVERRUN
+            if What.OUTAGE in happened or len(world.judge.struck_faults) > 1:  # the window is for one mishap
+                yield Excuse.ANSWER
+                yield Excuse.CRASH
+            return
+        yield from (Excuse.CRASH, Excuse.ANSWER, Excuse.UNSAVED, Excuse.ROLLBACK)
+        if kind is ServerKind.REVOKE_FAMILY or (kind is ServerKind.GRACE and not world.scenario.manner.forgiving):
+            yield Excuse.OVERRUN
+
+    def _judge_calm(self) -> None:
+        """Without faults there is one token request for each generation, and few where all are in vain."""
+        world = self._world
+        self._judge_storms()
+        if any(happening.what not in (What.REVOKED, What.LOGIN, What.LOGOUT) for happening in world.judge.happenings):
+            return
+        events = world.judge.events
+        gained = events.get(Kind.REFRESHED, 0) + events.get(Kind.ORPHANED, 0)
+        if world.server.requests != gained:
+            raise Broken("one request a generation", f"{world.server.requests} requests for {gained} generations")
+
+    def _judge_storms(self) -> None:
+        world, scenario = self._world, self._world.scenario
+        lifetime = scenario.manner.expires_in
+        if len(set(scenario.skews)) > 1 or (lifetime is not None and lifetime < 300.0):
+            return
+        for storm, count in world.storms:
+            if count > 4.0 + math.log2(1.0 + 2.0 * storm.seconds):
+                raise Broken("what is in vain is tried rarely", f"{count} token requests during: {storm}")

@@ -1,0 +1,144 @@
+"""What a seed stands for: a server, a store, some processes on some hosts, their callers, and what goes wrong."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from typing import Any
+
+from onerefresh.policy import Profile
+from onerefresh.testing.simulator.faults import PLANS, Fault, Happening, What, draw_fault
+from onerefresh.testing.simulator.server import Kind, Manner
+
+__all__ = ["HTTP_TIMEOUT", "Scenario"]
+
+HTTP_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One run, before it runs.
+
+    `duration`: seconds in which faults strike and callers call. `has_clock`: the store has a clock of its own.
+    `has_flock`: each host's kernel can prove a death. `may_go_back`: the store may forget writes it acknowledged.
+    `skews`: how far each host's wall clock is off, in seconds. `obtains`: a session can be had without a person.
+    `lonely`: in the end one host alone is left to ask.
+    """
+
+    seed: int
+    manner: Manner
+    profile: Profile
+    hosts: int
+    processes: int
+    callers: int
+    calls: int
+    duration: float
+    has_clock: bool
+    has_flock: bool
+    may_go_back: bool
+    skews: tuple[float, ...]
+    obtains: bool
+    lonely: bool
+    faults: tuple[Fault, ...]
+    happenings: tuple[Happening, ...]
+
+    @classmethod
+    def of(cls, seed: int, *, plan: str | None = None, kind: Kind | None = None, **fixed: Any) -> Scenario:
+        """The scenario of a seed. `plan` (a name in `PLANS`), `kind` and other fields may be fixed beforehand."""
+        rng = random.Random(seed)
+        hosts = rng.choice((1, 1, 1, 2, 2, 3))
+        manner, profile = _server(rng, kind)
+        single = hosts == 1
+        duration = rng.uniform(20.0, 90.0)
+        faults = _faults(rng, plan)
+        may_go_back = any(fault.what is What.ROLLBACK for fault in faults) or (not faults and rng.random() < 0.1)
+        found = cls(
+            seed=seed,
+            manner=manner,
+            profile=profile,
+            hosts=hosts,
+            processes=hosts + rng.randrange(1, 4),
+            callers=rng.randrange(1, 4),
+            calls=rng.randrange(3, 8),
+            duration=duration,
+            has_clock=single or rng.random() < 0.6,
+            has_flock=single or rng.random() < 0.3,
+            may_go_back=may_go_back,
+            skews=tuple(0.0 if single else rng.choice((0.0, 0.3, -2.0, 20.0, -90.0, 3600.0)) for _ in range(hosts)),
+            obtains=rng.random() < 0.07,
+            lonely=hosts > 1 and rng.random() < 0.3,
+            faults=faults,
+            happenings=_happenings(rng, duration, calm=not faults, single=single, planned=plan is not None),
+        )
+        return replace(found, **fixed) if fixed else found
+
+    def __str__(self) -> str:
+        manner = self.manner
+        server = f"{manner.kind} server"
+        if manner.kind is Kind.GRACE:
+            server += f" ({manner.grace:.0f} s{', siblings' if manner.siblings else ''})"
+        store = [
+            "with a clock" if self.has_clock else "without a clock",
+            "flock" if self.has_flock else "no flock",
+            *(["may go back"] if self.may_go_back else []),
+        ]
+        lines = [
+            f"seed {self.seed}: {server}, access tokens for {manner.expires_in or 'ever (untold)'} s, "
+            f"profile {self.profile.name}",
+            f"  {self.processes} processes on {self.hosts} hosts, {self.callers} callers each; "
+            f"store {', '.join(store)}; wall clocks off by {', '.join(f'{skew:g}' for skew in self.skews)} s",
+        ]
+        lines += [f"  fault: {fault}" for fault in self.faults]
+        lines += [f"  event: {happening}" for happening in self.happenings]
+        return "\n".join(lines)
+
+
+def _server(rng: random.Random, kind: Kind | None) -> tuple[Manner, Profile]:
+    kind = kind or rng.choice((Kind.STATIC, Kind.GRACE, Kind.GRACE, Kind.REJECT_ONLY, Kind.REVOKE_FAMILY))
+    grace = rng.choice((15.0, 30.0, 30.0, 60.0, 600.0)) if kind is Kind.GRACE else 0.0
+    manner = Manner(
+        kind=kind,
+        grace=grace,
+        siblings=rng.random() < 0.3,
+        forgiving=rng.random() < 0.4,
+        old_access_dies=rng.random() < 0.4,
+        expires_in=rng.choice((8.0, 30.0, 60.0, 60.0, 300.0, 3600.0, None)),
+        repeats=rng.random() < 0.5,
+    )
+    if kind is Kind.GRACE:
+        return manner, Profile(f"grace:{grace:.0f}", grace=grace)
+    if kind is Kind.STATIC and rng.random() < 0.5:
+        return manner, Profile("static", rotates=False)
+    return manner, Profile("strict")
+
+
+def _faults(rng: random.Random, plan: str | None) -> tuple[Fault, ...]:
+    if plan is None and rng.random() < 0.3:
+        plan = rng.choice(list(PLANS))
+    if plan is not None:
+        return tuple(draw_fault(rng, what, point) for what, point in PLANS[plan])
+    count = rng.choice((0, 1, 1, 1, 2, 2, 3))
+    return tuple(draw_fault(rng) for _ in range(count))
+
+
+def _happenings(
+    rng: random.Random, duration: float, *, calm: bool, single: bool, planned: bool
+) -> tuple[Happening, ...]:
+    found = [Happening(What.REVOKED, rng.uniform(2.0, duration)) for _ in range(rng.choice((1, 1, 1, 2)))]
+    if rng.random() < 0.15:
+        found.append(Happening(What.LOGIN, rng.uniform(1.0, duration)))
+    if planned:
+        return tuple(found)
+    if rng.random() < 0.06:
+        found.append(Happening(What.LOGOUT, rng.uniform(1.0, duration)))
+    if rng.random() < 0.08:
+        found.append(Happening(What.OUTAGE, rng.uniform(0.0, duration), rng.choice((3.0, 12.0, 60.0))))
+    if rng.random() < 0.04:
+        found.append(Happening(What.SESSION_ENDED, rng.uniform(1.0, duration)))
+    if rng.random() < 0.05:
+        found.append(Happening(What.BAD_API, rng.uniform(0.0, duration / 2), rng.uniform(10.0, 60.0)))
+    if rng.random() < 0.04:
+        found.append(Happening(What.WIPED, rng.uniform(1.0, duration)))
+    if single and not calm and rng.random() < 0.05:
+        found.append(Happening(What.REBOOT, rng.uniform(1.0, duration)))
+    return tuple(found)

@@ -1,0 +1,149 @@
+"""The authorization server and its API, as far as a protocol can tell one kind from another."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+__all__ = ["AuthorizationServer", "Grant", "Kind", "Manner", "Refused"]
+
+
+class Kind(enum.StrEnum):
+    """What happens when a refresh token is used a second time."""
+
+    STATIC = "static"  # nothing: it is not used up
+    GRACE = "grace"  # answered for some seconds more, then as a strict server would
+    REJECT_ONLY = "reject-only"  # refused; the newest refresh token lives on
+    REVOKE_FAMILY = "revoke-family"  # refused, and the whole session ends
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the server behaves.
+
+    `grace`: seconds. `siblings`: a use within the grace window makes another refresh token, which lives beside the
+    first one. `forgiving`: a use after the window is refused and costs nothing else. `old_access_dies`: a refresh ends
+    the old access token. `expires_in`: seconds an access token lives, or None: not told, and never. `repeats`: a
+    static server sends the refresh token again with each answer.
+    """
+
+    kind: Kind
+    grace: float = 0.0
+    siblings: bool = False
+    forgiving: bool = False
+    old_access_dies: bool = False
+    expires_in: float | None = 60.0
+    repeats: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A token answer."""
+
+    access: str
+    refresh: str | None
+    expires_in: float | None
+
+
+class Refused(Exception):
+    """`invalid_grant`. `spent`: when the refresh token had been used up, or None."""
+
+    def __init__(self, spent: float | None) -> None:
+        super().__init__("invalid_grant")
+        self.spent = spent
+
+
+@dataclass(slots=True)
+class _Issued:
+    """A refresh token: its session, and what became of it."""
+
+    session: int
+    spent: float | None = None
+    successor: str | None = None
+    access: str = ""
+
+
+class AuthorizationServer:
+    """Rotation and reuse detection, exactly atomic.
+
+    `issued_for`: for every access token the text of the refresh token that it was issued for (None: a login).
+    """
+
+    def __init__(self, manner: Manner) -> None:
+        self.manner = manner
+        self.requests = 0
+        self.refreshes = 0
+        self.issued_for: dict[str, str | None] = {}
+        self.first_use: dict[str, float] = {}
+        self.session_of: dict[str, int] = {}
+        self.ended: set[int] = set()
+        self.rejects_everything = False
+        self._refresh: dict[str, _Issued] = {}
+        self._access: dict[str, tuple[int, float]] = {}
+        self._dead_access: set[str] = set()
+        self._logins = 0
+
+    def log_in(self, now: float) -> Grant:
+        """A new session."""
+        self._logins += 1
+        return self._issue(self._logins, None, now)
+
+    def refresh(self, text: str, now: float) -> Grant:
+        """Trade a refresh token for the next one. Raises `Refused`."""
+        self.requests += 1
+        found, manner = self._refresh[text], self.manner
+        if found.session in self.ended:
+            raise Refused(found.spent)
+        self.first_use.setdefault(text, now)
+        if manner.kind is Kind.STATIC:
+            self.refreshes += 1
+            return self._issue(found.session, text, now)
+        if found.spent is None:
+            self.refreshes += 1
+            return self._issue(found.session, text, now)
+        if manner.kind is Kind.GRACE and now - found.spent <= manner.grace:
+            return self._issue(found.session, text, now)
+        if manner.kind is Kind.REVOKE_FAMILY or (manner.kind is Kind.GRACE and not manner.forgiving):
+            self.ended.add(found.session)
+        raise Refused(found.spent)
+
+    def accepts(self, access: str, now: float) -> bool:
+        """Whether the API accepts an access token now."""
+        if self.rejects_everything or access in self._dead_access:
+            return False
+        session, until = self._access[access]
+        return now < until and session not in self.ended
+
+    def revoke_access_tokens(self) -> None:
+        """All access tokens of today end early."""
+        self._dead_access.update(self._access)
+
+    def end_sessions(self) -> None:
+        """Somebody ends all sessions at the server."""
+        self.ended.update(range(1, self._logins + 1))
+
+    def _issue(self, session: int, spent: str | None, now: float) -> Grant:
+        manner, number = self.manner, len(self.issued_for) + 1
+        access = f"access-{number}"
+        before = self._refresh[spent] if spent is not None else None
+        refresh: str | None
+        if before is not None and spent is not None and manner.kind is Kind.STATIC:
+            refresh = spent if manner.repeats else None
+        elif before is not None and before.successor is not None and not manner.siblings:
+            refresh = before.successor
+        else:
+            refresh = f"refresh-{number}"
+            self._refresh[refresh] = _Issued(session, access=access)
+            self.session_of[refresh] = session
+        if before is not None:
+            if before.spent is None and manner.kind is not Kind.STATIC:
+                before.spent, before.successor = now, refresh
+            if manner.old_access_dies:
+                self._dead_access.add(before.access)
+                if manner.kind is Kind.STATIC:
+                    before.access = access
+        self.session_of[access] = session
+        self.issued_for[access] = spent
+        self._access[access] = (session, now + manner.expires_in if manner.expires_in is not None else math.inf)
+        return Grant(access, refresh, manner.expires_in)

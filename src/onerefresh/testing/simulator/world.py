@@ -1,0 +1,208 @@
+"""The whole simulated world of one run: time, hosts, processes, the store, the server, and who watches over them."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from onerefresh import errors
+from onerefresh.flight import Flight
+from onerefresh.record import Record
+from onerefresh.store import Hold, Moment
+from onerefresh.testing.simulator import people
+from onerefresh.testing.simulator.account import Account
+from onerefresh.testing.simulator.faults import Fault, Faults, Happening, Point, What
+from onerefresh.testing.simulator.hosts import START, Host, HostClock, KernelHold
+from onerefresh.testing.simulator.judge import Judge
+from onerefresh.testing.simulator.network import Network
+from onerefresh.testing.simulator.process import Process, Task
+from onerefresh.testing.simulator.server import AuthorizationServer
+from onerefresh.testing.simulator.store import SimulatedStore
+from onerefresh.testing.simulator.timeline import Timeline
+from onerefresh.token import Secret, Token
+
+if TYPE_CHECKING:
+    from onerefresh.testing.simulator.scenario import Scenario
+
+__all__ = ["World"]
+
+
+class World:
+    """Everything that a scenario names, ready to run. Nothing in it is random but by the scenario's seed."""
+
+    def __init__(self, scenario: Scenario, *, account: bool) -> None:
+        self.scenario = scenario
+        self.rng = random.Random(scenario.seed ^ 0x5EED)
+        self.timeline = Timeline()
+        self.account = Account(kept=account)
+        self.server = AuthorizationServer(scenario.manner)
+        self.judge = Judge(self)
+        self.store = SimulatedStore(self.timeline, self._written)
+        self.network = Network(self)
+        self.faults = Faults(scenario.faults)
+        self.faults_left = bool(scenario.faults)
+        self.waiters: dict[Flight[Any], list[tuple[Task, int]]] = {}
+        self.attempts = 0
+        self.writer: Task | None = None
+        self.accounts: dict[Process, people.Account] = {}
+        self.settling = False
+        self.storms: list[tuple[Happening, int]] = []  # times in which refreshing is in vain, and the requests in them
+        self.hosts = [
+            Host(f"host {number}", HostClock(self.timeline, skew, self.rng.uniform(0.0, 1e6)))
+            for number, skew in enumerate(scenario.skews, 1)
+        ]
+        self._born = 0
+        self.seed = self._first_token()
+        for number in range(scenario.processes):
+            self.start(self.hosts[number % len(self.hosts)])
+        for happening in scenario.happenings:
+            self.timeline.after(happening.at, self._happens, happening)
+
+    # --- What processes ask of it ---
+
+    def say(self, who: str, what: str, to: str | None = None) -> None:
+        if self.account.kept:
+            self.account.say(self.timeline.now, who, what, to)
+
+    def latency(self) -> float:
+        return self.rng.uniform(0.0005, 0.005)
+
+    def moment(self, host: Host) -> Moment | None:
+        if not self.scenario.has_clock or self.store.is_down:
+            return None
+        era = f"boot {host.boots}" if self.scenario.hosts == 1 else "server"
+        return Moment(era, self.timeline.now)
+
+    def take(self, task: Task) -> Hold | None:
+        host = task.process.host
+        if not self.scenario.has_flock:
+            return Hold()
+        if host.holder not in (None, task):
+            return None
+        host.holder = task
+        return KernelHold(host)
+
+    def settled(self, flight: Flight[Any]) -> None:
+        for task, serial in self.waiters.pop(flight, ()):
+            self.timeline.after(0.0, task.process.answered, task, serial, True, None)
+
+    # --- What befalls it ---
+
+    def strike(self, point: Point, task: Task) -> Fault | None:
+        fault = self.faults.strike(point)
+        if fault is not None:
+            self.judge.struck(fault)
+            if self.account.kept:
+                self.say(repr(task), f"⚡ {fault}")
+        return fault
+
+    def store_goes_down(self, seconds: float) -> None:
+        self.say("store", f"is down for {seconds:.1f} s")
+        self.store.go_down(seconds)
+        self.judge.cut_off(seconds)
+
+    def roll_back(self, seconds: float) -> None:
+        if self.store.go_back(seconds):
+            record = self.store.record
+            self.say("store", f"forgets what it acknowledged: back to generation {record.generation if record else 0}")
+            self.judge.rolled_back()
+
+    def _happens(self, happening: Happening) -> None:
+        self.say("world", str(happening.what))
+        self.judge.happened(happening)
+        match happening.what:
+            case What.OUTAGE:
+                self.network.down_until = self.timeline.now + happening.seconds
+                self.timeline.after(happening.seconds, self._storm_is_over, happening, self.network.sent)
+            case What.REVOKED:
+                self.server.revoke_access_tokens()
+            case What.SESSION_ENDED:
+                self.server.end_sessions()
+            case What.BAD_API:
+                self.server.rejects_everything = True
+                self.timeline.after(happening.seconds, self._storm_is_over, happening, self.network.sent)
+            case What.LOGIN:
+                self._person("login", lambda account: account.sign_in(self._new_login()))
+            case What.LOGOUT:
+                self._person("logout", lambda account: account.sign_out())
+            case What.WIPED:
+                self.store.wipe()
+                self.judge.wiped()
+                self._person("login", lambda account: account.sign_in(self._new_login()))
+            case What.REBOOT:
+                self._reboot(self.hosts[0])
+
+    def _storm_is_over(self, happening: Happening, sent: int) -> None:
+        self.storms.append((happening, self.network.sent - sent))
+        if happening.what is What.BAD_API:
+            self.server.rejects_everything = False
+
+    def _person(self, name: str, act: Any) -> None:
+        """Somebody logs in or out through one of the processes."""
+        if not self.accounts:
+            self.timeline.after(1.0, self._person, name, act)
+            return
+        process = self.rng.choice(list(self.accounts))
+
+        def ended(value: object, error: errors.OnerefreshError | None) -> None:
+            self.judge.person_done(name, value, error)
+
+        process.spawn(name, act(self.accounts[process]), ended)
+
+    def _reboot(self, host: Host) -> None:
+        host.boots += 1
+        for process in list(host.processes):
+            process.crash()
+
+    # --- Processes ---
+
+    def start(self, host: Host, *, calls: int | None = None) -> Process:
+        """A new process on `host`, with its callers."""
+        self._born += 1
+        process = Process(self, host, f"{host.name} process {self._born}")
+        host.processes.append(process)
+        account = self.accounts[process] = people.Account(process, self.seed)
+        scenario = self.scenario
+        if calls is None:
+            calls = scenario.calls
+        for number in range(scenario.callers if calls else 0):
+            pause = scenario.duration / (calls + 1)
+            caller = process.spawn(f"caller {number + 1}", people.calls(account, calls, pause), lambda *_: None)
+            caller.is_caller = True
+        return process
+
+    def gone(self, process: Process) -> None:
+        """A process has ended: its host starts another one before long."""
+        process.host.processes.remove(process)
+        del self.accounts[process]
+        if not self.settling:
+            self.timeline.after(self.rng.uniform(0.05, 3.0), partial(self._restart, process.host))
+
+    def _restart(self, host: Host) -> None:
+        if not self.settling:
+            self.start(host, calls=max(self.scenario.calls // 2, 1))
+
+    # --- Tokens ---
+
+    def _first_token(self) -> Token:
+        """The first login happened a while ago, so that its token's end may be near."""
+        lifetime = self.scenario.manner.expires_in
+        age = self.rng.choice((0.0, 0.5, 0.95, 2.0)) * (lifetime or 0.0)
+        return self._logged_in(-age)
+
+    def _new_login(self) -> Token:
+        return self._logged_in(0.0)
+
+    def _logged_in(self, age: float) -> Token:
+        grant = self.server.log_in(self.timeline.now + age)
+        assert grant.refresh is not None
+        return Token(
+            Secret(grant.access),
+            Secret(grant.refresh),
+            expires_in=grant.expires_in,
+            issued_at=START + self.timeline.now + age,
+        )
+
+    def _written(self, before: Record | None, after: Record) -> None:
+        self.judge.written(before, after, self.writer)

@@ -1,0 +1,142 @@
+"""Thousands of runs: no promise is broken, and the simulator is not blind."""
+
+from __future__ import annotations
+
+import collections
+import subprocess
+import sys
+
+import pytest
+
+from onerefresh.testing.simulator import Excuse, Kind, Report, Scenario, What, simulate
+from onerefresh.testing.simulator.faults import Fault, Happening, Point
+
+RUNS, BATCH = 4_000, 500
+
+
+def explained(report: Report) -> str:
+    """The account of a run that broke a promise, for whoever has to mend it."""
+    return str(simulate(report.scenario, account=True))
+
+
+@pytest.mark.parametrize("first", range(0, RUNS, BATCH))
+def test_no_promise_is_broken(first: int) -> None:
+    for seed in range(first, first + BATCH):
+        report = simulate(seed)
+        assert report.broken is None, explained(report)
+
+
+def test_without_faults_nothing_is_ever_lost_and_each_generation_takes_one_request() -> None:
+    for seed in range(300):
+        report = simulate(Scenario.of(seed, faults=(), happenings=()))
+        assert report.broken is None, explained(report)
+        assert (report.end, report.requests) == ("usable", report.generations - 1)
+
+
+def test_the_same_seed_is_the_same_run_in_another_interpreter() -> None:
+    code = (
+        "import hashlib\nfrom onerefresh.testing.simulator import simulate\n"
+        "print(hashlib.sha256(''.join(str(simulate(seed, account=True)) for seed in range(60)).encode()).hexdigest())"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(printed) == 1
+
+
+def test_every_fault_strikes_and_every_kind_of_server_sees_usable_and_dead_ends() -> None:
+    struck = collections.Counter[str]()
+    ends = collections.Counter[tuple[Kind, str]]()
+    excuses = set[str]()
+    for seed in range(1_500):
+        report = simulate(seed)
+        struck.update(entry.split(" at ")[0] for entry in report.struck)
+        ends[report.scenario.manner.kind, report.end] += 1
+        excuses |= report.excuses
+    at_effects = set(What) - {
+        What.OUTAGE, What.REVOKED, What.BAD_API, What.LOGIN, What.LOGOUT, What.SESSION_ENDED, What.REBOOT, What.WIPED,
+    }  # fmt: skip
+    assert at_effects <= set(struck)
+    assert {(kind, end) for kind in Kind for end in ("usable", "dead", "logged out")} <= set(ends)
+    assert excuses == set(Excuse)
+
+
+def test_an_account_tells_who_did_what_and_shows_no_token() -> None:
+    scenario = Scenario.of(
+        3, faults=(Fault(What.CRASH_BEFORE, Point.SEND),), happenings=(Happening(What.REVOKED, 5.0),)
+    )
+    report = simulate(scenario, account=True)
+    text = str(report)
+    assert "crash before at send" in text
+    assert "claimed (generation 1)" in text
+    assert "access-" not in text
+    assert "refresh-" not in text
+    diagram = report.account.mermaid().splitlines()
+    assert diagram[0] == "sequenceDiagram"
+    assert diagram[1] == "    participant p0 as world"
+    assert len(diagram) == 1 + len(report.account.lines) + sum("participant" in line for line in diagram)
+
+
+# --- Runs that once broke a promise ---
+
+
+def test_a_machine_whose_clock_is_behind_waits_no_longer_than_the_others() -> None:
+    """It took another machine's failure for one of the future, and asked again only when its clock had caught up."""
+    for seed in range(60):
+        report = simulate(
+            Scenario.of(
+                seed,
+                faults=(),
+                happenings=(Happening(What.OUTAGE, 5.0, 60.0),),
+                hosts=2,
+                skews=(3600.0, 0.0),
+                lonely=True,
+            )
+        )
+        assert report.broken is None, explained(report)
+
+
+@pytest.mark.parametrize("what", [What.UNKNOWN_APPLIED, What.UNKNOWN_LOST, What.UNKNOWN_LATER])
+@pytest.mark.parametrize("act", [What.LOGIN, What.LOGOUT])
+def test_a_login_or_logout_whose_outcome_was_not_heard_of_is_done_once(what: What, act: What) -> None:
+    """Written twice, a login took a token back that others had refreshed, and a logout ended somebody's new login."""
+    done = 0
+    for seed in range(60):
+        report = simulate(
+            Scenario.of(seed, faults=(Fault(what, Point.RELEASE),), happenings=(Happening(act, 10.0),), obtains=False)
+        )
+        assert report.broken is None, explained(report)
+        name = "login" if act is What.LOGIN else "logout"
+        assert report.history.count(name) <= 1, explained(report)
+        done += report.history.count(name)
+    assert done > 30
+
+
+def test_a_store_that_went_back_is_repaired_before_the_old_token_is_sent_again() -> None:
+    lost = 0
+    for seed in range(200):
+        report = simulate(Scenario.of(seed, plan="store goes back after the commit", kind=Kind.REVOKE_FAMILY))
+        assert report.broken is None, explained(report)
+        lost += report.end == "dead"
+    assert lost <= 40
+
+
+def test_a_new_token_survives_an_outage_of_the_store() -> None:
+    for seed in range(60):
+        report = simulate(
+            Scenario.of(
+                seed,
+                faults=(Fault(What.STORE_DOWN, Point.COMMIT, seconds=120.0),),
+                happenings=(),
+                kind=Kind.REJECT_ONLY,
+            )
+        )
+        assert report.broken is None, explained(report)
+        assert report.end == "usable", explained(report)
