@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types bench clean
+.PHONY: help install demo test check lint types bench chaos soak clean
 
 help:
 	@echo "make demo    100 parallel calls, once as usually written and once through onerefresh"
 	@echo "make test    all tests"
 	@echo "make check   lint, types and the fast tests"
+	@echo "make chaos   kills and stops processes for five minutes, and checks all (SECONDS=60: for one)"
+	@echo "make soak    a million simulated runs of the protocol (RUNS=10000: fewer)"
 	@echo "make bench   the measurements of docs/benchmarks.md"
 
 install: $(INSTALLED)
@@ -30,12 +32,22 @@ test: $(INSTALLED)
 check: $(INSTALLED) lint types
 	$(BIN)/python -m pytest -q -m "not slow"
 
+soak: $(INSTALLED)
+	$(BIN)/python -m onerefresh.testing.simulator --runs $(or $(RUNS),1000000) --jobs 0
+
+chaos: $(INSTALLED)
+	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300)
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -r requirements/bench.txt
+	$(BIN)/python -m bench $(PARTS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
