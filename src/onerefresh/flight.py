@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from types import FrameType
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from onerefresh.errors import OnerefreshError
@@ -96,18 +97,30 @@ def running_loop() -> asyncio.AbstractEventLoop | trio.lowlevel.TrioToken | None
 
     Trio is asked first, and for its task: in its guest mode the tasks of trio and of asyncio share one thread.
     """
-    trio_ = sys.modules.get("trio")
+    loop: asyncio.AbstractEventLoop | None = None
+    asyncio_, trio_ = sys.modules.get("asyncio"), sys.modules.get("trio")
+    if asyncio_ is not None:
+        try:
+            loop = asyncio_.get_running_loop()
+        except RuntimeError:
+            loop = None
     if trio_ is not None and trio_.lowlevel.in_trio_task():
+        if asyncio_ is not None and loop is not None and asyncio_.current_task() and _asyncio_is_the_inner_one():
+            return loop
         token: trio.lowlevel.TrioToken = trio_.lowlevel.current_trio_token()
         return token
-    asyncio_ = sys.modules.get("asyncio")
-    if asyncio_ is None:
-        return None
-    try:
-        loop: asyncio.AbstractEventLoop = asyncio_.get_running_loop()
-    except RuntimeError:
-        return None
     return loop
+
+
+def _asyncio_is_the_inner_one() -> bool:
+    """Of a run within a task of another library, which the caller's own is: neither library can tell."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        if module.startswith(("asyncio.", "trio._core.")):
+            return module.startswith("asyncio.")
+        frame = frame.f_back
+    return False
 
 
 def _bell_for(loop: object) -> _Bell:

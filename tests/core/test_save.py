@@ -209,3 +209,24 @@ def test_closing_waits_for_the_save() -> None:
     closing.join(PATIENCE)
     assert len(host.kept) == 1
     waiting.join(PATIENCE)
+
+
+def test_closing_saves_what_could_not_be_saved_before() -> None:
+    host = Host(failures=3)
+    acme = Credential("acme", Refresher(), token=expired(), save=host.keep)
+    with pytest.raises(SaveFailed):
+        acme.token()
+    acme.close()
+    assert [token.generation for token in host.kept] == [2]
+
+
+def test_closing_keeps_the_credential_open_while_its_token_is_in_memory_only() -> None:
+    host = Host(failures=6)
+    acme = Credential("acme", Refresher(), token=expired(), save=host.keep)
+    with pytest.raises(SaveFailed):
+        acme.token()
+    with pytest.raises(SaveFailed):
+        asyncio.run(acme.aclose())
+    assert acme.token().generation == 2
+    assert [token.generation for token in host.kept] == [2]
+    acme.close()

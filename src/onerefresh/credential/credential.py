@@ -69,6 +69,7 @@ class Credential:
         self._loop = loop
         self._max_wait = seconds("max_wait", max_wait)
         self._can_obtain = obtain is not None
+        self._saves = save is not None
         self._is_async = any(map(is_async, (refresher, obtain, save)))
         self._closed = False
         self._owns_store = not isinstance(store, Store)
@@ -215,21 +216,32 @@ class Credential:
         return status_of(self.key, flight.result())
 
     def close(self) -> None:
-        """Wait for the refresh under way, then refuse further calls. A store that was handed in stays open."""
+        """Wait for the refresh under way, then refuse further calls. A store that was handed in stays open.
+
+        Raises `SaveFailed`, and stays open, where the newest token is in memory only and ``save`` still fails.
+        """
         flight = self._shared.flight
         if flight is not None:
             self._check_caller(blocking=True, home=flight.home)
-        self._closed = True
         if flight is not None:
             flight.wait(self._max_wait)
+        if self._saves and not self._closed:
+            saving = self._launcher.run_apart(lambda: person.save_now(self._launcher.wish()), self._home(blocking=True))
+            if saving.wait(self._max_wait):
+                saving.result()
         self._let_go()
 
     async def aclose(self) -> None:
         """As `close`."""
-        self._closed = True
         flight = self._shared.flight
         if flight is not None:
             await flight.heard(self._max_wait)
+        if self._saves and not self._closed:
+            saving = self._launcher.run_apart(
+                lambda: person.save_now(self._launcher.wish()), self._home(blocking=False)
+            )
+            if await saving.heard(self._max_wait):
+                saving.result()
         self._let_go()
 
     def __enter__(self) -> Self:
@@ -412,6 +424,7 @@ class Credential:
         return errors.WaitTimeout(said, credential=self.key, generation=generation)
 
     def _let_go(self) -> None:
+        self._closed = True
         store = self._shared.store
         self._shared = Shared(store, self.key)  # nothing in it, and nobody else's: `current` has nothing to give
         if self._owns_store:

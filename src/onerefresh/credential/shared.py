@@ -58,6 +58,27 @@ def held_for(token: Token, spread: float) -> Held:
 class Shared:
     """What all objects of one name on one store have in common in this process: the token, and the flight."""
 
+    __slots__ = (  # `held` is looked up for every request
+        "__weakref__",
+        "clock",
+        "damped",
+        "epoch",
+        "failed",
+        "flight",
+        "held",
+        "key",
+        "known",
+        "lock",
+        "proven",
+        "refused_replays",
+        "rotation_told",
+        "seeds_told",
+        "sightings",
+        "spread",
+        "store",
+        "unproven",
+    )
+
     def __init__(self, store: Store, key: str) -> None:
         self.store = store
         self.key = key

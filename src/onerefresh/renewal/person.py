@@ -35,6 +35,13 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
     return Outcome(record.token)
 
 
+async def save_now(wish: Wish) -> None:
+    """Let the host save the present token, where it has not done so yet. Raises `SaveFailed`."""
+    loaded = await Load()
+    if wish.host_saves and loaded.record is not None and loaded.record.unsaved and loaded.record.token is not None:
+        await keep(loaded, loaded.record.token)
+
+
 async def _write(make: Callable[[Record | None, float], Record], wish: Wish) -> Loaded:
     """Replace the record, whatever it says, by what `make` makes of it at a time; what is there afterwards.
 

@@ -139,17 +139,20 @@ async def renew(wish: Wish) -> Outcome:
                     await tell(Kind.WAITING, wish, record, f"at most {left:.1f} s for another process", other.id)
                 await Watch(loaded.version, left)
             case Claim(grant):
-                if not prepared or (hold is None and queued < QUEUE_TRIES):
-                    if not prepared:
-                        await Prepare()
-                        prepared = True
-                    hold = hold or await Take()
+                if hold is None and queued < QUEUE_TRIES:
+                    hold = await Take()
                     if hold is None and attempt is not None:
                         queued = QUEUE_TRIES  # its holder stands still: there is no use in queueing behind it
                     elif hold is None:
                         queued += 1
                         await Watch(loaded.version, DETECTION)
-                    continue  # what was loaded before may be old
+                        continue
+                    elif prepared:
+                        continue  # what was loaded before the hold may be old
+                if not prepared:
+                    await Prepare()  # with the hold: of all who queue, only the first needs it
+                    prepared = True
+                    continue  # and what was loaded before that may be old as well
                 disputed = _is_disputed(record, proven_dead=proven_dead)
                 outcome = await _attempt(loaded, grant, wish, now, hold, disputed=disputed)
                 await Drop()

@@ -114,6 +114,8 @@ class _Course:
                 raise Broken("every run ends usable or dead", f"{', '.join(left)} got neither a token nor a reason")
             self._pass(world.timeline.now + 10.0)
         self._pass(world.timeline.now + 60.0)  # what is under way comes to its end
+        while world.judge.somebody_spends():
+            self._pass(world.timeline.now + 5.0)
 
     def _leave_one_host(self) -> None:
         world = self._world
