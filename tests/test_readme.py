@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -28,8 +29,9 @@ COMMANDS = re.findall(r"^\$ (.*)$", README, re.MULTILINE)
 def start(example: str, server: AuthServer, answer: dict[str, object], folder: Path) -> subprocess.Popen[str]:
     """Run an example of the README as a program, with the test server in place of acme.com."""
     program = f"first_answer = {answer!r}\n{example}".replace("https://acme.com", server.url)
-    script = folder / "example.py"
-    script.write_text(program, "utf-8")
+    descriptor, script = tempfile.mkstemp(suffix=".py", dir=folder)  # of its own: another may still be reading one
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(program)
     environment = {**os.environ, "ACME_SECRET": server.client_secret or "", "ONEREFRESH_STATE": str(folder / "state")}
     return subprocess.Popen([sys.executable, script], env=environment, text=True, stderr=subprocess.PIPE)
 
