@@ -368,6 +368,9 @@ class Anew:
         yield b"one"
         yield b"two"
 
+    def __repr__(self) -> str:
+        return "Anew()"
+
 
 class Wrapped:
     """Looks like `Anew`, and is used up after the first time: progress bars are made like this."""

@@ -55,6 +55,11 @@ def record() -> records.Record:
 
 # --- Values ---
 
+
+def fields_of(thing: Any) -> dict[str, object]:
+    return {name: getattr(thing, name) for name in type(thing).__slots__ if not name.startswith("__")}
+
+
 VALUES: dict[str, Callable[[], Any]] = {
     "a secret": lambda: Secret(ACCESS),
     "a token": token,
@@ -73,7 +78,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "a credential": lambda: Credential("acme", lambda token: ANSWER, token=SEED),
     "a status": lambda: Credential("acme", lambda token: ANSWER, token=SEED).status(),
     "a memory store": lambda: vars(Credential("acme", lambda token: ANSWER, token=SEED)._shared.store),
-    "what credentials share": lambda: vars(Credential("acme", lambda token: ANSWER, token=SEED)._shared),
+    "what credentials share": lambda: fields_of(Credential("acme", lambda token: ANSWER, token=SEED)._shared),
 }
 
 
@@ -84,7 +89,7 @@ def test_a_value_shows_no_token(name: str) -> None:
     assert_silent(pprint.pformat(value), repr([value]), repr({"key": value}))
 
 
-@pytest.mark.parametrize("name", VALUES.keys() - {"what a store holds", "a memory store"})
+@pytest.mark.parametrize("name", sorted(VALUES.keys() - {"what a store holds", "a memory store"}))
 def test_a_value_is_not_pickled_or_shows_nothing(name: str) -> None:
     value = VALUES[name]()
     try:
