@@ -27,13 +27,13 @@ demo: $(INSTALLED)
 	$(BIN)/onerefresh demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(INSTALLED) lint types
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow"
 
 soak: $(INSTALLED)
-	$(BIN)/python -m onerefresh.testing.simulator --runs $(or $(RUNS),1000000) --jobs 0
+	$(BIN)/python -m onerefresh.testing.simulator --first 1000000 --runs $(or $(RUNS),1000000) --jobs 0
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,6 +35,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--print", action="store_true", help="leave the page as it is")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # none of its processes may stay behind, stopped
     began = time.monotonic()
     chance = random.Random(chosen.seed)
     found: dict[bool, list[Round]] = {True: [], False: []}

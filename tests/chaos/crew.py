@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -49,7 +50,7 @@ class Member:
     pipe: connection.Connection
     process: Any
     at: str | None = None
-    is_armed: bool = False
+    is_ready: bool = False
     has_ended: bool = False
     calls: int = 0
     called: list[tuple[int, int, float]] = field(default_factory=list)  # status, generation, seconds
@@ -65,7 +66,8 @@ class Member:
         self.called, self.failed, self.events = [], [], []
 
     def tell(self, *what: object) -> None:
-        self.pipe.send(what)
+        with contextlib.suppress(BrokenPipeError):  # it has died: the other direction of the pipe says so
+            self.pipe.send(what)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.process.pid, number)
@@ -77,8 +79,8 @@ class Member:
         kind, *what = message
         if kind == "at":
             (self.at,) = what
-        elif kind == "armed":
-            self.is_armed = True
+        elif kind == "ready":
+            self.is_ready = True
         else:
             told: dict[str, list[Any]] = {"event": self.events, "called": self.called, "failed": self.failed}
             told[kind].append(tuple(what))
@@ -159,10 +161,17 @@ class Crew:
 
     def arm(self, members: list[Member], point: str | None) -> None:
         """From when this returns, they stand still at this point and at no other; None: nowhere."""
+        self._ask(members, "arm", point)
+
+    def settle(self) -> None:
+        """From when this returns, nobody has anything left to do: a process that is stopped then is in nobody's way."""
+        self._ask(self.members, "settle")
+
+    def _ask(self, members: list[Member], *what: object) -> None:
         for member in members:
-            member.is_armed = False
-            member.tell("arm", point)
-        self.until(lambda: all(member.is_armed or member.has_ended for member in members), "armed")
+            member.is_ready = False
+            member.tell(*what)
+        self.until(lambda: all(member.is_ready or member.has_ended for member in members), "ready")
 
     def until(self, is_so: Callable[[], bool], what: str) -> None:
         """Hear what they tell until `is_so`."""

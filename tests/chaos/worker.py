@@ -108,7 +108,12 @@ class Worker:
             elif command == "arm":
                 self._gate.clear()
                 (self._armed,) = what
-                self.tell("armed")
+                self.tell("ready")
+            elif command == "settle":
+                for thread in threading.enumerate():
+                    if thread.name.startswith("onerefresh") and not thread.daemon:
+                        thread.join()
+                self.tell("ready")
             else:
                 self._doom = tuple(what) or None
                 self._gate.set()

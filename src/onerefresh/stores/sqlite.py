@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import secrets
 import sqlite3
 import time
@@ -25,6 +26,8 @@ from onerefresh.stores.mounts import refuse_network_file_system
 __all__ = ["SQLiteStore"]
 
 BUSY_SECONDS = 5.0
+BUSY_SLEEPS = (0.0005, 0.004)
+"""Seconds between two tries to get a lock of SQLite's, which are held for milliseconds."""
 APPLICATION_ID = 0x6F6E6572  # "oner", in the file's header: this file is ours
 TABLE = """
 CREATE TABLE records (
@@ -109,7 +112,7 @@ class SQLiteStore(Store):
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """A connection for one operation; whatever goes wrong comes out as `StoreUnavailable`."""
         try:
-            connection = sqlite3.connect(self._address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+            connection = sqlite3.connect(self._address, uri=True, timeout=0.0, isolation_level=None)
             with contextlib.closing(connection) as database:
                 # Python quotes text that is not UTF-8 in its error, and this text holds tokens.
                 database.text_factory = lambda text: text.decode("utf-8", "replace")
@@ -130,19 +133,19 @@ class SQLiteStore(Store):
 
     def _begin(self, database: sqlite3.Connection) -> None:
         """A transaction with the write lock, in a file that is ours."""
-        (mode,) = database.execute("PRAGMA journal_mode = DELETE").fetchone()
+        (mode,) = _patiently(database, "PRAGMA journal_mode = DELETE").fetchone()
         if mode != "delete":
             raise StoreUnavailable(f"{self.path} is in journal mode {mode}, and cannot be set to DELETE now")
-        database.execute("PRAGMA synchronous = EXTRA")
-        database.execute("PRAGMA secure_delete = ON")
-        database.execute("BEGIN IMMEDIATE")
+        _patiently(database, "PRAGMA synchronous = EXTRA")
+        _patiently(database, "PRAGMA secure_delete = ON")
+        _patiently(database, "BEGIN IMMEDIATE")
         if self._is_blank(database):
             database.execute(TABLE)
             database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     def _is_blank(self, database: sqlite3.Connection) -> bool:
         """Whether nothing was ever stored here. Another program's file is left as it is."""
-        (application,) = database.execute("PRAGMA application_id").fetchone()
+        (application,) = _patiently(database, "PRAGMA application_id").fetchone()
         if application == APPLICATION_ID:
             return False
         (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -163,7 +166,7 @@ class SQLiteStore(Store):
 
     def _commit(self, database: sqlite3.Connection, key: str, version: str) -> None:
         try:
-            database.execute("COMMIT")
+            _patiently(database, "COMMIT")
         except sqlite3.Error as error:
             if database.in_transaction:
                 raise  # surely not applied: closing the connection rolls it back
@@ -186,6 +189,22 @@ class SQLiteStore(Store):
                 raise StoreUnavailable(f"{self.path} is a link to nothing: remove it") from None
         except OSError as error:
             raise StoreUnavailable(f"{self.path} cannot be made: {error.strerror}") from None
+
+
+def _patiently(database: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
+    """Execute a statement that takes a lock, when it is free.
+
+    SQLite's own patience is not used: it sleeps for whole seconds where it was built without usleep, as in Debian.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return database.execute(statement)
+        except sqlite3.OperationalError as error:
+            busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+            if not busy or time.monotonic() >= deadline:
+                raise
+        time.sleep(random.uniform(*BUSY_SLEEPS))
 
 
 def _real(path: str | os.PathLike[str]) -> Path:
