@@ -25,6 +25,8 @@ from onerefresh import (
 )
 from onerefresh.testing import AuthServer, fingerprint
 
+pytestmark = pytest.mark.slow
+
 
 def presented(server: AuthServer) -> list[str | None]:
     return [entry.presented for entry in server.log if entry.kind == "api"]

@@ -17,6 +17,8 @@ from tests.core.children import Child
 from onerefresh import Credential, LoginRequired, RefreshUnavailable, Token
 from onerefresh.testing import AuthServer
 
+pytestmark = pytest.mark.slow
+
 CALLS = 100
 
 

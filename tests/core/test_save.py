@@ -11,6 +11,8 @@ from tests.core.calls import PATIENCE, Refresher, expired, first_token, in_threa
 
 from onerefresh import ConfigurationError, Credential, LoginRequired, SaveFailed, Token
 
+pytestmark = pytest.mark.slow
+
 
 class Host:
     """Keeps tokens, unless told to fail: `failures` times."""

@@ -19,6 +19,8 @@ import urllib3
 from onerefresh.testing import AuthServer
 from onerefresh.verdict import Meaning, Verdict, judge_exception
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 0.4
 BODY = b"grant_type=refresh_token&refresh_token=refresh-token-of-the-test"
 

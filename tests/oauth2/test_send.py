@@ -24,6 +24,8 @@ from onerefresh.oauth2.send_httpx2 import Httpx2Sender
 from onerefresh.oauth2.send_stdlib import StdlibSender
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 
+pytestmark = pytest.mark.slow
+
 SECRET = "refresh-token-of-the-test"
 Sender = Callable[[TokenRequest], TokenResponse]
 SenderFor = Callable[[str], Sender]

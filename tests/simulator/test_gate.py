@@ -11,6 +11,8 @@ from onerefresh.testing.simulator.gate import MOST_SEEDS, hunt, scenario_of
 from onerefresh.testing.simulator.mutants import MUTANTS, Mutant
 from onerefresh.testing.simulator.run import simulate
 
+pytestmark = pytest.mark.slow
+
 GUIDE = Path(__file__).parents[2] / "docs" / "explanation" / "protocol.md"
 
 

@@ -11,6 +11,8 @@ import pytest
 from onerefresh.testing.simulator import Excuse, Kind, Report, Scenario, What, simulate
 from onerefresh.testing.simulator.faults import Fault, Happening, Point
 
+pytestmark = pytest.mark.slow
+
 RUNS, BATCH = 4_000, 500
 
 
