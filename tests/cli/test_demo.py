@@ -79,7 +79,7 @@ def test_the_diagram_shows_one_refresh_for_calls_of_two_processes(home: Home) ->
     assert done.returncode == 0, done.stderr
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert lines[0] == "sequenceDiagram"
-    named = [re.fullmatch(r"participant (C\d) as call \d+ of process (\d)", line) for line in lines[1:4]]
+    named = [re.fullmatch(r"participant (C\d) as call \d \(process (\d)\)", line) for line in lines[1:4]]
     assert [match and match[1] for match in named] == ["C1", "C2", "C3"]
     first, second, other = [match[2] for match in named if match]
     assert first == second != other

@@ -30,7 +30,7 @@ def diagram(run: Finished) -> str:
     span = f"{next(iter(shown.values()), 'R')},A"
     lines = sorted([*_calls(run, shown), *_waits(run, shown), *_token_requests(run), *_revoked(run, span)])
     before, after = _counted(run, set(named))
-    participants = [f"participant {short} as call {call.partition('.')[2]} of process {call.partition('.')[0]}"
+    participants = [f"participant {short} as call {short[1:]} (process {call.partition('.')[0]})"
                     for call, short in shown.items()]  # fmt: skip
     body = [
         *participants,
