@@ -136,8 +136,8 @@ class Runner:
                 self._go_on()
                 self._store.wait(self._key, version or "", min(seconds, WATCH_AT_ONCE))
                 self._go_on()
-            case effects.Sleep(seconds):
-                self._sleep(seconds)
+            case effects.Sleep(seconds, holds_the_exit):
+                self._sleep(seconds, holds_the_exit=holds_the_exit)
             case effects.Drop():
                 self._drop()
             case effects.Prepare():
@@ -172,10 +172,10 @@ class Runner:
             return Loaded(found.version, None)
 
     def _moment(self) -> Moment | None:
-        """The store's clock is a hint: a store that is down must not cost the token that is to be saved."""
+        """The store's clock is a hint: whatever a store makes of it must not cost the token that is to be saved."""
         try:
             return self._store.moment()
-        except errors.StoreUnavailable:
+        except Exception:  # noqa: BLE001 - as just said, and a store of the user's may raise anything
             return None
 
     def _cas(self, expected: str | None, record: Record) -> str:
@@ -186,10 +186,11 @@ class Runner:
         except Exception as error:
             raise _store_failed("cas", error) from error
 
-    def _sleep(self, seconds: float) -> None:
+    def _sleep(self, seconds: float, *, holds_the_exit: bool) -> None:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            self._go_on()
+            if not holds_the_exit:
+                self._go_on()
             time.sleep(min(left, SLICE))
 
     def _go_on(self) -> None:

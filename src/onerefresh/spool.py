@@ -68,7 +68,7 @@ class Spool:
                 part.unlink(missing_ok=True)
                 return False
             sync_folder(self.folder)
-        except (OSError, StoreUnavailable):
+        except (OSError, OnerefreshError):
             return False
         return True
 

@@ -114,7 +114,7 @@ class Store(abc.ABC):
         time.sleep(min(timeout, POLL))
 
     def hold(self, key: str) -> Hold | None:
-        """The hold of `key`, or None where somebody else has it now. Never blocks."""
+        """The hold of `key`, or None where somebody else has it now. Never blocks. Raises `StoreUnavailable`."""
         return Hold()
 
     def moment(self) -> Moment | None:

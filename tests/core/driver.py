@@ -68,6 +68,7 @@ class World:
     sent: list[Token | None] = field(default_factory=list)
     kept: list[Token] = field(default_factory=list)
     save_failures: int = 0
+    names: int = 0
     events: list[Event] = field(default_factory=list)
 
     # --- The store ---
@@ -302,7 +303,8 @@ class Process(Generic[T]):
                 shared = Moment(world.era, world.now) if world.era else None
                 return Instant(world.wall, world.now, shared, self.spread)
             case effects.NewId():
-                return f"{self.host}-{id(self)}-{self.seen[kind]}"
+                world.names += 1
+                return f"attempt {world.names}"
             case effects.Send(_, token, _):
                 world.sent.append(token)
                 answer = world.server.answer(token) if world.server else world.answers.pop(0)

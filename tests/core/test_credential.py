@@ -319,6 +319,37 @@ def test_a_refresher_that_never_returns_fails_its_callers_and_its_late_answer_co
     assert refresher.calls == 1
 
 
+def test_a_late_answer_does_not_remove_the_flight_that_followed() -> None:
+    first, second = threading.Event(), threading.Event()
+    entered = threading.Semaphore(0)
+    gates = [first, second]
+
+    class Slow:
+        timeout = 0.05
+
+        def __call__(self, token: Token) -> dict[str, object]:
+            gate = gates.pop(0)
+            entered.release()
+            assert gate.wait(PATIENCE)
+            return first_token()
+
+    credential = Credential("acme", Slow(), token=expired(), profile="grace:4.2")  # a time to live of about 2 s
+    with pytest.raises(OnerefreshError, match="has not returned"):
+        credential.token()
+    with pytest.raises(WaitTimeout):
+        credential.token(max_wait=0.0)
+    assert entered.acquire(timeout=PATIENCE)
+    assert entered.acquire(timeout=PATIENCE)
+    following = credential._shared.flight
+    assert following is not None
+    first.set()
+    while credential.current() is None:
+        time.sleep(0.005)
+    assert credential._shared.flight is following
+    second.set()
+    assert following.wait(PATIENCE)
+
+
 def test_a_refresher_that_asks_its_own_credential_gets_an_error() -> None:
     told: list[ConfigurationError] = []
 

@@ -82,9 +82,10 @@ class Watch(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class Sleep(Effect[None]):
-    """Let `seconds` pass. Raises `CredentialClosed` where the interpreter is ending."""
+    """Let `seconds` pass. Raises `CredentialClosed` where the interpreter is ending, unless it has to wait for this."""
 
     seconds: float
+    holds_the_exit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

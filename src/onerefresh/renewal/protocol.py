@@ -36,6 +36,7 @@ from onerefresh.renewal.saving import (
     COMMIT_TRIES_AFTER_SPOOLING,
     LONGEST_REST,
     MOST_ROUNDS,
+    TRIES_BEFORE_EXIT,
     commit_into,
     found,
     keep,
@@ -289,9 +290,8 @@ class _Spending:
             doubtful=bool(self.doubtful),
         )
         try:
-            await Cas(self.version, back)
-        except (Conflict, StoreOutcomeUnknown):
-            return None
+            if not await self._settle(back):
+                return None
         except errors.StoreUnavailable:
             if verdict is None:
                 raise
@@ -318,15 +318,32 @@ class _Spending:
         verdict = replace(verdict, detail=said)
         dead = records.died(self.leased, verdict, now=(await Now()).wall, refused=self.refused)
         try:
-            await Cas(self.version, dead)
-        except (Conflict, StoreOutcomeUnknown):
-            return None
+            if not await self._settle(dead):
+                return None
         except errors.StoreUnavailable:
             if self.wish.ageing:
                 raise  # nobody waits, and the access token still serves
             raise verdict.error().about(self.wish.key, self.leased.generation) from self.cause
         await tell(Kind.DEAD, self.wish, dead, said, self.attempt.id)
         return None
+
+    async def _settle(self, ended: Record) -> bool:
+        """Write how this attempt ended, over its own lease; whether the record says so now."""
+        version = self.version
+        for _ in range(MOST_ROUNDS):
+            try:
+                await Cas(version, ended)
+            except Conflict:
+                return False
+            except StoreOutcomeUnknown:
+                loaded = await Load()
+                attempt = loaded.record.attempt if loaded.record else None
+                if attempt is None or attempt.id != self.attempt.id:
+                    return loaded.record == ended
+                version = loaded.version or ""  # not applied: left alone, the lease would hold everybody up
+            else:
+                return True
+        return False
 
     async def _someone_commits(self) -> bool:
         deadline = (await Now()).monotonic + self.wish.http_timeout
@@ -346,7 +363,7 @@ class _Spending:
         while True:
             try:
                 committed = await commit_into(loaded, entry, self.wish)
-            except (Conflict, StoreOutcomeUnknown, errors.StoreUnavailable) as error:
+            except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError) as error:
                 conflicts = conflicts + 1 if isinstance(error, Conflict) else 0
                 if 0 < conflicts <= MOST_ROUNDS:
                     loaded = await self._reload(loaded)
@@ -386,7 +403,9 @@ class _Spending:
 
     async def _rest(self, tries: int, *, spooled: bool) -> None:
         try:
-            await Sleep(min(backoff(tries, (await Now()).spread), LONGEST_REST))
+            # A token that is nowhere but here is worth that the interpreter waits for some more tries.
+            rest = min(backoff(tries, (await Now()).spread), LONGEST_REST)
+            await Sleep(rest, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
         except errors.CredentialClosed:
             if not spooled:
                 await tell(Kind.UNSAVED, self.wish, self.leased, "the process ends and the new token is lost")
@@ -395,5 +414,5 @@ class _Spending:
     async def _reload(self, loaded: Loaded) -> Loaded:
         try:
             return await Load()
-        except errors.StoreUnavailable:
+        except errors.OnerefreshError:
             return loaded  # the next write will say so again

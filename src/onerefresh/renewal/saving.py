@@ -16,6 +16,8 @@ from onerefresh.token import Token
 
 SAVE_TRIES = 3
 COMMIT_TRIES_AFTER_SPOOLING = 20
+TRIES_BEFORE_EXIT = 5
+"""How often a token that is nowhere but in memory is offered to the store before the interpreter may end."""
 LONGEST_REST = 5.0
 """Seconds between two tries to commit: less than others wait for a late commit before they believe `invalid_grant`."""
 MOST_ROUNDS = 50

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from onerefresh.testing.simulator.mutants import MUTANTS, Mutant
-from onerefresh.testing.simulator.run import Report, simulate
+from onerefresh.testing.simulator.run import NO_DEFECTS, Report, simulate
 from onerefresh.testing.simulator.scenario import Scenario
 
 __all__ = ["MOST_SEEDS", "NOTHING", "Found", "example", "hunt", "scenario_of", "table"]
@@ -35,9 +35,14 @@ def hunt(mutant: Mutant, *, most: int = MOST_SEEDS, first: int = 0) -> Found:
         scenario = scenario_of(mutant, seed)
         with mutant.replace():
             report = simulate(scenario)
-        if report.broken is not None and simulate(scenario).broken is None:
+        if _is_caught(report) and simulate(scenario).broken is None:
             return Found(mutant, count, report)
     return Found(mutant, most, None)
+
+
+def _is_caught(report: Report) -> bool:
+    """Whether a promise was broken: a piece that does not fit in its place proves nothing about the rule."""
+    return report.broken is not None and report.broken.promise != NO_DEFECTS
 
 
 def example(mutant: Mutant, *, most: int = 400) -> Report | None:
@@ -48,7 +53,7 @@ def example(mutant: Mutant, *, most: int = 400) -> Report | None:
         with mutant.replace():
             report = simulate(scenario, account=True)
         shorter = found is None or len(report.account.lines) < len(found.account.lines)
-        if report.broken is not None and shorter and simulate(scenario).broken is None:
+        if _is_caught(report) and shorter and simulate(scenario).broken is None:
             found = report
     return found
 

@@ -60,6 +60,7 @@ class _Claim:
     ttl: float
     generation: int
     proof: str | None
+    dated: bool  # by the store's clock
     boots: int
     watchers: dict[Task, float] = field(default_factory=dict)
 
@@ -167,7 +168,13 @@ class Judge:
         if claim is not None and claim.task is not writer and not abandoned:
             self._taken_over(claim, writer, now)
         self.claims[attempt.id] = _Claim(
-            writer, writer.named_at, attempt.ttl, after.generation, attempt.proof, writer.process.host.boots
+            writer,
+            writer.named_at,
+            attempt.ttl,
+            after.generation,
+            attempt.proof,
+            attempt.era is not None,
+            writer.process.host.boots,
         )
 
     def abandoned(self, task: Task) -> None:
@@ -192,6 +199,10 @@ class Judge:
                 "nobody is taken over from within his time to live",
                 f"{by} took over from {holder} after {age:.1f} of {claim.ttl:.0f} s",
             )
+        over = (claim.born if claim.dated else claim.watchers.get(by, now)) + claim.ttl
+        waited = now - max(over, by.began)
+        if waited > NOTICING + PATIENCE and not by.disturbed:
+            raise Broken("an outage is over with its lease", f"{by} waited for {waited:.1f} s more behind {holder}")
 
     def _taken_over_in_time(self, claim: _Claim, by: Task, now: float) -> None:
         """A death that the kernel proves is noticed at once by those who wait on that host."""

@@ -235,6 +235,8 @@ MUTANTS: tuple[Mutant, ...] = (
            "paused right before sending", STRICT),
     Mutant("5", "wall clocks say when a lease is over", _put(world.World, "moment", _wall_clock)),
     Mutant("5", "a lease is over at first sight", _put(protocol._Lease, "left", _first_sight)),
+    Mutant("5", "the store's clock is not asked", _put(protocol._Lease, "left", _own_watch_only),
+           "crash right before sending", fixed=(("has_clock", True), ("has_flock", False))),
     Mutant("5", "a delay ends by the wall clock alone", _put(Sightings, "dated", _undated), fixed=BEHIND),
     Mutant("6", "no gate before sending", _put(protocol, "_age", _never_old),
            "paused between claim and gate", STRICT),

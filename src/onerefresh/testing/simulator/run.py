@@ -19,9 +19,11 @@ from onerefresh.testing.simulator.scenario import Scenario
 from onerefresh.testing.simulator.server import Kind as ServerKind
 from onerefresh.testing.simulator.world import World
 
-__all__ = ["Report", "simulate"]
+__all__ = ["NO_DEFECTS", "Report", "simulate"]
 
+NO_DEFECTS = "no defects"
 MOST_STEPS = 100_000
+_HARMLESS = frozenset({What.EARLY_WAKE, What.NO_WAKE, What.UNAVAILABLE, What.ERROR_BEFORE})
 LONGEST_END = 2_000.0
 """Seconds of virtual time within which everybody must have a token or a reason, once nothing goes wrong any more."""
 
@@ -64,7 +66,7 @@ def simulate(scenario: Scenario | int, *, account: bool = False) -> Report:
     except Broken as broken:
         report.broken = broken
     except (AssertionError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as defect:
-        report.broken = Broken("no defects", f"{type(defect).__name__}: {defect}")
+        report.broken = Broken(NO_DEFECTS, f"{type(defect).__name__}: {defect}")
         report.broken.__cause__ = defect
     judge = world.judge
     report.excuses, report.struck = frozenset(judge.excuses), tuple(str(fault) for fault in judge.struck_faults)
@@ -186,6 +188,8 @@ class _Course:
         judge, record = world.judge, world.store.record
         answers = [answer for process, answer in self._answers.items() if process in world.accounts]
         usable = [answer == "usable" for answer in answers]
+        if len(reasons := {answer for answer in answers if answer != "usable"}) > 1:
+            raise Broken("all are told the same reason", " / ".join(sorted(reasons)))
         is_dead = record is not None and record.state is State.DEAD
         if is_dead and record is not None and record.failure is not None:  # its access token may serve on for a while
             report.end, report.why = "dead", record.failure.detail
@@ -235,7 +239,8 @@ class _Course:
             yield Excuse.UNSAVED
             if not world.scenario.manner.forgiving:
                 yield Excuse.OVERRUN
-            if What.OUTAGE in happened or len(world.judge.struck_faults) > 1:  # the window is for one mishap
+            mishaps = sum(fault.what not in _HARMLESS for fault in world.judge.struck_faults)
+            if What.OUTAGE in happened or mishaps > 1:  # the window is for one mishap
                 yield Excuse.ANSWER
                 yield Excuse.CRASH
             return
@@ -250,7 +255,9 @@ class _Course:
         if any(happening.what not in (What.REVOKED, What.LOGIN, What.LOGOUT) for happening in world.judge.happenings):
             return
         events = world.judge.events
-        gained = events.get(Kind.REFRESHED, 0) + events.get(Kind.ORPHANED, 0)
+        gained = events.get(Kind.REFRESHED, 0)
+        if {What.LOGIN, What.LOGOUT} & world.judge.happened_kinds:  # they may overtake a renewal
+            gained += events.get(Kind.ORPHANED, 0)
         if world.server.requests != gained:
             raise Broken("one request a generation", f"{world.server.requests} requests for {gained} generations")
 

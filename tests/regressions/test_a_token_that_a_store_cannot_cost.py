@@ -1,0 +1,114 @@
+"""Between the answer and the commit nothing that a store raises may throw the new token away."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from onerefresh import Credential, Token, events
+from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.store import Conflict, Moment, Store, Versioned
+
+
+class Moody(Store):
+    """A store of somebody's own, which raises `mood` at the next use of `method`."""
+
+    name = "moody"
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Versioned] = {}
+        self.method, self.mood = "", Exception()
+        self.writes = 0
+
+    def _strike(self, method: str) -> None:
+        if method == self.method:
+            self.method = ""
+            raise self.mood
+
+    def load(self, key: str) -> Versioned | None:
+        return self.kept.get(key)
+
+    def cas(self, key: str, expected: str | None, body: str) -> str:
+        self._strike("cas")
+        present = self.kept.get(key)
+        if (present.version if present else None) != expected:
+            raise Conflict
+        self.writes += 1
+        self.kept[key] = Versioned(str(self.writes), body)
+        return str(self.writes)
+
+    def moment(self) -> Moment | None:
+        self._strike("moment")
+        return None
+
+    def seal(self, key: str, text: str) -> str:
+        self._strike("seal")
+        return text
+
+
+def work_is_done() -> None:
+    """The callers have their answer before the last try to save."""
+    for thread in threading.enumerate():
+        if thread.name == "onerefresh acme":
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("method", "mood"),
+    [
+        ("cas", ConfigurationError("the key is gone")),
+        ("cas", RuntimeError("a driver's own error")),
+        ("moment", RuntimeError("a driver's own error")),
+    ],
+)
+def test_a_new_token_is_saved_although_the_store_raised_something(
+    method: str, mood: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
+    store = Moody()
+    refreshes = []
+
+    def refresh(token: Token) -> dict[str, object]:
+        refreshes.append(token.generation)
+        store.method, store.mood = method, mood
+        return {"access_token": "new", "refresh_token": "new refresh", "expires_in": 3600}
+
+    first = {"access_token": "old", "refresh_token": "old refresh", "expires_in": 3600}
+    with Credential("acme", refresh, token=first, store=store) as credential:
+        assert credential.token(refused=credential.token()).generation == 2
+    work_is_done()
+    assert '"new refresh"' in store.kept["acme"].body
+    assert (refreshes, store.method) == ([1], "")
+
+
+def test_a_spool_that_cannot_be_encrypted_is_said_and_the_token_saved_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
+    store = Moody()
+
+    def refresh(token: Token) -> dict[str, object]:
+        store.method, store.mood = "cas", ConfigurationError("the key is gone")
+        return {"access_token": "new", "refresh_token": "new refresh", "expires_in": 3600}
+
+    def heard(event: events.Event) -> None:
+        told.append(event.kind)
+
+    def seal(key: str, text: str) -> str:
+        raise ConfigurationError("the key is gone")
+
+    told: list[events.Kind] = []
+    monkeypatch.setattr(store, "seal", seal)
+    first = {"access_token": "old", "refresh_token": "old refresh", "expires_in": 3600}
+    unsubscribe = events.subscribe(heard)
+    try:
+        with Credential("acme", refresh, token=first, store=store) as credential:
+            with pytest.raises(StoreUnavailable, match="neither in the store nor in the spool"):
+                credential.token(refused=credential.token())
+        work_is_done()
+    finally:
+        unsubscribe()
+    assert '"new refresh"' in store.kept["acme"].body
+    assert told.index(events.Kind.UNSAVED) < told.index(events.Kind.REFRESHED)
