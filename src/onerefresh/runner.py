@@ -117,8 +117,7 @@ class Runner:
             case effects.Now():
                 return Instant(time.time(), time.monotonic(), self._moment(), random.random())
             case effects.Take():
-                self._hold = self._hold or self._store.hold(self._key)
-                return self._hold
+                return self._take()
             case effects.NewId():
                 return secrets.token_hex(8)
             case effects.Send(grant, token, ttl):
@@ -177,6 +176,15 @@ class Runner:
             return self._store.moment()
         except Exception:  # noqa: BLE001 - as just said, and a store of the user's may raise anything
             return None
+
+    def _take(self) -> Hold | None:
+        try:
+            self._hold = self._hold or self._store.hold(self._key)
+        except errors.OnerefreshError:
+            raise
+        except Exception as error:
+            raise _store_failed("hold", error) from error
+        return self._hold
 
     def _cas(self, expected: str | None, record: Record) -> str:
         try:

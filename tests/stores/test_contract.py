@@ -2,60 +2,41 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-from tests.stores.contract import StoreContract, StoreMachine
 
-from onerefresh.store import Store
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.sqlite import SQLiteStore
+from onerefresh.testing import FailingStoreContract, SharedStoreContract, StoreContract
+from onerefresh.testing.stores.recording import Opener, Outage
 
 
 class TestMemoryStore(StoreContract):
     @pytest.fixture
-    def store(self) -> Store:
-        return MemoryStore()
+    def opener(self) -> Opener:
+        store = MemoryStore()
+        return lambda: store  # there is no second way to the same memory
+
+
+class TestSQLiteStore(SharedStoreContract, FailingStoreContract):
+    @pytest.fixture
+    def opener(self, path: Path) -> Opener:
+        return partial(SQLiteStore, path)
 
     @pytest.fixture
-    def again(self, store: Store) -> Store:
-        return store  # there is no second way to the same memory
+    def outage(self, path: Path) -> Outage:
+        return partial(readable_by_all, path)
 
 
-class TestSQLiteStore(StoreContract):
-    @pytest.fixture
-    def store(self, tmp_path: Path) -> Store:
-        return SQLiteStore(tmp_path / "tokens.db")
-
-    @pytest.fixture
-    def again(self, store: Store, tmp_path: Path) -> Store:
-        return SQLiteStore(tmp_path / "tokens.db")
-
-
-class MemoryMachine(StoreMachine):
-    def __init__(self) -> None:
-        self.memory = MemoryStore()
-        super().__init__()
-
-    def open_store(self) -> Store:
-        return self.memory
-
-
-class SQLiteMachine(StoreMachine):
-    def __init__(self) -> None:
-        self.folder = tempfile.mkdtemp(prefix="onerefresh-")
-        super().__init__()
-
-    def open_store(self) -> Store:
-        return SQLiteStore(Path(self.folder) / "tokens.db")
-
-    def teardown(self) -> None:
-        shutil.rmtree(self.folder)
-
-
-TestMemoryHistories = MemoryMachine.TestCase
-TestSQLiteHistories = SQLiteMachine.TestCase
-TestSQLiteHistories.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+@contextmanager
+def readable_by_all(path: Path) -> Iterator[None]:
+    """A store refuses to use a file that others may read: the one way to fail that comes and goes in an instant."""
+    path.chmod(0o644)
+    try:
+        yield
+    finally:
+        path.chmod(0o600)

@@ -5,6 +5,8 @@
     $ onerefresh testserver                         # by hand
 
 `docs/testing.md` is the guide. The pytest plugin gives the fixture `auth_server`.
+
+For a store of your own there are tests to subclass: `StoreContract`, `SharedStoreContract`, `FailingStoreContract`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from onerefresh.testing.process import RemoteServer as RemoteServer
     from onerefresh.testing.server import AuthServer as AuthServer
     from onerefresh.testing.settings import Settings as Settings
+    from onerefresh.testing.stores.contract import FailingStoreContract as FailingStoreContract
+    from onerefresh.testing.stores.contract import SharedStoreContract as SharedStoreContract
+    from onerefresh.testing.stores.contract import StoreContract as StoreContract
+    from onerefresh.testing.stores.machine import StoreMachine as StoreMachine
 
 # Lazy, because pytest imports this package for its plugin at every start, before coverage measures anything.
 _HOMES = {
@@ -30,12 +36,17 @@ _HOMES = {
     "Control": "control",
     "Counters": "log",
     "Entry": "log",
+    "FailingStoreContract": "stores.contract",
     "RemoteServer": "process",
     "ReuseDetected": "control",
     "Settings": "settings",
+    "SharedStoreContract": "stores.contract",
+    "StoreContract": "stores.contract",
+    "StoreMachine": "stores.machine",
     "fingerprint": "log",
 }
 
+# Not the tests for stores: `import *` needs the standard library alone.
 __all__ = [
     "CHALLENGES",
     "AuthServer",

@@ -19,6 +19,8 @@ import pytest
 if TYPE_CHECKING:
     from onerefresh.testing.server import AuthServer
 
+pytest.register_assert_rewrite("onerefresh.testing.stores.contract")  # a store's author is to see what differs
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "auth_server(**options): options of the `auth_server` fixture's server")

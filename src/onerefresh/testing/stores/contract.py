@@ -1,0 +1,390 @@
+"""What every store keeps, as tests: subclass them, and give them a way to open your store."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import TypeVar
+
+from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.store import Conflict, Store, StoreOutcomeUnknown, Versioned
+from onerefresh.testing.stores.history import Did, check_history
+from onerefresh.testing.stores.machine import StoreMachine
+from onerefresh.testing.stores.recording import (
+    KEY,
+    PATIENCE,
+    Opener,
+    Outage,
+    held_elsewhere,
+    record_in_processes,
+    record_in_threads,
+)
+
+try:
+    import pytest
+    from hypothesis import settings
+    from hypothesis.stateful import run_state_machine_as_test
+except ImportError as error:
+    raise ConfigurationError(
+        f"onerefresh.testing.StoreContract needs {error.name}: pip install 'onerefresh[testing]'"
+    ) from None
+
+__all__ = ["FailingStoreContract", "SharedStoreContract", "StoreContract"]
+
+T = TypeVar("T")
+
+LONG = 60.0
+"""Seconds that a wait may last which is to be ended by something else."""
+
+KEYS = ["acme", "ACME", "äöü", "a/b", "../up", "a b", "' OR 1=1 --", "%", "🗝", "x" * 512]
+BODIES = ["", "{}", '{"token": "ä 🗝"}', "x" * 1_000_000, "line\nline\0after"]
+
+
+class StoreContract:
+    """What every store keeps. Subclass it with the fixture `opener`; the class's name begins with ``Test``.
+
+    `rounds`: how much each worker of the histories does. `examples`: the number of random histories.
+    """
+
+    rounds = 20
+    examples = 30
+
+    @pytest.fixture
+    def opener(self) -> Opener:
+        """What opens the store: each call opens the same place, which is empty before the test."""
+        raise NotImplementedError("give your test class a fixture `opener`: a function that opens the store")
+
+    @pytest.fixture
+    def store(self, opener: Opener) -> Iterator[Store]:
+        """The store; it is closed after the test."""
+        with closing(opener()) as store:
+            yield store
+
+    @pytest.fixture
+    def again(self, opener: Opener) -> Iterator[Store]:
+        """The same place, opened once more: as another process would."""
+        with closing(opener()) as store:
+            yield store
+
+    # --- load and cas ---
+
+    def test_nothing_is_stored_at_first(self, store: Store) -> None:
+        assert store.load("acme") is None
+
+    @pytest.mark.parametrize("key", KEYS, ids=range(len(KEYS)))
+    def test_what_was_written_is_read(self, store: Store, again: Store, key: str) -> None:
+        version = store.cas(key, None, "body")
+        assert store.load(key) == again.load(key) == (version, "body")
+
+    @pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
+    def test_a_body_comes_back_as_it_was(self, store: Store, body: str) -> None:
+        version = store.cas("acme", None, body)
+        assert store.load("acme") == (version, body)
+        version = store.cas("acme", version, body + "!")
+        assert store.load("acme") == (version, body + "!")
+
+    def test_keys_are_apart(self, store: Store) -> None:
+        for key in KEYS:
+            store.cas(key, None, f"of {key}")
+        assert [store.load(key).body for key in KEYS] == [f"of {key}" for key in KEYS]  # type: ignore[union-attr]  # stored
+
+    def test_a_first_write_over_a_record_conflicts_and_changes_nothing(self, store: Store, again: Store) -> None:
+        version = store.cas("acme", None, "first")
+        for opened in (store, again):
+            with pytest.raises(Conflict):
+                opened.cas("acme", None, "second")
+        assert store.load("acme") == (version, "first")
+
+    def test_a_write_over_an_old_version_conflicts_and_changes_nothing(self, store: Store, again: Store) -> None:
+        old = store.cas("acme", None, "first")
+        new = again.cas("acme", old, "second")
+        with pytest.raises(Conflict):
+            store.cas("acme", old, "third")
+        assert store.load("acme") == (new, "second")
+
+    @pytest.mark.parametrize("version", ["", "0", "1", "no such version"])
+    def test_a_write_over_a_version_that_never_was_conflicts(self, store: Store, version: str) -> None:
+        with pytest.raises(Conflict):
+            store.cas("acme", version, "body")
+        assert store.load("acme") is None
+
+    def test_versions_never_come_back_even_for_equal_bodies(self, store: Store) -> None:
+        version, seen = store.cas("acme", None, "a"), set()
+        for body in ["b", "a", "a", "b", "a"]:
+            assert version not in seen
+            seen.add(version)
+            version = store.cas("acme", version, body)
+        assert version not in seen
+
+    # --- Many at once ---
+
+    @pytest.mark.parametrize("expects_a_record", [False, True])
+    def test_of_many_writes_over_one_version_one_wins(self, store: Store, again: Store, expects_a_record: bool) -> None:
+        expected = store.cas("acme", None, "before") if expects_a_record else None
+        start = threading.Barrier(8)
+
+        def write(number: int) -> str | None:
+            start.wait(PATIENCE)
+            try:
+                return (store, again)[number % 2].cas("acme", expected, f"by {number}")
+            except Conflict:
+                return None
+
+        with ThreadPoolExecutor(8) as pool:
+            versions = list(pool.map(write, range(8)))
+        [(winner, version)] = [(number, version) for number, version in enumerate(versions) if version is not None]
+        assert store.load("acme") == again.load("acme") == (version, f"by {winner}")
+
+    def test_random_histories_agree_with_a_dict(self, store: Store, again: Store) -> None:
+        chosen = settings(max_examples=self.examples, stateful_step_count=20, deadline=None)
+        run_state_machine_as_test(lambda: StoreMachine([store, again]), settings=chosen)  # type: ignore[arg-type]  # a function will do
+
+    def test_the_history_of_many_threads_is_one_of_a_single_register(self, opener: Opener) -> None:
+        # A worker's write fails only if another's succeeds meanwhile: of four, at least every fourth does.
+        assert check_history(record_in_threads(opener, rounds=self.rounds)) >= self.rounds
+
+    # --- The hints ---
+
+    def test_waiting_ends_when_the_record_changes(self, store: Store) -> None:
+        version = store.cas("acme", None, "before")
+        waiter = threading.Thread(target=waits_until_changed, args=(store, "acme", version))
+        waiter.start()
+        store.cas("acme", version, "after")
+        waiter.join(PATIENCE)
+        assert not waiter.is_alive()
+
+    def test_waiting_ends_when_the_holder_lets_go(self, store: Store, again: Store) -> None:
+        version = store.cas("acme", None, "before")
+        hold = again.hold("acme")
+        waiter = threading.Thread(target=waits_until_changed, args=(store, "acme", version))
+        waiter.start()
+        again.cas("acme", version, "after")
+        assert hold is not None
+        hold.release()
+        waiter.join(PATIENCE)
+        assert not waiter.is_alive()
+
+    def test_waiting_for_a_version_that_is_gone_ends_at_once(self, store: Store) -> None:
+        old = store.cas("acme", None, "before")
+        store.cas("acme", old, "after")
+        store.wait("acme", old, LONG)
+
+    def test_waiting_ends_when_its_time_is_over(self, store: Store) -> None:
+        version = store.cas("acme", None, "body")
+        hold = store.hold("acme")
+        store.wait("acme", version, 0.01)
+        store.wait("acme", version, 0.0)
+        assert hold is not None
+        hold.release()
+        store.wait("acme", version, 0.01)
+
+    def test_waiting_where_nothing_is_stored_does_no_harm(self, store: Store) -> None:
+        store.wait("nothing", "", 0.01)
+        assert store.load("nothing") is None
+
+    @pytest.mark.parametrize("key", KEYS, ids=range(len(KEYS)))
+    def test_a_hold_needs_no_record_and_makes_none(self, store: Store, again: Store, key: str) -> None:
+        hold = soon(lambda: store.hold(key))
+        assert hold is not None
+        assert again.load(key) is None
+        hold.release()
+
+    def test_a_hold_that_proves_something_excludes_others_until_it_is_released(
+        self, store: Store, again: Store
+    ) -> None:
+        first = store.hold("acme")
+        assert first is not None
+        if first.proof is not None:
+            assert soon(lambda: store.hold("acme")) is None
+            assert soon(lambda: again.hold("acme")) is None
+        other = soon(lambda: again.hold("another"))
+        assert other is not None
+        first.release()
+        second = soon(lambda: again.hold("acme"))
+        assert second is not None
+        assert second.proof == first.proof
+        assert other.proof is None or other.proof != first.proof
+        for hold in (first, second, second, other):
+            hold.release()
+
+    def test_a_hold_keeps_nobody_from_reading_and_writing(self, store: Store, again: Store) -> None:
+        hold = store.hold("acme")
+        assert hold is not None
+        version = soon(lambda: again.cas("acme", None, "body"))
+        assert soon(lambda: again.load("acme")) == store.load("acme") == (version, "body")
+        hold.release()
+
+    def test_the_store_s_clock_goes_on(self, store: Store, again: Store) -> None:
+        readings = [store.moment(), again.moment(), store.moment()]
+        if readings[0] is not None:
+            eras = {reading.era for reading in readings if reading is not None}
+            seconds = [reading.seconds for reading in readings if reading is not None]
+            assert (len(eras), len(seconds)) == (1, 3)
+            assert seconds == sorted(seconds)
+
+    def test_what_lies_beside_the_store_is_read_by_each_who_opened_it(self, store: Store, again: Store) -> None:
+        for text in BODIES:
+            assert again.unseal("acme", store.seal("acme", text)) == text
+
+    def test_a_conflict_shows_nothing_of_either_body(self, store: Store) -> None:
+        before, after = (f"test-secret-{which}" for which in ("before", "after"))
+        store.cas("acme", None, before)
+        with pytest.raises(Conflict) as caught:
+            store.cas("acme", None, after)
+        assert "test-secret" not in shown(caught.value)
+
+    def test_the_name_is_the_place_and_no_secret(self, store: Store, again: Store) -> None:
+        store.cas("acme", None, "test-secret-body")
+        assert store.name == again.name
+        assert "test-secret-body" not in repr(store) + store.name
+
+    def test_closing_may_be_repeated_and_loses_nothing(self, store: Store, opener: Opener) -> None:
+        version = store.cas("acme", None, "body")
+        store.close()
+        store.close()
+        with closing(opener()) as opened:
+            assert opened.load("acme") == (version, "body")
+
+
+class SharedStoreContract(StoreContract):
+    """What a store keeps that processes share. Its `opener` can be pickled: ``functools.partial(MyStore, …)``."""
+
+    def test_the_history_of_many_processes_is_one_of_a_single_register(self, opener: Opener) -> None:
+        assert check_history(record_in_processes(opener, rounds=self.rounds)) >= self.rounds
+
+    def test_a_process_that_is_killed_leaves_what_it_wrote_and_holds_nothing(self, opener: Opener) -> None:
+        with closing(opener()) as store:
+            with held_elsewhere(opener, "body") as (version, proof):
+                assert store.load(KEY) == (version, "body")
+                free = soon(lambda: store.hold(KEY))
+                assert (free is None) == (proof is not None)
+                if free is not None:
+                    free.release()
+            assert store.load(KEY) == (version, "body")
+            hold = soon(lambda: store.hold(KEY))
+            assert hold is not None
+            assert hold.proof == proof
+            hold.release()
+            store.cas(KEY, version, "after")
+
+
+class FailingStoreContract(StoreContract):
+    """What a store keeps when it cannot be reached. Subclass it with the fixture `outage`, too."""
+
+    @pytest.fixture
+    def outage(self) -> Outage:
+        """What makes a context manager: within it nobody can use the store, behind it all is as it was before.
+
+        It is entered while other threads use the store, and must harm nothing.
+        """
+        raise NotImplementedError("give your test class a fixture `outage`: a function that makes a context manager")
+
+    def test_reading_in_an_outage_says_so(self, store: Store, outage: Outage) -> None:
+        version = store.cas("acme", None, "body")
+        with outage(), pytest.raises(StoreUnavailable):
+            store.load("acme")
+        assert store.load("acme") == (version, "body")
+
+    @pytest.mark.parametrize("expects_a_record", [False, True])
+    def test_a_write_in_an_outage_is_surely_not_applied_or_of_unknown_outcome(
+        self, store: Store, again: Store, outage: Outage, expects_a_record: bool
+    ) -> None:
+        again.cas("another", None, "body")  # the place is there
+        version = again.cas("acme", None, "before") if expects_a_record else None
+        before = again.load("acme")
+        with outage(), pytest.raises((StoreUnavailable, StoreOutcomeUnknown)) as caught:
+            store.cas("acme", version, "after")
+        found = again.load("acme")
+        if found == before:
+            found = Versioned(store.cas("acme", version, "after"), "after")
+        else:
+            assert caught.type is StoreOutcomeUnknown
+            assert found is not None
+        assert again.load("acme") == store.load("acme") == (found.version, "after")
+        assert found.version != version
+
+    def test_a_failed_write_shows_nothing_of_its_body(self, store: Store, outage: Outage) -> None:
+        store.cas("another", None, "body")
+        body = "-".join(["test", "secret", "body"])  # the traceback quotes this file
+        with outage(), pytest.raises((StoreUnavailable, StoreOutcomeUnknown)) as caught:
+            store.cas("acme", None, body)
+        assert body not in shown(caught.value)
+
+    def test_waiting_in_an_outage_ends_and_raises_nothing(self, store: Store, outage: Outage) -> None:
+        version = store.cas("acme", None, "body")
+        with outage():
+            soon(lambda: store.wait("acme", version, 0.01))
+            soon(lambda: store.wait("acme", "another version", 0.01))
+        store.wait("acme", version, 0.01)
+
+    def test_the_hints_in_an_outage_raise_nothing_else(self, store: Store, outage: Outage) -> None:
+        store.cas("acme", None, "body")
+        with outage():
+            held = soon(lambda: tried(lambda: store.hold("acme")))
+            if held is not None:
+                held.release()
+            tried(store.moment)
+        hold = soon(lambda: store.hold("acme"))
+        assert hold is not None
+        hold.release()
+
+    def test_a_hold_from_before_an_outage_can_be_released_in_it(
+        self, store: Store, again: Store, outage: Outage
+    ) -> None:
+        store.cas("acme", None, "body")
+        hold = store.hold("acme")
+        assert hold is not None
+        with outage():
+            hold.release()
+        free = soon(lambda: again.hold("acme"))
+        assert free is not None
+        free.release()
+
+    def test_a_history_with_outages_is_one_of_a_single_register(self, opener: Opener, outage: Outage) -> None:
+        with closing(opener()) as store:
+            store.cas("another", None, "body")
+        history = record_in_threads(opener, rounds=self.rounds, outage=outage)
+        assert check_history(history) >= 1
+        failed = [operation for operation in history if operation.did in (Did.UNAVAILABLE, Did.UNKNOWN)]
+        assert failed, "no write failed: does the outage make one fail?"
+
+
+def tried(use: Callable[[], T | None]) -> T | None:
+    """What `use` gives, or None where the store is unavailable. Anything else is raised."""
+    try:
+        return use()
+    except StoreUnavailable:
+        return None
+
+
+def shown(error: BaseException) -> str:
+    """All that a log would show of an error."""
+    return repr(error) + "".join(traceback.format_exception(error))
+
+
+def soon(use: Callable[[], T]) -> T:
+    """What `use` gives, which must not block."""
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(use())
+        except BaseException as error:  # noqa: BLE001 - raised below, in the thread of the test
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)  # one that blocks must not keep the tests from ending
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive(), "it blocks"
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def waits_until_changed(store: Store, key: str, version: str) -> None:
+    while (found := store.load(key)) is not None and found.version == version:
+        store.wait(key, version, LONG)
