@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from tests.core.children import Child
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is nothing to test where nobody can fork"),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("refused", ["no", "yes"])
