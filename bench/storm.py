@@ -111,6 +111,7 @@ class Member:
 def take_part() -> None:
     job = json.loads(sys.stdin.readline())
     endpoint = TokenEndpoint(job["url"], **job["client"])
+    endpoint.prepare()  # loads the HTTP client, as in a process that has refreshed before
     credential = Credential("storm", endpoint, token=job["seed"], store=job["store"])
     token = credential.token()
     print(token.generation - 1, flush=True)

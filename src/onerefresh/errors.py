@@ -8,7 +8,7 @@
     ├── RefreshUnavailable      nobody yet: the token endpoint is down or asks to wait ``.retry_after`` seconds
     ├── RefreshOutcomeUnknown   nobody yet: a request was sent and its answer was lost
     ├── RefreshProtocolError    the server's keeper: it answered 2xx without a usable token
-    ├── RefresherFailed         the developer of the refresher: it raised something of its own (``__cause__``)
+    ├── RefresherFailed         the developer of the refresher: it raised something of its own (see its causes)
     ├── WaitTimeout             the caller: the refresh goes on; ask again, or allow a longer ``max_wait``
     ├── StoreUnavailable        the operator: the store cannot be read or written; nothing was sent
     ├── SaveFailed              the host: its ``save`` failed; the token stays in memory and the next call saves it
@@ -137,7 +137,7 @@ class RefreshProtocolError(OnerefreshError):
 
 
 class RefresherFailed(OnerefreshError):
-    """The refresher raised an exception that says nothing about the token; it is the ``__cause__``."""
+    """The refresher raised an exception that says nothing about the token: the last of this error's causes."""
 
 
 class WaitTimeout(OnerefreshError, TimeoutError):
