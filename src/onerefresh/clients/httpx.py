@@ -66,10 +66,10 @@ if TYPE_CHECKING:
     import httpx2
 
     # Each package declares its methods for its own requests; ours serve both.
-    class _Auth(httpx2.Auth, httpx.Auth):  # type: ignore[misc]
+    class _Auth(httpx2.Auth, httpx.Auth):  # type: ignore[misc]  # their Requests differ
         pass
 
-    class _Transport(  # type: ignore[misc]
+    class _Transport(  # type: ignore[misc]  # their Requests differ
         httpx2.BaseTransport, httpx2.AsyncBaseTransport, httpx.BaseTransport, httpx.AsyncBaseTransport
     ):
         pass
@@ -252,7 +252,7 @@ class BearerTransport(_Transport):
                     attempt = flow.send(response)
                 except StopIteration:
                     return response
-        except BaseException:
+        except BaseException:  # also a cancellation: the connection goes back to its pool
             if response is not None:
                 response.close()
             raise
@@ -274,7 +274,7 @@ class BearerTransport(_Transport):
                     attempt = await flow.asend(response)
                 except StopAsyncIteration:
                     return response
-        except BaseException:
+        except BaseException:  # also a cancellation: the connection goes back to its pool
             if response is not None:
                 await response.aclose()
             raise

@@ -280,7 +280,7 @@ class Credential:
                     shared.flight = fresh
             if fresh is not None:
                 self._launcher.launch(fresh, ageing=False)
-        except BaseException:
+        except BaseException:  # Ctrl-C: others may wait for the flight already
             self._launch_after_all(fresh, ageing=False)
             raise
         if token is not None:
@@ -336,7 +336,7 @@ class Credential:
                     shared.flight = fresh
             if fresh is not None:
                 self._launcher.launch(fresh, ageing=True)
-        except BaseException:
+        except BaseException:  # Ctrl-C: others may wait for the flight already
             self._launch_after_all(fresh, ageing=True)
             raise
         return held.token
