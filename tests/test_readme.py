@@ -20,6 +20,8 @@ from onerefresh.cli import build_parser
 from onerefresh.stores import open_store
 from onerefresh.testing import AuthServer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 FUNCTION, OAUTH, PROCESSES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)

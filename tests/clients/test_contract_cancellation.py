@@ -15,6 +15,8 @@ from onerefresh import Credential
 from onerefresh.testing import AuthServer
 from onerefresh.testing.gates import Point
 
+pytestmark = pytest.mark.slow
+
 CANCELLABLE = [name for name, form in FORMS.items() if form.cancellable]
 
 

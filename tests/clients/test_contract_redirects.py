@@ -13,6 +13,8 @@ from tests.clients.recorder import Recorder
 from onerefresh import Credential, OnerefreshError
 from onerefresh.testing import AuthServer
 
+pytestmark = pytest.mark.slow
+
 
 def redirect(server: AuthServer, target: str, status: int = 307) -> str:
     return f"{server.api_url}/redirect?status={status}&to={quote(target, safe='')}"

@@ -14,6 +14,8 @@ from tests.core.calls import PATIENCE, Refresher, expired, in_threads
 from onerefresh import ClientRejected, Credential, RefreshUnavailable, Token
 from onerefresh.flight import Flight, running_loop
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_is_settled_once_and_later_results_change_nothing() -> None:
     flight: Flight[str] = Flight()

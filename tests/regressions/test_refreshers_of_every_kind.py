@@ -11,6 +11,8 @@ import pytest
 
 from onerefresh import Answer, Credential, LoginRequired, SaveFailed, Token
 
+pytestmark = pytest.mark.slow
+
 EXPIRED = {"access_token": "old", "refresh_token": "first", "expires_at": 1}
 ANSWER = {"access_token": "new", "refresh_token": "second", "expires_in": 3600}
 
