@@ -31,8 +31,6 @@ __all__ = ["Runner", "asks_itself", "interpreter_ends"]
 T = TypeVar("T")
 SLICE = 0.1
 """Seconds between two looks at whether the interpreter ends, or the refresher's loop is gone."""
-WATCH_AT_ONCE = 0.5
-"""Seconds that a store may wait before the renewal looks at the record itself: a wake-up is only a hint."""
 
 
 class _UserCode:
@@ -133,7 +131,7 @@ class Runner:
         match effect:
             case effects.Watch(version, seconds):
                 self._go_on()
-                self._store.wait(self._key, version or "", min(seconds, WATCH_AT_ONCE))
+                self._store.wait(self._key, version or "", min(seconds, self._store.look_every))
                 self._go_on()
             case effects.Sleep(seconds, holds_the_exit):
                 self._sleep(seconds, holds_the_exit=holds_the_exit)

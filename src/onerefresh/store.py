@@ -11,10 +11,10 @@ import json
 import os
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from onerefresh.errors import OnerefreshError, StoreUnavailable
+from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavailable
 from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import Meaning
@@ -57,13 +57,15 @@ class Versioned(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A reading of the one clock that everybody who uses a store shares: seconds in an `era`.
+    """A reading of the one clock that everybody who uses a store shares: seconds in an `era`, good to a second or so.
 
-    Readings of different eras do not compare: the machine was started anew, and whoever wrote the other is gone.
+    Readings of different eras do not compare. `mortal`: whoever wrote in another era is gone, since all who use the
+    store live on one machine and it was started anew.
     """
 
     era: str
     seconds: float
+    mortal: bool = False
 
 
 class Hold:
@@ -84,12 +86,14 @@ class Store(abc.ABC):
 
     `name` says which store this is, without any secret; two stores of one name are the same place.
     `durable`: what `cas` returned for survives a crash of the machine. `may_go_back`: the store may forget what `cas`
-    returned for while its users live on, because another replica takes its place.
+    returned for while its users live on, because another replica takes its place. `look_every`: seconds after which
+    who waits looks at the record itself, since a wake-up is only a hint.
     """
 
     name: str = "a store of your own"
     durable: bool = True
     may_go_back: bool = False
+    look_every: float = 0.5
 
     @abc.abstractmethod
     def load(self, key: str) -> Versioned | None:
@@ -120,6 +124,14 @@ class Store(abc.ABC):
     def moment(self) -> Moment | None:
         """Now on the store's own clock; None where it has none. Raises `StoreUnavailable`."""
         return None
+
+    def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
+        """Each key with its record, in any order: what was there from the beginning to the end, once at least.
+
+        Read in pages, so that a million records need little memory. A record that `load` could not read comes as the
+        error that `load` would raise. Raises `StoreUnavailable`; `ConfigurationError` for a store that cannot do it.
+        """
+        raise ConfigurationError(f"{self.name} cannot list its records: name the keys yourself")
 
     def seal(self, key: str, text: str) -> str:
         """`text` of `key` as it may lie in a file beside the store: encrypted, where the store encrypts.

@@ -300,7 +300,7 @@ class Process(Generic[T]):
             case effects.Cas(expected, record):
                 return world.cas(expected, record)
             case effects.Now():
-                shared = Moment(world.era, world.now) if world.era else None
+                shared = Moment(world.era, world.now, mortal=True) if world.era else None
                 return Instant(world.wall, world.now, shared, self.spread)
             case effects.NewId():
                 world.names += 1

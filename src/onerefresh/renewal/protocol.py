@@ -68,7 +68,7 @@ class _Lease:
         if now.shared is None or attempt.era is None:
             return watched
         if attempt.era != now.shared.era:
-            return 0.0
+            return 0.0 if now.shared.mortal else watched
         return min(watched, attempt.ttl - (now.shared.seconds - attempt.at))
 
 

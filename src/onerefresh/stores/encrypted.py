@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
@@ -56,16 +56,12 @@ class EncryptedStore(Store):
         self._sources = tuple(source_of(key) for key in keys)
         self._adopt_plain = adopt_plain
         self._known: _Ring | None = None
-        self.name, self.durable, self.may_go_back = self._store.name, self._store.durable, self._store.may_go_back
+        self.name, self.durable = self._store.name, self._store.durable
+        self.may_go_back, self.look_every = self._store.may_go_back, self._store.look_every
 
     def load(self, key: str) -> Versioned | None:
         found = self._store.load(key)
-        if found is None:
-            return None
-        version, (text, problem) = found.version, self._open(key, Secret(found.body), Purpose.RECORD)
-        if text is None:
-            raise StoreUnavailable(f"the stored record {problem}; nothing was changed", credential=key)
-        return Versioned(version, text.reveal())
+        return None if found is None else self._read(key, found)
 
     def cas(self, key: str, expected: str | None, body: str) -> str:
         try:
@@ -97,8 +93,24 @@ class EncryptedStore(Store):
     def moment(self) -> Moment | None:
         return self._store.moment()
 
+    def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
+        for key, found in self._store.scan():
+            if isinstance(found, StoreUnavailable):
+                yield key, found
+                continue
+            try:
+                yield key, self._read(key, found)
+            except StoreUnavailable as error:
+                yield key, error
+
     def close(self) -> None:
         self._store.close()
+
+    def _read(self, key: str, found: Versioned) -> Versioned:
+        text, problem = self._open(key, Secret(found.body), Purpose.RECORD)
+        if text is None:
+            raise StoreUnavailable(f"the stored record {problem}; nothing was changed", credential=key)
+        return Versioned(found.version, text.reveal())
 
     def _open(self, key: str, kept: Secret, purpose: Purpose) -> tuple[Secret | None, str]:
         """What was kept, decrypted; or None, and why not. Raises `StoreUnavailable` where the keys cannot be had."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Iterator
 
+from onerefresh.errors import StoreUnavailable
 from onerefresh.store import Conflict, Moment, Store, Versioned, cleaned_after_fork
 
 __all__ = ["MemoryStore"]
@@ -47,7 +49,12 @@ class MemoryStore(Store):
                 self._changed.wait(left)
 
     def moment(self) -> Moment:
-        return Moment(self._era, time.monotonic())
+        return Moment(self._era, time.monotonic(), mortal=True)
+
+    def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
+        with self._changed:
+            records = list(self._records.items())
+        yield from records
 
     def after_fork(self) -> None:
         """New locks for a forked child: whoever held the old ones is not there."""

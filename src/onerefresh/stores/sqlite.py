@@ -25,6 +25,7 @@ from onerefresh.stores.mounts import refuse_network_file_system
 
 __all__ = ["SQLiteStore"]
 
+PAGE = 100
 BUSY_SECONDS = 5.0
 BUSY_SLEEPS = (0.0005, 0.004)
 """Seconds between two tries to get a lock of SQLite's, which are held for milliseconds."""
@@ -96,7 +97,26 @@ class SQLiteStore(Store):
 
     def moment(self) -> Moment | None:
         era = boot()
-        return Moment(era, shared_seconds()) if era else None
+        return Moment(era, shared_seconds(), mortal=True) if era else None
+
+    def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
+        after = ""
+        while page := self._page(after):
+            yield from ((key, Versioned(version, body)) for key, version, body in page)
+            after = page[-1][0]
+
+    def _page(self, after: str) -> list[tuple[str, str, str]]:
+        with self._undivided():
+            if not check_file(self.path):
+                return []
+            check_folder(self.path.parent)
+            with self._connected() as database:
+                database.execute("BEGIN")
+                if self._is_blank(database):
+                    return []
+                statement = "SELECT key, version, body FROM records WHERE key > ? ORDER BY key LIMIT ?"
+                page: list[tuple[str, str, str]] = database.execute(statement, (after, PAGE)).fetchall()
+                return page
 
     @contextlib.contextmanager
     def _undivided(self) -> Iterator[None]:

@@ -71,8 +71,9 @@ class World:
     def moment(self, host: Host) -> Moment | None:
         if not self.scenario.has_clock or self.store.is_down:
             return None
-        era = f"boot {host.boots}" if self.scenario.hosts == 1 else "server"
-        return Moment(era, self.timeline.now)
+        if self.scenario.hosts == 1:
+            return Moment(f"boot {host.boots}", self.timeline.now, mortal=True)
+        return Moment("server", self.timeline.now)
 
     def take(self, task: Task) -> Hold | None:
         host = task.process.host

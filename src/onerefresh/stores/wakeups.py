@@ -1,0 +1,176 @@
+"""Waiting for the changes of many keys on one connection, which is open only while somebody waits.
+
+Whatever goes wrong with the connection ends the wait early, after a short sleep: a wake-up is only a hint.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from onerefresh.store import POLL, cleaned_after_fork
+
+__all__ = ["Line", "Wakeups"]
+
+TURN = 0.05
+"""Seconds that the listener listens before it looks whether others want to listen to more keys."""
+LINGER = 0.25
+"""Seconds for which it goes on listening to a key that nobody waits for: who looked at the record often comes back."""
+
+
+class Line(Protocol):
+    """One connection on which the server tells of changes. Used by one thread."""
+
+    def listen(self, keys: frozenset[str]) -> None:
+        """Listen to exactly these keys from now on; on return the server tells of each change that is made after it."""
+
+    def heard(self, seconds: float) -> Collection[str]:
+        """The keys that were told to have changed, as soon as there are any, or none after so many seconds."""
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+class Wakeups:
+    """Lets any number of threads wait for changes, with one listener thread and one line for all of them.
+
+    `connect` opens a line; it and the line's methods may raise anything.
+    """
+
+    def __init__(self, connect: Callable[[], Line]) -> None:
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._waits: dict[str, _Waits] = {}
+        self._listener: threading.Thread | None = None
+        cleaned_after_fork(self)
+
+    def wait(self, key: str, seconds: float, changed: Callable[[], bool]) -> None:
+        """Return when `key` has changed, at the latest after `seconds`; early, too, where nothing can be heard.
+
+        `changed` looks whether it has changed already, and is called once the line listens: what happens from then on
+        is heard.
+        """
+        deadline = time.monotonic() + seconds
+        waiter = _Waiter()
+        try:
+            self._enter(key, waiter)
+        except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
+            waiter.deaf = True
+            waiter.listening.set()
+        try:
+            waiter.listening.wait(seconds)
+            if changed():
+                return
+            left = max(deadline - time.monotonic(), 0.0)
+            if waiter.deaf:
+                time.sleep(min(left, POLL))
+            else:
+                waiter.rung.wait(left)
+        finally:
+            self._leave(key, waiter)
+
+    def after_fork(self) -> None:
+        """The child has neither the listener nor its line; the parent's connection is left alone."""
+        self._lock = threading.Lock()
+        self._waits, self._listener = {}, None
+
+    def _enter(self, key: str, waiter: _Waiter) -> None:
+        with self._lock:
+            waits = self._waits.setdefault(key, _Waits())
+            waits.waiters.add(waiter)
+            if waits.listening:
+                waiter.listening.set()
+            if self._listener is None:
+                listener = threading.Thread(target=self._listen, name="onerefresh listener", daemon=True)
+                listener.start()
+                self._listener = listener
+
+    def _leave(self, key: str, waiter: _Waiter) -> None:
+        with self._lock:
+            waits = self._waits.get(key)
+            if waits is not None:
+                waits.waiters.discard(waiter)
+                waits.left_at = time.monotonic()
+
+    # --- The listener's thread ---
+
+    def _listen(self) -> None:
+        line: Line | None = None
+        try:
+            line = self._connect()
+            listening: frozenset[str] = frozenset()
+            while wanted := self._wanted():
+                if wanted != listening:
+                    line.listen(wanted)
+                    listening = wanted
+                    self._tell_listening(wanted)
+                self._ring(line.heard(TURN))
+        except Exception:  # noqa: BLE001 - whatever a server or a driver does: those who wait look for themselves
+            self._give_up()
+        finally:
+            if line is not None:
+                _close(line)
+
+    def _wanted(self) -> frozenset[str]:
+        """The keys to listen to. Where there is none any more the listener is no longer this store's."""
+        with self._lock:
+            if self._listener is not threading.current_thread():
+                return frozenset()  # in a forked child's copy, or after it gave up
+            past = time.monotonic() - LINGER
+            self._waits = {key: waits for key, waits in self._waits.items() if waits.waiters or waits.left_at > past}
+            if not self._waits:
+                self._listener = None
+            return frozenset(self._waits)
+
+    def _tell_listening(self, keys: frozenset[str]) -> None:
+        with self._lock:
+            for key in keys:
+                if (waits := self._waits.get(key)) is not None:
+                    waits.listening = True
+                    for waiter in waits.waiters:
+                        waiter.listening.set()
+
+    def _ring(self, keys: Collection[str]) -> None:
+        with self._lock:
+            for key in keys:
+                if (waits := self._waits.get(key)) is not None:
+                    for waiter in waits.waiters:
+                        waiter.rung.set()
+
+    def _give_up(self) -> None:
+        with self._lock:
+            if self._listener is not threading.current_thread():
+                return
+            waits, self._waits, self._listener = self._waits, {}, None
+            for one in waits.values():
+                for waiter in one.waiters:
+                    waiter.deaf = True
+                    waiter.listening.set()
+                    waiter.rung.set()
+
+
+class _Waiter:
+    """One thread that waits. `deaf`: nothing can be heard, so it must look for itself."""
+
+    def __init__(self) -> None:
+        self.listening = threading.Event()
+        self.rung = threading.Event()
+        self.deaf = False
+
+
+class _Waits:
+    """Those who wait for one key. `listening`: the line is known to tell of it."""
+
+    def __init__(self) -> None:
+        self.waiters: set[_Waiter] = set()
+        self.listening = False
+        self.left_at = time.monotonic()
+
+
+def _close(line: Line) -> None:
+    try:
+        line.close()
+    except Exception:  # noqa: BLE001 - it was of no use any more
+        return
