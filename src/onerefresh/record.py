@@ -14,6 +14,7 @@ Nothing here reads a clock, a store or a socket.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from onerefresh.policy import backoff, refusal_pause
@@ -38,7 +39,9 @@ __all__ = [
     "may_commit",
     "released",
     "replay_reported",
+    "restored",
     "saved",
+    "vanished",
 ]
 
 HISTORY = 8
@@ -191,6 +194,23 @@ def founded(
         history=record.history if record else (),
     )
     return replace(new, history=_noted(new, what, now))
+
+
+def vanished(families: Iterable[str], generation: int, *, owner: str | None) -> Record:
+    """What a record must have been that the store has lost altogether: one without its token, to be written anew.
+
+    Never a logout: that leaves an emptied record behind.
+    """
+    distinct = tuple(dict.fromkeys(family for family in families if family))
+    return Record(families=distinct[-HISTORY:], generation=generation, state=State.IDLE, owner=owner)
+
+
+def restored(record: Record, token: Token, *, now: float) -> Record:
+    """`token`, the newest that anybody knows of its family, in the place of an older generation."""
+    new = replace(
+        record, generation=token.generation, state=State.IDLE, token=token, attempt=None, failure=None, by=None
+    )
+    return replace(new, history=_noted(new, "restored", now))
 
 
 def claimed(record: Record | None, attempt: Attempt, *, owner: str | None) -> Record:

@@ -138,6 +138,8 @@ class Shared:
         now = self.clock.monotonic()
         if isinstance(error, errors.LoginRequired):
             self.held = NOTHING
+            if self.known is not None and (error.generation or 0) > self.known.generation:
+                self.known = None  # somebody logged out: what is in memory must never come back
             self.failed = (error, now + LOOK_AGAIN)
             return
         retry_after = getattr(error, "retry_after", None) or LOOK_AGAIN

@@ -92,7 +92,7 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """The store went back: bring the newer token that this process knows into it again."""
+    """The store went back, or lost the record: bring the newer token that this process knows into it again."""
 
     token: Token
 
@@ -103,7 +103,7 @@ Decision = Use | Fail | Pause | Wait | Claim | Found | Keep | Repair
 def decide(record: Record | None, wish: Wish, now: float, *, lease_over: bool) -> Decision:
     """What to do about `record`. `now`: seconds since the epoch. `lease_over`: its attempt may be taken over."""
     if record is None:
-        return _begin(wish)
+        return Repair(wish.known) if wish.known is not None else _begin(wish)
     if is_news(wish.seed, record) and record.state in (State.DEAD, State.EMPTY) and wish.seed is not None:
         return Found(wish.seed)
     if wish.owner and record.owner and wish.owner != record.owner and record.state is not State.EMPTY:

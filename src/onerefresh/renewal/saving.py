@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.events import Event, Kind
 from onerefresh.policy import backoff
-from onerefresh.record import Grant, Record, State
+from onerefresh.record import Grant, Record
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, ReadSpool, Save, Sleep, Spooled, Tell
 from onerefresh.store import Conflict, StoreOutcomeUnknown
@@ -26,10 +24,10 @@ MOST_ROUNDS = 50
 
 async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | None:
     """Write the token over the generation that it was issued for; None where that generation is gone."""
-    record = loaded.record
-    if record is not None and record.by == entry.attempt:
+    record = loaded.record or _vanished(entry.family, entry.generation, wish)
+    if record.by == entry.attempt:
         return record  # an earlier write of ours, whose answer was lost, was applied
-    if record is None or not records.may_commit(record, entry.family, entry.generation):
+    if not records.may_commit(record, entry.family, entry.generation):
         return None
     new = records.committed(
         record,
@@ -51,6 +49,9 @@ async def replay_spool(wish: Wish) -> bool:
         return False
     loaded = await Load()  # again: a record that was read before the entry may be older than it
     record = loaded.record
+    if record is None and _is_of_another_login(entry, wish):
+        await DropSpool(entry)
+        return True
     went_back = record is not None and record.family == entry.family and record.generation < entry.generation
     if went_back and entry.grant is Grant.REFRESH:
         await repair(loaded, entry.as_next(), wish)
@@ -63,6 +64,17 @@ async def replay_spool(wish: Wish) -> bool:
     if committed is not None and committed is not loaded.record:
         await tell(Kind.RESTORED, wish, committed, "from the spool file", entry.attempt)
     return True  # there may be another entry
+
+
+def _is_of_another_login(entry: Spooled, wish: Wish) -> bool:
+    """Whether a store without a record was emptied on purpose since: the program brings another session."""
+    return wish.seed is not None and wish.known is None and wish.seed.seed_fingerprint() != entry.family
+
+
+def _vanished(family: str, generation: int, wish: Wish) -> Record:
+    """The record that the store has lost; the seed stays known, so that its spent refresh token is not sent again."""
+    seed = wish.seed.seed_fingerprint() if wish.seed is not None else ""
+    return records.vanished((seed, family) if seed != family else (family,), generation, owner=wish.owner)
 
 
 async def look_again(token: Token, ttl: float, wish: Wish) -> None:
@@ -86,9 +98,9 @@ async def _still_newest(token: Token, wish: Wish) -> bool:
     for _ in range(COMMIT_TRIES_AFTER_SPOOLING):
         try:
             record = (loaded := await Load()).record
-            if record is None or record.family != token.family or record.generation > token.generation:
+            if record is not None and (record.family != token.family or record.generation > token.generation):
                 return False
-            if record.generation == token.generation:
+            if record is not None and record.generation == token.generation:
                 return True
             await repair(loaded, token, wish)
         except errors.StoreUnavailable:
@@ -106,16 +118,13 @@ async def found(loaded: Loaded, seed: Token, wish: Wish) -> None:
 
 async def repair(loaded: Loaded, token: Token, wish: Wish) -> None:
     """The store forgot a generation that this process has used: it is the newest that anybody has."""
-    if loaded.record is None:
-        return
-    repaired = replace(
-        loaded.record, generation=token.generation, state=State.IDLE, token=token, attempt=None, failure=None, by=None
-    )
+    record = loaded.record or _vanished(token.family, token.generation, wish)
+    repaired = records.restored(record, token, now=(await Now()).wall)
     try:
         await Cas(loaded.version, repaired)
     except (Conflict, StoreOutcomeUnknown):
         return
-    await tell(Kind.RESTORED, wish, repaired, "the store had gone back")
+    await tell(Kind.RESTORED, wish, repaired, "the store had gone back" if loaded.record else "the store had lost it")
 
 
 async def keep(loaded: Loaded, token: Token) -> None:
