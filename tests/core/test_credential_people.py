@@ -60,6 +60,25 @@ def test_a_login_elsewhere_heals_those_who_were_told_that_the_session_is_over() 
             assert time.monotonic() < deadline
 
 
+def test_a_logout_elsewhere_is_not_undone_when_the_store_loses_the_record() -> None:
+    store = MemoryStore()
+    elsewhere = Credential("acme", Refresher(), token=first_token(), store=MemoryStoreFace(store))
+    here = Credential("acme", Refresher(), store=store)
+    elsewhere.token()
+    token = here.token()
+    elsewhere.logout()
+    with pytest.raises(LoginRequired, match="logged out"):
+        here.token(refused=token)
+    store._records.clear()
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with pytest.raises(LoginRequired) as caught:
+            here.token()
+        if "there is no token yet" in str(caught.value):
+            return
+    raise AssertionError("it was not looked up again")
+
+
 class MemoryStoreFace(MemoryStore):
     """Another object for the same records: what another process would have."""
 

@@ -28,6 +28,7 @@ from onerefresh import record as records
 from onerefresh.events import Kind
 from onerefresh.renewal.effects import Cas, Load, NewId, Send, Sleep, Watch
 from onerefresh.renewal.protocol import renew
+from onerefresh.store import StoreOutcomeUnknown
 from onerefresh.verdict import Meaning
 
 # --- Claims ---
@@ -53,6 +54,38 @@ def test_a_claim_that_was_lost_is_made_again() -> None:
     world = needy(None, NEXT)
     assert world.run(renew(wish(**refusing(world))), faults={(Cas, 1): lost_and_not_applied}).token.generation == 2
     assert len(world.sent) == 1
+
+
+def applied_after_the_next_look(proof: str | None) -> tuple[World, Process[Any]]:
+    """A renewal whose claim is lost, and is applied when it has looked in vain whether it was."""
+    world = needy(None, NEXT)
+    late: list[Cas] = []
+
+    def lost(world: World, effect: Any) -> None:
+        late.append(effect)
+        raise StoreOutcomeUnknown("the request is on its way")
+
+    def arrives(world: World, effect: Any) -> None:
+        world.cas(late[0].expected, late[0].record)
+
+    process = Process(world, renew(wish(**refusing(world))), proof=proof, faults={(Cas, 1): lost})
+    process.until(Cas).step()
+    process.until(Load, 2)
+    process.faults[(Load, process.seen[Load] + 1)] = arrives
+    return world, process
+
+
+def test_a_claim_that_is_applied_late_is_known_as_ones_own() -> None:
+    world, process = applied_after_the_next_look(None)
+    assert process.finish().token.generation == 2
+    assert (len(world.sent), process.seen[Cas], process.seen.get(Watch, 0)) == (1, 2, 0)
+
+
+def test_a_claim_that_is_applied_late_with_a_lock_that_was_let_go_is_claimed_anew() -> None:
+    world, process = applied_after_the_next_look("flock")
+    assert process.finish().token.generation == 2
+    assert (len(world.sent), process.seen[Cas], process.seen.get(Watch, 0)) == (1, 3, 0)
+    assert world.kinds()[0] is Kind.TAKEN_OVER
 
 
 @pytest.mark.parametrize("fault", [lost_but_applied, lost_and_not_applied])

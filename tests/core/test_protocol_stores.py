@@ -272,3 +272,62 @@ def test_a_logged_out_name_may_be_given_to_another_client() -> None:
     world.put(records.logged_out(world.record, now=world.wall))
     assert world.run(renew(wish(owner="client b", seed=seed("b")))).token.reveal() == "access-b"
     assert world.present.owner == "client b"
+
+
+# --- A store that has lost the record altogether ---
+
+
+def test_a_vanished_record_is_founded_again_by_whoever_knows_a_newer_token() -> None:
+    world = World([failed(Meaning.DEAD, "spent long ago")])
+    first = world.found()
+    world.commit_by(world.lease(), NEXT)
+    known = world.token
+    world.put(None)
+    assert world.run(renew(wish(seed=seed(), known=known))).token == known
+    assert (world.present.identity, world.sent) == ((first.family, 2), [])
+    assert world.kinds() == [Kind.RESTORED]
+
+
+def test_the_seed_of_a_vanished_record_stays_known_after_a_login() -> None:
+    world = World()
+    world.found()
+    known = world.found_again(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+    world.put(None)
+    world.run(renew(wish(seed=seed(), known=known)))
+    assert world.present.families == (seed().seed_fingerprint(), known.family)
+    assert Kind.SEED_IGNORED not in world.kinds()
+
+
+def test_a_new_token_whose_record_vanished_meanwhile_is_saved() -> None:
+    world = needy(None, NEXT)
+    family = world.present.family
+    faults = {(Cas, 2): does(lambda world: world.put(None))}
+    assert world.run(renew(wish(**refusing(world))), faults=faults).token.generation == 2
+    assert (world.present.identity, len(world.sent)) == ((family, 2), 1)
+
+
+def test_a_spooled_token_whose_record_vanished_is_saved() -> None:
+    world = needy()
+    entry = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
+    world.spools["host"] = entry
+    world.put(None)
+    assert world.run(renew(wish(seed=seed()))).token.reveal() == "access-next"
+    assert (world.present.identity, world.spools) == ((entry.family, 2), {})
+
+
+def test_a_spooled_token_does_not_come_before_the_first_token_of_another_session() -> None:
+    world = needy()
+    world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
+    world.put(None)
+    assert world.run(renew(wish(seed=seed("another")))).token.reveal() == "access-another"
+    assert world.spools == {}
+
+
+def test_the_committer_brings_its_token_back_into_a_store_that_lost_the_record() -> None:
+    world = needy(None, NEXT)
+    family = world.present.family
+    process = Process(world, renew(wish(**refusing(world), look_again=True)))
+    process.until(Sleep)
+    world.put(None)
+    process.finish()
+    assert world.present.identity == (family, 2)

@@ -94,6 +94,7 @@ async def renew(wish: Wish) -> Outcome:
     lease = _Lease()
     hold: Hold | None = None
     queued, prepared, seed_told, waiting_for = 0, False, wish.seed_told, ""
+    unheard: dict[str, Instant] = {}  # claims of this renewal of which nobody told whether they were applied
     rounds = 0
     while True:
         rounds += 1
@@ -106,6 +107,12 @@ async def renew(wish: Wish) -> Outcome:
         now = await Now()
         record = wish.sightings.dated(loaded.record, now)
         attempt = record.attempt if record and record.state is State.LEASED else None
+        if record and attempt and attempt.id in unheard and attempt.proof is None:
+            # Applied late. With a proof it is not gone on with: others could have seen the lock free since.
+            outcome = await _Spending(wish, record, loaded.version or "", attempt, unheard.pop(attempt.id)).run()
+            if outcome is not None:
+                return outcome
+            continue
         left = lease.left(attempt, now) if attempt else 0.0
         proven_dead = _is_proof(hold, attempt)
         if record and not seed_told and record.state in (State.IDLE, State.LEASED) and is_news(wish.seed, record):
@@ -155,7 +162,7 @@ async def renew(wish: Wish) -> Outcome:
                     prepared = True
                     continue  # and what was loaded before that may be old as well
                 disputed = _is_disputed(record, proven_dead=proven_dead)
-                outcome = await _attempt(loaded, grant, wish, now, hold, disputed=disputed)
+                outcome = await _attempt(loaded, grant, wish, now, unheard, hold=hold, disputed=disputed)
                 await Drop()
                 hold = None
                 if outcome is not None:
@@ -180,7 +187,14 @@ def _is_disputed(record: Record | None, *, proven_dead: bool) -> bool:
 
 
 async def _attempt(
-    loaded: Loaded, grant: Grant, wish: Wish, born: Instant, hold: Hold | None, *, disputed: bool
+    loaded: Loaded,
+    grant: Grant,
+    wish: Wish,
+    born: Instant,
+    unheard: dict[str, Instant],
+    *,
+    hold: Hold | None,
+    disputed: bool,
 ) -> Outcome | None:
     """Claim, send and commit. None: look at the record again."""
     token = loaded.record.token if loaded.record else None
@@ -201,6 +215,7 @@ async def _attempt(
     except StoreOutcomeUnknown:
         again = await Load()
         if again.record is None or again.record.attempt is None or again.record.attempt.id != attempt.id:
+            unheard[attempt.id] = born
             return None
         version = again.version or ""
     taken_over = loaded.record is not None and loaded.record.state is State.LEASED
@@ -225,7 +240,7 @@ class _Spending:
     version: str
     attempt: Attempt
     born: Instant
-    taken_over: bool
+    taken_over: bool = False
     sends: int = 0
     lost: int = 0
     doubtful: str = ""
