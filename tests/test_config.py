@@ -32,6 +32,7 @@ client_auth = "client_secret_post"
 client_secret = { env = "ACME_SECRET" }
 scope = "read"
 extra = { audience = "x", resource = ["https://a.example", "https://b.example"] }
+revocation_endpoint = "https://login.acme.com/revoke"
 origins = ["https://API.acme.com:443", "wss://stream.acme.com"]
 profile = "grace:30"
 max_wait = 5
@@ -75,6 +76,7 @@ class TestParsing:
             "client_secret": SecretSource("env", "ACME_SECRET", PATH.parent),
             "scope": "read",
             "extra": {"audience": "x", "resource": ["https://a.example", "https://b.example"]},
+            "revocation_url": "https://login.acme.com/revoke",
         }
         assert acme.options == {"profile": "grace:30", "max_wait": 5}
         assert acme.origins == ("https://api.acme.com", "https://stream.acme.com")

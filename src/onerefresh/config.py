@@ -10,6 +10,7 @@
     client_secret = { env = "ACME_SECRET" }          # exactly one of env, file, command = ["…"]
     scope = "read"
     extra = { audience = "x" }
+    revocation_endpoint = "https://login.acme.com/revoke"  # told of the token that a logout has made useless
     origins = ["https://api.acme.com"]               # where `onerefresh fetch` may send the token
     profile = "strict"
     max_wait = 60
@@ -120,7 +121,17 @@ class Configuration:
 
 # --- Reading it: text in, configuration out ---
 
-_ENDPOINT_KEYS = ("token_endpoint", "grant", "client_id", "client_auth", "client_secret", "scope", "extra")
+_ENDPOINT_KEYS = (
+    "token_endpoint",
+    "grant",
+    "client_id",
+    "client_auth",
+    "client_secret",
+    "scope",
+    "extra",
+    "revocation_endpoint",
+)
+_CALLED = {"url": "token_endpoint", "revocation_url": "revocation_endpoint"}
 _OPTION_KEYS = ("profile", "max_wait")
 _KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", *_OPTION_KEYS, "store")
 _SECRET_WORDS = ("token", "secret", "password", "passwd", "assertion", "api_key", "apikey")
@@ -183,8 +194,10 @@ def _endpoint(settings: Mapping[str, object], where: str, folder: Path) -> dict[
         raise ConfigurationError(f"{where}.client_id is missing: write the id that the server registered")
     found: dict[str, object] = {"url": settings["token_endpoint"]}
     found |= {key: settings[key] for key in ("client_id", "grant", "client_auth", "scope") if key in settings}
+    if "revocation_endpoint" in settings:
+        found["revocation_url"] = settings["revocation_endpoint"]
     for key, value in found.items():
-        _text(value, f"{where}.{'token_endpoint' if key == 'url' else key}")
+        _text(value, f"{where}.{_CALLED.get(key, key)}")
     if "client_secret" in settings:
         found["client_secret"] = _secret_source(settings["client_secret"], f"{where}.client_secret", folder)
     if "extra" in settings:

@@ -31,12 +31,23 @@ class Kind(enum.StrEnum):
     SPOOLED = "spooled"  # the store is down; the new token is in the spool file
     UNSAVED = "unsaved"  # neither the store nor the spool could be written; tried again
     RESTORED = "restored"  # a spooled or newer token was brought back into the store
+    REVOKED = "revoked"  # the server was told to forget a token that a logout has made useless
+    NOT_REVOKED = "not_revoked"  # it was asked to, and did not confirm it
     ORPHANED = "orphaned"  # a new token came too late: logged out, or logged in anew, meanwhile
     NOT_DURABLE = "not_durable"  # a server that rotates, and a store that forgets
 
 
 _WARNINGS = frozenset(
-    {Kind.DEAD, Kind.SEED_IGNORED, Kind.SPOOLED, Kind.ORPHANED, Kind.NOT_DURABLE, Kind.FAILED, Kind.TAKEN_OVER}
+    {
+        Kind.DEAD,
+        Kind.SEED_IGNORED,
+        Kind.SPOOLED,
+        Kind.NOT_REVOKED,
+        Kind.ORPHANED,
+        Kind.NOT_DURABLE,
+        Kind.FAILED,
+        Kind.TAKEN_OVER,
+    }
 )
 
 

@@ -124,6 +124,8 @@ class Runner:
                 return self._spool.read() if self._spool else None
             case effects.WriteSpool(entry):
                 return self._spool.write(entry) if self._spool else False
+            case effects.Revoke(token):
+                return self._revoke(token)
         self._act(effect)
         return None
 
@@ -222,6 +224,20 @@ class Runner:
             raise
         except BaseException as error:  # a refresher that ends its thread must not leave its claim behind
             raise RefreshFailure(judge_exception(error)) from error
+
+    def _revoke(self, token: Token) -> str | None:
+        has_one = hasattr(type(self._refresher), "revoke")  # of its class, as above
+        revoke: Callable[[Token], object] | None = self._refresher.revoke if has_one else None  # type: ignore[attr-defined]
+        if revoke is None:
+            return None
+        try:
+            with self._asking():
+                self._finished(revoke(token))
+        except RefreshFailure as failure:
+            return failure.verdict.detail
+        except BaseException as error:  # noqa: BLE001 - the logout itself is done, whatever the server makes of it
+            return judge_exception(error).detail
+        return ""
 
     def _host_saves(self, token: Token) -> None:
         assert self._save is not None

@@ -68,6 +68,8 @@ class World:
     sent: list[Token | None] = field(default_factory=list)
     kept: list[Token] = field(default_factory=list)
     save_failures: int = 0
+    revoked: list[Token] = field(default_factory=list)
+    revocation: str | None = ""
     names: int = 0
     events: list[Event] = field(default_factory=list)
 
@@ -311,6 +313,9 @@ class Process(Generic[T]):
                 if isinstance(answer, RefreshFailure):
                     raise answer
                 return answer
+            case effects.Revoke(token):
+                world.revoked.append(token)
+                return world.revocation
             case effects.Take():
                 if world.held_by not in (None, self):
                     return None

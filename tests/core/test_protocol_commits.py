@@ -9,6 +9,7 @@ from tests.core.driver import (
     NEXT,
     Process,
     World,
+    does,
     failed,
     lost_and_not_applied,
     lost_but_applied,
@@ -21,8 +22,9 @@ from tests.core.driver import (
 from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.events import Kind
-from onerefresh.record import State
-from onerefresh.renewal.effects import Cas, Send, Watch
+from onerefresh.record import Grant, State
+from onerefresh.renewal import person
+from onerefresh.renewal.effects import Cas, Send, Spooled, Watch
 from onerefresh.renewal.protocol import Outcome, renew
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
@@ -169,3 +171,42 @@ def test_a_commit_of_an_obtained_token_begins_a_new_family() -> None:
     token = world.run(renew(wish(can_obtain=True, **refusing(world)))).token
     assert token.family == NEXT.seed_fingerprint() == world.present.family
     assert token.generation == 2
+
+
+# --- A logout that is faster ---
+
+
+@pytest.mark.parametrize(
+    ("revocation", "told"), [("", [Kind.ORPHANED, Kind.REVOKED]), ("no", [Kind.ORPHANED, Kind.NOT_REVOKED])]
+)
+def test_a_new_token_that_a_logout_overtook_is_revoked_and_never_saved(revocation: str, told: list[Kind]) -> None:
+    world = needy(None, NEXT)
+    world.revocation = revocation
+    faults = {(Cas, 2): does(lambda world: world.put(records.logged_out(world.record, now=world.wall)))}
+    error = world.fails(renew(wish(**refusing(world))), faults=faults)
+    assert isinstance(error, errors.LoginRequired)
+    assert ([token.reveal() for token in world.revoked], world.present.token) == (["access-next"], None)
+    assert world.kinds()[-2:] == told
+
+
+def test_a_new_token_that_a_login_overtook_is_not_revoked() -> None:
+    world = needy(None, NEXT)
+    faults = {(Cas, 2): does(lambda world: world.found_again(seed("another")))}
+    assert world.run(renew(wish(**refusing(world))), faults=faults).token.reveal() == "access-another"
+    assert world.revoked == []
+
+
+def test_a_logout_revokes_what_was_stored_and_what_was_spooled() -> None:
+    world = needy()
+    world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
+    world.run(person.log_out(wish()))
+    assert [token.reveal() for token in world.revoked] == ["access-seed", "access-next"]
+    assert world.kinds() == [Kind.LOGGED_OUT, Kind.REVOKED, Kind.REVOKED]
+
+
+def test_a_spooled_token_that_a_logout_elsewhere_overtook_is_revoked() -> None:
+    world = needy()
+    world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
+    world.put(records.logged_out(world.record, now=world.wall))
+    world.fails(renew(wish()))
+    assert ([token.reveal() for token in world.revoked], world.spools) == (["access-next"], {})

@@ -33,7 +33,7 @@ from onerefresh import Credential, OnerefreshError, Secret, StoreUnavailable, To
 from onerefresh import record as records
 from onerefresh.record import Grant
 from onerefresh.renewal import effects, protocol
-from onerefresh.renewal.effects import Cas, Loaded, Publish, Save, Send, Spooled, WriteSpool
+from onerefresh.renewal.effects import Cas, Loaded, Publish, Revoke, Save, Send, Spooled, WriteSpool
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned, decode, encode, token_to_fields
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import parse_answer
@@ -72,6 +72,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "a request": lambda: Send(Grant.REFRESH, token(), 30.0),
     "a save": lambda: Save(token()),
     "a spool": lambda: WriteSpool(Spooled("family", 1, "id", Grant.REFRESH, refused=False, token=token())),
+    "a revocation": lambda: Revoke(token()),
     "an outcome": lambda: protocol.Outcome(token()),
     "a published outcome": lambda: Publish(protocol.Outcome(token())),
     "a wish": lambda: wish(seed=token(), known=token()),
@@ -433,7 +434,7 @@ def test_the_debug_mode_of_asyncio_shows_no_token() -> None:
 
 def test_no_effect_is_forgotten_by_these_tests() -> None:
     """Effects that carry tokens are listed above; a new one must be as silent."""
-    carrying = {"Cas", "Send", "Save", "WriteSpool", "DropSpool", "Publish"}
+    carrying = {"Cas", "Send", "Save", "WriteSpool", "DropSpool", "Publish", "Revoke"}
     plain = {"Load", "Now", "Watch", "Sleep", "Take", "Drop", "Prepare", "NewId", "ReadSpool", "Tell", "Effect"}
     known = {
         name

@@ -21,12 +21,13 @@ def test_the_examples_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
         names: dict[str, Any] = {"__name__": "guide", "first_answer": server.issue()}
         for example in EXAMPLES:
             code = example.replace("https://login.acme.com/token", server.token_url)
+            code = code.replace("https://login.acme.com/revoke", server.revoke_url)
             exec(compile(code, "docs/oauth2.md", "exec"), names)
             # Whatever an example says about an endpoint must work against a server.
             assert names["login"](parse_answer(server.issue(), at=0.0)).reveal()
         names["acme"].close()
         names["machine"].close()
-        assert server.counters.refreshes == len(EXAMPLES) == 4
+        assert server.counters.refreshes == len(EXAMPLES) == 5
 
 
 def test_the_guide_names_every_setting() -> None:

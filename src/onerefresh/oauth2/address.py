@@ -27,36 +27,36 @@ class Address:
     query: str
 
     @classmethod
-    def parse(cls, url: object, *, allow_unencrypted_http: bool = False) -> Address:
-        """Raises `ConfigurationError` for a URL that a token request must not be sent to."""
+    def parse(cls, url: object, what: str = "the token endpoint", *, allow_unencrypted_http: bool = False) -> Address:
+        """Raises `ConfigurationError` for a URL that nothing secret must be sent to; `what` it is, for its message."""
         if not isinstance(url, str):
-            raise ConfigurationError(f"the token endpoint is a URL, not {type(url).__name__}")
+            raise ConfigurationError(f"{what} is a URL, not {type(url).__name__}")
         if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
             raise ConfigurationError(
-                "the token endpoint URL holds a character that URLs do not: write it in ASCII (xn--… for the host, %…)"
+                f"{what} URL holds a character that URLs do not: write it in ASCII (xn--… for the host, %…)"
             )
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise ConfigurationError("the token endpoint URL cannot be read: check its host and port") from None
+            raise ConfigurationError(f"{what} URL cannot be read: check its host and port") from None
         scheme, host = parts.scheme, parts.hostname or ""
         if scheme not in ("https", "http") or not host:
-            raise ConfigurationError("the token endpoint is a whole URL: https://host/path")
+            raise ConfigurationError(f"{what} is a whole URL: https://host/path")
         if "@" in parts.netloc:
-            raise ConfigurationError("the token endpoint URL holds a user name: use client_id and client_secret")
+            raise ConfigurationError(f"{what} URL holds a user name: use client_id and client_secret")
         if "#" in url:
-            raise ConfigurationError("the token endpoint URL has a fragment (#…): leave it out")
+            raise ConfigurationError(f"{what} URL has a fragment (#…): leave it out")
         address = _ip(host)
         if address is None and (len(host) > 253 or not _HOST_NAME.fullmatch(host)):
-            raise ConfigurationError("the token endpoint URL has a host that is no name and no IP address")
+            raise ConfigurationError(f"{what} URL has a host that is no name and no IP address")
         if port == 0:
-            raise ConfigurationError("the token endpoint URL has port 0, which nobody listens at")
+            raise ConfigurationError(f"{what} URL has port 0, which nobody listens at")
         port = port or (443 if scheme == "https" else 80)
         checked = cls(scheme, host, port, parts.path or "/", parts.query)
         if scheme == "http" and not allow_unencrypted_http and not checked.is_loopback:
             raise ConfigurationError(
-                f"the token endpoint {checked.shown} is not https, and everybody on the way could read its tokens: "
+                f"{what} {checked.shown} is not https, and everybody on the way could read its tokens: "
                 "use https, or say allow_unencrypted_http=True"
             )
         return checked

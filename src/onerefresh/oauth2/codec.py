@@ -13,7 +13,16 @@ from onerefresh.oauth2.client_auth import Identification
 from onerefresh.token import Secret, Token, parse_answer
 from onerefresh.verdict import Verdict, judge_answer
 
-__all__ = ["Grant", "TokenRequest", "TokenResponse", "build_request", "checked_extra", "checked_scope", "read_answer"]
+__all__ = [
+    "Grant",
+    "TokenRequest",
+    "TokenResponse",
+    "build_request",
+    "build_revocation",
+    "checked_extra",
+    "checked_scope",
+    "read_answer",
+]
 
 Grant: TypeAlias = Literal["refresh_token", "client_credentials"]
 
@@ -72,6 +81,20 @@ def build_request(
     if scope is not None:
         fields.append(("scope", scope))
     fields += [*extra, *identification.fields]
+    return _post(url, fields, identification, timeout)
+
+
+def build_revocation(
+    url: str, identification: Identification, token: Secret, hint: str, *, timeout: float = 10.0
+) -> TokenRequest:
+    """The request to forget `token`, which is of the kind `hint` (RFC 7009 section 2.1)."""
+    fields: list[tuple[str, str | Secret]] = [("token", token), ("token_type_hint", hint), *identification.fields]
+    return _post(url, fields, identification, timeout)
+
+
+def _post(
+    url: str, fields: Iterable[tuple[str, str | Secret]], identification: Identification, timeout: float
+) -> TokenRequest:
     headers = {
         "Accept": "application/json",
         "Accept-Encoding": "identity",

@@ -29,6 +29,7 @@ from onerefresh.oauth2.codec import (
     checked_scope,
     read_answer,
 )
+from onerefresh.oauth2.revocation import revoke
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_exception
 
@@ -55,6 +56,7 @@ class TokenEndpoint:
         or ``resource`` (RFC 8707), which may be lists.
     `send`: sends the request in place of httpx2 (where it is installed) or the standard library.
     `timeout`: seconds that one request may take in all.
+    `revocation_url`: where a token is revoked that a logout has made useless (RFC 7009); None: it just expires.
 
     One call sends one request: nothing is tried again and no redirect is followed. Raises `ConfigurationError` for
     settings that are wrong.
@@ -72,6 +74,7 @@ class TokenEndpoint:
         extra: Mapping[str, str | Sequence[str]] = MappingProxyType({}),
         send: Send | None = None,
         timeout: float = 10.0,
+        revocation_url: str | None = None,
         allow_unencrypted_http: bool = False,
     ) -> None:
         # First of all, so that no traceback of this frame shows it.
@@ -94,6 +97,11 @@ class TokenEndpoint:
         self._extra = checked_extra(extra, self._address.query_names)
         self.timeout = _checked_timeout(timeout)
         self._send = None if send is None else _checked_send(send)
+        self._own_send = self._send
+        self._revocation: Address | None = None
+        if revocation_url is not None:
+            what = "the revocation endpoint"
+            self._revocation = Address.parse(revocation_url, what, allow_unencrypted_http=allow_unencrypted_http)
 
     @property
     def identity(self) -> str:
@@ -109,6 +117,20 @@ class TokenEndpoint:
     def obtain(self) -> Callable[[], Token] | None:
         """For the grant ``client_credentials`` the function that gets a first token; else None: a person logs in."""
         return self._request if self.grant == "client_credentials" else None
+
+    @property
+    def revoke(self) -> Callable[[Token], None] | None:
+        """The function that revokes a token (RFC 7009), where there is a `revocation_url`; else None.
+
+        It blocks for `timeout` seconds at most, and raises `RefreshFailure` where the server did not confirm it.
+        """
+        return None if self._revocation is None else self._revoke
+
+    def _revoke(self, token: Token) -> None:
+        assert self._revocation is not None
+        send = self._own_send or _default_sender(self._revocation)
+        who = identify(self.client_auth, self.client_id, self._current_secret())
+        revoke(token, self._revocation.url, send, who, timeout=self.timeout)
 
     def prepare(self) -> None:
         """Do what may take long or fail before anything is sent: fetch the client secret, load the HTTP client.

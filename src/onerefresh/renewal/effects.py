@@ -161,6 +161,16 @@ class Save(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class Revoke(Effect[str | None]):
+    """Tell the server that the token is not needed any more. Never raises.
+
+    None where the refresher cannot do it, an empty text where the server confirmed it, else what went wrong.
+    """
+
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
 class Publish(Effect[None]):
     """Give the waiters their answer now; the renewal itself goes on."""
 

@@ -11,7 +11,7 @@ from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, Prepare, ReadSpool, Send
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.renewal.saving import MOST_ROUNDS, keep, tell, unsettled
+from onerefresh.renewal.saving import MOST_ROUNDS, keep, revoke, tell, unsettled
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure
@@ -71,11 +71,20 @@ async def _obtain(wish: Wish) -> Token:
 
 
 async def log_out(wish: Wish) -> None:
-    """Empty the record. A renewal in flight finds its generation gone."""
-    written = await _write(lambda record, at: records.logged_out(record, now=at), wish)
+    """Empty the record, then let the server forget what was in it. A renewal in flight finds its generation gone."""
+    useless: list[Token] = []
+
+    def logout(record: Record | None, at: float) -> Record:
+        useless[:] = [record.token] if record is not None and record.token is not None else []
+        return records.logged_out(record, now=at)
+
+    written = await _write(logout, wish)
     while (spooled := await ReadSpool()) is not None:
         await DropSpool(spooled)
+        useless.append(spooled.token)
     await tell(Kind.LOGGED_OUT, wish, written.record)
+    for token in useless:
+        await revoke(written.record, token, wish)
 
 
 async def report_replay(identity: tuple[str, int], wish: Wish, *, accepted: bool) -> None:

@@ -43,6 +43,7 @@ from onerefresh.renewal.saving import (
     look_again,
     repair,
     replay_spool,
+    revoke_if_logged_out,
     tell,
     unsettled,
 )
@@ -394,6 +395,8 @@ class _Spending:
                 await DropSpool(entry)
             if committed is None:
                 await tell(Kind.ORPHANED, self.wish, loaded.record or self.leased, attempt=self.attempt.id)
+                await Drop()  # the server may take its time
+                await revoke_if_logged_out(loaded.record, token, self.wish)
             else:
                 await tell(Kind.REFRESHED, self.wish, committed, attempt=self.attempt.id)
                 if committed.token is not None and not committed.unsaved:

@@ -8,7 +8,7 @@ from onerefresh.events import Event, Kind
 from onerefresh.policy import backoff
 from onerefresh.record import Grant, Record
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, ReadSpool, Save, Sleep, Spooled, Tell
+from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, ReadSpool, Revoke, Save, Sleep, Spooled, Tell
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 
@@ -61,7 +61,9 @@ async def replay_spool(wish: Wish) -> bool:
     except (Conflict, StoreOutcomeUnknown):
         return True
     await DropSpool(entry)
-    if committed is not None and committed is not loaded.record:
+    if committed is None:
+        await revoke_if_logged_out(record, entry.token, wish)
+    elif committed is not loaded.record:
         await tell(Kind.RESTORED, wish, committed, "from the spool file", entry.attempt)
     return True  # there may be another entry
 
@@ -106,6 +108,19 @@ async def _still_newest(token: Token, wish: Wish) -> bool:
         except errors.StoreUnavailable:
             await Sleep(LONGEST_REST)
     return True
+
+
+async def revoke_if_logged_out(record: Record | None, token: Token, wish: Wish) -> None:
+    """A token that a logout has overtaken serves nobody: let the server forget it, where that can be done."""
+    if record is not None and record.is_logged_out:
+        await revoke(record, token, wish)
+
+
+async def revoke(record: Record | None, token: Token, wish: Wish) -> None:
+    """Tell the server, and the events what came of it."""
+    problem = await Revoke(token)
+    if problem is not None:
+        await tell(Kind.NOT_REVOKED if problem else Kind.REVOKED, wish, record, problem)
 
 
 async def found(loaded: Loaded, seed: Token, wish: Wish) -> None:

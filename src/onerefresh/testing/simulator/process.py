@@ -210,6 +210,9 @@ class Process:
         clock, world = self.host.clock, self.world
         return effects.Instant(clock.time(), clock.monotonic(), world.moment(self.host), world.rng.random())
 
+    def _revoke(self, task: Task, effect: effects.Revoke) -> None:
+        """Nobody here has a revocation endpoint."""
+
     def _new_id(self, task: Task, effect: effects.NewId) -> str:
         self.world.attempts += 1
         task.attempt = f"a{self.world.attempts}"
@@ -384,6 +387,7 @@ _AT_ONCE: dict[type, Callable[[Process, Task, Any], Any]] = {
     effects.NewId: Process._new_id,
     effects.Tell: Process._tell,
     effects.Publish: Process._publish,
+    effects.Revoke: Process._revoke,
 }
 _SHORT: dict[type, Callable[[Process, Task, Any, Fault | None], Any]] = {
     effects.Load: Process._load,

@@ -1,0 +1,40 @@
+"""Telling the server that a token is not needed any more (RFC 7009)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from onerefresh.oauth2.client_auth import Identification
+from onerefresh.oauth2.codec import TokenRequest, TokenResponse, build_revocation
+from onerefresh.token import Token
+from onerefresh.verdict import RefreshFailure, Verdict, judge_answer
+
+__all__ = ["revoke"]
+
+
+def revoke(
+    token: Token,
+    url: str,
+    send: Callable[[TokenRequest], TokenResponse],
+    identification: Identification,
+    *,
+    timeout: float,
+) -> None:
+    """Revoke the refresh token, and with it what was issued for it; the access token where there is no other.
+
+    Raises `RefreshFailure` where the server did not confirm it (section 2.2); whatever `send` raises.
+    """
+    hint = "access_token" if token.refresh_token is None else "refresh_token"
+    secret = token.access_token if token.refresh_token is None else token.refresh_token
+    try:
+        response = send(build_revocation(url, identification, secret, hint, timeout=timeout))
+    except RefreshFailure as failure:
+        verdict = failure.verdict
+    else:
+        if 200 <= response.status < 300:
+            return
+        hidden = [known for known in (secret, identification.authorization) if known is not None]
+        verdict = judge_answer(response.status, response.body, response.headers, oauth=True, hidden=hidden)
+    # Raised here, so that nothing refers to the sender's exception: some hold a part of the request.
+    said = verdict.detail.replace("token endpoint", "revocation endpoint").replace("token request", "request")
+    raise RefreshFailure(Verdict(verdict.meaning, said, repeatable=False))
