@@ -27,6 +27,7 @@ RANKS = {
     "store": 4,
     "renewal": 5,
     "spool": 6,
+    "turns": 6,
     "stores": 7,
     "flight": 7,
     "runner": 7,

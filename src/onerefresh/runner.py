@@ -21,6 +21,7 @@ from onerefresh.renewal.effects import Effect, Instant, Loaded
 from onerefresh.spool import Spool
 from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, decode, encode, is_sealed
 from onerefresh.token import Answer, Token, parse_answer
+from onerefresh.turns import Place, Turns
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Runner:
 
     `publish` receives what the renewal hands out before it is over. `home` is the event loop on which async user code
     runs (an asyncio loop or a trio token), or None for a loop of its own. `wanted` tells whether anybody waits who
-    keeps the interpreter from ending: else what merely waits ends with the main thread.
+    keeps the interpreter from ending: else what merely waits ends with the main thread. `turns`: the limit on renewals
+    at once at the host that the refresher states, or None.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Runner:
         publish: Callable[[Any], object],
         overdue: Callable[[float], contextlib.AbstractContextManager[object]],
         wanted: Callable[[], bool],
+        turns: Turns | None = None,
     ) -> None:
         self._key = key
         self._store = store
@@ -85,6 +88,8 @@ class Runner:
         self._wanted = wanted
         self._spool = Spool(store, key) if store.durable or store.may_go_back else None
         self._hold: Hold | None = None
+        self._turns = turns
+        self._place: Place | None = None
 
     def run(self, renewal: Coroutine[Effect[Any], Any, T]) -> T:
         """Perform effects until the renewal returns or raises."""
@@ -114,6 +119,8 @@ class Runner:
                 return self._cas(expected, record)
             case effects.Now():
                 return Instant(time.time(), time.monotonic(), self._moment(), random.random())
+            case effects.Turn():
+                return self._turn()
             case effects.Take():
                 return self._take()
             case effects.NewId():
@@ -132,6 +139,7 @@ class Runner:
     def _act(self, effect: Effect[Any]) -> None:
         match effect:
             case effects.Watch(version, seconds):
+                self._give_turn_back()
                 self._go_on()
                 self._store.wait(self._key, version or "", min(seconds, self._store.look_every))
                 self._go_on()
@@ -177,6 +185,23 @@ class Runner:
         except Exception:  # noqa: BLE001 - as just said, and a store of the user's may raise anything
             return None
 
+    def _turn(self) -> bool:
+        """Whether it had to be waited for."""
+        host = getattr(self._refresher, "host", None)
+        if self._turns is None or self._place is not None or not isinstance(host, str):
+            return False
+        self._place = self._turns.queue(host)
+        if self._place.wait(0.0):
+            return False
+        while not self._place.wait(SLICE):
+            self._go_on()
+        return True
+
+    def _give_turn_back(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.leave()
+
     def _take(self) -> Hold | None:
         try:
             self._hold = self._hold or self._store.hold(self._key)
@@ -206,6 +231,7 @@ class Runner:
             raise errors.CredentialClosed("the interpreter is ending", credential=self._key)
 
     def _drop(self) -> None:
+        self._give_turn_back()
         hold, self._hold = self._hold, None
         if hold is not None:
             hold.release()

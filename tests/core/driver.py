@@ -71,6 +71,7 @@ class World:
     revoked: list[Token] = field(default_factory=list)
     revocation: str | None = ""
     names: int = 0
+    queue: int = 0
     events: list[Event] = field(default_factory=list)
 
     # --- The store ---
@@ -316,6 +317,9 @@ class Process(Generic[T]):
             case effects.Revoke(token):
                 world.revoked.append(token)
                 return world.revocation
+            case effects.Turn():
+                waited, world.queue = world.queue > 0, 0
+                return waited
             case effects.Take():
                 if world.held_by not in (None, self):
                     return None

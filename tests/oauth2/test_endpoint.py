@@ -456,3 +456,16 @@ class TestAsARefresher:
         assert "test-access-" not in caplog.text
         assert "test-refresh-" not in caplog.text
         assert "client+secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://login.example/token", "login.example:443"),
+        ("https://LOGIN.example/other", "login.example:443"),
+        ("https://login.example:8443/token", "login.example:8443"),
+        ("http://[::1]:8080/token", "::1:8080"),
+    ],
+)
+def test_an_endpoint_states_its_host(url: str, host: str) -> None:
+    assert TokenEndpoint(url, client_id="cli").host == host

@@ -114,6 +114,11 @@ class TokenEndpoint:
         return ", ".join([said, "client_credentials", *wanted])
 
     @property
+    def host(self) -> str:
+        """The host and port that its requests go to: `Credentials` limits how many of them go there at once."""
+        return f"{self._address.host}:{self._address.port}"
+
+    @property
     def obtain(self) -> Callable[[], Token] | None:
         """For the grant ``client_credentials`` the function that gets a first token; else None: a person logs in."""
         return self._request if self.grant == "client_credentials" else None

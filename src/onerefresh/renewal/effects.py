@@ -89,13 +89,22 @@ class Sleep(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class Turn(Effect[bool]):
+    """Wait for a turn at the token endpoint's host, where renewals at once are limited; whether it took any waiting.
+
+    At once where this renewal has its turn already. `Drop` and `Watch` give it back: who merely waits for another
+    process keeps nobody from the endpoint. Raises `CredentialClosed` where the interpreter is ending.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Take(Effect[Hold | None]):
     """Take the store's hold on this credential, without waiting; None where somebody else has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drop(Effect[None]):
-    """Release the hold, if it is held."""
+    """Release the hold, if it is held, and give the turn back."""
 
 
 @dataclass(frozen=True, slots=True)

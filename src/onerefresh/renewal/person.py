@@ -9,7 +9,7 @@ from onerefresh import record as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, Prepare, ReadSpool, Send
+from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, Prepare, ReadSpool, Send, Turn
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.saving import MOST_ROUNDS, keep, revoke, tell, unsettled
 from onerefresh.store import Conflict, StoreOutcomeUnknown
@@ -64,6 +64,7 @@ async def _write(make: Callable[[Record | None, float], Record], wish: Wish) -> 
 
 async def _obtain(wish: Wish) -> Token:
     try:
+        await Turn()
         await Prepare()
         return await Send(Grant.OBTAIN, None, wish.profile.time_to_live(None, 0.0, wish.http_timeout))
     except RefreshFailure as failure:

@@ -29,6 +29,7 @@ from onerefresh.renewal.effects import (
     Sleep,
     Spooled,
     Take,
+    Turn,
     Watch,
     WriteSpool,
 )
@@ -148,6 +149,9 @@ async def renew(wish: Wish) -> Outcome:
                     await tell(Kind.WAITING, wish, record, f"at most {left:.1f} s for another process", other.id)
                 await Watch(loaded.version, left)
             case Claim(grant):
+                if await Turn():
+                    rounds = 0
+                    continue  # before the claim, which would age in the queue; what was loaded before may be old
                 if hold is None and queued < QUEUE_TRIES:
                     hold = await Take()
                     if hold is None and attempt is not None:

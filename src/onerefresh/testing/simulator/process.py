@@ -220,6 +220,10 @@ class Process:
         task.has_answer = task.spending = False
         return task.attempt
 
+    def _turn(self, task: Task, effect: effects.Turn) -> bool:
+        """Nobody limits renewals here: each has its turn at once."""
+        return False
+
     def _tell(self, task: Task, effect: effects.Tell) -> None:
         event = effect.event
         self.world.judge.told(task, event)
@@ -385,6 +389,7 @@ class Process:
 _AT_ONCE: dict[type, Callable[[Process, Task, Any], Any]] = {
     effects.Now: Process._now,
     effects.NewId: Process._new_id,
+    effects.Turn: Process._turn,
     effects.Tell: Process._tell,
     effects.Publish: Process._publish,
     effects.Revoke: Process._revoke,
