@@ -19,7 +19,7 @@ from onerefresh.record import Grant, Record
 from onerefresh.renewal import effects
 from onerefresh.renewal.effects import Effect, Instant, Loaded
 from onerefresh.spool import Spool
-from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, decode, encode, is_sealed
+from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Unreadable, decode, encode, is_sealed
 from onerefresh.token import Answer, Token, parse_answer
 from onerefresh.turns import Place, Turns
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception
@@ -113,8 +113,8 @@ class Runner:
 
     def _perform(self, effect: Effect[Any]) -> object:
         match effect:
-            case effects.Load(replaces):
-                return self._load(replaces=replaces)
+            case effects.Load(replaces, even_sealed):
+                return self._load(replaces=replaces, even_sealed=even_sealed)
             case effects.Cas(expected, record):
                 return self._cas(expected, record)
             case effects.Now():
@@ -153,6 +153,9 @@ class Runner:
             case effects.DropSpool(entry):
                 if self._spool:
                     self._spool.drop(entry)
+            case effects.ClearSpool():
+                if self._spool:
+                    self._spool.clear()
             case effects.Save(token):
                 self._host_saves(token)
             case effects.Publish(answer):
@@ -162,9 +165,13 @@ class Runner:
             case _:
                 raise NotImplementedError(type(effect).__name__)
 
-    def _load(self, *, replaces: bool) -> Loaded:
+    def _load(self, *, replaces: bool, even_sealed: bool) -> Loaded:
         try:
             found = self._store.load(self._key)
+        except Unreadable as error:
+            if not even_sealed:
+                raise
+            return Loaded(error.version, None)
         except errors.OnerefreshError:
             raise
         except Exception as error:
@@ -174,7 +181,7 @@ class Runner:
         try:
             return Loaded(found.version, decode(found.body, self._key))
         except errors.StoreUnavailable:
-            if not replaces or is_sealed(found.body):
+            if not replaces or (is_sealed(found.body) and not even_sealed):
                 raise  # what only lacks its key is not damaged
             return Loaded(found.version, None)
 

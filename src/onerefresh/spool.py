@@ -79,6 +79,13 @@ class Spool:
             with contextlib.suppress(OSError):
                 self._path(self.folder, entry).unlink(missing_ok=True)
 
+    def clear(self) -> None:
+        """Delete all entries, whether they can be read or not."""
+        if self.folder is not None:
+            with contextlib.suppress(OSError):
+                for path in self.folder.glob(f"{self._prefix}*"):
+                    path.unlink(missing_ok=True)
+
     def _read(self, path: Path) -> Spooled | None:
         try:
             if not check_file(path):

@@ -12,7 +12,7 @@ import os
 import time
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavailable
 from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
@@ -26,6 +26,7 @@ __all__ = [
     "Moment",
     "Store",
     "StoreOutcomeUnknown",
+    "Unreadable",
     "Versioned",
     "cleaned_after_fork",
     "decode",
@@ -44,6 +45,23 @@ class Conflict(Exception):
 
 class StoreOutcomeUnknown(Exception):
     """`cas` was sent and its answer was lost: it may or may not have been applied."""
+
+
+class Unreadable(StoreUnavailable):
+    """The record is there, in `version`, and no key opens it: only who deletes it may write over it."""
+
+    _kept: ClassVar[tuple[str, ...]] = ("credential", "generation", "version")
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        credential: str | None = None,
+        generation: int | None = None,
+        version: str | None = None,
+    ) -> None:
+        super().__init__(message, credential=credential, generation=generation)
+        self.version = version
 
 
 class Versioned(NamedTuple):
@@ -99,7 +117,7 @@ class Store(abc.ABC):
     def load(self, key: str) -> Versioned | None:
         """The present record of `key`, or None. Linearizable: it sees every `cas` that has returned.
 
-        Raises `StoreUnavailable`.
+        Raises `StoreUnavailable`; `Unreadable` where only the key to the record is missing.
         """
 
     @abc.abstractmethod

@@ -348,6 +348,8 @@ class Process(Generic[T]):
                 spooled = world.spools.get(self.host)
                 if spooled is not None and spooled.attempt == entry.attempt:
                     del world.spools[self.host]
+            case effects.ClearSpool():
+                world.spools.pop(self.host, None)
             case effects.Save(token):
                 if world.save_failures:
                     world.save_failures -= 1

@@ -37,10 +37,12 @@ class Loaded:
 class Load(Effect[Loaded]):
     """Read the record. Raises `StoreUnavailable`.
 
-    `replaces`: it will be replaced whatever it says, so one that is damaged counts as none.
+    `replaces`: it will be replaced whatever it says, so one that is damaged counts as none. `even_sealed`: so does one
+    that no key opens.
     """
 
     replaces: bool = False
+    even_sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,11 @@ class DropSpool(Effect[None]):
     """Delete the spool file, if it still holds this entry."""
 
     entry: Spooled
+
+
+@dataclass(frozen=True, slots=True)
+class ClearSpool(Effect[None]):
+    """Delete all that this host has spooled for this credential, whether it can be read or not."""
 
 
 @dataclass(frozen=True, slots=True)

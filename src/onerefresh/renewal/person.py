@@ -9,7 +9,7 @@ from onerefresh import record as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, Prepare, ReadSpool, Send, Turn
+from onerefresh.renewal.effects import Cas, ClearSpool, DropSpool, Load, Loaded, Now, Prepare, ReadSpool, Send, Turn
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.saving import MOST_ROUNDS, keep, revoke, tell, unsettled
 from onerefresh.store import Conflict, StoreOutcomeUnknown
@@ -42,14 +42,14 @@ async def save_now(wish: Wish) -> None:
         await keep(loaded, loaded.record.token)
 
 
-async def _write(make: Callable[[Record | None, float], Record], wish: Wish) -> Loaded:
+async def _write(make: Callable[[Record | None, float], Record], wish: Wish, *, even_sealed: bool = False) -> Loaded:
     """Replace the record, whatever it says, by what `make` makes of it at a time; what is there afterwards.
 
     Nothing is written twice: where the outcome of a write is not known, others may have gone on from it since.
     """
     doubtful: list[Record] = []
     for _ in range(MOST_ROUNDS):
-        loaded, now = await Load(replaces=True), await Now()
+        loaded, now = await Load(replaces=True, even_sealed=even_sealed), await Now()
         if any(records.includes(loaded.record, new) for new in doubtful):
             return loaded
         new = make(loaded.record, now.wall)
@@ -86,6 +86,13 @@ async def log_out(wish: Wish) -> None:
     await tell(Kind.LOGGED_OUT, wish, written.record)
     for token in useless:
         await revoke(written.record, token, wish)
+
+
+async def delete(wish: Wish) -> None:
+    """Empty the record and the spool, even where they cannot be read: nobody is to use this credential again."""
+    written = await _write(lambda record, at: records.logged_out(record, now=at), wish, even_sealed=True)
+    await ClearSpool()
+    await tell(Kind.LOGGED_OUT, wish, written.record, "deleted")
 
 
 async def report_replay(identity: tuple[str, int], wish: Wish, *, accepted: bool) -> None:

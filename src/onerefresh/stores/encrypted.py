@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.store import Hold, Moment, Store, Versioned, is_sealed
+from onerefresh.store import Hold, Moment, Store, Unreadable, Versioned, is_sealed
 from onerefresh.stores import open_store
 from onerefresh.stores.envelope import Key, Purpose, need_cryptography, parse, sealed, unsealed
 from onerefresh.stores.keys import KeySource, keys_in, source_of
@@ -43,7 +43,8 @@ class EncryptedStore(Store):
 
     `adopt_plain`: read what was stored without encryption too; its next write encrypts it.
 
-    What no key opens raises `StoreUnavailable` and stays as it is, whatever is asked for, a login too.
+    What no key opens raises `StoreUnavailable` and stays as it is, whatever is asked for, a login too;
+    only `Credentials.delete` writes over it.
 
     Raises `ConfigurationError` for arguments that cannot work, or where the package `cryptography` is missing.
     """
@@ -109,7 +110,8 @@ class EncryptedStore(Store):
     def _read(self, key: str, found: Versioned) -> Versioned:
         text, problem = self._open(key, Secret(found.body), Purpose.RECORD)
         if text is None:
-            raise StoreUnavailable(f"the stored record {problem}; nothing was changed", credential=key)
+            said = f"the stored record {problem}; nothing was changed"
+            raise Unreadable(said, credential=key, version=found.version)
         return Versioned(found.version, text.reveal())
 
     def _open(self, key: str, kept: Secret, purpose: Purpose) -> tuple[Secret | None, str]:

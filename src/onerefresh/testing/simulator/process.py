@@ -327,6 +327,9 @@ class Process:
     def _drop_spool(self, task: Task, effect: effects.DropSpool, fault: Fault | None) -> None:
         self.host.spool.pop(effect.entry.attempt, None)
 
+    def _clear_spool(self, task: Task, effect: effects.ClearSpool, fault: Fault | None) -> None:
+        self.host.spool.clear()
+
     # --- Waiting ---
 
     def wake(self, task: Task, serial: int, value: object = None) -> None:
@@ -403,6 +406,7 @@ _SHORT: dict[type, Callable[[Process, Task, Any, Fault | None], Any]] = {
     effects.ReadSpool: Process._read_spool,
     effects.WriteSpool: Process._write_spool,
     effects.DropSpool: Process._drop_spool,
+    effects.ClearSpool: Process._clear_spool,
 }
 _TIMED: dict[type, Callable[[Process, Task, Any, Fault | None], None]] = {
     **dict.fromkeys(_SHORT, Process._short),
