@@ -13,11 +13,14 @@ from types import MappingProxyType
 from onerefresh.errors import ConfigurationError
 from onerefresh.token import Token
 
-__all__ = ["PROFILES", "Profile", "Windows", "backoff", "profile_named", "refusal_pause", "windows"]
+__all__ = ["PROFILES", "Profile", "Windows", "backoff", "due_at", "profile_named", "refusal_pause", "windows"]
 
 # How long before its end a token counts as ageing (a share of its life, capped), and as unusable.
 AGEING_SHARE, AGEING_MOST = 0.2, 300.0
 UNUSABLE_SHARE, UNUSABLE_MOST = 0.02, 5.0
+
+SPARED_SHARE = 0.1
+"""The share of a token's life in which nobody renews it for the sake of a horizon."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 300.0
 PATIENCE = 5.0
@@ -52,6 +55,18 @@ def windows(token: Token, spread: float) -> Windows:
     ends_at = token.expires_at - min(life * UNUSABLE_SHARE, UNUSABLE_MOST)
     ageing = min(life * AGEING_SHARE, AGEING_MOST) * (1.0 - 0.25 * spread)
     return Windows(min(token.expires_at - ageing, ends_at), ends_at)
+
+
+def due_at(token: Token, within: float) -> float:
+    """When `token` is due for who wants it renewed once it ends within so many seconds. Seconds since the epoch.
+
+    Not in the first tenth of its life, though: several who do this at the same time would renew in turn what cannot
+    live any longer.
+    """
+    if token.expires_at is None:
+        return math.inf
+    life = max(token.expires_at - token.issued_at, 0.0)
+    return token.expires_at - min(within, life * (1.0 - SPARED_SHARE))
 
 
 def backoff(failures: int, spread: float, retry_after: float | None = None) -> float:

@@ -11,7 +11,7 @@ from onerefresh import errors
 from onerefresh.policy import HTTP_TIMEOUT
 from onerefresh.token import Answer, Token, parse_answer
 
-__all__ = ["check", "http_timeout_of", "is_async", "obtain_of", "seconds", "seed_from"]
+__all__ = ["check", "check_key", "http_timeout_of", "is_async", "obtain_of", "seconds", "seed_from"]
 
 
 def is_async(function: object) -> bool:
@@ -53,9 +53,14 @@ def seconds(name: str, value: object) -> float:
     return float(value)
 
 
-def check(key: object, refresher: object, *, save: object, store: object, obtain: object, loop: object) -> None:
+def check_key(key: object) -> None:
     if not isinstance(key, str) or not key or not key.isprintable() or len(key) > 512:
         raise errors.ConfigurationError("a credential's key is a text of 1 to 512 printable characters")
+
+
+def check(
+    refresher: object, *, save: object = None, store: object = None, obtain: object = None, loop: object = None
+) -> None:
     if not callable(refresher):
         raise errors.ConfigurationError(
             "the refresher is a function that takes a Token and returns the next one, or a TokenEndpoint, "

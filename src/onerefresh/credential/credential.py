@@ -11,16 +11,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from onerefresh import errors
-from onerefresh.credential.arguments import check, is_async, obtain_of, seconds, seed_from
+from onerefresh.credential.arguments import check, check_key, seconds, seed_from
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, Shared, shared_of
 from onerefresh.credential.status import Status, read_record, status_of
+from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight, running_loop
-from onerefresh.policy import Profile, profile_named
+from onerefresh.policy import Profile
 from onerefresh.renewal import person
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.runner import asks_itself
-from onerefresh.store import Store
+from onerefresh.store import Store, cleaned_after_fork
 from onerefresh.stores import open_store
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Answer, Token
@@ -46,6 +47,8 @@ class Credential:
     Raises `ConfigurationError` for arguments that cannot work.
     """
 
+    __slots__ = ("__weakref__", "_closed", "_launcher", "_owns_store", "_shared", "_terms", "key")  # there may be many
+
     def __init__(
         self,
         key: str,
@@ -63,23 +66,20 @@ class Credential:
             seed = seed_from(token, "token=")
         finally:
             del token  # it holds tokens, and would show in a traceback with locals
-        check(key, refresher, save=save, store=store, obtain=obtain, loop=loop)
-        obtain = obtain if obtain is not None else obtain_of(refresher)
-        self.key = key
-        self._loop = loop
-        self._max_wait = seconds("max_wait", max_wait)
-        self._can_obtain = obtain is not None
-        self._saves = save is not None
-        self._is_async = any(map(is_async, (refresher, obtain, save)))
-        self._closed = False
-        self._owns_store = not isinstance(store, Store)
-        kind = profile_named(profile)
-        self._shared = shared_of(open_store(store), key)
-        self._launcher = Launcher(
-            key, self._shared, refresher=refresher, obtain=obtain, save=save, profile=kind, seed=seed
-        )
+        check_key(key)
+        check(refresher, save=save, store=store, obtain=obtain, loop=loop)
+        terms = Terms.of(refresher, obtain=obtain, save=save, profile=profile, loop=loop, max_wait=max_wait)
+        self._begin(key, terms, open_store(store), seed, owns_store=not isinstance(store, Store))
         if isinstance(self._shared.store, MemoryStore):
             self._launcher.adopt_seed_now()
+
+    def _begin(self, key: str, terms: Terms, store: Store, seed: Token | None, *, owns_store: bool) -> None:
+        self.key = key
+        self._terms = terms
+        self._closed = False
+        self._owns_store = owns_store
+        self._shared = shared_of(store, key)
+        self._launcher = Launcher(key, self._shared, terms, seed)
 
     # --- Tokens ---
 
@@ -170,7 +170,7 @@ class Credential:
         finally:
             del answer  # as in the constructor
         flight = self._log_in(token, blocking=True)
-        if not flight.wait(self._max_wait):
+        if not flight.wait(self._terms.max_wait):
             raise self._too_late()
         return flight.result().token
 
@@ -181,21 +181,21 @@ class Credential:
         finally:
             del answer  # as in the constructor
         flight = self._log_in(token, blocking=False)
-        if not await flight.heard(self._max_wait):
+        if not await flight.heard(self._terms.max_wait):
             raise self._too_late()
         return flight.result().token
 
     def logout(self) -> None:
         """Forget the session, here and in the store. A refresh under way can no longer save its token."""
         flight = self._log_out()
-        if not flight.wait(self._max_wait):
+        if not flight.wait(self._terms.max_wait):
             raise self._too_late()
         flight.result()
 
     async def alogout(self) -> None:
         """As `logout`."""
         flight = self._log_out()
-        if not await flight.heard(self._max_wait):
+        if not await flight.heard(self._terms.max_wait):
             raise self._too_late()
         flight.result()
 
@@ -203,7 +203,7 @@ class Credential:
         """What the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
         self._check_open()
         flight = self._launcher.run_apart(read_record, None)
-        if not flight.wait(self._max_wait):
+        if not flight.wait(self._terms.max_wait):
             raise self._too_late()
         return status_of(self.key, flight.result())
 
@@ -211,7 +211,7 @@ class Credential:
         """As `status`."""
         self._check_open()
         flight = self._launcher.run_apart(read_record, None)
-        if not await flight.heard(self._max_wait):
+        if not await flight.heard(self._terms.max_wait):
             raise self._too_late()
         return status_of(self.key, flight.result())
 
@@ -224,10 +224,10 @@ class Credential:
         if flight is not None:
             self._check_caller(blocking=True, home=flight.home)
         if flight is not None:
-            flight.wait(self._max_wait)
-        if self._saves and not self._closed:
+            flight.wait(self._terms.max_wait)
+        if self._terms.save is not None and not self._closed:
             saving = self._launcher.run_apart(lambda: person.save_now(self._launcher.wish()), self._home(blocking=True))
-            if saving.wait(self._max_wait):
+            if saving.wait(self._terms.max_wait):
                 saving.result()
         self._let_go()
 
@@ -235,12 +235,12 @@ class Credential:
         """As `close`."""
         flight = self._shared.flight
         if flight is not None:
-            await flight.heard(self._max_wait)
-        if self._saves and not self._closed:
+            await flight.heard(self._terms.max_wait)
+        if self._terms.save is not None and not self._closed:
             saving = self._launcher.run_apart(
                 lambda: person.save_now(self._launcher.wish()), self._home(blocking=False)
             )
-            if await saving.heard(self._max_wait):
+            if await saving.heard(self._terms.max_wait):
                 saving.result()
         self._let_go()
 
@@ -274,7 +274,7 @@ class Credential:
                 token = self._from_memory(refused)
                 flight = self._flying() if token is None else None
                 if token is None and flight is None:
-                    self._check_caller(blocking=blocking, home=self._loop or running_loop())
+                    self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())
                     self._raise_known_failure()
                     flight = fresh = self._flight(refused, blocking=blocking)
                     shared.flight = fresh
@@ -358,7 +358,7 @@ class Credential:
                 "use the token that it is given",
                 credential=self.key,
             )
-        if blocking and self._is_async and home is not None and home is running_loop():
+        if blocking and self._terms.is_async and home is not None and home is running_loop():
             raise errors.ConfigurationError(
                 "this blocks the event loop on which the async refresher has to run: "
                 "use `await atoken()`, and alogin() and aclose() likewise",
@@ -373,7 +373,7 @@ class Credential:
         return token.identity != identity or flight.refused == identity
 
     def _home(self, *, blocking: bool) -> object:
-        return self._loop if self._loop is not None else None if blocking else running_loop()
+        return self._terms.loop if self._terms.loop is not None else None if blocking else running_loop()
 
     def _flight(self, refused: Token | None, *, blocking: bool) -> Flight[Outcome]:
         shared = self._shared
@@ -389,7 +389,7 @@ class Credential:
 
     def _log_in(self, token: Token | None, *, blocking: bool) -> Flight[Outcome]:
         self._check_open()
-        if token is None and not self._can_obtain:
+        if token is None and self._terms.obtain is None:
             raise errors.ConfigurationError("login() needs a token response, or obtain=", credential=self.key)
 
         async def work() -> Outcome:
@@ -403,7 +403,7 @@ class Credential:
                 self._shared.adopt(outcome, self._shared.epoch)
             return outcome
 
-        self._check_caller(blocking=blocking, home=self._loop or running_loop())
+        self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())
         return self._launcher.run_apart(work, self._home(blocking=blocking))
 
     def _log_out(self) -> Flight[None]:
@@ -416,7 +416,7 @@ class Credential:
         return self._launcher.run_apart(work, self._home(blocking=False))
 
     def _deadline(self, max_wait: float | None) -> float:
-        return time.monotonic() + (self._max_wait if max_wait is None else seconds("max_wait", max_wait))
+        return time.monotonic() + (self._terms.max_wait if max_wait is None else seconds("max_wait", max_wait))
 
     def _too_late(self) -> errors.WaitTimeout:
         generation = self._shared.known.generation if self._shared.known else None
@@ -427,5 +427,6 @@ class Credential:
         self._closed = True
         store = self._shared.store
         self._shared = Shared(store, self.key)  # nothing in it, and nobody else's: `current` has nothing to give
+        cleaned_after_fork(self._shared)
         if self._owns_store:
             store.close()

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from onerefresh import errors, events
 from onerefresh import record as records
-from onerefresh.credential.arguments import http_timeout_of
 from onerefresh.credential.shared import Shared, held_for
+from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
-from onerefresh.policy import Profile
 from onerefresh.renewal import protocol
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Effect
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.runner import Runner
 from onerefresh.store import encode
-from onerefresh.token import Answer, Token
+from onerefresh.token import Token
 
 __all__ = ["Launcher"]
 
@@ -27,47 +26,36 @@ T = TypeVar("T")
 
 
 class Launcher:
-    """What one `Credential` object brings to a flight: its functions, its seed and its profile."""
+    """What one `Credential` object brings to a flight: its terms and its seed."""
 
-    def __init__(
-        self,
-        key: str,
-        shared: Shared,
-        *,
-        refresher: Callable[[Token], Answer | Awaitable[Answer]],
-        obtain: Callable[[], Answer | Awaitable[Answer]] | None,
-        save: Callable[[Token], Awaitable[None] | None] | None,
-        profile: Profile,
-        seed: Token | None,
-    ) -> None:
+    __slots__ = ("_key", "_seed", "_shared", "_terms")
+
+    def __init__(self, key: str, shared: Shared, terms: Terms, seed: Token | None) -> None:
         self._key = key
         self._shared = shared
-        self._refresher = refresher
-        self._obtain = obtain
-        self._save = save
-        self._profile = profile
+        self._terms = terms
         self._seed = seed
-        self._http_timeout = http_timeout_of(refresher)
-        identity = getattr(refresher, "identity", None)
-        self._owner = identity if isinstance(identity, str) else None
 
-    def wish(self, refused: tuple[str, int] | None = None, *, ageing: bool = False) -> Wish:
+    def wish(
+        self, refused: tuple[str, int] | None = None, *, ageing: bool = False, within: float | None = None
+    ) -> Wish:
         """What this credential asks of a renewal now."""
-        shared = self._shared
+        shared, terms = self._shared, self._terms
         return Wish(
             key=self._key,
-            profile=self._profile,
-            http_timeout=self._http_timeout,
+            profile=terms.profile,
+            http_timeout=terms.http_timeout,
             spread=shared.spread,
             refused=refused,
             ageing=ageing,
+            within=within,
             seed=self._seed,
             seed_told=self._seed is None or self._seed.seed_fingerprint() in shared.seeds_told,
-            can_obtain=self._obtain is not None,
-            host_saves=self._save is not None,
+            can_obtain=terms.obtain is not None,
+            host_saves=terms.save is not None,
             sightings=shared.sightings,
             look_again=shared.store.may_go_back,
-            owner=self._owner,
+            owner=terms.owner,
             known=shared.known,
             proven=shared.proven,
         )
@@ -84,7 +72,7 @@ class Launcher:
             assert record.token is not None
             shared.known, shared.held = record.token, held_for(record.token, shared.spread)
 
-    def launch(self, flight: Flight[Outcome], *, ageing: bool) -> None:
+    def launch(self, flight: Flight[Outcome], *, ageing: bool, within: float | None = None) -> None:
         """Start the renewal of a flight that is registered. A second call changes nothing."""
         epoch = self._shared.epoch
 
@@ -95,7 +83,7 @@ class Launcher:
             if not flight.begin():
                 return
             try:
-                wish = self.wish(flight.refused, ageing=ageing)
+                wish = self.wish(flight.refused, ageing=ageing, within=within)
                 publish(self._runner(flight, publish).run(protocol.renew(wish)))
             except errors.OnerefreshError as error:
                 publish(error.about(self._key))
@@ -144,7 +132,7 @@ class Launcher:
             if shared.flight is flight:
                 shared.flight = None
             if self._seed is not None:
-                shared.seeds_told.add(self._seed.seed_fingerprint())
+                shared.seeds_told |= {self._seed.seed_fingerprint()}
             if outcome is not None:
                 shared.adopt(outcome, epoch)
             elif error is not None and epoch == shared.epoch:
@@ -157,7 +145,7 @@ class Launcher:
         """Say once that a rotating server deserves a store that survives the process."""
         shared = self._shared
         rotated = before.refresh_token is not None and before.refresh_token != after.refresh_token
-        if shared.store.durable or self._save is not None or shared.rotation_told or not rotated:
+        if shared.store.durable or self._terms.save is not None or shared.rotation_told or not rotated:
             return
         shared.rotation_told = True
         said = "the server rotates refresh tokens and this one lives in memory only: name a store, or save="
@@ -167,13 +155,14 @@ class Launcher:
         return Runner(
             self._key,
             self._shared.store,
-            refresher=self._refresher,
-            obtain=self._obtain,
-            save=self._save,
+            refresher=self._terms.refresher,
+            obtain=self._terms.obtain,
+            save=self._terms.save,
             home=flight.home,
             publish=publish,
             overdue=lambda ttl: self._overdue(flight, ttl),
             wanted=lambda: flight.wanted,
+            turns=self._terms.turns,
         )
 
     @contextlib.contextmanager

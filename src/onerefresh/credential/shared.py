@@ -93,11 +93,10 @@ class Shared:
         self.unproven: Token | None = None
         self.refused_replays = 0
         self.epoch = 0  # one more with every login and logout here: what began before must not undo them
-        self.seeds_told: set[str] = set()  # fingerprints of the seeds that have had their hearing
+        self.seeds_told: frozenset[str] = frozenset()  # fingerprints of the seeds that have had their hearing
         self.rotation_told = False
         self.failed: tuple[errors.OnerefreshError, float] | None = None  # until when, on the monotonic clock
         self.damped: tuple[tuple[str, int], float] | None = None
-        cleaned_after_fork(self)
 
     def after_fork(self) -> None:
         """The child has the token, and none of the threads: no flight, and a lock that nobody holds."""
@@ -151,24 +150,32 @@ class Shared:
             self.held = held
 
 
-_registry: weakref.WeakValueDictionary[tuple[int, str], Shared] = weakref.WeakValueDictionary()
-_registry_lock = threading.Lock()
+class _Registry:
+    """Every `Shared` that somebody uses, by store and key."""
 
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: weakref.WeakValueDictionary[tuple[int, str], Shared] = weakref.WeakValueDictionary()
+        cleaned_after_fork(self)
 
-class _RegistryFork:
+    def find(self, store: Store, key: str) -> Shared:
+        with self._lock:
+            found = self._known.get((id(store), key))
+            if found is None:
+                found = self._known[id(store), key] = Shared(store, key)
+            return found
+
     def after_fork(self) -> None:
-        global _registry_lock, SPREAD
-        _registry_lock = threading.Lock()
+        global SPREAD
+        self._lock = threading.Lock()
         SPREAD = random.random()
+        for shared in list(self._known.values()):
+            shared.after_fork()
 
 
-_registry_fork = _RegistryFork()
-cleaned_after_fork(_registry_fork)
+_registry = _Registry()
 
 
 def shared_of(store: Store, key: str) -> Shared:
-    with _registry_lock:
-        found = _registry.get((id(store), key))
-        if found is None:
-            found = _registry[(id(store), key)] = Shared(store, key)
-        return found
+    """What all objects of this name on this store have in common."""
+    return _registry.find(store, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from onerefresh import errors
-from onerefresh.policy import PATIENCE, Profile, windows
+from onerefresh.policy import PATIENCE, Profile, due_at, windows
 from onerefresh.record import Attempt, Failure, Grant, Probation, Record, State
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
@@ -17,9 +17,10 @@ class Wish:
     """What is asked of a renewal, and by whom.
 
     `refused`: the identity of the token that the API refused. `ageing`: nobody waits; renew although the token still
-    serves. `known`: the newest token this process has seen. `proven`: the identity that the API has accepted here.
-    `http_timeout`: seconds one token request may take. `spread`: this process's share of jitter.
-    `look_again`: the store may forget a write that it acknowledged. `sightings`: the process's memory of delays.
+    serves; `within`: once it ends within so many seconds (None: once it ages). `known`: the newest token this process
+    has seen. `proven`: the identity that the API has accepted here. `http_timeout`: seconds one token request may take.
+    `spread`: this process's share of jitter. `look_again`: the store may forget a write that it acknowledged.
+    `sightings`: the process's memory of delays.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Wish:
     spread: float
     refused: tuple[str, int] | None = None
     ageing: bool = False
+    within: float | None = None
     seed: Token | None = None
     seed_told: bool = False
     can_obtain: bool = False
@@ -148,7 +150,8 @@ def _serves(record: Record, token: Token, wish: Wish, now: float) -> bool:
         return False
     if State.DEAD in (record.state, _origin(record)):
         return record.failure is not None and not record.failure.refused
-    if wish.ageing and now >= found.ages_at:
+    ages_at = found.ages_at if wish.within is None else due_at(token, wish.within)
+    if wish.ageing and now >= ages_at:
         return record.failure is not None and record.failure.remaining(now) > 0.0
     return True
 

@@ -17,6 +17,8 @@ class Sightings:
     machine's clock has caught up.
     """
 
+    __slots__ = ("_failure", "_probation")
+
     def __init__(self) -> None:
         self._failure: tuple[float, float] | None = None  # its date, and when it was first seen
         self._probation: tuple[float, float] | None = None

@@ -59,9 +59,9 @@ class _Launcher(Launcher):
         super().__init__(*arguments, **options)
         self._process = process
 
-    def launch(self, flight: Flight[Outcome], *, ageing: bool) -> None:
+    def launch(self, flight: Flight[Outcome], *, ageing: bool, within: float | None = None) -> None:
         process = self._process
-        wish, epoch = self.wish(flight.refused, ageing=ageing), self._shared.epoch
+        wish, epoch = self.wish(flight.refused, ageing=ageing, within=within), self._shared.epoch
 
         def publish(answer: object) -> None:
             self._publish(flight, epoch, answer)
@@ -111,21 +111,12 @@ class Account(Credential):
         self._process = process
         self._shared.clock = process.host.clock
         self._shared.spread = world.rng.random()
-        self._launcher = _Launcher(
-            process,
-            KEY,
-            self._shared,
-            refresher=_Refresher(),
-            obtain=obtain,
-            save=None,
-            profile=world.scenario.profile,
-            seed=seed,
-        )
+        self._launcher = _Launcher(process, KEY, self._shared, self._terms, seed)
 
     async def ask(self, refused: Token | None = None) -> Token:
         """As `token`, waiting in virtual time."""
         clock = self._shared.clock
-        deadline = clock.monotonic() + self._max_wait
+        deadline = clock.monotonic() + self._terms.max_wait
         while True:
             found = self._look(refused, blocking=True)
             if isinstance(found, Token):
@@ -139,14 +130,14 @@ class Account(Credential):
     async def sign_in(self, token: Token) -> Token:
         """As `login`."""
         flight = self._log_in(token, blocking=True)
-        if not await Until(flight, self._max_wait):
+        if not await Until(flight, self._terms.max_wait):
             raise self._too_late()
         return flight.result().token
 
     async def sign_out(self) -> None:
         """As `logout`."""
         flight = self._log_out()
-        if not await Until(flight, self._max_wait):
+        if not await Until(flight, self._terms.max_wait):
             raise self._too_late()
         flight.result()
 

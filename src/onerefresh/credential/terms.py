@@ -1,0 +1,65 @@
+"""What holds for every credential of one kind: its functions, its profile, its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from onerefresh.credential.arguments import http_timeout_of, is_async, obtain_of, seconds
+from onerefresh.policy import Profile, profile_named
+from onerefresh.token import Answer, Token
+from onerefresh.turns import Turns
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Terms"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """The arguments that many credentials may have in common, checked, with what follows from them.
+
+    `http_timeout`: seconds that one token request may take. `owner`: the refresher's identity, where it has one.
+    `turns`: the limit on renewals at once at one host, or None.
+    """
+
+    refresher: Callable[[Token], Answer | Awaitable[Answer]]
+    obtain: Callable[[], Answer | Awaitable[Answer]] | None
+    save: Callable[[Token], Awaitable[None] | None] | None
+    profile: Profile
+    loop: asyncio.AbstractEventLoop | None
+    max_wait: float
+    turns: Turns | None
+    http_timeout: float
+    owner: str | None
+    is_async: bool
+
+    @classmethod
+    def of(
+        cls,
+        refresher: Callable[[Token], Answer | Awaitable[Answer]],
+        *,
+        obtain: Callable[[], Answer | Awaitable[Answer]] | None = None,
+        save: Callable[[Token], Awaitable[None] | None] | None = None,
+        profile: str | Profile = "strict",
+        loop: asyncio.AbstractEventLoop | None = None,
+        max_wait: float = 60.0,
+        turns: Turns | None = None,
+    ) -> Terms:
+        """Raises `ConfigurationError` for an unknown profile, and a `max_wait` that is no number of seconds."""
+        obtain = obtain if obtain is not None else obtain_of(refresher)
+        identity = getattr(refresher, "identity", None)
+        return cls(
+            refresher=refresher,
+            obtain=obtain,
+            save=save,
+            profile=profile_named(profile),
+            loop=loop,
+            max_wait=seconds("max_wait", max_wait),
+            turns=turns,
+            http_timeout=http_timeout_of(refresher),
+            owner=identity if isinstance(identity, str) else None,
+            is_async=any(map(is_async, (refresher, obtain, save))),
+        )
