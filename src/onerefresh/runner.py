@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent import futures
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from onerefresh import errors, events
 from onerefresh.record import Grant, Record
@@ -59,8 +59,9 @@ class Runner:
 
     `publish` receives what the renewal hands out before it is over. `home` is the event loop on which async user code
     runs (an asyncio loop or a trio token), or None for a loop of its own. `wanted` tells whether anybody waits who
-    keeps the interpreter from ending: else what merely waits ends with the main thread. `turns`: the limit on renewals
-    at once at the host that the refresher states, or None.
+    keeps the interpreter from ending: else what merely waits ends with the main thread. `afterwards` is given what
+    is left to do by and by when the renewal is over. `turns`: the limit on renewals at once at the host that the
+    refresher states, or None.
     """
 
     def __init__(
@@ -75,10 +76,11 @@ class Runner:
         publish: Callable[[Any], object],
         overdue: Callable[[float], contextlib.AbstractContextManager[object]],
         wanted: Callable[[], bool],
+        afterwards: Callable[[Runner, Coroutine[Effect[Any], Any, None]], object],
         turns: Turns | None = None,
     ) -> None:
         self._key = key
-        self._store = store
+        self.store = store
         self._refresher = refresher
         self._obtain = obtain
         self._save = save
@@ -86,6 +88,7 @@ class Runner:
         self._publish = publish
         self._overdue = overdue
         self._wanted = wanted
+        self._afterwards = afterwards
         self._spool = Spool(store, key) if store.durable or store.may_go_back else None
         self._hold: Hold | None = None
         self._turns = turns
@@ -93,23 +96,36 @@ class Runner:
 
     def run(self, renewal: Coroutine[Effect[Any], Any, T]) -> T:
         """Perform effects until the renewal returns or raises."""
-        answer: object = None
-        failure: BaseException | None = None
+        last = _Last()
         try:
             while True:
                 try:
-                    effect = renewal.send(answer) if failure is None else renewal.throw(failure)
+                    effect = last.given_to(renewal)
                 except StopIteration as stop:
                     result: T = stop.value
                     return result
-                answer, failure = None, None
-                try:
-                    answer = self._perform(effect)
-                except BaseException as error:  # noqa: BLE001 - whatever it is, it is the renewal's to judge
-                    failure = error
+                last = self._performed(effect)
         finally:
             self._drop()
             renewal.close()
+
+    def run_until_it_sleeps(self, rest: Coroutine[Effect[Any], Any, None]) -> float | None:
+        """Perform effects until it wants to sleep; for how many seconds, or None where it has returned."""
+        last = _Last()
+        while True:
+            try:
+                effect = last.given_to(rest)
+            except StopIteration:
+                return None
+            if isinstance(effect, effects.Sleep):
+                return effect.seconds
+            last = self._performed(effect)
+
+    def _performed(self, effect: Effect[Any]) -> _Last:
+        try:
+            return _Last(self._perform(effect))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the renewal's to judge
+            return _Last(failure=error)
 
     def _perform(self, effect: Effect[Any]) -> object:
         match effect:
@@ -141,7 +157,7 @@ class Runner:
             case effects.Watch(version, seconds):
                 self._give_turn_back()
                 self._go_on()
-                self._store.wait(self._key, version or "", min(seconds, self._store.look_every))
+                self.store.wait(self._key, version or "", min(seconds, self.store.look_every))
                 self._go_on()
             case effects.Sleep(seconds, holds_the_exit):
                 self._sleep(seconds, holds_the_exit=holds_the_exit)
@@ -160,6 +176,8 @@ class Runner:
                 self._host_saves(token)
             case effects.Publish(answer):
                 self._publish(answer)
+            case effects.Afterwards(rest):
+                self._afterwards(self, rest)
             case effects.Tell(event):
                 events.publish(event)
             case _:
@@ -167,7 +185,7 @@ class Runner:
 
     def _load(self, *, replaces: bool, even_sealed: bool) -> Loaded:
         try:
-            found = self._store.load(self._key)
+            found = self.store.load(self._key)
         except Unreadable as error:
             if not even_sealed:
                 raise
@@ -188,7 +206,7 @@ class Runner:
     def _moment(self) -> Moment | None:
         """The store's clock is a hint: whatever a store makes of it must not cost the token that is to be saved."""
         try:
-            return self._store.moment()
+            return self.store.moment()
         except Exception:  # noqa: BLE001 - as just said, and a store of the user's may raise anything
             return None
 
@@ -211,7 +229,7 @@ class Runner:
 
     def _take(self) -> Hold | None:
         try:
-            self._hold = self._hold or self._store.hold(self._key)
+            self._hold = self._hold or self.store.hold(self._key)
         except errors.OnerefreshError:
             raise
         except Exception as error:
@@ -220,7 +238,7 @@ class Runner:
 
     def _cas(self, expected: str | None, record: Record) -> str:
         try:
-            return self._store.cas(self._key, expected, encode(record))
+            return self.store.cas(self._key, expected, encode(record))
         except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError):
             raise
         except Exception as error:
@@ -286,7 +304,7 @@ class Runner:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        code = _UserCode(self._store, self._key)
+        code = _UserCode(self.store, self._key)
         mark = _running.set((*_running.get(), code))
         try:
             yield
@@ -312,6 +330,17 @@ class Runner:
 
             return asyncio.run(_as_coroutine(awaitable))
         return _on_loop(awaitable, home)  # type: ignore[arg-type]  # a home is a loop, a trio token or None
+
+
+class _Last(NamedTuple):
+    """What became of the last effect."""
+
+    answer: object = None
+    failure: BaseException | None = None
+
+    def given_to(self, renewal: Coroutine[Effect[Any], Any, Any]) -> Effect[Any]:
+        """The next effect. Raises `StopIteration` at the end, and what the renewal raises."""
+        return renewal.send(self.answer) if self.failure is None else renewal.throw(self.failure)
 
 
 def _parsed(answer: object, at: float) -> Token:

@@ -68,6 +68,7 @@ class World:
     sent: list[Token | None] = field(default_factory=list)
     kept: list[Token] = field(default_factory=list)
     save_failures: int = 0
+    left_to_do: list[Coroutine[Effect[Any], Any, None]] = field(default_factory=list)
     revoked: list[Token] = field(default_factory=list)
     revocation: str | None = ""
     names: int = 0
@@ -357,6 +358,8 @@ class Process(Generic[T]):
                 world.kept.append(token)
             case effects.Publish(answer):
                 self.published.append(answer)
+            case effects.Afterwards(rest):
+                world.left_to_do.append(rest)
             case effects.Tell(event):
                 world.events.append(event)
             case effects.Prepare():

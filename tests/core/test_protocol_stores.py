@@ -323,11 +323,22 @@ def test_a_spooled_token_does_not_come_before_the_first_token_of_another_session
     assert world.spools == {}
 
 
-def test_the_committer_brings_its_token_back_into_a_store_that_lost_the_record() -> None:
+@pytest.mark.parametrize("looks", [0, 1, 2])
+def test_the_committer_brings_its_token_back_into_a_store_that_lost_the_record(looks: int) -> None:
     world = needy(None, NEXT)
     family = world.present.family
-    process = Process(world, renew(wish(**refusing(world), look_again=True)))
-    process.until(Sleep)
+    assert world.run(renew(wish(**refusing(world), look_again=True))).token.generation == 2
+    after = Process(world, world.left_to_do.pop())
+    after.until(Sleep, looks + 1)
     world.put(None)
-    process.finish()
-    assert world.present.identity == (family, 2)
+    after.finish()
+    assert (world.present.identity, world.kinds()[-1]) == ((family, 2), Kind.RESTORED)
+
+
+def test_the_committer_looks_no_further_where_somebody_has_gone_on() -> None:
+    world = needy(None, NEXT)
+    world.run(renew(wish(**refusing(world), look_again=True)))
+    after = Process(world, world.left_to_do.pop()).until(Sleep)
+    world.commit_by(world.lease(), Token("access-later", "refresh-later"))
+    after.finish()
+    assert (after.seen[Sleep], world.present.generation) == (1, 3)

@@ -32,12 +32,19 @@ from tests.core.leaks import (
 from onerefresh import Credential, OnerefreshError, Secret, StoreUnavailable, Token, errors
 from onerefresh import record as records
 from onerefresh.record import Grant
-from onerefresh.renewal import effects, protocol
-from onerefresh.renewal.effects import Cas, Loaded, Publish, Revoke, Save, Send, Spooled, WriteSpool
+from onerefresh.renewal import effects, protocol, saving
+from onerefresh.renewal.effects import Afterwards, Cas, Loaded, Publish, Revoke, Save, Send, Spooled, WriteSpool
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned, decode, encode, token_to_fields
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import parse_answer
 from onerefresh.verdict import Meaning
+
+
+def left_to_do() -> Afterwards:
+    rest = saving.look_again(token(), 30.0, wish(known=token()))
+    rest.close()
+    return Afterwards(rest)
+
 
 SEED: dict[str, object] = {
     "access_token": SEED_ACCESS, "refresh_token": SEED_REFRESH, "expires_at": 1_000_000_000, "id_token": ACCESS,
@@ -73,6 +80,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "a save": lambda: Save(token()),
     "a spool": lambda: WriteSpool(Spooled("family", 1, "id", Grant.REFRESH, refused=False, token=token())),
     "a revocation": lambda: Revoke(token()),
+    "what is left to do": left_to_do,
     "an outcome": lambda: protocol.Outcome(token()),
     "a published outcome": lambda: Publish(protocol.Outcome(token())),
     "a wish": lambda: wish(seed=token(), known=token()),
@@ -434,7 +442,7 @@ def test_the_debug_mode_of_asyncio_shows_no_token() -> None:
 
 def test_no_effect_is_forgotten_by_these_tests() -> None:
     """Effects that carry tokens are listed above; a new one must be as silent."""
-    carrying = {"Cas", "Send", "Save", "WriteSpool", "DropSpool", "Publish", "Revoke"}
+    carrying = {"Cas", "Send", "Save", "WriteSpool", "DropSpool", "Publish", "Revoke", "Afterwards"}
     plain = {
         "Load", "Now", "Watch", "Sleep", "Turn", "Take", "Drop", "Prepare", "NewId", "ReadSpool", "ClearSpool", "Tell",
         "Effect",

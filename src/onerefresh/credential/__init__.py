@@ -1,7 +1,8 @@
 """Credential: what users hold.
 
-`credential` decides and answers, `launcher` runs renewals on threads, `shared` is what all objects of one name have in
-common, `status` and `arguments` are what they say.
+`credential` decides and answers, `launcher` runs renewals on threads, `aftercare` what is left to do after them,
+`shared` is what all objects of one name have in common, `terms` what all credentials of one kind have in common,
+`status` and `arguments` are what they say.
 """
 
 from onerefresh.credential.credential import Credential

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from onerefresh import errors
+from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, seconds, seed_from
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, Shared, shared_of
@@ -429,4 +430,5 @@ class Credential:
         self._shared = Shared(store, self.key)  # nothing in it, and nobody else's: `current` has nothing to give
         cleaned_after_fork(self._shared)
         if self._owns_store:
+            aftercare.leave(store)
             store.close()

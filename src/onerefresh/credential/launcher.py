@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from onerefresh import errors, events
 from onerefresh import record as records
+from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.shared import Shared, held_for
 from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
@@ -162,6 +163,7 @@ class Launcher:
             publish=publish,
             overdue=lambda ttl: self._overdue(flight, ttl),
             wanted=lambda: flight.wanted,
+            afterwards=aftercare.look_after,
             turns=self._terms.turns,
         )
 

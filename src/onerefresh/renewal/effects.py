@@ -6,9 +6,9 @@ touches no clock, lock, socket, thread or logger.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from onerefresh.events import Event
 from onerefresh.record import Grant, Record
@@ -191,6 +191,13 @@ class Publish(Effect[None]):
     """Give the waiters their answer now; the renewal itself goes on."""
 
     answer: object
+
+
+@dataclass(frozen=True, slots=True)
+class Afterwards(Effect[None]):
+    """Go on with `rest` by and by, when this renewal is over: mostly it sleeps, and nobody waits for it."""
+
+    rest: Coroutine[Effect[Any], Any, None] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

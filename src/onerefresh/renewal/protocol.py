@@ -15,6 +15,7 @@ from onerefresh.policy import DETECTION, PATIENCE, SENDS_IN_A_LEASE, backoff
 from onerefresh.record import Attempt, Grant, Probation, Record, State
 from onerefresh.renewal.decision import Claim, Fail, Found, Keep, Pause, Repair, Use, Wait, Wish, decide, is_news
 from onerefresh.renewal.effects import (
+    Afterwards,
     Cas,
     Drop,
     DropSpool,
@@ -406,9 +407,7 @@ class _Spending:
                 if committed.token is not None and not committed.unsaved:
                     outcome = Outcome(committed.token, probation=committed.probation)
                     if self.wish.look_again:
-                        await Drop()
-                        await Publish(outcome)
-                        await look_again(committed.token, self.attempt.ttl, self.wish)
+                        await Afterwards(look_again(committed.token, self.attempt.ttl, self.wish))
                     return outcome
             return None
 

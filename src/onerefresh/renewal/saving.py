@@ -18,6 +18,8 @@ TRIES_BEFORE_EXIT = 5
 """How often a token that is nowhere but in memory is offered to the store before the interpreter may end."""
 LONGEST_REST = 5.0
 """Seconds between two tries to commit: less than others wait for a late commit before they believe `invalid_grant`."""
+LOOKS = (1.0, 10.0)
+"""Seconds after a commit when the committer looks again whether the store still has it, and then half a lease later."""
 MOST_ROUNDS = 50
 """Looks at the record, or writes of it, without any wait in between: more than this, and the store is at fault."""
 
@@ -85,7 +87,7 @@ async def look_again(token: Token, ttl: float, wish: Wish) -> None:
     Once the old refresh token is sent again, a strict server ends the session: so look soon, and then later.
     """
     looked = 0.0
-    for moment in (1.0, 10.0, ttl / 2.0):
+    for moment in (*LOOKS, ttl / 2.0):
         try:
             await Sleep(moment - looked)
             looked = moment

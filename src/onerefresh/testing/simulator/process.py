@@ -210,6 +210,9 @@ class Process:
         clock, world = self.host.clock, self.world
         return effects.Instant(clock.time(), clock.monotonic(), world.moment(self.host), world.rng.random())
 
+    def _afterwards(self, task: Task, effect: effects.Afterwards) -> None:
+        self.spawn(f"{task.name} afterwards", effect.rest, lambda *_: None)
+
     def _revoke(self, task: Task, effect: effects.Revoke) -> None:
         """Nobody here has a revocation endpoint."""
 
@@ -396,6 +399,7 @@ _AT_ONCE: dict[type, Callable[[Process, Task, Any], Any]] = {
     effects.Tell: Process._tell,
     effects.Publish: Process._publish,
     effects.Revoke: Process._revoke,
+    effects.Afterwards: Process._afterwards,
 }
 _SHORT: dict[type, Callable[[Process, Task, Any, Fault | None], Any]] = {
     effects.Load: Process._load,

@@ -1,0 +1,105 @@
+"""What is left to do when renewals are over, by and by, on one thread for all credentials of this process."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from onerefresh.renewal.effects import Effect
+from onerefresh.runner import Runner, interpreter_ends
+from onerefresh.store import Store, cleaned_after_fork
+
+__all__ = ["Aftercare", "aftercare"]
+
+SLICE = 0.2
+"""Seconds between two looks at whether the interpreter ends."""
+
+Rest = Coroutine[Effect[Any], Any, None]
+
+
+class Aftercare:
+    """Runs coroutines of effects that mostly sleep, each when its time has come. The thread ends with the last one.
+
+    What is still to do when the interpreter ends is not done: nothing but what makes faults of a store less likely is
+    left to this.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._due: list[tuple[float, int, Runner, Rest]] = []
+        self._numbers = itertools.count()
+        self._thread: threading.Thread | None = None
+        cleaned_after_fork(self)
+
+    def look_after(self, runner: Runner, rest: Rest) -> None:
+        """Begin with `rest` soon; `runner` performs its effects."""
+        with self._changed:
+            self._put(time.monotonic(), runner, rest)
+            if self._thread is None:
+                thread = threading.Thread(target=self._work, name="onerefresh aftercare", daemon=False)
+                try:
+                    thread.start()
+                except RuntimeError:  # no thread can start any more: as when the interpreter ends
+                    self._give_up()
+                    return
+                self._thread = thread
+            self._changed.notify()
+
+    def leave(self, store: Store) -> None:
+        """Nothing is to be done in `store` any more: it closes."""
+        with self._changed:
+            for due in [due for due in self._due if due[2].store is store]:
+                self._due.remove(due)
+                due[3].close()
+            heapq.heapify(self._due)
+
+    def after_fork(self) -> None:
+        """What the parent's thread has to do is not the child's."""
+        self._changed, self._thread = threading.Condition(), None
+        self._give_up()
+
+    def _put(self, at: float, runner: Runner, rest: Rest) -> None:
+        heapq.heappush(self._due, (at, next(self._numbers), runner, rest))
+
+    def _work(self) -> None:
+        while (due := self._next()) is not None:
+            runner, rest = due
+            seconds = _advanced(runner, rest)
+            if seconds is not None:
+                with self._changed:
+                    self._put(time.monotonic() + seconds, runner, rest)
+
+    def _next(self) -> tuple[Runner, Rest] | None:
+        """What is due, when it is due; None where there is nothing left, and this thread is to end."""
+        with self._changed:
+            while self._due and not interpreter_ends():
+                at, _, runner, rest = self._due[0]
+                left = at - time.monotonic()
+                if left <= 0.0:
+                    heapq.heappop(self._due)
+                    return runner, rest
+                self._changed.wait(min(left, SLICE))
+            self._give_up()
+            self._thread = None
+            return None
+
+    def _give_up(self) -> None:
+        for _, _, _, rest in self._due:
+            rest.close()
+        self._due.clear()
+
+
+def _advanced(runner: Runner, rest: Rest) -> float | None:
+    try:
+        return runner.run_until_it_sleeps(rest)
+    except Exception:  # one credential's store must not end the care for the others
+        logging.getLogger("onerefresh").exception("looking after a token that was saved failed")
+        return None
+
+
+aftercare = Aftercare()

@@ -1,0 +1,142 @@
+"""What is left to do after a renewal: one thread for all, and none when there is nothing left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import pytest
+from tests.core.calls import PATIENCE, Refresher, expired, listening
+
+from onerefresh import Credential
+from onerefresh.credential import aftercare as aftercare_room
+from onerefresh.credential.aftercare import Aftercare
+from onerefresh.events import Kind
+from onerefresh.renewal import saving
+from onerefresh.renewal.effects import Effect, Load, Sleep
+from onerefresh.runner import Runner
+from onerefresh.stores.memory import MemoryStore
+
+
+class ForgetfulStore(MemoryStore):
+    """A store that may lose what it acknowledged, as when a replica takes its place."""
+
+    may_go_back = True
+
+
+class Steps:
+    """Stands for a runner: performs nothing but counting."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.done: list[str] = []
+
+    def run_until_it_sleeps(self, rest: Coroutine[Effect[Any], Any, None]) -> float | None:
+        try:
+            effect = rest.send(None)
+        except StopIteration:
+            return None
+        assert isinstance(effect, Sleep)
+        self.done.append(threading.current_thread().name)
+        return effect.seconds
+
+
+async def naps(count: int, seconds: float) -> None:
+    for _ in range(count):
+        await Sleep(seconds)
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "onerefresh aftercare"]
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(saving, "LOOKS", (0.02, 0.04, 0.06))
+    yield
+    aftercare_room.aftercare._give_up()  # half a time to live is too long to wait for here
+    until(lambda: not threads())
+
+
+def test_many_share_one_thread_which_ends_with_the_last(soon: None) -> None:
+    care, steps = Aftercare(), Steps()
+    for _ in range(20):
+        care.look_after(steps, naps(3, 0.01))  # type: ignore[arg-type]  # all that it asks of a runner
+    until(lambda: len(steps.done) == 60)
+    until(lambda: not threads())
+    assert set(steps.done) == {"onerefresh aftercare"}
+
+
+def test_what_fails_does_not_end_the_care_for_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Steps):
+        def run_until_it_sleeps(self, rest: Any) -> float | None:
+            rest.close()
+            raise ValueError("a defect")
+
+    care, steps = Aftercare(), Steps()
+    care.look_after(Failing(), naps(1, 0.0))  # type: ignore[arg-type]  # as above
+    care.look_after(steps, naps(1, 0.0))  # type: ignore[arg-type]
+    until(lambda: steps.done)
+    until(lambda: not threads())
+    assert "looking after a token" in caplog.text
+
+
+def test_a_store_that_closes_is_left_alone() -> None:
+    care, steps, others = Aftercare(), Steps(), Steps()
+    care.look_after(steps, naps(2, 3600.0))  # type: ignore[arg-type]  # as above
+    care.look_after(others, naps(2, 3600.0))  # type: ignore[arg-type]
+    until(lambda: steps.done and others.done)
+    care.leave(steps.store)
+    assert [due[2].store for due in care._due] == [others.store]
+    care.leave(others.store)
+    until(lambda: not threads())
+
+
+def test_a_store_that_forgets_is_given_the_token_again(soon: None) -> None:
+    store = ForgetfulStore()
+    credential = Credential("acme", Refresher(), token=expired(), store=store)
+    with listening() as events:
+        token = credential.token()
+        store._records.clear()
+        until(lambda: Kind.RESTORED in [event.kind for event in events])
+    assert credential.status().generation == token.generation == 2
+
+
+def test_a_store_that_keeps_its_word_is_not_looked_at_again() -> None:
+    credential = Credential("acme", Refresher(), token=expired(), store=MemoryStore())
+    credential.token()
+    assert threads() == []
+
+
+def test_the_runner_stops_at_a_sleep_and_goes_on_after_it() -> None:
+    seen: list[object] = []
+
+    async def rest() -> None:
+        seen.append((await Load()).record)
+        await Sleep(7.0)
+        seen.append((await Load()).record)
+
+    runner = Runner(
+        "acme",
+        MemoryStore(),
+        refresher=Refresher(),
+        obtain=None,
+        save=None,
+        home=None,
+        publish=seen.append,
+        overdue=lambda _: None,  # type: ignore[arg-type,return-value]  # nothing is sent here
+        wanted=lambda: False,
+        afterwards=lambda *_: None,
+    )
+    coroutine = rest()
+    assert (runner.run_until_it_sleeps(coroutine), seen) == (7.0, [None])
+    assert (runner.run_until_it_sleeps(coroutine), seen) == (None, [None, None])
