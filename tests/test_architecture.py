@@ -106,6 +106,7 @@ def test_the_public_names_are_these() -> None:
         "ConfigurationError",
         "Credential",
         "CredentialClosed",
+        "Credentials",
         "InteractionRequired",
         "LoginRequired",
         "OnerefreshError",

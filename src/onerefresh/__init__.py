@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onerefresh.config import load
     from onerefresh.credential import Credential, Status
+    from onerefresh.credentials import Credentials
     from onerefresh.errors import (
         ClientRejected,
         ConfigurationError,
@@ -39,6 +40,7 @@ __all__ = [
     "ConfigurationError",
     "Credential",
     "CredentialClosed",
+    "Credentials",
     "InteractionRequired",
     "LoginRequired",
     "OnerefreshError",
@@ -61,6 +63,7 @@ __all__ = [
 _HOMES = {
     "Answer": "token",
     "Credential": "credential",
+    "Credentials": "credentials",
     "Profile": "policy",
     "Secret": "token",
     "Status": "credential",

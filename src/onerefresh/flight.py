@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -90,6 +91,17 @@ class _TrioBell:
 
         with trio.move_on_after(seconds):
             await self._event.wait()
+
+
+class _CallBell:
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+
+    def ring(self) -> None:
+        self._call()
+
+    async def heard(self, seconds: float) -> None:
+        raise NotImplementedError  # nobody waits by it
 
 
 def running_loop() -> asyncio.AbstractEventLoop | trio.lowlevel.TrioToken | None:
@@ -177,6 +189,14 @@ class Flight(Generic[T]):
     def wanted(self) -> bool:
         """Whether anybody waits for it whom the end of the interpreter waits for: not daemon threads."""
         return self._waiting > 0
+
+    def when_settled(self, call: Callable[[], object]) -> None:
+        """Have `call` called once it is settled: by whoever settles it, or at once. It must neither block nor raise."""
+        with self._lock:
+            if not self._settled.is_set():
+                self._bells[call] = _CallBell(call)
+                return
+        call()
 
     def wait(self, seconds: float) -> bool:
         """Block this thread until it is settled; whether it was within so many seconds."""

@@ -17,10 +17,13 @@ from onerefresh.renewal.sightings import Sightings
 from onerefresh.store import Store, cleaned_after_fork
 from onerefresh.token import Token
 
-__all__ = ["LOOK_AGAIN", "NOTHING", "SPREAD", "Clock", "Held", "Shared", "held_for", "shared_of"]
+__all__ = ["LOOK_AGAIN", "NOTHING", "SPREAD", "Clock", "Held", "Shared", "flights_of", "held_for", "shared_of"]
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at a record that had nothing better to offer."""
+
+NONE_TOLD: frozenset[str] = frozenset()
+"""The one empty set for all: each of its own would cost as much as the rest of a `Shared`."""
 
 SPREAD = random.random()
 """This process's share of jitter: replicas of one program differ in it."""
@@ -93,7 +96,7 @@ class Shared:
         self.unproven: Token | None = None
         self.refused_replays = 0
         self.epoch = 0  # one more with every login and logout here: what began before must not undo them
-        self.seeds_told: frozenset[str] = frozenset()  # fingerprints of the seeds that have had their hearing
+        self.seeds_told = NONE_TOLD  # fingerprints of the seeds that have had their hearing
         self.rotation_told = False
         self.failed: tuple[errors.OnerefreshError, float] | None = None  # until when, on the monotonic clock
         self.damped: tuple[tuple[str, int], float] | None = None
@@ -131,6 +134,7 @@ class Shared:
         with self.lock:
             self.epoch += 1
             self.held, self.known, self.failed = NOTHING, None, None
+            self.proven = self.unproven = self.damped = None
 
     def give_up(self, error: errors.OnerefreshError) -> None:
         """Remember a failure for a moment; an outage leaves a token that has not expired in use."""
@@ -165,6 +169,13 @@ class _Registry:
                 found = self._known[id(store), key] = Shared(store, key)
             return found
 
+    def flights(self, store: Store) -> list[Flight[Outcome]]:
+        """Those under way on this store, whoever began them, and whether their objects are still there or not."""
+        with self._lock:
+            known = list(self._known.values())
+        flights = (shared.flight for shared in known if shared.store is store)
+        return [flight for flight in flights if flight is not None and not flight.settled]
+
     def after_fork(self) -> None:
         global SPREAD
         self._lock = threading.Lock()
@@ -179,3 +190,8 @@ _registry = _Registry()
 def shared_of(store: Store, key: str) -> Shared:
     """What all objects of this name on this store have in common."""
     return _registry.find(store, key)
+
+
+def flights_of(store: Store) -> list[Flight[Outcome]]:
+    """The renewals that are under way on this store."""
+    return _registry.flights(store)

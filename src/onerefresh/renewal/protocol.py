@@ -80,13 +80,14 @@ class Outcome:
     """How a renewal ended well.
 
     `ask_again`: seconds until a background renewal makes sense again. `damped`: the token was refused, and may not be
-    refreshed again yet. `probation`: the token has yet to prove itself.
+    refreshed again yet. `probation`: the token has yet to prove itself. `renewed`: by this very renewal.
     """
 
     token: Token
     ask_again: float = 0.0
     damped: bool = False
     probation: Probation | None = None
+    renewed: bool = False
 
 
 async def renew(wish: Wish) -> Outcome:
@@ -405,7 +406,7 @@ class _Spending:
             else:
                 await tell(Kind.REFRESHED, self.wish, committed, attempt=self.attempt.id)
                 if committed.token is not None and not committed.unsaved:
-                    outcome = Outcome(committed.token, probation=committed.probation)
+                    outcome = Outcome(committed.token, probation=committed.probation, renewed=True)
                     if self.wish.look_again:
                         await Afterwards(look_again(committed.token, self.attempt.ttl, self.wish))
                     return outcome
@@ -415,7 +416,7 @@ class _Spending:
         """The store is down: keep the token in a file, then hand it out. Where that fails too, say so and go on."""
         if await WriteSpool(entry):
             await tell(Kind.SPOOLED, self.wish, self.leased, why, self.attempt.id)
-            await Publish(Outcome(entry.as_next()))
+            await Publish(Outcome(entry.as_next(), renewed=True))
             return True
         await tell(Kind.UNSAVED, self.wish, self.leased, why, self.attempt.id)
         said = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"

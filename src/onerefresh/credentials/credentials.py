@@ -1,0 +1,326 @@
+"""Credentials: many credentials of one kind in one store."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from onerefresh import errors
+from onerefresh.credential import Credential
+from onerefresh.credential.arguments import check, check_key, is_async, seconds
+from onerefresh.credential.shared import flights_of
+from onerefresh.credential.terms import Terms
+from onerefresh.credentials.due import Progress, Run
+from onerefresh.credentials.looking import NO_IDENTITY, Horizon
+from onerefresh.credentials.recent import Recent
+from onerefresh.credentials.summary import Summary
+from onerefresh.credentials.tenant import Tenant
+from onerefresh.flight import Flight, running_loop
+from onerefresh.policy import Profile
+from onerefresh.renewal.protocol import Outcome
+from onerefresh.runner import interpreter_ends
+from onerefresh.store import Store
+from onerefresh.stores import open_store
+from onerefresh.token import Answer, Token
+from onerefresh.turns import Turns
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Credentials"]
+
+Refresher = Callable[[Token], Answer | Awaitable[Answer]]
+
+KEEP = 100_000
+LIMIT = 16
+RATE = 50.0
+AT_ONCE = 16
+
+
+class Credentials:
+    """Many credentials of one kind: the tenants of a backend, or its connections to somebody's API.
+
+    ``credentials[key]`` is the `Credential` of that key. `refresher` is as a `Credential`'s, for all of them;
+    `refresher_for` is given a key and returns the refresher of that one where they differ (None: `refresher`, which
+    may be None itself where each has its own). `store`: a URL, which is opened once and closed by `close`, or a
+    `Store`, which stays open.
+
+    `profile`, `loop` and `max_wait` are as a `Credential`'s. `keep`: how many credentials stay in memory with their
+    tokens, those that were used last; others are read from the store again. `limit`: renewals at once at each host that
+    a refresher states (a `TokenEndpoint` does, a function does not); the others wait for their turn before they claim
+    anything. None: no limit.
+
+    Raises `ConfigurationError` for arguments that cannot work.
+    """
+
+    def __init__(
+        self,
+        refresher: Refresher | None,
+        *,
+        store: str | Store,
+        refresher_for: Callable[[str], Refresher | None] | None = None,
+        profile: str | Profile = "strict",
+        loop: asyncio.AbstractEventLoop | None = None,
+        max_wait: float = 60.0,
+        keep: int = KEEP,
+        limit: int | None = LIMIT,
+    ) -> None:
+        _check(refresher, refresher_for, store, loop)
+        turns = None if limit is None else Turns(_whole("limit", limit))
+        self._terms_with = partial(Terms.of, profile=profile, loop=loop, max_wait=max_wait, turns=turns)
+        self._terms = self._terms_with(_nobody if refresher is None else refresher)
+        self._has_default = refresher is not None
+        self._refresher_for = refresher_for
+        self._recent: Recent[Tenant] = Recent(_whole("keep", keep))
+        self._owns_store = not isinstance(store, Store)
+        self._store = open_store(store)
+        self._closed = False
+
+    def __getitem__(self, key: str) -> Credential:
+        """The credential of `key`: the same object again for as long as it is in use.
+
+        Nothing is read until it is asked for a token. Raises `ConfigurationError` for what is no key, and what
+        `refresher_for` raises.
+        """
+        self._check_open()
+        check_key(key)
+        found = self._recent.use(key)
+        if found is not None and not found.is_closed:
+            return found
+        if found is not None:
+            self._recent.drop(key, found)
+        return self._recent.add(key, Tenant(key, self._terms_of(key), self._store))
+
+    # --- All of them ---
+
+    def refresh_due(
+        self,
+        *,
+        within: float,
+        keys: Iterable[str] | None = None,
+        rate: float | None = RATE,
+        at_once: int = AT_ONCE,
+        progress: Progress | None = None,
+    ) -> Summary:
+        """Refresh what has expired or ends within so many seconds, and say what came of it. For a cron job or a worker.
+
+        Looks at all records of the store that belong to this refresher (by its `identity`, which a `TokenEndpoint`
+        has), or at those of `keys`. At most `rate` renewals begin in a second (None: no limit), and `at_once` are under
+        way. `progress` is called with each `Result` and the `Summary` so far; what it raises ends the run.
+
+        Any number of workers may do this at the same time: each credential is refreshed once. A failure stops none of
+        the others, and a dead session is left alone. A token in the first tenth of its life is not due.
+
+        Raises `ConfigurationError` where the refresher states no identity and no `keys` are given, and where the store
+        cannot list its records; `StoreUnavailable` where that fails.
+        """
+        self._refuse_to_block()
+        named = keys is not None
+        run = self._run(within, named=named, rate=rate, at_once=at_once, progress=progress, home=None, left=None)
+        return run.over(keys)
+
+    async def arefresh_due(
+        self,
+        *,
+        within: float,
+        keys: Iterable[str] | None = None,
+        rate: float | None = RATE,
+        at_once: int = AT_ONCE,
+        progress: Progress | None = None,
+    ) -> Summary:
+        """As `refresh_due`, for tasks; it works on a thread, where `progress` is called. Cancelling it ends the run."""
+        left, named, home = threading.Event(), keys is not None, running_loop()
+        run = self._run(within, named=named, rate=rate, at_once=at_once, progress=progress, home=home, left=left)
+        flight: Flight[Summary | BaseException] = Flight()
+
+        def work() -> None:
+            try:
+                flight.settle(run.over(keys))
+            except BaseException as error:  # noqa: BLE001 - it is raised where the task waits
+                flight.settle(error)
+
+        threading.Thread(target=work, name="onerefresh refresh_due", daemon=False).start()
+        try:
+            while not await flight.heard(3600.0):
+                pass
+        finally:
+            left.set()
+        result = flight.result()
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def delete(self, key: str) -> None:
+        """The tenant is gone: end its session here and in the store, and delete what is spooled for it on this host.
+
+        A record without tokens remains, so that no process that still knows a token can bring it back. It works on a
+        record that cannot be read as well: one that is damaged, or was encrypted with a key that is lost. Nothing is
+        revoked at the authorization server. Raises `StoreUnavailable`.
+        """
+        flight = self._deleting(key)
+        if not flight.wait(self._terms.max_wait):
+            raise _too_late(key)
+        flight.result()
+        self._recent.release(key)
+
+    async def adelete(self, key: str) -> None:
+        """As `delete`."""
+        flight = self._deleting(key)
+        if not await flight.heard(self._terms.max_wait):
+            raise _too_late(key)
+        flight.result()
+        self._recent.release(key)
+
+    def close(self) -> None:
+        """Begin nothing more, and wait for the renewals under way: `max_wait` seconds at most."""
+        self._refuse_to_block()
+        deadline = time.monotonic() + self._terms.max_wait
+        for flight in self._shut():
+            flight.wait(deadline - time.monotonic())
+        self._let_go()
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        deadline = time.monotonic() + self._terms.max_wait
+        for flight in self._shut():
+            await flight.heard(max(deadline - time.monotonic(), 0.0))
+        self._let_go()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "_store"):
+            return "Credentials(…)"  # half made, as in a traceback with locals
+        return f"Credentials(store={self._store.name!r})"
+
+    # --- Inside ---
+
+    def _terms_of(self, key: str) -> Terms:
+        """Raises what `refresher_for` raises."""
+        refresher = None if self._refresher_for is None else self._refresher_for(key)
+        if refresher is not None:
+            check(refresher)
+            return self._terms_with(refresher)
+        if not self._has_default:
+            raise errors.ConfigurationError("refresher_for returned None, and there is no refresher for all")
+        return self._terms
+
+    def _tenant(self, key: str) -> Tenant:
+        """The credential of `key`, without its being used: looking at a million keeps none of them in memory."""
+        found = self._recent.peek(key)
+        return found if found is not None and not found.is_closed else Tenant(key, self._terms_of(key), self._store)
+
+    def _run(
+        self,
+        within: float,
+        *,
+        named: bool,
+        rate: float | None,
+        at_once: int,
+        progress: Progress | None,
+        home: object,
+        left: threading.Event | None,
+    ) -> Run:
+        """`left`: set where nobody waits for the run any more."""
+        self._check_open()
+        if rate is not None and not seconds("rate", rate) > 0.0:
+            raise errors.ConfigurationError("rate is a number of renewals in a second, more than 0, or None")
+        if not named and self._refresher_for is None and self._terms.owner is None:
+            raise errors.ConfigurationError(NO_IDENTITY)
+
+        def check_wanted() -> None:
+            self._check_open()
+            if interpreter_ends() or (left is not None and left.is_set()):
+                raise errors.CredentialClosed("nobody waits for this run any more")
+
+        return Run(
+            self._store,
+            Horizon(seconds("within", within), named, self._terms_of),
+            self._tenant,
+            rate=rate,
+            at_once=_whole("at_once", at_once),
+            max_wait=self._terms.max_wait,
+            home=home,
+            progress=progress,
+            check=check_wanted,
+        )
+
+    def _deleting(self, key: str) -> Flight[None]:
+        self._check_open()
+        check_key(key)
+        tenant = self._recent.peek(key)
+        if tenant is None or tenant.is_closed:
+            tenant = Tenant(key, self._terms, self._store)  # whoever its refresher was: it is not asked again
+        return tenant.delete()
+
+    def _refuse_to_block(self) -> None:
+        """Raise `ConfigurationError` where waiting here would stop the loop on which an async refresher runs."""
+        home = running_loop()
+        if home is None:
+            return
+        for tenant in self._recent.all():
+            flight = tenant.flight
+            if flight is not None:
+                tenant.refuse_to_block(flight.home)
+        if self._terms.is_async:
+            raise errors.ConfigurationError(
+                "this blocks the event loop on which async refreshers have to run: use `arefresh_due`, or `aclose`"
+            )
+
+    def _shut(self) -> list[Flight[Outcome]]:
+        """Let nothing begin any more; what is still under way."""
+        self._closed = True
+        for tenant in self._recent.all():
+            tenant.shut()
+        return flights_of(self._store)
+
+    def _let_go(self) -> None:
+        for tenant in self._recent.all():
+            tenant.let_go()
+        if self._owns_store:
+            self._store.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise errors.CredentialClosed("these credentials were closed")
+
+
+def _check(refresher: object, refresher_for: object, store: object, loop: object) -> None:
+    if refresher is None and refresher_for is None:
+        raise errors.ConfigurationError("there is no refresher: give one for all, or refresher_for=")
+    if refresher_for is not None and (not callable(refresher_for) or is_async(refresher_for)):
+        raise errors.ConfigurationError("refresher_for is a plain function from a key to its refresher")
+    if store is None:
+        raise errors.ConfigurationError("many credentials need a store: name one with store=")
+    check(_nobody if refresher is None else refresher, loop=loop)
+
+
+def _nobody(_: Token) -> Answer:
+    """Stands where there is no refresher for all."""
+    raise errors.ConfigurationError("there is no refresher for this credential")
+
+
+def _whole(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise errors.ConfigurationError(f"{name} is a whole number, 1 or more, not {value!r}")
+    return value
+
+
+def _too_late(key: str) -> errors.WaitTimeout:
+    return errors.WaitTimeout("max_wait is over and the record is not emptied yet", credential=key)

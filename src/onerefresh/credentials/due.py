@@ -1,0 +1,203 @@
+"""Refreshing what is due: so many a second at most, so many at once, and no failure stops the rest."""
+
+from __future__ import annotations
+
+import queue
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from onerefresh import errors
+from onerefresh.credentials.looking import Due, Horizon, Other, error_of, no_refresher
+from onerefresh.credentials.summary import Result, Summary, Tally, What
+from onerefresh.credentials.tenant import Tenant
+from onerefresh.flight import Flight
+from onerefresh.record import State
+from onerefresh.renewal.protocol import Outcome
+from onerefresh.store import Store, Versioned, decode
+
+__all__ = ["Progress", "Run"]
+
+Progress = Callable[[Result, Summary], object]
+Found = tuple[str, Versioned | errors.StoreUnavailable | None]
+
+AHEAD = 100
+"""Due credentials that are gathered before the first is refreshed: in any order, so that workers do not run in step."""
+TRIES = 3
+SLICE = 0.1
+"""Seconds between two looks at whether the run is to stop."""
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    due: Due
+    ours: bool
+    deadline: float
+    tries: int
+
+
+class Run:
+    """One run over many credentials, on the thread that calls it.
+
+    `rate`: renewals that begin in a second at most. `at_once`: renewals under way at most. `max_wait`: seconds after
+    which the run waits for one no longer. `home`: the event loop of async refreshers. `check`: called now and then;
+    raises where the run is to stop.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        horizon: Horizon,
+        tenant_of: Callable[[str], Tenant],
+        *,
+        rate: float | None,
+        at_once: int,
+        max_wait: float,
+        home: object,
+        progress: Progress | None,
+        check: Callable[[], None],
+    ) -> None:
+        self._store, self._horizon, self._tenant_of = store, horizon, tenant_of
+        self._pause = 1.0 / rate if rate else 0.0
+        self._at_once, self._max_wait, self._home = at_once, max_wait, home
+        self._progress, self._check = progress, check
+        self._tally = Tally()
+        self._under_way: dict[Flight[Outcome], _UnderWay] = {}
+        self._settled: queue.SimpleQueue[Flight[Outcome]] = queue.SimpleQueue()
+        self._again: deque[tuple[Due, int]] = deque()
+        self._next_at = 0.0
+
+    def over(self, keys: Iterable[str] | None) -> Summary:
+        """Refresh what is due of these keys, or of all records.
+
+        Raises `StoreUnavailable` where they cannot be listed.
+        """
+        source = self._due(self._scanned() if keys is None else self._named(keys))
+        waiting: dict[str, Due] = {}
+        ended = False
+        while not ended:
+            waiting.clear()
+            while len(waiting) < AHEAD and not ended:
+                due = next(source, None)
+                ended = due is None
+                if due is not None:
+                    waiting[due.key] = due
+            together = list(waiting.values())
+            random.shuffle(together)
+            for due in together:
+                self._begin(due)
+        while self._under_way or self._again:
+            while self._again:
+                self._begin(*self._again.popleft())
+            if self._under_way:
+                self._hear(SLICE)
+        return self._tally.summary()
+
+    # --- Looking ---
+
+    def _scanned(self) -> Iterator[Found]:
+        yield from self._store.scan()
+
+    def _named(self, keys: Iterable[str]) -> Iterator[Found]:
+        for key in keys:
+            found: Versioned | errors.StoreUnavailable | None
+            try:
+                found = self._store.load(key)
+            except errors.StoreUnavailable as error:
+                found = error
+            yield key, found
+
+    def _due(self, records: Iterable[Found]) -> Iterator[Due]:
+        """Those that are due; of those in trouble it is told at once."""
+        for key, found in records:
+            self._check()
+            self._tally.looked_at += 1
+            match self._horizon.judge(key, found, time.time()):
+                case Due() as due:
+                    yield due
+                case Result() as result:
+                    self._tell(result)
+                case Other():
+                    self._tally.others += 1
+
+    # --- Refreshing ---
+
+    def _begin(self, due: Due, tries: int = 1) -> None:
+        while len(self._under_way) >= self._at_once:
+            self._hear(SLICE)
+        while (left := self._next_at - time.monotonic()) > 0.0:
+            self._hear(min(left, SLICE))
+        self._check()
+        self._next_at = max(self._next_at, time.monotonic()) + self._pause
+        try:
+            flight, ours = self._tenant_of(due.key).renew_ahead(self._horizon.within, self._home)
+        except errors.OnerefreshError as error:
+            self._tell(Result(due.key, What.FAILED, error_of(error)))
+            return
+        except Exception as error:  # noqa: BLE001 - whatever `refresher_for` raises, the others go on
+            self._tell(Result(due.key, What.FAILED, no_refresher(due.key, error)))
+            return
+        if flight in self._under_way:
+            return  # a key that was named twice
+        self._under_way[flight] = _UnderWay(due, ours, time.monotonic() + self._max_wait, tries)
+        flight.when_settled(lambda: self._settled.put(flight))
+
+    def _hear(self, seconds: float) -> None:
+        """Take what has settled, waiting for it at most so many seconds."""
+        self._check()
+        try:
+            flight = self._settled.get(timeout=seconds)
+        except queue.Empty:
+            self._give_up()
+            return
+        one = self._under_way.pop(flight, None)
+        if one is not None:
+            self._finish(flight, one)
+
+    def _give_up(self) -> None:
+        """Whoever has taken too long goes on alone."""
+        now = time.monotonic()
+        for flight, one in list(self._under_way.items()):
+            if now >= one.deadline:
+                del self._under_way[flight]
+                said = "max_wait is over and the refresh still goes on"
+                self._tell(Result(one.due.key, What.FAILED, errors.WaitTimeout(said, credential=one.due.key)))
+
+    def _finish(self, flight: Flight[Outcome], one: _UnderWay) -> None:
+        key = one.due.key
+        try:
+            outcome = flight.result()
+        except (errors.LoginRequired, errors.InteractionRequired) as error:
+            self._tell(Result(key, What.NEEDS_LOGIN, error_of(error)))
+        except errors.OnerefreshError as error:
+            self._tell(Result(key, What.FAILED, error_of(error)))
+        else:
+            if outcome.token.identity != one.due.identity:
+                self._tell(Result(key, What.REFRESHED if one.ours and outcome.renewed else What.ADOPTED))
+            elif not one.ours and one.tries < TRIES:
+                self._again.append((one.due, one.tries + 1))  # its caller was content with the present token
+            else:
+                self._tell(self._left_alone(key))
+
+    def _left_alone(self, key: str) -> Result:
+        """Nothing was renewed although the token is due: the record says why."""
+        try:
+            found = self._store.load(key)
+            record = None if found is None else decode(found.body, key)
+        except errors.StoreUnavailable as error:
+            return Result(key, What.FAILED, error_of(error))
+        failure = record.failure if record is not None else None
+        if record is None or failure is None:
+            said = "it was not refreshed, as it was in use or not due any more"
+            return Result(key, What.FAILED, errors.RefreshUnavailable(said, credential=key))
+        if record.state is State.DEAD:
+            login = errors.LoginRequired(f"the session is over, log in again: {failure.detail}", credential=key)
+            return Result(key, What.NEEDS_LOGIN, login.about(key, record.generation))
+        return Result(key, What.FAILED, failure.verdict(time.time()).error().about(key, record.generation))
+
+    def _tell(self, result: Result) -> None:
+        self._tally.add(result)
+        if self._progress is not None:
+            self._progress(result, self._tally.summary())

@@ -1,0 +1,121 @@
+"""Which of many records are due, and which are in trouble: pure, but for the function that tells a key's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from onerefresh import errors
+from onerefresh.credential.terms import Terms
+from onerefresh.credentials.summary import Result, What
+from onerefresh.policy import due_at, windows
+from onerefresh.record import Record, State
+from onerefresh.store import Versioned, decode
+
+__all__ = ["NO_IDENTITY", "Due", "Horizon", "Other", "error_of", "no_refresher"]
+
+NO_IDENTITY = (
+    "this refresher does not say whose tokens it refreshes (a TokenEndpoint does, with its `identity`), and a refresh "
+    "token must never be sent to a foreign endpoint: name the keys yourself, with keys="
+)
+"""Why the records of a store cannot be told apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The credential `key` is to be refreshed; its present token is the one with this `identity`."""
+
+    key: str
+    identity: tuple[str, int]
+
+
+class Other:
+    """The record belongs to another refresher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """What is looked for. `named`: the keys were given, so each of them belongs here and is missed where it is not."""
+
+    within: float
+    named: bool
+    terms_of: Callable[[str], Terms]
+
+    def judge(
+        self, key: str, found: Versioned | errors.StoreUnavailable | None, now: float
+    ) -> Due | Result | Other | None:
+        """What is to be done about a record; None: nothing. `now`: seconds since the epoch."""
+        if isinstance(found, errors.StoreUnavailable):
+            return Result(key, What.UNREADABLE, found)
+        try:
+            record = None if found is None else decode(found.body, key)
+        except errors.StoreUnavailable as error:
+            return Result(key, What.UNREADABLE, error_of(error))
+        try:
+            return self._judge(key, record, now)
+        except _NotOurs:
+            return Other()
+        except errors.OnerefreshError as error:
+            return Result(key, What.FAILED, error_of(error.about(key)))
+
+    def _judge(self, key: str, record: Record | None, now: float) -> Due | Result | Other | None:
+        if record is None or record.state is State.EMPTY:
+            return self._begin(key, record) if self.named else None
+        origin = record.attempt.origin if record.state is State.LEASED and record.attempt else record.state
+        dead = origin is State.DEAD
+        if not dead and not _is_due(record, self.within, now):
+            return None
+        terms = self._terms(key)
+        if not self.named and record.owner != terms.owner:
+            return Other()
+        if terms.owner is None and not self.named:
+            raise errors.ConfigurationError(NO_IDENTITY)
+        if dead and terms.obtain is None:
+            said = record.failure.detail if record.failure else "it was ended"
+            login = errors.LoginRequired(f"the session is over, log in again: {said}", credential=key)
+            return Result(key, What.NEEDS_LOGIN, login.about(key, record.generation))
+        failure = record.failure
+        if failure is not None and failure.remaining(now) > 0.0:
+            return Result(key, What.FAILED, failure.verdict(now).error().about(key, record.generation))
+        return Due(key, record.identity)
+
+    def _begin(self, key: str, record: Record | None) -> Due | Result:
+        """A named key without a session: where a token can be had without a person, it is due."""
+        logged_out = record is not None and record.is_logged_out
+        if not logged_out and self._terms(key).obtain is not None:
+            return Due(key, ("", 0) if record is None else record.identity)
+        said = "logged out: log in again" if logged_out else "there is no token yet: log in"
+        return Result(key, What.NEEDS_LOGIN, errors.LoginRequired(said, credential=key))
+
+    def _terms(self, key: str) -> Terms:
+        try:
+            return self.terms_of(key)
+        except errors.OnerefreshError:
+            raise
+        except LookupError as error:
+            if not self.named:
+                raise _NotOurs from None  # `refresher_for` knows no such tenant: it may be of another kind
+            raise no_refresher(key, error) from None
+        except Exception as error:  # noqa: BLE001 - whatever `refresher_for` raises, the others go on
+            raise no_refresher(key, error) from None
+
+
+class _NotOurs(Exception):
+    """The key is no tenant of this kind."""
+
+
+def _is_due(record: Record, within: float, now: float) -> bool:
+    token = record.token
+    return token is not None and now >= min(due_at(token, within), windows(token, 0.0).ends_at)
+
+
+def error_of(error: errors.OnerefreshError) -> errors.OnerefreshError:
+    """The error without its traceback, which would keep all that its frames hold."""
+    return error.with_traceback(None)
+
+
+def no_refresher(key: str, error: Exception) -> errors.RefresherFailed:
+    """What is said of a tenant whose refresher cannot be had."""
+    failed = errors.RefresherFailed(f"refresher_for raised {type(error).__name__}; see the cause", credential=key)
+    failed.__cause__ = error.with_traceback(None)
+    return failed

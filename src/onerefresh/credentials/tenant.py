@@ -1,0 +1,78 @@
+"""One of many credentials, and what only `Credentials` does with it."""
+
+from __future__ import annotations
+
+from onerefresh.credential.credential import Credential
+from onerefresh.credential.terms import Terms
+from onerefresh.flight import Flight
+from onerefresh.renewal import person
+from onerefresh.renewal.protocol import Outcome
+from onerefresh.store import Store
+
+__all__ = ["Tenant"]
+
+
+class Tenant(Credential):
+    """A `Credential` whose terms were checked before, and whose store belongs to others too."""
+
+    __slots__ = ()
+
+    def __init__(self, key: str, terms: Terms, store: Store) -> None:
+        self._begin(key, terms, store, None, owns_store=False)
+
+    @property
+    def terms(self) -> Terms:
+        return self._terms
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    @property
+    def flight(self) -> Flight[Outcome] | None:
+        """The renewal under way."""
+        return self._flying()
+
+    def refuse_to_block(self, home: object) -> None:
+        """Raise `ConfigurationError` where a wait for what runs on the loop `home` would block this very loop."""
+        self._check_caller(blocking=True, home=home)
+
+    def renew_ahead(self, within: float, home: object) -> tuple[Flight[Outcome], bool]:
+        """The flight that renews the token if it ends within so many seconds; whether it began with this call.
+
+        `home`: the event loop on which async functions run, where there is none of the terms.
+        """
+        self._check_open()
+        self._check_caller(blocking=False, home=None)
+        shared = self._shared
+        fresh: Flight[Outcome] | None = None
+        home = home if self._terms.loop is None else self._terms.loop
+        try:
+            with shared.lock:
+                flight = self._flying()
+                if flight is None:
+                    flight = fresh = Flight(home=home)
+                    shared.flight = fresh
+            if fresh is not None:
+                self._launcher.launch(fresh, ageing=True, within=within)
+        except BaseException:  # Ctrl-C: others may wait for the flight already
+            self._launch_after_all(fresh, ageing=True)
+            raise
+        return flight, fresh is not None
+
+    def delete(self) -> Flight[None]:
+        """Empty the record, whatever is in it, and forget the token."""
+
+        async def work() -> None:
+            await person.delete(self._launcher.wish())
+            self._shared.forget()
+
+        return self._launcher.run_apart(work, None)
+
+    def shut(self) -> None:
+        """Refuse further calls; a renewal under way goes on."""
+        self._closed = True
+
+    def let_go(self) -> None:
+        """Forget the token."""
+        self._let_go()
