@@ -105,13 +105,15 @@ class Store(abc.ABC):
     `name` says which store this is, without any secret; two stores of one name are the same place.
     `durable`: what `cas` returned for survives a crash of the machine. `may_go_back`: the store may forget what `cas`
     returned for while its users live on, because another replica takes its place. `look_every`: seconds after which
-    who waits looks at the record itself, since a wake-up is only a hint.
+    who waits looks at the record itself, since a wake-up is only a hint. `forgets`: how a store that is not durable
+    loses records, and what to do about it.
     """
 
     name: str = "a store of your own"
     durable: bool = True
     may_go_back: bool = False
     look_every: float = 0.5
+    forgets: str = "its store may forget what it was given: name one that is durable, or save="
 
     @abc.abstractmethod
     def load(self, key: str) -> Versioned | None:

@@ -149,7 +149,7 @@ class Launcher:
         if shared.store.durable or self._terms.save is not None or shared.rotation_told or not rotated:
             return
         shared.rotation_told = True
-        said = "the server rotates refresh tokens and this one lives in memory only: name a store, or save="
+        said = f"the server rotates refresh tokens, and {shared.store.forgets}"
         events.publish(events.Event(events.Kind.NOT_DURABLE, self._key, after.generation, detail=said))
 
     def _runner(self, flight: Flight[Any], publish: Callable[[object], object]) -> Runner:

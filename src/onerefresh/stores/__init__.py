@@ -10,6 +10,7 @@ from pathlib import Path
 from onerefresh.errors import ConfigurationError
 from onerefresh.private_files import state_folder
 from onerefresh.store import Store
+from onerefresh.token import Secret
 
 __all__ = ["open_store"]
 
@@ -30,8 +31,9 @@ def open_store(store: str | Store | None) -> Store:
     """The store that `store` names.
 
     ``None`` or ``"memory"``: a new memory store. ``"sqlite"``: ``credentials.db`` in the platform's state folder.
-    ``"sqlite:///relative.db"`` and ``"sqlite:////absolute.db"``: that file (``~`` is expanded). A `Store` is returned
-    as it is. Opening the same file twice gives the same store, so that its users share one flight.
+    ``"sqlite:///relative.db"`` and ``"sqlite:////absolute.db"``: that file (``~`` is expanded).
+    ``"redis://host:port/db"`` and the other URLs of `onerefresh.stores.redis_address`: Redis or Valkey. A `Store` is
+    returned as it is. Opening the same place twice gives the same store, so that its users share one flight.
 
     Raises `ConfigurationError` for anything else.
     """
@@ -42,21 +44,38 @@ def open_store(store: str | Store | None) -> Store:
 
         return MemoryStore()
     if not isinstance(store, str):
-        if type(store).__module__.partition(".")[0] == "redis" and "asyncio" in type(store).__module__:
-            raise ConfigurationError("an asyncio Redis client cannot be a store: hand over a blocking redis.Redis")
-        raise ConfigurationError(
-            f"a store is a URL such as 'sqlite:///tokens.db' or a onerefresh Store, not {type(store).__name__}"
-        )
-    return _sqlite(_sqlite_path(store))
+        raise ConfigurationError(_no_store(store))
+    url = Secret(store)
+    del store  # it may hold a password, and would show in a traceback with locals
+    return _by_url(url)
 
 
-def _sqlite_path(url: str) -> Path:
-    if url == "sqlite":
+def _no_store(thing: object) -> str:
+    from onerefresh.stores.redis_client import is_client
+
+    if not is_client(thing):
+        return f"a store is a URL such as 'sqlite:///tokens.db' or a onerefresh Store, not {type(thing).__name__}"
+    if "asyncio" in type(thing).__module__:
+        return "an asyncio Redis client cannot be a store: hand over a blocking redis.Redis"
+    return "a Redis client becomes a store by RedisStore(client), of onerefresh.stores.redis"
+
+
+def _by_url(url: Secret) -> Store:
+    scheme = url.reveal().partition("://")[0].partition("+")[0]
+    if scheme in ("redis", "rediss", "valkey", "valkeys", "unix"):
+        return _redis(url)
+    return _sqlite(_sqlite_path(url))
+
+
+def _sqlite_path(url: Secret) -> Path:
+    if url.reveal() == "sqlite":
         return state_folder() / "credentials.db"
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, rest = url.reveal().partition("://")
     if scheme != "sqlite" or not separator:
+        del rest  # as above
         raise ConfigurationError(
-            f"unknown store {scheme!r}: use 'memory', 'sqlite', 'sqlite:///relative.db' or 'sqlite:////absolute.db'"
+            "unknown store: use 'memory', 'sqlite', 'sqlite:///relative.db', 'sqlite:////absolute.db' or "
+            "'redis://HOST:PORT/DB'"
         )
     if not rest.startswith("/") or rest in ("/", "//") or rest.endswith("/"):
         raise ConfigurationError(
@@ -73,5 +92,19 @@ def _sqlite(path: Path) -> Store:
     from onerefresh.stores.sqlite import SQLiteStore
 
     fresh = SQLiteStore(path)
+    return _first(fresh.name, fresh)
+
+
+def _redis(url: Secret) -> Store:
+    from onerefresh.stores.redis import RedisStore
+    from onerefresh.stores.redis_address import need_redis
+
+    need_redis()
+    fresh = RedisStore(url.reveal())
+    return _first(f"{fresh.name} {url.fingerprint()}", fresh)
+
+
+def _first(name: str, fresh: Store) -> Store:
+    """The store that was opened first under this name."""
     with _opening:  # a weak dictionary's setdefault may be cut in half by another thread
-        return _opened.setdefault(fresh.name, fresh)
+        return _opened.setdefault(name, fresh)

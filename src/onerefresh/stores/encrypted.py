@@ -59,6 +59,7 @@ class EncryptedStore(Store):
         self._known: _Ring | None = None
         self.name, self.durable = self._store.name, self._store.durable
         self.may_go_back, self.look_every = self._store.may_go_back, self._store.look_every
+        self.forgets = self._store.forgets
 
     def load(self, key: str) -> Versioned | None:
         found = self._store.load(key)

@@ -1,0 +1,219 @@
+"""The Redis store, for many machines: Redis or Valkey, one server, a primary that sentinels name, or a cluster.
+
+A record is a hash with a version and a body, written by a script that compares the version. Redis answers before a
+write is on disk, and a failover may lose it: who commits looks again, and brings back what was lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.store import Conflict, Moment, Store, StoreOutcomeUnknown, Versioned
+from onerefresh.stores.redis_address import PREFIX, Address
+from onerefresh.stores.redis_client import checked, place_of
+from onerefresh.stores.redis_clock import ServerClock
+from onerefresh.stores.redis_errors import Problem
+from onerefresh.stores.redis_greeting import greeting
+from onerefresh.stores.redis_link import Answer, Command, Link, Script
+from onerefresh.stores.redis_wakeups import RedisLine
+from onerefresh.stores.wakeups import Wakeups
+from onerefresh.token import Secret
+
+__all__ = ["RedisStore"]
+
+PAGE = 100
+ON_DISK_MS = 3000
+"""Milliseconds that a durable write may take to be on disk: with ``appendfsync everysec`` it takes a second."""
+
+# A replica answers reads with the past. Only a write makes it say what it is, so try one that changes nothing.
+READ = Script("""
+local tried = redis.pcall('HDEL', KEYS[1], '')
+if type(tried) == 'table' and tried.err and string.find(tried.err, 'READONLY', 1, true) then
+    return tried
+end
+local found = redis.call('HMGET', KEYS[1], 'version', 'body')
+local now = redis.call('TIME')
+return {now[1], now[2], found[1], found[2]}
+""")
+
+# What is written already is this very write, sent once more. To publish is a hint: it must not fail what was written.
+WRITE = Script("""
+local present = redis.call('HGET', KEYS[1], 'version')
+local now = redis.call('TIME')
+if present == ARGV[2] then
+    return {now[1], now[2], 1}
+end
+if (present and '=' .. present or '-') ~= ARGV[1] then
+    return {now[1], now[2], 0}
+end
+redis.call('HSET', KEYS[1], 'version', ARGV[2], 'body', ARGV[3])
+redis.pcall('PUBLISH', KEYS[1], ARGV[2])
+return {now[1], now[2], 1}
+""")
+
+
+class RedisStore(Store):
+    """Records in Redis or Valkey.
+
+    `place`: a URL (see `onerefresh.stores.redis_address`), or a blocking client of the package `redis` or `valkey`,
+    which stays open. `durable`: each write waits until the server has it in its append-only file. `prefix`: how the
+    names of the store's keys and channels begin; the rest is the credential's name in braces.
+
+    A URL may say more: ``?durable=yes``, ``prefix=…``, ``socket_timeout=SECONDS``, ``ssl_ca_certs=FILE``,
+    ``ssl_certfile=FILE``, ``ssl_keyfile=FILE``, ``sentinel_username=…`` and ``sentinel_password=…``.
+
+    Raises `ConfigurationError` for what can never be used.
+    """
+
+    may_go_back = True
+    look_every = 2.0
+    forgets = (
+        "Redis answers before a write is on its disk, so that its crash may cost the session: "
+        "set appendonly yes in Redis, and open the store with durable=True"
+    )
+
+    def __init__(self, place: str | Any, *, durable: bool = False, prefix: str = PREFIX) -> None:
+        if isinstance(place, str):
+            url = Secret(place)
+            del place  # it may hold a password, and would show in a traceback with locals
+            address = Address.parse(url)
+            durable, prefix = durable or address.durable, address.prefix if prefix == PREFIX else prefix
+            make, where, self._owns_client = address.client, address.name, True
+        else:
+            client = checked(place)
+            make, where, self._owns_client = lambda: client, place_of(client), False
+        if not prefix:
+            raise ConfigurationError("a Redis store needs a prefix that tells its keys from those of others")
+        self.durable = durable
+        self.name = f"{where}#{prefix}"
+        self._prefix = prefix
+        self._link = Link(make, *greeting(durable=durable))
+        self._clock = ServerClock()
+        self._wakeups = Wakeups(lambda: RedisLine(self._link.connection_apart(), self._key))
+
+    def load(self, key: str) -> Versioned | None:
+        name = self._key(key)
+        answer = self._asked(self._link.ask(name, lambda whole: [READ.call(name, whole=whole)]))
+        seconds, part, version, body = answer.first
+        self._clock.heard(answer.server, (seconds, part), answer.began, answer.ended)
+        del answer
+        if version is None:
+            return None
+        found = _versioned(version, body)
+        if found is None:
+            del body  # it may hold tokens, and would show in a traceback with locals
+            raise self._damaged()
+        return found
+
+    def cas(self, key: str, expected: str | None, body: str) -> str:
+        text = Secret(body)
+        del body  # it holds tokens, and would show in a traceback with locals
+        name, version, mark = self._key(key), secrets.token_hex(8), "-" if expected is None else f"={expected}"
+
+        def commands(whole: bool) -> list[Command]:
+            written = WRITE.call(name, mark, version, text.reveal().encode("utf-8", "surrogatepass"), whole=whole)
+            return [written, ("WAITAOF", 1, 0, ON_DISK_MS)] if self.durable else [written]
+
+        found = self._link.ask(name, commands)
+        if isinstance(found, Problem) and found.sent:
+            raise StoreOutcomeUnknown(f"{self.name}: {found.said}")
+        answer = self._asked(found)
+        seconds, part, done = answer.first
+        self._clock.heard(answer.server, (seconds, part), answer.began, answer.ended)
+        if not done:
+            if answer.doubtful:
+                raise StoreOutcomeUnknown(f"{self.name}: the connection was lost, and somebody else has written since")
+            raise Conflict(key)
+        if self.durable and not _is_on_disk(answer.replies[1]):
+            raise StoreOutcomeUnknown(f"{self.name}: it is written, but was not on disk after {ON_DISK_MS / 1000:.0f} s")
+        return version
+
+    def wait(self, key: str, version: str, timeout: float) -> None:
+        self._wakeups.wait(key, timeout, lambda: self._version(key) not in (version, None))
+
+    def moment(self) -> Moment | None:
+        if not self._clock.asked:
+            answer = self._asked(self._link.ask(self._key(""), lambda _: [("TIME",)]))
+            self._clock.heard(answer.server, answer.first, answer.began, answer.ended)
+        return self._clock.now()
+
+    def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
+        for pool in self._link.pools():
+            if isinstance(pool, Problem):
+                raise self._unavailable(pool)
+            cursor = b"0"
+            while True:
+                page = self._asked(self._link.exchange(pool, [("SCAN", cursor, "MATCH", self._pattern(), "COUNT", PAGE)]))
+                cursor, names = page.first
+                yield from self._page(pool, list(dict.fromkeys(names)))
+                if cursor == b"0":
+                    break
+
+    def close(self) -> None:
+        if self._owns_client:
+            with contextlib.suppress(Exception):  # it is of no use any more
+                self._link.close()
+
+    def __repr__(self) -> str:
+        return f"RedisStore({self.name!r})"
+
+    def _key(self, key: str) -> bytes:
+        return f"{self._prefix}{{{key}}}".encode("utf-8", "surrogatepass")
+
+    def _pattern(self) -> bytes:
+        return re.sub(r"([\\*?\[\]])", r"\\\1", self._prefix).encode("utf-8", "surrogatepass") + b"{*}"
+
+    def _page(self, pool: Any, names: list[bytes]) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
+        if not names:
+            return
+        page = self._asked(self._link.exchange(pool, [("HMGET", name, "version", "body") for name in names]))
+        for name, reply in zip(names, page.replies, strict=True):
+            key = name.decode("utf-8", "surrogatepass")[len(self._prefix) + 1 : -1]
+            if isinstance(reply, Problem):
+                try:
+                    found = self.load(key)  # a cluster may have moved it meanwhile
+                except StoreUnavailable as error:
+                    yield key, error
+                else:
+                    if found is not None:
+                        yield key, found
+            elif reply[0] is not None:
+                yield key, _versioned(*reply) or self._damaged()
+
+    def _version(self, key: str) -> str | None:
+        """The present version, "" where there is no record, or None where that cannot be known now."""
+        name = self._key(key)
+        found = self._link.ask(name, lambda _: [("HGET", name, "version")])
+        if isinstance(found, Problem):
+            return None
+        return (found.first or b"").decode("utf-8", "replace")
+
+    def _asked(self, found: Answer | Problem) -> Answer:
+        if isinstance(found, Problem):
+            raise self._unavailable(found)
+        if isinstance(found.first, Problem):
+            raise self._unavailable(found.first)
+        return found
+
+    def _unavailable(self, problem: Problem) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.name}: {problem.said}; nothing was changed")
+
+    def _damaged(self) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.name}: this record is damaged; log in again under another name, or remove it")
+
+
+def _versioned(version: bytes, body: bytes | None) -> Versioned | None:
+    """The record; None where it is damaged."""
+    try:
+        return Versioned(version.decode("ascii"), (body or b"").decode("utf-8", "surrogatepass"))
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_on_disk(reply: Any) -> bool:
+    return not isinstance(reply, Problem) and reply[0] >= 1

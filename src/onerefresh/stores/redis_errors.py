@@ -1,0 +1,145 @@
+"""What went wrong between a Redis client and its server, in words for its operator.
+
+Works for the exceptions of the packages `redis` and `valkey` alike, by the names of their classes. Their texts are never
+quoted: a server's may repeat a part of a command, and a command holds tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Problem", "is_refusal", "lost", "refused", "unreached"]
+
+WORDS = {
+    "LOADING": "it is still loading its data: try again soon",
+    "READONLY": "it is a replica: name the primary, or its sentinels (redis+sentinel://…)",
+    "MASTERDOWN": "it is a replica that has lost its primary",
+    "CLUSTERDOWN": "the cluster is down: some of its slots have no primary",
+    "TRYAGAIN": "the cluster is moving this slot: try again soon",
+    "MOVED": "the cluster's nodes do not agree on where this slot is",
+    "ASK": "the cluster's nodes do not agree on where this slot is",
+    "CROSSSLOT": "the server is a cluster: name it as one (redis+cluster://…)",
+    "OOM": "its memory is full: raise maxmemory",
+    "MISCONF": "it refuses writes because it cannot save to its disk: see its log",
+    "NOREPLICAS": "it refuses writes because it has too few replicas (min-replicas-to-write)",
+    "BUSY": "it is busy with somebody's script",
+    "WRONGTYPE": "under this key is something that another program stored: give the store another prefix",
+    "NOAUTH": "it wants a password",
+    "WRONGPASS": "it does not accept the user or the password",
+    "NOPERM": "the user may not do this: grant the commands that the documentation of stores lists",
+    "NOPROTO": "it does not speak the protocol that the client asks for",
+    "MAXCLIENTS": "it has too many clients (maxclients)",
+    "NOSCRIPT": "it forgot a script that it was just sent",
+}
+CODES = {
+    "BusyLoadingError": "LOADING",
+    "ReadOnlyError": "READONLY",
+    "MasterDownError": "MASTERDOWN",
+    "ClusterDownError": "CLUSTERDOWN",
+    "TryAgainError": "TRYAGAIN",
+    "MovedError": "MOVED",
+    "AskError": "ASK",
+    "ClusterCrossSlotError": "CROSSSLOT",
+    "OutOfMemoryError": "OOM",
+    "NoScriptError": "NOSCRIPT",
+    "NoPermissionError": "NOPERM",
+    "AuthenticationError": "WRONGPASS",
+    "AuthorizationError": "WRONGPASS",
+    "AuthenticationWrongNumberOfArgsError": "WRONGPASS",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why there is no answer.
+
+    `sent`: what was asked for may have been done all the same. `again`: another connection may do better. `code`: the
+    server's own word, where it refused; `place`: the node that it refers to; `dropped`: the client has dropped the
+    connection for it.
+    """
+
+    said: str
+    sent: bool = False
+    again: bool = False
+    code: str = ""
+    place: tuple[str, int] | None = None
+    dropped: bool = False
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether this is the server's answer, and nothing was done; else the connection failed."""
+    names = _names(error)
+    return "ResponseError" in names or any(name in CODES for name in names) or bool(_special(error))
+
+
+def refused(error: BaseException) -> Problem:
+    """The server's refusal."""
+    code = _code(error)
+    place = (error.host, error.port) if code in ("MOVED", "ASK") else None  # type: ignore[attr-defined]  # theirs have it
+    said = WORDS.get(code, "it does not accept a command: is it Redis 6 or Valkey, or newer?")
+    # A sentinel's client has dropped the connection to the demoted primary, and asks for the new one when it is used.
+    again = code == "READONLY" and bool(_special(error))
+    return Problem(said, code=code, place=place, again=again, dropped="ConnectionError" in _names(error))
+
+
+def unreached(error: BaseException) -> Problem:
+    """No connection could be had: nothing was sent."""
+    refusal = next((found for found in _chain(error) if is_refusal(found)), None)
+    if str(error).endswith("Cluster mode is not enabled on this node"):
+        return Problem("it is no cluster (redis://HOST), or the user may not run CLUSTER SLOTS")
+    if refusal is not None:
+        return refused(refusal)
+    names = _names(error)
+    if "MasterNotFoundError" in names:
+        return Problem("no sentinel knows a primary of this service that is up")
+    if "SlotNotCoveredError" in names:
+        return Problem(WORDS["CLUSTERDOWN"])
+    if "MaxConnectionsError" in names or str(error) in ("Too many connections", "No connection available."):
+        return Problem("all connections of this client's pool are in use: give the client a larger max_connections")
+    return Problem(f"it cannot be reached: {_cause(error)}")
+
+
+def lost(error: BaseException) -> Problem:
+    """The connection failed after something may have been sent; one that timed out would only do so again."""
+    timed_out = "TimeoutError" in _names(error)
+    return Problem("it did not answer in time" if timed_out else "the connection was lost", sent=True, again=not timed_out)
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _special(error: BaseException) -> str:
+    """The code of answers that the clients turn into errors of the connection."""
+    text = str(error)
+    if text == "The previous master is now a slave":
+        return "READONLY"
+    return "MAXCLIENTS" if text == "max number of clients reached" else ""
+
+
+def _code(error: BaseException) -> str:
+    found = _special(error) or next((CODES[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in CODES), "")
+    if found == "WRONGPASS":
+        return str(getattr(error, "status_code", None) or found)
+    if found:
+        return found
+    words = str(error).replace("-", " ").split()  # before Redis 7, a script's errors follow the place in the script
+    return next((word for word in words if word in WORDS), "")
+
+
+def _cause(error: BaseException) -> str:
+    """What the operating system said, or which kind of error it was."""
+    for found in _chain(error):
+        if "TimeoutError" in _names(found):
+            return "it did not answer in time"
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+    return type(error).__name__
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and what is behind it."""
+    found = [error]
+    while (behind := found[-1].__cause__ or found[-1].__context__) is not None and behind not in found:
+        found.append(behind)
+    return found

@@ -1,0 +1,37 @@
+"""What is asked of a Redis server before a connection to it is used: which one it is, and whether it can keep records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from onerefresh.stores.redis_errors import Problem
+from onerefresh.stores.redis_link import Command
+
+__all__ = ["greeting"]
+
+WAITS = ("WAITAOF", 1, 0, 1)
+
+
+def greeting(*, durable: bool) -> tuple[Sequence[Command], Callable[..., str | Problem | None]]:
+    """The commands, and what judges their replies: the server's run id (None: it does not tell), or why not to use it."""
+    return ([("INFO",), WAITS], _judged) if durable else ([("INFO",)], _judged)
+
+
+def _judged(info: Any, waits: Any = None) -> str | Problem | None:
+    if isinstance(info, Problem) and info.code != "NOPERM":
+        return info
+    if isinstance(waits, Problem):
+        if waits.code in ("NOPERM", "LOADING", "NOAUTH"):
+            return waits
+        return Problem("durable=True needs Redis 7.2 or any Valkey, with `appendonly yes` (CONFIG SET appendonly yes)")
+    if isinstance(info, Problem):
+        return None  # the user may not ask
+    told = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
+    policy = told.get("maxmemory_policy", "")
+    if told.get("maxmemory", "0") != "0" and policy.startswith("allkeys"):
+        return Problem(
+            f"it throws away records when its memory is full (maxmemory-policy {policy}), and with them sessions: "
+            "CONFIG SET maxmemory-policy noeviction, or volatile-lru, which leaves these records alone"
+        )
+    return told.get("run_id") or None

@@ -1,0 +1,274 @@
+"""Commands to Redis and their answers, one exchange at a time, on the connections of a client's pools.
+
+The clients' own `execute_command` is not used: it sends a command again where its answer was lost, and does not say
+so. Here what was sent is known, and nothing raises: a frame that is left by an exception shows the tokens in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from onerefresh.store import cleaned_after_fork
+from onerefresh.stores.flock import shared_seconds
+from onerefresh.stores.redis_errors import Problem, is_refusal, lost, refused, unreached
+
+__all__ = ["Answer", "Command", "Link", "Script"]
+
+Command = tuple[bytes | str | int, ...]
+ROUTES = 5
+"""How often a cluster may send an exchange elsewhere, which it does while it moves slots or elects a primary."""
+REST = 0.05
+"""Seconds between two of these times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for each command, and when, by `shared_seconds`; `server` is the run id of who answered.
+
+    `doubtful`: an earlier try of the same exchange may have been carried out, too.
+    """
+
+    replies: tuple[Any, ...]
+    server: str | None
+    began: float
+    ended: float
+    doubtful: bool = False
+
+    @property
+    def first(self) -> Any:
+        return self.replies[0]
+
+
+class Script:
+    """A Lua script that is sent by its digest, and whole where the server does not know it."""
+
+    def __init__(self, source: str) -> None:
+        import hashlib
+
+        self._source = source
+        self._digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    def call(self, key: bytes, *arguments: bytes | str | int, whole: bool = False) -> Command:
+        how: Command = ("EVAL", self._source) if whole else ("EVALSHA", self._digest)
+        return (*how, 1, key, *arguments)
+
+
+class Link:
+    """The way to the server that has a key: through the client's one pool, or that of a cluster's node.
+
+    `make`: makes the client; it is called when it is first needed. `greet`: asked of each new connection before it is
+    used; what it returns is the run id of the server, or why it must not be used.
+    """
+
+    def __init__(self, make: Callable[[], Any], greeting: Sequence[Command], greet: Callable[..., Any]) -> None:
+        self._make = make
+        self._made: Any = None
+        self._making = threading.Lock()
+        self._stale = False
+        """Whether a cluster is to be asked again which node has which slots."""
+        self._greeting, self._greet = greeting, greet
+        self._known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
+        cleaned_after_fork(self)
+
+    def after_fork(self) -> None:
+        """The pools see for themselves that they are in a child."""
+        self._making = threading.Lock()
+        self._known = weakref.WeakKeyDictionary()
+
+    def close(self) -> None:
+        """Give back the connections of a client that was made here."""
+        made, self._made = self._made, None
+        if made is not None:
+            made.close()
+
+    def ask(self, key: bytes, commands: Callable[[bool], Sequence[Command]]) -> Answer | Problem:
+        """The answers to `commands(whole)`, which is called once more where a script must be sent whole.
+
+        A lost connection is tried once more on a new one.
+        """
+        whole, asking, doubtful, broken = False, False, False, False
+        place: tuple[str, int] | None = None
+        problem = Problem("the cluster sends this from node to node")
+        for _ in range(ROUTES):
+            pool = self._pool(key, place)
+            found = pool if isinstance(pool, Problem) else self.exchange(pool, commands(whole), asking=asking)
+            if isinstance(found, Problem):
+                self._stale, doubtful = self._is_cluster(), doubtful or found.sent
+                if broken or not (found.again or (self._is_cluster() and not found.sent)):
+                    return replace(found, sent=doubtful)
+                broken, place, asking = True, None, False
+                continue
+            if not isinstance(found.first, Problem):
+                return replace(found, doubtful=doubtful)
+            problem = found.first
+            match problem.code:
+                case "NOSCRIPT" if not whole:
+                    whole = True
+                case "ASK" if self._is_cluster():
+                    place, asking = problem.place, True
+                case "MOVED" | "TRYAGAIN" | "CLUSTERDOWN" if self._is_cluster():
+                    place, asking, self._stale = problem.place, False, True
+                    time.sleep(REST)
+                case _ if problem.again and not broken:
+                    broken = True
+                case _:
+                    break
+        return replace(problem, sent=doubtful)
+
+    def exchange(self, pool: Any, commands: Sequence[Command], *, asking: bool = False) -> Answer | Problem:
+        """Send the commands on one connection, and read an answer to each: a value, or a `Problem`."""
+        try:
+            connection = _taken(pool)
+        except Exception as error:  # noqa: BLE001 - whatever a client raises: it has no connection
+            return unreached(error)
+        whole = False
+        try:
+            server = self._greeted(connection)
+            if isinstance(server, Problem):
+                return server
+            found = _talk(connection, [("ASKING",), *commands] if asking else commands)
+            whole = not isinstance(found, Problem)
+            if isinstance(found, Problem):
+                return found
+            replies, began, ended = found
+            return Answer(tuple(replies[1:] if asking else replies), server, began, ended)
+        finally:
+            if not whole:
+                connection.disconnect()  # an answer that comes late must not be taken for that to another command
+            pool.release(connection)
+
+    def pools(self) -> Iterator[Any]:
+        """The pool of each primary. Yields a `Problem` where there is none."""
+        client = self._client()
+        if isinstance(client, Problem) or not self._is_cluster():
+            yield client if isinstance(client, Problem) else client.connection_pool
+            return
+        self._stale = True
+        self._look_around()
+        for node in client.get_primaries():
+            yield client.get_redis_connection(node).connection_pool
+
+    def connection_apart(self) -> Any:
+        """A new connection, of no pool: who listens on it for long keeps nobody from asking. Raises anything."""
+        client = self._client()
+        if isinstance(client, Problem):
+            raise ConnectionError(client.said)
+        if self._is_cluster():
+            client = client.get_redis_connection(client.get_primaries()[os.getpid() % len(client.get_primaries())])
+        pool = client.connection_pool
+        connection = pool.connection_class(**pool.connection_kwargs)
+        connection.connect()
+        return connection
+
+    def _client(self) -> Any:
+        if self._made is None:
+            with self._making:
+                if self._made is None:
+                    try:
+                        self._made = self._make()
+                    except Exception as error:  # noqa: BLE001 - a cluster's client connects when it is made
+                        return unreached(error)
+        return self._made
+
+    def _is_cluster(self) -> bool:
+        return hasattr(self._made, "nodes_manager")
+
+    def _pool(self, key: bytes, place: tuple[str, int] | None) -> Any:
+        client = self._client()
+        if isinstance(client, Problem) or not self._is_cluster():
+            return client if isinstance(client, Problem) else client.connection_pool
+        self._look_around()
+        try:
+            node = (client.get_node(*place) if place else None) or client.get_node_from_key(key)
+            return client.get_redis_connection(node).connection_pool
+        except Exception as error:  # noqa: BLE001 - a slot without a node, or whatever else a client raises
+            return unreached(error)
+
+    def _look_around(self) -> None:
+        """Ask a cluster that went wrong which node has which slots now."""
+        if self._stale:
+            self._stale = False
+            try:
+                self._made.nodes_manager.initialize()
+            except Exception:  # noqa: BLE001 - it goes on with what it knew
+                self._stale = True
+
+    def _greeted(self, connection: Any) -> Any:
+        """The server's run id (None where it does not tell), or a `Problem`. Asked once for each connection."""
+        known = self._known.get(connection)
+        if known is None:
+            known = self._known[connection] = _Known()
+            connection.register_connect_callback(known.forget)
+        if known.fresh:
+            found = _talk(connection, self._greeting)
+            if isinstance(found, Problem):
+                return replace(found, sent=False)
+            server = self._greet(*found[0])
+            if isinstance(server, Problem):
+                return server
+            known.server, known.fresh = server, False
+        return known.server
+
+
+class _Known:
+    """What is known about the server at the other end of a connection."""
+
+    def __init__(self) -> None:
+        self.server: str | None = None
+        self.fresh = True
+
+    def forget(self, connection: Any) -> None:
+        """It was connected anew, perhaps to another server."""
+        self.fresh = True
+
+
+def _taken(pool: Any) -> Any:
+    """A connection of the pool that is ready to send."""
+    connection = pool.get_connection("EVALSHA") if _wants_a_name(type(pool)) else pool.get_connection()
+    try:
+        connection.check_health()
+    except BaseException:
+        connection.disconnect()
+        pool.release(connection)
+        raise
+    return connection
+
+
+@functools.cache
+def _wants_a_name(kind: type) -> bool:
+    """Whether a pool of this kind must be told what the connection is for, as in older packages."""
+    asked = inspect.signature(kind.get_connection).parameters.get("command_name")  # type: ignore[attr-defined]  # a pool
+    return asked is not None and asked.default is inspect.Parameter.empty
+
+
+def _talk(connection: Any, commands: Sequence[Command]) -> tuple[list[Any], float, float] | Problem:
+    """Send all, then read all. Half an exchange is a `Problem`: the connection is of no use any more."""
+    began, replies = shared_seconds(), []
+    try:
+        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        for _ in commands:
+            replies.append(reply := _read(connection))
+            if isinstance(reply, Problem) and reply.dropped:
+                break  # there is no other answer
+    except Exception as error:  # noqa: BLE001 - whatever a client raises: it is not known what was done
+        return lost(error)
+    finally:
+        del commands  # they hold tokens, and would show in a traceback with locals
+    return replies, began, shared_seconds()
+
+
+def _read(connection: Any) -> Any:
+    try:
+        return connection.read_response(disable_decoding=True)
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        return refused(error)

@@ -1,0 +1,124 @@
+"""A TCP proxy between a client and a server, which can lose what goes one way or the other."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import Self
+
+
+class Proxy:
+    """Listens on loopback and passes everything on to `port`.
+
+    `down`: refuses and cuts all connections. `lose`: what is to happen to a request that holds this text: its
+    connection is cut before ("request") or after ("answer") the server got it; once.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._upstream = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self.down = False
+        self._lose: tuple[bytes, str] | None = None
+        self.lost = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        self.cut()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def cut(self) -> None:
+        """Cut all connections."""
+        with self._lock:
+            for one in self._open:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def outage(self):
+        """Nobody gets through."""
+        self.down = True
+        self.cut()
+        try:
+            yield
+        finally:
+            self.down = False
+
+    def lose(self, which: str, *, of: bytes) -> None:
+        """Lose the next request that holds the text `of`, or the answer to it."""
+        self._lose = (of, which)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.down:
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self._upstream))
+            with self._lock:
+                self._open |= {client, server}
+            if self.down:
+                self.cut()
+            pair = _Pair(self, client, server)
+            threading.Thread(target=pair.up, daemon=True).start()
+            threading.Thread(target=pair.back, daemon=True).start()
+
+    def verdict(self, data: bytes) -> str:
+        """What is to be lost of this request: "request", "answer" or nothing."""
+        with self._lock:
+            if self._lose is not None and self._lose[0] in data:
+                _, which = self._lose
+                self._lose = None
+                self.lost += 1
+                return which
+        return ""
+
+    def forget(self, *sockets: socket.socket) -> None:
+        with self._lock:
+            for one in sockets:
+                self._open.discard(one)
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+
+
+class _Pair:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy, self._client, self._server = proxy, client, server
+        self._answer_lost = threading.Event()
+
+    def up(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._client.recv(1 << 20):
+                verdict = self._proxy.verdict(data)
+                if verdict == "request":
+                    break
+                if verdict == "answer":
+                    self._answer_lost.set()
+                self._server.sendall(data)
+        if not self._answer_lost.is_set():
+            self._proxy.forget(self._client, self._server)
+
+    def back(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._server.recv(1 << 20):
+                if self._answer_lost.is_set():
+                    break
+                self._client.sendall(data)
+        self._proxy.forget(self._client, self._server)
+        self._client.close()
+        self._server.close()
