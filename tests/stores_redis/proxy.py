@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Self
 
 
@@ -45,7 +46,7 @@ class Proxy:
                     one.shutdown(socket.SHUT_RDWR)
 
     @contextlib.contextmanager
-    def outage(self):
+    def outage(self) -> Iterator[None]:
         """Nobody gets through."""
         self.down = True
         self.cut()

@@ -23,6 +23,12 @@ def proxy(server: Valkey) -> Iterator[Proxy]:
         yield proxy
 
 
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
+    with Sentinels(tmp_path_factory.mktemp("sentinels")) as watched:
+        yield watched
+
+
 class TestRedisStore(SharedStoreContract, FailingStoreContract):
     @pytest.fixture
     def opener(self, proxy: Proxy) -> Opener:
@@ -55,12 +61,7 @@ class TestRedisStoreThroughASentinel(StoreContract):
     rounds = 4
     examples = 5
 
-    @pytest.fixture(scope="class")
-    def place(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
-        with Sentinels(tmp_path_factory.mktemp("sentinels")) as sentinels:
-            yield sentinels
-
     @pytest.fixture
-    def opener(self, place: Sentinels) -> Opener:
-        place.primary.do("FLUSHALL")
-        return partial(RedisStore, place.url)
+    def opener(self, watched: Sentinels) -> Opener:
+        watched.primary.do("FLUSHALL")
+        return partial(RedisStore, watched.url)

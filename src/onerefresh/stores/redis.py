@@ -130,7 +130,9 @@ class RedisStore(Store):
                 raise StoreOutcomeUnknown(f"{self.name}: the connection was lost, and somebody else has written since")
             raise Conflict(key)
         if self.durable and not _is_on_disk(answer.replies[1]):
-            raise StoreOutcomeUnknown(f"{self.name}: it is written, but was not on disk after {ON_DISK_MS / 1000:.0f} s")
+            raise StoreOutcomeUnknown(
+                f"{self.name}: it is written, but was not on disk after {ON_DISK_MS / 1000:.0f} s"
+            )
         return version
 
     def wait(self, key: str, version: str, timeout: float) -> None:
@@ -148,7 +150,9 @@ class RedisStore(Store):
                 raise self._unavailable(pool)
             cursor = b"0"
             while True:
-                page = self._asked(self._link.exchange(pool, [("SCAN", cursor, "MATCH", self._pattern(), "COUNT", PAGE)]))
+                page = self._asked(
+                    self._link.exchange(pool, [("SCAN", cursor, "MATCH", self._pattern(), "COUNT", PAGE)])
+                )
                 cursor, names = page.first
                 yield from self._page(pool, list(dict.fromkeys(names)))
                 if cursor == b"0":

@@ -116,17 +116,11 @@ class Address:
                 settings = self._settings(redis, self.login)
                 return redis.Redis(unix_socket_path=self.path, db=self.db, **settings)
             case Kind.SENTINEL:
-                from redis.sentinel import Sentinel
-
                 mine = self._settings(redis, self.sentinel_login)
-                sentinel = Sentinel(self.hosts, sentinel_kwargs={**mine, **self._tls()})
-                return sentinel.master_for(
-                    self.service, db=self.db, **self._tls(), **self._settings(redis, self.login)
-                )
+                sentinel = redis.Sentinel(self.hosts, sentinel_kwargs={**mine, **self._tls()})
+                return sentinel.master_for(self.service, db=self.db, **self._tls(), **self._settings(redis, self.login))
             case Kind.CLUSTER:
-                from redis.cluster import ClusterNode
-
-                nodes = [ClusterNode(host, port) for host, port in self.hosts]
+                nodes = [redis.cluster.ClusterNode(host, port) for host, port in self.hosts]
                 return redis.RedisCluster(startup_nodes=nodes, **self._tls(), **self._settings(redis, self.login))
 
     def _settings(self, redis: Any, login: tuple[str, Secret] | None) -> dict[str, Any]:
@@ -168,7 +162,11 @@ def _place(scheme: str, rest: str, options: Mapping[str, Secret]) -> dict[str, A
     if scheme == "unix":
         if not rest.startswith("/") or rest.endswith("/"):
             raise _wrong("a socket has an absolute path")
-        return {"kind": Kind.SOCKET, "path": unquote(rest), "db": _db(options["db"].reveal() if "db" in options else "")}
+        return {
+            "kind": Kind.SOCKET,
+            "path": unquote(rest),
+            "db": _db(options["db"].reveal() if "db" in options else ""),
+        }
     if "db" in options:
         raise _wrong("the number of the database follows the host: redis://HOST/DB")
     root, _, how = scheme.partition("+")

@@ -31,7 +31,9 @@ def checked(client: Any) -> Any:
     if not getattr(pool, "is_master", True):
         raise ConfigurationError("this client reads from replicas: hand over that of Sentinel.master_for")
     if "Blocking" in type(pool).__name__ and pool.timeout is None:
-        raise ConfigurationError("the pool of this Redis client would wait for ever for a connection: give it a timeout")
+        raise ConfigurationError(
+            "the pool of this Redis client would wait for ever for a connection: give it a timeout"
+        )
     if pool.connection_class(**pool.connection_kwargs).socket_timeout is None:  # it is not connected
         raise ConfigurationError(
             "this Redis client would wait for ever where its server hangs: give it a socket_timeout, such as 5 seconds"

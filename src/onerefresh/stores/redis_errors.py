@@ -1,7 +1,7 @@
 """What went wrong between a Redis client and its server, in words for its operator.
 
-Works for the exceptions of the packages `redis` and `valkey` alike, by the names of their classes. Their texts are never
-quoted: a server's may repeat a part of a command, and a command holds tokens.
+Works for the exceptions of the packages `redis` and `valkey` alike, by the names of their classes. Their texts are
+never quoted: a server's may repeat a part of a command, and a command holds tokens.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def unreached(error: BaseException) -> Problem:
 def lost(error: BaseException) -> Problem:
     """The connection failed after something may have been sent; one that timed out would only do so again."""
     timed_out = "TimeoutError" in _names(error)
-    return Problem("it did not answer in time" if timed_out else "the connection was lost", sent=True, again=not timed_out)
+    return Problem(
+        "it did not answer in time" if timed_out else "the connection was lost", sent=True, again=not timed_out
+    )
 
 
 def _names(error: BaseException) -> set[str]:
@@ -118,7 +120,9 @@ def _special(error: BaseException) -> str:
 
 
 def _code(error: BaseException) -> str:
-    found = _special(error) or next((CODES[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in CODES), "")
+    found = _special(error) or next(
+        (CODES[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in CODES), ""
+    )
     if found == "WRONGPASS":
         return str(getattr(error, "status_code", None) or found)
     if found:

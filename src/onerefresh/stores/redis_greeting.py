@@ -1,4 +1,4 @@
-"""What is asked of a Redis server before a connection to it is used: which one it is, and whether it can keep records."""
+"""What is asked of a Redis server before a connection to it is used: which one it is, and whether it keeps records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ WAITS = ("WAITAOF", 1, 0, 1)
 
 
 def greeting(*, durable: bool) -> tuple[Sequence[Command], Callable[..., str | Problem | None]]:
-    """The commands, and what judges their replies: the server's run id (None: it does not tell), or why not to use it."""
+    """The commands, and what judges their replies.
+
+    It gives the server's run id (None where it does not tell), or why the server must not be used.
+    """
     return ([("INFO",), WAITS], _judged) if durable else ([("INFO",)], _judged)
 
 

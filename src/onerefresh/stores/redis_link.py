@@ -84,10 +84,14 @@ class Link:
         self._known = weakref.WeakKeyDictionary()
 
     def close(self) -> None:
-        """Give back the connections of a client that was made here."""
-        made, self._made = self._made, None
+        """Close what is idle. Others may use this link, too: what is in use is left alone, and it opens again."""
+        made = self._made
         if made is not None:
-            made.close()
+            clients = [node.redis_connection for node in made.get_nodes()] if self._is_cluster() else [made]
+            sentinel = None if self._is_cluster() else getattr(made.connection_pool, "sentinel_manager", None)
+            for client in (*clients, *(sentinel.sentinels if sentinel else ())):
+                if client is not None:
+                    client.connection_pool.disconnect(inuse_connections=False)
 
     def ask(self, key: bytes, commands: Callable[[bool], Sequence[Command]]) -> Answer | Problem:
         """The answers to `commands(whole)`, which is called once more where a script must be sent whole.
@@ -232,7 +236,7 @@ class _Known:
 
 def _taken(pool: Any) -> Any:
     """A connection of the pool that is ready to send."""
-    connection = pool.get_connection("EVALSHA") if _wants_a_name(type(pool)) else pool.get_connection()
+    connection = pool.get_connection("EVALSHA") if _wants_a_name(pool.__class__) else pool.get_connection()
     try:
         connection.check_health()
     except BaseException:
@@ -243,7 +247,7 @@ def _taken(pool: Any) -> Any:
 
 
 @functools.cache
-def _wants_a_name(kind: type) -> bool:
+def _wants_a_name(kind: Any) -> bool:
     """Whether a pool of this kind must be told what the connection is for, as in older packages."""
     asked = inspect.signature(kind.get_connection).parameters.get("command_name")  # type: ignore[attr-defined]  # a pool
     return asked is not None and asked.default is inspect.Parameter.empty
