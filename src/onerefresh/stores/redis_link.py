@@ -249,7 +249,7 @@ def _taken(pool: Any) -> Any:
 @functools.cache
 def _wants_a_name(kind: Any) -> bool:
     """Whether a pool of this kind must be told what the connection is for, as in older packages."""
-    asked = inspect.signature(kind.get_connection).parameters.get("command_name")  # type: ignore[attr-defined]  # a pool
+    asked = inspect.signature(kind.get_connection).parameters.get("command_name")
     return asked is not None and asked.default is inspect.Parameter.empty
 
 

@@ -107,8 +107,10 @@ class Wakeups:
                     listening = wanted
                     self._tell_listening(wanted)
                 self._ring(line.heard(TURN))
-        except Exception:  # noqa: BLE001 - whatever a server or a driver does: those who wait look for themselves
+        except BaseException as error:  # whatever happens to it: those who wait look for themselves
             self._give_up()
+            if not isinstance(error, Exception):
+                raise
         finally:
             if line is not None:
                 _close(line)

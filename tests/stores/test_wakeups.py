@@ -1,0 +1,357 @@
+"""Waiting for many keys on one line: one listener, only while somebody waits, and nobody hangs where it fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from onerefresh.stores import wakeups
+from onerefresh.stores.wakeups import Wakeups
+
+PATIENCE = 30.0
+LONG = 60.0
+"""Seconds that a wait may last which is to be ended by something else."""
+
+
+class Board:
+    """What a server would be: changes are put up, and each line that listens hears them."""
+
+    def __init__(self) -> None:
+        self.news = threading.Condition()
+        self.lines: list[BoardLine] = []
+        self.asked: list[frozenset[str]] = []
+        self.opened = self.closed = 0
+        self.broken = False
+        self.kind = BoardLine
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def connect(self) -> BoardLine:
+        if self.broken:
+            raise OSError("test: there is no line")
+        line = self.kind(self)
+        with self.news:
+            self.opened += 1
+            self.lines.append(line)
+            self.news.notify_all()
+        return line
+
+    def change(self, key: str) -> None:
+        with self.news:
+            for line in self.lines:
+                if key in line.keys:
+                    line.changed.add(key)
+            self.news.notify_all()
+
+    def break_down(self) -> None:
+        with self.news:
+            self.broken = True
+            self.news.notify_all()
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        with self.news:
+            assert self.news.wait_for(happened, PATIENCE)
+
+
+class BoardLine:
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self.keys: frozenset[str] = frozenset()
+        self.changed: set[str] = set()
+
+    def listen(self, keys: frozenset[str]) -> None:
+        assert self.board.gate.wait(PATIENCE)
+        with self.board.news:
+            self.board.asked.append(keys)
+            self.keys = keys
+            self.board.news.notify_all()
+
+    def heard(self, seconds: float) -> Collection[str]:
+        with self.board.news:
+            self.board.news.wait_for(lambda: self.changed or self.board.broken, seconds)
+            if self.board.broken:
+                raise OSError("test: the line is cut")
+            changed, self.changed = self.changed, set()
+            return changed
+
+    def close(self) -> None:
+        with self.board.news:
+            self.board.closed += 1
+            self.board.lines.remove(self)
+            self.board.news.notify_all()
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(40) as pool:
+        yield pool
+
+
+def listeners() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "onerefresh listener"]
+
+
+def never() -> bool:
+    return False
+
+
+class Looks:
+    """Counts how often somebody looks whether it has changed already."""
+
+    def __init__(self, *, changed: bool = False) -> None:
+        self._changed = changed
+        self._news = threading.Condition()
+        self.count = 0
+
+    def __call__(self) -> bool:
+        with self._news:
+            self.count += 1
+            self._news.notify_all()
+        return self._changed
+
+    def until(self, count: int) -> None:
+        with self._news:
+            assert self._news.wait_for(lambda: self.count >= count, PATIENCE)
+
+
+def test_a_change_ends_the_wait(board: Board, pool: ThreadPoolExecutor) -> None:
+    waits, looks = Wakeups(board.connect), Looks()
+    waiting = pool.submit(waits.wait, "acme", LONG, looks)
+    looks.until(1)
+    board.change("acme")
+    waiting.result(PATIENCE)
+    assert looks.count == 1
+
+
+def test_what_changed_before_it_listens_ends_the_wait_at_once(board: Board) -> None:
+    looks = Looks(changed=True)
+    Wakeups(board.connect).wait("acme", LONG, looks)
+    assert looks.count == 1
+    assert board.asked == [frozenset({"acme"})], "it looks once it listens, not before"
+
+
+def test_it_looks_only_once_it_listens(board: Board, pool: ThreadPoolExecutor) -> None:
+    board.gate.clear()
+    waits, looks = Wakeups(board.connect), Looks(changed=True)
+    waiting = pool.submit(waits.wait, "acme", LONG, looks)
+    board.until(lambda: board.opened == 1)
+    assert looks.count == 0
+    board.gate.set()
+    waiting.result(PATIENCE)
+    assert looks.count == 1
+
+
+def test_a_change_of_another_key_wakes_nobody(board: Board, pool: ThreadPoolExecutor) -> None:
+    waits, looks = Wakeups(board.connect), Looks()
+    acme, other = (pool.submit(waits.wait, key, LONG, looks) for key in ("acme", "other"))
+    looks.until(2)
+    board.change("other")
+    other.result(PATIENCE)
+    assert not acme.done()
+    board.change("acme")
+    acme.result(PATIENCE)
+
+
+def test_the_time_is_over_without_a_change(board: Board) -> None:
+    Wakeups(board.connect).wait("acme", 0.01, never)
+    Wakeups(board.connect).wait("acme", 0.0, never)
+
+
+def test_a_line_that_takes_long_to_open_holds_nobody_up(board: Board, pool: ThreadPoolExecutor) -> None:
+    opens = threading.Event()
+
+    def connect() -> BoardLine:
+        assert opens.wait(PATIENCE)
+        return board.connect()
+
+    looks = Looks()
+    Wakeups(connect).wait("acme", 0.05, looks)
+    assert looks.count == 1, "it looks for itself, at the end"
+    opens.set()
+    board.until(lambda: board.closed == 1)
+
+
+def test_many_threads_and_keys_share_one_line(board: Board, pool: ThreadPoolExecutor) -> None:
+    waits, looks = Wakeups(board.connect), Looks()
+    waiting = [pool.submit(waits.wait, f"key {number % 10}", LONG, looks) for number in range(40)]
+    looks.until(40)
+    assert (board.opened, len(listeners())) == (1, 1)
+    assert board.asked[-1] == {f"key {number}" for number in range(10)}
+    for number in range(10):
+        board.change(f"key {number}")
+    for one in waiting:
+        one.result(PATIENCE)
+    assert board.opened == 1
+
+
+def test_who_comes_back_finds_the_line_still_listening(board: Board) -> None:
+    waits = Wakeups(board.connect)
+    for _ in range(20):
+        waits.wait("acme", LONG, Looks(changed=True))
+    assert board.opened == len(board.asked) == 1
+
+
+def test_the_listener_ends_with_its_line_when_nobody_waits(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakeups, "LINGER", 0.0)
+    waits = Wakeups(board.connect)
+    waits.wait("acme", LONG, Looks(changed=True))
+    board.until(lambda: board.closed == 1)
+    for listener in listeners():
+        listener.join(PATIENCE)
+        assert not listener.is_alive()
+    waits.wait("acme", LONG, Looks(changed=True))
+    assert board.opened == 2
+
+
+def test_a_key_for_which_nobody_waits_is_listened_to_no_longer(
+    board: Board, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeups, "LINGER", 0.0)
+    waits, looks = Wakeups(board.connect), Looks()
+    stays = pool.submit(waits.wait, "stays", LONG, looks)
+    looks.until(1)
+    waits.wait("goes", LONG, Looks(changed=True))
+    board.until(lambda: board.asked[-2:] == [{"stays", "goes"}, {"stays"}])
+    board.change("stays")
+    stays.result(PATIENCE)
+
+
+# --- What goes wrong ---
+
+
+def test_where_no_line_opens_they_look_for_themselves(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakeups, "POLL", 0.01)
+    board.broken = True
+    looks = Looks()
+    waits = Wakeups(board.connect)
+    for count in range(1, 4):
+        waits.wait("acme", LONG, looks)
+        assert looks.count == count
+
+
+def test_a_line_that_breaks_wakes_all_and_the_next_wait_opens_another(board: Board, pool: ThreadPoolExecutor) -> None:
+    waits, looks = Wakeups(board.connect), Looks()
+    waiting = [pool.submit(waits.wait, f"key {number % 3}", LONG, looks) for number in range(9)]
+    looks.until(9)
+    board.break_down()
+    for one in waiting:
+        one.result(PATIENCE)
+    board.until(lambda: board.closed == 1)
+    board.broken = False
+    again = pool.submit(waits.wait, "key 0", LONG, looks)
+    looks.until(10)
+    board.change("key 0")
+    again.result(PATIENCE)
+    assert board.opened == 2
+
+
+def test_a_listener_that_is_killed_leaves_nobody_behind(
+    board: Board, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under gevent a listener is a greenlet, and somebody may kill it: that is no `Exception`."""
+
+    class Killed(BaseException):
+        pass
+
+    kill = threading.Event()
+    died: list[object] = []
+
+    class DoomedLine(BoardLine):
+        def heard(self, seconds: float) -> Collection[str]:
+            if kill.wait(seconds):
+                raise Killed
+            return ()
+
+    monkeypatch.setattr(threading, "excepthook", lambda died_of: died.append(died_of.exc_type))
+    board.kind = DoomedLine
+    waits, looks = Wakeups(board.connect), Looks()
+    waiting = pool.submit(waits.wait, "acme", LONG, looks)
+    looks.until(1)
+    kill.set()
+    waiting.result(PATIENCE)
+    board.until(lambda: board.closed == 1)
+    board.kind = BoardLine
+    again = pool.submit(waits.wait, "acme", LONG, looks)
+    looks.until(2)
+    board.change("acme")
+    again.result(PATIENCE)
+    assert died == [Killed]
+
+
+def test_where_no_thread_starts_they_look_for_themselves(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakeups, "POLL", 0.01)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        looks = Looks()
+        waits = Wakeups(board.connect)
+        waits.wait("acme", LONG, looks)
+        assert (looks.count, board.opened) == (1, 0)
+    waits.wait("acme", LONG, Looks(changed=True))
+    assert board.opened == 1
+
+
+def test_an_error_of_who_looks_leaves_no_waiter_behind(board: Board) -> None:
+    def fail() -> bool:
+        raise ValueError("test")
+
+    waits = Wakeups(board.connect)
+    with pytest.raises(ValueError, match="test"):
+        waits.wait("acme", LONG, fail)
+    board.until(lambda: board.closed == 1)
+
+
+# --- Forks ---
+
+
+@contextmanager
+def dies_in_time() -> Iterator[None]:
+    """A child that hangs dies, and the test with it."""
+    signal.alarm(30)
+    try:
+        yield
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_forked_child_listens_on_a_line_of_its_own(board: Board, pool: ThreadPoolExecutor) -> None:
+    waits, looks = Wakeups(board.connect), Looks()
+    waiting = pool.submit(waits.wait, "acme", LONG, looks)
+    looks.until(1)
+    child = os.fork()
+    if child == 0:
+        with dies_in_time():
+            opened: list[BoardLine] = []
+
+            def connect() -> BoardLine:
+                opened.append(BoardLine(Board()))
+                opened[0].board.lines.append(opened[0])
+                return opened[0]
+
+            waits._connect = connect
+            theirs = threading.Thread(target=waits.wait, args=("acme", LONG, never))
+            theirs.start()
+            while not (opened and "acme" in opened[0].keys):
+                os.sched_yield()
+            opened[0].board.change("acme")
+            theirs.join()
+            os._exit(0 if board.closed == 0 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (board.opened, board.closed, waiting.done()) == (1, 0, False)
+    board.change("acme")
+    waiting.result(PATIENCE)
