@@ -45,6 +45,7 @@ EXTRAS = {
     "onerefresh.clients.httpx": {"httpx2", "httpx"},
     "onerefresh.clients.requests": {"requests"},
     "onerefresh.clients.aiohttp": {"aiohttp"},
+    **{f"onerefresh.stores.{part}": {"psycopg"} for part in ("postgres", "postgres_connections", "postgres_wakeups")},
     "onerefresh.testing.plugin": {"pytest"},
     "onerefresh.testing.stores.contract": {"pytest", "hypothesis"},
     "onerefresh.testing.stores.machine": {"hypothesis"},
@@ -173,6 +174,7 @@ BROUGHT_BY = {
     },
     "pytest": {"_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py"},
     "hypothesis": {"_hypothesis_globals", "sortedcontainers"},
+    "psycopg": {"psycopg_binary", "psycopg_c", "typing_extensions", "tzdata"},
     "rich": {"markdown_it", "mdurl", "pygments"},
 }  # fmt: skip
 

@@ -32,8 +32,9 @@ def open_store(store: str | Store | None) -> Store:
 
     ``None`` or ``"memory"``: a new memory store. ``"sqlite"``: ``credentials.db`` in the platform's state folder.
     ``"sqlite:///relative.db"`` and ``"sqlite:////absolute.db"``: that file (``~`` is expanded).
-    ``"redis://host:port/db"`` and the other URLs of `onerefresh.stores.redis_address`: Redis or Valkey. A `Store` is
-    returned as it is. Opening the same place twice gives the same store, so that its users share one flight.
+    ``"redis://host:port/db"`` and the other URLs of `onerefresh.stores.redis_address`: Redis or Valkey.
+    ``"postgresql://user@host/database"``: that PostgreSQL database. A `Store` is returned as it is.
+    Opening the same place twice gives the same store, so that its users share one flight.
 
     Raises `ConfigurationError` for anything else.
     """
@@ -64,6 +65,8 @@ def _by_url(url: Secret) -> Store:
     scheme = url.reveal().partition("://")[0].partition("+")[0]
     if scheme in ("redis", "rediss", "valkey", "valkeys", "unix"):
         return _redis(url)
+    if scheme in ("postgresql", "postgres"):
+        return _postgres(url)
     return _sqlite(_sqlite_path(url))
 
 
@@ -74,8 +77,8 @@ def _sqlite_path(url: Secret) -> Path:
     if scheme != "sqlite" or not separator:
         del rest  # as above
         raise ConfigurationError(
-            "unknown store: use 'memory', 'sqlite', 'sqlite:///relative.db', 'sqlite:////absolute.db' or "
-            "'redis://HOST:PORT/DB'"
+            "unknown store: use 'memory', 'sqlite', 'sqlite:///relative.db', 'sqlite:////absolute.db', "
+            "'redis://HOST:PORT/DB' or 'postgresql://USER@HOST/DATABASE'"
         )
     if not rest.startswith("/") or rest in ("/", "//") or rest.endswith("/"):
         raise ConfigurationError(
@@ -101,6 +104,13 @@ def _redis(url: Secret) -> Store:
 
     need_redis()
     fresh = RedisStore(url.reveal())
+    return _first(f"{fresh.name} {url.fingerprint()}", fresh)
+
+
+def _postgres(url: Secret) -> Store:
+    from onerefresh.stores.postgres import PostgresStore
+
+    fresh = PostgresStore(url.reveal())
     return _first(f"{fresh.name} {url.fingerprint()}", fresh)
 
 

@@ -1,0 +1,263 @@
+"""The PostgreSQL store: one table for all processes of all machines.
+
+Each operation is one statement, and one round trip. Correctness rests on its compare-and-swap alone; LISTEN and the
+server's clock are hints.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import secrets
+import struct
+import time
+from collections.abc import Iterator, Sequence
+
+from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.store import Conflict, Moment, Store, StoreOutcomeUnknown, Versioned
+from onerefresh.stores.flock import shared_seconds
+from onerefresh.stores.postgres_connections import (
+    Answer,
+    Lost,
+    OwnConnections,
+    PooledConnections,
+    Refused,
+    Source,
+    ask,
+)
+from onerefresh.stores.postgres_errors import EXISTS_ALREADY, REPEATABLE, UNDEFINED_TABLE, cannot_create, refused
+from onerefresh.stores.postgres_sql import DEFAULT_TABLE, Statements
+from onerefresh.stores.postgres_wakeups import CannotListen, PostgresLine
+from onerefresh.stores.wakeups import Line, Wakeups
+from onerefresh.token import Secret
+
+__all__ = ["PostgresStore"]
+
+TRIES = 5
+WOKEN, POLLED = 2.0, 0.5
+"""Seconds after which who waits looks for himself: where the server tells of changes, and where it does not."""
+DEAF = 10.0
+"""Seconds until listening is tried again: a server without a connection to spare must not be asked all the time."""
+
+
+class PostgresStore(Store):
+    """Records in one table of a PostgreSQL server, which is created where it is missing.
+
+    `place`: a URL (``postgresql://…``, as libpq reads it), or a `psycopg_pool.ConnectionPool`, which stays open.
+    `table`: with or without its schema. `may_go_back`: a failover may lose writes that were acknowledged; None takes it
+    from the server's answers, which tell whether a standby follows it without being waited for.
+
+    Raises `ConfigurationError` for arguments that cannot work. Nothing is connected to until it is needed.
+    """
+
+    durable = True
+    look_every = WOKEN
+
+    def __init__(self, place: object, *, table: str = DEFAULT_TABLE, may_go_back: bool | None = None) -> None:
+        self._statements = Statements(table)
+        self._source = _source(Secret(place) if isinstance(place, str) else place)
+        del place  # it may hold a password, and would show in a traceback with locals
+        self.name = f"{self._source.place}#{table}"
+        self.may_go_back = may_go_back is not False  # until the server has told
+        self._is_told, self._saw_standby = may_go_back is not None, False
+        self._clock = _ServerClock()
+        self._wakeups = Wakeups(self._line)
+        self._deaf_until = 0.0
+
+    def load(self, key: str) -> Versioned | None:
+        answer = self._ask(self._statements.load, [key.encode()])
+        if isinstance(answer, Lost) and answer.again:
+            answer = self._ask(self._statements.load, [key.encode()])
+        if isinstance(answer, Refused) and answer.sqlstate == UNDEFINED_TABLE:
+            return None
+        if not isinstance(answer, list):
+            raise self._unavailable(answer)
+        ((_, _, follows, _, version, body),) = answer
+        if follows == b"true":
+            raise StoreUnavailable(f"{self.name}: the server is a standby and may lag behind: name the primary server")
+        return None if version is None or body is None else Versioned(version.decode(), body.decode())
+
+    def cas(self, key: str, expected: str | None, body: str) -> str:
+        version = secrets.token_hex(8)
+        channel = self._statements.channel(key)
+        values = [key.encode(), version.encode(), body.encode(), struct.pack("!q", channel.lock), channel.name.encode()]
+        try:
+            answer = self._write(values, expected)
+        finally:
+            del body, values  # they hold tokens, and would show in a traceback with locals
+        match answer:
+            case Refused():
+                raise self._unavailable(answer)
+            case Lost(words):
+                raise StoreOutcomeUnknown(f"{self.name}: {words}")
+            case []:
+                raise Conflict(key)
+        return version
+
+    def wait(self, key: str, version: str, timeout: float) -> None:
+        if time.monotonic() < self._deaf_until:
+            time.sleep(min(timeout, POLLED))
+        else:
+            self._wakeups.wait(key, timeout, lambda: self._has_changed(key, version))
+
+    def moment(self) -> Moment | None:
+        return self._clock.moment()
+
+    def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
+        after = b""
+        while page := self._page(after):
+            for key, version, body in page:
+                yield key.decode(), Versioned(version.decode(), body.decode())
+            after = page[-1][0]
+
+    def make_table(self) -> None:
+        """Create the table where it is missing. Raises `StoreUnavailable`."""
+        problem = self._make_table()
+        if problem is not None:
+            raise self._unavailable(problem)
+
+    def close(self) -> None:
+        self._source.close()
+
+    # --- Asking ---
+
+    def _ask(self, statement: str, values: Sequence[bytes] = ()) -> Answer:
+        """Ask, again where transactions were in each other's way; learn from each answer what it tells beside."""
+        try:
+            for _ in range(TRIES):
+                begun = shared_seconds()
+                answer = ask(self._source, statement, values)
+                if not isinstance(answer, Refused) or answer.sqlstate not in REPEATABLE:
+                    break
+        finally:
+            del values  # as in `cas`
+        if isinstance(answer, list) and answer and len(answer[0]) > 4:
+            now, started, _, followed = answer[0][:4]
+            self._clock.told(float(now or 0), (started or b"").decode(), begun)
+            if not self._is_told:
+                self._saw_standby = self._saw_standby or followed == b"true"  # one that is cut off now may take over
+                self.may_go_back = self._saw_standby
+        return answer
+
+    def _write(self, values: list[bytes], expected: str | None) -> Answer:
+        """One row where it was written, none where another version is there."""
+        statement = self._statements.insert
+        if expected is not None:
+            statement = self._statements.update
+            values = [*values, expected.encode()]
+        try:
+            answer = self._ask(statement, values)
+            if isinstance(answer, Refused) and answer.sqlstate == UNDEFINED_TABLE:
+                if expected is not None:
+                    return []
+                answer = self._make_table() or self._ask(statement, values)
+            if not isinstance(answer, Lost) or not answer.again:
+                return answer
+            # The same once more: whichever of the two comes first, the other one finds its version and does nothing.
+            again = self._ask(statement, values)
+            if isinstance(again, list) and (again or self._has(values[0], values[1])):
+                return again or [()]
+            return answer
+        finally:
+            del values  # as in `cas`
+
+    def _has(self, key: bytes, version: bytes) -> bool:
+        found = self._ask(self._statements.load, [key])
+        return isinstance(found, list) and found[0][4] == version
+
+    def _has_changed(self, key: str, version: str) -> bool:
+        try:
+            found = self.load(key)
+        except StoreUnavailable:
+            return True  # who waits finds out for himself
+        return (found.version if found else "") != version
+
+    def _make_table(self) -> Refused | Lost | None:
+        made = self._ask(self._statements.create)
+        if isinstance(made, list) or (isinstance(made, Refused) and made.sqlstate in EXISTS_ALREADY):
+            return None
+        if isinstance(made, Refused):
+            return Refused(made.words or cannot_create(made.sqlstate, self._statements.table))
+        return Refused(made.words)  # a table more or less is not a record written
+
+    def _page(self, after: bytes) -> list[tuple[bytes, bytes, bytes]]:
+        answer = self._ask(self._statements.page, [after])
+        if isinstance(answer, Lost) and answer.again:
+            answer = self._ask(self._statements.page, [after])
+        if isinstance(answer, Refused) and answer.sqlstate == UNDEFINED_TABLE:
+            return []
+        if not isinstance(answer, list):
+            raise self._unavailable(answer)
+        return answer  # type: ignore[return-value]  # no column is null
+
+    def _unavailable(self, problem: Refused | Lost) -> StoreUnavailable:
+        said = problem.words
+        if isinstance(problem, Refused) and not said:
+            said = refused(problem.sqlstate, self._statements.table)
+        return StoreUnavailable(f"{self.name}: {said}; nothing was changed")
+
+    # --- Listening ---
+
+    def _line(self) -> Line:
+        try:
+            line = PostgresLine(self._source, self._statements.channel)
+        except CannotListen as error:
+            if error.for_good and self._deaf_until == 0.0:
+                logging.getLogger("onerefresh").warning(
+                    "%s: %s, so waiting is polling every %s s; a URL that leads to the server itself is woken at once",
+                    self.name, error, POLLED,
+                )  # fmt: skip
+                self.look_every = POLLED
+            self._deaf_until = float("inf") if error.for_good else time.monotonic() + DEAF
+            raise
+        return line
+
+
+class _ServerClock:
+    """The server's clock, as it was told last and counted on since then.
+
+    Its era is one start of one server: another server, after a failover, has a clock of its own.
+    """
+
+    TRUSTED = 60.0
+    """Seconds for which this machine counts on by itself."""
+    JUMP = 2.0
+    """Seconds by which a clock that nobody set may differ from what was counted."""
+
+    def __init__(self) -> None:
+        self._last = ("", 0.0, 0.0)  # era, seconds that the server's clock is ahead of this machine's, told at
+
+    def told(self, server: float, started: str, begun: float) -> None:
+        """The server's clock said `server`, between `begun` on this machine's and now."""
+        now = shared_seconds()
+        ahead = server - (begun + now) / 2.0
+        era, was_ahead, _ = self._last
+        if era.partition("/")[0] != started:
+            era = started
+        elif abs(ahead - was_ahead) > self.JUMP + (now - begun):
+            era = f"{started}/{secrets.token_hex(8)}"  # somebody set it: older readings do not compare
+        self._last = (era, ahead, now)
+
+    def moment(self) -> Moment | None:
+        now = shared_seconds()
+        era, ahead, told_at = self._last
+        if not era or now - told_at > self.TRUSTED:
+            return None
+        return Moment(era, now + ahead)
+
+
+def _source(place: object) -> Source:
+    if isinstance(place, Secret):
+        return OwnConnections(place)
+    kind = type(place)
+    module = kind.__module__.partition(".")[0]
+    if "Async" in kind.__name__ or inspect.iscoroutinefunction(getattr(kind, "getconn", None)):
+        raise ConfigurationError(
+            f"an {kind.__name__} cannot be a store: hand over a psycopg_pool.ConnectionPool, or a URL"
+        )
+    if hasattr(kind, "connection") and hasattr(kind, "getconn"):
+        return PooledConnections(place)
+    hint = ": it serves one thread at a time" if module == "psycopg" else ""
+    raise ConfigurationError(
+        f"a {kind.__name__} cannot be a store{hint}; hand over a psycopg_pool.ConnectionPool, or a postgresql:// URL"
+    )

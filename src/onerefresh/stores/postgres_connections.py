@@ -1,0 +1,397 @@
+"""Connections to a PostgreSQL server, and one statement on one of them in bounded time.
+
+Nothing is raised for what a server does, it is returned: an exception's frames would show the tokens in a statement.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from onerefresh.errors import ConfigurationError
+from onerefresh.store import cleaned_after_fork
+from onerefresh.stores.postgres_errors import cannot_connect, is_outcome_unknown
+from onerefresh.token import Secret
+
+try:
+    import psycopg
+    from psycopg import generators, pq
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+except ImportError:  # either the package or the library libpq is missing
+    raise ConfigurationError("a PostgreSQL store needs psycopg: run pip install 'onerefresh[postgres]'") from None
+
+__all__ = ["Answer", "Lost", "OwnConnections", "PooledConnections", "Refused", "Rows", "Source", "ask"]
+
+PATIENCE = 5.0
+"""Seconds that one statement may take, with getting a connection for it."""
+MOST = 4
+"""Connections that a store uses at the same time, beside the one on which it listens."""
+KEPT = 3.0
+"""Seconds for which an unused connection is kept: a renewal uses it three times."""
+LOOK = 0.1
+"""Seconds between two looks at whether the time is over."""
+DEFAULTS = {
+    "client_encoding": "UTF8",
+    "fallback_application_name": "onerefresh",
+    "target_session_attrs": "read-write",  # of several hosts the primary one: a standby may lag behind
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+
+Connection: TypeAlias = "psycopg.Connection[Any]"
+Rows: TypeAlias = "list[tuple[bytes | None, ...]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Surely nothing was changed. `words`: why; empty where `sqlstate`, the server's code, says it."""
+
+    words: str = ""
+    sqlstate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """It was sent, and no answer came. `again`: another connection may get one."""
+
+    words: str
+    again: bool
+
+
+Answer: TypeAlias = "Rows | Refused | Lost"
+
+
+class Source(Protocol):
+    """Where connections come from. `place`: the host, port and database, without any secret."""
+
+    place: str
+
+    def lent(self, deadline: float) -> contextlib.AbstractContextManager[Connection | Refused]:
+        """A connection for one statement."""
+
+    def connect(self) -> Connection | Refused:
+        """A connection of one's own."""
+
+    def close(self) -> None:
+        """Close what this opened and nobody uses."""
+
+
+def ask(source: Source, statement: str, values: Sequence[bytes] = ()) -> Answer:
+    """The rows that the statement gives, in its own transaction. `values`: its parameters, in binary form."""
+    deadline = time.monotonic() + PATIENCE
+    try:
+        with source.lent(deadline) as connection:
+            return connection if isinstance(connection, Refused) else exchange(connection, statement, values, deadline)
+    finally:
+        del values  # tokens, which would show in a traceback with locals
+
+
+def exchange(connection: Connection, statement: str, values: Sequence[bytes], deadline: float) -> Answer:
+    """Ask on this connection, which is closed where its state is not known afterwards."""
+    link = connection.pgconn
+    try:
+        if values:
+            link.send_query_params(
+                statement.encode(),
+                values,
+                param_formats=[pq.Format.BINARY] * len(values),
+                result_format=pq.Format.BINARY,
+            )
+        else:
+            link.send_query(statement.encode())
+        results = connection.wait(_within(generators.execute(link), deadline), interval=LOOK)
+    except _Overdue:
+        link.finish()
+        return Lost("the server did not answer in time", again=False)
+    except psycopg.Error:
+        link.finish()
+        return Lost("the connection was lost", again=True)
+    except BaseException:  # Ctrl-C: whoever uses it next would get this answer
+        link.finish()
+        raise
+    finally:
+        del values  # as above
+    return _read(results)
+
+
+def hear(connection: Connection, seconds: float) -> list[str]:
+    """The channels on which something was told, as soon as there are any. Raises `psycopg.Error`."""
+    heard = _within(generators.notifies(connection.pgconn), time.monotonic() + seconds)
+    try:
+        return [told.relname.decode() for told in connection.wait(heard, interval=seconds)]
+    except _Overdue:
+        return []
+
+
+class _Overdue(Exception):
+    """The time is over."""
+
+
+def _within(steps: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
+    """The same steps, but no more of them when the time is over."""
+    try:
+        wanted = next(steps)
+        while True:
+            ready = yield wanted
+            wanted = steps.send(ready)
+            if time.monotonic() >= deadline:
+                raise _Overdue
+    except StopIteration as done:
+        return done.value
+
+
+def _read(results: Sequence[Any]) -> Answer:
+    rows: Rows = []
+    for result in results:
+        if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
+            sqlstate = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+            if not sqlstate or is_outcome_unknown(sqlstate):
+                return Lost("the server ended the connection", again=True)
+            return Refused(sqlstate=sqlstate)
+        rows = [
+            tuple(result.get_value(row, column) for column in range(result.nfields)) for row in range(result.ntuples)
+        ]
+    return rows
+
+
+def _unusable(connection: Connection) -> str:
+    """Why no statement of ours may be sent on it; empty where it may."""
+    link = connection.pgconn
+    if link.transaction_status != pq.TransactionStatus.IDLE:
+        return "the pool lends connections that are in a transaction"
+    if link.parameter_status(b"client_encoding") != b"UTF8":
+        return "its connections do not use UTF-8: set client_encoding=UTF8 for the pool"
+    return ""
+
+
+def _is_gone(connection: Connection) -> bool:
+    """Whether the server has closed it: nothing else is to be read from an idle connection."""
+    link = connection.pgconn
+    if link.status != pq.ConnStatus.OK:
+        return True
+    with selectors.DefaultSelector() as selector:
+        selector.register(link.socket, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
+def _connected(connect: Callable[[], Connection]) -> Connection | Refused:
+    try:
+        return connect()
+    except psycopg.Error as error:
+        return Refused(cannot_connect(str(error)))
+    except Exception as error:  # noqa: BLE001 - a pool of the user's may raise anything, with a password in it
+        return Refused(f"connecting raised {type(error).__name__}")
+
+
+def _place(conninfo: dict[str, Any]) -> str:
+    """Where these parameters lead. Raises `ConfigurationError` where they are no place."""
+    given = {default.keyword.decode(): (default.val or b"").decode() for default in pq.Conninfo.get_defaults()}
+    given |= {name: str(value) for name, value in conninfo.items() if value is not None}
+    host = given.get("host") or given.get("hostaddr") or "localhost"
+    database = given.get("dbname") or given.get("user") or ""
+    ports = given.get("port") or "5432"
+    if "@" in host + database or not all(port.isdecimal() for port in ports.split(",") if port):
+        raise ConfigurationError(
+            "the PostgreSQL URL cannot be read: in user and password write @ as %40, / as %2F, : as %3A, ? as %3F"
+        )
+    service = f"?service={given['service']}" if given.get("service") else ""
+    return f"postgresql://{host}:{ports}/{database}{service}"
+
+
+class OwnConnections:
+    """Connections that the store opens itself: at most `MOST` at a time, each kept for a few seconds after its use.
+
+    A thread closes them, and ends with the last one. Raises `ConfigurationError` for a URL that cannot be one.
+    """
+
+    def __init__(self, url: Secret) -> None:
+        parameters = _parsed(url)
+        if parameters is None:
+            raise ConfigurationError(
+                "the PostgreSQL URL cannot be read: write postgresql://USER@HOST:PORT/DATABASE, and in user and "
+                "password @ as %40, / as %2F, : as %3A, ? as %3F"
+            )
+        self.place = _place(parameters.held)
+        hosts = str(parameters.held.get("host") or parameters.held.get("hostaddr") or "").count(",") + 1
+        timeout = {"connect_timeout": str(max(2, int(PATIENCE) // hosts))}
+        self._conninfo = Secret(make_conninfo(**{**DEFAULTS, **timeout, **parameters.held}))
+        self._changed = threading.Condition()
+        self._open: set[Connection] = set()
+        self._idle: list[tuple[float, Connection]] = []
+        self._lent = 0
+        self._closer: threading.Thread | None = None
+        cleaned_after_fork(self)
+
+    def connect(self) -> Connection | Refused:
+        opened = _connected(
+            lambda: psycopg.Connection.connect(self._conninfo.reveal(), autocommit=True, prepare_threshold=None)
+        )
+        if not isinstance(opened, Refused):
+            self._open.add(opened)
+            _forget_closed(self._open)
+        return opened
+
+    @contextlib.contextmanager
+    def lent(self, deadline: float) -> Iterator[Connection | Refused]:
+        changed = self._changed
+        with changed:
+            if not changed.wait_for(lambda: self._lent < MOST, deadline - time.monotonic()):
+                yield Refused(f"all {MOST} connections of this process were busy")
+                return
+            self._lent += 1
+        connection: Connection | Refused | None = None
+        try:
+            connection = self._idle_one() or self.connect()
+            yield connection
+        finally:
+            with changed:
+                self._lent -= 1
+                changed.notify()
+                if connection is not None and not isinstance(connection, Refused):
+                    self._keep(connection)
+
+    def close(self) -> None:
+        with self._changed:
+            idle, self._idle = self._idle, []
+        for _, connection in idle:
+            connection.close()
+
+    def after_fork(self) -> None:
+        """The child closes its copies of the descriptors, and tells the server nothing: the parent goes on."""
+        self._changed = threading.Condition()
+        opened, self._open = self._open, set()
+        self._idle, self._lent, self._closer = [], 0, None
+        for connection in opened:
+            if connection.pgconn.status == pq.ConnStatus.OK:
+                with contextlib.suppress(OSError):
+                    os.close(connection.pgconn.socket)
+                _of_the_parent.append(connection)
+
+    def _idle_one(self) -> Connection | None:
+        while True:
+            with self._changed:
+                if not self._idle:
+                    return None
+                _, connection = self._idle.pop()  # the one used last: the others may be closed
+            if not _is_gone(connection):
+                return connection
+            connection.close()
+
+    def _keep(self, connection: Connection) -> None:
+        """Called with the lock held."""
+        if connection not in self._open or connection.pgconn.status != pq.ConnStatus.OK or _unusable(connection):
+            connection.close()
+            self._open.discard(connection)
+            return
+        self._idle.append((time.monotonic(), connection))
+        if self._closer is None:
+            closer = threading.Thread(target=self._close_stale, name="onerefresh closer", daemon=True)
+            try:
+                closer.start()
+            except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
+                self._idle.pop()
+                connection.close()
+                return
+            self._closer = closer
+
+    def _close_stale(self) -> None:
+        while True:
+            with self._changed:
+                if self._closer is not threading.current_thread():
+                    return
+                past = time.monotonic() - KEPT
+                stale = [connection for since, connection in self._idle if since <= past]
+                self._idle = [(since, connection) for since, connection in self._idle if since > past]
+                self._open.difference_update(stale)
+                wait = self._idle[0][0] - past if self._idle else None
+                if wait is None:
+                    self._closer = None
+            for connection in stale:
+                connection.close()
+            if wait is None:
+                return
+            time.sleep(wait)
+
+
+_of_the_parent: list[Connection] = []
+"""Kept, so that nothing is ever done with them."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Parameters:
+    held: dict[str, Any]
+
+
+def _parsed(url: Secret) -> _Parameters | None:
+    """Nothing is raised here: the parser's exceptions may hold a password."""
+    try:
+        return _Parameters(conninfo_to_dict(url.reveal()))
+    except psycopg.Error:
+        return None
+
+
+def _forget_closed(opened: set[Connection]) -> None:
+    opened.difference_update([connection for connection in list(opened) if connection.closed])
+
+
+class PooledConnections:
+    """Connections from the user's own `psycopg_pool.ConnectionPool`, which stays open.
+
+    Its connections are borrowed for one statement each; what is to last has a connection of its own.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        parameters = _parsed(Secret(self._conninfo()))
+        if parameters is None:
+            raise ConfigurationError("the pool's conninfo cannot be read")
+        self.place = _place(parameters.held)
+
+    def _conninfo(self) -> str:
+        found = getattr(self._pool, "conninfo", "")
+        return str((found() if callable(found) else found) or "")
+
+    def connect(self) -> Connection | Refused:
+        def opened() -> Connection:
+            arguments = getattr(self._pool, "kwargs", None)
+            found = (arguments() if callable(arguments) else arguments) or {}
+            kind = getattr(self._pool, "connection_class", psycopg.Connection)
+            connection: Connection = kind.connect(self._conninfo(), **found)
+            return connection
+
+        return _connected(opened)
+
+    @contextlib.contextmanager
+    def lent(self, deadline: float) -> Iterator[Connection | Refused]:
+        while True:
+            with contextlib.ExitStack() as stack:
+                borrowed = self._borrowed(stack, deadline)
+                if not isinstance(borrowed, Refused):
+                    if _is_gone(borrowed):
+                        borrowed.pgconn.finish()  # the pool replaces it
+                        continue
+                    if problem := _unusable(borrowed):
+                        borrowed = Refused(problem)
+                yield borrowed
+                return
+
+    def _borrowed(self, stack: contextlib.ExitStack, deadline: float) -> Connection | Refused:
+        try:
+            left = max(deadline - time.monotonic(), 0.0)
+            connection: Connection = stack.enter_context(self._pool.connection(timeout=left))
+        except psycopg.OperationalError as error:
+            return Refused(f"the pool gave no connection ({type(error).__name__}): is it open, and large enough?")
+        except Exception as error:  # noqa: BLE001 - a pool may raise anything, with a password in it
+            return Refused(f"the pool gave no connection: it raised {type(error).__name__}")
+        return connection
+
+    def close(self) -> None:
+        """The pool is the user's."""

@@ -1,0 +1,96 @@
+"""What a PostgreSQL server's refusal means, in words that say what to do.
+
+A server's own words may quote a statement's parameters, and with them tokens, and those of a client library a part of
+the URL, and with it a password: neither is ever passed on.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "EXISTS_ALREADY",
+    "REPEATABLE",
+    "UNDEFINED_TABLE",
+    "cannot_connect",
+    "cannot_create",
+    "is_outcome_unknown",
+    "refused",
+]
+
+UNDEFINED_TABLE = "42P01"
+EXISTS_ALREADY = ("23505", "42P07", "42710")
+"""What CREATE TABLE IF NOT EXISTS may answer where two create it at once."""
+REPEATABLE = ("40001", "40P01")
+"""Two transactions were in each other's way, and this one was undone."""
+
+_UNKNOWN = ("57P01", "57P02", "57P05", "25P03", "40003")
+_REFUSALS = {
+    "42501": "the database user may not use table {table}: GRANT SELECT, INSERT, UPDATE ON {table} to it",
+    "3F000": "the schema of table {table} does not exist: create it, or name another table",
+    "3D000": "the database does not exist: create it, or name another one",
+    "42703": "table {table} is not one of onerefresh's: name another one",
+    "42804": "table {table} is not one of onerefresh's: name another one",
+    "42809": "{table} is not a table: name another one",
+    "25006": "the server is read-only (a standby, or set to be so): name the primary server",
+    "53100": "the disk of the server is full",
+    "53200": "the server is out of memory",
+    "53300": "the server has too many connections: raise max_connections, or use a pooler",
+    "54000": "the key is too long for this server",
+    "55P03": "the record is locked by another program",
+    "57014": "the server cancelled the statement: see its statement_timeout",
+    "57P03": "the server is starting or shutting down",
+    "22P05": "the database's encoding cannot hold this key: use a database with encoding UTF8",
+    "26000": "a pooler in between mixed up its connections",
+}
+_CONNECTING = (
+    ("password authentication failed", "it refused the password: correct it in the URL, PGPASSWORD or ~/.pgpass"),
+    ("no password supplied", "it asks for a password: set PGPASSWORD, or write the password into ~/.pgpass"),
+    ("no pg_hba.conf entry", "its pg_hba.conf allows no such connection: see user, database and sslmode"),
+    ("authentication failed", "it refused the user: see its pg_hba.conf"),
+    ("role", "it refused the user: create the role, or allow it to log in"),
+    ("database", "it refused the database: see that it exists and that the user may connect to it"),
+    ("too many clients", "it has too many connections: raise max_connections, or use a pooler"),
+    ("remaining connection slots", "it has too many connections: raise max_connections, or use a pooler"),
+    ("too many connections", "it has too many connections: raise max_connections, or use a pooler"),
+    ("starting up", "it is starting"),
+    ("not yet accepting connections", "it is starting"),
+    ("shutting down", "it is shutting down"),
+    ("in recovery mode", "it is recovering from a crash"),
+    ("read-only", "it is read-only (a standby, or set to be so): name the primary server"),
+    ("hot standby", "it is a standby: name the primary server"),
+    ("certificate", "TLS failed: see sslmode, sslrootcert and the server's certificate"),
+    ("ssl", "TLS failed: see sslmode and the server's setting ssl"),
+    ("resolve host", "there is no such host: correct its name"),
+    ("translate host", "there is no such host: correct its name"),
+    ("connection refused", "nobody listens there: start the server, or correct host and port"),
+    ("no such file", "nobody listens there: start the server, or correct host and port"),
+    ("timeout", "it did not answer in time"),
+)
+
+
+def is_outcome_unknown(sqlstate: str) -> bool:
+    """Whether the statement may have been applied although the server reports this."""
+    return sqlstate in _UNKNOWN or sqlstate.startswith("08")
+
+
+def refused(sqlstate: str, table: str) -> str:
+    """Why the server did not do it, and what to do."""
+    said = _REFUSALS.get(sqlstate)
+    if said is None:
+        return f"the server answered with error {sqlstate or 'without a code'}: see its log"
+    return said.format(table=table)
+
+
+def cannot_connect(message: str) -> str:
+    """Why there is no connection, and what to do. `message`: a library's words, which may hold secrets."""
+    lowered = message.lower()
+    return next((advice for phrase, advice in _CONNECTING if phrase in lowered), "it cannot be reached: see its log")
+
+
+def cannot_create(sqlstate: str, table: str) -> str:
+    """Why the table could not be made."""
+    if sqlstate == "42501":
+        return (
+            f"there is no table {table}, and the database user may not create it: let somebody who may run what "
+            "`onerefresh store init --sql` prints, then GRANT SELECT, INSERT, UPDATE on it to this user"
+        )
+    return refused(sqlstate, table)

@@ -1,0 +1,126 @@
+"""The table of the PostgreSQL store, and its statements: text alone.
+
+A connection between the store and the server may be anybody's next (PgBouncer in transaction mode): each statement is
+a transaction of its own, prepares nothing and leaves no setting behind.
+"""
+# ruff: noqa: S608 - what is put into a statement is the table's name, which was checked, and text from here
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from onerefresh.errors import ConfigurationError
+
+__all__ = ["DEFAULT_TABLE", "PAGE", "Channel", "Statements"]
+
+DEFAULT_TABLE = "onerefresh_records"
+PAGE = 100
+LONGEST_NAME = 63
+
+# What each answer tells beside: the server's clock, when the server started, whether it only follows another one, and
+# whether another one follows it from a distance (then a failover may lose what it has acknowledged).
+TOLD = """\
+extract(epoch FROM clock_timestamp())::text,
+       extract(epoch FROM pg_postmaster_start_time())::text,
+       pg_is_in_recovery()::text,
+       ((current_setting('synchronous_standby_names') = '' OR current_setting('synchronous_commit') = 'local')
+           AND EXISTS (SELECT FROM pg_stat_get_wal_senders()))::text"""
+
+# A server may be set to acknowledge what is not on its disk yet: not for tokens.
+DURABLY = """\
+set_config('synchronous_commit',
+                  CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
+                       ELSE current_setting('synchronous_commit') END, true)"""
+
+# Who waits for the record holds this lock shared: where it is free nobody waits, and nothing is notified. NOTIFY takes
+# one lock for the whole server until its transaction is on disk, which thousands of renewals would queue for.
+WAKING = "CASE WHEN pg_try_advisory_xact_lock({lock}::bigint) THEN '' ELSE pg_notify({channel}::text, '')::text END"
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Where the changes of one record are told. The key itself is not shown to who may not read the table."""
+
+    name: str
+    lock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """The statements for one table. `table`: a name, or a schema's and a table's with a dot in between."""
+
+    table: str = DEFAULT_TABLE
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigurationError` for what is no name."""
+        parts = str(self.table).split(".")
+        if not 1 <= len(parts) <= 2 or not all(_is_name(part) for part in parts):
+            raise ConfigurationError(
+                f"table is a name of letters, digits and _, with or without its schema ('tokens' or 'app.tokens'), "
+                f"not {self.table!r}"
+            )
+
+    @property
+    def quoted(self) -> str:
+        return ".".join(f'"{part}"' for part in self.table.split("."))
+
+    @property
+    def create(self) -> str:
+        # Half of each page stays free and no changing column has an index: a record is replaced where it lies. The
+        # body is bytes, because text cannot hold each character of Unicode.
+        return f"""\
+CREATE TABLE IF NOT EXISTS {self.quoted} (
+    key text COLLATE "C" PRIMARY KEY,
+    version text NOT NULL,
+    body bytea NOT NULL,
+    updated_at timestamptz NOT NULL
+) WITH (fillfactor = 50)"""
+
+    @property
+    def load(self) -> str:
+        """Parameters: key. One row: what is `TOLD`, version, body; the last two are null where there is no record."""
+        return f"""\
+SELECT {TOLD},
+       found.version, found.body
+  FROM (VALUES (1)) AS one LEFT JOIN {self.quoted} AS found ON found.key = $1::text"""
+
+    @property
+    def insert(self) -> str:
+        """Parameters: key, version, body, lock, channel. One row where it was inserted, else none: what is `TOLD`."""
+        return f"""\
+INSERT INTO {self.quoted} (key, version, body, updated_at) VALUES ($1::text, $2::text, $3::bytea, clock_timestamp())
+    ON CONFLICT DO NOTHING
+RETURNING {TOLD},
+       {DURABLY},
+       {WAKING.format(lock="$4", channel="$5")}"""
+
+    @property
+    def update(self) -> str:
+        """Parameters: as of `insert`, and the expected version. One row where it was updated, else none."""
+        return f"""\
+UPDATE {self.quoted} SET version = $2::text, body = $3::bytea, updated_at = clock_timestamp()
+ WHERE key = $1::text AND version = $6::text
+RETURNING {TOLD},
+       {DURABLY},
+       {WAKING.format(lock="$4", channel="$5")}"""
+
+    @property
+    def page(self) -> str:
+        """Parameters: the key after which the page begins. Rows: key, version, body."""
+        return f"SELECT key, version, body FROM {self.quoted} WHERE key > $1::text ORDER BY key LIMIT {PAGE}"
+
+    def channel(self, key: str) -> Channel:
+        """Where changes of `key` are told."""
+        digest = hashlib.sha256(f"{self.table}\0{key}".encode("utf-8", "surrogatepass")).digest()
+        return Channel(f"onerefresh_{digest[:16].hex()}", int.from_bytes(digest[16:24], "big", signed=True))
+
+
+LISTEN_FOR = "LISTEN {name}; SELECT pg_advisory_lock_shared({lock})"
+"""On return each change is told: the lock waits for those who are writing now without telling."""
+LISTEN_NO_MORE = "UNLISTEN {name}; SELECT pg_advisory_unlock_shared({lock})"
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text) is not None and len(text) <= LONGEST_NAME
