@@ -38,6 +38,11 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "log_statement": "none",
 }
+WHO_MAY_CONNECT = """\
+host all         postgres 127.0.0.1/32 trust
+host replication postgres 127.0.0.1/32 trust
+host all         all      127.0.0.1/32 scram-sha-256
+"""
 
 
 def binaries() -> Path | None:
@@ -78,6 +83,7 @@ class PostgresServer:
                 "initdb", "-D", str(server.data), "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8",
                 "--no-locale",
             )  # fmt: skip
+            (server.data / "pg_hba.conf").write_text(WHO_MAY_CONNECT)
             server.up()
             yield server
 

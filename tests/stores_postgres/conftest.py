@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def table(server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def opener(server: PostgresServer, table: str) -> Opener:
-    return partial(PostgresStore, server.url, table=table)
+    return partial(PostgresStore, f"{server.url}?application_name={table}", table=table)
 
 
 @pytest.fixture
@@ -68,9 +68,3 @@ def through(relay: Relay, table: str) -> Iterator[PostgresStore]:
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
-
-
-@pytest.fixture
-def resources() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack

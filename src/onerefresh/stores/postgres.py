@@ -55,8 +55,9 @@ class PostgresStore(Store):
 
     def __init__(self, place: object, *, table: str = DEFAULT_TABLE, may_go_back: bool | None = None) -> None:
         self._statements = Statements(table)
-        self._source = _source(Secret(place) if isinstance(place, str) else place)
+        way = Secret(place) if isinstance(place, str) else place
         del place  # it may hold a password, and would show in a traceback with locals
+        self._source = _source(way)
         self.name = f"{self._source.place}#{table}"
         self.may_go_back = may_go_back is not False  # until the server has told
         self._is_told, self._saw_standby = may_go_back is not None, False

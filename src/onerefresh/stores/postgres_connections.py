@@ -191,17 +191,15 @@ def _connected(connect: Callable[[], Connection]) -> Connection | Refused:
         return Refused(f"connecting raised {type(error).__name__}")
 
 
-def _place(conninfo: dict[str, Any]) -> str:
-    """Where these parameters lead. Raises `ConfigurationError` where they are no place."""
+def _place(parameters: _Parameters) -> str | None:
+    """Where these parameters lead; None where that is no place, but may be a part of a password."""
     given = {default.keyword.decode(): (default.val or b"").decode() for default in pq.Conninfo.get_defaults()}
-    given |= {name: str(value) for name, value in conninfo.items() if value is not None}
+    given |= {name: str(value) for name, value in parameters.held.items() if value is not None}
     host = given.get("host") or given.get("hostaddr") or "localhost"
     database = given.get("dbname") or given.get("user") or ""
     ports = given.get("port") or "5432"
     if "@" in host + database or not all(port.isdecimal() for port in ports.split(",") if port):
-        raise ConfigurationError(
-            "the PostgreSQL URL cannot be read: in user and password write @ as %40, / as %2F, : as %3A, ? as %3F"
-        )
+        return None
     service = f"?service={given['service']}" if given.get("service") else ""
     return f"postgresql://{host}:{ports}/{database}{service}"
 
@@ -214,12 +212,7 @@ class OwnConnections:
 
     def __init__(self, url: Secret) -> None:
         parameters = _parsed(url)
-        if parameters is None:
-            raise ConfigurationError(
-                "the PostgreSQL URL cannot be read: write postgresql://USER@HOST:PORT/DATABASE, and in user and "
-                "password @ as %40, / as %2F, : as %3A, ? as %3F"
-            )
-        self.place = _place(parameters.held)
+        self.place = _checked(_place(parameters), "URL")
         hosts = str(parameters.held.get("host") or parameters.held.get("hostaddr") or "").count(",") + 1
         timeout = {"connect_timeout": str(max(2, int(PATIENCE) // hosts))}
         self._conninfo = Secret(make_conninfo(**{**DEFAULTS, **timeout, **parameters.held}))
@@ -330,12 +323,21 @@ class _Parameters:
     held: dict[str, Any]
 
 
-def _parsed(url: Secret) -> _Parameters | None:
+def _parsed(url: Secret) -> _Parameters:
     """Nothing is raised here: the parser's exceptions may hold a password."""
     try:
         return _Parameters(conninfo_to_dict(url.reveal()))
     except psycopg.Error:
-        return None
+        return _Parameters({"port": "unreadable"})
+
+
+def _checked(place: str | None, what: str) -> str:
+    if place is None:
+        raise ConfigurationError(
+            f"the PostgreSQL {what} cannot be read: write postgresql://USER@HOST:PORT/DATABASE, and in user and "
+            "password @ as %40, / as %2F, : as %3A, ? as %3F"
+        )
+    return place
 
 
 def _forget_closed(opened: set[Connection]) -> None:
@@ -350,10 +352,7 @@ class PooledConnections:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        parameters = _parsed(Secret(self._conninfo()))
-        if parameters is None:
-            raise ConfigurationError("the pool's conninfo cannot be read")
-        self.place = _place(parameters.held)
+        self.place = _checked(_place(_parsed(Secret(self._conninfo()))), "pool's conninfo")
 
     def _conninfo(self) -> str:
         found = getattr(self._pool, "conninfo", "")

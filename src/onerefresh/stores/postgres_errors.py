@@ -41,16 +41,16 @@ _REFUSALS = {
     "22P05": "the database's encoding cannot hold this key: use a database with encoding UTF8",
     "26000": "a pooler in between mixed up its connections",
 }
-_CONNECTING = (
+_CONNECTING = (  # the first that fits
+    ("too many clients", "it has too many connections: raise max_connections, or use a pooler"),
+    ("remaining connection slots", "it has too many connections: raise max_connections, or use a pooler"),
+    ("too many connections", "it has too many connections: raise max_connections, or use a pooler"),
     ("password authentication failed", "it refused the password: correct it in the URL, PGPASSWORD or ~/.pgpass"),
     ("no password supplied", "it asks for a password: set PGPASSWORD, or write the password into ~/.pgpass"),
     ("no pg_hba.conf entry", "its pg_hba.conf allows no such connection: see user, database and sslmode"),
     ("authentication failed", "it refused the user: see its pg_hba.conf"),
     ("role", "it refused the user: create the role, or allow it to log in"),
     ("database", "it refused the database: see that it exists and that the user may connect to it"),
-    ("too many clients", "it has too many connections: raise max_connections, or use a pooler"),
-    ("remaining connection slots", "it has too many connections: raise max_connections, or use a pooler"),
-    ("too many connections", "it has too many connections: raise max_connections, or use a pooler"),
     ("starting up", "it is starting"),
     ("not yet accepting connections", "it is starting"),
     ("shutting down", "it is shutting down"),

@@ -1,0 +1,215 @@
+"""Connections: few, reused, closed behind their use, never shared with a forked child, and never waited on for ever."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg_pool
+import pytest
+from tests.core.leaks import ACCESS, assert_error_is_silent
+from tests.servers.postgres import PostgresServer
+from tests.servers.relay import Relay
+from tests.stores_postgres.test_waiting import connections_of, threads_of, until
+
+from onerefresh import StoreUnavailable
+from onerefresh.store import StoreOutcomeUnknown
+from onerefresh.stores import postgres_connections
+from onerefresh.stores.postgres import PostgresStore
+from onerefresh.stores.postgres_connections import MOST, OwnConnections, Refused
+from onerefresh.token import Secret
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_one_connection_serves_all_operations_of_a_while(through: PostgresStore, relay: Relay) -> None:
+    version = through.cas("acme", None, "body")
+    for _ in range(20):
+        through.load("acme")
+        version = through.cas("acme", version, "body")
+    assert relay.accepted == 1
+
+
+def test_each_operation_is_one_round_trip(through: PostgresStore, relay: Relay) -> None:
+    version = through.cas("acme", None, "body")
+    sent: list[bytes] = []
+
+    def see(data: bytes) -> bytes:
+        sent.append(data)
+        return data
+
+    relay.to_server = see
+    through.load("acme")
+    through.cas("acme", version, "body")
+    assert len(sent) == 2
+
+
+def test_many_threads_share_few_connections(through: PostgresStore, relay: Relay) -> None:
+    through.make_table()
+
+    def work(number: int) -> None:
+        version = through.cas(f"key {number}", None, "body")
+        for _ in range(5):
+            version = through.cas(f"key {number}", version, "body")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [through.load(f"key {number}") is not None for number in range(40)] == [True] * 40
+    assert relay.accepted <= MOST
+
+
+def test_who_finds_all_connections_busy_is_told_so(server: PostgresServer) -> None:
+    connections = OwnConnections(Secret(server.url))
+    with ExitStack() as stack:
+        for _ in range(MOST):
+            lent = stack.enter_context(connections.lent(time.monotonic() + 10))
+            assert not isinstance(lent, Refused)
+        refused = stack.enter_context(connections.lent(time.monotonic() + 0.01))
+        assert isinstance(refused, Refused)
+        assert "busy" in refused.words
+    with connections.lent(time.monotonic() + 10) as lent:
+        assert not isinstance(lent, Refused)
+    connections.close()
+
+
+def test_unused_connections_are_closed_and_their_thread_ends(
+    store: PostgresStore, server: PostgresServer, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_connections, "KEPT", 0.05)
+    store.make_table()
+    store.load("acme")
+    until(lambda: not threads_of(store))
+    until(lambda: connections_of(table, server) == 0)
+    assert store.load("acme") is None
+
+
+def test_a_connection_that_cannot_be_opened_takes_no_place(through: PostgresStore, relay: Relay) -> None:
+    with relay.down():
+        for _ in range(MOST + 1):
+            with pytest.raises(StoreUnavailable):
+                through.load("acme")
+    assert through.load("acme") is None
+
+
+def test_a_server_that_stopped_is_an_error_in_bounded_time(
+    own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_connections, "PATIENCE", 0.3)
+    store = PostgresStore(f"{own_server.url}?connect_timeout=2")
+    version = store.cas("acme", None, "before")
+    with own_server.frozen():
+        with pytest.raises(StoreUnavailable, match="did not answer in time"):
+            store.load("acme")
+        store.wait("acme", version, 0.1)
+        with pytest.raises(StoreUnavailable, match="did not answer in time"):
+            store.load("acme")  # on a new connection
+    until(lambda: store.load("acme") == (version, "before"))
+    with own_server.frozen():
+        with pytest.raises(StoreOutcomeUnknown) as caught:
+            store.cas("acme", version, ACCESS)
+        assert_error_is_silent(caught.value)
+
+
+# --- The user's pool ---
+
+
+def test_a_pool_that_is_busy_or_closed_is_an_error_in_bounded_time(
+    server: PostgresServer, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_connections, "PATIENCE", 0.2)
+    with psycopg_pool.ConnectionPool(server.url, min_size=1, max_size=1, open=True) as pool:
+        store = PostgresStore(pool, table=table)
+        store.cas("acme", None, "body")
+        with pool.connection(), pytest.raises(StoreUnavailable, match="large enough"):
+            store.load("acme")
+        assert store.load("acme") is not None
+        store.close()
+        assert store.load("acme") is not None, "the pool stays open"
+    with pytest.raises(StoreUnavailable, match="is it open"):
+        store.load("acme")
+
+
+def test_a_pool_s_connections_stay_as_they_were(server: PostgresServer, table: str) -> None:
+    with psycopg_pool.ConnectionPool(server.url, min_size=1, max_size=1, open=True) as pool:
+        store = PostgresStore(pool, table=table)
+        version = store.cas("acme", None, "body")
+        store.cas("acme", version, "body")
+        with pool.connection() as connection:
+            assert not connection.autocommit
+            assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+            assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+            assert connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
+
+
+def test_a_pool_whose_connections_the_server_has_closed_serves(server: PostgresServer, table: str) -> None:
+    url = f"{server.url}?application_name={table}"
+    with psycopg_pool.ConnectionPool(url, min_size=3, max_size=3, open=True) as pool:
+        pool.wait()
+        store = PostgresStore(pool, table=table)
+        version = store.cas("acme", None, "body")
+        server.ask(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{table}'")
+        assert store.load("acme") == (version, "body")
+
+
+def test_a_pool_without_utf_8_is_refused_before_anything_is_written(server: PostgresServer, table: str) -> None:
+    with psycopg_pool.ConnectionPool(f"{server.url}?client_encoding=LATIN1", min_size=1, open=True) as pool:
+        store = PostgresStore(pool, table=table)
+        with pytest.raises(StoreUnavailable, match="client_encoding=UTF8"):
+            store.cas("acme", None, "body")
+
+
+# --- Forked children ---
+
+FORK = """
+import os, sys, threading
+from onerefresh.stores.postgres import PostgresStore
+store = PostgresStore(os.environ["STORE"], table=os.environ["TABLE"])
+version = store.cas("acme", None, "of the parent")
+waiter = threading.Thread(target=store.wait, args=("acme", version, 30))
+waiter.start()
+while not store._wakeups._waits["acme"].listening:
+    pass
+pids = {connection.pgconn.backend_pid for connection in store._source._open}
+child = os.fork()
+if child == 0:
+    try:
+        assert not store._source._open and not store._source._idle
+        assert store.load("acme") == (version, "of the parent")
+        store.wait("acme", version, 0.01)
+        version = store.cas("acme", version, "of the child")
+        assert not pids & {connection.pgconn.backend_pid for connection in store._source._open}
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+waiter.join(20)
+assert not waiter.is_alive(), "the parent hears what its child did"
+found = store.load("acme")
+assert found.body == "of the child"
+assert pids & {connection.pgconn.backend_pid for connection in store._source._open}, "and goes on with its connection"
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_has_connections_of_its_own(server: PostgresServer, table: str) -> None:
+    child = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", FORK],
+        env={**os.environ, "STORE": server.url, "TABLE": table},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (child.returncode, child.stdout, child.stderr) == (0, "done\n", ""), child.stderr

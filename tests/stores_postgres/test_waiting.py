@@ -1,0 +1,175 @@
+"""Waiting: LISTEN while somebody waits, NOTIFY only where somebody does, and polling behind a pooler."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import psycopg_pool
+import pytest
+from tests.servers.postgres import PostgresServer
+from tests.servers.relay import Relay
+
+from onerefresh.stores import postgres, postgres_connections
+from onerefresh.stores.postgres import POLLED, WOKEN, PostgresStore
+from onerefresh.testing.stores.recording import Opener
+
+LONG = 60.0
+PATIENCE = 30.0
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.005)
+
+
+def listeners(server: PostgresServer) -> int:
+    """How many connections hold the lock that tells that somebody listens."""
+    [(count,)] = server.ask("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    found: int = count
+    return found
+
+
+@contextmanager
+def waiting(store: PostgresStore, key: str, version: str, server: PostgresServer) -> Iterator[threading.Thread]:
+    """Somebody waits for the record, once, and is listening."""
+    before = listeners(server)
+    waiter = threading.Thread(target=store.wait, args=(key, version, LONG))
+    waiter.start()
+    until(lambda: listeners(server) == before + 1)
+    yield waiter
+    waiter.join(PATIENCE)
+
+
+def test_a_waiter_is_woken_by_another_process_s_write(
+    store: PostgresStore, opener: Opener, server: PostgresServer
+) -> None:
+    version = store.cas("acme", None, "before")
+    with waiting(store, "acme", version, server) as waiter:
+        assert waiter.is_alive()
+        opener().cas("acme", version, "after")
+    assert not waiter.is_alive()
+
+
+def test_a_waiter_is_woken_by_a_first_write(store: PostgresStore, opener: Opener, server: PostgresServer) -> None:
+    store.make_table()
+    with waiting(store, "acme", "", server) as waiter:
+        opener().cas("acme", None, "first")
+    assert not waiter.is_alive()
+
+
+def test_a_waiter_is_not_woken_by_another_key(store: PostgresStore, opener: Opener, server: PostgresServer) -> None:
+    version, other = store.cas("acme", None, "before"), store.cas("other", None, "before")
+    with waiting(store, "acme", version, server) as waiter:
+        with waiting(store, "other", other, server) as second:
+            opener().cas("other", other, "after")
+        assert not second.is_alive()
+        assert waiter.is_alive()
+        opener().cas("acme", version, "after")
+    assert not waiter.is_alive()
+
+
+def test_nothing_is_told_where_nobody_waits(store: PostgresStore, opener: Opener, server: PostgresServer) -> None:
+    version = store.cas("acme", None, "before")
+    channel = store._statements.channel("acme").name
+    with psycopg.connect(server.url, autocommit=True) as other:
+        other.execute(f"LISTEN {channel}".encode())
+        version = opener().cas("acme", version, "unheard")
+        other.execute("SELECT 1")
+        assert list(other.notifies(timeout=0)) == []
+        with waiting(store, "acme", version, server):
+            opener().cas("acme", version, "heard")
+        assert len(list(other.notifies(timeout=PATIENCE, stop_after=1))) == 1
+
+
+def test_a_hundred_waiters_need_one_connection_which_is_closed_behind_them(
+    store: PostgresStore, server: PostgresServer, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    monkeypatch.setattr(postgres_connections, "KEPT", 0.05)
+    versions = {f"key {number}": store.cas(f"key {number}", None, "before") for number in range(100)}
+    waiters = [threading.Thread(target=store.wait, args=(key, version, LONG)) for key, version in versions.items()]
+    for waiter in waiters:
+        waiter.start()
+    until(lambda: listeners(server) == 100)
+    assert server.ask("SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory'") == [(1,)]
+    for key, version in versions.items():
+        store.cas(key, version, "after")
+    for waiter in waiters:
+        waiter.join(PATIENCE)
+    assert not any(waiter.is_alive() for waiter in waiters)
+    until(lambda: not threads_of(store))
+    assert listeners(server) == 0
+    until(lambda: connections_of(table, server) == 0)
+
+
+def threads_of(store: PostgresStore) -> list[threading.Thread]:
+    assert isinstance(store._source, postgres_connections.OwnConnections)
+    return [thread for thread in (store._source._closer, store._wakeups._listener) if thread is not None]
+
+
+def connections_of(name: str, server: PostgresServer) -> int:
+    [(count,)] = server.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", name)
+    found: int = count
+    return found
+
+
+def test_a_waiter_that_loses_its_connection_looks_for_himself(
+    through: PostgresStore, relay: Relay, server: PostgresServer
+) -> None:
+    version = through.cas("acme", None, "before")
+    with waiting(through, "acme", version, server) as waiter:
+        relay.cut()
+    assert not waiter.is_alive()
+
+
+def test_a_server_without_a_connection_to_spare_is_not_asked_to_listen_again_at_once(
+    through: PostgresStore, relay: Relay
+) -> None:
+    version = through.cas("acme", None, "before")
+    with relay.down():
+        through.wait("acme", version, 0.1)
+        until(lambda: through._wakeups._listener is None)
+        accepted = relay.accepted
+        for _ in range(5):
+            through.wait("acme", version, 0.01)
+        assert relay.accepted == accepted
+
+
+def test_behind_a_pooler_waiting_is_polling_and_that_is_said_once(
+    through: PostgresStore, relay: Relay, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "POLLED", 0.01)
+    version = through.cas("acme", None, "before")
+    through.close()
+    relay.to_client = as_a_pooler
+    assert through.look_every == WOKEN
+    with caplog.at_level(logging.WARNING, "onerefresh"):
+        for _ in range(3):
+            through.wait("acme", version, LONG)
+            until(lambda: through._wakeups._listener is None)
+    assert through.look_every == 0.01 < POLLED
+    [said] = caplog.messages
+    assert "pooler" in said
+    version = through.cas("acme", version, "after")
+    assert through.load("acme") == (version, "after")
+
+
+def as_a_pooler(data: bytes) -> bytes:
+    """Change the process id that a server tells when a connection begins, as PgBouncer does."""
+    head, mark, rest = data.partition(b"K\0\0\0\x0c")
+    return head + mark + bytes([rest[0] ^ 0x40]) + rest[1:] if mark else data
+
+
+def test_a_pool_s_user_is_woken_on_a_connection_beside_the_pool(server: PostgresServer, table: str) -> None:
+    with psycopg_pool.ConnectionPool(server.url, min_size=1, max_size=1, open=True) as pool:
+        store = PostgresStore(pool, table=table)
+        version = store.cas("acme", None, "before")
+        with waiting(store, "acme", version, server) as waiter:
+            store.cas("acme", version, "after")
+        assert not waiter.is_alive()
