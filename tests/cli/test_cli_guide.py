@@ -46,11 +46,11 @@ def parser_of(name: str) -> argparse.ArgumentParser:
     return found
 
 
-@pytest.mark.parametrize("name", ["login", "status", "token", "fetch", "demo"])
+@pytest.mark.parametrize("name", ["login", "status", "token", "fetch", "demo", "store init"])
 def test_every_option_is_told_and_no_other_one(name: str) -> None:
     options = {
         option: action
-        for action in parser_of(name)._actions
+        for action in parser_of(name.split()[0])._actions
         for option in action.option_strings
         if option not in COMMON
     }

@@ -1,0 +1,84 @@
+"""`onerefresh store init`: prepare a store that needs preparing."""
+
+from __future__ import annotations
+
+import argparse
+from urllib.parse import parse_qs, urlsplit
+
+from onerefresh import config
+from onerefresh.cli.arguments import Subparsers, add_command
+from onerefresh.cli.output import say, write
+from onerefresh.errors import ConfigurationError
+from onerefresh.stores.postgres_sql import DEFAULT_TABLE, Statements
+
+_DESCRIPTION = """\
+Create the table of a PostgreSQL store, as a user who may do so. Each PostgreSQL store of the configuration file is
+prepared, or the one that --store names. What exists is left as it is, and other stores need no preparation.
+"""
+_EPILOG = """\
+examples:
+    onerefresh store init
+    onerefresh store init --sql | psql app
+    PGPASSWORD=… onerefresh store init --store postgresql://owner@db.example.com/app
+"""
+_SCHEMES = ("postgresql://", "postgres://")
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command to a parser."""
+    parser = add_command(subparsers, "store", "prepare a PostgreSQL store", _DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("action", metavar="init", choices=["init"], help="create the table where it is missing")
+    parser.add_argument(
+        "--store", metavar="URL", help="this store, without a password: that comes from PGPASSWORD or ~/.pgpass"
+    )
+    parser.add_argument(
+        "--table", metavar="NAME", default=DEFAULT_TABLE, help=f"the table's name, if it is not {DEFAULT_TABLE}"
+    )
+    parser.add_argument("--sql", action="store_true", help="print the statements, and connect to nothing")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare the stores."""
+    statements = Statements(args.table)
+    if args.sql:
+        write(
+            f"{statements.create};\n"
+            "-- Then, for the database user of each program that uses the store:\n"
+            f"-- GRANT SELECT, INSERT, UPDATE ON {statements.quoted} TO …;\n"
+        )
+        return 0
+    for url in _urls(args):
+        from onerefresh.stores.postgres import PostgresStore
+
+        store = PostgresStore(url, table=args.table)
+        store.make_table()
+        say(f"{store.name} is ready")
+    return 0
+
+
+def _urls(args: argparse.Namespace) -> list[str]:
+    if args.store is not None:
+        if not args.store.startswith(_SCHEMES):
+            raise ConfigurationError("--store is a postgresql:// URL: other stores need no preparation")
+        if _has_password(args.store):
+            args.store = None  # it would show in a traceback with locals
+            raise ConfigurationError(
+                "a password on the command line can be seen by every user of this machine: "
+                "leave it out of --store, and set PGPASSWORD or write it into ~/.pgpass"
+            )
+        return [args.store]
+    configuration = config.read(args.config)
+    stores = dict.fromkeys(entry.store for entry in configuration.entries.values())
+    found = [store for store in stores if store.startswith(_SCHEMES)]
+    if not found:
+        raise ConfigurationError(f"{configuration.path} names no PostgreSQL store, and others need no preparation")
+    return found
+
+
+def _has_password(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.password) or "password" in parse_qs(parts.query)
+    except ValueError:
+        return True  # unreadable, and so perhaps because of a password
