@@ -50,7 +50,7 @@ def parser_of(name: str) -> argparse.ArgumentParser:
 def test_every_option_is_told_and_no_other_one(name: str) -> None:
     options = {
         option: action
-        for action in parser_of(name.split()[0])._actions
+        for action in parser_of(name.split(maxsplit=1)[0])._actions
         for option in action.option_strings
         if option not in COMMON
     }
