@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 
@@ -23,7 +23,7 @@ class Proxy:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self.down = False
-        self._lose: tuple[bytes, str] | None = None
+        self._lose: tuple[bytes, str, Callable[[], object]] | None = None
         self.lost = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -55,9 +55,13 @@ class Proxy:
         finally:
             self.down = False
 
-    def lose(self, which: str, *, of: bytes) -> None:
-        """Lose the next request that holds the text `of`, or the answer to it."""
-        self._lose = (of, which)
+    def lose(self, which: str, *, of: bytes, then: Callable[[], object] = lambda: None) -> None:
+        """Lose the next request that holds the text `of`, or the answer to it; do `then` before anybody hears of it."""
+        self._lose = (of, which, then)
+
+    def cut_off(self) -> None:
+        """From now on nobody gets through."""
+        self.down = True
 
     def _accept(self) -> None:
         while True:
@@ -77,15 +81,15 @@ class Proxy:
             threading.Thread(target=pair.up, daemon=True).start()
             threading.Thread(target=pair.back, daemon=True).start()
 
-    def verdict(self, data: bytes) -> str:
-        """What is to be lost of this request: "request", "answer" or nothing."""
+    def verdict(self, data: bytes) -> tuple[str, Callable[[], object]]:
+        """What is to be lost of this request: "request", "answer" or nothing; and what is to be done then."""
         with self._lock:
             if self._lose is not None and self._lose[0] in data:
-                _, which = self._lose
+                _, which, then = self._lose
                 self._lose = None
                 self.lost += 1
-                return which
-        return ""
+                return which, then
+        return "", lambda: None
 
     def forget(self, *sockets: socket.socket) -> None:
         with self._lock:
@@ -105,8 +109,9 @@ class _Pair:
     def up(self) -> None:
         with contextlib.suppress(OSError):
             while data := self._client.recv(1 << 20):
-                verdict = self._proxy.verdict(data)
+                verdict, self._then = self._proxy.verdict(data)
                 if verdict == "request":
+                    self._then()
                     break
                 if verdict == "answer":
                     self._answer_lost.set()
@@ -118,6 +123,7 @@ class _Pair:
         with contextlib.suppress(OSError):
             while data := self._server.recv(1 << 20):
                 if self._answer_lost.is_set():
+                    self._then()
                     break
                 self._client.sendall(data)
         self._proxy.forget(self._client, self._server)

@@ -25,7 +25,7 @@ from onerefresh.runner import asks_itself
 from onerefresh.store import Store, cleaned_after_fork
 from onerefresh.stores import open_store
 from onerefresh.stores.memory import MemoryStore
-from onerefresh.token import Answer, Token
+from onerefresh.token import Answer, Secret, Token
 
 if TYPE_CHECKING:
     import asyncio
@@ -67,10 +67,12 @@ class Credential:
             seed = seed_from(token, "token=")
         finally:
             del token  # it holds tokens, and would show in a traceback with locals
+        place = Secret(store) if isinstance(store, str) else store
+        del store  # as above: a URL may hold a password
         check_key(key)
-        check(refresher, save=save, store=store, obtain=obtain, loop=loop)
+        check(refresher, save=save, store=place, obtain=obtain, loop=loop)
         terms = Terms.of(refresher, obtain=obtain, save=save, profile=profile, loop=loop, max_wait=max_wait)
-        self._begin(key, terms, open_store(store), seed, owns_store=not isinstance(store, Store))
+        self._begin(key, terms, open_store(place), seed, owns_store=not isinstance(place, Store))
         if isinstance(self._shared.store, MemoryStore):
             self._launcher.adopt_seed_now()
 

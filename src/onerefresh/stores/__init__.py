@@ -27,7 +27,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def open_store(store: str | Store | None) -> Store:
+def open_store(store: str | Secret | Store | None) -> Store:
     """The store that `store` names.
 
     ``None`` or ``"memory"``: a new memory store. ``"sqlite"``: ``credentials.db`` in the platform's state folder.
@@ -36,18 +36,18 @@ def open_store(store: str | Store | None) -> Store:
     ``"postgresql://user@host/database"``: that PostgreSQL database. A `Store` is returned as it is.
     Opening the same place twice gives the same store, so that its users share one flight.
 
-    Raises `ConfigurationError` for anything else.
+    A URL may be a `Secret`: it can hold a password. Raises `ConfigurationError` for anything else.
     """
     if isinstance(store, Store):
         return store
-    if store is None or store == "memory":
+    url = Secret(store) if isinstance(store, str) else store
+    del store  # it may hold a password, and would show in a traceback with locals
+    if url is None or url == Secret("memory"):
         from onerefresh.stores.memory import MemoryStore
 
         return MemoryStore()
-    if not isinstance(store, str):
-        raise ConfigurationError(_no_store(store))
-    url = Secret(store)
-    del store  # it may hold a password, and would show in a traceback with locals
+    if not isinstance(url, Secret):
+        raise ConfigurationError(_no_store(url))
     return _by_url(url)
 
 
@@ -103,7 +103,7 @@ def _redis(url: Secret) -> Store:
     from onerefresh.stores.redis_address import need_redis
 
     need_redis()
-    fresh = RedisStore(url.reveal())
+    fresh = RedisStore(url)
     return _first(f"{fresh.name} {url.fingerprint()}", fresh)
 
 

@@ -77,15 +77,15 @@ class RedisStore(Store):
         "set appendonly yes in Redis, and open the store with durable=True"
     )
 
-    def __init__(self, place: str | Any, *, durable: bool = False, prefix: str = PREFIX) -> None:
-        if isinstance(place, str):
-            url = Secret(place)
-            del place  # it may hold a password, and would show in a traceback with locals
+    def __init__(self, place: str | Secret | Any, *, durable: bool = False, prefix: str = PREFIX) -> None:
+        url = Secret(place) if isinstance(place, str) else place
+        del place  # it may hold a password, and would show in a traceback with locals
+        if isinstance(url, Secret):
             address = Address.parse(url)
             durable, prefix = durable or address.durable, address.prefix if prefix == PREFIX else prefix
             make, where, self._owns_client = address.client, address.name, True
         else:
-            client = checked(place)
+            client = checked(url)
             make, where, self._owns_client = lambda: client, place_of(client), False
         if not prefix:
             raise ConfigurationError("a Redis store needs a prefix that tells its keys from those of others")

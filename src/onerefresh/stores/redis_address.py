@@ -66,14 +66,21 @@ class Address:
     @classmethod
     def parse(cls, url: Secret) -> Address:
         """What `url` says. Raises `ConfigurationError`, which quotes nothing of it: it may hold a password."""
-        scheme, _, rest = url.reveal().partition("://")
+        try:
+            return cls._parsed(url.reveal())
+        except _WrongUrl as error:
+            said = str(error)
+        # Raised here, where no frame is left that holds a part of the URL.
+        raise ConfigurationError(f"that is no URL of a Redis store{said}. Write {SHAPES}")
+
+    @classmethod
+    def _parsed(cls, url: str) -> Address:
+        scheme, _, rest = url.partition("://")
         rest, _, query = rest.partition("?")
         fragment = "#" in rest + query
         userinfo, at, rest = rest.rpartition("@")
         login = _login(Secret(userinfo)) if at else None
-        del userinfo
         options = {name: Secret(unquote(value)) for name, _, value in (one.partition("=") for one in query.split("&"))}
-        del query
         if scheme not in SCHEMES or fragment:
             raise _wrong()
         if options.keys() - OPTIONS - {""}:  # not quoted: where a password holds a question mark they are its end
@@ -152,9 +159,12 @@ def need_redis() -> Any:
     raise ConfigurationError(f"a Redis store needs the package {missing}: pip install 'onerefresh[redis]'")
 
 
-def _wrong(why: str = "") -> ConfigurationError:
-    said = f": {why}" if why else ""
-    return ConfigurationError(f"that is no URL of a Redis store{said}. Write {SHAPES}")
+class _WrongUrl(ValueError):
+    """What is wrong with it, after a colon."""
+
+
+def _wrong(why: str = "") -> _WrongUrl:
+    return _WrongUrl(f": {why}" if why else "")
 
 
 def _place(scheme: str, rest: str, options: Mapping[str, Secret]) -> dict[str, Any]:
@@ -214,9 +224,7 @@ def _db(text: str) -> int:
 
 def _login(userinfo: Secret) -> tuple[str, Secret]:
     user, _, password = userinfo.reveal().partition(":")
-    found = unquote(user), Secret(unquote(password))
-    del password
-    return found
+    return unquote(user), Secret(unquote(password))
 
 
 def _sentinel_login(options: Mapping[str, Secret]) -> tuple[str, Secret] | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from onerefresh.errors import ConfigurationError
 
-__all__ = ["checked", "is_client", "place_of"]
+__all__ = ["checked", "is_client", "place_of", "pool_of"]
 
 PACKAGES = ("redis", "valkey")
 
@@ -24,10 +24,7 @@ def checked(client: Any) -> Any:
         raise ConfigurationError("an asyncio Redis client cannot be a store: hand over a blocking redis.Redis")
     if hasattr(client, "command_stack") or not hasattr(client, "get_connection_kwargs"):
         raise ConfigurationError(f"a store is a redis.Redis or redis.RedisCluster, not {_kind(client)}")
-    if hasattr(client, "nodes_manager"):
-        pool = client.get_redis_connection(client.get_default_node()).connection_pool
-    else:
-        pool = client.connection_pool
+    pool = pool_of(client, client.get_default_node()) if hasattr(client, "nodes_manager") else client.connection_pool
     if not getattr(pool, "is_master", True):
         raise ConfigurationError("this client reads from replicas: hand over that of Sentinel.master_for")
     if "Blocking" in type(pool).__name__ and pool.timeout is None:
@@ -39,6 +36,12 @@ def checked(client: Any) -> Any:
             "this Redis client would wait for ever where its server hangs: give it a socket_timeout, such as 5 seconds"
         )
     return client
+
+
+def pool_of(cluster: Any, node: Any) -> Any:
+    """The pool of a cluster's node."""
+    connected = getattr(cluster, "get_redis_connection", None) or cluster.get_valkey_connection
+    return connected(node).connection_pool
 
 
 def place_of(client: Any) -> str:

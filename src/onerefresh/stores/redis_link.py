@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
+import random
 import threading
 import time
 import weakref
@@ -18,6 +18,7 @@ from typing import Any
 
 from onerefresh.store import cleaned_after_fork
 from onerefresh.stores.flock import shared_seconds
+from onerefresh.stores.redis_client import pool_of
 from onerefresh.stores.redis_errors import Problem, is_refusal, lost, refused, unreached
 
 __all__ = ["Answer", "Command", "Link", "Script"]
@@ -87,11 +88,13 @@ class Link:
         """Close what is idle. Others may use this link, too: what is in use is left alone, and it opens again."""
         made = self._made
         if made is not None:
-            clients = [node.redis_connection for node in made.get_nodes()] if self._is_cluster() else [made]
-            sentinel = None if self._is_cluster() else getattr(made.connection_pool, "sentinel_manager", None)
-            for client in (*clients, *(sentinel.sentinels if sentinel else ())):
-                if client is not None:
-                    client.connection_pool.disconnect(inuse_connections=False)
+            if self._is_cluster():
+                pools = [pool_of(made, node) for node in made.get_nodes()]
+            else:
+                sentinel = getattr(made.connection_pool, "sentinel_manager", None)
+                pools = [client.connection_pool for client in (made, *(sentinel.sentinels if sentinel else ()))]
+            for pool in pools:
+                pool.disconnect(inuse_connections=False)
 
     def ask(self, key: bytes, commands: Callable[[bool], Sequence[Command]]) -> Answer | Problem:
         """The answers to `commands(whole)`, which is called once more where a script must be sent whole.
@@ -158,16 +161,14 @@ class Link:
         self._stale = True
         self._look_around()
         for node in client.get_primaries():
-            yield client.get_redis_connection(node).connection_pool
+            yield pool_of(client, node)
 
     def connection_apart(self) -> Any:
         """A new connection, of no pool: who listens on it for long keeps nobody from asking. Raises anything."""
         client = self._client()
         if isinstance(client, Problem):
             raise ConnectionError(client.said)
-        if self._is_cluster():
-            client = client.get_redis_connection(client.get_primaries()[os.getpid() % len(client.get_primaries())])
-        pool = client.connection_pool
+        pool = pool_of(client, random.choice(client.get_primaries())) if self._is_cluster() else client.connection_pool
         connection = pool.connection_class(**pool.connection_kwargs)
         connection.connect()
         return connection
@@ -192,7 +193,7 @@ class Link:
         self._look_around()
         try:
             node = (client.get_node(*place) if place else None) or client.get_node_from_key(key)
-            return client.get_redis_connection(node).connection_pool
+            return pool_of(client, node)
         except Exception as error:  # noqa: BLE001 - a slot without a node, or whatever else a client raises
             return unreached(error)
 
