@@ -59,6 +59,10 @@ class Proxy:
         """Lose the next request that holds the text `of`, or the answer to it; do `then` before anybody hears of it."""
         self._lose = (of, which, then)
 
+    def hang(self, *, of: bytes, then: Callable[[], object]) -> None:
+        """Do `then` before the next request that holds the text `of` is passed on."""
+        self._lose = (of, "nothing", then)
+
     def cut_off(self) -> None:
         """From now on nobody gets through."""
         self.down = True
@@ -113,6 +117,8 @@ class _Pair:
                 if verdict == "request":
                     self._then()
                     break
+                if verdict == "nothing":
+                    self._then()
                 if verdict == "answer":
                     self._answer_lost.set()
                 self._server.sendall(data)

@@ -30,30 +30,34 @@ PAGE = 100
 ON_DISK_MS = 3000
 """Milliseconds that a durable write may take to be on disk: with ``appendfsync everysec`` it takes a second."""
 
-# A replica answers reads with the past. Only a write makes it say what it is, so try one that changes nothing.
-READ = Script("""
+# A replica answers with the past. Only a write makes it say what it is, so try one that changes nothing.
+REPLICA = """
 local tried = redis.pcall('HDEL', KEYS[1], '')
 if type(tried) == 'table' and tried.err and string.find(tried.err, 'READONLY', 1, true) then
     return tried
 end
+"""
+
+READ = Script(f"""{REPLICA}
 local found = redis.call('HMGET', KEYS[1], 'version', 'body')
 local now = redis.call('TIME')
-return {now[1], now[2], found[1], found[2]}
+return {{now[1], now[2], found[1], found[2]}}
 """)
 
 # What is written already is this very write, sent once more. To publish is a hint: it must not fail what was written.
-WRITE = Script("""
+WRITE = Script(f"""
 local present = redis.call('HGET', KEYS[1], 'version')
 local now = redis.call('TIME')
 if present == ARGV[2] then
-    return {now[1], now[2], 1}
+    return {{now[1], now[2], 1}}
 end
 if (present and '=' .. present or '-') ~= ARGV[1] then
-    return {now[1], now[2], 0}
+    {REPLICA}
+    return {{now[1], now[2], 0}}
 end
 redis.call('HSET', KEYS[1], 'version', ARGV[2], 'body', ARGV[3])
 redis.pcall('PUBLISH', KEYS[1], ARGV[2])
-return {now[1], now[2], 1}
+return {{now[1], now[2], 1}}
 """)
 
 
@@ -175,7 +179,9 @@ class RedisStore(Store):
     def _page(self, pool: Any, names: list[bytes]) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
         if not names:
             return
-        page = self._asked(self._link.exchange(pool, [("HMGET", name, "version", "body") for name in names]))
+        page = self._link.exchange(pool, [("HMGET", name, "version", "body") for name in names])
+        if isinstance(page, Problem):
+            raise self._unavailable(page)
         for name, reply in zip(names, page.replies, strict=True):
             key = name.decode("utf-8", "surrogatepass")[len(self._prefix) + 1 : -1]
             if isinstance(reply, Problem):

@@ -1,0 +1,394 @@
+"""What a Redis store says where its server or the way to it fails, and what was done then."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from tests.servers.valkey import Cluster, Sentinels, Valkey, free_port, until
+from tests.stores_redis.proxy import Proxy
+
+from onerefresh import StoreUnavailable
+from onerefresh.store import Conflict, StoreOutcomeUnknown
+from onerefresh.stores.redis import RedisStore
+
+QUICK = "?socket_timeout=0.3"
+WRITE = b"EVAL"
+"""What every write has in it, sent whole or by its digest."""
+
+
+@pytest.fixture
+def proxy(server: Valkey) -> Iterator[Proxy]:
+    with Proxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def store(server: Valkey) -> Iterator[RedisStore]:
+    with closing(RedisStore(server.url)) as store:
+        yield store
+
+
+@pytest.fixture
+def through(proxy: Proxy) -> Iterator[RedisStore]:
+    """The same place, through the proxy; its scripts are known to the server."""
+    with closing(RedisStore(proxy.url)) as store:
+        store.cas("warm", None, "body")
+        store.load("warm")
+        yield store
+
+
+def uses(store: RedisStore) -> list[Callable[[], object]]:
+    return [
+        lambda: store.load("acme"),
+        lambda: store.cas("acme", None, "body"),
+        lambda: store.cas("acme", "1", "body"),
+        lambda: list(store.scan()),
+    ]
+
+
+def assert_unavailable(store: RedisStore, said: str) -> None:
+    """Every way to use it says so, and that nothing was changed."""
+    for use in uses(store):
+        with pytest.raises(StoreUnavailable, match=said) as caught:
+            use()
+        assert "nothing was changed" in caught.value.message
+        assert store.name in caught.value.message
+    store.wait("acme", "1", 0.01)
+    store.close()
+
+
+# --- A connection that is lost ---
+
+
+@pytest.mark.parametrize("what", ["request", "answer"])
+def test_a_write_whose_connection_is_lost_is_sent_once_more_and_is_applied_once(
+    server: Valkey, proxy: Proxy, through: RedisStore, what: str
+) -> None:
+    before = server.counted()["hset"]
+    proxy.lose(what, of=WRITE)
+    version = through.cas("acme", None, "body")
+    assert proxy.lost == 1
+    assert through.load("acme") == (version, "body")
+    assert server.counted()["hset"] == before + 1
+
+
+@pytest.mark.parametrize("what", ["request", "answer"])
+def test_a_read_whose_connection_is_lost_is_sent_once_more(proxy: Proxy, through: RedisStore, what: str) -> None:
+    version = through.cas("acme", None, "body")
+    proxy.lose(what, of=WRITE)
+    assert through.load("acme") == (version, "body")
+    assert proxy.lost == 1
+
+
+@pytest.mark.parametrize("what", ["request", "answer"])
+def test_the_outcome_is_unknown_where_the_connection_stays_lost(
+    proxy: Proxy, through: RedisStore, store: RedisStore, what: str
+) -> None:
+    proxy.lose(what, of=WRITE, then=proxy.cut_off)
+    with pytest.raises(StoreOutcomeUnknown):
+        through.cas("acme", None, "body")
+    assert (store.load("acme") is not None) == (what == "answer")
+    with pytest.raises(StoreUnavailable):
+        through.cas("acme", None, "body")
+    proxy.down = False
+    if what == "answer":
+        with pytest.raises(Conflict):
+            through.cas("acme", None, "body")
+    else:
+        through.cas("acme", None, "body")
+
+
+def test_the_outcome_is_unknown_where_others_have_written_before_it_could_be_looked_at(
+    proxy: Proxy, through: RedisStore, store: RedisStore
+) -> None:
+    written = []
+
+    def write_over_it() -> None:
+        present = store.load("acme")
+        assert present is not None
+        written.append(store.cas("acme", present.version, "theirs"))
+
+    proxy.lose("answer", of=WRITE, then=write_over_it)
+    with pytest.raises(StoreOutcomeUnknown, match="somebody else"):
+        through.cas("acme", None, "ours")
+    assert store.load("acme") == (written[0], "theirs")
+
+
+def test_a_connection_that_was_cut_while_idle_costs_nothing(proxy: Proxy, through: RedisStore) -> None:
+    for number in range(5):
+        proxy.cut()
+        through.cas(f"key {number}", None, "body")
+        proxy.cut()
+        assert through.load(f"key {number}") is not None
+
+
+# --- A server that hangs ---
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_server_that_hangs_is_given_up_in_time(own_server: Valkey, connected: bool) -> None:
+    with closing(RedisStore(own_server.url + QUICK)) as store:
+        if connected:
+            store.cas("warm", None, "body")
+        with own_server.paused():
+            with pytest.raises(StoreUnavailable, match="did not answer in time"):
+                store.load("acme")
+            store.wait("acme", "1", 0.01)
+        with own_server.paused():  # the connections that hung are gone
+            with pytest.raises(StoreUnavailable, match="did not answer in time"):
+                store.cas("acme", None, "body")
+        assert store.load("acme") is None
+
+
+def test_a_write_that_a_server_swallows_as_it_begins_to_hang_has_an_unknown_outcome(own_server: Valkey) -> None:
+    with Proxy(own_server.port) as proxy, closing(RedisStore(proxy.url + QUICK)) as store:
+        store.cas("warm", None, "body")
+        proxy.hang(of=WRITE, then=own_server.pause)
+        with pytest.raises(StoreOutcomeUnknown, match="did not answer in time"):
+            store.cas("acme", None, "body")
+        own_server.resume()
+        until(lambda: store.load("acme") is not None)  # it was only slow
+
+
+# --- What the server says ---
+
+
+def test_nobody_listens_there() -> None:
+    assert_unavailable(RedisStore(f"redis://127.0.0.1:{free_port()}"), "cannot be reached: Connection refused")
+
+
+def test_a_host_that_does_not_exist() -> None:
+    assert_unavailable(RedisStore("redis://no-such-host.invalid"), "cannot be reached: ")
+
+
+def test_a_socket_that_does_not_exist(tmp_path: Path) -> None:
+    assert_unavailable(RedisStore(f"unix://{tmp_path}/none.sock"), "cannot be reached: No such file")
+
+
+def test_a_replica_is_refused_for_reading_too(own_server: Valkey, tmp_path: Path) -> None:
+    with Valkey(tmp_path / "replica") as replica:
+        with closing(RedisStore(own_server.url)) as store:
+            store.cas("acme", None, "body")
+        replica.replicates(own_server)
+        with closing(RedisStore(replica.url)) as store:
+            for use in uses(store)[:3]:
+                with pytest.raises(StoreUnavailable, match="it is a replica: name the primary"):
+                    use()
+
+
+def test_a_server_whose_memory_is_full_is_still_read(own_server: Valkey) -> None:
+    with closing(RedisStore(own_server.url)) as store:
+        version = store.cas("acme", None, "body")
+        own_server.do("CONFIG", "SET", "maxmemory", 1)
+        with pytest.raises(StoreUnavailable, match="memory is full: raise maxmemory"):
+            store.cas("acme", version, "after")
+        assert store.load("acme") == (version, "body")
+
+
+def test_a_server_that_lacks_replicas_is_still_read(own_server: Valkey) -> None:
+    with closing(RedisStore(own_server.url)) as store:
+        version = store.cas("acme", None, "body")
+        own_server.do("CONFIG", "SET", "min-replicas-to-write", 1)
+        with pytest.raises(StoreUnavailable, match="too few replicas"):
+            store.cas("acme", version, "after")
+        assert store.load("acme") == (version, "body")
+
+
+def test_another_program_s_key_is_left_alone(server: Valkey, store: RedisStore) -> None:
+    server.do("SET", "onerefresh:{acme}", "theirs")
+    for use in uses(store)[:3]:
+        with pytest.raises(StoreUnavailable, match="another program stored"):
+            use()
+    [(key, found)] = store.scan()
+    assert key == "acme"
+    assert isinstance(found, StoreUnavailable)
+    assert server.do("GET", "onerefresh:{acme}") == "theirs"
+
+
+@pytest.mark.parametrize("fields", [("version", b"\xff", "body", "x"), ("version", "1", "body", b"\xff")])
+def test_a_damaged_record_is_left_as_it_is(server: Valkey, store: RedisStore, fields: tuple[Any, ...]) -> None:
+    server.do("HSET", "onerefresh:{acme}", *fields)
+    with pytest.raises(StoreUnavailable, match="damaged"):
+        store.load("acme")
+    [(_, found)] = store.scan()
+    assert isinstance(found, StoreUnavailable)
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random"])
+def test_a_server_that_throws_records_away_is_refused_until_it_is_told_not_to(own_server: Valkey, policy: str) -> None:
+    own_server.do("CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", policy)
+    assert_unavailable(RedisStore(own_server.url), "CONFIG SET maxmemory-policy noeviction")
+    own_server.do("CONFIG", "SET", "maxmemory-policy", "volatile-lru")  # what never expires is left alone
+    with closing(RedisStore(own_server.url)) as store:
+        store.cas("acme", None, "body")
+
+
+def test_a_server_without_a_limit_to_its_memory_throws_nothing_away(own_server: Valkey) -> None:
+    own_server.do("CONFIG", "SET", "maxmemory", 0, "maxmemory-policy", "allkeys-lru")
+    with closing(RedisStore(own_server.url)) as store:
+        store.cas("acme", None, "body")
+
+
+COMMANDS = "+eval +evalsha +hget +hset +hdel +hmget +time +publish +subscribe +unsubscribe +scan"
+CONNECTING = "+auth +select +hello +ping +client|setinfo"
+
+
+def user(server: Valkey, *rules: str) -> RedisStore:
+    server.do("ACL", "SETUSER", "app", "reset", "on", ">pw", *(one for rule in rules for one in rule.split()))
+    return RedisStore(f"redis://app:pw@{server.address}")
+
+
+def test_a_user_may_be_allowed_the_few_commands_that_it_takes(own_server: Valkey) -> None:
+    with closing(user(own_server, "~onerefresh:*", "&onerefresh:*", CONNECTING, COMMANDS)) as store:
+        version = store.cas("acme", None, "body")
+        assert store.load("acme") == (version, "body")
+        assert [key for key, _ in store.scan()] == ["acme"]
+        changes = threading.Timer(0.05, lambda: store.cas("acme", version, "after"))
+        changes.start()
+        store.wait("acme", version, 60.0)
+        changes.join()
+        assert store.moment() is None, "without INFO, nobody knows whose clock it is"
+    with closing(user(own_server, "~onerefresh:*", "&onerefresh:*", CONNECTING, COMMANDS, "+info")) as store:
+        assert store.moment() is not None
+
+
+def test_a_user_who_may_not_publish_writes_all_the_same(own_server: Valkey) -> None:
+    with closing(user(own_server, "~onerefresh:*", "resetchannels", CONNECTING, COMMANDS)) as store:
+        version = store.cas("acme", None, "body")
+        assert store.load("acme") == (version, "body")
+        store.wait("acme", version, 0.01)
+
+
+def test_a_user_who_may_not_write_is_told_what_to_grant(own_server: Valkey) -> None:
+    with closing(user(own_server, "~other:*", "+@all")) as store:
+        for use in uses(store)[:3]:
+            with pytest.raises(StoreUnavailable, match="the user may not do this"):
+                use()
+
+
+def test_a_pool_that_is_exhausted_is_named(server: Valkey) -> None:
+    pool: Any = redis.ConnectionPool(host="127.0.0.1", port=server.port, max_connections=1)
+    taken = pool.get_connection()
+    assert_unavailable(RedisStore(redis.Redis(connection_pool=pool)), "larger max_connections")
+    pool.release(taken)
+    kind: Any = redis.BlockingConnectionPool
+    blocking = kind(host="127.0.0.1", port=server.port, max_connections=1, timeout=0.01)
+    taken = blocking.get_connection()
+    assert_unavailable(RedisStore(redis.Redis(connection_pool=blocking)), "larger max_connections")
+    blocking.release(taken)
+    for one in (pool, blocking):
+        one.disconnect()
+
+
+def test_too_many_clients_for_the_server_is_named(own_server: Valkey) -> None:
+    with own_server.client() as client:
+        client.execute_command("CONFIG", "SET", "maxclients", 1)
+        assert_unavailable(RedisStore(own_server.url), "too many clients")
+        client.execute_command("CONFIG", "SET", "maxclients", 100)
+
+
+def test_forgotten_scripts_are_sent_again(server: Valkey, store: RedisStore) -> None:
+    version = store.cas("acme", None, "body")
+    server.do("SCRIPT", "FLUSH")
+    assert store.load("acme") == (version, "body")
+    server.do("SCRIPT", "FLUSH")
+    store.cas("acme", version, "after")
+
+
+# --- Clusters and sentinels ---
+
+
+def test_a_server_that_is_no_cluster_and_a_cluster_that_was_named_as_a_server(server: Valkey, cluster: Cluster) -> None:
+    assert_unavailable(RedisStore(f"redis+cluster://{server.address}"), "it is no cluster")
+    with closing(RedisStore(cluster.nodes[0].url)) as store:
+        with pytest.raises(StoreUnavailable, match=r"redis\+cluster://"):
+            for number in range(20):
+                store.cas(f"key {number}", None, "body")
+
+
+def test_a_cluster_that_cannot_be_reached() -> None:
+    assert_unavailable(RedisStore(f"redis+cluster://127.0.0.1:{free_port()}"), "cannot be reached: Connection refused")
+
+
+def test_a_sentinel_that_cannot_be_reached_or_knows_nothing(sentinels: Sentinels) -> None:
+    url = f"redis+sentinel://127.0.0.1:{free_port()}/acme"
+    assert_unavailable(RedisStore(url), "no sentinel knows a primary")
+    assert_unavailable(RedisStore(sentinels.url + "-other"), "no sentinel knows a primary")
+
+
+def test_slots_that_move_take_their_records_along(cluster: Cluster) -> None:
+    with closing(RedisStore(cluster.url)) as store:
+        version = store.cas("acme", None, "body")
+        name = "onerefresh:{acme}"
+        slot = cluster.nodes[0].do("CLUSTER", "KEYSLOT", name)
+        [source] = [node for node in cluster.nodes if node.do("CLUSTER", "COUNTKEYSINSLOT", slot)]
+        target = next(node for node in cluster.nodes if node is not source)
+        ids = {node.port: node.do("CLUSTER", "MYID") for node in cluster.nodes}
+        target.do("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
+        source.do("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
+        assert store.load("acme") == (version, "body"), "it is still where it was"
+        source.do("MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
+        assert store.load("acme") == (version, "body"), "the old node says: ask the new one"
+        version = store.cas("acme", version, "asked")
+        for node in (target, source):
+            node.do("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+        assert store.load("acme") == (version, "asked"), "the old node says: it has moved"
+        version = store.cas("acme", version, "moved")
+        assert list(store.scan()) == [("acme", (version, "moved"))]
+
+
+def test_a_failover_is_followed(sentinels: Sentinels) -> None:
+    with closing(RedisStore(sentinels.url + QUICK)) as store:
+        version = store.cas("acme", None, "body")
+        era = store.moment()
+        sentinels.primary.do("WAIT", 1, 0)
+        until(lambda: sentinels.replica.do("EXISTS", "onerefresh:{acme}"))
+        sentinels.primary.kill()
+        sentinels.fail_over()
+
+        def is_back() -> bool:
+            try:
+                return store.load("acme") == (version, "body")
+            except StoreUnavailable:
+                return False
+
+        until(is_back)
+        store.cas("acme", version, "after")
+        after = store.moment()
+        assert era is not None
+        assert after is not None
+        assert era.era != after.era, "the new server has a clock of its own"
+
+
+# --- Many at once ---
+
+
+def test_threads_that_write_at_once_share_the_pool(server: Valkey, store: RedisStore) -> None:
+    before = server.do("INFO", "stats")["total_connections_received"]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: store.cas(f"key {number}", None, "body"), range(200)))
+    assert server.do("INFO", "stats")["total_connections_received"] - before <= 8 + 2
+
+
+def test_a_write_costs_one_round_trip(server: Valkey, store: RedisStore) -> None:
+    version = store.cas("acme", None, "body")
+    store.load("acme")
+    before = server.counted()
+    for _ in range(10):
+        found = store.load("acme")
+        assert found is not None
+        store.moment()
+        version = store.cas("acme", version, "body")
+    told = server.counted()
+    more = {name: told[name] - before.get(name, 0) for name in told if told[name] > before.get(name, 0)}
+    # What is below runs inside of the scripts; the counting itself asks INFO.
+    assert {name: count for name, count in more.items() if name not in ("info", "client|setinfo", "select")} == {
+        "evalsha": 20, "hmget": 10, "hdel": 10, "hget": 10, "hset": 10, "time": 20, "publish": 10,
+    }  # fmt: skip
