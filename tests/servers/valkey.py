@@ -46,7 +46,7 @@ class Valkey:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.kill()  # what it keeps is not needed any more
 
     @property
     def url(self) -> str:

@@ -63,6 +63,11 @@ class Proxy:
         """Do `then` before the next request that holds the text `of` is passed on."""
         self._lose = (of, "nothing", then)
 
+    def lead_to(self, port: int) -> None:
+        """From now on it leads to another server, as a name does after a failover."""
+        self._upstream = port
+        self.cut()
+
     def cut_off(self) -> None:
         """From now on nobody gets through."""
         self.down = True
@@ -76,7 +81,11 @@ class Proxy:
             if self.down:
                 client.close()
                 continue
-            server = socket.create_connection(("127.0.0.1", self._upstream))
+            try:
+                server = socket.create_connection(("127.0.0.1", self._upstream))
+            except ConnectionRefusedError:
+                client.close()
+                continue
             with self._lock:
                 self._open |= {client, server}
             if self.down:

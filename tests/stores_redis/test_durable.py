@@ -1,4 +1,4 @@
-"""What a crash of the server costs: with durable=True nothing that was said to be written, without it what was not on disk."""
+"""What a crash of the server costs: nothing where the store is durable, else what was not on disk yet."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.servers.valkey import Valkey
+from tests.stores_redis.proxy import Proxy
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import StoreOutcomeUnknown
@@ -63,6 +64,17 @@ def test_a_write_that_does_not_reach_the_disk_has_an_unknown_outcome(
     with appending(tmp_path, "no") as server, closing(RedisStore(server.url, durable=True)) as store:
         with pytest.raises(StoreOutcomeUnknown, match="not on disk"):
             store.cas("acme", None, "body")
+
+
+def test_a_write_that_is_sent_once_more_waits_for_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_file, "ON_DISK_MS", 100)
+    with appending(tmp_path, "no") as server, Proxy(server.port) as proxy:
+        with closing(RedisStore(proxy.url, durable=True)) as store:
+            assert store.load("acme") is None
+            proxy.lose("answer", of=b"EVAL")
+            with pytest.raises(StoreOutcomeUnknown, match="not on disk"):
+                store.cas("acme", None, "body")
+            assert proxy.lost == 1
 
 
 def test_the_scripts_are_sent_whole_and_the_disk_is_waited_for_all_the_same(server: Valkey) -> None:

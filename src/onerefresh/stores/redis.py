@@ -44,14 +44,12 @@ local now = redis.call('TIME')
 return {{now[1], now[2], found[1], found[2]}}
 """)
 
-# What is written already is this very write, sent once more. To publish is a hint: it must not fail what was written.
+# Where its own version is there already, this is the same write, sent once more: it is written again, so that who waits
+# for the disk waits for it. To publish is a hint: it must not fail what was written.
 WRITE = Script(f"""
 local present = redis.call('HGET', KEYS[1], 'version')
 local now = redis.call('TIME')
-if present == ARGV[2] then
-    return {{now[1], now[2], 1}}
-end
-if (present and '=' .. present or '-') ~= ARGV[1] then
+if present ~= ARGV[2] and (present and '=' .. present or '-') ~= ARGV[1] then
     {REPLICA}
     return {{now[1], now[2], 0}}
 end

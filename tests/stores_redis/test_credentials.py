@@ -1,0 +1,299 @@
+"""Credentials that share a session through Redis: one refresh, little traffic, and no logout where the store fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.core.calls import refresher_of
+from tests.servers.valkey import PATIENCE, Valkey, until
+from tests.stores_redis.proxy import Proxy
+
+from onerefresh import Credential, StoreUnavailable, WaitTimeout, events
+from onerefresh.events import Event, Kind
+from onerefresh.store import Store, decode
+from onerefresh.stores.encrypted import EncryptedStore
+from onerefresh.stores.keys import KeyFile
+from onerefresh.stores.redis import RedisStore
+from onerefresh.testing import AuthServer
+
+CHANNEL = "onerefresh:{acme}"
+LONG = 600.0
+
+
+class Told:
+    """The events so far."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._news = threading.Condition()
+
+    def __call__(self, event: Event) -> None:
+        with self._news:
+            self._events.append(event)
+            self._news.notify_all()
+
+    def of(self, kind: Kind) -> list[Event]:
+        return [event for event in self._events if event.kind is kind]
+
+    def until(self, kind: Kind) -> Event:
+        with self._news:
+            assert self._news.wait_for(lambda: bool(self.of(kind)), PATIENCE), self._events
+            return self.of(kind)[0]
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    told = Told()
+    unsubscribe = events.subscribe(told)
+    yield told
+    unsubscribe()
+
+
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+@pytest.fixture
+def process(auth_server: AuthServer, opened: ExitStack) -> Callable[..., Credential]:
+    """A credential with a store of its own: what another process would have."""
+
+    def make(url: str, *, look_every: float = LONG, **options: Any) -> Credential:
+        store = opened.enter_context(closing(RedisStore(url)))
+        store.look_every = look_every
+        made: Credential = opened.enter_context(Credential("acme", refresher_of(auth_server), store=store, **options))
+        return made
+
+    return make
+
+
+def generation(store: Store) -> int:
+    found = store.load("acme")
+    return decode(found.body, "acme").generation if found else 0
+
+
+# --- One refresh ---
+
+
+def test_many_processes_refresh_once(
+    server: Valkey, auth_server: AuthServer, process: Callable[..., Credential]
+) -> None:
+    first = process(server.url, token=auth_server.issue()).token()
+    others = [process(server.url) for _ in range(6)]
+    with ThreadPoolExecutor(24) as pool:
+        tokens = list(pool.map(lambda number: others[number % 6].token(refused=first), range(24)))
+    assert {token.generation for token in tokens} == {2}
+    assert auth_server.counters.token_requests == 1
+
+
+def test_who_waits_is_woken_and_asks_nothing_meanwhile(
+    server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], told: Told
+) -> None:
+    first = process(server.url, token=auth_server.issue()).token()
+    holder, waiter = process(server.url), process(server.url)
+    auth_server.hold("token")
+    with ThreadPoolExecutor(2) as pool:
+        holds = pool.submit(holder.token, refused=first)
+        auth_server.wait_for("token")
+        waits = pool.submit(waiter.token, refused=first)
+        told.until(Kind.WAITING)
+        until(lambda: server.do("PUBSUB", "NUMSUB", CHANNEL)[1] == 1)
+        until(lambda: server.counted()["hget"] >= 2)  # it has looked once more since it listens
+        before = server.counted()
+        server.do("PUBLISH", "onerefresh:{another}", "")
+        assert server.counted()["evalsha"] == before["evalsha"]
+        auth_server.release("token")
+        # It looks by itself only after ten minutes: it was woken.
+        assert waits.result(PATIENCE).generation == holds.result(PATIENCE).generation == 2
+        after = server.counted()
+    assert after["evalsha"] - before["evalsha"] <= 4, "a commit, and the look of each of them"
+    until(lambda: server.do("PUBSUB", "NUMSUB", CHANNEL)[1] == 0)
+    assert auth_server.counters.token_requests == 1
+
+
+@pytest.mark.parametrize("how", ["line is cut", "line cannot be had", "publishing is forbidden"])
+def test_a_wake_up_that_is_lost_costs_only_time(
+    own_server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], told: Told, how: str
+) -> None:
+    url, look_every = own_server.url, LONG
+    if how != "line is cut":
+        rules = ("reset", "on", ">pw", "~*", "+@all", "resetchannels")
+        own_server.do("ACL", "SETUSER", "app", *rules, *(["-subscribe"] if "had" in how else ["&*", "-publish"]))
+        url = f"redis://app:pw@{own_server.address}"
+        look_every = LONG if "had" in how else 0.2
+    first = process(url, token=auth_server.issue()).token()
+    holder, waiter = process(url), process(url, look_every=look_every)
+    auth_server.hold("token")
+    with ThreadPoolExecutor(2) as pool:
+        holds = pool.submit(holder.token, refused=first)
+        auth_server.wait_for("token")
+        waits = pool.submit(waiter.token, refused=first)
+        told.until(Kind.WAITING)
+        if how == "line is cut":
+            until(lambda: own_server.do("PUBSUB", "NUMSUB", CHANNEL)[1] == 1)
+            own_server.do("CLIENT", "KILL", "TYPE", "pubsub")
+        auth_server.release("token")
+        assert waits.result(PATIENCE).generation == holds.result(PATIENCE).generation == 2
+    assert auth_server.counters.token_requests == 1
+
+
+def test_a_fresh_token_costs_the_store_nothing(
+    server: Valkey, auth_server: AuthServer, process: Callable[..., Credential]
+) -> None:
+    credential = process(server.url, token=auth_server.issue())
+    credential.token()
+    before = server.counted()
+    for _ in range(1000):
+        credential.token()
+        credential.current()
+    after = server.counted()
+    assert {name: after[name] - before.get(name, 0) for name in after if name not in ("info", "client|setinfo")} == {
+        name: 0 for name in after if name not in ("info", "client|setinfo")
+    }
+    assert server.do("PUBSUB", "CHANNELS") == []
+
+
+# --- The store fails ---
+
+
+def test_nothing_is_sent_while_the_store_hangs(
+    own_server: Valkey, auth_server: AuthServer, process: Callable[..., Credential]
+) -> None:
+    credential = process(own_server.url + "?socket_timeout=0.3", token=auth_server.issue())
+    first = credential.token()
+    with own_server.paused(), pytest.raises(StoreUnavailable, match="did not answer in time"):
+        credential.token(refused=first)
+    assert auth_server.counters.token_requests == 0
+    assert credential.token(refused=first).generation == 2
+
+
+def test_a_dead_store_and_a_busy_holder_are_different_errors(
+    own_server: Valkey, auth_server: AuthServer, process: Callable[..., Credential]
+) -> None:
+    first = process(own_server.url, token=auth_server.issue()).token()
+    holder, other = process(own_server.url), process(own_server.url)
+    auth_server.hold("token")
+    with ThreadPoolExecutor(1) as pool:
+        holds = pool.submit(holder.token, refused=first)
+        auth_server.wait_for("token")
+        with pytest.raises(WaitTimeout):
+            other.token(refused=first, max_wait=0.1)
+        auth_server.release("token")
+        assert holds.result(PATIENCE).generation == 2
+    own_server.kill()
+    third = process(own_server.url)
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        third.token()
+    assert auth_server.counters.token_requests == 1
+
+
+def test_a_token_that_the_store_cannot_take_is_spooled_and_brought_back(
+    own_server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], told: Told
+) -> None:
+    with Proxy(own_server.port) as proxy:
+        credential = process(proxy.url, token=auth_server.issue())
+        first = credential.token()
+        auth_server.hold("token_sent")
+        with ThreadPoolExecutor(1) as pool:
+            asks = pool.submit(credential.token, refused=first)
+            auth_server.wait_for("token_sent")
+            with proxy.outage():
+                auth_server.release("token_sent")
+                told.until(Kind.SPOOLED)
+                assert asks.result(PATIENCE).generation == 2
+            told.until(Kind.REFRESHED)
+        with closing(RedisStore(own_server.url)) as store:
+            assert generation(store) == 2
+    assert auth_server.counters.token_requests == 1
+
+
+@pytest.mark.parametrize("what", ["request", "answer"])
+@pytest.mark.parametrize("when", ["claim", "commit"])
+def test_a_claim_or_commit_whose_connection_is_lost_costs_no_session(
+    server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], when: str, what: str
+) -> None:
+    with Proxy(server.port) as proxy:
+        credential = process(proxy.url, token=auth_server.issue())
+        first = credential.token()
+        auth_server.hold("token_sent")
+        if when == "claim":
+            proxy.lose(what, of=b"leased")
+        with ThreadPoolExecutor(1) as pool:
+            asks = pool.submit(credential.token, refused=first)
+            auth_server.wait_for("token_sent")
+            if when == "commit":
+                proxy.lose(what, of=b"EVAL")
+            auth_server.release("token_sent")
+            assert asks.result(PATIENCE).generation == 2
+        assert proxy.lost == 1
+        assert process(server.url).token().generation == 2
+    assert auth_server.counters.token_requests == 1
+
+
+def test_a_failover_that_loses_the_last_refresh_is_repaired_by_who_made_it(
+    own_server: Valkey, server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], told: Told
+) -> None:
+    with Proxy(own_server.port) as proxy:
+        credential = process(proxy.url, token=auth_server.issue())
+        first = credential.token()
+        server.replicates(own_server)
+        until(lambda: server.do("EXISTS", CHANNEL))
+        server.do("REPLICAOF", "NO", "ONE")
+        second = credential.token(refused=first)
+        with closing(RedisStore(server.url)) as left:
+            assert (second.generation, generation(left)) == (2, 1)
+            proxy.lead_to(server.port)
+            told.until(Kind.RESTORED)
+            assert generation(left) == 2
+        assert process(server.url).token().reveal() == second.reveal()
+        assert process(server.url).token(refused=second).generation == 3
+    assert auth_server.counters.token_requests == 2
+
+
+def test_who_asks_first_after_a_failover_repairs_what_was_lost(
+    own_server: Valkey, server: Valkey, auth_server: AuthServer, process: Callable[..., Credential]
+) -> None:
+    with Proxy(own_server.port) as proxy:
+        maker, reader = process(proxy.url, token=auth_server.issue()), process(proxy.url)
+        first = maker.token()
+        server.replicates(own_server)
+        until(lambda: server.do("EXISTS", CHANNEL))
+        server.do("REPLICAOF", "NO", "ONE")
+        second = maker.token(refused=first)
+        assert reader.token(refused=first).generation == 2
+        maker.close()
+        proxy.lead_to(server.port)
+        third = reader.token(refused=second)
+        assert third.generation == 3
+        with closing(RedisStore(server.url)) as left:
+            assert generation(left) == 3
+    assert auth_server.counters.token_requests == 2
+
+
+# --- What is said ---
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_store_that_is_not_durable_is_named_once_where_the_server_rotates(
+    own_server: Valkey, auth_server: AuthServer, told: Told, tmp_path: Path, *, durable: bool, encrypted: bool
+) -> None:
+    own_server.do("CONFIG", "SET", "appendonly", "yes")
+    with closing(RedisStore(own_server.url, durable=durable)) as plain:
+        store: Store = EncryptedStore(plain, KeyFile(tmp_path / "acme.key")) if encrypted else plain
+        with Credential("acme", refresher_of(auth_server), token=auth_server.issue(), store=store) as credential:
+            token = credential.token()
+            for _ in range(3):
+                token = credential.token(refused=token)
+    said = told.of(Kind.NOT_DURABLE)
+    assert len(said) == (0 if durable else 1)
+    for event in said:
+        assert "durable=True" in event.detail
+        assert "memory" not in event.detail
