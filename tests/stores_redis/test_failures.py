@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import redis
+from tests.core.leaks import ACCESS, REFRESH, SEED_ACCESS, SEED_REFRESH, assert_error_is_silent
 from tests.servers.valkey import Cluster, Sentinels, Valkey, free_port, until
 from tests.stores_redis.proxy import Proxy
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import Conflict, StoreOutcomeUnknown
+from onerefresh.stores import redis_link
 from onerefresh.stores.redis import RedisStore
 
 QUICK = "?socket_timeout=0.3"
@@ -126,6 +128,34 @@ def test_a_connection_that_was_cut_while_idle_costs_nothing(proxy: Proxy, throug
         through.cas(f"key {number}", None, "body")
         proxy.cut()
         assert through.load(f"key {number}") is not None
+
+
+def test_a_traceback_with_locals_shows_no_token(proxy: Proxy, through: RedisStore) -> None:
+    version = through.cas("acme", None, f"{ACCESS} {REFRESH}")
+    body, failures = f"{SEED_ACCESS} {SEED_REFRESH}", []
+    for how in ("conflict", "unknown", "down", "down"):
+        if how == "unknown":
+            proxy.lose("answer", of=WRITE, then=proxy.cut_off)
+        try:
+            through.cas("acme", "another" if how == "conflict" else version, body)
+        except (Conflict, StoreOutcomeUnknown, StoreUnavailable) as error:
+            failures.append(error)
+        version = "another"
+    assert [type(failure) for failure in failures] == [
+        Conflict,
+        StoreOutcomeUnknown,
+        StoreUnavailable,
+        StoreUnavailable,
+    ]
+    for failure in failures:
+        assert_error_is_silent(failure)
+
+
+def test_a_damaged_record_is_not_shown(server: Valkey, store: RedisStore) -> None:
+    server.do("HSET", "onerefresh:{acme}", "version", "1", "body", ACCESS.encode() + b"\xff")
+    with pytest.raises(StoreUnavailable) as caught:
+        store.load("acme")
+    assert_error_is_silent(caught.value)
 
 
 # --- A server that hangs ---
@@ -272,7 +302,8 @@ def test_a_user_who_may_not_write_is_told_what_to_grant(own_server: Valkey) -> N
                 use()
 
 
-def test_a_pool_that_is_exhausted_is_named(server: Valkey) -> None:
+def test_a_pool_that_is_exhausted_is_named(server: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_link, "QUEUE", 0.01)
     pool: Any = redis.ConnectionPool(host="127.0.0.1", port=server.port, max_connections=1)
     taken = pool.get_connection()
     assert_unavailable(RedisStore(redis.Redis(connection_pool=pool)), "larger max_connections")
@@ -366,7 +397,34 @@ def test_a_failover_is_followed(sentinels: Sentinels) -> None:
         assert era.era != after.era, "the new server has a clock of its own"
 
 
+def test_a_cluster_that_has_lost_a_node_says_so_and_comes_back(cluster: Cluster) -> None:
+    with closing(RedisStore(cluster.url + QUICK)) as store:
+        store.cas("acme", None, "body")
+        [owner] = [node for node in cluster.nodes if node.do("DBSIZE")]
+        owner.kill()
+        for use in (lambda: store.load("acme"), lambda: store.cas("acme", None, "body")):
+            with pytest.raises((StoreUnavailable, StoreOutcomeUnknown)):
+                use()
+        owner.start()
+
+        def is_back() -> bool:
+            try:
+                return bool(store.cas("acme", None, "body"))
+            except (StoreUnavailable, StoreOutcomeUnknown):
+                return False
+
+        until(is_back)
+
+
 # --- Many at once ---
+
+
+def test_threads_queue_for_the_one_connection_of_a_small_pool(server: Valkey) -> None:
+    with redis.Redis("127.0.0.1", server.port, max_connections=1) as client:
+        store = RedisStore(client)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: store.cas(f"key {number}", None, "body"), range(200)))
+        assert len(list(store.scan())) == 200
 
 
 def test_threads_that_write_at_once_share_the_pool(server: Valkey, store: RedisStore) -> None:

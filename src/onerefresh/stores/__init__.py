@@ -100,9 +100,7 @@ def _sqlite(path: Path) -> Store:
 
 def _redis(url: Secret) -> Store:
     from onerefresh.stores.redis import RedisStore
-    from onerefresh.stores.redis_address import need_redis
 
-    need_redis()
     fresh = RedisStore(url)
     return _first(f"{fresh.name} {url.fingerprint()}", fresh)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.store import Conflict, Moment, Store, StoreOutcomeUnknown, Versioned
-from onerefresh.stores.redis_address import PREFIX, Address
+from onerefresh.stores.redis_address import PREFIX, Address, need_redis
 from onerefresh.stores.redis_client import checked, place_of
 from onerefresh.stores.redis_clock import ServerClock
 from onerefresh.stores.redis_errors import Problem
@@ -83,6 +83,7 @@ class RedisStore(Store):
         url = Secret(place) if isinstance(place, str) else place
         del place  # it may hold a password, and would show in a traceback with locals
         if isinstance(url, Secret):
+            need_redis()
             address = Address.parse(url)
             durable, prefix = durable or address.durable, address.prefix if prefix == PREFIX else prefix
             make, where, self._owns_client = address.client, address.name, True
@@ -101,9 +102,8 @@ class RedisStore(Store):
     def load(self, key: str) -> Versioned | None:
         name = self._key(key)
         answer = self._asked(self._link.ask(name, lambda whole: [READ.call(name, whole=whole)]))
-        seconds, part, version, body = answer.first
-        self._clock.heard(answer.server, (seconds, part), answer.began, answer.ended)
-        del answer
+        self._clock.heard(answer.server, answer.first[:2], answer.began, answer.ended)
+        version, body = answer.first[2:]
         if version is None:
             return None
         found = _versioned(version, body)
@@ -125,9 +125,8 @@ class RedisStore(Store):
         if isinstance(found, Problem) and found.sent:
             raise StoreOutcomeUnknown(f"{self.name}: {found.said}")
         answer = self._asked(found)
-        seconds, part, done = answer.first
-        self._clock.heard(answer.server, (seconds, part), answer.began, answer.ended)
-        if not done:
+        self._clock.heard(answer.server, answer.first[:2], answer.began, answer.ended)
+        if not answer.first[2]:
             if answer.doubtful:
                 raise StoreOutcomeUnknown(f"{self.name}: the connection was lost, and somebody else has written since")
             raise Conflict(key)

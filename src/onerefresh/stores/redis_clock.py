@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Sequence
 
 from onerefresh.store import Moment
 from onerefresh.stores.flock import shared_seconds
@@ -30,7 +31,7 @@ class ServerClock:
         self._known: dict[str, tuple[float, str]] = {}
         self._here = threading.local()  # in a cluster, which server this thread's record is on
 
-    def heard(self, server: str | None, reading: tuple[bytes, bytes], began: float, ended: float) -> None:
+    def heard(self, server: str | None, reading: Sequence[bytes], began: float, ended: float) -> None:
         """`reading`: the server's `TIME`, asked for when `shared_seconds` was `began` and here when it was `ended`."""
         self._here.server = server
         if server is None or ended - began > SLOWEST:

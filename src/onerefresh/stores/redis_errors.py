@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Problem", "is_refusal", "lost", "refused", "unreached"]
+__all__ = ["POOL", "Problem", "is_refusal", "lost", "refused", "unreached"]
 
 WORDS = {
     "LOADING": "it is still loading its data: try again soon",
@@ -45,6 +45,9 @@ CODES = {
     "AuthorizationError": "WRONGPASS",
     "AuthenticationWrongNumberOfArgsError": "WRONGPASS",
 }
+
+POOL = "POOL"
+"""The code, our own, of a pool that has no connection left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,8 @@ def unreached(error: BaseException) -> Problem:
     if "SlotNotCoveredError" in names:
         return Problem(WORDS["CLUSTERDOWN"])
     if "MaxConnectionsError" in names or str(error) in ("Too many connections", "No connection available."):
-        return Problem("all connections of this client's pool are in use: give the client a larger max_connections")
+        said = "all connections of this client's pool are in use: give the client a larger max_connections"
+        return Problem(said, code=POOL)
     return Problem(f"it cannot be reached: {_cause(error)}")
 
 

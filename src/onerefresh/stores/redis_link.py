@@ -13,13 +13,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onerefresh.store import cleaned_after_fork
 from onerefresh.stores.flock import shared_seconds
 from onerefresh.stores.redis_client import pool_of
-from onerefresh.stores.redis_errors import Problem, is_refusal, lost, refused, unreached
+from onerefresh.stores.redis_errors import POOL, Problem, is_refusal, lost, refused, unreached
 
 __all__ = ["Answer", "Command", "Link", "Script"]
 
@@ -28,6 +28,8 @@ ROUTES = 5
 """How often a cluster may send an exchange elsewhere, which it does while it moves slots or elects a primary."""
 REST = 0.05
 """Seconds between two of these times."""
+QUEUE = 2.0
+"""Seconds for which to wait for a connection where all of a pool's are in use: exchanges take milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Answer:
     `doubtful`: an earlier try of the same exchange may have been carried out, too.
     """
 
-    replies: tuple[Any, ...]
+    replies: tuple[Any, ...] = field(repr=False)  # they may hold tokens
     server: str | None
     began: float
     ended: float
@@ -80,8 +82,11 @@ class Link:
         cleaned_after_fork(self)
 
     def after_fork(self) -> None:
-        """The pools see for themselves that they are in a child."""
-        self._making = threading.Lock()
+        """A child makes a client of its own: another thread may have held a lock of the old one's.
+
+        A client that was handed over is used on: its pools see for themselves that they are in a child.
+        """
+        self._making, self._made = threading.Lock(), None
         self._known = weakref.WeakKeyDictionary()
 
     def close(self) -> None:
@@ -132,10 +137,9 @@ class Link:
 
     def exchange(self, pool: Any, commands: Sequence[Command], *, asking: bool = False) -> Answer | Problem:
         """Send the commands on one connection, and read an answer to each: a value, or a `Problem`."""
-        try:
-            connection = _taken(pool)
-        except Exception as error:  # noqa: BLE001 - whatever a client raises: it has no connection
-            return unreached(error)
+        connection = _taken(pool)
+        if isinstance(connection, Problem):
+            return connection
         whole = False
         try:
             server = self._greeted(connection)
@@ -236,15 +240,24 @@ class _Known:
 
 
 def _taken(pool: Any) -> Any:
-    """A connection of the pool that is ready to send."""
-    connection = pool.get_connection("EVALSHA") if _wants_a_name(pool.__class__) else pool.get_connection()
-    try:
-        connection.check_health()
-    except BaseException:
-        connection.disconnect()
-        pool.release(connection)
-        raise
-    return connection
+    """A connection of the pool that is ready to send, or a `Problem`."""
+    deadline = time.monotonic() + QUEUE
+    while True:
+        try:
+            connection = pool.get_connection("EVALSHA") if _wants_a_name(pool.__class__) else pool.get_connection()
+        except Exception as error:  # noqa: BLE001 - whatever a client raises: it has no connection
+            problem = unreached(error)
+            if problem.code != POOL or time.monotonic() > deadline:
+                return problem
+            time.sleep(0.002)
+            continue
+        try:
+            connection.check_health()
+        except Exception as error:  # noqa: BLE001 - as above
+            connection.disconnect()
+            pool.release(connection)
+            return unreached(error)
+        return connection
 
 
 @functools.cache
