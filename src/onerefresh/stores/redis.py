@@ -95,7 +95,7 @@ class RedisStore(Store):
         self.durable = durable
         self.name = f"{where}#{prefix}"
         self._prefix = prefix
-        self._link = Link(make, *greeting(durable=durable))
+        self._link = Link(make, *greeting(durable=durable), mine=self._owns_client)
         self._clock = ServerClock()
         self._wakeups = Wakeups(lambda: RedisLine(self._link.connection_apart(), self._key))
 

@@ -68,11 +68,13 @@ class Link:
     """The way to the server that has a key: through the client's one pool, or that of a cluster's node.
 
     `make`: makes the client; it is called when it is first needed. `greet`: asked of each new connection before it is
-    used; what it returns is the run id of the server, or why it must not be used.
+    used; what it returns is the run id of the server, or why it must not be used. `mine`: the client is nobody else's.
     """
 
-    def __init__(self, make: Callable[[], Any], greeting: Sequence[Command], greet: Callable[..., Any]) -> None:
-        self._make = make
+    def __init__(
+        self, make: Callable[[], Any], greeting: Sequence[Command], greet: Callable[..., Any], *, mine: bool
+    ) -> None:
+        self._make, self._mine = make, mine
         self._made: Any = None
         self._making = threading.Lock()
         self._stale = False
@@ -84,9 +86,14 @@ class Link:
     def after_fork(self) -> None:
         """A child makes a client of its own: another thread may have held a lock of the old one's.
 
-        A client that was handed over is used on: its pools see for themselves that they are in a child.
+        A cluster's client, or one that was handed over, is used on: its pools see for themselves that they are in a
+        child.
         """
-        self._making, self._made = threading.Lock(), None
+        self._making = threading.Lock()
+        if self._mine and self._made is not None and not self._is_cluster():
+            for client in _with_sentinels(self._made):
+                client.auto_close_connection_pool = False  # else it would wait for that lock when it is dropped
+            self._made = None
         self._known = weakref.WeakKeyDictionary()
 
     def close(self) -> None:
@@ -96,8 +103,7 @@ class Link:
             if self._is_cluster():
                 pools = [pool_of(made, node) for node in made.get_nodes()]
             else:
-                sentinel = getattr(made.connection_pool, "sentinel_manager", None)
-                pools = [client.connection_pool for client in (made, *(sentinel.sentinels if sentinel else ()))]
+                pools = [client.connection_pool for client in _with_sentinels(made)]
             for pool in pools:
                 pool.disconnect(inuse_connections=False)
 
@@ -237,6 +243,12 @@ class _Known:
     def forget(self, connection: Any) -> None:
         """It was connected anew, perhaps to another server."""
         self.fresh = True
+
+
+def _with_sentinels(client: Any) -> list[Any]:
+    """The client, and those by which it asks sentinels for the primary."""
+    manager = getattr(client.connection_pool, "sentinel_manager", None)
+    return [client, *(manager.sentinels if manager else ())]
 
 
 def _taken(pool: Any) -> Any:
