@@ -96,6 +96,7 @@ class PostgresServer:
             )
             server.up()
             _until(lambda: self.ask("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == [(1,)])
+            self.wait_until_replayed()
             yield server
 
     @classmethod
@@ -151,10 +152,6 @@ class PostgresServer:
         """End it in order; clients are disconnected."""
         self._end(signal.SIGINT)
 
-    def crash(self) -> None:
-        """End it at once, as if the machine had lost its power."""
-        self.kill()
-
     def kill(self) -> None:
         """SIGKILL to the postmaster and to each of its processes."""
         if self._process is None:
@@ -196,6 +193,11 @@ class PostgresServer:
     def promote(self) -> None:
         """Make this standby a primary server."""
         assert self.ask("SELECT pg_promote()") == [(True,)]
+
+    def wait_until_replayed(self) -> None:
+        """Wait until each standby of this server shows all that is written up to now."""
+        [(now,)] = self.ask("SELECT pg_current_wal_lsn()")
+        _until(lambda: self.ask("SELECT bool_and(replay_lsn >= %s::pg_lsn) FROM pg_stat_replication", now) == [(True,)])
 
     def cut_off(self) -> None:
         """Let this standby receive nothing any more."""

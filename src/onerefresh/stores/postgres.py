@@ -70,7 +70,7 @@ class PostgresStore(Store):
         if isinstance(answer, Lost) and answer.again:
             answer = self._ask(self._statements.load, [key.encode()])
         if isinstance(answer, Refused) and answer.sqlstate == UNDEFINED_TABLE:
-            return None
+            answer = self._ask(self._statements.nothing)
         if not isinstance(answer, list):
             raise self._unavailable(answer)
         ((_, _, follows, _, version, body),) = answer

@@ -87,6 +87,11 @@ SELECT {TOLD},
   FROM (VALUES (1)) AS one LEFT JOIN {self.quoted} AS found ON found.key = $1::text"""
 
     @property
+    def nothing(self) -> str:
+        """What `load` gives for a key without a record, where there is no table."""
+        return f"SELECT {TOLD}, NULL, NULL"
+
+    @property
     def insert(self) -> str:
         """Parameters: key, version, body, lock, channel. One row where it was inserted, else none: what is `TOLD`."""
         return f"""\
