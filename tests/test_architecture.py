@@ -45,7 +45,7 @@ EXTRAS = {
     "onerefresh.clients.httpx": {"httpx2", "httpx"},
     "onerefresh.clients.requests": {"requests"},
     "onerefresh.clients.aiohttp": {"aiohttp"},
-    **{f"onerefresh.stores.{part}": {"psycopg"} for part in ("postgres", "postgres_connections", "postgres_wakeups")},
+    **{f"onerefresh.stores.postgres{part}": {"psycopg"} for part in ("", "_connections", "_exchange", "_wakeups")},
     "onerefresh.testing.plugin": {"pytest"},
     "onerefresh.testing.stores.contract": {"pytest", "hypothesis"},
     "onerefresh.testing.stores.machine": {"hypothesis"},

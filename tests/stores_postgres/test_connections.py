@@ -21,7 +21,8 @@ from onerefresh import StoreUnavailable
 from onerefresh.store import StoreOutcomeUnknown
 from onerefresh.stores import postgres_connections
 from onerefresh.stores.postgres import PostgresStore
-from onerefresh.stores.postgres_connections import MOST, OwnConnections, Refused
+from onerefresh.stores.postgres_connections import MOST, OwnConnections
+from onerefresh.stores.postgres_exchange import Refused
 from onerefresh.token import Secret
 
 ROOT = Path(__file__).parents[2]

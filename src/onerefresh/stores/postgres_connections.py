@@ -1,7 +1,4 @@
-"""Connections to a PostgreSQL server, and one statement on one of them in bounded time.
-
-Nothing is raised for what a server does, it is returned: an exception's frames would show the tokens in a statement.
-"""
+"""Where the PostgreSQL store's connections come from: its own few, or the user's pool."""
 
 from __future__ import annotations
 
@@ -10,23 +7,17 @@ import os
 import selectors
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.store import cleaned_after_fork
-from onerefresh.stores.postgres_errors import cannot_connect, is_outcome_unknown
+from onerefresh.stores.postgres_errors import cannot_connect
+from onerefresh.stores.postgres_exchange import Answer, Connection, Refused, exchange, pq, psycopg
 from onerefresh.token import Secret
 
-try:
-    import psycopg
-    from psycopg import generators, pq
-    from psycopg.conninfo import conninfo_to_dict, make_conninfo
-except ImportError:  # either the package or the library libpq is missing
-    raise ConfigurationError("a PostgreSQL store needs psycopg: run pip install 'onerefresh[postgres]'") from None
-
-__all__ = ["Answer", "Lost", "OwnConnections", "PooledConnections", "Refused", "Rows", "Source", "ask"]
+__all__ = ["OwnConnections", "PooledConnections", "Source", "ask"]
 
 PATIENCE = 5.0
 """Seconds that one statement may take, with getting a connection for it."""
@@ -34,8 +25,6 @@ MOST = 4
 """Connections that a store uses at the same time, beside the one on which it listens."""
 KEPT = 3.0
 """Seconds for which an unused connection is kept: a renewal uses it three times."""
-LOOK = 0.1
-"""Seconds between two looks at whether the time is over."""
 DEFAULTS = {
     "client_encoding": "UTF8",
     "fallback_application_name": "onerefresh",
@@ -45,28 +34,6 @@ DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
-
-Connection: TypeAlias = "psycopg.Connection[Any]"
-Rows: TypeAlias = "list[tuple[bytes | None, ...]]"
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Surely nothing was changed. `words`: why; empty where `sqlstate`, the server's code, says it."""
-
-    words: str = ""
-    sqlstate: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """It was sent, and no answer came. `again`: another connection may get one."""
-
-    words: str
-    again: bool
-
-
-Answer: TypeAlias = "Rows | Refused | Lost"
 
 
 class Source(Protocol):
@@ -92,74 +59,6 @@ def ask(source: Source, statement: str, values: Sequence[bytes] = ()) -> Answer:
             return connection if isinstance(connection, Refused) else exchange(connection, statement, values, deadline)
     finally:
         del values  # tokens, which would show in a traceback with locals
-
-
-def exchange(connection: Connection, statement: str, values: Sequence[bytes], deadline: float) -> Answer:
-    """Ask on this connection, which is closed where its state is not known afterwards."""
-    link = connection.pgconn
-    try:
-        if values:
-            link.send_query_params(
-                statement.encode(),
-                values,
-                param_formats=[pq.Format.BINARY] * len(values),
-                result_format=pq.Format.BINARY,
-            )
-        else:
-            link.send_query(statement.encode())
-        results = connection.wait(_within(generators.execute(link), deadline), interval=LOOK)
-    except _Overdue:
-        link.finish()
-        return Lost("the server did not answer in time", again=False)
-    except psycopg.Error:
-        link.finish()
-        return Lost("the connection was lost", again=True)
-    except BaseException:  # Ctrl-C: whoever uses it next would get this answer
-        link.finish()
-        raise
-    finally:
-        del values  # as above
-    return _read(results)
-
-
-def hear(connection: Connection, seconds: float) -> list[str]:
-    """The channels on which something was told, as soon as there are any. Raises `psycopg.Error`."""
-    heard = _within(generators.notifies(connection.pgconn), time.monotonic() + seconds)
-    try:
-        return [told.relname.decode() for told in connection.wait(heard, interval=seconds)]
-    except _Overdue:
-        return []
-
-
-class _Overdue(Exception):
-    """The time is over."""
-
-
-def _within(steps: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
-    """The same steps, but no more of them when the time is over."""
-    try:
-        wanted = next(steps)
-        while True:
-            ready = yield wanted
-            wanted = steps.send(ready)
-            if time.monotonic() >= deadline:
-                raise _Overdue
-    except StopIteration as done:
-        return done.value
-
-
-def _read(results: Sequence[Any]) -> Answer:
-    rows: Rows = []
-    for result in results:
-        if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
-            sqlstate = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
-            if not sqlstate or is_outcome_unknown(sqlstate):
-                return Lost("the server ended the connection", again=True)
-            return Refused(sqlstate=sqlstate)
-        rows = [
-            tuple(result.get_value(row, column) for column in range(result.nfields)) for row in range(result.ntuples)
-        ]
-    return rows
 
 
 def _unusable(connection: Connection) -> str:
@@ -215,7 +114,7 @@ class OwnConnections:
         self.place = _checked(_place(parameters), "URL")
         hosts = str(parameters.held.get("host") or parameters.held.get("hostaddr") or "").count(",") + 1
         timeout = {"connect_timeout": str(max(2, int(PATIENCE) // hosts))}
-        self._conninfo = Secret(make_conninfo(**{**DEFAULTS, **timeout, **parameters.held}))
+        self._conninfo = Secret(psycopg.conninfo.make_conninfo(**{**DEFAULTS, **timeout, **parameters.held}))
         self._changed = threading.Condition()
         self._open: set[Connection] = set()
         self._idle: list[tuple[float, Connection]] = []
@@ -326,7 +225,7 @@ class _Parameters:
 def _parsed(url: Secret) -> _Parameters:
     """Nothing is raised here: the parser's exceptions may hold a password."""
     try:
-        return _Parameters(conninfo_to_dict(url.reveal()))
+        return _Parameters(psycopg.conninfo.conninfo_to_dict(url.reveal()))
     except psycopg.Error:
         return _Parameters({"port": "unreadable"})
 

@@ -39,6 +39,8 @@ _REFUSALS = {
     "57014": "the server cancelled the statement: see its statement_timeout",
     "57P03": "the server is starting or shutting down",
     "22P05": "the database's encoding cannot hold this key: use a database with encoding UTF8",
+    "40001": "other programs' transactions were in the way again and again",
+    "40P01": "other programs' transactions were in the way again and again",
     "26000": "a pooler in between mixed up its connections",
 }
 _CONNECTING = (  # the first that fits

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from onerefresh.stores.postgres_connections import PATIENCE, Connection, Refused, Source, exchange, hear
+from onerefresh.stores.postgres_connections import PATIENCE, Source
+from onerefresh.stores.postgres_exchange import Connection, Refused, exchange, hear
 from onerefresh.stores.postgres_sql import LISTEN_FOR, LISTEN_NO_MORE, Channel
 
 __all__ = ["CannotListen", "PostgresLine"]

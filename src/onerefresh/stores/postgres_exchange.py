@@ -1,0 +1,115 @@
+"""One statement on one connection to a PostgreSQL server, in bounded time.
+
+Nothing is raised for what a server does, it is returned: an exception's frames would show the tokens in a statement.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from onerefresh.errors import ConfigurationError
+from onerefresh.stores.postgres_errors import is_outcome_unknown
+
+try:
+    import psycopg
+    from psycopg import conninfo, generators, pq  # noqa: F401 - the others have them from here
+except ImportError:  # either the package or the library libpq is missing
+    raise ConfigurationError("a PostgreSQL store needs psycopg: run pip install 'onerefresh[postgres]'") from None
+
+__all__ = ["Answer", "Connection", "Lost", "Refused", "Rows", "exchange", "hear", "pq", "psycopg"]
+
+LOOK = 0.1
+"""Seconds between two looks at whether the time is over."""
+
+Connection: TypeAlias = "psycopg.Connection[Any]"
+Rows: TypeAlias = "list[tuple[bytes | None, ...]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Surely nothing was changed. `words`: why; empty where `sqlstate`, the server's code, says it."""
+
+    words: str = ""
+    sqlstate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """It was sent, and no answer came. `again`: another connection may get one."""
+
+    words: str
+    again: bool
+
+
+Answer: TypeAlias = "Rows | Refused | Lost"
+
+
+def exchange(connection: Connection, statement: str, values: Sequence[bytes], deadline: float) -> Answer:
+    """Ask on this connection, which is closed where its state is not known afterwards."""
+    link = connection.pgconn
+    try:
+        if values:
+            link.send_query_params(
+                statement.encode(),
+                values,
+                param_formats=[pq.Format.BINARY] * len(values),
+                result_format=pq.Format.BINARY,
+            )
+        else:
+            link.send_query(statement.encode())
+        results = connection.wait(_within(generators.execute(link), deadline), interval=LOOK)
+    except _Overdue:
+        link.finish()
+        return Lost("the server did not answer in time", again=False)
+    except psycopg.Error:
+        link.finish()
+        return Lost("the connection was lost", again=True)
+    except BaseException:  # Ctrl-C: whoever uses it next would get this answer
+        link.finish()
+        raise
+    finally:
+        del values  # as above
+    return _read(results)
+
+
+def hear(connection: Connection, seconds: float) -> list[str]:
+    """The channels on which something was told, as soon as there are any. Raises `psycopg.Error`."""
+    heard = _within(generators.notifies(connection.pgconn), time.monotonic() + seconds)
+    try:
+        return [told.relname.decode() for told in connection.wait(heard, interval=seconds)]
+    except _Overdue:
+        return []
+
+
+class _Overdue(Exception):
+    """The time is over."""
+
+
+def _within(steps: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
+    """The same steps, but no more of them when the time is over."""
+    try:
+        wanted = next(steps)
+        while True:
+            ready = yield wanted
+            wanted = steps.send(ready)
+            if time.monotonic() >= deadline:
+                raise _Overdue
+    except StopIteration as done:
+        return done.value
+
+
+def _read(results: Sequence[Any]) -> Answer:
+    rows: Rows = []
+    for result in results:
+        if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
+            sqlstate = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+            if not sqlstate or is_outcome_unknown(sqlstate):
+                return Lost("the server ended the connection", again=True)
+            return Refused(sqlstate=sqlstate)
+        rows = [
+            tuple(result.get_value(row, column) for column in range(result.nfields)) for row in range(result.ntuples)
+        ]
+    return rows
