@@ -20,7 +20,7 @@ from tests.core.leaks import ACCESS, REFRESH, assert_error_is_silent, assert_sil
 
 from onerefresh import ConfigurationError, StoreUnavailable
 from onerefresh import record as records
-from onerefresh.store import Hold, Moment, Store, encode, is_sealed
+from onerefresh.store import Hold, Moment, Store, Versioned, encode, is_sealed
 from onerefresh.stores.encrypted import EncryptedStore
 from onerefresh.stores.keys import EnvironmentKey, FunctionKey, KeyFile, KeySource
 from onerefresh.stores.memory import MemoryStore
@@ -44,6 +44,18 @@ def plain(store: Store, key: str = "acme") -> str:
     found = store.load(key)
     assert found is not None
     return found.body
+
+
+def test_what_the_wrapped_store_learns_of_itself_is_told() -> None:
+    class Learning(MemoryStore):
+        def load(self, key: str) -> Versioned | None:
+            self.may_go_back, self.look_every = True, 7.0
+            return super().load(key)
+
+    store = EncryptedStore(Learning(), holding(NEW))
+    assert (store.may_go_back, store.look_every) == (False, MemoryStore.look_every)
+    store.load("acme")
+    assert (store.may_go_back, store.look_every) == (True, 7.0)
 
 
 # --- Reading and writing ---

@@ -144,6 +144,16 @@ def test_a_fresh_token_costs_the_server_nothing(relay: Relay, auth_server: AuthS
     acme.close()
 
 
+@pytest.mark.parametrize("given", [None, False, True])
+def test_a_server_without_a_standby_does_not_go_back(opener: Opener, given: bool | None) -> None:
+    url, table = opener.args[0], opener.keywords["table"]  # type: ignore[attr-defined]  # a partial function
+    store = PostgresStore(url, table=table, may_go_back=given)
+    assert store.may_go_back is (given is not False), "until something is known it may"
+    store.cas("acme", None, "body")
+    assert store.may_go_back is (given is True)
+    store.close()
+
+
 # --- The server's clock ---
 
 

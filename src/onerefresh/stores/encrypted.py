@@ -58,11 +58,12 @@ class EncryptedStore(Store):
         self._adopt_plain = adopt_plain
         self._known: _Ring | None = None
         self.name, self.durable = self._store.name, self._store.durable
-        self.may_go_back, self.look_every = self._store.may_go_back, self._store.look_every
         self.forgets = self._store.forgets
+        self._learn()
 
     def load(self, key: str) -> Versioned | None:
         found = self._store.load(key)
+        self._learn()
         return None if found is None else self._read(key, found)
 
     def cas(self, key: str, expected: str | None, body: str) -> str:
@@ -107,6 +108,10 @@ class EncryptedStore(Store):
 
     def close(self) -> None:
         self._store.close()
+
+    def _learn(self) -> None:
+        """A store may learn what it is from its server's answers."""
+        self.may_go_back, self.look_every = self._store.may_go_back, self._store.look_every
 
     def _read(self, key: str, found: Versioned) -> Versioned:
         text, problem = self._open(key, Secret(found.body), Purpose.RECORD)
