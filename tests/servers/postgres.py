@@ -95,8 +95,8 @@ class PostgresServer:
                 "pg_basebackup", "-D", str(server.data), "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", self.url
             )
             server.up()
-            _until(lambda: self.ask("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == [(1,)])
-            self.wait_until_replayed()
+            _until(lambda: server.ask("SELECT status FROM pg_stat_wal_receiver") == [("streaming",)])
+            server.catch_up(self)
             yield server
 
     @classmethod
@@ -194,10 +194,10 @@ class PostgresServer:
         """Make this standby a primary server."""
         assert self.ask("SELECT pg_promote()") == [(True,)]
 
-    def wait_until_replayed(self) -> None:
-        """Wait until each standby of this server shows all that is written up to now."""
-        [(now,)] = self.ask("SELECT pg_current_wal_lsn()")
-        _until(lambda: self.ask("SELECT bool_and(replay_lsn >= %s::pg_lsn) FROM pg_stat_replication", now) == [(True,)])
+    def catch_up(self, primary: PostgresServer) -> None:
+        """Wait until this standby shows all that `primary` has written up to now."""
+        [(now,)] = primary.ask("SELECT pg_current_wal_lsn()")
+        _until(lambda: self.ask("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", now) == [(True,)])
 
     def cut_off(self) -> None:
         """Let this standby receive nothing any more."""

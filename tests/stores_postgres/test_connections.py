@@ -100,6 +100,7 @@ def test_a_connection_that_cannot_be_opened_takes_no_place(through: PostgresStor
     assert through.load("acme") is None
 
 
+@pytest.mark.slow
 def test_a_server_that_stopped_is_an_error_in_bounded_time(
     own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

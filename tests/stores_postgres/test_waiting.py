@@ -16,6 +16,7 @@ from tests.servers.relay import Relay
 
 from onerefresh.stores import postgres, postgres_connections
 from onerefresh.stores.postgres import POLLED, WOKEN, PostgresStore
+from onerefresh.stores.postgres_connections import MOST
 from onerefresh.testing.stores.recording import Opener
 
 LONG = 60.0
@@ -29,9 +30,14 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def listeners(server: PostgresServer) -> int:
-    """How many connections hold the lock that tells that somebody listens."""
-    [(count,)] = server.ask("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+def listeners(server: PostgresServer, store: PostgresStore, key: str = "acme") -> int:
+    """How many connections hold the lock that tells that somebody listens to the key."""
+    lock = store._statements.channel(key).lock
+    [(count,)] = server.ask(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+        "AND (classid::bigint << 32) | objid::bigint = %s",
+        lock,
+    )
     found: int = count
     return found
 
@@ -39,10 +45,9 @@ def listeners(server: PostgresServer) -> int:
 @contextmanager
 def waiting(store: PostgresStore, key: str, version: str, server: PostgresServer) -> Iterator[threading.Thread]:
     """Somebody waits for the record, once, and is listening."""
-    before = listeners(server)
     waiter = threading.Thread(target=store.wait, args=(key, version, LONG))
     waiter.start()
-    until(lambda: listeners(server) == before + 1)
+    until(lambda: listeners(server, store, key) == 1)
     yield waiter
     waiter.join(PATIENCE)
 
@@ -96,15 +101,14 @@ def test_a_hundred_waiters_need_one_connection_which_is_closed_behind_them(
     waiters = [threading.Thread(target=store.wait, args=(key, version, LONG)) for key, version in versions.items()]
     for waiter in waiters:
         waiter.start()
-    until(lambda: listeners(server) == 100)
-    assert server.ask("SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory'") == [(1,)]
+    until(lambda: sum(listeners(server, store, key) for key in versions) == 100)
+    assert connections_of(table, server) <= MOST + 1
     for key, version in versions.items():
         store.cas(key, version, "after")
     for waiter in waiters:
         waiter.join(PATIENCE)
     assert not any(waiter.is_alive() for waiter in waiters)
     until(lambda: not threads_of(store))
-    assert listeners(server) == 0
     until(lambda: connections_of(table, server) == 0)
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.core.leaks import ACCESS, assert_error_is_silent
 from tests.servers.postgres import PostgresServer
 from tests.servers.relay import Relay
+from tests.stores_postgres.test_waiting import until
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
@@ -164,6 +165,21 @@ def test_an_unused_connection_that_the_server_has_closed_is_not_used(
     assert relay.accepted > accepted
 
 
+def test_a_write_whose_backend_the_server_ends_is_sent_again(
+    store: PostgresStore, server: PostgresServer, table: str
+) -> None:
+    version = store.cas("acme", None, "before")
+    [(pid,)] = server.ask("SELECT pid FROM pg_stat_activity WHERE application_name = %s", table)
+    with psycopg.connect(server.url) as blocker, ThreadPoolExecutor(1) as pool:
+        blocker.execute(f"LOCK TABLE {table}".encode())
+        writing = pool.submit(store.cas, "acme", version, "after")
+        until(lambda: server.ask("SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s", pid) == [("Lock",)])
+        server.ask("SELECT pg_terminate_backend(%s)", pid)
+        until(lambda: server.ask("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", pid) == [(0,)])
+        blocker.commit()
+        assert store.load("acme") == (writing.result(), "after")
+
+
 def test_what_the_table_refuses_is_not_applied_and_not_shown(
     store: PostgresStore, server: PostgresServer, table: str
 ) -> None:
@@ -186,8 +202,7 @@ def test_transactions_that_get_in_each_others_way_are_repeated(
         blocker.execute(f"UPDATE {table} SET version = 'another' WHERE key = 'acme'")
         with ThreadPoolExecutor(1) as pool:
             writing = pool.submit(serial.cas, "acme", version, "after")
-            while server.ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == [(0,)]:
-                pass
+            until(lambda: server.ask("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'") == [(1,)])
             blocker.commit()
             with pytest.raises(Conflict):
                 writing.result()
