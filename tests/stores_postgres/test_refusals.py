@@ -13,6 +13,7 @@ from tests.servers.relay import Relay
 
 from onerefresh import StoreUnavailable
 from onerefresh.stores.postgres import PostgresStore
+from onerefresh.stores.postgres_errors import cannot_connect
 
 PASSWORD = SEED_ACCESS
 
@@ -149,3 +150,34 @@ def test_a_statement_that_the_server_cancels(
         other.execute(f"LOCK TABLE {table}".encode())
         assert "statement_timeout" in refusal(as_role())
     assert store.load("acme") is None
+
+
+AT = 'connection failed: connection to server at "database-role-ssl.example.com" (10.0.0.1), port 5432 failed: '
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (f"{AT}Connection refused\n\tIs the server running on that host?", "nobody listens there"),
+        (f"{AT}Connection timed out", "did not answer in time"),
+        ("connection timeout expired", "did not answer in time"),
+        (f'{AT}FATAL:  role "database" does not exist', "refused the user"),
+        (f'{AT}FATAL:  role "x" is not permitted to log in', "refused the user"),
+        (f'{AT}FATAL:  database "role " does not exist', "refused the database"),
+        (f"{AT}FATAL:  sorry, too many clients already", "too many connections"),
+        (f"{AT}FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", "too many"),
+        (f"{AT}FATAL:  the database system is starting up", "it is starting"),
+        (f"{AT}FATAL:  the database system is shutting down", "it is shutting down"),
+        (f"{AT}FATAL:  the database system is in recovery mode", "recovering"),
+        (f"{AT}SSL error: certificate verify failed", "sslrootcert"),
+        (f"{AT}server does not support SSL, but SSL was required", "TLS failed"),
+        (f'{AT}FATAL:  no pg_hba.conf entry for host "10.0.0.2", user "u", database "d", no encryption', "pg_hba.conf"),
+        (f'{AT}FATAL:  password authentication failed for user "role "', "refused the password"),
+        (f"{AT}session is read-only", "read-only"),
+        ("failed to resolve host 'database': [Errno -2] Name or service not known", "no such host"),
+        ("[Errno -3] Temporary failure in name resolution", "cannot be looked up now"),
+        (f"{AT}FATAL:  tout va mal", "see its log"),
+    ],
+)
+def test_each_kind_of_failure_to_connect_has_its_own_words(message: str, said: str) -> None:
+    assert said in cannot_connect(message)

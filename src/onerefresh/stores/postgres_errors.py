@@ -6,6 +6,8 @@ the URL, and with it a password: neither is ever passed on.
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "EXISTS_ALREADY",
     "REPEATABLE",
@@ -51,16 +53,16 @@ _CONNECTING = (  # the first that fits
     ("no password supplied", "it asks for a password: set PGPASSWORD, or write the password into ~/.pgpass"),
     ("no pg_hba.conf entry", "its pg_hba.conf allows no such connection: see user, database and sslmode"),
     ("authentication failed", "it refused the user: see its pg_hba.conf"),
-    ("role", "it refused the user: create the role, or allow it to log in"),
-    ("database", "it refused the database: see that it exists and that the user may connect to it"),
     ("starting up", "it is starting"),
     ("not yet accepting connections", "it is starting"),
     ("shutting down", "it is shutting down"),
     ("in recovery mode", "it is recovering from a crash"),
     ("read-only", "it is read-only (a standby, or set to be so): name the primary server"),
     ("hot standby", "it is a standby: name the primary server"),
+    ("role ", "it refused the user: create the role, or allow it to log in"),
+    ("database ", "it refused the database: see that it exists and that the user may connect to it"),
     ("certificate", "TLS failed: see sslmode, sslrootcert and the server's certificate"),
-    ("ssl", "TLS failed: see sslmode and the server's setting ssl"),
+    ("ssl ", "TLS failed: see sslmode and the server's setting ssl"),
     ("resolve host", "there is no such host: correct its name"),
     ("translate host", "there is no such host: correct its name"),
     ("name or service not known", "there is no such host: correct its name"),
@@ -68,7 +70,8 @@ _CONNECTING = (  # the first that fits
     ("name resolution", "the host's name cannot be looked up now"),
     ("connection refused", "nobody listens there: start the server, or correct host and port"),
     ("no such file", "nobody listens there: start the server, or correct host and port"),
-    ("timeout", "it did not answer in time"),
+    ("timeout expired", "it did not answer in time"),
+    ("timed out", "it did not answer in time"),
 )
 
 
@@ -87,7 +90,7 @@ def refused(sqlstate: str, table: str) -> str:
 
 def cannot_connect(message: str) -> str:
     """Why there is no connection, and what to do. `message`: a library's words, which may hold secrets."""
-    lowered = message.lower()
+    lowered = re.sub(r"""'[^']*'|"[^"]*\"""", "", message.lower())  # a host's name may hold any of these words
     return next((advice for phrase, advice in _CONNECTING if phrase in lowered), "it cannot be reached: see its log")
 
 
