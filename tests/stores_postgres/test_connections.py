@@ -15,7 +15,7 @@ import pytest
 from tests.core.leaks import ACCESS, assert_error_is_silent
 from tests.servers.postgres import PostgresServer
 from tests.servers.relay import Relay
-from tests.stores_postgres.test_waiting import connections_of, threads_of, until
+from tests.stores_postgres.watching import connections_of, threads_of, until
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import StoreOutcomeUnknown

@@ -14,7 +14,7 @@ from tests.core.children import Child
 from tests.core.leaks import assert_error_is_silent
 from tests.servers.postgres import PostgresServer
 from tests.servers.relay import Relay
-from tests.stores_postgres.test_waiting import listeners, until
+from tests.stores_postgres.watching import listeners, until
 
 from onerefresh import Credential, StoreUnavailable, Token, WaitTimeout
 from onerefresh.events import Event, Kind, subscribe

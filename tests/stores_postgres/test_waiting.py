@@ -4,52 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import psycopg
 import psycopg_pool
 import pytest
 from tests.servers.postgres import PostgresServer
 from tests.servers.relay import Relay
+from tests.stores_postgres.watching import LONG, PATIENCE, connections_of, listeners, threads_of, until, waiting
 
 from onerefresh.stores import postgres, postgres_connections
 from onerefresh.stores.postgres import POLLED, WOKEN, PostgresStore
 from onerefresh.stores.postgres_connections import MOST
 from onerefresh.testing.stores.recording import Opener
-
-LONG = 60.0
-PATIENCE = 30.0
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.005)
-
-
-def listeners(server: PostgresServer, store: PostgresStore, key: str = "acme") -> int:
-    """How many connections hold the lock that tells that somebody listens to the key."""
-    lock = store._statements.channel(key).lock
-    [(count,)] = server.ask(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
-        "AND (classid::bigint << 32) | objid::bigint = %s",
-        lock,
-    )
-    found: int = count
-    return found
-
-
-@contextmanager
-def waiting(store: PostgresStore, key: str, version: str, server: PostgresServer) -> Iterator[threading.Thread]:
-    """Somebody waits for the record, once, and is listening."""
-    waiter = threading.Thread(target=store.wait, args=(key, version, LONG))
-    waiter.start()
-    until(lambda: listeners(server, store, key) == 1)
-    yield waiter
-    waiter.join(PATIENCE)
 
 
 def test_a_waiter_is_woken_by_another_process_s_write(
@@ -110,17 +76,6 @@ def test_a_hundred_waiters_need_one_connection_which_is_closed_behind_them(
     assert not any(waiter.is_alive() for waiter in waiters)
     until(lambda: not threads_of(store))
     until(lambda: connections_of(table, server) == 0)
-
-
-def threads_of(store: PostgresStore) -> list[threading.Thread]:
-    assert isinstance(store._source, postgres_connections.OwnConnections)
-    return [thread for thread in (store._source._closer, store._wakeups._listener) if thread is not None]
-
-
-def connections_of(name: str, server: PostgresServer) -> int:
-    [(count,)] = server.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", name)
-    found: int = count
-    return found
 
 
 def test_a_waiter_that_loses_its_connection_looks_for_himself(

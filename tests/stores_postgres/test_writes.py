@@ -10,7 +10,7 @@ import pytest
 from tests.core.leaks import ACCESS, assert_error_is_silent
 from tests.servers.postgres import PostgresServer
 from tests.servers.relay import Relay
-from tests.stores_postgres.test_waiting import until
+from tests.stores_postgres.watching import until
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned

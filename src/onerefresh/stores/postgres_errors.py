@@ -36,7 +36,7 @@ _REFUSALS = {
     "53100": "the disk of the server is full",
     "53200": "the server is out of memory",
     "53300": "the server has too many connections: raise max_connections, or use a pooler",
-    "54000": "the key is too long for this server",
+    "54000": "the key is too long for this server, or its queue of notifications is full",
     "55P03": "the record is locked by another program",
     "57014": "the server cancelled the statement: see its statement_timeout",
     "57P03": "the server is starting or shutting down",

@@ -1,0 +1,56 @@
+"""Looking at what the store does to its server: who listens, and which connections and threads there are."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.servers.postgres import PostgresServer
+
+from onerefresh.stores.postgres import PostgresStore
+from onerefresh.stores.postgres_connections import OwnConnections
+
+LONG = 60.0
+PATIENCE = 30.0
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.005)
+
+
+def listeners(server: PostgresServer, store: PostgresStore, key: str = "acme") -> int:
+    """How many connections hold the lock that tells that somebody listens to the key."""
+    lock = store._statements.channel(key).lock
+    [(count,)] = server.ask(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+        "AND (classid::bigint << 32) | objid::bigint = %s",
+        lock,
+    )
+    found: int = count
+    return found
+
+
+@contextmanager
+def waiting(store: PostgresStore, key: str, version: str, server: PostgresServer) -> Iterator[threading.Thread]:
+    """Somebody waits for the record, once, and is listening."""
+    waiter = threading.Thread(target=store.wait, args=(key, version, LONG))
+    waiter.start()
+    until(lambda: listeners(server, store, key) == 1)
+    yield waiter
+    waiter.join(PATIENCE)
+
+
+def threads_of(store: PostgresStore) -> list[threading.Thread]:
+    assert isinstance(store._source, OwnConnections)
+    return [thread for thread in (store._source._closer, store._wakeups._listener) if thread is not None]
+
+
+def connections_of(name: str, server: PostgresServer) -> int:
+    [(count,)] = server.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", name)
+    found: int = count
+    return found
