@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psycopg
 import psycopg_pool
 import pytest
 from tests.core.leaks import ACCESS, assert_error_is_silent
@@ -19,7 +21,7 @@ from tests.stores_postgres.watching import connections_of, threads_of, until
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import StoreOutcomeUnknown
-from onerefresh.stores import postgres_connections
+from onerefresh.stores import postgres_connections, postgres_exchange
 from onerefresh.stores.postgres import PostgresStore
 from onerefresh.stores.postgres_connections import MOST, OwnConnections
 from onerefresh.stores.postgres_exchange import Refused
@@ -158,7 +160,50 @@ def test_a_pool_whose_connections_the_server_has_closed_serves(server: PostgresS
         store = PostgresStore(pool, table=table)
         version = store.cas("acme", None, "body")
         server.ask(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{table}'")
+        until(lambda: connections_of(table, server) == 0)
         assert store.load("acme") == (version, "body")
+
+
+class InTheMiddle:
+    """A pool that lends connections of which somebody has not ended the transaction."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+
+    def getconn(self) -> psycopg.Connection:
+        return self._connection
+
+    @contextmanager
+    def connection(self, timeout: float) -> Iterator[psycopg.Connection]:
+        yield self._connection
+
+
+def test_nothing_is_written_in_somebody_else_s_transaction(
+    server: PostgresServer, store: PostgresStore, table: str
+) -> None:
+    version = store.cas("acme", None, "before")
+    with psycopg.connect(server.url) as connection:
+        connection.execute("SELECT 1")
+        with pytest.raises(StoreUnavailable, match="in a transaction"):
+            PostgresStore(InTheMiddle(connection), table=table).cas("acme", version, "after")
+    assert store.load("acme") == (version, "before")
+
+
+def test_ctrl_c_in_the_middle_shows_nothing_and_leaves_no_answer_behind(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    version = store.cas("acme", None, "before")
+    with monkeypatch.context() as patched:
+        patched.setattr(postgres_exchange, "_within", interrupted)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            store.cas("acme", version, ACCESS)
+    assert_error_is_silent(caught.value)
+    found = store.load("acme")
+    assert found is not None
+    assert found.body in ("before", ACCESS)
 
 
 def test_a_pool_without_utf_8_is_refused_before_anything_is_written(server: PostgresServer, table: str) -> None:
