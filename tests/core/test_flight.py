@@ -231,3 +231,15 @@ def test_the_running_loop_is_found() -> None:
         return running_loop() is asyncio.get_running_loop()
 
     assert asyncio.run(run())
+
+
+def test_who_wants_to_be_called_is_called_once_it_is_settled_whoever_settles_it() -> None:
+    flight: Flight[str] = Flight()
+    called: list[str] = []
+    flight.when_settled(lambda: called.append("before"))
+    assert called == []
+    flight.settle("result")
+    flight.settle("another")
+    assert called == ["before"]
+    flight.when_settled(lambda: called.append("after"))
+    assert called == ["before", "after"]

@@ -16,6 +16,7 @@ from onerefresh.policy import (
     PROFILES,
     SHORTEST_LEASE,
     backoff,
+    due_at,
     profile_named,
     refusal_pause,
     windows,
@@ -153,3 +154,22 @@ def test_a_profile_may_be_made_by_hand() -> None:
 def test_an_unknown_profile_is_told_with_those_that_there_are(name: str) -> None:
     with pytest.raises(ConfigurationError, match="strict"):
         profile_named(name)
+
+
+@pytest.mark.parametrize(
+    ("lives", "within", "due"),
+    [
+        (3600.0, 600.0, 3000.0),  # so long before its end
+        (3600.0, 0.0, 3600.0),
+        (3600.0, 3600.0, 360.0),  # and never in the first tenth of its life
+        (300.0, 600.0, 30.0),
+        (0.0, 600.0, 0.0),
+    ],
+)
+def test_when_a_token_is_due_for_who_looks_ahead(lives: float, within: float, due: float) -> None:
+    token = Token("access", issued_at=1000.0, expires_at=1000.0 + lives)
+    assert due_at(token, within) == pytest.approx(1000.0 + due)
+
+
+def test_a_token_whose_end_nobody_knows_is_never_due() -> None:
+    assert due_at(Token("access"), 600.0) == math.inf

@@ -23,7 +23,7 @@ from onerefresh import record as records
 from onerefresh.events import Kind
 from onerefresh.policy import Profile
 from onerefresh.record import Record, State
-from onerefresh.renewal.effects import Cas, Send
+from onerefresh.renewal.effects import Cas, Send, Watch
 from onerefresh.renewal.protocol import renew
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
@@ -224,3 +224,36 @@ def test_a_save_that_goes_on_failing_is_told_and_made_up_for_by_the_next_call() 
     assert (len(world.kept), len(world.sent)) == (1, 1)
     world.run(renew(wish(host_saves=True)))
     assert len(world.kept) == 1
+
+
+# --- Ahead of time ---
+
+
+def test_a_token_that_still_serves_is_renewed_for_who_looks_ahead() -> None:
+    world = needy(seed(lives=3600.0, at=START - 3100.0), NEXT)
+    outcome = world.run(renew(wish(ageing=True, within=600.0)))
+    assert (outcome.token.reveal(), outcome.renewed) == ("access-next", True)
+
+
+@pytest.mark.parametrize("within", [400.0, None])
+def test_a_token_that_ends_behind_the_horizon_is_left_alone(within: float | None) -> None:
+    world = needy(seed(lives=3600.0, at=START - 3100.0))
+    outcome = world.run(renew(wish(ageing=True, within=within)))
+    assert (outcome.token.reveal(), outcome.renewed, world.sent) == ("access-seed", False, [])
+
+
+def test_a_token_that_ages_is_left_alone_where_the_horizon_is_nearer() -> None:
+    world = needy(seed(lives=3600.0, at=START - 3400.0))
+    outcome = world.run(renew(wish(ageing=True, within=100.0)))
+    assert (outcome.token.reveal(), world.sent) == ("access-seed", [])
+
+
+def test_what_somebody_else_renewed_meanwhile_is_adopted_by_who_looks_ahead() -> None:
+    world = needy(seed(lives=3600.0, at=START - 3100.0))
+    other = world.lease()
+
+    def commits(world: World) -> None:
+        world.commit_by(other, Token("access-other", "refresh-other", expires_in=3600.0, issued_at=world.wall))
+
+    outcome = world.run(renew(wish(ageing=True, within=600.0)), faults={(Watch, 1): does(commits)})
+    assert (outcome.token.reveal(), outcome.renewed, world.sent) == ("access-other", False, [])

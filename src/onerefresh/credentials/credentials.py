@@ -293,6 +293,7 @@ class Credentials:
     def _let_go(self) -> None:
         for tenant in self._recent.all():
             tenant.let_go()
+        self._recent.clear()
         if self._owns_store:
             self._store.close()
 

@@ -95,9 +95,9 @@ class Horizon:
         except LookupError as error:
             if not self.named:
                 raise _NotOurs from None  # `refresher_for` knows no such tenant: it may be of another kind
-            raise no_refresher(key, error) from None
-        except Exception as error:  # noqa: BLE001 - whatever `refresher_for` raises, the others go on
-            raise no_refresher(key, error) from None
+            raise no_refresher(key, error) from error
+        except Exception as error:  # whatever `refresher_for` raises, the others go on
+            raise no_refresher(key, error) from error
 
 
 class _NotOurs(Exception):

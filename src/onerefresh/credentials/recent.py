@@ -67,6 +67,12 @@ class Recent(Generic[T]):
         with self._lock:
             return [*self._kept.values(), *self._held_elsewhere.values()]
 
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._kept.clear()
+            self._held_elsewhere.clear()
+
     def after_fork(self) -> None:
         """Whoever held the lock is not in the child."""
         self._lock = threading.Lock()

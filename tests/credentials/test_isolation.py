@@ -1,0 +1,155 @@
+"""One tenant's endpoint never delays another's; at one host only so many renewals are under way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from tests.core.calls import Refresher, first_token, listening
+from tests.core.children import Child
+from tests.credentials.tenants import PATIENCE, Face, endpoint, expired, record_of, until
+
+from onerefresh import Credentials, RefreshUnavailable, WaitTimeout
+from onerefresh.events import Kind
+from onerefresh.record import State
+from onerefresh.stores.memory import MemoryStore
+from onerefresh.testing import AuthServer
+
+
+def queueing(credentials: Credentials) -> int:
+    """How many renewals wait for their turn."""
+    turns = credentials._terms.turns
+    assert turns is not None
+    return sum(len(line.waiting) for line in turns._lines.values())
+
+
+def test_a_hanging_endpoint_delays_nobody_else(new_auth_server: Callable[..., AuthServer]) -> None:
+    hanging, other = new_auth_server(), new_auth_server()
+    hanging.hold("token")
+    server_of = {"a": hanging, "b": other}
+    with Credentials(None, store="memory", refresher_for=lambda key: endpoint(server_of[key])) as credentials:
+        for key, server in server_of.items():
+            expired(credentials, server, key)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(credentials["a"].token)
+            hanging.wait_for("token")
+            assert credentials["b"].token().generation == 2
+            assert not waiting.done()
+            with pytest.raises(WaitTimeout):
+                credentials["a"].token(max_wait=0.0)
+            hanging.release("token")
+            assert waiting.result(PATIENCE).generation == 2
+
+
+def test_a_failing_endpoint_fails_nobody_else(new_auth_server: Callable[..., AuthServer]) -> None:
+    failing, other = new_auth_server(), new_auth_server()
+    failing.fail_next(None, status=503, headers={"Retry-After": "60"})
+    server_of = {"a": failing, "b": other}
+    with Credentials(None, store="memory", refresher_for=lambda key: endpoint(server_of[key])) as credentials:
+        for key, server in server_of.items():
+            expired(credentials, server, key)
+        with pytest.raises(RefreshUnavailable):
+            credentials["a"].token()
+        assert credentials["b"].token().generation == 2
+
+
+def test_only_so_many_renewals_are_at_one_host_and_the_next_has_claimed_nothing(auth_server: AuthServer) -> None:
+    auth_server.hold("token")
+    store = MemoryStore()
+    with Credentials(endpoint(auth_server), store=store, limit=2) as credentials:
+        expired(credentials, auth_server, *"abc")
+        with ThreadPoolExecutor() as pool:
+            first = [pool.submit(credentials[key].token) for key in "ab"]
+            auth_server.wait_for("token", 2)
+            third = pool.submit(credentials["c"].token)
+            until(lambda: queueing(credentials) == 1, "it does not wait for its turn")
+            assert [record_of(store, key).state for key in "abc"] == [State.LEASED, State.LEASED, State.IDLE]
+            auth_server.release("token", 1)
+            auth_server.wait_for("token", 3)
+            auth_server.release("token")
+            assert {found.result(PATIENCE).generation for found in (*first, third)} == {2}
+    assert auth_server.counters.token_requests == 3
+
+
+def test_a_queue_at_one_host_delays_no_other_host(new_auth_server: Callable[..., AuthServer]) -> None:
+    hanging, other = new_auth_server(), new_auth_server()
+    hanging.hold("token")
+    server_of = {"a": hanging, "b": hanging, "c": other}
+    with Credentials(None, store="memory", refresher_for=lambda key: endpoint(server_of[key]), limit=1) as credentials:
+        for key, server in server_of.items():
+            expired(credentials, server, key)
+        with ThreadPoolExecutor() as pool:
+            waiting = [pool.submit(credentials[key].token) for key in "ab"]
+            until(lambda: queueing(credentials) == 1, "nobody waits for a turn")
+            assert credentials["c"].token().generation == 2
+            hanging.release("token")
+            assert {found.result(PATIENCE).generation for found in waiting} == {2}
+
+
+def test_without_a_limit_all_are_at_the_host(auth_server: AuthServer) -> None:
+    auth_server.hold("token")
+    keys = [f"tenant-{number}" for number in range(20)]
+    with Credentials(endpoint(auth_server), store="memory", limit=None) as credentials:
+        expired(credentials, auth_server, *keys)
+        with ThreadPoolExecutor(len(keys)) as pool:
+            waiting = [pool.submit(credentials[key].token) for key in keys]
+            auth_server.wait_for("token", len(keys))
+            auth_server.release("token")
+            assert {found.result(PATIENCE).generation for found in waiting} == {2}
+
+
+def test_a_function_states_no_host_and_is_not_limited() -> None:
+    arrived = threading.Semaphore(0)
+    leave = threading.Event()
+
+    def refresh(token: Any) -> dict[str, object]:
+        arrived.release()
+        leave.wait(PATIENCE)
+        return first_token()
+
+    with Credentials(refresh, store="memory", limit=1) as credentials:
+        for key in "abc":
+            credentials[key].login(first_token(expires_at=1_000_000_000))
+        with ThreadPoolExecutor() as pool:
+            waiting = [pool.submit(credentials[key].token) for key in "abc"]
+            assert [arrived.acquire(timeout=PATIENCE) for _ in "abc"] == [True] * 3
+            leave.set()
+            assert {found.result(PATIENCE).reveal() for found in waiting} == {"access-0"}
+
+
+class Hosted(Refresher):
+    host = "login.example:443"
+
+
+def test_who_waits_for_another_process_keeps_no_turn() -> None:
+    """Two processes at one record: the one that waits for the other's attempt lets its own next tenant through."""
+    store = MemoryStore()
+    elsewhere, here = Hosted(gated=True), Hosted()
+    one = Credentials(elsewhere, store=store)
+    two = Credentials(here, store=Face(store), limit=1)
+    for key in "ab":
+        one[key].login(first_token(expires_at=1_000_000_000))
+    with ThreadPoolExecutor() as pool, listening() as heard:
+        first = pool.submit(one["a"].token)
+        elsewhere.wait_until_entered()
+        waiting = pool.submit(two["a"].token)
+        until(lambda: Kind.WAITING in [event.kind for event in heard], "it does not wait for the other's attempt")
+        assert two["b"].token().reveal() == "access-1"
+        elsewhere.leave.set()
+        assert first.result(PATIENCE).reveal() == waiting.result(PATIENCE).reveal() == "access-1"
+    assert (elsewhere.calls, here.calls) == (1, 1)
+    one.close()
+    two.close()
+
+
+@pytest.mark.slow
+def test_the_interpreter_ends_although_somebody_waits_for_a_turn() -> None:
+    class Script(Child):
+        scripts = "tests.credentials.scripts"
+
+    with Script("exit_in_the_queue") as child:
+        assert child.rest() == ["a is sent", "the main thread ends", "b has left the queue", "a is refreshed"]
+        assert child.wait() == 0
