@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from bench import storm
+from bench import storm, tenants
 from bench.comparison.contenders import CONTENDERS, Contender
 from bench.comparison.run import CANCELLED, PROCESSES_4, REFUSED, Line, Result, Scenario, run
 from bench.report import insert, table
@@ -59,6 +59,12 @@ def test_a_page_without_the_marks_is_an_error_and_stays_as_it_is(tmp_path: Path)
     with pytest.raises(ValueError, match="needs the marks"):
         insert(page, "one", "table")
     assert page.read_text() == "nothing here\n"
+
+
+def test_a_credential_among_many_takes_no_more_than_a_kibibyte_beyond_its_token() -> None:
+    found = tenants.bytes_each(1_000)
+    assert 0 < found.credential <= 1024
+    assert found.token > 2 * tenants.TEXT
 
 
 @pytest.mark.slow

@@ -12,9 +12,10 @@ from tests.core.calls import Refresher, first_token, listening
 from tests.core.children import Child
 from tests.credentials.tenants import PATIENCE, Face, endpoint, expired, record_of, until
 
-from onerefresh import Credentials, RefreshUnavailable, WaitTimeout
+from onerefresh import Credentials, RefreshUnavailable, Token, WaitTimeout
 from onerefresh.events import Kind
 from onerefresh.record import State
+from onerefresh.store import Hold
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 
@@ -143,6 +144,69 @@ def test_who_waits_for_another_process_keeps_no_turn() -> None:
     assert (elsewhere.calls, here.calls) == (1, 1)
     one.close()
     two.close()
+
+
+class HeldElsewhere(MemoryStore):
+    """Another process has the hold of `a`, and has claimed nothing yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting, self.free = threading.Event(), threading.Event()
+
+    def hold(self, key: str) -> Hold | None:
+        return None if key == "a" and not self.free.is_set() else Hold()
+
+    def wait(self, key: str, version: str, timeout: float) -> None:
+        self.waiting.set()
+        self.free.wait(PATIENCE)
+
+
+def test_who_waits_for_another_process_to_claim_keeps_no_turn() -> None:
+    store, refresher = HeldElsewhere(), Hosted()
+    with Credentials(refresher, store=store, limit=1) as credentials, ThreadPoolExecutor() as pool:
+        for key in "ab":
+            credentials[key].login(first_token(expires_at=1_000_000_000))
+        waiting = pool.submit(credentials["a"].token)
+        assert store.waiting.wait(PATIENCE)
+        assert credentials["b"].token().generation == 2
+        assert not waiting.done()
+        store.free.set()
+        assert waiting.result(PATIENCE).generation == 2
+
+
+def test_a_login_by_the_refresher_itself_takes_its_turn_too() -> None:
+    refresher = Obtaining()
+    with Credentials(refresher, store="memory", limit=1) as credentials, ThreadPoolExecutor() as pool:
+        logins = [pool.submit(credentials[key].login) for key in "abc"]
+        assert refresher.entered.acquire(timeout=PATIENCE)
+        until(lambda: queueing(credentials) == 2, "they do not wait for their turn")
+        refresher.leave.set()
+        assert {login.result(PATIENCE).reveal() for login in logins} == {"access-0"}
+    assert refresher.most == 1
+
+
+class Obtaining:
+    """Gets first tokens without a person. `most`: how many at once there were."""
+
+    host = "login.example:443"
+
+    def __init__(self) -> None:
+        self.entered, self.leave = threading.Semaphore(0), threading.Event()
+        self.inside = self.most = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, token: Token) -> dict[str, object]:
+        return self.obtain()
+
+    def obtain(self) -> dict[str, object]:
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        self.entered.release()
+        self.leave.wait(PATIENCE)
+        with self._lock:
+            self.inside -= 1
+        return first_token()
 
 
 @pytest.mark.slow

@@ -313,6 +313,31 @@ def test_named_keys_that_are_missing_or_logged_out_need_a_login(auth_server: Aut
     assert auth_server.counters.token_requests == 1
 
 
+def test_a_named_key_that_is_none_stops_none_of_the_others(auth_server: AuthServer) -> None:
+    keys: list[Any] = ["x" * 513, "a", 7]
+    with Credentials(endpoint(auth_server), store="memory") as credentials:
+        log_in(credentials, auth_server, "a", **DUE)
+        summary = credentials.refresh_due(within=600, keys=keys)
+    assert (summary.refreshed, [type(error) for error in summary.errors]) == (1, [ConfigurationError] * 2)
+
+
+class Broken(MemoryStore):
+    """Reads all but one record."""
+
+    def load(self, key: str) -> Versioned | None:
+        if key == "broken":
+            raise OSError("a bad sector")
+        return super().load(key)
+
+
+def test_a_record_that_a_store_fails_to_read_stops_none_of_the_others(auth_server: AuthServer) -> None:
+    with Credentials(endpoint(auth_server), store=Broken()) as credentials:
+        log_in(credentials, auth_server, "a", **DUE)
+        summary = credentials.refresh_due(within=600, keys=["broken", "a"])
+    assert (summary.refreshed, summary.unreadable) == (1, 1)
+    assert isinstance(summary.errors[0].__cause__, OSError)
+
+
 def test_a_named_key_gets_its_first_token_where_that_takes_no_person(auth_server: AuthServer) -> None:
     machine = endpoint(auth_server, grant="client_credentials", send=lambda request: answer())
 
@@ -409,6 +434,7 @@ def test_renewals_begin_no_faster_than_the_rate(auth_server: AuthServer, monkeyp
         ({"rate": 0}, "rate is a number"),
         ({"rate": "fast"}, "rate is a number"),
         ({"at_once": 0}, "at_once is a whole number"),
+        ({"keys": "acme"}, "keys are several texts"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused(arguments: dict[str, Any], said: str) -> None:
@@ -457,8 +483,8 @@ def test_async_refreshers_run_on_the_loop_of_the_task() -> None:
         for key in "abc":
             await credentials[key].alogin(first_token(expires_at=1_000_000_000))
         with pytest.raises(ConfigurationError, match="blocks the event loop"):
-            credentials.refresh_due(within=600, keys="abc")
-        assert (await credentials.arefresh_due(within=600, keys="abc")).refreshed == 3
+            credentials.refresh_due(within=600, keys=[*"abc"])
+        assert (await credentials.arefresh_due(within=600, keys=[*"abc"])).refreshed == 3
         return asyncio.get_running_loop()
 
     with Credentials(refresh, store="memory") as credentials:
@@ -569,7 +595,6 @@ class Script(Child):
 
 
 @pytest.mark.slow
-@pytest.mark.auth_server(expires_in=300.0)
 def test_processes_refresh_each_once(tmp_path: Path, auth_server: AuthServer) -> None:
     keys = [f"tenant-{number}" for number in range(40)]
     url = f"sqlite:///{tmp_path}/tokens.db"

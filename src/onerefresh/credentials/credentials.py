@@ -119,8 +119,11 @@ class Credentials:
         cannot list its records; `StoreUnavailable` where that fails.
         """
         self._refuse_to_block()
-        named = keys is not None
-        run = self._run(within, named=named, rate=rate, at_once=at_once, progress=progress, home=None, left=None)
+        if self._terms.is_async and running_loop() is not None:
+            raise errors.ConfigurationError(
+                "this blocks the event loop on which async refreshers have to run: use `await arefresh_due()`"
+            )
+        run = self._run(within, keys=keys, rate=rate, at_once=at_once, progress=progress, home=None, left=None)
         return run.over(keys)
 
     async def arefresh_due(
@@ -133,8 +136,8 @@ class Credentials:
         progress: Progress | None = None,
     ) -> Summary:
         """As `refresh_due`, for tasks; it works on a thread, where `progress` is called. Cancelling it ends the run."""
-        left, named, home = threading.Event(), keys is not None, running_loop()
-        run = self._run(within, named=named, rate=rate, at_once=at_once, progress=progress, home=home, left=left)
+        left, home = threading.Event(), running_loop()
+        run = self._run(within, keys=keys, rate=rate, at_once=at_once, progress=progress, home=home, left=left)
         flight: Flight[Summary | BaseException] = Flight()
 
         def work() -> None:
@@ -230,7 +233,7 @@ class Credentials:
         self,
         within: float,
         *,
-        named: bool,
+        keys: Iterable[str] | None,
         rate: float | None,
         at_once: int,
         progress: Progress | None,
@@ -239,8 +242,11 @@ class Credentials:
     ) -> Run:
         """`left`: set where nobody waits for the run any more."""
         self._check_open()
+        if isinstance(keys, str):
+            raise errors.ConfigurationError("keys are several texts: a list, or whatever else gives one after another")
         if rate is not None and not seconds("rate", rate) > 0.0:
             raise errors.ConfigurationError("rate is a number of renewals in a second, more than 0, or None")
+        named = keys is not None
         if not named and self._refresher_for is None and self._terms.owner is None:
             raise errors.ConfigurationError(NO_IDENTITY)
 
@@ -270,18 +276,11 @@ class Credentials:
         return tenant.delete()
 
     def _refuse_to_block(self) -> None:
-        """Raise `ConfigurationError` where waiting here would stop the loop on which an async refresher runs."""
-        home = running_loop()
-        if home is None:
-            return
-        for tenant in self._recent.all():
+        """Raise `ConfigurationError` where waiting here would stop the loop on which a renewal is under way."""
+        for tenant in self._recent.all() if running_loop() is not None else []:
             flight = tenant.flight
             if flight is not None:
                 tenant.refuse_to_block(flight.home)
-        if self._terms.is_async:
-            raise errors.ConfigurationError(
-                "this blocks the event loop on which async refreshers have to run: use `arefresh_due`, or `aclose`"
-            )
 
     def _shut(self) -> list[Flight[Outcome]]:
         """Let nothing begin any more; what is still under way."""

@@ -10,18 +10,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from onerefresh import errors
+from onerefresh.credential.arguments import check_key
 from onerefresh.credentials.looking import Due, Horizon, Other, error_of, no_refresher
 from onerefresh.credentials.summary import Result, Summary, Tally, What
 from onerefresh.credentials.tenant import Tenant
 from onerefresh.flight import Flight
-from onerefresh.record import State
+from onerefresh.record import Record, State
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.store import Store, Versioned, decode
 
 __all__ = ["Progress", "Run"]
 
 Progress = Callable[[Result, Summary], object]
-Found = tuple[str, Versioned | errors.StoreUnavailable | None]
+Found = tuple[str, Versioned | errors.OnerefreshError | None]
 
 AHEAD = 100
 """Due credentials that are gathered before the first is refreshed: in any order, so that workers do not run in step."""
@@ -102,12 +103,12 @@ class Run:
 
     def _named(self, keys: Iterable[str]) -> Iterator[Found]:
         for key in keys:
-            found: Versioned | errors.StoreUnavailable | None
             try:
-                found = self._store.load(key)
-            except errors.StoreUnavailable as error:
-                found = error
-            yield key, found
+                check_key(key)
+            except errors.ConfigurationError as error:
+                yield key, error_of(error)
+            else:
+                yield key, self._load(key)
 
     def _due(self, records: Iterable[Found]) -> Iterator[Due]:
         """Those that are due; of those in trouble it is told at once."""
@@ -130,6 +131,9 @@ class Run:
         while (left := self._next_at - time.monotonic()) > 0.0:
             self._hear(min(left, SLICE))
         self._check()
+        if self._is_done(due):
+            self._tell(Result(due.key, What.ADOPTED))  # it takes nothing from the rate: workers share the work
+            return
         self._next_at = max(self._next_at, time.monotonic()) + self._pause
         try:
             flight, ours = self._tenant_of(due.key).renew_ahead(self._horizon.within, self._home)
@@ -143,6 +147,30 @@ class Run:
             return  # a key that was named twice
         self._under_way[flight] = _UnderWay(due, ours, time.monotonic() + self._max_wait, tries)
         flight.when_settled(lambda: self._settled.put(flight))
+
+    def _is_done(self, due: Due) -> bool:
+        """Whether somebody else has refreshed it since it was looked at."""
+        try:
+            record = self._record(due.key)
+        except errors.StoreUnavailable:
+            return False  # the renewal will say so, in words that are meant for it
+        return record is not None and record.identity != due.identity
+
+    def _record(self, key: str) -> Record | None:
+        found = self._load(key)
+        if isinstance(found, errors.StoreUnavailable):
+            raise found
+        return None if found is None else decode(found.body, key)
+
+    def _load(self, key: str) -> Versioned | errors.StoreUnavailable | None:
+        try:
+            return self._store.load(key)
+        except errors.StoreUnavailable as error:
+            return error.with_traceback(None)
+        except Exception as error:  # noqa: BLE001 - a store of the user's may raise anything, and the others go on
+            failed = errors.StoreUnavailable(f"the store's load raised {type(error).__name__}; see the cause")
+            failed.__cause__ = error.with_traceback(None)
+            return failed
 
     def _hear(self, seconds: float) -> None:
         """Take what has settled, waiting for it at most so many seconds."""
@@ -184,8 +212,7 @@ class Run:
     def _left_alone(self, key: str) -> Result:
         """Nothing was renewed although the token is due: the record says why."""
         try:
-            found = self._store.load(key)
-            record = None if found is None else decode(found.body, key)
+            record = self._record(key)
         except errors.StoreUnavailable as error:
             return Result(key, What.FAILED, error_of(error))
         failure = record.failure if record is not None else None

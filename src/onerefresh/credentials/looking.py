@@ -42,11 +42,12 @@ class Horizon:
     terms_of: Callable[[str], Terms]
 
     def judge(
-        self, key: str, found: Versioned | errors.StoreUnavailable | None, now: float
+        self, key: str, found: Versioned | errors.OnerefreshError | None, now: float
     ) -> Due | Result | Other | None:
-        """What is to be done about a record; None: nothing. `now`: seconds since the epoch."""
-        if isinstance(found, errors.StoreUnavailable):
-            return Result(key, What.UNREADABLE, found)
+        """What is to be done about a record, or why there is none; None: nothing. `now`: seconds since the epoch."""
+        if isinstance(found, errors.OnerefreshError):
+            unreadable = isinstance(found, errors.StoreUnavailable)
+            return Result(key, What.UNREADABLE if unreadable else What.FAILED, found)
         try:
             record = None if found is None else decode(found.body, key)
         except errors.StoreUnavailable as error:

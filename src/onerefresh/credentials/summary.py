@@ -20,7 +20,7 @@ class What(enum.StrEnum):
     ADOPTED = "adopted"  # somebody else refreshed it meanwhile
     NEEDS_LOGIN = "needs_login"  # its session is over, or there is none
     FAILED = "failed"  # see the error; the next run tries it again
-    UNREADABLE = "unreadable"  # its record is damaged, or no key opens it
+    UNREADABLE = "unreadable"  # its record: it is damaged, no key opens it, or the store is down
 
 
 @dataclass(frozen=True, slots=True)
