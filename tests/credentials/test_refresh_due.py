@@ -143,7 +143,9 @@ class auth_server_held:
         self._opener.join()
 
 
-def test_what_another_process_refreshes_meanwhile_is_adopted(auth_server: AuthServer) -> None:
+def test_what_another_process_refreshes_meanwhile_is_adopted(
+    auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The records that were listed are old by the time that they are looked at."""
     store = MemoryStore()
     with Credentials(endpoint(auth_server), store=Face(store)) as other:
@@ -158,6 +160,7 @@ def test_what_another_process_refreshes_meanwhile_is_adopted(auth_server: AuthSe
         late = Stale(store)
         del late.scan  # what a face has from the other store: now it is its class's own
         with Credentials(endpoint(auth_server), store=late) as credentials:
+            monkeypatch.setattr(credentials, "_tenant", None)  # no renewal is begun for it
             assert credentials.refresh_due(within=600) == Summary(looked_at=3, adopted=3)
     assert auth_server.counters.token_requests == 3
 
@@ -242,6 +245,38 @@ def test_a_renewal_that_its_own_caller_has_begun_is_joined(auth_server: AuthServ
         summary = run.result(PATIENCE)
     assert (summary.refreshed, summary.failed) == (0, 0)
     assert auth_server.counters.token_requests == 1
+
+
+class SlowOnce(MemoryStore):
+    """The first look of a renewal takes until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    def load(self, key: str) -> Versioned | None:
+        found = super().load(key)
+        if threading.current_thread().name == "onerefresh a" and found is not None and not self.entered.is_set():
+            self.entered.set()
+            self.leave.wait(PATIENCE)
+        return found
+
+
+def test_a_first_read_under_way_does_not_count_for_a_renewal(auth_server: AuthServer) -> None:
+    store = SlowOnce()
+    with Credentials(endpoint(auth_server), store=Face(store)) as writer:
+        log_in(writer, auth_server, "a", **DUE)
+    store.entered.clear()
+    with Credentials(endpoint(auth_server), store=store) as credentials, ThreadPoolExecutor() as pool:
+        reading = pool.submit(credentials["a"].token)
+        assert store.entered.wait(PATIENCE)
+        flight = credentials._tenant("a").flight
+        assert flight is not None
+        run = pool.submit(credentials.refresh_due, within=600)
+        until(lambda: flight._bells, "it does not join the flight")
+        store.leave.set()
+        assert reading.result(PATIENCE).generation == 1
+        assert run.result(PATIENCE) == Summary(looked_at=1, refreshed=1)
 
 
 # --- Whose they are ---

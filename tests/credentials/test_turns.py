@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 
 import pytest
-from tests.core.driver import Process, World, does, needy, seed, wish
+from tests.core.driver import Process, World, does, failed, needy, seed, wish
 
 from onerefresh import Token
 from onerefresh.events import Kind
 from onerefresh.renewal import protocol
 from onerefresh.renewal.effects import Cas, Load, Turn
 from onerefresh.turns import Turns
+from onerefresh.verdict import Meaning
 
 
 def test_as_many_as_the_limit_have_their_turn_and_the_others_follow_in_order() -> None:
@@ -85,6 +86,18 @@ def test_after_waiting_for_a_turn_the_record_is_read_again_before_the_claim() ->
     process.until(Cas)
     assert process.seen[Load] > loads
     assert process.finish().token.reveal() == "access-next"
+
+
+def test_the_time_in_the_queue_is_not_counted_against_the_attempt() -> None:
+    """The second attempt waits for longer than it may live: it is claimed after that, and sent."""
+    world = needy(seed(lives=1.0, at=0.0), failed(Meaning.UNAVAILABLE), NEXT)
+
+    def long_queue(world: World) -> None:
+        world.queue, world.now = 1, world.now + 1000.0
+
+    outcome = world.run(protocol.renew(wish()), faults={(Turn, 2): does(long_queue)})
+    assert outcome.token.reveal() == "access-next"
+    assert (world.kinds().count(Kind.CLAIMED), len(world.sent)) == (2, 2)
 
 
 def test_what_another_process_refreshed_during_the_queue_is_adopted_and_nothing_is_sent() -> None:
