@@ -16,6 +16,8 @@ from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 
 PATIENCE = 20.0
+DUE = {"ends_in": 500.0}
+"""Not ageing yet by the usual window of 300 s at most, and due within 600 s."""
 
 
 def endpoint(server: AuthServer, **others: object) -> TokenEndpoint:
@@ -46,6 +48,10 @@ def record_of(store: Store, key: str) -> Record:
     found = store.load(key)
     assert found is not None
     return decode(found.body, key)
+
+
+def generations(store: Store, *keys: str) -> list[int]:
+    return [record_of(store, key).generation for key in keys]
 
 
 def stores(tmp_path: Path) -> dict[str, Store]:
