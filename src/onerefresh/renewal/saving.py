@@ -145,20 +145,35 @@ async def repair(loaded: Loaded, token: Token, wish: Wish) -> None:
 
 
 async def keep(loaded: Loaded, token: Token) -> None:
-    """Let the host save the token before anybody gets it; a few tries, then `SaveFailed`."""
+    """Let the host save the token before anybody gets it; a few tries, then `SaveFailed`.
+
+    A refresh and a login may be saved at once: whoever finds a newer token afterwards saves that one, so that it comes
+    last.
+    """
+    while True:
+        await _hand_over(token)
+        if loaded.record is None:
+            return
+        try:
+            await Cas(loaded.version, records.saved(loaded.record))
+        except (Conflict, StoreOutcomeUnknown):
+            loaded = await Load()
+            newer = loaded.record.token if loaded.record is not None else None
+            if newer is not None and newer.identity != token.identity:
+                token = newer
+                continue
+        return
+
+
+async def _hand_over(token: Token) -> None:
     for tries in range(1, SAVE_TRIES + 1):
         try:
             await Save(token)
-            break
+            return
         except errors.SaveFailed:
             if tries == SAVE_TRIES:
                 raise
             await Sleep(backoff(tries, (await Now()).spread))
-    if loaded.record is not None:
-        try:
-            await Cas(loaded.version, records.saved(loaded.record))
-        except (Conflict, StoreOutcomeUnknown):
-            return  # a newer record is saved by itself
 
 
 def unsettled() -> errors.StoreUnavailable:
