@@ -322,11 +322,17 @@ def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: fl
     )
 
 
-def logged_out(record: Record | None, *, now: float) -> Record:
-    """Final: a renewal in flight finds its generation gone. The families are remembered, the tokens are not."""
+def logged_out(record: Record | None, *, now: float, seed: str | None = None) -> Record:
+    """Final: a renewal in flight finds its generation gone. The families are remembered, the tokens are not.
+
+    `seed`: the family of the seed that whoever logs out brings; it is no news afterwards.
+    """
     base = record or Record(families=(), generation=0, state=State.EMPTY)
+    families = base.families
+    if seed is not None and seed not in families:
+        families = (*families[:-1], seed, *families[-1:])[-HISTORY:]
     new = Record(
-        families=base.families,
+        families=families,
         generation=base.generation + 1,
         state=State.EMPTY,
         owner=base.owner,

@@ -161,8 +161,8 @@ class Credentials:
         """The tenant is gone: end its session here and in the store, and delete what is spooled for it on this host.
 
         A record without tokens remains, so that no process that still knows a token can bring it back. It works on a
-        record that cannot be read as well: one that is damaged, or was encrypted with a key that is lost. Nothing is
-        revoked at the authorization server. Raises `StoreUnavailable`.
+        record that cannot be read as well: one that is damaged, or was encrypted with a key that is lost. The token
+        is revoked where the refresher can do that, as at a logout. Raises `StoreUnavailable`.
         """
         flight = self._deleting(key)
         if not flight.wait(self._terms.max_wait):

@@ -73,26 +73,35 @@ async def _obtain(wish: Wish) -> Token:
 
 async def log_out(wish: Wish) -> None:
     """Empty the record, then let the server forget what was in it. A renewal in flight finds its generation gone."""
-    useless: list[Token] = []
-
-    def logout(record: Record | None, at: float) -> Record:
-        useless[:] = [record.token] if record is not None and record.token is not None else []
-        return records.logged_out(record, now=at)
-
-    written = await _write(logout, wish)
+    emptied, useless = await _emptied(wish)
     while (spooled := await ReadSpool()) is not None:
         await DropSpool(spooled)
         useless.append(spooled.token)
-    await tell(Kind.LOGGED_OUT, wish, written.record)
+    await tell(Kind.LOGGED_OUT, wish, emptied)
     for token in useless:
-        await revoke(written.record, token, wish)
+        await revoke(emptied, token, wish)
 
 
 async def delete(wish: Wish) -> None:
     """Empty the record and the spool, even where they cannot be read: nobody is to use this credential again."""
-    written = await _write(lambda record, at: records.logged_out(record, now=at), wish, even_sealed=True)
+    emptied, useless = await _emptied(wish, even_sealed=True)
     await ClearSpool()
-    await tell(Kind.LOGGED_OUT, wish, written.record, "deleted")
+    await tell(Kind.LOGGED_OUT, wish, emptied, "deleted")
+    for token in useless:
+        await revoke(emptied, token, wish)
+
+
+async def _emptied(wish: Wish, *, even_sealed: bool = False) -> tuple[Record | None, list[Token]]:
+    """The record after it was emptied, and the token that was in it."""
+    seed = wish.seed.seed_fingerprint() if wish.seed is not None else None
+    useless: list[Token] = []
+
+    def logout(record: Record | None, at: float) -> Record:
+        useless[:] = [record.token] if record is not None and record.token is not None else []
+        return records.logged_out(record, now=at, seed=seed)
+
+    written = await _write(logout, wish, even_sealed=even_sealed)
+    return written.record, useless
 
 
 async def report_replay(identity: tuple[str, int], wish: Wish, *, accepted: bool) -> None:
