@@ -64,6 +64,7 @@ def test_every_fault_strikes_and_every_kind_of_server_sees_usable_and_dead_ends(
         excuses |= report.excuses
     at_effects = set(What) - {
         What.OUTAGE, What.REVOKED, What.BAD_API, What.LOGIN, What.LOGOUT, What.SESSION_ENDED, What.REBOOT, What.WIPED,
+        What.VANISHED, What.CLOCK_SET,
     }  # fmt: skip
     assert at_effects <= set(struck)
     assert {(kind, end) for kind in Kind for end in ("usable", "dead", "logged out")} <= set(ends)

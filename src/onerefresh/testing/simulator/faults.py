@@ -11,7 +11,9 @@ from onerefresh.record import State
 from onerefresh.renewal import effects
 from onerefresh.renewal.effects import Effect
 
-__all__ = ["PLANS", "Fault", "Faults", "Happening", "Point", "What", "draw_fault", "point_of"]
+__all__ = [
+    "OF_A_STORE", "PLANS", "SAVING_PLANS", "Fault", "Faults", "Happening", "Point", "What", "draw_fault", "point_of",
+]  # fmt: skip
 
 
 class Point(enum.StrEnum):
@@ -30,6 +32,7 @@ class Point(enum.StrEnum):
     READ_SPOOL = "read spool"
     WRITE_SPOOL = "write spool"
     DROP_SPOOL = "drop spool"
+    SAVE = "save"  # by the host
 
 
 class What(enum.StrEnum):
@@ -40,10 +43,13 @@ class What(enum.StrEnum):
     EXIT = "the interpreter ends"
     PAUSE_BEFORE = "pause before"
     PAUSE_AFTER = "pause after"
+    ASLEEP_BEFORE = "machine asleep before"  # its own clock stands still, all others go on
+    ASLEEP_AFTER = "machine asleep after"
     LOST_REQUEST = "lost request"
     LOST_ANSWER = "lost answer"
     LATE_REQUEST = "late request"  # it arrives after its sender has given it up
     SLOW_ANSWER = "slow answer"
+    HANGS = "no answer ever"  # and no time-out either
     ERROR_BEFORE = "server error, not rotated"
     ERROR_AFTER = "server error, rotated"
     UNAVAILABLE = "unavailable"
@@ -55,6 +61,9 @@ class What(enum.StrEnum):
     NO_WAKE = "no wake"
     EARLY_WAKE = "early wake"
     SPOOL_FAILS = "spool fails"
+    SAVE_FAILS = "the host cannot save"
+    SAVE_UNHEARD = "the host saves, and says that it failed"
+    SLOW_SAVE = "the host saves slowly"
     # At a moment, not at an effect:
     OUTAGE = "token endpoint down"
     REVOKED = "access tokens revoked"
@@ -64,6 +73,8 @@ class What(enum.StrEnum):
     SESSION_ENDED = "session ended at the server"
     REBOOT = "reboot"
     WIPED = "store wiped, and a login"
+    VANISHED = "store loses the record"
+    CLOCK_SET = "wall clock set"  # `seconds`: how far forwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,8 @@ class Happening:
 
     def __str__(self) -> str:
         lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
+        if self.what is What.CLOCK_SET:
+            lasting = f" by {self.seconds:+.0f} s"
         return f"{self.what} at {self.at:.1f} s{lasting}"
 
 
@@ -104,6 +117,7 @@ _POINTS: dict[type, Point] = {
     effects.ReadSpool: Point.READ_SPOOL,
     effects.WriteSpool: Point.WRITE_SPOOL,
     effects.DropSpool: Point.DROP_SPOOL,
+    effects.Save: Point.SAVE,
 }
 
 
@@ -116,11 +130,14 @@ def point_of(effect: Effect[object], *, holds_answer: bool) -> Point | None:
     return _POINTS.get(type(effect))
 
 
-_EVERYWHERE = (What.CRASH_BEFORE, What.CRASH_AFTER, What.EXIT, What.PAUSE_BEFORE, What.PAUSE_AFTER)
+_EVERYWHERE = (
+    What.CRASH_BEFORE, What.CRASH_AFTER, What.EXIT, What.PAUSE_BEFORE, What.PAUSE_AFTER, What.ASLEEP_BEFORE,
+    What.ASLEEP_AFTER,
+)  # fmt: skip
 _CAS = (What.UNKNOWN_APPLIED, What.UNKNOWN_LOST, What.UNKNOWN_LATER, What.STORE_DOWN)
 _ANSWERS = (
     What.LOST_REQUEST, What.LOST_ANSWER, What.LATE_REQUEST, What.SLOW_ANSWER, What.ERROR_BEFORE, What.ERROR_AFTER,
-    What.UNAVAILABLE,
+    What.UNAVAILABLE, What.HANGS,
 )  # fmt: skip
 _OWN: dict[Point, tuple[What, ...]] = {
     Point.LOAD: (What.STORE_DOWN, What.ROLLBACK),
@@ -130,6 +147,7 @@ _OWN: dict[Point, tuple[What, ...]] = {
     Point.RELEASE: _CAS,
     Point.WATCH: (What.NO_WAKE, What.EARLY_WAKE),
     Point.WRITE_SPOOL: (What.SPOOL_FAILS,),
+    Point.SAVE: (What.SAVE_FAILS, What.SAVE_FAILS, What.SAVE_UNHEARD, What.SLOW_SAVE),
 }
 # Where the credential is in danger is struck more often than where nothing can be lost.
 _WEIGHTS: dict[Point, int] = {
@@ -150,6 +168,8 @@ PLANS: dict[str, tuple[tuple[What, Point], ...]] = {
     "paused with the answer in hand": ((What.PAUSE_BEFORE, Point.COMMIT),),
     "paused between claim and gate": ((What.PAUSE_AFTER, Point.CLAIM),),
     "paused right before sending": ((What.PAUSE_BEFORE, Point.SEND),),
+    "asleep between claim and gate": ((What.ASLEEP_AFTER, Point.CLAIM),),
+    "a refresher that never returns": ((What.HANGS, Point.SEND),),
     "an old record in hand": ((What.PAUSE_AFTER, Point.LOAD), (What.STORE_DOWN, Point.COMMIT)),
     "two holders are stopped": ((What.PAUSE_BEFORE, Point.COMMIT), (What.PAUSE_AFTER, Point.CLAIM)),
     "crash with the answer in hand": ((What.CRASH_BEFORE, Point.COMMIT),),
@@ -161,6 +181,22 @@ PLANS: dict[str, tuple[tuple[What, Point], ...]] = {
     "store goes back after the commit": ((What.ROLLBACK, Point.COMMIT),),
 }
 """Faults that are dangerous together, or worth aiming at."""
+SAVING_PLANS: dict[str, tuple[tuple[What, Point], ...]] = {
+    "the host cannot save": ((What.SAVE_FAILS, Point.SAVE),),
+    "the host cannot save, then a crash": ((What.SAVE_FAILS, Point.SAVE), (What.CRASH_BEFORE, Point.SLEEP)),
+    "the host cannot save, and the end": ((What.SAVE_FAILS, Point.SAVE), (What.EXIT, Point.SLEEP)),
+    "crash before the host saves": ((What.CRASH_BEFORE, Point.SAVE),),
+    "crash after the host has saved": ((What.CRASH_AFTER, Point.SAVE),),
+}
+"""The same where the host saves the token itself."""
+OF_A_STORE = frozenset({*_CAS, What.ROLLBACK, What.SPOOL_FAILS, What.WIPED, What.VANISHED})
+"""What does not befall the memory of one process."""
+_LASTING = frozenset(
+    {
+        What.PAUSE_BEFORE, What.PAUSE_AFTER, What.ASLEEP_BEFORE, What.ASLEEP_AFTER, What.STORE_DOWN, What.SLOW_ANSWER,
+        What.SPOOL_FAILS, What.SAVE_FAILS, What.SLOW_SAVE,
+    }
+)  # fmt: skip
 
 
 def draw_fault(rng: random.Random, what: What | None = None, point: Point | None = None) -> Fault:
@@ -176,7 +212,7 @@ def draw_fault(rng: random.Random, what: What | None = None, point: Point | None
     seconds = 0.0
     if what is What.ROLLBACK:
         seconds = rng.choice((0.2, 1.0, 3.0))
-    elif what in (What.PAUSE_BEFORE, What.PAUSE_AFTER, What.STORE_DOWN, What.SLOW_ANSWER, What.SPOOL_FAILS):
+    elif what in _LASTING:
         seconds = rng.choice(_LENGTHS) * rng.uniform(0.8, 1.2)
     return Fault(what, point, nth, seconds)
 

@@ -24,12 +24,27 @@ class HostClock:
         self._timeline = timeline
         self._wall = START + skew
         self._offset = offset
+        self._slept = 0.0
+        self._fell_asleep = self._wakes = 0.0
 
     def time(self) -> float:
         return self._wall + self._timeline.now
 
     def monotonic(self) -> float:
-        return self._offset + self._timeline.now
+        now = self._timeline.now
+        return self._offset + now - self._slept - (min(now, self._wakes) - self._fell_asleep)
+
+    def sleep(self, seconds: float) -> None:
+        """The machine sleeps: its monotonic clock stands still, its wall clock goes on."""
+        now = self._timeline.now
+        if now >= self._wakes:
+            self._slept += self._wakes - self._fell_asleep
+            self._fell_asleep = self._wakes = now
+        self._wakes = max(self._wakes, now + seconds)
+
+    def set_forward(self, seconds: float) -> None:
+        """Somebody, or NTP, sets the wall clock."""
+        self._wall += seconds
 
 
 class Host:
@@ -41,6 +56,8 @@ class Host:
         self.boots = 1
         self.spool: dict[str, Spooled] = {}
         self.spool_fails_until = 0.0
+        self.save_fails_until = 0.0
+        self.asleep_until = 0.0
         self.processes: list[Process] = []
         self.holder: Task | None = None
         self.freed: list[tuple[Task, int]] = []  # who waits for the lock, by task and effect

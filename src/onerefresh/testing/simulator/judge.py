@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.events import Event, Kind
-from onerefresh.policy import PATIENCE, Profile
+from onerefresh.policy import PATIENCE
 from onerefresh.record import Attempt, Record, State
 from onerefresh.renewal.effects import Loaded, Send, Spooled
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.testing.simulator import server
-from onerefresh.testing.simulator.faults import Fault, Happening, What
+from onerefresh.testing.simulator.excuses import NOTICING, Excuse, Excuses, promised_time_to_live
+from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
 from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
 from onerefresh.token import Token
 
 if TYPE_CHECKING:
+    from onerefresh.testing.simulator.hosts import Host
     from onerefresh.testing.simulator.process import Process, Task
     from onerefresh.testing.simulator.world import World
 
-__all__ = ["Broken", "Excuse", "Judge"]
+__all__ = ["Broken", "Judge"]
 
 MOST_REFUSALS = 6
 """Times that one refresh token may be refused: by those who were under way, and once more after each fault."""
-NOTICING = 2.0
-"""Seconds within which somebody who waits must have noticed an attempt, for a grace server's promise to hold."""
 AT_ONCE = 0.5
 """Seconds that a running process needs at most to bring a new token to a safe place, with the store down."""
 
@@ -40,17 +39,6 @@ class Broken(AssertionError):
         self.promise = promise
 
 
-class Excuse(enum.StrEnum):
-    """Why a credential may be lost: what no client can promise, each for some kinds of server."""
-
-    CRASH = "a crash after sending"
-    ANSWER = "an answer that was lost"
-    OVERRUN = "a holder kept away for longer than its time to live"
-    UNSAVED = "neither store nor spool could be written"
-    ROLLBACK = "a store that went back"
-    UNWATCHED = "nobody was there to take over within the grace window"
-
-
 @dataclass(slots=True)
 class _Claim:
     """What is known of an attempt: who made it when, who has been watching it since when."""
@@ -58,6 +46,7 @@ class _Claim:
     task: Task
     born: float
     ttl: float
+    token: Token | None
     generation: int
     proof: str | None
     dated: bool  # by the store's clock
@@ -70,7 +59,7 @@ class Judge:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.excuses: set[str] = set()
+        self.excuses = Excuses(world)
         self.struck_faults: list[Fault] = []
         self.happenings: list[Happening] = []
         self.happened_kinds: set[What] = set()
@@ -81,12 +70,15 @@ class Judge:
         self.stored: set[str] = set()
         self.identities: dict[tuple[str, int], str] = {}
         self.claims: dict[str, _Claim] = {}
-        self.answers_lost = 0
         self.calls_ended = 0
         self.calls_accepted = 0
         self.calls_failed = 0
         self.refusals: dict[tuple[str, int], float] = {}
         self.person_failed = False
+        self.newest_kept: Token | None = None  # of those that the host has saved
+        self._store_went_down = False
+        self.has_vanished = False
+        self.wiped_sessions = 0  # those up to this one
         self.unordered = False  # the store went back or was wiped: generations need not grow
         self._commit: tuple[float, Task, float] | None = None  # the last one: when, by whom, his time to live
         self._repaired_by = 0.0
@@ -110,9 +102,24 @@ class Judge:
             self._commit = (self._world.timeline.now, writer, claim.ttl if claim is not None else math.inf)
         if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
             self._died(writer)
-        if after.token is not None:
+        if after.token is not None and not (self._world.scenario.host_saves and after.unsaved):
             self.saved.add(after.token.reveal())
             self.stored.add(after.token.reveal())
+
+    def kept(self, token: Token) -> None:
+        """The host has saved a token itself."""
+        order = self._world.server.order_of
+        if self.newest_kept is None or order(token) >= order(self.newest_kept):
+            self.newest_kept = token
+        self.saved.add(token.reveal())
+        self.stored.add(token.reveal())
+
+    def new_memory(self) -> None:
+        """A process begins whose memory is its store: generations are numbered anew."""
+        self.identities.clear()
+
+    def save_failed(self, task: Task) -> None:
+        task.save_failed = True
 
     def _died(self, writer: Task | None) -> None:
         """A session was declared dead: nobody who could have saved its living token for so long may still hold it."""
@@ -135,8 +142,8 @@ class Judge:
             if same and before is not None and before.token is not None and before.token.reveal() != access:
                 raise Broken("a token is never overwritten by an older one", f"at generation {after.generation}")
             return
-        if before is None and self.unordered:
-            return  # the store had lost the record, and whoever knew it founded it again
+        if before is None and (self.unordered or world.scenario.host_saves):
+            return  # the store had lost the record, or is the memory of a new process that was given what was saved
         if before is None or before.token is None or before.token.refresh_token is None:
             raise Broken("a commit follows what it was issued for", f"generation {after.generation} follows nothing")
         if before.token.refresh_token.reveal() != issued_for:
@@ -173,6 +180,7 @@ class Judge:
             writer,
             writer.named_at,
             attempt.ttl,
+            after.token,
             after.generation,
             attempt.proof,
             attempt.era is not None,
@@ -231,7 +239,13 @@ class Judge:
             self._repaired_by = min(looks, default=math.inf) + AT_ONCE
 
     def wiped(self) -> None:
+        """Somebody emptied the store and logs in: the session that was there before may be spent twice."""
         self.unordered = True
+        self.wiped_sessions = self._world.server.sessions
+
+    def vanished(self) -> None:
+        """The store lost the record, and whoever knows it must found it again."""
+        self.unordered, self.has_vanished = True, True
 
     # --- Renewals ---
 
@@ -254,11 +268,14 @@ class Judge:
         if not task.spending or task.answer in self.stored:
             return
         if task.answer in self.saved:  # in the spool of a host on which perhaps nobody asks
-            self.excuses.add(Excuse.OVERRUN)
+            self.excuses.add(Excuse.OVERRUN, task.spent)
             return
-        if task.spool_failed:
-            self.excuses.add(Excuse.UNSAVED)
+        if task.spool_failed or task.save_failed:
+            self.excuses.add(Excuse.UNSAVED, task.spent)
             return
+        record = task.process.store.record
+        if self._world.scenario.host_saves and (record is None or record.token is None or not record.unsaved):
+            return  # a login or logout has overtaken it
         raise Broken("a new token is not given up", f"{task} ended without having saved it")
 
     def told(self, task: Task, event: Event) -> None:
@@ -282,7 +299,9 @@ class Judge:
     def somebody_spends(self) -> bool:
         """Whether a token request is on its way, or a new token is not saved yet."""
         tasks = (task for process in self._world.accounts for task in process.tasks)
-        return any(task.sending or (task.spending and task.answer not in self.saved) for task in tasks)
+        return any(
+            not task.hangs and (task.sending or (task.spending and task.answer not in self.saved)) for task in tasks
+        )
 
     def spooled(self, task: Task, entry: Spooled) -> None:
         self.saved.add(entry.token.reveal())
@@ -292,10 +311,15 @@ class Judge:
 
     # --- The token endpoint ---
 
+    def sends(self, task: Task, effect: Send) -> None:
+        task.spent, record = effect.token, task.process.store.record
+        if self._world.scenario.host_saves and record is not None and record.unsaved:
+            raise Broken("a new token is saved before the next one is asked for", f"{task} sends")
+
     def rotated(self, task: Task, effect: Send, grant: server.Grant) -> None:
         task.spending, task.answer, task.has_answer = True, grant.access, False
         if task.over:
-            self.excuses.add(Excuse.CRASH)
+            self.excuses.add(Excuse.CRASH, effect.token)
 
     def refused(self, task: Task, effect: Send, refusal: server.Refused) -> None:
         now, token = self._world.timeline.now, effect.token
@@ -306,9 +330,9 @@ class Judge:
         if count > MOST_REFUSALS:
             raise Broken("a dead session is not asked for again", f"generation {token.generation}: {count} times")
         if self.unordered and self._nobody_repaired(now):
-            self.excuses.add(Excuse.ROLLBACK)
+            self.excuses.add(Excuse.ROLLBACK, token)
         if refusal.spent is not None and not self._somebody_watched(token.generation, refusal.spent):
-            self.excuses.add(Excuse.UNWATCHED)
+            self.excuses.add(Excuse.UNWATCHED, token)
 
     def _nobody_repaired(self, now: float) -> bool:
         """Whether a store that went back could not have been repaired yet."""
@@ -325,10 +349,10 @@ class Judge:
             for watcher, since in claim.watchers.items()
         )
 
-    def answer_lost(self, task: Task) -> None:
+    def answer_lost(self, task: Task, effect: Send, *, late: bool = False) -> None:
+        """`late`: the request arrives when others may have gone on."""
         task.spending = False
-        self.answers_lost += 1
-        self.excuses.add(Excuse.ANSWER)
+        self.excuses.add(Excuse.ANSWER, effect.token, onwards=late)
 
     def slow(self, task: Task, seconds: float) -> None:
         self._kept_away(task, seconds)
@@ -347,15 +371,15 @@ class Judge:
         for task in process.tasks:
             task.crashed, task.disturbed, task.ended_at = True, True, now
             if task.spending and task.answer in self.saved and task.answer not in self.stored:
-                self.excuses.add(Excuse.OVERRUN)
+                self.excuses.add(Excuse.OVERRUN, task.spent)
             if task.spending and task.answer not in self.saved:
                 since = max(task.answered_at, process.resumes_at)
-                if task.has_answer and now - since > AT_ONCE and not task.spool_failed:
+                if task.has_answer and now - since > AT_ONCE and not (task.spool_failed or task.save_failed):
                     raise Broken(
                         "a new token is brought to a safe place at once",
                         f"{task} had it for {now - since:.1f} s and died",
                     )
-                self.excuses.add(Excuse.CRASH)
+                self.excuses.add(Excuse.CRASH, task.spent)
 
     def paused(self, process: Process, seconds: float) -> None:
         for task in process.tasks:
@@ -363,11 +387,13 @@ class Judge:
             self._kept_away(task, seconds)
 
     def cut_off(self, seconds: float) -> None:
+        self._store_went_down = True
         for process in self._world.accounts:
             for task in process.tasks:
                 task.disturbed = True
-        if seconds > self.promised_time_to_live() - HTTP_TIMEOUT:
-            self.excuses.add(Excuse.OVERRUN)
+        record = self._world.store.record
+        if seconds > promised_time_to_live(self._world) - HTTP_TIMEOUT:
+            self.excuses.add(Excuse.OVERRUN, record.token if record is not None else None)
 
     def _kept_away(self, task: Task, seconds: float) -> None:
         """A holder that has passed its gate is kept from going on."""
@@ -375,23 +401,17 @@ class Judge:
         if claim is None or not (task.sending or (task.spending and task.answer not in self.stored)):
             return
         age = self._world.timeline.now - claim.born
-        if age + seconds + 2 * AT_ONCE > self.promised_time_to_live():
-            self.excuses.add(Excuse.OVERRUN)
+        if age + seconds + 2 * AT_ONCE > promised_time_to_live(self._world):
+            self.excuses.add(Excuse.OVERRUN, claim.token)
 
-    def promised_time_to_live(self) -> float:
-        """Seconds, at least, that a holder may be kept away, as the protocol's page says."""
-        scenario = self._world.scenario
-        profile, expires_in = scenario.profile, scenario.manner.expires_in
-        if not profile.rotates:
-            return 30.0
-        if keeps_grace_promise(profile):
-            return min(profile.grace - NOTICING - HTTP_TIMEOUT, 30.0)
-        record = self._world.store.record
-        token = record.token if record is not None else None
-        if token is None or expires_in is None:
-            return 300.0 if expires_in is None else 30.0
-        left = (token.expires_at or 0.0) - max(host.clock.time() for host in self._world.hosts)
-        return min(max(left, 30.0), 300.0)
+    def slept(self, host: Host) -> None:
+        """A machine's own clock has stood still: only a store that has a clock can tell it how old its attempts are."""
+        if self._world.scenario.has_clock and not self._store_went_down:
+            return
+        for process in host.processes:
+            for task in process.tasks:
+                if (claim := self.claims.get(task.attempt or "")) is not None:
+                    self.excuses.add(Excuse.OVERRUN, claim.token)
 
     # --- Callers ---
 
@@ -414,6 +434,8 @@ class Judge:
         self.calls_failed += 1
         if isinstance(error, (errors.RefresherFailed, errors.ConfigurationError, errors.RefreshProtocolError)):
             raise Broken("errors are what they say", f"{process.name}: {type(error).__name__}: {error}")
+        if isinstance(error, errors.SaveFailed) and not any(fault.point is Point.SAVE for fault in self.struck_faults):
+            raise Broken("errors are what they say", f"{process.name}: {error}")
 
     def call_lasted(self, process: Process, began: float) -> None:
         lasted = self._world.timeline.now - began
@@ -426,8 +448,3 @@ class Judge:
 
 
 _KEEPS_WAITERS = frozenset({What.STORE_DOWN, What.NO_WAKE, What.PAUSE_AFTER, What.PAUSE_BEFORE})
-
-
-def keeps_grace_promise(profile: Profile) -> bool:
-    """Whether a grace window is long enough to take over within it."""
-    return profile.grace - NOTICING - HTTP_TIMEOUT > HTTP_TIMEOUT + NOTICING

@@ -151,8 +151,8 @@ def _thirty_seconds(*_: Any) -> float:
     return 30.0
 
 
-def _wall_clock(self: world.World, host: Any) -> Moment:
-    return Moment("everybody's wall clock", host.clock.time())
+def _wall_clock(self: world.World, process: Any) -> Moment:
+    return Moment("everybody's wall clock", process.host.clock.time())
 
 
 def _first_sight(self: Any, attempt: Any, now: Any) -> float:

@@ -45,9 +45,14 @@ class Network:
             return
         world, what = self._world, fault.what if fault is not None else None
         self.sent += 1
+        world.judge.sends(task, effect)
         issued_at = task.process.host.clock.time()
         if task.overdue is not None:
             world.timeline.after(effect.ttl, self._overdue, task, serial, effect.ttl)
+        if what is What.HANGS:
+            world.say(repr(task), "sends nothing, and its refresher never returns")
+            task.hangs = True
+            return
         travel = world.rng.uniform(0.01, 0.25)
         if world.timeline.now < self.down_until or what is What.UNAVAILABLE:
             self._fail(travel, task, serial, UNREACHABLE)
@@ -58,7 +63,7 @@ class Network:
             world.say(repr(task), "sends a request that arrives late", "server")
             self._fail(HTTP_TIMEOUT, task, serial, SILENCE)
             late = HTTP_TIMEOUT + world.rng.uniform(0.2, 20.0)
-            world.judge.answer_lost(task)
+            world.judge.answer_lost(task, effect, late=True)
             world.timeline.after(late, self._arrive, task, serial, effect, fault, issued_at)
         elif what is What.ERROR_BEFORE:
             self._fail(travel, task, serial, ERROR)
@@ -84,12 +89,12 @@ class Network:
         world.judge.rotated(task, effect, grant)
         if what is What.LOST_ANSWER:
             world.say("server", "rotates; the answer is lost", repr(task))
-            world.judge.answer_lost(task)
+            world.judge.answer_lost(task, effect)
             self._fail(self._patience(), task, serial, SILENCE)
             return
         if what is What.ERROR_AFTER:
             world.say("server", "rotates, and answers 500", repr(task))
-            world.judge.answer_lost(task)
+            world.judge.answer_lost(task, effect)
             self._fail(travel, task, serial, ERROR)
             return
         world.say("server", "the next token", repr(task))
@@ -139,3 +144,5 @@ class Network:
                 task.process.crash()
             elif fault.what is What.PAUSE_AFTER:
                 task.process.pause(fault.seconds)
+            elif fault.what is What.ASLEEP_AFTER:
+                task.process.world.sleep(task.process.host, fault.seconds)

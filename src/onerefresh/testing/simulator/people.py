@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from onerefresh import errors
@@ -24,6 +25,8 @@ __all__ = ["KEY", "Account", "call", "calls"]
 
 T = TypeVar("T")
 KEY = "acme"
+MAX_WAIT = 60.0
+"""Seconds that a caller waits."""
 
 
 class _Place(Store):
@@ -49,6 +52,10 @@ class _Refresher:
 
 
 def _obtain() -> Answer:
+    raise NotImplementedError
+
+
+def _save(token: Token) -> None:
     raise NotImplementedError
 
 
@@ -96,9 +103,10 @@ class _Launcher(Launcher):
 class Account(Credential):
     """One process's `Credential`, on virtual time."""
 
-    def __init__(self, process: Process, seed: Token | None, *, max_wait: float = 60.0) -> None:
+    def __init__(self, process: Process, seed: Token | None) -> None:
         world = process.world
         obtain = _obtain if world.scenario.obtains else None
+        save = _save if world.scenario.host_saves else None
         super().__init__(
             KEY,
             _Refresher(),
@@ -106,12 +114,12 @@ class Account(Credential):
             store=_Place(may_go_back=world.scenario.may_go_back),
             obtain=obtain,
             profile=world.scenario.profile,
-            max_wait=max_wait,
+            max_wait=MAX_WAIT,
         )
         self._process = process
         self._shared.clock = process.host.clock
         self._shared.spread = world.rng.random()
-        self._launcher = _Launcher(process, KEY, self._shared, self._terms, seed)
+        self._launcher = _Launcher(process, KEY, self._shared, replace(self._terms, save=save), seed)
 
     async def ask(self, refused: Token | None = None) -> Token:
         """As `token`, waiting in virtual time."""

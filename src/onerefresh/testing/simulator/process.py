@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onerefresh.renewal.effects import Spooled
     from onerefresh.testing.simulator.hosts import Host
     from onerefresh.testing.simulator.world import World
+    from onerefresh.token import Token
 
 __all__ = ["Ask", "Pass", "Process", "Task", "Until"]
 
@@ -63,12 +64,16 @@ class Task:
         self.sending = False  # past its gate, and not answered yet
         self.spending = False  # the server has answered, and the answer may be in no safe place yet
         self.answer: str | None = None
+        self.spent: Token | None = None  # whose refresh token it sent last
         self.spool_failed = False
         self.crashed = False
         self.ended_at = 0.0
         self.has_answer = False
         self.answered_at = 0.0
         self.disturbed = False  # a fault has kept it from running at some time
+        self.holds_the_exit = False
+        self.hangs = False  # its refresher never returns
+        self.save_failed = False
         self.waits = False  # in a sleep or watch that the end of its interpreter cuts short
 
     def __repr__(self) -> str:
@@ -82,9 +87,10 @@ class Process:
         self.world = world
         self.host = host
         self.name = name
+        self.store = world.store
         self.alive = True
         self.ending = False
-        self.resumes_at = 0.0
+        self.resumes_at = host.asleep_until
         self.tasks: dict[Task, None] = {}
         self.renewals = 0
 
@@ -170,7 +176,7 @@ class Process:
                 break
             value = at_once(self, task, effect)
         task.serial += 1
-        task.waits = False
+        task.waits = task.holds_the_exit = False
         self._issue(task, effect)
 
     def _issue(self, task: Task, effect: Effect[Any]) -> None:
@@ -187,6 +193,8 @@ class Process:
                     self.exit()
                 if fault.what is What.PAUSE_BEFORE:
                     self.pause(fault.seconds)
+                if fault.what is What.ASLEEP_BEFORE:
+                    world.sleep(self.host, fault.seconds)
         _TIMED[type(effect)](self, task, effect, fault)
 
     def _end(self, task: Task, value: object, error: errors.OnerefreshError | None) -> None:
@@ -208,7 +216,7 @@ class Process:
 
     def _now(self, task: Task, effect: effects.Now) -> effects.Instant:
         clock, world = self.host.clock, self.world
-        return effects.Instant(clock.time(), clock.monotonic(), world.moment(self.host), world.rng.random())
+        return effects.Instant(clock.time(), clock.monotonic(), world.moment(self), world.rng.random())
 
     def _afterwards(self, task: Task, effect: effects.Afterwards) -> None:
         self.spawn(f"{task.name} afterwards", effect.rest, lambda *_: None)
@@ -241,7 +249,10 @@ class Process:
 
     def _short(self, task: Task, effect: Effect[Any], fault: Fault | None) -> None:
         """An effect that happens at one moment, a little later."""
-        self.world.timeline.after(self.world.latency(), self._perform, task, task.serial, effect, fault)
+        seconds = self.world.latency()
+        if fault is not None and fault.what is What.SLOW_SAVE:
+            seconds = fault.seconds
+        self.world.timeline.after(seconds, self._perform, task, task.serial, effect, fault)
 
     def _perform(self, task: Task, serial: int, effect: Effect[Any], fault: Fault | None) -> None:
         if task.over or serial != task.serial:
@@ -266,6 +277,8 @@ class Process:
             self.crash()
         elif fault.what is What.PAUSE_AFTER:
             self.pause(fault.seconds)
+        elif fault.what is What.ASLEEP_AFTER:
+            self.world.sleep(self.host, fault.seconds)
         elif fault.what is What.ROLLBACK:
             self.world.roll_back(fault.seconds)
         return not self.alive
@@ -273,7 +286,7 @@ class Process:
     def _load(self, task: Task, effect: effects.Load, fault: Fault | None) -> effects.Loaded:
         if fault is not None and fault.what is What.STORE_DOWN:
             self.world.store_goes_down(fault.seconds)
-        loaded = self.world.store.load()
+        loaded = self.store.load()
         self.world.judge.loaded(task, loaded)
         return loaded
 
@@ -291,7 +304,7 @@ class Process:
             world.timeline.after(world.rng.uniform(0.001, 0.02), self._late_cas, task, effect)
             raise StoreOutcomeUnknown("the answer was lost")
         world.writer = task
-        version = world.store.cas(effect.expected, effect.record)
+        version = self.store.cas(effect.expected, effect.record)
         if what is What.UNKNOWN_APPLIED:
             world.say(repr(task), "does not hear of its write, which was applied")
             raise StoreOutcomeUnknown("the answer was lost")
@@ -300,7 +313,7 @@ class Process:
     def _late_cas(self, task: Task, effect: effects.Cas) -> None:
         self.world.writer = task
         try:
-            self.world.store.cas(effect.expected, effect.record)
+            self.store.cas(effect.expected, effect.record)
         except (Conflict, errors.StoreUnavailable):
             return  # somebody was faster, or the store went down: then it never is applied
 
@@ -320,7 +333,7 @@ class Process:
         world, host = self.world, self.host
         if fault is not None and fault.what is What.SPOOL_FAILS:
             host.spool_fails_until = world.timeline.now + fault.seconds
-        if world.timeline.now < host.spool_fails_until:
+        if world.timeline.now < host.spool_fails_until or world.scenario.host_saves:
             world.judge.spool_failed(task)
             return False
         host.spool[effect.entry.attempt] = effect.entry
@@ -333,6 +346,19 @@ class Process:
     def _clear_spool(self, task: Task, effect: effects.ClearSpool, fault: Fault | None) -> None:
         self.host.spool.clear()
 
+    def _save(self, task: Task, effect: effects.Save, fault: Fault | None) -> None:
+        world, host = self.world, self.host
+        if fault is not None and fault.what is What.SAVE_FAILS:
+            host.save_fails_until = world.timeline.now + fault.seconds
+        fails = world.timeline.now < host.save_fails_until
+        if not fails:
+            world.say(repr(task), f"saves generation {effect.token.generation}", "the host's storage")
+            world.judge.kept(effect.token)
+            world.kept = effect.token
+        if fails or (fault is not None and fault.what is What.SAVE_UNHEARD):
+            world.judge.save_failed(task)
+            raise errors.SaveFailed("the host's storage failed")
+
     # --- Waiting ---
 
     def wake(self, task: Task, serial: int, value: object = None) -> None:
@@ -341,7 +367,7 @@ class Process:
             self._resume(task, serial, value, self._closed(task))
 
     def _closed(self, task: Task) -> errors.CredentialClosed | None:
-        ends = self.ending and not task.is_caller
+        ends = self.ending and not task.is_caller and not task.holds_the_exit
         return errors.CredentialClosed("the interpreter is ending") if ends else None
 
     def _watch(self, task: Task, effect: effects.Watch, fault: Fault | None) -> None:
@@ -352,18 +378,19 @@ class Process:
             seconds *= world.rng.random() * 0.1
         world.timeline.after(seconds, self.wake, task, serial)
         if what is not What.NO_WAKE:
-            if world.store.version != effect.version:
+            if self.store.version != effect.version:
                 world.timeline.after(world.latency(), self.wake, task, serial)
             else:
-                world.store.changed.append(lambda: world.timeline.after(world.latency(), self.wake, task, serial))
+                self.store.changed.append(lambda: world.timeline.after(world.latency(), self.wake, task, serial))
             if self.host.holder is not None:
                 self.host.freed.append((task, serial))
         if fault is not None:
             self._strikes_after(fault)
 
     def _sleep(self, task: Task, effect: effects.Sleep, fault: Fault | None) -> None:
-        task.waits = True
-        self.world.timeline.after(0.0 if self.ending else effect.seconds, self.wake, task, task.serial)
+        task.waits, task.holds_the_exit = not effect.holds_the_exit, effect.holds_the_exit
+        at_once = self.ending and task.waits
+        self.world.timeline.after(0.0 if at_once else effect.seconds, self.wake, task, task.serial)
         if fault is not None:
             self._strikes_after(fault)
 
@@ -411,6 +438,7 @@ _SHORT: dict[type, Callable[[Process, Task, Any, Fault | None], Any]] = {
     effects.WriteSpool: Process._write_spool,
     effects.DropSpool: Process._drop_spool,
     effects.ClearSpool: Process._clear_spool,
+    effects.Save: Process._save,
 }
 _TIMED: dict[type, Callable[[Process, Task, Any, Fault | None], None]] = {
     **dict.fromkeys(_SHORT, Process._short),

@@ -11,8 +11,9 @@ from onerefresh.events import Kind
 from onerefresh.record import State
 from onerefresh.testing.simulator import people
 from onerefresh.testing.simulator.account import Account
+from onerefresh.testing.simulator.excuses import Excuse, keeps_grace_promise
 from onerefresh.testing.simulator.faults import What
-from onerefresh.testing.simulator.judge import Broken, Excuse, keeps_grace_promise
+from onerefresh.testing.simulator.judge import Broken
 from onerefresh.testing.simulator.network import INVALID_GRANT
 from onerefresh.testing.simulator.process import Pass, Process
 from onerefresh.testing.simulator.scenario import Scenario
@@ -24,6 +25,7 @@ __all__ = ["NO_DEFECTS", "Report", "simulate"]
 NO_DEFECTS = "no defects"
 MOST_STEPS = 100_000
 _HARMLESS = frozenset({What.EARLY_WAKE, What.NO_WAKE, What.UNAVAILABLE, What.ERROR_BEFORE})
+_DEADLY = frozenset({What.CRASH_BEFORE, What.CRASH_AFTER, What.EXIT})
 LONGEST_END = 2_000.0
 """Seconds of virtual time within which everybody must have a token or a reason, once nothing goes wrong any more."""
 
@@ -69,7 +71,7 @@ def simulate(scenario: Scenario | int, *, account: bool = False) -> Report:
         report.broken = Broken(NO_DEFECTS, f"{type(defect).__name__}: {defect}")
         report.broken.__cause__ = defect
     judge = world.judge
-    report.excuses, report.struck = frozenset(judge.excuses), tuple(str(fault) for fault in judge.struck_faults)
+    report.excuses, report.struck = judge.excuses.kinds, tuple(str(fault) for fault in judge.struck_faults)
     report.requests, report.calls, report.steps = world.server.requests, judge.calls_ended, world.timeline.steps
     report.generations = world.store.record.generation if world.store.record is not None else 0
     report.history = tuple(entry.what for entry in world.store.record.history) if world.store.record else ()
@@ -142,14 +144,23 @@ class _Course:
     def _survey(self, *, last: bool) -> None:
         """Ask on every host by a new process, again and again; the last time also every process that is there."""
         world = self._world
+        if world.scenario.host_saves:  # one process at a time: another would have another memory
+            if last:
+                for process in [process for process in world.accounts if not process.ending] or [self._another()]:
+                    self._ask(process, again=False)
+            return
         if not last:
             for host in world.hosts:
                 self._ask(world.start(host, calls=0), again=True)
             return
         for process in list(world.accounts):
-            self._ask(process, again=False)
+            if not process.ending:
+                self._ask(process, again=False)
         for host in world.hosts:
             self._ask(world.start(host, calls=0), again=False)
+
+    def _another(self) -> Process:
+        return self._world.start(self._world.hosts[0], calls=0)
 
     def _ask(self, process: Process, *, again: bool) -> None:
         async def asking() -> None:
@@ -179,7 +190,7 @@ class _Course:
         return "usable" if accepted else ""
 
     def _everybody_answered(self) -> bool:
-        return all(process in self._answers for process in self._world.accounts)
+        return all(process in self._answers for process in self._world.accounts if not process.ending)
 
     # --- The verdict ---
 
@@ -207,27 +218,37 @@ class _Course:
             self._judge_loss(is_dead)
         if not world.scenario.faults:
             self._judge_calm()
+        newest = judge.newest_kept
+        if (
+            newest is not None
+            and newest != world.kept
+            and not any(fault.what in _DEADLY for fault in judge.struck_faults)
+        ):
+            raise Broken("the host saves the newest token last", f"it keeps generation {world.kept.generation}")
 
     def _judge_loss(self, is_dead: bool) -> None:
-        world = self._world
-        happened = {happening.what for happening in world.judge.happenings}
-        if What.SESSION_ENDED in happened and not world.scenario.obtains:
+        world, judge = self._world, self._world.judge
+        record = world.store.record
+        lost = record.token if record is not None else None
+        session = world.server.session_of[lost.reveal()] if lost is not None else 0
+        if session in world.server.ended_by_hand and not world.scenario.obtains:
             return
-        if What.WIPED in happened:
+        if session <= judge.wiped_sessions:
             return
         if world.scenario.obtains:
             raise Broken("a lost session is obtained anew", self._report.why)
         if not is_dead:
             raise Broken("a loss has a reason", f"the record is not dead, and yet: {self._report.why}")
-        allowed = set(self._allowed(happened))
-        if not world.judge.excuses & allowed:
-            said = ", ".join(sorted(world.judge.excuses)) or "nothing that excuses it"
+        excuses = judge.excuses.of(lost)
+        if not excuses & set(self._allowed(judge.happened_kinds)):
+            said = ", ".join(sorted(excuses)) or "nothing that excuses it"
             raise Broken("the credential survives", f"it is lost after {said}")
-        heard = not any(fault.what is What.LATE_REQUEST for fault in world.judge.struck_faults)
-        if heard and world.judge.excuses == {Excuse.ANSWER} and self._report.why == INVALID_GRANT.detail:
+        heard = not any(fault.what is What.LATE_REQUEST for fault in judge.struck_faults)
+        forgetful = world.scenario.host_saves or judge.unordered  # whoever knew has died, or the store has forgotten it
+        if heard and not forgetful and excuses == {Excuse.ANSWER} and self._report.why == INVALID_GRANT.detail:
             raise Broken("a loss has a reason", "an answer was lost, and nobody is told")
 
-    def _allowed(self, happened: set[What]) -> Iterator[str]:
+    def _allowed(self, happened: set[What]) -> Iterator[Excuse]:
         """What excuses a loss at this kind of server."""
         world = self._world
         kind = world.scenario.manner.kind

@@ -7,12 +7,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onerefresh.policy import Profile
-from onerefresh.testing.simulator.faults import PLANS, Fault, Happening, What, draw_fault
+from onerefresh.testing.simulator.faults import (
+    OF_A_STORE,
+    PLANS,
+    SAVING_PLANS,
+    Fault,
+    Happening,
+    Point,
+    What,
+    draw_fault,
+)
 from onerefresh.testing.simulator.server import Kind, Manner
 
 __all__ = ["HTTP_TIMEOUT", "Scenario"]
 
 HTTP_TIMEOUT = 10.0
+RECORDS_VANISH = False
+"""Whether stores may lose a record altogether, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +33,8 @@ class Scenario:
     `duration`: seconds in which faults strike and callers call. `has_clock`: the store has a clock of its own.
     `has_flock`: each host's kernel can prove a death. `may_go_back`: the store may forget writes it acknowledged.
     `skews`: how far each host's wall clock is off, in seconds. `obtains`: a session can be had without a person.
-    `lonely`: in the end one host alone is left to ask.
+    `lonely`: in the end one host alone is left to ask. `host_saves`: one process at a time, whose store is its memory,
+    and which gives each new token to its host to save.
     """
 
     seed: int
@@ -41,6 +53,7 @@ class Scenario:
     lonely: bool
     faults: tuple[Fault, ...]
     happenings: tuple[Happening, ...]
+    host_saves: bool = False
 
     @classmethod
     def of(cls, seed: int, *, plan: str | None = None, kind: Kind | None = None, **fixed: Any) -> Scenario:
@@ -70,6 +83,7 @@ class Scenario:
             faults=faults,
             happenings=_happenings(rng, duration, calm=not faults, single=single, planned=plan is not None),
         )
+        found = _with_later_ideas(found, random.Random(f"{seed} later ideas"), plan, fixed)
         return replace(found, **fixed) if fixed else found
 
     def __str__(self) -> str:
@@ -82,6 +96,8 @@ class Scenario:
             "flock" if self.has_flock else "no flock",
             *(["may go back"] if self.may_go_back else []),
         ]
+        if self.host_saves:
+            store = ["in memory, the host saves"]
         lines = [
             f"seed {self.seed}: {server}, access tokens for {manner.expires_in or 'ever (untold)'} s, "
             f"profile {self.profile.name}",
@@ -91,6 +107,40 @@ class Scenario:
         lines += [f"  fault: {fault}" for fault in self.faults]
         lines += [f"  event: {happening}" for happening in self.happenings]
         return "\n".join(lines)
+
+
+def _with_later_ideas(found: Scenario, rng: random.Random, plan: str | None, fixed: dict[str, Any]) -> Scenario:
+    """What was thought of later is drawn by itself, so that the seeds without it are what they were."""
+    if fixed.get("host_saves", plan in SAVING_PLANS or (plan is None and "hosts" not in fixed and rng.random() < 0.12)):
+        found = _saved_by_the_host(found, rng, plan)
+    happenings = []
+    if plan is None and rng.random() < 0.1:
+        step = rng.choice((-3600.0, -90.0, -3.0, 3.0, 90.0, 3600.0))
+        happenings.append(Happening(What.CLOCK_SET, rng.uniform(1.0, found.duration), step))
+    if plan is None and rng.random() < 0.06 and RECORDS_VANISH and not found.host_saves:
+        happenings.append(Happening(What.VANISHED, rng.uniform(1.0, found.duration)))
+    return replace(found, happenings=(*found.happenings, *happenings))
+
+
+def _saved_by_the_host(found: Scenario, rng: random.Random, plan: str | None) -> Scenario:
+    faults = tuple(fault for fault in found.faults if fault.what not in OF_A_STORE)
+    if plan is None and rng.random() < 0.3:
+        faults += (draw_fault(rng, point=Point.SAVE),)
+    elif plan is None and rng.random() < 0.4:
+        faults += tuple(draw_fault(rng, what, point) for what, point in rng.choice(list(SAVING_PLANS.values())))
+    return replace(
+        found,
+        host_saves=True,
+        hosts=1,
+        processes=1,
+        skews=(0.0,),
+        has_clock=True,
+        has_flock=False,
+        may_go_back=False,
+        lonely=False,
+        faults=faults,
+        happenings=tuple(happening for happening in found.happenings if happening.what not in OF_A_STORE),
+    )
 
 
 def _server(rng: random.Random, kind: Kind | None) -> tuple[Manner, Profile]:
@@ -116,7 +166,7 @@ def _faults(rng: random.Random, plan: str | None) -> tuple[Fault, ...]:
     if plan is None and rng.random() < 0.3:
         plan = rng.choice(list(PLANS))
     if plan is not None:
-        return tuple(draw_fault(rng, what, point) for what, point in PLANS[plan])
+        return tuple(draw_fault(rng, what, point) for what, point in (PLANS | SAVING_PLANS)[plan])
     count = rng.choice((0, 1, 1, 1, 2, 2, 3))
     return tuple(draw_fault(rng) for _ in range(count))
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onerefresh.token import Token
 
 __all__ = ["AuthorizationServer", "Grant", "Kind", "Manner", "Refused"]
 
@@ -78,6 +82,7 @@ class AuthorizationServer:
         self.first_use: dict[str, float] = {}
         self.session_of: dict[str, int] = {}
         self.ended: set[int] = set()
+        self.ended_by_hand: set[int] = set()
         self.rejects_everything = False
         self._refresh: dict[str, _Issued] = {}
         self._access: dict[str, tuple[int, float]] = {}
@@ -115,13 +120,23 @@ class AuthorizationServer:
         session, until = self._access[access]
         return now < until and session not in self.ended
 
+    @property
+    def sessions(self) -> int:
+        """How many there have been: they are numbered 1, 2, 3 …"""
+        return self._logins
+
+    def order_of(self, token: Token) -> int:
+        """The number of its access token, in the order in which they were issued."""
+        return int(token.reveal().rpartition("-")[2])
+
     def revoke_access_tokens(self) -> None:
         """All access tokens of today end early."""
         self._dead_access.update(self._access)
 
     def end_sessions(self) -> None:
         """Somebody ends all sessions at the server."""
-        self.ended.update(range(1, self._logins + 1))
+        self.ended_by_hand.update(range(1, self._logins + 1))
+        self.ended |= self.ended_by_hand
 
     def _issue(self, session: int, spent: str | None, now: float) -> Grant:
         manner, number = self.manner, len(self.issued_for) + 1

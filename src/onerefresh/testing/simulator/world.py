@@ -47,13 +47,14 @@ class World:
         self.writer: Task | None = None
         self.accounts: dict[Process, people.Account] = {}
         self.settling = False
+        self.clocks_were_set = False
         self.storms: list[tuple[Happening, int]] = []  # times in which refreshing is in vain, and the requests in them
         self.hosts = [
             Host(f"host {number}", HostClock(self.timeline, skew, self.rng.uniform(0.0, 1e6)))
             for number, skew in enumerate(scenario.skews, 1)
         ]
         self._born = 0
-        self.seed = self._first_token()
+        self.seed = self.kept = self._first_token()
         for number in range(scenario.processes):
             self.start(self.hosts[number % len(self.hosts)])
         for happening in scenario.happenings:
@@ -68,7 +69,10 @@ class World:
     def latency(self) -> float:
         return self.rng.uniform(0.0005, 0.005)
 
-    def moment(self, host: Host) -> Moment | None:
+    def moment(self, process: Process) -> Moment | None:
+        host = process.host
+        if self.scenario.host_saves:
+            return Moment(process.name, host.clock.monotonic(), mortal=True)  # as the memory store says
         if not self.scenario.has_clock or self.store.is_down:
             return None
         if self.scenario.hosts == 1:
@@ -97,6 +101,15 @@ class World:
             if self.account.kept:
                 self.say(repr(task), f"⚡ {fault}")
         return fault
+
+    def sleep(self, host: Host, seconds: float) -> None:
+        """A machine sleeps: nothing on it runs, and its monotonic clock stands still."""
+        self.say(host.name, f"sleeps for {seconds:.1f} s")
+        host.clock.sleep(seconds)
+        host.asleep_until = max(host.asleep_until, self.timeline.now + seconds)
+        for process in host.processes:
+            process.pause(seconds)
+        self.judge.slept(host)
 
     def store_goes_down(self, seconds: float) -> None:
         self.say("store", f"is down for {seconds:.1f} s")
@@ -131,6 +144,12 @@ class World:
                 self.store.wipe()
                 self.judge.wiped()
                 self._person("login", lambda account: account.sign_in(self._new_login()))
+            case What.VANISHED:
+                self.store.wipe()
+                self.judge.vanished()
+            case What.CLOCK_SET:
+                self.rng.choice(self.hosts).clock.set_forward(happening.seconds)
+                self.clocks_were_set = True
             case What.REBOOT:
                 self._reboot(self.hosts[0])
 
@@ -161,9 +180,12 @@ class World:
     def start(self, host: Host, *, calls: int | None = None) -> Process:
         """A new process on `host`, with its callers."""
         self._born += 1
+        if self.scenario.host_saves:
+            self.store = SimulatedStore(self.timeline, self._written)  # it lives and dies with its process
+            self.judge.new_memory()
         process = Process(self, host, f"{host.name} process {self._born}")
         host.processes.append(process)
-        account = self.accounts[process] = people.Account(process, self.seed)
+        account = self.accounts[process] = people.Account(process, self.kept if self.scenario.host_saves else self.seed)
         scenario = self.scenario
         if calls is None:
             calls = scenario.calls
