@@ -396,6 +396,7 @@ class Credential:
             raise errors.ConfigurationError("login() needs a token response, or obtain=", credential=self.key)
 
         async def work() -> Outcome:
+            before = self._shared.known
             try:
                 outcome = await person.log_in(token, self._launcher.wish())
             except errors.SaveFailed:
@@ -403,7 +404,10 @@ class Credential:
                 raise
             with self._shared.lock:
                 self._shared.epoch += 1
-                self._shared.adopt(outcome, self._shared.epoch)
+                known = self._shared.known
+                # What was learned since is perhaps of a login that came later.
+                if known is None or known is before or known.generation <= outcome.token.generation:
+                    self._shared.adopt(outcome, self._shared.epoch)
             return outcome
 
         self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())
