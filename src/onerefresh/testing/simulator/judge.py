@@ -313,7 +313,7 @@ class Judge:
 
     def sends(self, task: Task, effect: Send) -> None:
         task.spent, record = effect.token, task.process.store.record
-        if self._world.scenario.host_saves and record is not None and record.unsaved:
+        if self._world.scenario.host_saves and record is not None and record.unsaved and record.token == effect.token:
             raise Broken("a new token is saved before the next one is asked for", f"{task} sends")
 
     def rotated(self, task: Task, effect: Send, grant: server.Grant) -> None:
