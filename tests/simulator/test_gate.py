@@ -1,12 +1,13 @@
-"""The mutation gate: without any one of its rules the protocol fails."""
+"""The mutation gate: without any one of its rules the protocol fails, and the guide says how."""
 
 from __future__ import annotations
 
-import re
+import functools
 from pathlib import Path
 
 import pytest
 
+from onerefresh.testing.simulator import page
 from onerefresh.testing.simulator.gate import MOST_SEEDS, hunt, scenario_of
 from onerefresh.testing.simulator.mutants import MUTANTS, Mutant
 from onerefresh.testing.simulator.run import simulate
@@ -14,12 +15,30 @@ from onerefresh.testing.simulator.run import simulate
 pytestmark = pytest.mark.slow
 
 GUIDE = Path(__file__).parents[2] / "docs" / "explanation" / "protocol.md"
+MAKE_IT_ANEW = f"python -m onerefresh.testing.simulator --page {'/'.join(GUIDE.parts[-3:])}"
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.rule}: {mutant.without}")
-def test_without_the_rule_a_promise_is_broken(mutant: Mutant) -> None:
+@functools.cache
+def guide() -> str:
+    return GUIDE.read_text("utf-8")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_without_the_rule_a_promise_is_broken_as_the_guide_says(mutant: Mutant) -> None:
     found = hunt(mutant)
     assert found.report is not None, f"{MOST_SEEDS} seeds and no promise broken: is the rule needed, is it tested?"
+    assert found.row in page.part(guide(), page.GATE).splitlines(), MAKE_IT_ANEW
+
+
+def test_the_guide_has_no_other_rows() -> None:
+    rows = page.part(guide(), page.GATE).splitlines()[2:]
+    assert [row.split(" | ")[1].partition(" (")[0] for row in rows] == [mutant.without for mutant in MUTANTS]
+
+
+@pytest.mark.parametrize("mutant", page.SHOWN, ids=str)
+def test_the_guide_shows_the_run_that_its_seed_is(mutant: Mutant) -> None:
+    shown = page.part(guide(), page.rule_part(mutant.rule))
+    assert page.example_of(mutant, page.seed_in(shown, mutant)) in shown, MAKE_IT_ANEW
 
 
 def test_a_mutant_lives_only_in_its_block() -> None:
@@ -28,10 +47,3 @@ def test_a_mutant_lives_only_in_its_block() -> None:
             pass
     for seed in range(20):
         assert simulate(scenario_of(MUTANTS[0], seed)).broken is None
-
-
-def test_the_guide_has_the_table_of_the_gate() -> None:
-    text = GUIDE.read_text("utf-8")
-    rows = re.findall(r"^\| (\d+) \| ([^|]*?)(?: \([^|]*\))? \| (\d+) \| ([^|]+) \|$", text, re.MULTILINE)
-    assert [(rule, without) for rule, without, _, _ in rows] == [(mutant.rule, mutant.without) for mutant in MUTANTS]
-    assert all(int(seeds) <= MOST_SEEDS for _, _, seeds, _ in rows)

@@ -9,8 +9,9 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from onerefresh.testing.simulator import gate
+from onerefresh.testing.simulator import gate, page
 from onerefresh.testing.simulator.mutants import MUTANTS
 from onerefresh.testing.simulator.run import simulate
 
@@ -27,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--mermaid", action="store_true", help="with --seed or --rule: as a mermaid sequence diagram")
     parser.add_argument("--gate", action="store_true", help="take out each rule in turn, as a table")
     parser.add_argument("--rule", help="show a short run that breaks a promise without each part of this rule")
+    parser.add_argument(
+        "--page", type=Path, help="make the simulated parts of this page anew: docs/explanation/protocol.md"
+    )
     options = parser.parse_args(arguments)
     if options.seed is not None:
         report = simulate(options.seed, account=True)
@@ -34,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         return int(report.broken is not None)
     if options.rule is not None:
         return _examples(options.rule, diagram=options.mermaid)
+    if options.page is not None:
+        options.page.write_text(page.rewritten(options.page.read_text("utf-8")), "utf-8")
+        return 0
     if options.gate:
         return _gate()
     return _runs(range(options.first, options.first + options.runs), options.jobs or os.cpu_count() or 1)

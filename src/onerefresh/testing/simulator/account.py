@@ -44,7 +44,7 @@ class Account:
         actors = {name: f"p{number}" for number, name in enumerate(names)}
         diagram = ["sequenceDiagram", *(f"    participant {short} as {name}" for name, short in actors.items())]
         for line in self.lines:
-            said = f"{line.at:.1f} s: {line.what}".replace(";", ",").replace("#", "no. ")
+            said = f"{line.at:.1f} s: {line.what}".replace(";", ",").replace("#", "no. ").replace("⚡", "!")
             who = actors[_actor(line.who)]
             to = actors[_actor(line.to)] if line.to else None
             diagram.append(f"    {who}->>{to}: {said}" if to else f"    Note over {who}: {said}")

@@ -28,6 +28,14 @@ class Found:
     def broke(self) -> str:
         return self.report.broken.promise if self.report is not None and self.report.broken is not None else NOTHING
 
+    @property
+    def row(self) -> str:
+        """As a row of the gate's table."""
+        mutant = self.mutant
+        where = f" ({mutant.plan}{f', {mutant.kind}' if mutant.kind else ''})" if mutant.plan else ""
+        seeds = str(self.seeds) if self.report is not None else f"> {self.seeds}"
+        return f"| {mutant.rule} | {mutant.without}{where} | {seeds} | {self.broke} |"
+
 
 def hunt(mutant: Mutant, *, most: int = MOST_SEEDS, first: int = 0) -> Found:
     """Run seeds until the mutant breaks a promise that the protocol itself keeps in the same scenario."""
@@ -68,7 +76,4 @@ def table(*, most: int = MOST_SEEDS) -> Iterator[str]:
     yield "| rule | without it | seeds | what broke |"
     yield "| --- | --- | --- | --- |"
     for mutant in MUTANTS:
-        found = hunt(mutant, most=most)
-        where = f" ({mutant.plan}{f', {mutant.kind}' if mutant.kind else ''})" if mutant.plan else ""
-        seeds = str(found.seeds) if found.report is not None else f"> {most}"
-        yield f"| {mutant.rule} | {mutant.without}{where} | {seeds} | {found.broke} |"
+        yield hunt(mutant, most=most).row

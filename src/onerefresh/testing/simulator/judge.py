@@ -102,7 +102,7 @@ class Judge:
             self._commit = (self._world.timeline.now, writer, claim.ttl if claim is not None else math.inf)
         if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
             self._died(writer)
-        if after.token is not None and not (self._world.scenario.host_saves and after.unsaved):
+        if after.token is not None and not self._world.scenario.host_saves:
             self.saved.add(after.token.reveal())
             self.stored.add(after.token.reveal())
 
@@ -117,6 +117,7 @@ class Judge:
     def new_memory(self) -> None:
         """A process begins whose memory is its store: generations are numbered anew."""
         self.identities.clear()
+        self.kept(self._world.kept)
 
     def save_failed(self, task: Task) -> None:
         task.save_failed = True
@@ -331,6 +332,8 @@ class Judge:
             raise Broken("a dead session is not asked for again", f"generation {token.generation}: {count} times")
         if self.unordered and self._nobody_repaired(now):
             self.excuses.add(Excuse.ROLLBACK, token)
+        if self._world.scenario.manner.kind is not server.Kind.GRACE:
+            return
         if refusal.spent is not None and not self._somebody_watched(token.generation, refusal.spent):
             self.excuses.add(Excuse.UNWATCHED, token)
 
@@ -422,7 +425,9 @@ class Judge:
         """A caller was given a token."""
         if token.reveal() not in self.saved:
             raise Broken("nobody uses a token that was not saved", f"{process.name}, generation {token.generation}")
-        if token.generation < asked and not self.unordered:
+        # What was obtained while a login was being saved is in the record, and in memory only after the next look.
+        overtakes = self._world.scenario.obtains and What.LOGIN in self.happened_kinds
+        if token.generation < asked and not self.unordered and not overtakes:
             raise Broken("a process never goes back", f"{process.name}: generation {token.generation} after {asked}")
         self._best[process] = max(self._best.get(process, 0), token.generation)
 

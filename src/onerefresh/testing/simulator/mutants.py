@@ -3,29 +3,23 @@
 Nothing of this is in the product: a mutant lives as long as its `with` block, in the process that simulates.
 """
 
-# ruff: noqa: ARG001 - what stands in a rule's place takes what the rule takes
-
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from onerefresh import errors, policy
+from onerefresh import policy
 from onerefresh import record as records
 from onerefresh.credential import shared
-from onerefresh.record import Record, State
-from onerefresh.renewal import decision, person, protocol, saving
-from onerefresh.renewal.effects import DropSpool, Load, Loaded, Publish, ReadSpool, Spooled, WriteSpool
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.policy import Profile
+from onerefresh.renewal import person, protocol, saving
 from onerefresh.renewal.sightings import Sightings
-from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
-from onerefresh.testing.simulator import process, store, world
-from onerefresh.testing.simulator.faults import Happening, What
-from onerefresh.testing.simulator.server import Kind
+from onerefresh.testing.simulator import network, people, pieces, store, world
+from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
+from onerefresh.testing.simulator.server import Kind, Manner
 
 __all__ = ["MUTANTS", "Mutant"]
 
@@ -35,7 +29,7 @@ class Mutant:
     """A protocol without one rule.
 
     `rule`: its number in the guide. `without`: what is done instead. `plan`, `kind` and `fixed` narrow the scenarios to
-    those in which the rule matters.
+    those in which the rule matters. `shows`: what is to be seen in the guide's example; empty where it shows another.
     """
 
     rule: str
@@ -44,171 +38,27 @@ class Mutant:
     plan: str | None = None
     kind: Kind | None = None
     fixed: tuple[tuple[str, object], ...] = ()
+    shows: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.without}"
 
 
 def _put(place: object, name: str, piece: object) -> Callable[[], contextlib.AbstractContextManager[Any]]:
     return lambda: mock.patch.object(place, name, piece)
 
 
-def _put_both(name: str, piece: object) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    """In the place of what `saving` defines and `protocol` uses too."""
+def _put_each(name: str, piece: object, *places: object) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """In the place of what one file defines and others use too."""
 
     @contextlib.contextmanager
     def replaced() -> Iterator[None]:
-        with mock.patch.object(saving, name, piece), mock.patch.object(protocol, name, piece):
+        with contextlib.ExitStack() as stack:
+            for place in places:
+                stack.enter_context(mock.patch.object(place, name, piece))
             yield
 
     return replaced
-
-
-# --- Pieces ---
-
-_cas = store.SimulatedStore.cas
-_commit_into = saving.commit_into
-_may_commit = records.may_commit
-_decide = decision.decide
-_released = records.released
-_committed = records.committed
-_left = protocol._Lease.left
-
-
-def _blind_claim(self: store.SimulatedStore, expected: str | None, record: Record) -> str:
-    return _cas(self, self.version if record.state is State.LEASED else expected, record)
-
-
-async def _owner_commits(loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
-    record = loaded.record
-    if record is not None and record.by != entry.attempt:
-        owns = record.state is State.LEASED and record.attempt is not None and record.attempt.id == entry.attempt
-        if not owns:
-            return None
-    return await _commit_into(loaded, entry, wish)
-
-
-async def _commit_gives_up(loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
-    try:
-        return await _commit_into(loaded, entry, wish)
-    except errors.StoreUnavailable:
-        return None
-
-
-async def _hand_out_first(loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
-    await Publish(Outcome(entry.as_next()))
-    return await _commit_into(loaded, entry, wish)
-
-
-async def _commit_forgets_itself(loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
-    if loaded.record is None or not records.may_commit(loaded.record, entry.family, entry.generation):
-        return None
-    return await _commit_into(loaded, entry, wish)
-
-
-async def _judge_spool_by_an_older_record(wish: Any) -> bool:
-    loaded = await Load()
-    entry = await ReadSpool()
-    if entry is None:
-        return False
-    try:
-        await _commit_into(loaded, entry, wish)
-    except (Conflict, StoreOutcomeUnknown):
-        return True
-    await DropSpool(entry)
-    return True
-
-
-def _dead_stays_dead(record: Record | None, family: str, generation: int) -> bool:
-    return _may_commit(record, family, generation) and record is not None and record.state is not State.DEAD
-
-
-def _any_family(record: Record | None, family: str, generation: int) -> bool:
-    return record is not None and record.generation == generation and not record.is_logged_out
-
-
-def _logged_out_too(record: Record | None, family: str, generation: int) -> bool:
-    return record is not None and record.family == family and generation <= record.generation
-
-
-def _repair_across_families(record: Record | None, wish: Any, now: float, **rest: Any) -> Any:
-    known = wish.known
-    if record is not None and known is not None and known.generation > record.generation:
-        return decision.Repair(known)
-    return _decide(record, wish, now, **rest)
-
-
-def _no_repair(record: Record | None, wish: Any, now: float, **rest: Any) -> Any:
-    return _decide(record, dataclasses.replace(wish, known=None), now, **rest)
-
-
-async def _no(*_: Any, **__: Any) -> bool:
-    return False
-
-
-async def _nothing(*_: Any, **__: Any) -> None:
-    return None
-
-
-def _thirty_seconds(*_: Any) -> float:
-    return 30.0
-
-
-def _wall_clock(self: world.World, process: Any) -> Moment:
-    return Moment("everybody's wall clock", process.host.clock.time())
-
-
-def _first_sight(self: Any, attempt: Any, now: Any) -> float:
-    return 0.0
-
-
-def _own_watch_only(self: Any, attempt: Any, now: Any) -> float:
-    return _left(self, dataclasses.replace(attempt, era=None), now)
-
-
-def _any_hold(hold: Any, attempt: Any) -> bool:
-    return attempt is not None and hold is not None
-
-
-def _no_proof(hold: Any, attempt: Any) -> bool:
-    return False
-
-
-def _never_old(born: Any, now: Any) -> float:
-    return 0.0
-
-
-def _never_disputed(record: Any, *, proven_dead: bool) -> bool:
-    return False
-
-
-def _spool_is_full(self: Any, task: Any, effect: Any, fault: Any) -> bool:
-    return False
-
-
-def _failure_forgotten(record: Record, verdict: Any, **rest: Any) -> Record:
-    return _released(record, None, **rest)
-
-
-def _death_forgotten(record: Record, verdict: Any, *, now: float, refused: bool) -> Record:
-    return _released(record, None, now=now, spread=0.0)
-
-
-def _no_probation(record: Record, token: Any, **rest: Any) -> Record:
-    return dataclasses.replace(_committed(record, token, **rest), probation=None)
-
-
-def _undated(self: Any, record: Any, now: Any) -> Any:
-    return record
-
-
-@contextlib.contextmanager
-def _no_spool() -> Iterator[None]:
-    with mock.patch.dict(process._SHORT, {WriteSpool: _spool_is_full}):
-        yield
-
-
-@contextlib.contextmanager
-def _no_damping() -> Iterator[None]:
-    with mock.patch.object(records, "committed", _no_probation), mock.patch.object(person, "report_replay", _nothing):
-        yield
 
 
 CALM = ("faults", ())
@@ -216,55 +66,261 @@ OUTAGE = (CALM, ("happenings", (Happening(What.OUTAGE, 5.0, 60.0),)))
 BAD_API = (CALM, ("happenings", (Happening(What.BAD_API, 5.0, 60.0),)), ("duration", 70.0), ("calls", 12))
 WIPED = (("happenings", (Happening(What.WIPED, 20.0),)),)
 BEHIND = (*OUTAGE, ("hosts", 2), ("skews", (3600.0, 0.0)), ("lonely", True))
+SPOOLED = (
+    ("faults", (Fault(What.STORE_DOWN, Point.COMMIT, seconds=6.0), Fault(What.CRASH_BEFORE, Point.SLEEP))),
+    ("happenings", (Happening(What.REVOKED, 5.0), Happening(What.LOGIN, 22.0))),
+    ("duration", 60.0),
+    ("callers", 1),
+    ("calls", 3),
+)
+SET_BACK = (
+    CALM,
+    ("happenings", (Happening(What.OUTAGE, 5.0, 60.0), Happening(What.CLOCK_SET, 30.0, -3600.0))),
+    ("hosts", 1),
+    ("skews", (0.0,)),
+)
+SMALL_WINDOW = (("manner", Manner(Kind.GRACE, grace=15.0)), ("profile", Profile("grace:15", grace=15.0)))
+SAVING = (("host_saves", True),)
+SLOW_SAVE = (
+    *SAVING,
+    ("faults", (Fault(What.SLOW_SAVE, Point.SAVE, seconds=15.0),)),
+    ("happenings", (Happening(What.REVOKED, 5.0), Happening(What.LOGIN, 15.0))),
+)
 STRICT = Kind.REVOKE_FAMILY
 
 MUTANTS: tuple[Mutant, ...] = (
-    Mutant("1", "claims are written whatever is there", _put(store.SimulatedStore, "cas", _blind_claim), fixed=(CALM,)),
-    Mutant("2", "only the owner of the lease commits", _put_both("commit_into", _owner_commits),
-           "paused with the answer in hand", Kind.REJECT_ONLY),
-    Mutant("2", "a dead record is never revived", _put(records, "may_commit", _dead_stays_dead),
-           "paused with the answer in hand", Kind.REJECT_ONLY),
-    Mutant("2", "a commit does not know its own earlier write", _put_both("commit_into", _commit_forgets_itself)),
-    Mutant("3", "invalid_grant is believed at once", _put(protocol._Spending, "_someone_commits", _no),
-           "slow answer, then a pause", Kind.REJECT_ONLY),
-    Mutant("3", "a dispute is never noticed", _put(protocol, "_is_disputed", _never_disputed),
-           "slow answer, then a pause", Kind.REJECT_ONLY),
-    Mutant("4", "30 s to live, whatever the grace window", _put(policy.Profile, "time_to_live", _thirty_seconds),
-           "crash while the answer is under way", Kind.GRACE),
-    Mutant("4", "30 s to live at a strict server", _put(policy.Profile, "time_to_live", _thirty_seconds),
-           "paused right before sending", STRICT),
-    Mutant("5", "wall clocks say when a lease is over", _put(world.World, "moment", _wall_clock)),
-    Mutant("5", "a lease is over at first sight", _put(protocol._Lease, "left", _first_sight)),
-    Mutant("5", "the store's clock is not asked", _put(protocol._Lease, "left", _own_watch_only),
-           "crash right before sending", fixed=(("has_clock", True), ("has_flock", False))),
-    Mutant("5", "a delay ends by the wall clock alone", _put(Sightings, "dated", _undated), fixed=BEHIND),
-    Mutant("6", "no gate before sending", _put(protocol, "_age", _never_old),
-           "paused between claim and gate", STRICT),
-    Mutant("7", "any lock that is free proves a death", _put(protocol, "_is_proof", _any_hold)),
-    Mutant("7", "no death is ever proven", _put(protocol, "_is_proof", _no_proof),
-           "crash right before sending"),
-    Mutant("8", "the commit gives up when the store is down", _put_both("commit_into", _commit_gives_up),
-           "store down at the commit"),
-    Mutant("8", "no spool", _no_spool, "store down at the commit, then a crash", Kind.REJECT_ONLY),
-    Mutant("8", "the spool is never read", _put(protocol, "replay_spool", _no),
-           "store down at the commit, then a crash", Kind.REJECT_ONLY),
-    Mutant("8", "a spooled token is judged by an older record",
-           _put(protocol, "replay_spool", _judge_spool_by_an_older_record),
-           "an old record in hand", Kind.REJECT_ONLY),
-    Mutant("8", "the committer rests for longer than others wait", _put(protocol, "LONGEST_REST", 60.0),
-           "store down at the commit, no spool", Kind.REJECT_ONLY),
-    Mutant("8", "the new token is handed out before it is saved", _put_both("commit_into", _hand_out_first)),
-    Mutant("9", "a commit looks at the generation alone", _put(records, "may_commit", _any_family),
-           "paused with the answer in hand", fixed=WIPED),
-    Mutant("9", "a repair looks at the generation alone", _put(protocol, "decide", _repair_across_families)),
-    Mutant("9", "a commit undoes a logout", _put(records, "may_commit", _logged_out_too)),
-    Mutant("10", "nobody repairs a store that went back", _put(protocol, "decide", _no_repair),
-           "store goes back after the commit", STRICT),
-    Mutant("10", "the committer does not look again", _put(protocol, "look_again", _nothing),
-           "store goes back after the commit", STRICT),
+    Mutant(
+        "1",
+        "claims are written whatever is there",
+        _put(store.SimulatedStore, "cas", pieces.blind_claim),
+        fixed=(CALM,),
+        shows="two processes hold the claim at once, and both send",
+    ),
+    Mutant(
+        "2",
+        "only the owner of the lease commits",
+        _put_each("commit_into", pieces.owner_commits, saving, protocol),
+        "paused with the answer in hand",
+        Kind.REJECT_ONLY,
+        shows="a holder that was stopped comes back with the living token, and throws it away",
+    ),
+    Mutant(
+        "2",
+        "a dead record is never revived",
+        _put(records, "may_commit", pieces.dead_stays_dead),
+        "paused with the answer in hand",
+        Kind.REJECT_ONLY,
+    ),
+    Mutant(
+        "2",
+        "a commit does not know its own earlier write",
+        _put_each("commit_into", pieces.commit_forgets_itself, saving, protocol),
+    ),
+    Mutant(
+        "3",
+        "invalid_grant is believed at once",
+        _put(protocol._Spending, "_someone_commits", pieces.no),
+        "slow answer, then a pause",
+        Kind.REJECT_ONLY,
+        shows="the session is declared dead while its new token is on the way",
+    ),
+    Mutant(
+        "3",
+        "a dispute is never noticed",
+        _put(protocol, "_is_disputed", pieces.never_disputed),
+        "slow answer, then a pause",
+        Kind.REJECT_ONLY,
+    ),
+    Mutant(
+        "4",
+        "30 s to live, whatever the grace window",
+        _put(policy.Profile, "time_to_live", pieces.thirty_seconds),
+        "crash while the answer is under way",
+        Kind.GRACE,
+        shows="after a crash the next process comes too late for a window of 30 s",
+    ),
+    Mutant(
+        "4",
+        "30 s to live at a strict server",
+        _put(policy.Profile, "time_to_live", pieces.thirty_seconds),
+        "paused right before sending",
+        STRICT,
+    ),
+    Mutant(
+        "4",
+        "a window too small for a second request counts all the same",
+        _put(Profile, "time_to_live", pieces.small_windows_count),
+        "paused right before sending",
+        fixed=SMALL_WINDOW,
+    ),
+    Mutant("5", "wall clocks say when a lease is over", _put(world.World, "moment", pieces.wall_clock)),
+    Mutant("5", "a lease is over at first sight", _put(protocol._Lease, "left", pieces.first_sight)),
+    Mutant(
+        "5",
+        "the store's clock is not asked",
+        _put(protocol._Lease, "left", pieces.own_watch_only),
+        "crash right before sending",
+        fixed=(("has_clock", True), ("has_flock", False)),
+        shows=(
+            "a process that begins late watches a dead attempt for the whole time to live once more, and "
+            "one that lives for less than that never takes over"
+        ),
+    ),
+    Mutant("5", "a delay ends by the wall clock alone", _put(Sightings, "dated", pieces.undated), fixed=BEHIND),
+    Mutant(
+        "5",
+        "a delay ends by a wall clock that is set back meanwhile",
+        _put(Sightings, "dated", pieces.undated),
+        fixed=SET_BACK,
+    ),
+    Mutant(
+        "6",
+        "no gate before sending",
+        _put(protocol, "_age", pieces.never_old),
+        "paused between claim and gate",
+        STRICT,
+        shows=(
+            "a process that was stopped between its claim and its request sends a refresh token that others "
+            "have long spent"
+        ),
+    ),
+    Mutant(
+        "6",
+        "age counts from after the claim",
+        _put(protocol._Spending, "run", pieces.born_with_its_claim),
+        "paused between claim and gate",
+        STRICT,
+    ),
+    Mutant(
+        "6",
+        "age counts by the machine's own clock alone",
+        _put(protocol, "_age", pieces.own_clock_only),
+        "asleep between claim and gate",
+        STRICT,
+        fixed=(("has_clock", True), ("hosts", 2), ("skews", (0.0, 0.0))),
+        shows=(
+            "a machine sleeps between its claim and its request; its own clock stood still, and it sends a "
+            "refresh token that others have spent"
+        ),
+    ),
+    Mutant(
+        "7",
+        "any lock that is free proves a death",
+        _put(protocol, "_is_proof", pieces.any_hold),
+        shows="a lock on one machine is taken for news of a process on another",
+    ),
+    Mutant("7", "no death is ever proven", _put(protocol, "_is_proof", pieces.no_proof), "crash right before sending"),
+    Mutant(
+        "8",
+        "the commit gives up when the store is down",
+        _put_each("commit_into", pieces.commit_gives_up, saving, protocol),
+        "store down at the commit",
+    ),
+    Mutant(
+        "8",
+        "no spool",
+        pieces.no_spool,
+        "store down at the commit, then a crash",
+        Kind.REJECT_ONLY,
+        shows="the store is down for some seconds, the process dies, and the only living token dies with it",
+    ),
+    Mutant(
+        "8",
+        "the spool is never read",
+        _put(protocol, "replay_spool", pieces.no),
+        "store down at the commit, then a crash",
+        Kind.REJECT_ONLY,
+    ),
+    Mutant(
+        "8",
+        "a spooled token is judged by an older record",
+        _put(protocol, "replay_spool", pieces.judge_spool_by_an_older_record),
+        "an old record in hand",
+        Kind.REJECT_ONLY,
+    ),
+    Mutant(
+        "8",
+        "the committer rests for longer than others wait",
+        _put(protocol, "LONGEST_REST", 60.0),
+        "store down at the commit, no spool",
+        Kind.REJECT_ONLY,
+    ),
+    Mutant(
+        "8",
+        "the new token is handed out before it is saved",
+        _put_each("commit_into", pieces.hand_out_first, saving, protocol),
+    ),
+    Mutant(
+        "8",
+        "the host need not have saved what is handed out",
+        _put(records, "committed", pieces.taken_for_saved),
+        fixed=SAVING,
+    ),
+    Mutant(
+        "8",
+        "what the host could not save is handed out",
+        _put(saving, "_hand_over", pieces.hand_over_or_not),
+        "the host cannot save",
+    ),
+    Mutant(
+        "8",
+        "a slow save is the last, whatever came since",
+        _put_each("keep", pieces.keep_whatever_came_since, protocol, person),
+        fixed=SLOW_SAVE,
+    ),
+    Mutant(
+        "9",
+        "a commit looks at the generation alone",
+        _put(records, "may_commit", pieces.any_family),
+        "paused with the answer in hand",
+        fixed=WIPED,
+        shows="somebody wipes the store and logs in with another account; a refresh of the old one overwrites it",
+    ),
+    Mutant("9", "a repair looks at the generation alone", _put(protocol, "decide", pieces.repair_across_families)),
+    Mutant(
+        "9",
+        "a spooled token is committed into any family",
+        _put(protocol, "replay_spool", pieces.spool_into_any_family),
+        fixed=SPOOLED,
+    ),
+    Mutant(
+        "9",
+        "a spooled token of another family stays",
+        _put(protocol, "replay_spool", pieces.spool_is_kept),
+        fixed=SPOOLED,
+    ),
+    Mutant("9", "a commit undoes a logout", _put(records, "may_commit", pieces.logged_out_too)),
+    Mutant(
+        "10",
+        "nobody repairs a store that went back",
+        _put(protocol, "decide", pieces.no_repair),
+        "store goes back after the commit",
+        STRICT,
+        fixed=(("may_go_back", False),),
+    ),
+    Mutant(
+        "10",
+        "the committer does not look again",
+        _put(protocol, "look_again", pieces.nothing),
+        "store goes back after the commit",
+        STRICT,
+        shows="the store forgets the new token, and the next process spends the old one",
+    ),
     Mutant("12", "a dead session is never looked up again", _put(shared, "LOOK_AGAIN", 1e9)),
-    Mutant("12", "an `invalid_grant` is not remembered", _put(records, "died", _death_forgotten)),
-    Mutant("12", "refused replays are not damped in the record", _no_damping,
-           fixed=BAD_API),
-    Mutant("12", "a failure is not remembered", _put(records, "released", _failure_forgotten), fixed=OUTAGE),
-)  # fmt: skip
+    Mutant(
+        "12",
+        "an `invalid_grant` is not remembered",
+        _put(records, "died", pieces.death_forgotten),
+        shows="a session that is over is asked for again by everybody",
+    ),
+    Mutant("12", "refused replays are not damped in the record", pieces.no_damping, fixed=BAD_API),
+    Mutant("12", "a failure is not remembered", _put(records, "released", pieces.failure_forgotten), fixed=OUTAGE),
+    Mutant("13", "waiting has no end", _put(people, "MAX_WAIT", 1e9), "slow answer, then a pause"),
+    Mutant(
+        "13",
+        "a refresher that never returns is waited for",
+        _put(network.Network, "_overdue", pieces.not_noticed),
+        "a refresher that never returns",
+        shows="one process is lost for as long as its refresher hangs, though others have long taken over",
+    ),
+)

@@ -218,6 +218,8 @@ class _Course:
             self._judge_loss(is_dead)
         if not world.scenario.faults:
             self._judge_calm()
+        if left := [host.name for host in world.hosts if host.spool]:
+            raise Broken("nothing stays in the spool", f"on {', '.join(left)}")
         newest = judge.newest_kept
         if (
             newest is not None

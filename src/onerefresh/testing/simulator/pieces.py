@@ -1,0 +1,237 @@
+"""What is put in the place of a rule's piece, and does not keep the rule."""
+
+# ruff: noqa: ARG001 - what stands in a rule's place takes what the rule takes
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+from onerefresh import errors
+from onerefresh import record as records
+from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
+from onerefresh.record import Record, State
+from onerefresh.renewal import decision, person, protocol, saving
+from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, Publish, ReadSpool, Spooled, WriteSpool
+from onerefresh.renewal.protocol import Outcome
+from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
+from onerefresh.testing.simulator import process, store, world
+from onerefresh.token import Token
+
+_cas = store.SimulatedStore.cas
+_commit_into = saving.commit_into
+_may_commit = records.may_commit
+_decide = decision.decide
+_released = records.released
+_committed = records.committed
+_left = protocol._Lease.left
+
+
+def blind_claim(self: store.SimulatedStore, expected: str | None, record: Record) -> str:
+    return _cas(self, self.version if record.state is State.LEASED else expected, record)
+
+
+async def owner_commits(loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
+    record = loaded.record
+    if record is not None and record.by != entry.attempt:
+        owns = record.state is State.LEASED and record.attempt is not None and record.attempt.id == entry.attempt
+        if not owns:
+            return None
+    return await _commit_into(loaded, entry, wish)
+
+
+async def commit_gives_up(loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
+    try:
+        return await _commit_into(loaded, entry, wish)
+    except errors.StoreUnavailable:
+        return None
+
+
+async def hand_out_first(loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
+    await Publish(Outcome(entry.as_next()))
+    return await _commit_into(loaded, entry, wish)
+
+
+async def commit_forgets_itself(loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
+    if loaded.record is None or not records.may_commit(loaded.record, entry.family, entry.generation):
+        return None
+    return await _commit_into(loaded, entry, wish)
+
+
+async def judge_spool_by_an_older_record(wish: Any) -> bool:
+    loaded = await Load()
+    entry = await ReadSpool()
+    if entry is None:
+        return False
+    try:
+        await _commit_into(loaded, entry, wish)
+    except (Conflict, StoreOutcomeUnknown):
+        return True
+    await DropSpool(entry)
+    return True
+
+
+def dead_stays_dead(record: Record | None, family: str, generation: int) -> bool:
+    return _may_commit(record, family, generation) and record is not None and record.state is not State.DEAD
+
+
+def any_family(record: Record | None, family: str, generation: int) -> bool:
+    return record is not None and record.generation == generation and not record.is_logged_out
+
+
+def logged_out_too(record: Record | None, family: str, generation: int) -> bool:
+    return record is not None and record.family == family and generation <= record.generation
+
+
+def repair_across_families(record: Record | None, wish: Any, now: float, **rest: Any) -> Any:
+    known = wish.known
+    if record is not None and known is not None and known.generation > record.generation:
+        return decision.Repair(known)
+    return _decide(record, wish, now, **rest)
+
+
+def no_repair(record: Record | None, wish: Any, now: float, **rest: Any) -> Any:
+    return _decide(record, dataclasses.replace(wish, known=None), now, **rest)
+
+
+async def no(*_: Any, **__: Any) -> bool:
+    return False
+
+
+async def nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+def thirty_seconds(*_: Any) -> float:
+    return 30.0
+
+
+def wall_clock(self: world.World, process: Any) -> Moment:
+    return Moment("everybody's wall clock", process.host.clock.time())
+
+
+def first_sight(self: Any, attempt: Any, now: Any) -> float:
+    return 0.0
+
+
+def own_watch_only(self: Any, attempt: Any, now: Any) -> float:
+    return _left(self, dataclasses.replace(attempt, era=None), now)
+
+
+def any_hold(hold: Any, attempt: Any) -> bool:
+    return attempt is not None and hold is not None
+
+
+def no_proof(hold: Any, attempt: Any) -> bool:
+    return False
+
+
+def never_old(born: Any, now: Any) -> float:
+    return 0.0
+
+
+def never_disputed(record: Any, *, proven_dead: bool) -> bool:
+    return False
+
+
+def spool_is_full(self: Any, task: Any, effect: Any, fault: Any) -> bool:
+    return False
+
+
+def failure_forgotten(record: Record, verdict: Any, **rest: Any) -> Record:
+    return _released(record, None, **rest)
+
+
+def death_forgotten(record: Record, verdict: Any, *, now: float, refused: bool) -> Record:
+    return _released(record, None, now=now, spread=0.0)
+
+
+def no_probation(record: Record, token: Any, **rest: Any) -> Record:
+    return dataclasses.replace(_committed(record, token, **rest), probation=None)
+
+
+def undated(self: Any, record: Any, now: Any) -> Any:
+    return record
+
+
+@contextlib.contextmanager
+def no_spool() -> Iterator[None]:
+    with mock.patch.dict(process._SHORT, {WriteSpool: spool_is_full}):
+        yield
+
+
+@contextlib.contextmanager
+def no_damping() -> Iterator[None]:
+    with mock.patch.object(records, "committed", no_probation), mock.patch.object(person, "report_replay", nothing):
+        yield
+
+
+_spend = protocol._Spending.run
+_hand_over = saving._hand_over
+
+
+async def born_with_its_claim(self: Any) -> Outcome | None:
+    self.born = await Now()
+    return await _spend(self)
+
+
+def own_clock_only(born: Any, now: Any) -> float:
+    return float(now.monotonic - born.monotonic)
+
+
+def small_windows_count(self: Profile, token: Any, now: float, http_timeout: float) -> float:
+    return min(max(self.grace - DETECTION - http_timeout, http_timeout + DETECTION), SHORTEST_LEASE)
+
+
+async def spool_into_any_family(wish: Any) -> bool:
+    entry = await ReadSpool()
+    if entry is None:
+        return False
+    loaded = await Load()
+    record = loaded.record
+    if record is not None and not record.is_logged_out:
+        entry = dataclasses.replace(entry, family=record.family, generation=record.generation)
+    try:
+        await _commit_into(loaded, entry, wish)
+    except (Conflict, StoreOutcomeUnknown):
+        return True
+    await DropSpool(entry)
+    return True
+
+
+async def spool_is_kept(wish: Any) -> bool:
+    entry = await ReadSpool()
+    if entry is None:
+        return False
+    loaded = await Load()
+    try:
+        committed = await _commit_into(loaded, entry, wish)
+    except (Conflict, StoreOutcomeUnknown):
+        return True
+    if committed is None:
+        return False
+    await DropSpool(entry)
+    return True
+
+
+def taken_for_saved(record: Record, token: Token, **rest: Any) -> Record:
+    return dataclasses.replace(_committed(record, token, **rest), unsaved=False)
+
+
+async def hand_over_or_not(token: Token) -> None:
+    with contextlib.suppress(errors.SaveFailed):
+        await _hand_over(token)
+
+
+async def keep_whatever_came_since(loaded: Loaded, token: Token) -> None:
+    await _hand_over(token)
+    if loaded.record is not None:
+        with contextlib.suppress(Conflict, StoreOutcomeUnknown):
+            await Cas(loaded.version, records.saved(loaded.record))
+
+
+def not_noticed(self: Any, *_: Any) -> None:
+    return None
