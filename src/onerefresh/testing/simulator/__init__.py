@@ -10,9 +10,9 @@ is always the same run. ``python -m onerefresh.testing.simulator --help`` runs m
 
 from __future__ import annotations
 
+from onerefresh.testing.simulator.broken import Broken
 from onerefresh.testing.simulator.excuses import Excuse
 from onerefresh.testing.simulator.faults import PLANS, Fault, Happening, Point, What
-from onerefresh.testing.simulator.judge import Broken
 from onerefresh.testing.simulator.run import Report, simulate
 from onerefresh.testing.simulator.scenario import Scenario
 from onerefresh.testing.simulator.server import Kind, Manner

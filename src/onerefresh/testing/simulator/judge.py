@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.events import Event, Kind
-from onerefresh.policy import PATIENCE
 from onerefresh.record import Attempt, Record, State
-from onerefresh.renewal.effects import Loaded, Send, Spooled
+from onerefresh.renewal.effects import Send, Spooled
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.testing.simulator import server
-from onerefresh.testing.simulator.excuses import NOTICING, Excuse, Excuses, promised_time_to_live
+from onerefresh.testing.simulator.broken import Broken
+from onerefresh.testing.simulator.claims import Claims
+from onerefresh.testing.simulator.excuses import Excuse, Excuses, promised_time_to_live
 from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
 from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
 from onerefresh.token import Token
@@ -23,35 +23,12 @@ if TYPE_CHECKING:
     from onerefresh.testing.simulator.process import Process, Task
     from onerefresh.testing.simulator.world import World
 
-__all__ = ["Broken", "Judge"]
+__all__ = ["Judge"]
 
 MOST_REFUSALS = 6
 """Times that one refresh token may be refused: by those who were under way, and once more after each fault."""
 AT_ONCE = 0.5
 """Seconds that a running process needs at most to bring a new token to a safe place, with the store down."""
-
-
-class Broken(AssertionError):
-    """A promise was broken. `promise`: a few words that name it."""
-
-    def __init__(self, promise: str, what: str) -> None:
-        super().__init__(f"{promise}: {what}")
-        self.promise = promise
-
-
-@dataclass(slots=True)
-class _Claim:
-    """What is known of an attempt: who made it when, who has been watching it since when."""
-
-    task: Task
-    born: float
-    ttl: float
-    token: Token | None
-    generation: int
-    proof: str | None
-    dated: bool  # by the store's clock
-    boots: int
-    watchers: dict[Task, float] = field(default_factory=dict)
 
 
 class Judge:
@@ -63,13 +40,12 @@ class Judge:
         self.struck_faults: list[Fault] = []
         self.happenings: list[Happening] = []
         self.happened_kinds: set[What] = set()
-        self._abandoned: set[str] = set()
         self._refused: dict[tuple[str, int], int] = {}
         self.events: dict[Kind, int] = {}
         self.saved: set[str] = set()  # in the store, or in a spool
         self.stored: set[str] = set()
         self.identities: dict[tuple[str, int], str] = {}
-        self.claims: dict[str, _Claim] = {}
+        self.claims = Claims(world)
         self.calls_ended = 0
         self.calls_accepted = 0
         self.calls_failed = 0
@@ -98,7 +74,7 @@ class Judge:
         if after.state is State.LEASED and after.attempt is not None:
             self._claimed(before, after, after.attempt, writer)
         if writer is not None and after.by is not None and (before is None or after.by != before.by):
-            claim = self.claims.get(after.by)
+            claim = self.claims.named(after.by)
             self._commit = (self._world.timeline.now, writer, claim.ttl if claim is not None else math.inf)
         if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
             self._died(writer)
@@ -165,7 +141,6 @@ class Judge:
 
     def _claimed(self, before: Record | None, after: Record, attempt: Attempt, writer: Task | None) -> None:
         assert writer is not None
-        now = self._world.timeline.now
         other = before.attempt if before is not None and before.state is State.LEASED else None
         _, known = self._began.get(writer, (0, None))
         if known is not None and known.family == after.family and known.generation > after.generation:
@@ -173,62 +148,7 @@ class Judge:
                 "nobody spends an older generation than he knows",
                 f"{writer} claimed generation {after.generation} and knew {known.generation}",
             )
-        claim = self.claims.get(other.id) if other is not None and other.id != attempt.id else None
-        abandoned = other is not None and other.id in self._abandoned
-        if claim is not None and claim.task is not writer and not abandoned:
-            self._taken_over(claim, writer, now)
-        self.claims[attempt.id] = _Claim(
-            writer,
-            writer.named_at,
-            attempt.ttl,
-            after.token,
-            after.generation,
-            attempt.proof,
-            attempt.era is not None,
-            writer.process.host.boots,
-        )
-
-    def abandoned(self, task: Task) -> None:
-        """It takes its claim for not applied: should it be applied later, nobody sends on its account."""
-        if task.attempt is not None:
-            self._abandoned.add(task.attempt)
-
-    # A task knows itself whether its own attempt is over; a lock that somebody else can take was let go by its holder,
-    # who was done with it, or by its kernel.
-
-    def _taken_over(self, claim: _Claim, by: Task, now: float) -> None:
-        age = now - claim.born
-        holder = claim.task
-        same_host = by.process.host is holder.process.host
-        if same_host and claim.proof is not None and (holder.over or by.process.host.holder is by):
-            self._taken_over_in_time(claim, by, now)
-            return
-        if same_host and claim.boots != holder.process.host.boots:
-            return  # the machine was started anew
-        if age < claim.ttl - 0.01 and not self.unordered:
-            raise Broken(
-                "nobody is taken over from within his time to live",
-                f"{by} took over from {holder} after {age:.1f} of {claim.ttl:.0f} s",
-            )
-        over = (claim.born if claim.dated else claim.watchers.get(by, now)) + claim.ttl
-        waited = now - max(over, by.began)
-        if waited > NOTICING + PATIENCE and not by.disturbed:
-            raise Broken("an outage is over with its lease", f"{by} waited for {waited:.1f} s more behind {holder}")
-
-    def _taken_over_in_time(self, claim: _Claim, by: Task, now: float) -> None:
-        """A death that the kernel proves is noticed at once by those who wait on that host."""
-        since = max(claim.task.ended_at, by.began)
-        undisturbed = not by.disturbed and not any(fault.what in _KEEPS_WAITERS for fault in self.struck_faults)
-        if undisturbed and claim.task.crashed and now - since > NOTICING + PATIENCE:
-            raise Broken("a proven death holds nobody up", f"{by} waited for {now - since:.1f} s")
-
-    def loaded(self, task: Task, loaded: Loaded) -> None:
-        record = loaded.record
-        if record is None or record.attempt is None or task.disturbed:
-            return
-        claim = self.claims.get(record.attempt.id)
-        if claim is not None and claim.task is not task:
-            claim.watchers.setdefault(task, self._world.timeline.now)
+        self.claims.made(attempt, other, after, writer)
 
     def rolled_back(self) -> None:
         """Whoever committed last looks again; until then the old refresh token may be sent once more."""
@@ -286,7 +206,7 @@ class Judge:
 
     def _orphaned(self, task: Task) -> None:
         """It says that its token came too late: the generation that it was issued for must be gone."""
-        record, claim = self._world.store.record, self.claims.get(task.attempt or "")
+        record, claim = self._world.store.record, self.claims.of(task)
         task.spending = False
         if record is not None and record.by is not None and record.by == task.attempt:
             raise Broken("what is said is so", f"{task} says that its token came too late, and it is the present one")
@@ -334,7 +254,7 @@ class Judge:
             self.excuses.add(Excuse.ROLLBACK, token)
         if self._world.scenario.manner.kind is not server.Kind.GRACE:
             return
-        if refusal.spent is not None and not self._somebody_watched(token.generation, refusal.spent):
+        if refusal.spent is not None and not self.claims.somebody_watched(token.generation, refusal.spent):
             self.excuses.add(Excuse.UNWATCHED, token)
 
     def _nobody_repaired(self, now: float) -> bool:
@@ -342,15 +262,6 @@ class Judge:
         if self._commit is None or len(self.struck_faults) > 1 or What.WIPED in self.happened_kinds:
             return True
         return now <= self._repaired_by or self._commit[1].disturbed
-
-    def _somebody_watched(self, generation: int, spent: float) -> bool:
-        """Whether somebody was waiting for that attempt from its beginning and was never kept from taking over."""
-        claims = [claim for claim in self.claims.values() if claim.generation == generation]
-        return any(
-            since <= spent + NOTICING and not watcher.disturbed and not watcher.over
-            for claim in claims
-            for watcher, since in claim.watchers.items()
-        )
 
     def answer_lost(self, task: Task, effect: Send, *, late: bool = False) -> None:
         """`late`: the request arrives when others may have gone on."""
@@ -400,7 +311,7 @@ class Judge:
 
     def _kept_away(self, task: Task, seconds: float) -> None:
         """A holder that has passed its gate is kept from going on."""
-        claim = self.claims.get(task.attempt or "")
+        claim = self.claims.of(task)
         if claim is None or not (task.sending or (task.spending and task.answer not in self.stored)):
             return
         age = self._world.timeline.now - claim.born
@@ -413,7 +324,7 @@ class Judge:
             return
         for process in host.processes:
             for task in process.tasks:
-                if (claim := self.claims.get(task.attempt or "")) is not None:
+                if (claim := self.claims.of(task)) is not None:
                     self.excuses.add(Excuse.OVERRUN, claim.token)
 
     # --- Callers ---
@@ -450,6 +361,3 @@ class Judge:
     def person_done(self, name: str, value: object, error: errors.OnerefreshError | None) -> None:
         self._world.say("person", f"{name}: {'done' if error is None else error}")
         self.person_failed = self.person_failed or error is not None
-
-
-_KEEPS_WAITERS = frozenset({What.STORE_DOWN, What.NO_WAKE, What.PAUSE_AFTER, What.PAUSE_BEFORE})

@@ -287,7 +287,7 @@ class Process:
         if fault is not None and fault.what is What.STORE_DOWN:
             self.world.store_goes_down(fault.seconds)
         loaded = self.store.load()
-        self.world.judge.loaded(task, loaded)
+        self.world.judge.claims.loaded(task, loaded)
         return loaded
 
     def _cas(self, task: Task, effect: effects.Cas, fault: Fault | None) -> str:
@@ -300,7 +300,7 @@ class Process:
             raise StoreOutcomeUnknown("the request was lost")
         if what is What.UNKNOWN_LATER:
             world.say(repr(task), "does not hear of its write, which is applied later")
-            world.judge.abandoned(task)
+            world.judge.claims.abandoned(task)
             world.timeline.after(world.rng.uniform(0.001, 0.02), self._late_cas, task, effect)
             raise StoreOutcomeUnknown("the answer was lost")
         world.writer = task

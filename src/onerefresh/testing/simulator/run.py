@@ -11,9 +11,9 @@ from onerefresh.events import Kind
 from onerefresh.record import State
 from onerefresh.testing.simulator import people
 from onerefresh.testing.simulator.account import Account
+from onerefresh.testing.simulator.broken import Broken
 from onerefresh.testing.simulator.excuses import Excuse, keeps_grace_promise
 from onerefresh.testing.simulator.faults import What
-from onerefresh.testing.simulator.judge import Broken
 from onerefresh.testing.simulator.network import INVALID_GRANT
 from onerefresh.testing.simulator.process import Pass, Process
 from onerefresh.testing.simulator.scenario import Scenario

@@ -1,0 +1,123 @@
+"""Who claimed when, who has watched it since, and whether a takeover was in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from onerefresh.policy import PATIENCE
+from onerefresh.record import Attempt, Record
+from onerefresh.renewal.effects import Loaded
+from onerefresh.testing.simulator.broken import Broken
+from onerefresh.testing.simulator.excuses import NOTICING
+from onerefresh.testing.simulator.faults import What
+from onerefresh.token import Token
+
+if TYPE_CHECKING:
+    from onerefresh.testing.simulator.process import Task
+    from onerefresh.testing.simulator.world import World
+
+__all__ = ["Claim", "Claims"]
+
+_KEEPS_WAITERS = frozenset({What.STORE_DOWN, What.NO_WAKE, What.PAUSE_AFTER, What.PAUSE_BEFORE})
+
+
+@dataclass(slots=True)
+class Claim:
+    """What is known of an attempt: who made it when, who has been watching it since when."""
+
+    task: Task
+    born: float
+    ttl: float
+    token: Token | None
+    generation: int
+    proof: str | None
+    dated: bool  # by the store's clock
+    boots: int
+    watchers: dict[Task, float] = field(default_factory=dict)
+
+
+class Claims:
+    """All the claims of one run."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._claims: dict[str, Claim] = {}
+        self._abandoned: set[str] = set()
+
+    def named(self, attempt: str) -> Claim | None:
+        return self._claims.get(attempt)
+
+    def of(self, task: Task) -> Claim | None:
+        """The one that it has made last."""
+        return self._claims.get(task.attempt or "")
+
+    def made(self, attempt: Attempt, other: Attempt | None, after: Record, writer: Task) -> None:
+        """`writer` has claimed; `other`: the attempt that was there."""
+        claim = self._claims.get(other.id) if other is not None and other.id != attempt.id else None
+        abandoned = other is not None and other.id in self._abandoned
+        if claim is not None and claim.task is not writer and not abandoned:
+            self._taken_over(claim, writer, self._world.timeline.now)
+        self._claims[attempt.id] = Claim(
+            writer,
+            writer.named_at,
+            attempt.ttl,
+            after.token,
+            after.generation,
+            attempt.proof,
+            attempt.era is not None,
+            writer.process.host.boots,
+        )
+
+    def abandoned(self, task: Task) -> None:
+        """It takes its claim for not applied: should it be applied later, nobody sends on its account."""
+        if task.attempt is not None:
+            self._abandoned.add(task.attempt)
+
+    # A task knows itself whether its own attempt is over; a lock that somebody else can take was let go by its holder,
+    # who was done with it, or by its kernel.
+
+    def _taken_over(self, claim: Claim, by: Task, now: float) -> None:
+        age = now - claim.born
+        holder = claim.task
+        same_host = by.process.host is holder.process.host
+        if same_host and claim.proof is not None and (holder.over or by.process.host.holder is by):
+            self._taken_over_in_time(claim, by, now)
+            return
+        if same_host and claim.boots != holder.process.host.boots:
+            return  # the machine was started anew
+        if age < claim.ttl - 0.01 and not self._world.judge.unordered:
+            raise Broken(
+                "nobody is taken over from within his time to live",
+                f"{by} took over from {holder} after {age:.1f} of {claim.ttl:.0f} s",
+            )
+        over = (claim.born if claim.dated else claim.watchers.get(by, now)) + claim.ttl
+        waited = now - max(over, by.began)
+        if waited > NOTICING + PATIENCE and not by.disturbed:
+            raise Broken("an outage is over with its lease", f"{by} waited for {waited:.1f} s more behind {holder}")
+
+    def _taken_over_in_time(self, claim: Claim, by: Task, now: float) -> None:
+        """A death that the kernel proves is noticed at once by those who wait on that host."""
+        since = max(claim.task.ended_at, by.began)
+        undisturbed = not by.disturbed and not any(
+            fault.what in _KEEPS_WAITERS for fault in self._world.judge.struck_faults
+        )
+        if undisturbed and claim.task.crashed and now - since > NOTICING + PATIENCE:
+            raise Broken("a proven death holds nobody up", f"{by} waited for {now - since:.1f} s")
+
+    def loaded(self, task: Task, loaded: Loaded) -> None:
+        record = loaded.record
+        if record is None or record.attempt is None or task.disturbed:
+            return
+        claim = self._claims.get(record.attempt.id)
+        if claim is not None and claim.task is not task:
+            claim.watchers.setdefault(task, self._world.timeline.now)
+
+    def somebody_watched(self, generation: int, spent: float) -> bool:
+        """Whether somebody was waiting for that attempt from its beginning and was never kept from taking over."""
+        claims = [claim for claim in self._claims.values() if claim.generation == generation]
+        return any(
+            since <= spent + NOTICING and not watcher.disturbed and not watcher.over
+            for claim in claims
+            for watcher, since in claim.watchers.items()
+        )
