@@ -67,6 +67,8 @@ class Judge:
         """A write was applied."""
         if before is not None and after.generation < before.generation:
             raise Broken("the store never goes backwards", f"from {before.generation} to {after.generation}")
+        if before is None and self.has_vanished:
+            self._founded_again(after, writer)
         if after.token is not None and (before is None or before.identity != after.identity):
             self._new_token(before, after, after.token)
         elif before is not None and after.token is not None and before.token != after.token:
@@ -81,6 +83,19 @@ class Judge:
         if after.token is not None and not self._world.scenario.host_saves:
             self.saved.add(after.token.reveal())
             self.stored.add(after.token.reveal())
+
+    def _founded_again(self, after: Record, writer: Task | None) -> None:
+        """The store had lost the record: whoever knows the session brings back the newest of it, and no older seed."""
+        _, known = self._began.get(writer, (0, None)) if writer is not None else (0, None)
+        if known is None:
+            return
+        if after.family != known.family or after.generation < known.generation:
+            raise Broken(
+                "a vanished record is founded again with the newest token that is known",
+                f"{writer} knew generation {known.generation} and wrote {after.generation}",
+            )
+        if self._world.seed.seed_fingerprint() not in after.families:
+            raise Broken("a seed stays known", f"{writer} founded generation {after.generation} without it")
 
     def kept(self, token: Token) -> None:
         """The host has saved a token itself."""
@@ -210,6 +225,8 @@ class Judge:
         task.spending = False
         if record is not None and record.by is not None and record.by == task.attempt:
             raise Broken("what is said is so", f"{task} says that its token came too late, and it is the present one")
+        if record is None and self.has_vanished:
+            raise Broken("a new token is not given up", f"{task} threw it away because the record had vanished")
         if record is None or claim is None or record.token is None or self.unordered:
             return
         spent, present = self._world.server.issued_for.get(task.answer or ""), record.token.refresh_token
@@ -259,7 +276,7 @@ class Judge:
 
     def _nobody_repaired(self, now: float) -> bool:
         """Whether a store that went back could not have been repaired yet."""
-        if self._commit is None or len(self.struck_faults) > 1 or What.WIPED in self.happened_kinds:
+        if self._commit is None or len(self.struck_faults) > 1 or {What.WIPED, What.VANISHED} & self.happened_kinds:
             return True
         return now <= self._repaired_by or self._commit[1].disturbed
 
