@@ -42,6 +42,7 @@ __all__ = [
     "restored",
     "saved",
     "vanished",
+    "went_back",
 ]
 
 HISTORY = 8
@@ -237,6 +238,11 @@ def may_commit(record: Record | None, family: str, generation: int) -> bool:
     if record is None or record.identity != (family, generation):
         return False
     return not record.is_logged_out
+
+
+def went_back(record: Record, family: str, generation: int) -> bool:
+    """Whether the store forgot this generation, so that it may be brought back. A logout is final."""
+    return record.family == family and record.generation < generation and not record.is_logged_out
 
 
 def committed(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from onerefresh import errors
 from onerefresh.policy import PATIENCE, Profile, due_at, windows
-from onerefresh.record import Attempt, Failure, Grant, Probation, Record, State
+from onerefresh.record import Attempt, Failure, Grant, Probation, Record, State, went_back
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
@@ -116,7 +116,7 @@ def decide(record: Record | None, wish: Wish, now: float, *, lease_over: bool) -
             )
         )
     known = wish.known
-    if known is not None and known.family == record.family and known.generation > record.generation:
+    if known is not None and went_back(record, known.family, known.generation):
         return Repair(known)
     if record.unsaved and wish.host_saves and record.token is not None:
         return Keep(record.token)

@@ -54,7 +54,7 @@ async def replay_spool(wish: Wish) -> bool:
     if record is None and _is_of_another_login(entry, wish):
         await DropSpool(entry)
         return True
-    went_back = record is not None and record.family == entry.family and record.generation < entry.generation
+    went_back = record is not None and records.went_back(record, entry.family, entry.generation)
     if went_back and entry.grant is Grant.REFRESH:
         await repair(loaded, entry.as_next(), wish)
         return True
@@ -102,10 +102,10 @@ async def _still_newest(token: Token, wish: Wish) -> bool:
     for _ in range(COMMIT_TRIES_AFTER_SPOOLING):
         try:
             record = (loaded := await Load()).record
-            if record is not None and (record.family != token.family or record.generation > token.generation):
-                return False
-            if record is not None and record.generation == token.generation:
+            if record is not None and record.identity == token.identity:
                 return True
+            if record is not None and not records.went_back(record, *token.identity):
+                return False
             await repair(loaded, token, wish)
         except errors.StoreUnavailable:
             await Sleep(LONGEST_REST)
