@@ -16,6 +16,7 @@ from onerefresh.testing.simulator.claims import Claims
 from onerefresh.testing.simulator.excuses import Excuse, Excuses, promised_time_to_live
 from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
 from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
+from onerefresh.testing.simulator.words import Words
 from onerefresh.token import Token
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Judge:
         self.calls_failed = 0
         self.refusals: dict[tuple[str, int], float] = {}
         self.person_failed = False
+        self.words = Words()
+        self.unordered_at = 0.0
         self.newest_kept: Token | None = None  # of those that the host has saved
         self._store_went_down = False
         self.has_vanished = False
@@ -168,6 +171,7 @@ class Judge:
     def rolled_back(self) -> None:
         """Whoever committed last looks again; until then the old refresh token may be sent once more."""
         self.unordered, now = True, self._world.timeline.now
+        self.unordered_at = now
         self._repaired_by = math.inf
         if self._commit is not None:
             at, _, ttl = self._commit
@@ -177,11 +181,13 @@ class Judge:
     def wiped(self) -> None:
         """Somebody emptied the store and logs in: the session that was there before may be spent twice."""
         self.unordered = True
+        self.unordered_at = self._world.timeline.now
         self.wiped_sessions = self._world.server.sessions
 
     def vanished(self) -> None:
         """The store lost the record, and whoever knows it must found it again."""
         self.unordered, self.has_vanished = True, True
+        self.unordered_at = self._world.timeline.now
 
     # --- Renewals ---
 

@@ -102,10 +102,19 @@ class _Course:
         if world.scenario.lonely and not any(host.spool for host in world.hosts):
             self._leave_one_host()
         self._ask_everybody()
-        if world.judge.unordered and len(set(self._answers.values())) > 1:
-            self._pass(world.timeline.now + 5.0)
-            self._ask_everybody()  # whoever knew a newer generation has brought it back by being asked
+        self._ask_again_while_they_disagree()
         self._judge_end()
+
+    def _ask_again_while_they_disagree(self) -> None:
+        """Whoever knows a newer generation than the store brings it back when he is asked and has to look there."""
+        world = self._world
+        for time in range(3):
+            if not world.judge.unordered or len(set(self._answers.values())) <= 1:
+                return
+            if time == 1:
+                world.server.revoke_access_tokens()
+            self._pass(world.timeline.now + 5.0)
+            self._ask_everybody()
 
     def _ask_everybody(self) -> None:
         world = self._world
@@ -218,6 +227,8 @@ class _Course:
             self._judge_loss(is_dead)
         if not world.scenario.faults:
             self._judge_calm()
+        if not world.scenario.obtains and not world.scenario.host_saves:
+            judge.words.judge(record, since=judge.unordered_at)
         if left := [host.name for host in world.hosts if host.spool]:
             raise Broken("nothing stays in the spool", f"on {', '.join(left)}")
         newest = judge.newest_kept

@@ -164,8 +164,10 @@ class World:
             self.timeline.after(1.0, self._person, name, act)
             return
         process = self.rng.choice(list(self.accounts))
+        word = self.judge.words.begun(name, self.timeline.now)
 
         def ended(value: object, error: errors.OnerefreshError | None) -> None:
+            self.judge.words.ended(word, value, error, self.timeline.now)
             self.judge.person_done(name, value, error)
 
         process.spawn(name, act(self.accounts[process]), ended)
