@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from onerefresh import errors
 from onerefresh.credential.credential import Credential
 from onerefresh.credential.launcher import Launcher
+from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
+from onerefresh.policy import Profile
 from onerefresh.renewal import protocol
 from onerefresh.renewal.effects import Effect
 from onerefresh.renewal.protocol import Outcome
@@ -100,26 +102,29 @@ class _Launcher(Launcher):
         self._process.world.settled(flight)
 
 
+@functools.cache
+def _terms(profile: Profile, max_wait: float, *, obtains: bool, saves: bool) -> Terms:
+    return Terms.of(
+        _Refresher(),
+        obtain=_obtain if obtains else None,
+        save=_save if saves else None,
+        profile=profile,
+        max_wait=max_wait,
+    )
+
+
 class Account(Credential):
     """One process's `Credential`, on virtual time."""
 
     def __init__(self, process: Process, seed: Token | None) -> None:
         world = process.world
-        obtain = _obtain if world.scenario.obtains else None
-        save = _save if world.scenario.host_saves else None
-        super().__init__(
-            KEY,
-            _Refresher(),
-            token=seed,
-            store=_Place(may_go_back=world.scenario.may_go_back),
-            obtain=obtain,
-            profile=world.scenario.profile,
-            max_wait=MAX_WAIT,
-        )
+        scenario = world.scenario
+        terms = _terms(scenario.profile, MAX_WAIT, obtains=scenario.obtains, saves=scenario.host_saves)
+        self._begin(KEY, terms, _Place(may_go_back=scenario.may_go_back), seed, owns_store=False)
         self._process = process
         self._shared.clock = process.host.clock
         self._shared.spread = world.rng.random()
-        self._launcher = _Launcher(process, KEY, self._shared, replace(self._terms, save=save), seed)
+        self._launcher = _Launcher(process, KEY, self._shared, self._terms, seed)
 
     async def ask(self, refused: Token | None = None) -> Token:
         """As `token`, waiting in virtual time."""
