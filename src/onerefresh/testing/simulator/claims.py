@@ -14,7 +14,7 @@ from onerefresh.testing.simulator.faults import What
 from onerefresh.token import Token
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.process import Task
+    from onerefresh.testing.simulator.tasks import Task
     from onerefresh.testing.simulator.world import World
 
 __all__ = ["Claim", "Claims"]

@@ -53,6 +53,9 @@ class What(enum.StrEnum):
     ERROR_BEFORE = "server error, not rotated"
     ERROR_AFTER = "server error, rotated"
     UNAVAILABLE = "unavailable"
+    THROTTLED = "asked to wait"  # 429 with Retry-After
+    REJECTED = "client rejected"
+    GARBAGE = "unreadable answer"  # after it has rotated
     UNKNOWN_APPLIED = "outcome unknown, applied"
     UNKNOWN_LOST = "outcome unknown, not applied"
     UNKNOWN_LATER = "outcome unknown, applied later"
@@ -137,7 +140,7 @@ _EVERYWHERE = (
 _CAS = (What.UNKNOWN_APPLIED, What.UNKNOWN_LOST, What.UNKNOWN_LATER, What.STORE_DOWN)
 _ANSWERS = (
     What.LOST_REQUEST, What.LOST_ANSWER, What.LATE_REQUEST, What.SLOW_ANSWER, What.ERROR_BEFORE, What.ERROR_AFTER,
-    What.UNAVAILABLE, What.HANGS,
+    What.UNAVAILABLE, What.HANGS, What.THROTTLED, What.REJECTED, What.GARBAGE,
 )  # fmt: skip
 _OWN: dict[Point, tuple[What, ...]] = {
     Point.LOAD: (What.STORE_DOWN, What.ROLLBACK),
@@ -194,7 +197,7 @@ OF_A_STORE = frozenset({*_CAS, What.ROLLBACK, What.SPOOL_FAILS, What.WIPED, What
 _LASTING = frozenset(
     {
         What.PAUSE_BEFORE, What.PAUSE_AFTER, What.ASLEEP_BEFORE, What.ASLEEP_AFTER, What.STORE_DOWN, What.SLOW_ANSWER,
-        What.SPOOL_FAILS, What.SAVE_FAILS, What.SLOW_SAVE,
+        What.SPOOL_FAILS, What.SAVE_FAILS, What.THROTTLED, What.SLOW_SAVE,
     }
 )  # fmt: skip
 

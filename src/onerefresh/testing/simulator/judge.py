@@ -21,7 +21,8 @@ from onerefresh.token import Token
 
 if TYPE_CHECKING:
     from onerefresh.testing.simulator.hosts import Host
-    from onerefresh.testing.simulator.process import Process, Task
+    from onerefresh.testing.simulator.process import Process
+    from onerefresh.testing.simulator.tasks import Task
     from onerefresh.testing.simulator.world import World
 
 __all__ = ["Judge"]
@@ -240,6 +241,14 @@ class Judge:
         if rotates and present is not None and present.reveal() == spent:
             raise Broken("a new token is not given up", f"{task} threw away the answer to the present generation")
 
+    def revoked(self, task: Task, token: Token) -> None:
+        """It tells the server that a session is over: nobody may have gone on with it."""
+        record, session_of = task.process.store.record, self._world.server.session_of
+        if record is None or record.token is None or self.unordered:
+            return
+        if session_of[record.token.reveal()] == session_of[token.reveal()]:
+            raise Broken("a session in use is not revoked", f"{task} revokes generation {record.generation}")
+
     def somebody_spends(self) -> bool:
         """Whether a token request is on its way, or a new token is not saved yet."""
         tasks = (task for process in self._world.accounts for task in process.tasks)
@@ -371,8 +380,13 @@ class Judge:
 
     def call_failed(self, process: Process, error: errors.OnerefreshError) -> None:
         self.calls_failed += 1
-        if isinstance(error, (errors.RefresherFailed, errors.ConfigurationError, errors.RefreshProtocolError)):
+        if isinstance(error, (errors.RefresherFailed, errors.ConfigurationError)):
             raise Broken("errors are what they say", f"{process.name}: {type(error).__name__}: {error}")
+        struck = {fault.what for fault in self.struck_faults}
+        if (isinstance(error, errors.RefreshProtocolError) and What.GARBAGE not in struck) or (
+            isinstance(error, errors.ClientRejected) and What.REJECTED not in struck
+        ):
+            raise Broken("errors are what they say", f"{process.name}: {error}")
         if isinstance(error, errors.SaveFailed) and not any(fault.point is Point.SAVE for fault in self.struck_faults):
             raise Broken("errors are what they say", f"{process.name}: {error}")
 

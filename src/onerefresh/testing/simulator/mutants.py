@@ -15,7 +15,7 @@ from onerefresh import policy
 from onerefresh import record as records
 from onerefresh.credential import shared
 from onerefresh.policy import Profile
-from onerefresh.renewal import person, protocol, saving
+from onerefresh.renewal import decision, person, protocol, saving
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.testing.simulator import network, people, pieces, store, world
 from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
@@ -85,6 +85,12 @@ SLOW_SAVE = (
     *SAVING,
     ("faults", (Fault(What.SLOW_SAVE, Point.SAVE, seconds=15.0),)),
     ("happenings", (Happening(What.REVOKED, 5.0), Happening(What.LOGIN, 15.0))),
+)
+VANISHED = (CALM, ("happenings", (Happening(What.REVOKED, 5.0), Happening(What.VANISHED, 20.0))), ("hosts", 1))
+LOGOUT_AFTER = (
+    ("faults", (Fault(What.ROLLBACK, Point.COMMIT, 2, seconds=60.0),)),
+    ("happenings", (Happening(What.REVOKED, 5.0), Happening(What.REVOKED, 15.0), Happening(What.LOGOUT, 25.0))),
+    ("may_go_back", False),
 )
 STRICT = Kind.REVOKE_FAMILY
 
@@ -307,6 +313,18 @@ MUTANTS: tuple[Mutant, ...] = (
         shows="the store forgets the new token, and the next process spends the old one",
     ),
     Mutant("12", "a dead session is never looked up again", _put(shared, "LOOK_AGAIN", 1e9)),
+    Mutant(
+        "10",
+        "a record that vanished is founded again from the seed alone",
+        _put(protocol, "decide", pieces.seed_alone),
+        fixed=VANISHED,
+    ),
+    Mutant(
+        "10",
+        "a repair undoes a logout",
+        _put_each("went_back", pieces.repair_after_a_logout, records, decision),
+        fixed=LOGOUT_AFTER,
+    ),
     Mutant(
         "12",
         "an `invalid_grant` is not remembered",

@@ -13,7 +13,7 @@ from onerefresh.token import Secret, Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.process import Task
+    from onerefresh.testing.simulator.tasks import Task
     from onerefresh.testing.simulator.world import World
 
 __all__ = ["Network"]
@@ -21,6 +21,8 @@ __all__ = ["Network"]
 UNREACHABLE = Verdict(Meaning.UNAVAILABLE, "the token endpoint cannot be reached")
 SILENCE = Verdict(Meaning.NO_ANSWER, "no answer came back")
 ERROR = Verdict(Meaning.SERVER_ERROR, "answered 500")
+REJECTED = Verdict(Meaning.CLIENT_REJECTED, "invalid_client")
+GARBAGE = Verdict(Meaning.PROTOCOL, "answered 200 without a token")
 INVALID_GRANT = Verdict(Meaning.DEAD, "invalid_grant")
 
 
@@ -56,6 +58,10 @@ class Network:
         travel = world.rng.uniform(0.01, 0.25)
         if world.timeline.now < self.down_until or what is What.UNAVAILABLE:
             self._fail(travel, task, serial, UNREACHABLE)
+        elif fault is not None and what is What.THROTTLED:
+            self._fail(travel, task, serial, Verdict(Meaning.UNAVAILABLE, "answered 429", fault.seconds))
+        elif what is What.REJECTED:
+            self._fail(travel, task, serial, REJECTED)
         elif what is What.LOST_REQUEST:
             world.say(repr(task), "sends a request that is lost", "server")
             self._fail(self._patience(), task, serial, SILENCE)
@@ -92,10 +98,11 @@ class Network:
             world.judge.answer_lost(task, effect)
             self._fail(self._patience(), task, serial, SILENCE)
             return
-        if what is What.ERROR_AFTER:
-            world.say("server", "rotates, and answers 500", repr(task))
+        if what in (What.ERROR_AFTER, What.GARBAGE):
+            verdict = ERROR if what is What.ERROR_AFTER else GARBAGE
+            world.say("server", f"rotates, and {verdict.detail}", repr(task))
             world.judge.answer_lost(task, effect)
-            self._fail(travel, task, serial, ERROR)
+            self._fail(travel, task, serial, verdict)
             return
         world.say("server", "the next token", repr(task))
         if fault is not None and what is What.SLOW_ANSWER:

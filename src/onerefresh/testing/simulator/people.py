@@ -16,8 +16,8 @@ from onerefresh.renewal import protocol
 from onerefresh.renewal.effects import Effect
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.store import Store, Versioned
-from onerefresh.testing.simulator.process import Ask, Pass, Until
 from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
+from onerefresh.testing.simulator.tasks import Ask, Pass, Until
 from onerefresh.token import Answer, Token
 
 if TYPE_CHECKING:

@@ -97,6 +97,15 @@ def no_repair(record: Record | None, wish: Any, now: float, **rest: Any) -> Any:
     return _decide(record, dataclasses.replace(wish, known=None), now, **rest)
 
 
+def seed_alone(record: Record | None, wish: Any, now: float, **rest: Any) -> Any:
+    known = wish.known if record is not None else None
+    return _decide(record, dataclasses.replace(wish, known=known), now, **rest)
+
+
+def repair_after_a_logout(record: Record, family: str, generation: int) -> bool:
+    return record.family == family and record.generation < generation
+
+
 async def no(*_: Any, **__: Any) -> bool:
     return False
 

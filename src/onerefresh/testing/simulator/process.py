@@ -10,74 +10,15 @@ from onerefresh.renewal import effects
 from onerefresh.renewal.effects import Effect
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.testing.simulator.faults import Fault, What, point_of
+from onerefresh.testing.simulator.tasks import Ask, Ended, Pass, Task, Until
 from onerefresh.verdict import RefreshFailure
 
 if TYPE_CHECKING:
     from onerefresh.renewal.effects import Spooled
     from onerefresh.testing.simulator.hosts import Host
     from onerefresh.testing.simulator.world import World
-    from onerefresh.token import Token
 
-__all__ = ["Ask", "Pass", "Process", "Task", "Until"]
-
-Ended = Callable[[Any, errors.OnerefreshError | None], None]
-
-
-class Pass(Effect[None]):
-    """A caller does something else for `seconds`."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-
-class Until(Effect[bool]):
-    """A caller waits until its flight is settled; whether it was within `seconds`."""
-
-    def __init__(self, flight: Any, seconds: float) -> None:
-        self.flight = flight
-        self.seconds = seconds
-
-
-class Ask(Effect[bool]):
-    """A caller calls the API with an access token; whether it was accepted."""
-
-    def __init__(self, access: str) -> None:
-        self.access = access
-
-
-class Task:
-    """One coroutine of a process: a caller, a renewal, or a person's command."""
-
-    def __init__(self, process: Process, name: str, coroutine: Coroutine[Effect[Any], Any, Any], ended: Ended) -> None:
-        self.process = process
-        self.name = name
-        self.coroutine = coroutine
-        self.ended = ended
-        self.is_caller = False
-        self.over = False
-        self.serial = 0  # one more with each effect: what was meant for an earlier one comes too late
-        self.began = process.world.timeline.now
-        self.publish: Callable[[object], None] | None = None
-        self.overdue: Callable[[float], None] | None = None
-        self.attempt: str | None = None
-        self.named_at = 0.0
-        self.sending = False  # past its gate, and not answered yet
-        self.spending = False  # the server has answered, and the answer may be in no safe place yet
-        self.answer: str | None = None
-        self.spent: Token | None = None  # whose refresh token it sent last
-        self.spool_failed = False
-        self.crashed = False
-        self.ended_at = 0.0
-        self.has_answer = False
-        self.answered_at = 0.0
-        self.disturbed = False  # a fault has kept it from running at some time
-        self.holds_the_exit = False
-        self.hangs = False  # its refresher never returns
-        self.save_failed = False
-        self.waits = False  # in a sleep or watch that the end of its interpreter cuts short
-
-    def __repr__(self) -> str:
-        return f"{self.process.name} {self.name}"
+__all__ = ["Process"]
 
 
 class Process:
@@ -221,8 +162,11 @@ class Process:
     def _afterwards(self, task: Task, effect: effects.Afterwards) -> None:
         self.spawn(f"{task.name} afterwards", effect.rest, lambda *_: None)
 
-    def _revoke(self, task: Task, effect: effects.Revoke) -> None:
-        """Nobody here has a revocation endpoint."""
+    def _revoke(self, task: Task, effect: effects.Revoke) -> str:
+        self.world.say(repr(task), "revokes what a logout has made useless", "server")
+        self.world.judge.revoked(task, effect.token)
+        self.world.server.revoke(effect.token)
+        return ""
 
     def _new_id(self, task: Task, effect: effects.NewId) -> str:
         self.world.attempts += 1

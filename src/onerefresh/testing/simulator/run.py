@@ -15,9 +15,10 @@ from onerefresh.testing.simulator.broken import Broken
 from onerefresh.testing.simulator.excuses import Excuse, keeps_grace_promise
 from onerefresh.testing.simulator.faults import What
 from onerefresh.testing.simulator.network import INVALID_GRANT
-from onerefresh.testing.simulator.process import Pass, Process
+from onerefresh.testing.simulator.process import Process
 from onerefresh.testing.simulator.scenario import Scenario
 from onerefresh.testing.simulator.server import Kind as ServerKind
+from onerefresh.testing.simulator.tasks import Pass
 from onerefresh.testing.simulator.world import World
 
 __all__ = ["NO_DEFECTS", "Report", "simulate"]

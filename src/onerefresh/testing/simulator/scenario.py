@@ -22,7 +22,7 @@ from onerefresh.testing.simulator.server import Kind, Manner
 __all__ = ["HTTP_TIMEOUT", "Scenario"]
 
 HTTP_TIMEOUT = 10.0
-RECORDS_VANISH = False
+RECORDS_VANISH = True
 """Whether stores may lose a record altogether, too."""
 
 

@@ -133,6 +133,12 @@ class AuthorizationServer:
         """All access tokens of today end early."""
         self._dead_access.update(self._access)
 
+    def revoke(self, token: Token) -> None:
+        """A client says that it needs this token no more: its session ends."""
+        session = self.session_of[token.reveal()]
+        self.ended_by_hand.add(session)
+        self.ended.add(session)
+
     def end_sessions(self) -> None:
         """Somebody ends all sessions at the server."""
         self.ended_by_hand.update(range(1, self._logins + 1))

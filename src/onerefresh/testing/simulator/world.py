@@ -16,9 +16,10 @@ from onerefresh.testing.simulator.faults import Fault, Faults, Happening, Point,
 from onerefresh.testing.simulator.hosts import START, Host, HostClock, KernelHold
 from onerefresh.testing.simulator.judge import Judge
 from onerefresh.testing.simulator.network import Network
-from onerefresh.testing.simulator.process import Process, Task
+from onerefresh.testing.simulator.process import Process
 from onerefresh.testing.simulator.server import AuthorizationServer
 from onerefresh.testing.simulator.store import SimulatedStore
+from onerefresh.testing.simulator.tasks import Task
 from onerefresh.testing.simulator.timeline import Timeline
 from onerefresh.token import Secret, Token
 
