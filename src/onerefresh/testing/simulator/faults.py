@@ -12,7 +12,8 @@ from onerefresh.renewal import effects
 from onerefresh.renewal.effects import Effect
 
 __all__ = [
-    "OF_A_STORE", "PLANS", "SAVING_PLANS", "Fault", "Faults", "Happening", "Point", "What", "draw_fault", "point_of",
+    "OF_A_STORE", "PLANS", "SAVING_PLANS", "UNHEARD", "Fault", "Faults", "Happening", "Point", "What",
+    "draw_fault", "point_of",
 ]  # fmt: skip
 
 
@@ -137,6 +138,7 @@ _EVERYWHERE = (
     What.CRASH_BEFORE, What.CRASH_AFTER, What.EXIT, What.PAUSE_BEFORE, What.PAUSE_AFTER, What.ASLEEP_BEFORE,
     What.ASLEEP_AFTER,
 )  # fmt: skip
+UNHEARD = (What.UNKNOWN_APPLIED, What.UNKNOWN_LOST, What.UNKNOWN_LATER)
 _CAS = (What.UNKNOWN_APPLIED, What.UNKNOWN_LOST, What.UNKNOWN_LATER, What.STORE_DOWN)
 _ANSWERS = (
     What.LOST_REQUEST, What.LOST_ANSWER, What.LATE_REQUEST, What.SLOW_ANSWER, What.ERROR_BEFORE, What.ERROR_AFTER,

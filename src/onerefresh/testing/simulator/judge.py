@@ -42,6 +42,7 @@ class Judge:
         self.struck_faults: list[Fault] = []
         self.happenings: list[Happening] = []
         self.happened_kinds: set[What] = set()
+        self.asked_in_vain = 0  # for a session that a logout has ended at the server
         self._refused: dict[tuple[str, int], int] = {}
         self.events: dict[Kind, int] = {}
         self.saved: set[str] = set()  # in the store, or in a spool
@@ -62,7 +63,7 @@ class Judge:
         self.unordered = False  # the store went back or was wiped: generations need not grow
         self._commit: tuple[float, Task, float] | None = None  # the last one: when, by whom, his time to live
         self._repaired_by = 0.0
-        self._best: dict[Process, int] = {}
+        self._best: dict[Process, dict[str, int]] = {}  # the newest generation that it has used, of each family
         self._began: dict[Task, tuple[int, Token | None]] = {}
 
     # --- The store ---
@@ -103,8 +104,7 @@ class Judge:
 
     def kept(self, token: Token) -> None:
         """The host has saved a token itself."""
-        order = self._world.server.order_of
-        if self.newest_kept is None or order(token) >= order(self.newest_kept):
+        if self.newest_kept is None or token.generation >= self.newest_kept.generation:
             self.newest_kept = token
         self.saved.add(token.reveal())
         self.stored.add(token.reveal())
@@ -113,6 +113,7 @@ class Judge:
         """A process begins whose memory is its store: generations are numbered anew."""
         self.identities.clear()
         self.kept(self._world.kept)
+        self.newest_kept = None
 
     def save_failed(self, task: Task) -> None:
         task.save_failed = True
@@ -217,7 +218,9 @@ class Judge:
             self.excuses.add(Excuse.UNSAVED, task.spent)
             return
         record = task.process.store.record
-        if self._world.scenario.host_saves and (record is None or record.token is None or not record.unsaved):
+        if self._world.scenario.host_saves and (
+            record is None or record.token is None or record.token.reveal() != task.answer
+        ):
             return  # a login or logout has overtaken it
         raise Broken("a new token is not given up", f"{task} ended without having saved it")
 
@@ -279,6 +282,7 @@ class Judge:
         if token is None:
             return
         self.refusals[token.identity] = now
+        self.asked_in_vain += self._world.server.session_of[token.reveal()] in self._world.server.ended_by_hand
         count = self._refused[token.identity] = self._refused.get(token.identity, 0) + 1
         if count > MOST_REFUSALS:
             raise Broken("a dead session is not asked for again", f"generation {token.generation}: {count} times")
@@ -361,18 +365,18 @@ class Judge:
 
     # --- Callers ---
 
-    def asking(self, process: Process) -> int:
-        return self._best.get(process, 0)
+    def asking(self, process: Process) -> dict[str, int]:
+        return dict(self._best.get(process, {}))
 
-    def handed_out(self, process: Process, token: Token, asked: int) -> None:
+    def handed_out(self, process: Process, token: Token, best: dict[str, int]) -> None:
         """A caller was given a token."""
         if token.reveal() not in self.saved:
             raise Broken("nobody uses a token that was not saved", f"{process.name}, generation {token.generation}")
-        # What was obtained while a login was being saved is in the record, and in memory only after the next look.
-        overtakes = self._world.scenario.obtains and What.LOGIN in self.happened_kinds
-        if token.generation < asked and not self.unordered and not overtakes:
+        asked = best.get(token.family, 0)
+        if token.generation < asked and not self.unordered:
             raise Broken("a process never goes back", f"{process.name}: generation {token.generation} after {asked}")
-        self._best[process] = max(self._best.get(process, 0), token.generation)
+        known = self._best.setdefault(process, {})
+        known[token.family] = max(known.get(token.family, 0), token.generation)
 
     def call_ended(self, *, accepted: bool) -> None:
         self.calls_ended += 1

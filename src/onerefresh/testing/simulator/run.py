@@ -229,7 +229,7 @@ class _Course:
         if not world.scenario.faults:
             self._judge_calm()
         if not world.scenario.obtains and not world.scenario.host_saves:
-            judge.words.judge(record, since=judge.unordered_at)
+            judge.words.judge(record, since=judge.unordered_at, died=Kind.DEAD in judge.events)
         if left := [host.name for host in world.hosts if host.spool]:
             raise Broken("nothing stays in the spool", f"on {', '.join(left)}")
         newest = judge.newest_kept
@@ -292,7 +292,7 @@ class _Course:
         events = world.judge.events
         gained = events.get(Kind.REFRESHED, 0)
         if {What.LOGIN, What.LOGOUT} & world.judge.happened_kinds:  # they may overtake a renewal
-            gained += events.get(Kind.ORPHANED, 0)
+            gained += events.get(Kind.ORPHANED, 0) + world.judge.asked_in_vain
         if world.server.requests != gained:
             raise Broken("one request a generation", f"{world.server.requests} requests for {gained} generations")
 

@@ -11,6 +11,7 @@ from onerefresh.testing.simulator.faults import (
     OF_A_STORE,
     PLANS,
     SAVING_PLANS,
+    UNHEARD,
     Fault,
     Happening,
     Point,
@@ -119,7 +120,18 @@ def _with_later_ideas(found: Scenario, rng: random.Random, plan: str | None, fix
         happenings.append(Happening(What.CLOCK_SET, rng.uniform(1.0, found.duration), step))
     if plan is None and rng.random() < 0.06 and RECORDS_VANISH and not found.host_saves:
         happenings.append(Happening(What.VANISHED, rng.uniform(1.0, found.duration)))
-    return replace(found, happenings=(*found.happenings, *happenings))
+    faults = found.faults
+    if plan is None and rng.random() < 0.05:
+        begin, apart = rng.uniform(1.0, found.duration), rng.choice((0.01, 1.0, 10.0))
+        happenings += [
+            Happening(rng.choice((What.LOGIN, What.LOGOUT)), min(begin + rng.uniform(0.0, apart), found.duration))
+            for _ in range(rng.randrange(2, 5))
+        ]
+        faults += tuple(draw_fault(rng, rng.choice(UNHEARD), Point.RELEASE) for _ in range(rng.randrange(3)))
+    if plan is None and rng.random() < 0.05 and not found.host_saves:
+        faults += tuple(draw_fault(rng, what, point) for what, point in PLANS["store down at the commit, then a crash"])
+        happenings.append(Happening(rng.choice((What.LOGIN, What.LOGOUT)), rng.uniform(1.0, found.duration)))
+    return replace(found, faults=faults, happenings=(*found.happenings, *happenings))
 
 
 def _saved_by_the_host(found: Scenario, rng: random.Random, plan: str | None) -> Scenario:

@@ -40,8 +40,11 @@ class Words:
             word.done_at = now
             word.family = value.family if isinstance(value, Token) else ""
 
-    def judge(self, record: Record | None, *, since: float) -> None:
-        """Whether the last word stands in the end, where nothing befell the store `since` it began."""
+    def judge(self, record: Record | None, *, since: float, died: bool) -> None:
+        """Whether the last word stands in the end, where nothing befell the store `since` it began.
+
+        `died`: a session has died, in the place of which a seed may be adopted.
+        """
         if not self._words:
             return
         *earlier, last = sorted(self._words, key=lambda word: word.began)
@@ -49,7 +52,5 @@ class Words:
             return
         if last.name == "logout" and (record is None or not record.is_logged_out):
             raise Broken("a logout is final", "somebody was logged in again")
-        # A seed may be adopted in the place of a session that has died.
-        died = record is not None and any(entry.what == "dead" for entry in record.history)
         if last.name == "login" and not died and (record is None or record.family != last.family):
             raise Broken("a login stands", "the session is another one")
