@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable
 
@@ -15,14 +14,6 @@ pytestmark = pytest.mark.slow
 # A broker that needs no server: messages are files in a folder.
 ON_FILES = """
 from pathlib import Path
-
-from celery.signals import worker_process_shutdown
-
-
-@worker_process_shutdown.connect
-def tell(**_):  # before the guide's own
-    print("a worker process ends", flush=True)
-
 
 from work import app, fetch
 
@@ -100,13 +91,11 @@ def test_a_worker_that_ends_waits_for_the_refresh_that_its_last_task_started(
     program = new_program("sqlite")
     queue, server = Queue(program), program.server
     log_in(program, "customer-42", Age.AGEING)
-    server.hold("token_sent")
+    server.delay("token_sent", 3.0)  # spent, and answered after Celery has lost its patience
     with queue.worker(1) as worker:
         until_sent(server, lambda: queue.send(1))
         until(lambda: server.counters.api.get(200) == queue.sent, worker)  # the tasks have the old token, and are done
-        worker.process.send_signal(signal.SIGTERM)
-        until(lambda: "a worker process ends" in worker.said, worker)
-        server.release("token_sent")
+        worker.process.terminate()
         worker.finished()
     assert status_of(program, "customer-42").generation == 2
     assert server.session == "alive"
