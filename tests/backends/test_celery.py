@@ -91,7 +91,7 @@ def test_a_worker_that_ends_waits_for_the_refresh_that_its_last_task_started(
     program = new_program("sqlite")
     queue, server = Queue(program), program.server
     log_in(program, "customer-42", Age.AGEING)
-    server.delay("token_sent", 3.0)  # spent, and answered after Celery has lost its patience
+    server.delay("token_sent", 8.0)  # spent, and answered after Celery has lost its patience
     with queue.worker(1) as worker:
         until_sent(server, lambda: queue.send(1))
         until(lambda: server.counters.api.get(200) == queue.sent, worker)  # the tasks have the old token, and are done
