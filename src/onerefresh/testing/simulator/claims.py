@@ -52,6 +52,11 @@ class Claims:
         """The one that it has made last."""
         return self._claims.get(task.attempt or "")
 
+    def forget_watchers(self) -> None:
+        """The store went back: whoever finds an earlier attempt there begins to watch it anew."""
+        for claim in self._claims.values():
+            claim.watchers.clear()
+
     def made(self, attempt: Attempt, other: Attempt | None, after: Record, writer: Task) -> None:
         """`writer` has claimed; `other`: the attempt that was there."""
         claim = self._claims.get(other.id) if other is not None and other.id != attempt.id else None

@@ -92,7 +92,7 @@ class Judge:
     def _founded_again(self, after: Record, writer: Task | None) -> None:
         """The store had lost the record: whoever knows the session brings back the newest of it, and no older seed."""
         _, known = self._began.get(writer, (0, None)) if writer is not None else (0, None)
-        if known is None:
+        if known is None or self._world.scenario.obtains:  # what was obtained since is of another family
             return
         if after.family != known.family or after.generation < known.generation:
             raise Broken(
@@ -139,6 +139,8 @@ class Judge:
             if same and before is not None and before.token is not None and before.token.reveal() != access:
                 raise Broken("a token is never overwritten by an older one", f"at generation {after.generation}")
             return
+        if world.scenario.host_saves and after.history[-1].what == "seed":
+            return  # what an earlier process was given, and the host has kept
         if before is None and (self.unordered or world.scenario.host_saves):
             return  # the store had lost the record, or is the memory of a new process that was given what was saved
         if before is None or before.token is None or before.token.refresh_token is None:
@@ -174,6 +176,7 @@ class Judge:
         """Whoever committed last looks again; until then the old refresh token may be sent once more."""
         self.unordered, now = True, self._world.timeline.now
         self.unordered_at = now
+        self.claims.forget_watchers()
         self._repaired_by = math.inf
         if self._commit is not None:
             at, _, ttl = self._commit
@@ -324,12 +327,16 @@ class Judge:
                 self.excuses.add(Excuse.OVERRUN, task.spent)
             if task.spending and task.answer not in self.saved:
                 since = max(task.answered_at, process.resumes_at)
-                if task.has_answer and now - since > AT_ONCE and not (task.spool_failed or task.save_failed):
+                if task.has_answer and now - since > AT_ONCE and not self._cannot_save(task):
                     raise Broken(
                         "a new token is brought to a safe place at once",
                         f"{task} had it for {now - since:.1f} s and died",
                     )
                 self.excuses.add(Excuse.CRASH, task.spent)
+
+    def _cannot_save(self, task: Task) -> bool:
+        slow = any(fault.what is What.SLOW_SAVE for fault in self.struck_faults)
+        return task.spool_failed or task.save_failed or slow
 
     def paused(self, process: Process, seconds: float) -> None:
         for task in process.tasks:

@@ -235,6 +235,8 @@ class _Course:
         newest = judge.newest_kept
         if (
             newest is not None
+            and record is not None
+            and record.token is not None
             and newest != world.kept
             and not any(fault.what in _DEADLY for fault in judge.struck_faults)
         ):
