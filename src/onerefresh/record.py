@@ -46,6 +46,8 @@ __all__ = [
 ]
 
 HISTORY = 8
+FAMILIES = 32
+"""So many sessions are remembered: the first token of an older one would count as a new login."""
 
 
 class IllegalTransition(AssertionError):
@@ -186,7 +188,7 @@ def founded(
     families = tuple(known for known in (record.families if record else ()) if known != family)
     generation = (record.generation if record else 0) + 1
     new = Record(
-        families=(*families, family)[-HISTORY:],
+        families=(*families, family)[-FAMILIES:],
         generation=generation,
         state=State.IDLE,
         token=token.numbered(family, generation),
@@ -203,7 +205,7 @@ def vanished(families: Iterable[str], generation: int, *, owner: str | None) -> 
     Never a logout: that leaves an emptied record behind.
     """
     distinct = tuple(dict.fromkeys(family for family in families if family))
-    return Record(families=distinct[-HISTORY:], generation=generation, state=State.IDLE, owner=owner)
+    return Record(families=distinct[-FAMILIES:], generation=generation, state=State.IDLE, owner=owner)
 
 
 def restored(record: Record, token: Token, *, now: float) -> Record:
@@ -260,7 +262,7 @@ def committed(
     families = record.families
     if grant is Grant.OBTAIN:
         family = token.seed_fingerprint()
-        families = (*(known for known in families if known != family), family)[-HISTORY:]
+        families = (*(known for known in families if known != family), family)[-FAMILIES:]
     refusals = record.probation.refusals if record.probation else 0
     new = replace(
         record,
@@ -336,7 +338,7 @@ def logged_out(record: Record | None, *, now: float, seed: str | None = None) ->
     base = record or Record(families=(), generation=0, state=State.EMPTY)
     families = base.families
     if seed is not None and seed not in families:
-        families = (*families[:-1], seed, *families[-1:])[-HISTORY:]
+        families = (*families[:-1], seed, *families[-1:])[-FAMILIES:]
     new = Record(
         families=families,
         generation=base.generation + 1,

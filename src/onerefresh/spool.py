@@ -41,7 +41,7 @@ class Spool:
         if self.folder is None:
             return None
         try:
-            paths = sorted(path for path in self.folder.iterdir() if path.match(f"{self._prefix}*.json"))
+            paths = sorted(self.folder / name for name in self._names() if name.endswith(".json"))
         except OSError:
             return None
         entries = [(path, entry) for path in paths if (entry := self._read(path)) is not None]
@@ -83,8 +83,14 @@ class Spool:
         """Delete all entries, whether they can be read or not."""
         if self.folder is not None:
             with contextlib.suppress(OSError):
-                for path in self.folder.glob(f"{self._prefix}*"):
-                    path.unlink(missing_ok=True)
+                for name in self._names():
+                    (self.folder / name).unlink(missing_ok=True)
+
+    def _names(self) -> list[str]:
+        """Of the files that are this credential's. Others may have thousands here."""
+        if self.folder is None:
+            return []
+        return [path.name for path in self.folder.iterdir() if path.name.startswith(self._prefix)]
 
     def _read(self, path: Path) -> Spooled | None:
         try:

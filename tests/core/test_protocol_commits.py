@@ -210,3 +210,11 @@ def test_a_spooled_token_that_a_logout_elsewhere_overtook_is_revoked() -> None:
     world.put(records.logged_out(world.record, now=world.wall))
     world.fails(renew(wish()))
     assert ([token.reveal() for token in world.revoked], world.spools) == (["access-next"], {})
+
+
+def test_a_logout_leaves_the_spooled_token_of_a_login_that_came_since() -> None:
+    world = needy()
+    world.spools["host"] = Spooled("a later family", 7, "later", Grant.REFRESH, refused=False, token=NEXT)
+    world.run(person.log_out(wish()))
+    assert [token.reveal() for token in world.revoked] == ["access-seed"]
+    assert list(world.spools) == ["host"]

@@ -162,7 +162,7 @@ class Credentials:
 
         A record without tokens remains, so that no process that still knows a token can bring it back. It works on a
         record that cannot be read as well: one that is damaged, or was encrypted with a key that is lost. The token
-        is revoked where the refresher can do that, as at a logout. Raises `StoreUnavailable`.
+        is revoked where the `refresher` of all can do that, as at a logout. Raises `StoreUnavailable`.
         """
         flight = self._deleting(key)
         if not flight.wait(self._terms.max_wait):

@@ -9,7 +9,18 @@ from onerefresh import record as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Cas, ClearSpool, DropSpool, Load, Loaded, Now, Prepare, ReadSpool, Send, Turn
+from onerefresh.renewal.effects import (
+    Cas,
+    ClearSpool,
+    DropSpool,
+    Load,
+    Loaded,
+    Now,
+    Prepare,
+    ReadSpool,
+    Send,
+    Turn,
+)
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.saving import MOST_ROUNDS, keep, revoke, tell, unsettled
 from onerefresh.store import Conflict, StoreOutcomeUnknown
@@ -74,7 +85,8 @@ async def _obtain(wish: Wish) -> Token:
 async def log_out(wish: Wish) -> None:
     """Empty the record, then let the server forget what was in it. A renewal in flight finds its generation gone."""
     emptied, useless = await _emptied(wish)
-    while (spooled := await ReadSpool()) is not None:
+    families = emptied.families if emptied is not None else ()
+    while (spooled := await ReadSpool()) is not None and spooled.family in families:  # not that of a login since
         await DropSpool(spooled)
         useless.append(spooled.token)
     await tell(Kind.LOGGED_OUT, wish, emptied)

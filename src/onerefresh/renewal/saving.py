@@ -173,7 +173,7 @@ async def _hand_over(token: Token) -> None:
         except errors.SaveFailed:
             if tries == SAVE_TRIES:
                 raise
-            await Sleep(backoff(tries, (await Now()).spread))
+            await Sleep(backoff(tries, (await Now()).spread), holds_the_exit=True)
 
 
 def unsettled() -> errors.StoreUnavailable:
