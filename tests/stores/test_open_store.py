@@ -6,6 +6,7 @@ import gc
 from pathlib import Path
 
 import pytest
+from tests.core.leaks import locals_of_ours
 
 from onerefresh import ConfigurationError
 from onerefresh.private_files import state_folder
@@ -90,6 +91,14 @@ def test_one_file_is_one_store_for_as_long_as_somebody_has_it(tmp_path: Path) ->
 def test_a_url_that_is_wrong_is_refused_with_what_to_write(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"'sqlite:///|'memory'"):
         open_store(url)
+
+
+@pytest.mark.parametrize("url", ["redis:/:a-password@host/0", "mysql://:a-password@host/0", ":a-password@host:6379"])
+def test_a_url_that_is_not_understood_is_not_quoted_beyond_its_scheme(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="unknown store") as caught:
+        open_store(url)
+    assert "a-password" not in caught.value.message
+    assert "a-password" not in "\n".join(locals_of_ours(caught.value))
 
 
 @pytest.mark.parametrize("thing", [7, Path("tokens.db"), MemoryStore])

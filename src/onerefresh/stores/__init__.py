@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import weakref
 from pathlib import Path
@@ -62,10 +63,10 @@ def _no_store(thing: object) -> str:
 
 
 def _by_url(url: Secret) -> Store:
-    scheme = url.reveal().partition("://")[0].partition("+")[0]
-    if scheme in ("redis", "rediss", "valkey", "valkeys", "unix"):
+    # No part of it is kept in a variable: what is no URL may hold a password anywhere.
+    if url.reveal().partition("://")[0].partition("+")[0] in ("redis", "rediss", "valkey", "valkeys", "unix"):
         return _redis(url)
-    if scheme in ("postgresql", "postgres"):
+    if url.reveal().startswith(("postgresql://", "postgres://")):
         return _postgres(url)
     return _sqlite(_sqlite_path(url))
 
@@ -75,9 +76,10 @@ def _sqlite_path(url: Secret) -> Path:
         return state_folder() / "credentials.db"
     scheme, separator, rest = url.reveal().partition("://")
     if scheme != "sqlite" or not separator:
-        del rest  # as above
+        named = f" {scheme!r}" if re.fullmatch(r"[\w+.-]{0,20}", scheme) else ""
+        del scheme, rest  # as above
         raise ConfigurationError(
-            "unknown store: use 'memory', 'sqlite', 'sqlite:///relative.db', 'sqlite:////absolute.db', "
+            f"unknown store{named}: use 'memory', 'sqlite', 'sqlite:///relative.db', 'sqlite:////absolute.db', "
             "'redis://HOST:PORT/DB' or 'postgresql://USER@HOST/DATABASE'"
         )
     if not rest.startswith("/") or rest in ("/", "//") or rest.endswith("/"):
