@@ -177,7 +177,8 @@ def test_a_write_whose_backend_the_server_ends_is_sent_again(
         server.ask("SELECT pg_terminate_backend(%s)", pid)
         until(lambda: server.ask("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", pid) == [(0,)])
         blocker.commit()
-        assert store.load("acme") == (writing.result(), "after")
+        new = writing.result()
+    assert store.load("acme") == (new, "after")
 
 
 def test_what_the_table_refuses_is_not_applied_and_not_shown(
