@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,3 +40,23 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
     with Valkey(tmp_path_factory.mktemp("valkey") / "shared", "appendonly yes") as server:
         yield server
+
+
+@pytest.fixture
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """The URL of an empty store of a kind."""
+
+    def made(kind: str) -> str:
+        match kind:
+            case "postgres":
+                server: PostgresServer = request.getfixturevalue("postgres_server")
+                name = f"app_{secrets.token_hex(6)}"
+                server.ask(f"CREATE DATABASE {name}")
+                return f"postgresql://postgres@127.0.0.1:{server.port}/{name}"
+            case "redis":
+                valkey: Valkey = request.getfixturevalue("valkey_server")
+                return f"{valkey.url}?prefix={secrets.token_hex(6)}:"
+            case _:
+                return f"sqlite:///{tmp_path}/tokens/tokens.db"
+
+    return made

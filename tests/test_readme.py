@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from onerefresh import Credential
+from onerefresh import Credential, Credentials
 from onerefresh.cli import build_parser
+from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.stores import open_store
 from onerefresh.testing import AuthServer
 
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-FUNCTION, OAUTH, PROCESSES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+FUNCTION, OAUTH, PROCESSES, MANY = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 COMMANDS = re.findall(r"^\$ (.*)$", README, re.MULTILINE)
 
 
@@ -99,6 +101,25 @@ def test_the_example_for_several_processes_ends_with_exit_code_4_when_the_sessio
     assert auth_server.counters.token_requests == 1
 
 
+@pytest.mark.parametrize("kind", ["redis", "postgres"])
+def test_the_example_for_many_customers_sends_one_token_request_from_all_workers(
+    auth_server: AuthServer, new_store: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("TOKEN_STORE", new_store(kind))
+    answer = issued_and_revoked(auth_server)
+    secret = auth_server.client_secret
+    login = TokenEndpoint(auth_server.token_url, client_id=auth_server.client_id, client_secret=secret)
+    with Credentials(login, store=os.environ["TOKEN_STORE"]) as customers:
+        customers["customer-42"].login(answer)
+
+    for program in [start(MANY, auth_server, answer, tmp_path) for _ in range(4)]:
+        finish(program)
+
+    assert auth_server.counters.api[200] == 100
+    assert auth_server.counters.token_requests == 1
+
+
 def test_every_command_of_the_readme_is_one() -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -133,8 +154,10 @@ def test_the_stores_of_the_readme_can_be_opened(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     named = re.findall(r'`store="([^"]+)"`', README)
-    assert named == ["memory", "sqlite", "sqlite:///path.db"]
-    assert [open_store(url).durable for url in named] == [False, True, True]
+    assert named == [
+        "memory", "sqlite", "sqlite:///path.db", "postgresql://app@db/app", "redis://cache?durable=yes"
+    ]  # fmt: skip
+    assert [open_store(url).durable for url in named] == [False, True, True, True, True]
 
 
 def test_the_links_of_the_readme_and_of_all_pages_lead_somewhere() -> None:

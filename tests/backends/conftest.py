@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import enum
-import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from tests.backends.program import Program
@@ -13,10 +11,6 @@ from tests.backends.program import Program
 from onerefresh import Credential, Status, Token
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import AuthServer
-
-if TYPE_CHECKING:
-    from tests.servers.postgres import PostgresServer
-    from tests.servers.valkey import Valkey
 
 
 class Age(enum.Enum):
@@ -30,26 +24,6 @@ class Age(enum.Enum):
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
-
-
-@pytest.fixture
-def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
-    """The URL of an empty store of a kind."""
-
-    def made(kind: str) -> str:
-        match kind:
-            case "postgres":
-                server: PostgresServer = request.getfixturevalue("postgres_server")
-                name = f"app_{secrets.token_hex(6)}"
-                server.ask(f"CREATE DATABASE {name}")
-                return f"postgresql://postgres@127.0.0.1:{server.port}/{name}"
-            case "redis":
-                valkey: Valkey = request.getfixturevalue("valkey_server")
-                return f"{valkey.url}?prefix={secrets.token_hex(6)}:"
-            case _:
-                return f"sqlite:///{tmp_path}/tokens/tokens.db"
-
-    return made
 
 
 @pytest.fixture
