@@ -6,30 +6,32 @@ import argparse
 import logging
 import os
 import platform
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from bench import calls, fast_path, storm, waking
 from bench.comparison import run, tables
 from bench.report import insert, table
+from bench.scale import tables as scale_tables
 
 PAGES = Path(__file__).parents[1]
-BENCHMARKS, COMPARISON, README = (PAGES / name for name in ("docs/benchmarks.md", "docs/comparison.md", "README.md"))
+BENCHMARKS, COMPARISON, SCALE, README = (
+    PAGES / name for name in ("docs/benchmarks.md", "docs/comparison.md", "docs/explanation/scale.md", "README.md")
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=["speed", "comparison", []], help="default: both")
+    parser.add_argument("parts", nargs="*", choices=["speed", "comparison", "scale", []], help="default: the first two")
     parser.add_argument("--quick", action="store_true", help="few repetitions: to see that everything runs")
     parser.add_argument("--print", action="store_true", help="leave the pages as they are")
     chosen = parser.parse_args()
     logging.disable(logging.WARNING)  # what goes wrong here goes wrong on purpose
     parts = chosen.parts or ["speed", "comparison"]
-    found: list[tuple[Path, str, str]] = []
-    if "speed" in parts:
-        found += speed(quick=chosen.quick)
-    if "comparison" in parts:
-        found += comparison(quick=chosen.quick)
-    for page, mark, text in found:
+    measures: dict[str, Callable[..., Iterable[tuple[Path, str, str]]]]
+    measures = {"speed": speed, "comparison": comparison, "scale": scale}
+    for page, mark, text in chain.from_iterable(measures[part](quick=chosen.quick) for part in parts):
         print(f"\n{mark}\n\n{text}", flush=True)
         if not chosen.print:
             insert(page, mark, text)
@@ -53,6 +55,13 @@ def comparison(*, quick: bool) -> list[tuple[Path, str, str]]:
     lines = list(run.measure(1 if quick else 3))
     found = [(COMPARISON, mark, text) for mark, text in tables.tables(lines).items()]
     return [*found, (README, "comparison", tables.short_table(lines))]
+
+
+def scale(*, quick: bool) -> Iterator[tuple[Path, str, str]]:
+    """Each table as soon as it is there: all take a quarter of an hour."""
+    yield SCALE, "machine", machine()
+    for mark, text in scale_tables.measure(quick=quick):
+        yield SCALE, mark, text
 
 
 def machine() -> str:

@@ -76,21 +76,21 @@ def _share(waited: list[int], share: float, endpoint: Spread) -> str:
 
 
 class Member:
-    """One of the processes, as its parent sees it."""
+    """One of the processes, as its parent sees it. `program`: the module that it runs."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: dict[str, Any], program: str = "bench.storm") -> None:
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "bench.storm"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+            [sys.executable, "-m", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
         self._write(job)
 
-    def tell(self, start: int) -> None:
-        """When to begin, on the monotonic clock that all processes of the machine share."""
-        self._write(start)
+    def tell(self, word: object) -> None:
+        """When to begin, on the monotonic clock that all processes share; or what else its program expects."""
+        self._write(word)
 
-    def heard(self) -> int:
+    def heard(self) -> Any:
         """Nanoseconds from the start until it had the new token; 0 from a process that is ready."""
-        return int(self._pipe(self._child.stdout).readline())
+        return json.loads(self._pipe(self._child.stdout).readline())
 
     def _write(self, value: object) -> None:
         pipe = self._pipe(self._child.stdin)

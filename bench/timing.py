@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Pair", "Spread", "against", "spread"]
+__all__ = ["Pair", "Spread", "against", "percentile", "spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,11 @@ class Spread:
 def spread(figures: Sequence[float]) -> Spread:
     """The quartiles of at least two figures."""
     return Spread(*statistics.quantiles(figures, n=4, method="inclusive"))
+
+
+def percentile(figures: Sequence[float], share: float) -> float:
+    """The smallest figure that is not exceeded by this share of them."""
+    return sorted(figures)[max(math.ceil(share * len(figures)), 1) - 1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,111 @@
+"""Eight processes with 64 tasks each whose token is refused at the same moment, in each store.
+
+Run as a program it is one of the eight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import sys
+import time
+from contextlib import ExitStack
+
+from psycopg_pool import ConnectionPool
+
+from bench.scale.places import Place
+from bench.storm import ENDPOINT_SECONDS, NOTICE, Member
+from bench.timing import Spread, percentile, spread
+from onerefresh import Credential, Token
+from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.stores.postgres import PostgresStore
+from onerefresh.testing import RemoteServer
+
+PROCESSES = 8
+TASKS = 64
+REST = 4.0
+"""Seconds from one storm to the next: what is kept open between the steps of one renewal is closed by then, as it is
+where tokens live for an hour."""
+
+
+def measure(
+    place: Place, rounds: int, *, processes: int = PROCESSES, pool: bool = False, rest: float = REST, aim: str = ""
+) -> list[str]:
+    """One line of the table, for the store at `place`. `pool`: each process brings its own pool of connections."""
+    alone, waited = storms(place, rounds, processes=processes, pool=pool, rest=rest)
+    name = f"{place.name}, its connections from a pool" if pool else place.name
+    return [name, str(processes), *figures(alone, waited), aim]
+
+
+def storms(place: Place, rounds: int, *, processes: int, pool: bool, rest: float) -> tuple[list[int], list[int]]:
+    """Nanoseconds that the endpoint took for one who asked it alone, and that each task waited."""
+    alone: list[int] = []
+    waited: list[int] = []
+    with ExitStack() as stack:
+        server = stack.enter_context(RemoteServer.start())
+        server.delay("token", ENDPOINT_SECONDS)
+        client = {"client_id": server.client_id, "client_secret": server.client_secret}
+        endpoint = TokenEndpoint(server.token_url, client_id=server.client_id, client_secret=server.client_secret)
+        token = Credential("alone", endpoint, token=server.issue()).token()
+        shared = {"name": f"storm-{secrets.token_hex(4)}", "store": place.url, "pool": pool}
+        job = {"url": server.token_url, "client": client, "seed": server.issue(), **shared}
+        crowd = [stack.enter_context(Member(job, "bench.scale.storms")) for _ in range(processes)]
+        for member in crowd:
+            assert member.heard() == 0, "every process begins with the seed"
+        for number in range(rounds + 1):
+            time.sleep(rest if number > 1 else 0.0)
+            began = time.perf_counter_ns()
+            token = endpoint(token)
+            asked = time.perf_counter_ns() - began
+            before = server.counters.token_requests
+            start = time.monotonic_ns() + int(NOTICE * 1e9)
+            for member in crowd:
+                member.tell(start)
+            found = [nanoseconds for member in crowd for nanoseconds in member.heard()]
+            requests = server.counters.token_requests - before
+            assert requests == 1, f"{requests} token requests in one storm"
+            if number:  # the first round warms everybody up
+                alone.append(asked)
+                waited += found
+    return alone, waited
+
+
+def figures(alone: list[int], waited: list[int]) -> list[str]:
+    """From nanoseconds: of the endpoint in each round, and of each task in each round."""
+    endpoint = spread(alone)
+    return [f"{endpoint.median / 1e6:.1f} ms", *(_share(waited, share, endpoint) for share in (0.5, 0.99))]
+
+
+def _share(waited: list[int], share: float, endpoint: Spread) -> str:
+    found = percentile(waited, share)
+    return f"{found / 1e6:.1f} ms, {found / endpoint.median:.2f}"
+
+
+def take_part() -> None:
+    logging.disable(logging.WARNING)  # Redis is not durable, which is said once for each process
+    job = json.loads(sys.stdin.readline())
+    endpoint = TokenEndpoint(job["url"], **job["client"])
+    endpoint.prepare()  # loads the HTTP client, as in a process that has refreshed before
+    store = PostgresStore(ConnectionPool(job["store"], min_size=2, open=True)) if job["pool"] else job["store"]
+    credential = Credential(job["name"], endpoint, token=job["seed"], store=store)
+    token = credential.token()
+    print(token.generation - 1, flush=True)
+    for text in sys.stdin:
+        credential.replayed(token, accepted=True)  # the API has taken it for a while, and now it does not
+        print(json.dumps(asyncio.run(_one_storm(credential, token, int(text)))), flush=True)
+        token = credential.token()
+
+
+async def _one_storm(credential: Credential, refused: Token, start: int) -> list[int]:
+    async def call() -> int:
+        await asyncio.sleep(max(start - time.monotonic_ns(), 0) / 1e9)
+        await credential.atoken(refused=refused)
+        return time.monotonic_ns() - start
+
+    return await asyncio.gather(*(call() for _ in range(TASKS)))
+
+
+if __name__ == "__main__":
+    take_part()
