@@ -13,7 +13,7 @@ help:
 	@echo "make check   lint, types and the fast tests"
 	@echo "make chaos   kills and stops processes for five minutes, and checks all (SECONDS=60: for one)"
 	@echo "make soak    a million simulated runs of the protocol (RUNS=10000: fewer)"
-	@echo "make bench   the measurements of docs/benchmarks.md"
+	@echo "make bench   the measurements of docs/benchmarks.md (PARTS=scale: those of docs/explanation/scale.md)"
 
 install: $(INSTALLED)
 
