@@ -138,6 +138,20 @@ def test_old_bodies_of_any_size_are_overwritten(path: Path) -> None:
 # --- Durable ---
 
 
+def test_records_of_a_usual_size_share_their_pages(path: Path) -> None:
+    store = SQLiteStore(path)
+    body = "x" * 1_300  # with a JWT as its access token
+    store.cas("0", None, body)
+    with raw(path) as connection:
+        connection.execute("BEGIN")
+        connection.executemany(
+            "INSERT INTO records VALUES (?, 'v', ?)", ((str(number), body) for number in range(1, 300))
+        )
+        connection.execute("COMMIT")
+    assert path.stat().st_size < 300 * 2_000
+    assert store.load("299") == ("v", body)
+
+
 def test_the_journal_is_a_rollback_journal_and_the_strictest(path: Path) -> None:
     store = SQLiteStore(path)
     store.cas("acme", None, "body")

@@ -30,12 +30,13 @@ BUSY_SECONDS = 5.0
 BUSY_SLEEPS = (0.0005, 0.004)
 """Seconds between two tries to get a lock of SQLite's, which are held for milliseconds."""
 APPLICATION_ID = 0x6F6E6572  # "oner", in the file's header: this file is ours
+# Not WITHOUT ROWID: such a table lays all of a record but its first kilobyte on a page of its own.
 TABLE = """
 CREATE TABLE records (
     key TEXT PRIMARY KEY NOT NULL,
     version TEXT NOT NULL,
     body TEXT NOT NULL
-) WITHOUT ROWID
+)
 """
 
 
