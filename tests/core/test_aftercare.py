@@ -13,6 +13,7 @@ from tests.core.calls import PATIENCE, Refresher, expired, listening
 from onerefresh import Credential
 from onerefresh.credential import aftercare as aftercare_room
 from onerefresh.credential.aftercare import Aftercare
+from onerefresh.credential.shared import shared_of
 from onerefresh.events import Kind
 from onerefresh.renewal import saving
 from onerefresh.renewal.effects import Effect, Load, Sleep
@@ -109,6 +110,24 @@ def test_a_store_that_forgets_is_given_the_token_again(soon: None) -> None:
         store._records.clear()
         until(lambda: Kind.RESTORED in [event.kind for event in events])
     assert credential.status().generation == token.generation == 2
+
+
+@pytest.mark.parametrize("since", ["refreshed", "logged in", "logged out"])
+def test_a_process_knows_which_token_it_has_gone_on_from(since: str) -> None:
+    """Only the newest may be brought back into a store that has lost the whole record."""
+    store = MemoryStore()
+    credential = Credential("acme", Refresher(expires_in=None), token=expired(), store=store)
+    first = credential.token()
+    outdates = shared_of(store, "acme").outdates
+    assert not outdates(first)
+    if since == "refreshed":
+        credential.replayed(first, accepted=True)
+        assert not outdates(credential.token(refused=first))
+    elif since == "logged in":
+        credential.login({"access_token": "access-a", "refresh_token": "refresh-a"})
+    else:
+        credential.logout()
+    assert outdates(first)
 
 
 def test_a_store_that_keeps_its_word_is_not_looked_at_again() -> None:

@@ -335,6 +335,16 @@ def test_the_committer_brings_its_token_back_into_a_store_that_lost_the_record(l
     assert (world.present.identity, world.kinds()[-1]) == ((family, 2), Kind.RESTORED)
 
 
+def test_the_committer_does_not_bring_back_a_token_that_its_process_has_gone_on_from() -> None:
+    """A store that has lost everything would take the spent one, and whoever refreshes next ends the session."""
+    world = needy(None, NEXT)
+    world.run(renew(wish(**refusing(world), look_again=True, outdated=lambda token: token.generation == 2)))
+    after = Process(world, world.left_to_do.pop()).until(Sleep)
+    world.put(None)
+    after.finish()
+    assert (after.seen[Sleep], world.body) == (1, None)
+
+
 def test_the_committer_looks_no_further_where_somebody_has_gone_on() -> None:
     world = needy(None, NEXT)
     world.run(renew(wish(**refusing(world), look_again=True)))

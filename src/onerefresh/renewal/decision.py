@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from onerefresh import errors
@@ -20,7 +21,8 @@ class Wish:
     serves; `within`: once it ends within so many seconds (None: once it ages). `known`: the newest token this process
     has seen. `proven`: the identity that the API has accepted here. `http_timeout`: seconds one token request may take.
     `spread`: this process's share of jitter. `look_again`: the store may forget a write that it acknowledged.
-    `sightings`: the process's memory of delays.
+    `sightings`: the process's memory of delays. `outdated`: whether this process knows by now that a token is not the
+    newest, or that it is over.
     """
 
     key: str
@@ -39,6 +41,7 @@ class Wish:
     owner: str | None = None
     known: Token | None = None
     proven: tuple[str, int] | None = None
+    outdated: Callable[[Token], bool] = field(default=lambda _: False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

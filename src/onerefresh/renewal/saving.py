@@ -100,6 +100,8 @@ async def look_again(token: Token, ttl: float, wish: Wish) -> None:
 async def _still_newest(token: Token, wish: Wish) -> bool:
     """Bring the token back where the store has forgotten it; False where somebody has gone on from it."""
     for _ in range(COMMIT_TRIES_AFTER_SPOOLING):
+        if wish.outdated(token):
+            return False  # a store that lost everything must get the newest one back
         try:
             record = (loaded := await Load()).record
             if record is not None and record.identity == token.identity:
