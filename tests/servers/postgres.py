@@ -179,16 +179,20 @@ class PostgresServer:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """It neither answers nor accepts: all its processes are stopped (SIGSTOP)."""
-        stopped = [self.pid, *self.processes()]
-        for process in stopped:
+        stopped = [str(pid) for pid in (self.pid, *self.processes())]
+        # A stopped process could not even end with its parent: this one wakes them up when the pipe to it closes.
+        waker = subprocess.Popen(
+            ["sh", "-c", 'read _; kill -CONT "$@"', "sh", *stopped], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        for pid in stopped:
             with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGSTOP)
+                os.kill(int(pid), signal.SIGSTOP)
         try:
             yield
         finally:
-            for process in stopped:
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGCONT)
+            assert waker.stdin is not None
+            waker.stdin.close()
+            waker.wait(PATIENCE)
 
     def promote(self) -> None:
         """Make this standby a primary server."""
