@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import onerefresh
-from onerefresh import config
-from onerefresh.config import Configuration, SecretSource
+from onerefresh.config import Configuration, SecretSource, secret_source
+from onerefresh.config import file as config
 from onerefresh.errors import ConfigurationError
 from onerefresh.testing import AuthServer
 
+ROOM = str(Path(config.__file__).parent)
 PATH = Path("/home/me/.config/onerefresh/onerefresh.toml")
 ENDPOINT = 'token_endpoint = "https://login.acme.com/token"\nclient_id = "cli"\n'
 WHOLE = """
@@ -59,7 +60,7 @@ def locals_shown(error: BaseException | None) -> str:
     shown = []
     while error is not None:
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        shown += [repr(frame.f_locals) for frame in frames if frame.f_code.co_filename == config.__file__]
+        shown += [repr(frame.f_locals) for frame in frames if frame.f_code.co_filename.startswith(ROOM)]
         error = error.__cause__ or error.__context__
     assert shown
     return "".join(shown)
@@ -73,7 +74,7 @@ class TestParsing:
             "grant": "refresh_token",
             "client_id": "cli",
             "client_auth": "client_secret_post",
-            "client_secret": SecretSource("env", "ACME_SECRET", PATH.parent),
+            "client_secret": SecretSource("client_secret", "env", "ACME_SECRET", PATH.parent),
             "scope": "read",
             "extra": {"audience": "x", "resource": ["https://a.example", "https://b.example"]},
             "revocation_url": "https://login.acme.com/revoke",
@@ -87,6 +88,15 @@ class TestParsing:
         beta = parse(WHOLE).named("beta")
         assert beta.store == f"sqlite:///{PATH.parent}/all.db"
         assert (beta.refresher, beta.endpoint, beta.origins) == ("package.module:function", {}, ())
+
+    def test_a_store_s_url_may_come_from_elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        acme = parse(f'store = {{ env = "ACME_STORE" }}\n[credentials.acme]\n{ENDPOINT}').named("acme")
+        assert (str(acme.store), "hunter2" in repr(acme)) == ("from env ACME_STORE", False)
+        with pytest.raises(ConfigurationError, match="store: the environment variable ACME_STORE is not set"):
+            acme.open()
+        monkeypatch.setenv("ACME_STORE", "sqlite:///hunter2.db")
+        assert acme.store_url().reveal() == f"sqlite:///{PATH.parent}/hunter2.db"
+        assert "hunter2" not in repr(acme)
 
     def test_without_any_store_it_is_sqlite(self) -> None:
         assert parse(f"[credentials.acme]\n{ENDPOINT}").named("acme").store == "sqlite"
@@ -115,6 +125,14 @@ class TestParsing:
             (
                 f'{ENDPOINT}client_secret = "hunter2"',
                 ".client_secret: a secret does not belong into this file; write { env",
+            ),
+            (
+                f'{ENDPOINT}store = "postgresql://app:hunter2@db/app"',
+                ".store: a password does not belong into this file; write { env",
+            ),
+            (
+                f'{ENDPOINT}store = "redis://db/0?sentinel_password=hunter2"',
+                ".store: a password does not belong into this file; write { env",
             ),
             (
                 f'{ENDPOINT}refresh_token = "hunter2"',
@@ -291,7 +309,7 @@ class TestSecrets:
         assert "hunter2" not in locals_shown(raised.value)
 
     def test_a_command_that_does_not_end_is_ended(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(config, "COMMAND_SECONDS", 0.1)
+        monkeypatch.setattr(secret_source, "COMMAND_SECONDS", 0.1)
         with pytest.raises(ConfigurationError, match="has not ended within"):
             self.source('{ command = ["sleep", "60"] }', tmp_path)()
 

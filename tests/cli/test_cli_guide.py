@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from onerefresh import config
 from onerefresh.cli import COMMANDS, build_parser, failure
+from onerefresh.config import file as config
 
 from .conftest import SECRET, Home
 

@@ -38,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
         entry = configuration.named(args.name)
         status = entry.open().status()
         can_obtain = entry.endpoint.get("grant") == "client_credentials"
-        write(_as_json(_fields(status)) if args.json else _details(status, now, entry.store, can_obtain=can_obtain))
+        write(
+            _as_json(_fields(status)) if args.json else _details(status, now, str(entry.store), can_obtain=can_obtain)
+        )
         return LOG_IN if _needs_login(status, can_obtain=can_obtain) else 0
     entries = configuration.entries.values()
     statuses = [(entry.open().status(), entry.endpoint.get("grant") == "client_credentials") for entry in entries]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from urllib.parse import parse_qs, urlsplit
 
 from onerefresh import config
 from onerefresh.cli.arguments import Subparsers, add_command
 from onerefresh.cli.output import say, write
 from onerefresh.errors import ConfigurationError
+from onerefresh.stores import holds_password
 from onerefresh.stores.postgres_sql import DEFAULT_TABLE, Statements
 
 _DESCRIPTION = """\
@@ -61,7 +61,7 @@ def _urls(args: argparse.Namespace) -> list[str]:
     if args.store is not None:
         if not args.store.startswith(_SCHEMES):
             raise ConfigurationError("--store is a postgresql:// URL: other stores need no preparation")
-        if _has_password(args.store):
+        if holds_password(args.store):
             args.store = None  # it would show in a traceback with locals
             raise ConfigurationError(
                 "a password on the command line can be seen by every user of this machine: "
@@ -69,16 +69,8 @@ def _urls(args: argparse.Namespace) -> list[str]:
             )
         return [args.store]
     configuration = config.read(args.config)
-    stores = dict.fromkeys(entry.store for entry in configuration.entries.values())
-    found = [store for store in stores if store.startswith(_SCHEMES)]
+    stores = {entry.store: entry for entry in configuration.entries.values()}
+    found = [url for entry in stores.values() if (url := entry.store_url().reveal()).startswith(_SCHEMES)]
     if not found:
         raise ConfigurationError(f"{configuration.path} names no PostgreSQL store, and others need no preparation")
     return found
-
-
-def _has_password(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.password) or "password" in parse_qs(parts.query)
-    except ValueError:
-        return True  # unreadable, and so perhaps because of a password

@@ -7,13 +7,14 @@ import re
 import threading
 import weakref
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.private_files import state_folder
 from onerefresh.store import Store
 from onerefresh.token import Secret
 
-__all__ = ["open_store"]
+__all__ = ["holds_password", "open_store"]
 
 _opened: weakref.WeakValueDictionary[str, Store] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
@@ -50,6 +51,15 @@ def open_store(store: str | Secret | Store | None) -> Store:
     if not isinstance(url, Secret):
         raise ConfigurationError(_no_store(url))
     return _by_url(url)
+
+
+def holds_password(url: str) -> bool:
+    """Whether a store's URL holds a password, or may hold one since it cannot be read."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.password) or any("password" in name for name in parse_qs(parts.query))
+    except ValueError:
+        return True
 
 
 def _no_store(thing: object) -> str:

@@ -15,6 +15,7 @@
     profile = "strict"
     max_wait = 60
     store = "sqlite:////abs/path.db"                 # three slashes: beside this file; four: absolute; ~ expands
+                                                     # or { env = "ACME_STORE" } and so on, for a URL with a password
 
 The file can run commands, so it is never looked for in the working folder, and one that others can write is refused.
 """
@@ -30,16 +31,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onerefresh.config.secret_source import WRITE_A_SOURCE, SecretSource, secret_source
+from onerefresh.config.values import expanded, kind, text
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 from onerefresh.refusal import Origins
+from onerefresh.stores import holds_password
 from onerefresh.token import Secret
 
-__all__ = ["Configuration", "Entry", "SecretSource", "config_file", "load", "parse", "read"]
+__all__ = ["Configuration", "Entry", "config_file", "load", "parse", "read"]
 
 LARGEST_FILE = 1024 * 1024
-COMMAND_SECONDS = 30.0
-"""Seconds that a command may take to print a client secret."""
 
 
 def load(name: str, *, config: str | os.PathLike[str] | None = None) -> Credential:
@@ -57,30 +59,13 @@ def load(name: str, *, config: str | os.PathLike[str] | None = None) -> Credenti
 
 
 @dataclass(frozen=True, slots=True)
-class SecretSource:
-    """Where a client secret comes from; calling it fetches the secret. `kind`: ``env``, ``file`` or ``command``."""
-
-    kind: str
-    place: str | tuple[str, ...]
-    folder: Path
-
-    def __call__(self) -> Secret:
-        """Raises `ConfigurationError` where there is no secret."""
-        if isinstance(self.place, tuple):
-            return _printed_by(self.place)
-        if self.kind == "env":
-            return _from_environment(self.place)
-        return _from_file(self.folder / _expanded(self.place))
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
     """One credential of the file, as written there; `open` makes it usable."""
 
     name: str
     source: Path
     origins: tuple[str, ...]
-    store: str
+    store: str | SecretSource
     refresher: str | None
     endpoint: Mapping[str, Any]
     options: Mapping[str, Any]
@@ -88,10 +73,16 @@ class Entry:
     def open(self) -> Credential:
         """Raises `ConfigurationError` for settings that cannot work."""
         try:
-            return Credential(self.name, self._refresher(), store=self.store, **self.options)
+            return Credential(self.name, self._refresher(), store=self.store_url().reveal(), **self.options)
         except ConfigurationError as error:
             said = error.message
         raise ConfigurationError(f"{self.source}: credentials.{self.name}: {said}")
+
+    def store_url(self) -> Secret:
+        """Where the credential is kept; it may hold a password. Raises `ConfigurationError` where it cannot be had."""
+        if isinstance(self.store, SecretSource):
+            return Secret(_placed(self.store().reveal(), self.source.parent))
+        return Secret(self.store)
 
     def _refresher(self) -> Callable[[Any], Any]:
         if self.refresher is not None:
@@ -154,7 +145,8 @@ def _parsed(text: str, path: Path) -> Configuration | str:
     try:
         content = tomllib.loads(text)
         _refuse_unknown(content, ("store", "credentials"), "")
-        store = _text(content.get("store", "sqlite"), "store")
+        store = content.get("store", "sqlite")
+        _store(store, "store", path.parent)
         sections = _table(content.get("credentials", {}), "credentials")
         entries = {name: _entry(name, section, path, store) for name, section in sections.items()}
     except tomllib.TOMLDecodeError as error:
@@ -164,7 +156,7 @@ def _parsed(text: str, path: Path) -> Configuration | str:
     return Configuration(path, entries)
 
 
-def _entry(name: str, section: object, path: Path, store: str) -> Entry:
+def _entry(name: str, section: object, path: Path, store: object) -> Entry:
     where = f"credentials.{name}"
     settings = _table(section, where)
     _refuse_unknown(settings, _KEYS, f"{where}.")
@@ -181,8 +173,8 @@ def _entry(name: str, section: object, path: Path, store: str) -> Entry:
         name=name,
         source=path,
         origins=_origins(settings.get("origins", []), f"{where}.origins"),
-        store=_placed(_text(settings.get("store", store), f"{where}.store"), path.parent),
-        refresher=None if refresher is None else _text(refresher, f"{where}.refresher"),
+        store=_store(settings.get("store", store), f"{where}.store", path.parent),
+        refresher=None if refresher is None else text(refresher, f"{where}.refresher"),
         endpoint={} if refresher is not None else _endpoint(settings, where, path.parent),
         options={key: settings[key] for key in _OPTION_KEYS if key in settings},
     )
@@ -197,9 +189,9 @@ def _endpoint(settings: Mapping[str, object], where: str, folder: Path) -> dict[
     if "revocation_endpoint" in settings:
         found["revocation_url"] = settings["revocation_endpoint"]
     for key, value in found.items():
-        _text(value, f"{where}.{_CALLED.get(key, key)}")
+        text(value, f"{where}.{_CALLED.get(key, key)}")
     if "client_secret" in settings:
-        found["client_secret"] = _secret_source(settings["client_secret"], f"{where}.client_secret", folder)
+        found["client_secret"] = secret_source(settings["client_secret"], f"{where}.client_secret", folder)
     if "extra" in settings:
         found["extra"] = extra = _table(settings["extra"], f"{where}.extra")
         for key in extra:
@@ -211,19 +203,13 @@ def _endpoint(settings: Mapping[str, object], where: str, folder: Path) -> dict[
     return found
 
 
-def _secret_source(value: object, where: str, folder: Path) -> SecretSource:
-    fix = 'write { env = "NAME" }, { file = "PATH" } or { command = ["PROGRAM", "…"] }'
-    if not isinstance(value, dict):
-        raise ConfigurationError(f"{where}: a secret does not belong into this file; {fix}")
-    if len(value) != 1 or next(iter(value)) not in ("env", "file", "command"):
-        names = ", ".join(value) or "nothing"
-        raise ConfigurationError(f"{where} is exactly one of env, file and command, not {names}; {fix}")
-    ((kind, place),) = value.items()
-    if kind != "command":
-        return SecretSource(kind, _text(place, f"{where}.{kind}"), folder)
-    if not isinstance(place, list) or not place or not all(isinstance(word, str) and word for word in place):
-        raise ConfigurationError(f'{where}.command is a list of texts, run without a shell: ["pass", "show", "acme"]')
-    return SecretSource(kind, tuple(place), folder)
+def _store(value: object, where: str, folder: Path) -> str | SecretSource:
+    if isinstance(value, dict):
+        return secret_source(value, where, folder)
+    store = text(value, where)
+    if holds_password(store):
+        raise ConfigurationError(f"{where}: a password does not belong into this file; {WRITE_A_SOURCE}")
+    return _placed(store, folder)
 
 
 def _origins(value: object, where: str) -> tuple[str, ...]:
@@ -270,19 +256,7 @@ def _alike(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
 def _table(value: object, where: str) -> dict[str, object]:
     if isinstance(value, dict):
         return value
-    raise ConfigurationError(f"{where} is a table, not {_kind(value)}: write [{where}]")
-
-
-def _text(value: object, where: str) -> str:
-    if isinstance(value, str) and value:
-        return value
-    said = "an empty text" if value == "" else _kind(value)
-    raise ConfigurationError(f'{where} is a text in quotes, not {said}: write {where.rpartition(".")[2]} = "…"')
-
-
-def _kind(value: object) -> str:
-    names = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a table"}
-    return names.get(type(value), "a date or time")
+    raise ConfigurationError(f"{where} is a table, not {kind(value)}: write [{where}]")
 
 
 # --- The edges: files, the environment, other programs ---
@@ -294,11 +268,11 @@ def config_file(config: str | os.PathLike[str] | None = None) -> Path:
     Raises `ConfigurationError` where the variable holds a relative path: the working folder may be anybody's.
     """
     if config is not None:
-        return _expanded(config).absolute()
+        return expanded(config).absolute()
     named = os.environ.get("ONEREFRESH_CONFIG")
     if not named:
         return _config_folder() / "onerefresh" / "onerefresh.toml"
-    path = _expanded(named)
+    path = expanded(named)
     if not path.is_absolute():
         raise ConfigurationError(f"ONEREFRESH_CONFIG is an absolute path, not {named!r}")
     return path
@@ -308,18 +282,11 @@ def _config_folder() -> Path:
     import sys
 
     if sys.platform == "darwin":
-        return _expanded("~/Library/Application Support")
+        return expanded("~/Library/Application Support")
     if os.name == "nt":
-        return _expanded(os.environ.get("LOCALAPPDATA") or "~/AppData/Local")
+        return expanded(os.environ.get("LOCALAPPDATA") or "~/AppData/Local")
     given = os.environ.get("XDG_CONFIG_HOME", "")
-    return Path(given) if given.startswith("/") else _expanded("~/.config")
-
-
-def _expanded(path: str | os.PathLike[str]) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise ConfigurationError(f"{os.fspath(path)}: there is no such home folder; write the whole path") from None
+    return Path(given) if given.startswith("/") else expanded("~/.config")
 
 
 def read(config: str | os.PathLike[str] | None = None) -> Configuration:
@@ -387,49 +354,3 @@ def _imported(reference: str) -> Callable[[Any], Any]:
         raise ConfigurationError(f"refresher {reference!r} is no function but {type(found).__name__}")
     refresher: Callable[[Any], Any] = found
     return refresher
-
-
-def _from_environment(name: str) -> Secret:
-    secret = Secret(os.environ.get(name, ""))
-    if secret:
-        return secret
-    raise ConfigurationError(f"client_secret: the environment variable {name} is not set: set it to the client secret")
-
-
-def _from_file(path: Path) -> Secret:
-    try:
-        secret = Secret(path.read_text("utf-8").strip("\r\n"))
-    except OSError as error:
-        raise ConfigurationError(f"client_secret: {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        secret = Secret("")
-    if secret:
-        return secret
-    raise ConfigurationError(f"client_secret: {path} holds no text: write the client secret into it")
-
-
-def _printed_by(command: tuple[str, ...]) -> Secret:
-    """What the command prints. Its standard error stays the user's; there is nothing for it to read."""
-    secret, problem = _output(command)
-    if secret:
-        return secret
-    raise ConfigurationError(f"client_secret: the command {command[0]!r} {problem}")
-
-
-def _output(command: tuple[str, ...]) -> tuple[Secret, str]:
-    """What it printed, or why that is none. Raises nothing: what is held here would show in a traceback with locals."""
-    import subprocess
-
-    try:
-        done = subprocess.run(  # noqa: S603 - the user's own file names the command
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=False
-        )
-        if done.returncode != 0:
-            return Secret(""), f"ended with {done.returncode}: run it by hand to see why"
-        return Secret(done.stdout.decode("utf-8").strip("\r\n")), "printed nothing: it prints the client secret"
-    except OSError as error:
-        return Secret(""), f"cannot be run: {error.strerror}"
-    except subprocess.TimeoutExpired:
-        return Secret(""), f"has not ended within {COMMAND_SECONDS:.0f} s"
-    except UnicodeDecodeError:
-        return Secret(""), "printed something that is no text"

@@ -1,0 +1,104 @@
+"""Where a secret comes from that does not stand in the configuration file: the environment, a file, a command."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from onerefresh.config.values import expanded, text
+from onerefresh.errors import ConfigurationError
+from onerefresh.token import Secret
+
+__all__ = ["WRITE_A_SOURCE", "SecretSource", "secret_source"]
+
+COMMAND_SECONDS = 30.0
+"""Seconds that a command may take to print a secret."""
+WRITE_A_SOURCE = 'write { env = "NAME" }, { file = "PATH" } or { command = ["PROGRAM", "…"] }'
+_CALLED = {"client_secret": "the client secret", "store": "the URL of the store"}
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSource:
+    """Where a secret comes from; calling it fetches the secret. `kind`: ``env``, ``file`` or ``command``.
+
+    `key` names it in the file, for errors.
+    """
+
+    key: str
+    kind: str
+    place: str | tuple[str, ...]
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"from {self.kind} {self.place if isinstance(self.place, str) else self.place[0]}"
+
+    def __call__(self) -> Secret:
+        """Raises `ConfigurationError` where there is no secret."""
+        if isinstance(self.place, tuple):
+            return _printed_by(self.place, self.key)
+        if self.kind == "env":
+            return _from_environment(self.place, self.key)
+        return _from_file(self.folder / expanded(self.place), self.key)
+
+
+def secret_source(value: object, where: str, folder: Path) -> SecretSource:
+    """The source that `value` of the file describes. Raises `ConfigurationError` for anything else."""
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{where}: a secret does not belong into this file; {WRITE_A_SOURCE}")
+    if len(value) != 1 or next(iter(value)) not in ("env", "file", "command"):
+        names = ", ".join(value) or "nothing"
+        raise ConfigurationError(f"{where} is exactly one of env, file and command, not {names}; {WRITE_A_SOURCE}")
+    key = where.rpartition(".")[2]
+    ((kind, place),) = value.items()
+    if kind != "command":
+        return SecretSource(key, kind, text(place, f"{where}.{kind}"), folder)
+    if not isinstance(place, list) or not place or not all(isinstance(word, str) and word for word in place):
+        raise ConfigurationError(f'{where}.command is a list of texts, run without a shell: ["pass", "show", "acme"]')
+    return SecretSource(key, kind, tuple(place), folder)
+
+
+def _from_environment(name: str, key: str) -> Secret:
+    secret = Secret(os.environ.get(name, ""))
+    if secret:
+        return secret
+    raise ConfigurationError(f"{key}: the environment variable {name} is not set: set it to {_CALLED[key]}")
+
+
+def _from_file(path: Path, key: str) -> Secret:
+    try:
+        secret = Secret(path.read_text("utf-8").strip("\r\n"))
+    except OSError as error:
+        raise ConfigurationError(f"{key}: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        secret = Secret("")
+    if secret:
+        return secret
+    raise ConfigurationError(f"{key}: {path} holds no text: write {_CALLED[key]} into it")
+
+
+def _printed_by(command: tuple[str, ...], key: str) -> Secret:
+    """What the command prints. Its standard error stays the user's; there is nothing for it to read."""
+    secret, problem = _output(command, key)
+    if secret:
+        return secret
+    raise ConfigurationError(f"{key}: the command {command[0]!r} {problem}")
+
+
+def _output(command: tuple[str, ...], key: str) -> tuple[Secret, str]:
+    """What it printed, or why that is none. Raises nothing: what is held here would show in a traceback with locals."""
+    import subprocess
+
+    try:
+        done = subprocess.run(  # noqa: S603 - the user's own file names the command
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=False
+        )
+        if done.returncode != 0:
+            return Secret(""), f"ended with {done.returncode}: run it by hand to see why"
+        return Secret(done.stdout.decode("utf-8").strip("\r\n")), f"printed nothing: it prints {_CALLED[key]}"
+    except OSError as error:
+        return Secret(""), f"cannot be run: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return Secret(""), f"has not ended within {COMMAND_SECONDS:.0f} s"
+    except UnicodeDecodeError:
+        return Secret(""), "printed something that is no text"

@@ -1,0 +1,32 @@
+"""Values of the configuration file, checked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from onerefresh.errors import ConfigurationError
+
+__all__ = ["expanded", "kind", "text"]
+
+
+def text(value: object, where: str) -> str:
+    """Raises `ConfigurationError` for what is no text, or an empty one."""
+    if isinstance(value, str) and value:
+        return value
+    said = "an empty text" if value == "" else kind(value)
+    raise ConfigurationError(f'{where} is a text in quotes, not {said}: write {where.rpartition(".")[2]} = "…"')
+
+
+def kind(value: object) -> str:
+    """What kind of value it is, in words."""
+    names = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a table"}
+    return names.get(type(value), "a date or time")
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path, with ``~`` expanded. Raises `ConfigurationError` where there is no such home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(f"{os.fspath(path)}: there is no such home folder; write the whole path") from None
