@@ -49,3 +49,35 @@ def test_a_store_that_fails_once_as_the_process_ends_does_not_cost_the_token(tmp
     acme = Credential("acme", lambda token: token, store=SQLiteStore(database))
     assert acme.status().generation == 2
     assert acme.token().reveal() == "second"
+
+
+SAVES = """
+import sys
+from pathlib import Path
+from onerefresh import Credential
+
+tries = 0
+
+def save(token):
+    global tries
+    tries += 1
+    if tries == 1:
+        raise OSError("down for a moment")
+    Path(sys.argv[1]).write_text(token.reveal())
+
+def refresh(token):
+    return {"access_token": "second", "refresh_token": "r2", "expires_in": 3600}
+
+seed = {"access_token": "first", "refresh_token": "r1", "expires_at": 1}
+try:
+    Credential("acme", refresh, token=seed, save=save).token(max_wait=0)
+except TimeoutError:
+    print("leaves")
+"""
+
+
+def test_a_save_that_fails_once_as_the_process_ends_does_not_cost_the_token(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    child = subprocess.run([sys.executable, "-c", SAVES, str(kept)], capture_output=True, text=True, check=True)
+    assert child.stdout == "leaves\n"
+    assert kept.read_text() == "second"
