@@ -14,6 +14,7 @@ from tests.core.driver import START, attempt, seed, wish
 
 from onerefresh import LoginRequired, StoreUnavailable, Token
 from onerefresh.record import (
+    FAMILIES,
     HISTORY,
     Attempt,
     Failure,
@@ -199,9 +200,9 @@ def test_the_history_is_short_and_holds_no_token() -> None:
         record = commit(record)
     assert len(record.history) == HISTORY
     assert {entry.what for entry in record.history} == {"refresh"}
-    for number in range(3 * HISTORY):
+    for number in range(FAMILIES + HISTORY):
         record = founded(record, seed(str(number)), now=START, owner=None, what="login")
-    assert len(record.families) == HISTORY
+    assert len(record.families) == FAMILIES
     assert record.families[-1] == record.family
 
 

@@ -6,52 +6,39 @@ time, and no rule's correctness rests on them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.events import Kind
-from onerefresh.policy import DETECTION, PATIENCE, SENDS_IN_A_LEASE, backoff
-from onerefresh.record import Attempt, Grant, Probation, Record, State
+from onerefresh.policy import DETECTION
+from onerefresh.record import Attempt, Grant, Record, State
 from onerefresh.renewal.decision import Claim, Fail, Found, Keep, Pause, Repair, Use, Wait, Wish, decide, is_news
 from onerefresh.renewal.effects import (
-    Afterwards,
     Cas,
     Drop,
-    DropSpool,
     Instant,
     Load,
     Loaded,
     NewId,
     Now,
     Prepare,
-    Publish,
-    Send,
-    Sleep,
-    Spooled,
     Take,
     Turn,
     Watch,
-    WriteSpool,
 )
 from onerefresh.renewal.saving import (
-    COMMIT_TRIES_AFTER_SPOOLING,
-    LONGEST_REST,
     MOST_ROUNDS,
-    TRIES_BEFORE_EXIT,
-    commit_into,
     found,
     keep,
-    look_again,
     repair,
     replay_spool,
-    revoke_if_logged_out,
     tell,
     unsettled,
 )
+from onerefresh.renewal.spending import Outcome, Spending
 from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
-from onerefresh.token import Token
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+
+__all__ = ["Outcome", "renew"]
 
 QUEUE_TRIES = 3
 
@@ -73,21 +60,6 @@ class _Lease:
         if attempt.era != now.shared.era:
             return 0.0 if now.shared.mortal else watched
         return min(watched, attempt.ttl - (now.shared.seconds - attempt.at))
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a renewal ended well.
-
-    `ask_again`: seconds until a background renewal makes sense again. `damped`: the token was refused, and may not be
-    refreshed again yet. `probation`: the token has yet to prove itself. `renewed`: by this very renewal.
-    """
-
-    token: Token
-    ask_again: float = 0.0
-    damped: bool = False
-    probation: Probation | None = None
-    renewed: bool = False
 
 
 async def renew(wish: Wish) -> Outcome:
@@ -113,7 +85,7 @@ async def renew(wish: Wish) -> Outcome:
         attempt = record.attempt if record and record.state is State.LEASED else None
         if record and attempt and attempt.id in unheard and attempt.proof is None:
             # Applied late. With a proof it is not gone on with: others could have seen the lock free since.
-            outcome = await _Spending(wish, record, loaded.version or "", attempt, unheard.pop(attempt.id)).run()
+            outcome = await Spending(wish, record, loaded.version or "", attempt, unheard.pop(attempt.id)).run()
             if outcome is not None:
                 return outcome
             continue
@@ -227,214 +199,4 @@ async def _attempt(
         version = again.version or ""
     taken_over = loaded.record is not None and loaded.record.state is State.LEASED
     await tell(Kind.TAKEN_OVER if taken_over else Kind.CLAIMED, wish, leased, attempt=attempt.id)
-    return await _Spending(wish, leased, version, attempt, born, taken_over).run()
-
-
-def _age(born: Instant, now: Instant) -> float:
-    """Seconds since `born`, by the clock that says more: a machine's own may stand still while the machine sleeps."""
-    age = now.monotonic - born.monotonic
-    if born.shared is None or now.shared is None or born.shared.era != now.shared.era:
-        return age
-    return max(age, now.shared.seconds - born.shared.seconds)
-
-
-@dataclass(slots=True)
-class _Spending:
-    """The part of a renewal between its claim and its commit or release."""
-
-    wish: Wish
-    leased: Record
-    version: str
-    attempt: Attempt
-    born: Instant
-    taken_over: bool = False
-    sends: int = 0
-    lost: int = 0
-    doubtful: str = ""
-    cause: BaseException | None = field(default=None, repr=False)
-
-    @property
-    def refused(self) -> bool:
-        """Whether the API had refused the token that is being renewed."""
-        return self.wish.refused == self.leased.identity
-
-    async def run(self) -> Outcome | None:
-        failures = self.leased.failure.count if self.leased.failure else 0
-        verdict: Verdict | None = None
-        while _age(self.born, now := await Now()) + self.wish.http_timeout <= self.attempt.ttl:
-            self.sends += 1
-            await tell(Kind.SENT, self.wish, self.leased, attempt=self.attempt.id)
-            try:
-                answer = await Send(self.attempt.grant, self.leased.token, self.attempt.ttl)
-            except RefreshFailure as failure:
-                verdict, self.cause = failure.verdict, failure.__cause__
-            else:
-                return await self._commit(answer)
-            await tell(Kind.FAILED, self.wish, self.leased, verdict.detail, self.attempt.id)
-            self.lost += verdict.meaning is Meaning.NO_ANSWER
-            if verdict.meaning.may_have_spent:
-                self.doubtful = verdict.detail
-            delay = backoff(failures + self.sends, now.spread, verdict.retry_after)
-            if delay > PATIENCE or not self._may_send_again(verdict):
-                break
-            try:
-                await Sleep(delay)
-            except errors.CredentialClosed:
-                break
-        # Where the loop ended by itself, this attempt is too old to send: another may think it over before the
-        # answer is here.
-        if verdict is not None and verdict.meaning is Meaning.DEAD and self.attempt.grant is Grant.REFRESH:
-            return await self._dead(verdict)
-        return await self._release(verdict)
-
-    def _may_send_again(self, verdict: Verdict) -> bool:
-        """Within the lease, nobody else can spend this refresh token: a lost answer may be asked for once more."""
-        if not verdict.repeatable:
-            return False
-        if verdict.meaning is Meaning.SERVER_ERROR:
-            return self.sends < SENDS_IN_A_LEASE
-        return verdict.meaning is Meaning.NO_ANSWER and self.lost < 2
-
-    async def _release(self, verdict: Verdict | None) -> Outcome | None:
-        """Give the lease back, remembering the failure. The callers are told now, or wait a little and try again."""
-        if verdict is not None and verdict.meaning is Meaning.DEAD:
-            verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
-        if verdict is None and self.attempt.disputed:
-            return None  # too old to send: it runs out, rather than let the others forget the dispute
-        now = await Now()
-        back = records.released(
-            self.leased,
-            verdict,
-            now=now.wall,
-            spread=now.spread,
-            sends=self.sends,
-            refused=self.refused,
-            doubtful=bool(self.doubtful),
-        )
-        try:
-            if not await self._settle(back):
-                return None
-        except errors.StoreUnavailable:
-            if verdict is None:
-                raise
-            # The lease runs out by itself; what the token endpoint said matters more to the callers.
-        if verdict is None or verdict.meaning in (Meaning.UNAVAILABLE, Meaning.SERVER_ERROR):
-            return None
-        raise verdict.error().about(self.wish.key, self.leased.generation) from self.cause
-
-    async def _dead(self, verdict: Verdict) -> Outcome | None:
-        """`invalid_grant` proves nothing while another attempt may have spent this generation: wait for its commit."""
-        if self.attempt.disputed and await self._someone_commits():
-            return None
-        said = verdict.detail
-        if self.lost:
-            said += ", after the answer to an earlier request was lost on its way"
-        elif self.doubtful:
-            said += f"; before that: {self.doubtful}"
-        elif self.leased.failure is not None and self.leased.failure.meaning.may_have_spent:
-            said += f"; before that: {self.leased.failure.detail}"
-        elif self.leased.failure is not None and self.leased.failure.ambiguous:
-            said += ", after an earlier request whose answer never came"
-        elif self.taken_over or self.attempt.disputed:
-            said += ", after the attempt of a process that vanished had been taken over"
-        verdict = replace(verdict, detail=said)
-        dead = records.died(self.leased, verdict, now=(await Now()).wall, refused=self.refused)
-        try:
-            if not await self._settle(dead):
-                return None
-        except errors.StoreUnavailable:
-            if self.wish.ageing:
-                raise  # nobody waits, and the access token still serves
-            raise verdict.error().about(self.wish.key, self.leased.generation) from self.cause
-        await tell(Kind.DEAD, self.wish, dead, said, self.attempt.id)
-        return None
-
-    async def _settle(self, ended: Record) -> bool:
-        """Write how this attempt ended, over its own lease; whether the record says so now."""
-        version = self.version
-        for _ in range(MOST_ROUNDS):
-            try:
-                await Cas(version, ended)
-            except Conflict:
-                return False
-            except StoreOutcomeUnknown:
-                loaded = await Load()
-                attempt = loaded.record.attempt if loaded.record else None
-                if attempt is None or attempt.id != self.attempt.id:
-                    return loaded.record == ended
-                version = loaded.version or ""  # not applied: left alone, the lease would hold everybody up
-            else:
-                return True
-        return False
-
-    async def _someone_commits(self) -> bool:
-        deadline = (await Now()).monotonic + self.wish.http_timeout
-        while (left := deadline - (await Now()).monotonic) > 0:
-            await Watch(self.version, left)
-            if (await Load()).version != self.version:
-                return True
-        return False
-
-    async def _commit(self, answer: Token) -> Outcome | None:
-        """Save the new token, whatever it takes: nobody else has the refresh token that lives now."""
-        token = answer.following(self.leased.token) if self.leased.token else answer
-        family, generation = self.leased.identity
-        entry = Spooled(family, generation, self.attempt.id, self.attempt.grant, self.refused, token)
-        loaded = Loaded(self.version, self.leased)
-        spooled, tries, conflicts = False, 0, 0
-        while True:
-            try:
-                committed = await commit_into(loaded, entry, self.wish)
-            except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError) as error:
-                conflicts = conflicts + 1 if isinstance(error, Conflict) else 0
-                if 0 < conflicts <= MOST_ROUNDS:
-                    loaded = await self._reload(loaded)
-                    continue
-                tries += 1
-                spooled = spooled or await self._spool(entry, str(error))
-                if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING:
-                    return None  # the next renewal on this host begins with the spool file
-                await self._rest(tries, spooled=spooled)
-                loaded = await self._reload(loaded)
-                continue
-            if spooled:
-                await DropSpool(entry)
-            if committed is None:
-                await tell(Kind.ORPHANED, self.wish, loaded.record or self.leased, attempt=self.attempt.id)
-                await Drop()  # the server may take its time
-                await revoke_if_logged_out(loaded.record, token, self.wish)
-            else:
-                await tell(Kind.REFRESHED, self.wish, committed, attempt=self.attempt.id)
-                if committed.token is not None and not committed.unsaved:
-                    outcome = Outcome(committed.token, probation=committed.probation, renewed=True)
-                    if self.wish.look_again:
-                        await Afterwards(look_again(committed.token, self.attempt.ttl, self.wish))
-                    return outcome
-            return None
-
-    async def _spool(self, entry: Spooled, why: str) -> bool:
-        """The store is down: keep the token in a file, then hand it out. Where that fails too, say so and go on."""
-        if await WriteSpool(entry):
-            await tell(Kind.SPOOLED, self.wish, self.leased, why, self.attempt.id)
-            await Publish(Outcome(entry.as_next(), renewed=True))
-            return True
-        await tell(Kind.UNSAVED, self.wish, self.leased, why, self.attempt.id)
-        said = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
-        await Publish(errors.StoreUnavailable(said, credential=self.wish.key, generation=self.leased.generation))
-        return False
-
-    async def _rest(self, tries: int, *, spooled: bool) -> None:
-        try:
-            # A token that is nowhere but here is worth that the interpreter waits for some more tries.
-            rest = min(backoff(tries, (await Now()).spread), LONGEST_REST)
-            await Sleep(rest, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
-        except errors.CredentialClosed:
-            if not spooled:
-                await tell(Kind.UNSAVED, self.wish, self.leased, "the process ends and the new token is lost")
-            raise
-
-    async def _reload(self, loaded: Loaded) -> Loaded:
-        try:
-            return await Load()
-        except errors.OnerefreshError:
-            return loaded  # the next write will say so again
+    return await Spending(wish, leased, version, attempt, born, taken_over).run()

@@ -15,7 +15,7 @@ from onerefresh import policy
 from onerefresh import record as records
 from onerefresh.credential import shared
 from onerefresh.policy import Profile
-from onerefresh.renewal import decision, person, protocol, saving
+from onerefresh.renewal import decision, person, protocol, saving, spending
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.testing.simulator import network, people, pieces, store, world
 from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
@@ -105,7 +105,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "2",
         "only the owner of the lease commits",
-        _put_each("commit_into", pieces.owner_commits, saving, protocol),
+        _put_each("commit_into", pieces.owner_commits, saving, spending),
         "paused with the answer in hand",
         Kind.REJECT_ONLY,
         shows="a holder that was stopped comes back with the living token, and throws it away",
@@ -120,12 +120,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "2",
         "a commit does not know its own earlier write",
-        _put_each("commit_into", pieces.commit_forgets_itself, saving, protocol),
+        _put_each("commit_into", pieces.commit_forgets_itself, saving, spending),
     ),
     Mutant(
         "3",
         "invalid_grant is believed at once",
-        _put(protocol._Spending, "_someone_commits", pieces.no),
+        _put(spending.Spending, "_someone_commits", pieces.no),
         "slow answer, then a pause",
         Kind.REJECT_ONLY,
         shows="the session is declared dead while its new token is on the way",
@@ -182,7 +182,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "6",
         "no gate before sending",
-        _put(protocol, "_age", pieces.never_old),
+        _put(spending, "age", pieces.never_old),
         "paused between claim and gate",
         STRICT,
         shows=(
@@ -193,14 +193,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "6",
         "age counts from after the claim",
-        _put(protocol._Spending, "run", pieces.born_with_its_claim),
+        _put(spending.Spending, "run", pieces.born_with_its_claim),
         "paused between claim and gate",
         STRICT,
     ),
     Mutant(
         "6",
         "age counts by the machine's own clock alone",
-        _put(protocol, "_age", pieces.own_clock_only),
+        _put(spending, "age", pieces.own_clock_only),
         "asleep between claim and gate",
         STRICT,
         fixed=(("has_clock", True), ("hosts", 2), ("skews", (0.0, 0.0))),
@@ -219,7 +219,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "the commit gives up when the store is down",
-        _put_each("commit_into", pieces.commit_gives_up, saving, protocol),
+        _put_each("commit_into", pieces.commit_gives_up, saving, spending),
         "store down at the commit",
     ),
     Mutant(
@@ -247,14 +247,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "the committer rests for longer than others wait",
-        _put(protocol, "LONGEST_REST", 60.0),
+        _put(spending, "LONGEST_REST", 60.0),
         "store down at the commit, no spool",
         Kind.REJECT_ONLY,
     ),
     Mutant(
         "8",
         "the new token is handed out before it is saved",
-        _put_each("commit_into", pieces.hand_out_first, saving, protocol),
+        _put_each("commit_into", pieces.hand_out_first, saving, spending),
     ),
     Mutant(
         "8",
@@ -307,7 +307,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "the committer does not look again",
-        _put(protocol, "look_again", pieces.nothing),
+        _put(spending, "look_again", pieces.nothing),
         "store goes back after the commit",
         STRICT,
         shows="the store forgets the new token, and the next process spends the old one",

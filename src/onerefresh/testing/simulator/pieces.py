@@ -14,7 +14,7 @@ from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
-from onerefresh.renewal import decision, person, protocol, saving
+from onerefresh.renewal import decision, person, protocol, saving, spending
 from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, Publish, ReadSpool, Spooled, WriteSpool
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
@@ -178,7 +178,7 @@ def no_damping() -> Iterator[None]:
         yield
 
 
-_spend = protocol._Spending.run
+_spend = spending.Spending.run
 _hand_over = saving._hand_over
 
 
