@@ -24,7 +24,7 @@ async def calls(url: str, count: int) -> Counter[int]:
         return Counter(answer.status_code for answer in await asyncio.gather(*(client.get(url) for _ in range(count))))
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "redis", "postgres"])
+@pytest.mark.parametrize("kind", ["postgres"])
 def test_two_processes_send_one_token_request_for_eighty_calls_at_once(
     new_program: Callable[..., Program], kind: str
 ) -> None:

@@ -60,7 +60,7 @@ def test_four_workers_send_one_token_request_for_two_hundred_calls_with_a_refuse
     assert server.counters.reuse_detected == 0
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "redis", "postgres"])
+@pytest.mark.parametrize("kind", ["redis"])
 def test_an_expired_token_of_each_customer_is_refreshed_once(new_program: Callable[..., Program], kind: str) -> None:
     program = new_program(kind)
     customers = [f"customer-{number}" for number in range(5)]
@@ -112,7 +112,7 @@ def test_workers_that_gunicorn_kills_in_the_middle_of_a_refresh_lose_no_session(
     assert server.counters.reuse_detected == 0
 
 
-@pytest.mark.parametrize("kind", ["redis", "postgres"])
+@pytest.mark.parametrize("kind", ["postgres"])
 def test_a_refresh_whose_worker_is_killed_is_taken_over_after_the_time_to_live(
     new_program: Callable[..., Program], kind: str
 ) -> None:
