@@ -94,7 +94,8 @@ class Judge:
         _, known = self._began.get(writer, (0, None)) if writer is not None else (0, None)
         if known is None or self._world.scenario.obtains:  # what was obtained since is of another family
             return
-        if after.family != known.family or after.generation < known.generation:
+        commits = writer is not None and after.by is not None and after.by == writer.attempt  # perhaps after a login
+        if (after.family != known.family and not commits) or after.generation < known.generation:
             raise Broken(
                 "a vanished record is founded again with the newest token that is known",
                 f"{writer} knew generation {known.generation} and wrote {after.generation}",
