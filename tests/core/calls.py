@@ -111,10 +111,10 @@ def wait_for(heard: list[Event], kind: Kind) -> None:
         time.sleep(0.005)
 
 
-def post(url: str, **fields: object) -> dict[str, object]:
+def post(url: str, *, seconds: float = PATIENCE, **fields: object) -> dict[str, object]:
     """A token request as a user's own refresher sends it. Raises what urllib raises."""
     request = urllib.request.Request(url, json.dumps(fields).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+    with urllib.request.urlopen(request, timeout=seconds) as answer:
         found: dict[str, object] = json.load(answer)
         return found
 

@@ -13,14 +13,15 @@ Change: TypeAlias = Callable[[bytes], bytes | None]
 
 
 class Relay:
-    """Passes bytes on to `port` of loopback, from a port of its own, until it is closed.
+    """Passes bytes on to `port` of loopback, from a port of its own on `host`, until it is closed.
 
-    `to_server` and `to_client` see each piece of data first. Assign them at any time.
+    `to_server` and `to_client` see each piece of data first. Assign them, and `target`, at any time: new connections
+    lead to the port that `target` says.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, host: str = "127.0.0.1") -> None:
         self.target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.port: int = self._listener.getsockname()[1]
         self.to_server: Change = bytes
         self.to_client: Change = bytes
