@@ -1,4 +1,4 @@
-"""Processes that share one credential on one SQLite file, beside a server of their own; and a look into the file."""
+"""Processes that share one credential in one place, beside a server of their own."""
 
 from __future__ import annotations
 
@@ -6,41 +6,44 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
-from multiprocessing import connection
+from importlib.util import find_spec
+from multiprocessing import connection, forkserver
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
+from tests.chaos.network import Network
+from tests.chaos.place import KEY, Place
 from tests.chaos.worker import Settings, work
+from tests.servers.relay import Relay
 
 from onerefresh import Credential
 from onerefresh.testing import RemoteServer
 
-__all__ = ["Crew", "Member"]
+__all__ = ["Crew", "Member", "start_forks"]
 
 PATIENCE = 60.0
 """Seconds after which something that was to happen is given up."""
 SIZE = 8
-HTTP_TIMEOUT, TIME_TO_LIVE = 1.6, 4.0
 GRACE = 600.0
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["tests.chaos.worker", "onerefresh.stores.sqlite"])
+_forks.set_forkserver_preload(
+    [
+        "tests.chaos.worker",
+        "onerefresh.stores.sqlite",
+        *(["onerefresh.stores.redis", "redis"] if find_spec("redis") else []),
+        *(["onerefresh.stores.postgres"] if find_spec("psycopg") else []),
+    ]
+)
 
-SAVES = """
-CREATE TABLE saves (generation INTEGER, state TEXT, attempt TEXT);
-CREATE TRIGGER note_insert AFTER INSERT ON records BEGIN
-    INSERT INTO saves VALUES (new.body ->> 'generation', new.body ->> 'state', new.body ->> 'by');
-END;
-CREATE TRIGGER note_update AFTER UPDATE ON records BEGIN
-    INSERT INTO saves VALUES (new.body ->> 'generation', new.body ->> 'state', new.body ->> 'by');
-END;
-"""
-"""Every write of a record leaves a line, in the same transaction: what was saved is known without asking anybody."""
+
+def start_forks() -> None:
+    """Start the process that all others are forked from, with everything imported."""
+    forkserver.ensure_running()
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Member:
 
     pipe: connection.Connection
     process: Any
+    host: int = 0
     at: str | None = None
     is_ready: bool = False
     has_ended: bool = False
@@ -87,35 +91,50 @@ class Member:
 
 
 class Crew:
-    """`SIZE` processes and the server that they refresh at; `has_grace` says of which kind that is."""
+    """Some processes on a place, and the server that they refresh at; `has_grace` says of which kind that is.
 
-    def __init__(self, folder: Path, *, has_grace: bool) -> None:
-        folder.mkdir()
-        self.has_grace = has_grace
-        self.database = folder / "tokens.db"
+    `network`: they are spread over its hosts, each with a state folder of its own, and the server among its servers.
+    """
+
+    def __init__(
+        self, folder: Path, place: Place, *, has_grace: bool, size: int = SIZE, network: Network | None = None
+    ) -> None:
+        self.has_grace, self.place, self.network = has_grace, place, network
+        self._folder, self._size = folder, size
+        self._relay: Relay | None = None
         if has_grace:
             self.server = RemoteServer.start(mode="grace", grace=GRACE)
         else:
             self.server = RemoteServer.start(mode="revoke_family")
             self.server.expect_reuse()
-        self._settings = Settings(
-            store=f"sqlite:///{self.database}",
-            state=str(folder / "state"),
-            refresh_url=self.server.json_refresh_url,
-            api_url=f"{self.server.api_url}/thing",
-            profile=f"grace:{GRACE:.0f}" if has_grace else "strict",
-            http_timeout=HTTP_TIMEOUT,
-            time_to_live=TIME_TO_LIVE,
-        )
         self.members: list[Member] = []
         try:
             self.log_in()
-            with closing(sqlite3.connect(self.database)) as database:
-                database.executescript(SAVES)
+            place.watch()
             self.complete()
         except BaseException:
             self.close()
             raise
+
+    def _settings(self, host: int) -> Settings:
+        refresh_url, api_url = self.server.json_refresh_url, f"{self.server.api_url}/thing"
+        if self.network is not None:
+            port = urlsplit(self.server.url).port
+            assert port is not None
+            self._relay = self._relay or Relay(port, host=self.network.address)
+            reached = f"{self.network.address}:{self._relay.port}"
+            refresh_url, api_url = (url.replace(f"127.0.0.1:{port}", reached) for url in (refresh_url, api_url))
+        return Settings(
+            store=self.place.url,
+            state=str(self._folder / f"state-{host}"),
+            refresh_url=refresh_url,
+            api_url=api_url,
+            profile=f"grace:{GRACE:.0f}" if self.has_grace else "strict",
+            http_timeout=self.place.http_timeout,
+            time_to_live=self.place.time_to_live,
+            store_timeout=self.place.store_timeout,
+            network=self.network.files[host] if self.network else None,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -128,11 +147,17 @@ class Crew:
             if not member.has_ended:
                 member.process.kill()
             self._bury(member)
+        if self._relay is not None:
+            self._relay.__exit__()
         self.server.stop()
+
+    def spooled(self) -> list[Path]:
+        """The tokens that wait in files of the hosts."""
+        return sorted(self._folder.glob("state-*/spool/*.json"))
 
     def log_in(self) -> None:
         """What a person does when the session is lost."""
-        with Credential("acme", lambda token: token, store=self._settings.store) as credential:
+        with Credential(KEY, lambda token: token, store=self.place.url) as credential:
             credential.login(self.server.issue())
 
     def complete(self) -> None:
@@ -140,12 +165,14 @@ class Crew:
         for member in [member for member in self.members if member.has_ended]:
             self.members.remove(member)
             self._bury(member)
-        while len(self.members) < SIZE:
+        while len(self.members) < self._size:
+            hosts = len(self.network.files) if self.network else 1
+            host = min(range(hosts), key=[member.host for member in self.members].count)
             ours, theirs = _forks.Pipe()
-            process = _forks.Process(target=work, args=(self._settings, theirs, ours))
+            process = _forks.Process(target=work, args=(self._settings(host), theirs, ours))
             process.start()
             theirs.close()
-            self.members.append(Member(ours, process))
+            self.members.append(Member(ours, process, host))
 
     def _bury(self, member: Member) -> None:
         member.process.join(PATIENCE)
@@ -187,14 +214,3 @@ class Crew:
                     member.take(member.pipe.recv())
                 except (EOFError, ConnectionResetError):
                     member.has_ended = True
-
-    # --- The file ---
-
-    def is_sound(self) -> bool:
-        with closing(sqlite3.connect(self.database, timeout=PATIENCE)) as database:
-            return list(database.execute("PRAGMA integrity_check")) == [("ok",)]
-
-    def saves(self) -> list[tuple[int, str, str | None]]:
-        """Every record ever written, in order: its generation, its state, and the attempt that committed it."""
-        with closing(sqlite3.connect(self.database, timeout=PATIENCE)) as database:
-            return list(database.execute("SELECT generation, state, attempt FROM saves ORDER BY rowid"))

@@ -10,11 +10,12 @@ from tests.chaos.rounds import SOMEWHERE, Round
 __all__ = ["by_fault", "summary"]
 
 HEAD = (
-    "the holder is",
+    "what happens",
     "rounds",
     "calls answered",
     "`LoginRequired`",
     "`RefreshOutcomeUnknown`",
+    "no store or no API",
     "token requests",
     "generations",
     "sessions lost",
@@ -24,8 +25,8 @@ HEAD = (
 
 def by_fault(rounds: Sequence[Round]) -> str:
     """One line for each kind of fault, in Markdown."""
-    names = list(dict.fromkeys(one.fault.name for one in rounds))
-    return table(HEAD, [_line(name, [one for one in rounds if one.fault.name == name]) for name in names])
+    names = list(dict.fromkeys(one.name for one in rounds))
+    return table(HEAD, [_line(name, [one for one in rounds if one.name == name]) for name in names])
 
 
 def _line(name: str, rounds: Sequence[Round]) -> tuple[str, ...]:
@@ -34,6 +35,7 @@ def _line(name: str, rounds: Sequence[Round]) -> tuple[str, ...]:
         sum(one.answered for one in rounds),
         sum(one.told_to_log_in for one in rounds),
         sum(one.told_unknown for one in rounds),
+        sum(one.told_unavailable for one in rounds),
         sum(one.requests for one in rounds),
         sum(one.generations for one in rounds),
         sum(one.lost is not None for one in rounds),
@@ -43,15 +45,18 @@ def _line(name: str, rounds: Sequence[Round]) -> tuple[str, ...]:
 
 
 def summary(rounds: Sequence[Round], seconds: float, seed: int) -> str:
-    """The totals of all rounds with all servers."""
-    killed, stopped = sum(one.was_killed for one in rounds), sum(one.fault.stop is not None for one in rounds)
-    random_ones = [one for one in rounds if one.fault.name == SOMEWHERE]
+    """The totals of all rounds on one store, with both servers."""
+    killed, stopped = sum(one.was_killed for one in rounds), sum(one.was_stopped for one in rounds)
+    random_ones = [one for one in rounds if one.name == SOMEWHERE]
     saved = sum(one.was_saved for one in random_ones)
     reasons = sorted({one.lost for one in rounds if one.lost is not None})
+    points = (
+        f"{len(random_ones)} random kill points around the save: {saved} behind it, {len(random_ones) - saved} before."
+    )
     lines = [
         f"{len(rounds)} rounds in {seconds:.0f} s, seed {seed}: {killed} processes killed, {stopped} stopped.",
-        f"{len(random_ones)} random kill points around the save: {saved} behind it, {len(random_ones) - saved} before.",
-        f"`PRAGMA integrity_check` after each of the {len(rounds)}: always `ok`.",
-        *(f"Each lost session was told as: *{reason}*." for reason in reasons),
+        *([points] if random_ones else []),
+        f"After each of the {len(rounds)} the record was whole.",
+        *(f"A lost session was told as: *{reason}*." for reason in reasons),
     ]
     return "\n".join(f"* {line}" for line in lines)

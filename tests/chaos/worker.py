@@ -22,18 +22,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tests.chaos.network import enter
 from tests.core.calls import post, status_of
 
 import onerefresh
 from onerefresh import Credential, OnerefreshError, Token, events, policy
 
 CLAIMED, ANSWERED = "claimed", "answered"
+UNREACHED = "unreached"
 SOURCE = str(Path(onerefresh.__file__).parent)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`http_timeout` and `time_to_live` in seconds."""
+    """`http_timeout`, `time_to_live` and `store_timeout` in seconds. `network`: the file of a network namespace."""
 
     store: str
     state: str
@@ -42,6 +44,8 @@ class Settings:
     profile: str
     http_timeout: float
     time_to_live: float
+    store_timeout: float
+    network: str | None = None
 
 
 class Worker:
@@ -75,7 +79,7 @@ class Worker:
 
     def __call__(self, token: Token) -> dict[str, object]:
         """The refresher."""
-        answer = post(self._settings.refresh_url, refresh_token=token.reveal_refresh_token())
+        answer = post(self._settings.refresh_url, seconds=self.timeout, refresh_token=token.reveal_refresh_token())
         self.reach(ANSWERED)
         if self._doom is not None:
             kind, *how = self._doom
@@ -95,6 +99,8 @@ class Worker:
             self.tell("called", status, token.generation, time.monotonic() - began)
         except OnerefreshError as error:
             self.tell("failed", type(error).__name__, error.message)
+        except OSError as error:  # the API itself cannot be reached
+            self.tell("failed", UNREACHED, type(error).__name__)
 
     def obey(self) -> None:
         """Do what it is told until the other end of the pipe is gone."""
@@ -111,7 +117,8 @@ class Worker:
                 self.tell("ready")
             elif command == "settle":
                 for thread in threading.enumerate():
-                    if thread.name.startswith("onerefresh") and not thread.daemon:
+                    is_ours = thread.name.startswith("onerefresh") and not thread.daemon
+                    if is_ours and "aftercare" not in thread.name:  # which looks at what was saved for long
                         thread.join()
                 self.tell("ready")
             else:
@@ -122,7 +129,12 @@ class Worker:
 def work(settings: Settings, pipe: Connection, not_ours: Connection) -> None:
     """What the process does from its beginning to its end."""
     not_ours.close()
+    if settings.network is not None:
+        enter(settings.network)
     os.environ["ONEREFRESH_STATE"] = settings.state
+    if settings.store.startswith("postgresql:"):  # a Redis URL says it itself
+        for part in ("connections", "wakeups"):
+            vars(importlib.import_module(f"onerefresh.stores.postgres_{part}")).update(PATIENCE=settings.store_timeout)
     vars(policy).update(SHORTEST_LEASE=settings.time_to_live, LONGEST_LEASE=settings.time_to_live)
     # Sessions follow one another within a second here: neither a refusal nor an end is remembered for so long.
     vars(policy).update(FIRST_PAUSE=0.0)
@@ -149,6 +161,11 @@ def die_at_a_statement(when: str, beginning: str) -> None:
             return cursor
 
     sqlite3.connect = functools.partial(sqlite3.connect, factory=Doomed)  # type: ignore[assignment]
+
+
+def die_at_a_moment(seconds: float) -> None:
+    """Die so many seconds from now, wherever that is."""
+    threading.Timer(seconds, die).start()
 
 
 def die_in_the_commit(seconds: float) -> None:
@@ -184,6 +201,7 @@ def die_at_a_line(count: int) -> None:
 
 DOOMS: dict[str, Callable[..., None]] = {
     "statement": die_at_a_statement,
+    "moment": die_at_a_moment,
     "commit": die_in_the_commit,
     "line": die_at_a_line,
 }
