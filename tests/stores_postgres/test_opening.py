@@ -74,6 +74,17 @@ def test_a_table_that_is_no_name_is_refused(table: Any) -> None:
         PostgresStore("postgresql://db/app", table=table)
 
 
+def test_a_url_for_sqlalchemy_is_told_from_one_that_cannot_be_read() -> None:
+    with pytest.raises(ConfigurationError, match=r"leave out the \+"):
+        open_store("postgresql+psycopg://me@db/app")
+
+
+def test_a_pool_in_place_of_a_store_is_told_how_it_becomes_one() -> None:
+    pool: Any = psycopg_pool.ConnectionPool("postgresql://db/app", open=False)
+    with pytest.raises(ConfigurationError, match=r"PostgresStore\(pool\)"):
+        open_store(pool)
+
+
 def test_an_async_pool_is_refused() -> None:
     async def opened() -> object:
         return psycopg_pool.AsyncConnectionPool("postgresql://db/app", open=False)

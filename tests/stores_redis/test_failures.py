@@ -288,6 +288,15 @@ def test_a_user_may_be_allowed_the_few_commands_that_it_takes(own_server: Valkey
         assert store.moment() is not None
 
 
+@pytest.mark.parametrize("command", ["hget", "hset", "hdel", "hmget", "time", "eval"])
+def test_a_user_without_one_of_the_commands_is_told_to_grant_them(own_server: Valkey, command: str) -> None:
+    rules = ("~onerefresh:*", "&onerefresh:*", CONNECTING, COMMANDS, f"-{command}")
+    with closing(user(own_server, *rules)) as store, pytest.raises(StoreUnavailable, match="grant the commands"):
+        version = store.cas("acme", None, "body")
+        store.cas("acme", version, "after")
+        store.load("acme")
+
+
 def test_a_user_who_may_not_publish_writes_all_the_same(own_server: Valkey) -> None:
     with closing(user(own_server, "~onerefresh:*", "resetchannels", CONNECTING, COMMANDS)) as store:
         version = store.cas("acme", None, "body")

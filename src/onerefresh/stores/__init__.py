@@ -63,6 +63,8 @@ def holds_password(url: str) -> bool:
 
 
 def _no_store(thing: object) -> str:
+    if type(thing).__module__.partition(".")[0] in ("psycopg", "psycopg_pool"):
+        return "a psycopg_pool.ConnectionPool becomes a store by PostgresStore(pool), of onerefresh.stores.postgres"
     from onerefresh.stores.redis_client import is_client
 
     if not is_client(thing):
@@ -76,7 +78,7 @@ def _by_url(url: Secret) -> Store:
     # No part of it is kept in a variable: what is no URL may hold a password anywhere.
     if url.reveal().partition("://")[0].partition("+")[0] in ("redis", "rediss", "valkey", "valkeys", "unix"):
         return _redis(url)
-    if url.reveal().startswith(("postgresql://", "postgres://")):
+    if url.reveal().startswith(("postgresql:", "postgres:", "postgresql+", "postgres+")):
         return _postgres(url)
     return _sqlite(_sqlite_path(url))
 

@@ -110,6 +110,8 @@ class OwnConnections:
     """
 
     def __init__(self, url: Secret) -> None:
+        if url.reveal().startswith(("postgresql+", "postgres+")):
+            raise ConfigurationError("a PostgreSQL URL begins with postgresql://: leave out the + and what follows it")
         parameters = _parsed(url)
         self.place = _checked(_place(parameters), "URL")
         hosts = str(parameters.held.get("host") or parameters.held.get("hostaddr") or "").count(",") + 1

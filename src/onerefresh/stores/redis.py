@@ -30,10 +30,12 @@ PAGE = 100
 ON_DISK_MS = 3000
 """Milliseconds that a durable write may take to be on disk: with ``appendfsync everysec`` it takes a second."""
 
-# A replica answers with the past. Only a write makes it say what it is, so try one that changes nothing.
+# A replica answers with the past. Only a write makes it say what it is, so try one that changes nothing. (A primary that
+# cannot write just now may be read.)
 REPLICA = """
 local tried = redis.pcall('HDEL', KEYS[1], '')
-if type(tried) == 'table' and tried.err and string.find(tried.err, 'READONLY', 1, true) then
+local problem = type(tried) == 'table' and tried.err or ''
+if string.find(problem, 'READONLY', 1, true) or string.find(problem, 'ACL', 1, true) then
     return tried
 end
 """

@@ -114,10 +114,12 @@ def _names(error: BaseException) -> set[str]:
 
 
 def _special(error: BaseException) -> str:
-    """The code of answers that the clients turn into errors of the connection."""
+    """The code of answers that the clients do not know by theirs, or turn into errors of the connection."""
     text = str(error)
     if text == "The previous master is now a slave":
         return "READONLY"
+    if "ACL failure in script" in text:
+        return "NOPERM"
     return "MAXCLIENTS" if text == "max number of clients reached" else ""
 
 
