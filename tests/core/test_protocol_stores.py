@@ -327,7 +327,7 @@ def test_a_spooled_token_does_not_come_before_the_first_token_of_another_session
 def test_the_committer_brings_its_token_back_into_a_store_that_lost_the_record(looks: int) -> None:
     world = needy(None, NEXT)
     family = world.present.family
-    assert world.run(renew(wish(**refusing(world), look_again=True))).token.generation == 2
+    assert world.run(renew(wish(**refusing(world), look_again=lambda: True))).token.generation == 2
     after = Process(world, world.left_to_do.pop())
     after.until(Sleep, looks + 1)
     world.put(None)
@@ -338,7 +338,7 @@ def test_the_committer_brings_its_token_back_into_a_store_that_lost_the_record(l
 def test_the_committer_does_not_bring_back_a_token_that_its_process_has_gone_on_from() -> None:
     """A store that has lost everything would take the spent one, and whoever refreshes next ends the session."""
     world = needy(None, NEXT)
-    world.run(renew(wish(**refusing(world), look_again=True, outdated=lambda token: token.generation == 2)))
+    world.run(renew(wish(**refusing(world), look_again=lambda: True, outdated=lambda token: token.generation == 2)))
     after = Process(world, world.left_to_do.pop()).until(Sleep)
     world.put(None)
     after.finish()
@@ -347,8 +347,16 @@ def test_the_committer_does_not_bring_back_a_token_that_its_process_has_gone_on_
 
 def test_the_committer_looks_no_further_where_somebody_has_gone_on() -> None:
     world = needy(None, NEXT)
-    world.run(renew(wish(**refusing(world), look_again=True)))
+    world.run(renew(wish(**refusing(world), look_again=lambda: True)))
     after = Process(world, world.left_to_do.pop()).until(Sleep)
     world.commit_by(world.lease(), Token("access-later", "refresh-later"))
     after.finish()
     assert (after.seen[Sleep], world.present.generation) == (1, 3)
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_a_session_that_a_store_without_memory_may_have_cost_says_so(forgets: bool) -> None:
+    world = needy(None, failed(Meaning.DEAD, "invalid_grant"))
+    error = world.fails(renew(wish(**refusing(world), look_again=lambda: forgets)))
+    assert isinstance(error, errors.LoginRequired)
+    assert ("forgotten an earlier attempt" in error.message) is forgets

@@ -55,7 +55,7 @@ class Launcher:
             can_obtain=terms.obtain is not None,
             host_saves=terms.save is not None,
             sightings=shared.sightings,
-            look_again=shared.store.may_go_back,
+            look_again=lambda: shared.store.may_go_back,
             owner=terms.owner,
             known=shared.known,
             proven=shared.proven,

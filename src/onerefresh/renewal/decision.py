@@ -20,9 +20,9 @@ class Wish:
     `refused`: the identity of the token that the API refused. `ageing`: nobody waits; renew although the token still
     serves; `within`: once it ends within so many seconds (None: once it ages). `known`: the newest token this process
     has seen. `proven`: the identity that the API has accepted here. `http_timeout`: seconds one token request may take.
-    `spread`: this process's share of jitter. `look_again`: the store may forget a write that it acknowledged.
-    `sightings`: the process's memory of delays. `outdated`: whether this process knows by now that a token is not the
-    newest, or that it is over.
+    `spread`: this process's share of jitter. `look_again`: whether the store may forget a write that it acknowledged,
+    as far as is known by now. `sightings`: the process's memory of delays. `outdated`: whether this process knows by
+    now that a token is not the newest, or that it is over.
     """
 
     key: str
@@ -36,7 +36,7 @@ class Wish:
     seed_told: bool = False
     can_obtain: bool = False
     host_saves: bool = False
-    look_again: bool = False
+    look_again: Callable[[], bool] = field(default=lambda: False, compare=False)
     sightings: Sightings = field(default_factory=Sightings, compare=False)
     owner: str | None = None
     known: Token | None = None

@@ -168,6 +168,8 @@ class Spending:
             said += ", after an earlier request whose answer never came"
         elif self.taken_over or self.attempt.disputed:
             said += ", after the attempt of a process that vanished had been taken over"
+        elif self.wish.look_again():
+            said += "; this store may lose writes, and so may have forgotten an earlier attempt"
         verdict = replace(verdict, detail=said)
         dead = records.died(self.leased, verdict, now=(await Now()).wall, refused=self.refused)
         try:
@@ -238,7 +240,7 @@ class Spending:
                 await tell(Kind.REFRESHED, self.wish, committed, attempt=self.attempt.id)
                 if committed.token is not None and not committed.unsaved:
                     outcome = Outcome(committed.token, probation=committed.probation, renewed=True)
-                    if self.wish.look_again:
+                    if self.wish.look_again():
                         await Afterwards(look_again(committed.token, self.attempt.ttl, self.wish))
                     return outcome
             return None

@@ -30,8 +30,8 @@ PAGE = 100
 ON_DISK_MS = 3000
 """Milliseconds that a durable write may take to be on disk: with ``appendfsync everysec`` it takes a second."""
 
-# A replica answers with the past. Only a write makes it say what it is, so try one that changes nothing. (A primary that
-# cannot write just now may be read.)
+# A replica answers with the past. Only a write makes it say what it is, so try one that changes nothing. (A primary
+# that cannot write just now may be read.)
 REPLICA = """
 local tried = redis.pcall('HDEL', KEYS[1], '')
 local problem = type(tried) == 'table' and tried.err or ''
