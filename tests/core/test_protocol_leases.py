@@ -26,7 +26,7 @@ from tests.core.driver import (
 from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.events import Kind
-from onerefresh.renewal.effects import Cas, Load, NewId, Send, Sleep, Watch
+from onerefresh.renewal.effects import Cas, Load, NewId, Prepare, Send, Sleep, Watch
 from onerefresh.renewal.protocol import renew
 from onerefresh.store import StoreOutcomeUnknown
 from onerefresh.verdict import Meaning
@@ -54,6 +54,21 @@ def test_a_claim_that_was_lost_is_made_again() -> None:
     world = needy(None, NEXT)
     assert world.run(renew(wish(**refusing(world))), faults={(Cas, 1): lost_and_not_applied}).token.generation == 2
     assert len(world.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("proof", "seconds", "loads"),
+    [(None, 0.0, 1), (None, 1.0, 2), ("flock", 0.0, 2)],
+    ids=["prepared at once", "prepared slowly", "with a lock"],
+)
+def test_what_was_loaded_just_now_is_not_loaded_again_before_the_claim(
+    proof: str | None, seconds: float, loads: int
+) -> None:
+    world = needy(None, NEXT)
+    slow = {(Prepare, 1): passes(seconds)}
+    process = Process(world, renew(wish(**refusing(world))), proof=proof, faults=slow)
+    assert process.until(Cas).seen[Load] == loads
+    assert process.finish().token.generation == 2
 
 
 def applied_after_the_next_look(proof: str | None) -> tuple[World, Process[Any]]:

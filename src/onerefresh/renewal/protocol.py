@@ -41,6 +41,8 @@ from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
 __all__ = ["Outcome", "renew"]
 
 QUEUE_TRIES = 3
+QUICK = 0.05
+"""Seconds for which what was loaded is as good as new: a load more would take a store as long as the claim itself."""
 
 
 @dataclass(slots=True)
@@ -139,7 +141,8 @@ async def renew(wish: Wish) -> Outcome:
                 if not prepared:
                     await Prepare()  # with the hold: of all who queue, only the first needs it
                     prepared = True
-                    continue  # and what was loaded before that may be old as well
+                    if (await Now()).monotonic - now.monotonic > QUICK or (hold is not None and hold.proof is not None):
+                        continue  # and what was loaded before that may be old as well
                 disputed = _is_disputed(record, proven_dead=proven_dead)
                 outcome = await _attempt(loaded, grant, wish, now, unheard, hold=hold, disputed=disputed)
                 await Drop()
