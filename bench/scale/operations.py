@@ -22,7 +22,7 @@ from onerefresh.testing import RemoteServer
 
 CALLS_PER_SECOND = 10
 HOUR = 3600 * CALLS_PER_SECOND
-LOOKED_AGAIN = 16.0
+LOOKED_AGAIN = 17.0
 """Seconds until the last look at a saved token: half a lease of 30 s, and some more."""
 
 
@@ -54,7 +54,7 @@ def measure(*, quick: bool) -> list[list[str]]:
 
 def asked(place: Place, *, quick: bool) -> Asked:
     with ExitStack() as stack:
-        server = stack.enter_context(RemoteServer.start(mode="static"))  # the lease of a static server is 30 s
+        server = stack.enter_context(RemoteServer.start(mode="static"))  # whose lease is 30 s, and no longer
         client = {"client_id": server.client_id, "client_secret": server.client_secret}
         job = {"url": server.token_url, "client": client, "seed": server.issue(), "store": place.url}
         refresher, waiter = (stack.enter_context(Member(job, "bench.scale.operations")) for _ in range(2))
@@ -98,7 +98,8 @@ def _refresh(member: Member, count: Count) -> Counter[str]:
 def take_part() -> None:
     logging.disable(logging.WARNING)
     job = json.loads(sys.stdin.readline())
-    credential = Credential("asked", TokenEndpoint(job["url"], **job["client"]), token=job["seed"], store=job["store"])
+    endpoint = TokenEndpoint(job["url"], **job["client"])
+    credential = Credential("asked", endpoint, token=job["seed"], store=job["store"], profile="static")
     token = credential.token()
     events.subscribe(lambda event: _say("waiting") if event.kind is events.Kind.WAITING else None)
     _say("ready")

@@ -21,7 +21,7 @@ def measure(*, quick: bool) -> Iterator[tuple[str, str]]:
 
 
 def _storms(*, quick: bool) -> str:
-    rounds, rest = (2, 0.3) if quick else (30, storms.REST)
+    rounds, rest = (2, 0.3) if quick else (20, storms.REST)
     head = ("store", "processes", "token endpoint, asked by one", "a task, 50 of 100", "a task, 99 of 100", "aim")
     with places.sqlite() as sqlite, places.redis() as redis, places.postgres() as postgres:
         lines = [
