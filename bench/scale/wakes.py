@@ -49,7 +49,8 @@ class Woken:
 
 def measure(place: Place, connections: int, rounds: int) -> Woken:
     store = open_store(place.url)
-    version = store.cas(KEY, None, BODY)
+    present = store.load(KEY)
+    version = store.cas(KEY, present.version if present else None, BODY)
     empty = _memory(place)
     with ExitStack() as stack:
         job = {"server": _described(place), "connections": connections // CROWDS}
