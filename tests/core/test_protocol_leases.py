@@ -65,8 +65,7 @@ def test_what_was_loaded_just_now_is_not_loaded_again_before_the_claim(
     proof: str | None, seconds: float, loads: int
 ) -> None:
     world = needy(None, NEXT)
-    slow = {(Prepare, 1): passes(seconds)}
-    process = Process(world, renew(wish(**refusing(world))), proof=proof, faults=slow)
+    process = Process(world, renew(wish(**refusing(world))), proof=proof, faults={(Prepare, 1): passes(seconds)})
     assert process.until(Cas).seen[Load] == loads
     assert process.finish().token.generation == 2
 
