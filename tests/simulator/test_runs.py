@@ -143,3 +143,11 @@ def test_a_new_token_survives_an_outage_of_the_store() -> None:
         )
         assert report.broken is None, explained(report)
         assert report.end == "usable", explained(report)
+
+
+def test_the_command_runs_many_seeds_in_several_processes() -> None:
+    command = [sys.executable, "-m", "onerefresh.testing.simulator", "--runs", "600", "--jobs", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "600 runs" in done.stdout
+    assert "0 broke a promise" in done.stdout

@@ -91,6 +91,12 @@ def parked_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "onerefresh parked"]
 
 
+def waiting_on(parking: Parking, path: Path) -> int:
+    """How many threads have come to where they sleep."""
+    parked = parking._parked.get(path)
+    return len(parked.free._cond._waiters) if parked is not None else 0  # type: ignore[attr-defined]  # CPython's own
+
+
 def in_a_thread(action: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=action)
     thread.start()
@@ -178,7 +184,7 @@ def test_all_waiters_wake_when_the_holder_lets_go(path: Path, holder: Holder) ->
     parking = Parking()
     with ThreadPoolExecutor(8) as pool:
         waits = [pool.submit(parking.waited, path, LONG) for _ in range(8)]
-        until(lambda: bool(parked_threads()))
+        until(lambda: waiting_on(parking, path) == 8)
         holder.release()
         assert [wait.result(PATIENCE) for wait in waits] == [True] * 8
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import argparse
 import collections
-import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onerefresh.testing.simulator import gate, page
+from onerefresh.testing.simulator.batches import batches
 from onerefresh.testing.simulator.mutants import MUTANTS
 from onerefresh.testing.simulator.run import simulate
-
-BATCH = 500
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,7 +61,7 @@ def _gate() -> int:
 
 def _runs(seeds: range, jobs: int) -> int:
     began, ends, broken = time.monotonic(), collections.Counter[str](), 0
-    for found, failures in _batches(seeds, jobs):
+    for found, failures in batches(seeds, jobs):
         ends.update(found)
         broken += len(failures)
         for failure in failures:
@@ -74,26 +71,6 @@ def _runs(seeds: range, jobs: int) -> int:
     for end, count in sorted(ends.items()):
         _say(f"  {count:>8} {end}")
     return int(broken > 0)
-
-
-def _batches(seeds: range, jobs: int) -> Iterator[tuple[dict[str, int], list[str]]]:
-    batches: Iterable[range] = (seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH))
-    if jobs == 1:
-        yield from map(_batch, batches)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap_unordered(_batch, batches)
-
-
-def _batch(seeds: range) -> tuple[dict[str, int], list[str]]:
-    ends, failures = collections.Counter[str](), []
-    for seed in seeds:
-        report = simulate(seed)
-        if report.broken is not None:
-            failures.append(f"seed {seed}: {report.broken}")
-        else:
-            ends[f"{report.scenario.manner.kind}: {report.end}"] += 1
-    return ends, failures
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,35 @@
+"""Many seeds, in as many processes as are wanted."""
+# Not in __main__: a spawned process does not load that of a package.
+
+from __future__ import annotations
+
+import collections
+import multiprocessing
+from collections.abc import Iterable, Iterator
+
+from onerefresh.testing.simulator.run import simulate
+
+__all__ = ["batches"]
+
+BATCH = 500
+
+
+def batches(seeds: range, jobs: int) -> Iterator[tuple[dict[str, int], list[str]]]:
+    """Run the seeds; for each batch of them, how many runs ended in which way, and what to say of those that failed."""
+    parts: Iterable[range] = (seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH))
+    if jobs == 1:
+        yield from map(_batch, parts)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(_batch, parts)
+
+
+def _batch(seeds: range) -> tuple[dict[str, int], list[str]]:
+    ends, failures = collections.Counter[str](), []
+    for seed in seeds:
+        report = simulate(seed)
+        if report.broken is not None:
+            failures.append(f"seed {seed}: {report.broken}")
+        else:
+            ends[f"{report.scenario.manner.kind}: {report.end}"] += 1
+    return ends, failures
