@@ -12,7 +12,8 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent import futures
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from onerefresh import errors, events
 from onerefresh.record import Grant, Record
@@ -328,7 +329,7 @@ class Runner:
         if home is None:
             import asyncio
 
-            return asyncio.run(_as_coroutine(awaitable))
+            return asyncio.run(_as_coroutine(awaitable)).value
         return _on_loop(awaitable, home)  # type: ignore[arg-type]  # a home is a loop, a trio token or None
 
 
@@ -360,8 +361,15 @@ def _store_failed(operation: str, error: Exception) -> errors.StoreUnavailable:
     return errors.StoreUnavailable(f"the store's {operation} raised {type(error).__name__}; see the cause")
 
 
-async def _as_coroutine(awaitable: Awaitable[T]) -> T:
-    return await awaitable
+@dataclass(frozen=True, slots=True)
+class _Returned(Generic[T]):
+    """What user code returned. A loop in debug mode logs the result of a slow task, and this one shows nothing."""
+
+    value: T = field(repr=False)
+
+
+async def _as_coroutine(awaitable: Awaitable[T]) -> _Returned[T]:
+    return _Returned(await awaitable)
 
 
 def _on_loop(awaitable: Awaitable[T], loop: asyncio.AbstractEventLoop) -> T:
@@ -382,7 +390,7 @@ def _on_loop(awaitable: Awaitable[T], loop: asyncio.AbstractEventLoop) -> T:
                 future.cancel()
             raise RefreshFailure(_gone(sent=True))
     try:
-        return future.result()
+        return future.result().value
     except futures.CancelledError:
         raise RefreshFailure(_gone(sent=True)) from None
 
@@ -400,12 +408,12 @@ def _on_trio(awaitable: Awaitable[T], token: Any) -> T:
     import trio
 
     try:
-        result: T = trio.from_thread.run(_as_coroutine, awaitable, trio_token=token)
+        returned: _Returned[T] = trio.from_thread.run(_as_coroutine, awaitable, trio_token=token)
     except (trio.RunFinishedError, trio.Cancelled):
         if inspect.iscoroutine(awaitable):
             awaitable.close()
         raise RefreshFailure(_gone(sent=True)) from None
-    return result
+    return returned.value
 
 
 def _gone(*, sent: bool) -> Verdict:

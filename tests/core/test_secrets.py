@@ -440,6 +440,19 @@ def test_the_debug_mode_of_asyncio_shows_no_token() -> None:
     assert_silent(*lines)
 
 
+def test_the_debug_mode_of_asyncio_shows_no_token_of_a_refresher_that_is_slow() -> None:
+    """What takes long is logged there as a task with its result."""
+
+    async def run() -> None:
+        asyncio.get_running_loop().slow_callback_duration = 0.0
+        await Credential("acme", async_answer, token=SEED).atoken()
+
+    with logged() as lines:
+        asyncio.run(run(), debug=True)
+    assert any("Executing <Task finished" in line for line in lines)
+    assert_silent(*lines)
+
+
 def test_no_effect_is_forgotten_by_these_tests() -> None:
     """Effects that carry tokens are listed above; a new one must be as silent."""
     carrying = {"Cas", "Send", "Save", "WriteSpool", "DropSpool", "Publish", "Revoke", "Afterwards"}
