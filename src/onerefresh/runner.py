@@ -385,7 +385,7 @@ def _on_loop(awaitable: Awaitable[T], loop: asyncio.AbstractEventLoop) -> T:
         raise RefreshFailure(_gone(sent=False))
     future = asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), loop)
     while not futures.wait([future], SLICE).done:
-        if loop.is_closed() or not loop.is_running():
+        if (loop.is_closed() or not loop.is_running()) and not future.done():  # once more: it may have ended with it
             if not loop.is_closed():
                 future.cancel()
             raise RefreshFailure(_gone(sent=True))
