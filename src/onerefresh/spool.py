@@ -68,7 +68,7 @@ class Spool:
                 part.unlink(missing_ok=True)
                 return False
             sync_folder(self.folder)
-        except (OSError, OnerefreshError):
+        except Exception:  # noqa: BLE001 - a store of the user's may raise anything, and the renewal still has the token
             return False
         return True
 

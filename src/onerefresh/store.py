@@ -195,6 +195,8 @@ if hasattr(os, "register_at_fork"):
 
 
 SCHEMA = 1
+MOST_NESTED = 100
+"""What is nested deeper in a token's `extra` is not kept: Python cannot write any depth as JSON."""
 SEALED = '{"sealed":'
 """How a text begins that is encrypted."""
 ENCRYPTED = "it is encrypted: open its store as an EncryptedStore, with its key; nothing was changed"
@@ -282,12 +284,14 @@ def token_from_fields(fields: Mapping[str, object]) -> Token:
     return Token(Secret(str(access)), Secret(str(refresh)) if refresh else None, **rest)  # type: ignore[arg-type]  # JSON
 
 
-def _plain(value: object) -> object:
+def _plain(value: object, depth: int = 0) -> object:
     """`extra` as JSON: what JSON cannot hold is kept as text rather than costing the token."""
+    if depth > MOST_NESTED:
+        return "…"
     if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
+        return {str(name): _plain(inner, depth + 1) for name, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(inner) for inner in value]
+        return [_plain(inner, depth + 1) for inner in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     return str(value)

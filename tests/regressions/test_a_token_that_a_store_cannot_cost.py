@@ -9,7 +9,7 @@ import pytest
 
 from onerefresh import Credential, Token, events
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.store import Conflict, Moment, Store, Versioned
+from onerefresh.store import Conflict, Moment, Store, Versioned, decode
 
 
 class Moody(Store):
@@ -83,8 +83,9 @@ def test_a_new_token_is_saved_although_the_store_raised_something(
     assert (refreshes, store.method) == ([1], "")
 
 
+@pytest.mark.parametrize("mood", [ConfigurationError("the key is gone"), RuntimeError("a driver's own error")])
 def test_a_spool_that_cannot_be_encrypted_is_said_and_the_token_saved_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mood: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
     store = Moody()
@@ -97,7 +98,7 @@ def test_a_spool_that_cannot_be_encrypted_is_said_and_the_token_saved_later(
         told.append(event.kind)
 
     def seal(key: str, text: str) -> str:
-        raise ConfigurationError("the key is gone")
+        raise mood
 
     told: list[events.Kind] = []
     monkeypatch.setattr(store, "seal", seal)
@@ -112,3 +113,20 @@ def test_a_spool_that_cannot_be_encrypted_is_said_and_the_token_saved_later(
         unsubscribe()
     assert '"new refresh"' in store.kept["acme"].body
     assert told.index(events.Kind.UNSAVED) < told.index(events.Kind.REFRESHED)
+
+
+@pytest.mark.parametrize("levels", [90, 5_000])
+def test_an_answer_that_is_nested_deeper_than_json_can_be_costs_no_token(levels: int) -> None:
+    claims: dict[str, object] = {}
+    for _ in range(levels):
+        claims = {"in": claims}
+
+    def refresh(token: Token) -> dict[str, object]:
+        return {"access_token": "new", "refresh_token": "new refresh", "expires_in": 3600, "claims": claims}
+
+    store = Moody()
+    first = {"access_token": "old", "refresh_token": "old refresh", "expires_in": 3600}
+    with Credential("acme", refresh, token=first, store=store) as credential:
+        assert credential.token(refused=credential.token()).generation == 2
+    assert '"new refresh"' in store.kept["acme"].body
+    assert decode(store.kept["acme"].body, "acme").generation == 2
