@@ -5,7 +5,7 @@ from __future__ import annotations
 from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.events import Event, Kind
-from onerefresh.policy import backoff
+from onerefresh.policy import FIRST_DELAY, backoff
 from onerefresh.record import Grant, Record
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, ReadSpool, Revoke, Save, Sleep, Spooled, Tell
@@ -17,11 +17,19 @@ COMMIT_TRIES_AFTER_SPOOLING = 20
 TRIES_BEFORE_EXIT = 5
 """How often a token that is nowhere but in memory is offered to the store before the interpreter may end."""
 LONGEST_REST = 5.0
-"""Seconds between two tries to commit: less than others wait for a late commit before they believe `invalid_grant`."""
+"""Seconds between two tries to commit at most: see `longest_rest`."""
 LOOKS = (1.0, 10.0)
 """Seconds after a commit when the committer looks again whether the store still has it, and then half a lease later."""
 MOST_ROUNDS = 50
 """Looks at the record, or writes of it, without any wait in between: more than this, and the store is at fault."""
+
+
+def longest_rest(wish: Wish) -> float:
+    """Seconds between two tries to commit: less than others wait for a late commit before they believe `invalid_grant`.
+
+    They wait for as long as a token request may take.
+    """
+    return min(LONGEST_REST, max(wish.http_timeout / 2.0, FIRST_DELAY))
 
 
 async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | None:

@@ -35,6 +35,7 @@ from onerefresh.renewal.saving import (
     MOST_ROUNDS,
     TRIES_BEFORE_EXIT,
     commit_into,
+    longest_rest,
     look_again,
     revoke_if_logged_out,
     tell,
@@ -225,7 +226,7 @@ class Spending:
                     continue
                 tries += 1
                 spooled = spooled or await self._spool(entry, str(error))
-                if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING:
+                if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING * LONGEST_REST / longest_rest(self.wish):
                     return None  # the next renewal on this host begins with the spool file
                 await self._rest(tries, spooled=spooled)
                 loaded = await self._reload(loaded)
@@ -259,7 +260,7 @@ class Spending:
     async def _rest(self, tries: int, *, spooled: bool) -> None:
         try:
             # A token that is nowhere but here is worth that the interpreter waits for some more tries.
-            rest = min(backoff(tries, (await Now()).spread), LONGEST_REST)
+            rest = min(backoff(tries, (await Now()).spread), longest_rest(self.wish))
             await Sleep(rest, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
         except errors.CredentialClosed:
             if not spooled:

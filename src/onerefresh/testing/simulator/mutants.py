@@ -247,7 +247,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "the committer rests for longer than others wait",
-        _put(spending, "LONGEST_REST", 60.0),
+        _put(spending, "longest_rest", lambda _: 60.0),
         "store down at the commit, no spool",
         Kind.REJECT_ONLY,
     ),
