@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from tests.core.calls import PATIENCE, Refresher, expired, listening
 
-from onerefresh import Credential
+from onerefresh import Credential, Credentials
 from onerefresh.credential import aftercare as aftercare_room
 from onerefresh.credential.aftercare import Aftercare
 from onerefresh.credential.shared import shared_of
+from onerefresh.credentials import credentials
 from onerefresh.events import Kind
 from onerefresh.renewal import saving
 from onerefresh.renewal.effects import Effect, Load, Sleep
@@ -99,6 +100,32 @@ def test_a_store_that_closes_is_left_alone() -> None:
     care.leave(steps.store)
     assert [due[2].store for due in care._due] == [others.store]
     care.leave(others.store)
+    until(lambda: not threads())
+
+
+def test_a_store_that_closes_while_it_is_looked_at_is_left_alone() -> None:
+    class Slow(Steps):
+        def run_until_it_sleeps(self, rest: Coroutine[Effect[Any], Any, None]) -> float | None:
+            at_it.set()
+            assert may_go_on.wait(PATIENCE)
+            return super().run_until_it_sleeps(rest)
+
+    at_it, may_go_on = threading.Event(), threading.Event()
+    care, steps = Aftercare(), Slow()
+    care.look_after(steps, naps(2, 3600.0))  # type: ignore[arg-type]  # as above
+    assert at_it.wait(PATIENCE)
+    care.leave(steps.store)
+    may_go_on.set()
+    until(lambda: not threads())
+    assert care._due == []
+
+
+def test_many_credentials_that_close_leave_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credentials, "open_store", lambda _: ForgetfulStore())
+    with Credentials(Refresher(), store="redis://of-their-own") as tenants:
+        tenants["acme"].login(expired())
+        tenants["acme"].token()
+        assert threads() != []
     until(lambda: not threads())
 
 

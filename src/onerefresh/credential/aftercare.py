@@ -34,6 +34,7 @@ class Aftercare:
         self._due: list[tuple[float, int, Runner, Rest]] = []
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
+        self._at_work: Runner | None = None  # whose rest is being advanced now, unless its store has closed since
         cleaned_after_fork(self)
 
     def look_after(self, runner: Runner, rest: Rest) -> None:
@@ -57,10 +58,12 @@ class Aftercare:
                 self._due.remove(due)
                 due[3].close()
             heapq.heapify(self._due)
+            if self._at_work is not None and self._at_work.store is store:
+                self._at_work = None
 
     def after_fork(self) -> None:
         """What the parent's thread has to do is not the child's."""
-        self._changed, self._thread = threading.Condition(), None
+        self._changed, self._thread, self._at_work = threading.Condition(), None, None
         self._give_up()
 
     def _put(self, at: float, runner: Runner, rest: Rest) -> None:
@@ -70,9 +73,11 @@ class Aftercare:
         while (due := self._next()) is not None:
             runner, rest = due
             seconds = _advanced(runner, rest)
-            if seconds is not None:
-                with self._changed:
+            with self._changed:
+                if seconds is not None and self._at_work is runner:
                     self._put(time.monotonic() + seconds, runner, rest)
+                else:
+                    rest.close()
 
     def _next(self) -> tuple[Runner, Rest] | None:
         """What is due, when it is due; None where there is nothing left, and this thread is to end."""
@@ -82,6 +87,7 @@ class Aftercare:
                 left = at - time.monotonic()
                 if left <= 0.0:
                     heapq.heappop(self._due)
+                    self._at_work = runner
                     return runner, rest
                 self._changed.wait(min(left, SLICE))
             self._give_up()

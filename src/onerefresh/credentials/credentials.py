@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from onerefresh import errors
 from onerefresh.credential import Credential
+from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, is_async, seconds
 from onerefresh.credential.shared import flights_of
 from onerefresh.credential.terms import Terms
@@ -294,6 +295,7 @@ class Credentials:
             tenant.let_go()
         self._recent.clear()
         if self._owns_store:
+            aftercare.leave(self._store)
             self._store.close()
 
     def _check_open(self) -> None:
