@@ -13,7 +13,6 @@ from tests.core.calls import PATIENCE, Refresher, expired, listening
 from onerefresh import Credential, Credentials
 from onerefresh.credential import aftercare as aftercare_room
 from onerefresh.credential.aftercare import Aftercare
-from onerefresh.credential.shared import shared_of
 from onerefresh.credentials import credentials
 from onerefresh.events import Kind
 from onerefresh.renewal import saving
@@ -145,7 +144,7 @@ def test_a_process_knows_which_token_it_has_gone_on_from(since: str) -> None:
     store = MemoryStore()
     credential = Credential("acme", Refresher(expires_in=None), token=expired(), store=store)
     first = credential.token()
-    outdates = shared_of(store, "acme").outdates
+    outdates = credential._launcher.wish().outdated
     assert not outdates(first)
     if since == "refreshed":
         credential.replayed(first, accepted=True)

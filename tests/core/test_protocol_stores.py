@@ -338,7 +338,9 @@ def test_the_committer_brings_its_token_back_into_a_store_that_lost_the_record(l
 def test_the_committer_does_not_bring_back_a_token_that_its_process_has_gone_on_from() -> None:
     """A store that has lost everything would take the spent one, and whoever refreshes next ends the session."""
     world = needy(None, NEXT)
-    world.run(renew(wish(**refusing(world), look_again=lambda: True, outdated=lambda token: token.generation == 2)))
+    known = world.token
+    world.run(renew(wish(**refusing(world), look_again=lambda: True, newest=lambda: known)))
+    known = NEXT.numbered(known.family, 3)
     after = Process(world, world.left_to_do.pop()).until(Sleep)
     world.put(None)
     after.finish()

@@ -59,7 +59,7 @@ class Launcher:
             owner=terms.owner,
             known=shared.known,
             proven=shared.proven,
-            outdated=shared.outdates,
+            newest=lambda: shared.known,
         )
 
     def adopt_seed_now(self) -> None:

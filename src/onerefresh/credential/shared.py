@@ -129,11 +129,6 @@ class Shared:
         self.unproven = token if waits else None
         self.damped = (token.identity, self.clock.monotonic() + LOOK_AGAIN) if outcome.damped else None
 
-    def outdates(self, token: Token) -> bool:
-        """Whether there has been a newer token here since, or its session is over."""
-        known = self.known
-        return known is None or known.family != token.family or known.generation > token.generation
-
     def forget(self) -> None:
         """The session that is in memory is over."""
         with self.lock:

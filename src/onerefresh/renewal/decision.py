@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
 from onerefresh.policy import PATIENCE, Profile, due_at, windows
@@ -21,8 +21,8 @@ class Wish:
     serves; `within`: once it ends within so many seconds (None: once it ages). `known`: the newest token this process
     has seen. `proven`: the identity that the API has accepted here. `http_timeout`: seconds one token request may take.
     `spread`: this process's share of jitter. `look_again`: whether the store may forget a write that it acknowledged,
-    as far as is known by now. `sightings`: the process's memory of delays. `outdated`: whether this process knows by
-    now that a token is not the newest, or that it is over.
+    as far as is known by now. `sightings`: the process's memory of delays. `newest`: what `known` is by now: None after
+    a logout here.
     """
 
     key: str
@@ -41,7 +41,19 @@ class Wish:
     owner: str | None = None
     known: Token | None = None
     proven: tuple[str, int] | None = None
-    outdated: Callable[[Token], bool] = field(default=lambda _: False, compare=False)
+    newest: Callable[[], Token | None] | None = field(default=None, compare=False)
+
+    def up_to_date(self) -> Wish:
+        """The same with what this process has learned since: a renewal may have waited for long."""
+        newest = self.known if self.newest is None else self.newest()
+        return self if newest is self.known else replace(self, known=newest)
+
+    def outdated(self, token: Token) -> bool:
+        """Whether this process knows by now that `token` is not the newest, or that its session is over."""
+        if self.newest is None:
+            return False
+        newest = self.newest()
+        return newest is None or newest.family != token.family or newest.generation > token.generation
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ async def renew(wish: Wish) -> Outcome:
             await Drop()
             raise unsettled().about(wish.key)
         loaded = await Load()
+        wish = wish.up_to_date()
         if await replay_spool(wish):
             continue
         now = await Now()

@@ -34,6 +34,8 @@ def longest_rest(wish: Wish) -> float:
 
 async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | None:
     """Write the token over the generation that it was issued for; None where that generation is gone."""
+    if loaded.record is None and wish.known is not None and all(map(wish.outdated, (wish.known, entry.as_next()))):
+        return None  # the store has lost what came after it here: a login, a logout or a newer token
     record = loaded.record or _vanished(entry.family, entry.generation, wish)
     if record.by == entry.attempt:
         return record  # an earlier write of ours, whose answer was lost, was applied

@@ -1,0 +1,65 @@
+"""A renewal that began before a login in its own process, and a store that then lost the record.
+
+The old session must not come back: the next call would speak for another account.
+"""
+
+from __future__ import annotations
+
+import pytest
+from tests.core.driver import NEXT, START, Process, World, needy, refusing, wish
+
+from onerefresh.errors import OnerefreshError
+from onerefresh.events import Kind
+from onerefresh.renewal.effects import Cas, Watch
+from onerefresh.renewal.protocol import renew
+from onerefresh.token import Token
+
+SECOND = Token("access-second", "refresh-second", expires_in=3600.0, issued_at=START)
+
+
+class Memory:
+    """What the process knows."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.known: Token | None = world.token
+
+    def renewal(self) -> Process[object]:
+        wished = wish(known=self.known, newest=lambda: self.known, **refusing(self.world))
+        return Process(self.world, renew(wished))
+
+    def log_in(self) -> None:
+        self.known = self.world.found_again(SECOND)
+
+
+def test_a_renewal_that_waited_brings_back_what_is_known_now() -> None:
+    world = needy(None, NEXT)
+    memory = Memory(world)
+    world.lease()
+    waiting = memory.renewal().until(Watch)
+    memory.log_in()
+    world.put(None)
+    waiting.finish()
+    assert (world.token, world.sent) == (memory.known, [])
+
+
+def test_a_late_commit_does_not_fill_the_place_of_a_login() -> None:
+    world = needy(None, NEXT)
+    memory = Memory(world)
+    late = memory.renewal().until(Cas, 2)
+    memory.log_in()
+    world.put(None)
+    late.finish()
+    assert world.token == memory.known
+    assert Kind.ORPHANED in world.kinds()
+
+
+def test_nor_does_it_undo_a_logout() -> None:
+    world = needy(None, NEXT)
+    memory = Memory(world)
+    late = memory.renewal().until(Cas, 2)
+    memory.known = None
+    world.put(None)
+    with pytest.raises(OnerefreshError):
+        late.finish()
+    assert world.record is None
