@@ -77,11 +77,14 @@ def test_many_share_one_thread_which_ends_with_the_last(soon: None) -> None:
     assert set(steps.done) == {"onerefresh aftercare"}
 
 
-def test_what_fails_does_not_end_the_care_for_the_others(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("failure", [ValueError("a defect"), SystemExit(1)])
+def test_what_fails_does_not_end_the_care_for_the_others(
+    failure: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     class Failing(Steps):
         def run_until_it_sleeps(self, rest: Any) -> float | None:
             rest.close()
-            raise ValueError("a defect")
+            raise failure
 
     care, steps = Aftercare(), Steps()
     care.look_after(Failing(), naps(1, 0.0))  # type: ignore[arg-type]  # as above

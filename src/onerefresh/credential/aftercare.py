@@ -103,7 +103,7 @@ class Aftercare:
 def _advanced(runner: Runner, rest: Rest) -> float | None:
     try:
         return runner.run_until_it_sleeps(rest)
-    except Exception:  # one credential's store must not end the care for the others
+    except BaseException:  # whatever one credential's store raises, it must not end the care for the others
         logging.getLogger("onerefresh").exception("looking after a token that was saved failed")
         return None
 
