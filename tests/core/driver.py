@@ -75,6 +75,10 @@ class World:
     queue: int = 0
     events: list[Event] = field(default_factory=list)
 
+    def __del__(self) -> None:
+        for rest in self.left_to_do:
+            rest.close()
+
     # --- The store ---
 
     @property

@@ -80,6 +80,22 @@ async def replay_spool(wish: Wish) -> bool:
     return True  # there may be another entry
 
 
+async def replay_later(wish: Wish) -> None:
+    """Go on trying to bring what is spooled into the store, for as long as this process lives.
+
+    Nobody here need ask again before another host's patience ends: in memory the new token is fresh.
+    """
+    while True:
+        try:
+            await Sleep(LONGEST_REST)
+            if not await replay_spool(wish.up_to_date()):
+                return
+        except errors.CredentialClosed:
+            return
+        except errors.OnerefreshError:
+            continue  # the store is still down
+
+
 def _is_of_another_login(entry: Spooled, wish: Wish) -> bool:
     """Whether a store without a record was emptied on purpose since: the program brings another session."""
     return wish.seed is not None and wish.known is None and wish.seed.seed_fingerprint() != entry.family

@@ -37,6 +37,7 @@ from onerefresh.renewal.saving import (
     commit_into,
     longest_rest,
     look_again,
+    replay_later,
     revoke_if_logged_out,
     tell,
 )
@@ -227,7 +228,8 @@ class Spending:
                 tries += 1
                 spooled = spooled or await self._spool(entry, str(error))
                 if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING * LONGEST_REST / longest_rest(self.wish):
-                    return None  # the next renewal on this host begins with the spool file
+                    await Afterwards(replay_later(self.wish))  # or the next renewal on this host, which begins with it
+                    return None
                 await self._rest(tries, spooled=spooled)
                 loaded = await self._reload(loaded)
                 continue
