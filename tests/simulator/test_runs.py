@@ -151,3 +151,9 @@ def test_the_command_runs_many_seeds_in_several_processes() -> None:
     assert done.returncode == 0, done.stderr
     assert "600 runs" in done.stdout
     assert "0 broke a promise" in done.stdout
+
+
+@pytest.mark.parametrize("seed", [7_045_312, 7_066_586])
+def test_a_seed_that_once_broke_a_promise(seed: int) -> None:
+    """A login in the middle of an outage, which begins anew; a store down for longer than its spool's holder tried."""
+    assert simulate(seed).broken is None
