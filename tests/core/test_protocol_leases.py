@@ -26,7 +26,7 @@ from tests.core.driver import (
 from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.events import Kind
-from onerefresh.renewal.effects import Cas, Load, NewId, Prepare, Send, Sleep, Watch
+from onerefresh.renewal.effects import Cas, Drop, Load, NewId, Prepare, Send, Sleep, Turn, Watch
 from onerefresh.renewal.protocol import renew
 from onerefresh.store import StoreOutcomeUnknown
 from onerefresh.verdict import Meaning
@@ -70,7 +70,7 @@ def test_what_was_loaded_just_now_is_not_loaded_again_before_the_claim(
     assert process.finish().token.generation == 2
 
 
-def applied_after_the_next_look(proof: str | None) -> tuple[World, Process[Any]]:
+def applied_after_the_next_look(proof: str | None, *, looks: int = 2) -> tuple[World, Process[Any]]:
     """A renewal whose claim is lost, and is applied when it has looked in vain whether it was."""
     world = needy(None, NEXT)
     late: list[Cas] = []
@@ -84,7 +84,7 @@ def applied_after_the_next_look(proof: str | None) -> tuple[World, Process[Any]]
 
     process = Process(world, renew(wish(**refusing(world))), proof=proof, faults={(Cas, 1): lost})
     process.until(Cas).step()
-    process.until(Load, 2)
+    process.until(Load, looks)
     process.faults[(Load, process.seen[Load] + 1)] = arrives
     return world, process
 
@@ -93,6 +93,13 @@ def test_a_claim_that_is_applied_late_is_known_as_ones_own() -> None:
     world, process = applied_after_the_next_look(None)
     assert process.finish().token.generation == 2
     assert (len(world.sent), process.seen[Cas], process.seen.get(Watch, 0)) == (1, 2, 0)
+
+
+def test_who_goes_on_with_such_a_claim_takes_a_turn_again() -> None:
+    _, process = applied_after_the_next_look(None, looks=1)
+    process.until(Send)
+    kinds = [type(effect) for effect in process.trace]
+    assert Turn in kinds[len(kinds) - kinds[::-1].index(Drop) :]
 
 
 def test_a_claim_that_is_applied_late_with_a_lock_that_was_let_go_is_claimed_anew() -> None:

@@ -88,6 +88,8 @@ async def renew(wish: Wish) -> Outcome:
         attempt = record.attempt if record and record.state is State.LEASED else None
         if record and attempt and attempt.id in unheard and attempt.proof is None:
             # Applied late. With a proof it is not gone on with: others could have seen the lock free since.
+            if await Turn():
+                continue  # what was loaded before may be old
             outcome = await Spending(wish, record, loaded.version or "", attempt, unheard.pop(attempt.id)).run()
             if outcome is not None:
                 return outcome
