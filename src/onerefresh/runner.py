@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Runner", "asks_itself", "interpreter_ends"]
 
 T = TypeVar("T")
+STRANGE_WRITES = 3
+"""How often a store may raise what its contract does not know: whether it has written is looked up each time."""
 SLICE = 0.1
 """Seconds between two looks at whether the interpreter ends, or the refresher's loop is gone."""
 
@@ -91,6 +93,7 @@ class Runner:
         self._wanted = wanted
         self._afterwards = afterwards
         self._spool = Spool(store, key) if store.durable or store.may_go_back else None
+        self._strange_writes = 0
         self._hold: Hold | None = None
         self._turns = turns
         self._place: Place | None = None
@@ -243,7 +246,10 @@ class Runner:
         except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError):
             raise
         except Exception as error:
-            raise _store_failed("cas", error) from error
+            self._strange_writes += 1
+            if self._strange_writes > STRANGE_WRITES:
+                raise _store_failed("cas", error) from error
+            raise StoreOutcomeUnknown(f"the store's cas raised {type(error).__name__}") from error
 
     def _sleep(self, seconds: float, *, holds_the_exit: bool) -> None:
         deadline = time.monotonic() + seconds

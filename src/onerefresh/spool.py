@@ -23,14 +23,17 @@ __all__ = ["Spool"]
 
 
 class Spool:
-    """The spool files of one credential in one store. None of its methods raises for what the disk does."""
+    """The spool files of one credential in one store. None of its methods raises for what the disk does.
+
+    A store that says no name of its own has none: its files could be those of another such store.
+    """
 
     def __init__(self, store: Store, key: str, folder: Path | None = None) -> None:
         self._store, self._key = store, key
         digest = hashlib.sha256(f"{store.name}\0{key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
         self._prefix = f"{digest}."
         self._done: set[str] = set()
-        self.folder = folder or _default_folder()
+        self.folder = folder or (None if store.name == Store.name else _default_folder())
 
     def read(self) -> Spooled | None:
         """Something that is spooled and not yet dropped; None where there is nothing that can be read.

@@ -102,7 +102,8 @@ class Hold:
 class Store(abc.ABC):
     """Where records live. Subclass it with `load` and `cas`; both are called from any thread.
 
-    `name` says which store this is, without any secret; two stores of one name are the same place.
+    `name` says which store this is, without any secret; two stores of one name are the same place. While a store that
+    names itself is down, a new token waits in a file on this host.
     `durable`: what `cas` returned for survives a crash of the machine. `may_go_back`: the store may forget what `cas`
     returned for while its users live on, because another replica takes its place. `look_every`: seconds after which
     who waits looks at the record itself, since a wake-up is only a hint. `forgets`: how a store that is not durable

@@ -226,7 +226,6 @@ class Credential:
         flight = self._shared.flight
         if flight is not None:
             self._check_caller(blocking=True, home=flight.home)
-        if flight is not None:
             flight.wait(self._terms.max_wait)
         if self._terms.save is not None and not self._closed:
             saving = self._launcher.run_apart(lambda: person.save_now(self._launcher.wish()), self._home(blocking=True))

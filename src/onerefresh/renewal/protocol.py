@@ -6,6 +6,7 @@ time, and no rule's correctness rests on them.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from onerefresh import record as records
@@ -86,8 +87,7 @@ async def renew(wish: Wish) -> Outcome:
         now = await Now()
         record = wish.sightings.dated(loaded.record, now)
         attempt = record.attempt if record and record.state is State.LEASED else None
-        if record and attempt and attempt.id in unheard and attempt.proof is None:
-            # Applied late. With a proof it is not gone on with: others could have seen the lock free since.
+        if record and attempt and _is_own(attempt, unheard):
             if await Turn():
                 continue  # what was loaded before may be old
             outcome = await Spending(wish, record, loaded.version or "", attempt, unheard.pop(attempt.id)).run()
@@ -102,6 +102,8 @@ async def renew(wish: Wish) -> Outcome:
         match decide(record, wish, now.wall, lease_over=proven_dead or left <= 0.0):
             case Use(token, ask_again, damped, probation):
                 await Drop()
+                if wish.known is not None and wish.known.identity != token.identity:
+                    await tell(Kind.ADOPTED, wish, record)
                 return Outcome(token, ask_again, damped, probation)
             case Fail(error):
                 await Drop()
@@ -160,6 +162,14 @@ def _is_proof(hold: Hold | None, attempt: Attempt | None) -> bool:
     It kept this very hold until its attempt was settled, so only its kernel can have released it.
     """
     return attempt is not None and hold is not None and hold.proof is not None and hold.proof == attempt.proof
+
+
+def _is_own(attempt: Attempt, unheard: Container[str]) -> bool:
+    """Whether it is a claim of this renewal, applied after nobody told its outcome: nothing was sent under it.
+
+    One with a proof is not gone on with: others could have seen the lock free since.
+    """
+    return attempt.id in unheard and attempt.proof is None
 
 
 def _is_disputed(record: Record | None, *, proven_dead: bool) -> bool:

@@ -216,7 +216,7 @@ class Spending:
         family, generation = self.leased.identity
         entry = Spooled(family, generation, self.attempt.id, self.attempt.grant, self.refused, token)
         loaded = Loaded(self.version, self.leased)
-        spooled, tries, conflicts = False, 0, 0
+        in_a_file, spooled, tries, conflicts = False, False, 0, 0
         while True:
             try:
                 committed = await commit_into(loaded, entry, self.wish)
@@ -226,6 +226,10 @@ class Spending:
                     loaded = await self._reload(loaded)
                     continue
                 tries += 1
+                if tries == 1 and isinstance(error, StoreOutcomeUnknown):
+                    in_a_file = await WriteSpool(entry)  # nobody is told yet: it may have been applied
+                    loaded = await self._reload(loaded)
+                    continue
                 spooled = spooled or await self._spool(entry, str(error))
                 if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING * LONGEST_REST / longest_rest(self.wish):
                     await Afterwards(replay_later(self.wish))  # or the next renewal on this host, which begins with it
@@ -233,7 +237,7 @@ class Spending:
                 await self._rest(tries, spooled=spooled)
                 loaded = await self._reload(loaded)
                 continue
-            if spooled:
+            if spooled or in_a_file:
                 await DropSpool(entry)
             if committed is None:
                 await tell(Kind.ORPHANED, self.wish, loaded.record or self.leased, attempt=self.attempt.id)

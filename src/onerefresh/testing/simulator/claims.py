@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from onerefresh.events import Event, Kind
 from onerefresh.policy import PATIENCE
 from onerefresh.record import Attempt, Record
 from onerefresh.renewal.effects import Loaded
@@ -34,6 +35,7 @@ class Claim:
     proof: str | None
     dated: bool  # by the store's clock
     boots: int
+    sent: bool = False
     watchers: dict[Task, float] = field(default_factory=dict)
 
 
@@ -51,6 +53,15 @@ class Claims:
     def of(self, task: Task) -> Claim | None:
         """The one that it has made last."""
         return self._claims.get(task.attempt or "")
+
+    def told(self, task: Task, event: Event) -> None:
+        """Nobody waits for a claim of his own under which nothing was sent."""
+        claim = self._claims.get(event.attempt or "")
+        if claim is None:
+            return
+        claim.sent = claim.sent or event.kind is Kind.SENT
+        if event.kind is Kind.WAITING and claim.task is task and not claim.sent and claim.proof is None:
+            raise Broken("a renewal knows its own claim", f"{task} waits for {event.attempt}, which is its own")
 
     def forget_watchers(self) -> None:
         """The store went back: whoever finds an earlier attempt there begins to watch it anew."""

@@ -91,7 +91,8 @@ class Judge:
 
     def _founded_again(self, after: Record, writer: Task | None) -> None:
         """The store had lost the record: whoever knows the session brings back the newest of it, and no older seed."""
-        _, known = self._began.get(writer, (0, None)) if writer is not None else (0, None)
+        account = self._world.accounts.get(writer.process) if writer is not None else None
+        known = account._shared.known if account is not None else None
         if known is None or self._world.scenario.obtains:  # what was obtained since is of another family
             return
         commits = writer is not None and after.by is not None and after.by == writer.attempt  # perhaps after a login
@@ -230,6 +231,7 @@ class Judge:
 
     def told(self, task: Task, event: Event) -> None:
         self.events[event.kind] = self.events.get(event.kind, 0) + 1
+        self.claims.told(task, event)
         if event.kind is Kind.ORPHANED:
             self._orphaned(task)
 

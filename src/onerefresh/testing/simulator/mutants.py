@@ -61,6 +61,15 @@ def _put_each(name: str, piece: object, *places: object) -> Callable[[], context
     return replaced
 
 
+@contextlib.contextmanager
+def _nothing_learned() -> Iterator[None]:
+    with (
+        mock.patch.object(decision.Wish, "up_to_date", pieces.what_was_known_at_first),
+        mock.patch.object(decision.Wish, "outdated", pieces.never_outdated),
+    ):
+        yield
+
+
 CALM = ("faults", ())
 OUTAGE = (CALM, ("happenings", (Happening(What.OUTAGE, 5.0, 60.0),)))
 BAD_API = (CALM, ("happenings", (Happening(What.BAD_API, 5.0, 60.0),)), ("duration", 70.0), ("calls", 12))
@@ -92,6 +101,16 @@ LOGOUT_AFTER = (
     ("happenings", (Happening(What.REVOKED, 5.0), Happening(What.REVOKED, 15.0), Happening(What.LOGOUT, 25.0))),
     ("may_go_back", False),
 )
+APPLIED_LATE = (
+    ("faults", (Fault(What.UNKNOWN_LATER, Point.CLAIM),)),
+    ("happenings", (Happening(What.REVOKED, 5.0),)),
+    ("has_flock", False),
+)
+LEFT_BEHIND = (
+    CALM,
+    ("happenings", (Happening(What.OUTAGE, 5.0, 40.0), Happening(What.LOGIN, 15.0), Happening(What.VANISHED, 20.0))),
+    ("hosts", 1),
+)
 STRICT = Kind.REVOKE_FAMILY
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -101,6 +120,12 @@ MUTANTS: tuple[Mutant, ...] = (
         _put(store.SimulatedStore, "cas", pieces.blind_claim),
         fixed=(CALM,),
         shows="two processes hold the claim at once, and both send",
+    ),
+    Mutant(
+        "1",
+        "a claim of its own is a stranger's when it is applied late",
+        _put(protocol, "_is_own", pieces.no_proof),
+        fixed=APPLIED_LATE,
     ),
     Mutant(
         "2",
@@ -312,7 +337,6 @@ MUTANTS: tuple[Mutant, ...] = (
         STRICT,
         shows="the store forgets the new token, and the next process spends the old one",
     ),
-    Mutant("12", "a dead session is never looked up again", _put(shared, "LOOK_AGAIN", 1e9)),
     Mutant(
         "10",
         "a record that vanished is founded again from the seed alone",
@@ -325,6 +349,13 @@ MUTANTS: tuple[Mutant, ...] = (
         _put_each("went_back", pieces.repair_after_a_logout, records, decision),
         fixed=LOGOUT_AFTER,
     ),
+    Mutant(
+        "10",
+        "a renewal goes by what its process knew when it began",
+        _nothing_learned,
+        fixed=LEFT_BEHIND,
+    ),
+    Mutant("12", "a dead session is never looked up again", _put(shared, "LOOK_AGAIN", 1e9)),
     Mutant(
         "12",
         "an `invalid_grant` is not remembered",

@@ -244,3 +244,11 @@ async def keep_whatever_came_since(loaded: Loaded, token: Token) -> None:
 
 def not_noticed(self: Any, *_: Any) -> None:
     return None
+
+
+def what_was_known_at_first(wish: decision.Wish) -> decision.Wish:
+    return wish
+
+
+def never_outdated(wish: decision.Wish, token: Any) -> bool:
+    return False
