@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from onerefresh.errors import OnerefreshError
 
@@ -110,7 +110,7 @@ def running_loop() -> asyncio.AbstractEventLoop | trio.lowlevel.TrioToken | None
     Trio is asked first, and for its task: in its guest mode the tasks of trio and of asyncio share one thread.
     """
     loop: asyncio.AbstractEventLoop | None = None
-    asyncio_, trio_ = sys.modules.get("asyncio"), sys.modules.get("trio")
+    asyncio_, trio_ = _there("asyncio", "get_running_loop"), _there("trio", "lowlevel")
     if asyncio_ is not None:
         try:
             loop = asyncio_.get_running_loop()
@@ -122,6 +122,12 @@ def running_loop() -> asyncio.AbstractEventLoop | trio.lowlevel.TrioToken | None
         token: trio.lowlevel.TrioToken = trio_.lowlevel.current_trio_token()
         return token
     return loop
+
+
+def _there(name: str, needs: str) -> Any:
+    """The module, where it was imported: one that another thread still imports lacks something, and runs nothing."""
+    module = sys.modules.get(name)
+    return module if hasattr(module, needs) else None
 
 
 def _asyncio_is_the_inner_one() -> bool:
@@ -136,7 +142,7 @@ def _asyncio_is_the_inner_one() -> bool:
 
 
 def _bell_for(loop: object) -> _Bell:
-    trio_ = sys.modules.get("trio")
+    trio_ = _there("trio", "lowlevel")
     if trio_ is not None and isinstance(loop, trio_.lowlevel.TrioToken):
         return _TrioBell(loop)
     return _AsyncioBell(loop)  # type: ignore[arg-type]  # what running_loop found is one of the two

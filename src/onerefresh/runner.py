@@ -328,8 +328,8 @@ class Runner:
 
     def _awaited(self, awaitable: Awaitable[T]) -> T:
         home = self._home
-        trio = sys.modules.get("trio")
-        if trio is not None and isinstance(home, trio.lowlevel.TrioToken):
+        lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)  # None while another thread imports it
+        if lowlevel is not None and isinstance(home, lowlevel.TrioToken):
             result: T = _on_trio(awaitable, home)
             return result
         if home is None:

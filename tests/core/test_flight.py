@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import sys
 import threading
 import traceback
+from types import ModuleType
 
 import pytest
 from tests.core.calls import PATIENCE, Refresher, expired, in_threads
@@ -223,6 +225,12 @@ def test_a_flight_that_is_over_is_not_kept() -> None:
 
 
 def test_outside_of_any_loop_there_is_none() -> None:
+    assert running_loop() is None
+
+
+@pytest.mark.parametrize("name", ["asyncio", "trio"])
+def test_a_library_that_another_thread_is_importing_disturbs_nobody(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))  # so it looks until its import is done
     assert running_loop() is None
 
 
