@@ -59,6 +59,7 @@ def test_the_name_is_the_place(url: str, name: str) -> None:
         f"postgresql://me:1/{PASSWORD}@db/app",
         f"postgresql://me:a@db/app?{PASSWORD}=1",
         f"postgresql://me:%zz{PASSWORD}@db/app",
+        f"postgresql://me:%ff{PASSWORD}@db/app",
         f"host=db password={PASSWORD} {PASSWORD}",
     ],
 )

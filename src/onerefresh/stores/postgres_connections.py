@@ -228,7 +228,7 @@ def _parsed(url: Secret) -> _Parameters:
     """Nothing is raised here: the parser's exceptions may hold a password."""
     try:
         return _Parameters(psycopg.conninfo.conninfo_to_dict(url.reveal()))
-    except psycopg.Error:
+    except (psycopg.Error, UnicodeError):  # the second one holds the whole password
         return _Parameters({"port": "unreadable"})
 
 
