@@ -86,6 +86,13 @@ def test_a_pool_in_place_of_a_store_is_told_how_it_becomes_one() -> None:
         open_store(pool)
 
 
+@pytest.mark.parametrize("kwargs", [{"host": "db", "dbname": "a"}, lambda: {"host": "db", "dbname": "a"}])
+def test_a_pool_is_named_after_the_place_wherever_it_is_written(kwargs: Any) -> None:
+    # Two places of one name would take each other's spooled tokens for leftovers.
+    pool = psycopg_pool.ConnectionPool(f"user=me password={PASSWORD}", kwargs=kwargs, open=False)
+    assert PostgresStore(pool).name == "postgresql://db:5432/a#onerefresh_records"
+
+
 def test_an_async_pool_is_refused() -> None:
     async def opened() -> object:
         return psycopg_pool.AsyncConnectionPool("postgresql://db/app", open=False)

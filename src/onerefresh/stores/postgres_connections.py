@@ -253,18 +253,22 @@ class PooledConnections:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        self.place = _checked(_place(_parsed(Secret(self._conninfo()))), "pool's conninfo")
+        parameters = _parsed(Secret(self._conninfo()))
+        self.place = _checked(_place(_Parameters({**parameters.held, **self._arguments()})), "pool's conninfo")
 
     def _conninfo(self) -> str:
         found = getattr(self._pool, "conninfo", "")
         return str((found() if callable(found) else found) or "")
 
+    def _arguments(self) -> dict[str, Any]:
+        """What the pool gives to each connection beside its conninfo, the place among it."""
+        arguments = getattr(self._pool, "kwargs", None)
+        return dict((arguments() if callable(arguments) else arguments) or {})
+
     def connect(self) -> Connection | Refused:
         def opened() -> Connection:
-            arguments = getattr(self._pool, "kwargs", None)
-            found = (arguments() if callable(arguments) else arguments) or {}
             kind = getattr(self._pool, "connection_class", psycopg.Connection)
-            connection: Connection = kind.connect(self._conninfo(), **found)
+            connection: Connection = kind.connect(self._conninfo(), **self._arguments())
             return connection
 
         return _connected(opened)
