@@ -425,6 +425,19 @@ def test_a_cluster_that_has_lost_a_node_says_so_and_comes_back(cluster: Cluster)
         until(is_back)
 
 
+def test_a_scan_misses_nothing_where_the_server_is_started_anew(tmp_path: Path) -> None:
+    with Valkey(tmp_path / "valkey", "appendonly yes") as own_server:
+        with closing(RedisStore(own_server.url)) as store:
+            names = {f"key {number}" for number in range(1000)}
+            for name in names:
+                store.cas(name, None, "body")
+            scan = store.scan()
+            seen = {next(scan)[0] for _ in range(300)}
+            own_server.stop()
+            own_server.start()  # its cursors mean something else from now on
+            assert seen | {key for key, _ in scan} == names
+
+
 # --- Many at once ---
 
 

@@ -151,12 +151,15 @@ class RedisStore(Store):
         for pool in self._link.pools():
             if isinstance(pool, Problem):
                 raise self._unavailable(pool)
-            cursor = b"0"
+            cursor, server = b"0", None
             while True:
                 page = self._asked(
                     self._link.exchange(pool, [("SCAN", cursor, "MATCH", self._pattern(), "COUNT", PAGE)])
                 )
-                cursor, names = page.first
+                if cursor != b"0" and page.server != server:
+                    cursor = b"0"  # it was started anew, or failed over: a cursor says nothing to another server
+                    continue
+                server, (cursor, names) = page.server, page.first
                 yield from self._page(pool, list(dict.fromkeys(names)))
                 if cursor == b"0":
                     break
