@@ -212,12 +212,13 @@ def encode(record: Record) -> str:
     """The record as JSON text. It holds the tokens as they are: a store keeps it private."""
     fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
     fields["schema"] = SCHEMA
-    fields["token"] = token_to_fields(record.token) if record.token else None
+    del fields["token"]  # it comes last: Redis writes the first 128 bytes of a slow command's argument into its log
     for name in ("attempt", "failure", "probation"):
         fields[name] = dataclasses.asdict(fields[name]) if fields[name] else None
     if record.failure:
         fields["failure"]["meaning"] = record.failure.meaning.value
     fields["history"] = [dataclasses.astuple(entry) for entry in record.history]
+    fields["token"] = token_to_fields(record.token) if record.token else None
     return json.dumps(fields, separators=(",", ":"))
 
 

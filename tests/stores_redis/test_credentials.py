@@ -297,3 +297,15 @@ def test_a_store_that_is_not_durable_is_named_once_where_the_server_rotates(
     for event in said:
         assert "durable=True" in event.detail
         assert "memory" not in event.detail
+
+
+def test_the_server_writes_no_part_of_a_token_into_its_log_of_slow_commands(
+    own_server: Valkey, auth_server: AuthServer
+) -> None:
+    own_server.do("CONFIG", "SET", "slowlog-log-slower-than", 0)
+    acme = Credential("acme", refresher_of(auth_server), store=RedisStore(own_server.url))
+    acme.login(auth_server.issue())
+    acme.close()
+    logged = [entry["command"] for entry in own_server.client(decode_responses=False).slowlog_get(100)]
+    assert any(b'"families"' in command for command in logged), "the write is in it"
+    assert not any(b"access_token" in command for command in logged)
