@@ -225,7 +225,14 @@ class Sentinels:
 
     def fail_over(self) -> None:
         """Wait until the replica is the primary."""
-        until(lambda: self.replica.do("ROLE")[0] == "master")
+
+        def is_primary() -> bool:
+            try:
+                return bool(self.replica.do("ROLE")[0] == "master")
+            except redis.ConnectionError:  # the sentinel cuts the replica's connections when it promotes it
+                return False
+
+        until(is_primary)
 
 
 def until(happened: Any) -> None:
