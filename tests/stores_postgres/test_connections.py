@@ -25,6 +25,7 @@ from onerefresh.stores import postgres_connections, postgres_exchange
 from onerefresh.stores.postgres import PostgresStore
 from onerefresh.stores.postgres_connections import MOST, OwnConnections
 from onerefresh.stores.postgres_exchange import Refused
+from onerefresh.testing.stores.recording import Opener
 from onerefresh.token import Secret
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +121,23 @@ def test_a_server_that_stopped_is_an_error_in_bounded_time(
         with pytest.raises(StoreOutcomeUnknown) as caught:
             store.cas("acme", version, ACCESS)
         assert_error_is_silent(caught.value)
+
+
+def test_a_statement_that_takes_too_long_leaves_no_connection_at_the_server(
+    server: PostgresServer, opener: Opener, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opener()
+    version = store.cas("acme", None, "before")
+    monkeypatch.setattr(postgres_connections, "PATIENCE", 0.2)
+    with psycopg.connect(server.url) as another_program:
+        another_program.execute(f"LOCK TABLE {table}")
+        with pytest.raises(StoreUnavailable, match="did not answer in time"):
+            store.load("acme")
+        with pytest.raises(StoreOutcomeUnknown):
+            store.cas("acme", version, "after")
+        theirs = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{table}'"
+        until(lambda: server.ask(theirs) == [(0,)])
+    assert store.load("acme") == (version, "before")
 
 
 # --- The user's pool ---

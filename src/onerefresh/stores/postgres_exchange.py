@@ -5,6 +5,7 @@ Nothing is raised for what a server does, it is returned: an exception's frames 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ __all__ = ["Answer", "Connection", "Lost", "Refused", "Rows", "exchange", "hear"
 
 LOOK = 0.1
 """Seconds between two looks at whether the time is over."""
+
+CANCELLING = 1.0
+"""Seconds that it may take to tell the server that nobody waits for its answer any more."""
 
 Connection: TypeAlias = "psycopg.Connection[Any]"
 Rows: TypeAlias = "list[tuple[bytes | None, ...]]"
@@ -62,6 +66,7 @@ def exchange(connection: Connection, statement: str, values: Sequence[bytes], de
             link.send_query(statement.encode())
         results = connection.wait(_within(generators.execute(link), deadline), interval=LOOK)
     except _Overdue:
+        _cancel(connection)
         link.finish()
         return Lost("the server did not answer in time", again=False)
     except psycopg.Error:
@@ -73,6 +78,16 @@ def exchange(connection: Connection, statement: str, values: Sequence[bytes], de
     finally:
         del values  # as above
     return _read(results)
+
+
+def _cancel(connection: Connection) -> None:
+    """Let the server give the statement up, if it can: while it waits for a lock it does not see that nobody listens.
+
+    It would keep its end of each of these connections until it has none left.
+    """
+    if psycopg.capabilities.has_cancel_safe():  # libpq before 17 would wait for a server that hangs
+        with contextlib.suppress(Exception):  # then it ends when it ends
+            connection.cancel_safe(timeout=CANCELLING)
 
 
 def hear(connection: Connection, seconds: float) -> list[str]:
