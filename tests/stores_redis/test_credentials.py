@@ -14,7 +14,8 @@ from tests.core.calls import refresher_of
 from tests.servers.valkey import PATIENCE, Valkey, until
 from tests.stores_redis.proxy import Proxy
 
-from onerefresh import Credential, StoreUnavailable, WaitTimeout, events
+from onerefresh import Credential, Credentials, StoreUnavailable, WaitTimeout, events
+from onerefresh.credential.aftercare import aftercare
 from onerefresh.events import Event, Kind
 from onerefresh.store import Store, decode
 from onerefresh.stores.encrypted import EncryptedStore
@@ -275,6 +276,20 @@ def test_who_asks_first_after_a_failover_repairs_what_was_lost(
         with closing(RedisStore(server.url)) as left:
             assert generation(left) == 3
     assert auth_server.counters.token_requests == 2
+
+
+def test_nothing_is_put_back_into_a_store_that_was_closed(server: Valkey, auth_server: AuthServer) -> None:
+    def looks_to_come() -> list[object]:
+        return [rest for *_, runner, rest in aftercare._due if runner.store is store]
+
+    credentials = Credentials(refresher_of(auth_server), store=server.url)
+    store = credentials._store
+    token = credentials["acme"].login(auth_server.issue())
+    credentials["acme"].token(refused=token)
+    until(looks_to_come)
+    credentials.close()
+    until(lambda: aftercare._at_work is None)
+    assert looks_to_come() == []
 
 
 # --- What is said ---
