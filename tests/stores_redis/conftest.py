@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from onerefresh.credential.aftercare import aftercare
+
 try:
     import redis  # noqa: F401 - is it there?
     from tests.servers.valkey import Cluster, Sentinels, Valkey
@@ -17,6 +19,15 @@ except ImportError as error:
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture(autouse=True)
+def _no_looks_to_come() -> Iterator[None]:
+    """The server is the next test's, too: what this one saved must not be put back into it."""
+    yield
+    for store in {rest[2].store for rest in list(aftercare._due)} | {getattr(aftercare._at_work, "store", None)}:
+        if store is not None:
+            aftercare.leave(store)
 
 
 @pytest.fixture(scope="session")
