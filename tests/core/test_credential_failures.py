@@ -20,8 +20,8 @@ from onerefresh import (
     LoginRequired,
     OnerefreshError,
     RefresherFailed,
+    RefreshUnavailable,
     StoreUnavailable,
-    Token,
 )
 from onerefresh.store import Versioned
 from onerefresh.stores.memory import MemoryStore
@@ -136,20 +136,24 @@ def test_where_no_thread_can_be_started_the_refresh_runs_in_its_caller(monkeypat
     assert credential.status().state == "idle"
 
 
-def test_where_no_thread_can_be_started_an_async_refresh_is_an_error_and_no_deadlock(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("is_async", [False, True])
+def test_where_no_thread_can_be_started_an_event_loop_is_not_held_up(
+    monkeypatch: pytest.MonkeyPatch, *, is_async: bool
 ) -> None:
     refresher = Refresher()
-    credential = Credential("acme", refresher.on_a_loop, token=expired())
+    credential = Credential("acme", refresher.on_a_loop if is_async else refresher, token=expired())
 
-    async def ask() -> Token:
-        monkeypatch.setattr(threading.Thread, "start", no_thread)
-        return await credential.atoken()
+    async def ask() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", no_thread)
+            for asking in (credential.atoken, credential.alogout):
+                with pytest.raises(RefreshUnavailable, match="no thread can be started"):
+                    await asking()
 
-    with pytest.raises(ConfigurationError, match="thread"):
-        asyncio.run(ask())
-    monkeypatch.undo()
+    asyncio.run(ask())
     assert refresher.calls == 0
+    credential.login({"access_token": "access-1", "expires_in": 60})
+    assert credential.token().reveal() == "access-1"
 
 
 # --- Arguments ---

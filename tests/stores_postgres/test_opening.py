@@ -36,11 +36,14 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("url", "name"),
     [
-        (f"postgresql://me:{PASSWORD}@db.example.com/app", "postgresql://db.example.com:5432/app"),
-        (f"postgres://you:{PASSWORD}@db.example.com:5432/app?sslmode=require", "postgresql://db.example.com:5432/app"),
-        (f"postgresql://me:{PASSWORD}@a:1,b:2/app", "postgresql://a,b:1,2/app"),
+        (f"postgresql://me:{PASSWORD}@db.example.com/app", "postgresql://me@db.example.com:5432/app"),
+        (
+            f"postgres://you:{PASSWORD}@db.example.com:5432/app?sslmode=require",
+            "postgresql://you@db.example.com:5432/app",
+        ),
+        (f"postgresql://me:{PASSWORD}@a:1,b:2/app", "postgresql://me@a,b:1,2/app"),
         ("postgresql:///app?host=/run/postgresql", "postgresql:///run/postgresql:5432/app"),
-        ("postgresql://me@/", "postgresql://localhost:5432/me"),
+        ("postgresql://me@/", "postgresql://me@localhost:5432/me"),
         (f"host=db password={PASSWORD} dbname=app", "postgresql://db:5432/app"),
     ],
 )
@@ -86,11 +89,16 @@ def test_a_pool_in_place_of_a_store_is_told_how_it_becomes_one() -> None:
         open_store(pool)
 
 
+def test_another_search_path_is_another_place() -> None:
+    urls = ["postgresql://db/app", *(f"postgresql://db/app?options=-csearch_path%3D{schema}" for schema in "ab")]
+    assert len({PostgresStore(url).name for url in urls}) == 3
+
+
 @pytest.mark.parametrize("kwargs", [{"host": "db", "dbname": "a"}, lambda: {"host": "db", "dbname": "a"}])
 def test_a_pool_is_named_after_the_place_wherever_it_is_written(kwargs: Any) -> None:
     # Two places of one name would take each other's spooled tokens for leftovers.
     pool = psycopg_pool.ConnectionPool(f"user=me password={PASSWORD}", kwargs=kwargs, open=False)
-    assert PostgresStore(pool).name == "postgresql://db:5432/a#onerefresh_records"
+    assert PostgresStore(pool).name == "postgresql://me@db:5432/a#onerefresh_records"
 
 
 def test_an_async_pool_is_refused() -> None:

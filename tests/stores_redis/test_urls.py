@@ -50,7 +50,8 @@ def shown(error: BaseException) -> str:
     ],
 )
 def test_the_name_is_the_place_without_user_and_password(url: str, name: str) -> None:
-    assert RedisStore(url).name == f"{name}#onerefresh:"
+    assert RedisStore(url).name == name
+    assert RedisStore(url, prefix="app:").name == f"{name}#app:"
 
 
 def test_a_url_says_more() -> None:

@@ -74,7 +74,8 @@ class Aftercare:
             runner, rest = due
             seconds = _advanced(runner, rest)
             with self._changed:
-                if seconds is not None and self._at_work is runner:
+                is_left, self._at_work = self._at_work is not runner, None
+                if seconds is not None and not is_left:
                     self._put(time.monotonic() + seconds, runner, rest)
                 else:
                     rest.close()

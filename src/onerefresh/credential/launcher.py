@@ -12,12 +12,12 @@ from onerefresh import record as records
 from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.shared import Shared, held_for
 from onerefresh.credential.terms import Terms
-from onerefresh.flight import Flight
+from onerefresh.flight import Flight, running_loop
 from onerefresh.renewal import protocol
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Effect
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.runner import Runner
+from onerefresh.runner import Runner, interpreter_ends
 from onerefresh.store import encode
 from onerefresh.token import Token
 
@@ -93,7 +93,10 @@ class Launcher:
                 publish(_unforeseen(error, self._key))
                 raise
 
-        _on_a_thread(work, self._key)
+        try:
+            _on_a_thread(work, self._key)
+        except errors.RefreshUnavailable as error:
+            publish(error)
 
     def run_apart(self, work: Callable[[], Coroutine[Effect[Any], Any, T]], home: object) -> Flight[T]:
         """Run a command beside the renewals, on a thread of its own; nobody else waits for it."""
@@ -109,7 +112,10 @@ class Launcher:
                 flight.settle(None, _unforeseen(error, self._key))
                 raise
 
-        _on_a_thread(run, self._key)
+        try:
+            _on_a_thread(run, self._key)
+        except errors.RefreshUnavailable as error:
+            flight.settle(None, error)
         return flight
 
     def _publish(self, flight: Flight[Outcome], epoch: int, answer: object) -> None:
@@ -191,10 +197,16 @@ class Launcher:
 
 
 def _on_a_thread(work: Callable[[], None], key: str) -> None:
-    """Run it on a thread that the interpreter waits for at exit; at the very end, when none can start, run it here."""
+    """Run it on a thread that the interpreter waits for at exit; at the very end, when none can start, run it here.
+
+    Raises `RefreshUnavailable` where the system has no thread to spare and this one runs an event loop.
+    """
     try:
         threading.Thread(target=work, name=f"onerefresh {key}", daemon=False).start()
     except RuntimeError:
+        if not interpreter_ends() and running_loop() is not None:
+            said = "no thread can be started: this process has as many as it may have"
+            raise errors.RefreshUnavailable(said, credential=key, retry_after=1.0) from None
         work()
 
 

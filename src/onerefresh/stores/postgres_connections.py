@@ -97,10 +97,13 @@ def _place(parameters: _Parameters) -> str | None:
     host = given.get("host") or given.get("hostaddr") or "localhost"
     database = given.get("dbname") or given.get("user") or ""
     ports = given.get("port") or "5432"
-    if "@" in host + database or not all(port.isdecimal() for port in ports.split(",") if port):
+    if "@" in host + database + given.get("user", "") or not all(port.isdecimal() for port in ports.split(",") if port):
         return None
+    # A user's or a connection's search path may lead to another table of the same name.
+    user = f"{parameters.held['user']}@" if parameters.held.get("user") else ""
+    path = f"#options-{Secret(given['options']).fingerprint()[:8]}" if given.get("options") else ""
     service = f"?service={given['service']}" if given.get("service") else ""
-    return f"postgresql://{host}:{ports}/{database}{service}"
+    return f"postgresql://{user}{host}:{ports}/{database}{service}{path}"
 
 
 class OwnConnections:

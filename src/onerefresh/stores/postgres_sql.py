@@ -18,6 +18,8 @@ __all__ = ["DEFAULT_TABLE", "PAGE", "Channel", "Statements"]
 DEFAULT_TABLE = "onerefresh_records"
 PAGE = 100
 LONGEST_NAME = 63
+LOCKS = 32
+"""Advisory locks for all records of a table: the server has room for some thousands, shared with everybody else's."""
 
 # What each answer tells beside: the server's clock, when the server started, whether it only follows another one, and
 # whether another one follows it from a distance (then a failover may lose what it has acknowledged).
@@ -35,7 +37,8 @@ set_config('synchronous_commit',
                        ELSE current_setting('synchronous_commit') END, true)"""
 
 # Who waits for the record holds this lock shared: where it is free nobody waits, and nothing is notified. NOTIFY takes
-# one lock for the whole server until its transaction is on disk, which thousands of renewals would queue for.
+# one lock for the whole server until its transaction is on disk, which thousands of renewals would queue for. Records
+# share the locks, so that now and then one is notified in vain.
 WAKING = "CASE WHEN pg_try_advisory_xact_lock({lock}::bigint) THEN '' ELSE pg_notify({channel}::text, '')::text END"
 
 
@@ -119,7 +122,8 @@ RETURNING {TOLD},
     def channel(self, key: str) -> Channel:
         """Where changes of `key` are told."""
         digest = hashlib.sha256(f"{self.table}\0{key}".encode("utf-8", "surrogatepass")).digest()
-        return Channel(f"onerefresh_{digest[:16].hex()}", int.from_bytes(digest[16:24], "big", signed=True))
+        locks = int.from_bytes(hashlib.sha256(self.table.encode()).digest()[:7], "big")
+        return Channel(f"onerefresh_{digest[:16].hex()}", locks + digest[16] % LOCKS)
 
 
 LISTEN_FOR = "LISTEN {name}; SELECT pg_advisory_lock_shared({lock})"

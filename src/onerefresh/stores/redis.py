@@ -95,7 +95,7 @@ class RedisStore(Store):
         if not prefix:
             raise ConfigurationError("a Redis store needs a prefix that tells its keys from those of others")
         self.durable = durable
-        self.name = f"{where}#{prefix}"
+        self.name = where if prefix == PREFIX else f"{where}#{prefix}"
         self._prefix = prefix
         self._link = Link(make, *greeting(durable=durable), mine=self._owns_client)
         self._clock = ServerClock()
