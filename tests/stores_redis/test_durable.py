@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,18 @@ AOF = "appendonly yes"
 
 def appending(folder: Path, how: str) -> Valkey:
     return Valkey(folder / "valkey", AOF, f"appendfsync {how}")
+
+
+@contextmanager
+def unsynced(folder: Path) -> Iterator[Valkey]:
+    """A server that never waits for its disk, with a user who may not ask whether it does."""
+    with appending(folder, "no") as server:
+        server.do("ACL", "SETUSER", "app", "reset", "on", ">pw", "~*", "&*", "+@all", "-config")
+        yield server
+
+
+def may_not_ask(address: str) -> str:
+    return f"redis://app:pw@{address}"
 
 
 @pytest.fixture(params=["always", "everysec"])
@@ -57,19 +69,25 @@ def test_a_server_without_an_append_only_file_is_refused_until_it_has_one(own_se
         store.cas("acme", None, "body")
 
 
+def test_a_server_that_never_syncs_its_file_is_refused(tmp_path: Path) -> None:
+    with appending(tmp_path, "no") as server, closing(RedisStore(server.url, durable=True)) as store:
+        with pytest.raises(StoreUnavailable, match="CONFIG SET appendfsync everysec"):
+            store.cas("acme", None, "body")
+
+
 def test_a_write_that_does_not_reach_the_disk_has_an_unknown_outcome(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_file, "ON_DISK_MS", 100)
-    with appending(tmp_path, "no") as server, closing(RedisStore(server.url, durable=True)) as store:
+    with unsynced(tmp_path) as server, closing(RedisStore(may_not_ask(server.address), durable=True)) as store:
         with pytest.raises(StoreOutcomeUnknown, match="not on disk"):
             store.cas("acme", None, "body")
 
 
 def test_a_write_that_is_sent_once_more_waits_for_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_file, "ON_DISK_MS", 100)
-    with appending(tmp_path, "no") as server, Proxy(server.port) as proxy:
-        with closing(RedisStore(proxy.url, durable=True)) as store:
+    with unsynced(tmp_path) as server, Proxy(server.port) as proxy:
+        with closing(RedisStore(may_not_ask(proxy.url.removeprefix("redis://")), durable=True)) as store:
             assert store.load("acme") is None
             proxy.lose("answer", of=b"EVAL")
             with pytest.raises(StoreOutcomeUnknown, match="not on disk"):

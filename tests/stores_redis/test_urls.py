@@ -37,16 +37,16 @@ def shown(error: BaseException) -> str:
     [
         ("redis://localhost", "redis://localhost:6379/0"),
         ("redis://LOCALHOST:7000/3", "redis://localhost:7000/3"),
-        ("rediss://user:pw@a.example/1", "redis://a.example:6379/1"),
+        ("rediss://user:pw@a.example/1", "rediss://a.example:6379/1"),
         ("valkey://a", "redis://a:6379/0"),
-        ("valkeys://a", "redis://a:6379/0"),
+        ("valkeys://a", "rediss://a:6379/0"),
         ("redis://[::1]:7000", "redis://::1:7000/0"),
         ("unix:///run/redis.sock", "unix:///run/redis.sock?db=0"),
         ("unix://:pw@/run/redis.sock?db=2", "unix:///run/redis.sock?db=2"),
         ("redis+sentinel://b:1,a/acme", "redis+sentinel://a:26379,b:1/acme/0"),
-        ("rediss+sentinel://:pw@a/acme/4?sentinel_password=pw", "redis+sentinel://a:26379/acme/4"),
+        ("rediss+sentinel://:pw@a/acme/4?sentinel_password=pw", "rediss+sentinel://a:26379/acme/4"),
         ("redis+cluster://b,a:1", "redis+cluster://a:1,b:6379"),
-        ("valkeys+cluster://:pw@a", "redis+cluster://a:6379"),
+        ("valkeys+cluster://:pw@a", "rediss+cluster://a:6379"),
     ],
 )
 def test_the_name_is_the_place_without_user_and_password(url: str, name: str) -> None:

@@ -101,13 +101,14 @@ class Address:
         if self.kind is Kind.SOCKET:
             return f"unix://{self.path}?db={self.db}"
         hosts = ",".join(f"{host}:{port}" for host, port in sorted(self.hosts))
+        redis = "rediss" if self.tls else "redis"
         match self.kind:
             case Kind.SERVER:
-                return f"redis://{hosts}/{self.db}"
+                return f"{redis}://{hosts}/{self.db}"
             case Kind.SENTINEL:
-                return f"redis+sentinel://{hosts}/{self.service}/{self.db}"
+                return f"{redis}+sentinel://{hosts}/{self.service}/{self.db}"
             case Kind.CLUSTER:
-                return f"redis+cluster://{hosts}"
+                return f"{redis}+cluster://{hosts}"
 
     def client(self) -> Any:
         """A client of the package `redis` that sends nothing twice; only one of a cluster is connected already.

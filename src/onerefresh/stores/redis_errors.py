@@ -92,7 +92,7 @@ def unreached(error: BaseException) -> Problem:
         return refused(refusal)
     names = _names(error)
     if "MasterNotFoundError" in names:
-        return Problem("no sentinel knows a primary of this service that is up")
+        return Problem("no sentinel knows a primary of this service that is up, or these are no sentinels")
     if "SlotNotCoveredError" in names:
         return Problem(WORDS["CLUSTERDOWN"])
     if "MaxConnectionsError" in names or str(error) in ("Too many connections", "No connection available."):

@@ -11,6 +11,7 @@ from onerefresh.stores.redis_link import Command
 __all__ = ["greeting"]
 
 WAITS = ("WAITAOF", 1, 0, 1)
+SYNCS = ("CONFIG", "GET", "appendfsync")
 
 
 def greeting(*, durable: bool) -> tuple[Sequence[Command], Callable[..., str | Problem | None]]:
@@ -18,16 +19,18 @@ def greeting(*, durable: bool) -> tuple[Sequence[Command], Callable[..., str | P
 
     It gives the server's run id (None where it does not tell), or why the server must not be used.
     """
-    return ([("INFO",), WAITS], _judged) if durable else ([("INFO",)], _judged)
+    return ([("INFO",), WAITS, SYNCS], _judged) if durable else ([("INFO",)], _judged)
 
 
-def _judged(info: Any, waits: Any = None) -> str | Problem | None:
+def _judged(info: Any, waits: Any = None, syncs: Any = None) -> str | Problem | None:
     if isinstance(info, Problem) and info.code != "NOPERM":
         return info
     if isinstance(waits, Problem):
         if waits.code in ("NOPERM", "LOADING", "NOAUTH"):
             return waits
         return Problem("durable=True needs Redis 7.2 or any Valkey, with `appendonly yes` (CONFIG SET appendonly yes)")
+    if isinstance(syncs, list) and b"no" in syncs:
+        return Problem("durable=True needs a server that syncs its file: CONFIG SET appendfsync everysec, or always")
     if isinstance(info, Problem):
         return None  # the user may not ask
     told = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
