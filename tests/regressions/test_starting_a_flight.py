@@ -11,7 +11,7 @@ from types import FrameType
 
 import pytest
 
-from onerefresh import ConfigurationError, Credential, Token
+from onerefresh import Credential, RefreshUnavailable, Token
 from onerefresh.credential import credential as credential_module
 from onerefresh.credential import launcher as launcher_module
 
@@ -99,5 +99,5 @@ def test_without_threads_an_async_refresher_fails_instead_of_hanging_its_loop(mo
         await Credential("acme", refresh, token=expired()).atoken()
 
     monkeypatch.setattr(threading.Thread, "start", no_more)
-    with pytest.raises(ConfigurationError, match="no thread can be started"):
+    with pytest.raises(RefreshUnavailable, match="no thread can be started"):
         asyncio.run(main())

@@ -9,6 +9,7 @@ from typing import Any
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
 from onerefresh.oauth2.wire import Body, Wire, proxy_for
+from onerefresh.stores.forking import load_modules, undivided
 from onerefresh.token import Secret
 from onerefresh.verdict import RefreshFailure
 
@@ -28,6 +29,7 @@ class Httpx2Sender:
 
         Raises `ConfigurationError` for a proxy that cannot be used.
         """
+        load_modules("httpx2", "encodings.idna")
         import httpx2
 
         socks = ("socks5", "socks5h") if importlib.util.find_spec("socksio") else ()
@@ -35,8 +37,9 @@ class Httpx2Sender:
         if self._tls is None:
             is_https = self._address.scheme == "https"
             self._tls = httpx2.create_ssl_context() if is_https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            # httpx2 imports most of itself with its first transport: 0.2 s that should not pass within a lease.
-            httpx2.HTTPTransport(verify=self._tls, trust_env=False).close()
+            with undivided:
+                # httpx2 imports most of itself with its first transport: 0.2 s that should not pass within a lease.
+                httpx2.HTTPTransport(verify=self._tls, trust_env=False).close()
 
     def __call__(self, request: TokenRequest) -> TokenResponse:
         """Raises `RefreshFailure` where there is no answer."""

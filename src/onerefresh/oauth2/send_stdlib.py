@@ -14,6 +14,7 @@ from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
 from onerefresh.oauth2.wire import Body, Wire, proxy_for
+from onerefresh.stores.forking import load_modules
 from onerefresh.token import Secret
 from onerefresh.verdict import RefreshFailure
 
@@ -33,6 +34,7 @@ class StdlibSender:
 
         Raises `ConfigurationError` for a proxy that cannot be used; httpx2 knows more kinds.
         """
+        load_modules("encodings.idna")
         self._proxy = proxy_for(self._address, ("http",))
         if self._tls is None and self._address.scheme == "https":
             self._tls = ssl.create_default_context()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 
-__all__ = ["undivided"]
+__all__ = ["load_modules", "undivided"]
 
 undivided = threading.RLock()
 """Held while something is done that a forked child could neither finish nor undo; a fork waits until it is free.
@@ -17,3 +18,10 @@ open in the child, and with it a lock.
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=undivided.acquire, after_in_parent=undivided.release, after_in_child=undivided.release)
+
+
+def load_modules(*names: str) -> None:
+    """Import these, with no fork in the middle: a child of it would wait for the other thread's import for ever."""
+    with undivided:
+        for name in names:
+            importlib.import_module(name)

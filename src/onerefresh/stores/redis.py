@@ -14,6 +14,7 @@ from typing import Any
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.store import Conflict, Moment, Store, StoreOutcomeUnknown, Versioned
+from onerefresh.stores.forking import load_modules
 from onerefresh.stores.redis_address import PREFIX, Address, need_redis
 from onerefresh.stores.redis_client import checked, place_of
 from onerefresh.stores.redis_clock import ServerClock
@@ -84,6 +85,7 @@ class RedisStore(Store):
     def __init__(self, place: str | Secret | Any, *, durable: bool = False, prefix: str = PREFIX) -> None:
         url = Secret(place) if isinstance(place, str) else place
         del place  # it may hold a password, and would show in a traceback with locals
+        load_modules("encodings.idna")  # looking up a host would load it, on whatever thread comes first
         if isinstance(url, Secret):
             need_redis()
             address = Address.parse(url)

@@ -91,11 +91,12 @@ class Judge:
 
     def _founded_again(self, after: Record, writer: Task | None) -> None:
         """The store had lost the record: whoever knows the session brings back the newest of it, and no older seed."""
-        account = self._world.accounts.get(writer.process) if writer is not None else None
-        known = account._shared.known if account is not None else None
+        if writer is None or writer not in self._began or writer.process not in self._world.accounts:
+            return  # a person's command founds what it likes
+        known = self._world.accounts[writer.process]._shared.known
         if known is None or self._world.scenario.obtains:  # what was obtained since is of another family
             return
-        commits = writer is not None and after.by is not None and after.by == writer.attempt  # perhaps after a login
+        commits = after.by is not None and after.by == writer.attempt  # perhaps after a login
         if (after.family != known.family and not commits) or after.generation < known.generation:
             raise Broken(
                 "a vanished record is founded again with the newest token that is known",
