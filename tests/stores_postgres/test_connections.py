@@ -28,6 +28,8 @@ from onerefresh.stores.postgres_exchange import Refused
 from onerefresh.testing.stores.recording import Opener
 from onerefresh.token import Secret
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

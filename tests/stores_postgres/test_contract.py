@@ -17,6 +17,8 @@ from onerefresh.stores.postgres import PostgresStore
 from onerefresh.testing import FailingStoreContract, SharedStoreContract, StoreContract
 from onerefresh.testing.stores.recording import Opener, Outage
 
+pytestmark = pytest.mark.slow
+
 
 class TestPostgresStore(SharedStoreContract, FailingStoreContract):
     """Behind the relay, which is the outage."""

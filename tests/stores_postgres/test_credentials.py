@@ -23,6 +23,8 @@ from onerefresh.stores import postgres_connections
 from onerefresh.stores.postgres import PostgresStore
 from onerefresh.testing import AuthServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def events() -> Iterator[list[Event]]:

@@ -17,6 +17,8 @@ from onerefresh.stores.postgres import POLLED, WOKEN, PostgresStore
 from onerefresh.stores.postgres_connections import MOST
 from onerefresh.testing.stores.recording import Opener
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_waiter_is_woken_by_another_process_s_write(
     store: PostgresStore, opener: Opener, server: PostgresServer

@@ -16,6 +16,8 @@ from onerefresh import StoreUnavailable
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.postgres import PostgresStore
 
+pytestmark = pytest.mark.slow
+
 LAZY = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
 
 

@@ -16,6 +16,8 @@ from onerefresh.stores.redis import RedisStore
 from onerefresh.testing import FailingStoreContract, SharedStoreContract, StoreContract
 from onerefresh.testing.stores.recording import Opener, Outage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def proxy(server: Valkey) -> Iterator[Proxy]:

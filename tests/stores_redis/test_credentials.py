@@ -23,6 +23,8 @@ from onerefresh.stores.keys import KeyFile
 from onerefresh.stores.redis import RedisStore
 from onerefresh.testing import AuthServer
 
+pytestmark = pytest.mark.slow
+
 CHANNEL = "onerefresh:{acme}"
 LONG = 600.0
 

@@ -15,6 +15,8 @@ from onerefresh.store import StoreOutcomeUnknown
 from onerefresh.stores import redis as store_file
 from onerefresh.stores.redis import RedisStore
 
+pytestmark = pytest.mark.slow
+
 AOF = "appendonly yes"
 
 

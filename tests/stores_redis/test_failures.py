@@ -20,6 +20,8 @@ from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.stores import redis_link
 from onerefresh.stores.redis import RedisStore
 
+pytestmark = pytest.mark.slow
+
 QUICK = "?socket_timeout=0.3"
 WRITE = b"EVAL"
 """What every write has in it, sent whole or by its digest."""
