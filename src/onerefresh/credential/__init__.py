@@ -2,7 +2,7 @@
 
 `credential` decides and answers, `launcher` runs renewals on threads, `aftercare` what is left to do after them,
 `shared` is what all objects of one name have in common, `terms` what all credentials of one kind have in common,
-`status` and `arguments` are what they say.
+`status` and `arguments` are what they say, `closing` is how they end.
 """
 
 from onerefresh.credential.credential import Credential

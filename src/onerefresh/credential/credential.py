@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, seconds, seed_from
+from onerefresh.credential.closing import Closing
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, Shared, shared_of
 from onerefresh.credential.status import Status, read_record, status_of
@@ -35,7 +35,7 @@ __all__ = ["Credential"]
 _now = time.time  # looked up once: `current` is called for every request
 
 
-class Credential:
+class Credential(Closing):
     """One grant at one authorization server, shared by any number of calls.
 
     `key` names it. `refresher` trades a token for the next one: a function (it may be async) that returns a `Token` or
@@ -245,20 +245,6 @@ class Credential:
             if await saving.heard(self._terms.max_wait):
                 saving.result()
         self._let_go()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         if not hasattr(self, "_shared"):

@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.credential import Credential
 from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, is_async, seconds
+from onerefresh.credential.closing import Closing
 from onerefresh.credential.shared import flights_of
 from onerefresh.credential.terms import Terms
 from onerefresh.credentials.due import Progress, Run
@@ -42,7 +42,7 @@ RATE = 50.0
 AT_ONCE = 16
 
 
-class Credentials:
+class Credentials(Closing):
     """Many credentials of one kind: the tenants of a backend, or its connections to somebody's API.
 
     ``credentials[key]`` is the `Credential` of that key. `refresher` is as a `Credential`'s, for all of them;
@@ -193,20 +193,6 @@ class Credentials:
         for flight in self._shut():
             await flight.heard(max(deadline - time.monotonic(), 0.0))
         self._let_go()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         if not hasattr(self, "_store"):

@@ -1,0 +1,37 @@
+"""What is closed at the end of its block."""
+
+from __future__ import annotations
+
+import abc
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Closing"]
+
+
+class Closing(abc.ABC):
+    """Begins and ends with a `with` or an `async with` block."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """End it, from ordinary code."""
+
+    @abc.abstractmethod
+    async def aclose(self) -> None:
+        """End it, from a task."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()
