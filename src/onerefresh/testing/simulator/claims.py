@@ -35,6 +35,7 @@ class Claim:
     proof: str | None
     dated: bool  # by the store's clock
     boots: int
+    disputed: bool  # one that has become too old to send is left to run out
     sent: bool = False
     watchers: dict[Task, float] = field(default_factory=dict)
 
@@ -60,7 +61,8 @@ class Claims:
         if claim is None:
             return
         claim.sent = claim.sent or event.kind is Kind.SENT
-        if event.kind is Kind.WAITING and claim.task is task and not claim.sent and claim.proof is None:
+        own = claim.task is task and not claim.sent and not claim.disputed and claim.proof is None
+        if event.kind is Kind.WAITING and own:
             raise Broken("a renewal knows its own claim", f"{task} waits for {event.attempt}, which is its own")
 
     def forget_watchers(self) -> None:
@@ -83,6 +85,7 @@ class Claims:
             attempt.proof,
             attempt.era is not None,
             writer.process.host.boots,
+            attempt.disputed,
         )
 
     def abandoned(self, task: Task) -> None:

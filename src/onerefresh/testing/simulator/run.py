@@ -303,8 +303,9 @@ class _Course:
         lifetime = scenario.manner.expires_in
         if len(set(scenario.skews)) > 1 or (lifetime is not None and lifetime < 300.0):
             return
-        logins = [happening.at for happening in world.judge.happenings if happening.what is What.LOGIN]
+        forgotten = (What.LOGIN, What.VANISHED)  # failures are in the record
+        begun = [happening.at for happening in world.judge.happenings if happening.what in forgotten]
         for storm, count in world.storms:
-            sessions = 1 + sum(0.0 <= at - storm.at <= storm.seconds for at in logins)  # each is tried anew
+            sessions = 1 + sum(0.0 <= at - storm.at <= storm.seconds for at in begun)  # each is tried anew
             if count > sessions * (4.0 + math.log2(1.0 + 2.0 * storm.seconds)):
                 raise Broken("what is in vain is tried rarely", f"{count} token requests during: {storm}")
