@@ -56,13 +56,13 @@ class Claims:
         return self._claims.get(task.attempt or "")
 
     def told(self, task: Task, event: Event) -> None:
-        """Nobody waits for a claim of his own under which nothing was sent."""
+        """Nobody waits for a claim of his own of which he had not heard, and under which nothing was sent."""
         claim = self._claims.get(event.attempt or "")
         if claim is None:
             return
         claim.sent = claim.sent or event.kind is Kind.SENT
-        own = claim.task is task and not claim.sent and not claim.disputed and claim.proof is None
-        if event.kind is Kind.WAITING and own:
+        own = claim.task is task and event.attempt in self._abandoned and claim.proof is None
+        if event.kind is Kind.WAITING and own and not claim.sent and not claim.disputed:
             raise Broken("a renewal knows its own claim", f"{task} waits for {event.attempt}, which is its own")
 
     def forget_watchers(self) -> None:
