@@ -36,7 +36,7 @@ from onerefresh.renewal.saving import (
     tell,
     unsettled,
 )
-from onerefresh.renewal.spending import Outcome, Spending
+from onerefresh.renewal.spending import Outcome, Spending, age
 from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
 
 __all__ = ["Outcome", "renew"]
@@ -146,7 +146,7 @@ async def renew(wish: Wish) -> Outcome:
                 if not prepared:
                     await Prepare()  # with the hold: of all who queue, only the first needs it
                     prepared = True
-                    if (await Now()).monotonic - now.monotonic > QUICK or (hold is not None and hold.proof is not None):
+                    if age(now, await Now()) > QUICK or (hold is not None and hold.proof is not None):
                         continue  # and what was loaded before that may be old as well
                 disputed = _is_disputed(record, proven_dead=proven_dead)
                 outcome = await _attempt(loaded, grant, wish, now, unheard, hold=hold, disputed=disputed)

@@ -120,6 +120,8 @@ class Judge:
 
     def save_failed(self, task: Task) -> None:
         task.save_failed = True
+        if task not in self._began:  # a login: the host has the session of before
+            self.excuses.add(Excuse.UNSAVED, self._world.kept)
 
     def _died(self, writer: Task | None) -> None:
         """A session was declared dead: nobody who could have saved its living token for so long may still hold it."""
