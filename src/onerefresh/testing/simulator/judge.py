@@ -244,7 +244,7 @@ class Judge:
         task.spending = False
         if record is not None and record.by is not None and record.by == task.attempt:
             raise Broken("what is said is so", f"{task} says that its token came too late, and it is the present one")
-        if record is None and self.has_vanished:
+        if record is None and self.has_vanished and not self._is_outdated(task):
             raise Broken("a new token is not given up", f"{task} threw it away because the record had vanished")
         if record is None or claim is None or record.token is None or self.unordered:
             return
@@ -252,6 +252,12 @@ class Judge:
         rotates = self._world.scenario.manner.kind is not server.Kind.STATIC
         if rotates and present is not None and present.reveal() == spent:
             raise Broken("a new token is not given up", f"{task} threw away the answer to the present generation")
+
+    def _is_outdated(self, task: Task) -> bool:
+        """Whether its process has gone on from the token that it brings."""
+        account, claim = self._world.accounts.get(task.process), self.claims.of(task)
+        known = account._shared.known if account is not None else None
+        return known is None or claim is None or claim.token is None or known.generation > claim.generation
 
     def revoked(self, task: Task, token: Token) -> None:
         """It tells the server that a session is over: nobody may have gone on with it."""
