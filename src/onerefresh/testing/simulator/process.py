@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from onerefresh import errors
 from onerefresh.renewal import effects
 from onerefresh.renewal.effects import Effect
-from onerefresh.store import Conflict, StoreOutcomeUnknown
+from onerefresh.store import Conflict, Store, StoreOutcomeUnknown
 from onerefresh.testing.simulator.faults import Fault, What, point_of
 from onerefresh.testing.simulator.tasks import Ask, Ended, Pass, Task, Until
 from onerefresh.verdict import RefreshFailure
@@ -328,8 +328,16 @@ class Process:
                 self.store.changed.append(lambda: world.timeline.after(world.latency(), self.wake, task, serial))
             if self.host.holder is not None:
                 self.host.freed.append((task, serial))
+            elif self._watches_the_dead():  # no lock wakes it: as a store does, it looks for itself
+                world.timeline.after(min(seconds, Store.look_every), self.wake, task, serial)
         if fault is not None:
             self._strikes_after(fault)
+
+    def _watches_the_dead(self) -> bool:
+        """Whether the holder of the present attempt died before anybody could wait for its lock."""
+        record = self.store.record
+        claim = self.world.judge.claims.named(record.attempt.id) if record is not None and record.attempt else None
+        return claim is not None and claim.proof is not None and claim.task.crashed
 
     def _sleep(self, task: Task, effect: effects.Sleep, fault: Fault | None) -> None:
         task.waits, task.holds_the_exit = not effect.holds_the_exit, effect.holds_the_exit
