@@ -11,7 +11,7 @@ help:
 	@echo "make demo    100 parallel calls, once as usually written and once through onerefresh"
 	@echo "make test    all tests"
 	@echo "make check   lint, types and the fast tests"
-	@echo "make chaos   kills and stops processes for five minutes, and checks all (SECONDS=60: for one)"
+	@echo "make chaos   kills, stops and cuts off processes, stores and hosts for some minutes, and checks all"
 	@echo "make soak    a million simulated runs of the protocol (RUNS=10000: fewer)"
 	@echo "make bench   the measurements of docs/benchmarks.md (PARTS=scale: those of docs/explanation/scale.md)"
 
