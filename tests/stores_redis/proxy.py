@@ -25,12 +25,16 @@ class Proxy:
         self.down = False
         self._lose: tuple[bytes, str, Callable[[], object]] | None = None
         self.lost = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # The thread ends before the descriptor may be another's: it would take that one's connections.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
         self._listener.close()
         self.cut()
 
