@@ -122,7 +122,7 @@ class Crew:
             port = urlsplit(self.server.url).port
             assert port is not None
             self._relay = self._relay or Relay(port, host=self.network.address)
-            reached = f"{self.network.address}:{self._relay.port}"
+            reached = self._relay.address
             refresh_url, api_url = (url.replace(f"127.0.0.1:{port}", reached) for url in (refresh_url, api_url))
         return Settings(
             store=self.place.url,
@@ -148,7 +148,7 @@ class Crew:
                 member.process.kill()
             self._bury(member)
         if self._relay is not None:
-            self._relay.__exit__()
+            self._relay.close()
         self.server.stop()
 
     def spooled(self) -> list[Path]:

@@ -144,22 +144,7 @@ class ServerPlace(Place):
         """Break all connections once, at the next write of a record in `state`: before the server gets it, or when it
         is about to answer."""
         mark = f'"state":"{state}"'.encode()
-
-        def to_server(data: bytes) -> bytes | None:
-            if mark not in data:
-                return data
-            self.relay.to_server = bytes
-            if answered:
-                self.relay.to_client = break_all
-                return data
-            return break_all(data)
-
-        def break_all(_: bytes) -> bytes | None:
-            self.relay.to_client = bytes
-            self.relay.cut()
-            return None
-
-        self.relay.to_server = to_server
+        self.relay.lose("answer" if answered else "request", of=mark, then=self.relay.cut)
 
     @abc.abstractmethod
     def _kill(self) -> None: ...

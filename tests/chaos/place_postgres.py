@@ -37,7 +37,7 @@ class PostgresPlace(ServerPlace):
         self._server = self._resources.enter_context(PostgresServer.start())
         self._successor: PostgresServer | None = None
         self.relay = Relay(self._server.port, host=host)
-        self.url = f"postgresql://postgres@{host}:{self.relay.port}/postgres"
+        self.url = f"postgresql://postgres@{self.relay.address}/postgres"
 
     def watch(self) -> None:
         with psycopg.connect(self._server.url, autocommit=True) as connection:
@@ -50,7 +50,7 @@ class PostgresPlace(ServerPlace):
         return self._server.frozen()
 
     def close(self) -> None:
-        self.relay.__exit__()
+        self.relay.close()
         self._resources.close()
 
     def _kill(self) -> None:
@@ -73,4 +73,4 @@ class PostgresPlace(ServerPlace):
         assert self._successor is not None
         self._server, self._successor = self._successor, None
         self._server.promote()
-        self.relay.target = self._server.port
+        self.relay.lead_to(self._server.port)

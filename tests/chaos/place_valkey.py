@@ -38,7 +38,7 @@ class ValkeyPlace(ServerPlace):
         self._successor: Valkey | None = None
         self.relay = Relay(self._server.port, host=host)
         wish = f"socket_timeout={self.store_timeout}" + ("&durable=yes" if durable else "")
-        self.url = f"redis://{host}:{self.relay.port}/0?{wish}"
+        self.url = f"redis://{self.relay.address}/0?{wish}"
         self._notes: _Notes | None = None
         self._noted: list[Save] = []
 
@@ -54,7 +54,7 @@ class ValkeyPlace(ServerPlace):
         return self._server.paused()
 
     def close(self) -> None:
-        self.relay.__exit__()
+        self.relay.close()
         self._server.kill()
         if self._successor is not None:
             self._successor.kill()
@@ -79,7 +79,7 @@ class ValkeyPlace(ServerPlace):
     def _succeed(self) -> None:
         assert self._successor is not None
         self._server, self._successor = self._successor, None
-        self.relay.target = self._server.port
+        self.relay.lead_to(self._server.port)
         self.watch()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.servers.relay import Relay
 
 from onerefresh.credential.aftercare import aftercare
 
@@ -41,6 +42,13 @@ def server(_server: Valkey) -> Valkey:
     """An empty server that all tests of this worker use: leave it as it was."""
     _server.do("FLUSHALL")
     return _server
+
+
+@pytest.fixture
+def relay(server: Valkey) -> Iterator[Relay]:
+    """A line to the server that can be broken."""
+    with Relay(server.port) as relay:
+        yield relay
 
 
 @pytest.fixture

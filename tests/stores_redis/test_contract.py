@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.servers.relay import Relay
 from tests.servers.valkey import Cluster, Sentinels, Valkey
-from tests.stores_redis.proxy import Proxy
 
 from onerefresh.stores.encrypted import EncryptedStore
 from onerefresh.stores.keys import KeyFile
@@ -19,12 +19,6 @@ from onerefresh.testing.stores.recording import Opener, Outage
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def proxy(server: Valkey) -> Iterator[Proxy]:
-    with Proxy(server.port) as proxy:
-        yield proxy
-
-
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
     with Sentinels(tmp_path_factory.mktemp("sentinels")) as watched:
@@ -33,12 +27,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
 
 class TestRedisStore(SharedStoreContract, FailingStoreContract):
     @pytest.fixture
-    def opener(self, proxy: Proxy) -> Opener:
-        return partial(RedisStore, proxy.url)
+    def opener(self, relay: Relay) -> Opener:
+        return partial(RedisStore, f"redis://{relay.address}")
 
     @pytest.fixture
-    def outage(self, proxy: Proxy) -> Outage:
-        return proxy.outage
+    def outage(self, relay: Relay) -> Outage:
+        return relay.down
 
 
 class TestEncryptedRedisStore(StoreContract):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from tests.core.calls import refresher_of
+from tests.servers.relay import Relay
 from tests.servers.valkey import PATIENCE, Valkey, until
-from tests.stores_redis.proxy import Proxy
 
 from onerefresh import Credential, Credentials, StoreUnavailable, WaitTimeout, events
 from onerefresh.credential.aftercare import aftercare
@@ -200,14 +200,14 @@ def test_a_dead_store_and_a_busy_holder_are_different_errors(
 def test_a_token_that_the_store_cannot_take_is_spooled_and_brought_back(
     own_server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], told: Told
 ) -> None:
-    with Proxy(own_server.port) as proxy:
-        credential = process(proxy.url, token=auth_server.issue())
+    with Relay(own_server.port) as relay:
+        credential = process(f"redis://{relay.address}", token=auth_server.issue())
         first = credential.token()
         auth_server.hold("token_sent")
         with ThreadPoolExecutor(1) as pool:
             asks = pool.submit(credential.token, refused=first)
             auth_server.wait_for("token_sent")
-            with proxy.outage():
+            with relay.down():
                 auth_server.release("token_sent")
                 told.until(Kind.SPOOLED)
                 assert asks.result(PATIENCE).generation == 2
@@ -222,20 +222,20 @@ def test_a_token_that_the_store_cannot_take_is_spooled_and_brought_back(
 def test_a_claim_or_commit_whose_connection_is_lost_costs_no_session(
     server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], when: str, what: str
 ) -> None:
-    with Proxy(server.port) as proxy:
-        credential = process(proxy.url, token=auth_server.issue())
+    with Relay(server.port) as relay:
+        credential = process(f"redis://{relay.address}", token=auth_server.issue())
         first = credential.token()
         auth_server.hold("token_sent")
         if when == "claim":
-            proxy.lose(what, of=b"leased")
+            relay.lose(what, of=b"leased")
         with ThreadPoolExecutor(1) as pool:
             asks = pool.submit(credential.token, refused=first)
             auth_server.wait_for("token_sent")
             if when == "commit":
-                proxy.lose(what, of=b"EVAL")
+                relay.lose(what, of=b"EVAL")
             auth_server.release("token_sent")
             assert asks.result(PATIENCE).generation == 2
-        assert proxy.lost == 1
+        assert relay.lost == 1
         assert process(server.url).token().generation == 2
     assert auth_server.counters.token_requests == 1
 
@@ -243,8 +243,8 @@ def test_a_claim_or_commit_whose_connection_is_lost_costs_no_session(
 def test_a_failover_that_loses_the_last_refresh_is_repaired_by_who_made_it(
     own_server: Valkey, server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], told: Told
 ) -> None:
-    with Proxy(own_server.port) as proxy:
-        credential = process(proxy.url, token=auth_server.issue())
+    with Relay(own_server.port) as relay:
+        credential = process(f"redis://{relay.address}", token=auth_server.issue())
         first = credential.token()
         server.replicates(own_server)
         until(lambda: server.do("EXISTS", CHANNEL))
@@ -252,7 +252,7 @@ def test_a_failover_that_loses_the_last_refresh_is_repaired_by_who_made_it(
         second = credential.token(refused=first)
         with closing(RedisStore(server.url)) as left:
             assert (second.generation, generation(left)) == (2, 1)
-            proxy.lead_to(server.port)
+            relay.lead_to(server.port)
             told.until(Kind.RESTORED)
             assert generation(left) == 2
         assert process(server.url).token().reveal() == second.reveal()
@@ -263,8 +263,9 @@ def test_a_failover_that_loses_the_last_refresh_is_repaired_by_who_made_it(
 def test_who_asks_first_after_a_failover_repairs_what_was_lost(
     own_server: Valkey, server: Valkey, auth_server: AuthServer, process: Callable[..., Credential]
 ) -> None:
-    with Proxy(own_server.port) as proxy:
-        maker, reader = process(proxy.url, token=auth_server.issue()), process(proxy.url)
+    with Relay(own_server.port) as relay:
+        url = f"redis://{relay.address}"
+        maker, reader = process(url, token=auth_server.issue()), process(url)
         first = maker.token()
         server.replicates(own_server)
         until(lambda: server.do("EXISTS", CHANNEL))
@@ -272,7 +273,7 @@ def test_who_asks_first_after_a_failover_repairs_what_was_lost(
         second = maker.token(refused=first)
         assert reader.token(refused=first).generation == 2
         maker.close()
-        proxy.lead_to(server.port)
+        relay.lead_to(server.port)
         third = reader.token(refused=second)
         assert third.generation == 3
         with closing(RedisStore(server.url)) as left:

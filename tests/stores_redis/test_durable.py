@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from tests.servers.relay import Relay
 from tests.servers.valkey import Valkey
-from tests.stores_redis.proxy import Proxy
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import StoreOutcomeUnknown
@@ -88,13 +88,13 @@ def test_a_write_that_does_not_reach_the_disk_has_an_unknown_outcome(
 
 def test_a_write_that_is_sent_once_more_waits_for_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_file, "ON_DISK_MS", 100)
-    with unsynced(tmp_path) as server, Proxy(server.port) as proxy:
-        with closing(RedisStore(may_not_ask(proxy.url.removeprefix("redis://")), durable=True)) as store:
+    with unsynced(tmp_path) as server, Relay(server.port) as relay:
+        with closing(RedisStore(may_not_ask(relay.address), durable=True)) as store:
             assert store.load("acme") is None
-            proxy.lose("answer", of=b"EVAL")
+            relay.lose("answer", of=b"EVAL")
             with pytest.raises(StoreOutcomeUnknown, match="not on disk"):
                 store.cas("acme", None, "body")
-            assert proxy.lost == 1
+            assert relay.lost == 1
 
 
 def test_the_scripts_are_sent_whole_and_the_disk_is_waited_for_all_the_same(server: Valkey) -> None:

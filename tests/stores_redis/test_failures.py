@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import redis
 from tests.core.leaks import ACCESS, REFRESH, SEED_ACCESS, SEED_REFRESH, assert_error_is_silent
+from tests.servers.relay import Relay
 from tests.servers.valkey import Cluster, Sentinels, Valkey, free_port, until
-from tests.stores_redis.proxy import Proxy
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import Conflict, StoreOutcomeUnknown
@@ -28,21 +28,15 @@ WRITE = b"EVAL"
 
 
 @pytest.fixture
-def proxy(server: Valkey) -> Iterator[Proxy]:
-    with Proxy(server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def store(server: Valkey) -> Iterator[RedisStore]:
     with closing(RedisStore(server.url)) as store:
         yield store
 
 
 @pytest.fixture
-def through(proxy: Proxy) -> Iterator[RedisStore]:
-    """The same place, through the proxy; its scripts are known to the server."""
-    with closing(RedisStore(proxy.url)) as store:
+def through(relay: Relay) -> Iterator[RedisStore]:
+    """The same place, by the line that can be broken; its scripts are known to the server."""
+    with closing(RedisStore(f"redis://{relay.address}")) as store:
         store.cas("warm", None, "body")
         store.load("warm")
         yield store
@@ -72,35 +66,35 @@ def assert_unavailable(store: RedisStore, said: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["request", "answer"])
-def test_a_write_whose_connection_is_lost_is_sent_once_more(proxy: Proxy, through: RedisStore, what: str) -> None:
-    proxy.lose(what, of=WRITE)
+def test_a_write_whose_connection_is_lost_is_sent_once_more(relay: Relay, through: RedisStore, what: str) -> None:
+    relay.lose(what, of=WRITE)
     version = through.cas("acme", None, "body")
-    assert proxy.lost == 1
+    assert relay.lost == 1
     assert through.load("acme") == (version, "body")
-    proxy.lose(what, of=WRITE)
+    relay.lose(what, of=WRITE)
     after = through.cas("acme", version, "after")
     assert through.load("acme") == (after, "after")
 
 
 @pytest.mark.parametrize("what", ["request", "answer"])
-def test_a_read_whose_connection_is_lost_is_sent_once_more(proxy: Proxy, through: RedisStore, what: str) -> None:
+def test_a_read_whose_connection_is_lost_is_sent_once_more(relay: Relay, through: RedisStore, what: str) -> None:
     version = through.cas("acme", None, "body")
-    proxy.lose(what, of=WRITE)
+    relay.lose(what, of=WRITE)
     assert through.load("acme") == (version, "body")
-    assert proxy.lost == 1
+    assert relay.lost == 1
 
 
 @pytest.mark.parametrize("what", ["request", "answer"])
 def test_the_outcome_is_unknown_where_the_connection_stays_lost(
-    proxy: Proxy, through: RedisStore, store: RedisStore, what: str
+    relay: Relay, through: RedisStore, store: RedisStore, what: str
 ) -> None:
-    proxy.lose(what, of=WRITE, then=proxy.cut_off)
+    relay.lose(what, of=WRITE, then=relay.go_down)
     with pytest.raises(StoreOutcomeUnknown):
         through.cas("acme", None, "body")
     assert (store.load("acme") is not None) == (what == "answer")
     with pytest.raises(StoreUnavailable):
         through.cas("acme", None, "body")
-    proxy.down = False
+    relay.come_up()
     if what == "answer":
         with pytest.raises(Conflict):
             through.cas("acme", None, "body")
@@ -109,7 +103,7 @@ def test_the_outcome_is_unknown_where_the_connection_stays_lost(
 
 
 def test_the_outcome_is_unknown_where_others_have_written_before_it_could_be_looked_at(
-    proxy: Proxy, through: RedisStore, store: RedisStore
+    relay: Relay, through: RedisStore, store: RedisStore
 ) -> None:
     written = []
 
@@ -118,26 +112,26 @@ def test_the_outcome_is_unknown_where_others_have_written_before_it_could_be_loo
         assert present is not None
         written.append(store.cas("acme", present.version, "theirs"))
 
-    proxy.lose("answer", of=WRITE, then=write_over_it)
+    relay.lose("answer", of=WRITE, then=write_over_it)
     with pytest.raises(StoreOutcomeUnknown, match="somebody else"):
         through.cas("acme", None, "ours")
     assert store.load("acme") == (written[0], "theirs")
 
 
-def test_a_connection_that_was_cut_while_idle_costs_nothing(proxy: Proxy, through: RedisStore) -> None:
+def test_a_connection_that_was_cut_while_idle_costs_nothing(relay: Relay, through: RedisStore) -> None:
     for number in range(5):
-        proxy.cut()
+        relay.cut()
         through.cas(f"key {number}", None, "body")
-        proxy.cut()
+        relay.cut()
         assert through.load(f"key {number}") is not None
 
 
-def test_a_traceback_with_locals_shows_no_token(proxy: Proxy, through: RedisStore) -> None:
+def test_a_traceback_with_locals_shows_no_token(relay: Relay, through: RedisStore) -> None:
     version = through.cas("acme", None, f"{ACCESS} {REFRESH}")
     body, failures = f"{SEED_ACCESS} {SEED_REFRESH}", []
     for how in ("conflict", "unknown", "down", "down"):
         if how == "unknown":
-            proxy.lose("answer", of=WRITE, then=proxy.cut_off)
+            relay.lose("answer", of=WRITE, then=relay.go_down)
         try:
             through.cas("acme", "another" if how == "conflict" else version, body)
         except (Conflict, StoreOutcomeUnknown, StoreUnavailable) as error:
@@ -179,9 +173,9 @@ def test_a_server_that_hangs_is_given_up_in_time(own_server: Valkey, connected: 
 
 
 def test_a_write_that_a_server_swallows_as_it_begins_to_hang_has_an_unknown_outcome(own_server: Valkey) -> None:
-    with Proxy(own_server.port) as proxy, closing(RedisStore(proxy.url + QUICK)) as store:
+    with Relay(own_server.port) as relay, closing(RedisStore(f"redis://{relay.address}{QUICK}")) as store:
         store.cas("warm", None, "body")
-        proxy.hang(of=WRITE, then=own_server.pause)
+        relay.hang(of=WRITE, then=own_server.pause)
         with pytest.raises(StoreOutcomeUnknown, match="did not answer in time"):
             store.cas("acme", None, "body")
         own_server.resume()
