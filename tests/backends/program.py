@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from tests.servers.postgres import _end_with_parent as end_with_parent
+from tests.servers.postgres import end_with_parent
 
 from onerefresh.testing import AuthServer
 

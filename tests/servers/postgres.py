@@ -95,7 +95,7 @@ class PostgresServer:
                 "pg_basebackup", "-D", str(server.data), "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", self.url
             )
             server.up()
-            _until(lambda: server.ask("SELECT status FROM pg_stat_wal_receiver") == [("streaming",)])
+            until(lambda: server.ask("SELECT status FROM pg_stat_wal_receiver") == [("streaming",)])
             server.catch_up(self)
             yield server
 
@@ -143,10 +143,10 @@ class PostgresServer:
                 user=NOBODY,
                 group=NOBODY,
                 extra_groups=[] if NOBODY is not None else None,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
                 start_new_session=True,
             )
-        _until(self._answers)
+        until(self._answers)
 
     def stop(self) -> None:
         """End it in order; clients are disconnected."""
@@ -163,7 +163,7 @@ class PostgresServer:
                 os.kill(child, signal.SIGKILL)
         self._process.wait(PATIENCE)
         for child in children:
-            _until(lambda child=child: not _exists(child))  # type: ignore[misc]  # bound at once
+            until(lambda child=child: not _exists(child))  # type: ignore[misc]  # bound at once
         self._process = None
 
     def restart(self) -> None:
@@ -201,13 +201,13 @@ class PostgresServer:
     def catch_up(self, primary: PostgresServer) -> None:
         """Wait until this standby shows all that `primary` has written up to now."""
         [(now,)] = primary.ask("SELECT pg_current_wal_lsn()")
-        _until(lambda: self.ask("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", now) == [(True,)])
+        until(lambda: self.ask("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", now) == [(True,)])
 
     def cut_off(self) -> None:
         """Let this standby receive nothing any more."""
         self.ask("ALTER SYSTEM SET primary_conninfo = ''")
         self.ask("SELECT pg_reload_conf()")
-        _until(lambda: self.ask("SELECT count(*) FROM pg_stat_wal_receiver") == [(0,)])
+        until(lambda: self.ask("SELECT count(*) FROM pg_stat_wal_receiver") == [(0,)])
 
     def _end(self, number: int) -> None:
         assert self._process is not None
@@ -246,7 +246,7 @@ def _exists(pid: int) -> bool:
         return False
 
 
-def _until(holds: Callable[[], bool]) -> None:
+def until(holds: Callable[[], bool]) -> None:
     """Wait until it holds: a server tells nobody when it is ready."""
     deadline = time.monotonic() + PATIENCE
     while not holds():
@@ -259,7 +259,7 @@ _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Runs in the child: it ends at once when the thread that started it does."""
     if hasattr(_libc, "prctl"):
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
