@@ -25,12 +25,12 @@ PR_SET_PDEATHSIG = 1
 class Valkey:
     """A server on loopback, with a folder for what it keeps. It serves once it is made.
 
-    `config`: lines of its configuration, such as ``"appendonly yes"``.
+    `config`: lines of its configuration, such as ``"appendonly yes"``. `program`: another one than the package's.
     """
 
-    def __init__(self, folder: Path, *config: str, sentinel: bool = False) -> None:
+    def __init__(self, folder: Path, *config: str, sentinel: bool = False, program: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder, self.program = folder, program or str(get_binary_path())
         self._config, self._sentinel = config, sentinel
         self._process: subprocess.Popen[bytes] | None = None
         self.port = self.bus = 0
@@ -73,7 +73,7 @@ class Valkey:
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
-        arguments = [str(get_binary_path()), str(self.config_file), *(["--sentinel"] if self._sentinel else [])]
+        arguments = [self.program, str(self.config_file), *(["--sentinel"] if self._sentinel else [])]
         self._process = subprocess.Popen(
             arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             preexec_fn=die_with_parent,

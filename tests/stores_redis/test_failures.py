@@ -194,7 +194,7 @@ def test_a_host_that_does_not_exist() -> None:
 
 
 def test_a_socket_that_does_not_exist(tmp_path: Path) -> None:
-    assert_unavailable(RedisStore(f"unix://{tmp_path}/none.sock"), "cannot be reached: No such file")
+    assert_unavailable(RedisStore(f"unix://{tmp_path}/none.sock"), "there is no such file: see the socket")
 
 
 def test_a_replica_is_refused_for_reading_too(own_server: Valkey, tmp_path: Path) -> None:

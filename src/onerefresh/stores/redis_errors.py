@@ -136,10 +136,20 @@ def _code(error: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """What the operating system said, or which kind of error it was."""
+    """What TLS or the operating system said, or which kind of error it was."""
     for found in _chain(error):
-        if "TimeoutError" in _names(found):
+        names = _names(found)
+        if "TimeoutError" in names:
             return "it did not answer in time"
+        if "SSLCertVerificationError" in names:
+            said = getattr(found, "verify_message", "")
+            return f"TLS failed: {said}: see ssl_ca_certs and the server's certificate"
+        if "SSLError" in names:
+            return (
+                "TLS failed: see that this port speaks it, and that ssl_certfile and ssl_keyfile are what it asks for"
+            )
+        if isinstance(found, FileNotFoundError):
+            return "there is no such file: see the socket's path, or ssl_ca_certs, ssl_certfile and ssl_keyfile"
         if isinstance(found, OSError) and found.strerror:
             return found.strerror
     return type(error).__name__
