@@ -54,6 +54,12 @@ def binaries() -> Path | None:
     return folders[-1].parent if folders else None
 
 
+def binaries_with_tls() -> Path | None:
+    """Those of the system's packages, which were built with OpenSSL; None where there are none."""
+    folders = Path("/usr/lib/postgresql").glob("*/bin/postgres")
+    return max((path.parent for path in folders), key=lambda path: float(path.parent.name), default=None)
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
@@ -65,20 +71,22 @@ def free_port() -> int:
 class PostgresServer:
     """One server on a port of loopback that stays its own, with its data in a folder of its own.
 
-    `settings`: what differs from `SETTINGS`.
+    `programs`: the folder with them. `settings`: what differs from `SETTINGS`.
     """
 
-    def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
-        self.home, self.data = home, home / "data"
+    def __init__(self, home: Path, programs: Path, settings: Mapping[str, str]) -> None:
+        self.home, self.data, self.programs = home, home / "data", programs
         self.port = free_port()
         self.settings = {**SETTINGS, **settings}
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     @contextmanager
-    def start(cls, **settings: str) -> Iterator[PostgresServer]:
-        """A new server, empty, for as long as the context lasts."""
-        with cls._made(settings) as server:
+    def start(cls, programs: Path | None = None, /, **settings: str) -> Iterator[PostgresServer]:
+        """A new server, empty, for as long as the context lasts. `programs`: not those of the package."""
+        programs = programs or binaries()
+        assert programs is not None
+        with cls._made(programs, settings) as server:
             server._run_tool(
                 "initdb", "-D", str(server.data), "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8",
                 "--no-locale",
@@ -90,7 +98,7 @@ class PostgresServer:
     @contextmanager
     def standby(self, **settings: str) -> Iterator[PostgresServer]:
         """A hot standby of this server, which has caught up with it."""
-        with self._made(settings) as server:
+        with self._made(self.programs, settings) as server:
             server._run_tool(
                 "pg_basebackup", "-D", str(server.data), "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d", self.url
             )
@@ -101,11 +109,11 @@ class PostgresServer:
 
     @classmethod
     @contextmanager
-    def _made(cls, settings: Mapping[str, str]) -> Iterator[PostgresServer]:
+    def _made(cls, programs: Path, settings: Mapping[str, str]) -> Iterator[PostgresServer]:
         home = Path(tempfile.mkdtemp(prefix="onerefresh-postgres-"))
         if NOBODY is not None:
             os.chown(home, NOBODY, NOBODY)
-        server = cls(home, settings)
+        server = cls(home, programs, settings)
         try:
             yield server
         finally:
@@ -131,12 +139,10 @@ class PostgresServer:
 
     def up(self) -> None:
         """Start it, and wait until it answers."""
-        folder = binaries()
-        assert folder is not None
         options = [word for name, value in self.settings.items() for word in ("-c", f"{name}={value}")]
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [folder / "postgres", "-D", self.data, "-p", str(self.port), *options],
+                [self.programs / "postgres", "-D", self.data, "-p", str(self.port), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -225,10 +231,8 @@ class PostgresServer:
         return True
 
     def _run_tool(self, tool: str, *arguments: str) -> None:
-        folder = binaries()
-        assert folder is not None
         subprocess.run(
-            [folder / tool, *arguments],
+            [self.programs / tool, *arguments],
             check=True,
             stdin=subprocess.DEVNULL,
             capture_output=True,

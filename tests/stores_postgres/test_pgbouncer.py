@@ -66,7 +66,7 @@ def test_waiting_is_polling_and_that_is_said_once(
     assert found.body == "after"
 
 
-def test_nothing_of_it_stays_on_the_connections_of_the_pooler(store: PostgresStore, server: PostgresServer) -> None:
+def test_nothing_of_it_stays_on_the_connections_of_the_pooler(store: PostgresStore, pooler: PgBouncer) -> None:
     """They are somebody else's next: no setting, no lock, no LISTEN and no prepared statement may be left on them."""
     version = store.cas("acme", None, "before")
     store.wait("acme", version, LONG)
@@ -76,7 +76,7 @@ def test_nothing_of_it_stays_on_the_connections_of_the_pooler(store: PostgresSto
         " (SELECT count(*) FROM pg_listening_channels())::text,"
         " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())::text"
     )
-    with psycopg.connect(store._source._conninfo.reveal(), autocommit=True) as other:  # type: ignore[union-attr]
+    with psycopg.connect(pooler.url, autocommit=True) as other:
         assert [other.execute(asked).fetchone() for _ in range(4)] == [("on", "0", "0", "0")] * 4
 
 
