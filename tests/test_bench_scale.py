@@ -66,6 +66,8 @@ def test_statements_to_postgres_are_counted_by_kind() -> None:
     assert postgres_name("LOG:  execute <unnamed>: SELECT extract(epoch") == "read"
     assert postgres_name('LOG:  execute <unnamed>: UPDATE "t" SET') == "write"
     assert postgres_name("LOG:  statement: LISTEN a; SELECT pg_advisory_lock_shared(1)") == "LISTEN"
+    assert postgres_name("LOG:  statement: UNLISTEN *; SELECT pg_advisory_unlock_all()") == "UNLISTEN"
+    assert postgres_name('LOG:  execute <unnamed>: SELECT key, version FROM "t"') == "read of the version"
     assert postgres_name("LOG:  statement: SELECT pg_backend_pid()") == "pg_backend_pid"
 
 

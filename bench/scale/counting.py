@@ -85,8 +85,10 @@ def postgres_name(line: str) -> str:
             return "write"
         case "SELECT" if statement.startswith("SELECT extract("):
             return "read"
-        case "LISTEN" | "UNLISTEN":
-            return "LISTEN"
+        case "SELECT" if statement.startswith("SELECT key, version FROM"):
+            return "read of the version"
+        case "LISTEN" | "UNLISTEN" as name:
+            return name
         case _:
             return statement.split("(")[0].removeprefix("SELECT ")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -17,6 +17,8 @@ from onerefresh.stores.wakeups import Wakeups
 PATIENCE = 30.0
 LONG = 60.0
 """Seconds that a wait may last which is to be ended by something else."""
+VERSION = "1"
+"""Which those who wait know."""
 
 
 class Board:
@@ -28,9 +30,11 @@ class Board:
         self.asked: list[frozenset[str]] = []
         self.opened = self.closed = 0
         self.broken = False
-        self.kind = BoardLine
-        self.gate = threading.Event()
+        self.kind: type[BoardLine] = BoardLine
+        self.version = VERSION
+        self.gate, self.may_close = threading.Event(), threading.Event()
         self.gate.set()
+        self.may_close.set()
 
     def connect(self) -> BoardLine:
         if self.broken:
@@ -60,17 +64,20 @@ class Board:
 
 
 class BoardLine:
+    reusable = False
+
     def __init__(self, board: Board) -> None:
         self.board = board
         self.keys: frozenset[str] = frozenset()
         self.changed: set[str] = set()
 
-    def listen(self, keys: frozenset[str]) -> None:
+    def listen(self, keys: frozenset[str]) -> Mapping[str, str]:
         assert self.board.gate.wait(PATIENCE)
         with self.board.news:
             self.board.asked.append(keys)
             self.keys = keys
             self.board.news.notify_all()
+        return {}
 
     def heard(self, seconds: float) -> Collection[str]:
         with self.board.news:
@@ -127,7 +134,7 @@ class Looks:
 
 def test_a_change_ends_the_wait(board: Board, pool: ThreadPoolExecutor) -> None:
     waits, looks = Wakeups(board.connect), Looks()
-    waiting = pool.submit(waits.wait, "acme", LONG, looks)
+    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     looks.until(1)
     board.change("acme")
     waiting.result(PATIENCE)
@@ -136,7 +143,7 @@ def test_a_change_ends_the_wait(board: Board, pool: ThreadPoolExecutor) -> None:
 
 def test_what_changed_before_it_listens_ends_the_wait_at_once(board: Board) -> None:
     looks = Looks(changed=True)
-    Wakeups(board.connect).wait("acme", LONG, looks)
+    Wakeups(board.connect).wait("acme", VERSION, LONG, looks)
     assert looks.count == 1
     assert board.asked == [frozenset({"acme"})], "it looks once it listens, not before"
 
@@ -144,7 +151,7 @@ def test_what_changed_before_it_listens_ends_the_wait_at_once(board: Board) -> N
 def test_it_looks_only_once_it_listens(board: Board, pool: ThreadPoolExecutor) -> None:
     board.gate.clear()
     waits, looks = Wakeups(board.connect), Looks(changed=True)
-    waiting = pool.submit(waits.wait, "acme", LONG, looks)
+    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     board.until(lambda: board.opened == 1)
     assert looks.count == 0
     board.gate.set()
@@ -154,7 +161,7 @@ def test_it_looks_only_once_it_listens(board: Board, pool: ThreadPoolExecutor) -
 
 def test_a_change_of_another_key_wakes_nobody(board: Board, pool: ThreadPoolExecutor) -> None:
     waits, looks = Wakeups(board.connect), Looks()
-    acme, other = (pool.submit(waits.wait, key, LONG, looks) for key in ("acme", "other"))
+    acme, other = (pool.submit(waits.wait, key, VERSION, LONG, looks) for key in ("acme", "other"))
     looks.until(2)
     board.change("other")
     other.result(PATIENCE)
@@ -164,8 +171,8 @@ def test_a_change_of_another_key_wakes_nobody(board: Board, pool: ThreadPoolExec
 
 
 def test_the_time_is_over_without_a_change(board: Board) -> None:
-    Wakeups(board.connect).wait("acme", 0.01, never)
-    Wakeups(board.connect).wait("acme", 0.0, never)
+    Wakeups(board.connect).wait("acme", VERSION, 0.01, never)
+    Wakeups(board.connect).wait("acme", VERSION, 0.0, never)
 
 
 def test_a_line_that_takes_long_to_open_holds_nobody_up(board: Board, pool: ThreadPoolExecutor) -> None:
@@ -176,7 +183,7 @@ def test_a_line_that_takes_long_to_open_holds_nobody_up(board: Board, pool: Thre
         return board.connect()
 
     looks = Looks()
-    Wakeups(connect).wait("acme", 0.05, looks)
+    Wakeups(connect).wait("acme", VERSION, 0.05, looks)
     assert looks.count == 1, "it looks for itself, at the end"
     opens.set()
     board.until(lambda: board.closed == 1)
@@ -184,7 +191,7 @@ def test_a_line_that_takes_long_to_open_holds_nobody_up(board: Board, pool: Thre
 
 def test_many_threads_and_keys_share_one_line(board: Board, pool: ThreadPoolExecutor) -> None:
     waits, looks = Wakeups(board.connect), Looks()
-    waiting = [pool.submit(waits.wait, f"key {number % 10}", LONG, looks) for number in range(40)]
+    waiting = [pool.submit(waits.wait, f"key {number % 10}", VERSION, LONG, looks) for number in range(40)]
     looks.until(40)
     assert (board.opened, len(listeners())) == (1, 1)
     assert board.asked[-1] == {f"key {number}" for number in range(10)}
@@ -198,19 +205,19 @@ def test_many_threads_and_keys_share_one_line(board: Board, pool: ThreadPoolExec
 def test_who_comes_back_finds_the_line_still_listening(board: Board) -> None:
     waits = Wakeups(board.connect)
     for _ in range(20):
-        waits.wait("acme", LONG, Looks(changed=True))
+        waits.wait("acme", VERSION, LONG, Looks(changed=True))
     assert board.opened == len(board.asked) == 1
 
 
 def test_the_listener_ends_with_its_line_when_nobody_waits(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wakeups, "LINGER", 0.0)
     waits = Wakeups(board.connect)
-    waits.wait("acme", LONG, Looks(changed=True))
+    waits.wait("acme", VERSION, LONG, Looks(changed=True))
     board.until(lambda: board.closed == 1)
     for listener in listeners():
         listener.join(PATIENCE)
         assert not listener.is_alive()
-    waits.wait("acme", LONG, Looks(changed=True))
+    waits.wait("acme", VERSION, LONG, Looks(changed=True))
     assert board.opened == 2
 
 
@@ -219,12 +226,91 @@ def test_a_key_for_which_nobody_waits_is_listened_to_no_longer(
 ) -> None:
     monkeypatch.setattr(wakeups, "LINGER", 0.0)
     waits, looks = Wakeups(board.connect), Looks()
-    stays = pool.submit(waits.wait, "stays", LONG, looks)
+    stays = pool.submit(waits.wait, "stays", VERSION, LONG, looks)
     looks.until(1)
-    waits.wait("goes", LONG, Looks(changed=True))
+    waits.wait("goes", VERSION, LONG, Looks(changed=True))
     board.until(lambda: board.asked[-2:] == [{"stays", "goes"}, {"stays"}])
     board.change("stays")
     stays.result(PATIENCE)
+
+
+# --- A line that looks for those who wait, and whose connection they need next ---
+
+
+class LookingLine(BoardLine):
+    """It sees the version that the board shows, and is not closed before `may_close`."""
+
+    reusable = True
+
+    def listen(self, keys: frozenset[str]) -> Mapping[str, str]:
+        super().listen(keys)
+        return dict.fromkeys(keys, self.board.version)
+
+    def close(self) -> None:
+        assert self.board.may_close.wait(PATIENCE)
+        super().close()
+
+
+def test_where_the_line_looks_nobody_else_does(board: Board, pool: ThreadPoolExecutor) -> None:
+    board.kind = LookingLine
+    waits, looks = Wakeups(board.connect), Looks()
+    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
+    board.until(lambda: board.asked == [{"acme"}])
+    board.change("acme")
+    waiting.result(PATIENCE)
+    assert looks.count == 0
+
+
+def test_what_the_line_sees_to_have_changed_ends_the_wait(board: Board) -> None:
+    board.kind, board.version = LookingLine, "2"
+    Wakeups(board.connect).wait("acme", VERSION, LONG, Looks())
+    assert (board.opened, board.closed) == (1, 1)
+
+
+def test_who_joins_a_line_that_listens_already_looks_for_himself(board: Board, pool: ThreadPoolExecutor) -> None:
+    board.kind = LookingLine
+    waits, looks = Wakeups(board.connect), Looks()
+    first = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
+    board.until(lambda: board.asked == [{"acme"}])
+    second = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
+    looks.until(1)
+    board.change("acme")
+    for one in (first, second):
+        one.result(PATIENCE)
+    assert looks.count == 1
+
+
+def test_the_last_are_woken_when_the_line_is_closed(board: Board, pool: ThreadPoolExecutor) -> None:
+    board.kind = LookingLine
+    board.may_close.clear()
+    waits = Wakeups(board.connect)
+    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, never)
+    board.until(lambda: board.asked == [{"acme"}])
+    board.change("acme")
+    while waits._listener is not None:
+        os.sched_yield()
+    assert not waiting.done()
+    later = pool.submit(waits.wait, "acme", VERSION, LONG, never)
+    board.until(lambda: board.opened == 2)
+    board.may_close.set()
+    waiting.result(PATIENCE)
+    board.until(lambda: len(board.asked) == 2)
+    board.change("acme")
+    later.result(PATIENCE)
+
+
+def test_while_others_wait_for_something_else_the_line_stays(board: Board, pool: ThreadPoolExecutor) -> None:
+    board.kind = LookingLine
+    waits = Wakeups(board.connect)
+    acme, other = (pool.submit(waits.wait, key, VERSION, LONG, never) for key in ("acme", "other"))
+    board.until(lambda: board.asked[-1:] == [{"acme", "other"}])
+    board.change("other")
+    other.result(PATIENCE)
+    assert not acme.done()
+    assert (board.opened, board.closed) == (1, 0)
+    board.change("acme")
+    acme.result(PATIENCE)
+    assert (board.opened, board.closed) == (1, 1)
 
 
 # --- What goes wrong ---
@@ -236,20 +322,20 @@ def test_where_no_line_opens_they_look_for_themselves(board: Board, monkeypatch:
     looks = Looks()
     waits = Wakeups(board.connect)
     for count in range(1, 4):
-        waits.wait("acme", LONG, looks)
+        waits.wait("acme", VERSION, LONG, looks)
         assert looks.count == count
 
 
 def test_a_line_that_breaks_wakes_all_and_the_next_wait_opens_another(board: Board, pool: ThreadPoolExecutor) -> None:
     waits, looks = Wakeups(board.connect), Looks()
-    waiting = [pool.submit(waits.wait, f"key {number % 3}", LONG, looks) for number in range(9)]
+    waiting = [pool.submit(waits.wait, f"key {number % 3}", VERSION, LONG, looks) for number in range(9)]
     looks.until(9)
     board.break_down()
     for one in waiting:
         one.result(PATIENCE)
     board.until(lambda: board.closed == 1)
     board.broken = False
-    again = pool.submit(waits.wait, "key 0", LONG, looks)
+    again = pool.submit(waits.wait, "key 0", VERSION, LONG, looks)
     looks.until(10)
     board.change("key 0")
     again.result(PATIENCE)
@@ -276,13 +362,13 @@ def test_a_listener_that_is_killed_leaves_nobody_behind(
     monkeypatch.setattr(threading, "excepthook", lambda died_of: died.append(died_of.exc_type))
     board.kind = DoomedLine
     waits, looks = Wakeups(board.connect), Looks()
-    waiting = pool.submit(waits.wait, "acme", LONG, looks)
+    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     looks.until(1)
     kill.set()
     waiting.result(PATIENCE)
     board.until(lambda: board.closed == 1)
     board.kind = BoardLine
-    again = pool.submit(waits.wait, "acme", LONG, looks)
+    again = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     looks.until(2)
     board.change("acme")
     again.result(PATIENCE)
@@ -299,9 +385,9 @@ def test_where_no_thread_starts_they_look_for_themselves(board: Board, monkeypat
         patch.setattr(threading.Thread, "start", refuse)
         looks = Looks()
         waits = Wakeups(board.connect)
-        waits.wait("acme", LONG, looks)
+        waits.wait("acme", VERSION, LONG, looks)
         assert (looks.count, board.opened) == (1, 0)
-    waits.wait("acme", LONG, Looks(changed=True))
+    waits.wait("acme", VERSION, LONG, Looks(changed=True))
     assert board.opened == 1
 
 
@@ -311,7 +397,7 @@ def test_an_error_of_who_looks_leaves_no_waiter_behind(board: Board) -> None:
 
     waits = Wakeups(board.connect)
     with pytest.raises(ValueError, match="test"):
-        waits.wait("acme", LONG, fail)
+        waits.wait("acme", VERSION, LONG, fail)
     board.until(lambda: board.closed == 1)
 
 
@@ -331,7 +417,7 @@ def dies_in_time() -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
 def test_a_forked_child_listens_on_a_line_of_its_own(board: Board, pool: ThreadPoolExecutor) -> None:
     waits, looks = Wakeups(board.connect), Looks()
-    waiting = pool.submit(waits.wait, "acme", LONG, looks)
+    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     looks.until(1)
     child = os.fork()
     if child == 0:
@@ -344,7 +430,7 @@ def test_a_forked_child_listens_on_a_line_of_its_own(board: Board, pool: ThreadP
                 return opened[0]
 
             waits._connect = connect
-            theirs = threading.Thread(target=waits.wait, args=("acme", LONG, never))
+            theirs = threading.Thread(target=waits.wait, args=("acme", VERSION, LONG, never))
             theirs.start()
             while not (opened and "acme" in opened[0].keys):
                 os.sched_yield()

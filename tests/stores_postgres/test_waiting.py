@@ -14,7 +14,7 @@ from tests.stores_postgres.watching import LONG, PATIENCE, connections_of, liste
 
 from onerefresh.stores import postgres, postgres_connections
 from onerefresh.stores.postgres import POLLED, WOKEN, PostgresStore
-from onerefresh.stores.postgres_connections import MOST
+from onerefresh.stores.postgres_connections import MOST, OwnConnections
 from onerefresh.testing.stores.recording import Opener
 
 pytestmark = pytest.mark.slow
@@ -78,6 +78,42 @@ def test_a_hundred_waiters_need_one_connection_which_is_closed_behind_them(
     assert not any(waiter.is_alive() for waiter in waiters)
     until(lambda: not threads_of(store))
     until(lambda: connections_of(table, server) == 0)
+
+
+def test_who_looks_waits_and_looks_again_needs_one_connection(
+    through: PostgresStore, relay: Relay, opener: Opener, server: PostgresServer
+) -> None:
+    """A server needs long for a new one, and in a storm all of them come at once."""
+    version = through.cas("acme", None, "before")
+    with waiting(through, "acme", version, server):
+        after = opener().cas("acme", version, "after")
+    assert through.load("acme") == (after, "after")
+    through.wait("acme", version, LONG)
+    assert through.load("acme") == (after, "after")
+    assert relay.accepted == 1
+
+
+def test_nothing_of_the_waiting_stays_on_the_connection(
+    store: PostgresStore, opener: Opener, server: PostgresServer
+) -> None:
+    version = store.cas("acme", None, "before")
+    with waiting(store, "acme", version, server):
+        version = opener().cas("acme", version, "after")
+    assert isinstance(store._source, OwnConnections)
+    connection = store._source.apart()
+    assert isinstance(connection, psycopg.Connection)
+    assert connection.execute("SELECT count(*) FROM pg_listening_channels()").fetchone() == (0,)
+    assert not connection._notify_handlers
+    store._source.back(connection)
+    assert listeners(server, store) == 0
+
+
+def test_a_waiter_is_woken_where_there_is_no_table_yet(
+    store: PostgresStore, opener: Opener, server: PostgresServer
+) -> None:
+    with waiting(store, "acme", "", server) as waiter:
+        opener().cas("acme", None, "first")
+    assert not waiter.is_alive()
 
 
 def test_a_waiter_that_loses_its_connection_looks_for_himself(

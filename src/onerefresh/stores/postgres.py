@@ -92,7 +92,7 @@ class PostgresStore(Store):
         if time.monotonic() < self._deaf_until:
             time.sleep(min(timeout, POLLED))
         else:
-            self._wakeups.wait(key, timeout, lambda: self._has_changed(key, version))
+            self._wakeups.wait(key, version, timeout, lambda: self._has_changed(key, version))
 
     def moment(self) -> Moment | None:
         return self._clock.moment()
@@ -194,7 +194,7 @@ class PostgresStore(Store):
 
     def _line(self) -> Line:
         try:
-            line = PostgresLine(self._source, self._statements.channel)
+            line = PostgresLine(self._source, self._statements)
         except CannotListen as error:
             if error.for_good and self._deaf_until == 0.0:
                 logging.getLogger("onerefresh").warning(

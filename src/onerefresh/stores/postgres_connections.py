@@ -37,15 +37,22 @@ DEFAULTS = {
 
 
 class Source(Protocol):
-    """Where connections come from. `place`: the host, port and database, without any secret."""
+    """Where connections come from.
+
+    `place`: the host, port and database, without any secret. `reuses`: one that was apart serves others afterwards.
+    """
 
     place: str
+    reuses: bool
 
     def lent(self, deadline: float) -> contextlib.AbstractContextManager[Connection | Refused]:
         """A connection for one statement."""
 
-    def connect(self) -> Connection | Refused:
-        """A connection of one's own."""
+    def apart(self) -> Connection | Refused:
+        """A connection of one's own, for longer than a statement."""
+
+    def back(self, connection: Connection) -> None:
+        """It is not needed apart any more, and nothing is left on it."""
 
     def close(self) -> None:
         """Close what this opened and nobody uses."""
@@ -112,6 +119,8 @@ class OwnConnections:
     A thread closes them, and ends with the last one. Raises `ConfigurationError` for a URL that cannot be one.
     """
 
+    reuses = True
+
     def __init__(self, url: Secret) -> None:
         if url.reveal().startswith(("postgresql+", "postgres+")):
             raise ConfigurationError("a PostgreSQL URL begins with postgresql://: leave out the + and what follows it")
@@ -127,14 +136,12 @@ class OwnConnections:
         self._closer: threading.Thread | None = None
         cleaned_after_fork(self)
 
-    def connect(self) -> Connection | Refused:
-        opened = _connected(
-            lambda: psycopg.Connection.connect(self._conninfo.reveal(), autocommit=True, prepare_threshold=None)
-        )
-        if not isinstance(opened, Refused):
-            self._open.add(opened)
-            _forget_closed(self._open)
-        return opened
+    def apart(self) -> Connection | Refused:
+        return self._idle_one() or self._connect()
+
+    def back(self, connection: Connection) -> None:
+        with self._changed:
+            self._keep(connection)
 
     @contextlib.contextmanager
     def lent(self, deadline: float) -> Iterator[Connection | Refused]:
@@ -146,7 +153,7 @@ class OwnConnections:
             self._lent += 1
         connection: Connection | Refused | None = None
         try:
-            connection = self._idle_one() or self.connect()
+            connection = self.apart()
             yield connection
         finally:
             with changed:
@@ -171,6 +178,15 @@ class OwnConnections:
                 with contextlib.suppress(OSError):
                     os.close(connection.pgconn.socket)
                 _of_the_parent.append(connection)
+
+    def _connect(self) -> Connection | Refused:
+        opened = _connected(
+            lambda: psycopg.Connection.connect(self._conninfo.reveal(), autocommit=True, prepare_threshold=None)
+        )
+        if not isinstance(opened, Refused):
+            self._open.add(opened)
+            _forget_closed(self._open)
+        return opened
 
     def _idle_one(self) -> Connection | None:
         while True:
@@ -254,6 +270,8 @@ class PooledConnections:
     Its connections are borrowed for one statement each; what is to last has a connection of its own.
     """
 
+    reuses = False
+
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         parameters = _parsed(Secret(self._conninfo()))
@@ -268,13 +286,16 @@ class PooledConnections:
         arguments = getattr(self._pool, "kwargs", None)
         return dict((arguments() if callable(arguments) else arguments) or {})
 
-    def connect(self) -> Connection | Refused:
+    def apart(self) -> Connection | Refused:
         def opened() -> Connection:
             kind = getattr(self._pool, "connection_class", psycopg.Connection)
             connection: Connection = kind.connect(self._conninfo(), **self._arguments())
             return connection
 
         return _connected(opened)
+
+    def back(self, connection: Connection) -> None:
+        connection.close()
 
     @contextlib.contextmanager
     def lent(self, deadline: float) -> Iterator[Connection | Refused]:

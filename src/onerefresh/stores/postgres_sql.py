@@ -114,6 +114,11 @@ RETURNING {TOLD},
        {DURABLY},
        {WAKING.format(lock="$4", channel="$5")}"""
 
+    def versions(self, count: int) -> str:
+        """Parameters: so many keys. Rows: key, version; none for a key without a record."""
+        keys = ", ".join(f"${number}::text" for number in range(1, count + 1))
+        return f"SELECT key, version FROM {self.quoted} WHERE key IN ({keys})"
+
     @property
     def page(self) -> str:
         """Parameters: the key after which the page begins. Rows: key, version, body."""
@@ -129,6 +134,7 @@ RETURNING {TOLD},
 LISTEN_FOR = "LISTEN {name}; SELECT pg_advisory_lock_shared({lock})"
 """On return each change is told: the lock waits for those who are writing now without telling."""
 LISTEN_NO_MORE = "UNLISTEN {name}; SELECT pg_advisory_unlock_shared({lock})"
+LISTEN_TO_NOTHING = "UNLISTEN *; SELECT pg_advisory_unlock_all()"
 
 
 def _is_name(text: str) -> bool:

@@ -141,7 +141,7 @@ class RedisStore(Store):
         return version
 
     def wait(self, key: str, version: str, timeout: float) -> None:
-        self._wakeups.wait(key, timeout, lambda: self._version(key) not in (version, None))
+        self._wakeups.wait(key, version, timeout, lambda: self._version(key) not in (version, None))
 
     def moment(self) -> Moment | None:
         if not self._clock.asked:

@@ -6,7 +6,7 @@ keys, and goes on hearing while slots move.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 __all__ = ["RedisLine"]
@@ -15,12 +15,14 @@ __all__ = ["RedisLine"]
 class RedisLine:
     """A connection that subscribes to the channels of some keys. `channel` gives the channel of a key."""
 
+    reusable = False
+
     def __init__(self, connection: Any, channel: Callable[[str], bytes]) -> None:
         self._connection, self._channel = connection, channel
         self._keys: dict[bytes, str] = {}
         self._news: set[str] = set()
 
-    def listen(self, keys: frozenset[str]) -> None:
+    def listen(self, keys: frozenset[str]) -> Mapping[str, str]:
         wanted = {self._channel(key): key for key in keys}
         more, fewer = wanted.keys() - self._keys.keys(), self._keys.keys() - wanted.keys()
         self._keys |= wanted
@@ -31,6 +33,7 @@ class RedisLine:
         while unconfirmed:
             unconfirmed -= not self._note()
         self._keys = wanted
+        return {}  # a connection that subscribes takes no other commands
 
     def heard(self, seconds: float) -> Collection[str]:
         while self._connection.can_read(0.0 if self._news else seconds):

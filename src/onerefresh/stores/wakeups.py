@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from onerefresh.store import POLL, cleaned_after_fork
@@ -21,10 +21,18 @@ LINGER = 0.25
 
 
 class Line(Protocol):
-    """One connection on which the server tells of changes. Used by one thread."""
+    """One connection on which the server tells of changes. Used by one thread.
 
-    def listen(self, keys: frozenset[str]) -> None:
-        """Listen to exactly these keys from now on; on return the server tells of each change that is made after it."""
+    `reusable`: once it is closed, its connection is at hand for those who were waiting.
+    """
+
+    reusable: bool
+
+    def listen(self, keys: frozenset[str]) -> Mapping[str, str]:
+        """Listen to exactly these keys from now on; on return the server tells of each change that is made after it.
+
+        It may look at those that are new, once it listens, and give the versions that it saw ("" of no record).
+        """
 
     def heard(self, seconds: float) -> Collection[str]:
         """The keys that were told to have changed, as soon as there are any, or none after so many seconds."""
@@ -46,14 +54,14 @@ class Wakeups:
         self._listener: threading.Thread | None = None
         cleaned_after_fork(self)
 
-    def wait(self, key: str, seconds: float, changed: Callable[[], bool]) -> None:
-        """Return when `key` has changed, at the latest after `seconds`; early, too, where nothing can be heard.
+    def wait(self, key: str, version: str, seconds: float, changed: Callable[[], bool]) -> None:
+        """Return when `key` is not at `version`, at the latest after `seconds`; early, too, if nothing can be heard.
 
-        `changed` looks whether it has changed already, and is called once the line listens: what happens from then on
-        is heard.
+        `changed` looks whether it is so already, and is called once the line listens: what happens from then on is
+        heard. Where the line itself has looked it is not called.
         """
         deadline = time.monotonic() + seconds
-        waiter = _Waiter()
+        waiter = _Waiter(version)
         try:
             self._enter(key, waiter)
         except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
@@ -61,7 +69,7 @@ class Wakeups:
             waiter.listening.set()
         try:
             waiter.listening.wait(seconds)
-            if changed():
+            if not waiter.looked and changed():
                 return
             left = max(deadline - time.monotonic(), 0.0)
             if waiter.deaf:
@@ -98,22 +106,30 @@ class Wakeups:
 
     def _listen(self) -> None:
         line: Line | None = None
+        last: Collection[_Waiter] = ()
         try:
             line = self._connect()
             listening: frozenset[str] = frozenset()
             while wanted := self._wanted():
+                news: Collection[str] = ()
                 if wanted != listening:
-                    line.listen(wanted)
+                    news = self._tell_listening(wanted, line.listen(wanted))
                     listening = wanted
-                    self._tell_listening(wanted)
-                self._ring(line.heard(TURN))
+                news = news or line.heard(TURN)
+                if line.reusable and (last := self._last(news)):
+                    break
+                self._ring(news)
         except BaseException as error:  # whatever happens to it: those who wait look for themselves
             self._give_up()
             if not isinstance(error, Exception):
                 raise
         finally:
-            if line is not None:
-                _close(line)
+            try:
+                if line is not None:
+                    _close(line)
+            finally:
+                for waiter in last:
+                    waiter.rung.set()
 
     def _wanted(self) -> frozenset[str]:
         """The keys to listen to. Where there is none any more the listener is no longer this store's."""
@@ -126,13 +142,31 @@ class Wakeups:
                 self._listener = None
             return frozenset(self._waits)
 
-    def _tell_listening(self, keys: frozenset[str]) -> None:
+    def _tell_listening(self, keys: frozenset[str], seen: Mapping[str, str]) -> Collection[str]:
+        """The keys that somebody waits for in vain: they are at another version already."""
+        news = set()
         with self._lock:
             for key in keys:
                 if (waits := self._waits.get(key)) is not None:
                     waits.listening = True
                     for waiter in waits.waiters:
+                        waiter.looked = key in seen
                         waiter.listening.set()
+                        if seen.get(key, waiter.version) != waiter.version:
+                            news.add(key)
+        return news
+
+    def _last(self, news: Collection[str]) -> Collection[_Waiter]:
+        """All who wait, if they wait for nothing but what is in the news: the listener is not this store's any more.
+
+        They are woken once the line is closed, because they need its connection.
+        """
+        with self._lock:
+            waiting = {key for key, waits in self._waits.items() if waits.waiters}
+            if self._listener is not threading.current_thread() or not waiting or not waiting.issubset(news):
+                return ()
+            waits, self._waits, self._listener = self._waits, {}, None
+            return [waiter for one in waits.values() for waiter in one.waiters]
 
     def _ring(self, keys: Collection[str]) -> None:
         with self._lock:
@@ -154,9 +188,15 @@ class Wakeups:
 
 
 class _Waiter:
-    """One thread that waits. `deaf`: nothing can be heard, so it must look for itself."""
+    """One thread that waits.
 
-    def __init__(self) -> None:
+    `version`: the one that it knows. `looked`: the line has seen whether there is another one already. `deaf`: nothing
+    can be heard, so it must look for itself.
+    """
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self.looked = False
         self.listening = threading.Event()
         self.rung = threading.Event()
         self.deaf = False
