@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +16,7 @@ import pytest
 from tests.core.leaks import ACCESS, assert_error_is_silent
 from tests.servers.postgres import PostgresServer
 from tests.servers.relay import Relay
-from tests.stores_postgres.watching import connections_of, threads_of, until
+from tests.stores_postgres.watching import connections_of, threads_of, until, write_in_threads
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import StoreOutcomeUnknown
@@ -56,19 +55,7 @@ def test_each_operation_is_one_round_trip(through: PostgresStore, relay: Relay) 
 
 
 def test_many_threads_share_few_connections(through: PostgresStore, relay: Relay) -> None:
-    through.make_table()
-
-    def work(number: int) -> None:
-        version = through.cas(f"key {number}", None, "body")
-        for _ in range(5):
-            version = through.cas(f"key {number}", version, "body")
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(40)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [through.load(f"key {number}") is not None for number in range(40)] == [True] * 40
+    write_in_threads(through, 40)
     assert relay.accepted <= MOST
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
@@ -14,7 +13,7 @@ from tests.servers import pgbouncer
 from tests.servers.pgbouncer import PASSWORD, PgBouncer
 from tests.servers.postgres import PostgresServer
 from tests.stores_postgres.test_credentials import Children, expired, refresher
-from tests.stores_postgres.watching import LONG, until
+from tests.stores_postgres.watching import LONG, until, write_in_threads
 
 from onerefresh import Credential, StoreUnavailable
 from onerefresh.stores import postgres_connections
@@ -81,19 +80,7 @@ def test_nothing_of_it_stays_on_the_connections_of_the_pooler(store: PostgresSto
 
 
 def test_more_threads_than_the_pooler_has_connections_take_turns(store: PostgresStore) -> None:
-    store.make_table()
-
-    def work(number: int) -> None:
-        version = store.cas(f"key {number}", None, "body")
-        for _ in range(5):
-            version = store.cas(f"key {number}", version, "body")
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(store.load(f"key {number}") is not None for number in range(20))
+    write_in_threads(store, 20)
 
 
 def test_a_pooler_whose_connections_are_all_busy_is_a_store_that_cannot_be_used(

@@ -54,3 +54,20 @@ def connections_of(name: str, server: PostgresServer) -> int:
     [(count,)] = server.ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", name)
     found: int = count
     return found
+
+
+def write_in_threads(store: PostgresStore, count: int) -> None:
+    """So many threads write a record each, six times, all at once."""
+    store.make_table()
+
+    def write(number: int) -> None:
+        version = store.cas(f"key {number}", None, "body")
+        for _ in range(5):
+            version = store.cas(f"key {number}", version, "body")
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(store.load(f"key {number}") is not None for number in range(count))
