@@ -88,6 +88,18 @@ class Claims:
             attempt.disputed,
         )
 
+    def answers_a_namesake(self, before: Record, after: Record, issued_for: str) -> bool:
+        """Whether a late answer comes to a token of which the store has lost every trace since it was claimed.
+
+        Generations were numbered anew from an earlier token of the same session, so that another has its name now.
+        """
+        claim = self._claims.get(after.by or "")
+        spent = claim.token if claim is not None else None
+        if claim is None or spent is None or spent.refresh_token is None or spent.identity != before.identity:
+            return False
+        forgotten = self._world.judge.unordered and claim.born < self._world.judge.unordered_at
+        return forgotten and spent.refresh_token.reveal() == issued_for
+
     def abandoned(self, task: Task) -> None:
         """It takes its claim for not applied: should it be applied later, nobody sends on its account."""
         if task.attempt is not None:
