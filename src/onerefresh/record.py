@@ -181,11 +181,23 @@ def _noted(record: Record, what: str, at: float) -> tuple[Entry, ...]:
 
 
 def founded(
-    record: Record | None, token: Token, *, now: float, owner: str | None, what: str, unsaved: bool = False
+    record: Record | None,
+    token: Token,
+    *,
+    now: float,
+    owner: str | None,
+    what: str,
+    unsaved: bool = False,
+    seed: str | None = None,
 ) -> Record:
-    """A seed or a login: the first generation of a new family, numbered on from the old one."""
+    """A seed or a login: the first generation of a new family, numbered on from the old one.
+
+    `seed`: the family of the seed that whoever logs in brings; it is no news afterwards.
+    """
     family = token.seed_fingerprint()
     families = tuple(known for known in (record.families if record else ()) if known != family)
+    if seed is not None and seed not in (family, *families):
+        families = (*families, seed)
     generation = (record.generation if record else 0) + 1
     new = Record(
         families=(*families, family)[-FAMILIES:],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +103,17 @@ def test_a_logout_stays_a_logout_though_the_seed_is_still_there() -> None:
         credential.token()
     with pytest.raises(LoginRequired, match="logged out"):
         Credential("acme", Refresher(), token=first_token(), store=store).token()
+
+
+def test_a_login_stands_though_its_session_dies_and_the_seed_before_it_was_never_used(tmp_path: Path) -> None:
+    refresher = Refresher()
+    refresher.failure = LoginRequired("revoked")
+    with Credential("acme", refresher, token=first_token(), store=f"sqlite:///{tmp_path}/tokens.db") as credential:
+        token = credential.login({"access_token": "access-new", "refresh_token": "refresh-new", "expires_in": 3600})
+        for _ in range(2):
+            with pytest.raises(LoginRequired, match="revoked"):
+                credential.token(refused=token)
+    assert [token.reveal() for token in refresher.given] == ["access-new"]
 
 
 def test_a_refresh_under_way_does_not_undo_a_logout() -> None:

@@ -157,5 +157,6 @@ def test_the_command_runs_many_seeds_in_several_processes() -> None:
 def test_a_seed_that_once_broke_a_promise(seed: int) -> None:
     """A login in the middle of an outage, which begins anew; a store down for longer than its spool's holder tried; a
     machine that sleeps right before its claim; a login that the host cannot save; a late answer to a generation that
-    the store has lost, and whose number another token of its session has by now (three times)."""
+    the store has lost, and whose number another token of its session has by now (twice more where a seed took the place
+    of a login)."""
     assert simulate(seed).broken is None

@@ -34,7 +34,15 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
         token = await _obtain(wish)
 
     def login(record: Record | None, at: float) -> Record:
-        return records.founded(record, token, now=at, owner=wish.owner, what="login", unsaved=wish.host_saves)
+        return records.founded(
+            record,
+            token,
+            now=at,
+            owner=wish.owner,
+            what="login",
+            unsaved=wish.host_saves,
+            seed=_family_of_the_seed(wish),
+        )
 
     written = await _write(login, wish)
     record = written.record
@@ -44,6 +52,11 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
     if record.unsaved:
         await keep(written, record.token)
     return Outcome(record.token)
+
+
+def _family_of_the_seed(wish: Wish) -> str | None:
+    """That of `token=`, over which somebody logs in or out: once that session is over, it is no new login."""
+    return wish.seed.seed_fingerprint() if wish.seed is not None else None
 
 
 async def save_now(wish: Wish) -> None:
@@ -105,7 +118,7 @@ async def delete(wish: Wish) -> None:
 
 async def _emptied(wish: Wish, *, even_sealed: bool = False) -> tuple[Record | None, list[Token]]:
     """The record after it was emptied, and the token that was in it."""
-    seed = wish.seed.seed_fingerprint() if wish.seed is not None else None
+    seed = _family_of_the_seed(wish)
     useless: list[Token] = []
 
     def logout(record: Record | None, at: float) -> Record:

@@ -111,6 +111,7 @@ LEFT_BEHIND = (
     ("happenings", (Happening(What.OUTAGE, 5.0, 40.0), Happening(What.LOGIN, 15.0), Happening(What.VANISHED, 20.0))),
     ("hosts", 1),
 )
+LOGIN_FIRST = (CALM, ("happenings", (Happening(What.LOGIN, 0.0), Happening(What.SESSION_ENDED, 20.0))))
 STRICT = Kind.REVOKE_FAMILY
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -321,6 +322,12 @@ MUTANTS: tuple[Mutant, ...] = (
         fixed=SPOOLED,
     ),
     Mutant("9", "a commit undoes a logout", _put(records, "may_commit", pieces.logged_out_too)),
+    Mutant(
+        "9",
+        "a dead login makes way for the seed before it",
+        _put(person, "_family_of_the_seed", pieces.not_noticed),
+        fixed=LOGIN_FIRST,
+    ),
     Mutant(
         "10",
         "nobody repairs a store that went back",

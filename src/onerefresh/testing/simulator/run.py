@@ -229,7 +229,7 @@ class _Course:
         if not world.scenario.faults:
             self._judge_calm()
         if not world.scenario.obtains and not world.scenario.host_saves:
-            judge.words.judge(record, since=judge.unordered_at, died=Kind.DEAD in judge.events)
+            judge.words.judge(record, since=judge.unordered_at)
         if left := [host.name for host in world.hosts if host.spool]:
             raise Broken("nothing stays in the spool", f"on {', '.join(left)}")
         newest = judge.newest_kept

@@ -40,11 +40,8 @@ class Words:
             word.done_at = now
             word.family = value.family if isinstance(value, Token) else ""
 
-    def judge(self, record: Record | None, *, since: float, died: bool) -> None:
-        """Whether the last word stands in the end, where nothing befell the store `since` it began.
-
-        `died`: a session has died, in the place of which a seed may be adopted.
-        """
+    def judge(self, record: Record | None, *, since: float) -> None:
+        """Whether the last word stands in the end, where nothing befell the store `since` it began."""
         if not self._words:
             return
         *earlier, last = sorted(self._words, key=lambda word: word.began)
@@ -52,5 +49,5 @@ class Words:
             return
         if last.name == "logout" and (record is None or not record.is_logged_out):
             raise Broken("a logout is final", "somebody was logged in again")
-        if last.name == "login" and not died and (record is None or record.family != last.family):
+        if last.name == "login" and (record is None or record.family != last.family):
             raise Broken("a login stands", "the session is another one")
