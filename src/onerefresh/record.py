@@ -304,7 +304,7 @@ def released(
     """The lease is given back; with a verdict, its failure after so many sends is remembered.
 
     `spread`: a random number in [0, 1), for jitter. `refused`: the API had refused the access token.
-    `doubtful`: one of the sends may have spent the refresh token.
+    `doubtful`: one of the sends, or the attempt that was taken over, may have spent the refresh token.
     """
     if record.state is not State.LEASED or record.attempt is None:
         raise IllegalTransition(f"nothing to release in {record.state}")

@@ -238,6 +238,24 @@ def test_a_holder_proven_dead_is_taken_over_at_once() -> None:
     assert Kind.TAKEN_OVER in world.kinds()
 
 
+def test_a_login_that_a_proven_death_cost_says_so_although_who_took_over_was_told_to_wait() -> None:
+    world = needy(None, failed(Meaning.UNAVAILABLE, "answered 429", retry_after=50.0), failed(Meaning.DEAD))
+    refused = refusing(world)
+    Process(world, renew(wish(**refused)), proof="flock 1").until(Send).crash()
+    assert isinstance(world.fails(renew(wish(**refused)), proof="flock 1"), errors.RefreshUnavailable)
+    world.now += 60.0
+    assert "may have spent" in str(world.fails(renew(wish(**refused)), proof="flock 1"))
+
+
+def test_a_login_that_a_proven_death_cost_says_so_although_who_took_over_was_too_old_to_send() -> None:
+    world = needy(None, failed(Meaning.DEAD))
+    refused = refusing(world)
+    Process(world, renew(wish(**refused)), proof="flock 1").until(Send).crash()
+    error = world.fails(renew(wish(**refused)), proof="flock 1", faults={(Cas, 1): passes(400.0)})
+    assert "had been taken over" in str(error)
+    assert len(world.sent) == 1
+
+
 @pytest.mark.parametrize(
     ("holder", "waiter"),
     [

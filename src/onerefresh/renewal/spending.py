@@ -132,8 +132,8 @@ class Spending:
         """Give the lease back, remembering the failure. The callers are told now, or wait a little and try again."""
         if verdict is not None and verdict.meaning is Meaning.DEAD:
             verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
-        if verdict is None and self.attempt.disputed:
-            return None  # too old to send: it runs out, rather than let the others forget the dispute
+        if verdict is None and (self.attempt.disputed or self.taken_over):
+            return None  # too old to send: it runs out, rather than let the others forget the attempt before it
         now = await Now()
         back = records.released(
             self.leased,
@@ -142,7 +142,7 @@ class Spending:
             spread=now.spread,
             sends=self.sends,
             refused=self.refused,
-            doubtful=bool(self.doubtful),
+            doubtful=bool(self.doubtful) or self.taken_over,
         )
         try:
             if not await self._settle(back):
@@ -166,10 +166,10 @@ class Spending:
             said += f"; before that: {self.doubtful}"
         elif self.leased.failure is not None and self.leased.failure.meaning.may_have_spent:
             said += f"; before that: {self.leased.failure.detail}"
-        elif self.leased.failure is not None and self.leased.failure.ambiguous:
-            said += ", after an earlier request whose answer never came"
         elif self.taken_over or self.attempt.disputed:
             said += ", after the attempt of a process that vanished had been taken over"
+        elif self.leased.failure is not None and self.leased.failure.ambiguous:
+            said += ", after an earlier attempt that may have spent the refresh token"
         elif self.wish.look_again():
             said += "; this store may lose writes, and so may have forgotten an earlier attempt"
         verdict = replace(verdict, detail=said)

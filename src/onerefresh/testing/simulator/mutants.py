@@ -112,6 +112,11 @@ LEFT_BEHIND = (
     ("hosts", 1),
 )
 LOGIN_FIRST = (CALM, ("happenings", (Happening(What.LOGIN, 0.0), Happening(What.SESSION_ENDED, 20.0))))
+TOLD_TO_WAIT = (
+    ("faults", (Fault(What.CRASH_AFTER, Point.SEND), Fault(What.THROTTLED, Point.SEND, 2, seconds=50.0))),
+    ("happenings", (Happening(What.REVOKED, 5.0),)),
+    ("hosts", 1),
+)
 STRICT = Kind.REVOKE_FAMILY
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -162,6 +167,13 @@ MUTANTS: tuple[Mutant, ...] = (
         _put(protocol, "_is_disputed", pieces.never_disputed),
         "slow answer, then a pause",
         Kind.REJECT_ONLY,
+    ),
+    Mutant(
+        "3",
+        "a release forgets that the token may be spent",
+        _put(records, "released", pieces.doubt_forgotten),
+        kind=Kind.REJECT_ONLY,
+        fixed=TOLD_TO_WAIT,
     ),
     Mutant(
         "4",

@@ -154,6 +154,10 @@ def failure_forgotten(record: Record, verdict: Any, **rest: Any) -> Record:
     return _released(record, None, **rest)
 
 
+def doubt_forgotten(record: Record, verdict: Any, **rest: Any) -> Record:
+    return _released(record, verdict, **(rest | {"doubtful": False}))
+
+
 def death_forgotten(record: Record, verdict: Any, *, now: float, refused: bool) -> Record:
     return _released(record, None, now=now, spread=0.0)
 

@@ -261,8 +261,9 @@ class _Course:
             raise Broken("the credential survives", f"it is lost after {said}")
         heard = not any(fault.what is What.LATE_REQUEST for fault in judge.struck_faults)
         forgetful = world.scenario.host_saves or judge.unordered  # whoever knew has died, or the store has forgotten it
-        if heard and not forgetful and excuses == {Excuse.ANSWER} and self._report.why == INVALID_GRANT.detail:
-            raise Broken("a loss has a reason", "an answer was lost, and nobody is told")
+        silent = excuses <= {Excuse.ANSWER, Excuse.CRASH} and self._report.why == INVALID_GRANT.detail
+        if heard and not forgetful and silent:
+            raise Broken("a loss has a reason", f"it is lost after {', '.join(sorted(excuses))}, and nobody is told")
 
     def _allowed(self, happened: set[What]) -> Iterator[Excuse]:
         """What excuses a loss at this kind of server."""
