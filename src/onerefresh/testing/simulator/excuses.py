@@ -58,6 +58,10 @@ class Excuses:
         """All that there were, of whatever session."""
         return frozenset(ground.excuse for ground in self._grounds)
 
+    def count(self, excuse: Excuse) -> int:
+        """The refresh tokens for which it was a ground."""
+        return sum(ground.excuse is excuse for ground in self._grounds)
+
     def of(self, lost: Token | None) -> set[Excuse]:
         """Those that concern the loss of this token."""
         if lost is None or lost.refresh_token is None:

@@ -42,7 +42,7 @@ class Judge:
         self.struck_faults: list[Fault] = []
         self.happenings: list[Happening] = []
         self.happened_kinds: set[What] = set()
-        self.asked_in_vain = 0  # for a session that a logout has ended at the server
+        self.asked_in_vain = 0  # for a session that a logout has ended at the server, or that died with a machine
         self._refused: dict[tuple[str, int], int] = {}
         self.events: dict[Kind, int] = {}
         self.saved: set[str] = set()  # in the store, or in a spool
@@ -298,7 +298,8 @@ class Judge:
         if token is None:
             return
         self.refusals[token.identity] = now
-        self.asked_in_vain += self._world.server.session_of[token.reveal()] in self._world.server.ended_by_hand
+        ended_by_hand = self._world.server.session_of[token.reveal()] in self._world.server.ended_by_hand
+        self.asked_in_vain += ended_by_hand or Excuse.CRASH in self.excuses.of(token)
         count = self._refused[token.identity] = self._refused.get(token.identity, 0) + 1
         if count > MOST_REFUSALS:
             raise Broken("a dead session is not asked for again", f"generation {token.generation}: {count} times")

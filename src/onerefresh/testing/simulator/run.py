@@ -293,9 +293,10 @@ class _Course:
         if any(happening.what not in (What.REVOKED, What.LOGIN, What.LOGOUT) for happening in world.judge.happenings):
             return
         events = world.judge.events
-        gained = events.get(Kind.REFRESHED, 0)
+        gained = events.get(Kind.REFRESHED, 0) + world.judge.asked_in_vain
+        gained += world.judge.excuses.count(Excuse.CRASH)  # a machine went in the end, and an answer with it
         if {What.LOGIN, What.LOGOUT} & world.judge.happened_kinds:  # they may overtake a renewal
-            gained += events.get(Kind.ORPHANED, 0) + world.judge.asked_in_vain
+            gained += events.get(Kind.ORPHANED, 0)
         if world.server.requests != gained:
             raise Broken("one request a generation", f"{world.server.requests} requests for {gained} generations")
 
