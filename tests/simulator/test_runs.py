@@ -145,6 +145,12 @@ def test_a_new_token_survives_an_outage_of_the_store() -> None:
         assert report.end == "usable", explained(report)
 
 
+@pytest.mark.parametrize("seed", [1_329_111, 1_848_575])
+def test_whoever_has_seen_a_logout_may_begin_anew_where_the_store_loses_it(seed: int) -> None:
+    """His renewal had begun before the logout, and was judged by what its process knew then."""
+    assert simulate(seed).broken is None
+
+
 def test_the_command_runs_many_seeds_in_several_processes() -> None:
     command = [sys.executable, "-m", "onerefresh.testing.simulator", "--runs", "600", "--jobs", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

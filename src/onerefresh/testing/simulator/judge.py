@@ -93,7 +93,7 @@ class Judge:
         """The store had lost the record: whoever knows the session brings back the newest of it, and no older seed."""
         if writer is None or writer not in self._began or writer.process not in self._world.accounts:
             return  # a person's command founds what it likes
-        known = self._world.accounts[writer.process]._shared.known
+        known = self._world.known_to(writer)
         if known is None or self._world.scenario.obtains:  # what was obtained since is of another family
             return
         commits = after.by is not None and after.by == writer.attempt  # perhaps after a login
@@ -171,6 +171,8 @@ class Judge:
         assert writer is not None
         other = before.attempt if before is not None and before.state is State.LEASED else None
         _, known = self._began.get(writer, (0, None))
+        if self._world.known_to(writer) is None:
+            known = None  # it has seen a logout since, and the store may have lost that, too
         if known is not None and known.family == after.family and known.generation > after.generation:
             raise Broken(
                 "nobody spends an older generation than he knows",
@@ -204,8 +206,7 @@ class Judge:
 
     def began(self, task: Task) -> None:
         record = self._world.store.record
-        known = self._world.accounts[task.process]._shared.known
-        self._began[task] = (record.generation if record is not None else 0, known)
+        self._began[task] = (record.generation if record is not None else 0, self._world.known_to(task))
 
     def renewed(self, task: Task, value: object, error: errors.OnerefreshError | None) -> None:
         """A renewal is over."""
@@ -256,8 +257,7 @@ class Judge:
 
     def _is_outdated(self, task: Task) -> bool:
         """Whether its process has gone on from the token that it brings."""
-        account, claim = self._world.accounts.get(task.process), self.claims.of(task)
-        known = account._shared.known if account is not None else None
+        known, claim = self._world.known_to(task), self.claims.of(task)
         return known is None or claim is None or claim.token is None or known.generation > claim.generation
 
     def revoked(self, task: Task, token: Token) -> None:

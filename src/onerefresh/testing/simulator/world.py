@@ -211,6 +211,11 @@ class World:
 
     # --- Tokens ---
 
+    def known_to(self, task: Task) -> Token | None:
+        """The newest token that its process knows by now."""
+        account = self.accounts.get(task.process)
+        return account._shared.known if account is not None else None
+
     def _first_token(self) -> Token:
         """The first login happened a while ago, so that its token's end may be near."""
         lifetime = self.scenario.manner.expires_in
