@@ -151,6 +151,12 @@ def test_whoever_has_seen_a_logout_may_begin_anew_where_the_store_loses_it(seed:
     assert simulate(seed).broken is None
 
 
+@pytest.mark.parametrize("seed", [1_429_954, 1_478_783])
+def test_whoever_finds_a_later_login_in_the_spool_founds_a_vanished_record_with_it(seed: int) -> None:
+    """He knew the session of before, and was to bring that back."""
+    assert simulate(seed).broken is None
+
+
 def test_the_command_runs_many_seeds_in_several_processes() -> None:
     command = [sys.executable, "-m", "onerefresh.testing.simulator", "--runs", "600", "--jobs", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -96,8 +96,12 @@ class Judge:
         known = self._world.known_to(writer)
         if known is None or self._world.scenario.obtains:  # what was obtained since is of another family
             return
-        commits = after.by is not None and after.by == writer.attempt  # perhaps after a login
-        if (after.family != known.family and not commits) or after.generation < known.generation:
+        if after.family == known.family:
+            older = after.generation < known.generation
+        else:  # that of a later login, in his hands or in his host's spool: its generations go on from those of before
+            brings = after.by is not None and (after.by == writer.attempt or after.by in writer.process.host.spool)
+            older = not brings or after.generation <= known.generation
+        if older:
             raise Broken(
                 "a vanished record is founded again with the newest token that is known",
                 f"{writer} knew generation {known.generation} and wrote {after.generation}",
