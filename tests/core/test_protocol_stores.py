@@ -323,6 +323,35 @@ def test_a_spooled_token_does_not_come_before_the_first_token_of_another_session
     assert world.spools == {}
 
 
+def test_a_spooled_token_of_before_a_login_does_not_come_back_where_the_record_vanished() -> None:
+    world = needy()
+    world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
+    known = world.found_again(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+    world.put(None)
+    assert world.run(renew(wish(seed=seed(), known=known))).token == known
+    assert (world.present.identity, world.spools) == (known.identity, {})
+
+
+def test_a_spooled_token_of_a_login_comes_in_the_place_of_an_older_session_that_is_known() -> None:
+    world = needy()
+    known = world.token
+    login = world.found_again(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+    world.spools["host"] = Spooled(login.family, 2, "new", Grant.REFRESH, refused=False, token=NEXT)
+    world.put(None)
+    assert world.run(renew(wish(seed=seed(), known=known))).token.reveal() == "access-next"
+    assert (world.present.identity, world.spools) == ((login.family, 3), {})
+
+
+def test_a_spooled_token_that_its_process_has_gone_on_from_is_not_written_into_an_empty_store() -> None:
+    world = needy()
+    world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
+    known = NEXT.numbered(world.present.family, 4)
+    world.put(None)
+    assert world.run(renew(wish(seed=seed(), known=known))).token == known
+    assert [entry.generation for entry in world.present.history] == [4]
+    assert world.spools == {}
+
+
 @pytest.mark.parametrize("looks", [0, 1, 2])
 def test_the_committer_brings_its_token_back_into_a_store_that_lost_the_record(looks: int) -> None:
     world = needy(None, NEXT)

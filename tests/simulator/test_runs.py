@@ -157,6 +157,29 @@ def test_whoever_finds_a_later_login_in_the_spool_founds_a_vanished_record_with_
     assert simulate(seed).broken is None
 
 
+def test_a_spooled_token_does_not_undo_a_login_where_the_record_vanishes() -> None:
+    """It was founded again with the session of before, by a process that knew of the login."""
+    for seed in (408, 439, 583, 800):
+        report = simulate(
+            Scenario.of(
+                seed,
+                faults=(
+                    Fault(What.STORE_DOWN, Point.COMMIT, seconds=3.0),
+                    Fault(What.CRASH_BEFORE, Point.SLEEP),
+                ),
+                happenings=(
+                    Happening(What.REVOKED, 5.0),
+                    Happening(What.LOGIN, 6.0),
+                    Happening(What.VANISHED, 6.05),
+                ),
+                obtains=False,
+                host_saves=False,
+                duration=30.0,
+            )
+        )
+        assert report.broken is None, explained(report)
+
+
 def test_the_command_runs_many_seeds_in_several_processes() -> None:
     command = [sys.executable, "-m", "onerefresh.testing.simulator", "--runs", "600", "--jobs", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -61,7 +61,7 @@ async def replay_spool(wish: Wish) -> bool:
         return False
     loaded = await Load()  # again: a record that was read before the entry may be older than it
     record = loaded.record
-    if record is None and _is_of_another_login(entry, wish):
+    if record is None and _is_outdated(entry, wish):
         await DropSpool(entry)
         return True
     went_back = record is not None and records.went_back(record, entry.family, entry.generation)
@@ -96,9 +96,16 @@ async def replay_later(wish: Wish) -> None:
             continue  # the store is still down
 
 
-def _is_of_another_login(entry: Spooled, wish: Wish) -> bool:
-    """Whether a store without a record was emptied on purpose since: the program brings another session."""
-    return wish.seed is not None and wish.known is None and wish.seed.seed_fingerprint() != entry.family
+def _is_outdated(entry: Spooled, wish: Wish) -> bool:
+    """Whether this process knows better than what is spooled, where the store has no record any more.
+
+    A login numbers on from the session of before. Whoever knows nothing and brings another session tells that the store
+    was emptied on purpose.
+    """
+    known, token = wish.known, entry.as_next()
+    if known is None:
+        return wish.seed is not None and wish.seed.seed_fingerprint() != entry.family
+    return known.generation >= token.generation and known.identity != token.identity
 
 
 def _vanished(family: str, generation: int, wish: Wish) -> Record:
