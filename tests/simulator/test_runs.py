@@ -180,6 +180,11 @@ def test_a_spooled_token_does_not_undo_a_login_where_the_record_vanishes() -> No
         assert report.broken is None, explained(report)
 
 
+def test_a_holder_is_known_by_the_claim_under_which_it_sends() -> None:
+    """Its claim was applied late, when it had named another one in vain: nobody noted how long it was kept away."""
+    assert simulate(1_341_716).broken is None
+
+
 def test_the_command_runs_many_seeds_in_several_processes() -> None:
     command = [sys.executable, "-m", "onerefresh.testing.simulator", "--runs", "600", "--jobs", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -52,11 +52,13 @@ class Claims:
         return self._claims.get(attempt)
 
     def of(self, task: Task) -> Claim | None:
-        """The one that it has made last."""
+        """The one under which it sends, or that it has made last."""
         return self._claims.get(task.attempt or "")
 
     def told(self, task: Task, event: Event) -> None:
         """Nobody waits for a claim of his own of which he had not heard, and under which nothing was sent."""
+        if event.kind is Kind.SENT:
+            task.attempt = event.attempt  # perhaps one that was applied late: it has named another in vain since
         claim = self._claims.get(event.attempt or "")
         if claim is None:
             return
