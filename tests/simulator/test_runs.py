@@ -185,6 +185,11 @@ def test_a_holder_is_known_by_the_claim_under_which_it_sends() -> None:
     assert simulate(1_341_716).broken is None
 
 
+def test_nobody_is_asked_for_the_last_time_while_a_token_lies_in_a_spool() -> None:
+    """It revived the session: some had the reason of its first death already, the others that of its second."""
+    assert simulate(1_992_740).broken is None
+
+
 def test_the_command_runs_many_seeds_in_several_processes() -> None:
     command = [sys.executable, "-m", "onerefresh.testing.simulator", "--runs", "600", "--jobs", "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

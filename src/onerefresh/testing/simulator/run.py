@@ -27,6 +27,8 @@ NO_DEFECTS = "no defects"
 MOST_STEPS = 100_000
 _HARMLESS = frozenset({What.EARLY_WAKE, What.NO_WAKE, What.UNAVAILABLE, What.ERROR_BEFORE})
 _DEADLY = frozenset({What.CRASH_BEFORE, What.CRASH_AFTER, What.EXIT})
+LONGEST_PAUSE = 20.0
+"""Seconds that pass at most until somebody asks again on a host, before the last question."""
 LONGEST_END = 2_000.0
 """Seconds of virtual time within which everybody must have a token or a reason, once nothing goes wrong any more."""
 
@@ -96,6 +98,8 @@ class _Course:
         world.faults_left = False
         self._survey(last=False)
         self._pass(self._quiet_at())
+        if any(host.spool for host in world.hosts):
+            self._pass(world.timeline.now + LONGEST_PAUSE)  # whoever asks there next brings it into the store
         while world.judge.somebody_spends():
             self._pass(world.timeline.now + 20.0)
         self._pass(world.timeline.now + 5.0)  # a dead session is looked up again after a second
@@ -183,7 +187,7 @@ class _Course:
                 if again and self._world.settling:
                     return
                 await Pass(pause)
-                pause = min(pause * 1.5, 20.0)
+                pause = min(pause * 1.5, LONGEST_PAUSE)
 
         process.spawn("survey", asking(), lambda *_: None).is_caller = True
 
