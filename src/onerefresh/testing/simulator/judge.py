@@ -15,6 +15,7 @@ from onerefresh.testing.simulator.broken import Broken
 from onerefresh.testing.simulator.claims import Claims
 from onerefresh.testing.simulator.excuses import Excuse, Excuses, promised_time_to_live
 from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
+from onerefresh.testing.simulator.founding import judge_founding
 from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
 from onerefresh.testing.simulator.words import Words
 from onerefresh.token import Token
@@ -72,8 +73,8 @@ class Judge:
         """A write was applied."""
         if before is not None and after.generation < before.generation:
             raise Broken("the store never goes backwards", f"from {before.generation} to {after.generation}")
-        if before is None and self.has_vanished:
-            self._founded_again(after, writer)
+        if before is None and self.has_vanished and writer in self._began:  # a person's command founds what it likes
+            judge_founding(self._world, after, writer)
         if after.token is not None and (before is None or before.identity != after.identity):
             self._new_token(before, after, after.token)
         elif before is not None and after.token is not None and before.token != after.token:
@@ -88,26 +89,6 @@ class Judge:
         if after.token is not None and not self._world.scenario.host_saves:
             self.saved.add(after.token.reveal())
             self.stored.add(after.token.reveal())
-
-    def _founded_again(self, after: Record, writer: Task | None) -> None:
-        """The store had lost the record: whoever knows the session brings back the newest of it, and no older seed."""
-        if writer is None or writer not in self._began or writer.process not in self._world.accounts:
-            return  # a person's command founds what it likes
-        known = self._world.known_to(writer)
-        if known is None or self._world.scenario.obtains:  # what was obtained since is of another family
-            return
-        if after.family == known.family:
-            older = after.generation < known.generation
-        else:  # that of a later login, in his hands or in his host's spool: its generations go on from those of before
-            brings = after.by is not None and (after.by == writer.attempt or after.by in writer.process.host.spool)
-            older = not brings or after.generation <= known.generation
-        if older:
-            raise Broken(
-                "a vanished record is founded again with the newest token that is known",
-                f"{writer} knew generation {known.generation} and wrote {after.generation}",
-            )
-        if self._world.seed.seed_fingerprint() not in after.families:
-            raise Broken("a seed stays known", f"{writer} founded generation {after.generation} without it")
 
     def kept(self, token: Token) -> None:
         """The host has saved a token itself."""

@@ -1,0 +1,33 @@
+"""Whether a record that the store had lost is founded again with the newest token that is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onerefresh.testing.simulator.broken import Broken
+
+if TYPE_CHECKING:
+    from onerefresh.record import Record
+    from onerefresh.testing.simulator.tasks import Task
+    from onerefresh.testing.simulator.world import World
+
+__all__ = ["judge_founding"]
+
+
+def judge_founding(world: World, after: Record, writer: Task) -> None:
+    """Whoever knows the session brings back the newest of it, and no older seed. Raises `Broken`."""
+    known = world.known_to(writer)
+    if known is None or world.scenario.obtains:  # what was obtained since is of another family
+        return
+    if after.family == known.family:
+        older = after.generation < known.generation
+    else:  # that of a later login, in his hands or in his host's spool: its generations go on from those of before
+        brings = after.by is not None and (after.by == writer.attempt or after.by in writer.process.host.spool)
+        older = not brings or after.generation <= known.generation
+    if older:
+        raise Broken(
+            "a vanished record is founded again with the newest token that is known",
+            f"{writer} knew generation {known.generation} and wrote {after.generation}",
+        )
+    if world.seed.seed_fingerprint() not in after.families:
+        raise Broken("a seed stays known", f"{writer} founded generation {after.generation} without it")
