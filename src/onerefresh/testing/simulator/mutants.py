@@ -117,6 +117,10 @@ TOLD_TO_WAIT = (
     ("happenings", (Happening(What.REVOKED, 5.0),)),
     ("hosts", 1),
 )
+SPOOLED_BEFORE_A_LOGIN = (
+    ("faults", (Fault(What.STORE_DOWN, Point.COMMIT, seconds=3.0), Fault(What.CRASH_BEFORE, Point.SLEEP))),
+    ("happenings", (Happening(What.REVOKED, 5.0), Happening(What.LOGIN, 9.0), Happening(What.VANISHED, 9.05))),
+)
 STRICT = Kind.REVOKE_FAMILY
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -332,6 +336,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "a spooled token of another family stays",
         _put(protocol, "replay_spool", pieces.spool_is_kept),
         fixed=SPOOLED,
+    ),
+    Mutant(
+        "9",
+        "a spooled token comes back over a login that the store has lost",
+        _put(saving, "_is_outdated", pieces.only_the_seed_tells),
+        fixed=SPOOLED_BEFORE_A_LOGIN,
     ),
     Mutant("9", "a commit undoes a logout", _put(records, "may_commit", pieces.logged_out_too)),
     Mutant(

@@ -23,6 +23,7 @@ from onerefresh.token import Token
 
 _cas = store.SimulatedStore.cas
 _commit_into = saving.commit_into
+_is_outdated = saving._is_outdated
 _may_commit = records.may_commit
 _decide = decision.decide
 _released = records.released
@@ -228,6 +229,10 @@ async def spool_is_kept(wish: Any) -> bool:
         return False
     await DropSpool(entry)
     return True
+
+
+def only_the_seed_tells(entry: Spooled, wish: decision.Wish) -> bool:
+    return wish.known is None and _is_outdated(entry, wish)
 
 
 def taken_for_saved(record: Record, token: Token, **rest: Any) -> Record:
