@@ -259,6 +259,11 @@ def went_back(record: Record, family: str, generation: int) -> bool:
     return record.family == family and record.generation < generation and not record.is_logged_out
 
 
+def was_revived(record: Record) -> bool:
+    """Whether the session was declared dead, and the present token came in late."""
+    return [entry.what for entry in record.history[-2:]] == ["dead", Grant.REFRESH.value]
+
+
 def committed(
     record: Record,
     token: Token,

@@ -90,6 +90,17 @@ def test_a_late_commit_revives_a_session_that_was_thought_dead() -> None:
     assert world.record.state is State.IDLE
 
 
+def test_a_revived_session_that_dies_after_all_has_a_reason() -> None:
+    world = needy(None, NEXT, failed(Meaning.DEAD, "invalid_grant"), failed(Meaning.DEAD, "invalid_grant"))
+    late = paused_holder(world)
+    with pytest.raises(errors.LoginRequired):
+        taken_over(world, late).finish()
+    late.finish()
+    world.now += 60.0
+    error = world.fails(renew(wish(**refusing(world))))
+    assert "a late answer had brought it back" in str(error)
+
+
 def test_a_late_commit_comes_after_the_release_of_another() -> None:
     world = needy(None, NEXT, failed(Meaning.REQUEST_REJECTED))
     late = paused_holder(world)

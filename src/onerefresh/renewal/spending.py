@@ -170,6 +170,8 @@ class Spending:
             said += ", after the attempt of a process that vanished had been taken over"
         elif self.leased.failure is not None and self.leased.failure.ambiguous:
             said += ", after an earlier attempt that may have spent the refresh token"
+        elif records.was_revived(self.leased):
+            said += "; the session had been found dead before, and a late answer had brought it back"
         elif self.wish.look_again():
             said += "; this store may lose writes, and so may have forgotten an earlier attempt"
         verdict = replace(verdict, detail=said)
