@@ -34,7 +34,9 @@ def files() -> Iterator[Certificates]:
 class TlsRedis(Valkey):
     """It has a port for TLS beside its plain one."""
 
-    def __init__(self, folder: Path, files: Certificates, *config: str, name: str = "server") -> None:
+    def __init__(
+        self, folder: Path, files: Certificates, *config: str, name: str = "server", sentinel: bool = False
+    ) -> None:
         self.tls_port = free_port()
         tls = [
             f"tls-port {self.tls_port}",
@@ -42,7 +44,7 @@ class TlsRedis(Valkey):
             f"tls-key-file {files[f'{name}.key']}",
             f"tls-ca-cert-file {files['ca.pem']}",
         ]
-        super().__init__(folder, *tls, *config, program=REDIS)
+        super().__init__(folder, *tls, *config, sentinel=sentinel, program=REDIS)
 
     def place(self, **options: str) -> str:
         said = "&".join(f"{name}={value}" for name, value in options.items())
@@ -103,3 +105,18 @@ def test_a_cluster_is_reached_over_tls(tmp_path: Path, files: Certificates) -> N
         with closing(RedisStore(way)) as store:
             version = store.cas("acme", None, "body")
             assert store.load("acme") == (version, "body")
+
+
+def test_a_primary_is_found_through_sentinels_over_tls(tmp_path: Path, files: Certificates) -> None:
+    lines = ("tls-replication yes", "tls-auth-clients optional")
+    with TlsRedis(tmp_path / "primary", files, *lines) as primary:
+        watched = f"sentinel monitor acme 127.0.0.1 {primary.tls_port} 1"
+        with TlsRedis(tmp_path / "sentinel", files, *lines, watched, sentinel=True) as sentinel:
+            hosts = f"127.0.0.1:{sentinel.tls_port}"
+            with closing(RedisStore(f"rediss+sentinel://{hosts}/acme?ssl_ca_certs={files['ca.pem']}")) as store:
+                version = store.cas("acme", None, "body")
+                assert store.load("acme") == (version, "body")
+                assert primary.do("DBSIZE") == 1
+            with closing(RedisStore(f"rediss+sentinel://{hosts}/acme?ssl_ca_certs={files['other.pem']}")) as store:
+                with pytest.raises(StoreUnavailable, match="TLS failed"):
+                    store.load("acme")

@@ -92,6 +92,8 @@ def unreached(error: BaseException) -> Problem:
         return refused(refusal)
     names = _names(error)
     if "MasterNotFoundError" in names:
+        if "SSL" in str(error).partition(" : ")[2]:  # what each sentinel said follows there
+            return Problem("TLS failed with its sentinels: see ssl_ca_certs, ssl_certfile and ssl_keyfile")
         return Problem("no sentinel knows a primary of this service that is up, or these are no sentinels")
     if "SlotNotCoveredError" in names:
         return Problem(WORDS["CLUSTERDOWN"])
