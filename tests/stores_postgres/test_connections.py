@@ -255,10 +255,44 @@ print("done")
 """
 
 
+GREEN_FORK = """
+from gevent import monkey
+monkey.patch_all()
+import os, threading, gevent
+from onerefresh.stores import wakeups
+from onerefresh.stores.postgres import PostgresStore
+url, table = os.environ["STORE"], os.environ["TABLE"]
+store = PostgresStore(url, table=table)
+version = store.cas("acme", None, "of the parent")
+waiter = gevent.spawn(store.wait, "acme", version, 30.0)
+while not ("acme" in store._wakeups._waits and store._wakeups._waits["acme"].listening):
+    gevent.sleep(0)
+[connection] = store._source._open
+number = connection.pgconn.socket
+line = os.fstat(number)
+child = os.fork()
+if child == 0:
+    if os.path.samestat(os.fstat(number), line):
+        os._exit(2)  # whatever the child's copy of the listener does, it does to the parent's line
+    close, closed = wakeups._close, threading.Event()
+    def closing(line):
+        close(line)
+        closed.set()
+    wakeups._close = closing
+    os._exit(0 if closed.wait(20) else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+PostgresStore(url, table=table).cas("acme", version, "of another")
+waiter.join(20)
+assert waiter.dead, "the parent still hears what others do"
+print("done")
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_forked_child_has_connections_of_its_own(server: PostgresServer, table: str) -> None:
+@pytest.mark.parametrize("program", [FORK, GREEN_FORK], ids=["threads", "greenlets, which the child has, too"])
+def test_a_forked_child_leaves_its_parent_s_connections_alone(server: PostgresServer, table: str, program: str) -> None:
     child = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", FORK],
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", program],
         env={**os.environ, "STORE": server.url, "TABLE": table},
         cwd=ROOT,
         capture_output=True,

@@ -169,14 +169,13 @@ class OwnConnections:
             connection.close()
 
     def after_fork(self) -> None:
-        """The child closes its copies of the descriptors, and tells the server nothing: the parent goes on."""
+        """The child lets its copies of the descriptors go, and tells the server nothing: the parent goes on."""
         self._changed = threading.Condition()
         opened, self._open = self._open, set()
         self._idle, self._lent, self._closer = [], 0, None
         for connection in opened:
             if connection.pgconn.status == pq.ConnStatus.OK:
-                with contextlib.suppress(OSError):
-                    os.close(connection.pgconn.socket)
+                _lead_nowhere(connection.pgconn.socket)
                 _of_the_parent.append(connection)
 
     def _connect(self) -> Connection | Refused:
@@ -232,6 +231,18 @@ class OwnConnections:
             if wait is None:
                 return
             time.sleep(wait)
+
+
+def _lead_nowhere(descriptor: int) -> None:
+    """Close it, and keep its number taken: a greenlet that uses it goes on in a forked child, and must not meet the
+    file that has the number next. gevent's `os.close` closes later, after such a greenlet has written to it."""
+    try:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, descriptor, inheritable=False)
+        os.close(nowhere)
+    except OSError:  # there is no number to spare
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
 
 _of_the_parent: list[Connection] = []
