@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import select
 import threading
+from itertools import count
 
 import psycopg
 import psycopg_pool
@@ -15,6 +17,7 @@ from tests.stores_postgres.watching import LONG, PATIENCE, connections_of, liste
 from onerefresh.stores import postgres, postgres_connections
 from onerefresh.stores.postgres import POLLED, WOKEN, PostgresStore
 from onerefresh.stores.postgres_connections import MOST, OwnConnections
+from onerefresh.stores.postgres_wakeups import PostgresLine
 from onerefresh.testing.stores.recording import Opener
 
 pytestmark = pytest.mark.slow
@@ -106,6 +109,67 @@ def test_nothing_of_the_waiting_stays_on_the_connection(
     assert not connection._notify_handlers
     store._source.back(connection)
     assert listeners(server, store) == 0
+
+
+def test_what_is_told_while_it_stops_listening_is_not_kept_with_the_connection(
+    store: PostgresStore, opener: Opener
+) -> None:
+    """psycopg keeps what nobody hears, for as long as the connection lives: that may be days."""
+    version = store.cas("acme", None, "before")
+    line = PostgresLine(store._source, store._statements)
+    line.listen(frozenset({"acme"}))
+    opener().cas("acme", version, "after")
+    assert select.select([line._connection.pgconn.socket], [], [], PATIENCE)[0], "it is told by now"
+    line.close()
+    assert isinstance(store._source, OwnConnections)
+    connection = store._source.apart()
+    assert connection is line._connection
+    assert not connection._notifies_backlog
+    store._source.back(connection)
+
+
+def test_a_key_that_shares_its_lock_is_told_after_the_other_one_is_not_listened_to_any_more(
+    store: PostgresStore, opener: Opener
+) -> None:
+    lock = store._statements.channel("acme").lock
+    other = next(f"key {number}" for number in count() if store._statements.channel(f"key {number}").lock == lock)
+    version = store.cas("acme", None, "before")
+    line = PostgresLine(store._source, store._statements)
+    assert line.listen(frozenset({"acme", other})) == {"acme": version, other: ""}
+    assert line.listen(frozenset({"acme"})) == {}
+    opener().cas("acme", version, "after")
+    assert line.heard(PATIENCE) == ["acme"]
+    line.close()
+
+
+def test_a_connection_that_died_unnoticed_is_no_reason_to_stop_listening(
+    through: PostgresStore, relay: Relay, opener: Opener, server: PostgresServer
+) -> None:
+    """The one that was kept may lead to a server that is not there any more, which a client finds out when it asks."""
+    version = through.cas("acme", None, "before")
+    relay.lose("request", of=b"pg_backend_pid")
+    with waiting(through, "acme", version, server) as waiter:
+        opener().cas("acme", version, "after")
+    assert not waiter.is_alive()
+    assert (relay.lost, relay.accepted) == (1, 2)
+
+
+def test_a_listener_that_is_killed_as_it_gives_its_connection_back_closes_it(
+    store: PostgresStore, server: PostgresServer, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under gevent it may be killed wherever it waits, also for the lock of those who lend and give back."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(connection: object) -> None:
+        raise Killed
+
+    line = PostgresLine(store._source, store._statements)
+    monkeypatch.setattr(store._source, "back", killed)
+    with pytest.raises(Killed):
+        line.close()
+    until(lambda: connections_of(table, server) == 0)
 
 
 def test_a_waiter_is_woken_where_there_is_no_table_yet(

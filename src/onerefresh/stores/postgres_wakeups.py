@@ -8,7 +8,7 @@ from typing import Any
 
 from onerefresh.stores.postgres_connections import PATIENCE, Source
 from onerefresh.stores.postgres_errors import UNDEFINED_TABLE
-from onerefresh.stores.postgres_exchange import Answer, Connection, Refused, Rows, exchange, hear
+from onerefresh.stores.postgres_exchange import Answer, Connection, Lost, Refused, Rows, exchange, hear
 from onerefresh.stores.postgres_sql import LISTEN_FOR, LISTEN_NO_MORE, LISTEN_TO_NOTHING, Channel, Statements
 
 __all__ = ["CannotListen", "PostgresLine"]
@@ -34,16 +34,8 @@ class PostgresLine:
         self.reusable = source.reuses
         self._keys: dict[str, str] = {}
         self._heard: set[str] = set()
-        taken = source.apart()
-        if isinstance(taken, Refused):
-            raise CannotListen(taken.words)
-        self._connection: Connection = taken
-        try:
-            self._refuse_a_pooler()
-        except BaseException:
-            taken.close()
-            raise
-        taken.add_notify_handler(self._note)
+        self._connection = _taken(source)
+        self._connection.add_notify_handler(self._note)
 
     def listen(self, keys: frozenset[str]) -> Mapping[str, str]:
         wanted = {self._channel(key).name: key for key in keys}
@@ -63,13 +55,14 @@ class PostgresLine:
         return [self._keys[name] for name in heard if name in self._keys]
 
     def close(self) -> None:
-        self._connection.remove_notify_handler(self._note)
         try:
-            self._ask(LISTEN_TO_NOTHING)
+            if self.reusable:
+                self._ask(LISTEN_TO_NOTHING)
+            self._connection.remove_notify_handler(self._note)  # no sooner: what nobody hears psycopg keeps
+            self._source.back(self._connection)
         except BaseException:
             self._connection.close()
             raise
-        self._source.back(self._connection)
 
     def _channel(self, key: str) -> Channel:
         return self._statements.channel(key)
@@ -84,17 +77,36 @@ class PostgresLine:
         found = {(key or b"").decode(): (version or b"").decode() for key, version in _rows(answer)}
         return {key: found.get(key, "") for key in keys}
 
-    def _refuse_a_pooler(self) -> None:
-        """A pooler gives each client a process id that it made up; behind one LISTEN may hear nothing."""
-        [(found,)] = self._ask("SELECT pg_backend_pid()")
-        if found != str(self._connection.pgconn.backend_pid).encode():
-            raise CannotListen("there is a connection pooler in between", for_good=True)
-
     def _ask(self, statement: str) -> Rows:
         return _rows(self._answer(statement))
 
     def _answer(self, statement: str, values: Sequence[bytes] = ()) -> Answer:
-        return exchange(self._connection, statement, values, time.monotonic() + PATIENCE)
+        return _answer(self._connection, statement, values)
+
+
+def _taken(source: Source, tries: int = 2) -> Connection:
+    """A connection to the server itself: behind a pooler LISTEN may hear nothing.
+
+    A pooler gives each client a process id that it made up.
+    """
+    taken = source.apart()
+    if isinstance(taken, Refused):
+        raise CannotListen(taken.words)
+    try:
+        answer = _answer(taken, "SELECT pg_backend_pid()")
+        if isinstance(answer, Lost) and answer.again and tries > 1:  # it had been kept, and had died unnoticed
+            return _taken(source, tries - 1)
+        [(found,)] = _rows(answer)
+        if found != str(taken.pgconn.backend_pid).encode():
+            raise CannotListen("there is a connection pooler in between", for_good=True)
+    except BaseException:
+        taken.close()
+        raise
+    return taken
+
+
+def _answer(connection: Connection, statement: str, values: Sequence[bytes] = ()) -> Answer:
+    return exchange(connection, statement, values, time.monotonic() + PATIENCE)
 
 
 def _rows(answer: Answer) -> Rows:
