@@ -58,7 +58,7 @@ class Wakeups:
         """Return when `key` is not at `version`, at the latest after `seconds`; early, too, if nothing can be heard.
 
         `changed` looks whether it is so already, and is called once the line listens: what happens from then on is
-        heard. Where the line itself has looked it is not called.
+        heard. Where the line itself has looked it is not called, nor where it does not listen in time.
         """
         deadline = time.monotonic() + seconds
         waiter = _Waiter(version)
@@ -68,8 +68,7 @@ class Wakeups:
             waiter.deaf = True
             waiter.listening.set()
         try:
-            waiter.listening.wait(seconds)
-            if not waiter.looked and changed():
+            if not waiter.listening.wait(seconds) or (not waiter.looked and changed()):
                 return
             left = max(deadline - time.monotonic(), 0.0)
             if waiter.deaf:
