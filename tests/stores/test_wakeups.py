@@ -28,7 +28,7 @@ class Board:
         self.news = threading.Condition()
         self.lines: list[BoardLine] = []
         self.asked: list[frozenset[str]] = []
-        self.opened = self.closed = 0
+        self.opened = self.closing = self.closed = 0
         self.broken = False
         self.kind: type[BoardLine] = BoardLine
         self.version = VERSION
@@ -238,7 +238,7 @@ def test_a_key_for_which_nobody_waits_is_listened_to_no_longer(
 
 
 class LookingLine(BoardLine):
-    """It sees the version that the board shows, and is not closed before `may_close`."""
+    """It sees the version that the board shows, and is not closed before `may_close`, which `closing` waits for."""
 
     reusable = True
 
@@ -247,6 +247,9 @@ class LookingLine(BoardLine):
         return dict.fromkeys(keys, self.board.version)
 
     def close(self) -> None:
+        with self.board.news:
+            self.board.closing += 1
+            self.board.news.notify_all()
         assert self.board.may_close.wait(PATIENCE)
         super().close()
 
@@ -271,7 +274,8 @@ def test_who_joins_a_line_that_listens_already_looks_for_himself(board: Board, p
     board.kind = LookingLine
     waits, looks = Wakeups(board.connect), Looks()
     first = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
-    board.until(lambda: board.asked == [{"acme"}])
+    while "acme" not in waits._waits or not waits._waits["acme"].listening:
+        os.sched_yield()
     second = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     looks.until(1)
     board.change("acme")
@@ -286,10 +290,10 @@ def test_the_last_are_woken_when_the_line_is_closed(board: Board, pool: ThreadPo
     waits = Wakeups(board.connect)
     waiting = pool.submit(waits.wait, "acme", VERSION, LONG, never)
     board.until(lambda: board.asked == [{"acme"}])
+    [waiter] = waits._waits["acme"].waiters
     board.change("acme")
-    while waits._listener is not None:
-        os.sched_yield()
-    assert not waiting.done()
+    board.until(lambda: board.closing == 1)
+    assert not waiter.rung.is_set()
     later = pool.submit(waits.wait, "acme", VERSION, LONG, never)
     board.until(lambda: board.opened == 2)
     board.may_close.set()
@@ -311,6 +315,43 @@ def test_while_others_wait_for_something_else_the_line_stays(board: Board, pool:
     board.change("acme")
     acme.result(PATIENCE)
     assert (board.opened, board.closed) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", [BoardLine, LookingLine])
+def test_who_comes_back_after_his_time_was_over_finds_the_line_still_listening(
+    board: Board, monkeypatch: pytest.MonkeyPatch, kind: type[BoardLine]
+) -> None:
+    turns: list[float] = []
+
+    class CountingLine(kind):  # type: ignore[misc, valid-type]  # one of two
+        def heard(self, seconds: float) -> Collection[str]:
+            with board.news:
+                turns.append(seconds)
+                board.news.notify_all()
+            return super().heard(seconds)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(wakeups, "TURN", 0.01)
+    monkeypatch.setattr(wakeups, "LINGER", LONG)
+    board.kind = CountingLine
+    waits = Wakeups(board.connect)
+    for _ in range(3):
+        waits.wait("acme", VERSION, 0.01, never)
+        whole = len(turns) + 2  # one at least has begun and ended with nobody waiting
+        board.until(lambda whole=whole: len(turns) >= whole)  # type: ignore[misc]  # bound at once
+    assert (board.opened, board.closed) == (1, 0)
+    board.break_down()
+    board.until(lambda: board.closed == 1)
+
+
+def test_a_line_whose_connection_nobody_needs_stays_when_all_are_woken(board: Board, pool: ThreadPoolExecutor) -> None:
+    waits, looks = Wakeups(board.connect), Looks()
+    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
+    looks.until(1)
+    listener = waits._listener
+    board.change("acme")
+    waiting.result(PATIENCE)
+    assert waits._listener is listener
+    assert listener is not None
 
 
 # --- What goes wrong ---
