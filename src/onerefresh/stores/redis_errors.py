@@ -144,11 +144,12 @@ def _cause(error: BaseException) -> str:
         if "TimeoutError" in names:
             return "it did not answer in time"
         if "SSLCertVerificationError" in names:
-            said = getattr(found, "verify_message", "")
+            said = getattr(found, "verify_message", "").rstrip(".")
             return f"TLS failed: {said}: see ssl_ca_certs and the server's certificate"
         if "SSLError" in names:
             return (
-                "TLS failed: see that this port speaks it, and that ssl_certfile and ssl_keyfile are what it asks for"
+                "TLS failed: see that this port speaks it, that ssl_ca_certs holds certificates, and that ssl_certfile "
+                "and ssl_keyfile are what it asks for"
             )
         if isinstance(found, FileNotFoundError):
             return "there is no such file: see the socket's path, or ssl_ca_certs, ssl_certfile and ssl_keyfile"
