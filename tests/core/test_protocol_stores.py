@@ -306,6 +306,36 @@ def test_a_new_token_whose_record_vanished_meanwhile_is_saved() -> None:
     assert (world.present.identity, len(world.sent)) == ((family, 2), 1)
 
 
+@pytest.mark.parametrize("knew", [True, False])
+def test_a_new_token_does_not_take_the_place_of_a_login_whose_record_vanished(*, knew: bool) -> None:
+    """Somebody logged in in this process while it waited for the answer."""
+    world = needy(None, NEXT)
+    first = world.token
+    known: list[Token | None] = [first if knew else None]
+
+    def log_in_and_lose(world: World) -> None:
+        known[0] = world.found_again(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+        world.put(None)
+
+    asked = wish(refused=first.identity, seed=seed(), known=known[0], newest=lambda: known[0])
+    assert world.run(renew(asked), faults={(Cas, 2): does(log_in_and_lose)}).token.reveal() == "access-login"
+    assert world.token.reveal() == "access-login"
+
+
+def test_a_token_that_was_obtained_is_saved_although_its_record_vanished() -> None:
+    """What this process learned meanwhile is the token in the place of which it was obtained."""
+    world = needy(None, NEXT)
+    known: list[Token | None] = [None]
+
+    def lose(world: World) -> None:
+        known[0] = world.token
+        world.put(None)
+
+    asked = wish(**refusing(world), can_obtain=True, newest=lambda: known[0])
+    world.put(replace(world.present, token=replace(world.token, refresh_token=None)))
+    assert world.run(renew(asked), faults={(Cas, 2): does(lose)}).token.reveal() == "access-next"
+
+
 def test_a_spooled_token_whose_record_vanished_is_saved() -> None:
     world = needy()
     entry = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)

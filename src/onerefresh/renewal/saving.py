@@ -34,7 +34,7 @@ def longest_rest(wish: Wish) -> float:
 
 async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | None:
     """Write the token over the generation that it was issued for; None where that generation is gone."""
-    if loaded.record is None and wish.known is not None and all(map(wish.outdated, (wish.known, entry.as_next()))):
+    if loaded.record is None and _has_learned(wish, entry) and wish.outdated(entry.as_next()):
         return None  # the store has lost what came after it here: a login, a logout or a newer token
     record = loaded.record or _vanished(entry.family, entry.generation, wish)
     if record.by == entry.attempt:
@@ -52,6 +52,12 @@ async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | No
     )
     await Cas(loaded.version, new)
     return new
+
+
+def _has_learned(wish: Wish, entry: Spooled) -> bool:
+    """Whether this process knows more by now than when it began, and than what the token was issued for."""
+    known = wish.up_to_date().known
+    return known is not wish.known and (known is None or known.identity != (entry.family, entry.generation))
 
 
 async def replay_spool(wish: Wish) -> bool:
