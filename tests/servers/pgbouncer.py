@@ -56,7 +56,11 @@ class PgBouncer:
             for path in (self.home, users, config):
                 os.chown(path, NOBODY, NOBODY)
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -88,9 +92,9 @@ class PgBouncer:
 
     def stop(self) -> None:
         """End it at once: those who are connected are cut off."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait(PATIENCE)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(PATIENCE)
 
     def _answers(self) -> bool:
         assert self._process is not None
