@@ -211,6 +211,7 @@ BROKE_ONCE = {
     1_729_912: "the same",
     1_910_730: "the same once more",
     1_067_508: "a login in a process whose own renewal, which knew nothing before, wrote over its lost record",
+    1_062_016: "the same, where the store had been wiped before, so that the login was numbered from 1",
 }
 
 

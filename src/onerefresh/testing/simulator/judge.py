@@ -241,9 +241,12 @@ class Judge:
             raise Broken("a new token is not given up", f"{task} threw away the answer to the present generation")
 
     def _is_outdated(self, task: Task) -> bool:
-        """Whether its process has gone on from the token that it brings."""
+        """Whether its process has gone on from the token that it brings, or to another session since it began."""
         known, claim = self._world.known_to(task), self.claims.of(task)
-        return known is None or claim is None or claim.token is None or known.generation > claim.generation
+        if known is None or claim is None or claim.token is None or known.generation > claim.generation:
+            return True
+        _, first = self._began.get(task, (0, None))
+        return known.family != claim.token.family and (first is None or known.identity != first.identity)
 
     def revoked(self, task: Task, token: Token) -> None:
         """It tells the server that a session is over: nobody may have gone on with it."""
