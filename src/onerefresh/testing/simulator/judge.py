@@ -74,7 +74,7 @@ class Judge:
         if before is not None and after.generation < before.generation:
             raise Broken("the store never goes backwards", f"from {before.generation} to {after.generation}")
         if before is None and self.has_vanished and writer in self._began:  # a person's command founds what it likes
-            judge_founding(self._world, after, writer)
+            judge_founding(self._world, after, writer, knew=self._began[writer][1])
         if after.token is not None and (before is None or before.identity != after.identity):
             self._new_token(before, after, after.token)
         elif before is not None and after.token is not None and before.token != after.token:
