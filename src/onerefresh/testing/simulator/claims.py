@@ -36,6 +36,7 @@ class Claim:
     dated: bool  # by the store's clock
     boots: int
     disputed: bool  # one that has become too old to send is left to run out
+    known: Token | None  # the newest token that its process knew
     sent: bool = False
     watchers: dict[Task, float] = field(default_factory=dict)
 
@@ -88,7 +89,16 @@ class Claims:
             attempt.era is not None,
             writer.process.host.boots,
             attempt.disputed,
+            self._world.known_to(writer),
         )
+
+    def is_overtaken(self, attempt: str | None) -> bool:
+        """Whether its process has learned of another session since."""
+        claim = self._claims.get(attempt or "")
+        known = self._world.known_to(claim.task) if claim is not None else None
+        if claim is None or claim.token is None or known is None or known.family == claim.token.family:
+            return False
+        return claim.known is None or claim.known.identity != known.identity
 
     def answers_a_namesake(self, before: Record, after: Record, issued_for: str) -> bool:
         """Whether a late answer comes to a token of which the store has lost every trace since it was claimed.

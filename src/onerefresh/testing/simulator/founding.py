@@ -10,16 +10,12 @@ if TYPE_CHECKING:
     from onerefresh.record import Record
     from onerefresh.testing.simulator.tasks import Task
     from onerefresh.testing.simulator.world import World
-    from onerefresh.token import Token
 
 __all__ = ["judge_founding"]
 
 
-def judge_founding(world: World, after: Record, writer: Task, knew: Token | None) -> None:
-    """Whoever knows the session brings back the newest of it, and no older seed. Raises `Broken`.
-
-    `knew`: the newest token that the process knew when the writer began.
-    """
+def judge_founding(world: World, after: Record, writer: Task) -> None:
+    """Whoever knows the session brings back the newest of it, and no older seed. Raises `Broken`."""
     known = world.known_to(writer)
     if known is None or world.scenario.obtains:  # what was obtained since is of another family
         return
@@ -28,9 +24,9 @@ def judge_founding(world: World, after: Record, writer: Task, knew: Token | None
     elif (
         after.by is not None and after.by == writer.attempt
     ):  # that of a later login, which its process had not heard of
-        older = knew is None or known.identity != knew.identity
+        older = world.judge.claims.is_overtaken(after.by)
     else:  # that of a later login in its host's spool: its generations go on from those of before
-        older = after.by not in writer.process.host.spool or after.generation <= known.generation
+        older = after.by not in writer.process.host.spooled or after.generation <= known.generation
     if older:
         raise Broken(
             "a vanished record is founded again with the newest token that is known",

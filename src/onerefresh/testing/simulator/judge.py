@@ -74,7 +74,7 @@ class Judge:
         if before is not None and after.generation < before.generation:
             raise Broken("the store never goes backwards", f"from {before.generation} to {after.generation}")
         if before is None and self.has_vanished and writer in self._began:  # a person's command founds what it likes
-            judge_founding(self._world, after, writer, knew=self._began[writer][1])
+            judge_founding(self._world, after, writer)
         if after.token is not None and (before is None or before.identity != after.identity):
             self._new_token(before, after, after.token)
         elif before is not None and after.token is not None and before.token != after.token:
@@ -156,8 +156,9 @@ class Judge:
         assert writer is not None
         other = before.attempt if before is not None and before.state is State.LEASED else None
         _, known = self._began.get(writer, (0, None))
-        if self._world.known_to(writer) is None:
-            known = None  # it has seen a logout since, and the store may have lost that, too
+        latest = self._world.known_to(writer)
+        if latest is None or (known is not None and known.family != latest.family):
+            known = latest  # it has seen a logout or a login since, and the store may have lost that, too
         if known is not None and known.family == after.family and known.generation > after.generation:
             raise Broken(
                 "nobody spends an older generation than he knows",
@@ -229,9 +230,10 @@ class Judge:
         """It says that its token came too late: the generation that it was issued for must be gone."""
         record, claim = self._world.store.record, self.claims.of(task)
         task.spending = False
-        if record is not None and record.by is not None and record.by == task.attempt:
+        outdated = self.has_vanished and self._is_outdated(task)
+        if record is not None and record.by is not None and record.by == task.attempt and not outdated:
             raise Broken("what is said is so", f"{task} says that its token came too late, and it is the present one")
-        if record is None and self.has_vanished and not self._is_outdated(task):
+        if record is None and self.has_vanished and not outdated:
             raise Broken("a new token is not given up", f"{task} threw it away because the record had vanished")
         if record is None or claim is None or record.token is None or self.unordered:
             return
@@ -241,12 +243,11 @@ class Judge:
             raise Broken("a new token is not given up", f"{task} threw away the answer to the present generation")
 
     def _is_outdated(self, task: Task) -> bool:
-        """Whether its process has gone on from the token that it brings, or to another session since it began."""
+        """Whether its process has gone on from the token that it brings, or to another session."""
         known, claim = self._world.known_to(task), self.claims.of(task)
         if known is None or claim is None or claim.token is None or known.generation > claim.generation:
             return True
-        _, first = self._began.get(task, (0, None))
-        return known.family != claim.token.family and (first is None or known.identity != first.identity)
+        return self.claims.is_overtaken(task.attempt)
 
     def revoked(self, task: Task, token: Token) -> None:
         """It tells the server that a session is over: nobody may have gone on with it."""

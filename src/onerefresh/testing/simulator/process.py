@@ -281,6 +281,7 @@ class Process:
             world.judge.spool_failed(task)
             return False
         host.spool[effect.entry.attempt] = effect.entry
+        host.spooled.add(effect.entry.attempt)
         world.judge.spooled(task, effect.entry)
         return True
 
