@@ -35,6 +35,8 @@ STRANGE_WRITES = 3
 """How often a store may raise what its contract does not know: whether it has written is looked up each time."""
 SLICE = 0.1
 """Seconds between two looks at whether the interpreter ends, or the refresher's loop is gone."""
+QUEUE_SLICE = 1.0
+"""The same for those who queue for their turn: they may be thousands, and kept half a processor busy with looking."""
 
 
 class _UserCode:
@@ -222,7 +224,7 @@ class Runner:
         self._place = self._turns.queue(host)
         if self._place.wait(0.0):
             return False
-        while not self._place.wait(SLICE):
+        while not self._place.wait(QUEUE_SLICE):
             self._go_on()
         return True
 
