@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import secrets
+import statistics
 import sys
 import time
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from psycopg_pool import ConnectionPool
 
 from bench.scale.places import Place
 from bench.storm import ENDPOINT_SECONDS, NOTICE, Member
-from bench.timing import Spread, percentile, spread
+from bench.timing import percentile, spread
 from onerefresh import Credential, Token
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.stores.postgres import PostgresStore
@@ -39,10 +40,10 @@ def measure(
     return [name, str(processes), *figures(alone, waited), aim]
 
 
-def storms(place: Place, rounds: int, *, processes: int, pool: bool, rest: float) -> tuple[list[int], list[int]]:
-    """Nanoseconds that the endpoint took for one who asked it alone, and that each task waited."""
+def storms(place: Place, rounds: int, *, processes: int, pool: bool, rest: float) -> tuple[list[int], list[list[int]]]:
+    """Nanoseconds that the endpoint took for one who asked it alone, and that each task of each storm waited."""
     alone: list[int] = []
-    waited: list[int] = []
+    waited: list[list[int]] = []
     with ExitStack() as stack:
         server = stack.enter_context(RemoteServer.start())
         server.delay("token", ENDPOINT_SECONDS)
@@ -68,19 +69,24 @@ def storms(place: Place, rounds: int, *, processes: int, pool: bool, rest: float
             assert requests == 1, f"{requests} token requests in one storm"
             if number:  # the first round warms everybody up
                 alone.append(asked)
-                waited += found
+                waited.append(found)
     return alone, waited
 
 
-def figures(alone: list[int], waited: list[int]) -> list[str]:
-    """From nanoseconds: of the endpoint in each round, and of each task in each round."""
-    endpoint = spread(alone)
-    return [f"{endpoint.median / 1e6:.1f} ms", *(_share(waited, share, endpoint) for share in (0.5, 0.99))]
+def figures(alone: list[int], waited: list[list[int]]) -> list[str]:
+    """From nanoseconds: of the endpoint in each round, and of each task in each round.
 
-
-def _share(waited: list[int], share: float, endpoint: Spread) -> str:
-    found = percentile(waited, share)
-    return f"{found / 1e6:.1f} ms, {found / endpoint.median:.2f}"
+    Of all storms together 99 of 100 is decided by the worst one or two, in which something else took the machine: so it
+    is told of the median storm, too.
+    """
+    endpoint = spread(alone).median
+    all_tasks = [nanoseconds for found in waited for nanoseconds in found]
+    shares = [
+        percentile(all_tasks, 0.5),
+        statistics.median(percentile(found, 0.99) for found in waited),
+        percentile(all_tasks, 0.99),
+    ]
+    return [f"{endpoint / 1e6:.1f} ms", *(f"{share / 1e6:.1f} ms, {share / endpoint:.2f}" for share in shares)]
 
 
 def take_part() -> None:

@@ -22,7 +22,8 @@ def measure(*, quick: bool) -> Iterator[tuple[str, str]]:
 
 def _storms(*, quick: bool) -> str:
     rounds, rest = (2, 0.3) if quick else (20, storms.REST)
-    head = ("store", "processes", "token endpoint, asked by one", "a task, 50 of 100", "a task, 99 of 100", "aim")
+    waits = ("a task, 50 of 100", "99 of 100, median storm", "99 of 100, all storms")
+    head = ("store", "processes", "token endpoint, asked by one", *waits, "aim")
     with places.sqlite() as sqlite, places.redis() as redis, places.postgres() as postgres:
         lines = [
             storms.measure(sqlite, rounds, rest=rest),
