@@ -55,6 +55,7 @@ def part(crew: Crew, network: Network, parting: Parting) -> Round:
     holder = standing(crew, parting.point)
     others = [member for member in crew.members if member.host != holder.host]
     with network.cut_off(holder.host):
+        assert not network.reaches(holder.host), "the cable is in"
         if parting.point == ROTATED:
             crew.server.release(ROTATED)
         holder.tell("go")

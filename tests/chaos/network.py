@@ -9,7 +9,9 @@ import contextlib
 import ctypes
 import os
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -18,6 +20,8 @@ __all__ = ["Network", "enter", "inside", "why_not"]
 
 ADDRESS = "198.18.0.{}"
 CLONE_NEWNET = 0x40000000
+NOBODY_LISTENS = 9
+PATIENCE = 30.0
 HERE = "/proc/thread-self/ns/net"
 
 
@@ -79,12 +83,27 @@ class Network:
 
     @contextlib.contextmanager
     def cut_off(self, number: int) -> Iterator[None]:
-        """This host's cable is pulled out until the end."""
+        """This host's cable is pulled out until the end, when the host reaches the servers again."""
         self._in(self._servers, "link", "set", f"port-{number}", "down")
         try:
             yield
         finally:
             self._in(self._servers, "link", "set", f"port-{number}", "up")
+        deadline = time.monotonic() + PATIENCE  # the system looks at its cables once a second, and so for neighbours
+        while not self.reaches(number):
+            assert time.monotonic() < deadline, "the host does not come back"
+
+    def reaches(self, number: int) -> bool:
+        """Whether this host reaches the servers."""
+        with inside(self.files[number]), socket.socket() as probe:
+            probe.settimeout(0.1)
+            try:
+                probe.connect((self.address, NOBODY_LISTENS))
+            except ConnectionRefusedError:
+                return True  # they said so themselves
+            except OSError:
+                return False
+            raise AssertionError("somebody listens on the port of discard")
 
     def _plug_in(self, number: int, name: str) -> None:
         port = f"port-{number}"
