@@ -48,7 +48,8 @@ def redis() -> Iterator[Place]:
 @contextmanager
 def postgres(**settings: str) -> Iterator[Place]:
     with PostgresServer.start(**{**AS_INSTALLED, **settings}) as server:
-        yield Place("PostgreSQL", server.url, server, server.data)
+        name = "PostgreSQL" if server.settings["fsync"] == "on" else "PostgreSQL that does not sync"
+        yield Place(name, server.url, server, server.data)
 
 
 places = (sqlite, redis, postgres)

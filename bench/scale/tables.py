@@ -24,13 +24,19 @@ def _storms(*, quick: bool) -> str:
     rounds, rest = (2, 0.3) if quick else (20, storms.REST)
     waits = ("a task, 50 of 100", "99 of 100, median storm", "99 of 100, all storms")
     head = ("store", "processes", "token endpoint, asked by one", *waits, "aim")
-    with places.sqlite() as sqlite, places.redis() as redis, places.postgres() as postgres:
+    with (
+        places.sqlite() as sqlite,
+        places.redis() as redis,
+        places.postgres() as postgres,
+        places.postgres(fsync="off") as without_disk,
+    ):
         lines = [
             storms.measure(sqlite, rounds, rest=rest),
             storms.measure(redis, rounds, rest=rest, aim="≤ 1.5"),
             storms.measure(redis, rounds, processes=2, rest=rest),
             storms.measure(postgres, rounds, rest=rest, aim="≤ 1.8"),
             storms.measure(postgres, rounds, processes=2, rest=rest),
+            storms.measure(without_disk, rounds, rest=rest),
             storms.measure(postgres, rounds, pool=True, rest=rest, aim="≤ 1.8"),
         ]
     return table(head, lines)
