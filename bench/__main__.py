@@ -40,7 +40,7 @@ def main() -> None:
 def speed(*, quick: bool) -> list[tuple[Path, str, str]]:
     measured = [
         ("fast path", fast_path.measure(5 if quick else 50)),
-        ("calls", calls.measure(10 if quick else 500)),
+        ("calls", calls.measure(10 if quick else 1500)),
         ("waking", waking.measure(2 if quick else 15)),
         ("storm", storm.measure(3 if quick else 100)),
     ]
