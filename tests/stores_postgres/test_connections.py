@@ -259,6 +259,7 @@ GREEN_FORK = """
 from gevent import monkey
 monkey.patch_all()
 import os, threading, gevent
+from gevent.os import fork_gevent
 from onerefresh.stores import wakeups
 from onerefresh.stores.postgres import PostgresStore
 url, table = os.environ["STORE"], os.environ["TABLE"]
@@ -270,7 +271,7 @@ while not ("acme" in store._wakeups._waits and store._wakeups._waits["acme"].lis
 [connection] = store._source._open
 number = connection.pgconn.socket
 line = os.fstat(number)
-child = os.fork()
+child = fork_gevent()  # as a patched `os.fork`, whose `waitpid` now and then misses the end of a child
 if child == 0:
     if os.path.samestat(os.fstat(number), line):
         os._exit(2)  # whatever the child's copy of the listener does, it does to the parent's line
@@ -280,7 +281,7 @@ if child == 0:
         closed.set()
     wakeups._close = closing
     os._exit(0 if closed.wait(20) else 1)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert os.waitstatus_to_exitcode(monkey.get_original("os", "waitpid")(child, 0)[1]) == 0
 PostgresStore(url, table=table).cas("acme", version, "of another")
 waiter.join(20)
 assert waiter.dead, "the parent still hears what others do"
