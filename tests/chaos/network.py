@@ -92,6 +92,7 @@ class Network:
         deadline = time.monotonic() + PATIENCE  # the system looks at its cables once a second, and so for neighbours
         while not self.reaches(number):
             assert time.monotonic() < deadline, "the host does not come back"
+            time.sleep(0.02)
 
     def reaches(self, number: int) -> bool:
         """Whether this host reaches the servers."""

@@ -100,7 +100,7 @@ class Worker:
         except OnerefreshError as error:
             self.tell("failed", type(error).__name__, error.message)
         except OSError as error:  # the API itself cannot be reached
-            self.tell("failed", UNREACHED, str(error))
+            self.tell("failed", UNREACHED, repr(error))
 
     def obey(self) -> None:
         """Do what it is told until the other end of the pipe is gone."""
