@@ -106,14 +106,17 @@ class Store(abc.ABC):
     names itself is down, a new token waits in a file on this host.
     `durable`: what `cas` returned for survives a crash of the machine. `may_go_back`: the store may forget what `cas`
     returned for while its users live on, because another replica takes its place. `look_every`: seconds after which
-    who waits looks at the record itself, since a wake-up is only a hint. `forgets`: how a store that is not durable
-    loses records, and what to do about it.
+    who waits looks at the record itself, since a wake-up is only a hint. `head_start`: seconds that the process which
+    refreshed the last time has before the others look at the record, where all begin at the same time: so much longer
+    they wait in vain if it does not. Worth it where a first look costs several milliseconds. `forgets`: how a store
+    that is not durable loses records, and what to do about it.
     """
 
     name: str = "a store of your own"
     durable: bool = True
     may_go_back: bool = False
     look_every: float = 0.5
+    head_start: float = 0.0
     forgets: str = "its store may forget what it was given: name one that is durable, or save="
 
     @abc.abstractmethod

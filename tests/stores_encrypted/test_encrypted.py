@@ -49,13 +49,13 @@ def plain(store: Store, key: str = "acme") -> str:
 def test_what_the_wrapped_store_learns_of_itself_is_told() -> None:
     class Learning(MemoryStore):
         def load(self, key: str) -> Versioned | None:
-            self.may_go_back, self.look_every = True, 7.0
+            self.may_go_back, self.look_every, self.head_start = True, 7.0, 0.5
             return super().load(key)
 
     store = EncryptedStore(Learning(), holding(NEW))
-    assert (store.may_go_back, store.look_every) == (False, MemoryStore.look_every)
+    assert (store.may_go_back, store.look_every, store.head_start) == (False, MemoryStore.look_every, 0.0)
     store.load("acme")
-    assert (store.may_go_back, store.look_every) == (True, 7.0)
+    assert (store.may_go_back, store.look_every, store.head_start) == (True, 7.0, 0.5)
 
 
 # --- Reading and writing ---

@@ -60,7 +60,13 @@ class Launcher:
             known=shared.known,
             proven=shared.proven,
             newest=lambda: shared.known,
+            gives_way=0.0 if ageing else self._gives_way(),
         )
+
+    def _gives_way(self) -> float:
+        """Seconds: who refreshed the last time is let go first, and each of the others has a time of its own."""
+        shared = self._shared
+        return shared.store.head_start * (1.0 + shared.spread) / 2.0 if shared.follows else 0.0
 
     def adopt_seed_now(self) -> None:
         """For a store in memory, which needs no waiting: the seed serves at once."""
@@ -143,6 +149,8 @@ class Launcher:
                 shared.seeds_told |= {self._seed.seed_fingerprint()}
             if outcome is not None:
                 shared.adopt(outcome, epoch)
+                if outcome.renewed or (before is not None and before.identity != outcome.token.identity):
+                    shared.follows = not outcome.renewed
             elif error is not None and epoch == shared.epoch:
                 shared.give_up(error)
         flight.settle(outcome, error)

@@ -68,6 +68,7 @@ class Shared:
         "epoch",
         "failed",
         "flight",
+        "follows",
         "held",
         "key",
         "known",
@@ -90,6 +91,7 @@ class Shared:
         self.lock = threading.Lock()
         self.held = NOTHING
         self.flight: Flight[Outcome] | None = None
+        self.follows = False  # whether another process refreshed the last time
         self.sightings = Sightings()
         self.known: Token | None = None  # the newest token seen, whether it serves or not
         self.proven: tuple[str, int] | None = None

@@ -20,9 +20,9 @@ class Wish:
     `refused`: the identity of the token that the API refused. `ageing`: nobody waits; renew although the token still
     serves; `within`: once it ends within so many seconds (None: once it ages). `known`: the newest token this process
     has seen. `proven`: the identity that the API has accepted here. `http_timeout`: seconds one token request may take.
-    `spread`: this process's share of jitter. `look_again`: whether the store may forget a write that it acknowledged,
-    as far as is known by now. `sightings`: the process's memory of delays. `newest`: what `known` is by now: None after
-    a logout here.
+    `spread`: this process's share of jitter. `gives_way`: seconds for which it lets others go first. `look_again`:
+    whether the store may forget a write that it acknowledged, as far as is known by now. `sightings`: the process's
+    memory of delays. `newest`: what `known` is by now: None after a logout here.
     """
 
     key: str
@@ -42,6 +42,7 @@ class Wish:
     known: Token | None = None
     proven: tuple[str, int] | None = None
     newest: Callable[[], Token | None] | None = field(default=None, compare=False)
+    gives_way: float = 0.0
 
     def up_to_date(self) -> Wish:
         """The same with what this process has learned since: a renewal may have waited for long."""

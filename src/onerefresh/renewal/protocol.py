@@ -23,6 +23,7 @@ from onerefresh.renewal.effects import (
     NewId,
     Now,
     Prepare,
+    Sleep,
     Take,
     Turn,
     Watch,
@@ -75,6 +76,8 @@ async def renew(wish: Wish) -> Outcome:
     queued, prepared, seed_told, waiting_for = 0, False, wish.seed_told, ""
     unheard: dict[str, Instant] = {}  # claims of this renewal of which nobody told whether they were applied
     rounds = 0
+    if wish.gives_way:
+        await Sleep(wish.gives_way)
     while True:
         rounds += 1
         if rounds > MOST_ROUNDS:

@@ -112,6 +112,7 @@ class EncryptedStore(Store):
     def _learn(self) -> None:
         """A store may learn what it is from its server's answers."""
         self.may_go_back, self.look_every = self._store.may_go_back, self._store.look_every
+        self.head_start = self._store.head_start
 
     def _read(self, key: str, found: Versioned) -> Versioned:
         text, problem = self._open(key, Secret(found.body), Purpose.RECORD)

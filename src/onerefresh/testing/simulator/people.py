@@ -36,8 +36,8 @@ class _Place(Store):
 
     name = "simulated"
 
-    def __init__(self, *, may_go_back: bool) -> None:
-        self.may_go_back = may_go_back
+    def __init__(self, *, may_go_back: bool, head_start: float) -> None:
+        self.may_go_back, self.head_start = may_go_back, head_start
 
     def load(self, key: str) -> Versioned | None:
         raise NotImplementedError
@@ -120,7 +120,8 @@ class Account(Credential):
         world = process.world
         scenario = world.scenario
         terms = _terms(scenario.profile, MAX_WAIT, obtains=scenario.obtains, saves=scenario.host_saves)
-        self._begin(KEY, terms, _Place(may_go_back=scenario.may_go_back), seed, owns_store=False)
+        place = _Place(may_go_back=scenario.may_go_back, head_start=scenario.head_start)
+        self._begin(KEY, terms, place, seed, owns_store=False)
         self._process = process
         self._shared.clock = process.host.clock
         self._shared.spread = world.rng.random()

@@ -35,7 +35,7 @@ class Scenario:
     `has_flock`: each host's kernel can prove a death. `may_go_back`: the store may forget writes it acknowledged.
     `skews`: how far each host's wall clock is off, in seconds. `obtains`: a session can be had without a person.
     `lonely`: in the end one host alone is left to ask. `host_saves`: one process at a time, whose store is its memory,
-    and which gives each new token to its host to save.
+    and which gives each new token to its host to save. `head_start`: seconds that who refreshed last has before others.
     """
 
     seed: int
@@ -55,6 +55,7 @@ class Scenario:
     faults: tuple[Fault, ...]
     happenings: tuple[Happening, ...]
     host_saves: bool = False
+    head_start: float = 0.0
 
     @classmethod
     def of(cls, seed: int, *, plan: str | None = None, kind: Kind | None = None, **fixed: Any) -> Scenario:
@@ -96,6 +97,7 @@ class Scenario:
             "with a clock" if self.has_clock else "without a clock",
             "flock" if self.has_flock else "no flock",
             *(["may go back"] if self.may_go_back else []),
+            *([f"a head start of {self.head_start:g} s"] if self.head_start else []),
         ]
         if self.host_saves:
             store = ["in memory, the host saves"]
@@ -131,7 +133,8 @@ def _with_later_ideas(found: Scenario, rng: random.Random, plan: str | None, fix
     if plan is None and rng.random() < 0.05 and not found.host_saves:
         faults += tuple(draw_fault(rng, what, point) for what, point in PLANS["store down at the commit, then a crash"])
         happenings.append(Happening(rng.choice((What.LOGIN, What.LOGOUT)), rng.uniform(1.0, found.duration)))
-    return replace(found, faults=faults, happenings=(*found.happenings, *happenings))
+    head_start = rng.choice((0.0, 0.0, 0.04, 2.0)) if plan is None and not found.host_saves else 0.0
+    return replace(found, faults=faults, happenings=(*found.happenings, *happenings), head_start=head_start)
 
 
 def _saved_by_the_host(found: Scenario, rng: random.Random, plan: str | None) -> Scenario:
