@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.store import Conflict, Moment, Store, StoreOutcomeUnknown, Versioned
+from onerefresh.store import HEAD_START, Conflict, Moment, Store, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.flock import shared_seconds
 from onerefresh.stores.postgres_connections import OwnConnections, PooledConnections, Source, ask
 from onerefresh.stores.postgres_errors import EXISTS_ALREADY, REPEATABLE, UNDEFINED_TABLE, cannot_create, refused
@@ -29,9 +29,6 @@ __all__ = ["PostgresStore"]
 TRIES = 5
 WOKEN, POLLED = 2.0, 0.5
 """Seconds after which who waits looks for himself: where the server tells of changes, and where it does not."""
-HEAD_START = 0.04
-"""Seconds: in a storm each process opens a connection, which takes the server up to ten milliseconds of work, and eight
-of them at once delayed the one claim that matters by thirty."""
 DEAF = 10.0
 """Seconds until listening is tried again: a server without a connection to spare must not be asked all the time."""
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.store import Conflict, Moment, Store, StoreOutcomeUnknown, Versioned
+from onerefresh.store import HEAD_START, Conflict, Moment, Store, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.forking import load_modules
 from onerefresh.stores.redis_address import PREFIX, Address, need_redis
 from onerefresh.stores.redis_client import checked, place_of
@@ -77,6 +77,7 @@ class RedisStore(Store):
 
     may_go_back = True
     look_every = 2.0
+    head_start = HEAD_START
     forgets = (
         "Redis answers before a write is on its disk, so that its crash may cost the session: "
         "set appendonly yes in Redis, and open the store with durable=True"
