@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 try:
-    from bench.scale import million, operations, places, storms, wakes
+    from bench.scale import disk, million, operations, places, storms, wakes
     from bench.scale.counting import LOGGING, postgres_name, redis_name, said
     from bench.scale.records import DUE_EVERY, OWNER, REFRESH, body_of, key_of
     from tests.servers.postgres import binaries
@@ -52,6 +52,17 @@ def test_a_task_of_a_storm_is_measured_against_the_endpoint_of_the_same_run() ->
     assert found == ["50.0 ms", "60.0 ms, 1.20", "60.0 ms, 1.20", "60.0 ms, 1.20"]
     found = storms.figures([50_000_000] * 3, [good, bad])
     assert found == ["50.0 ms", "60.0 ms, 1.20", "80.0 ms, 1.60", "100.0 ms, 2.00"]
+
+
+def test_syncs_of_the_disk_are_counted_and_told(tmp_path: Path) -> None:
+    taken = disk.syncs(tmp_path, 0.1)
+    assert taken
+    assert all(nanoseconds > 0 for nanoseconds in taken)
+    assert not list(tmp_path.iterdir())
+    assert disk.said([400_000] * 98 + [24_000_000, 2_000_000_000]) == (
+        "A plain sync of 8 KiB on the same disk, 100 times between PostgreSQL's storms: 0.4 ms (50 of 100),\n"
+        "24.0 ms (99 of 100), 2,000 ms at most."
+    )
 
 
 def test_commands_to_redis_are_counted_and_not_what_its_scripts_do() -> None:
@@ -102,7 +113,7 @@ def test_a_refresh_takes_few_operations_and_a_fresh_token_none(store: str, reque
 
 @pytest.mark.slow
 def test_a_storm_makes_one_token_request_and_every_task_is_counted(redis: places.Place) -> None:
-    alone, waited = storms.storms(redis, 2, processes=2, pool=False, rest=0.0)
+    alone, waited = storms.storms(redis, storms.How(2, processes=2, rest=0.0))
     assert (len(alone), [len(found) for found in waited]) == (2, [2 * storms.TASKS] * 2)
 
 

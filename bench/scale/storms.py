@@ -12,7 +12,9 @@ import secrets
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from psycopg_pool import ConnectionPool
 
@@ -21,6 +23,7 @@ from bench.storm import ENDPOINT_SECONDS, NOTICE, Member
 from bench.timing import percentile, spread
 from onerefresh import Credential, Token
 from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.stores import open_store
 from onerefresh.stores.postgres import PostgresStore
 from onerefresh.testing import RemoteServer
 
@@ -31,16 +34,34 @@ REST = 4.0
 where tokens live for an hour."""
 
 
-def measure(
-    place: Place, rounds: int, *, processes: int = PROCESSES, pool: bool = False, rest: float = REST, aim: str = ""
-) -> list[str]:
-    """One line of the table, for the store at `place`. `pool`: each process brings its own pool of connections."""
-    alone, waited = storms(place, rounds, processes=processes, pool=pool, rest=rest)
-    name = f"{place.name}, its connections from a pool" if pool else place.name
-    return [name, str(processes), *figures(alone, waited), aim]
+@dataclass(frozen=True, slots=True)
+class How:
+    """How storms are made.
+
+    `pool`: each process brings its own pool of connections. `first`: as if none had been before, so that nobody has a
+    head start. `rest`: seconds between them.
+    """
+
+    rounds: int
+    processes: int = PROCESSES
+    pool: bool = False
+    first: bool = False
+    rest: float = REST
 
 
-def storms(place: Place, rounds: int, *, processes: int, pool: bool, rest: float) -> tuple[list[int], list[list[int]]]:
+def measure(place: Place, how: How, aim: str = "", *, between: Callable[[float], object] = time.sleep) -> list[str]:
+    """One line of the table, for the store at `place`. `between`: what passes the seconds between two storms."""
+    name = place.name
+    if how.pool:
+        name += ", its connections from a pool"
+    if how.first:
+        name += ", nobody has a head start"
+    return [name, str(how.processes), *figures(*storms(place, how, between)), aim]
+
+
+def storms(
+    place: Place, how: How, between: Callable[[float], object] = time.sleep
+) -> tuple[list[int], list[list[int]]]:
     """Nanoseconds that the endpoint took for one who asked it alone, and that each task of each storm waited."""
     alone: list[int] = []
     waited: list[list[int]] = []
@@ -50,13 +71,14 @@ def storms(place: Place, rounds: int, *, processes: int, pool: bool, rest: float
         client = {"client_id": server.client_id, "client_secret": server.client_secret}
         endpoint = TokenEndpoint(server.token_url, client_id=server.client_id, client_secret=server.client_secret)
         token = Credential("alone", endpoint, token=server.issue()).token()
-        shared = {"name": f"storm-{secrets.token_hex(4)}", "store": place.url, "pool": pool}
+        shared = {"name": f"storm-{secrets.token_hex(4)}", "store": place.url, "pool": how.pool, "first": how.first}
         job = {"url": server.token_url, "client": client, "seed": server.issue(), **shared}
-        crowd = [stack.enter_context(Member(job, "bench.scale.storms")) for _ in range(processes)]
+        crowd = [stack.enter_context(Member(job, "bench.scale.storms")) for _ in range(how.processes)]
         for member in crowd:
             assert member.heard() == 0, "every process begins with the seed"
-        for number in range(rounds + 1):
-            time.sleep(rest if number > 1 else 0.0)
+        for number in range(how.rounds + 1):
+            if number > 1:
+                between(how.rest)
             began = time.perf_counter_ns()
             token = endpoint(token)
             asked = time.perf_counter_ns() - began
@@ -94,7 +116,10 @@ def take_part() -> None:
     job = json.loads(sys.stdin.readline())
     endpoint = TokenEndpoint(job["url"], **job["client"])
     endpoint.prepare()  # loads the HTTP client, as in a process that has refreshed before
-    store = PostgresStore(ConnectionPool(job["store"], min_size=2, open=True)) if job["pool"] else job["store"]
+    pool = ConnectionPool(job["store"], min_size=2, open=True) if job["pool"] else None
+    store = PostgresStore(pool) if pool is not None else open_store(job["store"])
+    if job["first"]:
+        store.head_start = 0.0
     credential = Credential(job["name"], endpoint, token=job["seed"], store=store)
     token = credential.token()
     print(token.generation - 1, flush=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from bench import tenants
 from bench.report import table
-from bench.scale import million, operations, places, storms, wakes
+from bench.scale import disk, million, operations, places, storms, wakes
 
 __all__ = ["measure"]
 
@@ -21,7 +23,14 @@ def measure(*, quick: bool) -> Iterator[tuple[str, str]]:
 
 
 def _storms(*, quick: bool) -> str:
-    rounds, rest = (2, 0.3) if quick else (20, storms.REST)
+    how = storms.How(2, rest=0.3) if quick else storms.How(20)
+    synced: list[int] = []
+
+    def between(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        synced.extend(disk.syncs(postgres.folder, seconds * 0.75))
+        time.sleep(max(end - time.monotonic(), seconds * 0.25))
+
     waits = ("a task, 50 of 100", "99 of 100, median storm", "99 of 100, all storms")
     head = ("store", "processes", "token endpoint, asked by one", *waits, "aim")
     with (
@@ -31,15 +40,17 @@ def _storms(*, quick: bool) -> str:
         places.postgres(fsync="off") as without_disk,
     ):
         lines = [
-            storms.measure(sqlite, rounds, rest=rest),
-            storms.measure(redis, rounds, rest=rest, aim="≤ 1.5"),
-            storms.measure(redis, rounds, processes=2, rest=rest),
-            storms.measure(postgres, rounds, rest=rest, aim="≤ 1.8"),
-            storms.measure(postgres, rounds, processes=2, rest=rest),
-            storms.measure(without_disk, rounds, rest=rest),
-            storms.measure(postgres, rounds, pool=True, rest=rest, aim="≤ 1.8"),
+            storms.measure(sqlite, how),
+            storms.measure(redis, how, "≤ 1.5"),
+            storms.measure(redis, replace(how, processes=2)),
+            storms.measure(redis, replace(how, first=True)),
+            storms.measure(postgres, how, "≤ 1.8", between=between),
+            storms.measure(postgres, replace(how, processes=2), between=between),
+            storms.measure(postgres, replace(how, first=True), between=between),
+            storms.measure(postgres, replace(how, pool=True), "≤ 1.8", between=between),
+            storms.measure(without_disk, how, "≤ 1.8"),
         ]
-    return table(head, lines)
+    return f"{table(head, lines)}\n\n{disk.said(synced)}"
 
 
 def _tenants(*, quick: bool) -> str:
