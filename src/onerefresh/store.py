@@ -39,8 +39,7 @@ __all__ = [
 POLL = 0.2
 HEAD_START = 0.04
 """Seconds of `Store.head_start` where the first look takes a new connection: eight processes that looked and claimed at
-the same moment, on two cores, held up the one token request that all of them needed, by 6 ms (Redis) to 21 ms
-(PostgreSQL)."""
+the same moment, on two cores, waited for the new token 6 ms (Redis) or 21 ms (PostgreSQL) longer."""
 
 
 class Conflict(Exception):
@@ -110,10 +109,11 @@ class Store(abc.ABC):
     names itself is down, a new token waits in a file on this host.
     `durable`: what `cas` returned for survives a crash of the machine. `may_go_back`: the store may forget what `cas`
     returned for while its users live on, because another replica takes its place. `look_every`: seconds after which
-    who waits looks at the record itself, since a wake-up is only a hint. `head_start`: seconds that the process which
-    refreshed the last time has before the others look at the record, where all begin at the same time: so much longer
-    they wait in vain if it does not. Worth it where a first look costs some milliseconds. `forgets`: how a store
-    that is not durable loses records, and what to do about it.
+    who waits looks at the record itself, since a wake-up is only a hint. `head_start`: seconds; where the API refuses a
+    token, a process that has seen another one refresh it the last time looks at the record half of it to the whole
+    later, so that this one goes first. It costs them that time where nobody does, or the new token is there already:
+    worth it where many first looks at once cost more. `forgets`: how a store that is not durable loses records, and
+    what to do about it.
     """
 
     name: str = "a store of your own"

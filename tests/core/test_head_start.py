@@ -78,6 +78,8 @@ def test_those_who_got_the_last_token_from_another_process_begin_later(tmp_path:
     ("before", "outcome", "follows"),
     [
         pytest.param(None, Outcome(FIRST), None, id="the first token that it knows"),
+        pytest.param(None, Outcome(FIRST, renewed=True), False, id="the first token that it knows, its own"),
+        pytest.param(SECOND, Outcome(FIRST, renewed=True), None, id="its own, which came too late"),
         pytest.param(FIRST, Outcome(SECOND), True, id="another process's"),
         pytest.param(FIRST, Outcome(SECOND, renewed=True), False, id="its own"),
         pytest.param(FIRST, Outcome(FIRST, ask_again=5.0), None, id="none, for an outage"),
@@ -100,27 +102,42 @@ def test_who_follows(
 
 
 @pytest.mark.parametrize(
-    ("head_start", "follows", "ageing", "gives_way"),
+    ("head_start", "follows", "refused", "gives_way"),
     [
-        pytest.param(HEAD_START, True, False, OTHERS, id="it follows"),
-        pytest.param(HEAD_START, False, False, 0.0, id="it refreshed the last time"),
-        pytest.param(HEAD_START, True, True, 0.0, id="in the background, where turns are spread already"),
-        pytest.param(0.0, True, False, 0.0, id="as most stores are"),
+        pytest.param(HEAD_START, True, FIRST.identity, OTHERS, id="it follows"),
+        pytest.param(HEAD_START, False, FIRST.identity, 0.0, id="it refreshed the last time"),
+        pytest.param(HEAD_START, True, None, 0.0, id="nothing was refused, so there is no storm"),
+        pytest.param(0.0, True, FIRST.identity, 0.0, id="as most stores are"),
     ],
 )
-def test_who_gives_way(head_start: float, *, follows: bool, ageing: bool, gives_way: object) -> None:
+def test_who_gives_way(head_start: float, *, follows: bool, refused: tuple[str, int] | None, gives_way: object) -> None:
     store = MemoryStore()
     store.head_start = head_start
     shared = Shared(store, "acme")
     shared.follows = follows
     launcher = Launcher("acme", shared, Terms.of(Refresher()), None)
-    assert launcher.wish(ageing=ageing).gives_way == gives_way
+    assert launcher.wish(refused).gives_way == gives_way
+
+
+@pytest.mark.parametrize("how", ["login", "logout"])
+def test_a_login_or_a_logout_here_ends_it(tmp_path: Path, how: str) -> None:
+    one, other = elsewhere(tmp_path, token=first_token()), elsewhere(tmp_path)
+    one.token()
+    first = other.token()
+    refresh(one)
+    other.token(refused=first)
+    assert other._shared.follows
+    if how == "login":
+        other.login(first_token(access_token="access-again"))
+    else:
+        other.logout()
+    assert not other._shared.follows
 
 
 def test_giving_way_is_what_a_renewal_begins_with() -> None:
     world = needy(None, NEXT)
     process = Process(world, renew(wish(**refusing(world), gives_way=0.03)))
     process.finish()
-    assert process.trace[0] == Sleep(0.03)
+    assert process.trace[0] == Sleep(0.03, holds_the_exit=True)
     assert isinstance(process.trace[1], Load)
     assert world.token.reveal() == "access-next"

@@ -23,13 +23,13 @@ def store(auth_server: AuthServer, tmp_path: Path) -> str:
     return url
 
 
-def assert_session_lives(server: AuthServer, store: str) -> None:
+def assert_session_lives(server: AuthServer, store: str, generation: int = 2) -> None:
     """What is on disk is the server's latest refresh token: somebody else can go on with it."""
     before = server.counters.token_requests
     with Credential("acme", refresher_of(server), store=store) as elsewhere:
         first = elsewhere.token()
         elsewhere.replayed(first, accepted=True)
-        assert (first.generation, elsewhere.token(refused=first).generation) == (2, 3)
+        assert (first.generation, elsewhere.token(refused=first).generation) == (generation, generation + 1)
     assert server.counters.token_requests == before + 1
     assert server.session == "alive"
 
@@ -66,6 +66,18 @@ def test_a_process_that_ends_meanwhile_leaves_the_new_token_on_disk(
         assert child.wait() == 0
     assert auth_server.counters.token_requests == 1
     assert_session_lives(auth_server, store)
+
+
+@pytest.mark.parametrize("where", ["a thread", "a loop", "atexit"])
+def test_who_asks_when_the_main_thread_is_over_may_give_way_and_is_answered(
+    auth_server: AuthServer, store: str, where: str
+) -> None:
+    with Child("ask_last", store=store, url=auth_server.json_refresh_url, where=where) as child:
+        assert child.line() == "ready"
+        assert_session_lives(auth_server, store, 1)
+        child.tell("refreshed")
+        assert child.rest() == ["2, then 3"]
+        assert child.wait() == 0
 
 
 @pytest.mark.parametrize("status", [500, 503])

@@ -18,7 +18,7 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.relay import Relay
 
 from onerefresh import ConfigurationError, Credential
-from onerefresh.store import Store
+from onerefresh.store import HEAD_START, Store
 from onerefresh.stores import open_store
 from onerefresh.stores.postgres import PostgresStore, _ServerClock
 from onerefresh.testing import AuthServer
@@ -169,6 +169,10 @@ def test_a_fresh_token_costs_the_server_nothing(relay: Relay, auth_server: AuthS
         acme.token()
     assert sent == []
     acme.close()
+
+
+def test_who_refreshed_the_last_time_has_a_head_start() -> None:
+    assert PostgresStore.head_start == HEAD_START > 0.0
 
 
 @pytest.mark.parametrize("given", [None, False, True])

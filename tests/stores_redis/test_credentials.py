@@ -17,7 +17,7 @@ from tests.servers.valkey import PATIENCE, Valkey, until
 from onerefresh import Credential, Credentials, StoreUnavailable, WaitTimeout, events
 from onerefresh.credential.aftercare import aftercare
 from onerefresh.events import Event, Kind
-from onerefresh.store import Store, decode
+from onerefresh.store import HEAD_START, Store, decode
 from onerefresh.stores.encrypted import EncryptedStore
 from onerefresh.stores.keys import KeyFile
 from onerefresh.stores.redis import RedisStore
@@ -83,6 +83,10 @@ def generation(store: Store) -> int:
 
 
 # --- One refresh ---
+
+
+def test_who_refreshed_the_last_time_has_a_head_start() -> None:
+    assert RedisStore.head_start == HEAD_START > 0.0
 
 
 def test_many_processes_refresh_once(

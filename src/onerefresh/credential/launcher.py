@@ -60,7 +60,7 @@ class Launcher:
             known=shared.known,
             proven=shared.proven,
             newest=lambda: shared.known,
-            gives_way=0.0 if ageing else self._gives_way(),
+            gives_way=self._gives_way() if refused else 0.0,
         )
 
     def _gives_way(self) -> float:
@@ -149,8 +149,6 @@ class Launcher:
                 shared.seeds_told |= {self._seed.seed_fingerprint()}
             if outcome is not None:
                 shared.adopt(outcome, epoch)
-                if outcome.renewed or (before is not None and before.identity != outcome.token.identity):
-                    shared.follows = not outcome.renewed
             elif error is not None and epoch == shared.epoch:
                 shared.give_up(error)
         flight.settle(outcome, error)

@@ -91,7 +91,7 @@ class Shared:
         self.lock = threading.Lock()
         self.held = NOTHING
         self.flight: Flight[Outcome] | None = None
-        self.follows = False  # whether another process refreshed the last time
+        self.follows = False  # whether another process refreshed the last time, as far as this one has seen
         self.sightings = Sightings()
         self.known: Token | None = None  # the newest token seen, whether it serves or not
         self.proven: tuple[str, int] | None = None
@@ -119,6 +119,8 @@ class Shared:
             return
         if same_family and known is not None and token.generation < known.generation:
             return
+        if outcome.renewed or (known is not None and known.identity != token.identity):
+            self.follows = not outcome.renewed
         self.known, self.failed = token, None
         held = held_for(token, self.spread)
         if outcome.ask_again or held.ages_at <= self.clock.time():
@@ -135,7 +137,7 @@ class Shared:
         """The session that is in memory is over."""
         with self.lock:
             self.epoch += 1
-            self.held, self.known, self.failed = NOTHING, None, None
+            self.held, self.known, self.failed, self.follows = NOTHING, None, None, False
             self.proven = self.unproven = self.damped = None
 
     def give_up(self, error: errors.OnerefreshError) -> None:

@@ -51,7 +51,7 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
     await tell(Kind.LOGGED_IN, wish, record)
     if record.unsaved:
         await keep(written, record.token)
-    return Outcome(record.token)
+    return Outcome(record.token, renewed=True)
 
 
 def _family_of_the_seed(wish: Wish) -> str | None:

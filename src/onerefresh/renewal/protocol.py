@@ -77,7 +77,7 @@ async def renew(wish: Wish) -> Outcome:
     unheard: dict[str, Instant] = {}  # claims of this renewal of which nobody told whether they were applied
     rounds = 0
     if wish.gives_way:
-        await Sleep(wish.gives_way)
+        await Sleep(wish.gives_way, holds_the_exit=True)  # it is short, and somebody is about to wait
     while True:
         rounds += 1
         if rounds > MOST_ROUNDS:

@@ -53,7 +53,7 @@ class Outcome:
     """How a renewal ended well.
 
     `ask_again`: seconds until a background renewal makes sense again. `damped`: the token was refused, and may not be
-    refreshed again yet. `probation`: the token has yet to prove itself. `renewed`: by this very renewal.
+    refreshed again yet. `probation`: the token has yet to prove itself. `renewed`: by this very renewal, or login.
     """
 
     token: Token
