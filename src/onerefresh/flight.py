@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Flight", "running_loop"]
 
 T = TypeVar("T")
+SOON = 5.0
+"""Seconds within which whoever was given a flight begins to wait for it, on a machine however busy."""
 
 
 class _Bell(Protocol):
@@ -162,6 +164,7 @@ class Flight(Generic[T]):
         self._settled = threading.Event()
         self._bells: dict[object, _Bell] = {}
         self._waiting = 0
+        self._expected_until = 0.0  # on the monotonic clock
         self._result: T | None = None
         self._error: OnerefreshError | None = None
 
@@ -193,8 +196,13 @@ class Flight(Generic[T]):
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody waits for it whom the end of the interpreter waits for: not daemon threads."""
-        return self._waiting > 0
+        """Whether anybody waits or is about to, whom the end of the interpreter waits for: not daemon threads."""
+        return self._waiting > 0 or time.monotonic() < self._expected_until
+
+    def expect(self) -> None:
+        """This thread is about to wait: for its caller the renewal must not end before that."""
+        if not threading.current_thread().daemon:
+            self._expected_until = time.monotonic() + SOON
 
     def when_settled(self, call: Callable[[], object]) -> None:
         """Have `call` called once it is settled: by whoever settles it, or at once. It must neither block nor raise."""
@@ -209,6 +217,7 @@ class Flight(Generic[T]):
         waiting = not threading.current_thread().daemon
         with self._lock:
             self._waiting += waiting
+            self._expected_until = 0.0
         try:
             return self._settled.wait(min(max(seconds, 0.0), threading.TIMEOUT_MAX))
         finally:
@@ -227,6 +236,7 @@ class Flight(Generic[T]):
             if bell is None:
                 bell = self._bells[loop] = _bell_for(loop)
             self._waiting += waiting
+            self._expected_until = 0.0
         try:
             await bell.heard(max(deadline - time.monotonic(), 0.0))
         finally:

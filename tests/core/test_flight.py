@@ -7,6 +7,7 @@ import gc
 import math
 import sys
 import threading
+import time
 import traceback
 from types import ModuleType
 
@@ -14,7 +15,7 @@ import pytest
 from tests.core.calls import PATIENCE, Refresher, expired, in_threads
 
 from onerefresh import ClientRejected, Credential, RefreshUnavailable, Token
-from onerefresh.flight import Flight, running_loop
+from onerefresh.flight import SOON, Flight, running_loop
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +28,34 @@ def test_it_is_settled_once_and_later_results_change_nothing() -> None:
     assert not flight.settle(None, ClientRejected("late"))
     assert flight.settled
     assert flight.result() == "first"
+
+
+def test_it_is_wanted_from_when_somebody_is_about_to_wait_until_he_leaves() -> None:
+    flight: Flight[str] = Flight()
+    assert not flight.wanted
+    flight.expect()
+    assert flight.wanted
+    assert not flight.wait(0.0)
+    assert not flight.wanted
+    flight.expect()
+    assert not asyncio.run(flight.heard(0.0))
+    assert not flight.wanted
+
+
+def test_a_daemon_thread_does_not_make_it_wanted() -> None:
+    flight: Flight[str] = Flight()
+    daemon = threading.Thread(target=flight.expect, daemon=True)
+    daemon.start()
+    daemon.join(PATIENCE)
+    assert not flight.wanted
+
+
+def test_it_is_not_wanted_for_long_by_somebody_who_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    flight: Flight[str] = Flight()
+    flight.expect()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + SOON)
+    assert not flight.wanted
 
 
 def test_a_thread_waits_until_it_is_settled() -> None:

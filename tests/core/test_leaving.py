@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.core.calls import refresher_of
+from tests.core.calls import PATIENCE, refresher_of
 from tests.core.children import Child
 
 from onerefresh import Credential
@@ -78,6 +79,27 @@ def test_who_asks_when_the_main_thread_is_over_may_give_way_and_is_answered(
         child.tell("refreshed")
         assert child.rest() == ["2, then 3"]
         assert child.wait() == 0
+
+
+def test_who_waits_for_another_process_when_the_main_thread_is_over_is_answered(
+    auth_server: AuthServer, store: str
+) -> None:
+    with (
+        Child("wait_last", store=store, url=auth_server.json_refresh_url) as child,
+        Credential("acme", refresher_of(auth_server), store=store) as elsewhere,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert child.line() == "ready"
+        auth_server.hold("token_sent")
+        holder = pool.submit(lambda: elsewhere.token(refused=elsewhere.token()))
+        auth_server.wait_for("token_sent")
+        child.tell("held")
+        assert child.line() == "waits"
+        auth_server.release("token_sent")
+        assert child.rest() == ["answered 2"]
+        assert child.wait() == 0
+        assert holder.result(PATIENCE).generation == 2
+    assert auth_server.counters.token_requests == 1
 
 
 @pytest.mark.parametrize("status", [500, 503])

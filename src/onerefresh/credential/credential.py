@@ -266,6 +266,8 @@ class Credential(Closing):
                     self._raise_known_failure()
                     flight = fresh = self._flight(refused, blocking=blocking)
                     shared.flight = fresh
+            if flight is not None:
+                flight.expect()
             if fresh is not None:
                 self._launcher.launch(fresh, ageing=False)
         except BaseException:  # Ctrl-C: others may wait for the flight already

@@ -1,0 +1,39 @@
+"""Wait for another process when the main thread is over; the wait begins later than the renewal that it is for."""
+
+import threading
+
+from tests.core.scripts.common import OPTIONS, heard, refresh, say
+
+from onerefresh import Credential
+from onerefresh.flight import Flight
+from onerefresh.stores import open_store
+
+store = open_store(OPTIONS["store"])
+acme = Credential("acme", refresh, store=store)
+known = acme.token()
+say("ready")
+heard()
+
+watching = threading.Event()
+wait_for_the_record, wait_for_the_flight = store.wait, Flight.wait
+
+
+def watch(key: str, version: str, timeout: float) -> None:
+    watching.set()
+    wait_for_the_record(key, version, timeout)
+
+
+def wait_late(flight: Flight[object], seconds: float) -> bool:
+    while not flight.settled and not watching.wait(0.01):
+        pass
+    say("waits")
+    return wait_for_the_flight(flight, seconds)
+
+
+def ask() -> None:
+    threading.main_thread().join()
+    store.wait, Flight.wait = watch, wait_late  # type: ignore[method-assign,assignment]
+    say(f"answered {acme.token(refused=known).generation}")
+
+
+threading.Thread(target=ask).start()
