@@ -39,7 +39,7 @@ __all__ = [
 POLL = 0.2
 HEAD_START = 0.04
 """Seconds of `Store.head_start` where the first look takes a new connection: eight processes that looked and claimed at
-the same moment, on two cores, waited for the new token 6 ms (Redis) or 21 ms (PostgreSQL) longer."""
+the same moment, on two cores, waited for the new token 8 ms (Redis) or 21 ms (PostgreSQL) longer."""
 
 
 class Conflict(Exception):
