@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from bench.timing import Pair, against
 
 from onerefresh.testing import RemoteServer
 
+ROOT = Path(__file__).parents[1]
 OURS = [contender for contender in CONTENDERS if contender.package == "onerefresh"]
 PAIRS = [(one, scenario) for one in OURS for scenario in (REFUSED, PROCESSES_4, CANCELLED) if scenario.fits(one)]
 
@@ -62,9 +65,12 @@ def test_a_page_without_the_marks_is_an_error_and_stays_as_it_is(tmp_path: Path)
 
 
 def test_a_credential_among_many_takes_no_more_than_a_kibibyte_beyond_its_token() -> None:
-    found = tenants.bytes_each(1_000)
-    assert 0 < found.credential <= 1024
-    assert found.token > 2 * tenants.TEXT
+    # In a process of its own: what other tests have left in the library's tables decides when those grow.
+    code = "from bench import tenants; found = tenants.bytes_each(1_000); print(found.credential, found.token)"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    credential, token = map(float, told.split())
+    assert 0 < credential <= 1024
+    assert token > 2 * tenants.TEXT
 
 
 @pytest.mark.slow
