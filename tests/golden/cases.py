@@ -1,0 +1,216 @@
+"""What the golden files hold: everything that is stored, and every name that is derived, as the code makes it now."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
+from onerefresh.renewal.effects import Spooled
+from onerefresh.spool import Spool
+from onerefresh.store import Store, encode
+from onerefresh.stores import envelope, sqlite
+from onerefresh.stores.flock import lock_path
+from onerefresh.stores.keys import KeyringKey
+from onerefresh.stores.memory import MemoryStore
+from onerefresh.stores.postgres_sql import DEFAULT_TABLE, LISTEN_FOR, Statements
+from onerefresh.stores.redis import RedisStore
+from onerefresh.token import Secret, Token
+from onerefresh.verdict import Meaning
+
+GOLDEN = Path(__file__).parent
+KEY = bytes(range(32))
+NONCE = bytes(range(12))
+PLACE = "sqlite:////srv/app/tokens.db"
+CREDENTIAL = "acme"
+ODD = "o'déd\ud800 \U0001f600/\\\n"
+"""A text with what text may hold: a quote, a letter that is not ASCII, half a surrogate pair, a slash, a newline."""
+NAMES = (CREDENTIAL, "", "tenant/42", ODD)
+
+AT = 1_700_000_000.0
+FAMILY, OLDER = "0123456789abcdef", "fedcba9876543210"
+TOKEN = Token(
+    "golden-access",
+    "golden-refresh",
+    expires_at=AT + 3600.0,
+    issued_at=AT,
+    scope="read write",
+    extra={
+        "token_type": "Bearer",
+        "id_token": "golden-id",
+        "account": {"id": 7, "tags": ["a", None, True, 1.5], "deeper": {"empty": {}, "none": []}},
+        ODD: ODD,
+    },
+    generation=3,
+    family=FAMILY,
+)
+PLAIN = Token("golden-access", issued_at=AT, generation=1, family=FAMILY)
+IDLE = Record((FAMILY,), 1, State.IDLE, token=PLAIN, history=(Entry(1, AT, "seed"),))
+HELD = Record(
+    (OLDER, FAMILY),
+    3,
+    State.IDLE,
+    token=TOKEN,
+    by="a1b2c3d4e5f60718",
+    owner="token endpoint https://acme.com/token, client golden",
+    history=(Entry(1, AT - 7200.0, "seed"), Entry(2, AT - 3600.0, "login"), Entry(3, AT, "refresh")),
+)
+ATTEMPT = Attempt("00112233445566778899aabbccddeeff", Grant.REFRESH, 30.0)
+FULL_ATTEMPT = replace(
+    ATTEMPT,
+    grant=Grant.OBTAIN,
+    era="5f0b4d6e-boot",
+    at=1234.5,
+    proof="flock 5f0b4d6e-boot 64:1024",
+    disputed=True,
+    origin=State.DEAD,
+)
+FAILURE = Failure(Meaning.UNAVAILABLE, "no connection", 1, AT, 0.5)
+FULL_FAILURE = Failure(Meaning.INTERACTION, ODD, 12, AT, 300.0, True, True, True, '{"id_token":{"acr":null}}')
+REFUSED = "invalid_grant: the session is over"
+
+RECORDS = {
+    "empty-claimed": Record((), 0, State.LEASED, attempt=replace(ATTEMPT, grant=Grant.OBTAIN, origin=State.EMPTY)),
+    "empty-failed": Record((), 0, State.EMPTY, failure=FAILURE, owner="someone"),
+    "logged-out": Record(
+        (OLDER, FAMILY), 4, State.EMPTY, owner=HELD.owner, history=(*HELD.history, Entry(4, AT, "logout"))
+    ),
+    "logged-out-before-the-first-use": Record((FAMILY,), 1, State.EMPTY, history=(Entry(1, AT, "logout"),)),
+    "idle": IDLE,
+    "idle-held": HELD,
+    "idle-unsaved": replace(HELD, unsaved=True),
+    "idle-odd": replace(IDLE, owner=ODD, by=ODD, token=replace(PLAIN, access_token=Secret(ODD), scope=ODD)),
+    "idle-many": replace(
+        HELD,
+        families=tuple(f"{number:016x}" for number in range(32)),
+        history=tuple(
+            Entry(number, AT + number / 8, what)
+            for number, what in enumerate(
+                ("seed", "refresh", "dead", "refresh", "login", "obtain", "restored", "logout")
+            )
+        ),
+    ),
+    "idle-probation": replace(HELD, probation=Probation(0, AT, 10.0, by_refusal=False)),
+    "idle-probation-reported": replace(HELD, probation=Probation(3, AT, 80.0, by_refusal=True, reported=True)),
+    "idle-failed-fully": replace(HELD, failure=FULL_FAILURE),
+    **{f"idle-failed-{each.value}": replace(HELD, failure=replace(FAILURE, meaning=each)) for each in Meaning},
+    "leased-refresh": replace(HELD, state=State.LEASED, attempt=ATTEMPT),
+    "leased-obtain": replace(HELD, state=State.LEASED, attempt=replace(ATTEMPT, grant=Grant.OBTAIN)),
+    "leased-fully": replace(HELD, state=State.LEASED, attempt=FULL_ATTEMPT, failure=FULL_FAILURE, unsaved=True),
+    "leased-era": replace(HELD, state=State.LEASED, attempt=replace(ATTEMPT, era="1700000000.25", at=17.0)),
+    "dead": replace(
+        HELD,
+        state=State.DEAD,
+        failure=Failure(Meaning.DEAD, REFUSED, 1, AT, 0.0, refused=True),
+        history=(*HELD.history, Entry(3, AT, "dead")),
+    ),
+    "dead-disputed": replace(
+        HELD, state=State.DEAD, failure=Failure(Meaning.DEAD, REFUSED, 2, AT, 0.0, ambiguous=True, disputed=True)
+    ),
+}
+SPOOLED = {
+    "refresh": Spooled(FAMILY, 2, "a1b2c3d4e5f60718", Grant.REFRESH, refused=True, token=TOKEN),
+    "obtain": Spooled("", 0, "b1b2c3d4e5f60718", Grant.OBTAIN, refused=False, token=replace(PLAIN, generation=0)),
+}
+
+
+class Named(MemoryStore):
+    """A store in memory that says it is another place; with a key, its spool is encrypted as an `EncryptedStore`'s."""
+
+    def __init__(self, name: str, key: envelope.Key | None = None) -> None:
+        super().__init__()
+        self.name, self._key = name, key
+
+    def seal(self, key: str, text: str) -> str:
+        return text if self._key is None else sealed(text, envelope.Purpose.SPOOL, key, self._key)
+
+    def unseal(self, key: str, text: str) -> str:
+        return text if self._key is None else opened(text, envelope.Purpose.SPOOL, key, self._key)
+
+
+def sealed(text: str, purpose: envelope.Purpose, name: str, key: envelope.Key) -> str:
+    """The envelope of `text`, always with the same nonce. (Only for golden files: two texts must never share one.)"""
+    with mock.patch("onerefresh.stores.envelope.os.urandom", return_value=NONCE):
+        return envelope.sealed(text, key, purpose, name)
+
+
+def opened(text: str, purpose: envelope.Purpose, name: str, key: envelope.Key) -> str:
+    found = envelope.parse(text)
+    assert isinstance(found, envelope.Envelope), found
+    inner = envelope.unsealed(found, key, purpose, name)
+    assert inner is not None
+    return inner.reveal()
+
+
+def spooled(entry: Spooled, store: Store, key: str = CREDENTIAL) -> tuple[str, str]:
+    """Name and text of the file that keeps `entry` while `store` is down."""
+    with TemporaryDirectory() as folder:
+        assert Spool(store, key, Path(folder)).write(entry)
+        [path] = Path(folder).iterdir()
+        return path.name, path.read_text("utf-8")
+
+
+def text_of_spooled(entry: Spooled, store: Store) -> str:
+    return spooled(entry, store)[1]
+
+
+def texts() -> dict[str, Callable[[], str]]:
+    """Each golden file that holds a stored text, and what the present code writes there."""
+    key = envelope.Key(KEY)
+    found: dict[str, Callable[[], str]] = {}
+    for name, record in RECORDS.items():
+        found[f"records/{name}.json"] = partial(encode, record)
+    for name, entry in SPOOLED.items():
+        found[f"spool/{name}.json"] = partial(text_of_spooled, entry, Named(PLACE))
+        found[f"spool/{name}.sealed.json"] = partial(text_of_spooled, entry, Named(PLACE, key))
+    for number, name in enumerate(NAMES):
+        found[f"envelopes/record-{number}.json"] = partial(sealed, encode(HELD), envelope.Purpose.RECORD, name, key)
+    found["envelopes/of-no-generation.json"] = partial(sealed, "no JSON", envelope.Purpose.RECORD, CREDENTIAL, key)
+    return found
+
+
+def derived() -> dict[str, object]:
+    """Each name that is made of another one: a version that makes another finds nothing of what is there."""
+    database, table = PurePosixPath("/srv/app/tokens.db"), Statements()
+    custom = Statements("app.tokens")
+    with_keys = {name: RedisStore("redis://cache", prefix=f"{name}:") for name in ("onerefresh", "tokens")}
+    secret = TokenEndpoint("https://acme.com/token", client_id="golden", client_secret="never shown")
+    machine = TokenEndpoint(
+        "https://acme.com:8443/token?tenant=1", client_id="golden", client_secret="x", grant="client_credentials",
+        scope="read write", extra={"audience": "https://api.acme.com"},
+    )  # fmt: skip
+    return {
+        "secret fingerprint": {text: Secret(text).fingerprint() for text in ("golden-refresh", ODD)},
+        "seed fingerprint": {"of a refresh token": TOKEN.seed_fingerprint(), "of an access": PLAIN.seed_fingerprint()},
+        "lock file": {name: str(lock_path(Path(database), name)) for name in NAMES},
+        "spool file": {
+            f"{place} {name}": spooled(SPOOLED["refresh"], Named(place), name)[0]
+            for place in (PLACE, "postgresql://db/app#onerefresh_records") for name in NAMES
+        },
+        "redis store": {prefix: store.name for prefix, store in with_keys.items()},
+        "redis key and channel": {
+            f"{prefix} {name}": store._key(name).decode("utf-8", "surrogatepass")
+            for prefix, store in with_keys.items() for name in NAMES
+        },
+        "postgresql table": {"name": DEFAULT_TABLE, "as made": table.create},
+        "postgresql channel": {
+            f"{of.table} {name}": [of.channel(name).name, of.channel(name).lock]
+            for of in (table, custom) for name in NAMES
+        },
+        "postgresql listens": LISTEN_FOR,
+        "sqlite table": sqlite.TABLE,
+        "sqlite application id": sqlite.APPLICATION_ID,
+        "encryption key id": {"0 to 31": envelope.Key(KEY).id, "zeros": envelope.Key(bytes(32)).id},
+        "encryption binds": {
+            f"{purpose.value} {name}": hashlib.sha256(envelope._bound("k" * 16, 3, purpose, name)).hexdigest()
+            for purpose in envelope.Purpose for name in NAMES
+        },
+        "keyring entry": str(KeyringKey()),
+        "owner": {"of a person": secret.identity, "of a client": machine.identity},
+    }  # fmt: skip
