@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from bench.report import Row
 from onerefresh import Credentials, Store, Token
 from onerefresh import record as records
-from onerefresh.store import Versioned, decode, encode
+from onerefresh.record_text import decode, encode
+from onerefresh.store import Versioned
 
 LIVES = 3600.0
 TEXT = 40

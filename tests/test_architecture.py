@@ -25,6 +25,7 @@ RANKS = {
     "refusal": 2,
     "record": 3,
     "store": 4,
+    "record_text": 5,
     "renewal": 5,
     "spool": 6,
     "turns": 6,

@@ -18,7 +18,7 @@ except ImportError as missing:
 
 from bench.timing import percentile
 
-from onerefresh.store import decode
+from onerefresh.record_text import decode
 
 
 @pytest.fixture(autouse=True)

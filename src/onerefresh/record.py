@@ -14,8 +14,9 @@ Nothing here reads a clock, a store or a socket.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from onerefresh.policy import backoff, refusal_pause
 from onerefresh.token import Token
@@ -48,6 +49,14 @@ __all__ = [
 HISTORY = 8
 FAMILIES = 32
 """So many sessions are remembered: the first token of an older one would count as a new login."""
+
+
+def _unknown() -> Any:
+    """The attribute `unknown` of each object that is stored: what a newer version stored with it, by its stored name.
+
+    It is kept as long as its object is, and written back.
+    """
+    return field(default_factory=dict, repr=False, hash=False)
 
 
 class IllegalTransition(AssertionError):
@@ -84,6 +93,7 @@ class Attempt:
     proof: str | None = None
     disputed: bool = False
     origin: State = State.IDLE
+    unknown: Mapping[str, object] = _unknown()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,7 @@ class Failure:
     disputed: bool = False
     refused: bool = False
     challenge: str | None = None
+    unknown: Mapping[str, object] = _unknown()
 
     def remaining(self, now: float) -> float:
         """Seconds until the token endpoint may be asked again."""
@@ -128,6 +139,7 @@ class Probation:
     delay: float
     by_refusal: bool
     reported: bool = False
+    unknown: Mapping[str, object] = _unknown()
 
     def holds(self, now: float) -> bool:
         return min(self.at + self.delay - now, self.delay) > 0.0
@@ -135,11 +147,12 @@ class Probation:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the record's short history."""
+    """One line of the record's short history. `more`: what a newer version wrote behind it."""
 
     generation: int
     at: float
     what: str
+    more: tuple[object, ...] = field(default=(), repr=False, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +161,8 @@ class Record:
 
     `by`: the attempt that committed the present generation. `owner`: the refresher's identity, where it has one.
     `unsaved`: the host's ``save`` has not taken this token yet.
+
+    `unknown` outlives every transition, a login and a logout too.
     """
 
     families: tuple[str, ...]
@@ -161,6 +176,7 @@ class Record:
     owner: str | None = None
     unsaved: bool = False
     history: tuple[Entry, ...] = ()
+    unknown: Mapping[str, object] = _unknown()
 
     @property
     def family(self) -> str:
@@ -207,6 +223,7 @@ def founded(
         owner=owner,
         unsaved=unsaved,
         history=record.history if record else (),
+        unknown=record.unknown if record else {},
     )
     return replace(new, history=_noted(new, what, now))
 
@@ -362,6 +379,7 @@ def logged_out(record: Record | None, *, now: float, seed: str | None = None) ->
         state=State.EMPTY,
         owner=base.owner,
         history=base.history,
+        unknown=base.unknown,
     )
     return replace(new, history=_noted(new, "logout", now))
 
@@ -377,6 +395,8 @@ def replay_reported(record: Record, *, accepted: bool, now: float) -> Record:
         return replace(record, probation=None)
     refusals = (record.probation.refusals if record.probation else 0) + 1
     probation = Probation(refusals, now, refusal_pause(refusals), by_refusal=True, reported=True)
+    if record.probation is not None:
+        probation = replace(probation, unknown=record.probation.unknown)  # it is the same one, of the same generation
     return replace(record, probation=probation)
 
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from onerefresh import errors, events
 from onerefresh.record import Grant, Record
+from onerefresh.record_text import decode, encode
 from onerefresh.renewal import effects
 from onerefresh.renewal.effects import Effect, Instant, Loaded
 from onerefresh.spool import Spool
-from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Unreadable, decode, encode, is_sealed
+from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Unreadable
 from onerefresh.token import Answer, Token, parse_answer
 from onerefresh.turns import Place, Turns
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception
@@ -204,10 +205,13 @@ class Runner:
             return Loaded(None, None)
         try:
             return Loaded(found.version, decode(found.body, self._key))
+        except Unreadable:
+            if not even_sealed:
+                raise  # what only lacks its key, or a newer version of this library, is not damaged
         except errors.StoreUnavailable:
-            if not replaces or (is_sealed(found.body) and not even_sealed):
-                raise  # what only lacks its key is not damaged
-            return Loaded(found.version, None)
+            if not replaces:
+                raise
+        return Loaded(found.version, None)
 
     def _moment(self) -> Moment | None:
         """The store's clock is a hint: whatever a store makes of it must not cost the token that is to be saved."""

@@ -15,11 +15,46 @@ from pathlib import Path
 from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavailable
 from onerefresh.private_files import check_file, make_folder, state_folder, sync_folder
 from onerefresh.record import Grant
+from onerefresh.record_text import (
+    CHECKSUM,
+    NEWER,
+    Field,
+    Newer,
+    attributes,
+    check_schema,
+    stored,
+    token_from_fields,
+    token_to_fields,
+)
 from onerefresh.renewal.effects import Spooled
-from onerefresh.store import Store, token_from_fields, token_to_fields
+from onerefresh.store import Store
 from onerefresh.token import Secret
 
 __all__ = ["Spool"]
+
+
+SCHEMA = 1
+"""It is not written as long as it is 1."""
+
+
+def _grant(word: str) -> Grant:
+    """Which family a token belongs to whose grant is not known here cannot be guessed."""
+    try:
+        return Grant(word)
+    except ValueError:
+        if isinstance(word, str):
+            raise Newer from None
+        raise
+
+
+ENTRY = (
+    Field("family", "family", needed=True, read=str),
+    Field("generation", "generation", needed=True, read=int),
+    Field("attempt", "attempt", needed=True, read=str),
+    Field("grant", "grant", needed=True, write=lambda grant: grant.value, read=_grant),
+    Field("refused", "refused", needed=True, read=bool),
+    Field("token", "token", needed=True, write=token_to_fields, read=token_from_fields),
+)
 
 
 class Spool:
@@ -38,8 +73,8 @@ class Spool:
     def read(self) -> Spooled | None:
         """Something that is spooled and not yet dropped; None where there is nothing that can be read.
 
-        Raises `StoreUnavailable` for a file that is encrypted with a key which is not there: the token in it may be the
-        only one that lives.
+        Raises `StoreUnavailable` for a file that is encrypted with a key which is not there, and for one that a newer
+        version wrote: the token in it may be the only one that lives.
         """
         if self.folder is None:
             return None
@@ -107,7 +142,9 @@ class Spool:
         except StoreUnavailable as error:
             problem = error.message
         else:
-            return _decoded(text.reveal())
+            entry, problem = _decoded(text.reveal())
+            if not problem:
+                return entry
         raise StoreUnavailable(f"{path}: {problem}", credential=self._key)
 
     def _path(self, folder: Path, entry: Spooled) -> Path:
@@ -122,28 +159,17 @@ def _default_folder() -> Path | None:
 
 
 def _encoded(entry: Spooled) -> str:
-    return json.dumps(
-        {
-            "family": entry.family,
-            "generation": entry.generation,
-            "attempt": entry.attempt,
-            "grant": entry.grant.value,
-            "refused": entry.refused,
-            "token": token_to_fields(entry.token),
-        }
-    )
+    return json.dumps(stored(ENTRY, entry))
 
 
-def _decoded(text: str) -> Spooled | None:
+def _decoded(text: str) -> tuple[Spooled | None, str]:
+    """The entry, where the file is whole; and why it must not be passed over, where it must not be."""
     try:
         fields = json.loads(text)
-        return Spooled(
-            family=str(fields["family"]),
-            generation=int(fields["generation"]),
-            attempt=str(fields["attempt"]),
-            grant=Grant(fields["grant"]),
-            refused=bool(fields["refused"]),
-            token=token_from_fields(fields["token"]),
-        )
-    except (ValueError, KeyError, TypeError, RecursionError, OnerefreshError):
-        return None
+        check_schema(fields.pop("schema", SCHEMA), SCHEMA)
+        fields.pop(CHECKSUM, None)
+        return Spooled(**attributes(ENTRY, fields)), ""
+    except Newer:
+        return None, f"{NEWER}; nothing was changed"
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OnerefreshError):
+        return None, ""

@@ -1,4 +1,4 @@
-"""The contract of a store, and the text form of a record.
+"""The contract of a store.
 
 A store needs two operations: `load` and `cas`. Everything else is a hint with a default that does no harm.
 """
@@ -6,20 +6,16 @@ A store needs two operations: `load` and `cas`. Everything else is a hint with a
 from __future__ import annotations
 
 import abc
-import dataclasses
-import json
 import os
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import ClassVar, NamedTuple, Protocol
 
-from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavailable
-from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
-from onerefresh.token import Secret, Token
-from onerefresh.verdict import Meaning
+from onerefresh.errors import ConfigurationError, StoreUnavailable
 
 __all__ = [
+    "ENCRYPTED",
     "SEALED",
     "Conflict",
     "Hold",
@@ -29,11 +25,7 @@ __all__ = [
     "Unreadable",
     "Versioned",
     "cleaned_after_fork",
-    "decode",
-    "encode",
     "is_sealed",
-    "token_from_fields",
-    "token_to_fields",
 ]
 
 POLL = 0.2
@@ -51,7 +43,8 @@ class StoreOutcomeUnknown(Exception):
 
 
 class Unreadable(StoreUnavailable):
-    """The record is there, in `version`, and no key opens it: only who deletes it may write over it."""
+    """The record is there, in `version`, and cannot be read here: no key opens it, or a newer version of this library
+    wrote it. Only who deletes it may write over it."""
 
     _kept: ClassVar[tuple[str, ...]] = ("credential", "generation", "version")
 
@@ -202,9 +195,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_clean)
 
 
-SCHEMA = 1
-MOST_NESTED = 100
-"""What is nested deeper in a token's `extra` is not kept: Python cannot write any depth as JSON."""
 SEALED = '{"sealed":'
 """How a text begins that is encrypted."""
 ENCRYPTED = "it is encrypted: open its store as an EncryptedStore, with its key; nothing was changed"
@@ -213,94 +203,3 @@ ENCRYPTED = "it is encrypted: open its store as an EncryptedStore, with its key;
 def is_sealed(text: str) -> bool:
     """Whether the text is encrypted: only a store that has its key can tell what it says."""
     return text.startswith(SEALED)
-
-
-def encode(record: Record) -> str:
-    """The record as JSON text. It holds the tokens as they are: a store keeps it private."""
-    fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    fields["schema"] = SCHEMA
-    del fields["token"]  # it comes last: Redis writes the first 128 bytes of a slow command's argument into its log
-    for name in ("attempt", "failure", "probation"):
-        fields[name] = dataclasses.asdict(fields[name]) if fields[name] else None
-    if record.failure:
-        fields["failure"]["meaning"] = record.failure.meaning.value
-    fields["history"] = [dataclasses.astuple(entry) for entry in record.history]
-    fields["token"] = token_to_fields(record.token) if record.token else None
-    return json.dumps(fields, separators=(",", ":"))
-
-
-def decode(body: str, key: str) -> Record:
-    """The record that `encode` wrote.
-
-    Raises `StoreUnavailable` where the text is damaged or of a newer version of this library; it is left as it is.
-    """
-    if is_sealed(body):
-        raise StoreUnavailable(f"the stored record cannot be read: {ENCRYPTED}", credential=key)
-    try:
-        record, problem = _decoded(body)
-    finally:
-        del body  # it holds tokens, and would show in a traceback with locals
-    if record is None:
-        raise StoreUnavailable(
-            f"the stored record cannot be read ({problem}); log in again to replace it", credential=key
-        )
-    return record
-
-
-def _decoded(body: str) -> tuple[Record | None, str]:
-    try:
-        fields = json.loads(body)
-        if fields.pop("schema") != SCHEMA:
-            return None, "it was written by another version of onerefresh"
-        attempt, failure, probation = (fields.pop(name) for name in ("attempt", "failure", "probation"))
-        token = fields.pop("token")
-        return Record(
-            **{
-                **fields,
-                "families": tuple(fields["families"]),
-                "state": State(fields["state"]),
-                "token": token_from_fields(token) if token else None,
-                "attempt": Attempt(**{**attempt, "grant": Grant(attempt["grant"]), "origin": State(attempt["origin"])})
-                if attempt
-                else None,
-                "failure": Failure(**{**failure, "meaning": Meaning(failure["meaning"])}) if failure else None,
-                "probation": Probation(**probation) if probation else None,
-                "history": tuple(Entry(*entry) for entry in fields["history"]),
-            }
-        ), ""
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OnerefreshError) as error:
-        return None, f"it is damaged: {type(error).__name__}"
-
-
-def token_to_fields(token: Token) -> dict[str, object]:
-    """A token as JSON-able fields, secrets and all."""
-    return {
-        "access_token": token.access_token.reveal(),
-        "refresh_token": token.refresh_token.reveal() if token.refresh_token else None,
-        "expires_at": token.expires_at,
-        "issued_at": token.issued_at,
-        "scope": token.scope,
-        "extra": _plain(token.extra),
-        "generation": token.generation,
-        "family": token.family,
-    }
-
-
-def token_from_fields(fields: Mapping[str, object]) -> Token:
-    """What `token_to_fields` wrote. Raises KeyError, TypeError or an `OnerefreshError` where it is damaged."""
-    access, refresh = fields["access_token"], fields["refresh_token"]
-    rest = {name: value for name, value in fields.items() if name not in ("access_token", "refresh_token")}
-    return Token(Secret(str(access)), Secret(str(refresh)) if refresh else None, **rest)  # type: ignore[arg-type]  # JSON
-
-
-def _plain(value: object, depth: int = 0) -> object:
-    """`extra` as JSON: what JSON cannot hold is kept as text rather than costing the token."""
-    if depth > MOST_NESTED:
-        return "…"
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner, depth + 1) for name, inner in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(inner, depth + 1) for inner in value]
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    return str(value)

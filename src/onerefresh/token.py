@@ -81,7 +81,7 @@ class Token:
     `expires_at` and `issued_at` are seconds since the epoch; ``expires_at is None``: not known, so the token
     serves until it is refused. `expires_in` (seconds) may be given instead. `generation` numbers the tokens of
     one `family` (0: not yet in a credential). `scope` and `extra` are what else the server answered; values in
-    `extra` are never shown.
+    `extra` are never shown. `unknown`: what a newer version of this library stored with this token.
 
     Raises `RefreshProtocolError` for an access token that is empty or not a text.
     """
@@ -94,6 +94,7 @@ class Token:
     extra: Mapping[str, object] = field(hash=False)
     generation: int
     family: str
+    unknown: Mapping[str, object] = field(hash=False)
 
     def __init__(
         self,
@@ -107,6 +108,7 @@ class Token:
         extra: Mapping[str, object] = MappingProxyType({}),
         generation: int = 0,
         family: str = "",
+        unknown: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         try:
             access = _as_secret("access_token", access_token)
@@ -128,6 +130,7 @@ class Token:
         put(self, "extra", MappingProxyType(dict(extra)))
         put(self, "generation", generation)
         put(self, "family", family)
+        put(self, "unknown", MappingProxyType(dict(unknown)))
 
     def reveal(self) -> str:
         """The access token's text."""
@@ -161,6 +164,7 @@ class Token:
             refresh_token=self.refresh_token or previous.refresh_token,
             scope=self.scope if self.scope is not None else previous.scope,
             extra={**previous.extra, **self.extra},
+            unknown={},
         )
 
     def arrived(self, asked_at: float) -> Self:
@@ -178,7 +182,7 @@ class Token:
         return (self.refresh_token or self.access_token).fingerprint()
 
     def __repr__(self) -> str:
-        if not hasattr(self, "family"):
+        if not hasattr(self, "unknown"):
             return "Token(…)"  # half made: a traceback with locals shows it where the constructor fails
         expiry = "unknown" if self.expires_at is None else f"{self.expires_at:.0f}"
         refreshable = "yes" if self.refresh_token else "no"

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 from tests.servers.relay import Relay
 
 from onerefresh.errors import StoreUnavailable
-from onerefresh.store import decode
+from onerefresh.record_text import decode
 from onerefresh.stores import open_store
 
 __all__ = ["KEY", "Place", "SQLitePlace", "Save", "ServerPlace"]

@@ -16,7 +16,7 @@ from tests.chaos.place import PATIENCE, Save, ServerPlace
 from tests.servers.relay import Relay
 from tests.servers.valkey import Valkey, until
 
-from onerefresh.store import decode
+from onerefresh.record_text import decode
 
 __all__ = ["ValkeyPlace"]
 

@@ -15,10 +15,11 @@ from onerefresh import record as records
 from onerefresh.events import Event, Kind
 from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Attempt, Grant, Record
+from onerefresh.record_text import decode, encode
 from onerefresh.renewal import effects
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Effect, Instant, Loaded, Spooled
-from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown, decode, encode
+from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 

@@ -33,8 +33,8 @@ from onerefresh.record import (
     replay_reported,
     saved,
 )
+from onerefresh.record_text import decode, encode
 from onerefresh.renewal.decision import Claim, Fail, Keep, Pause, Repair, Use, Wait, decide
-from onerefresh.store import decode, encode
 from onerefresh.verdict import Meaning, Verdict
 
 DOWN = Verdict(Meaning.UNAVAILABLE, "down")
@@ -253,9 +253,10 @@ def test_a_record_survives_its_text_form(record: Record) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    ["", "{", "null", "[]", "7", '"text"', "{}", encode(idle())[:-1], encode(idle()).replace('"idle"', '"asleep"'),
+    ["", "{", "null", "[]", "7", '"text"', "{}", encode(idle())[:-1],
      encode(idle()).replace('"access_token"', '"token"'), encode(idle()).replace('"generation"', '"number"'),
-     encode(idle()).replace('"schema":1', '"schema":2'), "[" * 100_000],
+     encode(idle()).replace('"schema":1', '"schema":"2"'), "[" * 100_000,
+     encode(idle()).replace('"schema":1', '"schema":0'), encode(idle()).replace('"idle"', "7")],
 )  # fmt: skip
 def test_a_damaged_record_is_one_clear_error_that_says_what_to_do(body: str) -> None:
     with pytest.raises(StoreUnavailable, match="log in again") as caught:

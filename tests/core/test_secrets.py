@@ -32,9 +32,10 @@ from tests.core.leaks import (
 from onerefresh import Credential, OnerefreshError, Secret, StoreUnavailable, Token, errors
 from onerefresh import record as records
 from onerefresh.record import Grant
+from onerefresh.record_text import decode, encode, token_to_fields
 from onerefresh.renewal import effects, protocol, saving
 from onerefresh.renewal.effects import Afterwards, Cas, Loaded, Publish, Revoke, Save, Send, Spooled, WriteSpool
-from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned, decode, encode, token_to_fields
+from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import parse_answer
 from onerefresh.verdict import Meaning

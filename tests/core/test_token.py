@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onerefresh import LoginRequired, RefreshProtocolError, Secret, Token
-from onerefresh.store import token_from_fields, token_to_fields
+from onerefresh.record_text import token_from_fields, token_to_fields
 from onerefresh.token import parse_answer
 
 NOW = 1_800_000_000.0

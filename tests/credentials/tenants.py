@@ -10,7 +10,8 @@ from pathlib import Path
 from onerefresh import Credentials, Store, StoreUnavailable, Token
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.record import Record
-from onerefresh.store import Versioned, decode
+from onerefresh.record_text import decode
+from onerefresh.store import Versioned
 from onerefresh.stores import open_store
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer

@@ -163,6 +163,32 @@ def test_a_sealed_record_in_a_store_without_any_key_is_deleted(tmp_path: Path) -
     assert_gone(store, "a")
 
 
+@pytest.mark.parametrize("change", [{"schema": 2}, {"state": "parked"}], ids=["a schema", "a state"])
+def test_a_record_of_a_newer_version_is_deleted_and_nothing_else_writes_over_it(change: dict[str, object]) -> None:
+    store = MemoryStore()
+    with Credentials(never, store=store) as credentials:
+        credentials["a"].login(first_token())
+        found = store.load("a")
+        assert found is not None
+        body = json.dumps({**json.loads(found.body), **change})
+        store.cas("a", found.version, body)
+    with Credentials(never, store=store) as credentials:
+        for refused in (
+            lambda: credentials["a"].token(refused=None),
+            credentials["a"].status,
+            credentials["a"].logout,
+            lambda: credentials["a"].login(first_token()),
+        ):
+            with pytest.raises(Unreadable, match="newer version of onerefresh: update onerefresh; nothing") as caught:
+                refused()
+            assert "log in" not in str(caught.value)
+        left = store.load("a")
+        assert left is not None
+        assert left.body == body
+        credentials.delete("a")
+    assert_gone(store, "a")
+
+
 def test_what_was_changed_meanwhile_is_read_again(tmp_path: Path) -> None:
     """The version of what no key opens is compared as any other is."""
     store = sealed_with_a_lost_key(tmp_path)
@@ -202,6 +228,20 @@ def test_spool_files_that_no_key_opens_are_deleted_too(tmp_path: Path) -> None:
     (path,) = folder.iterdir()
     assert "sealed" in json.loads(path.read_text())
     with Credentials(never, store=store) as credentials:
+        credentials.delete("a")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_spool_file_of_a_newer_version_is_kept_until_somebody_deletes(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "tokens.db")
+    folder = spooled(store, "a", "one")
+    (path,) = folder.iterdir()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
+    with Credentials(never, store=store) as credentials:
+        credentials["b"].login(first_token())
+        with pytest.raises(StoreUnavailable, match=f"{path}: .*newer version of onerefresh: update onerefresh"):
+            credentials["a"].token()
+        assert list(folder.iterdir()) == [path]
         credentials.delete("a")
     assert list(folder.iterdir()) == []
 

@@ -42,7 +42,8 @@ from onerefresh import (
 )
 from onerefresh import record as records
 from onerefresh.credentials import Result, Summary, What
-from onerefresh.store import Store, Versioned, encode
+from onerefresh.record_text import encode
+from onerefresh.store import Store, Versioned
 from onerefresh.stores import open_store
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer

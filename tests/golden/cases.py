@@ -12,9 +12,10 @@ from unittest import mock
 
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
+from onerefresh.record_text import encode
 from onerefresh.renewal.effects import Spooled
 from onerefresh.spool import Spool
-from onerefresh.store import Store, encode
+from onerefresh.store import Store
 from onerefresh.stores import envelope, sqlite
 from onerefresh.stores.flock import lock_path
 from onerefresh.stores.keys import KeyringKey

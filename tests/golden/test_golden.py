@@ -28,8 +28,8 @@ from tests.golden.cases import (
     texts,
 )
 
+from onerefresh.record_text import decode, encode
 from onerefresh.spool import Spool
-from onerefresh.store import decode, encode
 from onerefresh.stores import envelope
 from onerefresh.stores.flock import FlockHold, boot
 from onerefresh.stores.sqlite import SQLiteStore

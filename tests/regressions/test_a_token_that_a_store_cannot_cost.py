@@ -9,7 +9,8 @@ import pytest
 
 from onerefresh import Credential, Token, events
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.store import Conflict, Moment, Store, Versioned, decode
+from onerefresh.record_text import decode
+from onerefresh.store import Conflict, Moment, Store, Versioned
 
 
 class Moody(Store):

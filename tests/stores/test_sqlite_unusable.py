@@ -116,9 +116,13 @@ def test_a_record_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
     saved(path)
     with raw(path) as connection:
         connection.execute("UPDATE records SET body = json_set(body, '$.schema', 999)")
+    before = path.read_bytes()
     with Credential("acme", Refresher(), token=FIRST, store=SQLiteStore(path)) as credential:
-        with pytest.raises(StoreUnavailable, match="another version of onerefresh"):
-            credential.token()
+        for act in (credential.token, credential.logout, lambda: credential.login(FIRST)):
+            with pytest.raises(StoreUnavailable, match="newer version of onerefresh: update onerefresh") as caught:
+                act()
+            assert "log in" not in str(caught.value)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

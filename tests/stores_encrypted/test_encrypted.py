@@ -20,7 +20,8 @@ from tests.core.leaks import ACCESS, REFRESH, assert_error_is_silent, assert_sil
 
 from onerefresh import ConfigurationError, StoreUnavailable
 from onerefresh import record as records
-from onerefresh.store import Hold, Moment, Store, Versioned, encode, is_sealed
+from onerefresh.record_text import encode
+from onerefresh.store import Hold, Moment, Store, Versioned, is_sealed
 from onerefresh.stores.encrypted import EncryptedStore
 from onerefresh.stores.keys import EnvironmentKey, FunctionKey, KeyFile, KeySource
 from onerefresh.stores.memory import MemoryStore
@@ -161,7 +162,11 @@ UNREADABLE: dict[str, tuple[Callable[[str], str], KeySource, str]] = {
         holding(OLD),
         "the stored record is damaged: if it cannot be restored, remove this record from memory and log in again",
     ),
-    "a later schema": (lambda text: changed(text, schema=2), holding(OLD), "another version of onerefresh"),
+    "a later schema": (
+        lambda text: changed(text, schema=2),
+        holding(OLD),
+        "newer version of onerefresh: update onerefresh",
+    ),
     "no encryption": (
         lambda text: RECORD,
         holding(OLD),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.core.leaks import ACCESS, REFRESH, SEED_ACCESS, SEED_REFRESH, assert_silent
 
 from onerefresh import record as records
-from onerefresh.store import decode, encode, is_sealed
+from onerefresh.record_text import decode, encode
+from onerefresh.store import is_sealed
 from onerefresh.stores.envelope import Envelope, Key, Purpose, parse, sealed, unsealed
 from onerefresh.token import Token
 
@@ -87,8 +88,11 @@ def test_the_generation_is_bound(field: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "problem"),
     [
-        ("schema", 2, "another version"),
-        ("sealed", "A128GCM", "another version"),
+        ("schema", 2, "update onerefresh"),
+        ("schema", 0, "damaged"),
+        ("schema", "2", "damaged"),
+        ("sealed", "A128GCM", "update onerefresh"),
+        ("sealed", None, "damaged"),
         ("key", "no id of a key", "damaged"),
         ("key", None, "damaged"),
         ("generation", "1", "damaged"),

@@ -30,9 +30,10 @@ from tests.core.leaks import (
 from onerefresh import Credential, StoreUnavailable, Token
 from onerefresh.events import Kind
 from onerefresh.record import Grant
+from onerefresh.record_text import decode
 from onerefresh.renewal.effects import Spooled
 from onerefresh.spool import Spool
-from onerefresh.store import Store, decode, is_sealed
+from onerefresh.store import Store, is_sealed
 from onerefresh.stores.encrypted import EncryptedStore
 from onerefresh.stores.keys import FunctionKey, KeyFile
 from onerefresh.stores.memory import MemoryStore

@@ -18,7 +18,8 @@ from tests.stores_postgres.watching import listeners, until
 
 from onerefresh import Credential, StoreUnavailable, Token, WaitTimeout
 from onerefresh.events import Event, Kind, subscribe
-from onerefresh.store import Store, decode
+from onerefresh.record_text import decode
+from onerefresh.store import Store
 from onerefresh.stores import postgres_connections
 from onerefresh.stores.postgres import PostgresStore
 from onerefresh.testing import AuthServer

@@ -17,7 +17,8 @@ from tests.servers.valkey import PATIENCE, Valkey, until
 from onerefresh import Credential, Credentials, StoreUnavailable, WaitTimeout, events
 from onerefresh.credential.aftercare import aftercare
 from onerefresh.events import Event, Kind
-from onerefresh.store import HEAD_START, Store, decode
+from onerefresh.record_text import decode
+from onerefresh.store import HEAD_START, Store
 from onerefresh.stores.encrypted import EncryptedStore
 from onerefresh.stores.keys import KeyFile
 from onerefresh.stores.redis import RedisStore

@@ -13,12 +13,12 @@ from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.shared import Shared, held_for
 from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight, running_loop
+from onerefresh.record_text import encode
 from onerefresh.renewal import protocol
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Effect
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.runner import Runner, interpreter_ends
-from onerefresh.store import encode
 from onerefresh.token import Token
 
 __all__ = ["Launcher"]

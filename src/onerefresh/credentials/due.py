@@ -16,8 +16,9 @@ from onerefresh.credentials.summary import Result, Summary, Tally, What
 from onerefresh.credentials.tenant import Tenant
 from onerefresh.flight import Flight
 from onerefresh.record import Record, State
+from onerefresh.record_text import decode
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.store import Store, Versioned, decode
+from onerefresh.store import Store, Versioned
 
 __all__ = ["Progress", "Run"]
 

@@ -10,7 +10,8 @@ from onerefresh.credential.terms import Terms
 from onerefresh.credentials.summary import Result, What
 from onerefresh.policy import due_at, windows
 from onerefresh.record import Record, State
-from onerefresh.store import Versioned, decode
+from onerefresh.record_text import decode
+from onerefresh.store import Versioned
 
 __all__ = ["NO_IDENTITY", "Due", "Horizon", "Other", "error_of", "no_refresher"]
 

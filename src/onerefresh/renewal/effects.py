@@ -6,7 +6,7 @@ touches no clock, lock, socket, thread or logger.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -38,7 +38,7 @@ class Load(Effect[Loaded]):
     """Read the record. Raises `StoreUnavailable`.
 
     `replaces`: it will be replaced whatever it says, so one that is damaged counts as none. `even_sealed`: so does one
-    that no key opens.
+    that no key opens, or that only a newer version can read.
     """
 
     replaces: bool = False
@@ -138,6 +138,7 @@ class Spooled:
     grant: Grant
     refused: bool
     token: Token
+    unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
 
     def as_next(self) -> Token:
         """The token as the generation that it will be."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.store import Hold, Moment, Store, Unreadable, Versioned, is_sealed
 from onerefresh.stores import open_store
-from onerefresh.stores.envelope import Key, Purpose, need_cryptography, parse, sealed, unsealed
+from onerefresh.stores.envelope import NEWER, Key, Purpose, need_cryptography, parse, sealed, unsealed
 from onerefresh.stores.keys import KeySource, keys_in, source_of
 from onerefresh.token import Secret
 
@@ -132,6 +132,8 @@ class EncryptedStore(Store):
             )
         envelope = parse(kept.reveal())
         lost = f"remove {'it' if purpose is Purpose.SPOOL else f'this record from {self.name}'} and log in again"
+        if envelope == NEWER:
+            return None, NEWER
         if isinstance(envelope, str):
             return None, f"{envelope}: if it cannot be restored, {lost}"
         ring = self._known

@@ -19,12 +19,15 @@ from onerefresh.errors import ConfigurationError
 from onerefresh.store import SEALED
 from onerefresh.token import Secret
 
-__all__ = ["KEY_BYTES", "Envelope", "Key", "Purpose", "need_cryptography", "parse", "sealed", "unsealed"]
+__all__ = ["KEY_BYTES", "NEWER", "Envelope", "Key", "Purpose", "need_cryptography", "parse", "sealed", "unsealed"]
 
 SCHEMA = 1
 KEY_BYTES = 32
 NONCE_BYTES = 12
 ALGORITHM = "A256GCM"  # by its name in RFC 7518 section 5.1
+
+
+NEWER = "was encrypted by a newer version of onerefresh: update onerefresh"
 
 
 class Purpose(enum.StrEnum):
@@ -91,8 +94,11 @@ def parse(text: str) -> Envelope | str:
     """The envelope in a text that is sealed; or why there is none, in words."""
     try:
         fields = json.loads(text)
-        if fields["schema"] != SCHEMA or fields["sealed"] != ALGORITHM:
-            return "was encrypted by another version of onerefresh"
+        schema, algorithm = fields["schema"], fields["sealed"]
+        if type(schema) is not int or schema < 1 or not isinstance(algorithm, str):
+            return "is damaged"
+        if schema > SCHEMA or algorithm != ALGORITHM:
+            return NEWER
         key, generation = fields["key"], fields["generation"]
         if not re.fullmatch("[0-9a-f]{16}", key) or type(generation) not in (int, type(None)):
             return "is damaged"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.record import Record
+from onerefresh.record_text import decode, encode
 from onerefresh.renewal.effects import Loaded
-from onerefresh.store import Conflict, decode, encode
+from onerefresh.store import Conflict
 
 if TYPE_CHECKING:
     from onerefresh.testing.simulator.timeline import Timeline

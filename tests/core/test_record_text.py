@@ -1,0 +1,384 @@
+"""The text of a record: a table of names, and what other versions of this library wrote is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.core.calls import Refresher
+from tests.core.driver import START, attempt, seed, wish
+
+from onerefresh import Credential, StoreUnavailable, Token, spool
+from onerefresh import record as records
+from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
+from onerefresh.record_text import (
+    ATTEMPT,
+    CHECKSUM,
+    FAILURE,
+    MOST_NESTED,
+    PROBATION,
+    RECORD,
+    TOKEN,
+    Field,
+    decode,
+    encode,
+    token_from_fields,
+    token_to_fields,
+)
+from onerefresh.renewal.decision import Fail, Pause, decide
+from onerefresh.renewal.effects import Spooled
+from onerefresh.spool import ENTRY, Spool
+from onerefresh.store import Unreadable
+from onerefresh.stores.memory import MemoryStore
+from onerefresh.token import Secret
+from onerefresh.verdict import Meaning, Verdict
+
+DOWN = Verdict(Meaning.UNAVAILABLE, "down")
+DEAD = Verdict(Meaning.DEAD, "invalid_grant")
+LATER: dict[str, object] = {"later": {"nested": [1, None, "a"]}, "floor": 7}
+"""What a newer version writes into an object that this one knows otherwise."""
+
+# --- The tables ---
+
+TABLES = {Record: RECORD, Attempt: ATTEMPT, Failure: FAILURE, Probation: PROBATION, Token: TOKEN, Spooled: ENTRY}
+
+
+@pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
+def test_each_attribute_is_stored_once_and_under_one_name(kind: Any) -> None:
+    table: tuple[Field, ...] = TABLES[kind]
+    named = [field.attribute for field in table]
+    assert sorted([*named, "unknown"]) == sorted(field.name for field in dataclasses.fields(kind))
+    stored = [field.name for field in table]
+    assert len(set(stored)) == len(stored)
+    assert not {CHECKSUM, "schema", "sealed"} & set(stored)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TABLES if kind is not Token], ids=lambda kind: kind.__name__)
+def test_what_may_be_missing_has_a_default(kind: Any) -> None:
+    defaults = {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
+    assert {field.attribute for field in TABLES[kind] if not field.needed} <= defaults
+
+
+# --- Round trips ---
+
+names = st.text(max_size=8)
+texts = st.text(st.characters(), max_size=8)
+numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+json_values = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def unknown(table: tuple[Field, ...]) -> st.SearchStrategy[dict[str, object]]:
+    known = {field.name for field in table} | {CHECKSUM, "schema"}
+    return st.dictionaries(texts.filter(lambda name: name not in known), json_values, max_size=2)
+
+
+attempts = st.builds(
+    Attempt, id=texts, grant=st.sampled_from(Grant), ttl=numbers, era=st.none() | texts, at=numbers,
+    proof=st.none() | texts, disputed=st.booleans(), origin=st.sampled_from(State), unknown=unknown(ATTEMPT),
+)  # fmt: skip
+failures = st.builds(
+    Failure, meaning=st.sampled_from(Meaning), detail=texts, count=st.integers(0, 99), at=numbers, delay=numbers,
+    ambiguous=st.booleans(), disputed=st.booleans(), refused=st.booleans(), challenge=st.none() | texts,
+    unknown=unknown(FAILURE),
+)  # fmt: skip
+probations = st.builds(
+    Probation, refusals=st.integers(0, 99), at=numbers, delay=numbers, by_refusal=st.booleans(),
+    reported=st.booleans(), unknown=unknown(PROBATION),
+)  # fmt: skip
+tokens = st.builds(
+    Token, access_token=texts.filter(bool), refresh_token=st.none() | texts.filter(bool).map(Secret),
+    expires_at=st.none() | st.floats(allow_nan=False, allow_infinity=False), issued_at=numbers,
+    scope=st.none() | texts, extra=st.dictionaries(texts, json_values, max_size=2), generation=st.integers(0, 99),
+    family=texts, unknown=unknown(TOKEN),
+)  # fmt: skip
+entries = st.builds(Entry, st.integers(0, 99), numbers, texts, st.lists(json_values, max_size=3).map(tuple))
+some_records = st.builds(
+    Record, families=st.lists(texts, max_size=3).map(tuple), generation=st.integers(0, 99),
+    state=st.sampled_from(State), token=st.none() | tokens, attempt=st.none() | attempts,
+    failure=st.none() | failures, probation=st.none() | probations, by=st.none() | texts, owner=st.none() | texts,
+    unsaved=st.booleans(), history=st.lists(entries, max_size=3).map(tuple), unknown=unknown(RECORD),
+)  # fmt: skip
+
+
+@given(some_records)
+def test_any_record_survives_its_text_with_all_that_is_not_known_here(record: Record) -> None:
+    text = encode(record)
+    assert decode(text, "acme") == record
+    assert encode(decode(text, "acme")) == text
+    assert text.isascii()
+
+
+@given(some_records, json_values)
+def test_a_checksum_is_dropped_by_who_does_not_know_it(record: Record, checksum: object) -> None:
+    fields = {CHECKSUM: checksum, **json.loads(encode(record))}
+    assert encode(decode(json.dumps(fields), "acme")) == encode(record)
+
+
+@given(tokens)
+def test_any_token_survives_its_fields(token: Token) -> None:
+    assert token_from_fields(json.loads(json.dumps(token_to_fields(token)))) == token
+
+
+def test_the_token_comes_last_and_nothing_that_is_not_known_before_the_rest() -> None:
+    """Redis writes the beginning of a slow command's argument into its log."""
+    fields = list(json.loads(encode(replace(full(), unknown=LATER))))
+    assert fields[: len(RECORD) - 1] == [field.name for field in RECORD if field.name != "token"]
+    assert (fields[-2], fields[-1]) == ("schema", "token")
+    assert encode(full()).index('"token"') > 128
+
+
+@pytest.mark.parametrize("where", ["unknown", "token.extra", "token.unknown", "history"])
+def test_what_is_nested_without_end_costs_no_token(where: str) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(900):
+        deep = {"deeper": deep}
+    record = idle()
+    assert record.token is not None
+    record = {
+        "unknown": replace(record, unknown=deep),
+        "token.extra": replace(record, token=replace(record.token, extra=deep)),
+        "history": replace(record, history=(Entry(1, START, "seed", (deep,)),)),
+        "token.unknown": replace(record, token=replace(record.token, unknown=deep)),
+    }[where]
+    found = decode(encode(record), "acme")
+    assert encode(found).count("deeper") <= MOST_NESTED + 2
+    assert found.identity == record.identity
+
+
+# --- What a newer version wrote ---
+
+
+def idle(**others: Any) -> Record:
+    return replace(records.founded(None, seed(), now=START, owner=None, what="seed"), **others)
+
+
+def full() -> Record:
+    """A record with every object that a record can have."""
+    record = records.claimed(idle(), attempt(), owner="me")
+    failure = Failure(Meaning.UNAVAILABLE, "down", 1, START, 0.5)
+    return replace(record, failure=failure, probation=Probation(0, START, 10.0, by_refusal=True))
+
+
+def of_later(record: Record) -> Record:
+    """The record as a newer version might have written it, read by this one."""
+    fields = json.loads(encode(record))
+    for name in ("attempt", "failure", "probation", "token"):
+        if fields[name] is not None:
+            fields[name] |= LATER
+    for entry in fields["history"]:
+        entry += ["a host", {"process": 7}]
+    return decode(json.dumps({**fields, **LATER}), "acme")
+
+
+def test_what_is_not_known_is_kept_with_its_object_and_shown_nowhere() -> None:
+    record = of_later(full())
+    objects = (record, record.attempt, record.failure, record.probation, record.token)
+    assert [thing and thing.unknown for thing in objects] == [LATER] * 5
+    assert [entry.more for entry in record.history] == [("a host", {"process": 7})]
+    assert "later" not in repr(record)
+    assert "a host" not in repr(record)
+    assert of_later(full()) == record != full()
+    assert isinstance(hash(replace(record, history=())), int)
+
+
+NEW = Token("access-new", "refresh-new")
+
+
+def dead(record: Record) -> Record:
+    return records.died(record, DEAD, now=START, refused=False)
+
+
+TRANSITIONS: Mapping[str, Callable[[Record], Record]] = {
+    "login": lambda record: records.founded(record, NEW, now=START, owner=None, what="login"),
+    "logout": lambda record: records.logged_out(record, now=START),
+    "taken over": lambda record: records.claimed(record, attempt(id="another"), owner=None),
+    "committed": lambda record: records.committed(record, NEW, by="b", grant=Grant.REFRESH, now=START, refused=False),
+    "obtained": lambda record: records.committed(record, NEW, by="b", grant=Grant.OBTAIN, now=START, refused=False),
+    "released": lambda record: records.released(record, None, now=START, spread=0.0),
+    "failed": lambda record: records.released(record, DOWN, now=START, spread=0.0),
+    "died": dead,
+    "restored": lambda record: records.restored(record, NEW.numbered(record.family, 9), now=START),
+    "replay accepted": lambda record: records.replay_reported(record, accepted=True, now=START),
+    "replay refused": lambda record: records.replay_reported(record, accepted=False, now=START),
+    "saved": lambda record: records.saved(record),
+}
+KEPT = {
+    "login": set(),
+    "logout": set(),
+    "taken over": {"failure", "probation", "token"},
+    "committed": set(),
+    "obtained": set(),
+    "released": {"failure", "probation", "token"},
+    "failed": {"probation", "token"},
+    "died": {"probation", "token"},
+    "restored": {"probation"},
+    "replay accepted": {"attempt", "failure", "token"},
+    "replay refused": {"attempt", "failure", "probation", "token"},
+    "saved": {"attempt", "failure", "probation", "token"},
+}
+
+
+@pytest.mark.parametrize("name", TRANSITIONS)
+def test_each_transition_keeps_the_record_s_own_and_that_of_each_object_that_goes_on(name: str) -> None:
+    record = TRANSITIONS[name](of_later(full()))
+    assert record.unknown == LATER
+    objects = {each: getattr(record, each) for each in ("attempt", "failure", "probation", "token")}
+    assert {each for each, thing in objects.items() if thing is not None and thing.unknown} == KEPT[name]
+    assert record.history[0].more == ("a host", {"process": 7})
+    assert decode(encode(record), "acme") == record
+
+
+def test_every_transition_is_among_them() -> None:
+    """Those that make a record of a record: a new one must be added here, and keep what it does not know."""
+    found = {name for name in records.__all__ if name.islower() and name not in ("includes", "may_commit", "went_back")}
+    assert found == {
+        "claimed", "committed", "died", "founded", "logged_out", "released", "replay_reported", "restored", "saved",
+        "vanished",  # of a record that the store has lost
+    }  # fmt: skip
+
+
+def test_stored_fields_of_a_token_are_that_token_s_alone() -> None:
+    token = replace(NEW, unknown=LATER)
+    assert token.numbered("f", 7).unknown == LATER
+    assert token.arrived(START).unknown == LATER
+    assert NEW.following(token).unknown == {}
+    assert token.following(NEW).unknown == {}  # a refresher that returns a changed copy of what it was given
+    assert "later" not in repr(token)
+
+
+def test_an_unknown_meaning_is_a_failure_that_passes_and_is_written_back() -> None:
+    failed = records.released(records.claimed(idle(), attempt(), owner=None), DOWN, now=START, spread=0.0)
+    for delay, expected in ((2.0, Pause(2.0)), (60.0, Fail)):
+        fields = json.loads(encode(failed))
+        fields["failure"] |= {"meaning": "withdrawn", "delay": delay}
+        record = decode(json.dumps(fields), "acme")
+        assert json.loads(encode(record)) == fields
+        found = decide(record, wish(refused=record.identity), START, lease_over=False)
+        assert found == expected or (isinstance(found, Fail) and expected is Fail)
+        if isinstance(found, Fail):
+            assert type(found.error).__name__ == "RefreshUnavailable"
+    assert records.died(records.claimed(record, attempt(), owner=None), DEAD, now=START, refused=False).failure == (
+        Failure(Meaning.DEAD, "invalid_grant", 2, START, 0.0)
+    )
+
+
+def test_an_unknown_grant_is_a_lease_like_any_other() -> None:
+    fields = json.loads(encode(full()))
+    fields["attempt"]["grant"] = "exchange"
+    record = decode(json.dumps(fields), "acme")
+    assert record.attempt is not None
+    assert record.attempt.grant is Grant.REFRESH
+    assert json.loads(encode(record)) == fields
+    assert records.claimed(record, attempt(), owner=None).attempt == replace(attempt(), unknown={})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"schema": 2}, {"schema": 999, "families": 7}, {"state": "parked"}, {"attempt": {"origin": "parked"}}],
+    ids=str,
+)
+def test_what_only_a_newer_version_can_read_asks_for_an_update_and_not_for_a_login(change: dict[str, Any]) -> None:
+    fields = json.loads(encode(full()))
+    if "attempt" in change:
+        change = {"attempt": {**fields["attempt"], **change["attempt"]}}
+    with pytest.raises(Unreadable, match=r"update onerefresh; nothing was changed$") as caught:
+        decode(json.dumps({**fields, **change}), "acme")
+    assert "log in" not in str(caught.value)
+    assert caught.value.credential == "acme"
+
+
+@pytest.mark.parametrize("schema", [0, -1, True, "2", 1.5, None, [2]], ids=repr)
+def test_what_is_no_schema_is_damage(schema: object) -> None:
+    with pytest.raises(StoreUnavailable, match=r"damaged.*log in again"):
+        decode(json.dumps({**json.loads(encode(idle())), "schema": schema}), "acme")
+
+
+@pytest.mark.parametrize("name", [field.name for field in RECORD if field.needed])
+def test_a_record_without_a_field_that_it_needs_is_damaged(name: str) -> None:
+    fields = {other: value for other, value in json.loads(encode(full())).items() if other != name}
+    with pytest.raises(StoreUnavailable, match=r"damaged.*log in again"):
+        decode(json.dumps(fields), "acme")
+
+
+@pytest.mark.parametrize("value", [7, "text", [1]])
+@pytest.mark.parametrize("name", ["attempt", "failure", "probation", "token", "history"])
+def test_what_stands_in_the_place_of_an_object_is_damage(name: str, value: object) -> None:
+    with pytest.raises(StoreUnavailable, match=r"damaged.*log in again"):
+        decode(json.dumps({**json.loads(encode(full())), name: value}), "acme")
+
+
+def test_a_session_lives_on_with_what_a_newer_version_wrote() -> None:
+    """Through a refresh, a logout and a login of this version."""
+    store, refresher = MemoryStore(), Refresher()
+    store.cas("acme", None, encode(of_later(idle(token=replace(NEW, generation=1, expires_at=1.0, issued_at=0.0)))))
+
+    def present() -> dict[str, Any]:
+        found = store.load("acme")
+        assert found is not None
+        return dict(json.loads(found.body))
+
+    with Credential("acme", refresher, store=store) as credential:
+        for act in (credential.token, credential.logout, lambda: credential.login(NEW)):
+            act()
+            assert LATER.items() <= present().items()
+            assert present()["history"][0][3:] == ["a host", {"process": 7}]
+            assert not present()["token"] or not LATER.keys() & present()["token"].keys()
+        assert refresher.calls == 1
+
+
+# --- The spool ---
+
+ENTRY_TEXT = json.loads(spool._encoded(Spooled("f", 1, "a1", Grant.REFRESH, refused=False, token=NEW)))
+
+
+def spooled(tmp_path: Path, **fields: object) -> Spool:
+    """A spool that holds the file of a newer version."""
+    tmp_path.chmod(0o700)
+    mine = Spool(Somewhere(), "acme", tmp_path)
+    assert mine.write(Spooled("f", 1, "a1", Grant.REFRESH, refused=False, token=NEW))
+    [path] = tmp_path.iterdir()
+    path.write_text(json.dumps({**ENTRY_TEXT, **fields}))
+    return mine
+
+
+class Somewhere(MemoryStore):
+    name = "somewhere"
+
+
+def test_what_is_not_known_of_a_spooled_token_is_kept(tmp_path: Path) -> None:
+    mine = spooled(tmp_path, **LATER, checksum="of the whole", token={**ENTRY_TEXT["token"], **LATER}, schema=1)
+    entry = mine.read()
+    assert entry is not None
+    assert (entry.unknown, entry.token.unknown) == (LATER, LATER)
+    assert entry.as_next().unknown == LATER
+    assert "later" not in repr(entry)
+    assert json.loads(spool._encoded(entry)) == {
+        **ENTRY_TEXT, **LATER, "token": {**ENTRY_TEXT["token"], **LATER}
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [{"schema": 2}, {"grant": "exchange"}], ids=str)
+def test_a_spooled_token_that_only_a_newer_version_understands_is_not_passed_over(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    with pytest.raises(StoreUnavailable, match=r"acme.*newer version of onerefresh: update onerefresh; nothing"):
+        spooled(tmp_path, **change).read()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"schema": 0}, {"grant": 7}, {"token": 7}, {"generation": float("inf")}, {"generation": None}], ids=str
+)
+def test_a_spooled_text_that_is_damaged_is_none(change: dict[str, object], tmp_path: Path) -> None:
+    assert spooled(tmp_path, **change).read() is None
