@@ -1,0 +1,160 @@
+"""The oldest version that reads what it does not know, and the present one, work on one store at the same time.
+
+The old one comes from this repository's own history: the source of the commit that is found by its subject, unpacked
+and put before everything else on the path of its processes. A wheel of this package holds the very same files, and
+building one would need the network. Where there is no history, as in an sdist, this is skipped, and says so.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+import onerefresh
+from onerefresh import Credential
+from onerefresh.store import Store
+from onerefresh.stores.sqlite import SQLiteStore
+from onerefresh.testing import AuthServer
+from onerefresh.token import Secret
+
+pytestmark = pytest.mark.slow
+
+OLDEST = "Read what a newer version stored, keep it, and write it back"
+"""The subject of the commit that is the old version for good. (A hash would change with every rebase.)"""
+ROOT = Path(__file__).parents[2]
+WORKER = Path(__file__).with_name("worker.py")
+PRESENT = Path(onerefresh.__file__).parents[1]
+LATER: dict[str, Any] = {"later": {"nested": [1, None, "a"]}}
+
+
+def git(*arguments: str) -> bytes:
+    """What git says, whoever owns this folder."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-c", "safe.directory=*", "-C", str(ROOT), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder from which the old version is imported."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no old version beside the present one was run: this is no clone of the repository")
+    found = git("log", "--format=%H %s").decode().splitlines()
+    commits = [line.partition(" ")[0] for line in found if line.partition(" ")[2] == OLDEST]
+    if not commits and git("rev-parse", "--is-shallow-repository").strip() == b"true":
+        pytest.skip("no old version beside the present one was run: this clone is shallow")
+    assert commits, f"no commit has the subject {OLDEST!r}: was it reworded?"
+    folder = tmp_path_factory.mktemp("old")
+    with tarfile.open(fileobj=io.BytesIO(git("archive", commits[-1], "src"))) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "src"
+
+
+class Version:
+    """A process of one version."""
+
+    def __init__(self, source: Path, server: AuthServer, store: str, folder: Path) -> None:
+        config = {"url": server.token_url, "client_id": server.client_id, "client_secret": server.client_secret}
+        self._child = subprocess.Popen(
+            [sys.executable, str(WORKER), json.dumps({**config, "store": store})],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(source), "ONEREFRESH_STATE": str(folder / "state")},
+        )
+        assert Path(self.hear()).is_relative_to(source)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.kill()
+        self._child.communicate()
+
+    def say(self, command: str) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.write(f"{command}\n")
+        self._child.stdin.flush()
+
+    def hear(self) -> Any:
+        assert self._child.stdout is not None
+        return json.loads(self._child.stdout.readline())
+
+    def ask(self, command: str) -> Any:
+        self.say(command)
+        return self.hear()
+
+    def end(self) -> None:
+        self._child.communicate()
+        assert self._child.returncode == 0
+
+
+@pytest.fixture
+def server() -> Iterator[AuthServer]:
+    with AuthServer("revoke_family") as server:
+        yield server
+
+
+def body_of(store: Store) -> dict[str, Any]:
+    found = store.load("acme")
+    assert found is not None
+    return dict(json.loads(found.body))
+
+
+def newer_version_writes(store: Store) -> None:
+    """The present record with the fields of a version to come. Its probation ends, as by a call that went well."""
+    found = store.load("acme")
+    assert found is not None
+    fields = {**LATER, **json.loads(found.body), "probation": None, "checksum": "of the whole"}
+    fields["token"] |= LATER
+    fields["history"] = [[*entry[:3], "host", 7] for entry in fields["history"]]
+    store.cas("acme", found.version, json.dumps(fields))
+
+
+def test_an_old_and_a_new_version_refresh_in_turn_and_at_once(old: Path, server: AuthServer, tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "store" / "tokens.db")
+    with Credential("acme", lambda token: {}, store=store) as acme:
+        acme.login(server.issue())
+    with (
+        Version(old, server, store.name, tmp_path) as early,
+        Version(PRESENT, server, store.name, tmp_path) as late,
+    ):
+        assert early.ask("token") == late.ask("token")
+        generation = 1
+        for one, other in ((early, late), (late, early)) * 2:
+            newer_version_writes(store)
+            fresh = one.ask("refused")
+            assert other.ask("refused") == fresh, "it has not seen the other's new token"
+            newer_version_writes(store)
+            for each in (one, other):
+                each.say("refused")
+            fresh = one.hear()
+            assert other.hear() == fresh
+            generation += 2
+            assert fresh[0] == generation
+            assert server.counters.token_requests == generation - 1
+            kept = body_of(store)
+            assert kept["later"] == LATER["later"]
+            assert "checksum" not in kept
+            assert [entry[3:] for entry in kept["history"][:-2]] == [["host", 7]] * (len(kept["history"]) - 2)
+        assert early.ask("logout") is not None
+        assert late.ask("refused") == ["LoginRequired"]
+        again = server.issue()
+        told = late.ask(f"login {again['access_token']} {again['refresh_token']}")
+        assert early.ask("token") == told == [generation + 2, Secret(str(again["access_token"])).fingerprint()]
+        assert body_of(store)["later"] == LATER["later"]
+        early.end()
+        late.end()
+    assert server.counters.reuse_detected == 0
