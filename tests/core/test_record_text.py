@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from tests.core.calls import Refresher
 from tests.core.driver import START, attempt, seed, wish
 
-from onerefresh import Credential, StoreUnavailable, Token, spool
+from onerefresh import Credential, LoginRequired, StoreUnavailable, Token, spool
 from onerefresh import record as records
 from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
 from onerefresh.record_text import (
@@ -32,7 +33,7 @@ from onerefresh.record_text import (
     token_from_fields,
     token_to_fields,
 )
-from onerefresh.renewal.decision import Fail, Pause, decide
+from onerefresh.renewal.decision import Claim, Fail, Pause, Use, decide
 from onerefresh.renewal.effects import Spooled
 from onerefresh.spool import ENTRY, Spool
 from onerefresh.store import Unreadable
@@ -64,6 +65,19 @@ def test_each_attribute_is_stored_once_and_under_one_name(kind: Any) -> None:
 def test_what_may_be_missing_has_a_default(kind: Any) -> None:
     defaults = {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
     assert {field.attribute for field in TABLES[kind] if not field.needed} <= defaults
+
+
+PAGE = Path(__file__).parents[2] / "docs/explanation/stored-text.md"
+ROWS = dict(re.findall(r"^\| (record|spool entry|`\w+`) \| (`.*`) \|$", PAGE.read_text("utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
+def test_the_page_has_each_stored_name_in_its_order(kind: Any) -> None:
+    row = {Record: "record", Spooled: "spool entry"}.get(kind, f"`{kind.__name__.lower()}`")
+    stored = [field.name for field in TABLES[kind]]
+    if kind is Record:
+        stored.insert(-1, "schema")
+    assert re.findall(r"`(\w+)`", ROWS[row]) == stored
 
 
 # --- Round trips ---
@@ -271,6 +285,21 @@ def test_an_unknown_meaning_is_a_failure_that_passes_and_is_written_back() -> No
     assert records.died(records.claimed(record, attempt(), owner=None), DEAD, now=START, refused=False).failure == (
         Failure(Meaning.DEAD, "invalid_grant", 2, START, 0.0)
     )
+
+
+def test_a_doubtful_end_of_a_newer_version_asks_for_a_login_for_a_while_and_is_never_final() -> None:
+    """Stored as a failure of an idle record: `docs/explanation/stored-text.md`."""
+    failed = records.released(records.claimed(idle(), attempt(), owner=None), DOWN, now=START, spread=0.0)
+    fields = json.loads(encode(failed))
+    fields["failure"] |= {"meaning": "dead", "delay": 30.0, "doubts": 1, "prints": ["a1b2"]}
+    record = decode(json.dumps(fields), "acme")
+    asked = wish(refused=record.identity)
+    during = decide(record, asked, START + 29.0, lease_over=False)
+    assert isinstance(during, Fail)
+    assert isinstance(during.error, LoginRequired)
+    assert decide(record, asked, START + 31.0, lease_over=False) == Claim(Grant.REFRESH)
+    assert isinstance(decide(record, wish(), START, lease_over=False), Use)
+    assert json.loads(encode(record)) == fields
 
 
 def test_an_unknown_grant_is_a_lease_like_any_other() -> None:
