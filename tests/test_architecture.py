@@ -28,6 +28,7 @@ RANKS = {
     "record_text": 5,
     "renewal": 5,
     "spool": 6,
+    "losses": 6,
     "turns": 6,
     "stores": 7,
     "flight": 7,

@@ -13,7 +13,18 @@ from types import MappingProxyType
 from onerefresh.errors import ConfigurationError
 from onerefresh.token import Token
 
-__all__ = ["PROFILES", "Profile", "Windows", "backoff", "due_at", "profile_named", "refusal_pause", "windows"]
+__all__ = [
+    "PROFILES",
+    "Profile",
+    "Windows",
+    "backoff",
+    "due_at",
+    "look_every",
+    "profile_named",
+    "recovery_time",
+    "refusal_pause",
+    "windows",
+]
 
 # How long before its end a token counts as ageing (a share of its life, capped), and as unusable.
 AGEING_SHARE, AGEING_MOST = 0.2, 300.0
@@ -33,6 +44,10 @@ DETECTION = 2.0
 """Seconds: how late a waiter may notice that a lease is over."""
 SHORTEST_LEASE, LONGEST_LEASE = 30.0, 300.0
 SENDS_IN_A_LEASE = 4
+
+LOOK_EVERY, LOOK_SELDOM = 2.5, 10.0
+"""Seconds between two looks of one process at whether a store has lost what it was given: where it may lose writes
+(`Store.may_go_back`), and where only somebody who deletes or restores its data can make it lose them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +91,19 @@ def backoff(failures: int, spread: float, retry_after: float | None = None) -> f
     """
     delay = min(FIRST_DELAY * 2.0 ** min(failures - 1, 32), LONGEST_DELAY) * (1.0 + 0.2 * spread)
     return max(delay, min(retry_after or 0.0, 3600.0))
+
+
+def look_every(*, may_go_back: bool) -> float:
+    """Seconds between two looks at whether a store has lost what it was given."""
+    return LOOK_EVERY if may_go_back else LOOK_SELDOM
+
+
+def recovery_time(*, may_go_back: bool) -> float:
+    """Seconds for which nobody sends a token that was brought back into a store that had lost it: two looks.
+
+    By then each process that holds a newer one has seen the loss, and brought that one back.
+    """
+    return 2.0 * look_every(may_go_back=may_go_back)
 
 
 def refusal_pause(refused_replays: int) -> float:

@@ -34,6 +34,7 @@ __all__ = [
     "claimed",
     "committed",
     "died",
+    "forgotten",
     "founded",
     "includes",
     "logged_out",
@@ -47,6 +48,8 @@ __all__ = [
 ]
 
 HISTORY = 8
+RECOVERY = "recovery-"
+"""How the id of a recovery lease begins."""
 FAMILIES = 32
 """So many sessions are remembered: the first token of an older one would count as a new login."""
 
@@ -82,7 +85,11 @@ class Attempt:
     """One claim. `ttl`: seconds after which it is over; `era` and `at`: when it began, on the store's own clock.
 
     `proof`: what the holder's kernel would release if it died (or None). `disputed`: an earlier attempt at this
-    generation was not proven dead, and may still commit. `origin`: the state to which a release returns.
+    generation was not proven dead, and may still commit. `origin`: the state to which a release returns. `guess`: the
+    store had lost the record, or may have gone back, so that the refresh token may be one that was used up before.
+
+    A *recovery lease* is an attempt with `guess` under which nothing is sent: it keeps a token that was brought back
+    from being sent before whoever holds a newer one has brought that one back. Whoever takes over from it guesses.
     """
 
     id: str
@@ -93,7 +100,13 @@ class Attempt:
     proof: str | None = None
     disputed: bool = False
     origin: State = State.IDLE
+    guess: bool = False
     unknown: Mapping[str, object] = _unknown()
+
+    @property
+    def is_recovery(self) -> bool:
+        """Whether it is a recovery lease: nothing is sent under it."""
+        return self.id.startswith(RECOVERY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +218,12 @@ def founded(
     what: str,
     unsaved: bool = False,
     seed: str | None = None,
+    recovery: Attempt | None = None,
 ) -> Record:
     """A seed or a login: the first generation of a new family, numbered on from the old one.
 
-    `seed`: the family of the seed that whoever logs in brings; it is no news afterwards.
+    `seed`: the family of the seed that whoever logs in brings; it is no news afterwards. `recovery`: the recovery lease
+    of a seed that may have been used up, where the store may have lost what came of it.
     """
     family = token.seed_fingerprint()
     families = tuple(known for known in (record.families if record else ()) if known != family)
@@ -218,8 +233,9 @@ def founded(
     new = Record(
         families=(*families, family)[-FAMILIES:],
         generation=generation,
-        state=State.IDLE,
+        state=State.IDLE if recovery is None else State.LEASED,
         token=token.numbered(family, generation),
+        attempt=recovery,
         owner=owner,
         unsaved=unsaved,
         history=record.history if record else (),
@@ -237,10 +253,29 @@ def vanished(families: Iterable[str], generation: int, *, owner: str | None) -> 
     return Record(families=distinct[-FAMILIES:], generation=generation, state=State.IDLE, owner=owner)
 
 
-def restored(record: Record, token: Token, *, now: float) -> Record:
-    """`token`, the newest that anybody knows of its family, in the place of an older generation."""
+def forgotten(record: Record, generation: int) -> Record:
+    """What a record must have been that the store took back to an older generation: its token is to be written anew."""
+    return replace(record, generation=generation, state=State.IDLE, token=None, attempt=None, failure=None, by=None)
+
+
+def restored(
+    record: Record, token: Token, *, now: float, recovery: Attempt | None = None, unsaved: bool = False
+) -> Record:
+    """`token`, the newest that this process knows of its family, in the place of an older generation.
+
+    `recovery`: the lease that keeps it from being sent until others have brought back what they know; None where nobody
+    else can know a newer one.
+    """
+    state = State.IDLE if recovery is None else State.LEASED
     new = replace(
-        record, generation=token.generation, state=State.IDLE, token=token, attempt=None, failure=None, by=None
+        record,
+        generation=token.generation,
+        state=state,
+        token=token,
+        attempt=recovery,
+        failure=None,
+        by=None,
+        unsaved=unsaved,
     )
     return replace(new, history=_noted(new, "restored", now))
 
@@ -251,11 +286,12 @@ def claimed(record: Record | None, attempt: Attempt, *, owner: str | None) -> Re
         record = Record(families=(), generation=0, state=State.EMPTY)
     if attempt.grant is Grant.REFRESH and (record.state in (State.EMPTY, State.DEAD) or record.token is None):
         raise IllegalTransition(f"a refresh cannot be claimed from {record.state}")
-    origin = record.attempt.origin if record.state is State.LEASED and record.attempt else record.state
+    before = record.attempt if record.state is State.LEASED else None
+    guess = attempt.guess or (before is not None and before.guess)
     return replace(
         record,
         state=State.LEASED,
-        attempt=replace(attempt, origin=origin),
+        attempt=replace(attempt, origin=before.origin if before else record.state, guess=guess),
         owner=record.owner or owner,
     )
 

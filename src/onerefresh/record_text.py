@@ -190,6 +190,7 @@ ATTEMPT = (
     Field("proof", "proof"),
     Field("disputed", "disputed"),
     Field("origin", "origin", needed=True, write=_word, read=_state),
+    Field("guess", "guess"),
 )
 FAILURE = (
     # Its delay is kept to, and then it is asked again: no word that is not known here logs anybody out.

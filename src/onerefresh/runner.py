@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from onerefresh import errors, events
+from onerefresh.losses import report_losses
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import effects
@@ -63,11 +64,11 @@ def interpreter_ends() -> bool:
 class Runner:
     """Runs one renewal, or one of a person's commands, to its end.
 
-    `publish` receives what the renewal hands out before it is over. `home` is the event loop on which async user code
-    runs (an asyncio loop or a trio token), or None for a loop of its own. `wanted` tells whether anybody waits who
-    keeps the interpreter from ending: else what merely waits ends with the main thread. `afterwards` is given what
-    is left to do by and by when the renewal is over. `turns`: the limit on renewals at once at the host that the
-    refresher states, or None.
+    `publish` receives what the renewal hands out before it is over, and the new token that it could not save yet.
+    `home` is the event loop on which async user code runs (an asyncio loop or a trio token), or None for a loop of its
+    own. `wanted` tells whether anybody waits who keeps the interpreter from ending: else what merely waits ends with
+    the main thread. `afterwards` is given what is left to do by and by when the renewal is over. `turns`: the limit on
+    renewals at once at the host that the refresher states, or None.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Runner:
         obtain: Callable[[], Answer | Awaitable[Answer]] | None,
         save: Callable[[Token], Awaitable[None] | None] | None,
         home: object,
-        publish: Callable[[Any], object],
+        publish: Callable[[Any, Token | None], object],
         overdue: Callable[[float], contextlib.AbstractContextManager[object]],
         wanted: Callable[[], bool],
         afterwards: Callable[[Runner, Coroutine[Effect[Any], Any, None]], object],
@@ -179,10 +180,12 @@ class Runner:
             case effects.ClearSpool():
                 if self._spool:
                     self._spool.clear()
+            case effects.ReportLoss():
+                report_losses(self.store, [self._key])
             case effects.Save(token):
                 self._host_saves(token)
-            case effects.Publish(answer):
-                self._publish(answer)
+            case effects.Publish(answer, unsaved):
+                self._publish(answer, unsaved)
             case effects.Afterwards(rest):
                 self._afterwards(self, rest)
             case effects.Tell(event):

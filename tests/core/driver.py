@@ -74,6 +74,7 @@ class World:
     revocation: str | None = ""
     names: int = 0
     queue: int = 0
+    losses: int = 0
     events: list[Event] = field(default_factory=list)
 
     def __del__(self) -> None:
@@ -220,6 +221,7 @@ class Process(Generic[T]):
         self.seen: dict[type[Effect[Any]], int] = {}
         self.trace: list[Effect[Any]] = []
         self.published: list[object] = []
+        self.unsaved: Token | None = None
         self.result: T | None = None
         self.is_over = False
         self.pending: Effect[Any] | None = None
@@ -361,12 +363,15 @@ class Process(Generic[T]):
                     world.save_failures -= 1
                     raise errors.SaveFailed("as scripted", credential=KEY)
                 world.kept.append(token)
-            case effects.Publish(answer):
+            case effects.Publish(answer, unsaved):
                 self.published.append(answer)
+                self.unsaved = unsaved or self.unsaved
             case effects.Afterwards(rest):
                 world.left_to_do.append(rest)
             case effects.Tell(event):
                 world.events.append(event)
+            case effects.ReportLoss():
+                world.losses += 1
             case effects.Prepare():
                 pass
             case _:

@@ -180,7 +180,7 @@ def test_the_runner_stops_at_a_sleep_and_goes_on_after_it() -> None:
         obtain=None,
         save=None,
         home=None,
-        publish=seen.append,
+        publish=lambda answer, _: seen.append(answer),
         overdue=lambda _: None,  # type: ignore[arg-type,return-value]  # nothing is sent here
         wanted=lambda: False,
         afterwards=lambda *_: None,

@@ -5,6 +5,7 @@ Decisions are made under a lock, and acted on after it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -14,9 +15,10 @@ from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, seconds, seed_from
 from onerefresh.credential.closing import Closing
 from onerefresh.credential.launcher import Launcher
-from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, Shared, shared_of
+from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, Held, Shared, held_for, shared_of
 from onerefresh.credential.status import Status, read_record, status_of
 from onerefresh.credential.terms import Terms
+from onerefresh.credential.watch import watch
 from onerefresh.flight import Flight, running_loop
 from onerefresh.policy import Profile
 from onerefresh.renewal import person
@@ -316,6 +318,8 @@ class Credential(Closing):
         now = shared.clock.time()
         if held.token is None or now >= held.ends_at:
             return None
+        if not shared.watched and not self._closed:
+            held = self._watch_again(held)
         if now < held.ages_at or self._closed or asks_itself(shared.store, self.key):
             return held.token
         fresh = None
@@ -330,6 +334,17 @@ class Credential(Closing):
             self._launch_after_all(fresh, ageing=True)
             raise
         return held.token
+
+    def _watch_again(self, held: Held) -> Held:
+        """In a forked child, the first call begins to look in the background at what the store still has."""
+        shared = self._shared
+        self._launcher.begin_to_watch()
+        if held.ages_at > -math.inf or held.token is None:
+            return held
+        with shared.lock:
+            if shared.held is held:
+                shared.held = held_for(held.token, shared.spread)
+            return shared.held
 
     def _raise_known_failure(self) -> None:
         failed = self._shared.failed
@@ -424,4 +439,5 @@ class Credential(Closing):
         cleaned_after_fork(self._shared)
         if self._owns_store:
             aftercare.leave(store)
+            watch.leave(store)
             store.close()

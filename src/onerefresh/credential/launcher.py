@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 from onerefresh import errors, events
 from onerefresh import record as records
 from onerefresh.credential.aftercare import aftercare
-from onerefresh.credential.shared import Shared, held_for
+from onerefresh.credential.shared import Shared, held_for, is_shared, newest_known
 from onerefresh.credential.terms import Terms
+from onerefresh.credential.watch import watch
 from onerefresh.flight import Flight, running_loop
+from onerefresh.policy import recovery_time
 from onerefresh.record_text import encode
 from onerefresh.renewal import protocol
 from onerefresh.renewal.decision import Wish
@@ -21,7 +23,7 @@ from onerefresh.renewal.protocol import Outcome
 from onerefresh.runner import Runner, interpreter_ends
 from onerefresh.token import Token
 
-__all__ = ["Launcher"]
+__all__ = ["Launcher", "Run"]
 
 T = TypeVar("T")
 
@@ -36,6 +38,7 @@ class Launcher:
         self._shared = shared
         self._terms = terms
         self._seed = seed
+        shared.owner, shared.seed = terms.owner or shared.owner, seed or shared.seed
 
     def wish(
         self, refused: tuple[str, int] | None = None, *, ageing: bool = False, within: float | None = None
@@ -56,12 +59,18 @@ class Launcher:
             host_saves=terms.save is not None,
             sightings=shared.sightings,
             look_again=lambda: shared.store.may_go_back,
+            recovery=lambda: recovery_time(may_go_back=shared.store.may_go_back) if is_shared(shared.store) else 0.0,
             owner=terms.owner,
-            known=shared.known,
+            known=newest_known(shared),
             proven=shared.proven,
-            newest=lambda: shared.known,
+            newest=lambda: newest_known(shared),
             gives_way=self._gives_way() if refused else 0.0,
         )
+
+    def begin_to_watch(self) -> None:
+        """Look in the background, from now on, whether the store still has what this process knows."""
+        if is_shared(self._shared.store) and self._terms.save is None:
+            watch.learned(self._shared)
 
     def _gives_way(self) -> float:
         """Seconds: who refreshed the last time is let go first, and each of the others has a time of its own."""
@@ -82,32 +91,29 @@ class Launcher:
 
     def launch(self, flight: Flight[Outcome], *, ageing: bool, within: float | None = None) -> None:
         """Start the renewal of a flight that is registered. A second call changes nothing."""
-        epoch = self._shared.epoch
-
-        def publish(answer: object) -> None:
-            self._publish(flight, epoch, answer)
+        run = Run(self, flight)
 
         def work() -> None:
             if not flight.begin():
                 return
             try:
                 wish = self.wish(flight.refused, ageing=ageing, within=within)
-                publish(self._runner(flight, publish).run(protocol.renew(wish)))
+                run.publish(self._runner(run).run(protocol.renew(wish)))
             except errors.OnerefreshError as error:
-                publish(error.about(self._key))
+                run.publish(error.about(self._key))
             except BaseException as error:  # a defect of ours or of a store: the waiters must hear of it
-                publish(_unforeseen(error, self._key))
+                run.publish(_unforeseen(error, self._key))
                 raise
 
         try:
             _on_a_thread(work, self._key)
         except errors.RefreshUnavailable as error:
-            publish(error)
+            run.publish(error)
 
     def run_apart(self, work: Callable[[], Coroutine[Effect[Any], Any, T]], home: object) -> Flight[T]:
         """Run a command beside the renewals, on a thread of its own; nobody else waits for it."""
         flight: Flight[T] = Flight(home=home)
-        runner = self._runner(flight, lambda _: None)
+        runner = self._runner(Run(self, flight))
 
         def run() -> None:
             try:
@@ -124,12 +130,40 @@ class Launcher:
             flight.settle(None, error)
         return flight
 
-    def _publish(self, flight: Flight[Outcome], epoch: int, answer: object) -> None:
+    def _publish(self, flight: Flight[Outcome], epoch: int, answer: object, unsaved: Token | None) -> Flight[Outcome]:
+        """Give the waiters of `flight` their answer; the flight of those who come while the renewal goes on."""
         if isinstance(answer, Outcome):
             if not flight.brought(answer):
                 self._land(flight, epoch, outcome=answer)
         elif isinstance(answer, errors.OnerefreshError):
+            following = self._follow(flight, epoch, unsaved) if unsaved is not None else flight
             self._land(flight, epoch, error=answer)
+            return following
+        elif unsaved is not None:
+            self._remember(epoch, unsaved)
+        return flight
+
+    def _remember(self, epoch: int, unsaved: Token) -> bool:
+        """The newest token is saved nowhere yet; False where somebody has logged in or out since."""
+        with self._shared.lock:
+            if epoch == self._shared.epoch:
+                self._shared.unsaved = unsaved
+            return epoch == self._shared.epoch
+
+    def _follow(self, flight: Flight[Outcome], epoch: int, unsaved: Token) -> Flight[Outcome]:
+        """A renewal holds a new token that is saved nowhere: who comes later waits for it, and none spends the old one.
+
+        Where somebody has logged in or out since, the token is of no use to anybody.
+        """
+        shared = self._shared
+        following: Flight[Outcome] = Flight(refused=flight.refused, home=flight.home)
+        following.begin()
+        if not self._remember(epoch, unsaved):
+            return flight
+        with shared.lock:
+            if shared.flight is flight or shared.flight is None or shared.flight.settled:
+                shared.flight = following
+        return following
 
     def _land(
         self,
@@ -152,6 +186,8 @@ class Launcher:
             elif error is not None and epoch == shared.epoch:
                 shared.give_up(error)
         flight.settle(outcome, error)
+        if outcome is not None:
+            self.begin_to_watch()
         if outcome is not None and before is not None:
             self._tell_rotation(before, outcome.token)
 
@@ -165,17 +201,17 @@ class Launcher:
         said = f"the server rotates refresh tokens, and {shared.store.forgets}"
         events.publish(events.Event(events.Kind.NOT_DURABLE, self._key, after.generation, detail=said))
 
-    def _runner(self, flight: Flight[Any], publish: Callable[[object], object]) -> Runner:
+    def _runner(self, run: Run) -> Runner:
         return Runner(
             self._key,
             self._shared.store,
             refresher=self._terms.refresher,
             obtain=self._terms.obtain,
             save=self._terms.save,
-            home=flight.home,
-            publish=publish,
-            overdue=lambda ttl: self._overdue(flight, ttl),
-            wanted=lambda: flight.wanted,
+            home=run.flight.home,
+            publish=run.publish,
+            overdue=lambda ttl: self._overdue(run.flight, ttl),
+            wanted=lambda: run.flight.wanted,
             afterwards=aftercare.look_after,
             turns=self._terms.turns,
         )
@@ -200,6 +236,21 @@ class Launcher:
             yield
         finally:
             timer.cancel()
+
+
+class Run:
+    """One renewal under way. `flight`: the one whose waiters get its next answer."""
+
+    __slots__ = ("_epoch", "_launcher", "flight")
+
+    def __init__(self, launcher: Launcher, flight: Flight[Any]) -> None:
+        self._launcher = launcher
+        self._epoch = launcher._shared.epoch
+        self.flight = flight
+
+    def publish(self, answer: object, unsaved: Token | None = None) -> None:
+        """Give the waiters their answer. `unsaved`: the renewal goes on, with a new token that it could not save."""
+        self.flight = self._launcher._publish(self.flight, self._epoch, answer, unsaved)
 
 
 def _on_a_thread(work: Callable[[], None], key: str) -> None:

@@ -17,7 +17,20 @@ from onerefresh.renewal.sightings import Sightings
 from onerefresh.store import Store, cleaned_after_fork
 from onerefresh.token import Token
 
-__all__ = ["LOOK_AGAIN", "NOTHING", "SPREAD", "Clock", "Held", "Shared", "flights_of", "held_for", "shared_of"]
+__all__ = [
+    "LOOK_AGAIN",
+    "NOTHING",
+    "SPREAD",
+    "Clock",
+    "Held",
+    "Shared",
+    "flights_of",
+    "held_for",
+    "is_shared",
+    "newest_known",
+    "shared_of",
+    "sharing",
+]
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at a record that had nothing better to offer."""
@@ -73,14 +86,18 @@ class Shared:
         "key",
         "known",
         "lock",
+        "owner",
         "proven",
         "refused_replays",
         "rotation_told",
+        "seed",
         "seeds_told",
         "sightings",
         "spread",
         "store",
         "unproven",
+        "unsaved",
+        "watched",
     )
 
     def __init__(self, store: Store, key: str) -> None:
@@ -94,6 +111,10 @@ class Shared:
         self.follows = False  # whether another process refreshed the last time, as far as this one has seen
         self.sightings = Sightings()
         self.known: Token | None = None  # the newest token seen, whether it serves or not
+        self.unsaved: Token | None = None  # a newer one, which a renewal of this process could save nowhere yet
+        self.owner: str | None = None  # the refresher's identity, as a record that was lost has to name it again
+        self.seed: Token | None = None
+        self.watched = False  # whether this process looks in the background at what the store still has
         self.proven: tuple[str, int] | None = None
         self.unproven: Token | None = None
         self.refused_replays = 0
@@ -110,6 +131,14 @@ class Shared:
         flight, self.flight = self.flight, None
         if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
             self.held = held_for(self.known, self.spread)
+        if self.watched and self.held.token is not None:  # the next call has to begin looking anew
+            self.held = Held(self.held.token, -math.inf, self.held.ends_at)
+        self.watched = False
+
+    @property
+    def newest(self) -> Token | None:
+        """The newest token that this process knows of, saved or not."""
+        return self.unsaved or self.known
 
     def adopt(self, outcome: Outcome, epoch: int) -> None:
         """Take the outcome into memory, unless something newer is there."""
@@ -121,7 +150,7 @@ class Shared:
             return
         if outcome.renewed or (known is not None and known.identity != token.identity):
             self.follows = not outcome.renewed
-        self.known, self.failed = token, None
+        self.known, self.failed, self.unsaved = token, None, None
         held = held_for(token, self.spread)
         if outcome.ask_again or held.ages_at <= self.clock.time():
             soon = self.clock.time() + max(outcome.ask_again, LOOK_AGAIN)
@@ -138,6 +167,7 @@ class Shared:
         with self.lock:
             self.epoch += 1
             self.held, self.known, self.failed, self.follows = NOTHING, None, None, False
+            self.unsaved = None
             self.proven = self.unproven = self.damped = None
 
     def give_up(self, error: errors.OnerefreshError) -> None:
@@ -146,7 +176,7 @@ class Shared:
         if isinstance(error, errors.LoginRequired):
             self.held = NOTHING
             if self.known is not None and (error.generation or 0) > self.known.generation:
-                self.known = None  # somebody logged out: what is in memory must never come back
+                self.known = self.unsaved = None  # somebody logged out: what is in memory must never come back
             self.failed = (error, now + LOOK_AGAIN)
             return
         retry_after = getattr(error, "retry_after", None) or LOOK_AGAIN
@@ -159,19 +189,45 @@ class Shared:
 
 
 class _Registry:
-    """Every `Shared` that somebody uses, by store and key."""
+    """Every `Shared` that somebody uses: by its key, and where a key has several, the later ones by store and key."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: weakref.WeakValueDictionary[tuple[int, str], Shared] = weakref.WeakValueDictionary()
+        self._known: weakref.WeakValueDictionary[str | tuple[int, str], Shared] = weakref.WeakValueDictionary()
+        self._namesakes: dict[str, weakref.WeakSet[Shared]] = {}  # where a key has, or had, several
         cleaned_after_fork(self)
 
     def find(self, store: Store, key: str) -> Shared:
         with self._lock:
+            first = self._known.get(key)
+            if first is not None and first.store is store:
+                return first
             found = self._known.get((id(store), key))
             if found is None:
-                found = self._known[id(store), key] = Shared(store, key)
+                found = Shared(store, key)
+                if first is None:
+                    self._known[key] = found
+                else:
+                    self._known[id(store), key] = found
+                    self._namesakes.setdefault(key, weakref.WeakSet([first])).add(found)
             return found
+
+    def sharing(self, store: Store) -> list[Shared]:
+        """What is in memory for this store."""
+        with self._lock:
+            return [shared for shared in list(self._known.values()) if shared.store is store]
+
+    def newest(self, shared: Shared) -> Token | None:
+        """As `newest_known`."""
+        newest, namesakes = shared.newest, self._namesakes.get(shared.key)
+        if newest is None or namesakes is None:
+            return newest
+        with self._lock:
+            others = list(namesakes) if shared in namesakes else []
+        for token in [other.newest for other in others]:
+            if token is not None and token.family == newest.family and token.generation > newest.generation:
+                newest = token
+        return newest
 
     def flights(self, store: Store) -> list[Flight[Outcome]]:
         """Those under way on this store, whoever began them, and whether their objects are still there or not."""
@@ -194,6 +250,25 @@ _registry = _Registry()
 def shared_of(store: Store, key: str) -> Shared:
     """What all objects of this name on this store have in common."""
     return _registry.find(store, key)
+
+
+def sharing(store: Store) -> list[Shared]:
+    """All that is in memory for this store."""
+    return _registry.sharing(store)
+
+
+def newest_known(shared: Shared) -> Token | None:
+    """The newest token that this process knows of the session that is in memory here.
+
+    Another object of this name may have a newer one: on a store object that leads to the same place by another way, or
+    in a memory of its own. That it is of the same session can be told by the family, a digest of a refresh token.
+    """
+    return _registry.newest(shared)
+
+
+def is_shared(store: Store) -> bool:
+    """Whether others may know what this store has: not where it is the memory of one process."""
+    return store.durable or store.may_go_back
 
 
 def flights_of(store: Store) -> list[Flight[Outcome]]:

@@ -15,6 +15,7 @@ from onerefresh.credential.arguments import check, check_key, is_async, seconds
 from onerefresh.credential.closing import Closing
 from onerefresh.credential.shared import flights_of
 from onerefresh.credential.terms import Terms
+from onerefresh.credential.watch import watch
 from onerefresh.credentials.due import Progress, Run
 from onerefresh.credentials.looking import NO_IDENTITY, Horizon
 from onerefresh.credentials.recent import Recent
@@ -282,6 +283,7 @@ class Credentials(Closing):
         self._recent.clear()
         if self._owns_store:
             aftercare.leave(self._store)
+            watch.leave(self._store)
             self._store.close()
 
     def _check_open(self) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from onerefresh import errors
+from onerefresh import errors, losses
 from onerefresh.credential.arguments import check_key
 from onerefresh.credentials.looking import Due, Horizon, Other, error_of, no_refresher
 from onerefresh.credentials.summary import Result, Summary, Tally, What
@@ -100,7 +100,7 @@ class Run:
     # --- Looking ---
 
     def _scanned(self) -> Iterator[Found]:
-        yield from self._store.scan()
+        yield from ((key, found) for key, found in self._store.scan() if key != losses.KEY)
 
     def _named(self, keys: Iterable[str]) -> Iterator[Found]:
         for key in keys:

@@ -21,8 +21,9 @@ class Wish:
     serves; `within`: once it ends within so many seconds (None: once it ages). `known`: the newest token this process
     has seen. `proven`: the identity that the API has accepted here. `http_timeout`: seconds one token request may take.
     `spread`: this process's share of jitter. `gives_way`: seconds for which it lets others go first. `look_again`:
-    whether the store may forget a write that it acknowledged, as far as is known by now. `sightings`: the process's
-    memory of delays. `newest`: what `known` is by now: None after a logout here.
+    whether the store may forget a write that it acknowledged, as far as is known by now. `recovery`: seconds for which
+    a token that was brought back is not sent, as far as is known by now; 0 where nobody else can know a newer one.
+    `sightings`: the process's memory of delays. `newest`: what `known` is by now: None after a logout here.
     """
 
     key: str
@@ -37,6 +38,7 @@ class Wish:
     can_obtain: bool = False
     host_saves: bool = False
     look_again: Callable[[], bool] = field(default=lambda: False, compare=False)
+    recovery: Callable[[], float] = field(default=lambda: 0.0, compare=False)
     sightings: Sightings = field(default_factory=Sightings, compare=False)
     owner: str | None = None
     known: Token | None = None
@@ -115,11 +117,19 @@ class Repair:
     token: Token
 
 
-Decision = Use | Fail | Pause | Wait | Claim | Found | Keep | Repair
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The store is on another server now, and may have gone back: let others bring back what they know first."""
 
 
-def decide(record: Record | None, wish: Wish, now: float, *, lease_over: bool) -> Decision:
-    """What to do about `record`. `now`: seconds since the epoch. `lease_over`: its attempt may be taken over."""
+Decision = Use | Fail | Pause | Wait | Claim | Found | Keep | Repair | Settle
+
+
+def decide(record: Record | None, wish: Wish, now: float, *, lease_over: bool, is_unsettled: bool = False) -> Decision:
+    """What to do about `record`. `now`: seconds since the epoch. `lease_over`: its attempt may be taken over.
+
+    `is_unsettled`: this process has only just seen that the store is on another server.
+    """
     if record is None:
         return Repair(wish.known) if wish.known is not None else _begin(wish)
     if is_news(wish.seed, record) and record.state in (State.DEAD, State.EMPTY) and wish.seed is not None:
@@ -142,7 +152,8 @@ def decide(record: Record | None, wish: Wish, now: float, *, lease_over: bool) -
         return Use(record.token, ask_again, damped, record.probation)
     if record.state is State.LEASED and record.attempt is not None and not lease_over:
         return Wait(record.attempt)
-    return _renew(record, wish, now)
+    decision = _renew(record, wish, now)
+    return Settle() if is_unsettled and decision == Claim(Grant.REFRESH) else decision
 
 
 def _begin(wish: Wish) -> Decision:

@@ -171,6 +171,11 @@ class ClearSpool(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class ReportLoss(Effect[None]):
+    """Let all who use the store know that it has lost this record, or may have. Never raises: it is a hint."""
+
+
+@dataclass(frozen=True, slots=True)
 class Save(Effect[None]):
     """Hand the token to the host's ``save``. Raises `SaveFailed`."""
 
@@ -189,9 +194,14 @@ class Revoke(Effect[str | None]):
 
 @dataclass(frozen=True, slots=True)
 class Publish(Effect[None]):
-    """Give the waiters their answer now; the renewal itself goes on."""
+    """Give the waiters their answer now; the renewal itself goes on.
+
+    `unsaved`: the new token that nobody may be given yet, because it is saved nowhere: no other renewal of this process
+    sends what this one has spent. Callers who come after an error join this renewal. No answer: they go on waiting.
+    """
 
     answer: object
+    unsaved: Token | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,25 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
+from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.events import Kind
 from onerefresh.policy import DETECTION
 from onerefresh.record import Attempt, Grant, Record, State
-from onerefresh.renewal.decision import Claim, Fail, Found, Keep, Pause, Repair, Use, Wait, Wish, decide, is_news
+from onerefresh.renewal.decision import (
+    Claim,
+    Fail,
+    Found,
+    Keep,
+    Pause,
+    Repair,
+    Settle,
+    Use,
+    Wait,
+    Wish,
+    decide,
+    is_news,
+)
 from onerefresh.renewal.effects import (
     Cas,
     Drop,
@@ -23,6 +37,8 @@ from onerefresh.renewal.effects import (
     NewId,
     Now,
     Prepare,
+    Publish,
+    ReportLoss,
     Sleep,
     Take,
     Turn,
@@ -34,6 +50,7 @@ from onerefresh.renewal.saving import (
     keep,
     repair,
     replay_spool,
+    settle,
     tell,
     unsettled,
 )
@@ -102,7 +119,8 @@ async def renew(wish: Wish) -> Outcome:
         if record and not seed_told and record.state in (State.IDLE, State.LEASED) and is_news(wish.seed, record):
             seed_told = True
             await tell(Kind.SEED_IGNORED, wish, record, "token= is another one than the store's, which is in use")
-        match decide(record, wish, now.wall, lease_over=proven_dead or left <= 0.0):
+        is_unsettled = wish.look_again() and wish.sightings.is_unsettled(now, wish.recovery())
+        match decide(record, wish, now.wall, lease_over=proven_dead or left <= 0.0, is_unsettled=is_unsettled):
             case Use(token, ask_again, damped, probation):
                 await Drop()
                 if wish.known is not None and wish.known.identity != token.identity:
@@ -112,11 +130,20 @@ async def renew(wish: Wish) -> Outcome:
                 await Drop()
                 raise error.about(wish.key, record.generation if record else None)
             case Keep(token):
-                await keep(loaded, token)
+                try:
+                    await keep(loaded, token)
+                except errors.SaveFailed:
+                    await Publish(None, unsaved=token)  # nobody is given it, and nobody spends the one before it
+                    raise
             case Found(seed):
-                await found(loaded, seed, wish)
+                if await found(loaded, seed, wish):
+                    await ReportLoss()
             case Repair(token):
-                await repair(loaded, token, wish)
+                if await repair(loaded, token, wish):
+                    await ReportLoss()
+            case Settle():
+                if await settle(loaded, wish, disputed=_is_disputed(record, proven_dead=proven_dead)):
+                    await ReportLoss()
             case Pause(seconds):
                 await Drop()
                 hold, rounds = None, 0
@@ -130,7 +157,8 @@ async def renew(wish: Wish) -> Outcome:
                 hold, rounds = None, 0
                 if waiting_for != other.id:
                     waiting_for = other.id
-                    await tell(Kind.WAITING, wish, record, f"at most {left:.1f} s for another process", other.id)
+                    whom = "whoever knows a newer token" if other.is_recovery else "another process"
+                    await tell(Kind.WAITING, wish, record, f"at most {left:.1f} s for {whom}", other.id)
                 await Watch(loaded.version, left)
             case Claim(grant):
                 if await Turn():
@@ -206,6 +234,8 @@ async def _attempt(
         disputed=disputed,
     )
     leased = records.claimed(loaded.record, attempt, owner=wish.owner)
+    assert leased.attempt is not None
+    attempt = leased.attempt
     try:
         version = await Cas(loaded.version, leased)
     except Conflict:

@@ -6,9 +6,23 @@ from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.events import Event, Kind
 from onerefresh.policy import FIRST_DELAY, backoff
-from onerefresh.record import Grant, Record
+from onerefresh.record import RECOVERY, Attempt, Grant, Record
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, ReadSpool, Revoke, Save, Sleep, Spooled, Tell
+from onerefresh.renewal.effects import (
+    Cas,
+    DropSpool,
+    Load,
+    Loaded,
+    NewId,
+    Now,
+    ReadSpool,
+    ReportLoss,
+    Revoke,
+    Save,
+    Sleep,
+    Spooled,
+    Tell,
+)
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 
@@ -34,9 +48,14 @@ def longest_rest(wish: Wish) -> float:
 
 async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | None:
     """Write the token over the generation that it was issued for; None where that generation is gone."""
-    if loaded.record is None and _has_learned(wish, entry) and wish.outdated(entry.as_next()):
+    record = loaded.record
+    is_lost = record is None or records.went_back(record, entry.family, entry.generation)
+    if is_lost and _has_learned(wish, entry) and wish.outdated(entry.as_next()):
         return None  # the store has lost what came after it here: a login, a logout or a newer token
-    record = loaded.record or _vanished(entry.family, entry.generation, wish)
+    if record is None:
+        record = _vanished(entry.family, entry.generation, wish)
+    elif entry.grant is Grant.REFRESH and records.went_back(record, entry.family, entry.generation):
+        record = records.forgotten(record, entry.generation)
     if record.by == entry.attempt:
         return record  # an earlier write of ours, whose answer was lost, was applied
     if not records.may_commit(record, entry.family, entry.generation):
@@ -147,7 +166,8 @@ async def _still_newest(token: Token, wish: Wish) -> bool:
                 return True
             if record is not None and not records.went_back(record, *token.identity):
                 return False
-            await repair(loaded, token, wish)
+            if await repair(loaded, token, wish):
+                await ReportLoss()
         except errors.StoreUnavailable:
             await Sleep(LONGEST_REST)
     return True
@@ -166,23 +186,88 @@ async def revoke(record: Record | None, token: Token, wish: Wish) -> None:
         await tell(Kind.NOT_REVOKED if problem else Kind.REVOKED, wish, record, problem)
 
 
-async def found(loaded: Loaded, seed: Token, wish: Wish) -> None:
+async def found(loaded: Loaded, seed: Token, wish: Wish) -> bool:
+    """Begin with the seed. Where the store may have lost a record, the seed may be its first token: long used up."""
+    may_be_old = loaded.record is None and wish.look_again()
+    recovery = await recovery_lease(wish) if may_be_old else None
     now = await Now()
+    record = records.founded(loaded.record, seed, now=now.wall, owner=wish.owner, what="seed", recovery=recovery)
     try:
-        await Cas(loaded.version, records.founded(loaded.record, seed, now=now.wall, owner=wish.owner, what="seed"))
+        await Cas(loaded.version, record)
     except (Conflict, StoreOutcomeUnknown):
-        return
+        return False
+    return recovery is not None
 
 
-async def repair(loaded: Loaded, token: Token, wish: Wish) -> None:
-    """The store forgot a generation that this process has used: it is the newest that anybody has."""
+async def repair(loaded: Loaded, token: Token, wish: Wish) -> bool:
+    """The store forgot a generation that this process has used: bring it back; whether that is known to be done.
+
+    Others may know a newer one, and this one's refresh token may be used up. So it serves, and is not sent before they
+    have had their time.
+    """
     record = loaded.record or _vanished(token.family, token.generation, wish)
-    repaired = records.restored(record, token, now=(await Now()).wall)
+    recovery = await recovery_lease(wish)
+    repaired = records.restored(record, token, now=(await Now()).wall, recovery=recovery, unsaved=wish.host_saves)
     try:
         await Cas(loaded.version, repaired)
     except (Conflict, StoreOutcomeUnknown):
-        return
+        return False
     await tell(Kind.RESTORED, wish, repaired, "the store had gone back" if loaded.record else "the store had lost it")
+    return recovery is not None
+
+
+async def settle(loaded: Loaded, wish: Wish, *, disputed: bool) -> bool:
+    """Put a recovery lease on what a store says that may have gone back; whether that is known to be done."""
+    recovery = await recovery_lease(wish, disputed=disputed)
+    if recovery is None:
+        return False
+    try:
+        await Cas(loaded.version, records.claimed(loaded.record, recovery, owner=wish.owner))
+    except (Conflict, StoreOutcomeUnknown):
+        return False
+    return True
+
+
+async def recovery_lease(wish: Wish, *, disputed: bool = False) -> Attempt | None:
+    """A lease under which nothing is sent; None where nobody else can know a newer token."""
+    seconds = wish.recovery()
+    if seconds <= 0.0:
+        return None
+    born = (await Now()).shared
+    return Attempt(
+        id=f"{RECOVERY}{await NewId()}",
+        grant=Grant.REFRESH,
+        ttl=seconds,
+        era=born.era if born else None,
+        at=born.seconds if born else 0.0,
+        disputed=disputed,
+        guess=True,
+    )
+
+
+async def has_lost(wish: Wish) -> bool:
+    """Whether the store has lost what this process knows. Raises `StoreUnavailable`."""
+    loaded = await Load()
+    known = wish.up_to_date().known
+    return known is not None and is_lost(loaded.record, known)
+
+
+async def bring_back(wish: Wish) -> bool:
+    """Bring back what this process knows where the store has lost it; whether it had. Raises `StoreUnavailable`."""
+    for _ in range(MOST_ROUNDS):
+        if not await replay_spool(wish):
+            break
+    loaded, now = await Load(), await Now()
+    wish.sightings.sees_another_server(now)
+    known = wish.up_to_date().known
+    if known is None or not is_lost(loaded.record, known):
+        return False
+    return await repair(loaded, known, wish)
+
+
+def is_lost(record: Record | None, known: Token) -> bool:
+    """Whether the store has forgotten a token that this process knows. A logout is no loss, nor is another login."""
+    return record is None or records.went_back(record, known.family, known.generation)
 
 
 async def keep(loaded: Loaded, token: Token) -> None:

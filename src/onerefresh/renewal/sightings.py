@@ -1,7 +1,8 @@
-"""Since when this process has known of a delay, so that another machine's clock cannot prolong it."""
+"""Since when this process has known of a delay, or of another server, by its own monotonic clock."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from onerefresh.record import Record
@@ -11,17 +12,38 @@ __all__ = ["Sightings"]
 
 
 class Sightings:
-    """What one process remembers of the failures and probations that it has seen, by its own monotonic clock.
+    """What one process remembers of the failures, probations and servers of one credential that it has seen.
 
-    A record dates them by the clock of the machine that wrote it. Where that clock is ahead, they would last until this
-    machine's clock has caught up.
+    A record dates its failures by the clock of the machine that wrote it. Where that clock is ahead, they would last
+    until this machine's clock has caught up.
     """
 
-    __slots__ = ("_failure", "_probation")
+    __slots__ = ("_failure", "_probation", "_server", "_server_since")
 
     def __init__(self) -> None:
         self._failure: tuple[float, float] | None = None  # its date, and when it was first seen
         self._probation: tuple[float, float] | None = None
+        self._server: str | None = None
+        self._server_since = -math.inf
+
+    def is_unsettled(self, now: Instant, seconds: float) -> bool:
+        """Whether the record was on another server until less than so many seconds ago, as this process saw it.
+
+        The era of a store's clock tells which server it is. One that took another's place, or was started anew, may
+        have lost the last writes.
+        """
+        self.sees_another_server(now)
+        return now.monotonic - self._server_since < seconds
+
+    def sees_another_server(self, now: Instant) -> bool:
+        """Whether the record was on another server at the last look."""
+        if now.shared is None or now.shared.mortal or now.shared.era == self._server:
+            return False
+        is_another = self._server is not None
+        if is_another:
+            self._server_since = now.monotonic
+        self._server = now.shared.era
+        return is_another
 
     def dated(self, record: Record | None, now: Instant) -> Record | None:
         """The record with its dates by this machine's clock, none of them later than the first sight."""

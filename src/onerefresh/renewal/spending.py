@@ -95,6 +95,8 @@ class Spending:
         failures = self.leased.failure.count if self.leased.failure else 0
         verdict: Verdict | None = None
         while age(self.born, now := await Now()) + self.wish.http_timeout <= self.attempt.ttl:
+            if self.sends and not await self._still_holds():
+                break
             self.sends += 1
             await tell(Kind.SENT, self.wish, self.leased, attempt=self.attempt.id)
             try:
@@ -119,6 +121,16 @@ class Spending:
         if verdict is not None and verdict.meaning is Meaning.DEAD and self.attempt.grant is Grant.REFRESH:
             return await self._dead(verdict)
         return await self._release(verdict)
+
+    async def _still_holds(self) -> bool:
+        """Whether the record is as this attempt left it, so that the same refresh token may be sent once more.
+
+        Somebody may have brought back a newer token meanwhile, which the store had lost when this attempt claimed.
+        """
+        try:
+            return (await Load()).version == self.version
+        except errors.StoreUnavailable:
+            return False
 
     def _may_send_again(self, verdict: Verdict) -> bool:
         """Within the lease, nobody else can spend this refresh token: a lost answer may be asked for once more."""
@@ -160,7 +172,9 @@ class Spending:
         if self.attempt.disputed and await self._someone_commits():
             return None
         said = verdict.detail
-        if self.lost:
+        if self.attempt.guess:
+            said += ", after the store had lost this record or gone back: an older token had to be tried"
+        elif self.lost:
             said += ", after the answer to an earlier request was lost on its way"
         elif self.doubtful:
             said += f"; before that: {self.doubtful}"
@@ -262,7 +276,8 @@ class Spending:
             return True
         await tell(Kind.UNSAVED, self.wish, self.leased, why, self.attempt.id)
         said = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
-        await Publish(errors.StoreUnavailable(said, credential=self.wish.key, generation=self.leased.generation))
+        error = errors.StoreUnavailable(said, credential=self.wish.key, generation=self.leased.generation)
+        await Publish(error, unsaved=entry.as_next())
         return False
 
     async def _rest(self, tries: int, *, spooled: bool) -> None:

@@ -1,0 +1,237 @@
+"""A look in the background at whether the stores still have what this process knows: one thread for all of them.
+
+A store may be emptied, restored from a backup, or replaced by a server that lacks the last writes. Whoever holds a
+fresh token asks the store nothing, and would learn of that too late: others, with an older copy, would have sent a
+refresh token that is used up. So each process reads the note that whoever finds a record lost leaves in the store
+(`onerefresh.losses`): every 2.5 s where the store may lose writes, else every 10 s. It also reads the credential that
+it learned last: every 10 s, and as often as the note where nothing tells which server answers. Where something is lost
+it brings back what it knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import random
+import threading
+import time
+import weakref
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from onerefresh import errors
+from onerefresh.credential.shared import Shared, newest_known, sharing
+from onerefresh.losses import Losses, digest, read_losses, report_losses
+from onerefresh.policy import HTTP_TIMEOUT, look_every, profile_named, recovery_time
+from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.effects import Effect
+from onerefresh.renewal.saving import bring_back, has_lost
+from onerefresh.runner import Runner, interpreter_ends
+from onerefresh.store import Store, cleaned_after_fork
+from onerefresh.token import Answer, Token
+
+__all__ = ["Watch", "watch"]
+
+NEWEST_EVERY = 4
+"""Looks at the note for one at the credential learned last, where the store's clock tells which server answers."""
+BATCH = 50
+"""Credentials that are brought back without a rest in between."""
+REST = 0.02
+"""Seconds between two batches, at most."""
+FIRST_REST = 0.3
+"""Seconds at most until the first batch: the processes of a fleet see the loss at about the same time."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of one store. `at`: when to look again, on the monotonic clock; `looks`: how many there were."""
+
+    at: float
+    losses: Losses = field(default_factory=Losses)
+    server: str | None = None
+    looks: int = 0
+
+
+class Watch:
+    """Looks at each store for as long as something of it is in memory. The thread ends with the last of them.
+
+    Nothing here is locked: what others ask for goes through a queue, and all the rest belongs to the thread.
+    """
+
+    def __init__(self) -> None:
+        self._asked: queue.SimpleQueue[weakref.ref[Store]] = queue.SimpleQueue()
+        self._left: weakref.WeakSet[Store] = weakref.WeakSet()
+        self._learned: dict[int, weakref.ref[Shared]] = {}  # the credential learned last, by the id of its store
+        self._running = threading.Lock()  # held while there is a thread
+        cleaned_after_fork(self)
+
+    def learned(self, shared: Shared) -> None:
+        """This process has learned a token: look at its store from now on. Neither blocks nor raises."""
+        last = self._last(shared.store)
+        if last is None or _issued(last) <= _issued(shared):
+            self._learned[id(shared.store)] = weakref.ref(shared)
+        if not shared.watched:
+            shared.watched = True
+            self._left.discard(shared.store)
+            self._asked.put(weakref.ref(shared.store, self._asked.put))  # again when the store is gone
+            self._start()
+
+    def leave(self, store: Store) -> None:
+        """Look at `store` no more: it closes."""
+        self._left.add(store)
+        self._asked.put(weakref.ref(store))
+
+    def after_fork(self) -> None:
+        """The thread is not in the child."""
+        self._asked, self._running = queue.SimpleQueue(), threading.Lock()
+
+    def _start(self) -> None:
+        if not self._running.acquire(blocking=False):
+            return  # the thread finds what is asked for, or starts another one when it ends
+        try:
+            threading.Thread(target=self._work, name="onerefresh watch", daemon=True).start()
+        except RuntimeError:  # no thread can start: the interpreter ends, or the system is full
+            self._running.release()
+
+    def _work(self) -> None:
+        asked, running = self._asked, self._running
+        due: dict[weakref.ref[Store], _Seen] = {}
+        try:
+            while True:
+                with contextlib.suppress(queue.Empty):
+                    now = time.monotonic()
+                    reference = asked.get(timeout=max(min((seen.at for seen in due.values()), default=now) - now, 0.0))
+                    store = reference()
+                    if store is not None:
+                        due.setdefault(reference, _Seen(now + _interval(store)))
+                    del store
+                    due = {reference: seen for reference, seen in due.items() if self._is_wanted(reference)}
+                    continue
+                self._look_at(due)
+                if not due:
+                    break
+        finally:
+            running.release()
+        if not asked.empty() and not interpreter_ends():
+            self._start()
+
+    def _is_wanted(self, reference: weakref.ref[Store]) -> bool:
+        store = reference()
+        return store is not None and store not in self._left
+
+    def _look_at(self, due: dict[weakref.ref[Store], _Seen]) -> None:
+        for reference, seen in list(due.items()):
+            if seen.at > time.monotonic():
+                continue
+            store = reference()
+            last = self._last(store) if store is not None and store not in self._left else None
+            if store is None or last is None or interpreter_ends():
+                del due[reference]
+                continue
+            lost = self._look(store, seen, last)
+            shareds = [shared for shared in sharing(store) if shared.known is not None]
+            self._bring_back(store, [shared for shared in shareds if lost is None or digest(shared.key) in lost])
+            seen.at = time.monotonic() + _interval(store)
+
+    def _look(self, store: Store, seen: _Seen, last: Shared) -> frozenset[str] | None:
+        """The digests of the records that may be lost; None: any of them."""
+        try:
+            losses, moment = read_losses(store), store.moment()
+        except Exception:  # noqa: BLE001 - a store of the user's may raise anything, and the next look follows
+            return frozenset()
+        lost, seen.losses = losses.since(seen.losses), losses
+        if moment is not None and not moment.mortal and moment.era != seen.server:
+            if seen.server is not None:
+                lost = None  # another server, which may lack the last writes
+            seen.server = moment.era
+        seen.looks += 1
+        if not store.may_go_back or seen.server is None or seen.looks % NEWEST_EVERY == 0:
+            lost = None if lost is None or _performed(last, has_lost(_wish(last))) else lost
+        return lost
+
+    def _last(self, store: Store) -> Shared | None:
+        """The credential of `store` whose token this process learned last, as far as it is still in memory."""
+        reference = self._learned.get(id(store))
+        last = reference() if reference is not None else None
+        if last is None or last.store is not store or last.known is None:
+            left = [shared for shared in sharing(store) if shared.known is not None]
+            last = max(left, key=_issued, default=None)
+            if last is not None:
+                self._learned[id(store)] = weakref.ref(last)
+            else:
+                self._learned.pop(id(store), None)
+        return last
+
+    def _bring_back(self, store: Store, shareds: list[Shared]) -> None:
+        if not shareds:
+            return
+        random.shuffle(shareds)
+        time.sleep(random.uniform(0.0, FIRST_REST))
+        brought: list[str] = []
+        for number, shared in enumerate(shareds, 1):
+            if store in self._left or interpreter_ends():
+                return
+            if shared.flight is None and _performed(shared, bring_back(_wish(shared))):  # else its renewal looks itself
+                brought.append(shared.key)
+            if number % BATCH == 0 or number == len(shareds):
+                report_losses(store, brought)  # others may know a newer one
+                brought.clear()
+                time.sleep(random.uniform(0.0, REST))
+
+
+def _interval(store: Store) -> float:
+    """Seconds until the next look."""
+    return look_every(may_go_back=store.may_go_back) * random.uniform(0.75, 1.0)
+
+
+def _issued(shared: Shared) -> float:
+    return shared.known.issued_at if shared.known is not None else 0.0
+
+
+def _wish(shared: Shared) -> Wish:
+    """What a look needs to know: nothing is sent."""
+    return Wish(
+        key=shared.key,
+        profile=profile_named("strict"),
+        http_timeout=HTTP_TIMEOUT,
+        spread=shared.spread,
+        seed=shared.seed,
+        look_again=lambda: shared.store.may_go_back,
+        recovery=lambda: recovery_time(may_go_back=shared.store.may_go_back),
+        sightings=shared.sightings,
+        owner=shared.owner,
+        known=newest_known(shared),
+        newest=lambda: newest_known(shared),
+    )
+
+
+def _performed(shared: Shared, looking: Coroutine[Effect[Any], Any, bool]) -> bool:
+    """What came of it; False where the store cannot be read now, or whatever else it raises: the next look follows."""
+    runner = Runner(
+        shared.key,
+        shared.store,
+        refresher=_nothing,
+        obtain=None,
+        save=None,
+        home=None,
+        publish=_nobody_waits,
+        overdue=contextlib.nullcontext,
+        wanted=lambda: False,
+        afterwards=_nobody_waits,
+    )
+    try:
+        return runner.run(looking)
+    except errors.OnerefreshError:
+        return False
+
+
+def _nothing(token: Token) -> Answer:
+    raise NotImplementedError  # a look sends nothing
+
+
+def _nobody_waits(*_: object) -> None:
+    """A look has no waiters, and leaves nothing to be done later."""
+
+
+watch = Watch()
