@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from onerefresh.testing.simulator import Excuse, Kind, Report, Scenario, What, simulate
-from onerefresh.testing.simulator.faults import Fault, Happening, Point
+from onerefresh.testing.simulator.faults import LOSSES, Fault, Happening, Point
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ def test_every_fault_strikes_and_every_kind_of_server_sees_usable_and_dead_ends(
         excuses |= report.excuses
     at_effects = set(What) - {
         What.OUTAGE, What.REVOKED, What.BAD_API, What.LOGIN, What.LOGOUT, What.SESSION_ENDED, What.REBOOT, What.WIPED,
-        What.VANISHED, What.CLOCK_SET,
+        What.VANISHED, What.CLOCK_SET, *LOSSES, What.DOUBTFUL,
     }  # fmt: skip
     assert at_effects <= set(struck)
     assert {(kind, end) for kind in Kind for end in ("usable", "dead", "logged out")} <= set(ends)

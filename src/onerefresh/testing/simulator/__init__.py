@@ -13,16 +13,19 @@ from __future__ import annotations
 from onerefresh.testing.simulator.broken import Broken
 from onerefresh.testing.simulator.excuses import Excuse
 from onerefresh.testing.simulator.faults import PLANS, Fault, Happening, Point, What
+from onerefresh.testing.simulator.ideas import LANDED, Idea
 from onerefresh.testing.simulator.run import Report, simulate
 from onerefresh.testing.simulator.scenario import Scenario
 from onerefresh.testing.simulator.server import Kind, Manner
 
 __all__ = [
+    "LANDED",
     "PLANS",
     "Broken",
     "Excuse",
     "Fault",
     "Happening",
+    "Idea",
     "Kind",
     "Manner",
     "Point",

@@ -77,7 +77,7 @@ class Claims:
         """`writer` has claimed; `other`: the attempt that was there."""
         claim = self._claims.get(other.id) if other is not None and other.id != attempt.id else None
         abandoned = other is not None and other.id in self._abandoned
-        if claim is not None and claim.task is not writer and not abandoned:
+        if claim is not None and claim.task is not writer and not abandoned and not attempt.is_recovery:
             self._taken_over(claim, writer, self._world.timeline.now)
         self._claims[attempt.id] = Claim(
             writer,
@@ -135,6 +135,8 @@ class Claims:
                 f"{by} took over from {holder} after {age:.1f} of {claim.ttl:.0f} s",
             )
         over = (claim.born if claim.dated else claim.watchers.get(by, now)) + claim.ttl
+        if self._world.went_back_at > claim.born:  # whoever finds it there again watches it anew
+            over = max(over, self._world.went_back_at + claim.ttl)
         waited = now - max(over, by.began)
         if waited > NOTICING + PATIENCE and not by.disturbed:
             raise Broken("an outage is over with its lease", f"{by} waited for {waited:.1f} s more behind {holder}")

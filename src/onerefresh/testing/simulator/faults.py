@@ -12,7 +12,7 @@ from onerefresh.renewal import effects
 from onerefresh.renewal.effects import Effect
 
 __all__ = [
-    "OF_A_STORE", "PLANS", "SAVING_PLANS", "UNHEARD", "Fault", "Faults", "Happening", "Point", "What",
+    "LOSSES", "OF_A_STORE", "PLANS", "SAVING_PLANS", "UNHEARD", "Fault", "Faults", "Happening", "Point", "What",
     "draw_fault", "point_of",
 ]  # fmt: skip
 
@@ -79,6 +79,12 @@ class What(enum.StrEnum):
     WIPED = "store wiped, and a login"
     VANISHED = "store loses the record"
     CLOCK_SET = "wall clock set"  # `seconds`: how far forwards
+    FAILOVER = "store fails over to a server that lags behind"  # `seconds`: how far
+    EMPTY_FAILOVER = "store fails over to an empty server"
+    RESTORED = "store restored from a backup"  # `seconds`: how old it is
+    DOUBTFUL = "answered without a proof"  # the token request, at an effect or for a while
+    # At an effect, and never drawn for an ordinary fault: see `ideas`.
+    DOWN_THEN_EMPTY = "store down, and empty when it is back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +200,14 @@ SAVING_PLANS: dict[str, tuple[tuple[What, Point], ...]] = {
     "crash after the host has saved": ((What.CRASH_AFTER, Point.SAVE),),
 }
 """The same where the host saves the token itself."""
-OF_A_STORE = frozenset({*_CAS, What.ROLLBACK, What.SPOOL_FAILS, What.WIPED, What.VANISHED})
+LOSSES = frozenset({What.FAILOVER, What.EMPTY_FAILOVER, What.RESTORED, What.DOWN_THEN_EMPTY})
+"""What makes a store lose, at a moment of its own, what it had acknowledged."""
+OF_A_STORE = frozenset({*_CAS, What.ROLLBACK, What.SPOOL_FAILS, What.WIPED, What.VANISHED, *LOSSES})
 """What does not befall the memory of one process."""
 _LASTING = frozenset(
     {
         What.PAUSE_BEFORE, What.PAUSE_AFTER, What.ASLEEP_BEFORE, What.ASLEEP_AFTER, What.STORE_DOWN, What.SLOW_ANSWER,
-        What.SPOOL_FAILS, What.SAVE_FAILS, What.THROTTLED, What.SLOW_SAVE,
+        What.SPOOL_FAILS, What.SAVE_FAILS, What.THROTTLED, What.SLOW_SAVE, What.DOWN_THEN_EMPTY,
     }
 )  # fmt: skip
 

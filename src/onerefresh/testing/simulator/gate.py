@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from onerefresh.testing.simulator.mutants import MUTANTS, Mutant
 from onerefresh.testing.simulator.run import NO_DEFECTS, Report, simulate
@@ -68,7 +69,8 @@ def example(mutant: Mutant, *, most: int = 400) -> Report | None:
 
 def scenario_of(mutant: Mutant, seed: int) -> Scenario:
     """The scenario of a seed, narrowed to what the mutant's rule is about."""
-    return Scenario.of(seed, plan=mutant.plan, kind=mutant.kind, **dict(mutant.fixed))
+    fixed: dict[str, Any] = dict(mutant.fixed)
+    return Scenario.of(seed, plan=mutant.plan, kind=mutant.kind, **fixed)
 
 
 def table(*, most: int = MOST_SEEDS) -> Iterator[str]:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.events import Event, Kind
-from onerefresh.record import Attempt, Record, State
+from onerefresh.record import Attempt, Grant, Record, State
 from onerefresh.renewal.effects import Send, Spooled
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.testing.simulator import server
+from onerefresh.testing.simulator.answers import Answers
 from onerefresh.testing.simulator.broken import Broken
 from onerefresh.testing.simulator.claims import Claims
+from onerefresh.testing.simulator.copies import judge_copy
 from onerefresh.testing.simulator.excuses import Excuse, Excuses, promised_time_to_live
-from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
+from onerefresh.testing.simulator.faults import LOSSES, Fault, Happening, Point, What
 from onerefresh.testing.simulator.founding import judge_founding
 from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
 from onerefresh.testing.simulator.words import Words
@@ -30,6 +32,7 @@ __all__ = ["Judge"]
 
 MOST_REFUSALS = 6
 """Times that one refresh token may be refused: by those who were under way, and once more after each fault."""
+_LOST = frozenset({What.WIPED, What.VANISHED, *LOSSES})
 AT_ONCE = 0.5
 """Seconds that a running process needs at most to bring a new token to a safe place, with the store down."""
 
@@ -50,6 +53,7 @@ class Judge:
         self.stored: set[str] = set()
         self.identities: dict[tuple[str, int], str] = {}
         self.claims = Claims(world)
+        self.answers = Answers(world)
         self.calls_ended = 0
         self.calls_accepted = 0
         self.calls_failed = 0
@@ -61,6 +65,7 @@ class Judge:
         self._store_went_down = False
         self.has_vanished = False
         self.wiped_sessions = 0  # those up to this one
+        self.begun_anew = False  # with a first token, after the store had lost the record
         self.unordered = False  # the store went back or was wiped: generations need not grow
         self._commit: tuple[float, Task, float] | None = None  # the last one: when, by whom, his time to live
         self._repaired_by = 0.0
@@ -71,12 +76,13 @@ class Judge:
 
     def written(self, before: Record | None, after: Record, writer: Task | None) -> None:
         """A write was applied."""
+        self.begun_anew |= before is None and self.unordered and after.history[-1].what == "seed"
         if before is not None and after.generation < before.generation:
             raise Broken("the store never goes backwards", f"from {before.generation} to {after.generation}")
         if before is None and self.has_vanished and writer in self._began:  # a person's command founds what it likes
             judge_founding(self._world, after, writer)
         if after.token is not None and (before is None or before.identity != after.identity):
-            self._new_token(before, after, after.token)
+            self._new_token(before, after, after.token, writer)
         elif before is not None and after.token is not None and before.token != after.token:
             raise Broken("a generation is one token", f"generation {after.generation} was exchanged")
         if after.state is State.LEASED and after.attempt is not None:
@@ -86,6 +92,7 @@ class Judge:
             self._commit = (self._world.timeline.now, writer, claim.ttl if claim is not None else math.inf)
         if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
             self._died(writer)
+            self.answers.died(after)
         if after.token is not None and not self._world.scenario.host_saves:
             self.saved.add(after.token.reveal())
             self.stored.add(after.token.reveal())
@@ -118,7 +125,7 @@ class Judge:
                     if world.timeline.now - since > HTTP_TIMEOUT:
                         raise Broken("a new token is saved as soon as it can be", f"{task} still holds the living one")
 
-    def _new_token(self, before: Record | None, after: Record, token: Token) -> None:
+    def _new_token(self, before: Record | None, after: Record, token: Token, writer: Task | None) -> None:
         access, world = token.reveal(), self._world
         known = self.identities.setdefault(after.identity, access)
         if known != access and not self.unordered:
@@ -138,7 +145,8 @@ class Judge:
         spent = before.token.refresh_token.reveal()
         if spent != issued_for and not self.claims.answers_a_namesake(before, after, issued_for):
             repaired = self.unordered and after.generation > before.generation
-            if not (repaired and before.family == after.family and access in self.saved):
+            is_known = access in self.saved or access == (writer.answer if writer is not None else None)
+            if not (repaired and before.family == after.family and is_known):
                 raise Broken(
                     "a commit follows what it was issued for",
                     f"generation {after.generation} was issued for another token than generation {before.generation}",
@@ -276,6 +284,9 @@ class Judge:
         task.spent, record = effect.token, task.process.store.record
         if self._world.scenario.host_saves and record is not None and record.unsaved and record.token == effect.token:
             raise Broken("a new token is saved before the next one is asked for", f"{task} sends")
+        if effect.grant is Grant.REFRESH:
+            judge_copy(self._world, task, effect.token)
+        self.answers.sends(task, effect.token)
 
     def rotated(self, task: Task, effect: Send, grant: server.Grant) -> None:
         task.spending, task.answer, task.has_answer = True, grant.access, False
@@ -301,7 +312,9 @@ class Judge:
 
     def _nobody_repaired(self, now: float) -> bool:
         """Whether a store that went back could not have been repaired yet."""
-        if self._commit is None or len(self.struck_faults) > 1 or {What.WIPED, What.VANISHED} & self.happened_kinds:
+        if self._commit is None or len(self.struck_faults) > 1 or self.happened_kinds & _LOST:
+            return True
+        if any(fault.what in LOSSES for fault in self.struck_faults):
             return True
         return now <= self._repaired_by or self._commit[1].disturbed
 
@@ -394,6 +407,7 @@ class Judge:
 
     def call_failed(self, process: Process, error: errors.OnerefreshError) -> None:
         self.calls_failed += 1
+        self.answers.told(error)
         if isinstance(error, (errors.RefresherFailed, errors.ConfigurationError)):
             raise Broken("errors are what they say", f"{process.name}: {type(error).__name__}: {error}")
         struck = {fault.what for fault in self.struck_faults}

@@ -10,7 +10,7 @@ from onerefresh.testing.simulator import server
 from onerefresh.testing.simulator.faults import Fault, What
 from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
 from onerefresh.token import Secret, Token
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer
 
 if TYPE_CHECKING:
     from onerefresh.testing.simulator.tasks import Task
@@ -24,6 +24,12 @@ ERROR = Verdict(Meaning.SERVER_ERROR, "answered 500")
 REJECTED = Verdict(Meaning.CLIENT_REJECTED, "invalid_client")
 GARBAGE = Verdict(Meaning.PROTOCOL, "answered 200 without a token")
 INVALID_GRANT = Verdict(Meaning.DEAD, "invalid_grant")
+DOUBTFUL: tuple[tuple[int, bytes, dict[str, str]], ...] = (
+    (401, b"", {}),
+    (401, b'{"message": "Unauthorized"}', {"content-type": "application/json"}),
+    (400, b"", {"content-length": "0"}),
+)
+"""Answers that do not say whether the session is over or this client is wrong."""
 
 
 class Network:
@@ -32,6 +38,7 @@ class Network:
     def __init__(self, world: World) -> None:
         self._world = world
         self.down_until = 0.0
+        self.doubtful_until = 0.0
         self.sent = 0
 
     def send(self, task: Task, effect: effects.Send, fault: Fault | None) -> None:
@@ -60,14 +67,17 @@ class Network:
             self._fail(travel, task, serial, UNREACHABLE)
         elif fault is not None and what is What.THROTTLED:
             self._fail(travel, task, serial, Verdict(Meaning.UNAVAILABLE, "answered 429", fault.seconds))
+        elif what is What.DOUBTFUL or world.timeline.now < self._is_doubtful_until(task):
+            world.judge.answers.doubtful(effect.token)
+            self._fail(travel, task, serial, judge_answer(*world.rng.choice(DOUBTFUL)))
         elif what is What.REJECTED:
             self._fail(travel, task, serial, REJECTED)
         elif what is What.LOST_REQUEST:
             world.say(repr(task), "sends a request that is lost", "server")
-            self._fail(self._patience(), task, serial, SILENCE)
+            self._lose(task, serial, effect, self._patience())
         elif what is What.LATE_REQUEST:
             world.say(repr(task), "sends a request that arrives late", "server")
-            self._fail(HTTP_TIMEOUT, task, serial, SILENCE)
+            self._lose(task, serial, effect, HTTP_TIMEOUT)
             late = HTTP_TIMEOUT + world.rng.uniform(0.2, 20.0)
             world.judge.answer_lost(task, effect, late=True)
             world.timeline.after(late, self._arrive, task, serial, effect, fault, issued_at)
@@ -96,7 +106,7 @@ class Network:
         if what is What.LOST_ANSWER:
             world.say("server", "rotates; the answer is lost", repr(task))
             world.judge.answer_lost(task, effect)
-            self._fail(self._patience(), task, serial, SILENCE)
+            self._lose(task, serial, effect, self._patience())
             return
         if what in (What.ERROR_AFTER, What.GARBAGE):
             verdict = ERROR if what is What.ERROR_AFTER else GARBAGE
@@ -132,6 +142,15 @@ class Network:
             task.has_answer = True
             task.answered_at = self._world.timeline.now
             task.process.answered(task, serial, token, None)
+
+    def _is_doubtful_until(self, task: Task) -> float:
+        wrong = task.process.has_wrong_client
+        return self._world.scenario.duration if wrong else self.doubtful_until
+
+    def _lose(self, task: Task, serial: int, effect: effects.Send, seconds: float) -> None:
+        """No answer comes back, as the sender will find within `seconds`."""
+        self._fail(seconds, task, serial, SILENCE)
+        self._world.timeline.after(seconds, self._world.judge.answers.unheard, effect.token)
 
     def _fail(self, seconds: float, task: Task, serial: int, verdict: Verdict) -> None:
         self._world.timeline.after(seconds, task.process.answered, task, serial, None, RefreshFailure(verdict))

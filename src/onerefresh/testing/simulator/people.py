@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from onerefresh import errors
 from onerefresh.credential.credential import Credential
-from onerefresh.credential.launcher import Launcher
+from onerefresh.credential.launcher import Launcher, Run
+from onerefresh.credential.shared import Shared
 from onerefresh.credential.terms import Terms
+from onerefresh.credential.watch import NEWEST_EVERY
 from onerefresh.flight import Flight
 from onerefresh.policy import Profile
 from onerefresh.renewal import protocol
 from onerefresh.renewal.effects import Effect
 from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.saving import bring_back
 from onerefresh.store import Store, Versioned
 from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
 from onerefresh.testing.simulator.tasks import Ask, Pass, Until
@@ -36,8 +39,8 @@ class _Place(Store):
 
     name = "simulated"
 
-    def __init__(self, *, may_go_back: bool, head_start: float) -> None:
-        self.may_go_back, self.head_start = may_go_back, head_start
+    def __init__(self, *, shared: bool, may_go_back: bool, head_start: float) -> None:
+        self.durable, self.may_go_back, self.head_start = shared, may_go_back, head_start
 
     def load(self, key: str) -> Versioned | None:
         raise NotImplementedError
@@ -70,22 +73,22 @@ class _Launcher(Launcher):
 
     def launch(self, flight: Flight[Outcome], *, ageing: bool, within: float | None = None) -> None:
         process = self._process
-        wish, epoch = self.wish(flight.refused, ageing=ageing, within=within), self._shared.epoch
-
-        def publish(answer: object) -> None:
-            self._publish(flight, epoch, answer)
+        wish, run = self.wish(flight.refused, ageing=ageing, within=within), Run(self, flight)
 
         def ended(value: object, error: errors.OnerefreshError | None) -> None:
             process.world.judge.renewed(task, value, error)
-            publish(value if error is None else error.about(self._key))
+            run.publish(value if error is None else error.about(self._key))
 
         def overdue(ttl: float) -> None:
-            publish(errors.RefreshOutcomeUnknown(f"the refresher has not returned for {ttl:.0f} s"))
+            run.publish(errors.RefreshOutcomeUnknown(f"the refresher has not returned for {ttl:.0f} s"))
 
         process.renewals += 1
         task = process.spawn(f"renewal {process.renewals}", protocol.renew(wish), ended)
-        task.publish, task.overdue = publish, overdue
+        task.publish, task.overdue = run.publish, overdue
         process.world.judge.began(task)
+
+    def begin_to_watch(self) -> None:
+        """The process looks at its store by itself."""
 
     def run_apart(self, work: Callable[[], Coroutine[Effect[Any], Any, T]], home: object) -> Flight[T]:
         flight: Flight[T] = Flight(home=home)
@@ -120,12 +123,28 @@ class Account(Credential):
         world = process.world
         scenario = world.scenario
         terms = _terms(scenario.profile, MAX_WAIT, obtains=scenario.obtains, saves=scenario.host_saves)
-        place = _Place(may_go_back=scenario.may_go_back, head_start=scenario.head_start)
+        place = _Place(shared=not scenario.host_saves, may_go_back=scenario.may_go_back, head_start=scenario.head_start)
         self._begin(KEY, terms, place, seed, owns_store=False)
         self._process = process
+        self._shared = Shared(place, KEY)  # in no register: processes that are simulated together know nothing more
         self._shared.clock = process.host.clock
         self._shared.spread = world.rng.random()
         self._launcher = _Launcher(process, KEY, self._shared, self._terms, seed)
+        self._losses = self._looks = 0
+        self._server: str | None = None
+
+    def look(self) -> Coroutine[Effect[Any], Any, object] | None:
+        """What this process does at each look at its store in the background; None: nothing."""
+        world, shared = self._process.world, self._shared
+        moment = world.moment(self._process)
+        server = moment.era if moment is not None and not moment.mortal else self._server
+        self._looks += 1
+        is_due = self._losses != world.losses or server not in (None, self._server)
+        is_due = is_due or not world.scenario.may_go_back or server is None or self._looks % NEWEST_EVERY == 0
+        if self._terms.save is not None or shared.flight is not None or not is_due or world.store.is_down:
+            return None  # the store is its own memory, or its renewal looks by itself, or there is no reason
+        self._losses, self._server = world.losses, server
+        return bring_back(self._launcher.wish())
 
     async def ask(self, refused: Token | None = None) -> Token:
         """As `token`, waiting in virtual time."""
@@ -169,6 +188,7 @@ async def call(account: Account) -> bool:
     newer = await account.ask(token)
     judge.handed_out(account._process, newer, asked)
     if newer.identity == token.identity:
+        judge.answers.not_renewed(token)
         return False
     accepted = await Ask(newer.reveal())
     account.replayed(newer, accepted=accepted)
@@ -181,11 +201,22 @@ async def calls(account: Account, count: int, pause: float) -> None:
     world = process.world
     for _ in range(count):
         await Pass(world.rng.expovariate(1.0 / pause))
-        began = world.timeline.now
-        try:
-            accepted = await call(account)
-        except errors.OnerefreshError as error:
-            world.judge.call_failed(process, error)
-        else:
-            world.judge.call_ended(accepted=accepted)
-        world.judge.call_lasted(process, began)
+        for _ in range(1 + world.scenario.insists):
+            if await _once(account):
+                break
+
+
+async def _once(account: Account) -> bool:
+    """One call, which may fail; False where it did."""
+    process = account._process
+    judge, began = process.world.judge, process.world.timeline.now
+    try:
+        accepted = await call(account)
+    except errors.OnerefreshError as error:
+        judge.call_failed(process, error)
+        return False
+    else:
+        judge.call_ended(accepted=accepted)
+    finally:
+        judge.call_lasted(process, began)
+    return True

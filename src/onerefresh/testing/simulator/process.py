@@ -29,8 +29,10 @@ class Process:
         self.host = host
         self.name = name
         self.store = world.store
+        self.born = world.timeline.now
         self.alive = True
         self.ending = False
+        self.has_wrong_client = False  # until the run's faults are over
         self.resumes_at = host.asleep_until
         self.tasks: dict[Task, None] = {}
         self.renewals = 0
@@ -124,7 +126,7 @@ class Process:
         world = self.world
         fault: Fault | None = None
         task.sending = type(effect) is effects.Send
-        if world.faults_left:
+        if world.faults_left and (task.looks is None or isinstance(effect, effects.Cas)):
             point = point_of(effect, holds_answer=task.has_answer)
             if point is not None and (fault := world.strike(point, task)) is not None:
                 if fault.what is What.CRASH_BEFORE:
@@ -157,10 +159,14 @@ class Process:
 
     def _now(self, task: Task, effect: effects.Now) -> effects.Instant:
         clock, world = self.host.clock, self.world
-        return effects.Instant(clock.time(), clock.monotonic(), world.moment(self), world.rng.random())
+        spread = (task.looks or world.rng).random()
+        return effects.Instant(clock.time(), clock.monotonic(), world.moment(self), spread)
 
     def _afterwards(self, task: Task, effect: effects.Afterwards) -> None:
         self.spawn(f"{task.name} afterwards", effect.rest, lambda *_: None)
+
+    def _report_loss(self, task: Task, effect: effects.ReportLoss) -> None:
+        self.world.losses += 1
 
     def _revoke(self, task: Task, effect: effects.Revoke) -> str:
         self.world.say(repr(task), "revokes what a logout has made useless", "server")
@@ -187,13 +193,13 @@ class Process:
 
     def _publish(self, task: Task, effect: effects.Publish) -> None:
         if task.publish is not None:
-            task.publish(effect.answer)
+            task.publish(effect.answer, effect.unsaved)
 
     # --- Effects that take time ---
 
     def _short(self, task: Task, effect: Effect[Any], fault: Fault | None) -> None:
         """An effect that happens at one moment, a little later."""
-        seconds = self.world.latency()
+        seconds = self.world.latency(task.looks)
         if fault is not None and fault.what is What.SLOW_SAVE:
             seconds = fault.seconds
         self.world.timeline.after(seconds, self._perform, task, task.serial, effect, fault)
@@ -231,14 +237,15 @@ class Process:
         if fault is not None and fault.what is What.STORE_DOWN:
             self.world.store_goes_down(fault.seconds)
         loaded = self.store.load()
-        self.world.judge.claims.loaded(task, loaded)
+        if task.looks is None:  # a look is no watch: nobody takes over there
+            self.world.judge.claims.loaded(task, loaded)
         return loaded
 
     def _cas(self, task: Task, effect: effects.Cas, fault: Fault | None) -> str:
         world = self.world
         what = fault.what if fault is not None else None
-        if fault is not None and what is What.STORE_DOWN:
-            world.store_goes_down(fault.seconds)
+        if fault is not None and what in (What.STORE_DOWN, What.DOWN_THEN_EMPTY):
+            world.store_goes_down(fault.seconds, then_empty=what is What.DOWN_THEN_EMPTY)
         if what is What.UNKNOWN_LOST:
             world.say(repr(task), "does not hear of its write, which was not applied")
             raise StoreOutcomeUnknown("the request was lost")
@@ -378,6 +385,7 @@ _AT_ONCE: dict[type, Callable[[Process, Task, Any], Any]] = {
     effects.Turn: Process._turn,
     effects.Tell: Process._tell,
     effects.Publish: Process._publish,
+    effects.ReportLoss: Process._report_loss,
     effects.Revoke: Process._revoke,
     effects.Afterwards: Process._afterwards,
 }

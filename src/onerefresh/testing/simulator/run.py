@@ -29,6 +29,9 @@ _HARMLESS = frozenset({What.EARLY_WAKE, What.NO_WAKE, What.UNAVAILABLE, What.ERR
 _DEADLY = frozenset({What.CRASH_BEFORE, What.CRASH_AFTER, What.EXIT})
 LONGEST_PAUSE = 20.0
 """Seconds that pass at most until somebody asks again on a host, before the last question."""
+UNPROVEN, UNKNOWN = "whether the session is over is not proven", "whether the refresh token is spent is not known"
+UNSETTLED = 1_500.0
+"""Seconds for which a doubt may stay in the end until it counts as one that a person has to settle."""
 LONGEST_END = 2_000.0
 """Seconds of virtual time within which everybody must have a token or a reason, once nothing goes wrong any more."""
 
@@ -91,6 +94,7 @@ class _Course:
         self._world = world
         self._report = report
         self._answers: dict[Process, str] = {}
+        self._asked_at = 0.0
 
     def run(self) -> None:
         world = self._world
@@ -125,6 +129,7 @@ class _Course:
         world = self._world
         self._answers.clear()
         self._survey(last=True)
+        self._asked_at = world.timeline.now
         deadline = world.timeline.now + LONGEST_END
         while not self._everybody_answered():
             if world.timeline.now > deadline:
@@ -197,11 +202,19 @@ class _Course:
         try:
             accepted = await people.call(world.accounts[process])
         except errors.LoginRequired as error:
-            return str(error)
+            if getattr(error, "proven", True):
+                return str(error)
+            return self._unsettled(process, UNPROVEN)
         except errors.OnerefreshError as error:
             world.say(process.name, f"{type(error).__name__}: {error}")
-            return ""
+            forbidden = world.scenario.never_resends and isinstance(error, errors.RefreshOutcomeUnknown)
+            return self._unsettled(process, UNKNOWN) if forbidden else ""
         return "usable" if accepted else ""
+
+    def _unsettled(self, process: Process, answer: str) -> str:
+        """What only a person can settle: an answer in the end, where it does not settle by itself."""
+        self._world.say(process.name, answer)
+        return answer if self._world.settling and self._world.timeline.now > self._asked_at + UNSETTLED else ""
 
     def _everybody_answered(self) -> bool:
         return all(process in self._answers for process in self._world.accounts if not process.ending)
@@ -212,6 +225,9 @@ class _Course:
         world, report = self._world, self._report
         judge, record = world.judge, world.store.record
         answers = [answer for process, answer in self._answers.items() if process in world.accounts]
+        if unsettled := {UNPROVEN, UNKNOWN}.intersection(answers):
+            self._judge_unsettled(unsettled)
+            return
         usable = [answer == "usable" for answer in answers]
         if len(reasons := {answer for answer in answers if answer != "usable"}) > 1:
             raise Broken("all are told the same reason", " / ".join(sorted(reasons)))
@@ -245,6 +261,12 @@ class _Course:
             and not any(fault.what in _DEADLY for fault in judge.struck_faults)
         ):
             raise Broken("the host saves the newest token last", f"it keeps generation {world.kept.generation}")
+
+    def _judge_unsettled(self, answers: set[str]) -> None:
+        """A doubt stays only where the refresh token may have been spent before."""
+        self._report.end, self._report.why = "unsettled", " / ".join(sorted(answers))
+        if UNPROVEN in answers and all(fault.what is What.DOUBTFUL for fault in self._world.judge.struck_faults):
+            raise Broken("what is doubtful is asked again", self._report.why)
 
     def _judge_loss(self, is_dead: bool) -> None:
         world, judge = self._world, self._world.judge

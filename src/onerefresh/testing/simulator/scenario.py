@@ -18,11 +18,14 @@ from onerefresh.testing.simulator.faults import (
     What,
     draw_fault,
 )
+from onerefresh.testing.simulator.ideas import LANDED, Idea, with_idea
 from onerefresh.testing.simulator.server import Kind, Manner
 
 __all__ = ["HTTP_TIMEOUT", "Scenario"]
 
 HTTP_TIMEOUT = 10.0
+LANDED_SHARE = 0.05
+"""How many of the ordinary seeds have each idea of `LANDED`."""
 RECORDS_VANISH = True
 """Whether stores may lose a record altogether, too."""
 
@@ -36,6 +39,9 @@ class Scenario:
     `skews`: how far each host's wall clock is off, in seconds. `obtains`: a session can be had without a person.
     `lonely`: in the end one host alone is left to ask. `host_saves`: one process at a time, whose store is its memory,
     and which gives each new token to its host to save. `head_start`: seconds that who refreshed last has before others.
+    `ideas`: what was added for them is drawn, and their promises are watched, beside those of `LANDED`. `insists`: how
+    often a caller asks again at once after an error. `wrong_client`: the first process is deployed with one, which the
+    token endpoint answers without a proof. `never_resends`: a lost answer is not asked for again.
     """
 
     seed: int
@@ -56,10 +62,19 @@ class Scenario:
     happenings: tuple[Happening, ...]
     host_saves: bool = False
     head_start: float = 0.0
+    ideas: frozenset[Idea] = frozenset()
+    insists: int = 0
+    wrong_client: bool = False
+    never_resends: bool = False
 
     @classmethod
-    def of(cls, seed: int, *, plan: str | None = None, kind: Kind | None = None, **fixed: Any) -> Scenario:
-        """The scenario of a seed. `plan` (a name in `PLANS`), `kind` and other fields may be fixed beforehand."""
+    def of(
+        cls, seed: int, *, plan: str | None = None, kind: Kind | None = None, idea: Idea | None = None, **fixed: Any
+    ) -> Scenario:
+        """The scenario of a seed. `plan` (a name in `PLANS`), `kind` and other fields may be fixed beforehand.
+
+        `idea`: the scenario is shaped for this one.
+        """
         rng = random.Random(seed)
         hosts = rng.choice((1, 1, 1, 2, 2, 3))
         manner, profile = _server(rng, kind)
@@ -86,7 +101,27 @@ class Scenario:
             happenings=_happenings(rng, duration, calm=not faults, single=single, planned=plan is not None),
         )
         found = _with_later_ideas(found, random.Random(f"{seed} later ideas"), plan, fixed)
+        if idea is not None:
+            found = with_idea(found, idea, alone=True)
+        elif plan is None and not fixed:
+            for landed in sorted(LANDED):
+                if random.Random(f"{seed} whether {landed}").random() < LANDED_SHARE:
+                    found = with_idea(found, landed, alone=False)
         return replace(found, **fixed) if fixed else found
+
+    def watches(self, idea: Idea) -> bool:
+        """Whether the promises of `idea` are watched."""
+        return idea in LANDED or idea in self.ideas
+
+    @property
+    def look_every(self) -> float:
+        """Seconds between two looks of a process at the store, in the background."""
+        return 2.5 if self.may_go_back else 10.0
+
+    @property
+    def brought_back_within(self) -> float:
+        """Seconds in which a process that runs must have brought back what the store has lost: more than two looks."""
+        return 12.0 if self.may_go_back else 30.0
 
     def __str__(self) -> str:
         manner = self.manner

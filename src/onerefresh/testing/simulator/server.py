@@ -29,7 +29,8 @@ class Manner:
     `grace`: seconds. `siblings`: a use within the grace window makes another refresh token, which lives beside the
     first one. `forgiving`: a use after the window is refused and costs nothing else. `old_access_dies`: a refresh ends
     the old access token. `expires_in`: seconds an access token lives, or None: not told, and never. `repeats`: a
-    static server sends the refresh token again with each answer.
+    static server sends the refresh token again with each answer. `same_answer`: a use within the grace window is
+    answered with the very answer of the first use, access token and all.
     """
 
     kind: Kind
@@ -39,6 +40,7 @@ class Manner:
     old_access_dies: bool = False
     expires_in: float | None = 60.0
     repeats: bool = True
+    same_answer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,14 @@ class _Issued:
     spent: float | None = None
     successor: str | None = None
     access: str = ""
+    answer: Grant | None = None
 
 
 class AuthorizationServer:
     """Rotation and reuse detection, exactly atomic.
 
     `issued_for`: for every access token the text of the refresh token that it was issued for (None: a login).
+    `repeated`: the access tokens that it has answered with more than once.
     """
 
     def __init__(self, manner: Manner) -> None:
@@ -83,6 +87,7 @@ class AuthorizationServer:
         self.session_of: dict[str, int] = {}
         self.ended: set[int] = set()
         self.ended_by_hand: set[int] = set()
+        self.repeated: set[str] = set()
         self.rejects_everything = False
         self._refresh: dict[str, _Issued] = {}
         self._access: dict[str, tuple[int, float]] = {}
@@ -108,10 +113,26 @@ class AuthorizationServer:
             self.refreshes += 1
             return self._issue(found.session, text, now)
         if manner.kind is Kind.GRACE and now - found.spent <= manner.grace:
+            if manner.same_answer and found.answer is not None:
+                self.repeated.add(found.answer.access)
+                return found.answer
             return self._issue(found.session, text, now)
         if manner.kind is Kind.REVOKE_FAMILY or (manner.kind is Kind.GRACE and not manner.forgiving):
             self.ended.add(found.session)
         raise Refused(found.spent)
+
+    def lives(self, text: str, now: float) -> bool:
+        """Whether this refresh token would be answered with a token."""
+        found, manner = self._refresh[text], self.manner
+        if found.session in self.ended:
+            return False
+        in_time = found.spent is None or (manner.kind is Kind.GRACE and now - found.spent <= manner.grace)
+        return manner.kind is Kind.STATIC or in_time
+
+    def is_second_repeat(self, access: str) -> bool:
+        """Whether the refresh token that it was issued for came with a repeated answer, too."""
+        spent = self.issued_for[access]
+        return spent is not None and self._refresh[spent].access in self.repeated
 
     def accepts(self, access: str, now: float) -> bool:
         """Whether the API accepts an access token now."""
@@ -167,4 +188,7 @@ class AuthorizationServer:
         self.session_of[access] = session
         self.issued_for[access] = spent
         self._access[access] = (session, now + manner.expires_in if manner.expires_in is not None else math.inf)
-        return Grant(access, refresh, manner.expires_in)
+        grant = Grant(access, refresh, manner.expires_in)
+        if before is not None and before.answer is None:
+            before.answer = grant
+        return grant

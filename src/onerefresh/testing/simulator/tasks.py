@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +49,11 @@ class Task:
         self.coroutine = coroutine
         self.ended = ended
         self.is_caller = False
+        self.looks: random.Random | None = None  # a look in the background: the dice of its own that it throws
         self.over = False
         self.serial = 0  # one more with each effect: what was meant for an earlier one comes too late
         self.began = process.world.timeline.now
-        self.publish: Callable[[object], None] | None = None
+        self.publish: Callable[[object, Token | None], None] | None = None
         self.overdue: Callable[[float], None] | None = None
         self.attempt: str | None = None
         self.named_at = 0.0

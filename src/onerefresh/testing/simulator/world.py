@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from onerefresh.testing.simulator.account import Account
 from onerefresh.testing.simulator.faults import Fault, Faults, Happening, Point, What
 from onerefresh.testing.simulator.hosts import START, Host, HostClock, KernelHold
 from onerefresh.testing.simulator.judge import Judge
+from onerefresh.testing.simulator.looks import Looking
 from onerefresh.testing.simulator.network import Network
 from onerefresh.testing.simulator.process import Process
 from onerefresh.testing.simulator.server import AuthorizationServer
@@ -48,6 +50,10 @@ class World:
         self.writer: Task | None = None
         self.accounts: dict[Process, people.Account] = {}
         self.settling = False
+        self.servers = 1  # of the store, one after the other
+        self.went_back_at = -math.inf
+        self.losses = 0  # reported by those who found a record lost
+        self.another_server = False  # since it went back: those who have its clock can tell
         self.clocks_were_set = False
         self.storms: list[tuple[Happening, int]] = []  # times in which refreshing is in vain, and the requests in them
         self.hosts = [
@@ -67,8 +73,8 @@ class World:
         if self.account.kept:
             self.account.say(self.timeline.now, who, what, to)
 
-    def latency(self) -> float:
-        return self.rng.uniform(0.0005, 0.005)
+    def latency(self, rng: random.Random | None = None) -> float:
+        return (rng or self.rng).uniform(0.0005, 0.005)
 
     def moment(self, process: Process) -> Moment | None:
         host = process.host
@@ -76,9 +82,9 @@ class World:
             return Moment(process.name, host.clock.monotonic(), mortal=True)  # as the memory store says
         if not self.scenario.has_clock or self.store.is_down:
             return None
-        if self.scenario.hosts == 1:
+        if self.scenario.hosts == 1 and not self.scenario.may_go_back:
             return Moment(f"boot {host.boots}", self.timeline.now, mortal=True)
-        return Moment("server", self.timeline.now)
+        return Moment(f"server {self.servers}", self.timeline.now)
 
     def take(self, task: Task) -> Hold | None:
         host = task.process.host
@@ -112,16 +118,37 @@ class World:
             process.pause(seconds)
         self.judge.slept(host)
 
-    def store_goes_down(self, seconds: float) -> None:
+    def store_goes_down(self, seconds: float, *, then_empty: bool = False) -> None:
         self.say("store", f"is down for {seconds:.1f} s")
         self.store.go_down(seconds)
         self.judge.cut_off(seconds)
+        if then_empty:
+            self.timeline.after(seconds, self._is_back_empty)
 
     def roll_back(self, seconds: float) -> None:
         if self.store.go_back(seconds):
             record = self.store.record
             self.say("store", f"forgets what it acknowledged: back to generation {record.generation if record else 0}")
+            self.went_back_at, self.another_server = self.timeline.now, False
             self.judge.rolled_back()
+
+    def _is_back_empty(self) -> None:
+        self.say("store", "is back, and empty")
+        self.lose()
+
+    def lose(self) -> None:
+        """The store loses the record."""
+        self.store.wipe()
+        self.judge.vanished()
+
+    def fail_over(self, *, lags: float | None) -> None:
+        """Another server takes the place of the store's. `lags`: seconds by which it is behind; None: it is empty."""
+        if lags is None:
+            self.lose()
+        else:
+            self.roll_back(lags)
+        self.servers += 1
+        self.another_server = self.scenario.has_clock and (self.scenario.hosts > 1 or self.scenario.may_go_back)
 
     def _happens(self, happening: Happening) -> None:
         self.say("world", str(happening.what))
@@ -129,6 +156,9 @@ class World:
         match happening.what:
             case What.OUTAGE:
                 self.network.down_until = self.timeline.now + happening.seconds
+                self.timeline.after(happening.seconds, self._storm_is_over, happening, self.network.sent)
+            case What.DOUBTFUL:
+                self.network.doubtful_until = self.timeline.now + happening.seconds
                 self.timeline.after(happening.seconds, self._storm_is_over, happening, self.network.sent)
             case What.REVOKED:
                 self.server.revoke_access_tokens()
@@ -146,8 +176,13 @@ class World:
                 self.judge.wiped()
                 self._person("login", lambda account: account.sign_in(self._new_login()))
             case What.VANISHED:
-                self.store.wipe()
-                self.judge.vanished()
+                self.lose()
+            case What.EMPTY_FAILOVER:
+                self.fail_over(lags=None)
+            case What.FAILOVER:
+                self.fail_over(lags=happening.seconds)
+            case What.RESTORED:
+                self.roll_back(happening.seconds)
             case What.CLOCK_SET:
                 self.rng.choice(self.hosts).clock.set_forward(happening.seconds)
                 self.clocks_were_set = True
@@ -187,8 +222,10 @@ class World:
             self.store = SimulatedStore(self.timeline, self._written)  # it lives and dies with its process
             self.judge.new_memory()
         process = Process(self, host, f"{host.name} process {self._born}")
+        process.has_wrong_client = self.scenario.wrong_client and self._born == 1
         host.processes.append(process)
         account = self.accounts[process] = people.Account(process, self.kept if self.scenario.host_saves else self.seed)
+        Looking(process, account)
         scenario = self.scenario
         if calls is None:
             calls = scenario.calls

@@ -1,0 +1,81 @@
+"""Promises about what the token endpoint answers: doubtful answers, lost ones, and those that it repeats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onerefresh import errors
+from onerefresh.testing.simulator.broken import Broken
+from onerefresh.testing.simulator.ideas import Idea
+
+if TYPE_CHECKING:
+    from onerefresh.record import Record
+    from onerefresh.testing.simulator.tasks import Task
+    from onerefresh.testing.simulator.world import World
+    from onerefresh.token import Token
+
+__all__ = ["Answers"]
+
+NEVER_DEAD = "a session that lives at the server is never called dead on a doubtful answer"
+
+
+class Answers:
+    """What was answered in one run, to which refresh token."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._doubted: set[str] = set()  # access tokens of the generations whose refresh was refused without a proof
+        self._unheard: set[str] = set()  # refresh tokens to which no answer came back, as their senders know
+
+    def doubtful(self, token: Token | None) -> None:
+        if token is not None:
+            self._doubted.add(token.reveal())
+
+    def unheard(self, token: Token | None) -> None:
+        """Its sender knows that no answer comes back."""
+        if token is not None and token.refresh_token is not None:
+            self._unheard.add(token.reveal_refresh_token())
+
+    def sends(self, task: Task, token: Token | None) -> None:
+        """Whether it may: after a lost answer, where the profile says never to send again."""
+        if not self._world.scenario.never_resends or token is None or token.refresh_token is None:
+            return
+        if token.reveal_refresh_token() in self._unheard:
+            raise Broken(
+                "a refresh token whose answer was lost is not sent again where that is forbidden",
+                f"{task} sends generation {token.generation}",
+            )
+
+    def died(self, record: Record) -> None:
+        """A session was declared dead."""
+        if self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(record):
+            raise Broken(NEVER_DEAD, f"generation {record.generation} is dead in the store")
+
+    def told(self, error: errors.OnerefreshError) -> None:
+        """A caller was told so."""
+        record = self._world.store.record
+        proven = isinstance(error, errors.LoginRequired) and getattr(error, "proven", True)
+        if proven and self._world.scenario.watches(Idea.DOUBTFUL) and record is not None and self._lives(record):
+            raise Broken(NEVER_DEAD, f"a caller was told: {error}")
+
+    def _lives(self, record: Record) -> bool:
+        """Whether there was a doubt, and the session lives."""
+        token = record.token
+        if token is None or token.refresh_token is None or token.reveal() not in self._doubted:
+            return False
+        return self._world.server.lives(token.reveal_refresh_token(), self._world.timeline.now)
+
+    def not_renewed(self, token: Token) -> None:
+        """The API refused this token, and the call ends with that."""
+        world = self._world
+        if not world.scenario.watches(Idea.REPEATED) or world.judge.unordered or world.server.rejects_everything:
+            return
+        if world.server.is_second_repeat(token.reveal()) or world.timeline.now < world.network.down_until:
+            return
+        if token.reveal() in world.server.repeated and world.server.lives(
+            token.reveal_refresh_token(), world.timeline.now
+        ):
+            raise Broken(
+                "a token from a repeated request that is refused is refreshed once more",
+                f"generation {token.generation} was not",
+            )

@@ -1,0 +1,83 @@
+"""Who spends a copy that is older than what somebody else who runs knows, or that the same process has spent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onerefresh.testing.simulator.broken import Broken
+from onerefresh.testing.simulator.ideas import Idea
+
+if TYPE_CHECKING:
+    from onerefresh.testing.simulator.process import Process
+    from onerefresh.testing.simulator.tasks import Task
+    from onerefresh.testing.simulator.world import World
+    from onerefresh.token import Token
+
+__all__ = ["judge_copy"]
+
+A_MOMENT = 1.0
+"""Seconds that a look and the write after it take at most."""
+
+
+def judge_copy(world: World, task: Task, token: Token | None) -> None:
+    """`task` sends the refresh token of `token`. Raises `Broken`."""
+    if token is None or token.refresh_token is None:
+        return
+    if world.scenario.watches(Idea.UNSAVED):
+        _judge_own(task, token)
+    if world.scenario.watches(Idea.LOST_STORE) and world.scenario.profile.rotates:
+        _judge_others(world, task, token)
+
+
+def _judge_own(task: Task, token: Token) -> None:
+    holder = _holder_of_the_answer(task.process, token, but=task)
+    if holder is not None:
+        raise Broken(
+            "a process does not spend again what it holds the answer to",
+            f"{task} sends generation {token.generation}, and {holder} has the next one",
+        )
+
+
+def _holder_of_the_answer(process: Process, token: Token, *, but: Task | None = None) -> Task | None:
+    """Whoever in this process has spent the token's refresh token, and has the answer in memory alone."""
+    saved = process.world.judge.saved
+    for task in process.tasks:
+        holds = task is not but and task.spending and task.has_answer and task.answer not in saved
+        if holds and task.spent is not None and task.spent.refresh_token == token.refresh_token:
+            return task
+    return None
+
+
+def _judge_others(world: World, task: Task, token: Token) -> None:
+    """Where the store has lost something: whoever knows more had his time to bring it back."""
+    scenario, now = world.scenario, world.timeline.now
+    if not world.judge.unordered or task.process.resumes_at > task.named_at:
+        return  # nothing is lost, or it was stopped between its claim and its request
+    if now - world.went_back_at < scenario.look_every + A_MOMENT and not world.another_server:
+        return  # nobody can tell yet
+    if not scenario.may_go_back and world.judge.begun_anew:
+        return  # with a first token, on a store that loses nothing by itself: nobody can tell this from a first start
+    for process in world.accounts:
+        if (
+            process is not task.process
+            and now - _undisturbed_since(process) > scenario.brought_back_within
+            and (knows := _newest_known(process, token)) > token.generation
+        ):
+            raise Broken(
+                "a copy is not spent while somebody who runs knows a newer one",
+                f"{task} sends generation {token.generation}, and {process.name} knows {knows}",
+            )
+
+
+def _newest_known(process: Process, token: Token) -> int:
+    """The newest generation of the token's session that this process has, saved or not."""
+    known = process.world.accounts[process]._shared.known
+    newest = known.generation if known is not None and known.family == token.family else 0
+    return max(newest, token.generation + 1) if _holder_of_the_answer(process, token) is not None else newest
+
+
+def _undisturbed_since(process: Process) -> float:
+    """Since when it has run and reached the store."""
+    if process.ending:
+        return process.world.timeline.now
+    return max(process.born, process.resumes_at, process.store.down_until)

@@ -1,0 +1,172 @@
+"""What the model was blind to, idea by idea: each is drawn by itself, and brings promises that are watched with it."""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from onerefresh.policy import Profile
+from onerefresh.testing.simulator.faults import Fault, Happening, Point, What, draw_fault
+from onerefresh.testing.simulator.server import Kind
+
+if TYPE_CHECKING:
+    from onerefresh.testing.simulator.scenario import Scenario
+
+__all__ = ["LANDED", "Idea", "with_idea"]
+
+
+class Idea(enum.StrEnum):
+    """What one of them is about."""
+
+    LOST_STORE = "a store is emptied or goes back, and some know more than others"
+    UNSAVED = "an answer that can be saved nowhere for long"
+    DOUBTFUL = "a refusal that proves nothing"
+    REPEATED = "a server that repeats an older answer"
+    RESEND = "a lost answer that must not be asked for again"
+
+
+LANDED: frozenset[Idea] = frozenset({Idea.LOST_STORE, Idea.UNSAVED})
+"""Those whose promises the protocol keeps: ordinary seeds draw them too, and their promises are watched in every run.
+
+The others are drawn and watched only where a scenario asks for them.
+"""
+
+
+NEVER_RESENDS: dict[str, Any] = {}
+"""The fields of a `Profile` that say so."""
+
+
+def with_idea(found: Scenario, idea: Idea, *, alone: bool) -> Scenario:
+    """The scenario with the idea in it. `alone`: reshaped for it, so that most seeds come to the point."""
+    drawn = _DRAWN[idea](found, random.Random(f"{found.seed} {idea}"), alone)
+    return replace(drawn, ideas=drawn.ideas | {idea})
+
+
+def _lost_store(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """Processes that ask rarely, so that they know different generations when the store loses the newest."""
+    if found.host_saves:
+        return found
+    if alone:
+        found = replace(
+            found,
+            manner=replace(found.manner, expires_in=rng.choice((20.0, 60.0, 300.0, 3600.0))),
+            callers=rng.choice((1, 1, 2)),
+            calls=rng.randrange(1, 5),
+            duration=rng.uniform(40.0, 120.0),
+            may_go_back=rng.random() < 0.6,
+            faults=(draw_fault(rng),) if rng.random() < 0.2 else (),
+            happenings=(Happening(What.REVOKED, rng.uniform(2.0, 15.0)),),
+            lonely=False,
+        )
+    found = replace(found, insists=rng.choice((0, 0, 2)))
+    lost = [_loss(found, rng) for _ in range(rng.choice((1, 1, 1, 2)))]
+    if rng.random() < 0.5:
+        lost.append(Happening(What.REVOKED, rng.uniform(lost[0].at, found.duration)))
+    return replace(found, happenings=(*found.happenings, *lost))
+
+
+def _loss(found: Scenario, rng: random.Random) -> Happening:
+    at = rng.uniform(5.0, max(found.duration * 0.8, 6.0))
+    if found.may_go_back:
+        what = rng.choice((What.VANISHED, What.EMPTY_FAILOVER, What.FAILOVER, What.FAILOVER))
+        return Happening(what, at, rng.choice((1.0, 5.0, 20.0)) if what is What.FAILOVER else 0.0)
+    what = rng.choice((What.VANISHED, What.RESTORED))
+    return Happening(what, at, rng.choice((5.0, 20.0, 60.0)) if what is What.RESTORED else 0.0)
+
+
+def _unsaved(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """The store is down at a commit, the spool cannot be written, and callers ask again at once."""
+    if found.host_saves:
+        return found
+    down = rng.choice((3.0, 10.0, 20.0, 45.0, 100.0)) * rng.uniform(0.8, 1.2)
+    what = rng.choice((What.DOWN_THEN_EMPTY, What.DOWN_THEN_EMPTY, What.STORE_DOWN))
+    nth = rng.choice((1, 1, 2))
+    faults = (
+        Fault(what, Point.COMMIT, nth, down),
+        Fault(What.SPOOL_FAILS, Point.WRITE_SPOOL, 1, down + rng.choice((5.0, 60.0, 600.0))),
+    )
+    if alone:
+        found = replace(
+            found,
+            manner=replace(found.manner, expires_in=rng.choice((20.0, 60.0, 300.0))),
+            callers=rng.randrange(1, 5),
+            calls=rng.randrange(5, 20),
+            duration=down + rng.uniform(20.0, 50.0),
+            faults=(),
+            happenings=(Happening(What.REVOKED, rng.uniform(2.0, 15.0)),),
+            lonely=False,
+        )
+    return replace(found, faults=(*found.faults, *faults), insists=rng.choice((0, 2, 5)))
+
+
+def _doubtful(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """The token endpoint refuses without a proof: once, for a while, or the first process until it is mended."""
+    if alone:
+        found = replace(
+            found,
+            faults=(draw_fault(rng),) if rng.random() < 0.2 else (),
+            happenings=(Happening(What.REVOKED, rng.uniform(2.0, 15.0)),),
+            lonely=False,
+        )
+    how = rng.choice(("once", "for a while", "for a while", "in one process"))
+    if how == "once":
+        return replace(found, faults=(*found.faults, Fault(What.DOUBTFUL, Point.SEND, rng.choice((1, 1, 2, 3)))))
+    if how == "in one process":
+        return replace(found, wrong_client=True)
+    begin = rng.uniform(0.0, found.duration / 2)
+    lasts = Happening(What.DOUBTFUL, begin, rng.choice((2.0, 20.0, 60.0, 200.0)))
+    return replace(found, happenings=(*found.happenings, lasts))
+
+
+def _repeated(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """A grace server that answers a second use with the first answer, whose access token may be useless by then."""
+    if not alone:
+        return replace(found, manner=replace(found.manner, same_answer=True))
+    grace = rng.choice((60.0, 600.0))
+    kind = Kind.GRACE
+    found = replace(
+        found,
+        manner=replace(
+            found.manner, kind=kind, grace=grace, same_answer=True, expires_in=rng.choice((20.0, 60.0, 300.0))
+        ),
+        profile=Profile(f"grace:{grace:.0f}", grace=grace),
+        calls=rng.randrange(4, 12),
+        faults=(
+            rng.choice(
+                (
+                    Fault(What.LOST_ANSWER, Point.SEND),
+                    Fault(What.ERROR_AFTER, Point.SEND),
+                    Fault(What.CRASH_AFTER, Point.SEND),
+                    Fault(What.CRASH_BEFORE, Point.COMMIT),
+                )
+            ),
+        ),
+        happenings=(),
+        lonely=False,
+    )
+    often = [rng.uniform(1.0, found.duration) for _ in range(rng.randrange(2, 7))]
+    return replace(found, happenings=tuple(Happening(What.REVOKED, at) for at in often))
+
+
+def _resend(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """An overloaded server, which processes what it never answers; the profile says never to send again."""
+    found = replace(found, never_resends=True, profile=replace(found.profile, **NEVER_RESENDS))
+    if not alone:
+        return found
+    lost = tuple(
+        Fault(rng.choice((What.LOST_ANSWER, What.LOST_ANSWER, What.LOST_REQUEST, What.LATE_REQUEST)), Point.SEND, nth)
+        for nth in (1, 2, 3)[: rng.randrange(1, 4)]
+    )
+    return replace(found, faults=lost, happenings=(Happening(What.REVOKED, rng.uniform(2.0, 15.0)),), lonely=False)
+
+
+_DRAWN: dict[Idea, Callable[[Scenario, random.Random, bool], Scenario]] = {
+    Idea.LOST_STORE: _lost_store,
+    Idea.UNSAVED: _unsaved,
+    Idea.DOUBTFUL: _doubtful,
+    Idea.REPEATED: _repeated,
+    Idea.RESEND: _resend,
+}

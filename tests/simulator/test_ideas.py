@@ -1,0 +1,83 @@
+"""What the model was blind to: each idea finds its fault, and is clean once that is mended."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+
+from onerefresh.testing.simulator import Kind, Report, Scenario, What, simulate
+from onerefresh.testing.simulator.ideas import LANDED, Idea
+
+SEEDS = range(200)
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A seed whose run broke this promise before the fault was mended."""
+
+    seed: int
+    promise: str
+    kind: Kind | None = None
+
+
+NO_COPY = "a copy is not spent while somebody who runs knows a newer one"
+NOT_BY_ITSELF = "a process does not spend again what it holds the answer to"
+NEVER_DEAD = "a session that lives at the server is never called dead on a doubtful answer"
+ONCE_MORE = "a token from a repeated request that is refused is refreshed once more"
+NOT_AGAIN = "a refresh token whose answer was lost is not sent again where that is forbidden"
+FOUND: dict[Idea, list[Found]] = {
+    Idea.LOST_STORE: [
+        Found(1, NO_COPY),
+        Found(9, NO_COPY, Kind.REJECT_ONLY),
+    ],
+    Idea.UNSAVED: [
+        Found(11, NOT_BY_ITSELF),
+        Found(24, NOT_BY_ITSELF, Kind.REVOKE_FAMILY),
+    ],
+    Idea.DOUBTFUL: [Found(3, NEVER_DEAD), Found(8, NEVER_DEAD)],
+    Idea.REPEATED: [Found(0, ONCE_MORE), Found(2, ONCE_MORE)],
+    Idea.RESEND: [Found(0, NOT_AGAIN), Found(1, NOT_AGAIN, Kind.REVOKE_FAMILY)],
+}
+
+
+def runs_of(idea: Idea, seeds: range, kind: Kind | None = None) -> Iterator[Report]:
+    for seed in seeds:
+        yield simulate(Scenario.of(seed, idea=idea, kind=kind))
+
+
+@pytest.mark.parametrize("idea", Idea)
+def test_every_idea_has_a_run_that_broke_its_promise(idea: Idea) -> None:
+    assert FOUND[idea]
+
+
+@pytest.mark.parametrize("idea", Idea)
+def test_an_idea_finds_its_fault_until_that_is_mended(idea: Idea) -> None:
+    for found in FOUND[idea]:
+        broken = next(runs_of(idea, range(found.seed, found.seed + 1), found.kind)).broken
+        if idea in LANDED:
+            assert broken is None, f"{found}: {broken}"
+        else:
+            assert broken is not None, found
+            assert broken.promise == found.promise
+
+
+@pytest.mark.parametrize("idea", Idea)
+def test_the_promises_of_what_is_mended_are_kept(idea: Idea) -> None:
+    for report in runs_of(idea, SEEDS if idea in LANDED else range(0)):
+        assert report.broken is None, str(simulate(report.scenario, account=True))
+
+
+def test_an_idea_changes_no_seed_that_does_not_have_it() -> None:
+    for seed in range(50):
+        plain = Scenario.of(seed, plan="lost answer")
+        for idea in Idea:
+            shaped = Scenario.of(seed, plan="lost answer", idea=idea)
+            assert (shaped.seed, shaped.hosts, shaped.ideas) == (plain.seed, plain.hosts, frozenset({idea}))
+        assert plain.ideas == frozenset()
+
+
+def test_the_losses_of_a_store_happen() -> None:
+    happened = {happening.what for seed in SEEDS for happening in Scenario.of(seed, idea=Idea.LOST_STORE).happenings}
+    assert {What.VANISHED, What.EMPTY_FAILOVER, What.FAILOVER, What.RESTORED} <= happened
