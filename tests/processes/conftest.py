@@ -27,11 +27,13 @@ Told = dict[str, Any]
 
 
 class Process:
-    """A `worker` of this folder, and all that it has told so far."""
+    """A `worker` of this folder (or another `program`), and all that it has told so far."""
+
+    program = "tests.processes.worker"
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "tests.processes.worker"],
+            [sys.executable, "-m", self.program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

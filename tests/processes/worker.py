@@ -17,7 +17,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -182,8 +182,13 @@ def main() -> None:
         drop_privileges(config["uid"])
     worker = Worker(config)
     tell("ready")
+    follow(worker, sys.stdin)
+
+
+def follow(worker: Worker, lines: Iterable[str]) -> None:
+    """Obey each line, on a thread of its own."""
     commands = []
-    for line in sys.stdin:
+    for line in lines:
         command = json.loads(line)
         if "open" in command:
             worker.gates.open(command["open"])

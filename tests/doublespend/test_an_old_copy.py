@@ -1,0 +1,167 @@
+"""A store loses its records. Whoever asks first has an old copy; somebody else has the newest token, and is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.doublespend.conftest import Crew
+
+pytestmark = pytest.mark.slow
+
+LOSSES = [
+    "valkey flushed",
+    "valkey durable",
+    "valkey restarted",
+    "valkey failed over",
+    "postgres deleted",
+    "postgres truncated",
+    "sqlite deleted",
+    "sqlite removed",
+]
+ROLLBACKS = ["valkey restarted", "postgres deleted", "sqlite deleted"]
+FEW = ["valkey flushed", "postgres deleted"]
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_an_old_copy_is_not_spent_while_another_process_has_the_newest(
+    new_crew: Callable[[str], Crew], kind: str
+) -> None:
+    crew = new_crew(kind)
+    crew.log_in("acme")
+    holder, stale = crew.two_generations("acme")
+    crew.place.forget()
+    answer = stale.ask("expired", seconds=1_000.0)
+    crew.assert_unharmed(answer, stale, holder)
+    assert crew.place.generation() == 2
+
+
+@pytest.mark.parametrize("kind", FEW)
+def test_nor_where_the_api_refused_it(new_crew: Callable[[str], Crew], kind: str) -> None:
+    crew = new_crew(kind)
+    crew.log_in("acme")
+    holder, stale = crew.two_generations("acme")
+    crew.place.forget()
+    answer = stale.ask("refused")
+    crew.assert_unharmed(answer, stale, holder)
+
+
+@pytest.mark.parametrize("kind", [*FEW, "valkey restarted", "sqlite removed"])
+def test_a_caller_who_waits_for_no_longer_than_a_second_hears_so_and_costs_nothing(
+    new_crew: Callable[[str], Crew], kind: str
+) -> None:
+    crew = new_crew(kind)
+    crew.log_in("acme")
+    holder, stale = crew.two_generations("acme")
+    crew.place.forget()
+    first = stale.ask("expired", seconds=1_000.0, max_wait=1.0)
+    assert first == 2 or first[0] == "WaitTimeout", first
+    crew.assert_unharmed(stale.ask("token"), stale, holder)
+
+
+@pytest.mark.parametrize("kind", ["valkey flushed", "valkey durable", "valkey restarted"])
+def test_the_first_token_of_a_new_process_is_not_spent_where_the_store_may_lose_writes(
+    new_crew: Callable[[str], Crew], kind: str
+) -> None:
+    crew = new_crew(kind)
+    crew.log_in("acme")
+    holder, _ = crew.two_generations("acme")
+    crew.place.forget()
+    late = crew.start(token=crew.old_seed())
+    crew.assert_unharmed(late.ask("token"), late, holder)
+
+
+@pytest.mark.parametrize("kind", FEW)
+def test_a_copy_that_still_serves_is_handed_out_at_once_and_replaced_later(
+    new_crew: Callable[[str], Crew], kind: str
+) -> None:
+    crew = new_crew(kind)
+    crew.log_in("acme")
+    holder, stale = crew.two_generations("acme")
+    crew.place.forget()
+    late = crew.start(token={**crew.seeds["acme"], "expires_in": 1_000})
+    assert stale.ask("token", max_wait=1.0) == 1
+    assert late.ask("token", max_wait=1.0) in (1, 2)  # the holder may have brought back the second one by now
+    assert crew.server.counters.token_requests == 1
+    crew.assert_unharmed(stale.ask("expired", seconds=1_000.0), stale, late, holder)
+
+
+@pytest.mark.parametrize("kind", FEW)
+def test_a_record_that_another_process_wrote_since_says_nothing_of_the_others(
+    new_crew: Callable[[str], Crew], kind: str
+) -> None:
+    crew = new_crew(kind)
+    crew.log_in("acme", "beta")
+    holder, stale = crew.two_generations("acme", "beta")
+    crew.place.forget()
+    crew.log_in("gamma")
+    assert crew.start().ask("token", key="gamma") == 1
+    crew.assert_unharmed(stale.ask("expired", seconds=1_000.0), stale, holder)
+    assert stale.ask("token", key="beta") == 2
+    assert crew.server.counters.reuse_detected == 0
+
+
+@pytest.mark.parametrize("kind", FEW)
+def test_nor_does_the_one_record_that_is_left(new_crew: Callable[[str], Crew], kind: str) -> None:
+    crew = new_crew(kind)
+    crew.log_in("acme", "beta")
+    holder, stale = crew.two_generations("acme", "beta")
+    crew.place.forget(keep="beta")  # the newest that anybody has
+    crew.assert_unharmed(stale.ask("expired", seconds=1_000.0), stale, holder)
+
+
+def test_a_token_in_the_spool_of_the_same_host_counts_too(new_crew: Callable[[str], Crew]) -> None:
+    crew = new_crew("valkey flushed")
+    crew.log_in("acme")
+    stale, holder = crew.start(), crew.start(gates=["answered"])
+    assert (holder.ask("token"), stale.ask("token")) == (1, 1)
+    holder.do("refused").until_gate("answered")
+    with crew.place.down():
+        holder.open("answered")
+        holder.until_event("spooled")
+        holder.kill()
+    crew.assert_unharmed(stale.ask("expired", seconds=1_000.0), stale)
+
+
+# --- Gone back ---
+
+
+@pytest.mark.parametrize("kind", ROLLBACKS)
+def test_the_newest_token_is_brought_back_into_a_store_that_was_restored_though_nobody_asks(
+    new_crew: Callable[[str], Crew], kind: str
+) -> None:
+    crew = new_crew(kind)
+    crew.log_in("acme")
+    crew.place.remember()
+    holder, stale = crew.two_generations("acme")
+    crew.place.restore()
+    crew.place.until_generation(2)
+    crew.assert_unharmed(stale.ask("expired", seconds=1_000.0), stale, holder)
+
+
+def test_an_old_copy_is_not_spent_although_a_server_that_was_restored_agrees_with_it(
+    new_crew: Callable[[str], Crew],
+) -> None:
+    crew = new_crew("valkey restarted")
+    crew.log_in("acme")
+    crew.place.remember()
+    holder, stale = crew.two_generations("acme")
+    crew.place.restore()
+    crew.assert_unharmed(stale.ask("expired", seconds=1_000.0), stale, holder)
+
+
+# --- Nobody has anything newer ---
+
+
+@pytest.mark.parametrize("kind", FEW)
+def test_where_nobody_has_anything_newer_the_old_copy_is_tried_once(new_crew: Callable[[str], Crew], kind: str) -> None:
+    crew = new_crew(kind)
+    crew.log_in("acme")
+    only = crew.start()
+    assert only.ask("token") == 1
+    crew.place.forget()
+    crew.assert_unharmed(only.ask("expired", seconds=1_000.0), only)
+    assert crew.server.counters.token_requests == 1
