@@ -26,9 +26,12 @@ __all__ = [
     "windows",
 ]
 
-# How long before its end a token counts as ageing (a share of its life, capped), and as unusable.
+# How long before its end a token counts as unusable: a share of its life, and at least two seconds where that is no
+# more than a fifth of it. Servers count whole seconds, and a call travels for a while.
+UNUSABLE_SHARE, UNUSABLE_LEAST, UNUSABLE_MOST = 0.02, 2.0, 5.0
+UNUSABLE_LARGEST_SHARE = 0.2
+# How long before its end it counts as ageing: a share of its life, and at least twice as long as it is unusable.
 AGEING_SHARE, AGEING_MOST = 0.2, 300.0
-UNUSABLE_SHARE, UNUSABLE_MOST = 0.02, 5.0
 
 SPARED_SHARE = 0.1
 """The share of a token's life in which nobody renews it for the sake of a horizon."""
@@ -61,14 +64,15 @@ class Windows:
 def windows(token: Token, spread: float) -> Windows:
     """When `token` ages and ends; `spread` in [0, 1) is this process's random share, so that fleets differ.
 
-    The windows scale with the lifetime, so a token that lives for seconds is still used for most of its life.
-    The spread only narrows the ageing window: it never starts a refresh earlier than the window says.
+    The windows scale with the lifetime, so a token that lives for seconds is still used for most of its life: fresh for
+    half of it, usable for four fifths. The spread only narrows the ageing window, never below twice the unusable one.
     """
     if token.expires_at is None:
         return Windows(math.inf, math.inf)
     life = max(token.expires_at - token.issued_at, 0.0)
-    ends_at = token.expires_at - min(life * UNUSABLE_SHARE, UNUSABLE_MOST)
-    ageing = min(life * AGEING_SHARE, AGEING_MOST) * (1.0 - 0.25 * spread)
+    unusable = min(max(life * UNUSABLE_SHARE, UNUSABLE_LEAST), life * UNUSABLE_LARGEST_SHARE, UNUSABLE_MOST)
+    ageing = max(min(life * AGEING_SHARE, AGEING_MOST) * (1.0 - 0.25 * spread), unusable * (2.5 - 0.5 * spread))
+    ends_at = token.expires_at - unusable
     return Windows(min(token.expires_at - ageing, ends_at), ends_at)
 
 

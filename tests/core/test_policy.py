@@ -33,8 +33,13 @@ def living(seconds: float | None) -> Token:
 @pytest.mark.parametrize(
     ("lives", "ages_after", "ends_after"),
     [
-        (2.0, 1.6, 1.96),
-        (60.0, 48.0, 58.8),
+        (1.0, 0.5, 0.8),
+        (2.0, 1.0, 1.6),
+        (10.0, 5.0, 8.0),
+        (20.0, 15.0, 18.0),
+        (60.0, 48.0, 58.0),
+        (100.0, 80.0, 98.0),
+        (150.0, 120.0, 147.0),
         (300.0, 240.0, 295.0),
         (3600.0, 3300.0, 3595.0),
         (86_400.0, 86_100.0, 86_395.0),
@@ -56,8 +61,19 @@ def test_a_token_whose_expiry_is_not_known_never_ages() -> None:
 def test_a_token_is_used_for_most_of_its_life_and_not_after_it(lives: float, spread: float) -> None:
     found, calm = windows(living(lives), spread), windows(living(lives), 0.0)
     rounding = 1e-6
-    assert START + 0.8 * lives - rounding <= calm.ages_at <= found.ages_at <= found.ends_at <= START + lives
-    assert found.ends_at >= START + 0.98 * lives - rounding
+    assert START + 0.5 * lives - rounding <= calm.ages_at <= found.ages_at <= found.ends_at <= START + lives
+    assert found.ends_at >= START + 0.8 * lives - rounding
+
+
+@given(st.floats(0.001, 10**7), SPREADS)
+def test_a_token_ends_two_seconds_early_where_its_life_allows_and_ages_twice_as_early(
+    lives: float, spread: float
+) -> None:
+    found, expires_at = windows(living(lives), spread), START + lives
+    margin, rounding = expires_at - found.ends_at, 1e-6
+    assert margin >= min(2.0, 0.2 * lives) - rounding, "servers count whole seconds, and calls travel"
+    assert margin <= 5.0 + rounding
+    assert expires_at - found.ages_at >= 2.0 * margin - rounding
 
 
 def test_processes_spread_their_refreshes() -> None:
@@ -169,6 +185,12 @@ def test_an_unknown_profile_is_told_with_those_that_there_are(name: str) -> None
 def test_when_a_token_is_due_for_who_looks_ahead(lives: float, within: float, due: float) -> None:
     token = Token("access", issued_at=1000.0, expires_at=1000.0 + lives)
     assert due_at(token, within) == pytest.approx(1000.0 + due)
+
+
+@given(st.floats(0.001, 10**7), SPREADS)
+def test_a_token_that_ages_is_due_for_who_looks_as_far_ahead(lives: float, spread: float) -> None:
+    ages_at = windows(living(lives), spread).ages_at
+    assert due_at(living(lives), START + lives - ages_at) == pytest.approx(ages_at, rel=0.0, abs=1e-3)
 
 
 def test_a_token_whose_end_nobody_knows_is_never_due() -> None:
