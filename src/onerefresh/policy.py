@@ -14,6 +14,7 @@ from onerefresh.errors import ConfigurationError
 from onerefresh.token import Token
 
 __all__ = [
+    "LOOK_AGAIN",
     "PROFILES",
     "Profile",
     "Windows",
@@ -35,6 +36,9 @@ AGEING_SHARE, AGEING_MOST = 0.2, 300.0
 
 SPARED_SHARE = 0.1
 """The share of a token's life in which nobody renews it for the sake of a horizon."""
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at a record that had nothing better to offer."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 300.0
 PATIENCE = 5.0

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from onerefresh import Token, load
 from onerefresh.testing import fingerprint
 
 from .conftest import Home
@@ -78,6 +79,51 @@ sys.exit(main(["token", "acme"]))
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert home.server.counters.refreshes == 1
+
+
+class TestAgeing:
+    """A token that ends soon is renewed before it is printed: no later call of this process could do that."""
+
+    def log_in(self, home: Home) -> str:
+        answer = home.server.issue()
+        access, refresh = str(answer["access_token"]), str(answer["refresh_token"])
+        now = time.time()
+        load("acme").login(Token(access, refresh, issued_at=now - 3500.0, expires_at=now + 100.0))
+        return access
+
+    def test_the_next_token_is_printed(self, home: Home) -> None:
+        old = self.log_in(home)
+        tokens = {home.run("token", "acme").stdout.strip() for _ in range(3)}
+        assert old not in tokens
+        assert len(tokens) == home.server.counters.token_requests == 1
+
+    def test_a_fleet_sends_one_request(self, home: Home) -> None:
+        self.log_in(home)
+        fleet = [home.start("token", "acme", "--json") for _ in range(6)]
+        printed = [json.loads(process.communicate(timeout=60)[0])["generation"] for process in fleet]
+        assert set(printed) <= {1, 2}
+        assert 2 in printed
+        assert home.server.counters.token_requests == 1
+
+    def test_while_the_endpoint_is_down_the_token_that_serves_is_printed(self, home: Home) -> None:
+        old = self.log_in(home)
+        home.server.fail_next(None, status=503, headers={"Retry-After": "120"})
+        for _ in range(2):
+            done = home.run("token", "acme")
+            assert (done.returncode, done.stdout.strip()) == (0, old)
+        assert home.server.counters.token_requests == 1
+
+    def test_after_some_seconds_the_token_that_serves_is_printed_and_the_next_one_is_kept(self, home: Home) -> None:
+        old = self.log_in(home)
+        home.server.hold("token_sent")
+        process = home.start("token", "acme")
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == old  # and the process lives on until its request is answered
+        home.server.release("token_sent")
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert json.loads(home.run("token", "acme", "--json").stdout)["generation"] == 2
+        assert home.server.counters.token_requests == 1
 
 
 class TestRefused:

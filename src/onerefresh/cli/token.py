@@ -11,13 +11,14 @@ from onerefresh import config
 from onerefresh.cli.arguments import Subparsers, add_command, add_name, seconds
 from onerefresh.cli.output import write
 from onerefresh.credential import Credential
+from onerefresh.credential.early import early
 from onerefresh.errors import ConfigurationError, OnerefreshError, RefreshUnavailable
 from onerefresh.token import Secret, Token
 
 _DESCRIPTION = """\
-Print a fresh access token and nothing else. It is refreshed first where it has expired: once, however many processes
-ask at the same time. On failure nothing is printed on standard output, and the exit code says who must act. It never
-asks anybody anything.
+Print a fresh access token and nothing else. It is refreshed first where it has expired or soon will: once, however many
+processes ask at the same time. If that fails, or takes more than 5 seconds, a token that still serves is printed. Where
+there is none, the exit code says who must act, and standard output stays empty. It never asks anybody anything.
 """
 _EPILOG = """\
 examples:
@@ -37,7 +38,7 @@ def add(subparsers: Subparsers) -> None:
         "--refused",
         metavar="GENERATION",
         help="the API refused the token of this generation (as --json tells it), or with - the token on standard input:"
-        " if that is not the current one, the current one is printed and nothing refreshed",
+        " if that is not the current one, the current one is printed",
     )
     parser.add_argument(
         "--min-valid",
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     token = credential.token()
     if refused is not None and _is_refused(token, refused):
         token = _next(credential, token, "it was refused")
+    token = early(credential, token)
     if _expires_within(token, args.min_valid):
         token = _longer(credential, token, args.min_valid)
     write(_as_json(args.name, token) if args.json else f"{token.reveal()}\n")

@@ -14,6 +14,7 @@ from onerefresh import errors
 from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, seconds, seed_from
 from onerefresh.credential.closing import Closing
+from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, Held, Shared, held_for, shared_of
 from onerefresh.credential.status import Status, read_record, status_of
@@ -112,6 +113,8 @@ class Credential(Closing):
                 raise self._too_late()
             token = found.result().token
             if self._satisfies(token, refused, found):
+                if refused is None:
+                    self._ageing()
                 return token
 
     async def atoken(self, *, refused: Token | None = None, max_wait: float | None = None) -> Token:
@@ -125,6 +128,8 @@ class Credential(Closing):
                 raise self._too_late()
             token = found.result().token
             if self._satisfies(token, refused, found):
+                if refused is None and self._ageing() and self._terms.is_async:
+                    token = await aearly(self, token)
                 return token
 
     def bearer(self) -> str:

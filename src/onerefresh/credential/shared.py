@@ -11,7 +11,7 @@ from typing import Protocol
 
 from onerefresh import errors
 from onerefresh.flight import Flight
-from onerefresh.policy import windows
+from onerefresh.policy import LOOK_AGAIN, windows
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.store import Store, cleaned_after_fork
@@ -31,9 +31,6 @@ __all__ = [
     "shared_of",
     "sharing",
 ]
-
-LOOK_AGAIN = 1.0
-"""Seconds between two looks at a record that had nothing better to offer."""
 
 NONE_TOLD: frozenset[str] = frozenset()
 """The one empty set for all: each of its own would cost as much as the rest of a `Shared`."""
@@ -152,7 +149,8 @@ class Shared:
             self.follows = not outcome.renewed
         self.known, self.failed, self.unsaved = token, None, None
         held = held_for(token, self.spread)
-        if outcome.ask_again or held.ages_at <= self.clock.time():
+        # A token that ages is renewed with the next call, however it came here: unless that was tried just now.
+        if outcome.ask_again or (outcome.renewed and held.ages_at <= self.clock.time()):
             soon = self.clock.time() + max(outcome.ask_again, LOOK_AGAIN)
             held.ages_at = min(max(held.ages_at, soon), held.ends_at)
         self.held = held

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
-from onerefresh.policy import PATIENCE, Profile, due_at, windows
+from onerefresh.policy import LOOK_AGAIN, PATIENCE, Profile, due_at, windows
 from onerefresh.record import Attempt, Failure, Grant, Probation, Record, State, went_back
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
@@ -148,8 +148,7 @@ def decide(record: Record | None, wish: Wish, now: float, *, lease_over: bool, i
         return Keep(record.token)
     if record.token is not None and _serves(record, record.token, wish, now):
         damped = wish.refused == record.identity
-        ask_again = record.failure.remaining(now) if record.failure else 0.0
-        return Use(record.token, ask_again, damped, record.probation)
+        return Use(record.token, _ask_again(record, now, lease_over=lease_over), damped, record.probation)
     if record.state is State.LEASED and record.attempt is not None and not lease_over:
         return Wait(record.attempt)
     decision = _renew(record, wish, now)
@@ -181,6 +180,14 @@ def _serves(record: Record, token: Token, wish: Wish, now: float) -> bool:
     if wish.ageing and now >= ages_at:
         return record.failure is not None and record.failure.remaining(now) > 0.0
     return True
+
+
+def _ask_again(record: Record, now: float, *, lease_over: bool) -> float:
+    """Seconds until a background renewal makes sense: at once, unless one was tried, or somebody else tries it now."""
+    left = record.failure.remaining(now) if record.failure else 0.0
+    if record.state is State.DEAD or (record.state is State.LEASED and not lease_over):
+        return max(left, LOOK_AGAIN)
+    return left
 
 
 def _origin(record: Record) -> State:

@@ -158,6 +158,8 @@ class Account(Credential):
                 raise self._too_late()
             token = found.result().token
             if self._satisfies(token, refused, found):
+                if refused is None:
+                    self._ageing()
                 return token
 
     async def sign_in(self, token: Token) -> Token:

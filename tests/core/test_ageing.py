@@ -1,0 +1,130 @@
+"""Tokens that age while nobody looks: processes that come late, live short, or find somebody else at work."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.core.calls import PATIENCE, Refresher, in_threads, listening, wait_for
+from tests.core.driver import attempt, wish
+
+from onerefresh import Credential, RefreshUnavailable, Token
+from onerefresh import record as records
+from onerefresh.credential.shared import LOOK_AGAIN, Shared
+from onerefresh.events import Kind
+from onerefresh.record import Record
+from onerefresh.renewal.decision import Use, decide
+from onerefresh.renewal.protocol import Outcome
+from onerefresh.stores.memory import MemoryStore
+from onerefresh.stores.sqlite import SQLiteStore
+from onerefresh.verdict import Meaning, Verdict
+
+
+def ageing() -> Token:
+    """A token of an hour with some minutes left."""
+    now = time.time()
+    return Token("access-0", "refresh-0", issued_at=now - 3500.0, expires_at=now + 100.0)
+
+
+def stored(path: Path, **others: Any) -> Refresher:
+    """A refresher whose first token is in the store, and ageing."""
+    refresher = Refresher(**others)
+    elsewhere(path, refresher).login(ageing())
+    return refresher
+
+
+def elsewhere(path: Path, refresher: Any, **others: Any) -> Credential:
+    """The credential as another process has it: with a store of its own in the same file, and nothing in memory."""
+    return Credential("acme", refresher, store=SQLiteStore(path / "db"), **others)
+
+
+# --- Processes that live for one call ---
+
+
+def test_a_process_that_calls_once_renews_an_ageing_token(tmp_path: Path) -> None:
+    refresher = stored(tmp_path)
+    with listening() as heard:
+        assert elsewhere(tmp_path, refresher).token().generation == 1, "it serves, and nobody waits for the next one"
+        wait_for(heard, Kind.REFRESHED)
+    assert elsewhere(tmp_path, refresher).token().generation == 2
+
+
+def test_a_task_that_calls_once_renews_an_ageing_token(tmp_path: Path) -> None:
+    refresher = stored(tmp_path)
+    with listening() as heard:
+        assert asyncio.run(elsewhere(tmp_path, refresher).atoken()).generation == 1
+        wait_for(heard, Kind.REFRESHED)
+
+
+def test_many_processes_that_call_once_send_one_request(tmp_path: Path) -> None:
+    refresher = stored(tmp_path, gated=True)
+    fleet = [elsewhere(tmp_path, refresher) for _ in range(10)]
+    tokens = in_threads([credential.token for credential in fleet])
+    assert {token.generation for token in tokens} == {1}
+    refresher.leave.set()
+    for credential in fleet:
+        assert credential.token(refused=tokens[0]).generation == 2
+    assert refresher.calls == 1
+
+
+def test_an_async_refresher_has_its_answer_before_the_loop_of_a_single_call_ends(tmp_path: Path) -> None:
+    refresher = stored(tmp_path)
+    credential = elsewhere(tmp_path, refresher.on_a_loop)
+    assert asyncio.run(credential.atoken()).generation == 2, "else the end of the loop would have lost the answer"
+    assert refresher.calls == 1
+
+
+def test_an_async_refresher_that_fails_leaves_the_token_in_use(tmp_path: Path) -> None:
+    refresher = stored(tmp_path)
+    refresher.failure = RefreshUnavailable("down", retry_after=60.0)
+
+    async def run() -> list[int]:
+        credential = elsewhere(tmp_path, refresher.on_a_loop)
+        return [(await credential.atoken()).generation for _ in range(5)]
+
+    assert asyncio.run(run()) == [1] * 5
+    assert refresher.calls == 1
+
+
+# --- When it is looked again ---
+
+
+@pytest.mark.parametrize(
+    ("outcome", "postponed"),
+    [
+        pytest.param({}, 0.0, id="nothing was tried"),
+        pytest.param({"ask_again": 0.1}, LOOK_AGAIN, id="a try failed, or somebody else tries"),
+        pytest.param({"ask_again": 7.0}, 7.0, id="it was told to back off"),
+        pytest.param({"renewed": True}, LOOK_AGAIN, id="it came from a renewal and is old already"),
+    ],
+)
+def test_a_renewal_is_postponed_after_a_try_alone(outcome: dict[str, Any], postponed: float) -> None:
+    shared = Shared(MemoryStore(), "acme")
+    began = time.time()
+    shared.adopt(Outcome(ageing().numbered("family", 1), **outcome), 0)
+    later = shared.held.ages_at - began
+    assert later < 0.0 if postponed == 0.0 else postponed <= later < postponed + PATIENCE
+
+
+def record_of(token: Token) -> Record:
+    return records.founded(None, token, now=0.0, owner=None, what="seed")
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_lease_of_somebody_else_is_a_reason_to_look_again_later(*, background: bool) -> None:
+    leased = records.claimed(record_of(ageing()), attempt(), owner=None)
+    found = decide(leased, wish(ageing=background), time.time(), lease_over=False)
+    assert found.attempt == leased.attempt if background else found.ask_again > 0.0  # type: ignore[union-attr]
+    assert getattr(decide(leased, wish(), time.time(), lease_over=True), "ask_again", None) == 0.0
+
+
+def test_a_dead_session_is_looked_at_again_later() -> None:
+    leased = records.claimed(record_of(ageing()), attempt(), owner=None)
+    dead = records.died(leased, Verdict(Meaning.DEAD, "over"), now=0.0, refused=False)
+    for background in (False, True):
+        found = decide(dead, wish(ageing=background), time.time(), lease_over=False)
+        assert isinstance(found, Use)
+        assert found.ask_again > 0.0, "else each call would look for a login"
