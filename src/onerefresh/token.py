@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from types import EllipsisType, MappingProxyType
 from typing import NoReturn, Self, TypeAlias
 
 from onerefresh.errors import LoginRequired, RefreshProtocolError
@@ -79,7 +79,8 @@ class Token:
     """One access token, with the refresh token that came with it.
 
     `expires_at` and `issued_at` are seconds since the epoch; ``expires_at is None``: not known, so the token
-    serves until it is refused. `expires_in` (seconds) may be given instead. `generation` numbers the tokens of
+    serves until it is refused. `expires_in` (seconds) may be given instead; where neither is given, a JWT's own ``exp``
+    counts, as in a token response. `generation` numbers the tokens of
     one `family` (0: not yet in a credential). `scope` and `extra` are what else the server answered; values in
     `extra` are never shown. `unknown`: what a newer version of this library stored with this token.
 
@@ -102,7 +103,7 @@ class Token:
         refresh_token: str | Secret | None = None,
         *,
         expires_in: float | None = None,
-        expires_at: float | None = None,
+        expires_at: float | EllipsisType | None = ...,
         issued_at: float | None = None,
         scope: str | None = None,
         extra: Mapping[str, object] = MappingProxyType({}),
@@ -119,7 +120,9 @@ class Token:
             raise RefreshProtocolError("a Token needs an access_token that is not empty")
         issued = time.time() if issued_at is None else issued_at
         lifetime = _as_seconds(expires_in)
-        if lifetime is not None and expires_at is None:
+        if isinstance(expires_at, EllipsisType):
+            expires_at = issued + lifetime if lifetime is not None else _as_seconds(_claims(access.reveal()).get("exp"))
+        elif lifetime is not None and expires_at is None:
             expires_at = issued + lifetime
         put = object.__setattr__
         put(self, "access_token", access)
@@ -214,8 +217,10 @@ _KNOWN = frozenset(name for names in _NAMES.values() for name in names)
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds this is the year 5138, so such an expiry counts milliseconds
 
 
-def parse_answer(answer: object, *, at: float) -> Token:
+def parse_answer(answer: object, *, at: float, kept: bool = False) -> Token:
     """The token in a refresher's answer; `at` is when it was asked for, in seconds since the epoch.
+
+    `kept`: it may have been asked for long before `at`, so what tells a moment counts before what tells a duration.
 
     A mapping holds ``access_token`` and may hold ``refresh_token``, ``expires_in`` (seconds: int, float or text;
     0 or unreadable means not known), ``expires_at`` (seconds or milliseconds since the epoch) and ``scope``
@@ -239,11 +244,12 @@ def parse_answer(answer: object, *, at: float) -> Token:
             "return Token(access_token=…, refresh_token=…) where the API uses other names"
         )
     refresh = _field(answer, "refresh_token")
+    issued_at, expires_at = _times_of_old(answer, access, at) if kept else (at, _expiry(answer, access, at))
     return Token(
         Secret(access),
         Secret(refresh) if isinstance(refresh, str) else None,
-        expires_at=_expiry(answer, access, at),
-        issued_at=at,
+        expires_at=expires_at,
+        issued_at=issued_at,
         scope=_scope(_field(answer, "scope")),
         extra={str(name): value for name, value in answer.items() if name not in _KNOWN},
     )
@@ -263,22 +269,48 @@ def _expiry(answer: Mapping[str, object], access: str, at: float) -> float | Non
     lifetime = _as_seconds(_field(answer, "expires_in"))
     if lifetime is not None and lifetime > 0:
         return at + lifetime
+    moment = _moment(answer)
+    if moment is not None:
+        return moment
+    return _as_seconds(_claims(access).get("exp")) if lifetime is None else None
+
+
+def _times_of_old(answer: Mapping[str, object], access: str, at: float) -> tuple[float, float | None]:
+    """When an answer that may be old was issued, and when it expires.
+
+    Nothing tells when a token came that is no JWT and has ``expires_in`` alone: it is taken for new.
+    """
+    lifetime, claims = _as_seconds(_field(answer, "expires_in")), _claims(access)
+    issued, moment = _as_seconds(claims.get("iat")), _moment(answer)
+    if moment is None and (lifetime is None or lifetime > 0):
+        moment = _as_seconds(claims.get("exp"))
+    if moment is not None and lifetime is not None and lifetime > 0:
+        issued = moment - lifetime
+    if issued is None or issued > at or (moment is not None and issued >= moment):
+        issued = at
+    if moment is None and lifetime is not None and lifetime > 0:
+        moment = issued + lifetime
+    return (issued if moment is not None else at), moment
+
+
+def _moment(answer: Mapping[str, object]) -> float | None:
+    """``expires_at``, where it is a number of seconds or milliseconds since the epoch."""
     moment = _as_seconds(_field(answer, "expires_at"))
-    if moment is not None and moment > 0:
-        return moment / 1000 if moment >= _MILLISECONDS_FROM else moment
-    return _jwt_expiry(access) if lifetime is None else None
+    if moment is None or moment <= 0:
+        return None
+    return moment / 1000 if moment >= _MILLISECONDS_FROM else moment
 
 
-def _jwt_expiry(access: str) -> float | None:
-    """``exp`` of a JWT (RFC 7519 section 4.1.4), read without verifying: it only says when to refresh."""
+def _claims(access: str) -> Mapping[str, object]:
+    """The claims of a JWT (RFC 7519 section 4.1), read without verifying: they only say when to refresh."""
     parts = access.split(".")
     if len(parts) != 3:
-        return None
+        return {}
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (ValueError, binascii.Error, RecursionError):
-        return None
-    return _as_seconds(claims.get("exp")) if isinstance(claims, dict) else None
+        return {}
+    return claims if isinstance(claims, dict) else {}
 
 
 def _as_secret(name: str, value: object) -> Secret | None:

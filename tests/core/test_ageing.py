@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,32 @@ def test_an_async_refresher_that_fails_leaves_the_token_in_use(tmp_path: Path) -
 
     assert asyncio.run(run()) == [1] * 5
     assert refresher.calls == 1
+
+
+# --- A first token that was kept for a while ---
+
+
+def jwt(**claims: float) -> str:
+    return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode()}.signature"
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param({"access_token": jwt(exp=time.time() - 60.0), "expires_in": 3600}, id="a JWT that has expired"),
+        pytest.param({"access_token": jwt(iat=time.time() - 3660.0), "expires_in": 3600}, id="a JWT issued long ago"),
+        pytest.param({"access_token": "old", "expires_in": 3600, "expires_at": time.time() - 60.0}, id="expires_at"),
+    ],
+)
+def test_the_life_of_a_first_token_counts_from_its_login_and_not_from_the_start(kept: dict[str, object]) -> None:
+    refresher = Refresher()
+    assert Credential("acme", refresher, token={"refresh_token": "refresh-0", **kept}).bearer() == "access-1"
+
+
+def test_a_login_is_new_whatever_clocks_say() -> None:
+    credential = Credential("acme", Refresher())
+    token = credential.login({"access_token": jwt(exp=time.time() - 60.0), "expires_in": 3600})
+    assert credential.token() == token
 
 
 # --- When it is looked again ---

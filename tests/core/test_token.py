@@ -93,6 +93,47 @@ def test_a_jwt_tells_its_expiry_only_where_nothing_else_does(
     assert parse_answer({"access_token": access, **answer}, at=NOW).expires_at == expires_at
 
 
+def test_a_jwt_tells_its_expiry_to_who_makes_a_token_by_hand() -> None:
+    access = jwt(exp=NOW + 60)
+    assert Token(access).expires_at == NOW + 60
+    assert Token(Secret(access), "refresh", expires_in=None).expires_at == NOW + 60
+    assert Token(access, expires_in=10, issued_at=NOW).expires_at == NOW + 10
+    assert Token(access, expires_at=NOW + 20).expires_at == NOW + 20
+    assert Token(access, expires_at=None).expires_at is None, "said in so many words: it is not known"
+    assert Token("opaque").expires_at is None
+
+
+def test_a_token_that_does_not_know_its_expiry_does_not_learn_it_on_its_way() -> None:
+    """An ``expires_in`` of 0 says that the expiry is not known, whatever the JWT claims."""
+    token = parse_answer({"access_token": jwt(exp=NOW + 60), "expires_in": 0}, at=NOW)
+    stored = token_from_fields(token_to_fields(token.numbered("family", 1)))
+    assert [one.expires_at for one in (token.numbered("family", 1), token.following(token), stored)] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("access", "answer", "issued_at", "expires_at"),
+    [
+        pytest.param("a", {"expires_in": 3600}, NOW, NOW + 3600, id="nobody knows when it came"),
+        pytest.param("a", {}, NOW, None, id="nothing is known"),
+        pytest.param("a", {"expires_in": 3600, "expires_at": NOW + 60}, NOW - 3540, NOW + 60, id="a moment wins"),
+        pytest.param("a", {"expires_at": NOW - 60}, NOW, NOW - 60, id="it has expired"),
+        pytest.param("a", {"expires_in": 60, "expires_at": NOW + 3600}, NOW, NOW + 3600, id="not from the future"),
+        pytest.param(jwt(exp=NOW + 60), {"expires_in": 3600}, NOW - 3540, NOW + 60, id="exp wins"),
+        pytest.param(jwt(exp=NOW + 60, iat=NOW - 40), {}, NOW - 40, NOW + 60, id="exp and iat"),
+        pytest.param(jwt(exp=NOW + 60, iat=NOW - 40), {"expires_in": 0}, NOW, None, id="it is not known"),
+        pytest.param(jwt(exp=NOW + 60, iat=NOW + 61), {}, NOW, NOW + 60, id="a iat that makes no sense"),
+        pytest.param(jwt(iat=NOW - 40), {"expires_in": 100}, NOW - 40, NOW + 60, id="iat counts"),
+        pytest.param(jwt(iat=NOW + 40), {"expires_in": 100}, NOW, NOW + 100, id="an iat of a clock that is ahead"),
+        pytest.param(jwt(iat="x"), {"expires_in": 100}, NOW, NOW + 100, id="an iat that is none"),
+    ],
+)
+def test_an_answer_that_was_kept_for_a_while_counts_from_its_own_time(
+    access: str, answer: dict[str, object], issued_at: float, expires_at: float | None
+) -> None:
+    token = parse_answer({"access_token": access, **answer}, at=NOW, kept=True)
+    assert (token.issued_at, token.expires_at) == (issued_at, expires_at)
+
+
 # --- Names and values ---
 
 

@@ -91,7 +91,7 @@ def _answer(entry: Entry) -> Token:
 
 def _usable(answer: dict[str, object]) -> Token | None:
     try:
-        return parse_answer(answer, at=time.time())
+        return parse_answer(answer, at=time.time(), kept=True)  # it may come from an old file
     except RefreshProtocolError:
         return None
 

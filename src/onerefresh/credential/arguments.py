@@ -19,11 +19,12 @@ def is_async(function: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(calls)
 
 
-def seed_from(answer: Answer | None, name: str = "token=") -> Token | None:
+def seed_from(answer: Answer | None, name: str, *, kept: bool = False) -> Token | None:
+    """The first token of a session; `kept`: its answer may be older than this process."""
     if answer is None:
         return None
     try:
-        return parse_answer(answer, at=time.time())
+        return parse_answer(answer, at=time.time(), kept=kept)
     except errors.RefreshProtocolError as error:
         said = error.message
     finally:

@@ -67,7 +67,7 @@ class Credential(Closing):
         max_wait: float = 60.0,
     ) -> None:
         try:
-            seed = seed_from(token, "token=")
+            seed = seed_from(token, "token=", kept=True)
         finally:
             del token  # it holds tokens, and would show in a traceback with locals
         place = Secret(store) if isinstance(store, str) else store
