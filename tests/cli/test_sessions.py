@@ -150,6 +150,15 @@ class TestStatus:
         done = home.run("status", "acme")
         assert (done.returncode, "no token yet; the first call fetches one" in done.stdout) == (0, True)
 
+    def test_a_function_may_renew_without_a_refresh_token(self, home: Home) -> None:
+        (home.folder / "mine.py").write_text("def renew(token):\n    return {'access_token': token.reveal() + '+'}\n")
+        home.environment["PYTHONPATH"] = os.pathsep.join([str(home.folder), home.environment["PYTHONPATH"]])
+        home.config.write_text('[credentials.acme]\nrefresher = "mine:renew"\n')
+        done = home.run("login", "acme", "--with-token", stdin='{"access_token": "a", "expires_in": 0.001}')
+        assert (done.returncode, "log in again" in done.stderr) == (0, False)
+        assert ", the next call asks its refresher" in home.run("status", "acme").stdout
+        assert home.run("token", "acme").stdout == "a+\n"
+
     def test_a_file_without_credentials_is_told(self, home: Home) -> None:
         home.config.write_text("")
         done = home.run("status")

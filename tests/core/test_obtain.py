@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from tests.core.calls import Refresher, expired, first_token, in_threads, outcomes
@@ -63,6 +64,67 @@ def test_a_token_that_can_be_refreshed_is_refreshed() -> None:
     assert credential.token(refused=first).reveal() == "access-1"
     assert [token.reveal_refresh_token() for token in refresher.given] == ["new-1"]
     assert source.calls == 1
+
+
+class Renewing(Refresher):
+    """A refresher that trades the access token itself, as PocketBase has it, and gives no refresh token."""
+
+    renews_from_access = True
+
+    def end(self) -> dict[str, object]:
+        return {key: value for key, value in super().end().items() if key != "refresh_token"}
+
+
+def access_alone(**others: object) -> dict[str, object]:
+    return {"access_token": "access-0", "expires_at": 1_000_000_000, **others}
+
+
+def test_a_refresher_that_renews_from_the_access_token_is_asked_before_the_source() -> None:
+    source, refresher = Source(), Renewing()
+    credential = Credential("acme", refresher, token=access_alone(), obtain=source)
+    first = credential.token()
+    credential.replayed(first, accepted=True)
+    assert credential.token(refused=first).reveal() == "access-2"
+    assert [token.reveal() for token in refresher.given] == ["access-0", "access-1"]
+    assert source.calls == 0
+
+
+def test_where_it_says_that_it_cannot_the_source_is_asked() -> None:
+    source, refresher = Source(), Renewing()
+    refresher.failure = LoginRequired("this token can be renewed no more")
+    credential = Credential("acme", refresher, token=access_alone(), obtain=source)
+    assert credential.bearer() == "obtained-1"
+    assert (refresher.calls, source.calls) == (1, 1)
+    refresher.failure = None
+    obtained = credential.token()
+    credential.replayed(obtained, accepted=True)
+    assert credential.token(refused=obtained).reveal() == "access-2", "what was obtained is renewed again"
+    assert (refresher.calls, source.calls) == (2, 1)
+
+
+def test_an_outage_of_the_refresher_is_no_reason_to_obtain() -> None:
+    source, refresher = Source(), Renewing()
+    refresher.failure = RefreshUnavailable("down", retry_after=60.0)
+    with pytest.raises(RefreshUnavailable):
+        Credential("acme", refresher, token=access_alone(), obtain=source).token()
+    assert source.calls == 0
+
+
+def test_a_function_may_declare_it_and_a_mock_does_not() -> None:
+    def renew(token: Token) -> dict[str, object]:
+        return {"access_token": f"after {token.reveal()}"}
+
+    source = Source()
+    assert Credential("acme", renew, token=access_alone(), obtain=source).bearer() == "obtained-1"
+    renew.renews_from_access = True  # type: ignore[attr-defined]  # as its docs say
+    assert Credential("acme", renew, token=access_alone(), obtain=source).bearer() == "after access-0"
+    mock = Mock(side_effect=AssertionError("there was nothing to refresh"), timeout=10.0)
+    assert Credential("acme", mock, token=access_alone(), obtain=source).bearer() == "obtained-2"
+
+
+def test_without_a_source_a_refresher_is_asked_whatever_it_declares() -> None:
+    refresher = Refresher()
+    assert Credential("acme", refresher, token=access_alone()).bearer() == "access-1"
 
 
 def test_a_dead_session_is_obtained_anew() -> None:

@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
             f"say where the token comes from: onerefresh login {entry.name} --with-token < answer.json"
         )
     say(f"{entry.name}: logged in; {_described(token)}")
-    if token.refresh_token is None and entry.endpoint.get("grant", "refresh_token") == "refresh_token":
+    refreshes = entry.refresher is None and entry.endpoint.get("grant", "refresh_token") == "refresh_token"
+    if token.refresh_token is None and refreshes:
         say(f"{entry.name}: the response has no refresh_token: when this token ends, somebody has to log in again")
     return 0
 

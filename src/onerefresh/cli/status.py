@@ -13,6 +13,7 @@ from onerefresh.cli.arguments import Subparsers, add_command
 from onerefresh.cli.failure import LOG_IN
 from onerefresh.cli.output import write
 from onerefresh.cli.words import amount, life
+from onerefresh.config import Entry
 from onerefresh.credential import Status
 
 _DESCRIPTION = """\
@@ -37,20 +38,20 @@ def run(args: argparse.Namespace) -> int:
     if args.name is not None:
         entry = configuration.named(args.name)
         status = entry.open().status()
-        can_obtain = entry.endpoint.get("grant") == "client_credentials"
-        write(
-            _as_json(_fields(status)) if args.json else _details(status, now, str(entry.store), can_obtain=can_obtain)
-        )
-        return LOG_IN if _needs_login(status, can_obtain=can_obtain) else 0
-    entries = configuration.entries.values()
-    statuses = [(entry.open().status(), entry.endpoint.get("grant") == "client_credentials") for entry in entries]
+        write(_as_json(_fields(status)) if args.json else _details(status, now, entry))
+        return LOG_IN if _needs_login(status, can_obtain=_can_obtain(entry)) else 0
+    statuses = [(entry.open().status(), entry) for entry in configuration.entries.values()]
     if args.json:
         write(_as_json([_fields(status) for status, _ in statuses]))
         return 0
-    rows = [(status.key, _summary(status, now, can_obtain=can_obtain)) for status, can_obtain in statuses]
+    rows = [(status.key, _summary(status, now, entry)) for status, entry in statuses]
     width = max((len(name) for name, _ in rows), default=0)
     write("".join(f"{name:{width}}  {said}\n" for name, said in rows) or f"{configuration.path} has no credentials\n")
     return 0
+
+
+def _can_obtain(entry: Entry) -> bool:
+    return entry.endpoint.get("grant") == "client_credentials"
 
 
 def _needs_login(status: Status, *, can_obtain: bool) -> bool:
@@ -58,7 +59,8 @@ def _needs_login(status: Status, *, can_obtain: bool) -> bool:
     return logged_out or (status.state in ("empty", "dead") and not can_obtain)
 
 
-def _summary(status: Status, now: float, *, can_obtain: bool) -> str:
+def _summary(status: Status, now: float, entry: Entry) -> str:
+    can_obtain = _can_obtain(entry)
     if status.state == "empty":
         if status.generation:
             return "logged out"
@@ -69,7 +71,9 @@ def _summary(status: Status, now: float, *, can_obtain: bool) -> str:
     if status.state == "leased":
         said += ", being refreshed now"
     elif status.expires_at is not None and status.expires_at <= now:
-        said += ", the next call refreshes it" if status.refreshable or can_obtain else ": log in again"
+        # A function may renew without a refresh token, from the access token alone.
+        asks = ": log in again" if entry.refresher is None else ", the next call asks its refresher"
+        said += ", the next call refreshes it" if status.refreshable or can_obtain else asks
     if status.failure:
         said += f"; the last refresh failed: {status.failure}"
     if status.retry_after:
@@ -77,14 +81,14 @@ def _summary(status: Status, now: float, *, can_obtain: bool) -> str:
     return said
 
 
-def _details(status: Status, now: float, store: str, *, can_obtain: bool) -> str:
+def _details(status: Status, now: float, entry: Entry) -> str:
     lines = {
         "credential": status.key,
-        "status": _summary(status, now, can_obtain=can_obtain),
+        "status": _summary(status, now, entry),
         "expires": "not known" if status.expires_at is None else _moment(status.expires_at),
-        "refreshable": "yes" if status.refreshable or can_obtain else "no",
+        "refreshable": "yes" if status.refreshable or _can_obtain(entry) else "no",
         "scope": status.scope or "not told",
-        "store": store,
+        "store": str(entry.store),
     }
     told = [f"{name:12} {value}\n" for name, value in lines.items()]
     history = [f"    {_moment(entry.at)}  generation {entry.generation}: {entry.what}\n" for entry in status.history]

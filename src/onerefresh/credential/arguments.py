@@ -11,7 +11,16 @@ from onerefresh import errors
 from onerefresh.policy import HTTP_TIMEOUT
 from onerefresh.token import Answer, Token, parse_answer
 
-__all__ = ["check", "check_key", "http_timeout_of", "is_async", "obtain_of", "seconds", "seed_from"]
+__all__ = [
+    "check",
+    "check_key",
+    "http_timeout_of",
+    "is_async",
+    "obtain_of",
+    "renews_from_access",
+    "seconds",
+    "seed_from",
+]
 
 
 def is_async(function: object) -> bool:
@@ -38,6 +47,11 @@ def obtain_of(refresher: object) -> Callable[[], Answer | Awaitable[Answer]] | N
     if hasattr(type(refresher), "obtain"):
         found = getattr(refresher, "obtain", None)
     return found
+
+
+def renews_from_access(refresher: object) -> bool:
+    """Whether it declares that it needs no refresh token: `Token.reveal` is enough."""
+    return getattr(refresher, "renews_from_access", False) is True
 
 
 def http_timeout_of(refresher: object) -> float:

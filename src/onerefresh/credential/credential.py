@@ -44,8 +44,9 @@ class Credential(Closing):
     `key` names it. `refresher` trades a token for the next one: a function (it may be async) that returns a `Token` or
     a token response, or a `TokenEndpoint`. `token` is the first token; it never overwrites a stored one. `store`:
     ``"sqlite"``, a URL, or a `Store` (default: this object's memory). `save` replaces it for hosts that keep tokens
-    themselves: it is given each new token before anybody else. `obtain` gets a token where there is none, or where the
-    session is dead. `profile` says what the server does when a refresh token is used twice. `loop` is the event loop
+    themselves: it is given each new token before anybody else. `obtain` gets a token where there is none, where the
+    session is dead, or where there is no refresh token; a refresher with an attribute ``renews_from_access = True`` is
+    asked before that. `profile` says what the server does when a refresh token is used twice. `loop` is the event loop
     on which async functions run. `max_wait`: seconds that a caller waits.
 
     Raises `ConfigurationError` for arguments that cannot work.

@@ -56,6 +56,7 @@ class Launcher:
             seed=self._seed,
             seed_told=self._seed is None or self._seed.seed_fingerprint() in shared.seeds_told,
             can_obtain=terms.obtain is not None,
+            renews_from_access=terms.renews_from_access,
             host_saves=terms.save is not None,
             sightings=shared.sightings,
             look_again=lambda: shared.store.may_go_back,

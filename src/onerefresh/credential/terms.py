@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onerefresh.credential.arguments import http_timeout_of, is_async, obtain_of, seconds
+from onerefresh.credential.arguments import http_timeout_of, is_async, obtain_of, renews_from_access, seconds
 from onerefresh.policy import Profile, profile_named
 from onerefresh.token import Answer, Token
 from onerefresh.turns import Turns
@@ -22,6 +22,7 @@ class Terms:
     """The arguments that many credentials may have in common, checked, with what follows from them.
 
     `http_timeout`: seconds that one token request may take. `owner`: the refresher's identity, where it has one.
+    `renews_from_access`: it is asked although there is no refresh token, before `obtain`.
     `turns`: the limit on renewals at once at one host, or None.
     """
 
@@ -35,6 +36,7 @@ class Terms:
     http_timeout: float
     owner: str | None
     is_async: bool
+    renews_from_access: bool
 
     @classmethod
     def of(
@@ -62,4 +64,5 @@ class Terms:
             http_timeout=http_timeout_of(refresher),
             owner=identity if isinstance(identity, str) else None,
             is_async=any(map(is_async, (refresher, obtain, save))),
+            renews_from_access=renews_from_access(refresher),
         )

@@ -18,8 +18,9 @@ class Wish:
     """What is asked of a renewal, and by whom.
 
     `refused`: the identity of the token that the API refused. `ageing`: nobody waits; renew although the token still
-    serves; `within`: once it ends within so many seconds (None: once it ages). `known`: the newest token this process
-    has seen. `proven`: the identity that the API has accepted here. `http_timeout`: seconds one token request may take.
+    serves; `within`: once it ends within so many seconds (None: once it ages). `renews_from_access`: the refresher
+    needs no refresh token. `known`: the newest token this process has seen. `proven`: the identity that the API has
+    accepted here. `http_timeout`: seconds one token request may take.
     `spread`: this process's share of jitter. `gives_way`: seconds for which it lets others go first. `look_again`:
     whether the store may forget a write that it acknowledged, as far as is known by now. `recovery`: seconds for which
     a token that was brought back is not sent, as far as is known by now; 0 where nobody else can know a newer one.
@@ -36,6 +37,7 @@ class Wish:
     seed: Token | None = None
     seed_told: bool = False
     can_obtain: bool = False
+    renews_from_access: bool = False
     host_saves: bool = False
     look_again: Callable[[], bool] = field(default=lambda: False, compare=False)
     recovery: Callable[[], float] = field(default=lambda: 0.0, compare=False)
@@ -212,7 +214,8 @@ def _renew(record: Record, wish: Wish, now: float) -> Decision:
         return _respect(failure, now)
     if over:
         return Claim(Grant.OBTAIN)
-    if record.token is not None and record.token.refresh_token is None and wish.can_obtain:
+    cannot_refresh = record.token is not None and record.token.refresh_token is None and not wish.renews_from_access
+    if cannot_refresh and wish.can_obtain:
         return Claim(Grant.OBTAIN)
     return Claim(Grant.REFRESH)
 
