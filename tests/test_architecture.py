@@ -17,6 +17,7 @@ SOURCE = Path(onerefresh.__file__).parent
 
 RANKS = {
     "errors": 0,
+    "answers": 0,
     "private_files": 1,
     "token": 1,
     "policy": 2,

@@ -35,6 +35,7 @@ class Kind(enum.StrEnum):
     NOT_REVOKED = "not_revoked"  # it was asked to, and did not confirm it
     ORPHANED = "orphaned"  # a new token came too late: logged out, or logged in anew, meanwhile
     NOT_DURABLE = "not_durable"  # a server that rotates, and a store that forgets
+    ODD_TYPE = "odd_type"  # the server calls the token otherwise than Bearer, and it is sent as one
 
 
 _WARNINGS = frozenset(
@@ -94,7 +95,7 @@ def publish(event: Event) -> None:
     import logging
 
     logger = logging.getLogger("onerefresh")
-    level = logging.DEBUG
+    level = logging.INFO if event.kind is Kind.ODD_TYPE else logging.DEBUG
     if event.kind is Kind.UNSAVED:
         level = logging.CRITICAL
     elif event.kind in _WARNINGS:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from onerefresh import errors, events
+from onerefresh.answers import loss_in
 from onerefresh.losses import report_losses
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
@@ -364,7 +365,7 @@ def _parsed(answer: object, at: float) -> Token:
     try:
         return parse_answer(answer, at=at).arrived(at)
     except errors.RefreshProtocolError as error:
-        verdict = Verdict(Meaning.PROTOCOL, error.message)
+        verdict = Verdict(Meaning.PROTOCOL, error.message + loss_in(answer))
         if isinstance(answer, Mapping) and "error" in answer:
             verdict = judge_answer(200, answer)
     finally:

@@ -5,21 +5,28 @@ A `Token` is made from a token response (RFC 6749 section 5.1) or by hand, and n
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
-import json
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import EllipsisType, MappingProxyType
 from typing import NoReturn, Self, TypeAlias
 
+from onerefresh.answers import (
+    KNOWN,
+    as_seconds,
+    claimed_expiry,
+    expiry_of,
+    field_of,
+    not_bearer,
+    scope_of,
+    times_of_old,
+    type_of,
+)
 from onerefresh.errors import LoginRequired, RefreshProtocolError
 
-__all__ = ["Answer", "Secret", "Token", "parse_answer"]
+__all__ = ["Answer", "Secret", "Token", "odd_type", "parse_answer"]
 
 EXPIRED_ON_ARRIVAL = 60.0
 """Seconds for which a token is used that had expired before it came."""
@@ -119,15 +126,15 @@ class Token:
         if access is None:
             raise RefreshProtocolError("a Token needs an access_token that is not empty")
         issued = time.time() if issued_at is None else issued_at
-        lifetime = _as_seconds(expires_in)
+        lifetime = as_seconds(expires_in)
         if isinstance(expires_at, EllipsisType):
-            expires_at = issued + lifetime if lifetime is not None else _as_seconds(_claims(access.reveal()).get("exp"))
+            expires_at = issued + lifetime if lifetime is not None else claimed_expiry(access.reveal())
         elif lifetime is not None and expires_at is None:
             expires_at = issued + lifetime
         put = object.__setattr__
         put(self, "access_token", access)
         put(self, "refresh_token", refresh)
-        put(self, "expires_at", _as_seconds(expires_at))
+        put(self, "expires_at", as_seconds(expires_at))
         put(self, "issued_at", issued)
         put(self, "scope", scope)
         put(self, "extra", MappingProxyType(dict(extra)))
@@ -205,17 +212,6 @@ class Token:
 Answer: TypeAlias = Token | Mapping[str, object]
 """What a refresher returns: a `Token`, or a token response as the server sent it."""
 
-# The standard's name first (RFC 6749 section 5.1), then those of plain JSON APIs.
-_NAMES = {
-    "access_token": ("access_token", "accessToken", "access"),
-    "refresh_token": ("refresh_token", "refreshToken", "refresh"),
-    "expires_in": ("expires_in", "expiresIn"),
-    "expires_at": ("expires_at", "expiresAt"),
-    "scope": ("scope",),
-}
-_KNOWN = frozenset(name for names in _NAMES.values() for name in names)
-_MILLISECONDS_FROM = 100_000_000_000  # as seconds this is the year 5138, so such an expiry counts milliseconds
-
 
 def parse_answer(answer: object, *, at: float, kept: bool = False) -> Token:
     """The token in a refresher's answer; `at` is when it was asked for, in seconds since the epoch.
@@ -227,15 +223,21 @@ def parse_answer(answer: object, *, at: float, kept: bool = False) -> Token:
     (text or list); ``accessToken``, ``access`` and so on are understood too, and what else it holds is
     kept as ``extra``. A JWT (RFC 7519) that comes without any expiry may tell its ``exp``, unverified.
 
-    Raises `RefreshProtocolError` where there is no usable access token.
+    Raises `RefreshProtocolError` where there is no usable access token, or one that is no bearer token.
     """
+    fields: object = answer.extra if isinstance(answer, Token) else answer
+    said = not_bearer(fields) if isinstance(fields, Mapping) else None
+    del fields
+    if said is not None:
+        del answer  # it holds tokens, and would show in a traceback with locals
+        raise RefreshProtocolError(said)
     if isinstance(answer, Token):
         return answer
     if not isinstance(answer, Mapping):
         kind = type(answer).__name__
         del answer  # it may hold tokens, and would show in a traceback with locals
         raise RefreshProtocolError(f"a refresher returns a Token or a mapping with 'access_token', not {kind}")
-    access = _field(answer, "access_token")
+    access = field_of(answer, "access_token")
     if not isinstance(access, str) or not access.strip() or not access.isprintable():
         names = ", ".join(sorted(str(name)[:40] for name in answer)) or "nothing"
         del answer, access  # what this frame holds would show in a traceback with locals
@@ -243,74 +245,27 @@ def parse_answer(answer: object, *, at: float, kept: bool = False) -> Token:
             f"no usable 'access_token' in the answer (it holds: {names}); "
             "return Token(access_token=…, refresh_token=…) where the API uses other names"
         )
-    refresh = _field(answer, "refresh_token")
-    issued_at, expires_at = _times_of_old(answer, access, at) if kept else (at, _expiry(answer, access, at))
+    refresh = field_of(answer, "refresh_token")
+    issued_at, expires_at = times_of_old(answer, access, at) if kept else (at, expiry_of(answer, access, at))
     return Token(
         Secret(access),
         Secret(refresh) if isinstance(refresh, str) else None,
         expires_at=expires_at,
         issued_at=issued_at,
-        scope=_scope(_field(answer, "scope")),
-        extra={str(name): value for name, value in answer.items() if name not in _KNOWN},
+        scope=scope_of(answer),
+        extra={str(name): value for name, value in answer.items() if name not in KNOWN},
     )
 
 
-def _scope(value: object) -> str | None:
-    if isinstance(value, (list, tuple)):
-        return " ".join(map(str, value))
-    return value if isinstance(value, str) else None
-
-
-def _field(answer: Mapping[str, object], name: str) -> object:
-    return next((answer[known] for known in _NAMES[name] if answer.get(known) is not None), None)
-
-
-def _expiry(answer: Mapping[str, object], access: str, at: float) -> float | None:
-    lifetime = _as_seconds(_field(answer, "expires_in"))
-    if lifetime is not None and lifetime > 0:
-        return at + lifetime
-    moment = _moment(answer)
-    if moment is not None:
-        return moment
-    return _as_seconds(_claims(access).get("exp")) if lifetime is None else None
-
-
-def _times_of_old(answer: Mapping[str, object], access: str, at: float) -> tuple[float, float | None]:
-    """When an answer that may be old was issued, and when it expires.
-
-    Nothing tells when a token came that is no JWT and has ``expires_in`` alone: it is taken for new.
-    """
-    lifetime, claims = _as_seconds(_field(answer, "expires_in")), _claims(access)
-    issued, moment = _as_seconds(claims.get("iat")), _moment(answer)
-    if moment is None and (lifetime is None or lifetime > 0):
-        moment = _as_seconds(claims.get("exp"))
-    if moment is not None and lifetime is not None and lifetime > 0:
-        issued = moment - lifetime
-    if issued is None or issued > at or (moment is not None and issued >= moment):
-        issued = at
-    if moment is None and lifetime is not None and lifetime > 0:
-        moment = issued + lifetime
-    return (issued if moment is not None else at), moment
-
-
-def _moment(answer: Mapping[str, object]) -> float | None:
-    """``expires_at``, where it is a number of seconds or milliseconds since the epoch."""
-    moment = _as_seconds(_field(answer, "expires_at"))
-    if moment is None or moment <= 0:
+def odd_type(token: Token) -> str | None:
+    """What its server calls a token that is sent as a bearer token although it is called otherwise; else None."""
+    name = type_of(token.extra)
+    if name.casefold() in ("", "bearer"):
         return None
-    return moment / 1000 if moment >= _MILLISECONDS_FROM else moment
-
-
-def _claims(access: str) -> Mapping[str, object]:
-    """The claims of a JWT (RFC 7519 section 4.1), read without verifying: they only say when to refresh."""
-    parts = access.split(".")
-    if len(parts) != 3:
-        return {}
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, binascii.Error, RecursionError):
-        return {}
-    return claims if isinstance(claims, dict) else {}
+    secrets = (token.reveal(), token.refresh_token.reveal() if token.refresh_token else "")
+    is_word = name.isascii() and name.replace("_", "").replace("-", "").isalnum() and len(name) <= 20
+    shows = len(name) > 5 and any(name in secret for secret in secrets)  # a shorter one may stand there by chance
+    return repr(name) if is_word and not shows else "an unknown one"
 
 
 def _as_secret(name: str, value: object) -> Secret | None:
@@ -323,14 +278,3 @@ def _as_secret(name: str, value: object) -> Secret | None:
     kind = type(value).__name__
     del value  # it would show in a traceback with locals
     raise RefreshProtocolError(f"{name} is a text, not {kind}")
-
-
-def _as_seconds(value: object) -> float | None:
-    """A number of seconds, or None where this is none: an odd expiry must not cost the token that came with it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        seconds = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return seconds if math.isfinite(seconds) else None

@@ -66,6 +66,14 @@ class TestLogin:
         assert "onerefresh login acme --with-token < answer.json" in done.stderr
         assert home.run("token", "acme").returncode == 4
 
+    def test_a_token_that_is_no_bearer_token_is_refused(self, home: Home) -> None:
+        done = home.run(
+            "login", "acme", "--with-token", stdin=json.dumps({**home.server.issue(), "token_type": "DPoP"})
+        )
+        assert done.returncode == 2
+        assert "of type 'DPoP'" in done.stderr
+        assert "nothing was changed" in done.stderr
+
     def test_a_terminal_is_not_read(self, home: Home) -> None:
         parent, child = pty.openpty()
         done = subprocess.run(

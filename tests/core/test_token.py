@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from onerefresh import LoginRequired, RefreshProtocolError, Secret, Token
 from onerefresh.record_text import token_from_fields, token_to_fields
-from onerefresh.token import parse_answer
+from onerefresh.token import odd_type, parse_answer
 
 NOW = 1_800_000_000.0
 
@@ -173,6 +173,39 @@ def test_what_else_was_answered_is_kept_as_extra() -> None:
     assert dict(token.extra) == {"id_token": "i", "token_type": "Bearer", "account": {"id": 7}}
     with pytest.raises(TypeError):
         token.extra["more"] = 1  # type: ignore[index]  # it is read-only
+
+
+@pytest.mark.parametrize("name", ["token_type", "tokenType"])
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [("DPoP", "DPoP"), ("dpop", "DPoP"), ("mac", "mac"), ("MAC", "mac"), ("N_A", "N_A"), (" n_a ", "N_A")],
+)
+def test_a_token_that_is_no_bearer_token_is_refused(said: str, shown: str, name: str) -> None:
+    for answer in ({"access_token": "a", name: said}, Token("a", extra={name: said})):
+        with pytest.raises(RefreshProtocolError, match=f"of type '{shown}'.*issue bearer tokens"):
+            parse_answer(answer, at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({}, None),
+        ({"token_type": "Bearer"}, None),
+        ({"token_type": "bearer"}, None),
+        ({"token_type": " BEARER "}, None),
+        ({"token_type": ""}, None),
+        ({"token_type": None}, None),
+        ({"token_type": 5}, None),
+        ({"token_type": "bot"}, "'bot'"),
+        ({"tokenType": "JWT"}, "'JWT'"),
+        ({"token_type": "urn:ietf:params:oauth:token-type:jwt"}, "an unknown one"),
+        ({"token_type": "secret"}, "an unknown one"),
+        ({"token_type": "refresh"}, "an unknown one"),
+    ],
+)
+def test_other_types_are_used_and_named_where_that_shows_no_secret(answer: dict[str, object], said: str | None) -> None:
+    token = parse_answer({"access_token": "a-secret", "refresh_token": "a-refresh-token", **answer}, at=NOW)
+    assert odd_type(token) == said
 
 
 def test_a_token_is_taken_as_it_is() -> None:

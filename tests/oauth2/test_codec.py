@@ -246,6 +246,23 @@ def test_a_token_is_read(response: TokenResponse, expires_at: float | None, refr
     assert (token.reveal(), token.expires_at, token.refresh_token is not None) == ("a", expires_at, refreshable)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"access_token": "a", "token_type": "DPoP"}, "of type 'DPoP'"),
+        ({"access_token": "a", "token_type": "dpop", "refresh_token": "r3fresh"}, "if the server rotates"),
+        ({"refresh_token": "r3fresh"}, "if the server rotates"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_says_why_and_what_it_cost(body: dict[str, object], said: str) -> None:
+    verdict = read(answer(200, body))
+    assert isinstance(verdict, Verdict)
+    assert verdict.meaning is Meaning.PROTOCOL
+    assert said in verdict.detail
+    assert ("log in again" in verdict.detail) is ("refresh_token" in body)
+    assert "r3fresh" not in verdict.detail
+
+
 def test_an_answer_that_names_no_scope_granted_the_one_asked_for() -> None:
     asked = read(answer(200, {"access_token": "a"}), "read write")
     named = read(answer(200, {"access_token": "a", "scope": "read"}), "read write")

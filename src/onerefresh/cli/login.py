@@ -8,6 +8,7 @@ import sys
 import time
 
 from onerefresh import config
+from onerefresh.answers import not_bearer
 from onerefresh.cli.arguments import Subparsers, add_command, add_name
 from onerefresh.cli.output import say
 from onerefresh.cli.words import life
@@ -80,10 +81,13 @@ def _answer(entry: Entry) -> Token:
             'standard input holds no token response: it is a JSON object such as {"access_token": "…", '
             '"refresh_token": "…", "expires_in": 3600}; nothing was changed'
         )
-    token = _usable(answer)
+    said = not_bearer(answer)
+    token = None if said else _usable(answer)
     if token is None:
         names = ", ".join(answer) or "nothing"
         del answer  # it holds tokens, and would show in a traceback with locals
+        if said:
+            raise ConfigurationError(f"{said}; nothing was changed")
         raise ConfigurationError(
             f"the token response has no usable access_token (it holds: {names}); nothing was changed"
         )

@@ -416,6 +416,7 @@ class Credential(Closing):
                 # What was learned since is perhaps of a login that came later.
                 if known is None or known is before or known.generation <= outcome.token.generation:
                     self._shared.adopt(outcome, self._shared.epoch)
+            self._launcher.tell_type(outcome.token)
             return outcome
 
         self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())

@@ -21,7 +21,7 @@ from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Effect
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.runner import Runner, interpreter_ends
-from onerefresh.token import Token
+from onerefresh.token import Token, odd_type
 
 __all__ = ["Launcher", "Run"]
 
@@ -89,6 +89,7 @@ class Launcher:
             shared.store.cas(self._key, None, encode(record))
             assert record.token is not None
             shared.known, shared.held = record.token, held_for(record.token, shared.spread)
+        self.tell_type(record.token)
 
     def launch(self, flight: Flight[Outcome], *, ageing: bool, within: float | None = None) -> None:
         """Start the renewal of a flight that is registered. A second call changes nothing."""
@@ -189,8 +190,17 @@ class Launcher:
         flight.settle(outcome, error)
         if outcome is not None:
             self.begin_to_watch()
+            self.tell_type(outcome.token)
         if outcome is not None and before is not None:
             self._tell_rotation(before, outcome.token)
+
+    def tell_type(self, token: Token) -> None:
+        """Say once that a token is sent as a bearer token although its server calls it otherwise."""
+        name = None if self._shared.type_told else odd_type(token)
+        if name is not None:
+            self._shared.type_told = True
+            said = f"its token_type is {name}; it is sent as a bearer token"
+            events.publish(events.Event(events.Kind.ODD_TYPE, self._key, token.generation, detail=said))
 
     def _tell_rotation(self, before: Token, after: Token) -> None:
         """Say once that a rotating server deserves a store that survives the process."""

@@ -92,6 +92,7 @@ class Shared:
         "sightings",
         "spread",
         "store",
+        "type_told",
         "unproven",
         "unsaved",
         "watched",
@@ -117,7 +118,7 @@ class Shared:
         self.refused_replays = 0
         self.epoch = 0  # one more with every login and logout here: what began before must not undo them
         self.seeds_told = NONE_TOLD  # fingerprints of the seeds that have had their hearing
-        self.rotation_told = False
+        self.rotation_told = self.type_told = False
         self.failed: tuple[errors.OnerefreshError, float] | None = None  # until when, on the monotonic clock
         self.damped: tuple[tuple[str, int], float] | None = None
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, quote_plus
 
+from onerefresh.answers import loss_in, not_bearer
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
 from onerefresh.oauth2.client_auth import Identification
 from onerefresh.token import Secret, Token, parse_answer
-from onerefresh.verdict import Verdict, judge_answer
+from onerefresh.verdict import Meaning, Verdict, judge_answer
 
 __all__ = [
     "Grant",
@@ -170,19 +171,22 @@ def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden
     """
     fields = _fields(response)
     if 200 <= response.status < 300 and fields is not None:
+        if (said := not_bearer(fields)) is not None:
+            return Verdict(Meaning.PROTOCOL, said + loss_in(fields))
         try:
             token = parse_answer(fields, at=at)
         except RefreshProtocolError:
             pass  # judged below, from the answer itself
         else:
             return token if token.scope is not None or scope is None else replace(token, scope=scope)
-    return judge_answer(
+    verdict = judge_answer(
         response.status,
         response.body if fields is None else fields,
         response.headers,
         oauth=True,
         hidden=hidden,
     )
+    return replace(verdict, detail=verdict.detail + loss_in(fields)) if verdict.meaning is Meaning.PROTOCOL else verdict
 
 
 class _Fields(dict[str, object]):

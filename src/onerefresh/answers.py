@@ -1,0 +1,142 @@
+"""What stands in a token answer (RFC 6749 section 5.1), under the names that servers use for it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping
+
+__all__ = [
+    "KNOWN",
+    "as_seconds",
+    "claimed_expiry",
+    "expiry_of",
+    "field_of",
+    "loss_in",
+    "not_bearer",
+    "scope_of",
+    "times_of_old",
+    "type_of",
+]
+
+# The standard's name first (RFC 6749 section 5.1), then those of plain JSON APIs.
+_NAMES = {
+    "access_token": ("access_token", "accessToken", "access"),
+    "refresh_token": ("refresh_token", "refreshToken", "refresh"),
+    "expires_in": ("expires_in", "expiresIn"),
+    "expires_at": ("expires_at", "expiresAt"),
+    "scope": ("scope",),
+}
+KNOWN = frozenset(name for names in _NAMES.values() for name in names)
+_MILLISECONDS_FROM = 100_000_000_000  # as seconds this is the year 5138, so such an expiry counts milliseconds
+
+
+def field_of(answer: Mapping[str, object], name: str) -> object:
+    """The field of this name, whatever the server calls it; None where there is none."""
+    return next((answer[known] for known in _NAMES[name] if answer.get(known) is not None), None)
+
+
+def scope_of(answer: Mapping[str, object]) -> str | None:
+    """The scope, which some servers answer as a list."""
+    value = field_of(answer, "scope")
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(str, value))
+    return value if isinstance(value, str) else None
+
+
+def expiry_of(answer: Mapping[str, object], access: str, at: float) -> float | None:
+    """When the token in an answer to a request at `at` expires; None: nobody knows."""
+    lifetime = as_seconds(field_of(answer, "expires_in"))
+    if lifetime is not None and lifetime > 0:
+        return at + lifetime
+    moment = _moment(answer)
+    if moment is not None:
+        return moment
+    return claimed_expiry(access) if lifetime is None else None
+
+
+def times_of_old(answer: Mapping[str, object], access: str, at: float) -> tuple[float, float | None]:
+    """When an answer that may be old was issued, and when it expires.
+
+    Nothing tells when a token came that is no JWT and has ``expires_in`` alone: it is taken for new.
+    """
+    lifetime, claims = as_seconds(field_of(answer, "expires_in")), _claims(access)
+    issued, moment = as_seconds(claims.get("iat")), _moment(answer)
+    if moment is None and (lifetime is None or lifetime > 0):
+        moment = as_seconds(claims.get("exp"))
+    if moment is not None and lifetime is not None and lifetime > 0:
+        issued = moment - lifetime
+    if issued is None or issued > at or (moment is not None and issued >= moment):
+        issued = at
+    if moment is None and lifetime is not None and lifetime > 0:
+        moment = issued + lifetime
+    return (issued if moment is not None else at), moment
+
+
+def _moment(answer: Mapping[str, object]) -> float | None:
+    """``expires_at``, where it is a number of seconds or milliseconds since the epoch."""
+    moment = as_seconds(field_of(answer, "expires_at"))
+    if moment is None or moment <= 0:
+        return None
+    return moment / 1000 if moment >= _MILLISECONDS_FROM else moment
+
+
+def claimed_expiry(access: str) -> float | None:
+    """``exp`` of a JWT (RFC 7519 section 4.1.4)."""
+    return as_seconds(_claims(access).get("exp"))
+
+
+def _claims(access: str) -> Mapping[str, object]:
+    """The claims of a JWT (RFC 7519 section 4.1), read without verifying: they only say when to refresh."""
+    parts = access.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, binascii.Error, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+_TYPES = ("token_type", "tokenType")
+_NOT_BEARER = {name.casefold(): name for name in ("DPoP", "mac", "N_A")}  # RFC 9449, RFC 8693, an old draft
+
+
+def not_bearer(answer: Mapping[str, object]) -> str | None:
+    """Why the access token of this answer is not sent as a bearer token (RFC 6749 section 7.1), and what to do.
+
+    None where it may be: servers call bearer tokens by many names.
+    """
+    name = _NOT_BEARER.get(type_of(answer).casefold())
+    if name is None:
+        return None
+    return (
+        f"the answer's token is of type {name!r}, which must not be sent as a bearer token (RFC 6749 section 7.1): "
+        "have the server issue bearer tokens to this client"
+    )
+
+
+def loss_in(answer: object) -> str:
+    """What to add where an answer to a renewal is not used: what becomes of the refresh token in it."""
+    if not isinstance(answer, Mapping) or not isinstance(field_of(answer, "refresh_token"), str):
+        return ""
+    return "; the refresh token in it is not kept: if the server rotates refresh tokens, log in again"
+
+
+def type_of(answer: Mapping[str, object]) -> str:
+    """Its token type as the server writes it, or nothing."""
+    found = next((answer[name] for name in _TYPES if answer.get(name) is not None), "")
+    return found.strip() if isinstance(found, str) else ""
+
+
+def as_seconds(value: object) -> float | None:
+    """A number of seconds, or None where this is none: an odd expiry must not cost the token that came with it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if math.isfinite(seconds) else None
