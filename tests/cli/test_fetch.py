@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -141,6 +142,12 @@ class TestTokens:
         assert out.count("\n200 ") + out.startswith("200 ") == 100
         assert home.server.counters.token_requests == 1
         assert home.server.counters.api == {200: 100, 401: 20}
+
+    def test_a_token_that_ages_is_renewed_beside_the_calls_and_saved_before_the_end(self, home: Home) -> None:
+        home.log_in(expires_in=3600, expires_at=time.time() + 100.0)
+        home.run("fetch", "acme", f"{home.origin}/api/items/1")
+        assert json.loads(home.run("status", "acme", "--json").stdout)["generation"] == 2
+        assert home.server.counters.token_requests == 1
 
     def test_several_processes_share_one_refresh(self, home: Home) -> None:
         home.log_in(expires_in=0.001)

@@ -12,7 +12,6 @@ import time
 
 import pytest
 
-from onerefresh import Token, load
 from onerefresh.testing import fingerprint
 
 from .conftest import Home
@@ -85,11 +84,7 @@ class TestAgeing:
     """A token that ends soon is renewed before it is printed: no later call of this process could do that."""
 
     def log_in(self, home: Home) -> str:
-        answer = home.server.issue()
-        access, refresh = str(answer["access_token"]), str(answer["refresh_token"])
-        now = time.time()
-        load("acme").login(Token(access, refresh, issued_at=now - 3500.0, expires_at=now + 100.0))
-        return access
+        return str(home.log_in(expires_in=3600, expires_at=time.time() + 100.0)["access_token"])
 
     def test_the_next_token_is_printed(self, home: Home) -> None:
         old = self.log_in(home)

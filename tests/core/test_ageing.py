@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.core.calls import PATIENCE, Refresher, in_threads, listening, wait_for
 from tests.core.driver import attempt, wish
 
 from onerefresh import Credential, RefreshUnavailable, Token
 from onerefresh import record as records
 from onerefresh.credential.shared import LOOK_AGAIN, Shared
+from onerefresh.credential.terms import Terms
+from onerefresh.credentials.looking import Due, Horizon
 from onerefresh.events import Kind
 from onerefresh.record import Record
-from onerefresh.renewal.decision import Use, decide
+from onerefresh.record_text import encode
+from onerefresh.renewal.decision import Claim, Use, decide
 from onerefresh.renewal.protocol import Outcome
+from onerefresh.store import Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.sqlite import SQLiteStore
 from onerefresh.verdict import Meaning, Verdict
@@ -156,3 +162,21 @@ def test_a_dead_session_is_looked_at_again_later() -> None:
         found = decide(dead, wish(ageing=background), time.time(), lease_over=False)
         assert isinstance(found, Use)
         assert found.ask_again > 0.0, "else each call would look for a login"
+
+
+@given(
+    st.floats(0.01, 10**6),
+    st.one_of(st.sampled_from([0.0, 60.0, 3600.0]), st.floats(0.0, 10**6)),
+    st.floats(0.0, 1.2),
+    st.floats(0.0, 1.0, exclude_max=True),
+)
+def test_what_is_looked_for_as_due_is_what_a_renewal_finds_due(
+    lives: float, within: float, spent: float, spread: float
+) -> None:
+    """Else a run over many credentials would begin renewals that renew nothing, or miss what ends."""
+    record = record_of(Token("a", "r", issued_at=1000.0, expires_at=1000.0 + lives))
+    now = 1000.0 + spent * lives
+    horizon = Horizon(within, named=True, terms_of=lambda _: Terms.of(Refresher()))
+    is_due = isinstance(horizon.judge("acme", Versioned("1", encode(record)), now), Due)
+    found = decide(record, wish(ageing=True, within=within, spread=spread), now, lease_over=False)
+    assert is_due is isinstance(found, Claim)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.core.calls import Refresher, first_token, in_threads
+from tests.core.calls import Refresher, first_token, in_threads, listening, wait_for
 from tests.credentials.tenants import PATIENCE, CountingStore, Face, endpoint, expired, issued, log_in, record_of
 
 from onerefresh import (
@@ -21,6 +21,7 @@ from onerefresh import (
     LoginRequired,
     Token,
 )
+from onerefresh.events import Kind
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 
@@ -81,6 +82,18 @@ def test_one_that_was_dropped_is_read_from_the_store_again() -> None:
     store.asked.clear()
     assert credentials["a"].token().reveal() == "access-0"
     assert store.asked == {"load": 1}
+
+
+def test_one_that_was_dropped_and_ages_is_renewed_by_its_next_call(auth_server: AuthServer) -> None:
+    credentials = Credentials(endpoint(auth_server), store="memory", keep=1)
+    log_in(credentials, auth_server, "a", ends_in=100.0)
+    credentials["b"]
+    gc.collect()
+    with listening() as heard:
+        assert credentials["a"].token().generation == 1
+        wait_for(heard, Kind.REFRESHED)
+    assert credentials["a"].token().generation == 2
+    assert auth_server.counters.token_requests == 1
 
 
 def test_one_that_was_closed_by_itself_is_made_anew() -> None:
