@@ -35,7 +35,8 @@ BY_CODE = [
     ("temporarily_unavailable", Meaning.UNAVAILABLE),
     ("ratelimited", Meaning.UNAVAILABLE),
     ("server_error", Meaning.SERVER_ERROR),
-    ("something_of_their_own", Meaning.REQUEST_REJECTED),
+    ("something_of_their_own", Meaning.DOUBTFUL),
+    ("NotAuthorizedException", Meaning.DOUBTFUL),
 ]
 
 
@@ -53,7 +54,6 @@ def test_an_answer_is_judged_by_its_error_code(code: str, meaning: Meaning) -> N
         {"error": {"code": 400, "message": "TOKEN_EXPIRED", "status": "INVALID_ARGUMENT"}},
         {"error": {"code": "invalid_grant"}},
         {"code": 400, "error_code": "refresh_token_not_found", "msg": "Invalid Refresh Token"},
-        {"__type": "NotAuthorizedException", "message": "Refresh Token has expired"},
     ],
 )
 def test_an_error_code_is_found_wherever_apis_put_it(body: dict[str, object]) -> None:
@@ -75,14 +75,15 @@ BY_STATUS: list[tuple[int, bytes | None, dict[str, str], Meaning]] = [
     (103, b"", {}, Meaning.NO_ANSWER),
     (302, PAGE, HTML, Meaning.REQUEST_REJECTED),
     (308, b"", {}, Meaning.REQUEST_REJECTED),
-    (400, b"", EMPTY, Meaning.DEAD),
-    (400, b"", {}, Meaning.REQUEST_REJECTED),
-    (400, None, {}, Meaning.REQUEST_REJECTED),
-    (400, b"{}", {}, Meaning.REQUEST_REJECTED),
-    (400, b"Bad Request", {}, Meaning.REQUEST_REJECTED),
+    (400, b"", EMPTY, Meaning.DOUBTFUL),
+    (400, b"", {}, Meaning.DOUBTFUL),
+    (400, None, {}, Meaning.DOUBTFUL),
+    (400, b"{}", {}, Meaning.DOUBTFUL),
+    (400, b"Bad Request", {}, Meaning.DOUBTFUL),
     (400, PAGE, {}, Meaning.UNAVAILABLE),
-    (401, b"", EMPTY, Meaning.DEAD),
-    (401, None, {}, Meaning.DEAD),
+    (401, b"", EMPTY, Meaning.DOUBTFUL),
+    (401, None, {}, Meaning.DOUBTFUL),
+    (401, b'{"detail": "Unauthorized"}', {}, Meaning.DOUBTFUL),
     (401, b'{"error": "invalid_client"}', {}, Meaning.CLIENT_REJECTED),
     (401, PAGE, {}, Meaning.UNAVAILABLE),
     (403, b"{}", {}, Meaning.REQUEST_REJECTED),
@@ -106,11 +107,6 @@ def test_an_answer_without_a_known_code_is_judged_by_its_status(
     status: int, body: bytes | None, headers: dict[str, str], meaning: Meaning
 ) -> None:
     assert judge_answer(status, body, headers).meaning is meaning
-
-
-def test_at_a_token_endpoint_of_oauth_401_speaks_of_the_client() -> None:
-    assert judge_answer(401, b"", EMPTY, oauth=True).meaning is Meaning.CLIENT_REJECTED
-    assert judge_answer(401, {"error": "invalid_grant"}, oauth=True).meaning is Meaning.DEAD
 
 
 def test_only_what_may_have_reached_the_server_may_have_spent_the_token() -> None:
@@ -169,18 +165,17 @@ class TestDescriptions:
     st.integers(100, 599),
     st.none() | st.binary() | st.text() | st.dictionaries(st.text(), st.none() | st.text() | st.integers()),
     st.dictionaries(st.sampled_from(["Location", "Retry-After", "Content-Type", "X"]), st.text()),
-    st.booleans(),
 )
 def test_any_answer_gets_a_verdict_and_an_error(
-    status: int, body: bytes | str | dict[str, object] | None, headers: dict[str, str], oauth: bool
+    status: int, body: bytes | str | dict[str, object] | None, headers: dict[str, str]
 ) -> None:
-    verdict = judge_answer(status, body, headers, oauth=oauth, hidden=[])
+    verdict = judge_answer(status, body, headers, hidden=[])
     assert isinstance(verdict.error(), errors.OnerefreshError)
     assert verdict.detail.isprintable()
 
 
 def test_deeply_nested_json_is_no_error() -> None:
-    assert judge_answer(400, "[" * 100_000).meaning is Meaning.REQUEST_REJECTED
+    assert judge_answer(400, "[" * 100_000).meaning is Meaning.DOUBTFUL
 
 
 @pytest.mark.parametrize(
@@ -227,6 +222,7 @@ def test_the_claims_that_a_server_asks_for_are_in_the_error() -> None:
 
 MADE = {
     Meaning.DEAD: errors.LoginRequired,
+    Meaning.DOUBTFUL: errors.LoginRequired,
     Meaning.CLIENT_REJECTED: errors.ClientRejected,
     Meaning.REQUEST_REJECTED: errors.RequestRejected,
     Meaning.INTERACTION: errors.InteractionRequired,
@@ -243,7 +239,17 @@ MADE = {
 def test_each_meaning_has_its_error(meaning: Meaning) -> None:
     error = Verdict(meaning, "what happened").error()
     assert type(error) is MADE[meaning]
-    assert str(error) == "what happened"
+    doubt = ": the session is over, or this client or function is wrong: log in again, or correct it and call retry()"
+    assert str(error) == "what happened" + doubt * (meaning is Meaning.DOUBTFUL)
+
+
+def test_only_a_doubtful_refusal_is_not_proven() -> None:
+    for meaning, proven in ((Meaning.DEAD, True), (Meaning.DOUBTFUL, False)):
+        error = Verdict(meaning, "what happened").error()
+        assert isinstance(error, errors.LoginRequired)
+        for one in (error, error.fresh(), error.about("acme", 3).fresh(), pickle.loads(pickle.dumps(error))):
+            assert one.proven is proven
+            assert one.message == error.message
 
 
 @pytest.mark.parametrize("meaning", [meaning for meaning in Meaning if meaning is not Meaning.SERVER_ERROR])

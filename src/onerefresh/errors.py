@@ -1,7 +1,8 @@
 """What can go wrong, and who must act.
 
     OnerefreshError
-    ├── LoginRequired           the person logs in again: the session is over, or there never was one
+    ├── LoginRequired           the person logs in again: the session is over, or there never was one;
+    │                           where ``.proven`` is False, the client may be wrong instead
     ├── InteractionRequired     the person proves more (MFA, step-up, consent); see ``.challenge``
     ├── ClientRejected          the developer: client id, client secret or client authentication is wrong
     ├── RequestRejected         the developer: the server does not accept this request (scope, URL, parameters)
@@ -83,7 +84,24 @@ def _revive(kind: type[OnerefreshError], message: str, kept: dict[str, object]) 
 
 
 class LoginRequired(OnerefreshError):
-    """The person must log in again. The token is kept, marked dead, and no request is sent until a login."""
+    """The person must log in again. The token is kept, and a login heals every process at once.
+
+    ``proven``: the session is surely over, and no request is sent until a login. Where it is False, the server refused
+    in words that also fit a wrong client or function: correct that and call ``retry()``, or log in.
+    """
+
+    _kept: ClassVar[tuple[str, ...]] = ("credential", "generation", "proven")
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        credential: str | None = None,
+        generation: int | None = None,
+        proven: bool = True,
+    ) -> None:
+        super().__init__(message, credential=credential, generation=generation)
+        self.proven = proven
 
 
 class InteractionRequired(OnerefreshError):

@@ -14,11 +14,13 @@ from onerefresh.errors import ConfigurationError
 from onerefresh.token import Token
 
 __all__ = [
+    "FOR_GOOD",
     "LOOK_AGAIN",
     "PROFILES",
     "Profile",
     "Windows",
     "backoff",
+    "doubt_pause",
     "due_at",
     "look_every",
     "profile_named",
@@ -43,6 +45,11 @@ LOOK_AGAIN = 1.0
 FIRST_DELAY, LONGEST_DELAY = 0.5, 300.0
 PATIENCE = 5.0
 """Seconds: callers wait through a pause of the token endpoint up to this long; for a longer one they are told."""
+
+FIRST_DOUBT, LONGEST_DOUBT = 30.0, 21_600.0
+"""Seconds until what was refused in doubtful words is asked again."""
+FOR_GOOD = 3_153_600_000.0
+"""Seconds that mean: not by itself, only when somebody says so. A number, so that any version understands it."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
 HTTP_TIMEOUT = 10.0
@@ -112,6 +119,12 @@ def recovery_time(*, may_go_back: bool) -> float:
     By then each process that holds a newer one has seen the loss, and brought that one back.
     """
     return 2.0 * look_every(may_go_back=may_go_back)
+
+
+def doubt_pause(doubts: int, spread: float, retry_after: float | None = None) -> float:
+    """Seconds until the token endpoint may be asked again after so many doubtful refusals in a row."""
+    delay = min(FIRST_DOUBT * 2.0 ** min(doubts - 1, 32), LONGEST_DOUBT) * (1.0 + 0.2 * spread)
+    return max(delay, min(retry_after or 0.0, 3600.0))
 
 
 def refusal_pause(refused_replays: int) -> float:

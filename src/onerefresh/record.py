@@ -5,6 +5,8 @@
     LEASED(g)  ── release ──►       IDLE(g, failure)
     LEASED(g)  ── take over ──►     LEASED(g, another attempt)
     LEASED(g)  ── invalid_grant ──► DEAD(g)
+    LEASED(g)  ── doubtful ──►      IDLE(g, failure)          asked again after a pause, and by `retry()`
+    DEAD(g)    ── retry ──►         IDLE(g)
     any        ── log in ──►        IDLE(g+1), new family
     any        ── log out ──►       EMPTY(g+1)
 
@@ -18,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from onerefresh.policy import backoff, refusal_pause
+from onerefresh.policy import FOR_GOOD, backoff, doubt_pause, refusal_pause
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
 
@@ -42,6 +44,7 @@ __all__ = [
     "released",
     "replay_reported",
     "restored",
+    "retried",
     "saved",
     "vanished",
     "went_back",
@@ -52,6 +55,8 @@ RECOVERY = "recovery-"
 """How the id of a recovery lease begins."""
 FAMILIES = 32
 """So many sessions are remembered: the first token of an older one would count as a new login."""
+PRINTS = 8
+"""So many different clients ask at once about what another one was refused; the next ones wait for the pause."""
 
 
 def _unknown() -> Any:
@@ -116,7 +121,8 @@ class Failure:
     `count`: failures in a row. Nothing is sent until `delay` seconds after `at` (seconds since the epoch; a machine
     whose clock is far off waits at most `delay`). `ambiguous`: the refresh token may have been spent. `disputed`: by an
     attempt that may still come back and commit. `refused`: the access token had been refused, so it does not serve
-    either once the session is dead.
+    either once the session is dead, or doubtful. `doubts`: doubtful refusals at this generation; with ``meaning``
+    ``DEAD`` and some of them, the session is not dead, but doubtful. `prints`: of the clients that were refused.
     """
 
     meaning: Meaning
@@ -128,7 +134,28 @@ class Failure:
     disputed: bool = False
     refused: bool = False
     challenge: str | None = None
+    doubts: int = 0
+    prints: tuple[str, ...] = ()
     unknown: Mapping[str, object] = _unknown()
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the last refusal may mean that the client is wrong, rather than that the session is over."""
+        return self.meaning is Meaning.DEAD and self.doubts > 0
+
+    @property
+    def is_for_good(self) -> bool:
+        """Whether nothing is sent until a login, or until somebody says `retry()`."""
+        return self.delay >= FOR_GOOD
+
+    @property
+    def may_be_the_clients(self) -> bool:
+        """Whether another client may have more luck, and is to ask at once: once for each, and a few of them."""
+        return (self.is_doubtful or self.meaning.of_the_client) and not self.is_for_good and len(self.prints) < PRINTS
+
+    def is_news_to(self, client: str) -> bool:
+        """Whether the client with this print was not among those that were refused."""
+        return self.may_be_the_clients and bool(client) and client not in self.prints
 
     def remaining(self, now: float) -> float:
         """Seconds until the token endpoint may be asked again."""
@@ -136,7 +163,8 @@ class Failure:
 
     def verdict(self, now: float) -> Verdict:
         """What those are told who ask during the delay."""
-        return Verdict(self.meaning, self.detail, self.remaining(now) or None, self.challenge)
+        meaning = Meaning.DOUBTFUL if self.is_doubtful else self.meaning
+        return Verdict(meaning, self.detail, self.remaining(now) or None, self.challenge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,11 +386,14 @@ def released(
     sends: int = 1,
     refused: bool = False,
     doubtful: bool = False,
+    client: str = "",
+    pause: float | None = None,
 ) -> Record:
     """The lease is given back; with a verdict, its failure after so many sends is remembered.
 
     `spread`: a random number in [0, 1), for jitter. `refused`: the API had refused the access token.
-    `doubtful`: one of the sends, or the attempt that was taken over, may have spent the refresh token.
+    `doubtful`: one of the sends, or the attempt that was taken over, may have spent the refresh token. `client`: the
+    print of who asked. `pause`: seconds until it may be asked again, where they do not follow from the verdict.
     """
     if record.state is not State.LEASED or record.attempt is None:
         raise IllegalTransition(f"nothing to release in {record.state}")
@@ -370,9 +401,14 @@ def released(
     if verdict is None:
         return back
     count = (record.failure.count if record.failure else 0) + sends
-    delay = backoff(count, spread, verdict.retry_after)
-    failure = _failure(record, verdict, count, delay, now, refused=refused)
-    return replace(back, failure=replace(failure, ambiguous=failure.ambiguous or doubtful))
+    failure = _failure(record, verdict, count, 0.0, now, refused=refused)
+    if pause is None and failure.is_doubtful:
+        pause = doubt_pause(failure.doubts, spread, verdict.retry_after)
+    delay = backoff(count, spread, verdict.retry_after) if pause is None else pause
+    failure = replace(failure, delay=delay, ambiguous=failure.ambiguous or doubtful)
+    if failure.is_news_to(client):
+        failure = replace(failure, prints=(*failure.prints, client))
+    return replace(back, failure=failure)
 
 
 def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Record:
@@ -381,23 +417,38 @@ def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Reco
         raise IllegalTransition(f"{record.state} cannot die")
     count = (record.failure.count if record.failure else 0) + 1
     failure = _failure(record, verdict, count, 0.0, now, refused=refused)
-    dead = replace(record, state=State.DEAD, attempt=None, failure=failure)
+    dead = replace(record, state=State.DEAD, attempt=None, failure=replace(failure, doubts=0, prints=()))
     return replace(dead, history=_noted(dead, "dead", now))
 
 
 def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: float, *, refused: bool) -> Failure:
     before, attempt = record.failure, record.attempt
+    is_doubtful = verdict.meaning is Meaning.DOUBTFUL
     return Failure(
-        meaning=verdict.meaning,
+        meaning=Meaning.DEAD if is_doubtful else verdict.meaning,
         detail=verdict.detail,
         count=count,
         at=now,
         delay=delay,
         ambiguous=verdict.meaning.may_have_spent or (before is not None and before.ambiguous),
         disputed=(attempt is not None and attempt.disputed) or (before is not None and before.disputed),
-        refused=refused,
+        refused=refused or (before is not None and before.refused),
         challenge=verdict.challenge,
+        doubts=(before.doubts if before is not None else 0) + is_doubtful,
+        prints=before.prints if before is not None else (),
     )
+
+
+def retried(record: Record, *, now: float) -> Record:
+    """The same, as if nothing had been refused yet: the next who needs a token asks at once.
+
+    What may have spent the refresh token is still known: only whoever says so takes that upon himself.
+    """
+    failure = record.failure
+    if record.state not in (State.IDLE, State.DEAD) or record.token is None or failure is None:
+        return record
+    again = replace(record, state=State.IDLE, failure=replace(failure, count=0, at=now, delay=0.0, doubts=0, prints=()))
+    return replace(again, history=_noted(again, "retry", now)) if again.state is not record.state else again
 
 
 def logged_out(record: Record | None, *, now: float, seed: str | None = None) -> Record:

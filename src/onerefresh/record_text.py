@@ -203,6 +203,8 @@ FAILURE = (
     Field("disputed", "disputed"),
     Field("refused", "refused"),
     Field("challenge", "challenge"),
+    Field("doubts", "doubts"),
+    Field("prints", "prints", write=list, read=tuple),
 )
 PROBATION = (
     Field("refusals", "refusals", needed=True),

@@ -24,6 +24,7 @@ class Meaning(enum.Enum):
     """What a failure says about the refresh token, and so what may be done next."""
 
     DEAD = "dead"  # the session is over, unless somebody else spent this refresh token
+    DOUBTFUL = "doubtful"  # refused: the session may be over, or the client or the function may be wrong
     CLIENT_REJECTED = "client_rejected"
     REQUEST_REJECTED = "request_rejected"
     INTERACTION = "interaction"
@@ -39,8 +40,16 @@ class Meaning(enum.Enum):
         """Whether the refresh token may have been used up."""
         return self in _MAY_HAVE_SPENT
 
+    @property
+    def of_the_client(self) -> bool:
+        """Whether it is the fault of one client, of which another one may be free."""
+        return self in _OF_THE_CLIENT
 
+
+EITHER = "the session is over, or this client or function is wrong: log in again, or correct it and call retry()"
+"""What a doubtful refusal means, and what to do about it."""
 _MAY_HAVE_SPENT = frozenset({Meaning.SERVER_ERROR, Meaning.NO_ANSWER, Meaning.PROTOCOL, Meaning.REFRESHER})
+_OF_THE_CLIENT = frozenset({Meaning.CLIENT_REJECTED, Meaning.REQUEST_REJECTED, Meaning.CONFIGURATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,8 @@ class Verdict:
 
     def error(self) -> errors.OnerefreshError:
         """The exception that says so to the callers."""
+        if self.meaning is Meaning.DOUBTFUL:
+            return errors.LoginRequired(f"{self.detail}: {EITHER}", proven=False)
         if self.meaning is Meaning.INTERACTION:
             return errors.InteractionRequired(self.detail, challenge=self.challenge)
         if self.meaning in (Meaning.UNAVAILABLE, Meaning.SERVER_ERROR):
@@ -92,8 +103,9 @@ _CODES: Mapping[Meaning, str] = {
     Meaning.DEAD: """
         invalid_grant invalid_token token_not_valid invalid_refresh_token bad_refresh_token expired_token token_expired
         token_revoked refresh_token_not_found refresh_token_already_used session_not_found session_expired
-        notauthorizedexception
     """,
+    # Cognito says so of a refresh token that has expired and of a wrong client secret alike.
+    Meaning.DOUBTFUL: "notauthorizedexception",
     Meaning.CLIENT_REJECTED: """
         invalid_client unauthorized_client invalid_client_id bad_client_secret invalid_client_credentials
         incorrect_client_credentials deleted_client disabled_client
@@ -121,18 +133,16 @@ def judge_answer(
     body: bytes | str | Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
     *,
-    oauth: bool = False,
     hidden: Iterable[Secret] | None = None,
 ) -> Verdict:
     """What an answer of the token endpoint that brought no token means.
 
     `body`: JSON or not; None where the HTTP client did not keep it. `headers` are looked up without regard to case.
-    `oauth`: the answer comes from a token endpoint of RFC 6749, where 401 speaks of the client; elsewhere it speaks
-    of the token. `hidden`: the secrets of the request. Where they are given, the ``error_description`` is quoted if
-    it shows none of them, else it is never quoted.
+    `hidden`: the secrets of the request. Where they are given, the ``error_description`` is quoted if it shows none of
+    them, else it is never quoted.
 
-    A 400 with ``Content-Length: 0`` counts as ``invalid_grant``: there are servers that say it so. Without that
-    header an empty body proves nothing: some clients take a connection that ends among the headers for one.
+    401 and 400 without a known code are doubtful: plain JSON APIs say so that a session is over, and others, by the
+    book or not, that the client's secret is wrong or a header is missing.
     """
     secrets = tuple(hidden or ())
     answer = _parsed(body)
@@ -143,7 +153,7 @@ def judge_answer(
     elif (known := _BY_CODE.get(code.lower())) is not None:
         meaning, hint = known, ""
     else:
-        meaning, hint = _by_status(status, body, answer, headers, oauth=oauth)
+        meaning, hint = _by_status(status, body, answer, headers)
     said = f"the token endpoint answered {status}"
     if code and not any(_shows(code, secret) for secret in secrets):
         said += f" {code!r}"
@@ -152,9 +162,7 @@ def judge_answer(
     return Verdict(meaning, said + hint, retry_after, _claims(answer) if meaning is Meaning.INTERACTION else None)
 
 
-def _by_status(
-    status: int, body: object, answer: object, headers: Mapping[str, str] | None, *, oauth: bool
-) -> tuple[Meaning, str]:
+def _by_status(status: int, body: object, answer: object, headers: Mapping[str, str] | None) -> tuple[Meaning, str]:
     """What the status means where the error code says nothing, and what to tell about it."""
     if status >= 500:
         return Meaning.SERVER_ERROR, ""
@@ -174,17 +182,15 @@ def _by_status(
         return Meaning.REQUEST_REJECTED, "; is the token endpoint URL right?"
     if html:
         return Meaning.UNAVAILABLE, " with a page of HTML, as gateways do"
-    if status == 401:
-        return (Meaning.CLIENT_REJECTED if oauth else Meaning.DEAD), ""
-    if status == 400 and body is None:
-        return Meaning.REQUEST_REJECTED, "; to tell why, let the refresher read the error in the body before it raises"
-    if status == 400 and _is_empty(body, headers):
-        return Meaning.DEAD, " with an empty body, which counts as 'invalid_grant'"
+    if status in (400, 401):
+        if body is None:
+            return Meaning.DOUBTFUL, ", and the refresher did not read the body, where the reason may stand"
+        return Meaning.DOUBTFUL, " with an empty body" if body in (b"", "") else ""
     return Meaning.REQUEST_REJECTED, ""
 
 
-def judge_exception(error: BaseException, *, oauth: bool = False, hidden: Iterable[Secret] | None = None) -> Verdict:
-    """What an exception of a user's refresher or sender means; `oauth` and `hidden` as for `judge_answer`.
+def judge_exception(error: BaseException, *, hidden: Iterable[Secret] | None = None) -> Verdict:
+    """What an exception of a user's refresher or sender means; `hidden` as for `judge_answer`.
 
     An exception that carries an HTTP response is judged by the response, one that carries an OAuth ``error`` code
     by the code. Of the connection errors of httpx, httpx2, requests, urllib3, aiohttp and the standard library those
@@ -198,6 +204,8 @@ def judge_exception(error: BaseException, *, oauth: bool = False, hidden: Iterab
         if meaning is Meaning.REFRESHER or error.credential is not None:
             # Said by another credential that the refresher uses: it tells nothing about the token of this one.
             return Verdict(Meaning.REFRESHER, f"the refresher raised {name}: {error}")
+        if isinstance(error, errors.LoginRequired) and not error.proven:
+            return Verdict(Meaning.DOUBTFUL, error.message.removesuffix(f": {EITHER}"))
         return Verdict(meaning, error.message, getattr(error, "retry_after", None), getattr(error, "challenge", None))
     reasons = _with_reasons(error)
     names = {name for reason in reasons for name in _names(reason)}
@@ -207,7 +215,7 @@ def judge_exception(error: BaseException, *, oauth: bool = False, hidden: Iterab
         return Verdict(Meaning.NO_ANSWER, f"the token endpoint's answer could not be read ({name})")
     answered = _response_of(error)
     if answered is not None:
-        return judge_answer(*answered, oauth=oauth, hidden=hidden)
+        return judge_answer(*answered, hidden=hidden)
     code = getattr(error, "error", None)
     if isinstance(code, str) and code in _BY_CODE:
         return Verdict(_BY_CODE[code], f"the token endpoint answered {code!r} ({name})")

@@ -153,11 +153,11 @@ def test_a_proxy_that_fails_never_counts_as_an_answer(behaviour: str, call: Call
 @pytest.mark.parametrize(
     ("status", "body", "meaning", "without_body"),
     [
-        (400, {"error": "invalid_grant"}, Meaning.DEAD, Meaning.REQUEST_REJECTED),
-        (400, {"error": "invalid_scope"}, Meaning.REQUEST_REJECTED, Meaning.REQUEST_REJECTED),
-        (400, "", Meaning.DEAD, Meaning.REQUEST_REJECTED),
-        (401, {"code": "token_not_valid"}, Meaning.DEAD, Meaning.DEAD),
-        (401, {"error": "invalid_client"}, Meaning.CLIENT_REJECTED, Meaning.DEAD),
+        (400, {"error": "invalid_grant"}, Meaning.DEAD, Meaning.DOUBTFUL),
+        (400, {"error": "invalid_scope"}, Meaning.REQUEST_REJECTED, Meaning.DOUBTFUL),
+        (400, "", Meaning.DOUBTFUL, Meaning.DOUBTFUL),
+        (401, {"code": "token_not_valid"}, Meaning.DEAD, Meaning.DOUBTFUL),
+        (401, {"error": "invalid_client"}, Meaning.CLIENT_REJECTED, Meaning.DOUBTFUL),
         (403, {"detail": "no"}, Meaning.REQUEST_REJECTED, Meaning.REQUEST_REJECTED),
         (429, {}, Meaning.UNAVAILABLE, Meaning.UNAVAILABLE),
         (500, {}, Meaning.SERVER_ERROR, Meaning.SERVER_ERROR),
@@ -183,7 +183,7 @@ def test_a_body_that_the_refresher_has_read_before_does_not_count_as_empty() -> 
             by_urllib(server.token_url, None)
         with caught.value:
             assert caught.value.read()
-            assert judge_exception(caught.value).meaning is Meaning.REQUEST_REJECTED
+            assert judge_exception(caught.value).meaning is Meaning.DOUBTFUL
 
 
 def test_a_streamed_answer_that_nobody_read_is_judged_by_its_status() -> None:
@@ -192,4 +192,4 @@ def test_a_streamed_answer_that_nobody_read_is_judged_by_its_status() -> None:
         with client.stream("POST", server.token_url, content=BODY) as response:
             with pytest.raises(httpx2.HTTPStatusError) as caught:
                 response.raise_for_status()
-            assert judge_exception(caught.value).meaning is Meaning.REQUEST_REJECTED
+            assert judge_exception(caught.value).meaning is Meaning.DOUBTFUL

@@ -15,6 +15,7 @@ from onerefresh.cli.output import write
 from onerefresh.cli.words import amount, life
 from onerefresh.config import Entry
 from onerefresh.credential import Status
+from onerefresh.verdict import EITHER
 
 _DESCRIPTION = """\
 Show what the store knows of a credential, or of all in the configuration file. Nothing is refreshed and no token is
@@ -56,7 +57,12 @@ def _can_obtain(entry: Entry) -> bool:
 
 def _needs_login(status: Status, *, can_obtain: bool) -> bool:
     logged_out = status.state == "empty" and status.generation > 0
-    return logged_out or (status.state in ("empty", "dead") and not can_obtain)
+    is_over = status.state in ("empty", "dead") or (status.doubts > 0 and not _serves(status))
+    return logged_out or (is_over and not can_obtain)
+
+
+def _serves(status: Status) -> bool:
+    return status.expires_at is None or status.expires_at > time.time()
 
 
 def _summary(status: Status, now: float, entry: Entry) -> str:
@@ -76,8 +82,14 @@ def _summary(status: Status, now: float, entry: Entry) -> str:
         said += ", the next call refreshes it" if status.refreshable or can_obtain else asks
     if status.failure:
         said += f"; the last refresh failed: {status.failure}"
-    if status.retry_after:
+    if status.doubts:
+        times = "" if status.doubts == 1 else f" ({status.doubts} times)"
+        said += f"{times}: {EITHER}"
+    if not status.asks_again:
+        said += f"; nothing is sent before a login, or: onerefresh retry {status.key}"
+    elif status.retry_after:
         said += f"; nothing is sent for {amount(status.retry_after)}"
+        said += f", or until: onerefresh retry {status.key}" if status.doubts else ""
     return said
 
 

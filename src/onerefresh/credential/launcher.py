@@ -65,6 +65,7 @@ class Launcher:
             known=newest_known(shared),
             proven=shared.proven,
             newest=lambda: newest_known(shared),
+            client=terms.client,
             gives_way=self._gives_way() if refused else 0.0,
         )
 

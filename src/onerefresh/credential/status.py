@@ -17,7 +17,8 @@ class Status:
 
     `state`: ``"empty"``, ``"idle"``, ``"leased"`` (a refresh is under way) or ``"dead"``. `expires_at`: seconds since
     the epoch, or None. `failure`: the last failure since the last success, in words. `retry_after`: seconds for which
-    nothing is sent on its account.
+    nothing is sent on its account. `asks_again`: False where nothing is sent until a login or `retry()`. `doubts`: how
+    often it was refused in words that may mean that the session is over, or that the client is wrong.
     """
 
     key: str
@@ -29,6 +30,8 @@ class Status:
     failure: str | None
     retry_after: float
     history: tuple[Entry, ...]
+    asks_again: bool = True
+    doubts: int = 0
 
 
 async def read_record() -> Record | None:
@@ -39,6 +42,7 @@ def status_of(key: str, record: Record | None) -> Status:
     if record is None:
         return Status(key, State.EMPTY.value, 0, None, False, None, None, 0.0, ())
     token, failure = record.token, record.failure
+    waits_for_a_person = record.state is State.DEAD or (failure is not None and failure.is_for_good)
     return Status(
         key=key,
         state=record.state.value,
@@ -47,6 +51,8 @@ def status_of(key: str, record: Record | None) -> Status:
         refreshable=token is not None and token.refresh_token is not None,
         scope=token.scope if token else None,
         failure=failure.detail if failure else None,
-        retry_after=failure.remaining(time.time()) if failure else 0.0,
+        retry_after=failure.remaining(time.time()) if failure and not failure.is_for_good else 0.0,
         history=record.history,
+        asks_again=not waits_for_a_person,
+        doubts=failure.doubts if failure else 0,
     )

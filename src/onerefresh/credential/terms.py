@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onerefresh.credential.arguments import http_timeout_of, is_async, obtain_of, renews_from_access, seconds
+from onerefresh.credential.client import settings_of
 from onerefresh.policy import Profile, profile_named
+from onerefresh.record import Record
+from onerefresh.renewal.decision import must_rest
 from onerefresh.token import Answer, Token
 from onerefresh.turns import Turns
 
@@ -37,6 +40,14 @@ class Terms:
     owner: str | None
     is_async: bool
     renews_from_access: bool
+
+    def client(self) -> str:
+        """A digest of the refresher's settings and code."""
+        return settings_of(self.refresher)
+
+    def must_rest(self, record: Record, now: float) -> bool:
+        """Whether nothing is to be sent for this record yet."""
+        return must_rest(record, self.client, now)
 
     @classmethod
     def of(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from onerefresh import errors, losses
 from onerefresh.credential.arguments import check_key
-from onerefresh.credentials.looking import Due, Horizon, Other, error_of, no_refresher
+from onerefresh.credentials.looking import Due, Horizon, Other, error_of, no_refresher, what_of
 from onerefresh.credentials.summary import Result, Summary, Tally, What
 from onerefresh.credentials.tenant import Tenant
 from onerefresh.flight import Flight
@@ -223,7 +223,7 @@ class Run:
         if record.state is State.DEAD:
             login = errors.LoginRequired(f"the session is over, log in again: {failure.detail}", credential=key)
             return Result(key, What.NEEDS_LOGIN, login.about(key, record.generation))
-        return Result(key, What.FAILED, failure.verdict(time.time()).error().about(key, record.generation))
+        return Result(key, what_of(failure), failure.verdict(time.time()).error().about(key, record.generation))
 
     def _tell(self, result: Result) -> None:
         self._tally.add(result)

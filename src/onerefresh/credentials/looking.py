@@ -9,11 +9,11 @@ from onerefresh import errors
 from onerefresh.credential.terms import Terms
 from onerefresh.credentials.summary import Result, What
 from onerefresh.policy import due_at, windows
-from onerefresh.record import Record, State
+from onerefresh.record import Failure, Record, State
 from onerefresh.record_text import decode
 from onerefresh.store import Versioned
 
-__all__ = ["NO_IDENTITY", "Due", "Horizon", "Other", "error_of", "no_refresher"]
+__all__ = ["NO_IDENTITY", "Due", "Horizon", "Other", "error_of", "no_refresher", "what_of"]
 
 NO_IDENTITY = (
     "this refresher does not say whose tokens it refreshes (a TokenEndpoint does, with its `identity`), and a refresh "
@@ -77,8 +77,8 @@ class Horizon:
             login = errors.LoginRequired(f"the session is over, log in again: {said}", credential=key)
             return Result(key, What.NEEDS_LOGIN, login.about(key, record.generation))
         failure = record.failure
-        if failure is not None and failure.remaining(now) > 0.0:
-            return Result(key, What.FAILED, failure.verdict(now).error().about(key, record.generation))
+        if failure is not None and terms.must_rest(record, now):
+            return Result(key, what_of(failure), failure.verdict(now).error().about(key, record.generation))
         return Due(key, record.identity)
 
     def _begin(self, key: str, record: Record | None) -> Due | Result:
@@ -100,6 +100,11 @@ class Horizon:
             raise no_refresher(key, error) from error
         except Exception as error:  # whatever `refresher_for` raises, the others go on
             raise no_refresher(key, error) from error
+
+
+def what_of(failure: Failure) -> What:
+    """What became of a credential whose last refresh failed so."""
+    return What.NEEDS_LOGIN if failure.is_doubtful else What.FAILED
 
 
 class _NotOurs(Exception):

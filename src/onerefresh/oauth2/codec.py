@@ -183,7 +183,6 @@ def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden
         response.status,
         response.body if fields is None else fields,
         response.headers,
-        oauth=True,
         hidden=hidden,
     )
     return replace(verdict, detail=verdict.detail + loss_in(fields)) if verdict.meaning is Meaning.PROTOCOL else verdict

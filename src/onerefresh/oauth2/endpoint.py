@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import math
@@ -34,6 +35,9 @@ from onerefresh.token import Secret, Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_exception
 
 __all__ = ["Send", "TokenEndpoint"]
+
+LOOK_AGAIN = 30.0
+"""Seconds between two looks at a secret that was refused."""
 
 Send: TypeAlias = Callable[[TokenRequest], TokenResponse]
 """Sends one request, once, and returns the answer whatever its status; an exception where there is none.
@@ -83,6 +87,7 @@ class TokenEndpoint:
         self.client_id = checked_client_id(client_id)
         self._source = client_secret if callable(client_secret) else None
         self._secret: Secret | None = None
+        self._looks_at = 0.0  # on the monotonic clock
         if client_secret is not None and self._source is None:
             self._secret = checked_secret(client_secret, "client_secret")
         if grant not in get_args(Grant):
@@ -112,6 +117,18 @@ class TokenEndpoint:
         wanted = [f"scope {self.scope}"] if self.scope else []
         wanted += [f"{name} {text}" for name, text in self._extra if name in ("resource", "audience")]
         return ", ".join([said, "client_credentials", *wanted])
+
+    @property
+    def settings(self) -> tuple[object, ...]:
+        """All that tells this client from another: what was refused to one is asked at once by the other.
+
+        A secret that a function gives is asked for again, where the last time is half a minute ago.
+        """
+        if self._source is not None and time.monotonic() >= self._looks_at:
+            self._looks_at = time.monotonic() + LOOK_AGAIN
+            with contextlib.suppress(ConfigurationError):  # the next renewal says so
+                self._secret = _asked(self._source)
+        return (self.identity, self.client_auth, self.scope, self._extra, self._secret, self._own_send)
 
     @property
     def host(self) -> str:
@@ -149,6 +166,7 @@ class TokenEndpoint:
             prepare()
         if self._source is not None:
             self._secret = _asked(self._source)
+            self._looks_at = time.monotonic() + LOOK_AGAIN
 
     def _current_secret(self) -> Secret | None:
         # Taken once for a request: another thread's refused request may forget the secret meanwhile.
@@ -200,7 +218,7 @@ class TokenEndpoint:
         except ConfigurationError:
             raise
         except Exception as error:  # noqa: BLE001 - a sender may raise anything; the verdict says what it means
-            return judge_exception(error, oauth=True, hidden=hidden)
+            return judge_exception(error, hidden=hidden)
         if isinstance(response, TokenResponse):
             return response
         return Verdict(Meaning.REFRESHER, f"send returned {type(response).__name__}, not a TokenResponse")
@@ -208,13 +226,13 @@ class TokenEndpoint:
     def _explained(self, verdict: Verdict) -> Verdict:
         """The verdict as it stands for this client: what to look at, and what no grant but `refresh_token` can mean."""
         if self.grant == "client_credentials":
-            if verdict.meaning is Meaning.DEAD:
+            if verdict.meaning in (Meaning.DEAD, Meaning.DOUBTFUL):
                 verdict = replace(verdict, meaning=Meaning.CLIENT_REJECTED)  # there is no session that could be over
             elif verdict.meaning in (Meaning.NO_ANSWER, Meaning.SERVER_ERROR):
                 verdict = replace(verdict, meaning=Meaning.UNAVAILABLE)  # nothing was spent: it may be asked again
-        if verdict.meaning is Meaning.CLIENT_REJECTED:
+        if verdict.meaning in (Meaning.CLIENT_REJECTED, Meaning.DOUBTFUL):
             if self._source is not None:
-                self._secret = None  # the next request asks for it anew: it may have been changed
+                self._secret, self._looks_at = None, 0.0  # asked for anew: it may have been changed
             look = "client_id" if self.client_auth == "none" else "client_id, client_secret"
             return replace(verdict, detail=f"{verdict.detail}; check {look} and client_auth (now {self.client_auth!r})")
         return verdict

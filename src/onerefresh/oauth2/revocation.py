@@ -34,7 +34,7 @@ def revoke(
         if 200 <= response.status < 300:
             return
         hidden = [known for known in (secret, identification.authorization) if known is not None]
-        verdict = judge_answer(response.status, response.body, response.headers, oauth=True, hidden=hidden)
+        verdict = judge_answer(response.status, response.body, response.headers, hidden=hidden)
     # Raised here, so that nothing refers to the sender's exception: some hold a part of the request.
     said = verdict.detail.replace("token endpoint", "revocation endpoint").replace("token request", "request")
     raise RefreshFailure(Verdict(verdict.meaning, said, repeatable=False))

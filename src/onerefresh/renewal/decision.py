@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -24,7 +25,8 @@ class Wish:
     `spread`: this process's share of jitter. `gives_way`: seconds for which it lets others go first. `look_again`:
     whether the store may forget a write that it acknowledged, as far as is known by now. `recovery`: seconds for which
     a token that was brought back is not sent, as far as is known by now; 0 where nobody else can know a newer one.
-    `sightings`: the process's memory of delays. `newest`: what `known` is by now: None after a logout here.
+    `sightings`: the process's memory of delays. `newest`: what `known` is by now: None after a logout here. `client`: a
+    digest of the refresher's identity and settings.
     """
 
     key: str
@@ -46,12 +48,17 @@ class Wish:
     known: Token | None = None
     proven: tuple[str, int] | None = None
     newest: Callable[[], Token | None] | None = field(default=None, compare=False)
+    client: Callable[[], str] = field(default=lambda: "", compare=False)
     gives_way: float = 0.0
 
     def up_to_date(self) -> Wish:
         """The same with what this process has learned since: a renewal may have waited for long."""
         newest = self.known if self.newest is None else self.newest()
         return self if newest is self.known else replace(self, known=newest)
+
+    def print_for(self, record: Record) -> str:
+        """What `record` keeps of this client where it is refused."""
+        return print_of(record.family, self.client())
 
     def outdated(self, token: Token) -> bool:
         """Whether this process knows by now that `token` is not the newest, or that its session is over."""
@@ -134,7 +141,7 @@ def decide(record: Record | None, wish: Wish, now: float, *, lease_over: bool, i
     """
     if record is None:
         return Repair(wish.known) if wish.known is not None else _begin(wish)
-    if is_news(wish.seed, record) and record.state in (State.DEAD, State.EMPTY) and wish.seed is not None:
+    if is_news(wish.seed, record) and not in_use(record) and wish.seed is not None:
         return Found(wish.seed)
     if wish.owner and record.owner and wish.owner != record.owner and record.state is not State.EMPTY:
         return Fail(
@@ -169,6 +176,13 @@ def is_news(seed: Token | None, record: Record) -> bool:
     return seed is not None and seed.seed_fingerprint() not in record.families
 
 
+def in_use(record: Record) -> bool:
+    """Whether its session is not over, as far as is known: a new seed is ignored then, and else it is a login."""
+    if record.state is State.IDLE and record.failure is not None and record.failure.is_doubtful:
+        return False
+    return record.state in (State.IDLE, State.LEASED)
+
+
 def _serves(record: Record, token: Token, wish: Wish, now: float) -> bool:
     """Whether the stored token may be handed out for this wish."""
     if wish.refused == record.identity:
@@ -178,9 +192,11 @@ def _serves(record: Record, token: Token, wish: Wish, now: float) -> bool:
         return False
     if State.DEAD in (record.state, _origin(record)):
         return record.failure is not None and not record.failure.refused
+    if record.failure is not None and record.failure.is_doubtful and record.failure.refused:
+        return False
     ages_at = found.ages_at if wish.within is None else due_at(token, wish.within)
     if wish.ageing and now >= ages_at:
-        return record.failure is not None and record.failure.remaining(now) > 0.0
+        return must_rest(record, wish.client, now)
     return True
 
 
@@ -210,14 +226,29 @@ def _renew(record: Record, wish: Wish, now: float) -> Decision:
     over = _origin(record) in (State.DEAD, State.EMPTY) or record.token is None
     if over and not (wish.can_obtain and not record.is_logged_out):
         return Fail(_needs_login(record))
-    if failure is not None and failure.remaining(now) > 0.0:
+    if failure is not None and must_rest(record, wish.client, now):
         return _respect(failure, now)
     if over:
         return Claim(Grant.OBTAIN)
+    if failure is not None and failure.doubts and wish.can_obtain:
+        return Claim(Grant.OBTAIN)  # a login heals a doubtful end, and this one needs no person
     cannot_refresh = record.token is not None and record.token.refresh_token is None and not wish.renews_from_access
     if cannot_refresh and wish.can_obtain:
         return Claim(Grant.OBTAIN)
     return Claim(Grant.REFRESH)
+
+
+def print_of(family: str, client: str) -> str:
+    """What a record keeps of a client's identity and settings: enough to tell it from others, and no more."""
+    return hashlib.sha256(f"{family}\0{client}".encode("utf-8", "surrogatepass")).hexdigest()[:8] if client else ""
+
+
+def must_rest(record: Record, client: Callable[[], str], now: float) -> bool:
+    """Whether nothing is to be sent yet: another client may have more luck than the one that was refused."""
+    failure = record.failure
+    if failure is None or failure.remaining(now) <= 0.0:
+        return False
+    return not (failure.may_be_the_clients and failure.is_news_to(print_of(record.family, client())))
 
 
 def _respect(failure: Failure, now: float) -> Decision:

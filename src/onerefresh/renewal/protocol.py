@@ -26,6 +26,7 @@ from onerefresh.renewal.decision import (
     Wait,
     Wish,
     decide,
+    in_use,
     is_news,
 )
 from onerefresh.renewal.effects import (
@@ -116,7 +117,7 @@ async def renew(wish: Wish) -> Outcome:
             continue
         left = lease.left(attempt, now) if attempt else 0.0
         proven_dead = _is_proof(hold, attempt)
-        if record and not seed_told and record.state in (State.IDLE, State.LEASED) and is_news(wish.seed, record):
+        if record and not seed_told and in_use(record) and is_news(wish.seed, record):
             seed_told = True
             await tell(Kind.SEED_IGNORED, wish, record, "token= is another one than the store's, which is in use")
         is_unsettled = wish.look_again() and wish.sightings.is_unsettled(now, wish.recovery())

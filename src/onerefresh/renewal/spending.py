@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.events import Kind
-from onerefresh.policy import PATIENCE, SENDS_IN_A_LEASE, backoff
+from onerefresh.policy import FOR_GOOD, PATIENCE, SENDS_IN_A_LEASE, backoff
 from onerefresh.record import Attempt, Grant, Probation, Record
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import (
@@ -84,6 +84,7 @@ class Spending:
     sends: int = 0
     lost: int = 0
     doubtful: str = ""
+    client: str = ""
     cause: BaseException | None = field(default=None, repr=False)
 
     @property
@@ -93,6 +94,7 @@ class Spending:
 
     async def run(self) -> Outcome | None:
         failures = self.leased.failure.count if self.leased.failure else 0
+        self.client = self.wish.print_for(self.leased)  # now: a refused secret may be another one afterwards
         verdict: Verdict | None = None
         while age(self.born, now := await Now()) + self.wish.http_timeout <= self.attempt.ttl:
             if self.sends and not await self._still_holds():
@@ -118,8 +120,11 @@ class Spending:
                 break
         # Where the loop ended by itself, this attempt is too old to send: another may think it over before the
         # answer is here.
-        if verdict is not None and verdict.meaning is Meaning.DEAD and self.attempt.grant is Grant.REFRESH:
-            return await self._dead(verdict)
+        if verdict is not None and self.attempt.grant is Grant.REFRESH:
+            if verdict.meaning is Meaning.DEAD:
+                return await self._dead(verdict)
+            if verdict.meaning is Meaning.DOUBTFUL:
+                return await self._doubtful_end(verdict)
         return await self._release(verdict)
 
     async def _still_holds(self) -> bool:
@@ -142,20 +147,12 @@ class Spending:
 
     async def _release(self, verdict: Verdict | None) -> Outcome | None:
         """Give the lease back, remembering the failure. The callers are told now, or wait a little and try again."""
-        if verdict is not None and verdict.meaning is Meaning.DEAD:
+        if verdict is not None and verdict.meaning in (Meaning.DEAD, Meaning.DOUBTFUL):
             verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
         if verdict is None and (self.attempt.disputed or self.taken_over):
             return None  # too old to send: it runs out, rather than let the others forget the attempt before it
         now = await Now()
-        back = records.released(
-            self.leased,
-            verdict,
-            now=now.wall,
-            spread=now.spread,
-            sends=self.sends,
-            refused=self.refused,
-            doubtful=bool(self.doubtful) or self.taken_over,
-        )
+        back = self._back(verdict, now)
         try:
             if not await self._settle(back):
                 return None
@@ -166,6 +163,44 @@ class Spending:
         if verdict is None or verdict.meaning in (Meaning.UNAVAILABLE, Meaning.SERVER_ERROR):
             return None
         raise verdict.error().about(self.wish.key, self.leased.generation) from self.cause
+
+    def _back(self, verdict: Verdict | None, now: Instant, pause: float | None = None) -> Record:
+        return records.released(
+            self.leased,
+            verdict,
+            now=now.wall,
+            spread=now.spread,
+            sends=self.sends,
+            refused=self.refused,
+            doubtful=bool(self.doubtful) or self.taken_over,
+            client=self.client,
+            pause=pause,
+        )
+
+    @property
+    def _may_be_spent(self) -> bool:
+        """Whether another request than the last one may have spent the refresh token."""
+        before = self.leased.failure
+        earlier = before is not None and (before.ambiguous or before.disputed)
+        return bool(self.doubtful) or self.taken_over or self.attempt.disputed or earlier
+
+    async def _doubtful_end(self, verdict: Verdict) -> Outcome | None:
+        """A refusal that may be the client's fault: remembered, and asked again unless the token may be spent."""
+        if self.attempt.disputed and await self._someone_commits():
+            return None
+        now, pause = await Now(), None
+        if self.wish.can_obtain:
+            pause = 0.0  # the next token comes from elsewhere, at once
+        elif self._may_be_spent:
+            said = f"{verdict.detail}, after a request that may have spent the refresh token: it is not sent again"
+            verdict, pause = replace(verdict, detail=said), FOR_GOOD
+        try:
+            await self._settle(self._back(verdict, now, pause))
+        except errors.StoreUnavailable:
+            if self.wish.ageing:
+                raise  # nobody waits, and the access token still serves
+            raise verdict.error().about(self.wish.key, self.leased.generation) from self.cause
+        return None  # the record says what follows
 
     async def _dead(self, verdict: Verdict) -> Outcome | None:
         """`invalid_grant` proves nothing while another attempt may have spent this generation: wait for its commit."""

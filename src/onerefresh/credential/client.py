@@ -1,0 +1,123 @@
+"""What tells one client from another: its refresher's settings and code, as a digest that shows nothing of them.
+
+A refusal that may be the client's own fault is not held against a client that differs. So the digest is the same in
+all processes of one deployment, and another one where the deployment has changed, as far as can be seen: what a
+function reads from elsewhere, such as the environment, is not seen.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import types
+from collections.abc import Iterator
+
+from onerefresh.token import Secret
+
+__all__ = ["settings_of"]
+
+MOST = 300
+"""So many functions and values are looked at, at most."""
+
+
+def settings_of(refresher: object) -> str:
+    """A digest of what is known of a refresher: of its `settings`, where its class has that, else of its code."""
+    told = refresher
+    if hasattr(type(refresher), "settings"):  # of its class: a mock would have any attribute
+        try:
+            told = refresher.settings  # type: ignore[attr-defined]  # as just seen
+        except Exception as error:  # noqa: BLE001 - whatever a class of the user's raises, a renewal must go on
+            told = type(error).__name__
+    return hashlib.sha256("\0".join(_Walk().parts(told)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class _Walk:
+    """What can be known of a value, as texts in an order that does not change from one process to the next."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, object] = {}  # held: a number must not stand for another object later
+        self._package = ""
+
+    def parts(self, value: object) -> Iterator[str]:
+        if isinstance(value, Secret):
+            yield value.fingerprint()
+        elif value is None or isinstance(value, (bool, str, bytes)):
+            yield repr(value)
+        elif id(value) not in self._seen and len(self._seen) < MOST:
+            self._seen[id(value)] = value
+            yield from self._of_object(value)
+
+    def _of_object(self, value: object) -> Iterator[str]:
+        match value:
+            case tuple():
+                yield f"({len(value)}"
+                for part in value:
+                    yield from self.parts(part)
+            case frozenset():
+                yield from sorted(repr(part) for part in value)
+            case dict() | types.MappingProxyType():
+                for name in sorted(name for name in value if isinstance(name, str)):
+                    yield name
+                    yield from self.parts(value[name])
+            case functools.partial():
+                yield from self.parts((value.func, value.args, value.keywords))
+            case types.FunctionType():
+                yield from self._of_function(value)
+            case types.MethodType():
+                yield from self.parts((value.__func__, value.__self__))
+            case types.CodeType():
+                yield from self._of_code(value)
+            case types.ModuleType():
+                yield value.__name__
+            case type():
+                yield f"{value.__module__}.{value.__qualname__}"
+                yield from self.parts(vars(value)) if self._is_ours(value.__module__) else ()
+            case _:
+                yield from self._of_instance(value)
+
+    def _of_instance(self, value: object) -> Iterator[str]:
+        kind = type(value)
+        yield f"{kind.__module__}.{kind.__qualname__}"
+        self._package = self._package or _package(kind.__module__)
+        if self._is_ours(kind.__module__):
+            yield from self.parts(kind)
+            yield from self.parts(getattr(value, "__dict__", None))
+
+    def _of_function(self, function: types.FunctionType) -> Iterator[str]:
+        yield f"{function.__module__}.{function.__qualname__}"
+        self._package = self._package or _package(function.__module__)
+        if not self._is_ours(function.__module__):
+            return
+        code = function.__code__
+        yield from self.parts((code, function.__defaults__, function.__kwdefaults__))
+        for cell in function.__closure__ or ():
+            try:
+                inner = cell.cell_contents
+            except ValueError:  # not filled yet
+                continue
+            yield from self.parts(inner)
+        for name in sorted(_names(code)):
+            if name in function.__globals__:
+                yield name
+                yield from self.parts(function.__globals__[name])
+
+    def _of_code(self, code: types.CodeType) -> Iterator[str]:
+        yield code.co_code.hex()
+        yield " ".join((*code.co_names, *code.co_varnames))
+        for constant in code.co_consts:
+            yield repr(constant) if isinstance(constant, (int, float, complex)) else ""
+            yield from self.parts(constant)
+
+    def _is_ours(self, module: str) -> bool:
+        """Whether it is the code of the same program, rather than of a library that it uses."""
+        return _package(module) == self._package
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """The global names that a function uses, those of the functions within it too."""
+    inner = (_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return set(code.co_names).union(*inner)

@@ -1,0 +1,169 @@
+"""What tells one client from another: the same in each process of a deployment, and not in the next deployment."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from onerefresh.credential.client import settings_of
+from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.token import Secret
+
+PROGRAM = """
+URL = "https://acme.com/refresh"
+HEADERS = {"X-Key": "one", "X-Other": "two"}
+KINDS = frozenset({"a", "b", "c", "d"})
+
+def post(url, headers):
+    return {"url": url, "headers": headers, "kinds": {"x", "y", "z"} & KINDS}
+
+def refresh(token):
+    return post(URL, HEADERS)
+
+class Refresher:
+    def __init__(self, key):
+        self.key = key
+
+    def __call__(self, token):
+        return post(URL, {"X-Key": self.key})
+
+refresher = Refresher("one")
+"""
+
+
+def program(text: str = PROGRAM) -> dict[str, Any]:
+    scope: dict[str, Any] = {"__name__": "acme.tokens"}
+    exec(compile(text, "tokens.py", "exec"), scope)
+    return scope
+
+
+@pytest.mark.parametrize("name", ["refresh", "refresher"])
+def test_all_processes_of_a_deployment_agree(name: str, tmp_path: Path) -> None:
+    (tmp_path / "tokens.py").write_text(PROGRAM)
+    script = f"import tokens; from onerefresh.credential.client import settings_of; print(settings_of(tokens.{name}))"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert len(set(found)) == 1
+    assert len(found[0].strip()) == 64
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return post(URL, HEADERS)", "return post(URL, {**HEADERS})"),
+        ("acme.com/refresh", "acme.com/token"),
+        ('"X-Key": "one"', '"X-Key": "two"'),
+        ('"headers": headers', '"header": headers'),
+        ("def refresh(token)", "def refresh(token, more='x')"),
+    ],
+)
+def test_another_deployment_differs(old: str, new: str) -> None:
+    assert PROGRAM.replace(old, new) != PROGRAM
+    assert settings_of(program()["refresh"]) == settings_of(program()["refresh"])
+    assert settings_of(program()["refresh"]) != settings_of(program(PROGRAM.replace(old, new))["refresh"])
+
+
+def test_an_object_that_refreshes_is_told_by_its_class_and_its_attributes() -> None:
+    scope = program()
+    assert settings_of(scope["Refresher"]("one")) == settings_of(scope["refresher"])
+    assert settings_of(scope["Refresher"]("two")) != settings_of(scope["refresher"])
+    other = program(PROGRAM.replace('"X-Key": self.key', '"X-Keys": self.key'))
+    assert settings_of(other["refresher"]) != settings_of(scope["refresher"])
+
+
+def test_partials_methods_closures_and_secrets_count() -> None:
+    refresh: FunctionType = program()["refresh"]
+
+    def made(key: str | Secret) -> Callable[[object], object]:
+        return lambda token: (key, token)
+
+    kinds = [
+        refresh,
+        functools.partial(refresh, more="a"),
+        functools.partial(refresh, more="b"),
+        made("a"),
+        made("b"),
+        made(Secret("a")),
+        program()["refresher"].__call__,
+        MagicMock(),
+        print,
+    ]
+    assert len({settings_of(kind) for kind in kinds}) == len(kinds)
+
+
+def test_what_refers_to_itself_is_looked_at_once() -> None:
+    scope = program("def refresh(token):\n    return again(token)\n\ndef again(token):\n    return refresh(token)\n")
+    assert settings_of(scope["refresh"])
+
+
+URL = "https://login.acme.com/token"
+
+
+def endpoint(**others: Any) -> TokenEndpoint:
+    return TokenEndpoint(**{"url": URL, "client_id": "cli", "client_secret": "one", **others})
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"url": URL + "s"},
+        {"client_id": "other"},
+        {"client_secret": "two"},
+        {"client_secret": None},
+        {"client_auth": "client_secret_post"},
+        {"scope": "read"},
+        {"extra": {"audience": "x"}},
+        {"send": lambda request: request},
+    ],
+)
+def test_each_setting_of_a_token_endpoint_counts(others: dict[str, Any]) -> None:
+    assert settings_of(endpoint()) == settings_of(endpoint())
+    assert settings_of(endpoint(**others)) != settings_of(endpoint())
+
+
+def test_a_secret_that_a_function_gives_is_looked_at_rarely() -> None:
+    asked: list[str] = []
+
+    def secret() -> str:
+        asked.append("again")
+        return "one"
+
+    login = endpoint(client_secret=secret)
+    assert {settings_of(login) for _ in range(10)} == {settings_of(endpoint())}
+    assert len(asked) == 1
+
+
+def test_a_secret_that_cannot_be_had_is_no_error_here() -> None:
+    def secret() -> str:
+        raise FileNotFoundError("secret.txt")
+
+    assert settings_of(endpoint(client_secret=secret))
+
+
+def test_settings_that_fail_cost_no_renewal() -> None:
+    class Broken:
+        @property
+        def settings(self) -> str:
+            raise KeyError("mine")
+
+        def __call__(self, token: object) -> object:
+            return token
+
+    assert settings_of(Broken())
