@@ -6,7 +6,7 @@
     LEASED(g)  ── take over ──►     LEASED(g, another attempt)
     LEASED(g)  ── invalid_grant ──► DEAD(g)
     LEASED(g)  ── doubtful ──►      IDLE(g, failure)          asked again after a pause, and by `retry()`
-    DEAD(g)    ── retry ──►         IDLE(g)
+    DEAD(g)    ── retry ──►         IDLE(g, failure)
     any        ── log in ──►        IDLE(g+1), new family
     any        ── log out ──►       EMPTY(g+1)
 
@@ -442,13 +442,15 @@ def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: fl
 def retried(record: Record, *, now: float) -> Record:
     """The same, as if nothing had been refused yet: the next who needs a token asks at once.
 
-    What may have spent the refresh token is still known: only whoever says so takes that upon himself.
+    What may have spent the refresh token is still known: whoever says so takes it upon himself.
     """
     failure = record.failure
-    if record.state not in (State.IDLE, State.DEAD) or record.token is None or failure is None:
+    if record.state is State.LEASED or failure is None:
         return record
-    again = replace(record, state=State.IDLE, failure=replace(failure, count=0, at=now, delay=0.0, doubts=0, prints=()))
-    return replace(again, history=_noted(again, "retry", now)) if again.state is not record.state else again
+    is_dead = record.state is State.DEAD and record.token is not None
+    asked = replace(failure, count=0, at=now, delay=0.0, doubts=0, prints=())
+    again = replace(record, state=State.IDLE if is_dead else record.state, failure=asked)
+    return replace(again, history=_noted(again, "retry", now))
 
 
 def logged_out(record: Record | None, *, now: float, seed: str | None = None) -> Record:

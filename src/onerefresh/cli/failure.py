@@ -36,6 +36,8 @@ def explain(error: errors.OnerefreshError) -> str:
 def _advice(error: errors.OnerefreshError) -> str:
     name = error.credential or "NAME"
     match error:
+        case errors.LoginRequired(proven=False):
+            return f"pipe a new token response into: onerefresh login {name} --with-token; or: onerefresh retry {name}"
         case errors.LoginRequired():
             return f"pipe a new token response into: onerefresh login {name} --with-token"
         case errors.InteractionRequired():

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.credential.aftercare import aftercare
-from onerefresh.credential.arguments import check, check_key, seconds, seed_from
-from onerefresh.credential.closing import Closing
+from onerefresh.credential.arguments import check, check_key, seed_from
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, Held, Shared, held_for, shared_of
 from onerefresh.credential.status import Status, read_record, status_of
 from onerefresh.credential.terms import Terms
+from onerefresh.credential.waiting import Waiting
 from onerefresh.credential.watch import watch
 from onerefresh.flight import Flight, running_loop
 from onerefresh.policy import Profile
+from onerefresh.record import Record
 from onerefresh.renewal import person
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.runner import asks_itself
@@ -38,7 +39,7 @@ __all__ = ["Credential"]
 _now = time.time  # looked up once: `current` is called for every request
 
 
-class Credential(Closing):
+class Credential(Waiting):
     """One grant at one authorization server, shared by any number of calls.
 
     `key` names it. `refresher` trades a token for the next one: a function (it may be async) that returns a `Token` or
@@ -180,10 +181,7 @@ class Credential(Closing):
             token = seed_from(answer, "login()")
         finally:
             del answer  # as in the constructor
-        flight = self._log_in(token, blocking=True)
-        if not flight.wait(self._terms.max_wait):
-            raise self._too_late()
-        return flight.result().token
+        return self._waited(self._log_in(token, blocking=True), "the login").token
 
     async def alogin(self, answer: Answer | None = None) -> Token:
         """As `login`."""
@@ -191,40 +189,45 @@ class Credential(Closing):
             token = seed_from(answer, "login()")
         finally:
             del answer  # as in the constructor
-        flight = self._log_in(token, blocking=False)
-        if not await flight.heard(self._terms.max_wait):
-            raise self._too_late()
-        return flight.result().token
+        return (await self._heard(self._log_in(token, blocking=False), "the login")).token
 
     def logout(self) -> None:
         """Forget the session, here and in the store. A refresh under way can no longer save its token."""
-        flight = self._log_out()
-        if not flight.wait(self._terms.max_wait):
-            raise self._too_late()
-        flight.result()
+        self._waited(self._log_out(), "the logout")
 
     async def alogout(self) -> None:
         """As `logout`."""
-        flight = self._log_out()
-        if not await flight.heard(self._terms.max_wait):
-            raise self._too_late()
-        flight.result()
+        await self._heard(self._log_out(), "the logout")
 
     def status(self) -> Status:
         """What the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
         self._check_open()
-        flight = self._launcher.run_apart(read_record, None)
-        if not flight.wait(self._terms.max_wait):
-            raise self._too_late()
-        return status_of(self.key, flight.result())
+        return status_of(self.key, self._waited(self._launcher.run_apart(read_record, None), "the store"))
 
     async def astatus(self) -> Status:
         """As `status`."""
         self._check_open()
-        flight = self._launcher.run_apart(read_record, None)
-        if not await flight.heard(self._terms.max_wait):
-            raise self._too_late()
-        return status_of(self.key, flight.result())
+        return status_of(self.key, await self._heard(self._launcher.run_apart(read_record, None), "the store"))
+
+    def retry(self) -> Token:
+        """Ask the token endpoint at once, whatever it said before: when the client or the function was corrected.
+
+        Also where the session was found dead, and where a lost answer may have spent the refresh token: whoever calls
+        this takes it upon himself. Where nothing failed, nothing is asked. Raises as `token` does.
+        """
+        before = self._waited(self._allow_again(blocking=True), "the store")
+        if (flight := self._again(before, blocking=True)) is not None:
+            identity = self._waited(flight).token.identity
+            self._waited(self._launcher.run_apart(lambda: person.look_for_refusal(identity), None), "the store")
+        return self.token()
+
+    async def aretry(self) -> Token:
+        """As `retry`."""
+        before = await self._heard(self._allow_again(blocking=False), "the store")
+        if (flight := self._again(before, blocking=False)) is not None:
+            identity = (await self._heard(flight)).token.identity
+            await self._heard(self._launcher.run_apart(lambda: person.look_for_refusal(identity), None), "the store")
+        return await self.atoken()
 
     def close(self) -> None:
         """Wait for the refresh under way, then refuse further calls. A store that was handed in stays open.
@@ -357,25 +360,6 @@ class Credential(Closing):
         if failed is not None and self._shared.clock.monotonic() < failed[1]:
             raise failed[0].fresh() from failed[0]
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise errors.CredentialClosed("it was closed", credential=self.key)
-
-    def _check_caller(self, *, blocking: bool, home: object) -> None:
-        """Refuse a wait that could never end."""
-        if asks_itself(self._shared.store, self.key):
-            raise errors.ConfigurationError(
-                "the refresher asked its own credential for a token and would wait for itself: "
-                "use the token that it is given",
-                credential=self.key,
-            )
-        if blocking and self._terms.is_async and home is not None and home is running_loop():
-            raise errors.ConfigurationError(
-                "this blocks the event loop on which the async refresher has to run: "
-                "use `await atoken()`, and alogin() and aclose() likewise",
-                credential=self.key,
-            )
-
     def _satisfies(self, token: Token, refused: Token | None, flight: Flight[Outcome]) -> bool:
         """Whether what the flight brought is an answer for this caller; a flight may have begun for another reason."""
         if refused is None:
@@ -431,13 +415,36 @@ class Credential(Closing):
 
         return self._launcher.run_apart(work, self._home(blocking=False))
 
-    def _deadline(self, max_wait: float | None) -> float:
-        return time.monotonic() + (self._terms.max_wait if max_wait is None else seconds("max_wait", max_wait))
+    def _allow_again(self, *, blocking: bool) -> Flight[Record | None]:
+        self._check_open()
+        self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())
+        return self._launcher.run_apart(lambda: person.allow_again(self._launcher.wish()), None)
 
-    def _too_late(self) -> errors.WaitTimeout:
-        generation = self._shared.known.generation if self._shared.known else None
-        said = "max_wait is over and the refresh still goes on"
-        return errors.WaitTimeout(said, credential=self.key, generation=generation)
+    def _again(self, before: Record | None, *, blocking: bool) -> Flight[Outcome] | None:
+        """The flight that asks again, where there is anything to ask."""
+        if before is None or before.failure is None:
+            return None
+        refused = before.identity if before.failure.refused else None
+        return self._ahead(math.inf, self._home(blocking=blocking), refused)[0]
+
+    def _ahead(
+        self, within: float, home: object, refused: tuple[str, int] | None = None
+    ) -> tuple[Flight[Outcome], bool]:
+        """The flight that renews a token which ends within so many seconds; whether it began with this call."""
+        shared = self._shared
+        fresh: Flight[Outcome] | None = None
+        try:
+            with shared.lock:
+                flight = self._flying()
+                if flight is None:
+                    flight = fresh = Flight(refused=refused, home=home)
+                    shared.flight = fresh
+            if fresh is not None:
+                self._launcher.launch(fresh, ageing=True, within=within)
+        except BaseException:  # Ctrl-C: others may wait for the flight already
+            self._launch_after_all(fresh, ageing=True)
+            raise
+        return flight, fresh is not None
 
     def _let_go(self) -> None:
         self._closed = True

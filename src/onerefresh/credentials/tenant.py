@@ -44,21 +44,7 @@ class Tenant(Credential):
         """
         self._check_open()
         self._check_caller(blocking=False, home=None)
-        shared = self._shared
-        fresh: Flight[Outcome] | None = None
-        home = home if self._terms.loop is None else self._terms.loop
-        try:
-            with shared.lock:
-                flight = self._flying()
-                if flight is None:
-                    flight = fresh = Flight(home=home)
-                    shared.flight = fresh
-            if fresh is not None:
-                self._launcher.launch(fresh, ageing=True, within=within)
-        except BaseException:  # Ctrl-C: others may wait for the flight already
-            self._launch_after_all(fresh, ageing=True)
-            raise
-        return flight, fresh is not None
+        return self._ahead(within, home if self._terms.loop is None else self._terms.loop)
 
     def delete(self) -> Flight[None]:
         """Empty the record, whatever is in it, and forget the token."""

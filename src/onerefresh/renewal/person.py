@@ -54,6 +54,32 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
     return Outcome(record.token, renewed=True)
 
 
+async def allow_again(wish: Wish) -> Record | None:
+    """Let the token endpoint be asked again at once, whatever it said before; the record of before, if it failed."""
+    for _ in range(MOST_ROUNDS):
+        loaded, now = await Load(), await Now()
+        record = loaded.record
+        if record is None or record.failure is None:
+            return None
+        again = records.retried(record, now=now.wall)
+        if again is record:
+            return record  # somebody is asking just now
+        try:
+            await Cas(loaded.version, again)
+        except (Conflict, StoreOutcomeUnknown):
+            continue  # what is there now says what is left to do
+        return record
+    raise unsettled().about(wish.key)
+
+
+async def look_for_refusal(identity: tuple[str, int]) -> None:
+    """Raise why the token with this identity could not be renewed, although it still serves."""
+    loaded, now = await Load(), await Now()
+    record = loaded.record
+    if record is not None and record.identity == identity and record.failure is not None:
+        raise record.failure.verdict(now.wall).error()
+
+
 def _family_of_the_seed(wish: Wish) -> str | None:
     """That of `token=`, over which somebody logs in or out: once that session is over, it is no new login."""
     return wish.seed.seed_fingerprint() if wish.seed is not None else None

@@ -1,0 +1,65 @@
+"""Waiting for a flight, and what is said where the wait is over."""
+
+from __future__ import annotations
+
+import time
+from typing import TypeVar
+
+from onerefresh import errors
+from onerefresh.credential.arguments import seconds
+from onerefresh.credential.closing import Closing
+from onerefresh.credential.shared import Shared
+from onerefresh.credential.terms import Terms
+from onerefresh.flight import Flight, running_loop
+from onerefresh.runner import asks_itself
+
+__all__ = ["Waiting"]
+
+T = TypeVar("T")
+
+
+class Waiting(Closing):
+    """What a credential's callers wait with."""
+
+    __slots__ = ()
+    key: str
+    _closed: bool
+    _shared: Shared
+    _terms: Terms
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise errors.CredentialClosed("it was closed", credential=self.key)
+
+    def _check_caller(self, *, blocking: bool, home: object) -> None:
+        """Refuse a wait that could never end."""
+        if asks_itself(self._shared.store, self.key):
+            raise errors.ConfigurationError(
+                "the refresher asked its own credential for a token and would wait for itself: "
+                "use the token that it is given",
+                credential=self.key,
+            )
+        if blocking and self._terms.is_async and home is not None and home is running_loop():
+            raise errors.ConfigurationError(
+                "this blocks the event loop on which the async refresher has to run: "
+                "use `await atoken()`, and alogin() and aclose() likewise",
+                credential=self.key,
+            )
+
+    def _waited(self, flight: Flight[T], what: str = "the refresh") -> T:
+        if not flight.wait(self._terms.max_wait):
+            raise self._too_late(what)
+        return flight.result()
+
+    async def _heard(self, flight: Flight[T], what: str = "the refresh") -> T:
+        if not await flight.heard(self._terms.max_wait):
+            raise self._too_late(what)
+        return flight.result()
+
+    def _deadline(self, max_wait: float | None) -> float:
+        return time.monotonic() + (self._terms.max_wait if max_wait is None else seconds("max_wait", max_wait))
+
+    def _too_late(self, what: str = "the refresh") -> errors.WaitTimeout:
+        generation = self._shared.known.generation if self._shared.known else None
+        said = f"max_wait is over and {what} still goes on"
+        return errors.WaitTimeout(said, credential=self.key, generation=generation)
