@@ -51,6 +51,22 @@ def test_a_dead_session_is_counted_and_left_alone(auth_server: AuthServer) -> No
     assert auth_server.counters.token_requests == 2
 
 
+def test_a_doubtful_session_is_counted_and_not_asked_before_its_pause_is_over(auth_server: AuthServer) -> None:
+    store = MemoryStore()
+    with Credentials(endpoint(auth_server), store=store) as credentials:
+        log_in(credentials, auth_server, "doubtful", **DUE)
+        auth_server.fail_next(status=401, body="")
+        for _ in range(2):
+            summary = credentials.refresh_due(within=600)
+            assert (summary.needs_login, summary.failed) == (1, 0)
+            error = summary.errors[0]
+            assert isinstance(error, LoginRequired)
+            assert not error.proven
+        assert auth_server.counters.token_requests == 1
+        assert credentials["doubtful"].retry().generation == 2
+        assert credentials.refresh_due(within=600).needs_login == 0
+
+
 def test_a_failure_stops_none_of_the_others_and_is_remembered(new_auth_server: Callable[..., AuthServer]) -> None:
     failing, other = new_auth_server(), new_auth_server(client_id="other")
     failing.fail_next(None, status=503, headers={"Retry-After": "60"})
