@@ -172,7 +172,8 @@ class Probation:
     """A refreshed token that has yet to prove itself: until `delay` seconds after `at` its refusal refreshes nothing.
 
     `refusals`: refused replays in a row, over generations. `by_refusal`: the refresh was asked for by a refusal, so
-    that only an accepted replay is a proof. `reported`: a replay with this generation was refused.
+    that only an accepted replay is a proof. `reported`: a replay with this generation was refused. `repeated`: the
+    request was sent again, or taken over, so the server may have repeated an older answer: a refusal refreshes at once.
     """
 
     refusals: int
@@ -180,6 +181,7 @@ class Probation:
     delay: float
     by_refusal: bool
     reported: bool = False
+    repeated: bool = False
     unknown: Mapping[str, object] = _unknown()
 
     def holds(self, now: float) -> bool:
@@ -354,9 +356,14 @@ def committed(
     now: float,
     refused: bool,
     unsaved: bool = False,
+    repeated: bool = False,
 ) -> Record:
-    """The next generation. `refused`: the API had refused the old token, which is why this one was asked for."""
-    generation = record.generation + 1
+    """The next generation. `refused`: the API had refused the old token, which is why this one was asked for.
+
+    `repeated`: it may be older than it looks. What was refreshed on that account earns no further refresh.
+    """
+    generation, before = record.generation + 1, record.probation
+    repeated = repeated and not (before is not None and before.repeated and before.holds(now))
     families = record.families
     if grant is Grant.OBTAIN:
         family = token.seed_fingerprint()
@@ -370,7 +377,7 @@ def committed(
         token=token.numbered(families[-1], generation),
         attempt=None,
         failure=None,
-        probation=Probation(refusals, now, refusal_pause(refusals), by_refusal=refused),
+        probation=Probation(refusals, now, refusal_pause(refusals), by_refusal=refused, repeated=repeated),
         by=by,
         unsaved=unsaved,
     )
@@ -482,11 +489,11 @@ def replay_reported(record: Record, *, accepted: bool, now: float) -> Record:
     """How the API took a replay with the present token: accepted ends the probation, refused doubles it."""
     if accepted:
         return replace(record, probation=None)
-    refusals = (record.probation.refusals if record.probation else 0) + 1
-    probation = Probation(refusals, now, refusal_pause(refusals), by_refusal=True, reported=True)
-    if record.probation is not None:
-        probation = replace(probation, unknown=record.probation.unknown)  # it is the same one, of the same generation
-    return replace(record, probation=probation)
+    before = record.probation
+    refusals, repeated, unknown = (before.refusals, before.repeated, before.unknown) if before else (0, False, {})
+    delay = refusal_pause(refusals + 1)
+    probation = Probation(refusals + 1, now, delay, True, reported=True, repeated=repeated, unknown=unknown)
+    return replace(record, probation=probation)  # with what is unknown: it is the same one, of the same generation
 
 
 def saved(record: Record) -> Record:

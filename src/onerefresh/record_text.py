@@ -212,6 +212,7 @@ PROBATION = (
     Field("delay", "delay", needed=True),
     Field("by_refusal", "by_refusal", needed=True),
     Field("reported", "reported"),
+    Field("repeated", "repeated"),
 )
 TOKEN = (
     Field("access_token", "access_token", needed=True, write=_secret_text, read=_secret),

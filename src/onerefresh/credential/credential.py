@@ -165,7 +165,8 @@ class Credential(Waiting):
                 shared.proven, shared.damped, shared.refused_replays = token.identity, None, 0
             else:
                 tell = shared.proven is not None or shared.damped is None
-                shared.proven, shared.damped = None, (token.identity, shared.clock.monotonic() + LOOK_AGAIN)
+                until = shared.clock.monotonic() + LOOK_AGAIN
+                shared.proven, shared.damped = None, None if shared.repeated else (token.identity, until)
         if tell:
             wish = self._launcher.wish()
             self._launcher.run_apart(lambda: person.report_replay(token.identity, wish, accepted=accepted), None)

@@ -86,6 +86,7 @@ class Shared:
         "owner",
         "proven",
         "refused_replays",
+        "repeated",
         "rotation_told",
         "seed",
         "seeds_told",
@@ -116,6 +117,7 @@ class Shared:
         self.proven: tuple[str, int] | None = None
         self.unproven: Token | None = None
         self.refused_replays = 0
+        self.repeated = False  # whether the token may be older than it looks, so that a refusal refreshes it
         self.epoch = 0  # one more with every login and logout here: what began before must not undo them
         self.seeds_told = NONE_TOLD  # fingerprints of the seeds that have had their hearing
         self.rotation_told = self.type_told = False
@@ -156,7 +158,7 @@ class Shared:
             held.ages_at = min(max(held.ages_at, soon), held.ends_at)
         self.held = held
         probation = outcome.probation
-        self.refused_replays = probation.refusals if probation else 0
+        self.refused_replays, self.repeated = (probation.refusals, probation.repeated) if probation else (0, False)
         waits = probation is not None and not probation.by_refusal and self.proven != token.identity
         self.unproven = token if waits else None
         self.damped = (token.identity, self.clock.monotonic() + LOOK_AGAIN) if outcome.damped else None

@@ -216,7 +216,7 @@ def _origin(record: Record) -> State:
 def _damped(record: Record, wish: Wish, now: float) -> bool:
     """Whether the refusal of a token that was just refreshed must not refresh it once more."""
     probation = record.probation
-    if probation is None or record.state is State.DEAD or not probation.holds(now):
+    if probation is None or record.state is State.DEAD or probation.repeated or not probation.holds(now):
         return False
     return wish.proven != record.identity
 

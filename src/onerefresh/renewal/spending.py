@@ -179,10 +179,11 @@ class Spending:
 
     @property
     def _may_be_spent(self) -> bool:
-        """Whether another request than the last one may have spent the refresh token."""
+        """Whether another request than the last one may have spent the refresh token, and got the same answer."""
         before = self.leased.failure
         earlier = before is not None and (before.ambiguous or before.disputed)
-        return bool(self.doubtful) or self.taken_over or self.attempt.disputed or earlier
+        is_guess = getattr(self.attempt, "guess", False)
+        return bool(self.doubtful) or self.taken_over or self.attempt.disputed or is_guess or earlier
 
     async def _doubtful_end(self, verdict: Verdict) -> Outcome | None:
         """A refusal that may be the client's fault: remembered, and asked again unless the token may be spent."""
@@ -267,10 +268,11 @@ class Spending:
         family, generation = self.leased.identity
         entry = Spooled(family, generation, self.attempt.id, self.attempt.grant, self.refused, token)
         loaded = Loaded(self.version, self.leased)
+        repeated = self.sends > 1 or self._may_be_spent
         in_a_file, spooled, tries, conflicts = False, False, 0, 0
         while True:
             try:
-                committed = await commit_into(loaded, entry, self.wish)
+                committed = await commit_into(loaded, entry, self.wish, repeated=repeated)
             except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError) as error:
                 conflicts = conflicts + 1 if isinstance(error, Conflict) else 0
                 if 0 < conflicts <= MOST_ROUNDS:

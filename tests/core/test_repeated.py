@@ -1,0 +1,104 @@
+"""An answer that a server may have repeated: its access token may be old, so a refusal refreshes once more."""
+
+from __future__ import annotations
+
+import pytest
+from tests.core.driver import Process, World, attempt, failed, needy, refusing, wish
+
+from onerefresh import Credential, Token
+from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.record import Probation
+from onerefresh.record_text import decode, encode
+from onerefresh.renewal.effects import Send
+from onerefresh.renewal.person import report_replay
+from onerefresh.renewal.protocol import renew
+from onerefresh.testing import AuthServer
+from onerefresh.verdict import Meaning
+
+
+def fresh(number: int) -> Token:
+    return Token(f"access-{number}", f"refresh-{number}")
+
+
+def probation(world: World) -> Probation:
+    found = world.present.probation
+    assert found is not None
+    return found
+
+
+def refresh_refused(world: World) -> Token:
+    return world.run(renew(wish("grace:60", **refusing(world)))).token
+
+
+@pytest.mark.parametrize("meaning", [Meaning.NO_ANSWER, Meaning.SERVER_ERROR])
+def test_after_a_request_that_was_sent_again_a_refusal_refreshes_once_more(meaning: Meaning) -> None:
+    world = needy(None, failed(meaning), fresh(2), fresh(3), fresh(4))
+    assert refresh_refused(world).generation == 2
+    assert probation(world).repeated
+    assert refresh_refused(world).generation == 3
+    assert not probation(world).repeated
+    assert refresh_refused(world).generation == 3
+    assert len(world.sent) == 3
+
+
+def test_after_a_takeover_a_refusal_refreshes_once_more() -> None:
+    world = needy(None, fresh(2), fresh(3))
+    world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    world.now = 31.0
+    assert refresh_refused(world).generation == 2
+    assert refresh_refused(world).generation == 3
+    assert refresh_refused(world).generation == 3
+
+
+def test_after_an_earlier_attempt_that_may_have_got_the_answer_too() -> None:
+    world = needy(None, failed(Meaning.PROTOCOL), fresh(2), fresh(3))
+    world.fails(renew(wish("grace:60", **refusing(world))))
+    world.now += 60.0
+    assert refresh_refused(world).generation == 2
+    assert refresh_refused(world).generation == 3
+    assert refresh_refused(world).generation == 3
+
+
+def test_what_a_repeated_answer_earned_earns_no_more_even_if_it_was_repeated_itself() -> None:
+    world = needy(None, failed(Meaning.NO_ANSWER), fresh(2), failed(Meaning.NO_ANSWER), fresh(3))
+    assert refresh_refused(world).generation == 2
+    assert refresh_refused(world).generation == 3
+    assert refresh_refused(world).generation == 3
+    assert len(world.sent) == 4
+
+
+def test_a_refused_replay_leaves_it_to_the_next_call() -> None:
+    world = needy(None, failed(Meaning.NO_ANSWER), fresh(2), fresh(3))
+    refresh_refused(world)
+    world.run(report_replay(world.present.identity, wish(), accepted=False))
+    assert probation(world).reported
+    assert refresh_refused(world).generation == 3
+
+
+def test_a_single_request_earns_nothing() -> None:
+    world = needy(None, fresh(2))
+    assert refresh_refused(world).generation == 2
+    assert refresh_refused(world).generation == 2
+
+
+def test_it_is_in_the_record() -> None:
+    world = needy(None, failed(Meaning.NO_ANSWER), fresh(2))
+    mine = Process(world, renew(wish("grace:60", **refusing(world)))).until(Send)
+    mine.finish()
+    assert decode(encode(world.present), "acme") == world.present
+
+
+def test_the_refusal_of_an_older_token_that_a_grace_server_repeated_reaches_no_caller() -> None:
+    with AuthServer(mode="grace", grace=60.0) as server:
+        login = TokenEndpoint(server.token_url, client_id=server.client_id, client_secret=server.client_secret)
+        with Credential("acme", login, token=server.issue(), profile="grace:60") as credential:
+            server.lose_next_answer()
+            second = credential.token(refused=credential.token())
+            assert server.counters.reissues == 1
+            server.revoke_access()  # it was old already
+            credential.replayed(second, accepted=False)
+            third = credential.token(refused=second)
+            assert (second.generation, third.generation) == (2, 3)
+            credential.replayed(third, accepted=False)
+            assert credential.token(refused=third) == third
+            assert server.counters.refreshes == 2
