@@ -17,6 +17,7 @@ import onerefresh
 from onerefresh.config import Configuration, SecretSource, secret_source
 from onerefresh.config import file as config
 from onerefresh.errors import ConfigurationError
+from onerefresh.policy import Profile
 from onerefresh.testing import AuthServer
 
 ROOM = str(Path(config.__file__).parent)
@@ -36,6 +37,7 @@ extra = { audience = "x", resource = ["https://a.example", "https://b.example"] 
 revocation_endpoint = "https://login.acme.com/revoke"
 origins = ["https://API.acme.com:443", "wss://stream.acme.com"]
 profile = "grace:30"
+resend = 20
 max_wait = 5
 store = "sqlite:////abs/path.db"
 
@@ -79,10 +81,14 @@ class TestParsing:
             "extra": {"audience": "x", "resource": ["https://a.example", "https://b.example"]},
             "revocation_url": "https://login.acme.com/revoke",
         }
-        assert acme.options == {"profile": "grace:30", "max_wait": 5}
+        assert acme.options == {"profile": "grace:30", "resend": 20, "max_wait": 5}
         assert acme.origins == ("https://api.acme.com", "https://stream.acme.com")
         assert acme.store == "sqlite:////abs/path.db"
         assert (acme.refresher, acme.source) == (None, PATH)
+
+    def test_resend_belongs_to_the_profile(self) -> None:
+        found = parse(WHOLE).named("acme")
+        assert found._options() == {"profile": Profile("grace:30", grace=30.0, resend=20), "max_wait": 5}
 
     def test_the_store_on_top_counts_for_who_names_none(self) -> None:
         beta = parse(WHOLE).named("beta")
@@ -204,6 +210,7 @@ class TestParsing:
             (f'{ENDPOINT}grant = "password"', "unknown grant 'password'"),
             (f'{ENDPOINT}client_auth = "client_secret_basic"', "needs a client_secret"),
             (f'{ENDPOINT}profile = "lenient"', "unknown profile 'lenient'"),
+            (f'{ENDPOINT}resend = "sometimes"', "resend is a number of seconds or 'never', not 'sometimes'"),
             (f"{ENDPOINT}max_wait = -1", "max_wait is a number of seconds, not -1"),
             (f'{ENDPOINT}store = "mongodb://x"', "unknown store 'mongodb'"),
             (f"{ENDPOINT}extra = {{ refresh_tokens_type = 1 }}", "extra['refresh_tokens_type'] is a text"),

@@ -97,8 +97,9 @@ BY_STATUS: list[tuple[int, bytes | None, dict[str, str], Meaning]] = [
     (500, b"", EMPTY, Meaning.SERVER_ERROR),
     (502, PAGE, HTML, Meaning.SERVER_ERROR),
     (503, PAGE, HTML, Meaning.UNAVAILABLE),
-    (504, b"", EMPTY, Meaning.SERVER_ERROR),
-    (524, b"", EMPTY, Meaning.SERVER_ERROR),
+    (504, b"", EMPTY, Meaning.NO_ANSWER),
+    (504, b'{"error": "temporarily_unavailable"}', {}, Meaning.UNAVAILABLE),
+    (524, b"", EMPTY, Meaning.NO_ANSWER),
 ]
 
 

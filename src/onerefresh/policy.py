@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.token import Token
@@ -58,6 +59,9 @@ DETECTION = 2.0
 """Seconds: how late a waiter may notice that a lease is over."""
 SHORTEST_LEASE, LONGEST_LEASE = 30.0, 300.0
 SENDS_IN_A_LEASE = 4
+NEVER: Literal["never"] = "never"
+STRICT_RESEND = 60.0
+"""Seconds after which no server or proxy is at work on a request any more: what it was going to do with it is done."""
 
 LOOK_EVERY, LOOK_SELDOM = 2.5, 10.0
 """Seconds between two looks of one process at whether a store has lost what it was given: where it may lose writes
@@ -137,12 +141,30 @@ class Profile:
     """What an authorization server does when a refresh token is used twice.
 
     `grace`: seconds in which a used refresh token is answered once more (0: never). `rotates`: whether a refresh
-    gives a new refresh token at all; where it does not, a second use costs nothing.
+    gives a new refresh token at all; where it does not, a second use costs nothing. `resend`: seconds after which the
+    same refresh token is sent again where the answer to it was lost, or ``"never"``: not before somebody calls
+    `retry()`. Default: what the server promises; at once where a second use does no harm.
+
+    Raises `ConfigurationError` for a `resend` that is neither.
     """
 
     name: str
     grace: float = 0.0
     rotates: bool = True
+    resend: float | Literal["never"] | None = None
+
+    def __post_init__(self) -> None:
+        resend = self.resend
+        is_number = isinstance(resend, (int, float)) and not isinstance(resend, bool) and 0.0 <= resend < math.inf
+        if resend is not None and resend != NEVER and not is_number:
+            raise ConfigurationError(f"resend is a number of seconds or 'never', not {resend!r}")
+
+    @property
+    def sends_again_after(self) -> float:
+        """Seconds between two uses of one refresh token, after a lost answer; `FOR_GOOD` where there is no second."""
+        if self.resend is not None:
+            return FOR_GOOD if self.resend == NEVER else float(self.resend)
+        return 0.0 if self.grace or not self.rotates else STRICT_RESEND
 
     def time_to_live(self, token: Token | None, now: float, http_timeout: float) -> float:
         """Seconds after which others may take an attempt over that nobody has heard of since.

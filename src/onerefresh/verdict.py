@@ -125,6 +125,7 @@ _CODES: Mapping[Meaning, str] = {
 }
 _BY_CODE = {code: meaning for meaning, codes in _CODES.items() for code in codes.split()}
 _NOT_PROCESSED = frozenset({408, 425, 429, 503})
+_GATEWAY_GAVE_UP = frozenset({504, 524, 598})
 _WRONG_ADDRESS = frozenset({404, 405, 410, 411, 413, 414, 415, 426, 431})
 
 
@@ -164,6 +165,8 @@ def judge_answer(
 
 def _by_status(status: int, body: object, answer: object, headers: Mapping[str, str] | None) -> tuple[Meaning, str]:
     """What the status means where the error code says nothing, and what to tell about it."""
+    if status in _GATEWAY_GAVE_UP:
+        return Meaning.NO_ANSWER, ": a gateway waited for the answer in vain"
     if status >= 500:
         return Meaning.SERVER_ERROR, ""
     if status < 200:

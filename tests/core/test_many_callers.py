@@ -14,7 +14,7 @@ import pytest
 from tests.core.calls import PATIENCE, acall, call, in_threads, outcomes, refresher_of
 from tests.core.children import Child
 
-from onerefresh import Credential, LoginRequired, RefreshUnavailable, Token
+from onerefresh import Credential, LoginRequired, Profile, RefreshUnavailable, Token
 from onerefresh.testing import AuthServer
 
 pytestmark = pytest.mark.slow
@@ -160,7 +160,7 @@ def test_a_login_heals_a_session_that_was_over(auth_server: AuthServer) -> None:
 
 def test_an_answer_that_is_lost_costs_a_strict_session_one_clear_error(auth_server: AuthServer) -> None:
     auth_server.expect_reuse()
-    credential = credential_of(auth_server)
+    credential = credential_of(auth_server, profile=Profile("strict", resend=0))
     refused = credential.token()
     auth_server.lose_next_answer()
     found = outcomes([lambda: credential.token(refused=refused)] * CALLS)
@@ -186,7 +186,7 @@ def test_an_answer_that_is_lost_costs_nothing_where_the_server_has_a_grace_windo
 
 
 def test_a_request_that_is_lost_costs_nothing(auth_server: AuthServer) -> None:
-    credential = credential_of(auth_server)
+    credential = credential_of(auth_server, profile=Profile("strict", resend=0))
     auth_server.revoke_access()
     auth_server.lose_next_request()
     assert by_threads(credential, f"{auth_server.api_url}/thing") == [200] * CALLS

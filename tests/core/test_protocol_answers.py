@@ -15,11 +15,13 @@ from tests.core.driver import (
 
 from onerefresh import errors
 from onerefresh.events import Kind
+from onerefresh.policy import Profile
 from onerefresh.record import State
 from onerefresh.renewal.effects import NewId
 from onerefresh.renewal.protocol import renew
 from onerefresh.verdict import Meaning
 
+AT_ONCE = Profile("strict", resend=0)
 OF_THE_DEVELOPER = [
     (Meaning.CLIENT_REJECTED, errors.ClientRejected),
     (Meaning.REQUEST_REJECTED, errors.RequestRejected),
@@ -55,7 +57,7 @@ def test_the_pause_after_a_refusal_doubles(meaning: Meaning, kind: type[errors.O
     world = needy(None, *[failed(meaning)] * 20)
     refused, pauses = refusing(world), []
     for _ in range(12):
-        assert type(world.fails(renew(wish(**refused)))) is kind
+        assert type(world.fails(renew(wish(AT_ONCE, **refused)))) is kind
         failure = world.present.failure
         assert failure is not None
         pauses.append(failure.delay)
@@ -156,7 +158,7 @@ def test_a_server_that_goes_on_failing_is_reported_as_unavailable() -> None:
 
 def test_a_lost_answer_is_asked_for_once_more_within_the_lease() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER), NEXT)
-    process = Process(world, renew(wish(**refusing(world))))
+    process = Process(world, renew(wish(AT_ONCE, **refusing(world))))
     assert process.finish().token.generation == 2
     assert (len(world.sent), process.seen[NewId]) == (2, 1)
 
@@ -164,8 +166,8 @@ def test_a_lost_answer_is_asked_for_once_more_within_the_lease() -> None:
 def test_a_twice_lost_answer_is_one_clear_error_and_later_calls_send_nothing_yet() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER), failed(Meaning.NO_ANSWER))
     refused = refusing(world)
-    assert isinstance(world.fails(renew(wish(**refused))), errors.RefreshOutcomeUnknown)
-    assert isinstance(world.fails(renew(wish(**refused))), errors.RefreshOutcomeUnknown)
+    assert isinstance(world.fails(renew(wish(AT_ONCE, **refused))), errors.RefreshOutcomeUnknown)
+    assert isinstance(world.fails(renew(wish(AT_ONCE, **refused))), errors.RefreshOutcomeUnknown)
     assert len(world.sent) == 2
     failure = world.present.failure
     assert failure is not None
@@ -174,13 +176,13 @@ def test_a_twice_lost_answer_is_one_clear_error_and_later_calls_send_nothing_yet
 
 def test_what_cannot_be_repeated_is_sent_once() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER, "the loop is gone", repeatable=False))
-    assert isinstance(world.fails(renew(wish(**refusing(world)))), errors.RefreshOutcomeUnknown)
+    assert isinstance(world.fails(renew(wish(AT_ONCE, **refusing(world)))), errors.RefreshOutcomeUnknown)
     assert len(world.sent) == 1
 
 
 def test_a_login_that_a_lost_answer_cost_says_so() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER), failed(Meaning.DEAD, "invalid_grant"))
-    error = world.fails(renew(wish(**refusing(world))))
+    error = world.fails(renew(wish(AT_ONCE, **refusing(world))))
     assert isinstance(error, errors.LoginRequired)
     assert "lost on its way" in str(error)
 

@@ -75,7 +75,7 @@ def test_a_holder_that_crashes_anywhere_costs_a_session_only_where_no_client_can
 
 def test_events_never_hold_a_token() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER), NEXT)
-    process = Process(world, renew(wish(**refusing(world))))
+    process = Process(world, renew(wish("static", **refusing(world))))
     process.finish()
     told = [repr(effect) for effect in process.trace if isinstance(effect, (Tell, Cas, Send, Now))]
     assert told

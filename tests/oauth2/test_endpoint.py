@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from onerefresh import Credential, LoginRequired, RefreshUnavailable, Secret, Token
+from onerefresh import Credential, LoginRequired, Profile, RefreshUnavailable, Secret, Token
 from onerefresh.errors import ClientRejected, ConfigurationError, OnerefreshError, RefreshOutcomeUnknown
 from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
 from onerefresh.testing import AuthServer
@@ -429,7 +429,8 @@ class TestAsARefresher:
     def test_a_lost_answer_is_asked_for_once_more(self, server: AuthServer, endpoint_for: EndpointFor) -> None:
         server.lose_next_answer()
         server.expect_reuse()
-        with Credential("acme", endpoint_for(server), token=stale(server)) as acme:
+        profile = Profile("strict", resend=0)
+        with Credential("acme", endpoint_for(server), token=stale(server), profile=profile) as acme:
             with pytest.raises((LoginRequired, RefreshOutcomeUnknown)):
                 acme.token()
         assert server.counters.token_requests == 2

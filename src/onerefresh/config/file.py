@@ -13,6 +13,7 @@
     revocation_endpoint = "https://login.acme.com/revoke"  # told of the token that a logout has made useless
     origins = ["https://api.acme.com"]               # where `onerefresh fetch` may send the token
     profile = "strict"
+    resend = "never"                                 # or seconds: when a lost answer is asked for again
     max_wait = 60
     store = "sqlite:////abs/path.db"                 # three slashes: beside this file; four: absolute; ~ expands
                                                      # or { env = "ACME_STORE" } and so on, for a URL with a password
@@ -27,7 +28,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from onerefresh.config.secret_source import WRITE_A_SOURCE, SecretSource, secret
 from onerefresh.config.values import expanded, kind, text
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
+from onerefresh.policy import profile_named
 from onerefresh.refusal import Origins
 from onerefresh.stores import holds_password
 from onerefresh.token import Secret
@@ -73,7 +75,7 @@ class Entry:
     def open(self) -> Credential:
         """Raises `ConfigurationError` for settings that cannot work."""
         try:
-            return Credential(self.name, self._refresher(), store=self.store_url().reveal(), **self.options)
+            return Credential(self.name, self._refresher(), store=self.store_url().reveal(), **self._options())
         except ConfigurationError as error:
             said = error.message
         raise ConfigurationError(f"{self.source}: credentials.{self.name}: {said}")
@@ -83,6 +85,13 @@ class Entry:
         if isinstance(self.store, SecretSource):
             return Secret(_placed(self.store().reveal(), self.source.parent))
         return Secret(self.store)
+
+    def _options(self) -> dict[str, Any]:
+        options = dict(self.options)
+        if "resend" in options:
+            profile = profile_named(text(options.get("profile", "strict"), "profile"))
+            options["profile"] = replace(profile, resend=options.pop("resend"))
+        return options
 
     def _refresher(self) -> Callable[[Any], Any]:
         if self.refresher is not None:
@@ -123,7 +132,7 @@ _ENDPOINT_KEYS = (
     "revocation_endpoint",
 )
 _CALLED = {"url": "token_endpoint", "revocation_url": "revocation_endpoint"}
-_OPTION_KEYS = ("profile", "max_wait")
+_OPTION_KEYS = ("profile", "resend", "max_wait")
 _KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", *_OPTION_KEYS, "store")
 _SECRET_WORDS = ("token", "secret", "password", "passwd", "assertion", "api_key", "apikey")
 

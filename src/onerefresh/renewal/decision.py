@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
-from onerefresh.policy import LOOK_AGAIN, PATIENCE, Profile, due_at, windows
+from onerefresh.policy import FOR_GOOD, LOOK_AGAIN, PATIENCE, Profile, due_at, windows
 from onerefresh.record import Attempt, Failure, Grant, Probation, Record, State, went_back
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
@@ -226,9 +226,12 @@ def _renew(record: Record, wish: Wish, now: float) -> Decision:
     over = _origin(record) in (State.DEAD, State.EMPTY) or record.token is None
     if over and not (wish.can_obtain and not record.is_logged_out):
         return Fail(_needs_login(record))
+    may_be_spent = failure is not None and failure.ambiguous and wish.profile.sends_again_after >= FOR_GOOD
+    if failure is not None and failure.is_for_good and wish.can_obtain:
+        return Claim(Grant.OBTAIN)  # what may be spent is not sent again, and this needs no person
     if failure is not None and must_rest(record, wish.client, now):
         return _respect(failure, now)
-    if over:
+    if over or (may_be_spent and wish.can_obtain):
         return Claim(Grant.OBTAIN)
     if failure is not None and failure.doubts and wish.can_obtain:
         return Claim(Grant.OBTAIN)  # a login heals a doubtful end, and this one needs no person

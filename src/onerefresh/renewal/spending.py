@@ -47,6 +47,9 @@ from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 
 __all__ = ["Outcome", "Spending", "age"]
 
+LOST = (Meaning.NO_ANSWER, Meaning.PROTOCOL)
+"""After these the refresh token is spent, as likely as not: sending it again is for the profile to say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -85,6 +88,7 @@ class Spending:
     lost: int = 0
     doubtful: str = ""
     client: str = ""
+    rest: float = 0.0
     cause: BaseException | None = field(default=None, repr=False)
 
     @property
@@ -99,7 +103,7 @@ class Spending:
         while age(self.born, now := await Now()) + self.wish.http_timeout <= self.attempt.ttl:
             if self.sends and not await self._still_holds():
                 break
-            self.sends += 1
+            self.sends, sent = self.sends + 1, now
             await tell(Kind.SENT, self.wish, self.leased, attempt=self.attempt.id)
             try:
                 answer = await Send(self.attempt.grant, self.leased.token, self.attempt.ttl)
@@ -112,6 +116,9 @@ class Spending:
             if verdict.meaning.may_have_spent:
                 self.doubtful = verdict.detail
             delay = backoff(failures + self.sends, now.spread, verdict.retry_after)
+            if verdict.meaning in LOST:
+                self.rest = self.wish.profile.sends_again_after - age(sent, await Now())
+                delay = max(delay, self.rest)
             if delay > PATIENCE or not self._may_send_again(verdict):
                 break
             try:
@@ -151,8 +158,10 @@ class Spending:
             verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
         if verdict is None and (self.attempt.disputed or self.taken_over):
             return None  # too old to send: it runs out, rather than let the others forget the attempt before it
-        now = await Now()
-        back = self._back(verdict, now)
+        now, pause = await Now(), None
+        if verdict is not None and verdict.meaning in LOST and self.attempt.grant is Grant.REFRESH:
+            verdict, pause = self._after_a_loss(verdict, now)
+        back = self._back(verdict, now, pause)
         try:
             if not await self._settle(back):
                 return None
@@ -182,8 +191,15 @@ class Spending:
         """Whether another request than the last one may have spent the refresh token, and got the same answer."""
         before = self.leased.failure
         earlier = before is not None and (before.ambiguous or before.disputed)
-        is_guess = getattr(self.attempt, "guess", False)
-        return bool(self.doubtful) or self.taken_over or self.attempt.disputed or is_guess or earlier
+        return bool(self.doubtful) or self.taken_over or self.attempt.disputed or self.attempt.guess or earlier
+
+    def _after_a_loss(self, verdict: Verdict, now: Instant) -> tuple[Verdict, float | None]:
+        """What is said of a lost answer, and when the same refresh token may be sent again."""
+        if self.wish.profile.sends_again_after >= FOR_GOOD:
+            said = f"{verdict.detail}; the refresh token may be spent, and is not sent again before retry() or a login"
+            return replace(verdict, detail=said), FOR_GOOD
+        count = (self.leased.failure.count if self.leased.failure else 0) + self.sends
+        return verdict, max(backoff(count, now.spread, verdict.retry_after), self.rest)
 
     async def _doubtful_end(self, verdict: Verdict) -> Outcome | None:
         """A refusal that may be the client's fault: remembered, and asked again unless the token may be spent."""
