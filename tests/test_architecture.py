@@ -18,6 +18,7 @@ SOURCE = Path(onerefresh.__file__).parent
 RANKS = {
     "errors": 0,
     "answers": 0,
+    "latches": 1,
     "private_files": 1,
     "token": 1,
     "policy": 2,
