@@ -6,6 +6,7 @@ threads: ten thousand waiters cost about as much as one.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -14,13 +15,14 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from onerefresh.errors import OnerefreshError
+from onerefresh.latches import Latch, reentered
 
 if TYPE_CHECKING:
     import asyncio
 
     import trio
 
-__all__ = ["Flight", "running_loop"]
+__all__ = ["Flight", "running_loop", "runs_here"]
 
 T = TypeVar("T")
 SOON = 5.0
@@ -126,6 +128,15 @@ def running_loop() -> asyncio.AbstractEventLoop | trio.lowlevel.TrioToken | None
     return loop
 
 
+def runs_here(loop: object) -> bool:
+    """Whether this thread runs that event loop: in a task, or between two, where a signal handler may be."""
+    if loop is running_loop():
+        return True
+    trio_ = _there("trio", "lowlevel")
+    in_run = getattr(trio_.lowlevel, "in_trio_run", None) if trio_ is not None else None
+    return in_run is not None and in_run() and trio_.lowlevel.current_trio_token() is loop
+
+
 def _there(name: str, needs: str) -> Any:
     """The module, where it was imported: one that another thread still imports lacks something, and runs nothing."""
     module = sys.modules.get(name)
@@ -151,7 +162,7 @@ def _bell_for(loop: object) -> _Bell:
 
 
 class Flight(Generic[T]):
-    """One result, settled once, for any number of waiters of any kind.
+    """One result, settled once, for any number of waiters of any kind. It has no lock: each step of it is one in C.
 
     `refused`: the identity of the token whose refusal started it. `home`: the event loop that it needs, if any.
     """
@@ -159,45 +170,64 @@ class Flight(Generic[T]):
     def __init__(self, *, refused: tuple[str, int] | None = None, home: object = None) -> None:
         self.refused = refused
         self.home = home
-        self._lock = threading.Lock()
-        self._begun = False
-        self._settled = threading.Event()
+        self._starter: int | None = threading.get_ident()
+        self._runner: int | None = None
+        self._first: dict[str, int] = {}  # which thread was the first to do what can be done once
+        self._settled = Latch()
         self._bells: dict[object, _Bell] = {}
-        self._waiting = 0
+        self._waiting: dict[object, None] = {}
         self._expected_until = 0.0  # on the monotonic clock
         self._result: T | None = None
         self._error: OnerefreshError | None = None
 
     @property
     def settled(self) -> bool:
-        return self._settled.is_set()
+        return self._settled.is_set
+
+    @property
+    def is_mine_to_start(self) -> bool:
+        """Whether a frame below on this very thread was about to start it, and was interrupted."""
+        return self._starter == threading.get_ident()
+
+    def started(self) -> None:
+        """It is somebody else's from now on."""
+        self._starter = None
 
     def begin(self) -> bool:
-        """Whether the renewal begins with this call; only the first one may run it."""
-        with self._lock:
-            first, self._begun = not self._begun, True
-        return first
+        """Whether the renewal begins with this call, on this thread; only the first one may run it."""
+        if self._runner is not None or self._first.setdefault("begin", threading.get_ident()) != threading.get_ident():
+            return False
+        self.run_here()
+        return True
+
+    def run_here(self) -> None:
+        """This thread runs it: what it does in between must not wait for it."""
+        self._runner = threading.get_ident()
 
     def settle(self, result: T | None, error: OnerefreshError | None = None) -> bool:
         """Wake everybody with a result or an error; whether this was the first time. Later ones change nothing."""
-        with self._lock:
-            if self._settled.is_set():
-                return False
+        me = threading.get_ident()
+        first = not self.settled and self._first.setdefault("settle", me) == me
+        if first:
             self._result, self._error = result, error
-            self._settled.set()
-            bells = list(self._bells.values())
-        for bell in bells:
+        if first or self.settled:
+            self._settled.set()  # where it is already, once more: an interrupt may have come in the middle of it
+        while self._bells:
+            try:
+                _, bell = self._bells.popitem()
+            except KeyError:  # another thread had the last one
+                break
             bell.ring()
-        return True
+        return first
 
     def brought(self, result: object) -> bool:
         """Whether it was settled with this very result."""
-        return self._settled.is_set() and self._result is result
+        return self.settled and self._result is result
 
     @property
     def wanted(self) -> bool:
         """Whether anybody waits or is about to, whom the end of the interpreter waits for: not daemon threads."""
-        return self._waiting > 0 or time.monotonic() < self._expected_until
+        return bool(self._waiting) or time.monotonic() < self._expected_until
 
     def expect(self) -> None:
         """This thread is about to wait: for its caller the renewal must not end before that."""
@@ -206,46 +236,70 @@ class Flight(Generic[T]):
 
     def when_settled(self, call: Callable[[], object]) -> None:
         """Have `call` called once it is settled: by whoever settles it, or at once. It must neither block nor raise."""
-        with self._lock:
-            if not self._settled.is_set():
-                self._bells[call] = _CallBell(call)
-                return
-        call()
+        self._bells[call] = _CallBell(call)
+        if self.settled and self._bells.pop(call, None) is not None:
+            call()
 
     def wait(self, seconds: float) -> bool:
-        """Block this thread until it is settled; whether it was within so many seconds."""
-        waiting = not threading.current_thread().daemon
-        with self._lock:
-            self._waiting += waiting
-            self._expected_until = 0.0
+        """Block this thread until it is settled; whether it was within so many seconds.
+
+        Raises `Reentered` where that would be for ever, since something that it needs is below on this thread's stack.
+        """
+        if self.settled:
+            return True
+        me, place = threading.get_ident(), object()
+        before = _waits_for.get(me)
         try:
-            return self._settled.wait(min(max(seconds, 0.0), threading.TIMEOUT_MAX))
+            _waits_for[me] = self
+            self._refuse_a_circle(me)
+            if not threading.current_thread().daemon:
+                self._waiting[place] = None
+            self._expected_until = 0.0
+            return self._settled.wait(seconds)
         finally:
-            with self._lock:
-                self._waiting -= waiting
+            self._waiting.pop(place, None)
+            if before is None:
+                _waits_for.pop(me, None)
+            else:
+                _waits_for[me] = before
 
     async def heard(self, seconds: float) -> bool:
         """Wait in this task until it is settled; whether it was within so many seconds. May be cancelled."""
-        loop = running_loop()
+        if self.settled:
+            return True
+        loop, place = running_loop(), object()
         deadline = time.monotonic() + seconds
-        waiting = not threading.current_thread().daemon
-        with self._lock:
-            if self._settled.is_set():
-                return True
-            bell = self._bells.get(loop)
-            if bell is None:
-                bell = self._bells[loop] = _bell_for(loop)
-            self._waiting += waiting
-            self._expected_until = 0.0
+        bell = self._bells.get(loop) or self._bells.setdefault(loop, _bell_for(loop))
+        if self.settled:  # looked at only now: whoever settles it rings those bells that are there by then
+            return True
         try:
+            if not threading.current_thread().daemon:
+                self._waiting[place] = None
+            self._expected_until = 0.0
             await bell.heard(max(deadline - time.monotonic(), 0.0))
         finally:
-            with self._lock:
-                self._waiting -= waiting
-        return self._settled.is_set()
+            self._waiting.pop(place, None)
+        return self.settled
 
     def result(self) -> T:
         """The result; each caller is raised an error of its own, from the shared one."""
         if self._error is not None:
             raise self._error.fresh() from self._error
         return self._result  # type: ignore[return-value]  # settled without an error: it is the result
+
+    def _refuse_a_circle(self, me: int) -> None:
+        """Raise `Reentered` where whoever is to settle it waits, by whatever detours, for this thread."""
+        flight: Flight[Any] | None = self
+        for _ in range(len(_waits_for) + 1):
+            if flight is None or flight.settled or flight._runner is None:
+                return
+            if flight._runner == me:
+                raise reentered()
+            flight = _waits_for.get(flight._runner)
+
+
+_waits_for: dict[int, Flight[Any]] = {}
+"""Which flight each thread waits for."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_waits_for.clear)

@@ -34,6 +34,7 @@ __all__ = [
     "finalizing",
     "inside",
     "interpreter_ends",
+    "reentered",
     "refuse_inside",
     "start",
 ]
@@ -47,7 +48,8 @@ class Reentered(RefreshUnavailable):
     """Asked in the middle of this library's own work on the same thread, where an answer cannot be waited for."""
 
 
-def _reentered() -> Reentered:
+def reentered() -> Reentered:
+    """The error for a caller who would wait for himself."""
     return Reentered(
         "asked in the middle of this library's own work (by a destructor, a signal handler or a callback that ran just "
         "then), where nothing can be waited for: ask again when that has returned",
@@ -90,7 +92,7 @@ def inside() -> bool:
 def refuse_inside() -> None:
     """Raise `Reentered` where this thread holds a lock of ours."""
     if inside():
-        raise _reentered()
+        raise reentered()
 
 
 class Lock:
@@ -157,9 +159,9 @@ class Lock:
     def _may_be_taken(self) -> None:
         held = _held()
         if held and max(lock.order for lock in held) >= self.order:
-            raise _reentered()
+            raise reentered()
         if finalizing() and not self._is_free():
-            raise _reentered()  # a daemon thread had it when Python stopped it
+            raise reentered()  # a daemon thread had it when Python stopped it
         _marks.entered = (*held, self)
 
     def _mark(self) -> None:
@@ -202,24 +204,24 @@ class Changes:
             self._gates.pop(gate, None)  # no sooner: who is interrupted before may tell once more
 
     def wait_for(self, holds: Callable[[], bool], seconds: float = threading.TIMEOUT_MAX) -> bool:
-        """Wait until `holds()` is true, at most so many seconds; whether it is. Raises `Reentered` in a lock."""
-        if holds():
-            return True
+        """Wait until `holds()` is true, at most so many seconds; whether it is. Raises `Reentered` in a lock.
+
+        `holds` is not called again once it was true.
+        """
         refuse_inside()
         deadline = time.monotonic() + seconds
-        while not finalizing():  # then nobody is left who could change anything
+        while True:
             gate: Any = threading.Lock()
             gate.acquire()
-            self._gates[gate] = None
             try:
-                left = deadline - time.monotonic()
-                if holds() or left <= 0.0 or not gate.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
-                    break
+                self._gates[gate] = None
+                if holds():  # looked at only now: whoever changes it later opens this gate
+                    return True
+                left = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
+                if left <= 0.0 or finalizing() or not gate.acquire(timeout=left):  # at the end nobody is left to tell
+                    return holds()
             finally:
                 self._gates.pop(gate, None)
-            if holds():
-                return True
-        return holds()
 
 
 class Latch:
@@ -238,29 +240,31 @@ class Latch:
 
     def wait(self, seconds: float = threading.TIMEOUT_MAX) -> bool:
         """Wait until it is set, at most so many seconds; whether it is. Raises `Reentered` in a lock."""
-        return self.is_set or self._changes.wait_for(lambda: self.is_set, seconds)
+        if self.is_set or seconds <= 0.0:
+            return self.is_set
+        return self._changes.wait_for(lambda: self.is_set, seconds)
 
 
 # --- Threads ---
 
 
-_unfinished: dict[Job, None] = {}
-"""The jobs that the end of the interpreter waits for."""
+_jobs: dict[Job, None] = {}
+"""Those that are not over."""
 _exiting = False
 
 
 class Job:
     """Work on a thread of its own. `over` is set when it has ended."""
 
-    __slots__ = ("_daemon", "_name", "_work", "over")
+    __slots__ = ("_work", "daemon", "name", "over")
 
     def __init__(self, work: Callable[[], object], name: str, daemon: bool) -> None:
-        self._work, self._name, self._daemon = work, name, daemon
+        self._work, self.name, self.daemon = work, name, daemon
         self.over = Latch()
 
     def _begin(self) -> None:
         """On a thread that takes no signals, and for which nobody waits: only here may Python code wait for a start."""
-        thread = threading.Thread(target=self._run, name=self._name, daemon=self._daemon)
+        thread = threading.Thread(target=self._run, name=self.name, daemon=self.daemon)
         try:
             thread.start()
         except RuntimeError:  # this one is there at least, and is waited for as well
@@ -270,7 +274,7 @@ class Job:
         try:
             self._work()
         finally:
-            _unfinished.pop(self, None)
+            _jobs.pop(self, None)
             self.over.set()
 
 
@@ -282,13 +286,12 @@ def start(work: Callable[[], object], name: str, *, daemon: bool = False) -> Job
     can start: the system has none to spare, or the interpreter ends.
     """
     job = Job(work, name, daemon)
-    if not daemon:
-        _unfinished[job] = None
+    _jobs[job] = None
     try:
         _refuse_at_the_end()
         _thread.start_new_thread(job._begin, ())
     except RuntimeError:
-        _unfinished.pop(job, None)
+        _jobs.pop(job, None)
         raise
     return job
 
@@ -332,12 +335,13 @@ def _at_exit() -> None:
     """After the threads that Python itself waits for; until here daemon threads run, too."""
     global _exiting
     _exiting = True
-    for job in list(_unfinished):
-        job.over.wait()
+    for job in list(_jobs):
+        if not job.daemon:
+            job.over.wait()
 
 
 def _after_fork() -> None:
-    _unfinished.clear()  # their threads are not in the child
+    _jobs.clear()  # their threads are not in the child
 
 
 atexit.register(_at_exit)

@@ -8,7 +8,6 @@ import inspect
 import random
 import secrets
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent import futures
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from onerefresh import errors, events
 from onerefresh.answers import loss_in
+from onerefresh.latches import interpreter_ends
 from onerefresh.losses import report_losses
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
@@ -31,7 +31,7 @@ from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, j
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Runner", "asks_itself", "interpreter_ends"]
+__all__ = ["Runner", "asks_itself"]
 
 T = TypeVar("T")
 STRANGE_WRITES = 3
@@ -55,11 +55,6 @@ _running: contextvars.ContextVar[tuple[_UserCode, ...]] = contextvars.ContextVar
 def asks_itself(store: Store, key: str) -> bool:
     """Whether a refresher of this very credential is running here: it would wait for itself."""
     return any(code.store is store and code.key == key and not code.over for code in _running.get())
-
-
-def interpreter_ends() -> bool:
-    """Whether the main thread is done: what is left must come to an end."""
-    return not threading.main_thread().is_alive()
 
 
 class Runner:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 
+from onerefresh.latches import Latch, Lock
 from onerefresh.store import cleaned_after_fork
 
 __all__ = ["Place", "Turns"]
@@ -15,7 +15,7 @@ class Turns:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._lines: dict[str, _Line] = {}
         cleaned_after_fork(self)
 
@@ -34,7 +34,7 @@ class Turns:
     def _leave(self, place: Place) -> None:
         line = place._line
         with self._lock:
-            if place._called.is_set():
+            if place._called.is_set:
                 line.busy -= 1
                 if line.waiting:
                     line.busy += 1
@@ -46,7 +46,7 @@ class Turns:
 
     def after_fork(self) -> None:
         """None of those who had a turn is in the child."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._lines = {}
 
 
@@ -63,7 +63,7 @@ class Place:
 
     def __init__(self, turns: Turns, host: str, line: _Line) -> None:
         self._turns, self._host, self._line = turns, host, line
-        self._called = threading.Event()
+        self._called = Latch()
 
     def wait(self, seconds: float) -> bool:
         """Whether its turn has come, within so many seconds."""

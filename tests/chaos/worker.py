@@ -26,7 +26,7 @@ from tests.chaos.network import enter
 from tests.core.calls import post, status_of
 
 import onerefresh
-from onerefresh import Credential, OnerefreshError, Token, events, policy
+from onerefresh import Credential, OnerefreshError, Token, events, latches, policy
 
 CLAIMED, ANSWERED = "claimed", "answered"
 UNREACHED = "unreached"
@@ -116,10 +116,9 @@ class Worker:
                 (self._armed,) = what
                 self.tell("ready")
             elif command == "settle":
-                for thread in threading.enumerate():
-                    is_ours = thread.name.startswith("onerefresh") and not thread.daemon
-                    if is_ours and "aftercare" not in thread.name:  # which looks at what was saved for long
-                        thread.join()
+                for job in list(latches._jobs):
+                    if not job.daemon and "aftercare" not in job.name:  # which looks at what was saved for long
+                        job.over.wait()
                 self.tell("ready")
             else:
                 self._doom = tuple(what) or None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.core.calls import PATIENCE, Refresher, expired, listening
 
-from onerefresh import Credential, Credentials
+from onerefresh import Credential, Credentials, latches
 from onerefresh.credential import aftercare as aftercare_room
 from onerefresh.credential.aftercare import Aftercare
 from onerefresh.credentials import credentials
@@ -56,8 +56,8 @@ def until(condition: Any) -> None:
         time.sleep(0.01)
 
 
-def threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "onerefresh aftercare"]
+def threads() -> list[latches.Job]:
+    return [job for job in list(latches._jobs) if job.name == "onerefresh aftercare"]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import Any
 
 import pytest
@@ -125,13 +124,13 @@ def test_an_answer_that_is_over_when_it_comes_is_not_refreshed_by_each_call() ->
     assert credential.token(refused=credential.token()).generation == 3
 
 
-def no_thread(self: threading.Thread) -> None:
+def no_thread(*_: object) -> None:
     raise RuntimeError("can't start new thread")
 
 
 def test_where_no_thread_can_be_started_the_refresh_runs_in_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     credential = Credential("acme", Refresher(), token=expired())
-    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    monkeypatch.setattr("_thread.start_new_thread", no_thread)
     assert credential.token().generation == 2
     assert credential.status().state == "idle"
 
@@ -145,7 +144,7 @@ def test_where_no_thread_can_be_started_an_event_loop_is_not_held_up(
 
     async def ask() -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(threading.Thread, "start", no_thread)
+            patched.setattr("_thread.start_new_thread", no_thread)
             for asking in (credential.atoken, credential.alogout):
                 with pytest.raises(RefreshUnavailable, match="no thread can be started"):
                     await asking()

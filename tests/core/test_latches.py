@@ -200,7 +200,7 @@ def test_a_job_runs_on_a_thread_of_its_name_and_ends() -> None:
         job = start(lambda: seen.append(threading.current_thread()), "of this name", daemon=daemon)
         assert job.over.wait(PATIENCE)
     assert [(thread.name, thread.daemon) for thread in seen] == [("of this name", False), ("of this name", True)]
-    assert not latches._unfinished
+    assert not latches._jobs
 
 
 def test_where_one_thread_is_to_be_had_and_no_second_it_runs_on_that(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +222,7 @@ def test_where_no_thread_is_to_be_had_who_starts_it_is_told(monkeypatch: pytest.
     for begin in (lambda: start(print, "onerefresh"), lambda: Alarm(0.0, print)):
         with pytest.raises(RuntimeError, match="can't start"):
             begin()
-    assert not latches._unfinished
+    assert not latches._jobs
 
 
 def test_an_alarm_calls_once_its_time_is_over() -> None:

@@ -39,6 +39,7 @@ from onerefresh import (
     LoginRequired,
     StoreUnavailable,
     Token,
+    latches,
 )
 from onerefresh import record as records
 from onerefresh.credentials import Result, Summary, What
@@ -201,7 +202,7 @@ def test_no_more_are_under_way_than_at_once(auth_server: AuthServer) -> None:
 
 
 def renewals() -> int:
-    return sum(thread.name.startswith("onerefresh tenant") for thread in threading.enumerate())
+    return sum(job.name.startswith("onerefresh tenant") for job in list(latches._jobs))
 
 
 def test_renewals_begin_no_faster_than_the_rate(auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,7 +323,7 @@ def test_a_cancelled_task_ends_the_run(auth_server: AuthServer) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        until(lambda: "onerefresh refresh_due" not in [thread.name for thread in threading.enumerate()], "it goes on")
+        until(lambda: "onerefresh refresh_due" not in [job.name for job in list(latches._jobs)], "it goes on")
         auth_server.release("token")
 
     with Credentials(endpoint(auth_server), store="memory") as credentials:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.core.calls import PATIENCE, Refresher, expired, first_token
 
-from onerefresh import Credential
+from onerefresh import Credential, latches
 from onerefresh.flight import Flight
 from onerefresh.store import Versioned
 from onerefresh.stores.memory import MemoryStore
@@ -106,9 +106,8 @@ class SlowStore(MemoryStore):
 
 
 def until_no_thread_of_ours_is_left() -> None:
-    for thread in threading.enumerate():
-        if thread.name.startswith("onerefresh"):
-            thread.join(PATIENCE)
+    for job in list(latches._jobs):
+        assert job.over.wait(PATIENCE), job.name
 
 
 @pytest.mark.parametrize("asleep", [True, False], ids=["asleep", "waking"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
 
-from onerefresh import Credential, Token, events
+from onerefresh import Credential, Token, events, latches
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.record_text import decode
 from onerefresh.store import Conflict, Moment, Store, Versioned
@@ -51,9 +50,9 @@ class Moody(Store):
 
 def work_is_done() -> None:
     """The callers have their answer before the last try to save."""
-    for thread in threading.enumerate():
-        if thread.name == "onerefresh acme":
-            thread.join()
+    for job in list(latches._jobs):
+        if job.name == "onerefresh acme":
+            job.over.wait()
 
 
 @pytest.mark.parametrize(

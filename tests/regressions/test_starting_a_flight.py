@@ -89,7 +89,7 @@ def test_an_interrupt_of_the_caller_who_starts_a_refresh_strands_nobody(
 
 
 def test_without_threads_an_async_refresher_fails_instead_of_hanging_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_more(_: threading.Thread) -> None:
+    def no_more(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     async def refresh(_: Token) -> Token:
@@ -98,6 +98,6 @@ def test_without_threads_an_async_refresher_fails_instead_of_hanging_its_loop(mo
     async def main() -> None:
         await Credential("acme", refresh, token=expired()).atoken()
 
-    monkeypatch.setattr(threading.Thread, "start", no_more)
+    monkeypatch.setattr("_thread.start_new_thread", no_more)
     with pytest.raises(RefreshUnavailable, match="no thread can be started"):
         asyncio.run(main())

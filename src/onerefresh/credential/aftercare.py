@@ -5,13 +5,13 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import threading
 import time
 from collections.abc import Coroutine
 from typing import Any
 
+from onerefresh.latches import Changes, Job, Lock, interpreter_ends, start
 from onerefresh.renewal.effects import Effect
-from onerefresh.runner import Runner, interpreter_ends
+from onerefresh.runner import Runner
 from onerefresh.store import Store, cleaned_after_fork
 
 __all__ = ["Aftercare", "aftercare"]
@@ -30,30 +30,29 @@ class Aftercare:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = Lock()
+        self._changes = Changes()
         self._due: list[tuple[float, int, Runner, Rest]] = []
         self._numbers = itertools.count()
-        self._thread: threading.Thread | None = None
+        self._thread: Job | None = None
         self._at_work: Runner | None = None  # whose rest is being advanced now, unless its store has closed since
         cleaned_after_fork(self)
 
     def look_after(self, runner: Runner, rest: Rest) -> None:
         """Begin with `rest` soon; `runner` performs its effects."""
-        with self._changed:
+        with self._lock:
             self._put(time.monotonic(), runner, rest)
             if self._thread is None:
-                thread = threading.Thread(target=self._work, name="onerefresh aftercare", daemon=False)
                 try:
-                    thread.start()
+                    self._thread = start(self._work, "onerefresh aftercare")
                 except RuntimeError:  # no thread can start any more: as when the interpreter ends
                     self._give_up()
                     return
-                self._thread = thread
-            self._changed.notify()
+        self._changes.tell()
 
     def leave(self, store: Store) -> None:
         """Nothing is to be done in `store` any more: it closes."""
-        with self._changed:
+        with self._lock:
             for due in [due for due in self._due if due[2].store is store]:
                 self._due.remove(due)
                 due[3].close()
@@ -63,7 +62,7 @@ class Aftercare:
 
     def after_fork(self) -> None:
         """What the parent's thread has to do is not the child's."""
-        self._changed, self._thread, self._at_work = threading.Condition(), None, None
+        self._lock, self._changes, self._thread, self._at_work = Lock(), Changes(), None, None
         self._give_up()
 
     def _put(self, at: float, runner: Runner, rest: Rest) -> None:
@@ -73,7 +72,7 @@ class Aftercare:
         while (due := self._next()) is not None:
             runner, rest = due
             seconds = _advanced(runner, rest)
-            with self._changed:
+            with self._lock:
                 is_left, self._at_work = self._at_work is not runner, None
                 if seconds is not None and not is_left:
                     self._put(time.monotonic() + seconds, runner, rest)
@@ -82,18 +81,23 @@ class Aftercare:
 
     def _next(self) -> tuple[Runner, Rest] | None:
         """What is due, when it is due; None where there is nothing left, and this thread is to end."""
-        with self._changed:
-            while self._due and not interpreter_ends():
-                at, _, runner, rest = self._due[0]
+        while True:
+            with self._lock:
+                if not self._due or interpreter_ends():
+                    self._give_up()
+                    self._thread = None
+                    return None
+                at, _, runner, rest = first = self._due[0]
                 left = at - time.monotonic()
                 if left <= 0.0:
                     heapq.heappop(self._due)
                     self._at_work = runner
                     return runner, rest
-                self._changed.wait(min(left, SLICE))
-            self._give_up()
-            self._thread = None
-            return None
+            self._changes.wait_for(lambda first=first: self._first() is not first, min(left, SLICE))  # type: ignore[misc]
+
+    def _first(self) -> object:
+        with self._lock:
+            return self._due[0] if self._due else None
 
     def _give_up(self) -> None:
         for _, _, _, rest in self._due:

@@ -14,13 +14,14 @@ from onerefresh import errors
 from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, seed_from
 from onerefresh.credential.early import aearly
-from onerefresh.credential.launcher import Launcher
+from onerefresh.credential.launcher import Launcher, refuse_at_the_end
 from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, Held, Shared, held_for, shared_of
 from onerefresh.credential.status import Status, read_record, status_of
 from onerefresh.credential.terms import Terms
 from onerefresh.credential.waiting import Waiting
 from onerefresh.credential.watch import watch
 from onerefresh.flight import Flight, running_loop
+from onerefresh.latches import inside, interpreter_ends, refuse_inside
 from onerefresh.policy import Profile
 from onerefresh.record import Record
 from onerefresh.renewal import person
@@ -235,6 +236,7 @@ class Credential(Waiting):
 
         Raises `SaveFailed`, and stays open, where the newest token is in memory only and ``save`` still fails.
         """
+        refuse_inside()
         flight = self._shared.flight
         if flight is not None:
             self._check_caller(blocking=True, home=flight.home)
@@ -268,6 +270,12 @@ class Credential(Waiting):
     def _look(self, refused: Token | None, *, blocking: bool) -> Token | Flight[Outcome]:
         """A token from memory, or the flight to wait for. Raises what is already known to go wrong."""
         self._check_open()
+        served = self._from_memory(refused)
+        if served is not None:
+            if refused is None:
+                self._ageing()
+            return served
+        refuse_at_the_end(self.key)
         shared, fresh = self._shared, None
         try:
             with shared.lock:
@@ -280,8 +288,8 @@ class Credential(Waiting):
                     shared.flight = fresh
             if flight is not None:
                 flight.expect()
-            if fresh is not None:
-                self._launcher.launch(fresh, ageing=False)
+                if flight is fresh or flight.is_mine_to_start:
+                    self._launcher.launch(flight, ageing=False)
         except BaseException:  # Ctrl-C: others may wait for the flight already
             self._launch_after_all(fresh, ageing=False)
             raise
@@ -332,6 +340,8 @@ class Credential(Waiting):
             held = self._watch_again(held)
         if now < held.ages_at or self._closed or asks_itself(shared.store, self.key):
             return held.token
+        if inside() or interpreter_ends():
+            return held.token  # where nothing can begin: it is renewed by who asks next, or not at all
         fresh = None
         try:
             with shared.lock:

@@ -14,16 +14,17 @@ from onerefresh.credential.shared import Shared, held_for, is_shared, newest_kno
 from onerefresh.credential.terms import Terms
 from onerefresh.credential.watch import watch
 from onerefresh.flight import Flight, running_loop
+from onerefresh.latches import Alarm, finalizing, interpreter_ends, refuse_inside, start
 from onerefresh.policy import recovery_time
 from onerefresh.record_text import encode
 from onerefresh.renewal import protocol
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Effect
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.runner import Runner, interpreter_ends
+from onerefresh.runner import Runner
 from onerefresh.token import Token, odd_type
 
-__all__ = ["Launcher", "Run"]
+__all__ = ["Launcher", "Run", "refuse_at_the_end"]
 
 T = TypeVar("T")
 
@@ -109,16 +110,24 @@ class Launcher:
                 raise
 
         try:
-            _on_a_thread(work, self._key)
-        except errors.RefreshUnavailable as error:
+            _on_a_thread(work, self._key, never_here=ageing and within is None)
+        except errors.OnerefreshError as error:
             run.publish(error)
+        finally:
+            flight.started()
 
     def run_apart(self, work: Callable[[], Coroutine[Effect[Any], Any, T]], home: object) -> Flight[T]:
-        """Run a command beside the renewals, on a thread of its own; nobody else waits for it."""
+        """Run a command beside the renewals, on a thread of its own; nobody else waits for it.
+
+        Raises `Reentered` where nothing can be waited for, and `CredentialClosed` where nothing can begin any more.
+        """
+        refuse_inside()
+        refuse_at_the_end(self._key)
         flight: Flight[T] = Flight(home=home)
         runner = self._runner(Run(self, flight))
 
         def run() -> None:
+            flight.run_here()
             try:
                 flight.settle(runner.run(work()))
             except errors.OnerefreshError as error:
@@ -129,7 +138,7 @@ class Launcher:
 
         try:
             _on_a_thread(run, self._key)
-        except errors.RefreshUnavailable as error:
+        except errors.OnerefreshError as error:
             flight.settle(None, error)
         return flight
 
@@ -237,17 +246,15 @@ class Launcher:
             said = f"the refresher has not returned for {ttl:.0f} s"
             self._land(flight, epoch, error=errors.RefreshOutcomeUnknown(said, credential=self._key))
 
-        timer = threading.Timer(ttl, fail)
-        timer.daemon = True
         try:
-            timer.start()
+            alarm = Alarm(ttl, fail)
         except RuntimeError:  # the interpreter is ending: nobody waits any more
             yield
             return
         try:
             yield
         finally:
-            timer.cancel()
+            alarm.cancel()
 
 
 class Run:
@@ -265,15 +272,26 @@ class Run:
         self.flight = self._launcher._publish(self.flight, self._epoch, answer, unsaved)
 
 
-def _on_a_thread(work: Callable[[], None], key: str) -> None:
-    """Run it on a thread that the interpreter waits for at exit; at the very end, when none can start, run it here.
+def refuse_at_the_end(key: str) -> None:
+    """Raise `CredentialClosed` where Python takes its modules apart: a new token could not be saved any more."""
+    if finalizing():
+        raise errors.CredentialClosed("the interpreter is ending", credential=key)
 
-    Raises `RefreshUnavailable` where the system has no thread to spare and this one runs an event loop.
+
+def _on_a_thread(work: Callable[[], None], key: str, *, never_here: bool = False) -> None:
+    """Run it on a thread that the interpreter waits for at exit; when none can start any more, run it here.
+
+    Raises `RefreshUnavailable` where the system has no thread to spare and this one cannot be held up (`never_here`, or
+    it runs an event loop), and `CredentialClosed` where the interpreter ends and would stop this thread in the middle.
     """
+    refuse_at_the_end(key)
     try:
-        threading.Thread(target=work, name=f"onerefresh {key}", daemon=False).start()
+        start(work, f"onerefresh {key}")
     except RuntimeError:
-        if not interpreter_ends() and running_loop() is not None:
+        if interpreter_ends():
+            if never_here or threading.current_thread().daemon:
+                raise errors.CredentialClosed("the interpreter is ending", credential=key) from None
+        elif never_here or running_loop() is not None:
             said = "no thread can be started: this process has as many as it may have"
             raise errors.RefreshUnavailable(said, credential=key, retry_after=1.0) from None
         work()

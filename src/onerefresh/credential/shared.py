@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-import threading
 import time
 import weakref
 from typing import Protocol
 
 from onerefresh import errors
 from onerefresh.flight import Flight
+from onerefresh.latches import Lock
 from onerefresh.policy import LOOK_AGAIN, windows
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.sightings import Sightings
@@ -104,7 +104,7 @@ class Shared:
         self.key = key
         self.clock: Clock = time
         self.spread = SPREAD
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self.held = NOTHING
         self.flight: Flight[Outcome] | None = None
         self.follows = False  # whether another process refreshed the last time, as far as this one has seen
@@ -126,7 +126,7 @@ class Shared:
 
     def after_fork(self) -> None:
         """The child has the token, and none of the threads: no flight, and a lock that nobody holds."""
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self.spread = random.random()
         flight, self.flight = self.flight, None
         if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
@@ -193,7 +193,7 @@ class _Registry:
     """Every `Shared` that somebody uses: by its key, and where a key has several, the later ones by store and key."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._known: weakref.WeakValueDictionary[str | tuple[int, str], Shared] = weakref.WeakValueDictionary()
         self._namesakes: dict[str, weakref.WeakSet[Shared]] = {}  # where a key has, or had, several
         cleaned_after_fork(self)
@@ -239,7 +239,7 @@ class _Registry:
 
     def after_fork(self) -> None:
         global SPREAD
-        self._lock = threading.Lock()
+        self._lock = Lock()
         SPREAD = random.random()
         for shared in list(self._known.values()):
             shared.after_fork()

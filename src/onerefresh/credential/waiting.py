@@ -10,7 +10,7 @@ from onerefresh.credential.arguments import seconds
 from onerefresh.credential.closing import Closing
 from onerefresh.credential.shared import Shared
 from onerefresh.credential.terms import Terms
-from onerefresh.flight import Flight, running_loop
+from onerefresh.flight import Flight, runs_here
 from onerefresh.runner import asks_itself
 
 __all__ = ["Waiting"]
@@ -39,7 +39,7 @@ class Waiting(Closing):
                 "use the token that it is given",
                 credential=self.key,
             )
-        if blocking and self._terms.is_async and home is not None and home is running_loop():
+        if blocking and self._terms.is_async and home is not None and runs_here(home):
             raise errors.ConfigurationError(
                 "this blocks the event loop on which the async refresher has to run: "
                 "use `await atoken()`, and alogin() and aclose() likewise",

@@ -22,12 +22,13 @@ from typing import Any
 
 from onerefresh import errors
 from onerefresh.credential.shared import Shared, newest_known, sharing
+from onerefresh.latches import interpreter_ends
 from onerefresh.losses import Losses, digest, read_losses, report_losses
 from onerefresh.policy import HTTP_TIMEOUT, look_every, profile_named, recovery_time
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Effect
 from onerefresh.renewal.saving import bring_back, has_lost
-from onerefresh.runner import Runner, interpreter_ends
+from onerefresh.runner import Runner
 from onerefresh.store import Store, cleaned_after_fork
 from onerefresh.token import Answer, Token
 

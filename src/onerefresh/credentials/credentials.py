@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -22,9 +21,9 @@ from onerefresh.credentials.recent import Recent
 from onerefresh.credentials.summary import Summary
 from onerefresh.credentials.tenant import Tenant
 from onerefresh.flight import Flight, running_loop
+from onerefresh.latches import Latch, interpreter_ends, refuse_inside, start
 from onerefresh.policy import Profile
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.runner import interpreter_ends
 from onerefresh.store import Store
 from onerefresh.stores import open_store
 from onerefresh.token import Answer, Token
@@ -138,7 +137,7 @@ class Credentials(Closing):
         progress: Progress | None = None,
     ) -> Summary:
         """As `refresh_due`, for tasks; it works on a thread, where `progress` is called. Cancelling it ends the run."""
-        left, home = threading.Event(), running_loop()
+        left, home = Latch(), running_loop()
         run = self._run(within, keys=keys, rate=rate, at_once=at_once, progress=progress, home=home, left=left)
         flight: Flight[Summary | BaseException] = Flight()
 
@@ -148,7 +147,10 @@ class Credentials(Closing):
             except BaseException as error:  # noqa: BLE001 - it is raised where the task waits
                 flight.settle(error)
 
-        threading.Thread(target=work, name="onerefresh refresh_due", daemon=False).start()
+        try:
+            start(work, "onerefresh refresh_due")
+        except RuntimeError:
+            raise errors.RefreshUnavailable("no thread can be started", retry_after=1.0) from None
         try:
             while not await flight.heard(3600.0):
                 pass
@@ -182,6 +184,7 @@ class Credentials(Closing):
 
     def close(self) -> None:
         """Begin nothing more, and wait for the renewals under way: `max_wait` seconds at most."""
+        refuse_inside()
         self._refuse_to_block()
         deadline = time.monotonic() + self._terms.max_wait
         for flight in self._shut():
@@ -226,7 +229,7 @@ class Credentials(Closing):
         at_once: int,
         progress: Progress | None,
         home: object,
-        left: threading.Event | None,
+        left: Latch | None,
     ) -> Run:
         """`left`: set where nobody waits for the run any more."""
         self._check_open()
@@ -240,7 +243,7 @@ class Credentials(Closing):
 
         def check_wanted() -> None:
             self._check_open()
-            if interpreter_ends() or (left is not None and left.is_set()):
+            if interpreter_ends() or (left is not None and left.is_set):
                 raise errors.CredentialClosed("nobody waits for this run any more")
 
         return Run(

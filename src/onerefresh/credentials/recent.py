@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
+from onerefresh.latches import Lock, inside
 from onerefresh.store import cleaned_after_fork
 
 __all__ = ["Recent"]
@@ -19,22 +19,25 @@ class Recent(Generic[T]):
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._kept: OrderedDict[str, T] = OrderedDict()
         self._held_elsewhere: weakref.WeakValueDictionary[str, T] = weakref.WeakValueDictionary()
         cleaned_after_fork(self)
 
     def use(self, key: str) -> T | None:
         """The object of `key`, which is the last one used from now on; None where there is none."""
+        if inside():  # a destructor runs within a lock, perhaps this one: it may look, and change nothing
+            return self._kept.get(key) or self._held_elsewhere.get(key)
         with self._lock:
-            found = self._kept.get(key)
+            found, evicted = self._kept.get(key), None
             if found is not None:
                 self._kept.move_to_end(key)
                 return found
             found = self._held_elsewhere.get(key)
             if found is not None:
-                self._keep(key, found)
-            return found
+                evicted = self._keep(key, found)
+        del evicted  # no sooner: a destructor may run
+        return found
 
     def peek(self, key: str) -> T | None:
         """As `use`, and it counts as no use."""
@@ -45,12 +48,13 @@ class Recent(Generic[T]):
         """Keep `made`, unless another thread was faster: what is kept now."""
         with self._lock:
             found = self._kept.get(key) or self._held_elsewhere.get(key) or made
-            self._keep(key, found)
-            return found
+            evicted = self._keep(key, found)
+        del evicted  # as above
+        return found
 
     def drop(self, key: str, one: T) -> None:
         """Forget `one`, if it is the object of `key`."""
-        with self._lock:
+        with self._lock:  # whoever calls holds it: none is destroyed here
             for place in (self._kept, self._held_elsewhere):
                 if place.get(key) is one:
                     del place[key]
@@ -58,7 +62,7 @@ class Recent(Generic[T]):
     def release(self, key: str) -> None:
         """Keep the object of `key` no longer than somebody else holds it."""
         with self._lock:
-            one = self._kept.pop(key, None)
+            one = self._kept.pop(key, None)  # this frame holds it until the lock is free
             if one is not None:
                 self._held_elsewhere[key] = one
 
@@ -70,17 +74,21 @@ class Recent(Generic[T]):
     def clear(self) -> None:
         """Forget all."""
         with self._lock:
-            self._kept.clear()
+            kept, self._kept = self._kept, OrderedDict()
             self._held_elsewhere.clear()
+        del kept  # as above
 
     def after_fork(self) -> None:
         """Whoever held the lock is not in the child."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
-    def _keep(self, key: str, one: T) -> None:
+    def _keep(self, key: str, one: T) -> T | None:
+        """Keep it; gives the one that had to give way, which may be destroyed only when the lock is free."""
         self._held_elsewhere.pop(key, None)
         self._kept[key] = one
         self._kept.move_to_end(key)
-        if len(self._kept) > self._most:
-            other, oldest = self._kept.popitem(last=False)
-            self._held_elsewhere[other] = oldest  # it vanishes from there with the last who holds it
+        if len(self._kept) <= self._most:
+            return None
+        other, oldest = self._kept.popitem(last=False)
+        self._held_elsewhere[other] = oldest  # it vanishes from there with the last who holds it
+        return oldest

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 
 from onerefresh.errors import StoreUnavailable
+from onerefresh.latches import Changes, Lock
 from onerefresh.store import Conflict, Moment, Store, Versioned, cleaned_after_fork
 
 __all__ = ["MemoryStore"]
@@ -23,7 +23,8 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self._records: dict[str, Versioned] = {}
         self._writes = 0
-        self._changed = threading.Condition()
+        self._lock = Lock(order=1)  # a credential that takes its seed has its own lock at the time
+        self._changes = Changes()
         self._era = secrets.token_hex(8)
         cleaned_after_fork(self)
 
@@ -31,33 +32,32 @@ class MemoryStore(Store):
         return self._records.get(key)
 
     def cas(self, key: str, expected: str | None, body: str) -> str:
-        with self._changed:
+        with self._lock:
             present = self._records.get(key)
             if (present.version if present else None) != expected:
                 raise Conflict(key)
             self._writes += 1
-            self._records[key] = Versioned(str(self._writes), body)
-            self._changed.notify_all()
-            return str(self._writes)
+            version = str(self._writes)
+            self._records[key] = Versioned(version, body)
+        self._changes.tell()
+        return version
 
     def wait(self, key: str, version: str, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            while (left := deadline - time.monotonic()) > 0:
-                present = self._records.get(key)
-                if present is None or present.version != version:
-                    return
-                self._changed.wait(left)
+        def has_changed() -> bool:
+            present = self._records.get(key)
+            return present is None or present.version != version
+
+        self._changes.wait_for(has_changed, timeout)
 
     def moment(self) -> Moment:
         return Moment(self._era, time.monotonic(), mortal=True)
 
     def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
-        with self._changed:
+        with self._lock:
             records = list(self._records.items())
         yield from records
 
     def after_fork(self) -> None:
         """New locks for a forked child: whoever held the old ones is not there."""
-        self._changed = threading.Condition()
+        self._lock, self._changes = Lock(order=1), Changes()
         self._era = secrets.token_hex(8)
