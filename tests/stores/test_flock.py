@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from tests.stores import elsewhere
 
-from onerefresh import StoreUnavailable
+from onerefresh import StoreUnavailable, latches
 from onerefresh.stores.flock import FlockHold, Parking, boot, lock_path
 from onerefresh.stores.sqlite import SQLiteStore
 
@@ -87,14 +87,14 @@ def open_descriptors() -> set[int]:
     return {number for number in numbers if is_open(number)}  # without the one that was read from
 
 
-def parked_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "onerefresh parked"]
+def parked_threads() -> list[latches.Job]:
+    return [job for job in list(latches._jobs) if job.name == "onerefresh parked"]
 
 
 def waiting_on(parking: Parking, path: Path) -> int:
     """How many threads have come to where they sleep."""
     parked = parking._parked.get(path)
-    return len(parked.free._cond._waiters) if parked is not None else 0  # type: ignore[attr-defined]  # CPython's own
+    return len(parked.free._changes._gates) if parked is not None else 0
 
 
 def in_a_thread(action: Callable[[], object]) -> threading.Thread:
@@ -210,8 +210,7 @@ def test_a_stopped_holder_hangs_nobody_and_one_thread_stays_parked(path: Path, h
     assert parked.daemon
     holder.child.send_signal(signal.SIGCONT)
     holder.release()
-    parked.join(PATIENCE)
-    assert not parked.is_alive()
+    assert parked.over.wait(PATIENCE)
 
 
 def test_each_lock_has_a_parked_thread_of_its_own(tmp_path: Path) -> None:

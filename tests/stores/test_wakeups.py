@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 from tests.stores.board import LONG, PATIENCE, VERSION, Board, BoardLine, LookingLine, Looks
 
+from onerefresh import latches
 from onerefresh.stores import wakeups
 from onerefresh.stores.wakeups import Wakeups
 
@@ -27,8 +28,8 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def listeners() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "onerefresh listener"]
+def listeners() -> list[latches.Job]:
+    return [job for job in list(latches._jobs) if job.name == "onerefresh listener"]
 
 
 def never() -> bool:
@@ -118,8 +119,7 @@ def test_the_listener_ends_with_its_line_when_nobody_waits(board: Board, monkeyp
     waits.wait("acme", VERSION, LONG, Looks(changed=True))
     board.until(lambda: board.closed == 1)
     for listener in listeners():
-        listener.join(PATIENCE)
-        assert not listener.is_alive()
+        assert listener.over.wait(PATIENCE)
     waits.wait("acme", VERSION, LONG, Looks(changed=True))
     assert board.opened == 2
 
@@ -179,7 +179,7 @@ def test_the_last_are_woken_when_the_line_is_closed(board: Board, pool: ThreadPo
     [waiter] = waits._waits["acme"].waiters
     board.change("acme")
     board.until(lambda: board.closing == 1)
-    assert not waiter.rung.is_set()
+    assert not waiter.rung.is_set
     later = pool.submit(waits.wait, "acme", VERSION, LONG, never)
     board.until(lambda: board.opened == 2)
     board.may_close.set()
@@ -305,11 +305,11 @@ def test_a_listener_that_is_killed_leaves_nobody_behind(
 def test_where_no_thread_starts_they_look_for_themselves(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wakeups, "POLL", 0.01)
 
-    def refuse(thread: threading.Thread) -> None:
+    def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr("_thread.start_new_thread", refuse)
         looks = Looks()
         waits = Wakeups(board.connect)
         waits.wait("acme", VERSION, LONG, looks)
@@ -349,8 +349,8 @@ def test_a_listener_that_is_killed_while_it_closes_the_line_wakes_the_last(
     assert listener is not None
     board.change("acme")
     waiting.result(PATIENCE)
-    listener.join(PATIENCE)
-    assert died == [Killed]
+    assert listener.over.wait(PATIENCE)
+    board.until(lambda: died == [Killed])
 
 
 def test_a_line_that_cannot_be_closed_holds_nobody_up_for_longer_than_he_waits(

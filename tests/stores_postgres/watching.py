@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from tests.servers.postgres import PostgresServer
 
+from onerefresh.latches import Job
 from onerefresh.stores.postgres import PostgresStore
 from onerefresh.stores.postgres_connections import OwnConnections
 
@@ -45,7 +46,7 @@ def waiting(store: PostgresStore, key: str, version: str, server: PostgresServer
     waiter.join(PATIENCE)
 
 
-def threads_of(store: PostgresStore) -> list[threading.Thread]:
+def threads_of(store: PostgresStore) -> list[Job]:
     assert isinstance(store._source, OwnConnections)
     return [thread for thread in (store._source._closer, store._wakeups._listener) if thread is not None]
 

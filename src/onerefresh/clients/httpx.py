@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import threading
 from collections.abc import AsyncGenerator, Collection, Generator, Iterable, Iterator
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
+from onerefresh.latches import Lock
 from onerefresh.refusal import (
     Bearer,
     Decision,
@@ -233,7 +233,7 @@ class BearerTransport(_Transport):
         self._flow = _Flow(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
         if transport is not None and not {"handle_request", "handle_async_request"} & set(dir(transport)):
             raise ConfigurationError(f"transport is a transport of httpx2 or httpx, not {type(transport).__name__}")
-        self._making = threading.Lock()
+        self._making = Lock()
         self._sync: Transport = transport
         self._async: Transport = transport
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 import zlib
 from collections.abc import Collection, Iterable
 
 from onerefresh.errors import ConfigurationError
+from onerefresh.latches import Alarm
 from onerefresh.oauth2.address import Address
 from onerefresh.token import Secret
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
@@ -30,7 +30,7 @@ class Wire:
         self.timeout = timeout
         self.sent = False
         self._begun = time.monotonic()
-        self._timer: threading.Timer | None = None
+        self._alarm: Alarm | None = None
         self._is_cut = False
 
     @property
@@ -45,18 +45,15 @@ class Wire:
         """
         if time.monotonic() > self._begun + self.timeout / 2:
             raise TimeoutError("connecting took too long")
-        self._timer = threading.Timer(self._begun + self.timeout - time.monotonic(), self._cut, [connection])
-        self._timer.daemon = True
         with contextlib.suppress(RuntimeError):
             # At the interpreter's exit no thread can start any more; each single wait is bounded all the same.
-            self._timer.start()
+            self._alarm = Alarm(self._begun + self.timeout - time.monotonic(), lambda: self._cut(connection))
         self.sent = True
 
     def close(self) -> None:
         """End the watch over the time."""
-        if self._timer is not None and self._timer.ident is not None:
-            self._timer.cancel()
-            self._timer.join()
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def failure(self, error: Exception) -> Verdict:
         """What `error`, raised by the connection, means for the request."""

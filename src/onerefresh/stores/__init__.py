@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import weakref
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from onerefresh.errors import ConfigurationError
+from onerefresh.latches import Lock
 from onerefresh.private_files import state_folder
 from onerefresh.store import Store
 from onerefresh.token import Secret
@@ -17,12 +17,12 @@ from onerefresh.token import Secret
 __all__ = ["holds_password", "open_store"]
 
 _opened: weakref.WeakValueDictionary[str, Store] = weakref.WeakValueDictionary()
-_opening = threading.Lock()
+_opening = Lock()
 
 
 def _after_fork() -> None:
     global _opening
-    _opening = threading.Lock()
+    _opening = Lock()
 
 
 if hasattr(os, "register_at_fork"):

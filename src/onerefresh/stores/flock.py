@@ -12,12 +12,12 @@ import functools
 import hashlib
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Self
 
 from onerefresh.errors import StoreUnavailable
+from onerefresh.latches import Latch, Lock, start
 from onerefresh.private_files import make_folder
 from onerefresh.store import Hold, cleaned_after_fork
 from onerefresh.stores.forking import undivided
@@ -135,7 +135,7 @@ class Parking:
     """Where this process waits for lock files to be free: at most one thread parks in the kernel for each file."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock(order=2)
         self._parked: dict[Path, _Parked] = {}
         cleaned_after_fork(self)
 
@@ -157,9 +157,7 @@ class Parking:
                         os.close(descriptor)
                         return False
                     parked = _Parked(descriptor)
-                    threading.Thread(
-                        target=self._park, args=(path, parked), name="onerefresh parked", daemon=True
-                    ).start()
+                    start(functools.partial(self._park, path, parked), "onerefresh parked", daemon=True)
                 except OSError as error:
                     os.close(descriptor)
                     raise _unusable(path, error) from None
@@ -182,7 +180,7 @@ class Parking:
 
     def after_fork(self) -> None:
         """The parked threads are not in the child: close the child's copies of their descriptors."""
-        self._lock = threading.Lock()
+        self._lock = Lock(order=2)
         parked, self._parked = self._parked, {}
         for one in parked.values():
             with contextlib.suppress(OSError):
@@ -194,4 +192,4 @@ class _Parked:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self.free = threading.Event()
+        self.free = Latch()

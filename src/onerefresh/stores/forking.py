@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
-import threading
+
+from onerefresh.latches import Lock
 
 __all__ = ["load_modules", "undivided"]
 
-undivided = threading.RLock()
+undivided = Lock(order=1)
 """Held while something is done that a forked child could neither finish nor undo; a fork waits until it is free.
 
 SQLite keeps locks of its own and believes that it holds those of the file: a child that is forked in the middle of
@@ -16,8 +16,7 @@ another thread's operation could never use SQLite again. A descriptor that is op
 open in the child, and with it a lock.
 """
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=undivided.acquire, after_in_parent=undivided.release, after_in_child=undivided.release)
+undivided.hold_over_forks()
 
 
 def load_modules(*names: str) -> None:

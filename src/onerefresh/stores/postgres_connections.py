@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from onerefresh.errors import ConfigurationError
+from onerefresh.latches import Job, Latch, Lock, start
 from onerefresh.store import cleaned_after_fork
 from onerefresh.stores.postgres_errors import cannot_connect
 from onerefresh.stores.postgres_exchange import Answer, Connection, Refused, exchange, pq, psycopg
@@ -129,48 +130,69 @@ class OwnConnections:
         hosts = str(parameters.held.get("host") or parameters.held.get("hostaddr") or "").count(",") + 1
         timeout = {"connect_timeout": str(max(2, int(PATIENCE) // hosts))}
         self._conninfo = Secret(psycopg.conninfo.make_conninfo(**{**DEFAULTS, **timeout, **parameters.held}))
-        self._changed = threading.Condition()
+        self._lock = Lock()
+        self._queue: deque[Latch] = deque()
         self._open: set[Connection] = set()
         self._idle: list[tuple[float, Connection]] = []
         self._lent = 0
-        self._closer: threading.Thread | None = None
+        self._closer: Job | None = None
         cleaned_after_fork(self)
 
     def apart(self) -> Connection | Refused:
         return self._idle_one() or self._connect()
 
     def back(self, connection: Connection) -> None:
-        with self._changed:
-            self._keep(connection)
+        with self._lock:
+            surplus = self._keep(connection)
+        _close(surplus)
 
     @contextlib.contextmanager
     def lent(self, deadline: float) -> Iterator[Connection | Refused]:
-        changed = self._changed
-        with changed:
-            if not changed.wait_for(lambda: self._lent < MOST, deadline - time.monotonic()):
+        connection: Connection | Refused | None = None
+        turn = self._queued()
+        try:
+            if not turn.wait(deadline - time.monotonic()):
                 yield Refused(f"all {MOST} connections of this process were busy")
                 return
-            self._lent += 1
-        connection: Connection | Refused | None = None
-        try:
             connection = self.apart()
             yield connection
         finally:
-            with changed:
-                self._lent -= 1
-                changed.notify()
+            surplus = None
+            with self._lock:
                 if connection is not None and not isinstance(connection, Refused):
-                    self._keep(connection)
+                    surplus = self._keep(connection)
+                self._leave(turn)
+            _close(surplus)
+
+    def _queued(self) -> Latch:
+        """A place in the queue: it is set when one may have a connection."""
+        turn = Latch()
+        with self._lock:
+            if self._lent < MOST:
+                self._lent += 1
+                turn.set()
+            else:
+                self._queue.append(turn)
+        return turn
+
+    def _leave(self, turn: Latch) -> None:
+        """Give the turn to the next one, or give up the place in the queue. Called with the lock held."""
+        if not turn.is_set:
+            self._queue.remove(turn)
+        elif self._queue:
+            self._queue.popleft().set()
+        else:
+            self._lent -= 1
 
     def close(self) -> None:
-        with self._changed:
+        with self._lock:
             idle, self._idle = self._idle, []
         for _, connection in idle:
             connection.close()
 
     def after_fork(self) -> None:
         """The child lets its copies of the descriptors go, and tells the server nothing: the parent goes on."""
-        self._changed = threading.Condition()
+        self._lock, self._queue = Lock(), deque()
         opened, self._open = self._open, set()
         self._idle, self._lent, self._closer = [], 0, None
         for connection in opened:
@@ -189,7 +211,7 @@ class OwnConnections:
 
     def _idle_one(self) -> Connection | None:
         while True:
-            with self._changed:
+            with self._lock:
                 if not self._idle:
                     return None
                 _, connection = self._idle.pop()  # the one used last: the others may be closed
@@ -197,27 +219,25 @@ class OwnConnections:
                 return connection
             connection.close()
 
-    def _keep(self, connection: Connection) -> None:
-        """Called with the lock held."""
+    def _keep(self, connection: Connection) -> Connection | None:
+        """Called with the lock held; gives what is to be closed."""
         if connection not in self._open or connection.pgconn.status != pq.ConnStatus.OK or _unusable(connection):
-            connection.close()
             self._open.discard(connection)
-            return
-        self._idle.append((time.monotonic(), connection))
+            return connection
         if self._closer is None:
-            closer = threading.Thread(target=self._close_stale, name="onerefresh closer", daemon=True)
             try:
-                closer.start()
+                self._closer = start(self._close_stale, "onerefresh closer", daemon=True)
             except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
-                self._idle.pop()
-                connection.close()
-                return
-            self._closer = closer
+                return connection
+        self._idle.append((time.monotonic(), connection))
+        return None
 
     def _close_stale(self) -> None:
+        with self._lock:
+            closer = self._closer
         while True:
-            with self._changed:
-                if self._closer is not threading.current_thread():
+            with self._lock:
+                if closer is None or self._closer is not closer:
                     return
                 past = time.monotonic() - KEPT
                 stale = [connection for since, connection in self._idle if since <= past]
@@ -231,6 +251,11 @@ class OwnConnections:
             if wait is None:
                 return
             time.sleep(wait)
+
+
+def _close(connection: Connection | None) -> None:
+    if connection is not None:
+        connection.close()
 
 
 def _lead_nowhere(descriptor: int) -> None:

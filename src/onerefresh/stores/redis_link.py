@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 import random
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from onerefresh.latches import Lock
 from onerefresh.store import cleaned_after_fork
 from onerefresh.stores.flock import shared_seconds
 from onerefresh.stores.redis_client import pool_of
@@ -76,7 +76,7 @@ class Link:
     ) -> None:
         self._make, self._mine = make, mine
         self._made: Any = None
-        self._making = threading.Lock()
+        self._making = Lock()
         self._stale = False
         """Whether a cluster is to be asked again which node has which slots."""
         self._greeting, self._greet = greeting, greet
@@ -89,7 +89,7 @@ class Link:
         A cluster's client, or one that was handed over, is used on: its pools see for themselves that they are in a
         child.
         """
-        self._making = threading.Lock()
+        self._making = Lock()
         if self._mine and self._made is not None and not self._is_cluster():
             for client in _with_sentinels(self._made):
                 client.auto_close_connection_pool = False  # else it would wait for that lock when it is dropped

@@ -122,12 +122,10 @@ class SQLiteStore(Store):
     @contextlib.contextmanager
     def _undivided(self) -> Iterator[None]:
         """One operation at a time in this process, and no fork in the middle of it."""
-        if not undivided.acquire(timeout=BUSY_SECONDS):
-            raise StoreUnavailable(f"{self.path} was busy in this process for {BUSY_SECONDS:.0f} s")
-        try:
+        with undivided.within(BUSY_SECONDS) as held:
+            if not held:
+                raise StoreUnavailable(f"{self.path} was busy in this process for {BUSY_SECONDS:.0f} s")
             yield
-        finally:
-            undivided.release()
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:

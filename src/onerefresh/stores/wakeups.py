@@ -5,11 +5,11 @@ Whatever goes wrong with the connection ends the wait early, after a short sleep
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
+from onerefresh.latches import Job, Latch, Lock, start
 from onerefresh.store import POLL, cleaned_after_fork
 
 __all__ = ["Line", "Wakeups"]
@@ -49,9 +49,9 @@ class Wakeups:
 
     def __init__(self, connect: Callable[[], Line]) -> None:
         self._connect = connect
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._waits: dict[str, _Waits] = {}
-        self._listener: threading.Thread | None = None
+        self._listener: Job | None = None
         cleaned_after_fork(self)
 
     def wait(self, key: str, version: str, seconds: float, changed: Callable[[], bool]) -> None:
@@ -80,7 +80,7 @@ class Wakeups:
 
     def after_fork(self) -> None:
         """The child has neither the listener nor its line; the parent's connection is left alone."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._waits, self._listener = {}, None
 
     def _enter(self, key: str, waiter: _Waiter) -> None:
@@ -90,9 +90,7 @@ class Wakeups:
             if waits.listening:
                 waiter.listening.set()
             if self._listener is None:
-                listener = threading.Thread(target=self._listen, name="onerefresh listener", daemon=True)
-                listener.start()
-                self._listener = listener
+                self._listener = start(self._listen, "onerefresh listener", daemon=True)
 
     def _leave(self, key: str, waiter: _Waiter) -> None:
         with self._lock:
@@ -106,20 +104,22 @@ class Wakeups:
     def _listen(self) -> None:
         line: Line | None = None
         last: Collection[_Waiter] = ()
+        with self._lock:
+            me = self._listener  # None in a forked child, which has a copy of its parent's greenlet
         try:
             line = self._connect()
             listening: frozenset[str] = frozenset()
-            while wanted := self._wanted():
+            while wanted := self._wanted(me):
                 news: Collection[str] = ()
                 if wanted != listening:
                     news = self._tell_listening(wanted, line.listen(wanted))
                     listening = wanted
                 news = news or line.heard(TURN)
-                if line.reusable and (last := self._last(news)):
+                if line.reusable and (last := self._last(me, news)):
                     break
                 self._ring(news)
         except BaseException as error:  # whatever happens to it: those who wait look for themselves
-            self._give_up()
+            self._give_up(me)
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -130,10 +130,10 @@ class Wakeups:
                 for waiter in last:
                     waiter.rung.set()
 
-    def _wanted(self) -> frozenset[str]:
+    def _wanted(self, me: Job | None) -> frozenset[str]:
         """The keys to listen to. Where there is none any more the listener is no longer this store's."""
         with self._lock:
-            if self._listener is not threading.current_thread():
+            if me is None or self._listener is not me:
                 return frozenset()  # in a forked child's copy, or after it gave up
             past = time.monotonic() - LINGER
             self._waits = {key: waits for key, waits in self._waits.items() if waits.waiters or waits.left_at > past}
@@ -155,14 +155,14 @@ class Wakeups:
                             news.add(key)
         return news
 
-    def _last(self, news: Collection[str]) -> Collection[_Waiter]:
+    def _last(self, me: Job | None, news: Collection[str]) -> Collection[_Waiter]:
         """All who wait, if they wait for nothing but what is in the news: the listener is not this store's any more.
 
         They are woken once the line is closed, because they need its connection.
         """
         with self._lock:
             waiting = {key for key, waits in self._waits.items() if waits.waiters}
-            if self._listener is not threading.current_thread() or not waiting or not waiting.issubset(news):
+            if self._listener is not me or not waiting or not waiting.issubset(news):
                 return ()
             waits, self._waits, self._listener = self._waits, {}, None
             return [waiter for one in waits.values() for waiter in one.waiters]
@@ -174,9 +174,9 @@ class Wakeups:
                     for waiter in waits.waiters:
                         waiter.rung.set()
 
-    def _give_up(self) -> None:
+    def _give_up(self, me: Job | None) -> None:
         with self._lock:
-            if self._listener is not threading.current_thread():
+            if me is None or self._listener is not me:
                 return
             waits, self._waits, self._listener = self._waits, {}, None
             for one in waits.values():
@@ -196,8 +196,8 @@ class _Waiter:
     def __init__(self, version: str) -> None:
         self.version = version
         self.looked = False
-        self.listening = threading.Event()
-        self.rung = threading.Event()
+        self.listening = Latch()
+        self.rung = Latch()
         self.deaf = False
 
 
