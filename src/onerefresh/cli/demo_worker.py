@@ -10,7 +10,6 @@ import contextvars
 import json
 import signal
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from onerefresh.cli.demo_usual import UsualClient
 from onerefresh.clients.httpx import BearerAuth
 from onerefresh.credential import Credential
 from onerefresh.errors import OnerefreshError
+from onerefresh.latches import Lock
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.token import Token
 
@@ -32,7 +32,7 @@ Get: TypeAlias = Callable[[str, dict[str, str]], Awaitable[httpx2.Response]]
 CALL = "X-Call"
 KEY = "demo"
 
-_telling = threading.Lock()
+_telling = Lock()
 _present: contextvars.ContextVar[str] = contextvars.ContextVar("call")
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from onerefresh.latches import Lock
 from onerefresh.testing.settings import Settings
 
 
@@ -84,7 +84,7 @@ class Authority:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._families: list[Family] = []
         self._machine_family: Family | None = None
         self._access: dict[str, AccessToken] = {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from onerefresh.latches import Lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Faults:
     """The failures that are still to come, first ordered first served."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._orders: list[_Order] = []
 
     def add(

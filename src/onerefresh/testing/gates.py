@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from onerefresh.latches import Changes, Latch, Lock
 
 Point = Literal["token", "token_sent", "api", "refusal", "revoke"]
 POINTS: tuple[str, ...] = get_args(Point)
@@ -29,11 +30,11 @@ class Gates:
     """One gate for each point."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        # Two conditions on one lock: an arrival wakes only those who count arrivals, not everybody who is held.
-        self._arrival = threading.Condition(self._lock)
-        self._opening = threading.Condition(self._lock)
-        self._closing = threading.Event()
+        self._lock = Lock()
+        # Two of them: an arrival wakes only those who count arrivals, not everybody who is held.
+        self._arrival = Changes()
+        self._opening = Changes()
+        self._closing = Latch()
         self._gates = {point: _Gate() for point in POINTS}
 
     def hold(self, point: str, every: int = 1, until_accepted: bool = False) -> None:
@@ -54,19 +55,18 @@ class Gates:
                 self._open(gate)
             else:
                 gate.permits += count
-                self._opening.notify_all()
+        self._opening.tell()
 
     def wait_for(self, point: str, count: int = 1, timeout: float = 10.0) -> None:
         """Wait until `count` requests have arrived at the point since it was last held (or since the start).
 
         Raises `TimeoutError` after `timeout` seconds.
         """
-        with self._lock:
-            gate = self._gate(point)
-            if not self._arrival.wait_for(lambda: gate.arrived >= count or self._closing.is_set(), timeout):
-                raise TimeoutError(f"{gate.arrived} of {count} requests came to {point!r} in {timeout:g} s")
-            if gate.arrived < count:
-                raise GatesClosed("the server was stopped")
+        gate = self._gate(point)
+        if not self._arrival.wait_for(lambda: gate.arrived >= count or self._closing.is_set, timeout):
+            raise TimeoutError(f"{gate.arrived} of {count} requests came to {point!r} in {timeout:g} s")
+        if gate.arrived < count:
+            raise GatesClosed("the server was stopped")
 
     def delay(self, point: str, seconds: float) -> None:
         """Make every request take `seconds` longer at the point; 0 ends it."""
@@ -78,15 +78,16 @@ class Gates:
         with self._lock:
             gate = self._gates[point]
             gate.arrived += 1
-            self._arrival.notify_all()
-            if gate.held and gate.arrived % gate.every == 0:
-                self._stand(gate)
-            delay = gate.delay
-        self.pause(delay)
+            held, epoch = gate.held and gate.arrived % gate.every == 0, gate.epoch
+        self._arrival.tell()
+        if held:
+            # An epoch for each opening: whoever was held then goes, even where the gate is held again at once.
+            self._opening.wait_for(lambda: self._may_go(gate, epoch))
+        self.pause(gate.delay)
 
     def pause(self, seconds: float) -> None:
         """Called by the server: let time pass; raises `GatesClosed` if the server stops meanwhile."""
-        if self._closing.wait(seconds) if seconds > 0 else self._closing.is_set():
+        if self._closing.wait(seconds):
             raise GatesClosed
 
     def accepted(self) -> None:
@@ -95,26 +96,28 @@ class Gates:
             for gate in self._gates.values():
                 if gate.held and gate.until_accepted:
                     self._open(gate)
+        self._opening.tell()
 
     def close(self) -> None:
         """Turn away everybody who stands at a point, or comes to one."""
-        with self._lock:
-            self._closing.set()
-            self._arrival.notify_all()
-            self._opening.notify_all()
+        self._closing.set()
+        self._arrival.tell()
+        self._opening.tell()
 
-    def _stand(self, gate: _Gate) -> None:
-        # An epoch for each opening: whoever was held then goes, even where the gate is held again at once.
-        epoch = gate.epoch
-        self._opening.wait_for(lambda: self._closing.is_set() or gate.epoch != epoch or gate.permits > 0)
-        if gate.epoch == epoch and gate.permits > 0:
-            gate.permits -= 1
+    def _may_go(self, gate: _Gate, epoch: int) -> bool:
+        """Whether one that was held in this epoch may go; it has taken its permit then."""
+        with self._lock:
+            if self._closing.is_set or gate.epoch != epoch:
+                return True
+            if gate.permits > 0:
+                gate.permits -= 1
+                return True
+            return False
 
     def _open(self, gate: _Gate) -> None:
         gate.held = False
         gate.permits = 0
         gate.epoch += 1
-        self._opening.notify_all()
 
     def _gate(self, point: str) -> _Gate:
         if point not in self._gates:

@@ -11,6 +11,8 @@ from http import HTTPStatus
 from typing import BinaryIO
 from urllib.parse import parse_qsl
 
+from onerefresh.latches import Lock
+
 _LINE_LIMIT = 65536
 _HEADER_LIMIT = 200
 _BACKLOG = 1024
@@ -75,7 +77,7 @@ class HttpServer:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         self.address: tuple[str, int] = self._listener.getsockname()
         self.url = f"http://{self.address[0]}:{self.address[1]}"
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._stopping = False
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._acceptor = threading.Thread(target=self._accept, name="onerefresh-testing-accept", daemon=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from onerefresh.latches import Lock
 
 Kind = Literal["token", "api", "revoke", "foreign"]
 
@@ -77,7 +78,7 @@ class Log:
     """Collects entries in the order of their answers; safe between threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._arrivals: Counter[Kind] = Counter()
         self._entries: list[Entry] = []
 
