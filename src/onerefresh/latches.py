@@ -271,11 +271,17 @@ class Job:
             self._run()
 
     def _run(self) -> None:
+        work, self._work = self._work, _nothing  # what it holds is let go with its end
         try:
-            self._work()
+            work()
         finally:
+            del work
             _jobs.pop(self, None)
             self.over.set()
+
+
+def _nothing() -> None:
+    """The work of a job that has begun."""
 
 
 def start(work: Callable[[], object], name: str, *, daemon: bool = False) -> Job:
