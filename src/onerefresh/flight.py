@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Flight", "running_loop", "runs_here"]
 
 T = TypeVar("T")
+BEGUN = 1.0
+"""Seconds after which a renewal that has not begun is started once more: its thread may be held up by who waits."""
 SOON = 5.0
 """Seconds within which whoever was given a flight begins to wait for it, on a machine however busy."""
 
@@ -171,7 +173,7 @@ class Flight(Generic[T]):
         self.refused = refused
         self.home = home
         self._starter: int | None = threading.get_ident()
-        self._runner: int | None = None
+        self._begun: dict[str, tuple[int]] = {}  # by which thread
         self._first: dict[str, int] = {}  # which thread was the first to do what can be done once
         self._settled = Latch()
         self._bells: dict[object, _Bell] = {}
@@ -195,14 +197,8 @@ class Flight(Generic[T]):
 
     def begin(self) -> bool:
         """Whether the renewal begins with this call, on this thread; only the first one may run it."""
-        if self._runner is not None or self._first.setdefault("begin", threading.get_ident()) != threading.get_ident():
-            return False
-        self.run_here()
-        return True
-
-    def run_here(self) -> None:
-        """This thread runs it: what it does in between must not wait for it."""
-        self._runner = threading.get_ident()
+        claim = (threading.get_ident(),)  # an object of its own: the same thread may come twice
+        return self._begun.setdefault("by", claim) is claim
 
     def settle(self, result: T | None, error: OnerefreshError | None = None) -> bool:
         """Wake everybody with a result or an error; whether this was the first time. Later ones change nothing."""
@@ -240,9 +236,10 @@ class Flight(Generic[T]):
         if self.settled and self._bells.pop(call, None) is not None:
             call()
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float, start: Callable[[], object] | None = None) -> bool:
         """Block this thread until it is settled; whether it was within so many seconds.
 
+        `start` starts it once more: a destructor may run on the thread that is about to begin, and wait for it.
         Raises `Reentered` where that would be for ever, since something that it needs is below on this thread's stack.
         """
         if self.settled:
@@ -251,11 +248,16 @@ class Flight(Generic[T]):
         before = _waits_for.get(me)
         try:
             _waits_for[me] = self
-            self._refuse_a_circle(me)
+            self._refuse_a_circle(me)  # no sooner: another thread may come to close the circle at the same time
             if not threading.current_thread().daemon:
                 self._waiting[place] = None
             self._expected_until = 0.0
-            return self._settled.wait(seconds)
+            began = time.monotonic()
+            if self._settled.wait(min(seconds, BEGUN)):
+                return True
+            if start is not None and not self._begun and self._first.setdefault("restart", me) == me:
+                start()
+            return self._settled.wait(seconds - (time.monotonic() - began))
         finally:
             self._waiting.pop(place, None)
             if before is None:
@@ -291,11 +293,12 @@ class Flight(Generic[T]):
         """Raise `Reentered` where whoever is to settle it waits, by whatever detours, for this thread."""
         flight: Flight[Any] | None = self
         for _ in range(len(_waits_for) + 1):
-            if flight is None or flight.settled or flight._runner is None:
+            if flight is None or flight.settled or not flight._begun:
                 return
-            if flight._runner == me:
+            [by] = flight._begun["by"]
+            if by == me:
                 raise reentered()
-            flight = _waits_for.get(flight._runner)
+            flight = _waits_for.get(by)
 
 
 _waits_for: dict[int, Flight[Any]] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from onerefresh import errors
@@ -112,7 +113,7 @@ class Credential(Waiting):
             found = self._look(refused, blocking=True)
             if isinstance(found, Token):
                 return found
-            if not found.wait(deadline - time.monotonic()):
+            if not found.wait(deadline - time.monotonic(), partial(self._launcher.launch, found, ageing=False)):
                 raise self._too_late()
             token = found.result().token
             if self._satisfies(token, refused, found):

@@ -127,7 +127,7 @@ class Launcher:
         runner = self._runner(Run(self, flight))
 
         def run() -> None:
-            flight.run_here()
+            flight.begin()
             try:
                 flight.settle(runner.run(work()))
             except errors.OnerefreshError as error:
