@@ -170,6 +170,7 @@ class Launcher:
         shared = self._shared
         following: Flight[Outcome] = Flight(refused=flight.refused, home=flight.home)
         following.begin()
+        following.started()
         if not self._remember(epoch, unsaved):
             return flight
         with shared.lock:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import queue
 import random
-import threading
 import time
 import weakref
 from collections.abc import Coroutine
@@ -22,7 +21,7 @@ from typing import Any
 
 from onerefresh import errors
 from onerefresh.credential.shared import Shared, newest_known, sharing
-from onerefresh.latches import interpreter_ends
+from onerefresh.latches import interpreter_ends, start
 from onerefresh.losses import Losses, digest, read_losses, report_losses
 from onerefresh.policy import HTTP_TIMEOUT, look_every, profile_named, recovery_time
 from onerefresh.renewal.decision import Wish
@@ -64,7 +63,7 @@ class Watch:
         self._asked: queue.SimpleQueue[weakref.ref[Store]] = queue.SimpleQueue()
         self._left: weakref.WeakSet[Store] = weakref.WeakSet()
         self._learned: dict[int, weakref.ref[Shared]] = {}  # the credential learned last, by the id of its store
-        self._running = threading.Lock()  # held while there is a thread
+        self._running: dict[str, object] = {}  # not empty while there is a thread
         cleaned_after_fork(self)
 
     def learned(self, shared: Shared) -> None:
@@ -85,15 +84,16 @@ class Watch:
 
     def after_fork(self) -> None:
         """The thread is not in the child."""
-        self._asked, self._running = queue.SimpleQueue(), threading.Lock()
+        self._asked, self._running = queue.SimpleQueue(), {}
 
     def _start(self) -> None:
-        if not self._running.acquire(blocking=False):
+        claim = object()
+        if self._running.setdefault("by", claim) is not claim:
             return  # the thread finds what is asked for, or starts another one when it ends
         try:
-            threading.Thread(target=self._work, name="onerefresh watch", daemon=True).start()
+            start(self._work, "onerefresh watch", daemon=True)
         except RuntimeError:  # no thread can start: the interpreter ends, or the system is full
-            self._running.release()
+            self._running.clear()
 
     def _work(self) -> None:
         asked, running = self._asked, self._running
@@ -113,7 +113,7 @@ class Watch:
                 if not due:
                     break
         finally:
-            running.release()
+            running.clear()
         if not asked.empty() and not interpreter_ends():
             self._start()
 
