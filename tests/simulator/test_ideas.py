@@ -26,6 +26,8 @@ NO_COPY = "a copy is not spent while somebody who runs knows a newer one"
 NOT_BY_ITSELF = "a process does not spend again what it holds the answer to"
 NEVER_DEAD = "a session that lives at the server is never called dead on a doubtful answer"
 ONCE_MORE = "a token from a repeated request that is refused is refreshed once more"
+RENEWED = "somebody renews an ageing token before it is unusable"
+NOT_THE_LAST = "no token is handed out in its last seconds"
 NOT_AGAIN = "a refresh token whose answer was lost is not sent again where that is forbidden"
 FOUND: dict[Idea, list[Found]] = {
     Idea.LOST_STORE: [
@@ -38,6 +40,8 @@ FOUND: dict[Idea, list[Found]] = {
     ],
     Idea.DOUBTFUL: [Found(3, NEVER_DEAD), Found(8, NEVER_DEAD)],
     Idea.REPEATED: [Found(0, ONCE_MORE), Found(2, ONCE_MORE)],
+    Idea.VISITORS: [Found(1, RENEWED), Found(2, RENEWED)],
+    Idea.LAST_SECONDS: [Found(2, NOT_THE_LAST), Found(3, NOT_THE_LAST)],
     Idea.RESEND: [Found(0, NOT_AGAIN), Found(1, NOT_AGAIN, Kind.REVOKE_FAMILY)],
 }
 

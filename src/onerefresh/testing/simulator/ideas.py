@@ -25,6 +25,8 @@ class Idea(enum.StrEnum):
     UNSAVED = "an answer that can be saved nowhere for long"
     DOUBTFUL = "a refusal that proves nothing"
     REPEATED = "a server that repeats an older answer"
+    VISITORS = "processes that live for a moment"
+    LAST_SECONDS = "tokens at the very end of their lives"
     RESEND = "a lost answer that must not be asked for again"
 
 
@@ -163,10 +165,48 @@ def _resend(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
     return replace(found, faults=lost, happenings=(Happening(What.REVOKED, rng.uniform(2.0, 15.0)),), lonely=False)
 
 
+def _visitors(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """Short-lived processes, one after the other, with a token that ages meanwhile."""
+    if found.host_saves or found.manner.expires_in is None:
+        return found
+    if alone:
+        lives = rng.choice((30.0, 60.0, 60.0, 300.0))
+        found = replace(
+            found,
+            manner=replace(found.manner, expires_in=lives),
+            processes=rng.choice((0, 0, 1)),
+            calls=rng.randrange(1, 4),
+            duration=lives * rng.uniform(1.2, 2.5),
+            skews=(0.0,) * found.hosts,
+            faults=(),
+            happenings=(),
+        )
+    lives = found.manner.expires_in or 60.0
+    return replace(found, visited_every=max(rng.uniform(0.5, 2.0), lives / 100.0))
+
+
+def _last_seconds(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """Many calls with tokens that live for seconds: servers count whole ones, and a call travels for a while."""
+    if not alone:
+        return found
+    return replace(
+        found,
+        manner=replace(found.manner, expires_in=rng.choice((3.0, 8.0, 20.0, 60.0))),
+        callers=rng.randrange(2, 5),
+        calls=rng.randrange(20, 60),
+        duration=60.0,
+        faults=(),
+        happenings=(),
+        lonely=False,
+    )
+
+
 _DRAWN: dict[Idea, Callable[[Scenario, random.Random, bool], Scenario]] = {
     Idea.LOST_STORE: _lost_store,
     Idea.UNSAVED: _unsaved,
     Idea.DOUBTFUL: _doubtful,
     Idea.REPEATED: _repeated,
     Idea.RESEND: _resend,
+    Idea.VISITORS: _visitors,
+    Idea.LAST_SECONDS: _last_seconds,
 }

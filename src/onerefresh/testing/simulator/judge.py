@@ -11,6 +11,7 @@ from onerefresh.record import Attempt, Grant, Record, State
 from onerefresh.renewal.effects import Send, Spooled
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.testing.simulator import server
+from onerefresh.testing.simulator.ageing import Ageing
 from onerefresh.testing.simulator.answers import Answers
 from onerefresh.testing.simulator.broken import Broken
 from onerefresh.testing.simulator.claims import Claims
@@ -54,6 +55,7 @@ class Judge:
         self.identities: dict[tuple[str, int], str] = {}
         self.claims = Claims(world)
         self.answers = Answers(world)
+        self.ageing = Ageing(world)
         self.calls_ended = 0
         self.calls_accepted = 0
         self.calls_failed = 0
@@ -287,6 +289,7 @@ class Judge:
         if effect.grant is Grant.REFRESH:
             judge_copy(self._world, task, effect.token)
         self.answers.sends(task, effect.token)
+        self.ageing.sends(task, effect.token)
 
     def rotated(self, task: Task, effect: Send, grant: server.Grant) -> None:
         task.spending, task.answer, task.has_answer = True, grant.access, False
@@ -398,6 +401,7 @@ class Judge:
         asked = best.get(token.family, 0)
         if token.generation < asked and not self.unordered:
             raise Broken("a process never goes back", f"{process.name}: generation {token.generation} after {asked}")
+        self.ageing.handed_out(process, token)
         known = self._best.setdefault(process, {})
         known[token.family] = max(known.get(token.family, 0), token.generation)
 

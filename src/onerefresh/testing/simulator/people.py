@@ -26,7 +26,7 @@ from onerefresh.token import Answer, Token
 if TYPE_CHECKING:
     from onerefresh.testing.simulator.process import Process
 
-__all__ = ["KEY", "Account", "call", "calls"]
+__all__ = ["KEY", "Account", "call", "calls", "visit"]
 
 T = TypeVar("T")
 KEY = "acme"
@@ -206,6 +206,12 @@ async def calls(account: Account, count: int, pause: float) -> None:
         for _ in range(1 + world.scenario.insists):
             if await _once(account):
                 break
+
+
+async def visit(account: Account, count: int) -> None:
+    """What a short-lived process does: a few calls, one right after the other."""
+    for _ in range(count):
+        await _once(account)
 
 
 async def _once(account: Account) -> bool:

@@ -33,6 +33,7 @@ class Process:
         self.alive = True
         self.ending = False
         self.has_wrong_client = False  # until the run's faults are over
+        self.is_visitor = False  # it ends by itself, and nobody starts another one for it
         self.resumes_at = host.asleep_until
         self.tasks: dict[Task, None] = {}
         self.renewals = 0

@@ -42,6 +42,7 @@ class Scenario:
     `ideas`: what was added for them is drawn, and their promises are watched, beside those of `LANDED`. `insists`: how
     often a caller asks again at once after an error. `wrong_client`: the first process is deployed with one, which the
     token endpoint answers without a proof. `never_resends`: a lost answer is not asked for again.
+    `visited_every`: seconds between short-lived processes, which make a few calls and end (0: there are none).
     """
 
     seed: int
@@ -66,6 +67,7 @@ class Scenario:
     insists: int = 0
     wrong_client: bool = False
     never_resends: bool = False
+    visited_every: float = 0.0
 
     @classmethod
     def of(

@@ -64,6 +64,8 @@ class World:
         self.seed = self.kept = self._first_token()
         for number in range(scenario.processes):
             self.start(self.hosts[number % len(self.hosts)])
+        if scenario.visited_every:
+            self._visit()
         for happening in scenario.happenings:
             self.timeline.after(happening.at, self._happens, happening)
 
@@ -239,8 +241,18 @@ class World:
         """A process has ended: its host starts another one before long."""
         process.host.processes.remove(process)
         del self.accounts[process]
-        if not self.settling:
+        if not self.settling and not process.is_visitor:
             self.timeline.after(self.rng.uniform(0.05, 3.0), partial(self._restart, process.host))
+
+    def _visit(self) -> None:
+        """A short-lived process comes by, and then the next one."""
+        if self.timeline.now > self.scenario.duration:
+            return
+        process = self.start(self.rng.choice(self.hosts), calls=0)
+        process.is_visitor = True
+        visiting = people.visit(self.accounts[process], self.rng.randrange(1, 4))
+        process.spawn("visit", visiting, lambda *_: process.exit()).is_caller = True
+        self.timeline.after(self.scenario.visited_every * self.rng.uniform(0.8, 1.2), self._visit)
 
     def _restart(self, host: Host) -> None:
         if not self.settling:

@@ -1,0 +1,65 @@
+"""Promises about tokens that age: none is handed out at its very end, and somebody renews it before that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onerefresh.policy import windows
+from onerefresh.testing.simulator.broken import Broken
+from onerefresh.testing.simulator.faults import What
+from onerefresh.testing.simulator.ideas import Idea
+
+if TYPE_CHECKING:
+    from onerefresh.testing.simulator.process import Process
+    from onerefresh.testing.simulator.tasks import Task
+    from onerefresh.testing.simulator.world import World
+    from onerefresh.token import Token
+
+__all__ = ["Ageing"]
+
+LEAST, LEAST_SHARE = 2.0, 0.2
+"""What must be left of the life of a token that is handed out: seconds, or a share of it where that is less."""
+TRAVEL = 0.1
+"""Seconds between a decision and its caller."""
+VISITS, A_RENEWAL = 3, 2.0
+"""So many must have come by, and so many seconds before the end: one of them should have renewed it."""
+_HARMLESS = frozenset({What.REVOKED})
+
+
+class Ageing:
+    """The tokens of one run at the end of their lives."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._customers: set[Process] = set()
+        self._visits: dict[tuple[str, int], list[float]] = {}
+
+    def handed_out(self, process: Process, token: Token) -> None:
+        """A caller was given a token."""
+        scenario, calm = self._world.scenario, not self._world.judge.struck_faults
+        if token.expires_at is None or not calm:
+            return
+        now = process.host.clock.time()
+        left, life = token.expires_at - now, token.expires_at - token.issued_at
+        if scenario.watches(Idea.LAST_SECONDS) and left < min(LEAST, life * LEAST_SHARE) - TRAVEL:
+            raise Broken(
+                "no token is handed out in its last seconds",
+                f"{process.name} was given generation {token.generation}, of whose {life:.0f} s {left:.2f} are left",
+            )
+        if process in self._customers and now >= windows(token, 1.0).ages_at:
+            self._visits.setdefault(token.identity, []).append(self._world.timeline.now)
+        self._customers.add(process)  # who asks for the first time has it from the store, and may know no better
+
+    def sends(self, task: Task, token: Token | None) -> None:
+        """Whether it is renewed only now that it is unusable, although some had it while it aged."""
+        scenario, judge = self._world.scenario, self._world.judge
+        if token is None or not scenario.watches(Idea.VISITORS) or len(set(scenario.skews)) > 1:
+            return
+        if judge.struck_faults or judge.happened_kinds - _HARMLESS:
+            return
+        visits = [at for at in self._visits.get(token.identity, ()) if at < self._world.timeline.now - A_RENEWAL]
+        if len(visits) >= VISITS and task.process.host.clock.time() >= windows(token, 0.0).ends_at:
+            raise Broken(
+                "somebody renews an ageing token before it is unusable",
+                f"generation {token.generation} was used {len(visits)} times while it aged",
+            )
