@@ -10,7 +10,7 @@ from onerefresh.policy import PATIENCE
 from onerefresh.record import Attempt, Record
 from onerefresh.renewal.effects import Loaded
 from onerefresh.testing.simulator.broken import Broken
-from onerefresh.testing.simulator.excuses import NOTICING
+from onerefresh.testing.simulator.excuses import NOTICING, Excuse
 from onerefresh.testing.simulator.faults import What
 from onerefresh.token import Token
 
@@ -129,14 +129,19 @@ class Claims:
             return
         if same_host and claim.boots != holder.process.host.boots:
             return  # the machine was started anew
+        if claim.dated and claim.born < self._world.store_clock_set_at:  # whoever has not seen that is misled by it
+            self._world.judge.excuses.add(Excuse.OVERRUN, claim.token)
+            return
         if age < claim.ttl - 0.01 and not self._world.judge.unordered:
             raise Broken(
                 "nobody is taken over from within his time to live",
                 f"{by} took over from {holder} after {age:.1f} of {claim.ttl:.0f} s",
             )
-        over = (claim.born if claim.dated else claim.watchers.get(by, now)) + claim.ttl
-        if self._world.went_back_at > claim.born:  # whoever finds it there again watches it anew
-            over = max(over, self._world.went_back_at + claim.ttl)
+        world = self._world
+        dated = claim.dated and not world.store_clock_ahead and claim.born >= world.server_since  # else they differ
+        over = (claim.born if dated else claim.watchers.get(by, now)) + claim.ttl
+        if world.went_back_at > claim.born:  # whoever finds it there again watches it anew
+            over = max(over, world.went_back_at + claim.ttl)
         waited = now - max(over, by.began)
         if waited > NOTICING + PATIENCE and not by.disturbed:
             raise Broken("an outage is over with its lease", f"{by} waited for {waited:.1f} s more behind {holder}")

@@ -83,6 +83,9 @@ class What(enum.StrEnum):
     EMPTY_FAILOVER = "store fails over to an empty server"
     RESTORED = "store restored from a backup"  # `seconds`: how old it is
     DOUBTFUL = "answered without a proof"  # the token request, at an effect or for a while
+    STORE_CLOCK_SET = "store's clock set"  # `seconds`: how far forwards
+    FORK = "a process forks"  # and goes on; `seconds`: after which it dies
+    SAME_LOGIN = "two logins with one token"  # in two processes, `seconds` apart
     # At an effect, and never drawn for an ordinary fault: see `ideas`.
     DOWN_THEN_EMPTY = "store down, and empty when it is back"
 
@@ -111,7 +114,7 @@ class Happening:
 
     def __str__(self) -> str:
         lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
-        if self.what is What.CLOCK_SET:
+        if self.what in (What.CLOCK_SET, What.STORE_CLOCK_SET):
             lasting = f" by {self.seconds:+.0f} s"
         return f"{self.what} at {self.at:.1f} s{lasting}"
 

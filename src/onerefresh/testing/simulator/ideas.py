@@ -27,10 +27,14 @@ class Idea(enum.StrEnum):
     REPEATED = "a server that repeats an older answer"
     VISITORS = "processes that live for a moment"
     LAST_SECONDS = "tokens at the very end of their lives"
+    FORKS = "a process forks, and both know the same"
+    OLD_RECORDS = "a record that an earlier version has left"
+    OLD_ROWS = "two processes log in with one old token"
+    STORE_CLOCKS = "the store's clock is set"
     RESEND = "a lost answer that must not be asked for again"
 
 
-LANDED: frozenset[Idea] = frozenset({Idea.LOST_STORE, Idea.UNSAVED})
+LANDED: frozenset[Idea] = frozenset({Idea.LOST_STORE, Idea.UNSAVED, Idea.OLD_RECORDS, Idea.STORE_CLOCKS})
 """Those whose promises the protocol keeps: ordinary seeds draw them too, and their promises are watched in every run.
 
 The others are drawn and watched only where a scenario asks for them.
@@ -44,7 +48,14 @@ NEVER_RESENDS: dict[str, Any] = {}
 def with_idea(found: Scenario, idea: Idea, *, alone: bool) -> Scenario:
     """The scenario with the idea in it. `alone`: reshaped for it, so that most seeds come to the point."""
     drawn = _DRAWN[idea](found, random.Random(f"{found.seed} {idea}"), alone)
+    if any(fault.what is What.ROLLBACK for fault in drawn.faults):
+        drawn = replace(drawn, may_go_back=True)
     return replace(drawn, ideas=drawn.ideas | {idea})
+
+
+def _sometimes(rng: random.Random) -> tuple[Fault, ...]:
+    """One fault of the others, now and then."""
+    return (draw_fault(rng),) if rng.random() < 0.3 else ()
 
 
 def _lost_store(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
@@ -59,7 +70,7 @@ def _lost_store(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
             calls=rng.randrange(1, 5),
             duration=rng.uniform(40.0, 120.0),
             may_go_back=rng.random() < 0.6,
-            faults=(draw_fault(rng),) if rng.random() < 0.2 else (),
+            faults=_sometimes(rng),
             happenings=(Happening(What.REVOKED, rng.uniform(2.0, 15.0)),),
             lonely=False,
         )
@@ -109,7 +120,7 @@ def _doubtful(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
     if alone:
         found = replace(
             found,
-            faults=(draw_fault(rng),) if rng.random() < 0.2 else (),
+            faults=_sometimes(rng),
             happenings=(Happening(What.REVOKED, rng.uniform(2.0, 15.0)),),
             lonely=False,
         )
@@ -201,12 +212,57 @@ def _last_seconds(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
     )
 
 
+def _forks(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """A child goes on with its parent's memory, where others may have gone on, too, or the store lost it."""
+    if alone and (also := rng.choice((None, Idea.LOST_STORE, Idea.UNSAVED))) is not None:
+        found = with_idea(found, also, alone=True)
+    forks = [
+        Happening(What.FORK, rng.uniform(1.0, found.duration), rng.choice((0.0, 0.0, 0.01, 5.0)))
+        for _ in range(rng.randrange(1, 3))
+    ]
+    return replace(found, happenings=(*found.happenings, *forks))
+
+
+def _old_records(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    if alone:
+        found = replace(found, lonely=False)
+    return found if found.host_saves else replace(found, old_record=rng.choice(("idle", "leased", "failed")))
+
+
+def _old_rows(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """The second login comes when others may have gone on from the first one."""
+    if alone:
+        found = replace(found, faults=(), happenings=(), lonely=False)
+    at, apart = rng.uniform(1.0, found.duration / 2), rng.choice((0.0, 0.01, 1.0, 10.0, 30.0))
+    logins = [Happening(What.SAME_LOGIN, at, apart)]
+    if rng.random() < 0.5:
+        logins.append(Happening(What.REVOKED, at + apart * rng.random()))
+    return replace(found, happenings=(*found.happenings, *logins))
+
+
+def _store_clocks(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """By more than what counts as the same clock still."""
+    if alone:
+        found = replace(found, has_clock=True, faults=_sometimes(rng) + _sometimes(rng))
+    sets = [
+        Happening(
+            What.STORE_CLOCK_SET, rng.uniform(0.5, found.duration), rng.choice((-3600.0, -20.0, 3.0, 20.0, 7200.0))
+        )
+        for _ in range(rng.randrange(1, 3))
+    ]
+    return replace(found, happenings=(*found.happenings, *sets))
+
+
 _DRAWN: dict[Idea, Callable[[Scenario, random.Random, bool], Scenario]] = {
     Idea.LOST_STORE: _lost_store,
     Idea.UNSAVED: _unsaved,
     Idea.DOUBTFUL: _doubtful,
     Idea.REPEATED: _repeated,
     Idea.RESEND: _resend,
+    Idea.FORKS: _forks,
+    Idea.OLD_RECORDS: _old_records,
+    Idea.OLD_ROWS: _old_rows,
+    Idea.STORE_CLOCKS: _store_clocks,
     Idea.VISITORS: _visitors,
     Idea.LAST_SECONDS: _last_seconds,
 }

@@ -99,6 +99,13 @@ class Judge:
             self.saved.add(after.token.reveal())
             self.stored.add(after.token.reveal())
 
+    def found_before(self, record: Record) -> None:
+        """What the store holds when the run begins."""
+        assert record.token is not None
+        self.identities[record.identity] = record.token.reveal()
+        self.saved.add(record.token.reveal())
+        self.stored.add(record.token.reveal())
+
     def kept(self, token: Token) -> None:
         """The host has saved a token itself."""
         if self.newest_kept is None or token.generation >= self.newest_kept.generation:

@@ -66,7 +66,7 @@ class Report:
 def simulate(scenario: Scenario | int, *, account: bool = False) -> Report:
     """Run a scenario, or that of a seed. `account`: keep the account of who did what when."""
     if isinstance(scenario, int):
-        scenario = Scenario.of(scenario)
+        scenario = Scenario.mixed(scenario)
     world = World(scenario, account=account)
     report = Report(scenario, account=world.account)
     try:

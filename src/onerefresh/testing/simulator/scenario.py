@@ -42,6 +42,7 @@ class Scenario:
     `ideas`: what was added for them is drawn, and their promises are watched, beside those of `LANDED`. `insists`: how
     often a caller asks again at once after an error. `wrong_client`: the first process is deployed with one, which the
     token endpoint answers without a proof. `never_resends`: a lost answer is not asked for again.
+    `old_record`: what an earlier version has left in the store: ``"idle"``, ``"leased"``, ``"failed"``, or nothing.
     `visited_every`: seconds between short-lived processes, which make a few calls and end (0: there are none).
     """
 
@@ -68,6 +69,7 @@ class Scenario:
     wrong_client: bool = False
     never_resends: bool = False
     visited_every: float = 0.0
+    old_record: str = ""
 
     @classmethod
     def of(
@@ -105,11 +107,19 @@ class Scenario:
         found = _with_later_ideas(found, random.Random(f"{seed} later ideas"), plan, fixed)
         if idea is not None:
             found = with_idea(found, idea, alone=True)
-        elif plan is None and not fixed:
-            for landed in sorted(LANDED):
-                if random.Random(f"{seed} whether {landed}").random() < LANDED_SHARE:
-                    found = with_idea(found, landed, alone=False)
         return replace(found, **fixed) if fixed else found
+
+    @classmethod
+    def mixed(cls, seed: int) -> Scenario:
+        """The scenario of a seed, with some of the ideas in `LANDED`: what thousands of runs are made of.
+
+        That of `of` is the same for ever, whatever is thought of later.
+        """
+        found = cls.of(seed)
+        for idea in sorted(LANDED):
+            if random.Random(f"{seed} whether {idea}").random() < LANDED_SHARE:
+                found = with_idea(found, idea, alone=False)
+        return found
 
     def watches(self, idea: Idea) -> bool:
         """Whether the promises of `idea` are watched."""

@@ -60,6 +60,11 @@ class SimulatedStore:
         assert self.version is not None
         return self.version
 
+    def begin_with(self, record: Record) -> None:
+        """It holds a record before the run begins."""
+        self._put(record)
+        self._past.append((self._timeline.now, record))
+
     def go_back(self, seconds: float) -> bool:
         """Forget what was written in the last seconds; whether there was anything but the first record."""
         index = bisect.bisect_right(self._past, self._timeline.now - seconds, key=lambda entry: entry[0]) - 1

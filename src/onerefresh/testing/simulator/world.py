@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from onerefresh import errors
+from onerefresh.credential.shared import held_for
 from onerefresh.flight import Flight
 from onerefresh.record import Record
 from onerefresh.store import Hold, Moment
@@ -18,6 +19,7 @@ from onerefresh.testing.simulator.hosts import START, Host, HostClock, KernelHol
 from onerefresh.testing.simulator.judge import Judge
 from onerefresh.testing.simulator.looks import Looking
 from onerefresh.testing.simulator.network import Network
+from onerefresh.testing.simulator.old_records import begin_with_old_record
 from onerefresh.testing.simulator.process import Process
 from onerefresh.testing.simulator.server import AuthorizationServer
 from onerefresh.testing.simulator.store import SimulatedStore
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from onerefresh.testing.simulator.scenario import Scenario
 
 __all__ = ["World"]
+
+INHERITED = ("damped", "epoch", "failed", "follows", "held", "known", "proven", "refused_replays", "unproven")
+"""What a forked child has of its parent's memory."""
 
 
 class World:
@@ -50,10 +55,11 @@ class World:
         self.writer: Task | None = None
         self.accounts: dict[Process, people.Account] = {}
         self.settling = False
-        self.servers = 1  # of the store, one after the other
+        self.servers, self.server_since = 1, 0.0  # of the store, one after the other
         self.went_back_at = -math.inf
         self.losses = 0  # reported by those who found a record lost
         self.another_server = False  # since it went back: those who have its clock can tell
+        self.store_clock_ahead, self.store_clock_set_at = 0.0, -math.inf
         self.clocks_were_set = False
         self.storms: list[tuple[Happening, int]] = []  # times in which refreshing is in vain, and the requests in them
         self.hosts = [
@@ -62,6 +68,8 @@ class World:
         ]
         self._born = 0
         self.seed = self.kept = self._first_token()
+        if scenario.old_record:
+            begin_with_old_record(self, scenario.old_record)
         for number in range(scenario.processes):
             self.start(self.hosts[number % len(self.hosts)])
         if scenario.visited_every:
@@ -86,7 +94,10 @@ class World:
             return None
         if self.scenario.hosts == 1 and not self.scenario.may_go_back:
             return Moment(f"boot {host.boots}", self.timeline.now, mortal=True)
-        return Moment(f"server {self.servers}", self.timeline.now)
+        era = f"server {self.servers}"
+        if process.born < self.store_clock_set_at:  # whoever sees a jump has an era of its own from then on
+            era += f", set at {self.store_clock_set_at:.3f} as {process.name} sees it"
+        return Moment(era, self.timeline.now + self.store_clock_ahead)
 
     def take(self, task: Task) -> Hold | None:
         host = task.process.host
@@ -149,7 +160,7 @@ class World:
             self.lose()
         else:
             self.roll_back(lags)
-        self.servers += 1
+        self.servers, self.server_since = self.servers + 1, self.timeline.now
         self.another_server = self.scenario.has_clock and (self.scenario.hosts > 1 or self.scenario.may_go_back)
 
     def _happens(self, happening: Happening) -> None:
@@ -188,6 +199,15 @@ class World:
             case What.CLOCK_SET:
                 self.rng.choice(self.hosts).clock.set_forward(happening.seconds)
                 self.clocks_were_set = True
+            case What.STORE_CLOCK_SET:
+                self.store_clock_ahead += happening.seconds
+                self.store_clock_set_at = self.timeline.now
+            case What.FORK:
+                self._fork(happening.seconds)
+            case What.SAME_LOGIN:
+                token = self._new_login()
+                self._person("login", lambda account: account.sign_in(token))
+                self.timeline.after(happening.seconds, self._person, "login", lambda account: account.sign_in(token))
             case What.REBOOT:
                 self._reboot(self.hosts[0])
 
@@ -236,6 +256,22 @@ class World:
             caller = process.spawn(f"caller {number + 1}", people.calls(account, calls, pause), lambda *_: None)
             caller.is_caller = True
         return process
+
+    def _fork(self, seconds: float) -> None:
+        """A process forks: the child has the parent's memory and none of its threads. The parent dies, perhaps."""
+        if self.scenario.host_saves or not self.accounts:
+            return
+        parent = self.rng.choice(list(self.accounts))
+        memory = self.accounts[parent]._shared
+        child = self.start(parent.host)
+        self.say(parent.name, f"forks: {child.name}")
+        shared = self.accounts[child]._shared
+        for name in INHERITED:
+            setattr(shared, name, getattr(memory, name))
+        if shared.known is not None and shared.held.token is not None:
+            shared.held = held_for(shared.known, shared.spread)
+        if seconds:
+            self.timeline.after(seconds, parent.crash)
 
     def gone(self, process: Process) -> None:
         """A process has ended: its host starts another one before long."""
