@@ -12,8 +12,8 @@ from onerefresh.renewal import effects
 from onerefresh.renewal.effects import Effect
 
 __all__ = [
-    "LOSSES", "OF_A_STORE", "PLANS", "SAVING_PLANS", "UNHEARD", "Fault", "Faults", "Happening", "Point", "What",
-    "draw_fault", "point_of",
+    "LOSSES", "MOMENTARY", "OF_A_STORE", "PLANS", "SAVING_PLANS", "UNHEARD", "Fault", "Faults", "Happening", "Point",
+    "What", "draw_fault", "point_of",
 ]  # fmt: skip
 
 
@@ -205,6 +205,8 @@ SAVING_PLANS: dict[str, tuple[tuple[What, Point], ...]] = {
 """The same where the host saves the token itself."""
 LOSSES = frozenset({What.FAILOVER, What.EMPTY_FAILOVER, What.RESTORED, What.DOWN_THEN_EMPTY})
 """What makes a store lose, at a moment of its own, what it had acknowledged."""
+MOMENTARY = frozenset({What.FAILOVER, What.RESTORED, What.STORE_CLOCK_SET})
+"""What is over in a moment, however many seconds it is about."""
 OF_A_STORE = frozenset({*_CAS, What.ROLLBACK, What.SPOOL_FAILS, What.WIPED, What.VANISHED, *LOSSES})
 """What does not befall the memory of one process."""
 _LASTING = frozenset(

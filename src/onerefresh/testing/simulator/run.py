@@ -13,7 +13,7 @@ from onerefresh.testing.simulator import people
 from onerefresh.testing.simulator.account import Account
 from onerefresh.testing.simulator.broken import Broken
 from onerefresh.testing.simulator.excuses import Excuse, keeps_grace_promise
-from onerefresh.testing.simulator.faults import What
+from onerefresh.testing.simulator.faults import MOMENTARY, What
 from onerefresh.testing.simulator.network import INVALID_GRANT
 from onerefresh.testing.simulator.process import Process
 from onerefresh.testing.simulator.scenario import Scenario
@@ -156,7 +156,10 @@ class _Course:
         """When the last pause and outage is over."""
         world = self._world
         ends = [process.resumes_at for process in world.accounts]
-        ends += [happening.at + happening.seconds for happening in world.judge.happenings]
+        ends += [
+            happening.at + (0.0 if happening.what in MOMENTARY else happening.seconds)
+            for happening in world.judge.happenings
+        ]
         ends += [world.network.down_until, world.store.down_until]
         return max(*ends, world.timeline.now) + 15.0
 
