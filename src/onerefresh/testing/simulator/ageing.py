@@ -46,7 +46,9 @@ class Ageing:
                 "no token is handed out in its last seconds",
                 f"{process.name} was given generation {token.generation}, of whose {life:.0f} s {left:.2f} are left",
             )
-        if process in self._customers and now >= windows(token, 1.0).ages_at:
+        record = self._world.store.record
+        is_free = record is not None and record.attempt is None  # else somebody is at it, or must wait
+        if is_free and process in self._customers and now >= windows(token, 1.0).ages_at:
             self._visits.setdefault(token.identity, []).append(self._world.timeline.now)
         self._customers.add(process)  # who asks for the first time has it from the store, and may know no better
 
