@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["judge_copy"]
 
+A_LOOK = 0.05
+"""Seconds between a look and the request that follows it, at most."""
 A_MOMENT = 1.0
 """Seconds that a look and the write after it take at most."""
 
@@ -26,6 +28,7 @@ def judge_copy(world: World, task: Task, token: Token | None) -> None:
     if world.scenario.watches(Idea.UNSAVED):
         _judge_own(task, token)
     if world.scenario.watches(Idea.LOST_STORE) and world.scenario.profile.rotates:
+        _judge_store(world, task, token)
         _judge_others(world, task, token)
 
 
@@ -46,6 +49,18 @@ def _holder_of_the_answer(process: Process, token: Token, *, but: Task | None = 
         if holds and task.spent is not None and task.spent.refresh_token == token.refresh_token:
             return task
     return None
+
+
+def _judge_store(world: World, task: Task, token: Token) -> None:
+    """Whoever sends has looked at the store right before: it was to hold nothing newer."""
+    record = world.store.record
+    if record is None or record.family != token.family or record.generation <= token.generation:
+        return
+    if task.process.resumes_at <= task.named_at and world.timeline.now - world.store.changed_at > A_LOOK:
+        raise Broken(
+            "a refresh token is not sent while the store holds a newer one",
+            f"{task} sends generation {token.generation}, and the store has {record.generation}",
+        )
 
 
 def _judge_others(world: World, task: Task, token: Token) -> None:

@@ -28,6 +28,7 @@ class SimulatedStore:
     def __init__(self, timeline: Timeline, written: Callable[[Record | None, Record], None]) -> None:
         self.record: Record | None = None
         self.version: str | None = None
+        self.changed_at = 0.0
         self.went_back = 0
         self._timeline = timeline
         self._written = written
@@ -86,7 +87,7 @@ class SimulatedStore:
 
     def _put(self, record: Record) -> None:
         self._writes += 1
-        self.record, self.version = record, str(self._writes)
+        self.record, self.version, self.changed_at = record, str(self._writes), self._timeline.now
         waiting, self.changed = self.changed, []
         for wake in waiting:
             wake()
