@@ -38,6 +38,7 @@ __all__ = [
     "died",
     "forgotten",
     "founded",
+    "has_gone_on_from",
     "includes",
     "logged_out",
     "may_commit",
@@ -340,6 +341,13 @@ def may_commit(record: Record | None, family: str, generation: int) -> bool:
 def went_back(record: Record, family: str, generation: int) -> bool:
     """Whether the store forgot this generation, so that it may be brought back. A logout is final."""
     return record.family == family and record.generation < generation and not record.is_logged_out
+
+
+def has_gone_on_from(record: Record, token: Token) -> bool:
+    """Whether the present session began with this token, which is used up by now, or about to be."""
+    if record.token is None or record.family != token.seed_fingerprint():
+        return False
+    return record.state is State.LEASED or record.token.seed_fingerprint() != record.family
 
 
 def was_revived(record: Record) -> bool:

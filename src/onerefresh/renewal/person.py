@@ -8,7 +8,7 @@ from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import Wish, in_use
 from onerefresh.renewal.effects import (
     Cas,
     ClearSpool,
@@ -29,11 +29,17 @@ from onerefresh.verdict import RefreshFailure
 
 
 async def log_in(token: Token | None, wish: Wish) -> Outcome:
-    """Found a new family with `token`, or with one that the refresher obtains, whatever the record says."""
+    """Found a new family with `token`, or with one that the refresher obtains, whatever the record says.
+
+    But for the token with which the present session began: it was refreshed since, perhaps by another process that was
+    given the same one, and would take the place of a newer one.
+    """
     if token is None:
         token = await _obtain(wish)
 
     def login(record: Record | None, at: float) -> Record:
+        if record is not None and in_use(record) and records.has_gone_on_from(record, token):
+            return record
         return records.founded(
             record,
             token,
@@ -48,7 +54,12 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
     record = written.record
     if record is None or record.token is None:
         raise errors.LoginRequired("somebody logged out at the same time: log in again", credential=wish.key)
-    await tell(Kind.LOGGED_IN, wish, record)
+    if records.has_gone_on_from(record, token):
+        await tell(
+            Kind.SEED_IGNORED, wish, record, "the session began with the token of this login, and has a newer one"
+        )
+    else:
+        await tell(Kind.LOGGED_IN, wish, record)
     if record.unsaved:
         await keep(written, record.token)
     return Outcome(record.token, renewed=True)
@@ -103,6 +114,8 @@ async def _write(make: Callable[[Record | None, float], Record], wish: Wish, *, 
         if any(records.includes(loaded.record, new) for new in doubtful):
             return loaded
         new = make(loaded.record, now.wall)
+        if new is loaded.record:
+            return loaded
         try:
             return Loaded(await Cas(loaded.version, new), new)
         except Conflict:

@@ -41,7 +41,7 @@ The others are drawn and watched only where a scenario asks for them.
 """
 
 
-NEVER_RESENDS: dict[str, Any] = {}
+NEVER_RESENDS: dict[str, Any] = {"resend": "never"}
 """The fields of a `Profile` that say so."""
 
 

@@ -67,6 +67,7 @@ class Judge:
         self._store_went_down = False
         self.has_vanished = False
         self.wiped_sessions = 0  # those up to this one
+        self.guessed = False  # somebody sent what may have been used up before the store lost it
         self.begun_anew = False  # with a first token, after the store had lost the record
         self.unordered = False  # the store went back or was wiped: generations need not grow
         self._commit: tuple[float, Task, float] | None = None  # the last one: when, by whom, his time to live
@@ -171,6 +172,7 @@ class Judge:
 
     def _claimed(self, before: Record | None, after: Record, attempt: Attempt, writer: Task | None) -> None:
         assert writer is not None
+        self.guessed |= attempt.guess and not attempt.is_recovery
         other = before.attempt if before is not None and before.state is State.LEASED else None
         _, known = self._began.get(writer, (0, None))
         latest = self._world.known_to(writer)

@@ -268,7 +268,12 @@ class _Course:
     def _judge_unsettled(self, answers: set[str]) -> None:
         """A doubt stays only where the refresh token may have been spent before."""
         self._report.end, self._report.why = "unsettled", " / ".join(sorted(answers))
-        if UNPROVEN in answers and all(fault.what is What.DOUBTFUL for fault in self._world.judge.struck_faults):
+        judge = self._world.judge
+        if (
+            UNPROVEN in answers
+            and not judge.guessed
+            and {fault.what for fault in judge.struck_faults} <= {What.DOUBTFUL}
+        ):
             raise Broken("what is doubtful is asked again", self._report.why)
 
     def _judge_loss(self, is_dead: bool) -> None:
