@@ -34,7 +34,7 @@ class Idea(enum.StrEnum):
     RESEND = "a lost answer that must not be asked for again"
 
 
-LANDED: frozenset[Idea] = frozenset({Idea.LOST_STORE, Idea.UNSAVED, Idea.OLD_RECORDS, Idea.STORE_CLOCKS})
+LANDED: frozenset[Idea] = frozenset(Idea)
 """Those whose promises the protocol keeps: ordinary seeds draw them too, and their promises are watched in every run.
 
 The others are drawn and watched only where a scenario asks for them.

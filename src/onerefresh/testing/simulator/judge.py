@@ -143,6 +143,7 @@ class Judge:
         issued_for = world.server.issued_for[access]
         if issued_for is None:
             same = before is not None and before.family == after.family
+            same = same and world.scenario.manner.kind is not server.Kind.STATIC  # an old one costs a refresh there
             if same and before is not None and before.token is not None and before.token.reveal() != access:
                 raise Broken("a token is never overwritten by an older one", f"at generation {after.generation}")
             return
@@ -297,7 +298,7 @@ class Judge:
             raise Broken("a new token is saved before the next one is asked for", f"{task} sends")
         if effect.grant is Grant.REFRESH:
             judge_copy(self._world, task, effect.token)
-        self.answers.sends(task, effect.token)
+            self.answers.sends(task, effect.token)
         self.ageing.sends(task, effect.token)
 
     def rotated(self, task: Task, effect: Send, grant: server.Grant) -> None:

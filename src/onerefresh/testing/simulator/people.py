@@ -85,6 +85,8 @@ class _Launcher(Launcher):
         process.renewals += 1
         task = process.spawn(f"renewal {process.renewals}", protocol.renew(wish), ended)
         task.publish, task.overdue = run.publish, overdue
+        flight.begin()
+        flight.started()
         process.world.judge.began(task)
 
     def begin_to_watch(self) -> None:
