@@ -10,7 +10,7 @@
     ├── RefreshOutcomeUnknown   nobody yet: a request was sent and its answer was lost
     ├── RefreshProtocolError    the server's keeper: it answered 2xx without a usable token
     ├── RefresherFailed         the developer of the refresher: it raised something of its own (see its causes)
-    ├── WaitTimeout             the caller: the refresh goes on; ask again, or allow a longer ``max_wait``
+    ├── WaitTimeout             the caller: the refresh is not over; ask again, or allow a longer ``max_wait``
     ├── StoreUnavailable        the operator: the store cannot be read or written; nothing was sent
     ├── SaveFailed              the host: its ``save`` failed; the token stays in memory and the next call saves it
     ├── ConfigurationError      the developer: a setting or an argument is wrong
@@ -159,7 +159,7 @@ class RefresherFailed(OnerefreshError):
 
 
 class WaitTimeout(OnerefreshError, TimeoutError):
-    """``max_wait`` is over. The refresh itself goes on, and a later call gets its result."""
+    """``max_wait`` is over and the refresh is not; the message says how far it is. A later call gets its result."""
 
 
 class StoreUnavailable(OnerefreshError):

@@ -350,11 +350,6 @@ def has_gone_on_from(record: Record, token: Token) -> bool:
     return record.state is State.LEASED or record.token.seed_fingerprint() != record.family
 
 
-def was_revived(record: Record) -> bool:
-    """Whether the session was declared dead, and the present token came in late."""
-    return [entry.what for entry in record.history[-2:]] == ["dead", Grant.REFRESH.value]
-
-
 def committed(
     record: Record,
     token: Token,

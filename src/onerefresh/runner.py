@@ -64,7 +64,7 @@ class Runner:
     `home` is the event loop on which async user code runs (an asyncio loop or a trio token), or None for a loop of its
     own. `wanted` tells whether anybody waits who keeps the interpreter from ending: else what merely waits ends with
     the main thread. `afterwards` is given what is left to do by and by when the renewal is over. `turns`: the limit on
-    renewals at once at the host that the refresher states, or None.
+    renewals at once at the host that the refresher states, or None. `at` is told how far it is, in words.
     """
 
     def __init__(
@@ -81,8 +81,10 @@ class Runner:
         wanted: Callable[[], bool],
         afterwards: Callable[[Runner, Coroutine[Effect[Any], Any, None]], object],
         turns: Turns | None = None,
+        at: Callable[[str], object] | None = None,
     ) -> None:
         self._key = key
+        self._tell_phase = at
         self.store = store
         self._refresher = refresher
         self._obtain = obtain
@@ -158,12 +160,14 @@ class Runner:
 
     def _act(self, effect: Effect[Any]) -> None:
         match effect:
-            case effects.Watch(version, seconds):
+            case effects.Watch(version, seconds, why):
+                self._at(why)
                 self._give_turn_back()
                 self._go_on()
                 self.store.wait(self._key, version or "", min(seconds, self.store.look_every))
                 self._go_on()
-            case effects.Sleep(seconds, holds_the_exit):
+            case effects.Sleep(seconds, holds_the_exit, why):
+                self._at(why)
                 self._sleep(seconds, holds_the_exit=holds_the_exit)
             case effects.Drop():
                 self._drop()
@@ -189,7 +193,12 @@ class Runner:
             case _:
                 raise NotImplementedError(type(effect).__name__)
 
+    def _at(self, phase: str) -> None:
+        if phase and self._tell_phase is not None:
+            self._tell_phase(phase)
+
     def _load(self, *, replaces: bool, even_sealed: bool) -> Loaded:
+        self._at("it reads its store")
         try:
             found = self.store.load(self._key)
         except Unreadable as error:
@@ -227,6 +236,7 @@ class Runner:
         self._place = self._turns.queue(host)
         if self._place.wait(0.0):
             return False
+        self._at("it waits for its turn, as many others are at this token endpoint")
         while not self._place.wait(QUEUE_SLICE):
             self._go_on()
         return True
@@ -246,6 +256,7 @@ class Runner:
         return self._hold
 
     def _cas(self, expected: str | None, record: Record) -> str:
+        self._at("it writes to its store")
         try:
             return self.store.cas(self._key, expected, encode(record))
         except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError):
@@ -277,6 +288,7 @@ class Runner:
 
     def _send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
         at = time.time()
+        self._at("its request is on its way, and there is no answer yet")
         try:
             with self._overdue(ttl), self._asking():
                 if grant is Grant.OBTAIN or token is None:

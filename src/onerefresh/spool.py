@@ -53,6 +53,7 @@ ENTRY = (
     Field("attempt", "attempt", needed=True, read=str),
     Field("grant", "grant", needed=True, write=lambda grant: grant.value, read=_grant),
     Field("refused", "refused", needed=True, read=bool),
+    Field("repeated", "repeated", read=bool),
     Field("token", "token", needed=True, write=token_to_fields, read=token_from_fields),
 )
 

@@ -413,11 +413,3 @@ def test_the_committer_looks_no_further_where_somebody_has_gone_on() -> None:
     world.commit_by(world.lease(), Token("access-later", "refresh-later"))
     after.finish()
     assert (after.seen[Sleep], world.present.generation) == (1, 3)
-
-
-@pytest.mark.parametrize("forgets", [True, False])
-def test_a_session_that_a_store_without_memory_may_have_cost_says_so(forgets: bool) -> None:
-    world = needy(None, failed(Meaning.DEAD, "invalid_grant"))
-    error = world.fails(renew(wish(**refusing(world), look_again=lambda: forgets)))
-    assert isinstance(error, errors.LoginRequired)
-    assert ("forgotten an earlier attempt" in error.message) is forgets

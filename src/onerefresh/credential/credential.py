@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Credential"]
 
+LOOK = "the look at the store"
 _now = time.time  # looked up once: `current` is called for every request
 
 
@@ -114,7 +115,7 @@ class Credential(Waiting):
             if isinstance(found, Token):
                 return found
             if not found.wait(deadline - time.monotonic(), partial(self._launcher.launch, found, ageing=False)):
-                raise self._too_late()
+                raise self._too_late(found)
             token = found.result().token
             if self._satisfies(token, refused, found):
                 if refused is None:
@@ -129,7 +130,7 @@ class Credential(Waiting):
             if isinstance(found, Token):
                 return found
             if not await found.heard(deadline - time.monotonic()):
-                raise self._too_late()
+                raise self._too_late(found)
             token = found.result().token
             if self._satisfies(token, refused, found):
                 if refused is None and self._ageing() and self._terms.is_async:
@@ -205,12 +206,12 @@ class Credential(Waiting):
     def status(self) -> Status:
         """What the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
         self._check_open()
-        return status_of(self.key, self._waited(self._launcher.run_apart(read_record, None), "the store"))
+        return status_of(self.key, self._waited(self._launcher.run_apart(read_record, None), LOOK))
 
     async def astatus(self) -> Status:
         """As `status`."""
         self._check_open()
-        return status_of(self.key, await self._heard(self._launcher.run_apart(read_record, None), "the store"))
+        return status_of(self.key, await self._heard(self._launcher.run_apart(read_record, None), LOOK))
 
     def retry(self) -> Token:
         """Ask the token endpoint at once, whatever it said before: when the client or the function was corrected.
@@ -218,18 +219,18 @@ class Credential(Waiting):
         Also where the session was found dead, and where a lost answer may have spent the refresh token: whoever calls
         this takes it upon himself. Where nothing failed, nothing is asked. Raises as `token` does.
         """
-        before = self._waited(self._allow_again(blocking=True), "the store")
+        before = self._waited(self._allow_again(blocking=True), LOOK)
         if (flight := self._again(before, blocking=True)) is not None:
             identity = self._waited(flight).token.identity
-            self._waited(self._launcher.run_apart(lambda: person.look_for_refusal(identity), None), "the store")
+            self._waited(self._launcher.run_apart(lambda: person.look_for_refusal(identity), None), LOOK)
         return self.token()
 
     async def aretry(self) -> Token:
         """As `retry`."""
-        before = await self._heard(self._allow_again(blocking=False), "the store")
+        before = await self._heard(self._allow_again(blocking=False), LOOK)
         if (flight := self._again(before, blocking=False)) is not None:
             identity = (await self._heard(flight)).token.identity
-            await self._heard(self._launcher.run_apart(lambda: person.look_for_refusal(identity), None), "the store")
+            await self._heard(self._launcher.run_apart(lambda: person.look_for_refusal(identity), None), LOOK)
         return await self.atoken()
 
     def close(self) -> None:

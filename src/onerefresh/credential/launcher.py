@@ -236,6 +236,7 @@ class Launcher:
             wanted=lambda: run.flight.wanted,
             afterwards=aftercare.look_after,
             turns=self._terms.turns,
+            at=lambda phase: setattr(run.flight, "phase", phase),
         )
 
     @contextlib.contextmanager

@@ -16,6 +16,7 @@ from onerefresh.runner import asks_itself
 __all__ = ["Waiting"]
 
 T = TypeVar("T")
+REFRESH = "the refresh"
 
 
 class Waiting(Closing):
@@ -46,20 +47,20 @@ class Waiting(Closing):
                 credential=self.key,
             )
 
-    def _waited(self, flight: Flight[T], what: str = "the refresh") -> T:
+    def _waited(self, flight: Flight[T], what: str = REFRESH) -> T:
         if not flight.wait(self._terms.max_wait):
-            raise self._too_late(what)
+            raise self._too_late(flight, what)
         return flight.result()
 
-    async def _heard(self, flight: Flight[T], what: str = "the refresh") -> T:
+    async def _heard(self, flight: Flight[T], what: str = REFRESH) -> T:
         if not await flight.heard(self._terms.max_wait):
-            raise self._too_late(what)
+            raise self._too_late(flight, what)
         return flight.result()
 
     def _deadline(self, max_wait: float | None) -> float:
         return time.monotonic() + (self._terms.max_wait if max_wait is None else seconds("max_wait", max_wait))
 
-    def _too_late(self, what: str = "the refresh") -> errors.WaitTimeout:
+    def _too_late(self, flight: Flight[T] | None = None, what: str = REFRESH) -> errors.WaitTimeout:
         generation = self._shared.known.generation if self._shared.known else None
-        said = f"max_wait is over and {what} still goes on"
+        said = f"max_wait is over and {what} is not" + (f": {flight.phase}" if flight is not None else "")
         return errors.WaitTimeout(said, credential=self.key, generation=generation)

@@ -191,7 +191,7 @@ class Run:
         for flight, one in list(self._under_way.items()):
             if now >= one.deadline:
                 del self._under_way[flight]
-                said = "max_wait is over and the refresh still goes on"
+                said = f"max_wait is over and the refresh is not: {flight.phase}"
                 self._tell(Result(one.due.key, What.FAILED, errors.WaitTimeout(said, credential=one.due.key)))
 
     def _finish(self, flight: Flight[Outcome], one: _UnderWay) -> None:

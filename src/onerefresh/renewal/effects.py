@@ -75,19 +75,24 @@ class Now(Effect[Instant]):
 class Watch(Effect[None]):
     """Wait until the record may have changed from `version`, at most `seconds`. May return early.
 
-    Raises `CredentialClosed` where the interpreter is ending.
+    Raises `CredentialClosed` where the interpreter is ending. `why`: what is waited for, in words.
     """
 
     version: str | None
     seconds: float
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep(Effect[None]):
-    """Let `seconds` pass. Raises `CredentialClosed` where the interpreter is ending, unless it has to wait for this."""
+    """Let `seconds` pass. Raises `CredentialClosed` where the interpreter is ending, unless it has to wait for this.
+
+    `why`: as for `Watch`.
+    """
 
     seconds: float
     holds_the_exit: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,10 @@ class Send(Effect[Token]):
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """A new token that could not be committed: the answer to `attempt`, which spent `generation` of `family`."""
+    """A new token that could not be committed: the answer to `attempt`, which spent `generation` of `family`.
+
+    `repeated`: perhaps the answer to an earlier request once more.
+    """
 
     family: str
     generation: int
@@ -138,6 +146,7 @@ class Spooled:
     grant: Grant
     refused: bool
     token: Token
+    repeated: bool = False
     unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
 
     def as_next(self) -> Token:

@@ -95,7 +95,8 @@ async def renew(wish: Wish) -> Outcome:
     unheard: dict[str, Instant] = {}  # claims of this renewal of which nobody told whether they were applied
     rounds = 0
     if wish.gives_way:
-        await Sleep(wish.gives_way, holds_the_exit=True)  # it is short, and somebody is about to wait
+        # It is short, and somebody is about to wait.
+        await Sleep(wish.gives_way, holds_the_exit=True, why="it lets who refreshed the last time go first")
     while True:
         rounds += 1
         if rounds > MOST_ROUNDS:
@@ -148,7 +149,7 @@ async def renew(wish: Wish) -> Outcome:
             case Pause(seconds):
                 await Drop()
                 hold, rounds = None, 0
-                await Watch(loaded.version, seconds)
+                await Watch(loaded.version, seconds, f"the token endpoint is left alone for {seconds:.1f} s more")
             case Wait(other):
                 if hold is None and other.proof is not None:
                     hold = await Take()
@@ -160,7 +161,12 @@ async def renew(wish: Wish) -> Outcome:
                     waiting_for = other.id
                     whom = "whoever knows a newer token" if other.is_recovery else "another process"
                     await tell(Kind.WAITING, wish, record, f"at most {left:.1f} s for {whom}", other.id)
-                await Watch(loaded.version, left)
+                what = (
+                    "the store lost this record, and holders of a newer token have"
+                    if other.is_recovery
+                    else ("another process is at it, for at most")
+                )
+                await Watch(loaded.version, left, f"{what} {left:.1f} s more")
             case Claim(grant):
                 if await Turn():
                     rounds = 0
@@ -171,7 +177,7 @@ async def renew(wish: Wish) -> Outcome:
                         queued = QUEUE_TRIES  # its holder stands still: there is no use in queueing behind it
                     elif hold is None:
                         queued += 1
-                        await Watch(loaded.version, DETECTION)
+                        await Watch(loaded.version, DETECTION, "others of this host are about to do it")
                         continue
                     elif prepared:
                         continue  # what was loaded before the hold may be old

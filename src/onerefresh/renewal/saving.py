@@ -46,11 +46,8 @@ def longest_rest(wish: Wish) -> float:
     return min(LONGEST_REST, max(wish.http_timeout / 2.0, FIRST_DELAY))
 
 
-async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish, *, repeated: bool = False) -> Record | None:
-    """Write the token over the generation that it was issued for; None where that generation is gone.
-
-    `repeated`: it may be the answer to an earlier request, once more.
-    """
+async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | None:
+    """Write the token over the generation that it was issued for; None where that generation is gone."""
     record = loaded.record
     is_lost = record is None or records.went_back(record, entry.family, entry.generation)
     if is_lost and _has_learned(wish, entry) and wish.outdated(entry.as_next()):
@@ -71,7 +68,7 @@ async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish, *, repeated: b
         now=(await Now()).wall,
         refused=entry.refused,
         unsaved=wish.host_saves,
-        repeated=repeated,
+        repeated=entry.repeated,
     )
     await Cas(loaded.version, new)
     return new

@@ -5,6 +5,7 @@ From its request on it holds, perhaps, the only refresh token that lives, and do
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
@@ -12,6 +13,7 @@ from onerefresh import record as records
 from onerefresh.events import Kind
 from onerefresh.policy import FOR_GOOD, PATIENCE, SENDS_IN_A_LEASE, backoff
 from onerefresh.record import Attempt, Grant, Probation, Record
+from onerefresh.renewal.causes import sent_late, told_by
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import (
     Afterwards,
@@ -122,7 +124,7 @@ class Spending:
             if delay > PATIENCE or not self._may_send_again(verdict):
                 break
             try:
-                await Sleep(delay)
+                await Sleep(delay, why=f"its last request failed, and the next one follows within {delay:.1f} s")
             except errors.CredentialClosed:
                 break
         # Where the loop ended by itself, this attempt is too old to send: another may think it over before the
@@ -224,26 +226,17 @@ class Spending:
         if self.attempt.disputed and await self._someone_commits():
             return None
         said = verdict.detail
-        if self.attempt.guess:
-            said += ", after the store had lost this record or gone back: an older token had to be tried"
-        elif self.lost:
+        if self.lost:
             said += ", after the answer to an earlier request was lost on its way"
         elif self.doubtful:
             said += f"; before that: {self.doubtful}"
-        elif self.leased.failure is not None and self.leased.failure.meaning.may_have_spent:
-            said += f"; before that: {self.leased.failure.detail}"
-        elif self.taken_over or self.attempt.disputed:
-            said += ", after the attempt of a process that vanished had been taken over"
-        elif self.leased.failure is not None and self.leased.failure.ambiguous:
-            said += ", after an earlier attempt that may have spent the refresh token"
-        elif records.was_revived(self.leased):
-            said += "; the session had been found dead before, and a late answer had brought it back"
-        elif self.wish.look_again():
-            said += "; this store may lose writes, and so may have forgotten an earlier attempt"
+        else:
+            said += told_by(self.leased, taken_over=self.taken_over)
         verdict = replace(verdict, detail=said)
         dead = records.died(self.leased, verdict, now=(await Now()).wall, refused=self.refused)
         try:
             if not await self._settle(dead):
+                await self._note_that_it_was_late()
                 return None
         except errors.StoreUnavailable:
             if self.wish.ageing:
@@ -251,6 +244,15 @@ class Spending:
             raise verdict.error().about(self.wish.key, self.leased.generation) from self.cause
         await tell(Kind.DEAD, self.wish, dead, said, self.attempt.id)
         return None
+
+    async def _note_that_it_was_late(self) -> None:
+        """Where others have gone on from this attempt: its request came late, and may have ended the session."""
+        # It is said to explain, and nothing depends on it.
+        with contextlib.suppress(Conflict, StoreOutcomeUnknown, errors.StoreUnavailable):
+            loaded, now = await Load(), await Now()
+            noted = sent_late(loaded.record, self.leased, now=now.wall)
+            if noted is not None:
+                await Cas(loaded.version, noted)
 
     async def _settle(self, ended: Record) -> bool:
         """Write how this attempt ended, over its own lease; whether the record says so now."""
@@ -273,7 +275,7 @@ class Spending:
     async def _someone_commits(self) -> bool:
         deadline = (await Now()).monotonic + self.wish.http_timeout
         while (left := deadline - (await Now()).monotonic) > 0:
-            await Watch(self.version, left)
+            await Watch(self.version, left, "it was refused, and another process may yet save a new token")
             if (await Load()).version != self.version:
                 return True
         return False
@@ -282,13 +284,13 @@ class Spending:
         """Save the new token, whatever it takes: nobody else has the refresh token that lives now."""
         token = answer.following(self.leased.token) if self.leased.token else answer
         family, generation = self.leased.identity
-        entry = Spooled(family, generation, self.attempt.id, self.attempt.grant, self.refused, token)
-        loaded = Loaded(self.version, self.leased)
         repeated = self.sends > 1 or self._may_be_spent
+        entry = Spooled(family, generation, self.attempt.id, self.attempt.grant, self.refused, token, repeated)
+        loaded = Loaded(self.version, self.leased)
         in_a_file, spooled, tries, conflicts = False, False, 0, 0
         while True:
             try:
-                committed = await commit_into(loaded, entry, self.wish, repeated=repeated)
+                committed = await commit_into(loaded, entry, self.wish)
             except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError) as error:
                 conflicts = conflicts + 1 if isinstance(error, Conflict) else 0
                 if 0 < conflicts <= MOST_ROUNDS:
@@ -337,7 +339,8 @@ class Spending:
         try:
             # A token that is nowhere but here is worth that the interpreter waits for some more tries.
             rest = min(backoff(tries, (await Now()).spread), longest_rest(self.wish))
-            await Sleep(rest, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
+            why = "its answer is here, and the store cannot be written"
+            await Sleep(rest, why=why, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
         except errors.CredentialClosed:
             if not spooled:
                 await tell(Kind.UNSAVED, self.wish, self.leased, "the process ends and the new token is lost")

@@ -1,0 +1,41 @@
+"""Why a session may be over: what a record tells of it, in words for whoever has to log in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onerefresh.record import HISTORY, Entry, Grant, Record, State
+
+__all__ = ["sent_late", "told_by"]
+
+LATE = "sent late"
+
+
+def told_by(record: Record, *, taken_over: bool) -> str:
+    """What happened before `invalid_grant`, as far as the record of this attempt tells; nothing that is not known."""
+    failure, attempt = record.failure, record.attempt
+    lately = [entry.what for entry in record.history[-2:]]
+    if failure is not None and failure.meaning.may_have_spent:
+        return f"; before that: {failure.detail}"
+    if attempt is not None and attempt.guess:
+        return "; the store had lost the record, and this was the newest refresh token that anybody brought back"
+    if taken_over or (attempt is not None and attempt.disputed):
+        return ", after an attempt was taken over whose process had vanished, or was stopped or cut off for too long"
+    if failure is not None and failure.ambiguous:
+        return ", after an earlier attempt that may have spent the refresh token"
+    if lately == ["dead", Grant.REFRESH.value]:
+        return "; the session had been found dead before, and a late answer had brought it back"
+    if LATE in lately:
+        return "; before that, a process that had been stopped or cut off had sent an older refresh token"
+    if "restored" in lately:
+        return "; before that, the store had lost writes, and an earlier attempt perhaps with them"
+    return ""
+
+
+def sent_late(record: Record | None, attempted: Record, *, now: float) -> Record | None:
+    """With a note that `attempted` was sent after others had gone on from it; None where it cannot be noted."""
+    if record is None or record.state is not State.IDLE or record.family != attempted.family:
+        return None
+    if record.generation <= attempted.generation:
+        return None
+    return replace(record, history=(*record.history, Entry(record.generation, now, LATE))[-HISTORY:])

@@ -1,0 +1,164 @@
+"""The words name the cause: why a session is over, and how far a refresh is for which a caller waits no longer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from tests.core.calls import first_token
+from tests.core.driver import NEXT, Process, World, attempt, does, failed, needy, passes, refusing, wish
+
+from onerefresh import Credential, Credentials, RefreshUnavailable, Token, WaitTimeout, errors
+from onerefresh import record as records
+from onerefresh.record import State
+from onerefresh.record_text import encode
+from onerefresh.renewal.effects import Send
+from onerefresh.renewal.protocol import renew
+from onerefresh.stores.memory import MemoryStore
+from onerefresh.verdict import Meaning
+
+DEAD = failed(Meaning.DEAD, "invalid_grant")
+LOSES: dict[str, Any] = {"look_again": lambda: True}
+
+# --- Why a session is over ---
+
+
+def test_a_store_that_could_lose_writes_is_no_cause() -> None:
+    world = needy(None, DEAD)
+    error = world.fails(renew(wish(**LOSES, **refusing(world))))
+    assert str(error) == "credential 'acme': the session is over, log in again: invalid_grant"
+
+
+def test_a_store_that_has_lost_writes_may_be_one() -> None:
+    world = needy(None, DEAD)
+    newer = world.token.numbered(world.present.family, 2)
+    world.put(records.restored(world.present, newer, now=world.wall))
+    assert "the store had lost writes" in str(world.fails(renew(wish(**LOSES, **refusing(world)))))
+
+
+def test_a_takeover_is_named_also_where_the_store_could_lose_writes() -> None:
+    world = needy(None, DEAD)
+    world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    world.now = 31.0
+    said = str(world.fails(renew(wish(**LOSES, **refusing(world)))))
+    assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
+    assert "lose" not in said
+
+
+def test_a_holder_that_was_stopped_and_sent_too_late_is_the_cause_that_is_named() -> None:
+    """Others went on meanwhile, and a strict server takes its request for theft."""
+    world = needy(None, DEAD, NEXT)
+    refused = refusing(world)
+
+    def others_go_on(world: World) -> None:
+        world.now += 400.0
+        world.commit_by(world.lease(attempt(era=world.era, at=world.now)), Token("access-2", "refresh-2"))
+
+    stopped = Process(world, renew(wish(**refused)), faults={(Send, 1): does(others_go_on)})
+    assert stopped.finish().token.generation == 2
+    assert world.present.history[-1].what == "sent late"
+    assert (world.present.state, world.token.generation) == (State.IDLE, 2)
+
+    world.answers = [DEAD]
+    world.now += 60.0
+    error = world.fails(renew(wish(**LOSES, **refusing(world))))
+    assert isinstance(error, errors.LoginRequired)
+    assert "a process that had been stopped or cut off had sent an older refresh token" in str(error)
+
+
+def test_whoever_was_stopped_and_missed_nothing_notes_nothing() -> None:
+    world = needy(None, DEAD)
+    stopped = Process(world, renew(wish(**refusing(world))), faults={(Send, 1): passes(400.0)})
+    with pytest.raises(errors.LoginRequired) as caught:
+        stopped.finish()
+    assert caught.value.message == "the session is over, log in again: invalid_grant"
+    assert [entry.what for entry in world.present.history] == ["seed", "dead"]
+
+
+# --- How far it is ---
+
+
+def said_by(call: Callable[[], object]) -> str:
+    with pytest.raises(WaitTimeout) as caught:
+        call()
+    return caught.value.message
+
+
+def test_a_request_that_was_sent_is_said_to_be_on_its_way() -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def refresh(token: Token) -> Mapping[str, object]:
+        asked.set()
+        answer.wait(10.0)
+        return first_token()
+
+    with Credential("acme", refresh, token=first_token(expires_at=1_000_000_000)) as credential:
+        threading.Thread(target=credential.token).start()
+        assert asked.wait(10.0)
+        said = said_by(lambda: credential.token(max_wait=0.0))
+        answer.set()
+    assert said == "max_wait is over and the refresh is not: its request is on its way, and there is no answer yet"
+
+
+def test_waiting_for_another_process_is_said_to_be_that() -> None:
+    store = MemoryStore()
+    with Credential("acme", lambda token: first_token(), token=first_token(), store=store, max_wait=0.3) as credential:
+        token = credential.token()
+        found = store.load("acme")
+        assert found is not None
+        world = World()
+        world.body = found.body
+        store.cas("acme", found.version, encode(records.claimed(world.record, attempt(ttl=5.0), owner=None)))
+        said = said_by(lambda: credential.token(refused=token))
+        assert said.startswith("max_wait is over and the refresh is not: another process is at it, for at most ")
+        left = store.load("acme")
+        assert left is not None
+        store.cas("acme", left.version, found.body)
+
+
+def test_a_pause_of_the_token_endpoint_is_said_to_be_that() -> None:
+    def refresh(token: Token) -> Mapping[str, object]:
+        raise RefreshUnavailable("503", retry_after=1.0)
+
+    with Credential("acme", refresh, token=first_token(expires_at=1_000_000_000), max_wait=0.2) as credential:
+        said = said_by(credential.token)
+    assert said.startswith("max_wait is over and the refresh is not: the token endpoint is left alone for ")
+
+
+def test_a_queue_for_a_turn_is_said_to_be_that() -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    class Refresher:
+        host = "acme.com:443"
+
+        def __call__(self, token: Token) -> Mapping[str, object]:
+            asked.set()
+            answer.wait(10.0)
+            return first_token()
+
+    with Credentials(Refresher(), store=MemoryStore(), limit=1) as credentials:
+        for key in ("first", "second"):
+            credentials[key].login(first_token(expires_at=1_000_000_000))
+        threading.Thread(target=credentials["first"].token).start()
+        assert asked.wait(10.0)
+        said = said_by(lambda: credentials["second"].token(max_wait=0.3))
+        answer.set()
+    assert said.endswith("it waits for its turn, as many others are at this token endpoint")
+
+
+def test_a_logout_that_takes_long_is_not_called_a_refresh() -> None:
+    going_on = threading.Event()
+
+    class Slow(MemoryStore):
+        def load(self, key: str) -> Any:
+            going_on.wait(10.0)
+            return super().load(key)
+
+    going_on.set()
+    credential = Credential("acme", lambda token: first_token(), token=first_token(), store=Slow(), max_wait=0.1)
+    going_on.clear()
+    said = said_by(credential.logout)
+    going_on.set()
+    assert said == "max_wait is over and the logout is not: it reads its store"
