@@ -44,7 +44,9 @@ def _advice(error: errors.OnerefreshError) -> str:
             return f"log in with what the server asks for, then: onerefresh login {name} --with-token"
         case errors.RefreshUnavailable(retry_after=seconds) if seconds:
             return f"try again in {seconds:.0f} s" if seconds >= 1 else "try again in a second"
-        case errors.RefreshUnavailable() | errors.RefreshOutcomeUnknown():
+        case errors.RefreshOutcomeUnknown():
+            return f"onerefresh status {name} says when it is sent again; at once: onerefresh retry {name}"
+        case errors.RefreshUnavailable():
             return "try again later"
         case errors.WaitTimeout():
             return "try again, or set a longer max_wait for this credential"
