@@ -1,0 +1,103 @@
+"""The interpreter ends, and user code asks everywhere it can: in destructors, exit functions, finalizers and a daemon.
+
+Run by any Python, with the standard library alone. Prints ``place: life: method: outcome``, one a line, and is killed
+with a traceback of all threads where it takes too long.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+
+from onerefresh import Credential, OnerefreshError, Token
+from onerefresh.credential.shared import NOTHING
+
+faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
+LIVES = ("fresh", "ageing", "expired")
+
+
+def refresh(token: Token) -> dict[str, object]:
+    return {"access_token": "next", "refresh_token": "refresh", "expires_in": 3600}
+
+
+ASKING: dict[str, Callable[[Credential], object]] = {
+    "token": lambda credential: credential.token(max_wait=5).reveal(),
+    "current": lambda credential: credential.current(),
+    "bearer": lambda credential: credential.bearer(),
+    "refused": lambda credential: credential.token(refused=credential._shared.known, max_wait=5).reveal(),
+    "login": lambda credential: credential.login({"access_token": "new", "expires_in": 3600}).reveal(),
+    "status": lambda credential: credential.status().state,
+    "logout": Credential.logout,
+    "close": Credential.close,
+}
+
+
+def made(place: str, life: str) -> Credential:
+    seed = {"access_token": "first", "refresh_token": "refresh", "expires_in": 3600}
+    credential = Credential(f"{place} {life}", refresh, token=seed, store=sys.argv[1])
+    credential.token()
+    held = credential._shared.held
+    if life == "ageing":
+        held.ages_at = time.time() - 1
+    elif life == "expired":
+        credential._shared.held = NOTHING
+    return credential
+
+
+def ask(credentials: dict[str, Credential], place: str) -> None:
+    for life, credential in credentials.items():
+        for method, call in ASKING.items():
+            began = time.monotonic()
+            try:
+                found = call(credential)
+                outcome = "nothing" if found is None else "answered"
+            except OnerefreshError as error:
+                outcome = type(error).__name__
+            except BaseException as error:  # noqa: BLE001 - it is told
+                outcome = f"RAISED {type(error).__name__}: {error}"
+            if time.monotonic() - began > 4:
+                outcome = f"LATE {outcome}"
+            print(f"{place}: {life}: {method}: {outcome}", flush=True)
+
+
+class Dying:
+    itself: Dying
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.credentials = {life: made(place, life) for life in LIVES}
+
+    def __del__(self) -> None:
+        ask(self.credentials, self.place)
+
+
+def in_a_daemon() -> None:
+    main.wait()
+    while threading.main_thread().is_alive():
+        time.sleep(0.001)
+    ask(of_the_daemon, "a daemon thread")
+    answered.set()
+
+
+def let_the_daemon_answer() -> None:
+    main.set()
+    if not answered.wait(20):
+        print("a daemon thread: HANGS", flush=True)
+
+
+main, answered = threading.Event(), threading.Event()
+of_the_daemon = {life: made("a daemon thread", life) for life in LIVES}
+threading.Thread(target=in_a_daemon, daemon=True).start()
+atexit.register(let_the_daemon_answer)
+atexit.register(ask, {life: made("atexit", life) for life in LIVES}, "atexit")
+dying = Dying("a destructor")
+in_a_circle = Dying("a destructor in a circle")
+in_a_circle.itself = in_a_circle
+kept = {1, 2}  # a set can be referred to weakly
+finalizer = weakref.finalize(kept, ask, {life: made("finalize", life) for life in LIVES}, "finalize")
+print("ends", flush=True)

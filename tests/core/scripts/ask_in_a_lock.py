@@ -1,0 +1,307 @@
+"""User code runs in the middle of each lock, on the thread that holds it: in a collection, and in a signal handler.
+
+Run by any Python, with the standard library alone, unless locks that need more are asked for. Prints
+``lock: way: method: outcome, afterwards`` line by line, and is killed with a traceback of all threads if it hangs.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from onerefresh import latches
+
+faulthandler.dump_traceback_later(float(sys.argv[1]), exit=True)
+SOURCE = Path(latches.__file__).parent
+Lock = latches.Lock
+properties: Any = Lock
+enter, made, within = properties.__enter__.fget, Lock.__init__, Lock.within
+names: dict[int, str] = {}
+armed: list[Any] = []
+
+
+# --- Every lock knows where it was made, and user code runs when it has been taken ---
+
+
+def init(self: Lock, order: int = 0) -> None:
+    made(self, order)
+    frame = sys._getframe(1)
+    owner = frame.f_locals.get("self")
+    file = Path(frame.f_code.co_filename)
+    if file.is_relative_to(SOURCE):
+        names[id(self)] = f"{file.relative_to(SOURCE)} {type(owner).__name__ if owner is not None else 'itself'}"
+
+
+def entering(self: Lock) -> Callable[[], None]:
+    take = enter(self)
+
+    def taken() -> None:
+        take()
+        taken_now(self)
+
+    return taken
+
+
+class Within:
+    def __init__(self, lock: Lock, seconds: float) -> None:
+        self.lock = lock
+        self.block: Any = within(lock, seconds)
+
+    def __enter__(self) -> bool:
+        held: bool = self.block.__enter__()
+        taken_now(self.lock)
+        return held
+
+    def __exit__(self, *what: object) -> None:
+        self.block.__exit__(*what)
+
+
+def taken_now(lock: Lock) -> None:
+    if armed and armed[0] == names.get(id(lock)):
+        _, run = armed
+        armed.clear()
+        run()
+
+
+properties.__init__, properties.__enter__ = init, property(entering)
+properties.within = lambda lock, seconds: Within(lock, seconds)
+
+from onerefresh import (  # noqa: E402
+    Credential,
+    Credentials,
+    OnerefreshError,
+    Token,
+    flight,
+)
+from onerefresh import stores as stores_room  # noqa: E402
+from onerefresh.credential.aftercare import aftercare  # noqa: E402
+from onerefresh.credential.shared import NOTHING  # noqa: E402
+from onerefresh.stores.flock import FlockHold, Parking, lock_path  # noqa: E402
+from onerefresh.stores.memory import MemoryStore  # noqa: E402
+from onerefresh.stores.redis_link import Link  # noqa: E402
+from onerefresh.stores.sqlite import SQLiteStore  # noqa: E402
+from onerefresh.stores.wakeups import Wakeups  # noqa: E402
+from onerefresh.testing import AuthServer  # noqa: E402
+from onerefresh.testing.gates import Gates  # noqa: E402
+from onerefresh.testing.log import Log  # noqa: E402
+from onerefresh.token import Secret  # noqa: E402
+
+
+class Refresher:
+    host = "login.example:443"
+
+    def __call__(self, token: Token) -> dict[str, object]:
+        return {"access_token": "next", "refresh_token": "refresh", "expires_in": 3600}
+
+
+class Line:
+    reusable = False
+
+    def listen(self, keys: frozenset[str]) -> dict[str, str]:
+        return {}
+
+    def heard(self, seconds: float) -> tuple[str, ...]:
+        time.sleep(0.001)
+        return ()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class World:
+    """One credential that has expired, another one that goes on afterwards, and what takes each of the locks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = MemoryStore()
+        seed: dict[str, object] = {"access_token": "first", "refresh_token": "refresh", "expires_in": 3600}
+        self.acme = Credential("acme", Refresher(), token=seed, store=self.store, max_wait=5)
+        self.witness = Credential("witness", Refresher(), token=seed, store=self.store, max_wait=5)
+        self.tenants = Credentials(Refresher(), store=self.store, max_wait=5, limit=1)
+        self.tenants["tenant"].login({"access_token": "old", "refresh_token": "refresh", "expires_at": 1_000_000_000})
+        self.acme.token()
+        self.acme._shared.held = NOTHING
+
+    def park(self) -> None:
+        path = lock_path(self.folder / "tokens.db", "acme")
+        hold = FlockHold.take(path)
+        Parking().waited(path, 0.001)
+        assert isinstance(hold, FlockHold)
+        hold.release()
+
+    def serve(self) -> None:
+        with AuthServer() as server:
+            server.issue()
+
+    def fail_once(self) -> None:
+        with AuthServer() as server:
+            server.fail_next()
+
+    def connect_postgres(self) -> None:
+        from onerefresh.stores.postgres_connections import OwnConnections
+
+        OwnConnections(Secret("postgresql://user@127.0.0.1:1/database")).close()
+
+    def make_transports(self) -> None:
+        import httpx2
+
+        from onerefresh.clients.httpx import BearerTransport
+
+        BearerTransport(self.acme, "https://acme.com")._make(httpx2.Request("GET", "https://acme.com"))
+
+    def demonstrate(self) -> None:
+        from onerefresh.cli import demo_worker
+
+        with demo_worker._telling:
+            pass
+
+
+TAKING: dict[str, Callable[[World], object]] = {
+    "credential/shared.py Shared": lambda world: world.acme.token(),
+    "credential/shared.py _Registry": lambda world: Credential("other", Refresher(), store=world.store),
+    "credential/aftercare.py Aftercare": lambda world: aftercare.leave(world.store),
+    "credentials/recent.py Recent": lambda world: world.tenants["another"],
+    "turns.py Turns": lambda world: world.tenants["tenant"].token(),
+    "stores/__init__.py itself": lambda world: stores_room.open_store(f"sqlite:///{world.folder}/tokens.db"),
+    "stores/memory.py MemoryStore": lambda world: world.witness.login({"access_token": "new", "expires_in": 3600}),
+    "stores/flock.py Parking": World.park,
+    "stores/forking.py itself": lambda world: SQLiteStore(world.folder / "tokens.db").load("acme"),
+    "stores/wakeups.py Wakeups": lambda world: Wakeups(Line).wait("acme", "", 0.005, lambda: False),
+    "stores/redis_link.py Link": lambda world: Link(object, (), print, mine=False)._client(),
+}
+MORE: dict[str, Callable[[World], object]] = {
+    "testing/authority.py Authority": World.serve,
+    "testing/faults.py Faults": World.fail_once,
+    "testing/gates.py Gates": lambda world: Gates().hold("api"),
+    "testing/http.py HttpServer": World.serve,
+    "testing/log.py Log": lambda world: Log().entries(),
+    "stores/postgres_connections.py OwnConnections": World.connect_postgres,
+    "clients/httpx.py BearerTransport": World.make_transports,
+    "cli/demo_worker.py itself": World.demonstrate,
+}
+ASKING: dict[str, Callable[[World], object]] = {
+    "token": lambda world: world.acme.token(),
+    "current": lambda world: world.acme.current() or "nothing",
+    "bearer": lambda world: world.acme.bearer(),
+    "refused": lambda world: world.acme.token(refused=world.acme._shared.known),
+    "login": lambda world: world.acme.login({"access_token": "new", "expires_in": 3600}),
+    "logout": lambda world: world.acme.logout(),
+    "status": lambda world: world.acme.status(),
+    "close": lambda world: world.acme.close(),
+    "served": lambda world: world.witness.token(),
+    "served tenant": lambda world: world.tenants["tenant"].current() or "nothing",
+    "a tenant": lambda world: world.tenants["tenant"].token(),
+    "a new one": lambda world: Credential("new", Refresher(), store=world.store, token={"access_token": "a"}).token(),
+    "close all": lambda world: world.tenants.close(),
+}
+
+
+# --- Ways into the middle of it ---
+
+
+class Dying:
+    def __init__(self, run: Callable[[], None]) -> None:
+        self.run, self.itself = run, self
+
+    def __del__(self) -> None:
+        self.run()
+
+
+def in_a_collection(run: Callable[[], None]) -> None:
+    Dying(run)
+    gc.collect()
+
+
+def in_a_signal_handler(run: Callable[[], None]) -> None:
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+
+WAYS = {"a collection": in_a_collection, "a signal handler": in_a_signal_handler}
+
+
+def outcome_of(call: Callable[[World], object], world: World) -> str:
+    began = time.monotonic()
+    try:
+        call(world)
+        outcome = "answered"
+    except OnerefreshError as error:
+        outcome = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "onerefresh.errors")
+    except BaseException as error:  # noqa: BLE001 - it is told
+        outcome = f"RAISED {type(error).__name__}: {error}"
+    return f"LATE {outcome}" if time.monotonic() - began > 3 else outcome
+
+
+def tried(name: str, way: str, method: str, folder: Path) -> None:
+    world, over = World(folder), threading.Event()
+    outcome: list[str] = []
+
+    def run() -> None:
+        outcome.append(outcome_of(ASKING[method], world))
+        over.set()
+
+    signal.signal(signal.SIGUSR1, lambda *_: run())
+    armed[:] = [name, lambda: WAYS[way](run)]
+    afterwards = outcome_of(taking[name], world)
+    if not over.wait(5):
+        outcome.append("IT NEVER RAN")
+    armed.clear()
+    closed = method in ("close all", "close", "logout")
+    goes_on = [outcome_of(lambda world: world.witness.token(refused=world.witness.token()), world)]
+    if not closed:
+        goes_on.append(outcome_of(lambda world: world.acme.token(refused=world.acme._shared.known), world))
+    print(f"{name}: {way}: {method}: {outcome[0]}; {afterwards}; {', '.join(goes_on)}", flush=True)
+
+
+def at_line(place: int, thread: str, method: str, folder: Path) -> bool:
+    """As `tried`, at one line of the library that a thread comes to while the token is renewed; whether it came."""
+    world, left = World(folder), place
+    outcome: list[str] = []
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if not frame.f_code.co_filename.startswith(str(SOURCE)) or left <= 0:
+            return None
+        left -= event == "line"
+        if left == 0:
+            sys.settrace(None)
+            outcome.append(outcome_of(ASKING[method], world))
+        return trace
+
+    (threading.settrace if thread == "its thread" else sys.settrace)(trace)
+    afterwards = outcome_of(lambda world: world.acme.token(), world)
+    sys.settrace(None)
+    threading.settrace(None)
+    for job in list(latches._jobs):
+        job.over.wait(5)
+    goes_on = outcome_of(lambda world: world.acme.token(refused=world.acme._shared.known), world)
+    if outcome:
+        print(f"line {place} of {thread}: {method}: {outcome[0]}; {afterwards}; {goes_on}", flush=True)
+    return bool(outcome)
+
+
+taking = dict(TAKING)
+if "lines" in sys.argv[2:]:
+    taking.clear()
+    flight.BEGUN = 0.02
+    with tempfile.TemporaryDirectory() as folder:
+        for thread in ("the caller", "its thread"):
+            for method in ("token", "a tenant"):
+                place = 1
+                while at_line(place, thread, method, Path(folder)):
+                    place += 1
+if "all" in sys.argv[2:]:
+    taking |= MORE
+for name in taking:
+    for way in WAYS:
+        with tempfile.TemporaryDirectory() as folder:
+            for method in ASKING if name in TAKING else ("token", "served", "close"):
+                tried(name, way, method, Path(folder))
