@@ -276,7 +276,8 @@ class Job:
             work()
         finally:
             del work
-            _jobs.pop(self, None)
+            if _jobs.pop(self, self) is self:  # a greenlet's copy in a forked child, whom Python has forgotten
+                threading.current_thread()  # makes it known again, or its end would be an error
             self.over.set()
 
 
