@@ -186,8 +186,38 @@ class Lock:
 # --- Latches ---
 
 
+class Latch:
+    """Set once and for all; any number of threads wait for it, each at a gate of its own: no lock."""
+
+    __slots__ = ("_gates", "is_set")
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._gates: dict[Any, None] = {}
+
+    def set(self) -> None:
+        """Let everybody go who waits, or comes to wait. To be called again where an interrupt may have cut it short."""
+        self.is_set = True
+        _open(self._gates)
+
+    def wait(self, seconds: float = threading.TIMEOUT_MAX) -> bool:
+        """Wait until it is set, at most so many seconds; whether it is. Raises `Reentered` in a lock."""
+        if seconds <= 0.0:
+            return self.is_set
+        if not self.is_set:
+            refuse_inside()
+        gate = _closed_gate()
+        try:
+            self._gates[gate] = None
+            if not self.is_set and not finalizing():  # looked at only now; and at the end nobody is left to set it
+                gate.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+            return self.is_set
+        finally:
+            self._gates.pop(gate, None)
+
+
 class Changes:
-    """Lets any number of threads wait for what another one changes. Each waits at a gate of its own: no lock."""
+    """Lets any number of threads wait for what others change, as at a latch."""
 
     __slots__ = ("_gates",)
 
@@ -196,12 +226,7 @@ class Changes:
 
     def tell(self) -> None:
         """Something has changed: whoever waits looks again."""
-        for gate in list(self._gates):
-            try:
-                gate.release()
-            except RuntimeError:  # somebody else told it at the same time
-                continue
-            self._gates.pop(gate, None)  # no sooner: who is interrupted before may tell once more
+        _open(self._gates)
 
     def wait_for(self, holds: Callable[[], bool], seconds: float = threading.TIMEOUT_MAX) -> bool:
         """Wait until `holds()` is true, at most so many seconds; whether it is. Raises `Reentered` in a lock.
@@ -211,38 +236,30 @@ class Changes:
         refuse_inside()
         deadline = time.monotonic() + seconds
         while True:
-            gate: Any = threading.Lock()
-            gate.acquire()
+            gate = _closed_gate()
             try:
                 self._gates[gate] = None
                 if holds():  # looked at only now: whoever changes it later opens this gate
                     return True
                 left = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
-                if left <= 0.0 or finalizing() or not gate.acquire(timeout=left):  # at the end nobody is left to tell
+                if left <= 0.0 or finalizing() or not gate.acquire(timeout=left):
                     return holds()
             finally:
                 self._gates.pop(gate, None)
 
 
-class Latch:
-    """Set once and for all; any number of threads wait for it."""
+def _closed_gate() -> Any:
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
 
-    __slots__ = ("_changes", "is_set")
 
-    def __init__(self) -> None:
-        self.is_set = False
-        self._changes = Changes()
-
-    def set(self) -> None:
-        """Let everybody go who waits, or comes to wait. To be called again where an interrupt may have cut it short."""
-        self.is_set = True
-        self._changes.tell()
-
-    def wait(self, seconds: float = threading.TIMEOUT_MAX) -> bool:
-        """Wait until it is set, at most so many seconds; whether it is. Raises `Reentered` in a lock."""
-        if self.is_set or seconds <= 0.0:
-            return self.is_set
-        return self._changes.wait_for(lambda: self.is_set, seconds)
+def _open(gates: dict[Any, None]) -> None:
+    for gate in list(gates):
+        try:
+            gate.release()
+        except RuntimeError:  # it is open already, and who waited there has not gone yet
+            continue
 
 
 # --- Threads ---

@@ -171,7 +171,7 @@ def test_a_latch_lets_everybody_go_once_and_for_all() -> None:
 def test_a_wait_for_a_latch_ends_in_time_and_leaves_nothing(seconds: float) -> None:
     latch = Latch()
     assert not latch.wait(seconds)
-    assert not latch._changes._gates
+    assert not latch._gates
 
 
 def test_changes_wake_whoever_waits_for_what_they_change() -> None:

@@ -94,7 +94,7 @@ def parked_threads() -> list[latches.Job]:
 def waiting_on(parking: Parking, path: Path) -> int:
     """How many threads have come to where they sleep."""
     parked = parking._parked.get(path)
-    return len(parked.free._changes._gates) if parked is not None else 0
+    return len(parked.free._gates) if parked is not None else 0
 
 
 def in_a_thread(action: Callable[[], object]) -> threading.Thread:
