@@ -130,7 +130,11 @@ class RequestRejected(OnerefreshError):
 
 
 class RefreshUnavailable(OnerefreshError):
-    """The token endpoint cannot answer now. ``retry_after``: seconds until it may be asked again."""
+    """The token endpoint cannot answer now. ``retry_after``: seconds until it may be asked again.
+
+    Also where the answer cannot be waited for: a destructor, a signal handler or a callback asks in the middle of this
+    library's own work on the same thread.
+    """
 
     _kept: ClassVar[tuple[str, ...]] = ("credential", "generation", "retry_after")
 
