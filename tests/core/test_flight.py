@@ -15,6 +15,7 @@ import pytest
 from tests.core.calls import PATIENCE, Refresher, expired, in_threads
 
 from onerefresh import ClientRejected, Credential, RefreshUnavailable, Token
+from onerefresh import flight as flights_room
 from onerefresh.flight import SOON, Flight, running_loop
 
 pytestmark = pytest.mark.slow
@@ -80,6 +81,59 @@ def test_a_wait_that_is_over_says_so(seconds: float) -> None:
     flight: Flight[str] = Flight()
     assert not flight.wait(seconds)
     assert not asyncio.run(flight.heard(seconds))
+
+
+def test_whoever_runs_it_does_not_wait_for_it() -> None:
+    flight: Flight[str] = Flight()
+    assert flight.begin()
+    assert not flight.begin()
+    with pytest.raises(RefreshUnavailable, match="ask again when that has returned"):
+        flight.wait(PATIENCE)
+    assert not flight.wanted
+    flight.settle("done")
+    assert flight.wait(PATIENCE)
+
+
+def test_two_who_wait_for_each_other_s_flight_do_not_wait_for_ever() -> None:
+    flights: list[Flight[str]] = [Flight(), Flight()]
+    begun = threading.Barrier(2)
+
+    def run(number: int) -> bool:
+        assert flights[number].begin()
+        begun.wait(PATIENCE)
+        try:
+            return flights[1 - number].wait(PATIENCE)
+        except RefreshUnavailable:
+            return False
+        finally:
+            flights[number].settle("done")
+
+    began = time.monotonic()
+    assert not all(in_threads([lambda: run(0), lambda: run(1)]))
+    assert time.monotonic() - began < PATIENCE / 2
+
+
+def test_one_that_does_not_begin_is_started_once_more_by_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flights_room, "BEGUN", 0.01)
+    flight: Flight[str] = Flight()
+    started: list[None] = []
+
+    def start() -> None:
+        started.append(None)
+        flight.settle("done")
+
+    def wait() -> bool:
+        return flight.wait(PATIENCE, start)
+
+    assert in_threads([wait] * 5) == [True] * 5
+    assert len(started) == 1
+
+
+def test_one_that_runs_is_not_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flights_room, "BEGUN", 0.0)
+    flight: Flight[str] = Flight()
+    in_threads([flight.begin])
+    assert not flight.wait(0.01, lambda: pytest.fail("it runs"))
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 10.0**12])

@@ -14,9 +14,12 @@ import time
 import weakref
 from collections.abc import Callable
 
-from onerefresh import Credential, OnerefreshError, Token
-from onerefresh.credential.shared import NOTHING
+atexit.register(lambda: ask(early, "an exit function from before"))  # it comes after those of the library
 
+from onerefresh import Credential, OnerefreshError, Token  # noqa: E402
+from onerefresh.credential.shared import NOTHING  # noqa: E402
+
+early: dict[str, Credential] = {}
 faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
 LIVES = ("fresh", "ageing", "expired")
 
@@ -81,19 +84,19 @@ def in_a_daemon() -> None:
     while threading.main_thread().is_alive():
         time.sleep(0.001)
     ask(of_the_daemon, "a daemon thread")
-    answered.set()
 
 
 def let_the_daemon_answer() -> None:
     main.set()
-    if not answered.wait(20):
-        print("a daemon thread: HANGS", flush=True)
+    daemon.join(20)  # its frames hold what is to be destroyed
 
 
-main, answered = threading.Event(), threading.Event()
+main = threading.Event()
 of_the_daemon = {life: made("a daemon thread", life) for life in LIVES}
-threading.Thread(target=in_a_daemon, daemon=True).start()
+daemon = threading.Thread(target=in_a_daemon, daemon=True)
+daemon.start()
 atexit.register(let_the_daemon_answer)
+early |= {life: made("early", life) for life in LIVES}
 atexit.register(ask, {life: made("atexit", life) for life in LIVES}, "atexit")
 dying = Dying("a destructor")
 in_a_circle = Dying("a destructor in a circle")
