@@ -1,6 +1,7 @@
 """Wait for another process when the main thread is over; the wait begins later than the renewal that it is for."""
 
 import threading
+from collections.abc import Callable
 
 from tests.core.scripts.common import OPTIONS, heard, refresh, say
 
@@ -23,11 +24,11 @@ def watch(key: str, version: str, timeout: float) -> None:
     wait_for_the_record(key, version, timeout)
 
 
-def wait_late(flight: Flight[object], seconds: float) -> bool:
+def wait_late(flight: Flight[object], seconds: float, start: Callable[[], object] | None = None) -> bool:
     while not flight.settled and not watching.wait(0.01):
         pass
     say("waits")
-    return wait_for_the_flight(flight, seconds)
+    return wait_for_the_flight(flight, seconds, start)
 
 
 def ask() -> None:
