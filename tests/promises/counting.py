@@ -94,6 +94,8 @@ def main() -> None:
     bearer = f"Bearer {token.reveal()}"
     ways: dict[str, tuple[Callable[[], object], object]] = {
         "current": (acme.current, token),
+        "token": (acme.token, token),
+        "atoken": (lambda: finished(acme.atoken()), token),
         "bearer": (acme.bearer, token.reveal()),
         "abearer": (lambda: finished(acme.abearer()), token.reveal()),
         "httpx": (with_httpx, bearer),

@@ -18,7 +18,7 @@ from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import AuthServer
 
 ROOT = Path(__file__).parents[2]
-WAYS = ("current", "bearer", "abearer", "httpx", "httpx, async", "requests")
+WAYS = ("current", "token", "atoken", "bearer", "abearer", "httpx", "httpx, async", "requests")
 
 
 @pytest.mark.slow
