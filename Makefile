@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types bench chaos soak clean
+.PHONY: help install demo test check lint types bench chaos soak exhaust clean
 
 help:
 	@echo "make demo    100 parallel calls, once as usually written and once through onerefresh"
@@ -13,6 +13,7 @@ help:
 	@echo "make check   lint, types and the fast tests"
 	@echo "make chaos   kills, stops and cuts off processes, stores and hosts for some minutes, and checks all"
 	@echo "make soak    a million simulated runs of the protocol (RUNS=10000: fewer)"
+	@echo "make exhaust every schedule of a few processes with a few faults, in up to half an hour"
 	@echo "make bench   the measurements of docs/benchmarks.md (PARTS=scale: those of docs/explanation/scale.md)"
 
 install: $(INSTALLED)
@@ -34,6 +35,9 @@ check: $(INSTALLED) lint types
 
 soak: $(INSTALLED)
 	$(BIN)/python -m onerefresh.testing.simulator --first 1000000 --runs $(or $(RUNS),1000000) --jobs 0
+
+exhaust: $(INSTALLED)
+	$(BIN)/python -m tests.exhaust $(BOUNDS) $(if $(PAGE),--page $(PAGE))
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300)
