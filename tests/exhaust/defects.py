@@ -6,12 +6,19 @@ Most are taken from the simulator's mutation gate, by their words; each says whe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 from tests.exhaust.setups import Server, Setup, Store
 
+from onerefresh import errors
+from onerefresh import record as records
+from onerefresh.record import Record
+from onerefresh.renewal import saving, spending
+from onerefresh.renewal.effects import Loaded, Publish, Spooled
+from onerefresh.renewal.protocol import Outcome
 from onerefresh.testing.simulator.mutants import MUTANTS
 
 __all__ = ["DEFECTS", "Defect"]
@@ -30,6 +37,46 @@ class Defect:
         return self.without
 
 
+_commit_into = saving.commit_into
+
+
+async def _owner_commits(loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
+    record = loaded.record
+    owns = record is not None and record.attempt is not None and record.attempt.id == entry.attempt
+    if record is not None and record.by != entry.attempt and not owns:
+        return None
+    return await _commit_into(loaded, entry, *more, **rest)
+
+
+async def _forgets_itself(loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
+    if not records.may_commit(loaded.record, entry.family, entry.generation):
+        return None
+    return await _commit_into(loaded, entry, *more, **rest)
+
+
+async def _gives_up(loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
+    try:
+        return await _commit_into(loaded, entry, *more, **rest)
+    except errors.StoreUnavailable:
+        return None
+
+
+async def _hands_out_first(loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
+    await Publish(Outcome(entry.as_next()))
+    return await _commit_into(loaded, entry, *more, **rest)
+
+
+def _commit(without: str, setup: Setup, breaks: str, piece: object) -> Defect:
+    """Another way to commit. The simulator's have the same words."""
+
+    @contextlib.contextmanager
+    def replaced() -> Iterator[None]:
+        with mock.patch.object(saving, "commit_into", piece), mock.patch.object(spending, "commit_into", piece):
+            yield
+
+    return Defect(without, setup, breaks, replaced)
+
+
 def _gate(without: str, setup: Setup, breaks: str) -> Defect:
     mutant = next(mutant for mutant in MUTANTS if mutant.without == without)
     return Defect(without, setup, breaks, mutant.replace)
@@ -41,20 +88,22 @@ DEFECTS = (
         Setup(Server.REVOKE, Store.BARE, faults=0, blind=True),
         "the store never goes backwards",
     ),
-    _gate(
+    _commit(
         "only the owner of the lease commits",
         Setup(Server.REJECT, Store.CLOCK, faults=1),
         "a new token is not given up",
+        _owner_commits,
     ),
     _gate(
         "a dead record is never revived",
         Setup(Server.REJECT, Store.CLOCK, faults=1),
         "a new token is not given up",
     ),
-    _gate(
+    _commit(
         "a commit does not know its own earlier write",
         Setup(Server.REJECT, Store.CLOCK, faults=1),
         "what is said is so",
+        _forgets_itself,
     ),
     _gate(
         "invalid_grant is believed at once",
@@ -78,15 +127,17 @@ DEFECTS = (
         Setup(Server.GRACE, Store.CLOCK, faults=1),
         "the credential survives",
     ),
-    _gate(
+    _commit(
         "the commit gives up when the store is down",
         Setup(Server.REJECT, Store.CLOCK, faults=1),
         "a new token is not given up",
+        _gives_up,
     ),
     _gate("the spool is never read", Setup(Server.REJECT, Store.CLOCK, faults=2), "nothing stays in the spool"),
-    _gate(
+    _commit(
         "the new token is handed out before it is saved",
         Setup(Server.REJECT, Store.CLOCK, faults=0),
         "nobody uses a token that was not saved",
+        _hands_out_first,
     ),
 )

@@ -41,8 +41,8 @@ class Ledger:
 
     `attempt`: the name of its present claim, made at `named_at`; `ttl`; `held`: it knows that it has it. `spending`:
     the number of the refresh token that it has sent, or -1; `answer`: the access token that it has got for it.
-    `began`: the generation that was there when it was asked. `died_at`: when it crashed. `unheard`: its earlier claims,
-    of which it does not know whether they were written.
+    `began`: the generation that was there when it was asked. `died_at`: when it crashed. `refused_at`: when the server
+    refused it the last time. `unheard`: its earlier claims, of which it does not know whether they were written.
     """
 
     attempt: str = ""
@@ -55,14 +55,16 @@ class Ledger:
     spool_failed: bool = False
     began: int = 0
     died_at: float = NEVER
+    refused_at: float = NEVER
 
     def parts(self, now: float) -> tuple[object, ...]:
         """What a world's key holds of it."""
         age = min(now - self.named_at, self.ttl + PATIENCE + 1.0) if self.attempt else 0.0
         dead = min(now - self.died_at, PATIENCE + 1.0) if self.died_at != NEVER else -1.0
+        refused = min(now - self.refused_at, HTTP_TIMEOUT)
         ttl = self.ttl if self.attempt else 0.0
         unheard = [(min(now - at, ttl), ttl) for _, at, ttl in self.unheard]
-        return (age, ttl, self.held, self.spending, self.answer, self.spool_failed, self.began, dead, unheard)
+        return (age, ttl, self.held, self.spending, self.answer, self.spool_failed, self.began, dead, refused, unheard)
 
     def named(self, attempt: str, now: float) -> Ledger:
         """It claims once more, under another name."""
@@ -87,7 +89,8 @@ BLANK = Ledger()
 class Book:
     """What the judge knows of the world: which access tokens were ever saved and stored, and why a session may be lost.
 
-    `sends`: token requests while nothing had gone wrong. `refused_at`: when a refresh token was refused the last time.
+    `sends`: token requests while nothing had gone wrong. `refused_at`: when whoever declared a session dead had been
+    refused, and which refresh token.
     """
 
     saved: frozenset[str]
@@ -138,6 +141,9 @@ def written(world: World, writer: int, before: Box, after: Box) -> None:
         _new_token(world, before, after, after.access)
     if after.state == before.state == "leased" and after.attempt != before.attempt:
         _taken_over(world, writer, before)
+    if after.state == "dead" != before.state:
+        refused = (number_of(after.refresh), world.processes[writer].ledger.refused_at)
+        world.book = replace(world.book, refused_at=(refused,))
     for number, process in enumerate(world.processes):
         if process.ledger.answer and process.ledger.answer == after.access:
             world.note(number, spending=-1, answer="")
@@ -239,9 +245,7 @@ def rotated(world: World, number: int, spent: int, access: str) -> None:
 
 
 def refused(world: World, number: int, spent: int) -> None:
-    others = tuple(entry for entry in world.book.refused_at if entry[0] != spent)
-    world.book = replace(world.book, refused_at=(*others, (spent, world.now)))
-    world.note(number, spending=-1, answer="")
+    world.note(number, spending=-1, answer="", refused_at=world.now)
 
 
 def answer_lost(world: World, number: int, spent: int) -> None:

@@ -21,12 +21,13 @@ from onerefresh import errors
 from onerefresh import record as records
 from onerefresh.policy import profile_named
 from onerefresh.record import Record
+from onerefresh.record_text import decode, encode
 from onerefresh.renewal import effects
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Effect, Instant, Loaded, Spooled
 from onerefresh.renewal.protocol import Outcome, renew
 from onerefresh.renewal.sightings import Sightings
-from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown, decode, encode
+from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 
@@ -345,13 +346,13 @@ class _Alive:
                 if isinstance(answer, Outcome):
                     self._memory.adopt(answer.token)
                     self._note(Noted.HANDED, answer.token.reveal(), "", answer.token.generation)
-                else:
+                elif answer is not None:
                     self._note(Noted.REFUSED, type(answer).__name__, str(answer))
             case effects.Afterwards(rest):
                 self._memory.later.append(rest)
             case effects.Revoke():
                 return None
-            case effects.Drop() | effects.Prepare():
+            case effects.Drop() | effects.Prepare() | effects.ReportLoss():
                 pass
             case _Began():
                 self._note(Noted.BEGAN)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import gc
+import re
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +29,8 @@ __all__ = ["MONOTONIC", "NAME", "SHARED", "WALL", "Form", "form_of"]
 WALL, MONOTONIC, SHARED = 1_800_000_000.0, 400_000_000.0, 600_000_000.0
 """Where each clock begins. A number that is near one of them is a time, and nothing else is as large."""
 NAME = "~"
-"""How the names of attempts and versions begin, and nothing else does."""
+"""How the names of attempts and versions begin, and nothing else does. A text may end with one."""
+_NAMED = re.compile(r"[\w.]+")
 _FAR = 10_000_000.0
 _UNREAD = {(Entry, "at")}
 """What is kept for people alone, and no rule reads."""
@@ -79,13 +81,14 @@ class _Walk:
             self._other(value)
 
     def _text(self, text: str) -> None:
-        if text.startswith(NAME):
-            self.shape.append("name")
-            self.names.append(text)
-        elif NAME in text:
-            raise TypeError(f"a name within a longer text: {text!r}")
-        else:
+        before, mark, after = text.partition(NAME)
+        if not mark:
             self.shape.append(("text", text))
+        elif _NAMED.fullmatch(after):
+            self.shape.append(("name", before))
+            self.names.append(mark + after)
+        else:
+            raise TypeError(f"a name within a longer text: {text!r}")
 
     def _number(self, number: float) -> None:
         for base in (WALL, MONOTONIC, SHARED):

@@ -107,13 +107,14 @@ def test_a_form_tells_apart_what_goes_on_differently() -> None:
 
 
 def test_a_time_and_a_name_are_no_part_of_a_shape() -> None:
-    one, other = form_of((WALL + 1.0, "~a", 0.5)), form_of((WALL + 2.0, "~b", 0.5))
+    one, other = form_of((WALL + 1.0, "as ~a", 0.5)), form_of((WALL + 2.0, "as ~b", 0.5))
     assert one.shape == other.shape
     assert (one.times, one.names) == ((1.0,), ("~a",))
-    assert one.shape != form_of((WALL + 1.0, "~a", 0.25)).shape
+    assert one.shape != form_of((WALL + 1.0, "as ~a", 0.25)).shape
+    assert one.shape != form_of((WALL + 1.0, "~a", 0.5)).shape
 
 
-@pytest.mark.parametrize("unknown", [object(), memoryview(b""), "not only ~a"], ids=["object", "view", "text"])
+@pytest.mark.parametrize("unknown", [object(), memoryview(b""), "~a is not all"], ids=["object", "view", "text"])
 def test_what_has_no_form_is_refused(unknown: object) -> None:
     with pytest.raises(TypeError):
         form_of(unknown)
