@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bench.report import Row
 from onerefresh import Credentials, Store, Token
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.record_text import decode, encode
 from onerefresh.store import Versioned
 

@@ -13,7 +13,7 @@ from tests.servers.valkey import Valkey
 
 from bench.scale.places import Place
 from onerefresh import Token
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.record_text import encode
 from onerefresh.stores import open_store
 from onerefresh.stores.postgres_sql import DEFAULT_TABLE

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from onerefresh import errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
 from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Attempt, Grant, Record

@@ -16,7 +16,7 @@ from tests.core.calls import PATIENCE, Refresher, in_threads, listening, wait_fo
 from tests.core.driver import attempt, wish
 
 from onerefresh import Credential, RefreshUnavailable, Token
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.credential.shared import LOOK_AGAIN, Shared
 from onerefresh.credential.terms import Terms
 from onerefresh.credentials.looking import Due, Horizon

@@ -8,9 +8,8 @@ import pytest
 from tests.core.driver import NEXT, Process, World, attempt, failed, needy, passes, refusing, seed, wish
 
 from onerefresh import errors
-from onerefresh import record as records
 from onerefresh.events import Kind
-from onerefresh.record import PRINTS, Grant, State
+from onerefresh.record import PRINTS, Failure, Grant, State
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.decision import print_of
 from onerefresh.renewal.effects import Send
@@ -28,7 +27,7 @@ def doubted(world: World, **others: Any) -> errors.LoginRequired:
     return error
 
 
-def failure_of(world: World) -> records.Failure:
+def failure_of(world: World) -> Failure:
     found = world.present.failure
     assert found is not None
     return found

@@ -19,7 +19,7 @@ from tests.core.driver import (
 )
 
 from onerefresh import errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.policy import Profile
 from onerefresh.record import Record, State

@@ -20,7 +20,7 @@ from tests.core.driver import (
 )
 
 from onerefresh import errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, State
 from onerefresh.renewal import person

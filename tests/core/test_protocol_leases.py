@@ -24,7 +24,7 @@ from tests.core.driver import (
 )
 
 from onerefresh import errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.renewal.effects import Cas, Drop, Load, NewId, Prepare, Send, Sleep, Turn, Watch
 from onerefresh.renewal.protocol import renew

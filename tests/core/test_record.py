@@ -13,16 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.core.driver import START, attempt, seed, wish
 
 from onerefresh import LoginRequired, StoreUnavailable, Token
-from onerefresh.record import (
-    FAMILIES,
-    HISTORY,
-    Attempt,
-    Failure,
-    Grant,
-    IllegalTransition,
-    Probation,
-    Record,
-    State,
+from onerefresh.record import FAMILIES, HISTORY, Attempt, Failure, Grant, IllegalTransition, Probation, Record, State
+from onerefresh.record_text import decode, encode
+from onerefresh.renewal.decision import Claim, Fail, Keep, Pause, Repair, Use, Wait, decide
+from onerefresh.transitions import (
     claimed,
     committed,
     died,
@@ -33,8 +27,6 @@ from onerefresh.record import (
     replay_reported,
     saved,
 )
-from onerefresh.record_text import decode, encode
-from onerefresh.renewal.decision import Claim, Fail, Keep, Pause, Repair, Use, Wait, decide
 from onerefresh.verdict import Meaning, Verdict
 
 DOWN = Verdict(Meaning.UNAVAILABLE, "down")

@@ -17,7 +17,7 @@ from tests.core.calls import Refresher
 from tests.core.driver import START, attempt, seed, wish
 
 from onerefresh import Credential, LoginRequired, StoreUnavailable, Token, spool
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
 from onerefresh.record_text import (
     ATTEMPT,

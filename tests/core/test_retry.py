@@ -12,7 +12,7 @@ import pytest
 from tests.core.driver import NEXT, World, attempt, failed, needy, refusing, seed, wish
 
 from onerefresh import Credential, Credentials, LoginRequired, Token, errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.record import State
 from onerefresh.renewal.person import allow_again

@@ -30,8 +30,8 @@ from tests.core.leaks import (
 )
 
 from onerefresh import Credential, OnerefreshError, Secret, StoreUnavailable, Token, errors
-from onerefresh import record as records
-from onerefresh.record import Grant
+from onerefresh import transitions as records
+from onerefresh.record import Attempt, Grant, Record
 from onerefresh.record_text import decode, encode, token_to_fields
 from onerefresh.renewal import effects, protocol, saving
 from onerefresh.renewal.effects import Afterwards, Cas, Loaded, Publish, Revoke, Save, Send, Spooled, WriteSpool
@@ -57,7 +57,7 @@ def token() -> Token:
     return parse_answer(SEED, at=0.0)
 
 
-def record() -> records.Record:
+def record() -> Record:
     return records.founded(None, token(), now=0.0, owner=None, what="seed")
 
 
@@ -72,7 +72,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "a secret": lambda: Secret(ACCESS),
     "a token": token,
     "a record": record,
-    "a leased record": lambda: records.claimed(record(), records.Attempt("id", Grant.REFRESH, 30.0), owner=None),
+    "a leased record": lambda: records.claimed(record(), Attempt("id", Grant.REFRESH, 30.0), owner=None),
     "what was loaded": lambda: Loaded("1", record()),
     "what a store holds": lambda: Versioned("1", encode(record())),
     "a spooled token": lambda: Spooled("family", 1, "id", Grant.REFRESH, refused=False, token=token()),

@@ -11,7 +11,7 @@ from tests.core.calls import first_token
 from tests.core.driver import NEXT, Process, World, attempt, does, failed, needy, passes, refusing, wish
 
 from onerefresh import Credential, Credentials, RefreshUnavailable, Token, WaitTimeout, errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.record import State
 from onerefresh.record_text import encode
 from onerefresh.renewal.effects import Send

@@ -41,7 +41,7 @@ from onerefresh import (
     Token,
     latches,
 )
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.credentials import Result, Summary, What
 from onerefresh.record_text import encode
 from onerefresh.store import Store, Versioned

@@ -14,7 +14,7 @@ from unittest import mock
 from tests.exhaust.setups import Server, Setup, Store
 
 from onerefresh import errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.record import Record
 from onerefresh.renewal import saving, spending
 from onerefresh.renewal.effects import Loaded, Publish, Spooled

@@ -18,7 +18,7 @@ from tests.exhaust.setups import ACCESS, EXPIRES_IN, HTTP_TIMEOUT, REFRESH, Setu
 from tests.exhaust.shapes import MONOTONIC, NAME, SHARED, WALL, Form, form_of
 
 from onerefresh import errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.policy import profile_named
 from onerefresh.record import Record
 from onerefresh.record_text import decode, encode

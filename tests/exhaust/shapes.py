@@ -11,6 +11,7 @@ nothing unequal is ever taken for equal.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import gc
@@ -137,6 +138,9 @@ class _Walk:
             if frozen or kind is Secret or not self._again(value):
                 self.shape.append(("object", kind.__qualname__))
                 self._attributes(value)
+        elif isinstance(value, contextlib.suppress):
+            self.shape.append(("suppress",))
+            self.see(value._exceptions)  # type: ignore[attr-defined]  # typeshed does not name it
         elif isinstance(value, range):
             self.shape.append(("range", value.start, value.stop, value.step))
         elif hasattr(kind, "__next__") and kind.__module__ == "builtins":

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.core.leaks import ACCESS, REFRESH, assert_error_is_silent, assert_silent
 
 from onerefresh import ConfigurationError, StoreUnavailable
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.record_text import encode
 from onerefresh.store import Hold, Moment, Store, Versioned, is_sealed
 from onerefresh.stores.encrypted import EncryptedStore

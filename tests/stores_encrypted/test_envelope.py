@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.leaks import ACCESS, REFRESH, SEED_ACCESS, SEED_REFRESH, assert_silent
 
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.record_text import decode, encode
 from onerefresh.store import is_sealed
 from onerefresh.stores.envelope import Envelope, Key, Purpose, parse, sealed, unsealed

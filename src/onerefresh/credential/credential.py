@@ -14,20 +14,19 @@ from typing import TYPE_CHECKING
 from onerefresh import errors
 from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, seed_from
+from onerefresh.credential.asking import Asking
 from onerefresh.credential.early import aearly
-from onerefresh.credential.launcher import Launcher, refuse_at_the_end
-from onerefresh.credential.shared import LOOK_AGAIN, NOTHING, Held, Shared, held_for, shared_of
+from onerefresh.credential.launcher import Launcher
+from onerefresh.credential.shared import LOOK_AGAIN, Shared, shared_of
 from onerefresh.credential.status import Status, read_record, status_of
 from onerefresh.credential.terms import Terms
-from onerefresh.credential.waiting import Waiting
 from onerefresh.credential.watch import watch
 from onerefresh.flight import Flight, running_loop
-from onerefresh.latches import inside, interpreter_ends, refuse_inside
+from onerefresh.latches import refuse_inside
 from onerefresh.policy import Profile
 from onerefresh.record import Record
 from onerefresh.renewal import person
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.runner import asks_itself
 from onerefresh.store import Store, cleaned_after_fork
 from onerefresh.stores import open_store
 from onerefresh.stores.memory import MemoryStore
@@ -42,7 +41,7 @@ LOOK = "the look at the store"
 _now = time.time  # looked up once: `current` is called for every request
 
 
-class Credential(Waiting):
+class Credential(Asking):
     """One grant at one authorization server, shared by any number of calls.
 
     `key` names it. `refresher` trades a token for the next one: a function (it may be async) that returns a `Token` or
@@ -267,133 +266,7 @@ class Credential(Waiting):
             return "Credential(…)"  # half made: a traceback with locals shows it where the constructor fails
         return f"Credential({self.key!r}, store={self._shared.store.name!r})"
 
-    # --- Inside: decide under the lock, act after it ---
-
-    def _look(self, refused: Token | None, *, blocking: bool) -> Token | Flight[Outcome]:
-        """A token from memory, or the flight to wait for. Raises what is already known to go wrong."""
-        self._check_open()
-        served = self._from_memory(refused)
-        if served is not None:
-            if refused is None:
-                self._ageing()
-            return served
-        refuse_at_the_end(self.key)
-        shared, fresh = self._shared, None
-        try:
-            with shared.lock:
-                token = self._from_memory(refused)
-                flight = self._flying() if token is None else None
-                if token is None and flight is None:
-                    self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())
-                    self._raise_known_failure()
-                    flight = fresh = self._flight(refused, blocking=blocking)
-                    shared.flight = fresh
-            if flight is not None:
-                flight.expect()
-                if flight is fresh or flight.is_mine_to_start:
-                    self._launcher.launch(flight, ageing=False)
-        except BaseException:  # Ctrl-C: others may wait for the flight already
-            self._launch_after_all(fresh, ageing=False)
-            raise
-        if token is not None:
-            if refused is None:
-                self._ageing()
-            return token
-        assert flight is not None
-        if flight is not fresh:
-            self._check_caller(blocking=blocking, home=flight.home)
-        return flight
-
-    def _from_memory(self, refused: Token | None) -> Token | None:
-        held, clock = self._shared.held, self._shared.clock
-        token = held.token
-        if token is None or clock.time() >= held.ends_at:
-            return None
-        if refused is None:
-            return token
-        identity = self._identity_of(refused)
-        if token.family == identity[0] and token.generation < identity[1]:
-            return None
-        if token.identity == identity:
-            damped = self._shared.damped
-            is_damped = damped is not None and damped[0] == token.identity and clock.monotonic() < damped[1]
-            return token if is_damped else None
-        return token
-
-    def _identity_of(self, refused: Token) -> tuple[str, int]:
-        """A token without a number was made by hand; if its text is the present one's, that is the one meant."""
-        known = self._shared.known
-        if refused.generation == 0 and known is not None and refused.access_token == known.access_token:
-            return known.identity
-        return refused.identity
-
-    def _flying(self) -> Flight[Outcome] | None:
-        flight = self._shared.flight
-        return flight if flight is not None and not flight.settled else None
-
-    def _ageing(self) -> Token | None:
-        """The token if it is still usable, having started one background renewal."""
-        shared = self._shared
-        held = shared.held
-        now = shared.clock.time()
-        if held.token is None or now >= held.ends_at:
-            return None
-        if not shared.watched and not self._closed:
-            held = self._watch_again(held)
-        if now < held.ages_at or self._closed or asks_itself(shared.store, self.key):
-            return held.token
-        if inside() or interpreter_ends():
-            return held.token  # where nothing can begin: it is renewed by who asks next, or not at all
-        fresh = None
-        try:
-            with shared.lock:
-                if self._flying() is None and shared.held is held:
-                    fresh = self._flight(None, blocking=False)
-                    shared.flight = fresh
-            if fresh is not None:
-                self._launcher.launch(fresh, ageing=True)
-        except BaseException:  # Ctrl-C: others may wait for the flight already
-            self._launch_after_all(fresh, ageing=True)
-            raise
-        return held.token
-
-    def _watch_again(self, held: Held) -> Held:
-        """In a forked child, the first call begins to look in the background at what the store still has."""
-        shared = self._shared
-        self._launcher.begin_to_watch()
-        if held.ages_at > -math.inf or held.token is None:
-            return held
-        with shared.lock:
-            if shared.held is held:
-                shared.held = held_for(held.token, shared.spread)
-            return shared.held
-
-    def _raise_known_failure(self) -> None:
-        failed = self._shared.failed
-        if failed is not None and self._shared.clock.monotonic() < failed[1]:
-            raise failed[0].fresh() from failed[0]
-
-    def _satisfies(self, token: Token, refused: Token | None, flight: Flight[Outcome]) -> bool:
-        """Whether what the flight brought is an answer for this caller; a flight may have begun for another reason."""
-        if refused is None:
-            return True
-        identity = self._identity_of(refused)
-        return token.identity != identity or flight.refused == identity
-
-    def _home(self, *, blocking: bool) -> object:
-        return self._terms.loop if self._terms.loop is not None else None if blocking else running_loop()
-
-    def _flight(self, refused: Token | None, *, blocking: bool) -> Flight[Outcome]:
-        shared = self._shared
-        identity = self._identity_of(refused) if refused is not None else None
-        if shared.held.token is not None and shared.held.token.identity == identity:
-            shared.held = NOTHING  # refused: others wait for the next one rather than try it
-        return Flight(refused=identity, home=self._home(blocking=blocking))
-
-    def _launch_after_all(self, fresh: Flight[Outcome] | None, *, ageing: bool) -> None:
-        """Ctrl-C (or another signal's exception) hit the caller who was starting the flight: others may wait for it."""
-        if fresh is not None and self._shared.flight is fresh:
-            self._launcher.launch(fresh, ageing=ageing)
+    # --- Inside ---
 
     def _log_in(self, token: Token | None, *, blocking: bool) -> Flight[Outcome]:
         self._check_open()

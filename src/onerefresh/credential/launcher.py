@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from onerefresh import errors, events
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.shared import Shared, held_for, is_shared, newest_known
 from onerefresh.credential.terms import Terms

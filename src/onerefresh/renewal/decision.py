@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
 from onerefresh.policy import FOR_GOOD, LOOK_AGAIN, PATIENCE, Profile, due_at, windows
-from onerefresh.record import Attempt, Failure, Grant, Probation, Record, State, went_back
+from onerefresh.record import Attempt, Failure, Grant, Probation, Record, State
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
+from onerefresh.transitions import went_back
 from onerefresh.verdict import Meaning
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from onerefresh import errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.decision import Wish, in_use

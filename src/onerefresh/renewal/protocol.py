@@ -10,7 +10,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from onerefresh import errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.policy import DETECTION
 from onerefresh.record import Attempt, Grant, Record, State

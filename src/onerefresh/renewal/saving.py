@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onerefresh import errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
 from onerefresh.policy import FIRST_DELAY, backoff
 from onerefresh.record import RECOVERY, Attempt, Grant, Record

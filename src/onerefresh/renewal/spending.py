@@ -9,7 +9,7 @@ import contextlib
 from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.policy import FOR_GOOD, PATIENCE, SENDS_IN_A_LEASE, backoff
 from onerefresh.record import Attempt, Grant, Probation, Record

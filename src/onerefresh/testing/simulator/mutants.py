@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 from onerefresh import policy
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.credential import shared
 from onerefresh.policy import Profile
 from onerefresh.renewal import decision, person, protocol, saving, spending

@@ -11,7 +11,7 @@ from typing import Any
 from unittest import mock
 
 from onerefresh import errors
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal import decision, person, protocol, saving, spending
