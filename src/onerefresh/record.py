@@ -1,14 +1,16 @@
 """The record of one credential, and the states that it goes through; `onerefresh.transitions` has each step.
 
-IDLE(g)    ── claim ──►         LEASED(g, attempt)
-LEASED(g)  ── commit ──►        IDLE(g+1)       also from DEAD(g) and IDLE(g), whoever holds the lease
-LEASED(g)  ── release ──►       IDLE(g, failure)
-LEASED(g)  ── take over ──►     LEASED(g, another attempt)
-LEASED(g)  ── invalid_grant ──► DEAD(g)
-LEASED(g)  ── doubtful ──►      IDLE(g, failure)          asked again after a pause, and by `retry()`
-DEAD(g)    ── retry ──►         IDLE(g, failure)
-any        ── log in ──►        IDLE(g+1), new family
-any        ── log out ──►       EMPTY(g+1)
+    IDLE(g)    ── claim ──►         LEASED(g, attempt)
+    LEASED(g)  ── commit ──►        IDLE(g+1)       also from DEAD(g) and IDLE(g), whoever holds the lease
+    LEASED(g)  ── release ──►       IDLE(g, failure)
+    LEASED(g)  ── take over ──►     LEASED(g, another attempt)
+    LEASED(g)  ── invalid_grant ──► DEAD(g)
+    LEASED(g)  ── doubtful ──►      IDLE(g, failure)          asked again after a pause, and by `retry()`
+    DEAD(g)    ── retry ──►         IDLE(g, failure)
+    any        ── log in ──►        IDLE(g+1), new family
+    any        ── log out ──►       EMPTY(g+1)
+
+Nothing here reads a clock, a store or a socket.
 """
 
 from __future__ import annotations
