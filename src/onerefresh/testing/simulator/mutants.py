@@ -6,9 +6,7 @@ Nothing of this is in the product: a mutant lives as long as its `with` block, i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 from unittest import mock
 
 from onerefresh import policy
@@ -19,46 +17,11 @@ from onerefresh.renewal import decision, person, protocol, saving, spending
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.testing.simulator import network, people, pieces, store, world
 from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
+from onerefresh.testing.simulator.idea_mutants import IDEA_MUTANTS
+from onerefresh.testing.simulator.mutant import Mutant, put, put_each
 from onerefresh.testing.simulator.server import Kind, Manner
 
 __all__ = ["MUTANTS", "Mutant"]
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """A protocol without one rule.
-
-    `rule`: its number in the guide. `without`: what is done instead. `plan`, `kind` and `fixed` narrow the scenarios to
-    those in which the rule matters. `shows`: what is to be seen in the guide's example; empty where it shows another.
-    """
-
-    rule: str
-    without: str
-    replace: Callable[[], contextlib.AbstractContextManager[Any]]
-    plan: str | None = None
-    kind: Kind | None = None
-    fixed: tuple[tuple[str, object], ...] = ()
-    shows: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.rule}: {self.without}"
-
-
-def _put(place: object, name: str, piece: object) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    return lambda: mock.patch.object(place, name, piece)
-
-
-def _put_each(name: str, piece: object, *places: object) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    """In the place of what one file defines and others use too."""
-
-    @contextlib.contextmanager
-    def replaced() -> Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            for place in places:
-                stack.enter_context(mock.patch.object(place, name, piece))
-            yield
-
-    return replaced
 
 
 @contextlib.contextmanager
@@ -127,20 +90,20 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "1",
         "claims are written whatever is there",
-        _put(store.SimulatedStore, "cas", pieces.blind_claim),
+        put(store.SimulatedStore, "cas", pieces.blind_claim),
         fixed=(CALM,),
         shows="two processes hold the claim at once, and both send",
     ),
     Mutant(
         "1",
         "a claim of its own is a stranger's when it is applied late",
-        _put(protocol, "_is_own", pieces.no_proof),
+        put(protocol, "_is_own", pieces.no_proof),
         fixed=APPLIED_LATE,
     ),
     Mutant(
         "2",
         "only the owner of the lease commits",
-        _put_each("commit_into", pieces.owner_commits, saving, spending),
+        put_each("commit_into", pieces.owner_commits, saving, spending),
         "paused with the answer in hand",
         Kind.REJECT_ONLY,
         shows="a holder that was stopped comes back with the living token, and throws it away",
@@ -148,19 +111,19 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "2",
         "a dead record is never revived",
-        _put(records, "may_commit", pieces.dead_stays_dead),
+        put(records, "may_commit", pieces.dead_stays_dead),
         "paused with the answer in hand",
         Kind.REJECT_ONLY,
     ),
     Mutant(
         "2",
         "a commit does not know its own earlier write",
-        _put_each("commit_into", pieces.commit_forgets_itself, saving, spending),
+        put_each("commit_into", pieces.commit_forgets_itself, saving, spending),
     ),
     Mutant(
         "3",
         "invalid_grant is believed at once",
-        _put(spending.Spending, "_someone_commits", pieces.no),
+        put(spending.Spending, "_someone_commits", pieces.no),
         "slow answer, then a pause",
         Kind.REJECT_ONLY,
         shows="the session is declared dead while its new token is on the way",
@@ -168,21 +131,21 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "3",
         "a dispute is never noticed",
-        _put(protocol, "_is_disputed", pieces.never_disputed),
+        put(protocol, "_is_disputed", pieces.never_disputed),
         "slow answer, then a pause",
         Kind.REJECT_ONLY,
     ),
     Mutant(
         "3",
         "a release forgets that the token may be spent",
-        _put(records, "released", pieces.doubt_forgotten),
+        put(records, "released", pieces.doubt_forgotten),
         kind=Kind.REJECT_ONLY,
         fixed=TOLD_TO_WAIT,
     ),
     Mutant(
         "4",
         "30 s to live, whatever the grace window",
-        _put(policy.Profile, "time_to_live", pieces.thirty_seconds),
+        put(policy.Profile, "time_to_live", pieces.thirty_seconds),
         "crash while the answer is under way",
         Kind.GRACE,
         shows="after a crash the next process comes too late for a window of 30 s",
@@ -190,23 +153,23 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "4",
         "30 s to live at a strict server",
-        _put(policy.Profile, "time_to_live", pieces.thirty_seconds),
+        put(policy.Profile, "time_to_live", pieces.thirty_seconds),
         "paused right before sending",
         STRICT,
     ),
     Mutant(
         "4",
         "a window too small for a second request counts all the same",
-        _put(Profile, "time_to_live", pieces.small_windows_count),
+        put(Profile, "time_to_live", pieces.small_windows_count),
         "paused right before sending",
         fixed=SMALL_WINDOW,
     ),
-    Mutant("5", "wall clocks say when a lease is over", _put(world.World, "moment", pieces.wall_clock)),
-    Mutant("5", "a lease is over at first sight", _put(protocol._Lease, "left", pieces.first_sight)),
+    Mutant("5", "wall clocks say when a lease is over", put(world.World, "moment", pieces.wall_clock)),
+    Mutant("5", "a lease is over at first sight", put(protocol._Lease, "left", pieces.first_sight)),
     Mutant(
         "5",
         "the store's clock is not asked",
-        _put(protocol._Lease, "left", pieces.own_watch_only),
+        put(protocol._Lease, "left", pieces.own_watch_only),
         "crash right before sending",
         fixed=(("has_clock", True), ("has_flock", False)),
         shows=(
@@ -214,17 +177,17 @@ MUTANTS: tuple[Mutant, ...] = (
             "one that lives for less than that never takes over"
         ),
     ),
-    Mutant("5", "a delay ends by the wall clock alone", _put(Sightings, "dated", pieces.undated), fixed=BEHIND),
+    Mutant("5", "a delay ends by the wall clock alone", put(Sightings, "dated", pieces.undated), fixed=BEHIND),
     Mutant(
         "5",
         "a delay ends by a wall clock that is set back meanwhile",
-        _put(Sightings, "dated", pieces.undated),
+        put(Sightings, "dated", pieces.undated),
         fixed=SET_BACK,
     ),
     Mutant(
         "6",
         "no gate before sending",
-        _put(spending, "age", pieces.never_old),
+        put(spending, "age", pieces.never_old),
         "paused between claim and gate",
         STRICT,
         shows=(
@@ -235,14 +198,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "6",
         "age counts from after the claim",
-        _put(spending.Spending, "run", pieces.born_with_its_claim),
+        put(spending.Spending, "run", pieces.born_with_its_claim),
         "paused between claim and gate",
         STRICT,
     ),
     Mutant(
         "6",
         "age counts by the machine's own clock alone",
-        _put(spending, "age", pieces.own_clock_only),
+        put(spending, "age", pieces.own_clock_only),
         "asleep between claim and gate",
         STRICT,
         fixed=(("has_clock", True), ("hosts", 2), ("skews", (0.0, 0.0))),
@@ -254,14 +217,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "7",
         "any lock that is free proves a death",
-        _put(protocol, "_is_proof", pieces.any_hold),
+        put(protocol, "_is_proof", pieces.any_hold),
         shows="a lock on one machine is taken for news of a process on another",
     ),
-    Mutant("7", "no death is ever proven", _put(protocol, "_is_proof", pieces.no_proof), "crash right before sending"),
+    Mutant("7", "no death is ever proven", put(protocol, "_is_proof", pieces.no_proof), "crash right before sending"),
     Mutant(
         "8",
         "the commit gives up when the store is down",
-        _put_each("commit_into", pieces.commit_gives_up, saving, spending),
+        put_each("commit_into", pieces.commit_gives_up, saving, spending),
         "store down at the commit",
     ),
     Mutant(
@@ -275,85 +238,85 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "the spool is never read",
-        _put(protocol, "replay_spool", pieces.no),
+        put(protocol, "replay_spool", pieces.no),
         "store down at the commit, then a crash",
         Kind.REJECT_ONLY,
     ),
     Mutant(
         "8",
         "a spooled token is judged by an older record",
-        _put(protocol, "replay_spool", pieces.judge_spool_by_an_older_record),
+        put(protocol, "replay_spool", pieces.judge_spool_by_an_older_record),
         "an old record in hand",
         Kind.REJECT_ONLY,
     ),
     Mutant(
         "8",
         "the committer rests for longer than others wait",
-        _put(spending, "longest_rest", lambda _: 60.0),
+        put(spending, "longest_rest", lambda _: 60.0),
         "store down at the commit, no spool",
         Kind.REJECT_ONLY,
     ),
     Mutant(
         "8",
         "the new token is handed out before it is saved",
-        _put_each("commit_into", pieces.hand_out_first, saving, spending),
+        put_each("commit_into", pieces.hand_out_first, saving, spending),
     ),
     Mutant(
         "8",
         "the host need not have saved what is handed out",
-        _put(records, "committed", pieces.taken_for_saved),
+        put(records, "committed", pieces.taken_for_saved),
         fixed=SAVING,
     ),
     Mutant(
         "8",
         "what the host could not save is handed out",
-        _put(saving, "_hand_over", pieces.hand_over_or_not),
+        put(saving, "_hand_over", pieces.hand_over_or_not),
         "the host cannot save",
     ),
     Mutant(
         "8",
         "a slow save is the last, whatever came since",
-        _put_each("keep", pieces.keep_whatever_came_since, protocol, person),
+        put_each("keep", pieces.keep_whatever_came_since, protocol, person),
         fixed=SLOW_SAVE,
     ),
     Mutant(
         "9",
         "a commit looks at the generation alone",
-        _put(records, "may_commit", pieces.any_family),
+        put(records, "may_commit", pieces.any_family),
         "paused with the answer in hand",
         fixed=WIPED,
         shows="somebody wipes the store and logs in with another account; a refresh of the old one overwrites it",
     ),
-    Mutant("9", "a repair looks at the generation alone", _put(protocol, "decide", pieces.repair_across_families)),
+    Mutant("9", "a repair looks at the generation alone", put(protocol, "decide", pieces.repair_across_families)),
     Mutant(
         "9",
         "a spooled token is committed into any family",
-        _put(protocol, "replay_spool", pieces.spool_into_any_family),
+        put(protocol, "replay_spool", pieces.spool_into_any_family),
         fixed=SPOOLED,
     ),
     Mutant(
         "9",
         "a spooled token of another family stays",
-        _put(protocol, "replay_spool", pieces.spool_is_kept),
+        put(protocol, "replay_spool", pieces.spool_is_kept),
         fixed=SPOOLED,
     ),
     Mutant(
         "9",
         "a spooled token comes back over a login that the store has lost",
-        _put(saving, "_is_outdated", pieces.only_the_seed_tells),
+        put(saving, "_is_outdated", pieces.only_the_seed_tells),
         fixed=SPOOLED_BEFORE_A_LOGIN,
     ),
-    Mutant("9", "a commit undoes a logout", _put(records, "may_commit", pieces.logged_out_too)),
+    Mutant("9", "a commit undoes a logout", put(records, "may_commit", pieces.logged_out_too)),
     Mutant(
         "9",
         "a dead login makes way for the seed before it",
-        _put(person, "_family_of_the_seed", pieces.not_noticed),
+        put(person, "_family_of_the_seed", pieces.not_noticed),
         fixed=LOGIN_FIRST,
     ),
     Mutant(
         "10",
         "nobody repairs a store that went back",
-        _put(protocol, "decide", pieces.no_repair),
+        put(protocol, "decide", pieces.no_repair),
         "store goes back after the commit",
         STRICT,
         fixed=(("may_go_back", False),),
@@ -361,7 +324,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "the committer does not look again",
-        _put(spending, "look_again", pieces.nothing),
+        put(spending, "look_again", pieces.nothing),
         "store goes back after the commit",
         STRICT,
         shows="the store forgets the new token, and the next process spends the old one",
@@ -369,13 +332,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "a record that vanished is founded again from the seed alone",
-        _put(protocol, "decide", pieces.seed_alone),
+        put(protocol, "decide", pieces.seed_alone),
         fixed=VANISHED,
     ),
     Mutant(
         "10",
         "a repair undoes a logout",
-        _put_each("went_back", pieces.repair_after_a_logout, records, decision),
+        put_each("went_back", pieces.repair_after_a_logout, records, decision),
         fixed=LOGOUT_AFTER,
     ),
     Mutant(
@@ -384,21 +347,22 @@ MUTANTS: tuple[Mutant, ...] = (
         _nothing_learned,
         fixed=LEFT_BEHIND,
     ),
-    Mutant("12", "a dead session is never looked up again", _put(shared, "LOOK_AGAIN", 1e9)),
+    Mutant("12", "a dead session is never looked up again", put(shared, "LOOK_AGAIN", 1e9)),
     Mutant(
         "12",
         "an `invalid_grant` is not remembered",
-        _put(records, "died", pieces.death_forgotten),
+        put(records, "died", pieces.death_forgotten),
         shows="a session that is over is asked for again by everybody",
     ),
     Mutant("12", "refused replays are not damped in the record", pieces.no_damping, fixed=BAD_API),
-    Mutant("12", "a failure is not remembered", _put(records, "released", pieces.failure_forgotten), fixed=OUTAGE),
-    Mutant("13", "waiting has no end", _put(people, "MAX_WAIT", 1e9), "slow answer, then a pause"),
+    Mutant("12", "a failure is not remembered", put(records, "released", pieces.failure_forgotten), fixed=OUTAGE),
+    Mutant("13", "waiting has no end", put(people, "MAX_WAIT", 1e9), "slow answer, then a pause"),
     Mutant(
         "13",
         "a refresher that never returns is waited for",
-        _put(network.Network, "_overdue", pieces.not_noticed),
+        put(network.Network, "_overdue", pieces.not_noticed),
         "a refresher that never returns",
         shows="one process is lost for as long as its refresher hangs, though others have long taken over",
     ),
+    *IDEA_MUTANTS,
 )

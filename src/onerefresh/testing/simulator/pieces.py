@@ -15,7 +15,18 @@ from onerefresh import transitions as records
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal import decision, person, protocol, saving, spending
-from onerefresh.renewal.effects import Cas, DropSpool, Load, Loaded, Now, Publish, ReadSpool, Spooled, WriteSpool
+from onerefresh.renewal.effects import (
+    Cas,
+    DropSpool,
+    Load,
+    Loaded,
+    Now,
+    Publish,
+    ReadSpool,
+    ReportLoss,
+    Spooled,
+    WriteSpool,
+)
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
 from onerefresh.testing.simulator import process, store, world
@@ -261,3 +272,21 @@ def what_was_known_at_first(wish: decision.Wish) -> decision.Wish:
 
 def never_outdated(wish: decision.Wish, token: Any) -> bool:
     return False
+
+
+def not_followed(self: Any, flight: Any, epoch: int, unsaved: Any) -> Any:
+    return flight
+
+
+async def yes(*_: Any, **__: Any) -> bool:
+    return True
+
+
+def same_server(*_: Any, **__: Any) -> bool:
+    return False
+
+
+@contextlib.contextmanager
+def nobody_reports() -> Iterator[None]:
+    with mock.patch.dict(process._AT_ONCE, {ReportLoss: not_noticed}):
+        yield

@@ -1,0 +1,88 @@
+"""The mutants of the rules that came with the ideas: each puts back what was done before."""
+
+from __future__ import annotations
+
+from onerefresh.credential.launcher import Launcher
+from onerefresh.policy import Profile
+from onerefresh.renewal import saving, spending
+from onerefresh.renewal.sightings import Sightings
+from onerefresh.testing.simulator import people, pieces
+from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
+from onerefresh.testing.simulator.ideas import Idea
+from onerefresh.testing.simulator.mutant import Mutant, put
+from onerefresh.testing.simulator.server import Kind, Manner
+
+__all__ = ["IDEA_MUTANTS"]
+
+LOST_STORE = (("idea", Idea.LOST_STORE),)
+UNSAVED = (("idea", Idea.UNSAVED),)
+
+EMPTIED = (
+    *LOST_STORE,
+    ("faults", ()),
+    (
+        "happenings",
+        (Happening(What.REVOKED, 10.0), Happening(What.VANISHED, 20.0), Happening(What.REVOKED, 20.05)),
+    ),
+    ("may_go_back", True),
+    ("duration", 40.0),
+    ("processes", 6),
+    ("calls", 4),
+)
+FAILS_OVER = (
+    *LOST_STORE,
+    ("faults", ()),
+    (
+        "happenings",
+        (Happening(What.REVOKED, 20.0), Happening(What.FAILOVER, 30.0, 15.0), Happening(What.REVOKED, 30.05)),
+    ),
+    ("may_go_back", True),
+    ("has_clock", True),
+    ("duration", 40.0),
+    ("processes", 6),
+    ("calls", 5),
+)
+LATE_ANSWER = (
+    ("manner", Manner(Kind.REJECT_ONLY, expires_in=20.0)),
+    ("profile", Profile("strict")),
+    ("faults", (Fault(What.SLOW_ANSWER, Point.SEND, seconds=33.0), Fault(What.LOST_REQUEST, Point.SEND, 2))),
+    ("happenings", (Happening(What.REVOKED, 5.0),)),
+    ("has_flock", False),
+)
+
+IDEA_MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "8",
+        "nobody waits for an answer that could be saved nowhere",
+        put(Launcher, "_follow", pieces.not_followed),
+        fixed=UNSAVED,
+        shows="a process spends the refresh token to which it holds the answer",
+    ),
+    Mutant(
+        "10",
+        "a copy that is brought back is spent at once",
+        put(saving, "recovery_lease", pieces.nothing),
+        kind=Kind.REVOKE_FAMILY,
+        fixed=LOST_STORE,
+        shows="the store is emptied, and whoever asks first brings back his old copy and spends it",
+    ),
+    Mutant(
+        "10",
+        "nobody looks at the store in the background",
+        put(people.Account, "look", pieces.not_noticed),
+        fixed=LOST_STORE,
+    ),
+    Mutant("10", "a loss is not reported", pieces.nobody_reports, fixed=EMPTIED),
+    Mutant(
+        "10",
+        "another server is trusted at once",
+        put(Sightings, "is_unsettled", pieces.same_server),
+        fixed=FAILS_OVER,
+    ),
+    Mutant(
+        "10",
+        "a request is sent once more without a look",
+        put(spending.Spending, "_still_holds", pieces.yes),
+        fixed=LATE_ANSWER,
+    ),
+)
