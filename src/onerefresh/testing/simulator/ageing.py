@@ -36,9 +36,9 @@ class Ageing:
 
     def handed_out(self, process: Process, token: Token) -> None:
         """A caller was given a token."""
-        scenario, calm = self._world.scenario, not self._world.judge.struck_faults
-        if token.expires_at is None or not calm:
-            return
+        scenario = self._world.scenario
+        if token.expires_at is None or self._world.judge.struck_faults or self._world.clocks_were_set:
+            return  # it may have been decided a while ago, by another clock
         now = process.host.clock.time()
         left, life = token.expires_at - now, token.expires_at - token.issued_at
         if scenario.watches(Idea.LAST_SECONDS) and left < min(LEAST, life * LEAST_SHARE) - TRAVEL:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from onerefresh import policy
+from onerefresh.credential import shared
 from onerefresh.credential.launcher import Launcher
 from onerefresh.policy import Profile
 from onerefresh.renewal import saving, spending
@@ -84,5 +86,17 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "a request is sent once more without a look",
         put(spending.Spending, "_still_holds", pieces.yes),
         fixed=LATE_ANSWER,
+    ),
+    Mutant(
+        "14",
+        "the renewal of an ageing token is postponed by whoever finds it in the store",
+        put(shared.Shared, "adopt", pieces.adopted_ageing_is_postponed),
+        fixed=(("idea", Idea.VISITORS),),
+    ),
+    Mutant(
+        "14",
+        "only the last fiftieth of its life counts as unusable",
+        put(policy, "UNUSABLE_LEAST", 0.0),
+        fixed=(("idea", Idea.LAST_SECONDS),),
     ),
 )

@@ -156,14 +156,14 @@ class Judge:
         spent = before.token.refresh_token.reveal()
         if spent != issued_for and not self.claims.answers_a_namesake(before, after, issued_for):
             repaired = self.unordered and after.generation > before.generation
-            is_known = access in self.saved or access == (writer.answer if writer is not None else None)
-            if not (repaired and before.family == after.family and is_known):
+            if not (repaired and before.family == after.family and world.is_known(access, writer)):
                 raise Broken(
                     "a commit follows what it was issued for",
                     f"generation {after.generation} was issued for another token than generation {before.generation}",
                 )
         refused_at = self.refusals.get(before.identity)
-        if before.state is State.DEAD and refused_at is not None and not self.unordered:
+        is_own = writer is None or access == writer.answer  # else a forked child brings back what its parent had
+        if before.state is State.DEAD and refused_at is not None and not self.unordered and is_own:
             waited = world.timeline.now - refused_at
             if waited < HTTP_TIMEOUT - 0.5:
                 raise Broken(
@@ -361,7 +361,8 @@ class Judge:
                         "a new token is brought to a safe place at once",
                         f"{task} had it for {now - since:.1f} s and died",
                     )
-                self.excuses.add(Excuse.CRASH, task.spent)
+                forked = What.FORK in self.happened_kinds  # a child may bring back what is not saved
+                self.excuses.add(Excuse.CRASH, task.spent, onwards=forked)
 
     def _cannot_save(self, task: Task) -> bool:
         slow = any(fault.what is What.SLOW_SAVE for fault in self.struck_faults)

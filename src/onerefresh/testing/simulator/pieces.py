@@ -12,6 +12,7 @@ from unittest import mock
 
 from onerefresh import errors
 from onerefresh import transitions as records
+from onerefresh.credential import shared
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal import decision, person, protocol, saving, spending
@@ -40,6 +41,7 @@ _decide = decision.decide
 _released = records.released
 _committed = records.committed
 _left = protocol._Lease.left
+_adopt = shared.Shared.adopt
 
 
 def blind_claim(self: store.SimulatedStore, expected: str | None, record: Record) -> str:
@@ -290,3 +292,10 @@ def same_server(*_: Any, **__: Any) -> bool:
 def nobody_reports() -> Iterator[None]:
     with mock.patch.dict(process._AT_ONCE, {ReportLoss: not_noticed}):
         yield
+
+
+def adopted_ageing_is_postponed(self: shared.Shared, outcome: Outcome, epoch: int) -> None:
+    _adopt(self, outcome, epoch)
+    held, now = self.held, self.clock.time()
+    if held.ages_at <= now:
+        held.ages_at = min(now + shared.LOOK_AGAIN, held.ends_at)

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["World"]
 
-INHERITED = ("damped", "epoch", "failed", "follows", "held", "known", "proven", "refused_replays", "unproven")
+INHERITED = (
+    "damped", "epoch", "failed", "follows", "held", "known", "proven", "refused_replays", "unproven", "unsaved",
+)  # fmt: skip
 """What a forked child has of its parent's memory."""
 
 
@@ -300,6 +302,13 @@ class World:
         """The newest token that its process knows by now."""
         account = self.accounts.get(task.process)
         return account._shared.known if account is not None else None
+
+    def is_known(self, access: str, writer: Task | None) -> bool:
+        """Whether this token was saved, or is its answer, or in the memory of its process."""
+        if access in self.judge.saved or writer is None:
+            return access in self.judge.saved
+        newest = self.accounts[writer.process]._shared.newest if writer.process in self.accounts else None
+        return access == writer.answer or (newest is not None and newest.reveal() == access)
 
     def _first_token(self) -> Token:
         """The first login happened a while ago, so that its token's end may be near."""
