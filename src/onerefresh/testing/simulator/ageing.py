@@ -57,7 +57,7 @@ class Ageing:
         scenario, judge = self._world.scenario, self._world.judge
         if token is None or not scenario.watches(Idea.VISITORS) or len(set(scenario.skews)) > 1:
             return
-        if judge.struck_faults or judge.happened_kinds - _HARMLESS:
+        if judge.struck_faults or judge.happened_kinds - _HARMLESS or scenario.wrong_client:
             return
         visits = [at for at in self._visits.get(token.identity, ()) if at < self._world.timeline.now - A_RENEWAL]
         if len(visits) >= VISITS and task.process.host.clock.time() >= windows(token, 0.0).ends_at:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from onerefresh import policy
+from onerefresh import record as records
 from onerefresh.credential import shared
 from onerefresh.credential.launcher import Launcher
 from onerefresh.policy import Profile
 from onerefresh.renewal import saving, spending
 from onerefresh.renewal.sightings import Sightings
-from onerefresh.testing.simulator import people, pieces
+from onerefresh.testing.simulator import network, people, pieces
 from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
 from onerefresh.testing.simulator.ideas import Idea
 from onerefresh.testing.simulator.mutant import Mutant, put
@@ -46,7 +47,7 @@ FAILS_OVER = (
 )
 LATE_ANSWER = (
     ("manner", Manner(Kind.REJECT_ONLY, expires_in=20.0)),
-    ("profile", Profile("strict")),
+    ("profile", Profile("strict", resend=0.0)),
     ("faults", (Fault(What.SLOW_ANSWER, Point.SEND, seconds=33.0), Fault(What.LOST_REQUEST, Point.SEND, 2))),
     ("happenings", (Happening(What.REVOKED, 5.0),)),
     ("has_flock", False),
@@ -98,5 +99,23 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "only the last fiftieth of its life counts as unusable",
         put(policy, "UNUSABLE_LEAST", 0.0),
         fixed=(("idea", Idea.LAST_SECONDS),),
+    ),
+    Mutant(
+        "12",
+        "a bare 401 ends the session",
+        put(network, "judge_answer", pieces.dead_at_once),
+        fixed=(("idea", Idea.DOUBTFUL),),
+    ),
+    Mutant(
+        "12",
+        "a token from a repeated request counts as just refreshed",
+        put(records, "committed", pieces.not_marked),
+        fixed=(("idea", Idea.REPEATED),),
+    ),
+    Mutant(
+        "12",
+        "a lost answer is asked for again, whatever the profile says",
+        put(policy.Profile, "sends_again_after", 0.0),
+        fixed=(("idea", Idea.RESEND),),
     ),
 )

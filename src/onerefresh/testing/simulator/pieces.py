@@ -32,6 +32,7 @@ from onerefresh.renewal.protocol import Outcome
 from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
 from onerefresh.testing.simulator import process, store, world
 from onerefresh.token import Token
+from onerefresh.verdict import Meaning, Verdict
 
 _cas = store.SimulatedStore.cas
 _commit_into = saving.commit_into
@@ -299,3 +300,11 @@ def adopted_ageing_is_postponed(self: shared.Shared, outcome: Outcome, epoch: in
     held, now = self.held, self.clock.time()
     if held.ages_at <= now:
         held.ages_at = min(now + shared.LOOK_AGAIN, held.ends_at)
+
+
+def not_marked(record: Record, token: Any, **rest: Any) -> Record:
+    return _committed(record, token, **(rest | {"repeated": False}))
+
+
+def dead_at_once(status: int, *_: Any, **__: Any) -> Verdict:
+    return Verdict(Meaning.DEAD, f"the token endpoint answered {status}")
