@@ -329,7 +329,8 @@ class Judge:
             return True
         if any(fault.what in LOSSES for fault in self.struck_faults):
             return True
-        return now <= self._repaired_by or self._commit[1].disturbed
+        committer = self._commit[1]
+        return now <= self._repaired_by or committer.disturbed or committer.process.ending
 
     def answer_lost(self, task: Task, effect: Send, *, late: bool = False) -> None:
         """`late`: the request arrives when others may have gone on."""

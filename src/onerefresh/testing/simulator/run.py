@@ -210,8 +210,8 @@ class _Course:
             return self._unsettled(process, UNPROVEN)
         except errors.OnerefreshError as error:
             world.say(process.name, f"{type(error).__name__}: {error}")
-            forbidden = world.scenario.never_resends and isinstance(error, errors.RefreshOutcomeUnknown)
-            return self._unsettled(process, UNKNOWN) if forbidden else ""
+            is_lost = isinstance(error, (errors.RefreshOutcomeUnknown, errors.RefreshProtocolError))
+            return self._unsettled(process, UNKNOWN) if world.scenario.never_resends and is_lost else ""
         return "usable" if accepted else ""
 
     def _unsettled(self, process: Process, answer: str) -> str:
@@ -272,6 +272,7 @@ class _Course:
         if (
             UNPROVEN in answers
             and not judge.guessed
+            and self._world.scenario.old_record != "leased"  # nobody knows what its holder has sent
             and {fault.what for fault in judge.struck_faults} <= {What.DOUBTFUL}
         ):
             raise Broken("what is doubtful is asked again", self._report.why)
