@@ -13,12 +13,17 @@ if TYPE_CHECKING:
 
 __all__ = ["judge_founding"]
 
+AWAKE = 0.05
+"""Seconds in which a process that was stopped has done what it had decided before."""
+
 
 def judge_founding(world: World, after: Record, writer: Task) -> None:
     """Whoever knows the session brings back the newest of it, and no older seed. Raises `Broken`."""
     known = world.known_to(writer)
     if known is None or world.scenario.obtains:  # what was obtained since is of another family
         return
+    if 0.0 <= world.timeline.now - writer.process.resumes_at < AWAKE:
+        return  # it had decided before it was stopped, and has learned more in the moment since
     if after.family == known.family:
         older = after.generation < known.generation
     elif (

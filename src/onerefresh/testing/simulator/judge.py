@@ -259,7 +259,8 @@ class Judge:
             return
         spent, present = self._world.server.issued_for.get(task.answer or ""), record.token.refresh_token
         rotates = self._world.scenario.manner.kind is not server.Kind.STATIC
-        if rotates and present is not None and present.reveal() == spent:
+        over = self._world.server.session_of[record.token.reveal()] in self._world.server.ended_by_hand
+        if rotates and not over and present is not None and present.reveal() == spent:
             raise Broken("a new token is not given up", f"{task} threw away the answer to the present generation")
 
     def _is_outdated(self, task: Task) -> bool:
