@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onerefresh import policy
-from onerefresh import record as records
+from onerefresh import transitions as records
 from onerefresh.credential import shared
 from onerefresh.credential.launcher import Launcher
 from onerefresh.policy import Profile
