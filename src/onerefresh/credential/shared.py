@@ -206,11 +206,11 @@ class _Registry:
             found = self._known.get((id(store), key))
             if found is None:
                 found = Shared(store, key)
-                if first is None:
-                    self._known[key] = found
-                else:
-                    self._known[id(store), key] = found
-                    self._namesakes.setdefault(key, weakref.WeakSet([first])).add(found)
+                self._known[key if first is None else (id(store), key)] = found
+                if first is not None:
+                    self._namesakes.setdefault(key, weakref.WeakSet()).update([first, found])
+                elif key in self._namesakes:  # the first one is gone, and others may be there
+                    self._namesakes[key].add(found)
             return found
 
     def sharing(self, store: Store) -> list[Shared]:
