@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onerefresh.record import State
 from onerefresh.testing.simulator.broken import Broken
 
 if TYPE_CHECKING:
     from onerefresh.record import Record
     from onerefresh.testing.simulator.tasks import Task
     from onerefresh.testing.simulator.world import World
+    from onerefresh.token import Token
 
-__all__ = ["judge_founding"]
+__all__ = ["insists_on_a_used_token", "judge_founding"]
 
 AWAKE = 0.05
 """Seconds in which a process that was stopped has done what it had decided before."""
@@ -39,3 +41,15 @@ def judge_founding(world: World, after: Record, writer: Task) -> None:
         )
     if world.seed.seed_fingerprint() not in after.families:
         raise Broken("a seed stays known", f"{writer} founded generation {after.generation} without it")
+
+
+def insists_on_a_used_token(world: World, before: Record | None, after: Record, token: Token) -> bool:
+    """Whether somebody logs in with a used token although its session is over, or in doubt: he ends it himself."""
+    refresh = token.refresh_token
+    if after.history[-1].what != "login" or refresh is None or refresh.reveal() not in world.server.first_use:
+        return False
+    is_sound = before is not None and before.failure is None and before.state is not State.DEAD
+    if is_sound and before is not None and before.family == after.family:
+        return False
+    world.server.ended_by_hand.add(world.server.session_of[token.reveal()])
+    return True

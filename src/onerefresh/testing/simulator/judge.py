@@ -18,7 +18,7 @@ from onerefresh.testing.simulator.claims import Claims
 from onerefresh.testing.simulator.copies import judge_copy
 from onerefresh.testing.simulator.excuses import Excuse, Excuses, promised_time_to_live
 from onerefresh.testing.simulator.faults import LOSSES, Fault, Happening, Point, What
-from onerefresh.testing.simulator.founding import judge_founding
+from onerefresh.testing.simulator.founding import insists_on_a_used_token, judge_founding
 from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
 from onerefresh.testing.simulator.words import Words
 from onerefresh.token import Token
@@ -142,7 +142,8 @@ class Judge:
             raise Broken("a generation is one token", f"generation {after.generation} has been another token")
         issued_for = world.server.issued_for[access]
         if issued_for is None:
-            same = before is not None and before.family == after.family
+            insists = insists_on_a_used_token(world, before, after, token)
+            same = before is not None and before.family == after.family and not insists
             same = same and world.scenario.manner.kind is not server.Kind.STATIC  # an old one costs a refresh there
             if same and before is not None and before.token is not None and before.token.reveal() != access:
                 raise Broken("a token is never overwritten by an older one", f"at generation {after.generation}")
@@ -290,6 +291,7 @@ class Judge:
 
     def spool_failed(self, task: Task) -> None:
         task.spool_failed = True
+        self._kept_away(task, max(self._world.store.down_until - self._world.timeline.now, 0.0))
 
     # --- The token endpoint ---
 

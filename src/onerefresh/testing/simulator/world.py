@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from onerefresh import errors
 from onerefresh.credential.shared import held_for
 from onerefresh.flight import Flight
-from onerefresh.record import Record, State
+from onerefresh.record import Record
 from onerefresh.store import Hold, Moment
 from onerefresh.testing.simulator import people
 from onerefresh.testing.simulator.account import Account
@@ -209,7 +209,7 @@ class World:
             case What.SAME_LOGIN:
                 token = self._new_login()
                 self._person("login", lambda account: account.sign_in(token))
-                self.timeline.after(happening.seconds, self._log_in_again, token)
+                self.timeline.after(happening.seconds, self._person, "login", lambda account: account.sign_in(token))
             case What.REBOOT:
                 self._reboot(self.hosts[0])
 
@@ -231,13 +231,6 @@ class World:
             self.judge.person_done(name, value, error)
 
         process.spawn(name, act(self.accounts[process]), ended)
-
-    def _log_in_again(self, token: Token) -> None:
-        """With the token of an earlier login, unless that session is over: whoever insists then spends it twice."""
-        record = self.store.record
-        over = record is None or record.family != token.seed_fingerprint() or record.state is State.DEAD
-        if not over:
-            self._person("login", lambda account: account.sign_in(token))
 
     def _reboot(self, host: Host) -> None:
         host.boots += 1
