@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from onerefresh.credential.shared import _registry
+
 if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
     from tests.servers.valkey import Valkey
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
 # A busy machine is no reason to fail.
 settings.register_profile("noisy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("noisy machine")
+
+
+@pytest.fixture(autouse=True)
+def _knows_nothing_of_earlier_tests() -> None:
+    """Tests use the same names and first tokens, and a process knows the newest token of a session, as its garbage may."""
+    _registry._known.clear()
+    _registry._namesakes.clear()
 
 
 @pytest.fixture(scope="session")
