@@ -24,7 +24,7 @@ settings.load_profile("noisy machine")
 
 @pytest.fixture(autouse=True)
 def _knows_nothing_of_earlier_tests() -> None:
-    """Tests use the same names and first tokens, and a process knows the newest token of a session, as its garbage may."""
+    """Tests use the same names and first tokens, and garbage still knows the newest token of a session."""
     _registry._known.clear()
     _registry._namesakes.clear()
 

@@ -381,8 +381,9 @@ def test_the_async_forms_work_on_the_loop_of_the_refresher(host: Loop) -> None:
 
     async def all_of_it() -> None:
         credential = Credential("acme", refresher.on_a_loop, token=expired(), save=save)
+        another_login = {"access_token": "access-new", "refresh_token": "refresh-new"}
         assert await credential.abearer() == "access-1"
-        assert (await credential.alogin(first_token(access_token="access-new"))).reveal() == "access-new"
+        assert (await credential.alogin(another_login)).reveal() == "access-new"
         assert (await credential.astatus()).state == "idle"
         await credential.alogout()
         with pytest.raises(LoginRequired):

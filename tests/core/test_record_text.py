@@ -99,16 +99,17 @@ def unknown(table: tuple[Field, ...]) -> st.SearchStrategy[dict[str, object]]:
 
 attempts = st.builds(
     Attempt, id=texts, grant=st.sampled_from(Grant), ttl=numbers, era=st.none() | texts, at=numbers,
-    proof=st.none() | texts, disputed=st.booleans(), origin=st.sampled_from(State), unknown=unknown(ATTEMPT),
+    proof=st.none() | texts, disputed=st.booleans(), origin=st.sampled_from(State), guess=st.booleans(),
+    unknown=unknown(ATTEMPT),
 )  # fmt: skip
 failures = st.builds(
     Failure, meaning=st.sampled_from(Meaning), detail=texts, count=st.integers(0, 99), at=numbers, delay=numbers,
     ambiguous=st.booleans(), disputed=st.booleans(), refused=st.booleans(), challenge=st.none() | texts,
-    unknown=unknown(FAILURE),
+    doubts=st.integers(0, 99), prints=st.lists(texts, max_size=2).map(tuple), unknown=unknown(FAILURE),
 )  # fmt: skip
 probations = st.builds(
     Probation, refusals=st.integers(0, 99), at=numbers, delay=numbers, by_refusal=st.booleans(),
-    reported=st.booleans(), unknown=unknown(PROBATION),
+    reported=st.booleans(), repeated=st.booleans(), unknown=unknown(PROBATION),
 )  # fmt: skip
 tokens = st.builds(
     Token, access_token=texts.filter(bool), refresh_token=st.none() | texts.filter(bool).map(Secret),
@@ -222,6 +223,8 @@ TRANSITIONS: Mapping[str, Callable[[Record], Record]] = {
     "released": lambda record: records.released(record, None, now=START, spread=0.0),
     "failed": lambda record: records.released(record, DOWN, now=START, spread=0.0),
     "died": dead,
+    "retried": lambda record: records.retried(replace(record, state=State.IDLE, attempt=None), now=START),
+    "forgotten": lambda record: records.forgotten(record, 2),
     "restored": lambda record: records.restored(record, NEW.numbered(record.family, 9), now=START),
     "replay accepted": lambda record: records.replay_reported(record, accepted=True, now=START),
     "replay refused": lambda record: records.replay_reported(record, accepted=False, now=START),
@@ -236,6 +239,8 @@ KEPT = {
     "released": {"failure", "probation", "token"},
     "failed": {"probation", "token"},
     "died": {"probation", "token"},
+    "retried": {"failure", "probation", "token"},
+    "forgotten": {"probation"},
     "restored": {"probation"},
     "replay accepted": {"attempt", "failure", "token"},
     "replay refused": {"attempt", "failure", "probation", "token"},
@@ -253,12 +258,15 @@ def test_each_transition_keeps_the_record_s_own_and_that_of_each_object_that_goe
     assert decode(encode(record), "acme") == record
 
 
+QUESTIONS = {"has_gone_on_from", "includes", "may_commit", "went_back"}
+
+
 def test_every_transition_is_among_them() -> None:
     """Those that make a record of a record: a new one must be added here, and keep what it does not know."""
-    found = {name for name in records.__all__ if name.islower() and name not in ("includes", "may_commit", "went_back")}
+    found = {name for name in records.__all__ if name.islower() and name not in QUESTIONS}
     assert found == {
-        "claimed", "committed", "died", "founded", "logged_out", "released", "replay_reported", "restored", "saved",
-        "vanished",  # of a record that the store has lost
+        "claimed", "committed", "died", "forgotten", "founded", "logged_out", "released", "replay_reported", "restored",
+        "retried", "saved", "vanished",  # the last one of a record that the store has lost
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from tests.core.calls import Refresher, expired, first_token, listening
 
 from onerefresh import ConfigurationError, Credential, LoginRequired, RefreshProtocolError, policy
 from onerefresh.events import Event, Kind
+from onerefresh.policy import Profile
 
 
 class Typed(Refresher):
@@ -38,7 +39,7 @@ def test_a_refresh_token_that_it_cost_is_told_at_once_and_when_the_session_is_fo
 ) -> None:
     monkeypatch.setattr(policy, "FIRST_DELAY", 0.0)
     refresher = Typed("DPoP")
-    credential = Credential("acme", refresher, token=expired())
+    credential = Credential("acme", refresher, token=expired(), profile=Profile("acme", resend=0))
     with pytest.raises(RefreshProtocolError, match="if the server rotates refresh tokens, log in again"):
         credential.token()
     refresher.failure = LoginRequired("invalid_grant")

@@ -90,7 +90,7 @@ def test_an_async_save_and_the_other_async_forms_work_in_trio() -> None:
     async def run() -> None:
         credential = Credential("acme", Refresher(), token=expired(), save=save)
         await credential.atoken()
-        await credential.alogin(first_token(access_token="access-new"))
+        await credential.alogin({"access_token": "access-new", "refresh_token": "refresh-new"})
         assert (await credential.astatus()).state == "idle"
         await credential.alogout()
         with pytest.raises(LoginRequired):

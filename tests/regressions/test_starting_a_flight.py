@@ -43,12 +43,13 @@ class Interrupter:
             raise Interrupted
 
 
-def expired() -> Token:
-    return Token("old", "first", expires_at=1)
+def expired(number: int = 1) -> Token:
+    """The first token of a session: of each its own, since all objects of one session know its newest token."""
+    return Token("old", f"first {number}", expires_at=1)
 
 
-def ageing() -> Token:
-    return Token("old", "first", issued_at=time.time() - 1000, expires_at=time.time() + 10)
+def ageing(number: int) -> Token:
+    return Token("old", f"first {number}", issued_at=time.time() - 1000, expires_at=time.time() + 10)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def ageing() -> Token:
     ids=["token", "atoken", "current"],
 )
 def test_an_interrupt_of_the_caller_who_starts_a_refresh_strands_nobody(
-    seed: Callable[[], Token], ask: Callable[[Credential], object]
+    seed: Callable[[int], Token], ask: Callable[[Credential], object]
 ) -> None:
     interrupted = True
     place = 0
@@ -75,7 +76,7 @@ def test_an_interrupt_of_the_caller_who_starts_a_refresh_strands_nobody(
             done.set()
             return Token("new", "second", expires_in=3600)
 
-        credential = Credential("acme", refresh, token=seed(), max_wait=20.0)
+        credential = Credential("acme", refresh, token=seed(place), max_wait=20.0)
         try:
             with Interrupter(place):
                 ask(credential)
