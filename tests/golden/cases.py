@@ -74,6 +74,8 @@ FULL_ATTEMPT = replace(
 )
 FAILURE = Failure(Meaning.UNAVAILABLE, "no connection", 1, AT, 0.5)
 FULL_FAILURE = Failure(Meaning.INTERACTION, ODD, 12, AT, 300.0, True, True, True, '{"id_token":{"acr":null}}')
+DOUBTFUL = Failure(Meaning.DEAD, "HTTP 401", 3, AT, 120.0, refused=True, doubts=3, prints=("a1b2c3d4", "00ff00ff"))
+RECOVERING = replace(ATTEMPT, id="recovery-00112233445566778899aabbccddeeff", ttl=5.0, guess=True)
 REFUSED = "invalid_grant: the session is over"
 
 RECORDS = {
@@ -98,12 +100,20 @@ RECORDS = {
         ),
     ),
     "idle-probation": replace(HELD, probation=Probation(0, AT, 10.0, by_refusal=False)),
+    "idle-probation-repeated": replace(HELD, probation=Probation(0, AT, 10.0, by_refusal=False, repeated=True)),
     "idle-probation-reported": replace(HELD, probation=Probation(3, AT, 80.0, by_refusal=True, reported=True)),
     "idle-failed-fully": replace(HELD, failure=FULL_FAILURE),
-    **{f"idle-failed-{each.value}": replace(HELD, failure=replace(FAILURE, meaning=each)) for each in Meaning},
+    **{
+        f"idle-failed-{each.value}": replace(HELD, failure=replace(FAILURE, meaning=each))
+        for each in Meaning
+        if each is not Meaning.DOUBTFUL  # it is stored as what says most to a version that does not know it
+    },
+    "idle-doubtful": replace(HELD, failure=DOUBTFUL),
     "leased-refresh": replace(HELD, state=State.LEASED, attempt=ATTEMPT),
     "leased-obtain": replace(HELD, state=State.LEASED, attempt=replace(ATTEMPT, grant=Grant.OBTAIN)),
     "leased-fully": replace(HELD, state=State.LEASED, attempt=FULL_ATTEMPT, failure=FULL_FAILURE, unsaved=True),
+    "leased-guess": replace(HELD, state=State.LEASED, attempt=replace(FULL_ATTEMPT, guess=True), failure=DOUBTFUL),
+    "leased-recovery": replace(HELD, state=State.LEASED, attempt=RECOVERING),
     "leased-era": replace(HELD, state=State.LEASED, attempt=replace(ATTEMPT, era="1700000000.25", at=17.0)),
     "dead": replace(
         HELD,
