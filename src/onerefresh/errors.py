@@ -7,11 +7,13 @@
     ├── ClientRejected          the developer: client id, client secret or client authentication is wrong
     ├── RequestRejected         the developer: the server does not accept this request (scope, URL, parameters)
     ├── RefreshUnavailable      nobody yet: the token endpoint is down or asks to wait ``.retry_after`` seconds
-    ├── RefreshOutcomeUnknown   nobody yet: a request was sent and its answer was lost
+    ├── RefreshOutcomeUnknown   nobody yet: a request was sent and its answer was lost; where the profile never sends
+    │                           again (``resend="never"``), whoever calls ``retry()``, or the person logs in
     ├── RefreshProtocolError    the server's keeper: it answered 2xx without a usable token
     ├── RefresherFailed         the developer of the refresher: it raised something of its own (see its causes)
     ├── WaitTimeout             the caller: the refresh is not over; ask again, or allow a longer ``max_wait``
-    ├── StoreUnavailable        the operator: the store cannot be read or written; nothing was sent
+    ├── StoreUnavailable        the operator: the store cannot be read or written; nothing was sent, or the message says
+    │                           that a new token waits for the store
     ├── SaveFailed              the host: its ``save`` failed; the token stays in memory and the next call saves it
     ├── ConfigurationError      the developer: a setting or an argument is wrong
     └── CredentialClosed        the caller: the credential was closed
@@ -86,8 +88,8 @@ def _revive(kind: type[OnerefreshError], message: str, kept: dict[str, object]) 
 class LoginRequired(OnerefreshError):
     """The person must log in again. The token is kept, and a login heals every process at once.
 
-    ``proven``: the session is surely over, and no request is sent until a login. Where it is False, the server refused
-    in words that also fit a wrong client or function: correct that and call ``retry()``, or log in.
+    ``proven``: the session is over, and no request is sent until a login or ``retry()``. Where it is False, the server
+    refused in words that also fit a wrong client or function: correct that and call ``retry()``, or log in.
     """
 
     _kept: ClassVar[tuple[str, ...]] = ("credential", "generation", "proven")
@@ -167,7 +169,10 @@ class WaitTimeout(OnerefreshError, TimeoutError):
 
 
 class StoreUnavailable(OnerefreshError):
-    """The store cannot be read or written now. Surely nothing was changed by the call that raised this."""
+    """The store cannot be read or written now. Surely the call that raised this changed nothing in it.
+
+    Where a new token could be saved nowhere, the message says so: it is tried again, and later calls wait for it.
+    """
 
 
 class SaveFailed(OnerefreshError):

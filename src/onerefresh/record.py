@@ -6,6 +6,7 @@
     LEASED(g)  ── take over ──►     LEASED(g, another attempt)
     LEASED(g)  ── invalid_grant ──► DEAD(g)
     LEASED(g)  ── doubtful ──►      IDLE(g, failure)          asked again after a pause, and by `retry()`
+    none, older ── restore ──►      LEASED(g, recovery lease) nothing is sent under it
     DEAD(g)    ── retry ──►         IDLE(g, failure)
     any        ── log in ──►        IDLE(g+1), new family
     any        ── log out ──►       EMPTY(g+1)

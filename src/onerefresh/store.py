@@ -98,6 +98,9 @@ class Hold:
 class Store(abc.ABC):
     """Where records live. Subclass it with `load` and `cas`; both are called from any thread.
 
+    Beside the names of credentials both get the key of the note in `onerefresh.losses`: it begins with a control
+    character, and is stored like any other.
+
     `name` says which store this is, without any secret; two stores of one name are the same place. While a store that
     names itself is down, a new token waits in a file on this host.
     `durable`: what `cas` returned for survives a crash of the machine. `may_go_back`: the store may forget what `cas`
