@@ -57,7 +57,11 @@ def asked(place: Place, *, quick: bool) -> Asked:
         server = stack.enter_context(RemoteServer.start(mode="static"))  # whose lease is 30 s, and no longer
         client = {"client_id": server.client_id, "client_secret": server.client_secret}
         job = {"url": server.token_url, "client": client, "store": place.url}
-        with Credential("asked", TokenEndpoint(server.token_url, **client), store=place.url) as person:
+        with Credential(
+            "asked",
+            TokenEndpoint(server.token_url, client_id=server.client_id, client_secret=server.client_secret),
+            store=place.url,
+        ) as person:
             person.login(server.issue())  # a first token with token= might be an old one, and is not sent for 5 s
         refresher, waiter = (stack.enter_context(Member(job, "bench.scale.operations")) for _ in range(2))
         for member in (refresher, waiter):
