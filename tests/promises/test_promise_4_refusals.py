@@ -1,5 +1,5 @@
-"""A 401 for an old token causes no refresh; a 401 for one that was just refreshed causes no second refresh, or one where
-the server may have repeated an older answer. A call is replayed once at most."""
+"""A 401 for an old token causes no refresh. Nor does a 401 for one that was just refreshed, but once where the server
+may have repeated an older answer. A call is replayed once at most."""
 
 from __future__ import annotations
 
