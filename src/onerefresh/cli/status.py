@@ -75,7 +75,7 @@ def _summary(status: Status, now: float, entry: Entry) -> str:
         return f"the session is over: log in again ({status.failure})"
     said = f"generation {status.generation} {life(status.expires_at, now)}"
     if status.state == "leased":
-        said += ", being refreshed now"
+        said += ", brought back into its store; refreshed in a moment" if status.recovering else ", being refreshed now"
     elif status.expires_at is not None and status.expires_at <= now:
         # A function may renew without a refresh token, from the access token alone.
         asks = ": log in again" if entry.refresher is None else ", the next call asks its refresher"

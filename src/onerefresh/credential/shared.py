@@ -13,7 +13,7 @@ from onerefresh.flight import Flight
 from onerefresh.latches import Lock
 from onerefresh.policy import LOOK_AGAIN, windows
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.renewal.sightings import Sightings
+from onerefresh.renewal.sightings import Servers, Sightings
 from onerefresh.store import Store, cleaned_after_fork
 from onerefresh.token import Token
 
@@ -28,6 +28,7 @@ __all__ = [
     "held_for",
     "is_shared",
     "newest_known",
+    "servers_of",
     "shared_of",
     "sharing",
 ]
@@ -99,7 +100,7 @@ class Shared:
         "watched",
     )
 
-    def __init__(self, store: Store, key: str) -> None:
+    def __init__(self, store: Store, key: str, servers: Servers | None = None) -> None:
         self.store = store
         self.key = key
         self.clock: Clock = time
@@ -108,7 +109,7 @@ class Shared:
         self.held = NOTHING
         self.flight: Flight[Outcome] | None = None
         self.follows = False  # whether another process refreshed the last time, as far as this one has seen
-        self.sightings = Sightings()
+        self.sightings = Sightings(servers)
         self.known: Token | None = None  # the newest token seen, whether it serves or not
         self.unsaved: Token | None = None  # a newer one, which a renewal of this process could save nowhere yet
         self.owner: str | None = None  # the refresher's identity, as a record that was lost has to name it again
@@ -196,6 +197,7 @@ class _Registry:
         self._lock = Lock()
         self._known: weakref.WeakValueDictionary[str | tuple[int, str], Shared] = weakref.WeakValueDictionary()
         self._namesakes: dict[str, weakref.WeakSet[Shared]] = {}  # where a key has, or had, several
+        self._servers: dict[int, tuple[weakref.ref[Store], Servers]] = {}  # by the id of the store
         cleaned_after_fork(self)
 
     def find(self, store: Store, key: str) -> Shared:
@@ -205,13 +207,26 @@ class _Registry:
                 return first
             found = self._known.get((id(store), key))
             if found is None:
-                found = Shared(store, key)
+                found = Shared(store, key, self._servers_of(store))
                 self._known[key if first is None else (id(store), key)] = found
                 if first is not None:
                     self._namesakes.setdefault(key, weakref.WeakSet()).update([first, found])
                 elif key in self._namesakes:  # the first one is gone, and others may be there
                     self._namesakes[key].add(found)
             return found
+
+    def servers(self, store: Store) -> Servers:
+        """Which servers have answered for this store."""
+        with self._lock:
+            return self._servers_of(store)
+
+    def _servers_of(self, store: Store) -> Servers:
+        known = self._servers.get(id(store))
+        if known is None or known[0]() is not store:
+            if len(self._servers) > 100:
+                self._servers = {key: one for key, one in self._servers.items() if one[0]() is not None}
+            known = self._servers[id(store)] = weakref.ref(store), Servers()
+        return known[1]
 
     def sharing(self, store: Store) -> list[Shared]:
         """What is in memory for this store."""
@@ -256,6 +271,11 @@ def shared_of(store: Store, key: str) -> Shared:
 def sharing(store: Store) -> list[Shared]:
     """All that is in memory for this store."""
     return _registry.sharing(store)
+
+
+def servers_of(store: Store) -> Servers:
+    """Which servers have answered for this store, as this process has seen it."""
+    return _registry.servers(store)
 
 
 def newest_known(shared: Shared) -> Token | None:

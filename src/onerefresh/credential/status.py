@@ -15,8 +15,8 @@ __all__ = ["Status", "read_record", "status_of"]
 class Status:
     """What the store knows of a credential; no secret in it.
 
-    `state`: ``"empty"``, ``"idle"``, ``"leased"`` (a refresh is under way, or the token was brought back into a store
-    that had lost it, and is not sent yet) or ``"dead"``. `expires_at`: seconds since the epoch, or None. `failure`: the
+    `state`: ``"empty"``, ``"idle"``, ``"leased"`` or ``"dead"``. Leased means that a refresh is under way; or, where
+    `recovering`, that the token was brought back into a store that had lost it, and is not sent yet. `expires_at`: seconds since the epoch, or None. `failure`: the
     last failure since the last success, in words. `retry_after`: seconds for which nothing is sent on its account.
     `asks_again`: False where nothing is sent until a login or `retry()`. `doubts`: how often it was refused in words
     that may mean that the session is over, or that the client is wrong.
@@ -33,6 +33,7 @@ class Status:
     history: tuple[Entry, ...]
     asks_again: bool = True
     doubts: int = 0
+    recovering: bool = False
 
 
 async def read_record() -> Record | None:
@@ -56,4 +57,5 @@ def status_of(key: str, record: Record | None) -> Status:
         history=record.history,
         asks_again=not waits_for_a_person,
         doubts=failure.doubts if failure else 0,
+        recovering=record.state is State.LEASED and record.attempt is not None and record.attempt.is_recovery,
     )

@@ -16,16 +16,16 @@ import random
 import time
 import weakref
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from onerefresh import errors
-from onerefresh.credential.shared import Shared, newest_known, sharing
+from onerefresh.credential.shared import Shared, newest_known, servers_of, sharing
 from onerefresh.latches import interpreter_ends, start
 from onerefresh.losses import Losses, digest, read_losses, report_losses
 from onerefresh.policy import HTTP_TIMEOUT, look_every, profile_named, recovery_time
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Effect
+from onerefresh.renewal.effects import Effect, Instant
 from onerefresh.renewal.saving import bring_back, has_lost
 from onerefresh.runner import Runner
 from onerefresh.store import Store, cleaned_after_fork
@@ -35,6 +35,8 @@ __all__ = ["Watch", "watch"]
 
 NEWEST_EVERY = 4
 """Looks at the note for one at the credential learned last, where the store's clock tells which server answers."""
+FIRST_LOOK = (0.2, 0.5)
+"""Seconds until the first look, which only tells what the note said before: many programs end sooner."""
 BATCH = 50
 """Credentials that are brought back without a rest in between."""
 REST = 0.02
@@ -48,7 +50,7 @@ class _Seen:
     """What is known of one store. `at`: when to look again, on the monotonic clock; `looks`: how many there were."""
 
     at: float
-    losses: Losses = field(default_factory=Losses)
+    losses: Losses | None = None
     server: str | None = None
     looks: int = 0
 
@@ -105,7 +107,7 @@ class Watch:
                     reference = asked.get(timeout=max(min((seen.at for seen in due.values()), default=now) - now, 0.0))
                     store = reference()
                     if store is not None:
-                        due.setdefault(reference, _Seen(now + _interval(store)))
+                        due.setdefault(reference, _Seen(now + random.uniform(*FIRST_LOOK)))
                     del store
                     due = {reference: seen for reference, seen in due.items() if self._is_wanted(reference)}
                     continue
@@ -131,8 +133,9 @@ class Watch:
                 del due[reference]
                 continue
             lost = self._look(store, seen, last)
-            shareds = [shared for shared in sharing(store) if shared.known is not None]
-            self._bring_back(store, [shared for shared in shareds if lost is None or digest(shared.key) in lost])
+            if lost is None or lost:
+                shareds = [shared for shared in sharing(store) if shared.known is not None]
+                self._bring_back(store, [shared for shared in shareds if lost is None or digest(shared.key) in lost])
             seen.at = time.monotonic() + _interval(store)
 
     def _look(self, store: Store, seen: _Seen, last: Shared) -> frozenset[str] | None:
@@ -141,11 +144,16 @@ class Watch:
             losses, moment = read_losses(store), store.moment()
         except Exception:  # noqa: BLE001 - a store of the user's may raise anything, and the next look follows
             return frozenset()
-        lost, seen.losses = losses.since(seen.losses), losses
-        if moment is not None and not moment.mortal and moment.era != seen.server:
+        server = servers_of(store).sees(Instant(time.time(), time.monotonic(), moment, 0.0))
+        is_first = seen.losses is None
+        lost = frozenset() if seen.losses is None else losses.since(seen.losses)
+        seen.losses = losses
+        if server is not None and server != seen.server:
             if seen.server is not None:
                 lost = None  # another server, which may lack the last writes
-            seen.server = moment.era
+            seen.server = server
+        if is_first:
+            return lost
         seen.looks += 1
         if not store.may_go_back or seen.server is None or seen.looks % NEWEST_EVERY == 0:
             lost = None if lost is None or _performed(last, has_lost(_wish(last))) else lost

@@ -18,7 +18,9 @@ def told_by(record: Record, *, taken_over: bool) -> str:
     if failure is not None and failure.meaning.may_have_spent:
         return f"; before that: {failure.detail}"
     if attempt is not None and attempt.guess:
-        return "; the store had lost the record, and this was the newest refresh token that anybody brought back"
+        return (
+            "; the store had lost the record or gone back, and nobody brought back a newer refresh token than this one"
+        )
     if taken_over or (attempt is not None and attempt.disputed):
         return ", after an attempt was taken over whose process had vanished, or was stopped or cut off for too long"
     if failure is not None and failure.ambiguous:

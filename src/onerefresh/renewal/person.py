@@ -111,7 +111,7 @@ async def _write(make: Callable[[Record | None, float], Record], wish: Wish, *, 
     doubtful: list[Record] = []
     for _ in range(MOST_ROUNDS):
         loaded, now = await Load(replaces=True, even_sealed=even_sealed), await Now()
-        wish.sightings.sees_another_server(now)  # so that the next renewal knows which server has this record
+        wish.sightings.sees(now)
         if any(records.includes(loaded.record, new) for new in doubtful):
             return loaded
         new = make(loaded.record, now.wall)

@@ -121,7 +121,7 @@ async def renew(wish: Wish) -> Outcome:
         if record and not seed_told and in_use(record) and is_news(wish.seed, record):
             seed_told = True
             await tell(Kind.SEED_IGNORED, wish, record, "token= is another one than the store's, which is in use")
-        is_unsettled = wish.look_again() and wish.sightings.is_unsettled(now, wish.recovery())
+        is_unsettled = wish.sightings.is_unsettled(now, wish.recovery() if wish.look_again() else 0.0)
         match decide(record, wish, now.wall, lease_over=proven_dead or left <= 0.0, is_unsettled=is_unsettled):
             case Use(token, ask_again, damped, probation):
                 await Drop()
@@ -161,11 +161,9 @@ async def renew(wish: Wish) -> Outcome:
                     waiting_for = other.id
                     whom = "whoever knows a newer token" if other.is_recovery else "another process"
                     await tell(Kind.WAITING, wish, record, f"at most {left:.1f} s for {whom}", other.id)
-                what = (
-                    "the store lost this record, and holders of a newer token have"
-                    if other.is_recovery
-                    else ("another process is at it, for at most")
-                )
+                what = "another process is at it, for at most"
+                if other.is_recovery:
+                    what = "the store may have lost a newer token, and whoever knows it has"
                 await Watch(loaded.version, left, f"{what} {left:.1f} s more")
             case Claim(grant):
                 if await Turn():

@@ -90,9 +90,10 @@ async def replay_spool(wish: Wish) -> bool:
     if record is None and _is_outdated(entry, wish):
         await DropSpool(entry)
         return True
-    went_back = record is not None and records.went_back(record, entry.family, entry.generation)
-    if went_back and entry.grant is Grant.REFRESH:
-        await repair(loaded, entry.as_next(), wish)
+    is_lost = record is None or records.went_back(record, entry.family, entry.generation)
+    if is_lost and entry.grant is Grant.REFRESH:  # others may have gone on from it, if it is an old one
+        if await repair(loaded, entry.as_next(), wish):
+            await ReportLoss()
         return True
     try:
         committed = await commit_into(loaded, entry, wish)
@@ -259,7 +260,7 @@ async def bring_back(wish: Wish) -> bool:
         if not await replay_spool(wish):
             break
     loaded, now = await Load(), await Now()
-    wish.sightings.sees_another_server(now)
+    wish.sightings.sees(now)
     known = wish.up_to_date().known
     if known is None or not is_lost(loaded.record, known):
         return False

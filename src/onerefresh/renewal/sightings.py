@@ -8,42 +8,61 @@ from dataclasses import replace
 from onerefresh.record import Record
 from onerefresh.renewal.effects import Instant
 
-__all__ = ["Sightings"]
+__all__ = ["Servers", "Sightings"]
+
+
+class Servers:
+    """Since when one process has known of each server that answered for one store, by its own monotonic clock.
+
+    The era of a store's clock tells which server it is. One that took another's place, or was started anew, may have
+    lost the last writes. Nothing is known of the first one: it may be as old as the store.
+    """
+
+    __slots__ = ("_since",)
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def sees(self, now: Instant) -> str | None:
+        """Which server answers now; None where nothing tells, or where it makes no difference: on one machine alone."""
+        if now.shared is None or now.shared.mortal:
+            return None
+        self._since.setdefault(now.shared.era, now.monotonic if self._since else -math.inf)
+        return now.shared.era
+
+    def since(self, server: str) -> float:
+        return self._since[server]
 
 
 class Sightings:
     """What one process remembers of the failures, probations and servers of one credential that it has seen.
 
     A record dates its failures by the clock of the machine that wrote it. Where that clock is ahead, they would last
-    until this machine's clock has caught up.
+    until this machine's clock has caught up. `servers`: of its store, for all of its credentials.
     """
 
-    __slots__ = ("_failure", "_probation", "_server", "_server_since")
+    __slots__ = ("_failure", "_probation", "_server", "_server_since", "_servers")
 
-    def __init__(self) -> None:
+    def __init__(self, servers: Servers | None = None) -> None:
         self._failure: tuple[float, float] | None = None  # its date, and when it was first seen
         self._probation: tuple[float, float] | None = None
+        self._servers = servers if servers is not None else Servers()
         self._server: str | None = None
         self._server_since = -math.inf
 
+    def sees(self, now: Instant) -> None:
+        """Remember which server answers for this credential now."""
+        server = self._servers.sees(now)
+        if server is not None and server != self._server:
+            self._server, self._server_since = server, self._servers.since(server)
+
     def is_unsettled(self, now: Instant, seconds: float) -> bool:
-        """Whether the record was on another server until less than so many seconds ago, as this process saw it.
+        """Whether this process has known for less than so many seconds of the server that has the record now.
 
-        The era of a store's clock tells which server it is. One that took another's place, or was started anew, may
-        have lost the last writes.
+        Others who know more than that server have not had the time to bring it back.
         """
-        self.sees_another_server(now)
+        self.sees(now)
         return now.monotonic - self._server_since < seconds
-
-    def sees_another_server(self, now: Instant) -> bool:
-        """Whether the record was on another server at the last look."""
-        if now.shared is None or now.shared.mortal or now.shared.era == self._server:
-            return False
-        is_another = self._server is not None
-        if is_another:
-            self._server_since = now.monotonic
-        self._server = now.shared.era
-        return is_another
 
     def dated(self, record: Record | None, now: Instant) -> Record | None:
         """The record with its dates by this machine's clock, none of them later than the first sight."""

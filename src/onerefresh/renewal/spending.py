@@ -211,7 +211,10 @@ class Spending:
         if self.wish.can_obtain:
             pause = 0.0  # the next token comes from elsewhere, at once
         elif self._may_be_spent:
-            said = f"{verdict.detail}, after a request that may have spent the refresh token: it is not sent again"
+            why = "after a request that may have spent the refresh token"
+            if self.attempt.guess:
+                why = "and the store may have lost a newer token"
+            said = f"{verdict.detail}, {why}: it is not sent again"
             verdict, pause = replace(verdict, detail=said), FOR_GOOD
         try:
             await self._settle(self._back(verdict, now, pause))

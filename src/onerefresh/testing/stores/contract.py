@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import TypeVar
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.losses import KEY as LOSSES
 from onerefresh.store import Conflict, Store, StoreOutcomeUnknown, Versioned
 from onerefresh.testing.stores.history import Did, check_history
 from onerefresh.testing.stores.machine import StoreMachine
@@ -42,7 +43,7 @@ LONG = 60.0
 CLOCK_ERROR = 1.0
 """Seconds by which two readings of the store's clock may differ where they were taken by different processes."""
 
-KEYS = ["acme", "ACME", "äöü", "a/b", "../up", "a b", "' OR 1=1 --", "%", "🗝", "x" * 512]
+KEYS = ["acme", "ACME", "äöü", "a/b", "../up", "a b", "' OR 1=1 --", "%", "🗝", "x" * 512, LOSSES]
 BODIES = ["", "{}", '{"token": "ä 🗝"}', "x" * 1_000_000, "line\nline\0after"]
 
 
