@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from onerefresh.errors import StoreUnavailable
+from onerefresh import errors
 from onerefresh.record import Record, State
 from onerefresh.record_text import decode, encode
-from onerefresh.store import Conflict, Store, StoreOutcomeUnknown, Unreadable
+from onerefresh.store import Conflict, Store, Unreadable
 
 __all__ = ["KEY", "Losses", "digest", "read_losses", "report_losses"]
 
@@ -57,14 +57,17 @@ def digest(key: str) -> str:
 
 
 def read_losses(store: Store) -> Losses:
-    """What the store's note says now. Raises `StoreUnavailable`."""
+    """What the store's note says now. Raises `StoreUnavailable`, and what else a store of the user's may raise."""
     try:
         found = store.load(KEY)
-        if found is None:
-            return Losses()
+    except Unreadable as error:  # written by somebody with another key
+        return Losses(error.version)
+    if found is None:
+        return Losses()
+    try:
         record = decode(found.body, KEY)
-    except Unreadable as error:  # written by somebody with another key, or by a newer version
-        return Losses(error.version or (found.version if found else None))
+    except errors.StoreUnavailable:  # damaged, or of a newer version: that it changes says something
+        return Losses(found.version)
     lost = record.unknown.get(LOST)
     names = tuple(map(str, lost)) if isinstance(lost, list) else ()
     return Losses(found.version, record.generation, names)
@@ -86,6 +89,6 @@ def report_losses(store: Store, keys: Iterable[str]) -> bool:
             except Conflict:
                 continue
             return True
-    except (StoreUnavailable, StoreOutcomeUnknown):
+    except Exception:  # noqa: BLE001 - as just said: a store of the user's may have its own idea of what a key is
         return False
     return not new

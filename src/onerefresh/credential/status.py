@@ -16,10 +16,11 @@ class Status:
     """What the store knows of a credential; no secret in it.
 
     `state`: ``"empty"``, ``"idle"``, ``"leased"`` or ``"dead"``. Leased means that a refresh is under way; or, where
-    `recovering`, that the token was brought back into a store that had lost it, and is not sent yet. `expires_at`: seconds since the epoch, or None. `failure`: the
-    last failure since the last success, in words. `retry_after`: seconds for which nothing is sent on its account.
-    `asks_again`: False where nothing is sent until a login or `retry()`. `doubts`: how often it was refused in words
-    that may mean that the session is over, or that the client is wrong.
+    `recovering`, that the token was brought back into a store that had lost it, and is not sent yet. `expires_at`:
+    seconds since the epoch, or None. `failure`: the last failure since the last success, in words. `retry_after`:
+    seconds for which nothing is sent on its account. `asks_again`: False where nothing is sent until a login or
+    `retry()`. `doubts`: how often it was refused in words that may mean that the session is over, or that the client is
+    wrong.
     """
 
     key: str

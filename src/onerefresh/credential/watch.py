@@ -11,6 +11,7 @@ it brings back what it knows.
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import random
 import time
@@ -49,6 +50,7 @@ FIRST_REST = 0.3
 class _Seen:
     """What is known of one store. `at`: when to look again, on the monotonic clock; `looks`: how many there were."""
 
+    store: weakref.ref[Store]
     at: float
     losses: Losses | None = None
     server: str | None = None
@@ -63,7 +65,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._asked: queue.SimpleQueue[weakref.ref[Store]] = queue.SimpleQueue()
-        self._left: weakref.WeakSet[Store] = weakref.WeakSet()
+        self._left: dict[int, weakref.ref[Store]] = {}  # by their ids: a store of the user's may have no hash
         self._learned: dict[int, weakref.ref[Shared]] = {}  # the credential learned last, by the id of its store
         self._running: dict[str, object] = {}  # not empty while there is a thread
         cleaned_after_fork(self)
@@ -75,13 +77,15 @@ class Watch:
             self._learned[id(shared.store)] = weakref.ref(shared)
         if not shared.watched:
             shared.watched = True
-            self._left.discard(shared.store)
+            self._left.pop(id(shared.store), None)
             self._asked.put(weakref.ref(shared.store, self._asked.put))  # again when the store is gone
             self._start()
 
     def leave(self, store: Store) -> None:
         """Look at `store` no more: it closes."""
-        self._left.add(store)
+        for left in [left for left, reference in list(self._left.items()) if reference() is None]:
+            self._left.pop(left, None)
+        self._left[id(store)] = weakref.ref(store)
         self._asked.put(weakref.ref(store))
 
     def after_fork(self) -> None:
@@ -99,17 +103,17 @@ class Watch:
 
     def _work(self) -> None:
         asked, running = self._asked, self._running
-        due: dict[weakref.ref[Store], _Seen] = {}
+        due: dict[int, _Seen] = {}  # by the id of the store
         try:
             while True:
                 with contextlib.suppress(queue.Empty):
                     now = time.monotonic()
                     reference = asked.get(timeout=max(min((seen.at for seen in due.values()), default=now) - now, 0.0))
                     store = reference()
-                    if store is not None:
-                        due.setdefault(reference, _Seen(now + random.uniform(*FIRST_LOOK)))
+                    due = {place: seen for place, seen in due.items() if self._is_wanted(seen.store)}
+                    if store is not None and self._is_wanted(reference):
+                        due.setdefault(id(store), _Seen(reference, now + random.uniform(*FIRST_LOOK)))
                     del store
-                    due = {reference: seen for reference, seen in due.items() if self._is_wanted(reference)}
                     continue
                 self._look_at(due)
                 if not due:
@@ -121,16 +125,20 @@ class Watch:
 
     def _is_wanted(self, reference: weakref.ref[Store]) -> bool:
         store = reference()
-        return store is not None and store not in self._left
+        return store is not None and not self._has_left(store)
 
-    def _look_at(self, due: dict[weakref.ref[Store], _Seen]) -> None:
-        for reference, seen in list(due.items()):
+    def _has_left(self, store: Store) -> bool:
+        reference = self._left.get(id(store))
+        return reference is not None and reference() is store
+
+    def _look_at(self, due: dict[int, _Seen]) -> None:
+        for place, seen in list(due.items()):
             if seen.at > time.monotonic():
                 continue
-            store = reference()
-            last = self._last(store) if store is not None and store not in self._left else None
+            store = seen.store()
+            last = self._last(store) if store is not None and not self._has_left(store) else None
             if store is None or last is None or interpreter_ends():
-                del due[reference]
+                del due[place]
                 continue
             lost = self._look(store, seen, last)
             if lost is None or lost:
@@ -140,10 +148,14 @@ class Watch:
 
     def _look(self, store: Store, seen: _Seen, last: Shared) -> frozenset[str] | None:
         """The digests of the records that may be lost; None: any of them."""
+        moment, can_note = None, True
         try:
-            losses, moment = read_losses(store), store.moment()
-        except Exception:  # noqa: BLE001 - a store of the user's may raise anything, and the next look follows
-            return frozenset()
+            losses = read_losses(store)
+            moment = store.moment()
+        except errors.OnerefreshError:
+            return frozenset()  # the next look follows
+        except Exception:  # noqa: BLE001 - a store of the user's may raise anything, for what is no credential's name say
+            losses, can_note = seen.losses or Losses(), False
         server = servers_of(store).sees(Instant(time.time(), time.monotonic(), moment, 0.0))
         is_first = seen.losses is None
         lost = frozenset() if seen.losses is None else losses.since(seen.losses)
@@ -155,7 +167,7 @@ class Watch:
         if is_first:
             return lost
         seen.looks += 1
-        if not store.may_go_back or seen.server is None or seen.looks % NEWEST_EVERY == 0:
+        if not can_note or not store.may_go_back or seen.server is None or seen.looks % NEWEST_EVERY == 0:
             lost = None if lost is None or _performed(last, has_lost(_wish(last))) else lost
         return lost
 
@@ -179,7 +191,7 @@ class Watch:
         time.sleep(random.uniform(0.0, FIRST_REST))
         brought: list[str] = []
         for number, shared in enumerate(shareds, 1):
-            if store in self._left or interpreter_ends():
+            if self._has_left(store) or interpreter_ends():
                 return
             if shared.flight is None and _performed(shared, bring_back(_wish(shared))):  # else its renewal looks itself
                 brought.append(shared.key)
@@ -232,6 +244,9 @@ def _performed(shared: Shared, looking: Coroutine[Effect[Any], Any, bool]) -> bo
     try:
         return runner.run(looking)
     except errors.OnerefreshError:
+        return False
+    except Exception:  # whatever one store raises, it must not end the looks at the others
+        logging.getLogger("onerefresh").exception("looking at whether a store has lost its record failed")
         return False
 
 
