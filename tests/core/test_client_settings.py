@@ -15,7 +15,10 @@ from unittest.mock import MagicMock
 import pytest
 
 from onerefresh.credential.client import settings_of
+from onerefresh.latches import Lock
 from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.oauth2.address import Address
+from onerefresh.oauth2.send_stdlib import StdlibSender
 from onerefresh.token import Secret
 
 PROGRAM = """
@@ -136,6 +139,15 @@ def endpoint(**others: Any) -> TokenEndpoint:
 def test_each_setting_of_a_token_endpoint_counts(others: dict[str, Any]) -> None:
     assert settings_of(endpoint()) == settings_of(endpoint())
     assert settings_of(endpoint(**others)) != settings_of(endpoint())
+
+
+def test_a_sender_of_this_library_says_the_same_whatever_the_library_does_meanwhile() -> None:
+    """What it is made of changes all the time, and nobody could correct it."""
+    login = endpoint(send=StdlibSender(Address.parse(URL)))
+    before = settings_of(login)
+    with Lock():
+        assert settings_of(login) == before
+    assert settings_of(login) == before != settings_of(endpoint())
 
 
 def test_a_secret_that_a_function_gives_is_looked_at_rarely() -> None:

@@ -109,8 +109,8 @@ class _Walk:
             yield from self.parts(constant)
 
     def _is_ours(self, module: str) -> bool:
-        """Whether it is the code of the same program, rather than of a library that it uses."""
-        return _package(module) == self._package
+        """Whether it is the code of the same program, rather than of a library that it uses, such as this one."""
+        return _package(module) == self._package != _package(__name__)
 
 
 def _package(module: str) -> str:
