@@ -6,7 +6,7 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -14,20 +14,22 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from onerefresh import Credential
 from onerefresh.credential.client import settings_of
 from onerefresh.latches import Lock
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.send_stdlib import StdlibSender
-from onerefresh.token import Secret
+from onerefresh.token import Secret, Token
 
 PROGRAM = """
 URL = "https://acme.com/refresh"
 HEADERS = {"X-Key": "one", "X-Other": "two"}
 KINDS = frozenset({"a", "b", "c", "d"})
+PAIRS = frozenset({frozenset({"a", "b", "c"}), frozenset({"d", "e", "f"}), print})
 
 def post(url, headers):
-    return {"url": url, "headers": headers, "kinds": {"x", "y", "z"} & KINDS}
+    return {"url": url, "headers": headers, "kinds": {"x", "y", "z"} & KINDS & PAIRS}
 
 def refresh(token):
     return post(URL, HEADERS)
@@ -167,6 +169,52 @@ def test_a_secret_that_cannot_be_had_is_no_error_here() -> None:
         raise FileNotFoundError("secret.txt")
 
     assert settings_of(endpoint(client_secret=secret))
+
+
+class Nested:
+    """One of its kind within another: walking down so far is more than Python allows."""
+
+    def __init__(self, inner: object) -> None:
+        self.inner = inner
+
+
+class Changing(dict[str, str]):
+    """As a cache that another thread empties meanwhile."""
+
+    def __getitem__(self, name: str) -> str:
+        raise KeyError(name)
+
+    def keys(self) -> Any:
+        raise RuntimeError("dictionary changed size during iteration")
+
+
+class Odd:
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        raise LookupError("mine")
+
+
+def nested() -> Nested:
+    found = Nested(None)
+    for _ in range(400):
+        found = Nested(found)
+    return found
+
+
+@pytest.mark.parametrize("value", [Changing(a="b"), Odd(), nested()])
+def test_what_a_refresher_refers_to_costs_no_renewal_whatever_it_is(value: object) -> None:
+    limit = sys.getrecursionlimit()
+
+    def refresh(token: Token) -> Mapping[str, object]:
+        return {"access_token": "next", "value": value}
+
+    acme = Credential("acme", refresh, token={"access_token": "first", "refresh_token": "one", "expires_at": 1.0})
+    assert acme.token().reveal() == "next"
+    try:
+        sys.setrecursionlimit(400)
+        assert settings_of(refresh) == settings_of(refresh)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_settings_that_fail_cost_no_renewal() -> None:

@@ -39,13 +39,16 @@ class _Walk:
         self._package = ""
 
     def parts(self, value: object) -> Iterator[str]:
-        if isinstance(value, Secret):
-            yield value.fingerprint()
-        elif value is None or isinstance(value, (bool, str, bytes)):
-            yield repr(value)
-        elif id(value) not in self._seen and len(self._seen) < MOST:
-            self._seen[id(value)] = value
-            yield from self._of_object(value)
+        try:
+            if isinstance(value, Secret):
+                yield value.fingerprint()
+            elif value is None or isinstance(value, (bool, str, bytes)):
+                yield repr(value)
+            elif id(value) not in self._seen and len(self._seen) < MOST:
+                self._seen[id(value)] = value
+                yield from self._of_object(value)
+        except Exception as error:  # noqa: BLE001 - as above: values are changed meanwhile, nested deeply, or odd
+            yield type(error).__name__
 
     def _of_object(self, value: object) -> Iterator[str]:
         match value:
@@ -54,11 +57,12 @@ class _Walk:
                 for part in value:
                     yield from self.parts(part)
             case frozenset():
-                yield from sorted(repr(part) for part in value)
+                yield _text(value)
             case dict() | types.MappingProxyType():
-                for name in sorted(name for name in value if isinstance(name, str)):
+                known = dict(value)  # at once: another thread may change it meanwhile
+                for name in sorted(name for name in known if isinstance(name, str)):
                     yield name
-                    yield from self.parts(value[name])
+                    yield from self.parts(known[name])
             case functools.partial():
                 yield from self.parts((value.func, value.args, value.keywords))
             case types.FunctionType():
@@ -115,6 +119,17 @@ class _Walk:
 
 def _package(module: str) -> str:
     return module.partition(".")[0]
+
+
+def _text(value: object) -> str:
+    """A constant as a text that is the same in every process, whatever the order of a set is there."""
+    if isinstance(value, frozenset):
+        return f"{{{' '.join(sorted(map(_text, value)))}}}"
+    if isinstance(value, tuple):
+        return f"({' '.join(map(_text, value))})"
+    kind = type(value)
+    is_plain = kind.__module__ == "builtins" and isinstance(value, (str, bytes, int, float, complex, type(None)))
+    return repr(value) if is_plain else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _names(code: types.CodeType) -> set[str]:
