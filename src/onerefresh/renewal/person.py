@@ -37,12 +37,14 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
     if token is None:
         token = await _obtain(wish)
 
+    newest = _newest_of(token, wish.up_to_date().known)
+
     def login(record: Record | None, at: float) -> Record:
         if record is not None and in_use(record) and records.has_gone_on_from(record, token):
             return record
         return records.founded(
             record,
-            token,
+            newest,
             now=at,
             owner=wish.owner,
             what="login",
@@ -63,6 +65,13 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
     if record.unsaved:
         await keep(written, record.token)
     return Outcome(record.token, renewed=True)
+
+
+def _newest_of(token: Token, known: Token | None) -> Token:
+    """The token of a login; or what this process knows to have come of it, where it has been refreshed since."""
+    if known is None or known.family != token.seed_fingerprint() or known.seed_fingerprint() == known.family:
+        return token
+    return known
 
 
 async def allow_again(wish: Wish) -> Record | None:

@@ -40,6 +40,8 @@ class Answers:
         """Whether it may: after a lost answer, where the profile says never to send again."""
         if not self._world.scenario.never_resends or token is None or token.refresh_token is None:
             return
+        if self._world.scenario.host_saves:
+            return  # a new process knows nothing of the one before
         if token.identity in self._unheard and not self._world.judge.unordered:  # what a store has lost, nobody knows
             raise Broken(
                 "a refresh token whose answer was lost is not sent again where that is forbidden",

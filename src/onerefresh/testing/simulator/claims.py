@@ -124,10 +124,11 @@ class Claims:
         age = now - claim.born
         holder = claim.task
         same_host = by.process.host is holder.process.host
-        if same_host and claim.proof is not None and (holder.over or by.process.host.holder is by):
+        same_boot = claim.boots == holder.process.host.boots
+        if same_host and same_boot and claim.proof is not None and (holder.over or by.process.host.holder is by):
             self._taken_over_in_time(claim, by, now)
             return
-        if same_host and claim.boots != holder.process.host.boots:
+        if same_host and not same_boot:
             return  # the machine was started anew
         if claim.dated and claim.born < self._world.store_clock_set_at:  # whoever has not seen that is misled by it
             self._world.judge.excuses.add(Excuse.OVERRUN, claim.token)

@@ -150,6 +150,8 @@ class Judge:
             return
         if world.scenario.host_saves and after.history[-1].what == "seed":
             return  # what an earlier process was given, and the host has kept
+        if self.unordered and after.history[-1].what == "login":
+            return  # with the newest token of its session that its process knows
         if before is None and (self.unordered or world.scenario.host_saves):
             return  # the store had lost the record, or is the memory of a new process that was given what was saved
         if before is None or before.token is None or before.token.refresh_token is None:

@@ -13,7 +13,7 @@ from onerefresh.testing.simulator import people
 from onerefresh.testing.simulator.account import Account
 from onerefresh.testing.simulator.broken import Broken
 from onerefresh.testing.simulator.excuses import Excuse, keeps_grace_promise
-from onerefresh.testing.simulator.faults import MOMENTARY, What
+from onerefresh.testing.simulator.faults import LOSSES, MOMENTARY, What
 from onerefresh.testing.simulator.network import INVALID_GRANT
 from onerefresh.testing.simulator.process import Process
 from onerefresh.testing.simulator.scenario import Scenario
@@ -24,7 +24,7 @@ from onerefresh.testing.simulator.world import World
 __all__ = ["NO_DEFECTS", "Report", "simulate"]
 
 NO_DEFECTS = "no defects"
-MOST_STEPS = 100_000
+MOST_STEPS = 300_000
 _HARMLESS = frozenset({What.EARLY_WAKE, What.NO_WAKE, What.UNAVAILABLE, What.ERROR_BEFORE})
 _DEADLY = frozenset({What.CRASH_BEFORE, What.CRASH_AFTER, What.EXIT})
 LONGEST_PAUSE = 20.0
@@ -340,7 +340,7 @@ class _Course:
         lifetime = scenario.manner.expires_in
         if len(set(scenario.skews)) > 1 or (lifetime is not None and lifetime < 300.0):
             return
-        forgotten = (What.LOGIN, What.VANISHED)  # failures are in the record
+        forgotten = (What.LOGIN, What.VANISHED, *LOSSES)  # failures are in the record
         begun = [happening.at for happening in world.judge.happenings if happening.what in forgotten]
         for storm, count in world.storms:
             sessions = 1 + sum(0.0 <= at - storm.at <= storm.seconds for at in begun)  # each is tried anew
