@@ -72,10 +72,12 @@ def storms(
         endpoint = TokenEndpoint(server.token_url, client_id=server.client_id, client_secret=server.client_secret)
         token = Credential("alone", endpoint, token=server.issue()).token()
         shared = {"name": f"storm-{secrets.token_hex(4)}", "store": place.url, "pool": how.pool, "first": how.first}
-        job = {"url": server.token_url, "client": client, "seed": server.issue(), **shared}
+        job = {"url": server.token_url, "client": client, **shared}
+        with Credential(str(shared["name"]), endpoint, store=place.url) as person:
+            person.login(server.issue())
         crowd = [stack.enter_context(Member(job, "bench.scale.storms")) for _ in range(how.processes)]
         for member in crowd:
-            assert member.heard() == 0, "every process begins with the seed"
+            assert member.heard() == 0, "every process begins with the first token"
         for number in range(how.rounds + 1):
             if number > 1:
                 between(how.rest)
@@ -120,7 +122,7 @@ def take_part() -> None:
     store = PostgresStore(pool) if pool is not None else open_store(job["store"])
     if job["first"]:
         store.head_start = 0.0
-    credential = Credential(job["name"], endpoint, token=job["seed"], store=store)
+    credential = Credential(job["name"], endpoint, store=store)
     token = credential.token()
     print(token.generation - 1, flush=True)
     for text in sys.stdin:

@@ -14,7 +14,7 @@ from tests.core.calls import refresher_of
 from tests.servers.relay import Relay
 from tests.servers.valkey import PATIENCE, Valkey, until
 
-from onerefresh import Credential, Credentials, StoreUnavailable, WaitTimeout, events
+from onerefresh import Credential, Credentials, StoreUnavailable, WaitTimeout, events, policy
 from onerefresh.credential.aftercare import aftercare
 from onerefresh.events import Event, Kind
 from onerefresh.record_text import decode
@@ -60,6 +60,12 @@ def told() -> Iterator[Told]:
 
 
 @pytest.fixture
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was brought back is not sent for two looks: so short a time that tests need not wait for it."""
+    monkeypatch.setattr(policy, "LOOK_EVERY", 0.2)
+
+
+@pytest.fixture
 def opened() -> Iterator[ExitStack]:
     with ExitStack() as opened:
         yield opened
@@ -67,12 +73,19 @@ def opened() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def process(auth_server: AuthServer, opened: ExitStack) -> Callable[..., Credential]:
-    """A credential with a store of its own: what another process would have."""
+    """A credential with a store of its own: what another process would have. `login`: it begins the session.
 
-    def make(url: str, *, look_every: float = LONG, **options: Any) -> Credential:
+    (A first token with `token=` may be an old one where Redis has lost the record, and is not sent for some seconds.)
+    """
+
+    def make(
+        url: str, *, login: dict[str, object] | None = None, look_every: float = LONG, **options: Any
+    ) -> Credential:
         store = opened.enter_context(closing(RedisStore(url)))
         store.look_every = look_every
         made: Credential = opened.enter_context(Credential("acme", refresher_of(auth_server), store=store, **options))
+        if login is not None:
+            made.login(login)
         return made
 
     return make
@@ -93,7 +106,7 @@ def test_who_refreshed_the_last_time_has_a_head_start() -> None:
 def test_many_processes_refresh_once(
     server: Valkey, auth_server: AuthServer, process: Callable[..., Credential]
 ) -> None:
-    first = process(server.url, token=auth_server.issue()).token()
+    first = process(server.url, login=auth_server.issue()).token()
     others = [process(server.url) for _ in range(6)]
     with ThreadPoolExecutor(24) as pool:
         tokens = list(pool.map(lambda number: others[number % 6].token(refused=first), range(24)))
@@ -104,7 +117,7 @@ def test_many_processes_refresh_once(
 def test_who_waits_is_woken_and_asks_nothing_meanwhile(
     server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], told: Told
 ) -> None:
-    first = process(server.url, token=auth_server.issue()).token()
+    first = process(server.url, login=auth_server.issue()).token()
     holder, waiter = process(server.url), process(server.url)
     auth_server.hold("token")
     with ThreadPoolExecutor(2) as pool:
@@ -136,7 +149,7 @@ def test_a_wake_up_that_is_lost_costs_only_time(
         own_server.do("ACL", "SETUSER", "app", *rules, *(["-subscribe"] if "had" in how else ["&*", "-publish"]))
         url = f"redis://app:pw@{own_server.address}"
         look_every = LONG if "had" in how else 0.2
-    first = process(url, token=auth_server.issue()).token()
+    first = process(url, login=auth_server.issue()).token()
     holder, waiter = process(url), process(url, look_every=look_every)
     auth_server.hold("token")
     with ThreadPoolExecutor(2) as pool:
@@ -155,7 +168,7 @@ def test_a_wake_up_that_is_lost_costs_only_time(
 def test_a_fresh_token_costs_the_store_nothing(
     server: Valkey, auth_server: AuthServer, process: Callable[..., Credential]
 ) -> None:
-    credential = process(server.url, token=auth_server.issue())
+    credential = process(server.url, login=auth_server.issue())
     credential.token()
     before = server.counted()
     for _ in range(1000):
@@ -174,7 +187,7 @@ def test_a_fresh_token_costs_the_store_nothing(
 def test_nothing_is_sent_while_the_store_hangs(
     own_server: Valkey, auth_server: AuthServer, process: Callable[..., Credential]
 ) -> None:
-    credential = process(own_server.url + "?socket_timeout=0.3", token=auth_server.issue())
+    credential = process(own_server.url + "?socket_timeout=0.3", login=auth_server.issue())
     first = credential.token()
     with own_server.paused(), pytest.raises(StoreUnavailable, match="did not answer in time"):
         credential.token(refused=first)
@@ -185,7 +198,7 @@ def test_nothing_is_sent_while_the_store_hangs(
 def test_a_dead_store_and_a_busy_holder_are_different_errors(
     own_server: Valkey, auth_server: AuthServer, process: Callable[..., Credential]
 ) -> None:
-    first = process(own_server.url, token=auth_server.issue()).token()
+    first = process(own_server.url, login=auth_server.issue()).token()
     holder, other = process(own_server.url), process(own_server.url)
     auth_server.hold("token")
     with ThreadPoolExecutor(1) as pool:
@@ -206,7 +219,7 @@ def test_a_token_that_the_store_cannot_take_is_spooled_and_brought_back(
     own_server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], told: Told
 ) -> None:
     with Relay(own_server.port) as relay:
-        credential = process(f"redis://{relay.address}", token=auth_server.issue())
+        credential = process(f"redis://{relay.address}", login=auth_server.issue())
         first = credential.token()
         auth_server.hold("token_sent")
         with ThreadPoolExecutor(1) as pool:
@@ -228,7 +241,7 @@ def test_a_claim_or_commit_whose_connection_is_lost_costs_no_session(
     server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], when: str, what: str
 ) -> None:
     with Relay(server.port) as relay:
-        credential = process(f"redis://{relay.address}", token=auth_server.issue())
+        credential = process(f"redis://{relay.address}", login=auth_server.issue())
         first = credential.token()
         auth_server.hold("token_sent")
         if when == "claim":
@@ -245,11 +258,12 @@ def test_a_claim_or_commit_whose_connection_is_lost_costs_no_session(
     assert auth_server.counters.token_requests == 1
 
 
+@pytest.mark.usefixtures("_looks_often")
 def test_a_failover_that_loses_the_last_refresh_is_repaired_by_who_made_it(
     own_server: Valkey, server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], told: Told
 ) -> None:
     with Relay(own_server.port) as relay:
-        credential = process(f"redis://{relay.address}", token=auth_server.issue())
+        credential = process(f"redis://{relay.address}", login=auth_server.issue())
         first = credential.token()
         server.replicates(own_server)
         until(lambda: server.do("EXISTS", CHANNEL))
@@ -265,12 +279,13 @@ def test_a_failover_that_loses_the_last_refresh_is_repaired_by_who_made_it(
     assert auth_server.counters.token_requests == 2
 
 
+@pytest.mark.usefixtures("_looks_often")
 def test_who_asks_first_after_a_failover_repairs_what_was_lost(
     own_server: Valkey, server: Valkey, auth_server: AuthServer, process: Callable[..., Credential]
 ) -> None:
     with Relay(own_server.port) as relay:
         url = f"redis://{relay.address}"
-        maker, reader = process(url, token=auth_server.issue()), process(url)
+        maker, reader = process(url, login=auth_server.issue()), process(url)
         first = maker.token()
         server.replicates(own_server)
         until(lambda: server.do("EXISTS", CHANNEL))
@@ -311,8 +326,8 @@ def test_a_store_that_is_not_durable_is_named_once_where_the_server_rotates(
     own_server.do("CONFIG", "SET", "appendonly", "yes")
     with closing(RedisStore(own_server.url, durable=durable)) as plain:
         store: Store = EncryptedStore(plain, KeyFile(tmp_path / "acme.key")) if encrypted else plain
-        with Credential("acme", refresher_of(auth_server), token=auth_server.issue(), store=store) as credential:
-            token = credential.token()
+        with Credential("acme", refresher_of(auth_server), store=store) as credential:
+            token = credential.login(auth_server.issue())
             for _ in range(3):
                 token = credential.token(refused=token)
     if not durable:

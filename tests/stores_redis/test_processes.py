@@ -136,8 +136,8 @@ def test_a_hundred_greenlets_share_one_refresh(server: Valkey, auth_server: Auth
 
 
 def test_waiting_for_another_process_does_not_block_the_hub(server: Valkey, auth_server: AuthServer) -> None:
-    with Credential("acme", refresher_of(auth_server), token=auth_server.issue(), store=server.url) as founded:
-        founded.token()
+    with Credential("acme", refresher_of(auth_server), store=server.url) as person:
+        person.login(auth_server.issue())
     refresher = Refresher(gated=True)
     with Credential("acme", refresher, store=server.url) as holder:
         waiting = threading.Thread(target=lambda: holder.token(refused=holder.token()))

@@ -32,7 +32,8 @@ def child_waits(event: Event) -> None:
         os.write(writes, b"waits")
 
 
-acme = Credential("acme", refresh, token=SEED, store=OPTIONS["store"])
+acme = Credential("acme", refresh, store=OPTIONS["store"])
+acme.login(SEED)  # a first token with token= would not be sent at once to a store that may have lost the record
 old = acme.token() if OPTIONS["refused"] == "yes" else None
 starter = threading.Thread(target=lambda: acme.token(refused=old))
 starter.start()

@@ -22,7 +22,8 @@ def refresh(token: Token) -> dict[str, object]:
 
 
 first = dict(zip(("access_token", "refresh_token"), heard().split(), strict=True))
-acme = Credential("acme", refresh, token=first, store=OPTIONS["store"])
+acme = Credential("acme", refresh, store=OPTIONS["store"])
+acme.login(first)
 session = requests.Session()
 session.auth = BearerAuth(acme, OPTIONS["api"].removesuffix("/api"))
 
