@@ -33,7 +33,8 @@ def judge_founding(world: World, after: Record, writer: Task) -> None:
     ):  # that of a later login, which its process had not heard of
         older = world.judge.claims.is_overtaken(after.by)
     else:  # that of a later login in its host's spool: its generations go on from those of before
-        older = after.by not in writer.process.host.spooled or after.generation <= known.generation
+        brought = {after.by, after.token.reveal() if after.token is not None else None}
+        older = not brought & writer.process.host.spooled or after.generation <= known.generation
     if older:
         raise Broken(
             "a vanished record is founded again with the newest token that is known",

@@ -56,7 +56,7 @@ class Host:
         self.clock = clock
         self.boots = 1
         self.spool: dict[str, Spooled] = {}
-        self.spooled: set[str] = set()  # the attempts whose token was ever in there
+        self.spooled: set[str] = set()  # the attempts whose token was ever in there, and their access tokens
         self.spool_fails_until = 0.0
         self.save_fails_until = 0.0
         self.asleep_until = 0.0

@@ -148,18 +148,18 @@ class Judge:
             if same and before is not None and before.token is not None and before.token.reveal() != access:
                 raise Broken("a token is never overwritten by an older one", f"at generation {after.generation}")
             return
-        if world.scenario.host_saves and after.history[-1].what == "seed":
-            return  # what an earlier process was given, and the host has kept
-        if self.unordered and after.history[-1].what == "login":
-            return  # with the newest token of its session that its process knows
+        if after.history[-1].what == "login" or (world.scenario.host_saves and after.history[-1].what == "seed"):
+            return  # the newest that its process knows of this session, or what the host has kept of an earlier process
         if before is None and (self.unordered or world.scenario.host_saves):
             return  # the store had lost the record, or is the memory of a new process that was given what was saved
         if before is None or before.token is None or before.token.refresh_token is None:
             raise Broken("a commit follows what it was issued for", f"generation {after.generation} follows nothing")
         spent = before.token.refresh_token.reveal()
         if spent != issued_for and not self.claims.answers_a_namesake(before, after, issued_for):
-            repaired = self.unordered and after.generation > before.generation
-            if not (repaired and before.family == after.family and world.is_known(access, writer)):
+            repaired = self.unordered and after.generation > before.generation and before.family == after.family
+            sessions = world.server.session_of
+            same = sessions[before.token.reveal()] == sessions[access]
+            if not (repaired and same and world.is_known(access, writer)):
                 raise Broken(
                     "a commit follows what it was issued for",
                     f"generation {after.generation} was issued for another token than generation {before.generation}",

@@ -82,7 +82,17 @@ TOLD_TO_WAIT = (
 )
 SPOOLED_BEFORE_A_LOGIN = (
     ("faults", (Fault(What.STORE_DOWN, Point.COMMIT, seconds=3.0), Fault(What.CRASH_BEFORE, Point.SLEEP))),
-    ("happenings", (Happening(What.REVOKED, 5.0), Happening(What.LOGIN, 9.0), Happening(What.VANISHED, 9.05))),
+    (
+        "happenings",
+        (
+            Happening(What.REVOKED, 5.0),
+            Happening(What.LOGIN, 9.0),
+            Happening(What.VANISHED, 9.2),
+            Happening(What.REVOKED, 9.21),
+        ),
+    ),
+    ("hosts", 2),
+    ("skews", (0.0, 0.0)),
 )
 STRICT = Kind.REVOKE_FAMILY
 
@@ -238,15 +248,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "the spool is never read",
-        put(protocol, "replay_spool", pieces.no),
+        put_each("replay_spool", pieces.no, protocol, saving),
         "store down at the commit, then a crash",
-        Kind.REJECT_ONLY,
-    ),
-    Mutant(
-        "8",
-        "a spooled token is judged by an older record",
-        put(protocol, "replay_spool", pieces.judge_spool_by_an_older_record),
-        "an old record in hand",
         Kind.REJECT_ONLY,
     ),
     Mutant(
@@ -291,13 +294,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "9",
         "a spooled token is committed into any family",
-        put(protocol, "replay_spool", pieces.spool_into_any_family),
+        put_each("replay_spool", pieces.spool_into_any_family, protocol, saving),
         fixed=SPOOLED,
     ),
     Mutant(
         "9",
         "a spooled token of another family stays",
-        put(protocol, "replay_spool", pieces.spool_is_kept),
+        put_each("replay_spool", pieces.spool_is_kept, protocol, saving),
         fixed=SPOOLED,
     ),
     Mutant(

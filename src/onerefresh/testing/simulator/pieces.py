@@ -76,19 +76,6 @@ async def commit_forgets_itself(loaded: Loaded, entry: Spooled, wish: Any) -> Re
     return await _commit_into(loaded, entry, wish)
 
 
-async def judge_spool_by_an_older_record(wish: Any) -> bool:
-    loaded = await Load()
-    entry = await ReadSpool()
-    if entry is None:
-        return False
-    try:
-        await _commit_into(loaded, entry, wish)
-    except (Conflict, StoreOutcomeUnknown):
-        return True
-    await DropSpool(entry)
-    return True
-
-
 def dead_stays_dead(record: Record | None, family: str, generation: int) -> bool:
     return _may_commit(record, family, generation) and record is not None and record.state is not State.DEAD
 

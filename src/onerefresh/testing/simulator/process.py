@@ -289,7 +289,7 @@ class Process:
             world.judge.spool_failed(task)
             return False
         host.spool[effect.entry.attempt] = effect.entry
-        host.spooled.add(effect.entry.attempt)
+        host.spooled |= {effect.entry.attempt, effect.entry.token.reveal()}
         world.judge.spooled(task, effect.entry)
         return True
 
