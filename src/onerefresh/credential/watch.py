@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import random
 import time
 import weakref
+from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from onerefresh import errors
 from onerefresh.credential.shared import Shared, newest_known, servers_of, sharing
-from onerefresh.latches import interpreter_ends, start
+from onerefresh.latches import Changes, interpreter_ends, start
 from onerefresh.losses import Losses, digest, read_losses, report_losses
 from onerefresh.policy import HTTP_TIMEOUT, look_every, profile_named, recovery_time
 from onerefresh.renewal.decision import Wish
@@ -37,7 +37,7 @@ __all__ = ["Watch", "watch"]
 NEWEST_EVERY = 4
 """Looks at the note for one at the credential learned last, where the store's clock tells which server answers."""
 FIRST_LOOK = (0.2, 0.5)
-"""Seconds until the first look, which only tells what the note said before: many programs end sooner."""
+"""Seconds until the first look: many programs end sooner."""
 BATCH = 50
 """Credentials that are brought back without a rest in between."""
 REST = 0.02
@@ -64,7 +64,8 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._asked: queue.SimpleQueue[weakref.ref[Store]] = queue.SimpleQueue()
+        self._asked: deque[weakref.ref[Store]] = deque()
+        self._news = Changes()
         self._left: dict[int, weakref.ref[Store]] = {}  # by their ids: a store of the user's may have no hash
         self._learned: dict[int, weakref.ref[Shared]] = {}  # the credential learned last, by the id of its store
         self._running: dict[str, object] = {}  # not empty while there is a thread
@@ -78,7 +79,7 @@ class Watch:
         if not shared.watched:
             shared.watched = True
             self._left.pop(id(shared.store), None)
-            self._asked.put(weakref.ref(shared.store, self._asked.put))  # again when the store is gone
+            self._ask(weakref.ref(shared.store, self._ask))  # again when the store is gone
             self._start()
 
     def leave(self, store: Store) -> None:
@@ -86,11 +87,15 @@ class Watch:
         for left in [left for left, reference in list(self._left.items()) if reference() is None]:
             self._left.pop(left, None)
         self._left[id(store)] = weakref.ref(store)
-        self._asked.put(weakref.ref(store))
+        self._ask(weakref.ref(store))
 
     def after_fork(self) -> None:
         """The thread is not in the child."""
-        self._asked, self._running = queue.SimpleQueue(), {}
+        self._asked, self._news, self._running = deque(), Changes(), {}
+
+    def _ask(self, reference: weakref.ref[Store]) -> None:
+        self._asked.append(reference)
+        self._news.tell()
 
     def _start(self) -> None:
         claim = object()
@@ -102,13 +107,15 @@ class Watch:
             self._running.clear()
 
     def _work(self) -> None:
-        asked, running = self._asked, self._running
+        asked, news, running = self._asked, self._news, self._running
         due: dict[int, _Seen] = {}  # by the id of the store
         try:
             while True:
-                with contextlib.suppress(queue.Empty):
-                    now = time.monotonic()
-                    reference = asked.get(timeout=max(min((seen.at for seen in due.values()), default=now) - now, 0.0))
+                now = time.monotonic()
+                first = min((seen.at for seen in due.values()), default=now)
+                # Not at a queue: gevent may have patched the process since that was made, and it would hold up the hub.
+                if news.wait_for(lambda: bool(asked), first - now):
+                    reference = asked.popleft()
                     store = reference()
                     due = {place: seen for place, seen in due.items() if self._is_wanted(seen.store)}
                     if store is not None and self._is_wanted(reference):
@@ -120,7 +127,7 @@ class Watch:
                     break
         finally:
             running.clear()
-        if not asked.empty() and not interpreter_ends():
+        if asked and not interpreter_ends():
             self._start()
 
     def _is_wanted(self, reference: weakref.ref[Store]) -> bool:
@@ -158,7 +165,8 @@ class Watch:
             losses, can_note = seen.losses or Losses(), False
         server = servers_of(store).sees(Instant(time.time(), time.monotonic(), moment, 0.0))
         is_first = seen.losses is None
-        lost = frozenset() if seen.losses is None else losses.since(seen.losses)
+        # What the note names at the first look may have been lost since this process learned it.
+        lost = frozenset(losses.lost) if seen.losses is None else losses.since(seen.losses)
         seen.losses = losses
         if server is not None and server != seen.server:
             if seen.server is not None:
