@@ -73,7 +73,8 @@ async def outcome(cancelled: CancelledAt) -> object:
 def test_a_call_that_is_cancelled_at_any_step_harms_nobody(how: str, asleep: bool) -> None:
     async def run(step: int) -> CancelledAt:
         refresher = Refresher(gated=True)
-        credential = Credential("acme", refresher if how == "blocking" else refresher.on_a_loop, token=expired())
+        seed = {**expired(), "refresh_token": f"refresh of step {step}"}  # all objects of one session know its newest
+        credential = Credential("acme", refresher if how == "blocking" else refresher.on_a_loop, token=seed)
         cancelled = CancelledAt(credential.atoken(), step, asleep=asleep)
         first = asyncio.create_task(outcome(cancelled))
         await asyncio.sleep(0)
