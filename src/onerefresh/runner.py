@@ -96,6 +96,7 @@ class Runner:
         self._afterwards = afterwards
         self._spool = Spool(store, key) if store.durable or store.may_go_back else None
         self._strange_writes = 0
+        self.leased: Record | None = None  # the claim that was written last
         self._hold: Hold | None = None
         self._turns = turns
         self._place: Place | None = None
@@ -257,6 +258,8 @@ class Runner:
 
     def _cas(self, expected: str | None, record: Record) -> str:
         self._at("it writes to its store")
+        if record.attempt is not None and not record.attempt.is_recovery:
+            self.leased = record
         try:
             return self.store.cas(self._key, expected, encode(record))
         except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError):

@@ -165,3 +165,25 @@ def test_where_nobody_has_anything_newer_the_old_copy_is_tried_once(new_crew: Ca
     crew.place.forget()
     crew.assert_unharmed(only.ask("expired", seconds=1_000.0), only)
     assert crew.server.counters.token_requests == 1
+
+
+# --- The one with the newest is renewing it ---
+
+
+@pytest.mark.parametrize("kind", [*FEW, "valkey restarted", "sqlite deleted"])
+def test_an_old_copy_is_not_spent_while_the_newest_is_being_renewed(new_crew: Callable[[str], Crew], kind: str) -> None:
+    crew = new_crew(kind)
+    crew.log_in("acme")
+    holder, stale = crew.start(gates=["answered"]), crew.start()
+    assert (holder.ask("token"), stale.ask("token")) == (1, 1)
+    crew.refresh("acme")
+    assert holder.ask("refused") == 2
+    holder.do("expired", seconds=100_000.0).until_gate("answered")  # a slow server
+    crew.place.forget()
+    stale.do("expired", seconds=100_000.0)
+    holder.until_event("restored")  # its claim, too
+    holder.open("answered")
+    assert holder.until_count(3, "token", "error")[2] == 3
+    assert stale.until_count(2, "token", "error")[1] == 3
+    assert crew.server.counters.reuse_detected == 0
+    assert crew.server.counters.token_requests == 2

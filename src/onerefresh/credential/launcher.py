@@ -16,6 +16,7 @@ from onerefresh.credential.watch import watch
 from onerefresh.flight import Flight, running_loop
 from onerefresh.latches import Alarm, finalizing, interpreter_ends, refuse_inside, start
 from onerefresh.policy import recovery_time
+from onerefresh.record import Record
 from onerefresh.record_text import encode
 from onerefresh.renewal import protocol
 from onerefresh.renewal.decision import Wish
@@ -224,7 +225,7 @@ class Launcher:
         events.publish(events.Event(events.Kind.NOT_DURABLE, self._key, after.generation, detail=said))
 
     def _runner(self, run: Run) -> Runner:
-        return Runner(
+        runner = Runner(
             self._key,
             self._shared.store,
             refresher=self._terms.refresher,
@@ -232,12 +233,28 @@ class Launcher:
             save=self._terms.save,
             home=run.flight.home,
             publish=run.publish,
-            overdue=lambda ttl: self._overdue(run.flight, ttl),
+            overdue=lambda ttl: self._sending(run.flight, ttl, runner.leased),
             wanted=lambda: run.flight.wanted,
             afterwards=aftercare.look_after,
             turns=self._terms.turns,
             at=lambda phase: setattr(run.flight, "phase", phase),
         )
+        return runner
+
+    @contextlib.contextmanager
+    def _sending(self, flight: Flight[Any], ttl: float, leased: Record | None) -> Iterator[None]:
+        """While its request is on its way, the look in the background puts the claim back that the store has lost."""
+        shared = self._shared
+        if flight is not shared.flight:
+            leased = None  # a login: it spends nothing of the record's
+        if leased is not None:
+            shared.leased = leased
+        try:
+            with self._overdue(flight, ttl):
+                yield
+        finally:
+            if shared.leased is leased:
+                shared.leased = None
 
     @contextlib.contextmanager
     def _overdue(self, flight: Flight[Any], ttl: float) -> Iterator[None]:

@@ -12,6 +12,7 @@ from onerefresh import errors
 from onerefresh.flight import Flight
 from onerefresh.latches import Lock
 from onerefresh.policy import LOOK_AGAIN, windows
+from onerefresh.record import Record
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.sightings import Servers, Sightings
 from onerefresh.store import Store, cleaned_after_fork
@@ -83,6 +84,7 @@ class Shared:
         "held",
         "key",
         "known",
+        "leased",
         "lock",
         "owner",
         "proven",
@@ -111,6 +113,7 @@ class Shared:
         self.follows = False  # whether another process refreshed the last time, as far as this one has seen
         self.sightings = Sightings(servers)
         self.known: Token | None = None  # the newest token seen, whether it serves or not
+        self.leased: Record | None = None  # under which a renewal of this process has sent what is not answered yet
         self.unsaved: Token | None = None  # a newer one, which a renewal of this process could save nowhere yet
         self.owner: str | None = None  # the refresher's identity, as a record that was lost has to name it again
         self.seed: Token | None = None
@@ -129,7 +132,7 @@ class Shared:
         """The child has the token, and none of the threads: no flight, and a lock that nobody holds."""
         self.lock = Lock()
         self.spread = random.random()
-        flight, self.flight = self.flight, None
+        flight, self.flight, self.leased = self.flight, None, None
         if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
             self.held = held_for(self.known, self.spread)
         if self.watched and self.held.token is not None:  # the next call has to begin looking anew

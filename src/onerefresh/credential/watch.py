@@ -176,7 +176,7 @@ class Watch:
             return lost
         seen.looks += 1
         if not can_note or not store.may_go_back or seen.server is None or seen.looks % NEWEST_EVERY == 0:
-            lost = None if lost is None or _performed(last, has_lost(_wish(last))) else lost
+            lost = None if lost is None or _performed(last, has_lost(_wish(last), last.leased)) else lost
         return lost
 
     def _last(self, store: Store) -> Shared | None:
@@ -201,7 +201,7 @@ class Watch:
         for number, shared in enumerate(shareds, 1):
             if self._has_left(store) or interpreter_ends():
                 return
-            if shared.flight is None and _performed(shared, bring_back(_wish(shared))):  # else its renewal looks itself
+            if _performed(shared, bring_back(_wish(shared), shared.leased)):
                 brought.append(shared.key)
             if number % BATCH == 0 or number == len(shareds):
                 report_losses(store, brought)  # others may know a newer one

@@ -6,7 +6,7 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
 from onerefresh.policy import FIRST_DELAY, backoff
-from onerefresh.record import RECOVERY, Attempt, Grant, Record
+from onerefresh.record import RECOVERY, Attempt, Grant, Record, State
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import (
     Cas,
@@ -247,24 +247,49 @@ async def recovery_lease(wish: Wish, *, disputed: bool = False) -> Attempt | Non
     )
 
 
-async def has_lost(wish: Wish) -> bool:
-    """Whether the store has lost what this process knows. Raises `StoreUnavailable`."""
+async def has_lost(wish: Wish, leased: Record | None = None) -> bool:
+    """Whether the store has lost what this process knows. `leased`: as for `bring_back`. Raises `StoreUnavailable`."""
     loaded = await Load()
     known = wish.up_to_date().known
-    return known is not None and is_lost(loaded.record, known)
+    return known is not None and (is_lost(loaded.record, known) or _lacks(loaded.record, leased, known))
 
 
-async def bring_back(wish: Wish) -> bool:
-    """Bring back what this process knows where the store has lost it; whether it had. Raises `StoreUnavailable`."""
+async def bring_back(wish: Wish, leased: Record | None = None) -> bool:
+    """Bring back what this process knows where the store has lost it; whether it had. Raises `StoreUnavailable`.
+
+    `leased`: the claim under which this process has sent the refresh token, and waits for the answer. It comes back as
+    it was: others would send the same refresh token, or an older one, before the answer is here.
+    """
     for _ in range(MOST_ROUNDS):
         if not await replay_spool(wish):
             break
     loaded, now = await Load(), await Now()
     wish.sightings.sees(now)
     known = wish.up_to_date().known
+    if known is not None and leased is not None and _lacks(loaded.record, leased, known):
+        return await _claim_again(loaded, leased, wish)
     if known is None or not is_lost(loaded.record, known):
         return False
     return await repair(loaded, known, wish)
+
+
+def _lacks(record: Record | None, leased: Record | None, known: Token) -> bool:
+    """Whether the store has lost the claim `leased`, and nobody has claimed anew since."""
+    if leased is None or leased.attempt is None or leased.identity != known.identity:
+        return False
+    if record is None or records.went_back(record, *leased.identity):
+        return True
+    is_free = record.state is State.IDLE or (record.attempt is not None and record.attempt.is_recovery)
+    return is_free and record.identity == leased.identity
+
+
+async def _claim_again(loaded: Loaded, leased: Record, wish: Wish) -> bool:
+    try:
+        await Cas(loaded.version, leased)
+    except (Conflict, StoreOutcomeUnknown):
+        return False
+    await tell(Kind.RESTORED, wish, leased, "the store had lost the claim of a request that is on its way")
+    return True
 
 
 def is_lost(record: Record | None, known: Token) -> bool:
