@@ -174,6 +174,7 @@ class Runner:
                 self._drop()
             case effects.Prepare():
                 if hasattr(type(self._refresher), "prepare"):  # of its class: a mock would have any attribute
+                    self._at("its refresher prepares, and gets its client secret, say")
                     self._refresher.prepare()  # type: ignore[attr-defined]  # as just seen
             case effects.DropSpool(entry):
                 if self._spool:
@@ -308,6 +309,7 @@ class Runner:
         revoke: Callable[[Token], object] | None = self._refresher.revoke if has_one else None  # type: ignore[attr-defined]
         if revoke is None:
             return None
+        self._at("the old token is being revoked")
         try:
             with self._asking():
                 self._finished(revoke(token))
@@ -319,6 +321,7 @@ class Runner:
 
     def _host_saves(self, token: Token) -> None:
         assert self._save is not None
+        self._at("its answer is here, and the host's save has not returned")
         try:
             with self._asking():
                 self._finished(self._save(token))

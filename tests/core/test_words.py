@@ -162,3 +162,44 @@ def test_a_logout_that_takes_long_is_not_called_a_refresh() -> None:
     said = said_by(credential.logout)
     going_on.set()
     assert said == "max_wait is over and the logout is not: it reads its store"
+
+
+class Slow:
+    """A refresher, and a host's ``save``, of which one part takes long."""
+
+    def __init__(self, part: str) -> None:
+        self.part, self.going_on = part, threading.Event()
+
+    def takes(self, part: str) -> None:
+        if part == self.part:
+            self.going_on.wait(10.0)
+
+    def prepare(self) -> None:
+        self.takes("prepare")
+
+    def __call__(self, token: Token) -> Mapping[str, object]:
+        return {"access_token": "next", "refresh_token": "another"}
+
+    def save(self, token: Token) -> None:
+        self.takes("save")
+
+    def revoke(self, token: Token) -> None:
+        self.takes("revoke")
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("prepare", "the refresh is not: its refresher prepares, and gets its client secret, say"),
+        ("save", "the refresh is not: its answer is here, and the host's save has not returned"),
+        ("revoke", "the logout is not: the old token is being revoked"),
+    ],
+)
+def test_code_of_the_user_that_takes_long_is_said_to_be_that(part: str, words: str) -> None:
+    slow = Slow(part)
+    token = first_token(expires_at=1_000_000_000)
+    save = slow.save if part == "save" else None
+    with Credential("acme", slow, token=token, save=save, max_wait=0.3) as credential:
+        said = said_by(credential.logout if part == "revoke" else credential.token)
+        slow.going_on.set()
+    assert said.endswith(words)
