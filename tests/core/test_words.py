@@ -104,25 +104,32 @@ def test_a_request_that_was_sent_is_said_to_be_on_its_way() -> None:
 
 def test_waiting_for_another_process_is_said_to_be_that() -> None:
     store = MemoryStore()
-    with Credential("acme", lambda token: first_token(), token=first_token(), store=store, max_wait=0.3) as credential:
+    with Credential(
+        "waiting", lambda token: first_token(), token=first_token(), store=store, max_wait=0.3
+    ) as credential:
         token = credential.token()
-        found = store.load("acme")
+        found = store.load("waiting")
         assert found is not None
         world = World()
         world.body = found.body
-        store.cas("acme", found.version, encode(records.claimed(world.record, attempt(ttl=5.0), owner=None)))
+        store.cas("waiting", found.version, encode(records.claimed(world.record, attempt(ttl=5.0), owner=None)))
         said = said_by(lambda: credential.token(refused=token))
         assert said.startswith("max_wait is over and the refresh is not: another process is at it, for at most ")
-        left = store.load("acme")
+        left = store.load("waiting")
         assert left is not None
-        store.cas("acme", left.version, found.body)
+        store.cas("waiting", left.version, found.body)
 
 
 def test_a_pause_of_the_token_endpoint_is_said_to_be_that() -> None:
-    def refresh(token: Token) -> Mapping[str, object]:
-        raise RefreshUnavailable("503", retry_after=1.0)
+    answers: list[Mapping[str, object] | Exception] = [first_token(), RefreshUnavailable("503", retry_after=1.0)]
 
-    with Credential("acme", refresh, token=first_token(expires_at=1_000_000_000), max_wait=0.2) as credential:
+    def refresh(token: Token) -> Mapping[str, object]:
+        answer = answers.pop()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with Credential("pausing", refresh, token=first_token(expires_at=1_000_000_000), max_wait=0.2) as credential:
         said = said_by(credential.token)
     assert said.startswith("max_wait is over and the refresh is not: the token endpoint is left alone for ")
 
@@ -199,7 +206,7 @@ def test_code_of_the_user_that_takes_long_is_said_to_be_that(part: str, words: s
     slow = Slow(part)
     token = first_token(expires_at=1_000_000_000)
     save = slow.save if part == "save" else None
-    with Credential("acme", slow, token=token, save=save, max_wait=0.3) as credential:
+    with Credential(part, slow, token=token, save=save, max_wait=0.3) as credential:
         said = said_by(credential.logout if part == "revoke" else credential.token)
         slow.going_on.set()
     assert said.endswith(words)
