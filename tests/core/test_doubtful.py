@@ -201,6 +201,15 @@ def test_after_a_lost_answer_it_is_not_asked_again() -> None:
     is_not_asked_again(world, 2)
 
 
+def test_where_refresh_tokens_are_not_rotated_none_is_spent_and_it_is_asked_again() -> None:
+    world = needy(None, failed(Meaning.NO_ANSWER), DOUBT, NEXT)
+    refused = refusing(world)
+    doubted(world, profile="static", **refused)
+    assert (len(world.sent), failure_of(world).delay) == (2, 30.0)
+    world.now += 30.0
+    assert world.run(renew(wish(profile="static", **refused))).token.generation == 2
+
+
 def test_after_an_earlier_failure_that_may_have_spent_it_is_not_asked_again() -> None:
     world = needy(None, failed(Meaning.PROTOCOL), DOUBT)
     world.fails(renew(wish(**refusing(world))))

@@ -210,7 +210,7 @@ class Spending:
         now, pause = await Now(), None
         if self.wish.can_obtain:
             pause = 0.0  # the next token comes from elsewhere, at once
-        elif self._may_be_spent:
+        elif self._may_be_spent and self.wish.profile.rotates:
             why = "after a request that may have spent the refresh token"
             if self.attempt.guess:
                 why = "and the store may have lost a newer token"
