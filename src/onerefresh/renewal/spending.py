@@ -137,14 +137,20 @@ class Spending:
         return await self._release(verdict)
 
     async def _still_holds(self) -> bool:
-        """Whether the record is as this attempt left it, so that the same refresh token may be sent once more.
+        """Whether the record still has this attempt's lease, so that the same refresh token may be sent once more.
 
         Somebody may have brought back a newer token meanwhile, which the store had lost when this attempt claimed.
         """
         try:
-            return (await Load()).version == self.version
+            loaded = await Load()
         except errors.StoreUnavailable:
             return False
+        return self._is_mine(loaded)
+
+    def _is_mine(self, loaded: Loaded) -> bool:
+        """Whether the record has this attempt's lease: the look in the background may have written it once more."""
+        attempt = loaded.record.attempt if loaded.record else None
+        return attempt is not None and attempt.id == self.attempt.id
 
     def _may_send_again(self, verdict: Verdict) -> bool:
         """Within the lease, nobody else can spend this refresh token: a lost answer may be asked for once more."""
@@ -263,12 +269,9 @@ class Spending:
         for _ in range(MOST_ROUNDS):
             try:
                 await Cas(version, ended)
-            except Conflict:
-                return False
-            except StoreOutcomeUnknown:
+            except (Conflict, StoreOutcomeUnknown):
                 loaded = await Load()
-                attempt = loaded.record.attempt if loaded.record else None
-                if attempt is None or attempt.id != self.attempt.id:
+                if not self._is_mine(loaded):
                     return loaded.record == ended
                 version = loaded.version or ""  # not applied: left alone, the lease would hold everybody up
             else:
