@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from tests.core.calls import PATIENCE, outcomes, refresher_of, status_of
+from tests.doublespend.conftest import LOOKS
 from tests.servers.valkey import Valkey
 
 from onerefresh import Credential, LoginRequired, StoreUnavailable, Token
@@ -199,9 +200,11 @@ def resources() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def new_scene(
-    new_auth_server: Callable[..., AuthServer], tmp_path: Path, resources: ExitStack
+    new_auth_server: Callable[..., AuthServer], tmp_path: Path, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Scene]:
-    """The spool cannot be written: a file is in its place."""
+    """The spool cannot be written: a file is in its place. Stores are looked at often, so that tests are short."""
+    for path, value in LOOKS.items():
+        monkeypatch.setattr(path, value)
     (tmp_path / "state").mkdir(mode=0o700)
     (tmp_path / "state" / "spool").write_text("not a folder")
     (tmp_path / "store").mkdir(mode=0o700)

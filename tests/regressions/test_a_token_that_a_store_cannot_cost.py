@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,11 +49,17 @@ class Moody(Store):
         return text
 
 
-def work_is_done() -> None:
-    """The callers have their answer before the last try to save."""
-    for job in list(latches._jobs):
-        if job.name == "onerefresh acme":
-            job.over.wait()
+@pytest.fixture
+def work_is_done() -> Callable[[], None]:
+    """Wait for the last try to save: the callers have their answer before it."""
+    before = set(latches._jobs)  # those of other tests may last for long
+
+    def wait() -> None:
+        for job in set(latches._jobs) - before:
+            if job.name == "onerefresh acme":
+                job.over.wait()
+
+    return wait
 
 
 @pytest.mark.parametrize(
@@ -64,7 +71,7 @@ def work_is_done() -> None:
     ],
 )
 def test_a_new_token_is_saved_although_the_store_raised_something(
-    method: str, mood: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, mood: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work_is_done: Callable[[], None]
 ) -> None:
     monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
     store = Moody()
@@ -85,7 +92,7 @@ def test_a_new_token_is_saved_although_the_store_raised_something(
 
 @pytest.mark.parametrize("mood", [ConfigurationError("the key is gone"), RuntimeError("a driver's own error")])
 def test_a_spool_that_cannot_be_encrypted_is_said_and_the_token_saved_later(
-    mood: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mood: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work_is_done: Callable[[], None]
 ) -> None:
     monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
     store = Moody()
