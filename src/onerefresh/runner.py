@@ -77,7 +77,7 @@ class Runner:
         save: Callable[[Token], Awaitable[None] | None] | None,
         home: object,
         publish: Callable[[Any, Token | None], object],
-        overdue: Callable[[float], contextlib.AbstractContextManager[object]],
+        overdue: Callable[[float, Record | None], contextlib.AbstractContextManager[object]],
         wanted: Callable[[], bool],
         afterwards: Callable[[Runner, Coroutine[Effect[Any], Any, None]], object],
         turns: Turns | None = None,
@@ -294,7 +294,7 @@ class Runner:
         at = time.time()
         self._at("its request is on its way, and there is no answer yet")
         try:
-            with self._overdue(ttl), self._asking():
+            with self._overdue(ttl, self.leased), self._asking():
                 if grant is Grant.OBTAIN or token is None:
                     assert self._obtain is not None
                     return _parsed(self._finished(self._obtain()), at)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import time
+import weakref
+from pathlib import Path
+
 import pytest
-from tests.core.calls import Refresher, first_token, listening, wait_for
+from tests.core.calls import PATIENCE, Refresher, first_token, listening, wait_for
 
 from onerefresh import Credential
 from onerefresh.events import Kind
@@ -35,3 +40,18 @@ def test_a_loss_before_the_first_look_is_seen_by_that(monkeypatch: pytest.Monkey
         found = store.load("acme")
         assert found is not None
         assert decode(found.body, "acme").generation == 1
+
+
+def test_a_credential_that_was_refreshed_is_gone_with_its_last_reference(tmp_path: Path) -> None:
+    """With it goes its store: nothing waits for the garbage collector."""
+    gc.disable()
+    try:
+        credential = Credential("acme", Refresher(), store=f"sqlite:///{tmp_path}/tokens.db")
+        credential.token(refused=credential.login(first_token()))
+        shared, deadline = weakref.ref(credential._shared), time.monotonic() + PATIENCE
+        del credential
+        while shared() is not None:  # the thread of the refresh has to end
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        gc.enable()

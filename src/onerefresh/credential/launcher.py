@@ -225,7 +225,7 @@ class Launcher:
         events.publish(events.Event(events.Kind.NOT_DURABLE, self._key, after.generation, detail=said))
 
     def _runner(self, run: Run) -> Runner:
-        runner = Runner(
+        return Runner(
             self._key,
             self._shared.store,
             refresher=self._terms.refresher,
@@ -233,13 +233,12 @@ class Launcher:
             save=self._terms.save,
             home=run.flight.home,
             publish=run.publish,
-            overdue=lambda ttl: self._sending(run.flight, ttl, runner.leased),
+            overdue=lambda ttl, leased: self._sending(run.flight, ttl, leased),
             wanted=lambda: run.flight.wanted,
             afterwards=aftercare.look_after,
             turns=self._terms.turns,
             at=lambda phase: setattr(run.flight, "phase", phase),
         )
-        return runner
 
     @contextlib.contextmanager
     def _sending(self, flight: Flight[Any], ttl: float, leased: Record | None) -> Iterator[None]:
