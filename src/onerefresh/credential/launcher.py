@@ -40,7 +40,7 @@ class Launcher:
         self._shared = shared
         self._terms = terms
         self._seed = seed
-        shared.owner, shared.seed = terms.owner or shared.owner, seed or shared.seed
+        shared.owner, shared.seed, shared.save = terms.owner or shared.owner, seed or shared.seed, terms.save
 
     def wish(
         self, refused: tuple[str, int] | None = None, *, ageing: bool = False, within: float | None = None

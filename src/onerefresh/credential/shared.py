@@ -91,6 +91,7 @@ class Shared:
         "refused_replays",
         "repeated",
         "rotation_told",
+        "save",
         "seed",
         "seeds_told",
         "sightings",
@@ -117,6 +118,7 @@ class Shared:
         self.unsaved: Token | None = None  # a newer one, which a renewal of this process could save nowhere yet
         self.owner: str | None = None  # the refresher's identity, as a record that was lost has to name it again
         self.seed: Token | None = None
+        self.save: object = None  # the host's function, where the host keeps the tokens
         self.watched = False  # whether this process looks in the background at what the store still has
         self.proven: tuple[str, int] | None = None
         self.unproven: Token | None = None
@@ -242,7 +244,7 @@ class _Registry:
         if newest is None or namesakes is None:
             return newest
         with self._lock:
-            others = list(namesakes) if shared in namesakes else []
+            others = [other for other in namesakes if _same_place(shared, other)] if shared in namesakes else []
         for token in [other.newest for other in others]:
             if token is not None and token.family == newest.family and token.generation > newest.generation:
                 newest = token
@@ -266,6 +268,13 @@ class _Registry:
 _registry = _Registry()
 
 
+def _same_place(one: Shared, other: Shared) -> bool:
+    """Whether both keep their tokens in one place, as far as can be told: a store of one name, or one host's ``save``."""
+    if is_shared(one.store):
+        return one.store.name == other.store.name != Store.name
+    return one.save is not None and one.save == other.save
+
+
 def shared_of(store: Store, key: str) -> Shared:
     """What all objects of this name on this store have in common."""
     return _registry.find(store, key)
@@ -284,8 +293,9 @@ def servers_of(store: Store) -> Servers:
 def newest_known(shared: Shared) -> Token | None:
     """The newest token that this process knows of the session that is in memory here.
 
-    Another object of this name may have a newer one: on a store object that leads to the same place by another way, or
-    in a memory of its own. That it is of the same session can be told by the family, a digest of a refresh token.
+    Another object of this name may have a newer one: on another store object that leads to the same place (a client
+    that was handed over beside a URL, an encrypted store beside a plain one), or for the same host. That it is of the
+    same session can be told by the family, a digest of a refresh token.
     """
     return _registry.newest(shared)
 
