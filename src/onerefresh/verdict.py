@@ -220,7 +220,7 @@ def judge_exception(error: BaseException, *, hidden: Iterable[Secret] | None = N
     if answered is not None:
         return judge_answer(*answered, hidden=hidden)
     code = getattr(error, "error", None)
-    if isinstance(code, str) and code in _BY_CODE:
+    if isinstance(code, str) and code in _BY_CODE and not names & _OF_THE_ACCESS_TOKEN:
         return Verdict(_BY_CODE[code], f"the token endpoint answered {code!r} ({name})")
     if names & _LOST:
         return Verdict(Meaning.NO_ANSWER, f"the token request was sent and its answer was lost ({name})")
@@ -262,6 +262,9 @@ _LOST = _qualified(
         "builtins": "ConnectionError TimeoutError",
     }
 )
+
+# Raised before anything is sent, where a session is asked for a request with an access token that has expired.
+_OF_THE_ACCESS_TOKEN = _qualified({"oauthlib": "TokenExpiredError"})
 
 
 def _names(error: BaseException) -> list[str]:

@@ -176,6 +176,11 @@ def test_an_error_status_is_judged_by_the_answer(
     assert verdict.retry_after == 3.0
 
 
+def test_an_expired_access_token_in_a_session_of_oauthlib_ends_nothing() -> None:
+    kind = type("TokenExpiredError", (Exception,), {"error": "token_expired", "__module__": "oauthlib.oauth2.rfc6749"})
+    assert judge_exception(kind()).meaning is Meaning.REFRESHER
+
+
 def test_a_body_that_the_refresher_has_read_before_does_not_count_as_empty() -> None:
     with AuthServer() as server:
         server.fail_next(status=400, body={"error": "invalid_scope"})
