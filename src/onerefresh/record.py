@@ -109,6 +109,7 @@ class Failure:
     attempt that may still come back and commit. `refused`: the access token had been refused, so it does not serve
     either once the session is dead, or doubtful. `doubts`: doubtful refusals at this generation; with ``meaning``
     ``DEAD`` and some of them, the session is not dead, but doubtful. `prints`: of the clients that were refused.
+    `lost`: the answer to a request at this generation was lost.
     """
 
     meaning: Meaning
@@ -122,6 +123,7 @@ class Failure:
     challenge: str | None = None
     doubts: int = 0
     prints: tuple[str, ...] = ()
+    lost: bool = False
     unknown: Mapping[str, object] = _unknown()
 
     @property

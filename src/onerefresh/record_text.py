@@ -205,6 +205,7 @@ FAILURE = (
     Field("challenge", "challenge"),
     Field("doubts", "doubts"),
     Field("prints", "prints", write=list, read=tuple),
+    Field("lost", "lost"),
 )
 PROBATION = (
     Field("refusals", "refusals", needed=True),

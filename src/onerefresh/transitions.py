@@ -204,13 +204,15 @@ def released(
     sends: int = 1,
     refused: bool = False,
     doubtful: bool = False,
+    lost: bool = False,
     client: str = "",
     pause: float | None = None,
 ) -> Record:
     """The lease is given back; with a verdict, its failure after so many sends is remembered.
 
     `spread`: a random number in [0, 1), for jitter. `refused`: the API had refused the access token.
-    `doubtful`: one of the sends, or the attempt that was taken over, may have spent the refresh token. `client`: the
+    `doubtful`: one of the sends, or the attempt that was taken over, may have spent the refresh token. `lost`: the
+    answer to one of them was lost. `client`: the
     print of who asked. `pause`: seconds until it may be asked again, where they do not follow from the verdict.
     """
     if record.state is not State.LEASED or record.attempt is None:
@@ -223,7 +225,7 @@ def released(
     if pause is None and failure.is_doubtful:
         pause = doubt_pause(failure.doubts, spread, verdict.retry_after)
     delay = backoff(count, spread, verdict.retry_after) if pause is None else pause
-    failure = replace(failure, delay=delay, ambiguous=failure.ambiguous or doubtful)
+    failure = replace(failure, delay=delay, ambiguous=failure.ambiguous or doubtful, lost=failure.lost or lost)
     if failure.is_news_to(client):
         failure = replace(failure, prints=(*failure.prints, client))
     return replace(back, failure=failure)
@@ -254,6 +256,7 @@ def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: fl
         challenge=verdict.challenge,
         doubts=(before.doubts if before is not None else 0) + is_doubtful,
         prints=before.prints if before is not None else (),
+        lost=verdict.meaning.is_lost or (before is not None and before.lost),
     )
 
 

@@ -36,6 +36,11 @@ class Meaning(enum.Enum):
     REFRESHER = "refresher"  # the refresher's own exception: whether it sent is not known
 
     @property
+    def is_lost(self) -> bool:
+        """Whether there was an answer, as likely as not, that nobody has: sending again is for the profile to say."""
+        return self in (Meaning.NO_ANSWER, Meaning.PROTOCOL)
+
+    @property
     def may_have_spent(self) -> bool:
         """Whether the refresh token may have been used up."""
         return self in _MAY_HAVE_SPENT
@@ -151,8 +156,8 @@ def judge_answer(
     retry_after = parse_retry_after(_header(headers, "retry-after"))
     if status in _NOT_PROCESSED:
         meaning, hint = Meaning.UNAVAILABLE, ""
-    elif (known := _BY_CODE.get(code.lower())) is not None:
-        meaning, hint = known, ""
+    elif (known := _BY_CODE.get(code.lower())) is not None and not (known is Meaning.DEAD and status >= 500):
+        meaning, hint = known, ""  # a server in trouble proves nothing
     else:
         meaning, hint = _by_status(status, body, answer, headers)
     said = f"the token endpoint answered {status}"

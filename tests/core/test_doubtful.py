@@ -201,6 +201,21 @@ def test_after_a_lost_answer_it_is_not_asked_again() -> None:
     is_not_asked_again(world, 2)
 
 
+def test_after_errors_of_the_server_it_is_asked_again() -> None:
+    world = needy(None, *[failed(Meaning.SERVER_ERROR)] * 4, DOUBT, NEXT)
+    refused = refusing(world)
+    doubted(world, **refused)
+    assert (len(world.sent), failure_of(world).delay) == (5, 30.0)
+    world.now += 30.0
+    assert world.run(renew(wish(**refused))).token.generation == 2
+
+
+def test_an_outage_in_between_does_not_hide_a_lost_answer() -> None:
+    world = needy(None, failed(Meaning.NO_ANSWER), *[failed(Meaning.UNAVAILABLE)] * 2, DOUBT)
+    doubted(world, profile="grace:60", **refusing(world))
+    is_not_asked_again(world, 4)
+
+
 def test_where_refresh_tokens_are_not_rotated_none_is_spent_and_it_is_asked_again() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER), DOUBT, NEXT)
     refused = refusing(world)

@@ -269,7 +269,7 @@ _registry = _Registry()
 
 
 def _same_place(one: Shared, other: Shared) -> bool:
-    """Whether both keep their tokens in one place, as far as can be told: a store of one name, or one host's ``save``."""
+    """Whether both keep their tokens in one place, as far as is known: stores of one name, or one host's ``save``."""
     if is_shared(one.store):
         return one.store.name == other.store.name != Store.name
     return one.save is not None and one.save == other.save

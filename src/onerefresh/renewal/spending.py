@@ -49,9 +49,6 @@ from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 
 __all__ = ["Outcome", "Spending", "age"]
 
-LOST = (Meaning.NO_ANSWER, Meaning.PROTOCOL)
-"""After these the refresh token is spent, as likely as not: sending it again is for the profile to say."""
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -88,6 +85,7 @@ class Spending:
     taken_over: bool = False
     sends: int = 0
     lost: int = 0
+    unheard: bool = False
     doubtful: str = ""
     client: str = ""
     rest: float = 0.0
@@ -118,7 +116,8 @@ class Spending:
             if verdict.meaning.may_have_spent:
                 self.doubtful = verdict.detail
             delay = backoff(failures + self.sends, now.spread, verdict.retry_after)
-            if verdict.meaning in LOST:
+            self.unheard = self.unheard or verdict.meaning.is_lost
+            if verdict.meaning.is_lost:
                 self.rest = self.wish.profile.sends_again_after - age(sent, await Now())
                 delay = max(delay, self.rest)
             if delay > PATIENCE or not self._may_send_again(verdict):
@@ -167,7 +166,7 @@ class Spending:
         if verdict is None and (self.attempt.disputed or self.taken_over):
             return None  # too old to send: it runs out, rather than let the others forget the attempt before it
         now, pause = await Now(), None
-        if verdict is not None and verdict.meaning in LOST and self.attempt.grant is Grant.REFRESH:
+        if verdict is not None and verdict.meaning.is_lost and self.attempt.grant is Grant.REFRESH:
             verdict, pause = self._after_a_loss(verdict, now)
         back = self._back(verdict, now, pause)
         try:
@@ -190,6 +189,7 @@ class Spending:
             sends=self.sends,
             refused=self.refused,
             doubtful=bool(self.doubtful) or self.taken_over,
+            lost=self.unheard,
             client=self.client,
             pause=pause,
         )
@@ -200,6 +200,13 @@ class Spending:
         before = self.leased.failure
         earlier = before is not None and (before.ambiguous or before.disputed)
         return bool(self.doubtful) or self.taken_over or self.attempt.disputed or self.attempt.guess or earlier
+
+    @property
+    def _was_lost(self) -> bool:
+        """Whether the answer to an earlier request was lost, as far as is known. A server error was an answer."""
+        before = self.leased.failure
+        earlier = before is not None and (before.lost or before.disputed)
+        return self.unheard or self.taken_over or self.attempt.disputed or self.attempt.guess or earlier
 
     def _after_a_loss(self, verdict: Verdict, now: Instant) -> tuple[Verdict, float | None]:
         """What is said of a lost answer, and when the same refresh token may be sent again."""
@@ -216,7 +223,7 @@ class Spending:
         now, pause = await Now(), None
         if self.wish.can_obtain:
             pause = 0.0  # the next token comes from elsewhere, at once
-        elif self._may_be_spent and self.wish.profile.rotates:
+        elif self._was_lost and self.wish.profile.rotates:
             why = "after a request that may have spent the refresh token"
             if self.attempt.guess:
                 why = "and the store may have lost a newer token"

@@ -150,7 +150,11 @@ class Network:
     def _lose(self, task: Task, serial: int, effect: effects.Send, seconds: float) -> None:
         """No answer comes back, as the sender will find within `seconds`."""
         self._fail(seconds, task, serial, SILENCE)
-        self._world.timeline.after(seconds, self._world.judge.answers.unheard, effect.token)
+        self._world.timeline.after(seconds, self._unheard, task, effect)
+
+    def _unheard(self, task: Task, effect: effects.Send) -> None:
+        if not task.crashed:
+            self._world.judge.answers.unheard(effect.token)
 
     def _fail(self, seconds: float, task: Task, serial: int, verdict: Verdict) -> None:
         self._world.timeline.after(seconds, task.process.answered, task, serial, None, RefreshFailure(verdict))
