@@ -10,6 +10,8 @@ it takes it for a credential that somebody logged out of.
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -27,7 +29,9 @@ LOST = "lost"
 """The stored name of the digests of the lost records' names, those that were lost last at the end."""
 MOST = 100
 """So many are named; of more it is only said how many they are."""
-TRIES = 5
+TRIES = 20
+REST = 0.02
+"""Seconds before the next try, at most, and longer with each one: a whole fleet may find its records lost at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,8 @@ def report_losses(store: Store, keys: Iterable[str]) -> bool:
     """
     new = [digest(key) for key in keys]
     try:
-        for _ in range(TRIES if new else 0):
+        for tries in range(TRIES if new else 0):
+            time.sleep(random.uniform(0.0, REST * tries))
             now = read_losses(store)
             record = Record(families=(), generation=now.count + len(new), state=State.EMPTY)
             noted = replace(record, unknown={LOST: [*now.lost, *new][-MOST:]})

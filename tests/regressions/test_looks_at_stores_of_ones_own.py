@@ -90,3 +90,19 @@ def test_nobody_who_asks_hears_that_a_store_cannot_hold_the_note(short_looks: No
     assert isinstance(store, Picky)
     del store.records["acme"]
     assert credential.token(refused=first).generation == 2
+
+
+def test_all_who_find_their_records_lost_at_once_say_so() -> None:
+    class Contended(Dictionary):
+        """Others write the note before each of the first writes here."""
+
+        others = 12
+
+        def cas(self, key: str, expected: str | None, body: str) -> str:
+            if self.others:
+                self.others -= 1
+                super().cas(key, expected, body)
+            return super().cas(key, expected, body)
+
+    store = Contended()
+    assert report_losses(store, ["acme"])
