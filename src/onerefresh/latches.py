@@ -154,7 +154,7 @@ class Lock:
     def hold_over_forks(self) -> None:
         """Have a fork wait until it is free, and hold it meanwhile."""
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._before_fork, after_in_parent=self._forked, after_in_child=self._forked)
+            os.register_at_fork(before=self._before_fork, after_in_parent=self._forked, after_in_child=self._in_child)
 
     def _may_be_taken(self) -> None:
         held = _held()
@@ -177,6 +177,12 @@ class Lock:
 
     def _before_fork(self) -> None:
         self._raw.acquire(blocking=not finalizing())
+
+    def _in_child(self) -> None:
+        if self.mine:
+            self._raw.release()
+        else:  # an interrupt cut `_before_fork` short, and the thread that holds it is not here
+            self._raw = threading.RLock()
 
     def _forked(self) -> None:
         if self.mine:

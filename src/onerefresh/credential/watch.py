@@ -77,10 +77,10 @@ class Watch:
         if last is None or _issued(last) <= _issued(shared):
             self._learned[id(shared.store)] = weakref.ref(shared)
         if not shared.watched:
-            shared.watched = True
             self._left.pop(id(shared.store), None)
             self._ask(weakref.ref(shared.store, self._ask))  # again when the store is gone
             self._start()
+            shared.watched = True
 
     def leave(self, store: Store) -> None:
         """Look at `store` no more: it closes."""
@@ -103,8 +103,10 @@ class Watch:
             return  # the thread finds what is asked for, or starts another one when it ends
         try:
             start(self._work, "onerefresh watch", daemon=True)
-        except RuntimeError:  # no thread can start: the interpreter ends, or the system is full
+        except BaseException as error:
             self._running.clear()
+            if not isinstance(error, RuntimeError):  # Ctrl-C; else no thread can start, and the next token tries again
+                raise
 
     def _work(self) -> None:
         asked, news, running = self._asked, self._news, self._running
@@ -150,7 +152,7 @@ class Watch:
             lost = self._look(store, seen, last)
             if lost is None or lost:
                 shareds = [shared for shared in sharing(store) if shared.known is not None]
-                self._bring_back(store, [shared for shared in shareds if lost is None or digest(shared.key) in lost])
+                self._bring_back(store, shareds, lost, seen)
             seen.at = time.monotonic() + _interval(store)
 
     def _look(self, store: Store, seen: _Seen, last: Shared) -> frozenset[str] | None:
@@ -192,21 +194,30 @@ class Watch:
                 self._learned.pop(id(store), None)
         return last
 
-    def _bring_back(self, store: Store, shareds: list[Shared]) -> None:
-        if not shareds:
-            return
-        random.shuffle(shareds)
-        time.sleep(random.uniform(0.0, FIRST_REST))
-        brought: list[str] = []
-        for number, shared in enumerate(shareds, 1):
-            if self._has_left(store) or interpreter_ends():
-                return
-            if _performed(shared, bring_back(_wish(shared), shared.leased)):
-                brought.append(shared.key)
-            if number % BATCH == 0 or number == len(shareds):
-                report_losses(store, brought)  # others may know a newer one
-                brought.clear()
-                time.sleep(random.uniform(0.0, REST))
+    def _bring_back(self, store: Store, shareds: list[Shared], lost: frozenset[str] | None, seen: _Seen) -> None:
+        """Bring back what is lost of these, in batches; where it may be any, those first that are named meanwhile."""
+        left = deque(shared for shared in shareds if lost is None or digest(shared.key) in lost)
+        random.shuffle(left)
+        if left:
+            time.sleep(random.uniform(0.0, FIRST_REST))
+        while left and not self._has_left(store) and not interpreter_ends():
+            batch = [left.popleft() for _ in range(min(BATCH, len(left)))]
+            brought = [shared.key for shared in batch if _performed(shared, bring_back(_wish(shared), shared.leased))]
+            report_losses(store, brought)  # others may know a newer one
+            if lost is None and left:
+                left = self._urgent_first(store, left, seen)
+            time.sleep(random.uniform(0.0, REST))
+
+    def _urgent_first(self, store: Store, left: deque[Shared], seen: _Seen) -> deque[Shared]:
+        """Those first whose loss somebody has noted: an old copy of theirs is sent when its recovery lease is over."""
+        try:
+            now = read_losses(store)
+        except Exception:  # noqa: BLE001 - as in `_look`
+            return left
+        named, seen.losses = now.since(seen.losses or Losses()), now
+        if not named:
+            return left
+        return deque(sorted(left, key=lambda shared: digest(shared.key) not in named))
 
 
 def _interval(store: Store) -> float:

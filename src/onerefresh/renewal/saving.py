@@ -251,7 +251,7 @@ async def has_lost(wish: Wish, leased: Record | None = None) -> bool:
     """Whether the store has lost what this process knows. `leased`: as for `bring_back`. Raises `StoreUnavailable`."""
     loaded = await Load()
     known = wish.up_to_date().known
-    return known is not None and (is_lost(loaded.record, known) or _lacks(loaded.record, leased, known))
+    return known is not None and (is_lost(loaded.record, known) or lacks(loaded.record, leased, known))
 
 
 async def bring_back(wish: Wish, leased: Record | None = None) -> bool:
@@ -266,14 +266,14 @@ async def bring_back(wish: Wish, leased: Record | None = None) -> bool:
     loaded, now = await Load(), await Now()
     wish.sightings.sees(now)
     known = wish.up_to_date().known
-    if known is not None and leased is not None and _lacks(loaded.record, leased, known):
+    if known is not None and leased is not None and lacks(loaded.record, leased, known):
         return await _claim_again(loaded, leased, wish)
     if known is None or not is_lost(loaded.record, known):
         return False
     return await repair(loaded, known, wish)
 
 
-def _lacks(record: Record | None, leased: Record | None, known: Token) -> bool:
+def lacks(record: Record | None, leased: Record | None, known: Token) -> bool:
     """Whether the store has lost the claim `leased`, and nobody has claimed anew since."""
     if leased is None or leased.attempt is None or leased.identity != known.identity:
         return False

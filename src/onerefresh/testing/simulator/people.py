@@ -17,7 +17,7 @@ from onerefresh.policy import Profile
 from onerefresh.renewal import protocol
 from onerefresh.renewal.effects import Effect
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.renewal.saving import bring_back, is_lost
+from onerefresh.renewal.saving import bring_back, is_lost, lacks
 from onerefresh.store import Store, Versioned
 from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
 from onerefresh.testing.simulator.tasks import Ask, Pass, Until
@@ -143,17 +143,15 @@ class Account(Credential):
         self._looks += 1
         is_due = self._losses != world.losses or server not in (None, self._server)
         is_due = is_due or not world.scenario.may_go_back or server is None or self._looks % NEWEST_EVERY == 0
-        if self._terms.save is not None or shared.flight is not None or not is_due or world.store.is_down:
-            return None  # the store is its own memory, or its renewal looks by itself, or there is no reason
+        if self._terms.save is not None or not is_due or world.store.is_down:
+            return None  # the store is its own memory, or there is no reason
         known, is_another = shared.newest, server != self._server
         self._losses, self._server = world.losses, server
-        if (
-            not is_another
-            and not self._process.host.spool
-            and (known is None or not is_lost(world.store.record, known))
-        ):
+        record, leased = world.store.record, shared.leased
+        is_there = known is None or not (is_lost(record, known) or lacks(record, leased, known))
+        if not is_another and not self._process.host.spool and is_there:
             return None  # it would read the record, and leave it as it is
-        return bring_back(self._launcher.wish())
+        return bring_back(self._launcher.wish(), leased)
 
     async def ask(self, refused: Token | None = None) -> Token:
         """As `token`, waiting in virtual time."""

@@ -14,6 +14,7 @@ from onerefresh.testing.simulator.tasks import Ask, Ended, Pass, Task, Until
 from onerefresh.verdict import RefreshFailure
 
 if TYPE_CHECKING:
+    from onerefresh.record import Record
     from onerefresh.renewal.effects import Spooled
     from onerefresh.testing.simulator.hosts import Host
     from onerefresh.testing.simulator.world import World
@@ -105,6 +106,7 @@ class Process:
             timeline.after(self.resumes_at - timeline.now, self._resume, task, serial, value, error)
             return
         coroutine, task.sending = task.coroutine, False
+        self._has_sent(task, None)
         while True:
             try:
                 effect = coroutine.send(value) if error is None else coroutine.throw(error)
@@ -127,6 +129,8 @@ class Process:
         world = self.world
         fault: Fault | None = None
         task.sending = type(effect) is effects.Send
+        if task.sending:
+            self._has_sent(task, task.leased)
         if world.faults_left and (task.looks is None or isinstance(effect, effects.Cas)):
             point = point_of(effect, holds_answer=task.has_answer)
             if point is not None and (fault := world.strike(point, task)) is not None:
@@ -140,6 +144,12 @@ class Process:
                 if fault.what is What.ASLEEP_BEFORE:
                     world.sleep(self.host, fault.seconds)
         _TIMED[type(effect)](self, task, effect, fault)
+
+    def _has_sent(self, task: Task, leased: Record | None) -> None:
+        """Under which claim a renewal waits for its answer: the look puts it back where the store has lost it."""
+        account = self.world.accounts.get(self)
+        if account is not None and task.leased is not None and (leased or account._shared.leased is task.leased):
+            account._shared.leased = leased
 
     def _end(self, task: Task, value: object, error: errors.OnerefreshError | None) -> None:
         task.over, task.ended_at = True, self.world.timeline.now
@@ -257,6 +267,8 @@ class Process:
             raise StoreOutcomeUnknown("the answer was lost")
         world.writer = task
         version = self.store.cas(effect.expected, effect.record)
+        if effect.record.attempt is not None and not effect.record.attempt.is_recovery and task.publish is not None:
+            task.leased = effect.record
         if what is What.UNKNOWN_APPLIED:
             world.say(repr(task), "does not hear of its write, which was applied")
             raise StoreOutcomeUnknown("the answer was lost")

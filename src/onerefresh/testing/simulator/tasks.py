@@ -10,6 +10,7 @@ from onerefresh import errors
 from onerefresh.renewal.effects import Effect
 
 if TYPE_CHECKING:
+    from onerefresh.record import Record
     from onerefresh.testing.simulator.process import Process
     from onerefresh.token import Token
 
@@ -56,6 +57,7 @@ class Task:
         self.publish: Callable[[object, Token | None], None] | None = None
         self.overdue: Callable[[float], None] | None = None
         self.attempt: str | None = None
+        self.leased: Record | None = None  # its claim
         self.named_at = 0.0
         self.sending = False  # past its gate, and not answered yet
         self.spending = False  # the server has answered, and the answer may be in no safe place yet
