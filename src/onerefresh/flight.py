@@ -208,8 +208,9 @@ class Flight(Generic[T]):
         first = not self.settled and self._first.setdefault("settle", me) == me
         if first:
             self._result, self._error = result, error
-        if first or self.settled:
-            self._settled.set()  # where it is already, once more: an interrupt may have come in the middle of it
+        if not first and not self.settled:
+            return False  # another thread is about to: whoever were woken before that would believe it is not settled
+        self._settled.set()  # where it is already, once more: an interrupt may have come in the middle of it
         while self._bells:
             try:
                 _, bell = self._bells.popitem()

@@ -31,6 +31,19 @@ def test_it_is_settled_once_and_later_results_change_nothing() -> None:
     assert flight.result() == "first"
 
 
+def test_who_comes_second_wakes_nobody_before_the_first_has_settled_it() -> None:
+    """Before, the waiters of an event loop woke up to a flight that was not settled: a `WaitTimeout` at once."""
+    flight: Flight[str] = Flight()
+    woken: list[bool] = []
+    flight.when_settled(lambda: woken.append(flight.settled))
+    flight._first["settle"] = -1  # another thread has come first, and has not got further
+    assert not flight.settle("second")
+    assert woken == []
+    flight._first["settle"] = threading.get_ident()
+    assert flight.settle("first")
+    assert woken == [True]
+
+
 def test_it_is_wanted_from_when_somebody_is_about_to_wait_until_he_leaves() -> None:
     flight: Flight[str] = Flight()
     assert not flight.wanted
