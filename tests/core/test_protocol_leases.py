@@ -252,7 +252,7 @@ def test_a_login_that_a_proven_death_cost_says_so_although_who_took_over_was_too
     refused = refusing(world)
     Process(world, renew(wish(**refused)), proof="flock 1").until(Send).crash()
     error = world.fails(renew(wish(**refused)), proof="flock 1", faults={(Cas, 1): passes(400.0)})
-    assert "had been taken over" in str(error)
+    assert "was taken over" in str(error)
     assert len(world.sent) == 1
 
 
