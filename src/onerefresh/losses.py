@@ -21,7 +21,7 @@ from onerefresh.record import Record, State
 from onerefresh.record_text import decode, encode
 from onerefresh.store import Conflict, Store, Unreadable
 
-__all__ = ["KEY", "Losses", "digest", "read_losses", "report_losses"]
+__all__ = ["JITTER", "KEY", "Losses", "digest", "read_losses", "report_losses"]
 
 KEY: Final = "\x01losses"
 """The note's name: a credential's has only printable characters."""
@@ -32,6 +32,8 @@ MOST = 100
 TRIES = 20
 REST = 0.02
 """Seconds before the next try, at most, and longer with each one: a whole fleet may find its records lost at once."""
+JITTER: Final = random.SystemRandom()
+"""Used in the background, so it must not change what the program itself draws from the `random` module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def report_losses(store: Store, keys: Iterable[str]) -> bool:
     new = [digest(key) for key in keys]
     try:
         for tries in range(TRIES if new else 0):
-            time.sleep(random.uniform(0.0, REST * tries))
+            time.sleep(JITTER.uniform(0.0, REST * tries))
             now = read_losses(store)
             record = Record(families=(), generation=now.count + len(new), state=State.EMPTY)
             noted = replace(record, unknown={LOST: [*now.lost, *new][-MOST:]})

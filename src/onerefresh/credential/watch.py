@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import time
 import weakref
 from collections import deque
@@ -23,7 +22,7 @@ from typing import Any
 from onerefresh import errors
 from onerefresh.credential.shared import Shared, newest_known, servers_of, sharing
 from onerefresh.latches import Changes, interpreter_ends, start
-from onerefresh.losses import Losses, digest, read_losses, report_losses
+from onerefresh.losses import JITTER, Losses, digest, read_losses, report_losses
 from onerefresh.policy import HTTP_TIMEOUT, look_every, profile_named, recovery_time
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Effect, Instant
@@ -121,7 +120,7 @@ class Watch:
                     store = reference()
                     due = {place: seen for place, seen in due.items() if self._is_wanted(seen.store)}
                     if store is not None and self._is_wanted(reference):
-                        due.setdefault(id(store), _Seen(reference, now + random.uniform(*FIRST_LOOK)))
+                        due.setdefault(id(store), _Seen(reference, now + JITTER.uniform(*FIRST_LOOK)))
                     del store
                     continue
                 self._look_at(due)
@@ -197,16 +196,16 @@ class Watch:
     def _bring_back(self, store: Store, shareds: list[Shared], lost: frozenset[str] | None, seen: _Seen) -> None:
         """Bring back what is lost of these, in batches; where it may be any, those first that are named meanwhile."""
         left = deque(shared for shared in shareds if lost is None or digest(shared.key) in lost)
-        random.shuffle(left)
+        JITTER.shuffle(left)
         if left:
-            time.sleep(random.uniform(0.0, FIRST_REST))
+            time.sleep(JITTER.uniform(0.0, FIRST_REST))
         while left and not self._has_left(store) and not interpreter_ends():
             batch = [left.popleft() for _ in range(min(BATCH, len(left)))]
             brought = [shared.key for shared in batch if _performed(shared, bring_back(_wish(shared), shared.leased))]
             report_losses(store, brought)  # others may know a newer one
             if lost is None and left:
                 left = self._urgent_first(store, left, seen)
-            time.sleep(random.uniform(0.0, REST))
+            time.sleep(JITTER.uniform(0.0, REST))
 
     def _urgent_first(self, store: Store, left: deque[Shared], seen: _Seen) -> deque[Shared]:
         """Those first whose loss somebody has noted: an old copy of theirs is sent when its recovery lease is over."""
@@ -222,7 +221,7 @@ class Watch:
 
 def _interval(store: Store) -> float:
     """Seconds until the next look."""
-    return look_every(may_go_back=store.may_go_back) * random.uniform(0.75, 1.0)
+    return look_every(may_go_back=store.may_go_back) * JITTER.uniform(0.75, 1.0)
 
 
 def _issued(shared: Shared) -> float:
