@@ -118,7 +118,9 @@ def endure(crew: Crew, outage: Outage | Cut, chance: random.Random) -> Round:
     with explained(crew, outage, during, count):
         assert place.is_sound(), "the record is damaged"
         kinds = {kind for member in crew.members for kind, _ in member.failed}
-        assert kinds <= {"StoreUnavailable", *(["LoginRequired"] if not crew.has_grace else [])}, kinds
+        # A refusal of the second use may be doubtful.
+        of_a_second_use = [] if crew.has_grace else ["LoginRequired", "RefreshOutcomeUnknown"]
+        assert kinds <= {"StoreUnavailable", *of_a_second_use}, kinds
         ended = during.told_to_log_in > 0
     after = _ended(crew, count, outage, holder) if ended else _healed(crew, count, outage, holder)
     found = replace(

@@ -85,11 +85,12 @@ class SQLitePlace(Place):
 
     def watch(self) -> None:
         note = "INSERT INTO saves VALUES (new.body ->> 'generation', new.body ->> 'state', new.body ->> 'by');"
+        this = f"new.key = '{KEY}'"  # not the note of losses
         with closing(sqlite3.connect(self._database)) as database:
             database.executescript(
                 "CREATE TABLE saves (generation INTEGER, state TEXT, attempt TEXT);"
-                f"CREATE TRIGGER note_insert AFTER INSERT ON records BEGIN {note} END;"
-                f"CREATE TRIGGER note_update AFTER UPDATE ON records BEGIN {note} END;"
+                f"CREATE TRIGGER note_insert AFTER INSERT ON records WHEN {this} BEGIN {note} END;"
+                f"CREATE TRIGGER note_update AFTER UPDATE ON records WHEN {this} BEGIN {note} END;"
             )
 
     def saves(self) -> list[Save]:

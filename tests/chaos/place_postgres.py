@@ -23,7 +23,8 @@ BEGIN
     VALUES ((body ->> 'generation')::integer, body ->> 'state', body ->> 'by');
     RETURN NULL;
 END $$;
-CREATE TRIGGER note AFTER INSERT OR UPDATE ON onerefresh_records FOR EACH ROW EXECUTE FUNCTION note();
+CREATE TRIGGER note AFTER INSERT OR UPDATE ON onerefresh_records
+    FOR EACH ROW WHEN (NEW.key = 'acme') EXECUTE FUNCTION note();
 """
 
 

@@ -111,7 +111,7 @@ class _Notes:
 
     def _note(self, line: str) -> None:
         command, *words = [ast.literal_eval(f'b"{word}"').decode() for word in WORDS.findall(line)]
-        if command == "HSET":
+        if command == "HSET" and "losses" not in words[0]:  # the note of them is no record
             record = decode(words[-1], "")
             self._noted.append(Save(record.generation, record.state.value, record.by))
         elif command == "ECHO":
