@@ -10,7 +10,7 @@ import pytest
 from onerefresh.testing.simulator import Kind, Report, Scenario, What, simulate
 from onerefresh.testing.simulator.ideas import LANDED, Idea
 
-SEEDS = range(60)
+SEEDS = range(40)
 
 
 @dataclasses.dataclass(frozen=True)
