@@ -254,13 +254,6 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "8",
-        "the committer rests for longer than others wait",
-        put(spending, "longest_rest", lambda _: 60.0),
-        "store down at the commit, no spool",
-        Kind.REJECT_ONLY,
-    ),
-    Mutant(
-        "8",
         "the new token is handed out before it is saved",
         put_each("commit_into", pieces.hand_out_first, saving, spending),
     ),

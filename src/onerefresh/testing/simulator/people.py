@@ -229,9 +229,8 @@ async def _once(account: Account) -> bool:
         accepted = await call(account)
     except errors.OnerefreshError as error:
         judge.call_failed(process, error)
-        return False
-    else:
-        judge.call_ended(accepted=accepted)
-    finally:
         judge.call_lasted(process, began)
+        return False
+    judge.call_ended(accepted=accepted)
+    judge.call_lasted(process, began)
     return True
