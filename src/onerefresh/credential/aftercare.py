@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import logging
@@ -93,11 +94,11 @@ class Aftercare:
                     heapq.heappop(self._due)
                     self._at_work = runner
                     return runner, rest
-            self._changes.wait_for(lambda first=first: self._first() is not first, min(left, SLICE))  # type: ignore[misc]
+            self._changes.wait_for(functools.partial(self._is_first_no_more, first), min(left, SLICE))
 
-    def _first(self) -> object:
+    def _is_first_no_more(self, entry: object) -> bool:
         with self._lock:
-            return self._due[0] if self._due else None
+            return not self._due or self._due[0] is not entry
 
     def _give_up(self) -> None:
         for _, _, _, rest in self._due:
