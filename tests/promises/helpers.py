@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,6 +51,8 @@ def generations(told: Sequence[Token | Exception]) -> set[int | str]:
 class Kept(Store):
     """A store of one's own, in a dict. `is_down`: nothing works; `is_full`: it cannot be written.
 
+    `uses`: how often each key was read or written.
+
     Whoever would write the text `held_at` stands there, after `reached`, until `go_on`. `waited`: somebody waits for a
     change. `beside`: the store that has the dict, for one more process of its users, as far as the library can tell.
     """
@@ -60,7 +63,7 @@ class Kept(Store):
         self.is_down = self.is_full = False
         self.held_at: str | None = None
         self.reached, self.go_on, self.waited = threading.Event(), threading.Event(), threading.Event()
-        self.uses = 0
+        self.uses: Counter[str] = Counter()
         self.records: dict[str, Versioned] = beside.records if beside else {}
         self.lock: threading.Lock = beside.lock if beside else threading.Lock()
 
@@ -69,13 +72,13 @@ class Kept(Store):
         super().wait(key, version, timeout)
 
     def load(self, key: str) -> Versioned | None:
-        self.uses += 1
+        self.uses[key] += 1
         if self.is_down:
             raise StoreUnavailable("it is switched off")
         return self.records.get(key)
 
     def cas(self, key: str, expected: str | None, body: str) -> str:
-        self.uses += 1
+        self.uses[key] += 1
         if self.is_down or self.is_full:
             raise StoreUnavailable("it is full")
         if self.held_at is not None and self.held_at in body:

@@ -52,12 +52,12 @@ def test_it_asks_neither_the_store_nor_the_server(auth_server: AuthServer, login
             assert await acme.abearer() == token.reveal()
 
     with Credential("acme", login, token=auth_server.issue(), store=store) as acme:
-        token, uses = acme.token(), store.uses
+        token, uses = acme.token(), store.uses["acme"]
         for _ in range(100):
             assert acme.current() is acme.token() is token
             assert acme.bearer() == token.reveal()
         asyncio.run(tasks())
-        assert store.uses == uses
+        assert store.uses["acme"] == uses
     assert auth_server.counters.token_requests == 0
 
 

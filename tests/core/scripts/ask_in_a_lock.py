@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import itertools
 import signal
 import sys
 import tempfile
@@ -27,6 +28,7 @@ properties: Any = Lock
 enter, made, within = properties.__enter__.fget, Lock.__init__, Lock.within
 names: dict[int, str] = {}
 armed: list[Any] = []
+places = map(str, itertools.count())
 
 
 # --- Every lock knows where it was made, and user code runs when it has been taken ---
@@ -132,7 +134,7 @@ class World:
         self.acme._shared.held = NOTHING
 
     def park(self) -> None:
-        path = lock_path(self.folder / "tokens.db", "acme")
+        path = lock_path(self.folder / "tokens.db", next(places))  # the thread of another one may still be leaving it
         hold = FlockHold.take(path)
         Parking().waited(path, 0.001)
         assert isinstance(hold, FlockHold)
