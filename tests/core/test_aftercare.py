@@ -60,6 +60,13 @@ def threads() -> list[latches.Job]:
     return [job for job in list(latches._jobs) if job.name == "onerefresh aftercare"]
 
 
+@pytest.fixture(autouse=True)
+def _alone() -> None:
+    """What other tests of this process have left to do has a thread, too, and it may stay for a minute."""
+    aftercare_room.aftercare._give_up()
+    until(lambda: not threads())
+
+
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(saving, "LOOKS", (0.02, 0.04, 0.06))
