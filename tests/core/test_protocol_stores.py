@@ -29,6 +29,7 @@ from onerefresh.events import Kind
 from onerefresh.record import Grant, State
 from onerefresh.renewal.effects import Cas, DropSpool, Publish, ReadSpool, Sleep, Spooled
 from onerefresh.renewal.protocol import Outcome, renew
+from onerefresh.renewal.saving import bring_back
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
 
@@ -205,6 +206,30 @@ def test_a_repair_never_crosses_families() -> None:
     world.found(seed("another person"))
     assert world.run(renew(wish(known=newest))).token.reveal() == "access-another person"
     assert world.present.generation == 1
+
+
+@pytest.mark.parametrize("lost", ["the claim", "the record"])
+def test_a_claim_that_the_store_lost_comes_back(lost: str) -> None:
+    world = needy()
+    before, known = world.present, world.token
+    world.lease()
+    leased = world.present
+    world.put(before if lost == "the claim" else None)
+    assert world.run(bring_back(wish(known=known), leased))
+    assert world.present == leased
+
+
+def test_a_claim_does_not_come_back_over_what_an_older_copy_was_renewed_to() -> None:
+    """A server with a grace period repeats itself: two tokens have one number, and the present one stays."""
+    world = needy()
+    before, known = world.present, generation(world, 2)
+    world.lease()
+    leased = world.present
+    world.put(before)
+    world.commit_by(world.lease(), Token("access-repeated", "refresh-repeated"))
+    repeated = world.present
+    assert not world.run(bring_back(wish(known=known), leased))
+    assert world.present == repeated
 
 
 def test_a_store_that_is_newer_than_this_process_is_adopted() -> None:

@@ -274,13 +274,13 @@ async def bring_back(wish: Wish, leased: Record | None = None) -> bool:
 
 
 def lacks(record: Record | None, leased: Record | None, known: Token) -> bool:
-    """Whether the store has lost the claim `leased`, and nobody has claimed anew since."""
+    """Whether the store has lost the claim `leased`, and nobody has claimed anew or renewed an older copy since."""
     if leased is None or leased.attempt is None or leased.identity != known.identity:
         return False
     if record is None or records.went_back(record, *leased.identity):
         return True
     is_free = record.state is State.IDLE or (record.attempt is not None and record.attempt.is_recovery)
-    return is_free and record.identity == leased.identity
+    return is_free and record.identity == leased.identity and record.token == leased.token
 
 
 async def _claim_again(loaded: Loaded, leased: Record, wish: Wish) -> bool:
