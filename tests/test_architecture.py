@@ -155,11 +155,13 @@ class Blocker(importlib.abc.MetaPathFinder):
         if root not in sys.stdlib_module_names and root != "onerefresh" and root not in ALLOWED:
             raise ModuleNotFoundError(f"No module named {name!r} (blocked)", name=name)
         return None
+ALLOWED = None
 for name, allowed in WANTED:
+    if allowed != ALLOWED:  # else whatever is there already was allowed for this module, too
+        for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] not in sys.stdlib_module_names]:
+            if loaded != "__main__":
+                del sys.modules[loaded]
     ALLOWED = allowed
-    for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] not in sys.stdlib_module_names]:
-        if loaded != "__main__":
-            del sys.modules[loaded]
     finder = Blocker()
     sys.meta_path.insert(0, finder)
     try:
@@ -189,6 +191,7 @@ def test_importing_each_module_needs_no_extra_but_its_own() -> None:
     for name in every_module_name():
         own = EXTRAS.get(name, set())
         wanted.append((name, sorted(own.union(*(BROUGHT_BY.get(package, set()) for package in own)))))
+    wanted.sort(key=lambda one: one[1])
     code = f"WANTED = {wanted!r}\n{BLOCKER}"
     child = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],

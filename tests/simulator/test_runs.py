@@ -13,7 +13,8 @@ from onerefresh.testing.simulator.faults import LOSSES, Fault, Happening, Point
 
 pytestmark = pytest.mark.slow
 
-RUNS, BATCH = 4_000, 500
+RUNS, BATCH, COUNTED = 3_000, 500, 1_500
+"""`COUNTED`: so many runs, the first ones, are looked at more closely."""
 
 
 def explained(report: Report) -> str:
@@ -21,7 +22,7 @@ def explained(report: Report) -> str:
     return str(simulate(report.scenario, account=True))
 
 
-@pytest.mark.parametrize("first", range(0, RUNS, BATCH))
+@pytest.mark.parametrize("first", range(COUNTED, RUNS, BATCH))
 def test_no_promise_is_broken(first: int) -> None:
     for seed in range(first, first + BATCH):
         report = simulate(seed)
@@ -53,12 +54,13 @@ def test_the_same_seed_is_the_same_run_in_another_interpreter() -> None:
     assert len(printed) == 1
 
 
-def test_every_fault_strikes_and_every_kind_of_server_sees_usable_and_dead_ends() -> None:
+def test_no_promise_is_broken_while_every_fault_strikes_and_every_kind_of_server_sees_each_end() -> None:
     struck = collections.Counter[str]()
     ends = collections.Counter[tuple[Kind, str]]()
     excuses = set[str]()
-    for seed in range(1_500):
+    for seed in range(COUNTED):
         report = simulate(seed)
+        assert report.broken is None, explained(report)
         struck.update(entry.split(" at ")[0] for entry in report.struck)
         ends[report.scenario.manner.kind, report.end] += 1
         excuses |= report.excuses
