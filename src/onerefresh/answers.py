@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Mapping
 
 __all__ = [
@@ -15,10 +16,12 @@ __all__ = [
     "expiry_of",
     "field_of",
     "loss_in",
+    "names_access_token",
     "not_bearer",
     "scope_of",
     "times_of_old",
     "type_of",
+    "unsendable",
 ]
 
 # The standard's name first (RFC 6749 section 5.1), then those of plain JSON APIs.
@@ -100,6 +103,30 @@ def _claims(access: str) -> Mapping[str, object]:
     return claims if isinstance(claims, dict) else {}
 
 
+# What a header field holds, and all servers read in the same way. RFC 9110 section 5.5: visible characters, with spaces
+# and tabs between them; what stands at the ends is taken off, and what is not ASCII is opaque. RFC 6749 appendix A.12
+# leaves the tabs out, too. The b64token of RFC 6750 would be too narrow: servers issue tokens such as "7|secret".
+_SENDABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+
+
+def unsendable(access: str) -> str | None:
+    """Why no header can carry this access token, in words for an error; None where one can.
+
+    The one definition of a valid access token: where tokens are made, stored, handed out and written into a header.
+    """
+    if _SENDABLE.fullmatch(access):
+        return None
+    if not access.strip():
+        why = "it is empty"
+    elif not access.isascii():
+        why = "it has characters that are not ASCII, which servers read in different ways (RFC 9110 section 5.5)"
+    elif any(not " " <= character <= "~" for character in access):
+        why = "it has control characters, such as a line break"
+    else:
+        why = "it begins or ends with a space"
+    return f"an access token that no header can carry: {why}"
+
+
 _TYPES = ("token_type", "tokenType")
 _NOT_BEARER = {name.casefold(): name for name in ("DPoP", "mac", "N_A")}  # RFC 9449, RFC 8693, an old draft
 
@@ -118,8 +145,13 @@ def not_bearer(answer: Mapping[str, object]) -> str | None:
     )
 
 
+def names_access_token(answer: Mapping[str, object]) -> bool:
+    """Whether it has a field for the access token, whatever stands there: else it may be no token answer at all."""
+    return any(name in answer for name in _NAMES["access_token"])
+
+
 def loss_in(answer: object) -> str:
-    """What to add where an answer to a renewal is not used: what becomes of the refresh token in it."""
+    """What to add where nothing of an answer to a renewal is used: what becomes of the refresh token in it."""
     if not isinstance(answer, Mapping) or not isinstance(field_of(answer, "refresh_token"), str):
         return ""
     return "; the refresh token in it is not kept: if the server rotates refresh tokens, log in again"

@@ -82,6 +82,8 @@ def windows(token: Token, spread: float) -> Windows:
     The windows scale with the lifetime, so a token that lives for seconds is still used for most of its life: fresh for
     half of it, usable for four fifths. The spread only narrows the ageing window, never below twice the unusable one.
     """
+    if not token.is_sendable:
+        return Windows(-math.inf, -math.inf)  # as an earlier version stored it: no call can use it
     if token.expires_at is None:
         return Windows(math.inf, math.inf)
     life = max(token.expires_at - token.issued_at, 0.0)
@@ -97,6 +99,8 @@ def due_at(token: Token, within: float) -> float:
     Not in the first tenth of its life, though: several who do this at the same time would renew in turn what cannot
     live any longer.
     """
+    if not token.is_sendable:
+        return -math.inf
     if token.expires_at is None:
         return math.inf
     life = max(token.expires_at - token.issued_at, 0.0)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
+from onerefresh.answers import unsendable
 from onerefresh.errors import ConfigurationError, InteractionRequired, RefreshProtocolError
 from onerefresh.token import Token
 
@@ -270,8 +271,6 @@ class HeaderText(str):
         return "'…'"
 
 
-# RFC 6749 appendix A.12: an access token is made of visible ASCII characters and spaces.
-_TOKEN_TEXT: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _RESERVED_HEADERS: Final = frozenset(
     {"connection", "content-length", "content-type", "cookie", "host", "proxy-authorization", "transfer-encoding"}
 )
@@ -305,15 +304,14 @@ class Bearer:
     def text(self, token: Token) -> HeaderText:
         """The header's value for `token`.
 
-        Raises `RefreshProtocolError` where it holds characters that no access token may have (RFC 6749 appendix
-        A.12), such as a line break.
+        Raises `RefreshProtocolError` where no header can carry it. A credential gives out no such token.
         """
         last = self._last
         if last is not None and last.token is token:
             return last
-        if not _TOKEN_TEXT.fullmatch(token.reveal()):
+        if (said := unsendable(token.reveal())) is not None:
             raise RefreshProtocolError(
-                "the access token holds characters that no header can carry",
+                f"the credential has {said}",
                 credential=self.credential,
                 generation=token.generation,
             )

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from onerefresh import errors, events
-from onerefresh.answers import loss_in
 from onerefresh.latches import interpreter_ends
 from onerefresh.losses import report_losses
 from onerefresh.record import Grant, Record
@@ -26,7 +25,7 @@ from onerefresh.spool import Spool
 from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Unreadable
 from onerefresh.token import Answer, Token, parse_answer
 from onerefresh.turns import Place, Turns
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception
+from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception, with_rest
 
 if TYPE_CHECKING:
     import asyncio
@@ -378,9 +377,10 @@ def _parsed(answer: object, at: float) -> Token:
     try:
         return parse_answer(answer, at=at).arrived(at)
     except errors.RefreshProtocolError as error:
-        verdict = Verdict(Meaning.PROTOCOL, error.message + loss_in(answer))
+        verdict = Verdict(Meaning.PROTOCOL, error.message)
         if isinstance(answer, Mapping) and "error" in answer:
             verdict = judge_answer(200, answer)
+        verdict = with_rest(verdict, answer)
     finally:
         del answer  # it may hold tokens, and would show in a traceback with locals
     raise RefreshFailure(verdict)

@@ -54,6 +54,7 @@ ENTRY = (
     Field("grant", "grant", needed=True, write=lambda grant: grant.value, read=_grant),
     Field("refused", "refused", needed=True, read=bool),
     Field("repeated", "repeated", read=bool),
+    Field("useless", "useless", read=str),
     Field("token", "token", needed=True, write=token_to_fields, read=token_from_fields),
 )
 

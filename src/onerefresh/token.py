@@ -19,14 +19,16 @@ from onerefresh.answers import (
     claimed_expiry,
     expiry_of,
     field_of,
+    names_access_token,
     not_bearer,
     scope_of,
     times_of_old,
     type_of,
+    unsendable,
 )
 from onerefresh.errors import LoginRequired, RefreshProtocolError
 
-__all__ = ["Answer", "Secret", "Token", "odd_type", "parse_answer"]
+__all__ = ["Answer", "Secret", "Token", "odd_type", "parse_answer", "refresh_token_beside", "useless"]
 
 EXPIRED_ON_ARRIVAL = 60.0
 """Seconds for which a token is used that had expired before it came."""
@@ -91,7 +93,8 @@ class Token:
     one `family` (0: not yet in a credential). `scope` and `extra` are what else the server answered; values in
     `extra` are never shown. `unknown`: what a newer version of this library stored with this token.
 
-    Raises `RefreshProtocolError` for an access token that is empty or not a text.
+    Raises `RefreshProtocolError` for an access token that is empty or not a text. One that no header can carry is no
+    error here, since the refresh token beside it may be the only one that lives; no credential takes it for a token.
     """
 
     access_token: Secret
@@ -154,6 +157,11 @@ class Token:
         if self.refresh_token is None:
             raise LoginRequired("there is no refresh token: log in again", generation=self.generation)
         return self.refresh_token.reveal()
+
+    @property
+    def is_sendable(self) -> bool:
+        """Whether a request can carry the access token."""
+        return unsendable(self.reveal()) is None
 
     @property
     def identity(self) -> tuple[str, int]:
@@ -223,11 +231,10 @@ def parse_answer(answer: object, *, at: float, kept: bool = False) -> Token:
     (text or list); ``accessToken``, ``access`` and so on are understood too, and what else it holds is
     kept as ``extra``. A JWT (RFC 7519) that comes without any expiry may tell its ``exp``, unverified.
 
-    Raises `RefreshProtocolError` where there is no usable access token, or one that is no bearer token.
+    Raises `RefreshProtocolError` where there is no usable access token: none at all, one that no header can carry, or
+    one that is no bearer token.
     """
-    fields: object = answer.extra if isinstance(answer, Token) else answer
-    said = not_bearer(fields) if isinstance(fields, Mapping) else None
-    del fields
+    said = useless(answer)
     if said is not None:
         del answer  # it holds tokens, and would show in a traceback with locals
         raise RefreshProtocolError(said)
@@ -238,7 +245,7 @@ def parse_answer(answer: object, *, at: float, kept: bool = False) -> Token:
         del answer  # it may hold tokens, and would show in a traceback with locals
         raise RefreshProtocolError(f"a refresher returns a Token or a mapping with 'access_token', not {kind}")
     access = field_of(answer, "access_token")
-    if not isinstance(access, str) or not access.strip() or not access.isprintable():
+    if not isinstance(access, str) or not access.strip():
         names = ", ".join(sorted(str(name)[:40] for name in answer)) or "nothing"
         del answer, access  # what this frame holds would show in a traceback with locals
         raise RefreshProtocolError(
@@ -255,6 +262,33 @@ def parse_answer(answer: object, *, at: float, kept: bool = False) -> Token:
         scope=scope_of(answer),
         extra={str(name): value for name, value in answer.items() if name not in KNOWN},
     )
+
+
+def useless(answer: object) -> str | None:
+    """Why no request can carry the access token of this answer, or must not; None where one may, or there is none."""
+    fields: object = answer.extra if isinstance(answer, Token) else answer
+    if isinstance(fields, Mapping) and (said := not_bearer(fields)) is not None:
+        return said
+    access: object = answer.reveal() if isinstance(answer, Token) else None
+    if isinstance(answer, Mapping):
+        access = field_of(answer, "access_token")
+        if not isinstance(access, str) or not access.strip():
+            return None
+    said = unsendable(access) if isinstance(access, str) else None
+    return None if said is None else f"the answer has {said}"
+
+
+def refresh_token_beside(answer: object) -> Secret | None:
+    """The refresh token of an answer whose access token is of no use: where the server rotates, no other one lives.
+
+    None where there is none, and where the answer has no field for an access token: it may be no token answer.
+    """
+    if isinstance(answer, Token):
+        return answer.refresh_token
+    if not isinstance(answer, Mapping) or not names_access_token(answer):
+        return None
+    refresh = field_of(answer, "refresh_token")
+    return Secret(refresh) if isinstance(refresh, str) and refresh else None
 
 
 def odd_type(token: Token) -> str | None:

@@ -168,10 +168,14 @@ def committed(
     refused: bool,
     unsaved: bool = False,
     repeated: bool = False,
+    useless: str = "",
+    spread: float = 0.0,
 ) -> Record:
     """The next generation. `refused`: the API had refused the old token, which is why this one was asked for.
 
-    `repeated`: it may be older than it looks. What was refreshed on that account earns no further refresh.
+    `repeated`: it may be older than it looks. What was refreshed on that account earns no further refresh. `useless`:
+    why the access token of the answer is of no use, so that `token` has the new refresh token beside the old access
+    token; the server is asked again after a pause. `spread`: as for `released`.
     """
     generation, before = record.generation + 1, record.probation
     repeated = repeated and not (before is not None and before.repeated and before.holds(now))
@@ -179,7 +183,14 @@ def committed(
     if grant is Grant.OBTAIN:
         family = token.seed_fingerprint()
         families = (*(known for known in families if known != family), family)[-FAMILIES:]
-    refusals = record.probation.refusals if record.probation else 0
+    refusals = before.refusals if before else 0
+    probation: Probation | None = Probation(refusals, now, refusal_pause(refusals), refused, repeated=repeated)
+    failure = None
+    if useless:
+        failed, probation = record.failure, before  # which speaks of the access token
+        count, was_refused = (failed.count, failed.refused) if failed is not None else (0, False)
+        delay = backoff(count + 1, spread)
+        failure = Failure(Meaning.UNUSABLE, useless, count + 1, now, delay, refused=refused or was_refused)
     new = replace(
         record,
         families=families,
@@ -187,8 +198,8 @@ def committed(
         state=State.IDLE,
         token=token.numbered(families[-1], generation),
         attempt=None,
-        failure=None,
-        probation=Probation(refusals, now, refusal_pause(refusals), by_refusal=refused, repeated=repeated),
+        failure=failure,
+        probation=probation,
         by=by,
         unsaved=unsaved,
     )

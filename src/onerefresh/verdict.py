@@ -11,13 +11,14 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from onerefresh import errors
-from onerefresh.token import Secret
+from onerefresh.answers import loss_in
+from onerefresh.token import Secret, refresh_token_beside
 
-__all__ = ["Meaning", "RefreshFailure", "Verdict", "judge_answer", "judge_exception", "parse_retry_after"]
+__all__ = ["Meaning", "RefreshFailure", "Verdict", "judge_answer", "judge_exception", "parse_retry_after", "with_rest"]
 
 
 class Meaning(enum.Enum):
@@ -33,6 +34,7 @@ class Meaning(enum.Enum):
     SERVER_ERROR = "server_error"  # answered 5xx: it may have rotated
     NO_ANSWER = "no_answer"  # sent, and the answer is lost or unreadable
     PROTOCOL = "protocol"  # answered 2xx without a usable token: it may have rotated
+    UNUSABLE = "unusable"  # answered 2xx with a refresh token, which is kept, and an access token that is of no use
     REFRESHER = "refresher"  # the refresher's own exception: whether it sent is not known
 
     @property
@@ -60,8 +62,8 @@ _OF_THE_CLIENT = frozenset({Meaning.CLIENT_REJECTED, Meaning.REQUEST_REJECTED, M
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One judged failure. `detail` is safe to show: of an answer's body it quotes the error code and, where the
-    request's secrets are known to be absent from it, the error description. `retry_after`: seconds. `repeatable`:
-    False where the same request cannot be sent once more, because what carried it is gone.
+    request's secrets are known to be absent from it, the error description. `retry_after`: seconds. `repeatable`: False
+    where the same request cannot be sent once more. `kept`: the refresh token of an answer that is of no use otherwise.
     """
 
     meaning: Meaning
@@ -69,6 +71,7 @@ class Verdict:
     retry_after: float | None = None
     challenge: str | None = None
     repeatable: bool = True
+    kept: Secret | None = field(default=None, repr=False, compare=False)
 
     def error(self) -> errors.OnerefreshError:
         """The exception that says so to the callers."""
@@ -87,6 +90,7 @@ _ERRORS: Mapping[Meaning, type[errors.OnerefreshError]] = {
     Meaning.REQUEST_REJECTED: errors.RequestRejected,
     Meaning.CONFIGURATION: errors.ConfigurationError,
     Meaning.NO_ANSWER: errors.RefreshOutcomeUnknown,
+    Meaning.UNUSABLE: errors.RefreshProtocolError,  # first: who raises it means the next one
     Meaning.PROTOCOL: errors.RefreshProtocolError,
     Meaning.REFRESHER: errors.RefresherFailed,
 }
@@ -100,7 +104,7 @@ class RefreshFailure(Exception):
         self.verdict = verdict
 
     def __reduce__(self) -> tuple[type[RefreshFailure], tuple[Verdict]]:
-        return (type(self), (self.verdict,))
+        return (type(self), (replace(self.verdict, kept=None),))  # a secret is not pickled
 
 
 # RFC 6749 section 5.2, RFC 6750, RFC 8628, RFC 8707, RFC 9470, OpenID Connect, and what large providers add.
@@ -195,6 +199,16 @@ def _by_status(status: int, body: object, answer: object, headers: Mapping[str, 
             return Meaning.DOUBTFUL, ", and the refresher did not read the body, where the reason may stand"
         return Meaning.DOUBTFUL, " with an empty body" if body in (b"", "") else ""
     return Meaning.REQUEST_REJECTED, ""
+
+
+def with_rest(verdict: Verdict, answer: object) -> Verdict:
+    """The verdict on an answer that brought no usable access token, with what becomes of its refresh token."""
+    if verdict.meaning is not Meaning.PROTOCOL:
+        return verdict
+    kept = refresh_token_beside(answer)
+    if kept is None:
+        return replace(verdict, detail=verdict.detail + loss_in(answer))
+    return replace(verdict, meaning=Meaning.UNUSABLE, kept=kept)
 
 
 def judge_exception(error: BaseException, *, hidden: Iterable[Secret] | None = None) -> Verdict:

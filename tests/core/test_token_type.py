@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from tests.core.calls import Refresher, expired, first_token, listening
 
-from onerefresh import ConfigurationError, Credential, LoginRequired, RefreshProtocolError, policy
+from onerefresh import ConfigurationError, Credential, RefreshProtocolError
 from onerefresh.events import Event, Kind
-from onerefresh.policy import Profile
 
 
 class Typed(Refresher):
@@ -31,20 +30,17 @@ def test_an_answer_of_another_type_is_refused_with_what_to_do() -> None:
     credential = Credential("acme", Typed("DPoP"), token=expired())
     with pytest.raises(RefreshProtocolError, match=r"of type 'DPoP'.*issue bearer tokens to this client"):
         credential.token()
-    assert credential.status().generation == 1
+    assert credential.status().failure is not None
 
 
-def test_a_refresh_token_that_it_cost_is_told_at_once_and_when_the_session_is_found_dead(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(policy, "FIRST_DELAY", 0.0)
+def test_the_refresh_token_in_it_is_kept() -> None:
     refresher = Typed("DPoP")
-    credential = Credential("acme", refresher, token=expired(), profile=Profile("acme", resend=0))
-    with pytest.raises(RefreshProtocolError, match="if the server rotates refresh tokens, log in again"):
+    credential = Credential("acme", refresher, token=expired())
+    with pytest.raises(RefreshProtocolError, match="of type 'DPoP'"):
         credential.token()
-    refresher.failure = LoginRequired("invalid_grant")
-    with pytest.raises(LoginRequired, match=r"before that: .*of type 'DPoP'"):
-        credential.token()
+    refresher.kind = "Bearer"
+    assert credential.retry().reveal() == "access-2"
+    assert refresher.given[1].reveal_refresh_token() == "refresh-1"
 
 
 @pytest.mark.parametrize("kind", ["DPoP", "mac", "N_A"])

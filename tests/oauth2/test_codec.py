@@ -247,20 +247,35 @@ def test_a_token_is_read(response: TokenResponse, expires_at: float | None, refr
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "said", "kept"),
     [
-        ({"access_token": "a", "token_type": "DPoP"}, "of type 'DPoP'"),
-        ({"access_token": "a", "token_type": "dpop", "refresh_token": "r3fresh"}, "if the server rotates"),
-        ({"refresh_token": "r3fresh"}, "if the server rotates"),
+        ({"access_token": "a", "token_type": "DPoP"}, "of type 'DPoP'", False),
+        ({"access_token": "a", "token_type": "dpop", "refresh_token": "r3fresh"}, "of type 'DPoP'", True),
+        ({"access_token": "tök€n", "refresh_token": "r3fresh"}, "not ASCII", True),
+        ({"access_token": " x ", "refreshToken": "r3fresh"}, "begins or ends with a space", True),
+        ({"access_token": "a\nb"}, "a line break", False),
+        ({"access_token": "", "refresh_token": "r3fresh"}, "it is empty", True),
+        ({"access_token": None, "refresh_token": "r3fresh"}, "without a usable access token", True),
+        ({"access_token": "a\nb", "refresh_token": "r3fresh", "error": "odd"}, "a line break", True),
+        ({"refresh_token": "r3fresh"}, "if the server rotates", False),
     ],
 )
-def test_an_answer_that_cannot_be_used_says_why_and_what_it_cost(body: dict[str, object], said: str) -> None:
+def test_an_answer_that_cannot_be_used_says_why_and_its_refresh_token_is_kept(
+    body: dict[str, object], said: str, kept: bool
+) -> None:
     verdict = read(answer(200, body))
     assert isinstance(verdict, Verdict)
-    assert verdict.meaning is Meaning.PROTOCOL
+    assert verdict.meaning is (Meaning.UNUSABLE if kept else Meaning.PROTOCOL)
+    assert (verdict.kept == Secret("r3fresh")) is kept
     assert said in verdict.detail
-    assert ("log in again" in verdict.detail) is ("refresh_token" in body)
-    assert "r3fresh" not in verdict.detail
+    assert "r3fresh" not in f"{verdict} {verdict!r}"
+    assert "log in again" not in verdict.detail or "access_token" not in body
+
+
+def test_an_answer_that_says_an_error_is_no_token_answer_whatever_it_has_beside_it() -> None:
+    verdict = read(answer(200, {"access_token": None, "refresh_token": "r3fresh", "error": "invalid_grant"}))
+    assert isinstance(verdict, Verdict)
+    assert (verdict.meaning, verdict.kept) == (Meaning.DEAD, None)
 
 
 def test_an_answer_that_names_no_scope_granted_the_one_asked_for() -> None:

@@ -8,13 +8,12 @@ import sys
 import time
 
 from onerefresh import config
-from onerefresh.answers import not_bearer
 from onerefresh.cli.arguments import Subparsers, add_command, add_name
 from onerefresh.cli.output import say
 from onerefresh.cli.words import life
 from onerefresh.config import Entry
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
-from onerefresh.token import Token, parse_answer
+from onerefresh.token import Token, parse_answer, useless
 
 LARGEST_ANSWER = 1024 * 1024
 
@@ -81,7 +80,7 @@ def _answer(entry: Entry) -> Token:
             'standard input holds no token response: it is a JSON object such as {"access_token": "…", '
             '"refresh_token": "…", "expires_in": 3600}; nothing was changed'
         )
-    said = not_bearer(answer)
+    said = useless(answer)
     token = None if said else _usable(answer)
     if token is None:
         names = ", ".join(answer) or "nothing"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, quote_plus
 
-from onerefresh.answers import loss_in, not_bearer
+from onerefresh.answers import field_of, not_bearer, unsendable
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
 from onerefresh.oauth2.client_auth import Identification
 from onerefresh.token import Secret, Token, parse_answer
-from onerefresh.verdict import Meaning, Verdict, judge_answer
+from onerefresh.verdict import Meaning, Verdict, judge_answer, with_rest
 
 __all__ = [
     "Grant",
@@ -172,7 +172,7 @@ def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden
     fields = _fields(response)
     if 200 <= response.status < 300 and fields is not None:
         if (said := not_bearer(fields)) is not None:
-            return Verdict(Meaning.PROTOCOL, said + loss_in(fields))
+            return with_rest(Verdict(Meaning.PROTOCOL, said), fields)
         try:
             token = parse_answer(fields, at=at)
         except RefreshProtocolError:
@@ -185,7 +185,11 @@ def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden
         response.headers,
         hidden=hidden,
     )
-    return replace(verdict, detail=verdict.detail + loss_in(fields)) if verdict.meaning is Meaning.PROTOCOL else verdict
+    access = field_of(fields, "access_token") if fields is not None else None
+    said = unsendable(access) if isinstance(access, str) else None
+    if verdict.meaning is Meaning.PROTOCOL and said is not None:
+        verdict = replace(verdict, detail=f"the token endpoint answered {response.status} with {said}")
+    return with_rest(verdict, fields)
 
 
 class _Fields(dict[str, object]):

@@ -193,7 +193,8 @@ def _serves(record: Record, token: Token, wish: Wish, now: float) -> bool:
         return False
     if State.DEAD in (record.state, _origin(record)):
         return record.failure is not None and not record.failure.refused
-    if record.failure is not None and record.failure.is_doubtful and record.failure.refused:
+    failure = record.failure
+    if failure is not None and failure.refused and (failure.is_doubtful or failure.meaning is Meaning.UNUSABLE):
         return False
     ages_at = found.ages_at if wish.within is None else due_at(token, wish.within)
     if wish.ageing and now >= ages_at:

@@ -137,7 +137,8 @@ class Send(Effect[Token]):
 class Spooled:
     """A new token that could not be committed: the answer to `attempt`, which spent `generation` of `family`.
 
-    `repeated`: perhaps the answer to an earlier request once more.
+    `repeated`: perhaps the answer to an earlier request once more. `useless`: why its access token was of no use, so
+    that `token` has the one before in its place.
     """
 
     family: str
@@ -147,6 +148,7 @@ class Spooled:
     refused: bool
     token: Token
     repeated: bool = False
+    useless: str = ""
     unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
 
     def as_next(self) -> Token:

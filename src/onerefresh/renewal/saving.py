@@ -60,15 +60,18 @@ async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | No
         return record  # an earlier write of ours, whose answer was lost, was applied
     if not records.may_commit(record, entry.family, entry.generation):
         return None
+    now = await Now()
     new = records.committed(
         record,
         entry.token,
         by=entry.attempt,
         grant=entry.grant,
-        now=(await Now()).wall,
+        now=now.wall,
         refused=entry.refused,
         unsaved=wish.host_saves,
         repeated=entry.repeated,
+        useless=entry.useless,
+        spread=now.spread,
     )
     await Cas(loaded.version, new)
     return new

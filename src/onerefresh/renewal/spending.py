@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
-from onerefresh.policy import FOR_GOOD, PATIENCE, SENDS_IN_A_LEASE, backoff
+from onerefresh.policy import FOR_GOOD, PATIENCE, SENDS_IN_A_LEASE, backoff, windows
 from onerefresh.record import Attempt, Grant, Probation, Record
 from onerefresh.renewal.causes import sent_late, told_by
 from onerefresh.renewal.decision import Wish
@@ -112,6 +112,8 @@ class Spending:
             else:
                 return await self._commit(answer)
             await tell(Kind.FAILED, self.wish, self.leased, verdict.detail, self.attempt.id)
+            if (rest := self._rest_of(verdict, now)) is not None:
+                return await self._commit(rest, verdict.detail)
             self.lost += verdict.meaning is Meaning.NO_ANSWER
             if verdict.meaning.may_have_spent:
                 self.doubtful = verdict.detail
@@ -134,6 +136,21 @@ class Spending:
             if verdict.meaning is Meaning.DOUBTFUL:
                 return await self._doubtful_end(verdict)
         return await self._release(verdict)
+
+    def _rest_of(self, verdict: Verdict, now: Instant) -> Token | None:
+        """What is kept of an answer whose access token is of no use: its refresh token, beside the access token before.
+
+        That one goes on serving where it still does. None where nothing is to be kept.
+        """
+        before = self.leased.token
+        if verdict.kept is None or before is None or self.attempt.grant is not Grant.REFRESH:
+            return None
+        failure = self.leased.failure
+        is_over = self.refused or (failure is not None and failure.refused)
+        ends_at = before.expires_at
+        if is_over:
+            ends_at = now.wall if ends_at is None else min(ends_at, now.wall)
+        return replace(before, refresh_token=verdict.kept, expires_at=ends_at, unknown={})
 
     async def _still_holds(self) -> bool:
         """Whether the record still has this attempt's lease, so that the same refresh token may be sent once more.
@@ -293,12 +310,15 @@ class Spending:
                 return True
         return False
 
-    async def _commit(self, answer: Token) -> Outcome | None:
-        """Save the new token, whatever it takes: nobody else has the refresh token that lives now."""
+    async def _commit(self, answer: Token, useless: str = "") -> Outcome | None:
+        """Save the new token, whatever it takes: nobody else has the refresh token that lives now.
+
+        `useless`: why its access token is of no use, so that the one before stands in its place.
+        """
         token = answer.following(self.leased.token) if self.leased.token else answer
         family, generation = self.leased.identity
         repeated = self.sends > 1 or self._may_be_spent
-        entry = Spooled(family, generation, self.attempt.id, self.attempt.grant, self.refused, token, repeated)
+        entry = Spooled(family, generation, self.attempt.id, self.attempt.grant, self.refused, token, repeated, useless)
         loaded = Loaded(self.version, self.leased)
         in_a_file, spooled, tries, conflicts = False, False, 0, 0
         while True:
@@ -329,6 +349,8 @@ class Spending:
                 await revoke_if_logged_out(loaded.record, token, self.wish)
             else:
                 await tell(Kind.REFRESHED, self.wish, committed, attempt=self.attempt.id)
+                if useless:
+                    return await self._after_a_useless_answer(committed)
                 if committed.token is not None and not committed.unsaved:
                     outcome = Outcome(committed.token, probation=committed.probation, renewed=True)
                     if self.wish.look_again():
@@ -336,11 +358,31 @@ class Spending:
                     return outcome
             return None
 
+    async def _after_a_useless_answer(self, committed: Record) -> Outcome | None:
+        """The old access token where it still serves, now with the new refresh token; else the callers are told.
+
+        So are those who wanted one that lives longer.
+        """
+        token, failure, now = committed.token, committed.failure, await Now()
+        assert token is not None
+        assert failure is not None
+        await Publish(None, unsaved=token)  # from now on this process knows it, whatever the callers get
+        if committed.unsaved:
+            return None  # the host saves it first, and then the record says what follows
+        is_enough = self.wish.within is None and not failure.refused
+        if is_enough and now.wall < windows(token, self.wish.spread).ends_at:
+            return Outcome(token, ask_again=failure.delay, probation=committed.probation, renewed=True)
+        raise failure.verdict(now.wall).error().about(self.wish.key, committed.generation) from self.cause
+
     async def _spool(self, entry: Spooled, why: str) -> bool:
         """The store is down: keep the token in a file, then hand it out. Where that fails too, say so and go on."""
         if await WriteSpool(entry):
             await tell(Kind.SPOOLED, self.wish, self.leased, why, self.attempt.id)
-            await Publish(Outcome(entry.as_next(), renewed=True))
+            if entry.useless:
+                useless = errors.RefreshProtocolError(entry.useless)
+                await Publish(useless.about(self.wish.key, self.leased.generation), unsaved=entry.as_next())
+            else:
+                await Publish(Outcome(entry.as_next(), renewed=True))
             return True
         await tell(Kind.UNSAVED, self.wish, self.leased, why, self.attempt.id)
         said = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
