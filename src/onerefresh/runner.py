@@ -375,7 +375,7 @@ class _Last(NamedTuple):
 def _parsed(answer: object, at: float) -> Token:
     """The token of an answer; some libraries return the server's error as a mapping in its place."""
     try:
-        return parse_answer(answer, at=at).arrived(at)
+        return parse_answer(answer, at=at).arrived(at, time.time())
     except errors.RefreshProtocolError as error:
         verdict = Verdict(Meaning.PROTOCOL, error.message)
         if isinstance(answer, Mapping) and "error" in answer:

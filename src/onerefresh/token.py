@@ -185,15 +185,21 @@ class Token:
             unknown={},
         )
 
-    def arrived(self, asked_at: float) -> Self:
-        """This token as the answer to a request sent at `asked_at` (seconds since the epoch).
+    def arrived(self, asked_at: float, at: float) -> Self:
+        """This token as the answer that came at `at` to a request sent at `asked_at` (seconds since the epoch).
 
-        One that had expired by then tells of clocks that differ, or of a cache. It is given a minute: else every call
-        would refresh it once more.
+        One that had expired before it was asked for tells of clocks that differ, or of a cache. It is given a minute:
+        else every call would refresh it once more. So would a token that took more than half of its life to come: its
+        life counts from its arrival, since the server may have issued it as late as that.
         """
-        if self.expires_at is None or self.expires_at > max(asked_at, self.issued_at):
+        if self.expires_at is None:
             return self
-        return replace(self, issued_at=asked_at, expires_at=asked_at + EXPIRED_ON_ARRIVAL)
+        if self.expires_at <= max(asked_at, self.issued_at):
+            return replace(self, issued_at=at, expires_at=at + EXPIRED_ON_ARRIVAL)
+        life = self.expires_at - max(self.issued_at, asked_at)
+        if at - asked_at <= life / 2.0:
+            return self
+        return replace(self, issued_at=at, expires_at=at + life)
 
     def seed_fingerprint(self) -> str:
         """The digest that names the family this token founds: of its refresh token, else of its access token."""

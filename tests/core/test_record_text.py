@@ -273,7 +273,7 @@ def test_every_transition_is_among_them() -> None:
 def test_stored_fields_of_a_token_are_that_token_s_alone() -> None:
     token = replace(NEW, unknown=LATER)
     assert token.numbered("f", 7).unknown == LATER
-    assert token.arrived(START).unknown == LATER
+    assert token.arrived(START, START).unknown == LATER
     assert NEW.following(token).unknown == {}
     assert token.following(NEW).unknown == {}  # a refresher that returns a changed copy of what it was given
     assert "later" not in repr(token)
