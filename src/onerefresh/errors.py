@@ -134,6 +134,7 @@ class RequestRejected(OnerefreshError):
 class RefreshUnavailable(OnerefreshError):
     """The token endpoint cannot answer now. ``retry_after``: seconds until it may be asked again.
 
+    Also where it has answered too often: its tokens live too shortly, or the API refuses them while they are fresh.
     Also where the answer cannot be waited for: a destructor, a signal handler or a callback asks in the middle of this
     library's own work on the same thread.
     """

@@ -15,6 +15,8 @@ from onerefresh.errors import ConfigurationError
 from onerefresh.token import Token
 
 __all__ = [
+    "BUDGET_TIME",
+    "EARLY_REFRESHES",
     "FOR_GOOD",
     "LOOK_AGAIN",
     "PROFILES",
@@ -23,6 +25,7 @@ __all__ = [
     "backoff",
     "doubt_pause",
     "due_at",
+    "half_life",
     "look_every",
     "profile_named",
     "recovery_time",
@@ -53,6 +56,11 @@ FOR_GOOD = 3_153_600_000.0
 """Seconds that mean: not by itself, only when somebody says so. A number, so that any version understands it."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
+EARLY_REFRESHES, BUDGET_TIME = 6, 60.0
+"""So many refreshes within so many seconds may come early: sooner than half a token's life after the one before."""
+SHORTEST_HALF_LIFE = 0.5
+"""Seconds: servers count whole ones, so what lives for less than twice as long is a mistake, and would be refreshed for
+each call."""
 HTTP_TIMEOUT = 10.0
 """Seconds a token request may take where the refresher does not say so itself (its attribute ``timeout``)."""
 DETECTION = 2.0
@@ -138,6 +146,13 @@ def doubt_pause(doubts: int, spread: float, retry_after: float | None = None) ->
 def refusal_pause(refused_replays: int) -> float:
     """Seconds before a refusal may refresh again, after so many refused replays in a row."""
     return min(FIRST_PAUSE * 2.0 ** min(max(refused_replays - 1, 0), 32), LONGEST_PAUSE)
+
+
+def half_life(token: Token) -> float:
+    """Seconds after one refresh from which on the next one is not early."""
+    if token.expires_at is None:
+        return math.inf
+    return max((token.expires_at - token.issued_at) / 2.0, SHORTEST_HALF_LIFE)
 
 
 @dataclass(frozen=True, slots=True)

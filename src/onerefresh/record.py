@@ -17,18 +17,21 @@ Nothing here reads a clock, a store or a socket.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
-from onerefresh.policy import FOR_GOOD
+from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, FOR_GOOD, half_life
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
 
 __all__ = [
     "Attempt",
+    "Clock",
     "Entry",
     "Failure",
+    "Floor",
     "Grant",
     "IllegalTransition",
     "Probation",
@@ -41,8 +44,14 @@ RECOVERY = "recovery-"
 """How the id of a recovery lease begins."""
 FAMILIES = 32
 """So many sessions are remembered: the first token of an older one would count as a new login."""
+MOMENT = 0.001
+"""Seconds that nobody waits for: a clock may not even show them."""
 PRINTS = 8
 """So many different clients ask at once about what another one was refused; the next ones wait for the pause."""
+
+
+Clock: TypeAlias = tuple[str | None, float]
+"""The era of the store's own clock, and what it says; or None and seconds since the epoch, where it has none."""
 
 
 def _unknown() -> Any:
@@ -177,6 +186,56 @@ class Probation:
 
 
 @dataclass(frozen=True, slots=True)
+class Floor:
+    """How often the token was refreshed of late, so that a server or an API is not asked for one with each call.
+
+    `generation`: the last one that a refresh has brought; `at`: when. `early`: when the last refreshes were that came
+    early, less than half a token's life after the one before. Seconds by the store's clock of this `era`, so that it
+    holds for all machines; by wall clocks where that is None.
+    """
+
+    generation: int
+    at: float
+    era: str | None = None
+    early: tuple[float, ...] = ()
+    unknown: Mapping[str, object] = _unknown()
+
+    def after(self, generation: int, clock: Clock, *, early: bool) -> Floor:
+        """The same after one more refresh."""
+        era, now = clock
+        lately = tuple(at for at in self.early if era == self.era and _since(at, now) < BUDGET_TIME)
+        return replace(
+            self, generation=generation, at=now, era=era, early=(*lately, now)[-EARLY_REFRESHES:] if early else lately
+        )
+
+    def is_early(self, generation: int, token: Token, clock: Clock) -> bool:
+        """Whether a refresh of `token`, which is of this generation, comes early now."""
+        return self._half_life_left(generation, token, clock) > 0.0
+
+    def rest(self, generation: int, token: Token, clock: Clock) -> float:
+        """Seconds until `token`, which is of this generation, may be refreshed. Never longer than twice the budget's
+        time: a clock that was set locks nobody out.
+        """
+        era, now = clock
+        lately = sorted(_since(at, now) for at in self.early) if era == self.era else []
+        if len(lately) < EARLY_REFRESHES or lately[EARLY_REFRESHES - 1] >= BUDGET_TIME:
+            return 0.0
+        left = min(self._half_life_left(generation, token, clock), BUDGET_TIME - lately[EARLY_REFRESHES - 1])
+        return left if left > MOMENT else 0.0
+
+    def _half_life_left(self, generation: int, token: Token, clock: Clock) -> float:
+        era, now = clock
+        if generation != self.generation or era != self.era:
+            return 0.0  # an earlier version, a login or a repair has brought it, or the store's clock is another one
+        return max(half_life(token) - _since(self.at, now), 0.0)
+
+
+def _since(at: float, now: float) -> float:
+    """Seconds since then. A moment that is far ahead is one of a clock that was set since, and says nothing."""
+    return math.inf if at - now > BUDGET_TIME else max(now - at, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One line of the record's short history. `more`: what a newer version wrote behind it."""
 
@@ -191,7 +250,7 @@ class Record:
     """All that is known of one credential. `families`: digests of its seeds and logins, the present one last.
 
     `by`: the attempt that committed the present generation. `owner`: the refresher's identity, where it has one.
-    `unsaved`: the host's ``save`` has not taken this token yet.
+    `unsaved`: the host's ``save`` has not taken this token yet. `floor`: how often it was refreshed of late.
 
     `unknown` outlives every transition, a login and a logout too.
     """
@@ -207,6 +266,7 @@ class Record:
     owner: str | None = None
     unsaved: bool = False
     history: tuple[Entry, ...] = ()
+    floor: Floor | None = None
     unknown: Mapping[str, object] = _unknown()
 
     @property
@@ -221,3 +281,9 @@ class Record:
     @property
     def identity(self) -> tuple[str, int]:
         return (self.family, self.generation)
+
+    def rest(self, clock: Clock) -> float:
+        """Seconds until it may be refreshed, as far as its earlier refreshes tell."""
+        if self.floor is None or self.token is None:
+            return 0.0
+        return self.floor.rest(self.generation, self.token, clock)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from onerefresh.answers import as_seconds
 from onerefresh.errors import OnerefreshError, StoreUnavailable
-from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
+from onerefresh.record import Attempt, Entry, Failure, Floor, Grant, Probation, Record, State
 from onerefresh.store import ENCRYPTED, Unreadable, is_sealed
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import Meaning
@@ -129,6 +130,21 @@ def _probation(fields: object) -> Probation | None:
     return Probation(**attributes(PROBATION, fields)) if fields else None
 
 
+def _floor(fields: object) -> Floor | None:
+    return Floor(**attributes(FLOOR, fields)) if fields else None
+
+
+def _seconds(value: object) -> float:
+    found = as_seconds(value)
+    if found is None:
+        raise ValueError("no moment")
+    return found
+
+
+def _moments(values: list[object]) -> tuple[float, ...]:
+    return tuple(map(_seconds, values))
+
+
 def _object(table: tuple[Field, ...]) -> Callable[[Any], object]:
     return lambda thing: None if thing is None else stored(table, thing)
 
@@ -225,6 +241,12 @@ TOKEN = (
     Field("generation", "generation"),
     Field("family", "family"),
 )
+FLOOR = (
+    Field("generation", "generation", needed=True),
+    Field("at", "at", needed=True, read=_seconds),
+    Field("era", "era"),
+    Field("early", "early", write=list, read=_moments),
+)
 RECORD = (
     Field("families", "families", needed=True, write=list, read=tuple),
     Field("generation", "generation", needed=True),
@@ -236,6 +258,7 @@ RECORD = (
     Field("owner", "owner"),
     Field("unsaved", "unsaved"),
     Field("history", "history", needed=True, write=_history_text, read=_history),
+    Field("floor", "floor", write=_object(FLOOR), read=_floor),
     Field("token", "token", needed=True, write=_token_text, read=_token),
 )
 

@@ -13,8 +13,10 @@ from onerefresh.record import (
     FAMILIES,
     HISTORY,
     Attempt,
+    Clock,
     Entry,
     Failure,
+    Floor,
     Grant,
     IllegalTransition,
     Probation,
@@ -170,12 +172,14 @@ def committed(
     repeated: bool = False,
     useless: str = "",
     spread: float = 0.0,
+    clock: Clock | None = None,
 ) -> Record:
     """The next generation. `refused`: the API had refused the old token, which is why this one was asked for.
 
     `repeated`: it may be older than it looks. What was refreshed on that account earns no further refresh. `useless`:
     why the access token of the answer is of no use, so that `token` has the new refresh token beside the old access
-    token; the server is asked again after a pause. `spread`: as for `released`.
+    token; the server is asked again after a pause. `spread`: as for `released`. `clock`: that by which refreshes are
+    counted.
     """
     generation, before = record.generation + 1, record.probation
     repeated = repeated and not (before is not None and before.repeated and before.holds(now))
@@ -202,8 +206,17 @@ def committed(
         probation=probation,
         by=by,
         unsaved=unsaved,
+        floor=_counted(record, clock or (None, now), counts=not useless),
     )
     return replace(new, history=_noted(new, grant.value, now))
+
+
+def _counted(record: Record, clock: Clock, *, counts: bool) -> Floor:
+    """How often it was refreshed of late, with one more. `counts`: nothing else keeps the next one from being early."""
+    generation, floor, token = record.generation + 1, record.floor, record.token
+    if floor is None or token is None:
+        return Floor(generation, clock[1], clock[0])
+    return floor.after(generation, clock, early=counts and floor.is_early(record.generation, token, clock))
 
 
 def released(
@@ -272,16 +285,16 @@ def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: fl
 
 
 def retried(record: Record, *, now: float) -> Record:
-    """The same, as if nothing had been refused yet: the next who needs a token asks at once.
+    """The same, as if nothing had been refused or refreshed yet: the next who needs a token asks at once.
 
     What may have spent the refresh token is still known: whoever says so takes it upon himself.
     """
     failure = record.failure
-    if record.state is State.LEASED or failure is None:
+    if record.state is State.LEASED or (failure is None and record.floor is None):
         return record
     is_dead = record.state is State.DEAD and record.token is not None
-    asked = replace(failure, count=0, at=now, delay=0.0, doubts=0, prints=())
-    again = replace(record, state=State.IDLE if is_dead else record.state, failure=asked)
+    asked = replace(failure, count=0, at=now, delay=0.0, doubts=0, prints=()) if failure is not None else None
+    again = replace(record, state=State.IDLE if is_dead else record.state, failure=asked, floor=None)
     return replace(again, history=_noted(again, "retry", now))
 
 

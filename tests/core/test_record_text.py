@@ -18,11 +18,12 @@ from tests.core.driver import START, attempt, seed, wish
 
 from onerefresh import Credential, LoginRequired, StoreUnavailable, Token, spool
 from onerefresh import transitions as records
-from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
+from onerefresh.record import Attempt, Entry, Failure, Floor, Grant, Probation, Record, State
 from onerefresh.record_text import (
     ATTEMPT,
     CHECKSUM,
     FAILURE,
+    FLOOR,
     MOST_NESTED,
     PROBATION,
     RECORD,
@@ -43,12 +44,20 @@ from onerefresh.verdict import Meaning, Verdict
 
 DOWN = Verdict(Meaning.UNAVAILABLE, "down")
 DEAD = Verdict(Meaning.DEAD, "invalid_grant")
-LATER: dict[str, object] = {"later": {"nested": [1, None, "a"]}, "floor": 7}
+LATER: dict[str, object] = {"later": {"nested": [1, None, "a"]}, "ceiling": 7}
 """What a newer version writes into an object that this one knows otherwise."""
 
 # --- The tables ---
 
-TABLES = {Record: RECORD, Attempt: ATTEMPT, Failure: FAILURE, Probation: PROBATION, Token: TOKEN, Spooled: ENTRY}
+TABLES = {
+    Record: RECORD,
+    Attempt: ATTEMPT,
+    Failure: FAILURE,
+    Probation: PROBATION,
+    Floor: FLOOR,
+    Token: TOKEN,
+    Spooled: ENTRY,
+}
 
 
 @pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
@@ -85,6 +94,7 @@ def test_the_page_has_each_stored_name_in_its_order(kind: Any) -> None:
 names = st.text(max_size=8)
 texts = st.text(st.characters(), max_size=8)
 numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+floats = st.floats(allow_nan=False, allow_infinity=False)
 json_values = st.recursive(
     st.none() | st.booleans() | numbers | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -117,12 +127,17 @@ tokens = st.builds(
     scope=st.none() | texts, extra=st.dictionaries(texts, json_values, max_size=2), generation=st.integers(0, 99),
     family=texts, unknown=unknown(TOKEN),
 )  # fmt: skip
+floors = st.builds(
+    Floor, generation=st.integers(0, 99), at=floats, era=st.none() | texts,
+    early=st.lists(floats, max_size=6).map(tuple), unknown=unknown(FLOOR),
+)  # fmt: skip
 entries = st.builds(Entry, st.integers(0, 99), numbers, texts, st.lists(json_values, max_size=3).map(tuple))
 some_records = st.builds(
     Record, families=st.lists(texts, max_size=3).map(tuple), generation=st.integers(0, 99),
     state=st.sampled_from(State), token=st.none() | tokens, attempt=st.none() | attempts,
     failure=st.none() | failures, probation=st.none() | probations, by=st.none() | texts, owner=st.none() | texts,
-    unsaved=st.booleans(), history=st.lists(entries, max_size=3).map(tuple), unknown=unknown(RECORD),
+    unsaved=st.booleans(), history=st.lists(entries, max_size=3).map(tuple), floor=st.none() | floors,
+    unknown=unknown(RECORD),
 )  # fmt: skip
 
 
@@ -182,13 +197,17 @@ def full() -> Record:
     """A record with every object that a record can have."""
     record = records.claimed(idle(), attempt(), owner="me")
     failure = Failure(Meaning.UNAVAILABLE, "down", 1, START, 0.5)
-    return replace(record, failure=failure, probation=Probation(0, START, 10.0, by_refusal=True))
+    floor = Floor(1, START, "an era", (START - 10.0, START))
+    return replace(record, failure=failure, probation=Probation(0, START, 10.0, by_refusal=True), floor=floor)
+
+
+OBJECTS = ("attempt", "failure", "probation", "floor", "token")
 
 
 def of_later(record: Record) -> Record:
     """The record as a newer version might have written it, read by this one."""
     fields = json.loads(encode(record))
-    for name in ("attempt", "failure", "probation", "token"):
+    for name in OBJECTS:
         if fields[name] is not None:
             fields[name] |= LATER
     for entry in fields["history"]:
@@ -198,8 +217,8 @@ def of_later(record: Record) -> Record:
 
 def test_what_is_not_known_is_kept_with_its_object_and_shown_nowhere() -> None:
     record = of_later(full())
-    objects = (record, record.attempt, record.failure, record.probation, record.token)
-    assert [thing and thing.unknown for thing in objects] == [LATER] * 5
+    objects = (record, record.attempt, record.failure, record.probation, record.floor, record.token)
+    assert [thing and thing.unknown for thing in objects] == [LATER] * 6
     assert [entry.more for entry in record.history] == [("a host", {"process": 7})]
     assert "later" not in repr(record)
     assert "a host" not in repr(record)
@@ -233,18 +252,18 @@ TRANSITIONS: Mapping[str, Callable[[Record], Record]] = {
 KEPT = {
     "login": set(),
     "logout": set(),
-    "taken over": {"failure", "probation", "token"},
-    "committed": set(),
-    "obtained": set(),
-    "released": {"failure", "probation", "token"},
-    "failed": {"probation", "token"},
-    "died": {"probation", "token"},
+    "taken over": {"floor", "failure", "probation", "token"},
+    "committed": {"floor"},
+    "obtained": {"floor"},
+    "released": {"floor", "failure", "probation", "token"},
+    "failed": {"floor", "probation", "token"},
+    "died": {"floor", "probation", "token"},
     "retried": {"failure", "probation", "token"},
-    "forgotten": {"probation"},
-    "restored": {"probation"},
-    "replay accepted": {"attempt", "failure", "token"},
-    "replay refused": {"attempt", "failure", "probation", "token"},
-    "saved": {"attempt", "failure", "probation", "token"},
+    "forgotten": {"floor", "probation"},
+    "restored": {"floor", "probation"},
+    "replay accepted": {"floor", "attempt", "failure", "token"},
+    "replay refused": {"floor", "attempt", "failure", "probation", "token"},
+    "saved": {"floor", "attempt", "failure", "probation", "token"},
 }
 
 
@@ -252,7 +271,7 @@ KEPT = {
 def test_each_transition_keeps_the_record_s_own_and_that_of_each_object_that_goes_on(name: str) -> None:
     record = TRANSITIONS[name](of_later(full()))
     assert record.unknown == LATER
-    objects = {each: getattr(record, each) for each in ("attempt", "failure", "probation", "token")}
+    objects = {each: getattr(record, each) for each in OBJECTS}
     assert {each for each, thing in objects.items() if thing is not None and thing.unknown} == KEPT[name]
     assert record.history[0].more == ("a host", {"process": 7})
     assert decode(encode(record), "acme") == record

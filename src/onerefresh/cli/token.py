@@ -95,7 +95,8 @@ def _next(credential: Credential, token: Token, reason: str) -> Token:
     newer = credential.token(refused=token)
     if newer.identity == token.identity:
         raise RefreshUnavailable(
-            f"{reason}, but generation {token.generation} was refreshed only just now: it is not refreshed again yet",
+            f"{reason}, but generation {token.generation} was refreshed only just now, or too often of late: it is not "
+            "refreshed again yet",
             credential=credential.key,
             generation=token.generation,
         )

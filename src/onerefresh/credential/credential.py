@@ -18,7 +18,7 @@ from onerefresh.credential.asking import Asking
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.shared import LOOK_AGAIN, Shared, shared_of
-from onerefresh.credential.status import Status, read_record, status_of
+from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.terms import Terms
 from onerefresh.credential.watch import watch
 from onerefresh.flight import Flight, running_loop
@@ -104,7 +104,7 @@ class Credential(Asking):
         """A token that serves. `refused`: the API refused this one, so the next one is wanted.
 
         Blocks for at most `max_wait` seconds (default: the credential's) while the token is refreshed. Gives `refused`
-        itself back where it was refreshed only just now, and refreshing again would be in vain.
+        itself back where it was refreshed only just now, or too often of late, and refreshing again would be in vain.
 
         Raises an `OnerefreshError`; `WaitTimeout` where the refresh takes longer, which goes on all the same.
         """
@@ -205,18 +205,19 @@ class Credential(Asking):
     def status(self) -> Status:
         """What the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
         self._check_open()
-        return status_of(self.key, self._waited(self._launcher.run_apart(read_record, None), LOOK))
+        return self._waited(self._launcher.run_apart(lambda: read_status(self.key), None), LOOK)
 
     async def astatus(self) -> Status:
         """As `status`."""
         self._check_open()
-        return status_of(self.key, await self._heard(self._launcher.run_apart(read_record, None), LOOK))
+        return await self._heard(self._launcher.run_apart(lambda: read_status(self.key), None), LOOK)
 
     def retry(self) -> Token:
         """Ask the token endpoint at once, whatever it said before: when the client or the function was corrected.
 
         Also where the session was found dead, and where a lost answer may have spent the refresh token: whoever calls
-        this takes it upon himself. Where nothing failed, nothing is asked. Raises as `token` does.
+        this takes it upon himself. Where nothing failed and no refresh is put off, nothing is asked. Raises as `token`
+        does.
         """
         before = self._waited(self._allow_again(blocking=True), LOOK)
         if (flight := self._again(before, blocking=True)) is not None:
@@ -308,9 +309,9 @@ class Credential(Asking):
 
     def _again(self, before: Record | None, *, blocking: bool) -> Flight[Outcome] | None:
         """The flight that asks again, where there is anything to ask."""
-        if before is None or before.failure is None:
+        if before is None:
             return None
-        refused = before.identity if before.failure.refused else None
+        refused = before.identity if before.failure is not None and before.failure.refused else None
         return self._ahead(math.inf, self._home(blocking=blocking), refused)[0]
 
     def _ahead(

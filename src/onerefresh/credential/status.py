@@ -6,9 +6,10 @@ import time
 from dataclasses import dataclass
 
 from onerefresh.record import Entry, Record, State
-from onerefresh.renewal.effects import Load
+from onerefresh.renewal.decision import too_often
+from onerefresh.renewal.effects import Load, Now
 
-__all__ = ["Status", "read_record", "status_of"]
+__all__ = ["Status", "read_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +18,10 @@ class Status:
 
     `state`: ``"empty"``, ``"idle"``, ``"leased"`` or ``"dead"``. Leased means that a refresh is under way; or, where
     `recovering`, that the token was brought back into a store that had lost it, and is not sent yet. `expires_at`:
-    seconds since the epoch, or None. `failure`: the last failure since the last success, in words. `retry_after`:
-    seconds for which nothing is sent on its account. `asks_again`: False where nothing is sent until a login or
-    `retry()`. `doubts`: how often it was refused in words that may mean that the session is over, or that the client is
-    wrong.
+    seconds since the epoch, or None. `failure`: the last failure since the last success, in words; or that it was
+    refreshed too often of late. `retry_after`: seconds for which nothing is sent on its account. `asks_again`: False
+    where nothing is sent until a login or `retry()`. `doubts`: how often it was refused in words that may mean that the
+    session is over, or that the client is wrong.
     """
 
     key: str
@@ -37,11 +38,12 @@ class Status:
     recovering: bool = False
 
 
-async def read_record() -> Record | None:
-    return (await Load()).record
+async def read_status(key: str) -> Status:
+    loaded, now = await Load(), await Now()
+    return _status_of(key, loaded.record, 0.0 if loaded.record is None else loaded.record.rest(now.clock))
 
 
-def status_of(key: str, record: Record | None) -> Status:
+def _status_of(key: str, record: Record | None, rest: float) -> Status:
     if record is None:
         return Status(key, State.EMPTY.value, 0, None, False, None, None, 0.0, ())
     token, failure = record.token, record.failure
@@ -53,8 +55,8 @@ def status_of(key: str, record: Record | None) -> Status:
         expires_at=token.expires_at if token else None,
         refreshable=token is not None and token.refresh_token is not None,
         scope=token.scope if token else None,
-        failure=failure.detail if failure else None,
-        retry_after=failure.remaining(time.time()) if failure and not failure.is_for_good else 0.0,
+        failure=failure.detail if failure else too_often(rest) if rest > 0.0 else None,
+        retry_after=failure.remaining(time.time()) if failure and not failure.is_for_good else rest,
         history=record.history,
         asks_again=not waits_for_a_person,
         doubts=failure.doubts if failure else 0,

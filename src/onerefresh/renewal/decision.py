@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
-from onerefresh.policy import FOR_GOOD, LOOK_AGAIN, PATIENCE, Profile, due_at, windows
-from onerefresh.record import Attempt, Failure, Grant, Probation, Record, State
+from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, Profile, due_at, windows
+from onerefresh.record import Attempt, Clock, Failure, Grant, Probation, Record, State
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 from onerefresh.transitions import went_back
@@ -73,13 +73,14 @@ class Wish:
 class Use:
     """Hand this token out. `ask_again`: seconds until a background renewal makes sense again.
 
-    `damped`: although it was refused. `probation`: it has yet to prove itself.
+    `damped`: although it was refused; `why`, where that is not said elsewhere. `probation`: it has yet to prove itself.
     """
 
     token: Token
     ask_again: float = 0.0
     damped: bool = False
     probation: Probation | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,19 @@ class Settle:
 Decision = Use | Fail | Pause | Wait | Claim | Found | Keep | Repair | Settle
 
 
-def decide(record: Record | None, wish: Wish, now: float, *, lease_over: bool, is_unsettled: bool = False) -> Decision:
+def decide(
+    record: Record | None,
+    wish: Wish,
+    now: float,
+    *,
+    lease_over: bool,
+    is_unsettled: bool = False,
+    clock: Clock | None = None,
+) -> Decision:
     """What to do about `record`. `now`: seconds since the epoch. `lease_over`: its attempt may be taken over.
 
-    `is_unsettled`: this process has only just seen that the store is on another server.
+    `is_unsettled`: this process has only just seen that the store is on another server. `clock`: what refreshes are
+    counted by.
     """
     if record is None:
         return Repair(wish.known) if wish.known is not None else _begin(wish)
@@ -156,12 +166,18 @@ def decide(record: Record | None, wish: Wish, now: float, *, lease_over: bool, i
         return Repair(known)
     if record.unsaved and wish.host_saves and record.token is not None:
         return Keep(record.token)
-    if record.token is not None and _serves(record, record.token, wish, now):
+    # Whoever has claimed was free to: it is waited for, and taken over from, whatever was refreshed before.
+    rest = record.rest(clock or (None, now)) if record.state is State.IDLE else 0.0
+    if record.token is not None and _serves(record, record.token, wish, now, rest):
         damped = wish.refused == record.identity
-        return Use(record.token, _ask_again(record, now, lease_over=lease_over), damped, record.probation)
+        ask_again = max(_ask_again(record, now, lease_over=lease_over), rest)
+        why = too_often(rest, refused=True) if damped and rest > 0.0 else ""
+        return Use(record.token, ask_again, damped, record.probation, why)
     if record.state is State.LEASED and record.attempt is not None and not lease_over:
         return Wait(record.attempt)
     decision = _renew(record, wish, now)
+    if isinstance(decision, Claim) and rest > 0.0:
+        return _put_off(record, wish, rest)
     return Settle() if is_unsettled and decision == Claim(Grant.REFRESH) else decision
 
 
@@ -184,10 +200,11 @@ def in_use(record: Record) -> bool:
     return record.state in (State.IDLE, State.LEASED)
 
 
-def _serves(record: Record, token: Token, wish: Wish, now: float) -> bool:
-    """Whether the stored token may be handed out for this wish."""
+def _serves(record: Record, token: Token, wish: Wish, now: float, rest: float) -> bool:
+    """Whether the stored token may be handed out for this wish. `rest`: seconds until it may be refreshed."""
     if wish.refused == record.identity:
-        return _damped(record, wish, now) and now < windows(token, wish.spread).ends_at
+        damped = _damped(record, wish, now) or (rest > 0.0 and not must_rest(record, wish.client, now))
+        return damped and now < windows(token, wish.spread).ends_at
     found = windows(token, wish.spread)
     if now >= found.ends_at or record.state is State.EMPTY:
         return False
@@ -198,7 +215,7 @@ def _serves(record: Record, token: Token, wish: Wish, now: float) -> bool:
         return False
     ages_at = found.ages_at if wish.within is None else due_at(token, wish.within)
     if wish.ageing and now >= ages_at:
-        return must_rest(record, wish.client, now)
+        return rest > 0.0 or must_rest(record, wish.client, now)
     return True
 
 
@@ -254,6 +271,24 @@ def must_rest(record: Record, client: Callable[[], str], now: float) -> bool:
     if failure is None or failure.remaining(now) <= 0.0:
         return False
     return not (failure.may_be_the_clients and failure.is_news_to(print_of(record.family, client())))
+
+
+def too_often(rest: float, *, refused: bool | None = None) -> str:
+    """What is said where too many refreshes came too early. `refused`: whether the API has refused the last token."""
+    short, once = "the server's tokens live too shortly", "the API refuses fresh tokens, or takes each one only once"
+    why = f"{short}, or {once}" if refused is None else once if refused else f"{short}, or end before their time"
+    return (
+        f"{EARLY_REFRESHES} refreshes within a minute came less than half a token's life after the one before: {why}; "
+        f"the next one follows in {rest:.0f} s at the earliest"
+    )
+
+
+def _put_off(record: Record, wish: Wish, rest: float) -> Decision:
+    """The token endpoint is left alone for a while, although it has answered each time."""
+    if rest <= PATIENCE:
+        return Pause(rest)
+    refused = wish.refused == record.identity
+    return Fail(errors.RefreshUnavailable(too_often(rest, refused=refused), retry_after=rest))
 
 
 def _respect(failure: Failure, now: float) -> Decision:

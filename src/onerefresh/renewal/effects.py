@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from onerefresh.events import Event
-from onerefresh.record import Grant, Record
+from onerefresh.record import Clock, Grant, Record
 from onerefresh.store import Hold, Moment
 from onerefresh.token import Token
 
@@ -64,6 +64,11 @@ class Instant:
     monotonic: float
     shared: Moment | None
     spread: float
+
+    @property
+    def clock(self) -> Clock:
+        """What refreshes are counted by: the store's clock, if it has one."""
+        return (None, self.wall) if self.shared is None else (self.shared.era, self.shared.seconds)
 
 
 @dataclass(frozen=True, slots=True)

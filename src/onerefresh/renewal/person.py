@@ -79,7 +79,7 @@ async def allow_again(wish: Wish) -> Record | None:
     for _ in range(MOST_ROUNDS):
         loaded, now = await Load(), await Now()
         record = loaded.record
-        if record is None or record.failure is None:
+        if record is None or (record.failure is None and record.rest(now.clock) <= 0.0):
             return None
         again = records.retried(record, now=now.wall)
         if again is record:

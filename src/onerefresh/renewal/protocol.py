@@ -122,9 +122,12 @@ async def renew(wish: Wish) -> Outcome:
             seed_told = True
             await tell(Kind.SEED_IGNORED, wish, record, "token= is another one than the store's, which is in use")
         is_unsettled = wish.sightings.is_unsettled(now, wish.recovery() if wish.look_again() else 0.0)
-        match decide(record, wish, now.wall, lease_over=proven_dead or left <= 0.0, is_unsettled=is_unsettled):
-            case Use(token, ask_again, damped, probation):
+        is_over = proven_dead or left <= 0.0
+        match decide(record, wish, now.wall, lease_over=is_over, is_unsettled=is_unsettled, clock=now.clock):
+            case Use(token, ask_again, damped, probation, why):
                 await Drop()
+                if why and wish.sightings.is_new(token.identity):
+                    await tell(Kind.REFUSAL_DAMPED, wish, record, why)
                 if wish.known is not None and wish.known.identity != token.identity:
                     await tell(Kind.ADOPTED, wish, record)
                 return Outcome(token, ask_again, damped, probation)

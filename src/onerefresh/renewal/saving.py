@@ -72,6 +72,7 @@ async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | No
         repeated=entry.repeated,
         useless=entry.useless,
         spread=now.spread,
+        clock=now.clock,
     )
     await Cas(loaded.version, new)
     return new

@@ -41,9 +41,10 @@ class Sightings:
     until this machine's clock has caught up. `servers`: of its store, for all of its credentials.
     """
 
-    __slots__ = ("_failure", "_probation", "_server", "_server_since", "_servers")
+    __slots__ = ("_damped", "_failure", "_probation", "_server", "_server_since", "_servers")
 
     def __init__(self, servers: Servers | None = None) -> None:
+        self._damped: tuple[str, int] | None = None  # the last token of which it was told
         self._failure: tuple[float, float] | None = None  # its date, and when it was first seen
         self._probation: tuple[float, float] | None = None
         self._servers = servers if servers is not None else Servers()
@@ -63,6 +64,11 @@ class Sightings:
         """
         self.sees(now)
         return now.monotonic - self._server_since < seconds
+
+    def is_new(self, identity: tuple[str, int]) -> bool:
+        """Whether it is to be told now that this token is not refreshed: once for each."""
+        known, self._damped = self._damped, identity
+        return known != identity
 
     def dated(self, record: Record | None, now: Instant) -> Record | None:
         """The record with its dates by this machine's clock, none of them later than the first sight."""
