@@ -31,6 +31,7 @@ NOT_THE_LAST = "no token is handed out in its last seconds"
 NOT_BY_AN_OLDER = "a token is never overwritten by an older one"
 NOT_GIVEN_UP = "a new token is not given up"
 NOT_AGAIN = "a refresh token whose answer was lost is not sent again where that is forbidden"
+FEW_REFRESHES = "an API that refuses each token costs few refreshes"
 FOUND: dict[Idea, list[Found]] = {
     Idea.LOST_STORE: [
         Found(1, NO_COPY),
@@ -49,6 +50,8 @@ FOUND: dict[Idea, list[Found]] = {
     Idea.VISITORS: [Found(1, RENEWED), Found(2, RENEWED)],
     Idea.LAST_SECONDS: [Found(2, NOT_THE_LAST), Found(3, NOT_THE_LAST)],
     Idea.RESEND: [Found(0, NOT_AGAIN), Found(1, NOT_AGAIN, Kind.REVOKE_FAMILY)],
+    Idea.USELESS: [Found(0, NOT_GIVEN_UP, Kind.REJECT_ONLY), Found(0, NOT_GIVEN_UP)],
+    Idea.ONCE: [Found(1, FEW_REFRESHES), Found(1, "a new token serves when it comes")],
 }
 
 

@@ -1,15 +1,18 @@
-"""Promises about tokens that age: none is handed out at its very end, and somebody renews it before that."""
+"""Promises about how long tokens live: none is handed out at its very end, somebody renews it before that, and none is
+asked for with each call.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onerefresh.policy import windows
+from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, half_life, windows
 from onerefresh.testing.simulator.broken import Broken
 from onerefresh.testing.simulator.faults import What
 from onerefresh.testing.simulator.ideas import Idea
 
 if TYPE_CHECKING:
+    from onerefresh.record import Record
     from onerefresh.testing.simulator.process import Process
     from onerefresh.testing.simulator.tasks import Task
     from onerefresh.testing.simulator.world import World
@@ -24,6 +27,10 @@ TRAVEL = 0.1
 VISITS, A_RENEWAL = 3, 2.0
 """So many must have come by, and so many seconds before the end: one of them should have renewed it."""
 _HARMLESS = frozenset({What.REVOKED})
+_FORGET = frozenset(
+    {What.LOGIN, What.LOGOUT, What.SAME_LOGIN, What.WIPED, What.REBOOT, What.STORE_CLOCK_SET, What.FORK}
+)
+"""What begins the count of refreshes anew, or makes clocks that do not compare."""
 
 
 class Ageing:
@@ -33,6 +40,29 @@ class Ageing:
         self._world = world
         self._customers: set[Process] = set()
         self._visits: dict[tuple[str, int], list[float]] = {}
+        self._refreshed_at: float | None = None
+        self._early: list[float] = []
+
+    def arrives(self, token: Token, at: float) -> None:
+        """A new token is here; `at`: by the clock of who gets it."""
+        ends_at = windows(token, 1.0).ends_at
+        if self._world.scenario.watches(Idea.ONCE) and ends_at <= at:
+            raise Broken("a new token serves when it comes", f"it was over for {at - ends_at:.2f} s")
+
+    def refreshed(self, before: Record | None, after: Record) -> None:
+        """A new generation was committed: how many came early, less than half a token's life after the one before?"""
+        world, now, last = self._world, self._world.timeline.now, self._refreshed_at
+        self._refreshed_at = now
+        if before is None or before.token is None or last is None or not world.scenario.watches(Idea.ONCE):
+            return
+        is_useless = after.failure is not None  # it has a pause of its own
+        if now - last < half_life(before.token) - TRAVEL and not is_useless:
+            self._early = [*(at for at in self._early if now - at < BUDGET_TIME - TRAVEL), now]
+        comparable = world.scenario.has_clock or world.scenario.host_saves or len(set(world.scenario.skews)) == 1
+        if not comparable or world.clocks_were_set or world.judge.unordered or world.judge.happened_kinds & _FORGET:
+            return
+        if len(self._early) > EARLY_REFRESHES + bool(world.judge.struck_faults):
+            raise Broken("an API that refuses each token costs few refreshes", f"{len(self._early)} came early")
 
     def handed_out(self, process: Process, token: Token) -> None:
         """A caller was given a token."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onerefresh import errors
+from onerefresh.policy import EARLY_REFRESHES
 from onerefresh.testing.simulator.broken import Broken
 from onerefresh.testing.simulator.ideas import Idea
 
@@ -74,6 +75,9 @@ class Answers:
             return
         if world.scenario.host_saves:
             return  # a new process knows nothing of the one before, which may have sent the same
+        record = world.store.record
+        if record is not None and record.floor is not None and len(record.floor.early) >= EARLY_REFRESHES:
+            return  # too many came too early, and the next one has to wait
         if world.server.is_second_repeat(token.reveal()) or world.timeline.now < world.network.down_until:
             return
         if token.reveal() in world.server.repeated and world.server.lives(

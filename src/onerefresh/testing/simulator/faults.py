@@ -87,6 +87,7 @@ class What(enum.StrEnum):
     FORK = "a process forks"  # and goes on; `seconds`: after which it dies
     SAME_LOGIN = "two logins with one token"  # in two processes, `seconds` apart
     # At an effect, and never drawn for an ordinary fault: see `ideas`.
+    USELESS = "an access token that no header can carry"  # beside a refresh token; or for a while
     DOWN_THEN_EMPTY = "store down, and empty when it is back"
 
 

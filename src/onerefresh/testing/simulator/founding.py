@@ -33,7 +33,7 @@ def judge_founding(world: World, after: Record, writer: Task) -> None:
     ):  # that of a later login, which its process had not heard of
         older = world.judge.claims.is_overtaken(after.by)
     else:  # that of a later login in its host's spool: its generations go on from those of before
-        brought = {after.by, after.token.reveal() if after.token is not None else None}
+        brought = {after.by, world.server.name_of(after.token) if after.token is not None else None}
         older = not brought & writer.process.host.spooled or after.generation <= known.generation
     if older:
         raise Broken(

@@ -7,6 +7,7 @@ from onerefresh import transitions as records
 from onerefresh.credential import shared
 from onerefresh.credential.launcher import Launcher
 from onerefresh.policy import Profile
+from onerefresh.record import Record
 from onerefresh.renewal import saving, spending
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.testing.simulator import network, people, pieces
@@ -14,6 +15,7 @@ from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
 from onerefresh.testing.simulator.ideas import Idea
 from onerefresh.testing.simulator.mutant import Mutant, put
 from onerefresh.testing.simulator.server import Kind, Manner
+from onerefresh.token import Token
 
 __all__ = ["IDEA_MUTANTS"]
 
@@ -44,6 +46,16 @@ FAILS_OVER = (
     ("duration", 40.0),
     ("processes", 6),
     ("calls", 5),
+)
+USELESS_FOR_A_WHILE = (
+    ("faults", ()),
+    ("happenings", (Happening(What.USELESS, 5.0, 60.0),)),
+    ("manner", Manner(Kind.REJECT_ONLY, expires_in=300.0)),
+    ("profile", Profile("strict")),
+    ("hosts", 1),
+    ("skews", (0.0,)),
+    ("duration", 70.0),
+    ("calls", 12),
 )
 LATE_ANSWER = (
     ("manner", Manner(Kind.REJECT_ONLY, expires_in=20.0)),
@@ -117,5 +129,30 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "a lost answer is asked for again, whatever the profile says",
         put(policy.Profile, "sends_again_after", 0.0),
         fixed=(("idea", Idea.RESEND),),
+    ),
+    Mutant(
+        "8",
+        "nothing is kept of an answer whose access token no header can carry",
+        put(spending.Spending, "_rest_of", pieces.not_noticed),
+        kind=Kind.REJECT_ONLY,
+        fixed=(("idea", Idea.USELESS),),
+    ),
+    Mutant(
+        "12",
+        "after an access token that no header can carry, the server is asked again at once",
+        put(records, "committed", pieces.useless_without_a_pause),
+        fixed=USELESS_FOR_A_WHILE,
+    ),
+    Mutant(
+        "12",
+        "early refreshes are not counted",
+        put(Record, "rest", pieces.no_rest),
+        fixed=(("idea", Idea.ONCE),),
+    ),
+    Mutant(
+        "14",
+        "a token is compared with the moment at which it was asked for",
+        put(Token, "arrived", pieces.as_it_was_asked_for),
+        fixed=(("idea", Idea.ONCE),),
     ),
 )

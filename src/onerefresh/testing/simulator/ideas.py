@@ -32,6 +32,8 @@ class Idea(enum.StrEnum):
     OLD_ROWS = "two processes log in with one old token"
     STORE_CLOCKS = "the store's clock is set"
     RESEND = "a lost answer that must not be asked for again"
+    USELESS = "an answer with an access token that no header can carry"
+    ONCE = "an API that takes each token once, and answers that are slow"
 
 
 LANDED: frozenset[Idea] = frozenset(Idea)
@@ -255,6 +257,44 @@ def _store_clocks(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
     return replace(found, happenings=(*found.happenings, *sets))
 
 
+def _useless(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """Answers whose access token is of no use: some, or all for a while. Their refresh tokens are the only ones."""
+    if found.host_saves and not alone:
+        return found
+    if alone:
+        found = replace(
+            found,
+            manner=replace(found.manner, expires_in=rng.choice((20.0, 60.0, 300.0, 3600.0))),
+            faults=_sometimes(rng),
+            happenings=(Happening(What.REVOKED, rng.uniform(2.0, 15.0)),),
+        )
+    if rng.random() < 0.4:
+        lasts = Happening(What.USELESS, rng.uniform(0.0, found.duration / 2), rng.choice((2.0, 20.0, 60.0)))
+        return replace(found, happenings=(*found.happenings, lasts))
+    faults = tuple(Fault(What.USELESS, Point.SEND, nth) for nth in range(1, rng.randrange(2, 5)))
+    return replace(found, faults=(*found.faults, *faults))
+
+
+def _once(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """Each call needs a token of its own, as it seems; and answers take about as long as their tokens live."""
+    lives = rng.choice((3.0, 8.0, 60.0, 3600.0, None)) if alone else found.manner.expires_in
+    if alone:
+        slow = tuple(
+            Fault(What.SLOW_ANSWER, Point.SEND, nth, min((lives or 3.0) * rng.uniform(0.4, 1.5), 9.0))
+            for nth in range(1, rng.randrange(1, 8))
+        )
+        found = replace(
+            found,
+            callers=rng.randrange(1, 4),
+            calls=rng.randrange(20, 50),
+            duration=rng.uniform(60.0, 120.0),
+            faults=slow if rng.random() < 0.6 else (),
+            happenings=(),
+            lonely=False,
+        )
+    return replace(found, manner=replace(found.manner, expires_in=lives, uses=rng.choice((1, 1, 2))))
+
+
 _DRAWN: dict[Idea, Callable[[Scenario, random.Random, bool], Scenario]] = {
     Idea.LOST_STORE: _lost_store,
     Idea.UNSAVED: _unsaved,
@@ -267,4 +307,6 @@ _DRAWN: dict[Idea, Callable[[Scenario, random.Random, bool], Scenario]] = {
     Idea.STORE_CLOCKS: _store_clocks,
     Idea.VISITORS: _visitors,
     Idea.LAST_SECONDS: _last_seconds,
+    Idea.USELESS: _useless,
+    Idea.ONCE: _once,
 }

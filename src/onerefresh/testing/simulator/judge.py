@@ -56,9 +56,7 @@ class Judge:
         self.claims = Claims(world)
         self.answers = Answers(world)
         self.ageing = Ageing(world)
-        self.calls_ended = 0
-        self.calls_accepted = 0
-        self.calls_failed = 0
+        self.calls_ended = self.calls_accepted = self.calls_failed = 0
         self.refusals: dict[tuple[str, int], float] = {}
         self.person_failed = False
         self.words = Words()
@@ -93,26 +91,28 @@ class Judge:
         if writer is not None and after.by is not None and (before is None or after.by != before.by):
             claim = self.claims.named(after.by)
             self._commit = (self._world.timeline.now, writer, claim.ttl if claim is not None else math.inf)
+            self.ageing.refreshed(before, after)
         if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
             self._died(writer)
             self.answers.died(after)
         if after.token is not None and not self._world.scenario.host_saves:
-            self.saved.add(after.token.reveal())
-            self.stored.add(after.token.reveal())
+            self._is_stored(after.token)
 
     def found_before(self, record: Record) -> None:
         """What the store holds when the run begins."""
         assert record.token is not None
         self.identities[record.identity] = record.token.reveal()
-        self.saved.add(record.token.reveal())
-        self.stored.add(record.token.reveal())
+        self._is_stored(record.token)
 
     def kept(self, token: Token) -> None:
         """The host has saved a token itself."""
         if self.newest_kept is None or token.generation >= self.newest_kept.generation:
             self.newest_kept = token
-        self.saved.add(token.reveal())
-        self.stored.add(token.reveal())
+        self._is_stored(token)
+
+    def _is_stored(self, token: Token) -> None:
+        self.saved.add(name := self._world.server.name_of(token))
+        self.stored.add(name)
 
     def new_memory(self) -> None:
         """A process begins whose memory is its store: generations are numbered anew."""
@@ -136,7 +136,7 @@ class Judge:
                         raise Broken("a new token is saved as soon as it can be", f"{task} still holds the living one")
 
     def _new_token(self, before: Record | None, after: Record, token: Token, writer: Task | None) -> None:
-        access, world = token.reveal(), self._world
+        access, world = self._world.server.name_of(token), self._world
         known = self.identities.setdefault(after.identity, access)
         if known != access and not self.unordered:
             raise Broken("a generation is one token", f"generation {after.generation} has been another token")
@@ -145,7 +145,8 @@ class Judge:
             insists = insists_on_a_used_token(world, before, after, token)
             same = before is not None and before.family == after.family and not insists
             same = same and world.scenario.manner.kind is not server.Kind.STATIC  # an old one costs a refresh there
-            if same and before is not None and before.token is not None and before.token.reveal() != access:
+            held = before.token if before is not None else None
+            if same and held is not None and world.server.name_of(held) != access:
                 raise Broken("a token is never overwritten by an older one", f"at generation {after.generation}")
             return
         if after.history[-1].what == "login" or (world.scenario.host_saves and after.history[-1].what == "seed"):
@@ -238,7 +239,7 @@ class Judge:
             return
         record = task.process.store.record
         if self._world.scenario.host_saves and (
-            record is None or record.token is None or record.token.reveal() != task.answer
+            record is None or record.token is None or self._world.server.name_of(record.token) != task.answer
         ):
             return  # a login or logout has overtaken it
         raise Broken("a new token is not given up", f"{task} ended without having saved it")
@@ -289,7 +290,7 @@ class Judge:
         )
 
     def spooled(self, task: Task, entry: Spooled) -> None:
-        self.saved.add(entry.token.reveal())
+        self.saved.add(self._world.server.name_of(entry.token))
 
     def spool_failed(self, task: Task) -> None:
         task.spool_failed = True
@@ -431,8 +432,8 @@ class Judge:
         self.answers.told(error)
         if isinstance(error, (errors.RefresherFailed, errors.ConfigurationError)):
             raise Broken("errors are what they say", f"{process.name}: {type(error).__name__}: {error}")
-        struck = {fault.what for fault in self.struck_faults}
-        if (isinstance(error, errors.RefreshProtocolError) and What.GARBAGE not in struck) or (
+        struck = {fault.what for fault in self.struck_faults} | self.happened_kinds
+        if (isinstance(error, errors.RefreshProtocolError) and not struck & {What.GARBAGE, What.USELESS}) or (
             isinstance(error, errors.ClientRejected) and What.REJECTED not in struck
         ):
             raise Broken("errors are what they say", f"{process.name}: {error}")

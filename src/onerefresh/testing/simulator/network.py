@@ -24,6 +24,7 @@ ERROR = Verdict(Meaning.SERVER_ERROR, "answered 500")
 REJECTED = Verdict(Meaning.CLIENT_REJECTED, "invalid_client")
 GARBAGE = Verdict(Meaning.PROTOCOL, "answered 200 without a token")
 INVALID_GRANT = Verdict(Meaning.DEAD, "invalid_grant")
+USELESS = "the answer has an access token that no header can carry"
 DOUBTFUL: tuple[tuple[int, bytes, dict[str, str]], ...] = (
     (401, b"", {}),
     (401, b'{"message": "Unauthorized"}', {"content-type": "application/json"}),
@@ -38,7 +39,7 @@ class Network:
     def __init__(self, world: World) -> None:
         self._world = world
         self.down_until = 0.0
-        self.doubtful_until = 0.0
+        self.doubtful_until = self.useless_until = 0.0
         self.sent = 0
 
     def send(self, task: Task, effect: effects.Send, fault: Fault | None) -> None:
@@ -118,13 +119,19 @@ class Network:
         if fault is not None and what is What.SLOW_ANSWER:
             world.judge.slow(task, fault.seconds)
             travel = fault.seconds
+        if (what is What.USELESS or world.timeline.now < self.useless_until) and self._keeps(effect, grant):
+            assert grant.refresh is not None
+            world.server.useless[grant.refresh] = grant.access
+            useless = RefreshFailure(Verdict(Meaning.UNUSABLE, USELESS, kept=Secret(grant.refresh)))
+            world.timeline.after(travel, self._deliver, task, serial, None, useless)
+            return
         token = Token(
             Secret(grant.access),
             Secret(grant.refresh) if grant.refresh is not None else None,
             expires_in=grant.expires_in,
             issued_at=issued_at,
         )
-        world.timeline.after(travel, self._deliver, task, serial, token)
+        world.timeline.after(travel, self._deliver, task, serial, token, None)
         self._strike(task, fault)
 
     def _decide(self, task: Task, effect: effects.Send) -> server.Grant:
@@ -137,11 +144,20 @@ class Network:
             world.say(repr(task), f"spends generation {effect.token.generation}", "server")
         return world.server.refresh(effect.token.refresh_token.reveal(), now)
 
-    def _deliver(self, task: Task, serial: int, token: Token) -> None:
+    def _keeps(self, effect: effects.Send, grant: server.Grant) -> bool:
+        """Whether the answer has a refresh token that must not be lost: another one than that which was sent."""
+        rotates = self._world.scenario.manner.kind is not server.Kind.STATIC
+        return rotates and effect.grant is Grant.REFRESH and grant.refresh is not None
+
+    def _deliver(self, task: Task, serial: int, token: Token | None, failure: RefreshFailure | None) -> None:
         if not task.over and serial == task.serial:
             task.has_answer = True
             task.answered_at = self._world.timeline.now
-            task.process.answered(task, serial, token, None)
+            if token is not None:
+                at = task.process.host.clock.time()
+                token = token.arrived(token.issued_at, at)
+                self._world.judge.ageing.arrives(token, at)
+            task.process.answered(task, serial, token, failure)
 
     def _is_doubtful_until(self, task: Task) -> float:
         wrong = task.process.has_wrong_client

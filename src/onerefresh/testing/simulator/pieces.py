@@ -293,5 +293,19 @@ def not_marked(record: Record, token: Any, **rest: Any) -> Record:
     return _committed(record, token, **(rest | {"repeated": False}))
 
 
+def useless_without_a_pause(record: Record, token: Any, **rest: Any) -> Record:
+    found = _committed(record, token, **rest)
+    failure = found.failure
+    return found if failure is None else dataclasses.replace(found, failure=dataclasses.replace(failure, delay=0.0))
+
+
+def no_rest(*_: Any) -> float:
+    return 0.0
+
+
+def as_it_was_asked_for(self: Token, asked_at: float, at: float) -> Token:
+    return self
+
+
 def dead_at_once(status: int, *_: Any, **__: Any) -> Verdict:
     return Verdict(Meaning.DEAD, f"the token endpoint answered {status}")

@@ -301,7 +301,7 @@ class Process:
             world.judge.spool_failed(task)
             return False
         host.spool[effect.entry.attempt] = effect.entry
-        host.spooled |= {effect.entry.attempt, effect.entry.token.reveal()}
+        host.spooled |= {effect.entry.attempt, world.server.name_of(effect.entry.token)}
         world.judge.spooled(task, effect.entry)
         return True
 

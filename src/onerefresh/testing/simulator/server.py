@@ -30,7 +30,8 @@ class Manner:
     first one. `forgiving`: a use after the window is refused and costs nothing else. `old_access_dies`: a refresh ends
     the old access token. `expires_in`: seconds an access token lives, or None: not told, and never. `repeats`: a
     static server sends the refresh token again with each answer. `same_answer`: a use within the grace window is
-    answered with the very answer of the first use, access token and all.
+    answered with the very answer of the first use, access token and all. `uses`: how often the API takes one access
+    token, or None: as often as it comes.
     """
 
     kind: Kind
@@ -41,6 +42,7 @@ class Manner:
     expires_in: float | None = 60.0
     repeats: bool = True
     same_answer: bool = False
+    uses: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class AuthorizationServer:
     """Rotation and reuse detection, exactly atomic.
 
     `issued_for`: for every access token the text of the refresh token that it was issued for (None: a login).
-    `repeated`: the access tokens that it has answered with more than once.
+    `repeated`: the access tokens that it has answered with more than once. `useless`: by refresh token the access token
+    beside it, where no header could carry that.
     """
 
     def __init__(self, manner: Manner) -> None:
@@ -89,6 +92,9 @@ class AuthorizationServer:
         self.ended_by_hand: set[int] = set()
         self.repeated: set[str] = set()
         self.rejects_everything = False
+        self.useless: dict[str, str] = {}
+        self._beside: dict[str, str | None] = {}  # by access token the refresh token that came with it
+        self._used: dict[str, int] = {}
         self._refresh: dict[str, _Issued] = {}
         self._access: dict[str, tuple[int, float]] = {}
         self._dead_access: set[str] = set()
@@ -139,7 +145,16 @@ class AuthorizationServer:
         if self.rejects_everything or access in self._dead_access:
             return False
         session, until = self._access[access]
-        return now < until and session not in self.ended
+        self._used[access] = used = self._used.get(access, 0) + 1
+        is_used_up = self.manner.uses is not None and used > self.manner.uses
+        return now < until and session not in self.ended and not is_used_up
+
+    def name_of(self, token: Token) -> str:
+        """The access token that was issued with its refresh token: an older one stands there where that was useless."""
+        refresh = token.refresh_token.reveal() if token.refresh_token is not None else None
+        if refresh is None or self._beside.get(token.reveal()) == refresh:
+            return token.reveal()
+        return self.useless.get(refresh, token.reveal())
 
     @property
     def sessions(self) -> int:
@@ -186,7 +201,7 @@ class AuthorizationServer:
                 if manner.kind is Kind.STATIC:
                     before.access = access
         self.session_of[access] = session
-        self.issued_for[access] = spent
+        self.issued_for[access], self._beside[access] = spent, refresh
         self._access[access] = (session, now + manner.expires_in if manner.expires_in is not None else math.inf)
         grant = Grant(access, refresh, manner.expires_in)
         if before is not None and before.answer is None:

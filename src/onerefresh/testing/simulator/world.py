@@ -175,6 +175,9 @@ class World:
             case What.DOUBTFUL:
                 self.network.doubtful_until = self.timeline.now + happening.seconds
                 self.timeline.after(happening.seconds, self._storm_is_over, happening, self.network.sent)
+            case What.USELESS:
+                self.network.useless_until = self.timeline.now + happening.seconds
+                self.timeline.after(happening.seconds, self._storm_is_over, happening, self.network.sent)
             case What.REVOKED:
                 self.server.revoke_access_tokens()
             case What.SESSION_ENDED:
@@ -308,7 +311,7 @@ class World:
         if access in self.judge.saved or writer is None:
             return access in self.judge.saved
         newest = self.accounts[writer.process]._shared.newest if writer.process in self.accounts else None
-        return access == writer.answer or (newest is not None and newest.reveal() == access)
+        return access == writer.answer or (newest is not None and self.server.name_of(newest) == access)
 
     def _first_token(self) -> Token:
         """The first login happened a while ago, so that its token's end may be near."""
