@@ -189,9 +189,9 @@ class Probation:
 class Floor:
     """How often the token was refreshed of late, so that a server or an API is not asked for one with each call.
 
-    `generation`: the last one that a refresh has brought; `at`: when. `early`: when the last refreshes were that came
-    early, less than half a token's life after the one before. Seconds by the store's clock of this `era`, so that it
-    holds for all machines; by wall clocks where that is None.
+    `generation`: the last one that a refresh has brought; `at`: when that was begun. `early`: when the last ones were
+    begun that came early, less than half a token's life after the one before. Seconds by the store's clock of this
+    `era`, so that it holds for all machines; by wall clocks where that is None.
     """
 
     generation: int
@@ -201,7 +201,7 @@ class Floor:
     unknown: Mapping[str, object] = _unknown()
 
     def after(self, generation: int, clock: Clock, *, early: bool) -> Floor:
-        """The same after one more refresh."""
+        """The same after one more refresh, which was begun at that time."""
         era, now = clock
         lately = tuple(at for at in self.early if era == self.era and _since(at, now) < BUDGET_TIME)
         return replace(
@@ -209,7 +209,7 @@ class Floor:
         )
 
     def is_early(self, generation: int, token: Token, clock: Clock) -> bool:
-        """Whether a refresh of `token`, which is of this generation, comes early now."""
+        """Whether a refresh of `token`, which is of this generation, comes early at that time."""
         return self._half_life_left(generation, token, clock) > 0.0
 
     def rest(self, generation: int, token: Token, clock: Clock) -> float:
@@ -222,6 +222,11 @@ class Floor:
             return 0.0
         left = min(self._half_life_left(generation, token, clock), BUDGET_TIME - lately[EARLY_REFRESHES - 1])
         return left if left > MOMENT else 0.0
+
+    def is_of_late(self, generation: int, clock: Clock) -> bool:
+        """Whether a refresh brought this generation within the last minute."""
+        era, now = clock
+        return (generation, era) == (self.generation, self.era) and _since(self.at, now) < BUDGET_TIME
 
     def _half_life_left(self, generation: int, token: Token, clock: Clock) -> float:
         era, now = clock

@@ -197,8 +197,8 @@ class Token:
         if self.expires_at <= max(asked_at, self.issued_at):
             return replace(self, issued_at=at, expires_at=at + EXPIRED_ON_ARRIVAL)
         life = self.expires_at - max(self.issued_at, asked_at)
-        if at - asked_at <= life / 2.0:
-            return self
+        if 0.0 <= at - asked_at <= life / 2.0:
+            return self  # else it took long; or the clock was set back meanwhile, and the token would live too long
         return replace(self, issued_at=at, expires_at=at + life)
 
     def seed_fingerprint(self) -> str:

@@ -206,9 +206,17 @@ def committed(
         probation=probation,
         by=by,
         unsaved=unsaved,
-        floor=_counted(record, clock or (None, now), counts=not useless),
+        floor=_counted(record, _begun(record, by, clock or (None, now)), counts=not useless),
     )
     return replace(new, history=_noted(new, grant.value, now))
+
+
+def _begun(record: Record, by: str, now: Clock) -> Clock:
+    """When the attempt `by` was begun, as far as its record tells; else `now`."""
+    attempt = record.attempt
+    if attempt is None or attempt.id != by or attempt.era is None or attempt.era != now[0]:
+        return now
+    return now[0], attempt.at
 
 
 def _counted(record: Record, clock: Clock, *, counts: bool) -> Floor:

@@ -134,7 +134,9 @@ class World:
         """The holder of `other` comes back and commits."""
         before = self.present
         new = token.following(before.token) if before.token else token
-        self.put(records.committed(before, new, by=other.id, grant=other.grant, now=self.wall, refused=False))
+        clock = (self.era, self.now) if self.era else (None, self.wall)
+        by, grant = other.id, other.grant
+        self.put(records.committed(before, new, by=by, grant=grant, now=self.wall, refused=False, clock=clock))
 
     @property
     def token(self) -> Token:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.core.calls import first_token, listening
-from tests.core.driver import KEY, START, World, attempt, needy, refusing, seed, wish
+from tests.core.driver import KEY, START, Process, World, attempt, needy, refusing, seed, wish
 
 from onerefresh import Credential, LoginRequired, RefreshUnavailable, Token
 from onerefresh import transitions as records
@@ -24,6 +24,7 @@ from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, windows
 from onerefresh.record import Floor
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import person
+from onerefresh.renewal.effects import Watch
 from onerefresh.renewal.protocol import renew
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
@@ -120,6 +121,8 @@ def test_so_is_one_that_says_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> No
         (2.0, 0.0, 3.0, 3.0, 5.0),
         (-5.0, 0.0, 3.0, 3.0, 63.0),  # over before it was asked for
         (0.0, 0.0, 0.0, 0.0, 60.0),
+        (60.0, 0.0, -3600.0, -3600.0, -3540.0),  # the clock was set back meanwhile
+        (60.0, 0.0, 3600.0, 3600.0, 3660.0),  # or forward
     ],
 )
 def test_a_token_is_compared_with_the_moment_of_its_arrival(
@@ -150,6 +153,45 @@ def test_whoever_waited_for_it_gets_it_once_even_where_it_is_over_by_then(monkey
     clock.now += 2.0
     assert credential.token().reveal() == "access-1"
     assert refresher.calls == 1
+
+
+def test_a_host_that_saves_slowly_gets_one_token_for_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each token is over when it is saved: whoever waited for it gets it, and not a renewal without end."""
+    clock = Clock(monkeypatch)
+    kept: list[Token] = []
+
+    def save(token: Token) -> None:
+        clock.now += 30.0
+        kept.append(token)
+
+    refresher = Refresher(expires_in=4)
+    credential = Credential("acme", refresher, token=first_token(expires_in=1), save=save)
+    clock.now += 2.0
+    assert [credential.token().reveal() for _ in range(3)] == ["access-1", "access-2", "access-3"]
+    assert [token.generation for token in kept] == [2, 3, 4]
+
+
+def test_so_do_those_who_waited_for_another_process() -> None:
+    world = needy(seed(lives=1.0))
+    world.now = 2.0
+    other = world.lease(attempt(ttl=300.0, era=world.era, at=world.now))
+    waiting = Process(world, renew(wish())).until(Watch)
+    world.commit_by(other, Token("theirs", "r", expires_in=4, issued_at=world.wall))
+    world.now += 10.0
+    assert waiting.finish().token.reveal() == "theirs"
+    assert world.sent == []
+    world.answers = [Token("next", "r-2", expires_in=4, issued_at=world.wall)]
+    assert world.run(renew(wish())).token.reveal() == "next", "once"
+
+
+def test_whoever_was_refused_it_does_not_get_it_once_more() -> None:
+    world = needy(seed(lives=1.0), Token("next", "r-2", expires_in=3600, issued_at=START))
+    world.now = 2.0
+    other = world.lease()
+    refused = (world.present.family, 2)
+    waiting = Process(world, renew(wish(refused=refused, proven=refused))).until(Watch)
+    world.commit_by(other, Token("theirs", "r", expires_in=3600, issued_at=START))
+    assert waiting.finish().token.reveal() == "next"
 
 
 @pytest.mark.parametrize("lives", [0.001, 0.01, 0.1])

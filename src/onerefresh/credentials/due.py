@@ -218,7 +218,7 @@ class Run:
             return Result(key, What.FAILED, error_of(error))
         failure = record.failure if record is not None else None
         if record is None or failure is None:
-            said = "it was not refreshed, as it was in use or not due any more"
+            said = "it was not refreshed, as it was in use or not due any more, or was refreshed too often of late"
             return Result(key, What.FAILED, errors.RefreshUnavailable(said, credential=key))
         if record.state is State.DEAD:
             login = errors.LoginRequired(f"the session is over, log in again: {failure.detail}", credential=key)

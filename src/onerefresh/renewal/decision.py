@@ -144,11 +144,12 @@ def decide(
     lease_over: bool,
     is_unsettled: bool = False,
     clock: Clock | None = None,
+    came: bool = False,
 ) -> Decision:
     """What to do about `record`. `now`: seconds since the epoch. `lease_over`: its attempt may be taken over.
 
     `is_unsettled`: this process has only just seen that the store is on another server. `clock`: what refreshes are
-    counted by.
+    counted by. `came`: the token is the answer for which this renewal has waited.
     """
     if record is None:
         return Repair(wish.known) if wish.known is not None else _begin(wish)
@@ -168,6 +169,8 @@ def decide(
         return Keep(record.token)
     # Whoever has claimed was free to: it is waited for, and taken over from, whatever was refreshed before.
     rest = record.rest(clock or (None, now)) if record.state is State.IDLE else 0.0
+    if came and record.token is not None and _is_for_them(record, record.token, wish, clock or (None, now)):
+        return Use(record.token, _ask_again(record, now, lease_over=lease_over), probation=record.probation)
     if record.token is not None and _serves(record, record.token, wish, now, rest):
         damped = wish.refused == record.identity
         ask_again = max(_ask_again(record, now, lease_over=lease_over), rest)
@@ -217,6 +220,14 @@ def _serves(record: Record, token: Token, wish: Wish, now: float, rest: float) -
     if wish.ageing and now >= ages_at:
         return rest > 0.0 or must_rest(record, wish.client, now)
     return True
+
+
+def _is_for_them(record: Record, token: Token, wish: Wish, clock: Clock) -> bool:
+    """Whether a token that just came is for those who waited for it: once, even where it is over by now."""
+    if record.floor is None or not record.floor.is_of_late(record.generation, clock):
+        return False  # this process may have slept meanwhile
+    is_free = record.state is State.IDLE and record.failure is None
+    return is_free and token.is_sendable and wish.refused != record.identity
 
 
 def _ask_again(record: Record, now: float, *, lease_over: bool) -> float:

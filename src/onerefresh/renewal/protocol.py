@@ -7,13 +7,13 @@ time, and no rule's correctness rests on them.
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.policy import DETECTION
-from onerefresh.record import Attempt, Grant, Record, State
+from onerefresh.record import Attempt, Record, State
 from onerefresh.renewal.decision import (
     Claim,
     Fail,
@@ -91,7 +91,8 @@ async def renew(wish: Wish) -> Outcome:
     """
     lease = _Lease()
     hold: Hold | None = None
-    queued, prepared, seed_told, waiting_for = 0, False, wish.seed_told, ""
+    queued, prepared, seed_told = 0, False, wish.seed_told
+    awaited = ""  # the attempt that this renewal has made, or waited for
     unheard: dict[str, Instant] = {}  # claims of this renewal of which nobody told whether they were applied
     rounds = 0
     if wish.gives_way:
@@ -112,6 +113,7 @@ async def renew(wish: Wish) -> Outcome:
         if record and attempt and _is_own(attempt, unheard):
             if await Turn():
                 continue  # what was loaded before may be old
+            awaited = attempt.id
             outcome = await Spending(wish, record, loaded.version or "", attempt, unheard.pop(attempt.id)).run()
             if outcome is not None:
                 return outcome
@@ -123,7 +125,8 @@ async def renew(wish: Wish) -> Outcome:
             await tell(Kind.SEED_IGNORED, wish, record, "token= is another one than the store's, which is in use")
         is_unsettled = wish.sightings.is_unsettled(now, wish.recovery() if wish.look_again() else 0.0)
         is_over = proven_dead or left <= 0.0
-        match decide(record, wish, now.wall, lease_over=is_over, is_unsettled=is_unsettled, clock=now.clock):
+        came = record is not None and bool(awaited) and record.by == awaited
+        match decide(record, wish, now.wall, lease_over=is_over, is_unsettled=is_unsettled, clock=now.clock, came=came):
             case Use(token, ask_again, damped, probation, why):
                 await Drop()
                 if why and wish.sightings.is_new(token.identity):
@@ -160,8 +163,8 @@ async def renew(wish: Wish) -> Outcome:
                         continue  # look again with the hold in our hands: is it still this attempt?
                 await Drop()
                 hold, rounds = None, 0
-                if waiting_for != other.id:
-                    waiting_for = other.id
+                if awaited != other.id:
+                    awaited = other.id
                     whom = "whoever knows a newer token" if other.is_recovery else "another process"
                     await tell(Kind.WAITING, wish, record, f"at most {left:.1f} s for {whom}", other.id)
                 what = "another process is at it, for at most"
@@ -188,7 +191,10 @@ async def renew(wish: Wish) -> Outcome:
                     if age(now, await Now()) > QUICK or (hold is not None and hold.proof is not None):
                         continue  # and what was loaded before that may be old as well
                 disputed = _is_disputed(record, proven_dead=proven_dead)
-                outcome = await _attempt(loaded, grant, wish, now, unheard, hold=hold, disputed=disputed)
+                awaited = await NewId()
+                proof = hold.proof if hold else None
+                mine = Attempt(awaited, grant, 0.0, proof=proof, disputed=disputed)
+                outcome = await _attempt(loaded, mine, wish, now, unheard)
                 await Drop()
                 hold = None
                 if outcome is not None:
@@ -221,25 +227,15 @@ def _is_disputed(record: Record | None, *, proven_dead: bool) -> bool:
 
 
 async def _attempt(
-    loaded: Loaded,
-    grant: Grant,
-    wish: Wish,
-    born: Instant,
-    unheard: dict[str, Instant],
-    *,
-    hold: Hold | None,
-    disputed: bool,
+    loaded: Loaded, attempt: Attempt, wish: Wish, born: Instant, unheard: dict[str, Instant]
 ) -> Outcome | None:
     """Claim, send and commit. None: look at the record again."""
     token = loaded.record.token if loaded.record else None
-    attempt = Attempt(
-        id=await NewId(),
-        grant=grant,
+    attempt = replace(
+        attempt,
         ttl=wish.profile.time_to_live(token, born.wall, wish.http_timeout),
         era=born.shared.era if born.shared else None,
         at=born.shared.seconds if born.shared else 0.0,
-        proof=hold.proof if hold else None,
-        disputed=disputed,
     )
     leased = records.claimed(loaded.record, attempt, owner=wish.owner)
     assert leased.attempt is not None

@@ -91,7 +91,7 @@ class Judge:
         if writer is not None and after.by is not None and (before is None or after.by != before.by):
             claim = self.claims.named(after.by)
             self._commit = (self._world.timeline.now, writer, claim.ttl if claim is not None else math.inf)
-            self.ageing.refreshed(before, after)
+            self.ageing.refreshed(before, after, claim.born if claim is not None else None)
         if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
             self._died(writer)
             self.answers.died(after)
