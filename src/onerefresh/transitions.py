@@ -206,7 +206,7 @@ def committed(
         probation=probation,
         by=by,
         unsaved=unsaved,
-        floor=_counted(record, _begun(record, by, clock or (None, now)), counts=not useless),
+        floor=_counted(record, _begun(record, by, clock or (None, now))),
     )
     return replace(new, history=_noted(new, grant.value, now))
 
@@ -219,12 +219,12 @@ def _begun(record: Record, by: str, now: Clock) -> Clock:
     return now[0], attempt.at
 
 
-def _counted(record: Record, clock: Clock, *, counts: bool) -> Floor:
-    """How often it was refreshed of late, with one more. `counts`: nothing else keeps the next one from being early."""
+def _counted(record: Record, clock: Clock) -> Floor:
+    """How often it was refreshed of late, with one more."""
     generation, floor, token = record.generation + 1, record.floor, record.token
     if floor is None or token is None:
         return Floor(generation, clock[1], clock[0])
-    return floor.after(generation, clock, early=counts and floor.is_early(record.generation, token, clock))
+    return floor.after(generation, clock, early=floor.is_early(record.generation, token, clock))
 
 
 def released(

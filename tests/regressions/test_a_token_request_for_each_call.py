@@ -17,7 +17,7 @@ import pytest
 from tests.core.calls import first_token, listening
 from tests.core.driver import KEY, START, Process, World, attempt, needy, refusing, seed, wish
 
-from onerefresh import Credential, LoginRequired, RefreshUnavailable, Token
+from onerefresh import Credential, LoginRequired, RefreshProtocolError, RefreshUnavailable, Token
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, windows
@@ -27,6 +27,7 @@ from onerefresh.renewal import person
 from onerefresh.renewal.effects import Watch
 from onerefresh.renewal.protocol import renew
 from onerefresh.stores.memory import MemoryStore
+from onerefresh.token import Secret
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 
 
@@ -311,6 +312,20 @@ def expire(world: World) -> None:
     record = world.present
     assert record.token is not None
     world.put(replace(record, token=replace(record.token, expires_at=world.wall - 1.0, issued_at=world.wall - 601.0)))
+
+
+def test_every_other_answer_without_a_usable_access_token_makes_no_budget_of_its_own() -> None:
+    useless = (RefreshFailure(Verdict(Meaning.UNUSABLE, "useless", kept=Secret(f"kept-{n}"))) for n in range(99))
+    world = needy(None, *itertools.chain.from_iterable(zip(useless, endless(), strict=False)))
+    for _ in range(100):
+        before = world.present.identity
+        try:
+            world.run(renew(wish(**refusing(world), proven=before)))
+        except RefreshProtocolError:
+            world.now += 0.6  # the pause is over
+        if world.now > BUDGET_TIME - 5.0:
+            break
+    assert len(world.sent) <= 2 * (EARLY_REFRESHES + 1)
 
 
 # --- What goes beside it ---
