@@ -35,7 +35,8 @@ def _nothing_learned() -> Iterator[None]:
 
 CALM = ("faults", ())
 OUTAGE = (CALM, ("happenings", (Happening(What.OUTAGE, 5.0, 60.0),)))
-BAD_API = (CALM, ("happenings", (Happening(What.BAD_API, 5.0, 60.0),)), ("duration", 70.0), ("calls", 12))
+# So long that the budget of early refreshes alone would allow too many.
+BAD_API = (CALM, ("happenings", (Happening(What.BAD_API, 5.0, 180.0),)), ("duration", 190.0), ("calls", 40))
 WIPED = (("happenings", (Happening(What.WIPED, 20.0),)),)
 BEHIND = (*OUTAGE, ("hosts", 2), ("skews", (3600.0, 0.0)), ("lonely", True))
 SPOOLED = (
