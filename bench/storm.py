@@ -16,7 +16,7 @@ from typing import IO, Any, Self
 
 from bench.report import Row, milliseconds
 from bench.timing import Spread, spread
-from onerefresh import Credential
+from onerefresh import Credential, policy
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import RemoteServer
 
@@ -109,6 +109,7 @@ class Member:
 
 
 def take_part() -> None:
+    policy.EARLY_REFRESHES = sys.maxsize  # one storm after the other: that is no API which refuses fresh tokens
     job = json.loads(sys.stdin.readline())
     endpoint = TokenEndpoint(job["url"], **job["client"])
     endpoint.prepare()  # loads the HTTP client, as in a process that has refreshed before

@@ -34,9 +34,9 @@ class Gate:
         return {"access_token": "a", "refresh_token": f"r{self._refreshes}", "expires_in": 3600}
 
     def renewed(self, count: int) -> None:
-        """The API has accepted the new token, so the next refusal is news; every waiter has had one refresh."""
+        """A new session begins, so the next refusal is news; every waiter has had one refresh."""
         assert self._refreshes == count, f"{self._refreshes} refreshes instead of {count}"
-        self.credential.replayed(self.credential.token(), accepted=True)
+        self.credential.login({"access_token": "a", "refresh_token": f"r of session {count}", "expires_in": 3600})
         self.asked.clear()
         self.answer.clear()
 

@@ -22,7 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, FOR_GOOD, half_life
+from onerefresh import policy
+from onerefresh.policy import BUDGET_TIME, FOR_GOOD, half_life
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
 
@@ -203,10 +204,10 @@ class Floor:
     def after(self, generation: int, clock: Clock, *, early: bool) -> Floor:
         """The same after one more refresh, which was begun at that time."""
         era, now = clock
-        lately = tuple(at for at in self.early if era == self.era and _since(at, now) < BUDGET_TIME)
-        return replace(
-            self, generation=generation, at=now, era=era, early=(*lately, now)[-EARLY_REFRESHES:] if early else lately
-        )
+        early_ones = [at for at in self.early if era == self.era and _since(at, now) < BUDGET_TIME]
+        early_ones += [now] if early else []
+        lately = tuple(early_ones[-policy.EARLY_REFRESHES :])
+        return replace(self, generation=generation, at=now, era=era, early=lately)
 
     def is_early(self, generation: int, token: Token, clock: Clock) -> bool:
         """Whether a refresh of `token`, which is of this generation, comes early at that time."""
@@ -216,11 +217,11 @@ class Floor:
         """Seconds until `token`, which is of this generation, may be refreshed. Never longer than twice the budget's
         time: a clock that was set locks nobody out.
         """
-        era, now = clock
+        (era, now), most = clock, policy.EARLY_REFRESHES
         lately = sorted(_since(at, now) for at in self.early) if era == self.era else []
-        if len(lately) < EARLY_REFRESHES or lately[EARLY_REFRESHES - 1] >= BUDGET_TIME:
+        if len(lately) < most or lately[most - 1] >= BUDGET_TIME:
             return 0.0
-        left = min(self._half_life_left(generation, token, clock), BUDGET_TIME - lately[EARLY_REFRESHES - 1])
+        left = min(self._half_life_left(generation, token, clock), BUDGET_TIME - lately[most - 1])
         return left if left > MOMENT else 0.0
 
     def is_of_late(self, generation: int, clock: Clock) -> bool:
