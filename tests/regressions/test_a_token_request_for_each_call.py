@@ -19,6 +19,7 @@ from tests.core.driver import KEY, START, Process, World, attempt, needy, refusi
 
 from onerefresh import Credential, LoginRequired, RefreshProtocolError, RefreshUnavailable, Token
 from onerefresh import transitions as records
+from onerefresh.cli import main
 from onerefresh.events import Kind
 from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, windows
 from onerefresh.record import Floor
@@ -360,6 +361,21 @@ def test_the_status_says_it() -> None:
     assert said.failure is not None
     assert "live too shortly, or the API refuses fresh tokens" in said.failure
     assert 0.0 < said.retry_after <= BUDGET_TIME
+    assert said.put_off
+
+
+def test_the_command_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refresher, api = Refresher(), Api()
+    store = f"sqlite:///{tmp_path}/store/tokens.db"
+    file = tmp_path / "onerefresh.toml"
+    file.write_text(
+        f'[credentials.acme]\ntoken_endpoint = "https://acme.com/token"\nclient_id = "client"\nstore = "{store}"\n'
+    )
+    with Credential("acme", refresher, token=first_token(), store=store) as credential:
+        while api.call(credential) == 200:
+            pass
+    assert main(["status", "acme", "--config", str(file)]) == 0
+    assert "the next one is put off: 6 refreshes within a minute" in capsys.readouterr().out
 
 
 def test_so_does_retry() -> None:

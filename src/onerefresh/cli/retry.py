@@ -15,7 +15,7 @@ from onerefresh.errors import ConfigurationError, OnerefreshError
 _DESCRIPTION = """\
 Ask the token endpoint again at once for a credential whose last refresh failed: after the client or its refresher was
 corrected, or to send a refresh token once more whose answer was lost. That also holds for a session that was found
-dead: it is asked once more. Where nothing failed, nothing is sent.
+dead: it is asked once more. Where nothing failed, and no refresh is put off, nothing is sent.
 """
 
 

@@ -81,7 +81,7 @@ def _summary(status: Status, now: float, entry: Entry) -> str:
         asks = ": log in again" if entry.refresher is None else ", the next call asks its refresher"
         said += ", the next call refreshes it" if status.refreshable or can_obtain else asks
     if status.failure:
-        said += f"; the last refresh failed: {status.failure}"
+        said += f"; {'the next one is put off' if status.put_off else 'the last refresh failed'}: {status.failure}"
     if status.doubts:
         times = "" if status.doubts == 1 else f" ({status.doubts} times)"
         said += f"{times}: {EITHER}"

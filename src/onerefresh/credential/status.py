@@ -21,7 +21,7 @@ class Status:
     seconds since the epoch, or None. `failure`: the last failure since the last success, in words; or that it was
     refreshed too often of late. `retry_after`: seconds for which nothing is sent on its account. `asks_again`: False
     where nothing is sent until a login or `retry()`. `doubts`: how often it was refused in words that may mean that the
-    session is over, or that the client is wrong.
+    session is over, or that the client is wrong. `put_off`: that `failure` is no failure, but too many refreshes.
     """
 
     key: str
@@ -36,6 +36,7 @@ class Status:
     asks_again: bool = True
     doubts: int = 0
     recovering: bool = False
+    put_off: bool = False
 
 
 async def read_status(key: str) -> Status:
@@ -60,5 +61,6 @@ def _status_of(key: str, record: Record | None, rest: float) -> Status:
         history=record.history,
         asks_again=not waits_for_a_person,
         doubts=failure.doubts if failure else 0,
+        put_off=failure is None and rest > 0.0,
         recovering=record.state is State.LEASED and record.attempt is not None and record.attempt.is_recovery,
     )
