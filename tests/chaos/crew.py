@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from multiprocessing import connection, forkserver
 from pathlib import Path
@@ -21,11 +21,7 @@ from tests.chaos.worker import Settings, work
 from tests.servers.relay import Relay
 
 from onerefresh import Credential
-from onerefresh.record_text import decode, encode
-from onerefresh.store import Conflict
-from onerefresh.stores import open_store
 from onerefresh.testing import RemoteServer
-from onerefresh.token import Secret
 
 __all__ = ["Crew", "Member", "start_forks"]
 
@@ -163,17 +159,6 @@ class Crew:
         """What a person does when the session is lost."""
         with Credential(KEY, lambda token: token, store=self.place.url) as credential:
             credential.login(self.server.issue())
-
-    def forgive(self) -> None:
-        """Rounds follow each other within seconds: their refreshes are not to be counted as those of one bad API."""
-        store = open_store(Secret(self.place.url))
-        try:
-            while (found := store.load(KEY)) is not None:
-                with contextlib.suppress(Conflict):
-                    store.cas(KEY, found.version, encode(replace(decode(found.body, KEY), floor=None)))
-                    break
-        finally:
-            store.close()
 
     def complete(self) -> None:
         """New processes for those that are gone."""

@@ -164,7 +164,6 @@ def begin(crew: Crew) -> Count:
     crew.settle()
     for member in crew.members:
         member.begin()
-    crew.forgive()
     count = Count(crew)
     crew.server.revoke_access()
     return count

@@ -135,8 +135,8 @@ def work(settings: Settings, pipe: Connection, not_ours: Connection) -> None:
         for part in ("connections", "wakeups"):
             vars(importlib.import_module(f"onerefresh.stores.postgres_{part}")).update(PATIENCE=settings.store_timeout)
     vars(policy).update(SHORTEST_LEASE=settings.time_to_live, LONGEST_LEASE=settings.time_to_live)
-    # Sessions follow one another within a second here: neither a refusal nor an end is remembered for so long.
-    vars(policy).update(FIRST_PAUSE=0.0)
+    # Sessions follow one another within a second here: no refusal, end or early refresh is remembered for so long.
+    vars(policy).update(FIRST_PAUSE=0.0, EARLY_REFRESHES=sys.maxsize)
     for module in ("credential", "shared"):
         vars(importlib.import_module(f"onerefresh.credential.{module}")).update(LOOK_AGAIN=0.0)
     Worker(settings, pipe).obey()

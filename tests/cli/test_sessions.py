@@ -40,7 +40,8 @@ class TestLogin:
             ('["hunter2"]', "standard input holds no token response"),
             ("[" * 100_000, "standard input holds no token response"),
             ('{"error": "invalid_grant", "hint": "hunter2"}', "no usable access_token (it holds: error, hint)"),
-            ('{"access_token": "hunter2\\n"}', "no usable access_token (it holds: access_token)"),
+            ('{"access_token": ""}', "no usable access_token (it holds: access_token)"),
+            ('{"access_token": "hunter2\\n"}', "an access token that no header can carry: it has control characters"),
             ("{}", "no usable access_token (it holds: nothing)"),
         ],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import threading
 from collections.abc import Callable
 
@@ -54,6 +55,7 @@ class Strict:
 def _no_damping(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused new token may be refreshed at once: here that is what happens all the time."""
     monkeypatch.setattr(policy, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(policy, "EARLY_REFRESHES", sys.maxsize)
     monkeypatch.setattr(credential_room, "LOOK_AGAIN", 0.0)
     monkeypatch.setattr(shared_room, "LOOK_AGAIN", 0.0)
 

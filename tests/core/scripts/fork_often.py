@@ -4,12 +4,14 @@ With a store in a file they rest in between: else they would keep its lock to th
 """
 
 import os
+import sys
 import threading
 
 from tests.core.scripts.common import OPTIONS, say
 
-from onerefresh import Credential, OnerefreshError, Token
+from onerefresh import Credential, OnerefreshError, Token, policy
 
+policy.EARLY_REFRESHES = sys.maxsize  # each token is refused as soon as it is there
 CHILDREN = 40
 stop = threading.Event()
 
