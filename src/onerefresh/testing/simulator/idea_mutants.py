@@ -49,13 +49,13 @@ FAILS_OVER = (
 )
 USELESS_FOR_A_WHILE = (
     ("faults", ()),
-    ("happenings", (Happening(What.USELESS, 5.0, 60.0),)),
+    ("happenings", (Happening(What.USELESS, 5.0, 180.0),)),
     ("manner", Manner(Kind.REJECT_ONLY, expires_in=300.0)),
     ("profile", Profile("strict")),
     ("hosts", 1),
     ("skews", (0.0,)),
-    ("duration", 70.0),
-    ("calls", 12),
+    ("duration", 190.0),
+    ("calls", 40),
 )
 LATE_ANSWER = (
     ("manner", Manner(Kind.REJECT_ONLY, expires_in=20.0)),
