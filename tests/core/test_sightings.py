@@ -26,7 +26,8 @@ def at(seconds: float, server: str | None, *, mortal: bool = False) -> Instant:
         ([at(0.0, "a"), at(1.0, "b")], True),
         ([at(0.0, "a"), at(1.0, "b"), at(5.9, "b")], True),
         ([at(0.0, "a"), at(1.0, "b"), at(6.1, "b")], False),
-        ([at(0.0, "a"), at(1.0, "b"), at(7.0, "a")], False),  # known for long
+        ([at(0.0, "a"), at(1.0, "b"), at(7.0, "a")], True),  # it lacks what the other one took
+        ([at(0.0, "a"), at(1.0, "b"), at(7.0, "a"), at(12.1, "a")], False),
         ([at(0.0, "a", mortal=True), at(1.0, "b", mortal=True)], False),  # one machine: all who knew more are gone
     ],
 )
@@ -44,6 +45,27 @@ def test_what_one_credential_has_seen_counts_for_those_that_are_asked_later() ->
     first.sees(at(100.0, "b"))
     assert later.is_unsettled(at(101.0, "b"), WAIT)
     assert not later.is_unsettled(at(106.0, "b"), WAIT)
+
+
+def test_a_server_that_comes_back_is_new_for_those_too_that_did_not_ask_meanwhile() -> None:
+    servers = Servers()
+    silent = Sightings(servers)
+    silent.sees(at(0.0, "a"))
+    for seconds, server in ((1.0, "a"), (3.0, "b"), (20.0, "a")):
+        servers.sees(at(seconds, server), has_the_note=True)
+    assert silent.is_unsettled(at(21.0, "a"), WAIT)
+    assert not silent.is_unsettled(at(25.1, "a"), WAIT)
+
+
+def test_servers_that_share_the_records_of_a_cluster_are_no_news_to_each_other() -> None:
+    servers = Servers()
+    one, other = Sightings(servers), Sightings(servers)
+    for seconds in (0.0, 10.0, 20.0):
+        servers.sees(at(seconds, "a"), has_the_note=True)
+        one.sees(at(seconds + 1.0, "b"))
+        other.sees(at(seconds + 2.0, "a"))
+    assert not one.is_unsettled(at(30.0, "b"), WAIT)
+    assert not other.is_unsettled(at(30.0, "a"), WAIT)
 
 
 def test_a_credential_that_is_asked_long_after_a_failover_does_not_wait_again() -> None:

@@ -164,7 +164,7 @@ class Watch:
             return frozenset()  # the next look follows
         except Exception:  # noqa: BLE001 - a store of the user's may raise anything, for what is no credential's name say
             losses, can_note = seen.losses or Losses(), False
-        server = servers_of(store).sees(Instant(time.time(), time.monotonic(), moment, 0.0))
+        server = servers_of(store).sees(Instant(time.time(), time.monotonic(), moment, 0.0), has_the_note=True)
         is_first = seen.losses is None
         # What the note names at the first look may have been lost since this process learned it.
         lost = frozenset(losses.lost) if seen.losses is None else losses.since(seen.losses)

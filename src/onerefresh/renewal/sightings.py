@@ -15,20 +15,34 @@ class Servers:
     """Since when one process has known of each server that answered for one store, by its own monotonic clock.
 
     The era of a store's clock tells which server it is. One that took another's place, or was started anew, may have
-    lost the last writes. Nothing is known of the first one: it may be as old as the store.
+    lost the last writes; so may one that comes back after another had its place. Nothing is known of the first one: it
+    may be as old as the store. Several may answer at a time, each for some of the records.
     """
 
-    __slots__ = ("_since",)
+    __slots__ = ("_of_the_note", "_replaced", "_since")
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
+        self._of_the_note: str | None = None
+        self._replaced: set[str] = set()  # those that had the note of losses before others had it
 
-    def sees(self, now: Instant) -> str | None:
-        """Which server answers now; None where nothing tells, or where it makes no difference: on one machine alone."""
+    def sees(self, now: Instant, *, has_the_note: bool = False) -> str | None:
+        """Which server answers now; None where nothing tells, or where it makes no difference: on one machine alone.
+
+        `has_the_note`: it has the note of losses, of which there is one.
+        """
         if now.shared is None or now.shared.mortal:
             return None
-        self._since.setdefault(now.shared.era, now.monotonic if self._since else -math.inf)
-        return now.shared.era
+        server = now.shared.era
+        if server in self._replaced:
+            self._replaced.discard(server)
+            self._since[server] = now.monotonic
+        self._since.setdefault(server, now.monotonic if self._since else -math.inf)
+        if has_the_note and server != self._of_the_note:
+            if self._of_the_note is not None:
+                self._replaced.add(self._of_the_note)
+            self._of_the_note = server
+        return server
 
     def since(self, server: str) -> float:
         return self._since[server]
@@ -41,7 +55,7 @@ class Sightings:
     until this machine's clock has caught up. `servers`: of its store, for all of its credentials.
     """
 
-    __slots__ = ("_damped", "_failure", "_probation", "_server", "_server_since", "_servers")
+    __slots__ = ("_damped", "_failure", "_probation", "_replaced", "_server", "_server_since", "_servers")
 
     def __init__(self, servers: Servers | None = None) -> None:
         self._damped: tuple[str, int] | None = None  # the last token of which it was told
@@ -49,13 +63,18 @@ class Sightings:
         self._probation: tuple[float, float] | None = None
         self._servers = servers if servers is not None else Servers()
         self._server: str | None = None
+        self._replaced: frozenset[str] = frozenset()  # servers that had the record before others had it
         self._server_since = -math.inf
 
     def sees(self, now: Instant) -> None:
         """Remember which server answers for this credential now."""
         server = self._servers.sees(now)
-        if server is not None and server != self._server:
-            self._server, self._server_since = server, self._servers.since(server)
+        if server is None or server == self._server:
+            return
+        self._server_since = now.monotonic if server in self._replaced else -math.inf
+        if self._server is not None:
+            self._replaced |= {self._server}
+        self._server = server
 
     def is_unsettled(self, now: Instant, seconds: float) -> bool:
         """Whether this process has known for less than so many seconds of the server that has the record now.
@@ -63,7 +82,8 @@ class Sightings:
         Others who know more than that server have not had the time to bring it back.
         """
         self.sees(now)
-        return now.monotonic - self._server_since < seconds
+        known = self._servers.since(self._server) if self._server is not None else -math.inf
+        return now.monotonic - max(known, self._server_since) < seconds
 
     def is_new(self, identity: tuple[str, int]) -> bool:
         """Whether it is to be told now that this token is not refreshed: once for each."""
