@@ -5,7 +5,7 @@ Nothing here reads a clock, a store or a socket.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 
 from onerefresh.policy import backoff, doubt_pause, refusal_pause
@@ -58,19 +58,19 @@ def founded(
     owner: str | None,
     what: str,
     unsaved: bool = False,
-    seed: str | None = None,
+    earlier: Iterable[str] = (),
+    newest: int = 0,
     recovery: Attempt | None = None,
 ) -> Record:
     """A seed or a login: the first generation of a new family, numbered on from the old one.
 
-    `seed`: the family of the seed that whoever logs in brings; it is no news afterwards. `recovery`: the recovery lease
-    of a seed that may have been used up, where the store may have lost what came of it.
+    `earlier`: the families of sessions that whoever logs in knows, which are no news afterwards; `newest`: the highest
+    generation that he knows. The store may have lost both. `recovery`: the recovery lease of a seed that may have been
+    used up, where the store may have lost what came of it.
     """
     family = token.seed_fingerprint()
-    families = tuple(known for known in (record.families if record else ()) if known != family)
-    if seed is not None and seed not in (family, *families):
-        families = (*families, seed)
-    generation = (record.generation if record else 0) + 1
+    families = tuple(known for known in _known(record, earlier) if known != family)
+    generation = max(record.generation if record else 0, newest) + 1
     new = Record(
         families=(*families, family)[-FAMILIES:],
         generation=generation,
@@ -83,6 +83,12 @@ def founded(
         unknown=record.unknown if record else {},
     )
     return replace(new, history=_noted(new, what, now))
+
+
+def _known(record: Record | None, earlier: Iterable[str]) -> tuple[str, ...]:
+    """The families of the record, and then those others that somebody knows."""
+    families = record.families if record is not None else ()
+    return tuple(dict.fromkeys((*families, *filter(None, earlier))))
 
 
 def vanished(families: Iterable[str], generation: int, *, owner: str | None) -> Record:
@@ -102,14 +108,16 @@ def forgotten(record: Record, generation: int) -> Record:
 def restored(
     record: Record, token: Token, *, now: float, recovery: Attempt | None = None, unsaved: bool = False
 ) -> Record:
-    """`token`, the newest that this process knows of its family, in the place of an older generation.
+    """`token`, the newest that this process knows, in the place of an older generation or of an earlier session.
 
     `recovery`: the lease that keeps it from being sent until others have brought back what they know; None where nobody
     else can know a newer one.
     """
     state = State.IDLE if recovery is None else State.LEASED
+    families = (*(family for family in record.families if family != token.family), token.family)
     new = replace(
         record,
+        families=families[-FAMILIES:],
         generation=token.generation,
         state=state,
         token=token,
@@ -148,9 +156,15 @@ def may_commit(record: Record | None, family: str, generation: int) -> bool:
     return not record.is_logged_out
 
 
-def went_back(record: Record, family: str, generation: int) -> bool:
-    """Whether the store forgot this generation, so that it may be brought back. A logout is final."""
-    return record.family == family and record.generation < generation and not record.is_logged_out
+def went_back(record: Record, family: str, generation: int, earlier: Container[str] = ()) -> bool:
+    """Whether the store forgot this generation, so that it may be brought back. A logout is final.
+
+    `earlier`: the families of sessions that came before this one. Generations are numbered on from one session to the
+    next, so that a record of an earlier one with a lower number is older, a logout too.
+    """
+    if record.generation >= generation:
+        return False
+    return record.family in earlier or (record.family == family and not record.is_logged_out)
 
 
 def has_gone_on_from(record: Record, token: Token) -> bool:
@@ -306,18 +320,16 @@ def retried(record: Record, *, now: float) -> Record:
     return replace(again, history=_noted(again, "retry", now))
 
 
-def logged_out(record: Record | None, *, now: float, seed: str | None = None) -> Record:
+def logged_out(record: Record | None, *, now: float, earlier: Iterable[str] = (), newest: int = 0) -> Record:
     """Final: a renewal in flight finds its generation gone. The families are remembered, the tokens are not.
 
-    `seed`: the family of the seed that whoever logs out brings; it is no news afterwards.
+    `earlier` and `newest`: as for `founded`.
     """
     base = record or Record(families=(), generation=0, state=State.EMPTY)
-    families = base.families
-    if seed is not None and seed not in families:
-        families = (*families[:-1], seed, *families[-1:])[-FAMILIES:]
+    others = tuple(known for known in _known(record, earlier) if known != base.family)
     new = Record(
-        families=families,
-        generation=base.generation + 1,
+        families=(*others, *base.families[-1:])[-FAMILIES:],
+        generation=max(base.generation, newest) + 1,
         state=State.EMPTY,
         owner=base.owner,
         history=base.history,

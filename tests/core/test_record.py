@@ -79,11 +79,11 @@ def test_a_login_begins_a_new_family_from_any_state(state: str) -> None:
 @pytest.mark.parametrize("before", [None, idle()])
 def test_whoever_logs_in_or_out_has_heard_of_his_own_seed(before: Record | None) -> None:
     known = before.families if before is not None else ()
-    login = founded(before, NEW, now=START, owner=None, what="login", seed="a seed")
+    login = founded(before, NEW, now=START, owner=None, what="login", earlier=["a seed"])
     assert login.families == (*known, "a seed", NEW.seed_fingerprint())
-    again = founded(login, NEW, now=START, owner=None, what="login", seed="a seed")
+    again = founded(login, NEW, now=START, owner=None, what="login", earlier=["a seed"])
     assert again.families == login.families
-    assert set(logged_out(before, now=START, seed="a seed").families) == {*known, "a seed"}
+    assert set(logged_out(before, now=START, earlier=["a seed"]).families) == {*known, "a seed"}
 
 
 @pytest.mark.parametrize("state", STATES)

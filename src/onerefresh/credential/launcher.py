@@ -63,6 +63,7 @@ class Launcher:
             sightings=shared.sightings,
             look_again=lambda: shared.store.may_go_back,
             recovery=lambda: recovery_time(may_go_back=shared.store.may_go_back) if is_shared(shared.store) else 0.0,
+            earlier=lambda: shared.earlier,
             owner=terms.owner,
             known=newest_known(shared),
             proven=shared.proven,

@@ -12,7 +12,7 @@ from onerefresh import errors
 from onerefresh.flight import Flight
 from onerefresh.latches import Lock
 from onerefresh.policy import LOOK_AGAIN, windows
-from onerefresh.record import Record
+from onerefresh.record import FAMILIES, Record
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.sightings import Servers, Sightings
 from onerefresh.store import Store, cleaned_after_fork
@@ -77,6 +77,7 @@ class Shared:
         "__weakref__",
         "clock",
         "damped",
+        "earlier",
         "epoch",
         "failed",
         "flight",
@@ -114,6 +115,7 @@ class Shared:
         self.follows = False  # whether another process refreshed the last time, as far as this one has seen
         self.sightings = Sightings(servers)
         self.known: Token | None = None  # the newest token seen, whether it serves or not
+        self.earlier: tuple[str, ...] = ()  # the families of sessions that came before it, oldest first
         self.leased: Record | None = None  # under which a renewal of this process has sent what is not answered yet
         self.unsaved: Token | None = None  # a newer one, which a renewal of this process could save nowhere yet
         self.owner: str | None = None  # the refresher's identity, as a record that was lost has to name it again
@@ -156,6 +158,7 @@ class Shared:
             return
         if outcome.renewed or (known is not None and known.identity != token.identity):
             self.follows = not outcome.renewed
+        self._comes_after(*outcome.earlier, *((known.family,) if known is not None and not same_family else ()))
         self.known, self.failed, self.unsaved = token, None, None
         held = held_for(token, self.spread)
         # A token that ages is renewed with the next call, however it came here: unless that was tried just now.
@@ -169,10 +172,20 @@ class Shared:
         self.unproven = token if waits else None
         self.damped = (token.identity, self.clock.monotonic() + LOOK_AGAIN) if outcome.damped else None
 
+    def _is_over(self) -> None:
+        if self.known is not None:
+            self._comes_after(self.known.family)
+
+    def _comes_after(self, *families: str) -> None:
+        """Remember the sessions of these families as earlier ones."""
+        if families and not set(families) <= set(self.earlier):
+            self.earlier = tuple(dict.fromkeys((*self.earlier, *families)))[-FAMILIES:]
+
     def forget(self) -> None:
         """The session that is in memory is over."""
         with self.lock:
             self.epoch += 1
+            self._is_over()
             self.held, self.known, self.failed, self.follows = NOTHING, None, None, False
             self.unsaved = None
             self.proven = self.unproven = self.damped = None
@@ -183,6 +196,7 @@ class Shared:
         if isinstance(error, errors.LoginRequired):
             self.held = NOTHING
             if self.known is not None and (error.generation or 0) > self.known.generation:
+                self._is_over()
                 self.known = self.unsaved = None  # somebody logged out: what is in memory must never come back
             self.failed = (error, now + LOOK_AGAIN)
             return

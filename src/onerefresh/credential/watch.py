@@ -239,6 +239,7 @@ def _wish(shared: Shared) -> Wish:
         look_again=lambda: shared.store.may_go_back,
         recovery=lambda: recovery_time(may_go_back=shared.store.may_go_back),
         sightings=shared.sightings,
+        earlier=lambda: shared.earlier,
         owner=shared.owner,
         known=newest_known(shared),
         newest=lambda: newest_known(shared),

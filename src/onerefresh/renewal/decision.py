@@ -26,6 +26,7 @@ class Wish:
     `spread`: this process's share of jitter. `gives_way`: seconds for which it lets others go first. `look_again`:
     whether the store may forget a write that it acknowledged, as far as is known by now. `recovery`: seconds for which
     a token that was brought back is not sent, as far as is known by now; 0 where nobody else can know a newer one.
+    `earlier`: the families of sessions that this process has gone on from.
     `sightings`: the process's memory of delays. `newest`: what `known` is by now: None after a logout here. `client`: a
     digest of the refresher's identity and settings.
     """
@@ -45,6 +46,7 @@ class Wish:
     look_again: Callable[[], bool] = field(default=lambda: False, compare=False)
     recovery: Callable[[], float] = field(default=lambda: 0.0, compare=False)
     sightings: Sightings = field(default_factory=Sightings, compare=False)
+    earlier: Callable[[], tuple[str, ...]] = field(default=lambda: (), compare=False)
     owner: str | None = None
     known: Token | None = None
     proven: tuple[str, int] | None = None
@@ -153,7 +155,7 @@ def decide(
     """
     if record is None:
         return Repair(wish.known) if wish.known is not None else _begin(wish)
-    if is_news(wish.seed, record) and not in_use(record) and wish.seed is not None:
+    if is_news(wish.seed, record, wish) and not in_use(record) and wish.seed is not None:
         return Found(wish.seed)
     if wish.owner and record.owner and wish.owner != record.owner and record.state is not State.EMPTY:
         return Fail(
@@ -163,7 +165,7 @@ def decide(
             )
         )
     known = wish.known
-    if known is not None and went_back(record, known.family, known.generation):
+    if known is not None and went_back(record, known.family, known.generation, wish.earlier()):
         return Repair(known)
     if record.unsaved and wish.host_saves and record.token is not None:
         return Keep(record.token)
@@ -185,6 +187,8 @@ def decide(
 
 
 def _begin(wish: Wish) -> Decision:
+    if wish.seed is not None and wish.seed.seed_fingerprint() in wish.earlier():
+        return Fail(errors.LoginRequired("the session with which token= began is over: log in again"))
     if wish.seed is not None:
         return Found(wish.seed)
     if wish.can_obtain:
@@ -192,8 +196,13 @@ def _begin(wish: Wish) -> Decision:
     return Fail(errors.LoginRequired("there is no token yet: log in, or give a first one with token="))
 
 
-def is_news(seed: Token | None, record: Record) -> bool:
-    return seed is not None and seed.seed_fingerprint() not in record.families
+def is_news(seed: Token | None, record: Record, wish: Wish) -> bool:
+    """Whether the seed is of a session that neither the record nor this process has gone on from."""
+    if seed is None:
+        return False
+    family = seed.seed_fingerprint()
+    known = (*record.families, *wish.earlier(), *((wish.known.family,) if wish.known is not None else ()))
+    return family not in known
 
 
 def in_use(record: Record) -> bool:

@@ -49,7 +49,8 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
             owner=wish.owner,
             what="login",
             unsaved=wish.host_saves,
-            seed=_family_of_the_seed(wish),
+            earlier=_earlier(wish),
+            newest=_generation(wish),
         )
 
     written = await _write(login, wish)
@@ -64,7 +65,7 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
         await tell(Kind.LOGGED_IN, wish, record)
     if record.unsaved:
         await keep(written, record.token)
-    return Outcome(record.token, renewed=True)
+    return Outcome(record.token, renewed=True, earlier=record.families[:-1])
 
 
 def _newest_of(token: Token, known: Token | None) -> Token:
@@ -100,9 +101,20 @@ async def look_for_refusal(identity: tuple[str, int]) -> None:
         raise record.failure.verdict(now.wall).error()
 
 
-def _family_of_the_seed(wish: Wish) -> str | None:
-    """That of `token=`, over which somebody logs in or out: once that session is over, it is no new login."""
-    return wish.seed.seed_fingerprint() if wish.seed is not None else None
+def _earlier(wish: Wish) -> tuple[str, ...]:
+    """The families over which somebody logs in or out, `token=` among them: they are no new login afterwards.
+
+    The store may have lost the record that names them.
+    """
+    known = wish.up_to_date().known
+    seed = (wish.seed.seed_fingerprint(),) if wish.seed is not None else ()
+    return (*seed, *wish.earlier(), *((known.family,) if known is not None else ()))
+
+
+def _generation(wish: Wish) -> int:
+    """The highest generation that this process knows."""
+    known = wish.up_to_date().known
+    return known.generation if known is not None else 0
 
 
 async def save_now(wish: Wish) -> None:
@@ -167,12 +179,11 @@ async def delete(wish: Wish) -> None:
 
 async def _emptied(wish: Wish, *, even_sealed: bool = False) -> tuple[Record | None, list[Token]]:
     """The record after it was emptied, and the token that was in it."""
-    seed = _family_of_the_seed(wish)
     useless: list[Token] = []
 
     def logout(record: Record | None, at: float) -> Record:
         useless[:] = [record.token] if record is not None and record.token is not None else []
-        return records.logged_out(record, now=at, seed=seed)
+        return records.logged_out(record, now=at, earlier=_earlier(wish), newest=_generation(wish))
 
     written = await _write(logout, wish, even_sealed=even_sealed)
     return written.record, useless

@@ -120,7 +120,7 @@ async def renew(wish: Wish) -> Outcome:
             continue
         left = lease.left(attempt, now) if attempt else 0.0
         proven_dead = _is_proof(hold, attempt)
-        if record and not seed_told and in_use(record) and is_news(wish.seed, record):
+        if record and not seed_told and in_use(record) and is_news(wish.seed, record, wish):
             seed_told = True
             await tell(Kind.SEED_IGNORED, wish, record, "token= is another one than the store's, which is in use")
         is_unsettled = wish.sightings.is_unsettled(now, wish.recovery() if wish.look_again() else 0.0)
@@ -133,7 +133,7 @@ async def renew(wish: Wish) -> Outcome:
                     await tell(Kind.REFUSAL_DAMPED, wish, record, why)
                 if wish.known is not None and wish.known.identity != token.identity:
                     await tell(Kind.ADOPTED, wish, record)
-                return Outcome(token, ask_again, damped, probation)
+                return Outcome(token, ask_again, damped, probation, earlier=record.families[:-1] if record else ())
             case Fail(error):
                 await Drop()
                 raise error.about(wish.key, record.generation if record else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
@@ -255,7 +257,7 @@ async def has_lost(wish: Wish, leased: Record | None = None) -> bool:
     """Whether the store has lost what this process knows. `leased`: as for `bring_back`. Raises `StoreUnavailable`."""
     loaded = await Load()
     known = wish.up_to_date().known
-    return known is not None and (is_lost(loaded.record, known) or lacks(loaded.record, leased, known))
+    return known is not None and (is_lost(loaded.record, known, wish.earlier()) or lacks(loaded.record, leased, known))
 
 
 async def bring_back(wish: Wish, leased: Record | None = None) -> bool:
@@ -272,7 +274,7 @@ async def bring_back(wish: Wish, leased: Record | None = None) -> bool:
     known = wish.up_to_date().known
     if known is not None and leased is not None and lacks(loaded.record, leased, known):
         return await _claim_again(loaded, leased, wish)
-    if known is None or not is_lost(loaded.record, known):
+    if known is None or not is_lost(loaded.record, known, wish.earlier()):
         return False
     return await repair(loaded, known, wish)
 
@@ -296,9 +298,12 @@ async def _claim_again(loaded: Loaded, leased: Record, wish: Wish) -> bool:
     return True
 
 
-def is_lost(record: Record | None, known: Token) -> bool:
-    """Whether the store has forgotten a token that this process knows. A logout is no loss, nor is another login."""
-    return record is None or records.went_back(record, known.family, known.generation)
+def is_lost(record: Record | None, known: Token, earlier: Container[str] = ()) -> bool:
+    """Whether the store has forgotten a token that this process knows. A logout is no loss, nor is another login.
+
+    `earlier`: the families of sessions that this process has gone on from.
+    """
+    return record is None or records.went_back(record, known.family, known.generation, earlier)
 
 
 async def keep(loaded: Loaded, token: Token) -> None:

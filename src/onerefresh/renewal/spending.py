@@ -56,6 +56,7 @@ class Outcome:
 
     `ask_again`: seconds until a background renewal makes sense again. `damped`: the token was refused, and may not be
     refreshed again yet. `probation`: the token has yet to prove itself. `renewed`: by this very renewal, or login.
+    `earlier`: the families of sessions that came before this one, as far as the record says.
     """
 
     token: Token
@@ -63,6 +64,7 @@ class Outcome:
     damped: bool = False
     probation: Probation | None = None
     renewed: bool = False
+    earlier: tuple[str, ...] = ()
 
 
 def age(born: Instant, now: Instant) -> float:
@@ -352,7 +354,12 @@ class Spending:
                 if useless:
                     return await self._after_a_useless_answer(committed)
                 if committed.token is not None and not committed.unsaved:
-                    outcome = Outcome(committed.token, probation=committed.probation, renewed=True)
+                    outcome = Outcome(
+                        committed.token,
+                        probation=committed.probation,
+                        renewed=True,
+                        earlier=committed.families[:-1],
+                    )
                     if self.wish.look_again():
                         await Afterwards(look_again(committed.token, self.attempt.ttl, self.wish))
                     return outcome

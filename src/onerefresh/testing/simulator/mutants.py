@@ -307,7 +307,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "9",
         "a dead login makes way for the seed before it",
-        put(person, "_family_of_the_seed", pieces.not_noticed),
+        put(person, "_earlier", pieces.nothing_before),
         fixed=LOGIN_FIRST,
     ),
     Mutant(

@@ -148,7 +148,7 @@ class Account(Credential):
         known, is_another = shared.newest, server != self._server
         self._losses, self._server = world.losses, server
         record, leased = world.store.record, shared.leased
-        is_there = known is None or not (is_lost(record, known) or lacks(record, leased, known))
+        is_there = known is None or not (is_lost(record, known, shared.earlier) or lacks(record, leased, known))
         if not is_another and not self._process.host.spool and is_there:
             return None  # it would read the record, and leave it as it is
         return bring_back(self._launcher.wish(), leased)

@@ -104,7 +104,7 @@ def seed_alone(record: Record | None, wish: Any, now: float, **rest: Any) -> Any
     return _decide(record, dataclasses.replace(wish, known=known), now, **rest)
 
 
-def repair_after_a_logout(record: Record, family: str, generation: int) -> bool:
+def repair_after_a_logout(record: Record, family: str, generation: int, earlier: object = ()) -> bool:
     return record.family == family and record.generation < generation
 
 
@@ -250,6 +250,10 @@ async def keep_whatever_came_since(loaded: Loaded, token: Token) -> None:
     if loaded.record is not None:
         with contextlib.suppress(Conflict, StoreOutcomeUnknown):
             await Cas(loaded.version, records.saved(loaded.record))
+
+
+def nothing_before(wish: decision.Wish) -> tuple[str, ...]:
+    return ()
 
 
 def not_noticed(self: Any, *_: Any) -> None:
