@@ -1,19 +1,31 @@
 """Files and folders that hold secrets: this user's alone from the moment that they exist.
 
 Nothing here opens a file that exists: POSIX drops all locks that a process has on a file, SQLite's too, when the
-process closes any descriptor of it.
+process closes any descriptor of it. Their folders are safe, so that what was looked at is what will be opened.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.safe_folders import Allowed, Place, Trust, UnsafePath, follow, others_can_write, trust
 
-__all__ = ["check_file", "check_folder", "make_folder", "state_folder", "sync_folder"]
+__all__ = [
+    "at_home",
+    "check_file",
+    "check_private",
+    "check_settings",
+    "file_of_ours",
+    "make_folder",
+    "state_folder",
+    "sync_folder",
+]
 
 
 def state_folder() -> Path:
@@ -22,86 +34,141 @@ def state_folder() -> Path:
     ``$ONEREFRESH_STATE``, else ``$XDG_STATE_HOME/onerefresh`` (``~/.local/state``), on macOS
     ``~/Library/Application Support/onerefresh``, on Windows ``%LOCALAPPDATA%\\onerefresh``.
 
-    Raises `ConfigurationError` where this user has no home.
+    Raises `ConfigurationError` where this user has no home, and where the variable holds a relative path: the working
+    folder may be anybody's, and is another one each time.
     """
     try:
         chosen = os.environ.get("ONEREFRESH_STATE")
         if chosen:
-            return Path(chosen).expanduser().absolute()
+            folder = at_home(chosen)
+            if not folder.is_absolute():
+                raise ConfigurationError(f"ONEREFRESH_STATE is an absolute path, not {chosen!r}")
+            return folder
         if sys.platform == "darwin":
-            base = Path.home() / "Library" / "Application Support"
+            base = at_home("~/Library/Application Support")
         elif os.name == "nt":
-            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+            base = Path(os.environ.get("LOCALAPPDATA") or at_home("~/AppData/Local"))
         else:
             given = os.environ.get("XDG_STATE_HOME", "")
-            base = Path(given) if given.startswith("/") else Path.home() / ".local" / "state"
+            base = Path(given) if given.startswith("/") else at_home("~/.local/state")
     except RuntimeError:
         raise ConfigurationError("this user has no home folder: set ONEREFRESH_STATE to a private folder") from None
     return base / "onerefresh"
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder where it is missing, with its parents: 0700, and durable. Then as `check_folder`."""
-    if not os.path.lexists(folder):
-        missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """The path with ``~`` expanded. Raises `RuntimeError` where there is no such home, or it is a relative path."""
+    expanded = Path(path).expanduser()
+    if expanded != Path(path) and not expanded.is_absolute():
+        raise RuntimeError("a home folder that is a relative path")
+    return expanded
+
+
+def check_settings() -> None:
+    """Raise `ConfigurationError` where a variable about folders is wrong: what uses it later can tell nobody."""
+    trust()
+    if os.environ.get("ONEREFRESH_STATE"):
+        state_folder()
+
+
+def make_folder(folder: Path, trusted: Trust, *, wanted: str) -> Allowed:
+    """Make the folder of the file `wanted` where it is missing, with its parents: 0700, and durable.
+
+    Raises `StoreUnavailable` where that fails, or where others could put something of theirs on the way there.
+    """
+    place = _way_to(f"{folder}/.", trusted, wanted=wanted)
+    if place.found is not None:
+        return place.allowed
+    missing = [new for new in (folder, *folder.parents) if not os.path.lexists(new)]
+    try:
+        for new in reversed(missing):
+            new.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(new.parent)
+    except OSError as error:
+        raise StoreUnavailable(f"the folder {folder} cannot be made: {error.strerror}") from None
+    place = _way_to(f"{folder}/.", trusted, wanted=wanted)  # another may have made it at the same moment
+    if place.found is None:
+        raise StoreUnavailable(f"the folder {folder} is a link to nothing: remove it")
+    return place.allowed
+
+
+def check_file(path: Path, trusted: Trust, *, link: bool = True, beside: Sequence[str] = ()) -> bool:
+    """Whether there is such a file. Its folder is safe, and it is this user's alone.
+
+    `link`: whether it may be a link to the file. `beside`: endings of files beside it that must be so too, where they
+    are there. Raises `StoreUnavailable`, which says what to do.
+    """
+    place = _way_to(path, trusted, link=link)
+    for ending in beside if place.has_folder else ():
+        other = place.path.with_name(place.path.name + ending)
         try:
-            for place in reversed(missing):
-                place.mkdir(mode=0o700, exist_ok=True)
-                sync_folder(place.parent)
+            found = other.lstat()
+        except FileNotFoundError:
+            continue
         except OSError as error:
-            raise StoreUnavailable(f"the folder {folder} cannot be made: {error.strerror}") from None
-    check_folder(folder)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise `StoreUnavailable` where this is no folder, or where others can put their own files into it."""
-    try:
-        found = folder.stat()
-    except OSError as error:
-        raise StoreUnavailable(f"the folder {folder} cannot be read: {error.strerror}") from None
-    if not stat.S_ISDIR(found.st_mode):
-        raise StoreUnavailable(f"{folder} is not a folder")
-    if os.name == "nt" or found.st_mode & stat.S_ISVTX:
-        return
-    if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_private_group(found.st_gid)):
-        raise StoreUnavailable(
-            f"others can write to the folder {folder}, and so replace what is in it: run chmod go-w {folder}"
-        )
-
-
-def _is_private_group(gid: int) -> bool:
-    """Whether this is the group that many systems give each user, with nobody else in it."""
-    import grp
-    import pwd
-
-    try:
-        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
-    except KeyError:
+            raise StoreUnavailable(f"{other} cannot be read: {error.strerror}") from None
+        check_private(other, found, place.allowed)
+    if place.found is None:
         return False
-    return gid == user.pw_gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
+    check_private(path, place.found, place.allowed)
+    if not os.access(path, os.R_OK):
+        raise StoreUnavailable(f"{path} cannot be read: run chmod 600 {shlex.quote(str(path))}")
+    return True
 
 
-def check_file(path: Path) -> bool:
-    """Whether there is such a file. Raises `StoreUnavailable` where others own or can read it."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise StoreUnavailable(f"{path} cannot be read: {error.strerror}") from None
+def check_private(path: Path, found: os.stat_result, allowed: Allowed) -> None:
+    """Raise `StoreUnavailable` where this is no file, or where others own or can read it."""
+    if stat.S_ISLNK(found.st_mode):
+        raise StoreUnavailable(f"{path} is a link: remove it, or name the file that it leads to")
     if not stat.S_ISREG(found.st_mode):
         raise StoreUnavailable(f"{path} is not a file")
     if os.name == "nt":
-        return True
-    if found.st_uid != os.geteuid():
+        return
+    if found.st_uid != os.geteuid() and found.st_uid not in allowed.owners:
         raise StoreUnavailable(f"{path} belongs to another user (uid {found.st_uid}): name a file of your own")
-    if found.st_mode & 0o077:
+    if found.st_mode & (0o007 if found.st_gid in allowed.groups else 0o077):
         raise StoreUnavailable(
-            f"others can read {path}: run chmod 600 {path}, and log in again if they may have done so"
+            f"others can read {path}: run chmod 600 {shlex.quote(str(path))}, and log in again if they may have done so"
         )
-    if not os.access(path, os.R_OK):
-        raise StoreUnavailable(f"{path} cannot be read: run chmod 600 {path}")
-    return True
+
+
+def file_of_ours(path: Path, trusted: Trust, why: str, *, own_group: bool = True) -> Path:
+    """The file that `path` leads to, by way of safe folders: this user or root owns it, and others cannot write to it.
+
+    `why`: what others could do otherwise. `own_group`: whether the user's private group may write to it.
+    Raises `ConfigurationError`, which says what to do, and `OSError` where nothing is there.
+    """
+    try:
+        place = follow(path, trusted, why=why, own_group=own_group)
+    except UnsafePath as error:
+        raise ConfigurationError(str(error)) from None
+    found, allowed = place.found, place.allowed
+    if found is None:
+        raise FileNotFoundError(2, os.strerror(2))
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(21, os.strerror(21))
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigurationError(f"{path} is not a file")
+    if os.name == "nt":
+        return place.path
+    if found.st_uid not in (os.geteuid(), 0) and found.st_uid not in allowed.owners and not allowed.anybody:
+        raise ConfigurationError(
+            f"{path} belongs to another user (uid {found.st_uid}), who can {why}: use a file and a folder of your own"
+        )
+    if others_can_write(found, allowed, own_group=own_group):
+        raise ConfigurationError(
+            f"others can write to {path}, and so {why}: run chmod go-w {shlex.quote(str(place.path))}"
+        )
+    return place.path
+
+
+def _way_to(path: str | Path, trusted: Trust, *, link: bool = True, wanted: str = "") -> Place:
+    try:
+        return follow(path, trusted, link=link, wanted=wanted)
+    except UnsafePath as error:
+        raise StoreUnavailable(str(error)) from None
+    except OSError as error:
+        raise StoreUnavailable(f"{str(path).removesuffix('/.')} cannot be read: {error.strerror}") from None
 
 
 def sync_folder(folder: Path) -> None:

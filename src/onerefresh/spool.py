@@ -27,6 +27,7 @@ from onerefresh.record_text import (
     token_to_fields,
 )
 from onerefresh.renewal.effects import Spooled
+from onerefresh.safe_folders import trust
 from onerefresh.store import Store
 from onerefresh.token import Secret
 
@@ -96,8 +97,9 @@ class Spool:
         part = path.with_suffix(".part")
         try:
             text = Secret(self._store.seal(self._key, _encoded(entry)))
-            make_folder(self.folder)
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            make_folder(self.folder, trust(), wanted=path.name)
+            part.unlink(missing_ok=True)  # of a write that was cut off, or whatever else it is
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                     file.write(text.reveal())
@@ -134,10 +136,10 @@ class Spool:
 
     def _read(self, path: Path) -> Spooled | None:
         try:
-            if not check_file(path):
+            if not check_file(path, trust(), link=False):
                 return None
             text = Secret(path.read_text("utf-8"))
-        except (OSError, StoreUnavailable, UnicodeDecodeError):
+        except (OSError, StoreUnavailable, ConfigurationError, UnicodeDecodeError):
             return None
         try:
             text = Secret(self._store.unseal(self._key, text.reveal()))

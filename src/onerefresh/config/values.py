@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from onerefresh.errors import ConfigurationError
+from onerefresh.private_files import at_home
 
 __all__ = ["expanded", "kind", "text"]
 
@@ -27,6 +28,6 @@ def kind(value: object) -> str:
 def expanded(path: str | os.PathLike[str]) -> Path:
     """The path, with ``~`` expanded. Raises `ConfigurationError` where there is no such home folder."""
     try:
-        return Path(path).expanduser()
+        return at_home(path)
     except RuntimeError:
         raise ConfigurationError(f"{os.fspath(path)}: there is no such home folder; write the whole path") from None

@@ -6,11 +6,11 @@ import os
 import re
 import weakref
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.latches import Lock
-from onerefresh.private_files import state_folder
+from onerefresh.private_files import check_settings, state_folder
 from onerefresh.store import Store
 from onerefresh.token import Secret
 
@@ -33,7 +33,8 @@ def open_store(store: str | Secret | Store | None) -> Store:
     """The store that `store` names.
 
     ``None`` or ``"memory"``: a new memory store. ``"sqlite"``: ``credentials.db`` in the platform's state folder.
-    ``"sqlite:///relative.db"`` and ``"sqlite:////absolute.db"``: that file (``~`` is expanded).
+    ``"sqlite:///relative.db"`` and ``"sqlite:////absolute.db"``: that file (``~`` is expanded); with
+    ``?trusted_folders=/data`` these folders are trusted, beside those of ``$ONEREFRESH_TRUSTED_FOLDERS``.
     ``"redis://host:port/db"`` and the other URLs of `onerefresh.stores.redis_address`: Redis or Valkey.
     ``"postgresql://user@host/database"``: that PostgreSQL database. A `Store` is returned as it is.
     Opening the same place twice gives the same store, so that its users share one flight.
@@ -75,17 +76,20 @@ def _no_store(thing: object) -> str:
 
 
 def _by_url(url: Secret) -> Store:
+    check_settings()
     # No part of it is kept in a variable: what is no URL may hold a password anywhere.
     if url.reveal().partition("://")[0].partition("+")[0] in ("redis", "rediss", "valkey", "valkeys", "unix"):
         return _redis(url)
     if url.reveal().startswith(("postgresql:", "postgres:", "postgresql+", "postgres+")):
         return _postgres(url)
-    return _sqlite(_sqlite_path(url))
+    path, trusted_folders = _sqlite_path(url)
+    return _sqlite(path, trusted_folders)
 
 
-def _sqlite_path(url: Secret) -> Path:
+def _sqlite_path(url: Secret) -> tuple[Path, str]:
+    """Of what file it is the URL, and which folders are trusted for it."""
     if url.reveal() == "sqlite":
-        return state_folder() / "credentials.db"
+        return state_folder() / "credentials.db", ""
     scheme, separator, rest = url.reveal().partition("://")
     if scheme != "sqlite" or not separator:
         named = f" {scheme!r}" if re.fullmatch(r"[\w+.-]{0,20}", scheme) else ""
@@ -94,22 +98,27 @@ def _sqlite_path(url: Secret) -> Path:
             f"unknown store{named}: use 'memory', 'sqlite', 'sqlite:///relative.db', 'sqlite:////absolute.db', "
             "'redis://HOST:PORT/DB' or 'postgresql://USER@HOST/DATABASE'"
         )
+    rest, parameters, query = rest.partition("?")
     if not rest.startswith("/") or rest in ("/", "//") or rest.endswith("/"):
         raise ConfigurationError(
             "a sqlite URL has three slashes and a relative path, or four and an absolute one: 'sqlite:///tokens.db'"
         )
-    if "?" in rest or "#" in rest:
-        raise ConfigurationError("a sqlite URL takes no parameters: 'sqlite:///tokens.db'")
+    name, _, value = query.partition("=")
+    if set("#&") & set(query) or "#" in rest or (parameters and (name != "trusted_folders" or not value)):
+        raise ConfigurationError(
+            "a sqlite URL takes one parameter: 'sqlite:////data/tokens.db?trusted_folders=/data'; else it is "
+            "'sqlite:///tokens.db'"
+        )
     if rest == "/:memory:":
         raise ConfigurationError("for a store in memory write 'memory'")
-    return Path(rest[1:])
+    return Path(rest[1:]), unquote(value)
 
 
-def _sqlite(path: Path) -> Store:
+def _sqlite(path: Path, trusted_folders: str) -> Store:
     from onerefresh.stores.sqlite import SQLiteStore
 
-    fresh = SQLiteStore(path)
-    return _first(fresh.name, fresh)
+    fresh = SQLiteStore(path, trusted_folders=trusted_folders)
+    return _first(f"{fresh.name} {trusted_folders}", fresh)
 
 
 def _redis(url: Secret) -> Store:

@@ -18,7 +18,8 @@ from typing import Self
 
 from onerefresh.errors import StoreUnavailable
 from onerefresh.latches import Latch, Lock, start
-from onerefresh.private_files import make_folder
+from onerefresh.private_files import check_private, make_folder
+from onerefresh.safe_folders import Trust, trust
 from onerefresh.store import Hold, cleaned_after_fork
 from onerefresh.stores.forking import undivided
 
@@ -63,12 +64,18 @@ def lock_path(database: Path, key: str) -> Path:
     return database.with_name(f"{database.name}.locks") / f"{digest}.lock"
 
 
-def _open(path: Path) -> int:
-    make_folder(path.parent)
+def _open(path: Path, trusted: Trust) -> int:
+    allowed = make_folder(path.parent, trusted, wanted=path.name)
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
         raise _unusable(path, error) from None
+    try:
+        check_private(path, os.fstat(descriptor), allowed)
+    except StoreUnavailable:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _unusable(path: Path, error: OSError) -> StoreUnavailable:
@@ -86,12 +93,16 @@ class FlockHold(Hold):
         cleaned_after_fork(self)
 
     @classmethod
-    def take(cls, path: Path) -> Self | Hold | None:
-        """The lock if it is free; None where somebody has it; a hold that proves nothing where there is no flock."""
+    def take(cls, path: Path, trusted: Trust | None = None) -> Self | Hold | None:
+        """The lock if it is free; None where somebody has it; a hold that proves nothing where there is no flock.
+
+        `trusted`: None for what the environment says.
+        """
         if fcntl is None:
             return Hold()
+        trusted = trust() if trusted is None else trusted
         with undivided:
-            descriptor = _open(path)
+            descriptor = _open(path, trusted)
             try:
                 if _lock(descriptor, fcntl.LOCK_EX):
                     return cls(descriptor)
@@ -134,7 +145,8 @@ def _threads_are_greenlets() -> bool:
 class Parking:
     """Where this process waits for lock files to be free: at most one thread parks in the kernel for each file."""
 
-    def __init__(self) -> None:
+    def __init__(self, trusted: Trust | None = None) -> None:
+        self._trusted = trust() if trusted is None else trusted
         self._lock = Lock(order=2)
         self._parked: dict[Path, _Parked] = {}
         cleaned_after_fork(self)
@@ -151,7 +163,7 @@ class Parking:
         with undivided, self._lock:
             parked = self._parked.get(path)
             if parked is None:
-                descriptor = _open(path)
+                descriptor = _open(path, self._trusted)
                 try:
                     if _lock(descriptor, fcntl.LOCK_SH):
                         os.close(descriptor)

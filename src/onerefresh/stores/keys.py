@@ -15,10 +15,10 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavailable
-from onerefresh.private_files import check_file, check_folder, make_folder, state_folder, sync_folder
+from onerefresh.private_files import at_home, check_file, make_folder, state_folder, sync_folder
+from onerefresh.safe_folders import trust
 from onerefresh.stores.envelope import KEY_BYTES, Key
 from onerefresh.stores.flock import FlockHold
 from onerefresh.token import Secret
@@ -54,17 +54,17 @@ class KeyFile(KeySource):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
-            self.path = Path(path).expanduser().absolute()
+            self.path = at_home(path).absolute()
         except RuntimeError:
             raise ConfigurationError(f"{os.fspath(path)}: there is no such home folder; write the whole path") from None
+        self._trusted = trust()
 
     def __str__(self) -> str:
         return f"the key file {self.path}"
 
     def read(self) -> Secret | None:
-        if not check_file(self.path):
+        if not check_file(self.path, self._trusted):
             return None
-        check_folder(self.path.parent)
         try:
             with self.path.open("rb") as file:
                 return Secret(file.read(LARGEST_FILE).decode("ascii", "replace"))
@@ -72,7 +72,7 @@ class KeyFile(KeySource):
             raise StoreUnavailable(f"{self} cannot be read: {error.strerror}") from None
 
     def make(self) -> None:
-        make_folder(self.path.parent)
+        make_folder(self.path.parent, self._trusted, wanted=self.path.name)
         part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -189,7 +189,6 @@ class KeyringKey(KeySource):
     def _making(self) -> Iterator[None]:
         deadline = time.monotonic() + MAKING_SECONDS
         folder = state_folder()
-        make_folder(folder)
         while (hold := FlockHold.take(folder / "keyring.lock")) is None:
             if time.monotonic() > deadline:
                 raise StoreUnavailable(f"another process has been making {self} for {MAKING_SECONDS:.0f} s")

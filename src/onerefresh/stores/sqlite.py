@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.private_files import check_file, check_folder, make_folder
+from onerefresh.private_files import at_home, check_file, make_folder
+from onerefresh.safe_folders import trust
 from onerefresh.store import POLL, Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.flock import FlockHold, Parking, boot, lock_path, shared_seconds
 from onerefresh.stores.forking import undivided
@@ -26,6 +27,8 @@ from onerefresh.stores.mounts import refuse_network_file_system
 __all__ = ["SQLiteStore"]
 
 PAGE = 100
+BESIDE = ("-journal", "-wal", "-shm")
+"""Endings of the files beside it that SQLite reads and writes as the database itself."""
 BUSY_SECONDS = 5.0
 BUSY_SLEEPS = (0.0005, 0.004)
 """Seconds between two tries to get a lock of SQLite's, which are held for milliseconds."""
@@ -43,26 +46,27 @@ CREATE TABLE records (
 class SQLiteStore(Store):
     """Records in one SQLite file, 0600 in a folder that nobody else can write to.
 
+    `trusted_folders`: folders where others own something or can write, and are trusted; more than the variable
+    ``ONEREFRESH_TRUSTED_FOLDERS`` names, and written as there.
+
     Raises `ConfigurationError` where the path can never be used, and `StoreUnavailable`, each saying what to do, where
     the file cannot be read or written now.
     """
 
     durable = True
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = _real(path)
+    def __init__(self, path: str | os.PathLike[str], *, trusted_folders: str = "") -> None:
+        self._given, self.path = _real(path)
         self.name = f"sqlite:///{self.path}"
         self._address = f"{self.path.as_uri()}?mode=rw"  # a file that vanished is not made anew, with other permissions
-        self._parking = Parking()
+        self._trusted = trust(trusted_folders)
+        self._parking = Parking(self._trusted)
         refuse_network_file_system(self.path)
 
     def load(self, key: str) -> Versioned | None:
         with self._undivided():
-            if not check_file(self.path):
-                if self.path.parent.exists():
-                    check_folder(self.path.parent)
+            if not self._is_there():
                 return None
-            check_folder(self.path.parent)
             with self._connected() as database:
                 return self._read(database, key)
 
@@ -93,8 +97,8 @@ class SQLiteStore(Store):
         time.sleep(max(min(POLL, deadline - time.monotonic()), 0.0))
 
     def hold(self, key: str) -> Hold | None:
-        make_folder(self.path.parent)
-        return FlockHold.take(lock_path(self.path, key))
+        self._make_folder()
+        return FlockHold.take(lock_path(self.path, key), self._trusted)
 
     def moment(self) -> Moment | None:
         era = boot()
@@ -108,9 +112,8 @@ class SQLiteStore(Store):
 
     def _page(self, after: str) -> list[tuple[str, str, str]]:
         with self._undivided():
-            if not check_file(self.path):
+            if not self._is_there():
                 return []
-            check_folder(self.path.parent)
             with self._connected() as database:
                 database.execute("BEGIN")
                 if self._is_blank(database):
@@ -118,6 +121,11 @@ class SQLiteStore(Store):
                 statement = "SELECT key, version, body FROM records WHERE key > ? ORDER BY key LIMIT ?"
                 page: list[tuple[str, str, str]] = database.execute(statement, (after, PAGE)).fetchall()
                 return page
+
+    def _is_there(self) -> bool:
+        """Whether there is a file; nobody else had a hand in it, nor in what SQLite reads beside it."""
+        self._check_links()
+        return check_file(self.path, self._trusted, link=False, beside=BESIDE)
 
     @contextlib.contextmanager
     def _undivided(self) -> Iterator[None]:
@@ -198,16 +206,26 @@ class SQLiteStore(Store):
             raise StoreOutcomeUnknown(f"{self.path}: {reason}")  # applied, but perhaps not yet durable
         raise StoreUnavailable(f"{self.path}: {reason}; nothing was changed")
 
+    def _check_links(self) -> None:
+        """Nobody else made the links on the way that the user gave; they are followed once, in the beginning."""
+        if self._given != self.path:
+            check_file(self._given, self._trusted)
+
+    def _make_folder(self) -> None:
+        self._check_links()
+        make_folder(self.path.parent, self._trusted, wanted=self.path.name)
+
     def _make_file(self) -> None:
-        make_folder(self.path.parent)
+        self._make_folder()
         try:
             # The file exists, private, before SQLite opens it: SQLite would make it with the umask's permissions.
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
-            if not check_file(self.path):
-                raise StoreUnavailable(f"{self.path} is a link to nothing: remove it") from None
+            pass
         except OSError as error:
             raise StoreUnavailable(f"{self.path} cannot be made: {error.strerror}") from None
+        if not self._is_there():
+            raise StoreUnavailable(f"{self.path} vanished at this moment; nothing was changed")
 
 
 def _patiently(database: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
@@ -226,10 +244,11 @@ def _patiently(database: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
         time.sleep(random.uniform(*BUSY_SLEEPS))
 
 
-def _real(path: str | os.PathLike[str]) -> Path:
-    """The file itself: by whatever name it is called, its users share one store and one lock file."""
+def _real(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """The path as given, and the file itself: by whatever name it is called, its users share one store and one lock."""
     try:
-        return Path(os.path.realpath(Path(path).expanduser()))
+        given = at_home(path).absolute()
+        return given, Path(os.path.realpath(given))
     except (RuntimeError, ValueError) as error:
         raise ConfigurationError(f"no path for a store: {os.fspath(path)!r} ({error})") from None
 

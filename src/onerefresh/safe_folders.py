@@ -1,0 +1,275 @@
+"""The folders on the way to a file that this user trusts: nobody else can put anything of their own there.
+
+As OpenSSH does it: every folder belongs to this user or to root, and others cannot write to it. On the way a sticky
+folder will do, such as the system's temporary one, but not as the folder of the file itself: there others could put a
+file beside it, as a journal that SQLite would play back. The path is followed part by part, as the system follows it,
+so that the folder of each link is looked at too.
+
+Other set-ups name the folders that are trusted, in ``ONEREFRESH_TRUSTED_FOLDERS`` or in a store's URL.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shlex
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from onerefresh.errors import ConfigurationError
+
+__all__ = ["ROOT", "Allowed", "Place", "Trust", "UnsafePath", "follow", "others_can_write", "trust"]
+
+VARIABLE = "ONEREFRESH_TRUSTED_FOLDERS"
+ROOT = Path("/")
+MOST_LINKS = 40  # as many as Linux follows
+UNMAPPED = 65_534
+"""Every user whom a user namespace does not know, unless the system says another number."""
+
+_logged: set[Path] = set()
+
+
+class UnsafePath(Exception):
+    """Others could put something of theirs on the way to a file; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Who may, beside this user, own and write what lies in a folder. `anybody`: whoever can write to the folder."""
+
+    owners: frozenset[int] = frozenset()
+    groups: frozenset[int] = frozenset()
+    anybody: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a path leads. `found`: None where nothing is there; `has_folder`: whether at least its folder is."""
+
+    path: Path
+    found: os.stat_result | None
+    allowed: Allowed
+    has_folder: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The folders that the user trusts, as absolute paths without links."""
+
+    folders: frozenset[Path] = frozenset()
+
+
+def trust(more: str = "") -> Trust:
+    """What ``$ONEREFRESH_TRUSTED_FOLDERS`` names, and `more`: folders with colons between them.
+
+    Whoever owns such a folder or can write to it is trusted with it; its owner, and a group that can write to it, also
+    with all that is below. Each folder is logged once. Raises `ConfigurationError` for a relative path.
+    """
+    named = {VARIABLE: os.environ.get(VARIABLE, ""), "trusted_folders": more}
+    folders: set[Path] = set()
+    for source, value in named.items():
+        for folder in filter(None, value.split(os.pathsep)):
+            if not Path(folder).is_absolute():
+                raise ConfigurationError(
+                    f"{source}: {folder!r} is a relative path: write absolute paths, with {os.pathsep!r} between them"
+                )
+            folders.add(Path(f"/{folder.lstrip('/')}" if os.sep == "/" else folder))
+    for new in sorted(folders - _logged):
+        _logged.add(new)
+        logging.getLogger("onerefresh").info("whoever owns the folder %s or can write to it is trusted, as set", new)
+    return Trust(frozenset(folders))
+
+
+def follow(
+    path: str | os.PathLike[str],
+    trusted: Trust,
+    *,
+    why: str = "replace what is in it",
+    link: bool = True,
+    own_group: bool = True,
+    wanted: str = "",
+) -> Place:
+    """Where `path` leads, by way of safe folders. A path that ends in ``/.`` is that folder, as the folder of a file.
+
+    `why`: what others could do otherwise. `link`: whether the last part may be a link, which is then followed.
+    `own_group`: whether the user's private group may write to the file's own folder. `wanted`: the name of the file,
+    where the path does not end in it.
+
+    Raises `UnsafePath`, and `OSError` where it cannot be followed. Windows has other permissions: nothing is checked.
+    """
+    if os.name == "nt":
+        whole = Path(path).absolute()
+        found = whole.stat(follow_symlinks=link) if os.path.lexists(whole) else None
+        return Place(whole, found, Allowed(), whole.parent.is_dir())
+    walk = _Walk(trusted, why)
+    # Not normalised: what ".." means depends on the links before it.
+    place = walk.to(f"{Path.cwd()}/{os.fspath(path)}" if not Path(path).is_absolute() else os.fspath(path), link=link)
+    if place.has_folder:
+        walk.look_at_the_nearest(wanted or place.path.name, own_group=own_group)
+    walk.judge()
+    return place
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A folder on the way."""
+
+    path: Path
+    found: os.stat_result
+    allowed: Allowed
+
+
+class _Walk:
+    """One way from the root, and what was wrong with the folders on it."""
+
+    def __init__(self, trusted: Trust, why: str) -> None:
+        self._trusted, self._why = trusted.folders, why
+        self._steps: list[_Step] = []
+        self._problems: dict[Path, str] = {}
+
+    def to(self, path: str, *, link: bool) -> Place:
+        todo, links = path.split("/")[::-1], 0
+        self._enter(ROOT, ROOT.lstat())
+        while todo:
+            part = todo.pop()
+            here = self._steps[-1]
+            if part in ("", ".", "/"):
+                continue
+            if part == "..":
+                del self._steps[max(len(self._steps) - 1, 1) :]
+                continue
+            entry, is_last = here.path / part, not any(todo)
+            try:
+                found = entry.lstat()
+            except FileNotFoundError:
+                return Place(entry.joinpath(*todo[::-1]), None, here.allowed, is_last)
+            if stat.S_ISLNK(found.st_mode) and (link or not is_last):
+                links += 1
+                if links > MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                self._check_link(entry, found)
+                target = entry.readlink()
+                if target.is_absolute():
+                    del self._steps[1:]
+                todo.extend(target.parts[::-1])
+            elif is_last:
+                return Place(entry, found, here.allowed)
+            else:
+                self._enter(entry, found)
+        return Place(self._steps[-1].path, self._steps[-1].found, self._steps[-1].allowed)
+
+    def _enter(self, folder: Path, found: os.stat_result) -> None:
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        above = self._steps[-1].allowed if self._steps else Allowed()
+        allowed = Allowed(above.owners, above.groups) if above.anybody else above
+        if self._trusted and folder in self._trusted:
+            allowed = _with_those_of(found, allowed)
+        self._steps.append(_Step(folder, found, allowed))
+        self._look_at(self._steps[-1])
+
+    def look_at_the_nearest(self, wanted: str, *, own_group: bool) -> None:
+        """The last folder is that of the file `wanted`: there must be no others at all."""
+        self._look_at(self._steps[-1], wanted, own_group=own_group)
+
+    def _look_at(self, step: _Step, wanted: str = "", *, own_group: bool = True) -> None:
+        if self._trusted and step.path in self._trusted:
+            return
+        problem = self._problem(step, wanted, own_group=own_group)
+        if problem:
+            self._problems.setdefault(step.path, problem)
+
+    def _problem(self, step: _Step, wanted: str, *, own_group: bool) -> str:
+        folder, found = step.path, step.found
+        if not _is_owned(found, step.allowed):
+            unmapped = ", which may be anybody outside of this user namespace" if found.st_uid == _unmapped() else ""
+            return (
+                f"the folder {folder} belongs to another user (uid {found.st_uid}{unmapped}), who can {self._why}: "
+                "use a folder of your own"
+            )
+        if not others_can_write(found, step.allowed, own_group=own_group):
+            return ""
+        if found.st_mode & stat.S_ISVTX:
+            if not wanted:
+                return ""
+            if found.st_uid != os.geteuid() or found.st_uid == 0:
+                mine = folder / f"onerefresh-{os.geteuid()}"
+                return (
+                    f"others can put files of their own into the folder {folder}, beside {wanted}: "
+                    f"run mkdir -m 700 {shlex.quote(str(mine))}, and use {mine / wanted}"
+                )
+        as_root = " as root" if found.st_uid != os.geteuid() else ""
+        return (
+            f"others can write to the folder {folder}, and so {self._why}: "
+            f"run chmod go-w {shlex.quote(str(folder))}{as_root}"
+        )
+
+    def _check_link(self, entry: Path, found: os.stat_result) -> None:
+        """In a folder where others can make links, a link of theirs leads wherever they like, and elsewhere later."""
+        here = self._steps[-1]
+        if (
+            others_can_write(here.found, here.allowed)
+            and not here.allowed.anybody
+            and not _is_owned(found, here.allowed)
+        ):
+            raise UnsafePath(
+                f"{entry} is a link that another user made (uid {found.st_uid}), who can {self._why}: "
+                "use a path without it"
+            )
+
+    def judge(self) -> None:
+        """Raise what is wrong, with all that would have to be trusted for this path."""
+        if not self._problems:
+            return
+        folders = [str(folder) for folder in self._problems]
+        named = [*filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)), *folders]
+        way_out = ""
+        if not any(os.pathsep in folder for folder in folders):
+            way_out = f"; or, if you trust whoever can, set {VARIABLE}={shlex.quote(os.pathsep.join(named))}"
+        raise UnsafePath([*self._problems.values()][-1] + way_out)
+
+
+def others_can_write(found: os.stat_result, allowed: Allowed, *, own_group: bool = True) -> bool:
+    """Whether anybody can write there beside this user, root and those who are allowed to."""
+    if found.st_mode & stat.S_IWOTH:
+        return not allowed.anybody
+    if not found.st_mode & stat.S_IWGRP or found.st_gid in allowed.groups:
+        return False
+    return not (own_group and _is_private_group(found.st_gid))
+
+
+def _is_owned(found: os.stat_result, allowed: Allowed) -> bool:
+    return found.st_uid in (os.geteuid(), 0) or found.st_uid in allowed.owners
+
+
+def _with_those_of(folder: os.stat_result, above: Allowed) -> Allowed:
+    """Who is trusted in a folder that is trusted, and below."""
+    owners, groups = set(above.owners), set(above.groups)
+    if folder.st_uid != _unmapped():  # it stands for many users, of whom one owns this folder
+        owners.add(folder.st_uid)
+    # A folder that all can write to says nothing of its group, unless what is made in it is to be of that group.
+    if folder.st_mode & stat.S_IWGRP and (not folder.st_mode & stat.S_IWOTH or folder.st_mode & stat.S_ISGID):
+        groups.add(folder.st_gid)
+    anybody = bool(folder.st_mode & stat.S_IWOTH) and not folder.st_mode & stat.S_ISVTX
+    return Allowed(frozenset(owners), frozenset(groups), anybody)
+
+
+def _unmapped() -> int:
+    try:
+        return int(Path("/proc/sys/kernel/overflowuid").read_bytes())
+    except (OSError, ValueError):
+        return UNMAPPED
+
+
+def _is_private_group(gid: int) -> bool:
+    """Whether this is the group that many systems give each user, with nobody else in it."""
+    import grp
+    import pwd
+
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return gid == user.pw_gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
