@@ -298,7 +298,7 @@ def test_control_without_the_key_is_refused(client: httpx2.Client, server: Contr
 def test_the_command_line_of_a_server_process_holds_nothing_of_the_test() -> None:
     with RemoteServer.start(client_id="an-id", client_secret="a-secret") as server:
         assert server._child is not None
-        assert server._child.args == [sys.executable, "-m", "onerefresh.testing"]
+        assert server._child.args == [sys.executable, "-P", "-m", "onerefresh.testing"]
         assert (server.client_id, server.client_secret) == ("an-id", "a-secret")
 
 

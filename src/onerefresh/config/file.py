@@ -23,21 +23,23 @@ The file can run commands, so it is never looked for in the working folder, and 
 
 from __future__ import annotations
 
-import importlib
 import os
-import stat
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from onerefresh.config.refresher import imported
 from onerefresh.config.secret_source import WRITE_A_SOURCE, SecretSource, secret_source
+from onerefresh.config.store_url import placed
 from onerefresh.config.values import expanded, kind, text
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 from onerefresh.policy import profile_named
+from onerefresh.private_files import file_of_ours
 from onerefresh.refusal import Origins
+from onerefresh.safe_folders import trust
 from onerefresh.stores import holds_password
 from onerefresh.token import Secret
 
@@ -83,7 +85,7 @@ class Entry:
     def store_url(self) -> Secret:
         """Where the credential is kept; it may hold a password. Raises `ConfigurationError` where it cannot be had."""
         if isinstance(self.store, SecretSource):
-            return Secret(_placed(self.store().reveal(), self.source.parent))
+            return Secret(placed(self.store().reveal(), self.source.parent))
         return Secret(self.store)
 
     def _options(self) -> dict[str, Any]:
@@ -95,7 +97,7 @@ class Entry:
 
     def _refresher(self) -> Callable[[Any], Any]:
         if self.refresher is not None:
-            return _imported(self.refresher)
+            return imported(self.refresher)
         from onerefresh.oauth2 import TokenEndpoint
 
         return TokenEndpoint(**self.endpoint)
@@ -151,6 +153,7 @@ def parse(text: str, path: Path) -> Configuration:
 
 def _parsed(text: str, path: Path) -> Configuration | str:
     """The configuration, or what is wrong with it."""
+    path = path.absolute()
     try:
         content = tomllib.loads(text)
         _refuse_unknown(content, ("store", "credentials"), "")
@@ -218,7 +221,7 @@ def _store(value: object, where: str, folder: Path) -> str | SecretSource:
     store = text(value, where)
     if holds_password(store):
         raise ConfigurationError(f"{where}: a password does not belong into this file; {WRITE_A_SOURCE}")
-    return _placed(store, folder)
+    return placed(store, folder)
 
 
 def _origins(value: object, where: str) -> tuple[str, ...]:
@@ -230,15 +233,6 @@ def _origins(value: object, where: str) -> tuple[str, ...]:
     except ConfigurationError as error:
         said = error.message
     raise ConfigurationError(f"{where}: {said}")
-
-
-def _placed(store: str, folder: Path) -> str:
-    """A relative store lies beside the file that names it: elsewhere it would be another one in each folder."""
-    prefix = "sqlite:///"
-    path = store.removeprefix(prefix)
-    if path in (store, "") or path.startswith("~") or Path(path).is_absolute():
-        return store
-    return f"{prefix}{folder / path}"
 
 
 def _refuse_unknown(table: Mapping[str, object], known: Sequence[str], where: str) -> None:
@@ -318,48 +312,7 @@ def read(config: str | os.PathLike[str] | None = None) -> Configuration:
 
 
 def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        _refuse_others(path, os.fstat(file.fileno()))
-        _refuse_others(path.parent, path.parent.stat())
+    with file_of_ours(path, trust(), "make it run commands as you", own_group=False).open("rb") as file:
         if os.fstat(file.fileno()).st_size > LARGEST_FILE:
             raise ConfigurationError(f"{path} is larger than 1 MiB: it is no configuration file")
         return file.read().decode("utf-8-sig")
-
-
-def _refuse_others(path: Path, found: os.stat_result) -> None:
-    """Raise where somebody else could have written what this process is about to trust."""
-    if os.name == "nt":
-        return
-    is_folder = stat.S_ISDIR(found.st_mode)
-    if not is_folder and not stat.S_ISREG(found.st_mode):
-        raise ConfigurationError(f"{path} is not a file")
-    if found.st_uid not in (os.geteuid(), 0):
-        raise ConfigurationError(
-            f"{path} belongs to another user (uid {found.st_uid}), who could make it run commands as you: "
-            "use a file and a folder of your own"
-        )
-    if found.st_mode & 0o022 and not (is_folder and found.st_mode & stat.S_ISVTX):
-        raise ConfigurationError(
-            f"others can write to {path}, and so make it run commands as you: run chmod go-w '{path}'"
-        )
-
-
-def _imported(reference: str) -> Callable[[Any], Any]:
-    module, separator, name = reference.partition(":")
-    if not separator or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        raise ConfigurationError(f'refresher {reference!r} is not of the form "package.module:function"')
-    try:
-        home = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"refresher {reference!r}: there is no module {error.name!r}: install it beside onerefresh"
-        ) from None
-    except Exception as error:  # the user's module may raise anything; it is the cause
-        raise ConfigurationError(f"refresher {reference!r}: importing it raised {type(error).__name__}") from error
-    found = getattr(home, name, None)
-    if found is None:
-        raise ConfigurationError(f"refresher {reference!r}: the module has no {name!r}")
-    if not callable(found):
-        raise ConfigurationError(f"refresher {reference!r} is no function but {type(found).__name__}")
-    refresher: Callable[[Any], Any] = found
-    return refresher

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from onerefresh.config.values import expanded, text
 from onerefresh.errors import ConfigurationError
+from onerefresh.private_files import file_of_ours
+from onerefresh.safe_folders import ROOT, UnsafePath, follow, trust
 from onerefresh.token import Secret
 
 __all__ = ["WRITE_A_SOURCE", "SecretSource", "secret_source"]
@@ -36,7 +39,7 @@ class SecretSource:
     def __call__(self) -> Secret:
         """Raises `ConfigurationError` where there is no secret."""
         if isinstance(self.place, tuple):
-            return _printed_by(self.place, self.key)
+            return _printed_by(self.place, self.key, self.folder)
         if self.kind == "env":
             return _from_environment(self.place, self.key)
         return _from_file(self.folder / expanded(self.place), self.key)
@@ -67,7 +70,10 @@ def _from_environment(name: str, key: str) -> Secret:
 
 def _from_file(path: Path, key: str) -> Secret:
     try:
-        secret = Secret(path.read_text("utf-8").strip("\r\n"))
+        found = file_of_ours(path, trust(), f"give you another one than {_CALLED[key]}")
+        secret = Secret(found.read_text("utf-8").strip("\r\n"))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{key}: {error.message}") from None
     except OSError as error:
         raise ConfigurationError(f"{key}: {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -77,21 +83,62 @@ def _from_file(path: Path, key: str) -> Secret:
     raise ConfigurationError(f"{key}: {path} holds no text: write {_CALLED[key]} into it")
 
 
-def _printed_by(command: tuple[str, ...], key: str) -> Secret:
+def _printed_by(command: tuple[str, ...], key: str, folder: Path) -> Secret:
     """What the command prints. Its standard error stays the user's; there is nothing for it to read."""
-    secret, problem = _output(command, key)
+    path = os.pathsep.join(filter(_is_absolute, os.environ.get("PATH", "").split(os.pathsep))) or os.defpath
+    program = _program(command[0], folder, path)
+    if program is None:
+        problem = "cannot be run: No such file or directory (the working folder is not searched)"
+        raise ConfigurationError(f"{key}: the command {command[0]!r} {problem}")
+    secret, problem = _output((str(program), *command[1:]), key, folder, path)
     if secret:
         return secret
     raise ConfigurationError(f"{key}: the command {command[0]!r} {problem}")
 
 
-def _output(command: tuple[str, ...], key: str) -> tuple[Secret, str]:
+def _program(name: str, folder: Path, path: str) -> Path | None:
+    """What is run: beside the configuration file where `name` has a slash, else in a folder of `path`.
+
+    Raises `ConfigurationError` where others could have put it beside that file.
+    """
+    if Path(name).name != name:
+        program = folder / expanded(name)
+        if not _is_absolute(name):
+            with contextlib.suppress(OSError):  # what cannot be found is told when it is to be run
+                file_of_ours(program, trust(), "make it run commands as you")
+        return program
+    import shutil
+
+    endings = ["", *os.environ.get("PATHEXT", "").split(os.pathsep)] if os.name == "nt" else [""]
+    places = (Path(place) / f"{name}{ending}" for place in path.split(os.pathsep) for ending in endings)
+    return next((place for place in places if shutil.which(place)), None)
+
+
+def _is_absolute(path: str) -> bool:
+    return Path(path).is_absolute()
+
+
+def _safe_working_folder(folder: Path) -> Path:
+    """The command's working folder: programs look there for modules and settings of theirs."""
+    try:
+        return folder if follow(f"{folder}/.", trust()).found else ROOT
+    except (UnsafePath, OSError):
+        return ROOT
+
+
+def _output(command: tuple[str, ...], key: str, folder: Path, path: str) -> tuple[Secret, str]:
     """What it printed, or why that is none. Raises nothing: what is held here would show in a traceback with locals."""
     import subprocess
 
     try:
         done = subprocess.run(  # noqa: S603 - the user's own file names the command
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=False
+            command,
+            cwd=_safe_working_folder(folder),
+            env={**os.environ, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=COMMAND_SECONDS,
+            check=False,
         )
         if done.returncode != 0:
             return Secret(""), f"ended with {done.returncode}: run it by hand to see why"

@@ -21,6 +21,12 @@ _SLACK = 10.0
 """Seconds that an operation may take beyond the time that it was asked to wait."""
 
 
+def child_environment() -> dict[str, str]:
+    """The environment of a new Python, which imports this package, and nothing from the working folder."""
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(path).is_absolute()]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *paths])}
+
+
 class RemoteServer(Control):
     """A server that runs in another process, with all the methods of `AuthServer`.
 
@@ -38,13 +44,11 @@ class RemoteServer(Control):
     def start(cls, mode: Mode = "revoke_family", **options: Unpack[Options]) -> Self:
         """Run a server in a new process; the arguments are those of `AuthServer`."""
         Settings(mode=mode, **options)  # bad choices are told here rather than by a child that dies
-        source = str(Path(__file__).parents[2])
-        paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
         child = subprocess.Popen(
-            [sys.executable, "-m", "onerefresh.testing"],
+            [sys.executable, "-P", "-m", "onerefresh.testing"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env=child_environment(),
         )
         assert child.stdin is not None
         assert child.stdout is not None

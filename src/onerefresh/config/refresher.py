@@ -1,0 +1,140 @@
+"""The refresher that the configuration file names: imported, but never from the working folder.
+
+Python looks there first where it runs ``python -m``, ``python -c`` or its prompt, and whoever can write to that folder
+would run code as this user.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from onerefresh.errors import ConfigurationError
+
+__all__ = ["imported"]
+
+
+def imported(reference: str) -> Callable[[Any], Any]:
+    """The function that ``package.module:function`` names. Raises `ConfigurationError`."""
+    module, separator, name = reference.partition(":")
+    if not separator or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise ConfigurationError(f'refresher {reference!r} is not of the form "package.module:function"')
+    try:
+        _keep_out_of_the_working_folder(module)
+        home = importlib.import_module(module)
+    except _OnlyThere as error:
+        raise ConfigurationError(
+            f"refresher {reference!r}: the module {error.name!r} is in the working folder, and others may have put it "
+            f"there: install it beside onerefresh, or set PYTHONPATH={Path.cwd()} if that folder is yours alone"
+        ) from None
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"refresher {reference!r}: there is no module {error.name!r}: install it beside onerefresh"
+        ) from None
+    except Exception as error:  # the user's module may raise anything; it is the cause
+        raise ConfigurationError(f"refresher {reference!r}: importing it raised {type(error).__name__}") from error
+    found = getattr(home, name, None)
+    if found is None:
+        raise ConfigurationError(f"refresher {reference!r}: the module has no {name!r}")
+    if not callable(found):
+        raise ConfigurationError(f"refresher {reference!r} is no function but {type(found).__name__}")
+    refresher: Callable[[Any], Any] = found
+    return refresher
+
+
+class _OnlyThere(ImportError):
+    """The module is nowhere but in the working folder."""
+
+
+def _keep_out_of_the_working_folder(module: str) -> None:
+    """Import what a plain import would take from the working folder from elsewhere. Raises `_OnlyThere`."""
+    folders = _working_folders()
+    parts = module.split(".")
+    for number in range(1, len(parts) + 1) if folders else ():
+        name = ".".join(parts[:number])
+        if name in sys.modules:
+            if getattr(sys.modules[name], "__file__", None):
+                return  # the program itself has this package already, and it is in one folder
+            continue
+        spec = importlib.util.find_spec(name)
+        beyond = {folder.joinpath(*parts[: number - 1]) for folder in folders}
+        if spec is not None and not beyond.isdisjoint(_folders_of(spec)):
+            _import_from_elsewhere(name, beyond)
+        elif number < len(parts):
+            importlib.import_module(name)
+
+
+def _import_from_elsewhere(name: str, beyond: set[Path]) -> None:
+    above, _, _ = name.rpartition(".")
+    places = sys.modules[above].__path__ if above else sys.path
+    others = [place for place in places if Path(place).absolute() not in beyond]
+    specs = (_found_by(finder, name, others, at_top=not above) for finder in sys.meta_path)
+    spec = next((spec for spec in specs if spec is not None and beyond.isdisjoint(_folders_of(spec))), None)
+    if spec is None:
+        raise _OnlyThere(name=name)
+    module = importlib.util.module_from_spec(spec)
+    if spec.loader is None or spec.origin is None:  # of a package without __init__, which would look everywhere again
+        module.__path__ = [*(spec.submodule_search_locations or ())]
+    sys.modules[name] = module
+    try:
+        if spec.loader is not None:
+            spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+
+
+def _found_by(finder: Any, name: str, places: list[str], *, at_top: bool) -> importlib.machinery.ModuleSpec | None:
+    """What this finder finds, in these places where it is the one that knows places."""
+    if not hasattr(finder, "find_spec"):
+        return None
+    path = None if at_top and finder is not importlib.machinery.PathFinder else places
+    found: importlib.machinery.ModuleSpec | None = finder.find_spec(name, path)
+    return found
+
+
+def _folders_of(spec: importlib.machinery.ModuleSpec) -> Iterator[Path]:
+    """The folders in which it was found."""
+    if spec.submodule_search_locations is not None:
+        yield from (Path(place).absolute().parent for place in spec.submodule_search_locations)
+    elif spec.has_location and spec.origin is not None:
+        yield Path(spec.origin).absolute().parent
+
+
+def _working_folders() -> set[Path]:
+    """Where Python would look for modules only since this process was started there, or by a relative path.
+
+    A program that lies in its working folder itself is at home there, and so is what was put on the path as an absolute
+    one: by ``PYTHONPATH``, by an installation or by the program.
+    """
+    try:
+        here = Path.cwd()
+    except OSError:
+        return set()  # it is gone, and nothing can be there
+    given = [] if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    relative = {here / place for place in sys.path if not Path(place).is_absolute()}
+    made_absolute = {here / place for place in given if not Path(place).is_absolute()} if any(given) else set()
+    absolute = [Path(place) for place in sys.path if Path(place).is_absolute()]
+    for folder in made_absolute:
+        if folder in absolute:
+            absolute.remove(folder)
+            relative.add(folder)
+    if _was_started_from_elsewhere(here) and absolute[:1] == [here]:
+        del absolute[0]
+        relative.add(here)
+    return relative - set(absolute)
+
+
+def _was_started_from_elsewhere(here: Path) -> bool:
+    """Whether ``python -m`` put the working folder on the path for a program that does not lie there."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if sys.flags.safe_path or spec is None:
+        return False
+    return spec.origin is None or not Path(spec.origin).absolute().is_relative_to(here)
