@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -20,12 +19,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
 
 from onerefresh.cli.demo_worker import KEY
 from onerefresh.credential import Credential
 from onerefresh.errors import OnerefreshError
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import Entry, RemoteServer
+from onerefresh.testing.process import child_environment
 
 __all__ = ["Finished", "Stage", "Watch", "Way", "run_calls"]
 
@@ -149,7 +150,8 @@ def _job(way: Way, server: RemoteServer, folder: Path) -> dict[str, Any]:
         path = folder / "token.json"
         path.write_text(json.dumps(server.issue()), "utf-8")
         return {**job, "file": str(path)}
-    store = f"sqlite:///{folder / 'store.db'}"
+    # Where all can write to the temporary folder and it is not sticky, a store in it would be refused.
+    store = f"sqlite:///{folder / 'store.db'}?trusted_folders={quote(str(folder.resolve().parent))}"
     endpoint = TokenEndpoint(server.token_url, client_id=server.client_id, client_secret=server.client_secret)
     Credential(KEY, endpoint, store=store).login(server.issue())
     return {**job, "store": store}
@@ -193,9 +195,7 @@ class _Crew:
 @contextlib.contextmanager
 def _crew(job: Mapping[str, Any], workers: int, calls: int, folder: str) -> Iterator[_Crew]:
     """Worker processes that know their job and wait; ended on leaving."""
-    source = str(Path(__file__).parents[2])
-    paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "ONEREFRESH_STATE": folder}
+    environment = {**child_environment(), "ONEREFRESH_STATE": folder}
     processes: list[subprocess.Popen[str]] = []
     try:
         for number in range(1, workers + 1):
