@@ -37,11 +37,15 @@ class UnsafePath(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Who may, beside this user, own and write what lies in a folder. `anybody`: whoever can write to the folder."""
+    """Who may, beside this user, own and write what lies in a folder. `anybody`: whoever can write to the folder.
+
+    `here_alone`: that is more than in the folders in it.
+    """
 
     owners: frozenset[int] = frozenset()
     groups: frozenset[int] = frozenset()
     anybody: bool = False
+    here_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,7 @@ class _Walk:
         if not stat.S_ISDIR(found.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         above = self._steps[-1].allowed if self._steps else Allowed()
-        allowed = Allowed(above.owners, above.groups) if above.anybody else above
+        allowed = Allowed(above.owners - {_unmapped()}, above.groups) if above.here_alone else above
         if self._trusted and folder in self._trusted:
             allowed = _with_those_of(found, allowed)
         self._steps.append(_Step(folder, found, allowed))
@@ -246,14 +250,14 @@ def _is_owned(found: os.stat_result, allowed: Allowed) -> bool:
 
 def _with_those_of(folder: os.stat_result, above: Allowed) -> Allowed:
     """Who is trusted in a folder that is trusted, and below."""
-    owners, groups = set(above.owners), set(above.groups)
-    if folder.st_uid != _unmapped():  # it stands for many users, of whom one owns this folder
-        owners.add(folder.st_uid)
+    groups = set(above.groups)
     # A folder that all can write to says nothing of its group, unless what is made in it is to be of that group.
     if folder.st_mode & stat.S_IWGRP and (not folder.st_mode & stat.S_IWOTH or folder.st_mode & stat.S_ISGID):
         groups.add(folder.st_gid)
     anybody = bool(folder.st_mode & stat.S_IWOTH) and not folder.st_mode & stat.S_ISVTX
-    return Allowed(frozenset(owners), frozenset(groups), anybody)
+    # The number of the unmapped stands for many users: what lies in a folder of one of them was let in by that one.
+    here_alone = anybody or folder.st_uid == _unmapped()
+    return Allowed(above.owners | {folder.st_uid}, frozenset(groups), anybody, here_alone)
 
 
 def _unmapped() -> int:

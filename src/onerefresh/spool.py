@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from onerefresh.token import Secret
 __all__ = ["Spool"]
 
 
+_said: set[str] = set()
 SCHEMA = 1
 """It is not written as long as it is 1."""
 
@@ -110,6 +112,9 @@ class Spool:
                 part.unlink(missing_ok=True)
                 return False
             sync_folder(self.folder)
+        except (StoreUnavailable, ConfigurationError) as error:
+            _say(error)
+            return False
         except Exception:  # noqa: BLE001 - a store of the user's may raise anything, and the renewal still has the token
             return False
         return True
@@ -139,7 +144,10 @@ class Spool:
             if not check_file(path, trust(), link=False):
                 return None
             text = Secret(path.read_text("utf-8"))
-        except (OSError, StoreUnavailable, ConfigurationError, UnicodeDecodeError):
+        except (StoreUnavailable, ConfigurationError) as error:
+            _say(error)
+            return None
+        except (OSError, UnicodeDecodeError):
             return None
         try:
             text = Secret(self._store.unseal(self._key, text.reveal()))
@@ -153,6 +161,13 @@ class Spool:
 
     def _path(self, folder: Path, entry: Spooled) -> Path:
         return folder / f"{self._prefix}{entry.attempt}.json"
+
+
+def _say(error: OnerefreshError) -> None:
+    """Say once why no token can wait here: the crash that would show it comes later."""
+    if error.message not in _said:
+        _said.add(error.message)
+        logging.getLogger("onerefresh").warning("the spool cannot be used: %s", error.message)
 
 
 def _default_folder() -> Path | None:

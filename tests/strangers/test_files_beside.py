@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from tests.strangers import deeds
 from tests.strangers.conftest import file_of, folder_of
 from tests.strangers.people import ADA, EVE, SHARED, People
+
+from onerefresh import StoreUnavailable
+from onerefresh.stores import open_store
 
 
 def url(path: Path) -> str:
@@ -215,3 +222,30 @@ def test_keys_in_folders_of_others_are_not_used(people: People, land: Path) -> N
 def test_a_lock_for_the_keyring_in_a_folder_of_others_is_not_used(people: People, land: Path) -> None:
     assert people.do(ADA, "keyring_lock", land / "ada" / "state") == "held"
     assert "others can put files of their own" in people.do(ADA, "keyring_lock", land / "tmp")
+
+
+def test_a_spool_that_cannot_be_used_says_why_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(0o777)
+    for _ in range(3):
+        assert deeds.spool_and_read(str(tmp_path / "state" / "spool")) == [False, None]
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 1
+    assert said[0].startswith(f"the spool cannot be used: others can write to the folder {tmp_path}/state, and so")
+
+
+@pytest.mark.parametrize(("name", "members", "fits"), [("ada", ["ada"], True), ("ada", ["bob"], False)])
+def test_a_private_group_may_write_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, members: list[str], *, fits: bool
+) -> None:
+    (tmp_path / "way" / "ada").mkdir(parents=True)
+    (tmp_path / "way").chmod(0o775)
+    gid = tmp_path.stat().st_gid
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="ada", pw_gid=gid))
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name=name, gr_mem=members))
+    store = open_store(url(tmp_path / "way" / "ada" / "tokens.db"))
+    if fits:
+        assert store.load("acme") is None
+    else:
+        with pytest.raises(StoreUnavailable, match=f"run chmod go-w {tmp_path}/way;"):
+            store.load("acme")

@@ -87,6 +87,10 @@ def test_a_user_namespace_that_knows_one_user(people: People, land: Path) -> Non
         pytest.skip("NOT TESTED: user namespaces; this system allows none")
     trusted = works(people, ADA, land / "ada" / "tokens.db", namespace=True)
     assert trusted[VARIABLE].split(":")[:1] == ["/"]
+    config = file_of(folder_of(land / "config", EVE, 0o755) / "onerefresh.toml", EVE, 0o644, SECTION)
+    trust = told(people.do(ADA, "configured", config, namespace=True))
+    trust[VARIABLE] += f":{land}/config"
+    assert people.do(ADA, "configured", config, namespace=True, env=trust) == ["acme"]
     folder_of(land / "tmp" / "of-eve", EVE, 0o755)
     folder = folder_of(land / "tmp" / "of-eve" / "ada", ADA)
     trusted[VARIABLE] += f":{land}/tmp"
