@@ -190,13 +190,15 @@ def committed(
 ) -> Record:
     """The next generation. `refused`: the API had refused the old token, which is why this one was asked for.
 
-    `repeated`: it may be older than it looks. What was refreshed on that account earns no further refresh. `useless`:
+    `repeated`: it may be older than it looks, as one that comes when others have taken over and perhaps sent the same.
+    What was refreshed on that account earns no further refresh. `useless`:
     why the access token of the answer is of no use, so that `token` has the new refresh token beside the old access
     token; the server is asked again after a pause. `spread`: as for `released`. `clock`: that by which refreshes are
     counted.
     """
     generation, before = record.generation + 1, record.probation
-    repeated = repeated and not (before is not None and before.repeated and before.holds(now))
+    is_late = grant is Grant.REFRESH and (record.attempt is None or record.attempt.id != by)
+    repeated = (repeated or is_late) and not (before is not None and before.repeated and before.holds(now))
     families = record.families
     if grant is Grant.OBTAIN:
         family = token.seed_fingerprint()

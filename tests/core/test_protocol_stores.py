@@ -10,6 +10,7 @@ from tests.core.driver import (
     NEXT,
     Process,
     World,
+    attempt,
     does,
     failed,
     lost_and_not_applied,
@@ -31,7 +32,7 @@ from onerefresh.renewal.effects import Cas, DropSpool, Publish, ReadSpool, Sleep
 from onerefresh.renewal.protocol import Outcome, renew
 from onerefresh.renewal.saving import bring_back
 from onerefresh.token import Token
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import Meaning, Verdict
 
 # --- The store goes down after the request was sent ---
 
@@ -230,6 +231,32 @@ def test_a_claim_does_not_come_back_over_what_an_older_copy_was_renewed_to() -> 
     repeated = world.present
     assert not world.run(bring_back(wish(known=known), leased))
     assert world.present == repeated
+
+
+@pytest.mark.parametrize("then", ["refused", "retried"])
+def test_a_claim_does_not_come_back_where_others_have_taken_over_since(then: str) -> None:
+    """A refresher that never returns outlives its lease: the look took what others wrote since for a loss."""
+    world = needy()
+    known = world.token
+    world.lease()
+    leased = world.present
+    world.lease(attempt("later"))
+    world.put(records.released(world.present, Verdict(Meaning.UNAVAILABLE, "down"), now=world.wall, spread=0.5))
+    if then == "retried":
+        world.put(records.retried(world.present, now=world.wall))
+    since = world.present
+    assert not world.run(bring_back(wish(known=known), leased))
+    assert world.present == since
+
+
+def test_a_late_answer_is_taken_for_a_repeated_one() -> None:
+    """Whoever took over has perhaps sent the same request, and a server with a grace period repeats itself."""
+    world = needy()
+    world.lease()
+    world.lease(attempt("later"))
+    world.put(records.committed(world.present, NEXT, by="other", grant=Grant.REFRESH, now=world.wall, refused=False))
+    assert world.present.probation is not None
+    assert world.present.probation.repeated
 
 
 def test_a_store_that_is_newer_than_this_process_is_adopted() -> None:

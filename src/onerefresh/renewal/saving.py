@@ -285,8 +285,15 @@ def lacks(record: Record | None, leased: Record | None, known: Token) -> bool:
         return False
     if record is None or records.went_back(record, *leased.identity):
         return True
-    is_free = record.state is State.IDLE or (record.attempt is not None and record.attempt.is_recovery)
-    return is_free and record.identity == leased.identity and record.token == leased.token
+    if record.identity != leased.identity or record.token != leased.token:
+        return False
+    if record.state is State.IDLE:  # as before the claim, unless somebody took over and was refused
+        return record.history == leased.history and _failures(record) == _failures(leased)
+    return record.attempt is not None and record.attempt.is_recovery
+
+
+def _failures(record: Record) -> int:
+    return record.failure.count if record.failure is not None else 0
 
 
 async def _claim_again(loaded: Loaded, leased: Record, wish: Wish) -> bool:
