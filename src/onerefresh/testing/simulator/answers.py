@@ -43,6 +43,9 @@ class Answers:
             return
         if self._world.scenario.host_saves:
             return  # a new process knows nothing of the one before
+        claim = self._world.judge.claims.of(task)
+        if claim is not None and self._world.timeline.now - claim.born > claim.ttl:
+            return  # it was stopped after its last look at the clock: nobody can know what others have sent since
         if token.identity in self._unheard and not self._world.judge.unordered:  # what a store has lost, nobody knows
             raise Broken(
                 "a refresh token whose answer was lost is not sent again where that is forbidden",
@@ -58,7 +61,9 @@ class Answers:
         """A caller was told so."""
         record = self._world.store.record
         proven = isinstance(error, errors.LoginRequired) and getattr(error, "proven", True)
-        if proven and self._world.scenario.watches(Idea.DOUBTFUL) and record is not None and self._lives(record):
+        if record is None or error.generation not in (None, record.generation):
+            return  # it speaks of an earlier session
+        if proven and self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(record):
             raise Broken(NEVER_DEAD, f"a caller was told: {error}")
 
     def _lives(self, record: Record) -> bool:

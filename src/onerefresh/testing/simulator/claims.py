@@ -37,6 +37,7 @@ class Claim:
     boots: int
     disputed: bool  # one that has become too old to send is left to run out
     known: Token | None  # the newest token that its process knew
+    outdated: bool  # dated by a clock that was set before the claim was written
     sent: bool = False
     watchers: dict[Task, float] = field(default_factory=dict)
 
@@ -79,6 +80,9 @@ class Claims:
         abandoned = other is not None and other.id in self._abandoned
         if claim is not None and claim.task is not writer and not abandoned and not attempt.is_recovery:
             self._taken_over(claim, writer, self._world.timeline.now)
+        if (again := self._claims.get(attempt.id)) is not None:  # the store had lost it: others watch it anew
+            again.watchers.clear()
+            return
         self._claims[attempt.id] = Claim(
             writer,
             writer.named_at,
@@ -90,6 +94,9 @@ class Claims:
             writer.process.host.boots,
             attempt.disputed,
             self._world.known_to(writer),
+            attempt.era is not None
+            and (now := self._world.moment(writer.process)) is not None
+            and now.era != attempt.era,
         )
 
     def is_overtaken(self, attempt: str | None) -> bool:
@@ -130,7 +137,9 @@ class Claims:
             return
         if same_host and not same_boot:
             return  # the machine was started anew
-        if claim.dated and claim.born < self._world.store_clock_set_at:  # whoever has not seen that is misled by it
+        if claim.outdated or (
+            claim.dated and claim.born < self._world.store_clock_set_at
+        ):  # whoever has not seen that is misled by it
             self._world.judge.excuses.add(Excuse.OVERRUN, claim.token)
             return
         if age < claim.ttl - 0.01 and not self._world.judge.unordered:

@@ -44,10 +44,15 @@ def judge_founding(world: World, after: Record, writer: Task) -> None:
         raise Broken("a seed stays known", f"{writer} founded generation {after.generation} without it")
 
 
+def last_of(record: Record) -> str:
+    """What was done to it last; nothing is known of one from before the run."""
+    return record.history[-1].what if record.history else ""
+
+
 def insists_on_a_used_token(world: World, before: Record | None, after: Record, token: Token) -> bool:
     """Whether somebody logs in with a used token although its session is over, or in doubt: he ends it himself."""
     refresh = token.refresh_token
-    if after.history[-1].what != "login" or refresh is None or refresh.reveal() not in world.server.first_use:
+    if last_of(after) != "login" or refresh is None or refresh.reveal() not in world.server.first_use:
         return False
     is_sound = before is not None and before.failure is None and before.state is not State.DEAD
     if is_sound and before is not None and before.family == after.family:

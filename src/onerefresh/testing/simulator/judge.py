@@ -18,7 +18,7 @@ from onerefresh.testing.simulator.claims import Claims
 from onerefresh.testing.simulator.copies import judge_copy
 from onerefresh.testing.simulator.excuses import Excuse, Excuses, promised_time_to_live
 from onerefresh.testing.simulator.faults import LOSSES, Fault, Happening, Point, What
-from onerefresh.testing.simulator.founding import insists_on_a_used_token, judge_founding
+from onerefresh.testing.simulator.founding import insists_on_a_used_token, judge_founding, last_of
 from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
 from onerefresh.testing.simulator.words import Words
 from onerefresh.token import Token
@@ -77,7 +77,7 @@ class Judge:
 
     def written(self, before: Record | None, after: Record, writer: Task | None) -> None:
         """A write was applied."""
-        self.begun_anew |= before is None and self.unordered and after.history[-1].what == "seed"
+        self.begun_anew |= before is None and self.unordered and last_of(after) == "seed"
         if before is not None and after.generation < before.generation:
             raise Broken("the store never goes backwards", f"from {before.generation} to {after.generation}")
         if before is None and self.has_vanished and writer in self._began:  # a person's command founds what it likes
@@ -141,15 +141,15 @@ class Judge:
         if known != access and not self.unordered:
             raise Broken("a generation is one token", f"generation {after.generation} has been another token")
         issued_for = world.server.issued_for[access]
+        insists = insists_on_a_used_token(world, before, after, token)
         if issued_for is None:
-            insists = insists_on_a_used_token(world, before, after, token)
             same = before is not None and before.family == after.family and not insists
             same = same and world.scenario.manner.kind is not server.Kind.STATIC  # an old one costs a refresh there
             held = before.token if before is not None else None
             if same and held is not None and world.server.name_of(held) != access:
                 raise Broken("a token is never overwritten by an older one", f"at generation {after.generation}")
             return
-        if after.history[-1].what == "login" or (world.scenario.host_saves and after.history[-1].what == "seed"):
+        if last_of(after) == "login" or (world.scenario.host_saves and last_of(after) == "seed"):
             return  # the newest that its process knows of this session, or what the host has kept of an earlier process
         if before is None and (self.unordered or world.scenario.host_saves):
             return  # the store had lost the record, or is the memory of a new process that was given what was saved
