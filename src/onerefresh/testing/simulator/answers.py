@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.policy import EARLY_REFRESHES
+from onerefresh.record import State
 from onerefresh.testing.simulator.broken import Broken
 from onerefresh.testing.simulator.ideas import Idea
 
@@ -26,16 +27,17 @@ class Answers:
     def __init__(self, world: World) -> None:
         self._world = world
         self._doubted: set[str] = set()  # access tokens of the generations whose refresh was refused without a proof
-        self._unheard: set[tuple[str, int]] = set()  # whose refresh brought no answer, as is known
+        self._unheard: dict[tuple[str, int], Task] = {}  # whose refresh brought no answer, and who knows that
+        self._second_chances: set[str] = set()  # what came of the refusal of a token that may have been a repeated one
 
     def doubtful(self, token: Token | None) -> None:
         if token is not None:
             self._doubted.add(token.reveal())
 
-    def unheard(self, token: Token | None) -> None:
+    def unheard(self, token: Token | None, task: Task) -> None:
         """Its sender knows that no answer comes back."""
         if token is not None and token.refresh_token is not None:
-            self._unheard.add(token.identity)  # a login with the same token is another one, and somebody wanted it
+            self._unheard[token.identity] = task  # a login with the same token is another one, and somebody wanted it
 
     def sends(self, task: Task, token: Token | None) -> None:
         """Whether it may: after a lost answer, where the profile says never to send again."""
@@ -46,16 +48,23 @@ class Answers:
         claim = self._world.judge.claims.of(task)
         if claim is not None and self._world.timeline.now - claim.born > claim.ttl:
             return  # it was stopped after its last look at the clock: nobody can know what others have sent since
-        if token.identity in self._unheard and not self._world.judge.unordered:  # what a store has lost, nobody knows
+        knows, record = self._unheard.get(token.identity), self._world.store.record
+        if knows is None or (knows.process is not task.process and (record is None or record.failure is None)):
+            return  # he was stopped before he could say so
+        if not self._world.judge.unordered:  # what a store has lost, nobody knows
             raise Broken(
                 "a refresh token whose answer was lost is not sent again where that is forbidden",
                 f"{task} sends generation {token.generation}",
             )
 
-    def died(self, record: Record) -> None:
-        """A session was declared dead."""
-        if self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(record):
-            raise Broken(NEVER_DEAD, f"generation {record.generation} is dead in the store")
+    def written(self, before: Record | None, after: Record) -> None:
+        """A session may have been declared dead, or a token refreshed because it may have been a repeated one."""
+        probation = before.probation if before is not None and before.identity != after.identity else None
+        if after.token is not None and probation is not None and probation.repeated:
+            self._second_chances.add(after.token.reveal())
+        has_died = after.state is State.DEAD and (before is None or before.state is not State.DEAD)
+        if has_died and self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(after):
+            raise Broken(NEVER_DEAD, f"generation {after.generation} is dead in the store")
 
     def told(self, error: errors.OnerefreshError) -> None:
         """A caller was told so."""
@@ -83,7 +92,11 @@ class Answers:
         record = world.store.record
         if record is not None and record.floor is not None and len(record.floor.early) >= EARLY_REFRESHES:
             return  # too many came too early, and the next one has to wait
-        if world.server.is_second_repeat(token.reveal()) or world.timeline.now < world.network.down_until:
+        if (
+            token.reveal() in self._second_chances
+            or world.server.is_second_repeat(token.reveal())
+            or world.timeline.now < world.network.down_until
+        ):
             return
         if token.reveal() in world.server.repeated and world.server.lives(
             token.reveal_refresh_token(), world.timeline.now

@@ -94,7 +94,7 @@ class Judge:
             self.ageing.refreshed(before, after, claim.born if claim is not None else None)
         if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
             self._died(writer)
-            self.answers.died(after)
+        self.answers.written(before, after)
         if after.token is not None and not self._world.scenario.host_saves:
             self._is_stored(after.token)
 
@@ -157,10 +157,10 @@ class Judge:
             raise Broken("a commit follows what it was issued for", f"generation {after.generation} follows nothing")
         spent = before.token.refresh_token.reveal()
         if spent != issued_for and not self.claims.answers_a_namesake(before, after, issued_for):
-            repaired = self.unordered and after.generation > before.generation and before.family == after.family
-            sessions = world.server.session_of
-            same = sessions[before.token.reveal()] == sessions[access]
-            if not (repaired and same and world.is_known(access, writer)):
+            sessions, repaired = world.server.session_of, self.unordered and after.generation > before.generation
+            same = sessions[before.token.reveal()] == sessions[access] and before.family == after.family
+            is_later = before.family in after.families[:-1] and last_of(after) == "restored"  # a login that was lost
+            if not (repaired and (same or is_later) and world.is_known(access, writer)):
                 raise Broken(
                     "a commit follows what it was issued for",
                     f"generation {after.generation} was issued for another token than generation {before.generation}",
