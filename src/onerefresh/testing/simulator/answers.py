@@ -59,8 +59,10 @@ class Answers:
 
     def written(self, before: Record | None, after: Record) -> None:
         """A session may have been declared dead, or a token refreshed because it may have been a repeated one."""
-        probation = before.probation if before is not None and before.identity != after.identity else None
-        if after.token is not None and probation is not None and probation.repeated:
+        probation, is_same = before.probation if before is not None else None, False
+        if before is not None and before.identity == after.identity:  # unless the API has accepted it since
+            is_same = after.probation is not None and after.probation.repeated
+        if after.token is not None and probation is not None and probation.repeated and not is_same:
             self._second_chances.add(after.token.reveal())
         has_died = after.state is State.DEAD and (before is None or before.state is not State.DEAD)
         if has_died and self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(after):
