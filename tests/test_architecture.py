@@ -18,6 +18,7 @@ SOURCE = Path(onerefresh.__file__).parent
 RANKS = {
     "errors": 0,
     "answers": 0,
+    "bodies": 1,
     "latches": 1,
     "safe_folders": 1,
     "token": 1,

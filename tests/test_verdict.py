@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onerefresh import errors
+from onerefresh.bodies import parse_retry_after
 from onerefresh.token import Secret
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception, parse_retry_after
+from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception
 
 EMPTY = {"Content-Length": "0"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}

@@ -7,18 +7,25 @@ answer that it carries, else by its kind. Rules only: nothing here sends or wait
 from __future__ import annotations
 
 import enum
-import json
-import math
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
 
 from onerefresh import errors
 from onerefresh.answers import loss_in
+from onerefresh.bodies import (
+    claims_of,
+    description_of,
+    error_code,
+    header,
+    is_cut_short,
+    is_html,
+    parse_retry_after,
+    parsed,
+    place_of,
+)
 from onerefresh.token import Secret, refresh_token_beside
 
-__all__ = ["Meaning", "RefreshFailure", "Verdict", "judge_answer", "judge_exception", "parse_retry_after", "with_rest"]
+__all__ = ["Meaning", "RefreshFailure", "Verdict", "judge_answer", "judge_exception", "with_rest"]
 
 
 class Meaning(enum.Enum):
@@ -155,9 +162,9 @@ def judge_answer(
     book or not, that the client's secret is wrong or a header is missing.
     """
     secrets = tuple(hidden or ())
-    answer = _parsed(body)
-    code = _error_code(answer)
-    retry_after = parse_retry_after(_header(headers, "retry-after"))
+    answer = parsed(body)
+    code = error_code(answer)
+    retry_after = parse_retry_after(header(headers, "retry-after"))
     if status in _NOT_PROCESSED:
         meaning, hint = Meaning.UNAVAILABLE, ""
     elif (known := _BY_CODE.get(code.lower())) is not None and not (known is Meaning.DEAD and status >= 500):
@@ -167,9 +174,15 @@ def judge_answer(
     said = f"the token endpoint answered {status}"
     if code and not any(_shows(code, secret) for secret in secrets):
         said += f" {code!r}"
-    if hidden is not None and (description := _description(answer, secrets)):
-        said += f" ({description})"
-    return Verdict(meaning, said + hint, retry_after, _claims(answer) if meaning is Meaning.INTERACTION else None)
+    if hidden is not None and (description := description_of(answer)):
+        said += "" if any(_shows(description, secret) for secret in secrets) else f" ({description[:200]})"
+    return Verdict(meaning, said + hint, retry_after, claims_of(answer) if meaning is Meaning.INTERACTION else None)
+
+
+def _shows(text: str, secret: Secret) -> bool:
+    """Whether `text` holds the secret, or eight characters in a row of it."""
+    size = min(len(secret.reveal()), 8)
+    return size > 0 and any(text[at : at + size] in secret.reveal() for at in range(len(text) - size + 1))
 
 
 def _by_status(status: int, body: object, answer: object, headers: Mapping[str, str] | None) -> tuple[Meaning, str]:
@@ -180,15 +193,15 @@ def _by_status(status: int, body: object, answer: object, headers: Mapping[str, 
         return Meaning.SERVER_ERROR, ""
     if status < 200:
         return Meaning.NO_ANSWER, ", which is no answer yet"
-    html = _is_html(body, headers)
+    html = is_html(body, headers)
     if 200 <= status < 300:
         if html:
             return Meaning.NO_ANSWER, " with a page of HTML in place of a token"
-        if answer is None and _is_cut_short(body, headers):
+        if answer is None and is_cut_short(body, headers):
             return Meaning.NO_ANSWER, " with an answer that is cut short"
         return Meaning.PROTOCOL, " without a usable access token"
     if 300 <= status < 400:
-        place = _place(_header(headers, "location"))
+        place = place_of(header(headers, "location"))
         return Meaning.REQUEST_REJECTED, f"{place}; a token request follows no redirect: correct the token endpoint URL"
     if status in _WRONG_ADDRESS:
         return Meaning.REQUEST_REJECTED, "; is the token endpoint URL right?"
@@ -327,7 +340,7 @@ def _rest_of_body(error: BaseException, headers: Mapping[str, str]) -> bytes | N
         content = getattr(error, "read", bytes)()
     except (OSError, ValueError, HTTPException):
         return None  # the status alone decides
-    return content if content or _header(headers, "content-length") == "0" else None
+    return content if content or header(headers, "content-length") == "0" else None
 
 
 def _kept_body(response: object) -> bytes | None:
@@ -336,115 +349,3 @@ def _kept_body(response: object) -> bytes | None:
     except (OSError, RuntimeError):  # a streamed body that nobody read: the status alone decides
         return None
     return content if isinstance(content, bytes) else None
-
-
-def _parsed(body: object) -> object:
-    """The JSON value that a body holds; None where it holds none."""
-    if isinstance(body, Mapping):
-        return body
-    if not isinstance(body, (bytes, str)):
-        return None
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _error_code(answer: object) -> str:
-    """The error code of an answer: OAuth's ``error``, else what plain JSON APIs call it."""
-    if not isinstance(answer, Mapping):
-        return ""
-    for name in ("error", "code", "error_code", "errorCode", "__type"):
-        found = answer.get(name)
-        inner = [found.get(key) for key in ("code", "message", "status", "type")] if isinstance(found, Mapping) else []
-        for text in [found, *inner]:
-            if isinstance(text, str) and 0 < len(text) <= 64 and text.isprintable() and " " not in text:
-                return text
-    return ""
-
-
-def _description(answer: object, hidden: Iterable[Secret]) -> str:
-    """``error_description``, cleaned and at most 200 characters long; empty where it shows one of the secrets."""
-    text = answer.get("error_description") if isinstance(answer, Mapping) else None
-    if not isinstance(text, str):
-        return ""
-    text = "".join(letter if letter.isprintable() else " " for letter in text[:2000])
-    text = " ".join(text.split())
-    return "" if any(_shows(text, secret) for secret in hidden) else text[:200]
-
-
-def _shows(text: str, secret: Secret) -> bool:
-    """Whether `text` holds the secret, or eight characters in a row of it."""
-    size = min(len(secret.reveal()), 8)
-    return size > 0 and any(text[at : at + size] in secret.reveal() for at in range(len(text) - size + 1))
-
-
-def _claims(answer: object) -> str | None:
-    """What the server wants proven: the ``claims`` that Entra sends beside ``interaction_required``."""
-    claims = answer.get("claims") if isinstance(answer, Mapping) else None
-    return claims if isinstance(claims, str) else None
-
-
-def _place(location: str | None) -> str:
-    """Where a redirect leads: origin and path alone, for a query may hold what nobody should see."""
-    try:
-        parts = urlsplit(location or "")
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return ""
-    origin = f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""
-    place = f"{origin}{parts.path}"
-    return f" and points to {place[:200]}" if place and place.isprintable() else ""
-
-
-def _is_html(body: object, headers: Mapping[str, str] | None) -> bool:
-    if "html" in (_header(headers, "content-type") or "").lower():
-        return True
-    return _begin(body) == "<"
-
-
-def _is_empty(body: object, headers: Mapping[str, str] | None) -> bool:
-    return body in (b"", "") and _header(headers, "content-length") == "0"
-
-
-def _is_cut_short(body: object, headers: Mapping[str, str] | None) -> bool:
-    """Whether an unreadable body looks like the beginning of an answer, of which the rest was lost."""
-    if body in (b"", ""):
-        return headers is not None and not _is_empty(body, headers)
-    return _begin(body) in ("{", "[")
-
-
-def _begin(body: object) -> str:
-    start = body[:200].decode("utf-8", "replace") if isinstance(body, bytes) else body
-    return start.lstrip("\ufeff \t\r\n")[:1] if isinstance(start, str) else ""
-
-
-def _header(headers: Mapping[str, str] | None, name: str) -> str | None:
-    return next((value for key, value in (headers or {}).items() if key.lower() == name), None)
-
-
-def parse_retry_after(value: str | None, now: float | None = None) -> float | None:
-    """Seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3): a number or a date. None where it is neither.
-
-    `now`: seconds since the epoch, instead of the clock. A moment that is past gives 0.
-    """
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        moment = _moment(value)
-        return None if moment is None else max(moment - (time.time() if now is None else now), 0.0)
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
-
-
-def _moment(text: str) -> float | None:
-    """Seconds since the epoch of an HTTP date."""
-    from datetime import UTC
-    from email.utils import parsedate_to_datetime
-
-    try:
-        moment = parsedate_to_datetime(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None

@@ -1,0 +1,129 @@
+"""What stands in the answer of a token endpoint that brings no token: its code, its words, its headers.
+
+Everything here was written by somebody else: nothing of it is shown before `onerefresh.redaction` has seen it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+__all__ = [
+    "claims_of",
+    "description_of",
+    "error_code",
+    "header",
+    "is_cut_short",
+    "is_html",
+    "parse_retry_after",
+    "parsed",
+    "place_of",
+]
+
+
+def parsed(body: object) -> object:
+    """The JSON value that a body holds; None where it holds none."""
+    if isinstance(body, Mapping):
+        return body
+    if not isinstance(body, (bytes, str)):
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def error_code(answer: object) -> str:
+    """The error code of an answer: OAuth's ``error``, else what plain JSON APIs call it."""
+    if not isinstance(answer, Mapping):
+        return ""
+    for name in ("error", "code", "error_code", "errorCode", "__type"):
+        found = answer.get(name)
+        inner = [found.get(key) for key in ("code", "message", "status", "type")] if isinstance(found, Mapping) else []
+        for text in [found, *inner]:
+            if isinstance(text, str) and 0 < len(text) <= 64 and text.isprintable() and " " not in text:
+                return text
+    return ""
+
+
+def description_of(answer: object) -> str:
+    """``error_description``, as one printable line; empty where there is none."""
+    text = answer.get("error_description") if isinstance(answer, Mapping) else None
+    if not isinstance(text, str):
+        return ""
+    text = "".join(letter if letter.isprintable() else " " for letter in text[:2000])
+    return " ".join(text.split())
+
+
+def claims_of(answer: object) -> str | None:
+    """What the server wants proven: the ``claims`` that Entra sends beside ``interaction_required``."""
+    claims = answer.get("claims") if isinstance(answer, Mapping) else None
+    return claims if isinstance(claims, str) else None
+
+
+def place_of(location: str | None) -> str:
+    """Where a redirect leads: origin and path alone, for a query may hold what nobody should see."""
+    try:
+        parts = urlsplit(location or "")
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return ""
+    origin = f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""
+    place = f"{origin}{parts.path}"
+    return f" and points to {place[:200]}" if place and place.isprintable() else ""
+
+
+def is_html(body: object, headers: Mapping[str, str] | None) -> bool:
+    if "html" in (header(headers, "content-type") or "").lower():
+        return True
+    return _begin(body) == "<"
+
+
+def _is_empty(body: object, headers: Mapping[str, str] | None) -> bool:
+    return body in (b"", "") and header(headers, "content-length") == "0"
+
+
+def is_cut_short(body: object, headers: Mapping[str, str] | None) -> bool:
+    """Whether an unreadable body looks like the beginning of an answer, of which the rest was lost."""
+    if body in (b"", ""):
+        return headers is not None and not _is_empty(body, headers)
+    return _begin(body) in ("{", "[")
+
+
+def _begin(body: object) -> str:
+    start = body[:200].decode("utf-8", "replace") if isinstance(body, bytes) else body
+    return start.lstrip("\ufeff \t\r\n")[:1] if isinstance(start, str) else ""
+
+
+def header(headers: Mapping[str, str] | None, name: str) -> str | None:
+    return next((value for key, value in (headers or {}).items() if key.lower() == name), None)
+
+
+def parse_retry_after(value: str | None, now: float | None = None) -> float | None:
+    """Seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3): a number or a date. None where it is neither.
+
+    `now`: seconds since the epoch, instead of the clock. A moment that is past gives 0.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        moment = _moment(value)
+        return None if moment is None else max(moment - (time.time() if now is None else now), 0.0)
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since the epoch of an HTTP date."""
+    from datetime import UTC
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
