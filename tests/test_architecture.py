@@ -18,6 +18,7 @@ SOURCE = Path(onerefresh.__file__).parent
 RANKS = {
     "errors": 0,
     "answers": 0,
+    "redaction": 0,
     "bodies": 1,
     "latches": 1,
     "safe_folders": 1,
@@ -32,6 +33,7 @@ RANKS = {
     "store": 4,
     "record_text": 5,
     "renewal": 5,
+    "foreign": 6,
     "spool": 6,
     "losses": 6,
     "turns": 6,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from onerefresh import errors
 from onerefresh.bodies import parse_retry_after
+from onerefresh.redaction import Redactor
 from onerefresh.token import Secret
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception
 
@@ -135,7 +136,7 @@ def test_a_redirect_tells_origin_and_path_alone(location: str | None, shown: str
 class TestDescriptions:
     def said(self, description: object, *hidden: str) -> str:
         body = json.dumps({"error": "invalid_grant", "error_description": description})
-        return judge_answer(400, body, hidden=[Secret(text) for text in hidden]).detail
+        return judge_answer(400, body, hidden=Redactor([Secret(text) for text in hidden], complete=True)).detail
 
     def test_a_description_is_quoted(self) -> None:
         assert self.said("Token is not active", "rt-12345678").endswith("'invalid_grant' (Token is not active)")
@@ -159,7 +160,7 @@ class TestDescriptions:
         assert self.said(text).endswith("answered 400 'invalid_grant'")
 
     def test_a_code_that_is_the_secret_is_not_quoted(self) -> None:
-        verdict = judge_answer(400, {"error": "rt-12345678"}, hidden=[Secret("rt-12345678")])
+        verdict = judge_answer(400, {"error": "rt-12345678"}, hidden=Redactor([Secret("rt-12345678")], complete=True))
         assert verdict.detail == "the token endpoint answered 400"
 
 
@@ -171,7 +172,7 @@ class TestDescriptions:
 def test_any_answer_gets_a_verdict_and_an_error(
     status: int, body: bytes | str | dict[str, object] | None, headers: dict[str, str]
 ) -> None:
-    verdict = judge_answer(status, body, headers, hidden=[])
+    verdict = judge_answer(status, body, headers, hidden=Redactor(complete=True))
     assert isinstance(verdict.error(), errors.OnerefreshError)
     assert verdict.detail.isprintable()
 

@@ -15,6 +15,7 @@ __all__ = [
     "claimed_expiry",
     "expiry_of",
     "field_of",
+    "is_secret",
     "loss_in",
     "names_access_token",
     "not_bearer",
@@ -125,6 +126,18 @@ def unsendable(access: str) -> str | None:
     else:
         why = "it begins or ends with a space"
     return f"an access token that no header can carry: {why}"
+
+
+_TOKENS = frozenset((*_NAMES["access_token"], *_NAMES["refresh_token"]))
+_SECRET_NAMES = re.compile(
+    r"token(?!.?type)|secret|passw|assertion|jwt|session|ticket|cookie|credential|authorization|api.?key", re.IGNORECASE
+)
+_LONG = 8
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether a field of this name holds a secret: the tokens themselves, and what is named like one and is long."""
+    return name in _TOKENS or (len(value) >= _LONG and _SECRET_NAMES.search(name) is not None)
 
 
 _TYPES = ("token_type", "tokenType")

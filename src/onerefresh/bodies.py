@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from onerefresh.redaction import LONGEST
+
 __all__ = [
     "claims_of",
     "description_of",
@@ -49,31 +51,30 @@ def error_code(answer: object) -> str:
     return ""
 
 
-def description_of(answer: object) -> str:
-    """``error_description``, as one printable line; empty where there is none."""
+def description_of(answer: object) -> object:
+    """``error_description``, whatever it is."""
     text = answer.get("error_description") if isinstance(answer, Mapping) else None
-    if not isinstance(text, str):
-        return ""
-    text = "".join(letter if letter.isprintable() else " " for letter in text[:2000])
-    return " ".join(text.split())
+    return text[: 10 * LONGEST] if isinstance(text, str) else None
 
 
-def claims_of(answer: object) -> str | None:
+def claims_of(answer: object) -> object:
     """What the server wants proven: the ``claims`` that Entra sends beside ``interaction_required``."""
-    claims = answer.get("claims") if isinstance(answer, Mapping) else None
-    return claims if isinstance(claims, str) else None
+    return answer.get("claims") if isinstance(answer, Mapping) else None
 
 
 def place_of(location: str | None) -> str:
     """Where a redirect leads: origin and path alone, for a query may hold what nobody should see."""
+    address = (location or "").partition("?")[0].partition("#")[0]
+    if len(address) > 10 * LONGEST:
+        return ""
     try:
-        parts = urlsplit(location or "")
+        parts = urlsplit(address)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return ""
     origin = f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""
     place = f"{origin}{parts.path}"
-    return f" and points to {place[:200]}" if place and place.isprintable() else ""
+    return place if place.isprintable() else ""
 
 
 def is_html(body: object, headers: Mapping[str, str] | None) -> bool:

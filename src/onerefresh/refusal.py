@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from onerefresh.answers import unsendable
 from onerefresh.errors import ConfigurationError, InteractionRequired, RefreshProtocolError
+from onerefresh.redaction import LONGEST_CHALLENGE, Redactor
 from onerefresh.token import Token
 
 __all__ = [
@@ -332,7 +333,7 @@ class Bearer:
             f"the API wants more of the person than this token proves ({decision.error})",
             credential=self.credential,
             generation=token.generation,
-            challenge=decision.challenge.replace(token.reveal(), "…"),  # an API may repeat what it was sent
+            challenge=Redactor(token.secrets).whole(decision.challenge, LONGEST_CHALLENGE),  # it may repeat them
         )
 
 

@@ -9,12 +9,13 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from onerefresh import errors, events
+from onerefresh.foreign import Seen, cleaned, parsed_answer, store_failed, vetted
 from onerefresh.latches import interpreter_ends
 from onerefresh.losses import report_losses
 from onerefresh.record import Grant, Record
@@ -23,9 +24,9 @@ from onerefresh.renewal import effects
 from onerefresh.renewal.effects import Effect, Instant, Loaded
 from onerefresh.spool import Spool
 from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Unreadable
-from onerefresh.token import Answer, Token, parse_answer
+from onerefresh.token import Answer, Token
 from onerefresh.turns import Place, Turns
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception, with_rest
+from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_exception
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,6 +65,7 @@ class Runner:
     own. `wanted` tells whether anybody waits who keeps the interpreter from ending: else what merely waits ends with
     the main thread. `afterwards` is given what is left to do by and by when the renewal is over. `turns`: the limit on
     renewals at once at the host that the refresher states, or None. `at` is told how far it is, in words.
+    `known`: tokens that no message may show. Those that come by are not shown either.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Runner:
         afterwards: Callable[[Runner, Coroutine[Effect[Any], Any, None]], object],
         turns: Turns | None = None,
         at: Callable[[str], object] | None = None,
+        known: Iterable[Token] = (),
     ) -> None:
         self._key = key
         self._tell_phase = at
@@ -99,6 +102,7 @@ class Runner:
         self._hold: Hold | None = None
         self._turns = turns
         self._place: Place | None = None
+        self._seen = Seen(known, refresher)
 
     def run(self, renewal: Coroutine[Effect[Any], Any, T]) -> T:
         """Perform effects until the renewal returns or raises."""
@@ -131,7 +135,7 @@ class Runner:
         try:
             return _Last(self._perform(effect))
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the renewal's to judge
-            return _Last(failure=error)
+            return _Last(failure=vetted(error, self._seen.redactor()))
 
     def _perform(self, effect: Effect[Any]) -> object:
         match effect:
@@ -150,8 +154,9 @@ class Runner:
             case effects.Send(grant, token, ttl):
                 return self._send(grant, token, ttl)
             case effects.ReadSpool():
-                return self._spool.read() if self._spool else None
+                return self._spooled()
             case effects.WriteSpool(entry):
+                self._seen.add(entry.token)
                 return self._spool.write(entry) if self._spool else False
             case effects.Revoke(token):
                 return self._revoke(token)
@@ -209,18 +214,26 @@ class Runner:
         except errors.OnerefreshError:
             raise
         except Exception as error:
-            raise _store_failed("load", error) from error
+            raise store_failed("load", error) from error
         if found is None:
             return Loaded(None, None)
         try:
-            return Loaded(found.version, decode(found.body, self._key))
+            record = cleaned(decode(found.body, self._key))
         except Unreadable:
             if not even_sealed:
                 raise  # what only lacks its key, or a newer version of this library, is not damaged
         except errors.StoreUnavailable:
             if not replaces:
                 raise
+        else:
+            self._seen.add(record.token)
+            return Loaded(found.version, record)
         return Loaded(found.version, None)
+
+    def _spooled(self) -> effects.Spooled | None:
+        entry = self._spool.read() if self._spool else None
+        self._seen.add(entry.token if entry is not None else None)
+        return entry
 
     def _moment(self) -> Moment | None:
         """The store's clock is a hint: whatever a store makes of it must not cost the token that is to be saved."""
@@ -253,13 +266,14 @@ class Runner:
         except errors.OnerefreshError:
             raise
         except Exception as error:
-            raise _store_failed("hold", error) from error
+            raise store_failed("hold", error) from error
         return self._hold
 
     def _cas(self, expected: str | None, record: Record) -> str:
         self._at("it writes to its store")
         if record.attempt is not None and not record.attempt.is_recovery:
             self.leased = record
+        self._seen.add(record.token)
         try:
             return self.store.cas(self._key, expected, encode(record))
         except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError):
@@ -267,7 +281,7 @@ class Runner:
         except Exception as error:
             self._strange_writes += 1
             if self._strange_writes > STRANGE_WRITES:
-                raise _store_failed("cas", error) from error
+                raise store_failed("cas", error) from error
             raise StoreOutcomeUnknown(f"the store's cas raised {type(error).__name__}") from error
 
     def _sleep(self, seconds: float, *, holds_the_exit: bool) -> None:
@@ -291,17 +305,21 @@ class Runner:
 
     def _send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
         at = time.time()
+        self._seen.add(token)
         self._at("its request is on its way, and there is no answer yet")
         try:
             with self._overdue(ttl, self.leased), self._asking():
                 if grant is Grant.OBTAIN or token is None:
                     assert self._obtain is not None
-                    return _parsed(self._finished(self._obtain()), at)
-                return _parsed(self._finished(self._refresher(token)), at)
+                    new = parsed_answer(self._finished(self._obtain()), at, self._seen.redactor())
+                else:
+                    new = parsed_answer(self._finished(self._refresher(token)), at, self._seen.redactor())
         except RefreshFailure:
             raise
         except BaseException as error:  # a refresher that ends its thread must not leave its claim behind
-            raise RefreshFailure(judge_exception(error)) from error
+            raise RefreshFailure(judge_exception(error, hidden=self._seen.redactor())) from error
+        self._seen.add(new)
+        return new
 
     def _revoke(self, token: Token) -> str | None:
         has_one = hasattr(type(self._refresher), "revoke")  # of its class, as above
@@ -309,17 +327,17 @@ class Runner:
         if revoke is None:
             return None
         self._at("the old token is being revoked")
+        self._seen.add(token)
         try:
             with self._asking():
                 self._finished(revoke(token))
-        except RefreshFailure as failure:
-            return failure.verdict.detail
         except BaseException as error:  # noqa: BLE001 - the logout itself is done, whatever the server makes of it
-            return judge_exception(error).detail
+            return judge_exception(error, hidden=self._seen.redactor()).detail
         return ""
 
     def _host_saves(self, token: Token) -> None:
         assert self._save is not None
+        self._seen.add(token)
         self._at("its answer is here, and the host's save has not returned")
         try:
             with self._asking():
@@ -370,24 +388,6 @@ class _Last(NamedTuple):
     def given_to(self, renewal: Coroutine[Effect[Any], Any, Any]) -> Effect[Any]:
         """The next effect. Raises `StopIteration` at the end, and what the renewal raises."""
         return renewal.send(self.answer) if self.failure is None else renewal.throw(self.failure)
-
-
-def _parsed(answer: object, at: float) -> Token:
-    """The token of an answer; some libraries return the server's error as a mapping in its place."""
-    try:
-        return parse_answer(answer, at=at).arrived(at, time.time())
-    except errors.RefreshProtocolError as error:
-        verdict = Verdict(Meaning.PROTOCOL, error.message)
-        if isinstance(answer, Mapping) and "error" in answer:
-            verdict = judge_answer(200, answer)
-        verdict = with_rest(verdict, answer)
-    finally:
-        del answer  # it may hold tokens, and would show in a traceback with locals
-    raise RefreshFailure(verdict)
-
-
-def _store_failed(operation: str, error: Exception) -> errors.StoreUnavailable:
-    return errors.StoreUnavailable(f"the store's {operation} raised {type(error).__name__}; see the cause")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from types import EllipsisType, MappingProxyType
 from typing import NoReturn, Self, TypeAlias
 
@@ -19,6 +21,7 @@ from onerefresh.answers import (
     claimed_expiry,
     expiry_of,
     field_of,
+    is_secret,
     names_access_token,
     not_bearer,
     scope_of,
@@ -27,9 +30,24 @@ from onerefresh.answers import (
     unsendable,
 )
 from onerefresh.errors import LoginRequired, RefreshProtocolError
+from onerefresh.redaction import Redactor
 
-__all__ = ["Answer", "Secret", "Token", "odd_type", "parse_answer", "refresh_token_beside", "useless"]
+__all__ = [
+    "Answer",
+    "Secret",
+    "Token",
+    "odd_type",
+    "parse_answer",
+    "refresh_token_beside",
+    "secrets_in",
+    "useless",
+]
 
+NOTHING_KNOWN = Redactor()
+MOST_NAMES, LONGEST_NAME = 20, 40
+"""So many names of an answer's fields, and so many characters of each, are told."""
+MOST_LOOKED_AT = 1000
+"""So many values of an answer are looked at for secrets."""
 EXPIRED_ON_ARRIVAL = 60.0
 """Seconds for which a token is used that had expired before it came."""
 
@@ -164,6 +182,11 @@ class Token:
         return unsendable(self.reveal()) is None
 
     @property
+    def secrets(self) -> list[Secret]:
+        """All that nobody may be shown of it: both tokens, and what else in `extra` looks like one."""
+        return [self.access_token, *filter(None, [self.refresh_token]), *secrets_in(self.extra)]
+
+    @property
     def identity(self) -> tuple[str, int]:
         """Family and generation: what tokens are compared by (two refreshes may return the same text)."""
         return (self.family, self.generation)
@@ -227,10 +250,11 @@ Answer: TypeAlias = Token | Mapping[str, object]
 """What a refresher returns: a `Token`, or a token response as the server sent it."""
 
 
-def parse_answer(answer: object, *, at: float, kept: bool = False) -> Token:
+def parse_answer(answer: object, *, at: float, kept: bool = False, hidden: Redactor = NOTHING_KNOWN) -> Token:
     """The token in a refresher's answer; `at` is when it was asked for, in seconds since the epoch.
 
     `kept`: it may have been asked for long before `at`, so what tells a moment counts before what tells a duration.
+    `hidden` knows the secrets of the request, which no error shows.
 
     A mapping holds ``access_token`` and may hold ``refresh_token``, ``expires_in`` (seconds: int, float or text;
     0 or unreadable means not known), ``expires_at`` (seconds or milliseconds since the epoch) and ``scope``
@@ -252,7 +276,7 @@ def parse_answer(answer: object, *, at: float, kept: bool = False) -> Token:
         raise RefreshProtocolError(f"a refresher returns a Token or a mapping with 'access_token', not {kind}")
     access = field_of(answer, "access_token")
     if not isinstance(access, str) or not access.strip():
-        names = ", ".join(sorted(str(name)[:40] for name in answer)) or "nothing"
+        names = names_in(answer, hidden)
         del answer, access  # what this frame holds would show in a traceback with locals
         raise RefreshProtocolError(
             f"no usable 'access_token' in the answer (it holds: {names}); "
@@ -297,7 +321,32 @@ def refresh_token_beside(answer: object) -> Secret | None:
     return Secret(refresh) if isinstance(refresh, str) and refresh else None
 
 
-def odd_type(token: Token) -> str | None:
+def names_in(answer: Mapping[str, object], hidden: Redactor = NOTHING_KNOWN) -> str:
+    """The names of its fields, for an error: a few of them, and none that shows a secret."""
+    hidden = hidden.knowing(secrets_in(answer))
+    shown = [hidden.quote(str(name), LONGEST_NAME) for name in islice(answer, MOST_NAMES)]
+    more = ["…"] if len(answer) > MOST_NAMES or not all(shown) else []
+    return ", ".join([*sorted(filter(None, shown)), *more]) or "nothing"
+
+
+def secrets_in(value: object) -> list[Secret]:
+    """What is secret in an answer, or in a part of it: the values of fields that are named like one, however deep."""
+    found: list[Secret] = []
+    waiting: deque[tuple[str, object]] = deque([("", value)])
+    for _ in range(MOST_LOOKED_AT):
+        if not waiting:
+            break
+        name, inner = waiting.popleft()
+        if isinstance(inner, Mapping):
+            waiting += [(str(key), one) for key, one in islice(inner.items(), MOST_LOOKED_AT)]
+        elif isinstance(inner, (list, tuple)):
+            waiting += [(name, one) for one in islice(inner, MOST_LOOKED_AT)]
+        elif isinstance(inner, str) and is_secret(name, inner):
+            found.append(Secret(inner))
+    return found
+
+
+def odd_type(token: Token, hidden: Redactor = NOTHING_KNOWN) -> str | None:
     """What its server calls a token that is sent as a bearer token although it is called otherwise; else None."""
     name = type_of(token.extra)
     if name.casefold() in ("", "bearer"):
@@ -305,7 +354,7 @@ def odd_type(token: Token) -> str | None:
     secrets = (token.reveal(), token.refresh_token.reveal() if token.refresh_token else "")
     is_word = name.isascii() and name.replace("_", "").replace("-", "").isalnum() and len(name) <= 20
     shows = len(name) > 5 and any(name in secret for secret in secrets)  # a shorter one may stand there by chance
-    return repr(name) if is_word and not shows else "an unknown one"
+    return repr(name) if is_word and not shows and hidden.quote(name) else "an unknown one"
 
 
 def _as_secret(name: str, value: object) -> Secret | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
-from onerefresh.answers import loss_in
+from onerefresh.answers import as_seconds, loss_in
 from onerefresh.bodies import (
     claims_of,
     description_of,
@@ -23,7 +23,8 @@ from onerefresh.bodies import (
     parsed,
     place_of,
 )
-from onerefresh.token import Secret, refresh_token_beside
+from onerefresh.redaction import LEFT_OUT, LONGEST_CHALLENGE, Redactor, is_ours, plain
+from onerefresh.token import Secret, refresh_token_beside, secrets_in
 
 __all__ = ["Meaning", "RefreshFailure", "Verdict", "judge_answer", "judge_exception", "with_rest"]
 
@@ -62,15 +63,17 @@ class Meaning(enum.Enum):
 
 EITHER = "the session is over, or this client or function is wrong: log in again, or correct it and call retry()"
 """What a doubtful refusal means, and what to do about it."""
+LONGEST_WORDS = 500
+"""So many characters of what a refresher says itself are kept."""
 _MAY_HAVE_SPENT = frozenset({Meaning.SERVER_ERROR, Meaning.NO_ANSWER, Meaning.PROTOCOL, Meaning.REFRESHER})
 _OF_THE_CLIENT = frozenset({Meaning.CLIENT_REJECTED, Meaning.REQUEST_REJECTED, Meaning.CONFIGURATION})
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One judged failure. `detail` is safe to show: of an answer's body it quotes the error code and, where the
-    request's secrets are known to be absent from it, the error description. `retry_after`: seconds. `repeatable`: False
-    where the same request cannot be sent once more. `kept`: the refresh token of an answer that is of no use otherwise.
+    """One judged failure. `detail` is safe to show: what it quotes of an answer has gone through a `Redactor`.
+    `retry_after`: seconds. `repeatable`: False where the same request cannot be sent once more, because what carried
+    it is gone. `kept`: the refresh token of an answer that is of no use otherwise.
     """
 
     meaning: Meaning
@@ -79,6 +82,13 @@ class Verdict:
     challenge: str | None = None
     repeatable: bool = True
     kept: Secret | None = field(default=None, repr=False, compare=False)
+
+    def vetted(self, redactor: Redactor, *, ours: bool) -> Verdict:
+        """The same as it may be shown; `ours`: this library wrote it, though it may quote others."""
+        detail = redactor.masked(self.detail) if ours else redactor.quote(self.detail, LONGEST_WORDS) or LEFT_OUT
+        challenge = redactor.whole(self.challenge, LONGEST_CHALLENGE)
+        same = (detail, challenge) == (self.detail, self.challenge)
+        return self if same else replace(self, detail=detail, challenge=challenge)
 
     def error(self) -> errors.OnerefreshError:
         """The exception that says so to the callers."""
@@ -140,6 +150,7 @@ _CODES: Mapping[Meaning, str] = {
     Meaning.SERVER_ERROR: "server_error internal_server_error internal_error",
 }
 _BY_CODE = {code: meaning for meaning, codes in _CODES.items() for code in codes.split()}
+NOTHING_KNOWN = Redactor()
 _NOT_PROCESSED = frozenset({408, 425, 429, 503})
 _GATEWAY_GAVE_UP = frozenset({504, 524, 598})
 _WRONG_ADDRESS = frozenset({404, 405, 410, 411, 413, 414, 415, 426, 431})
@@ -150,19 +161,18 @@ def judge_answer(
     body: bytes | str | Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
     *,
-    hidden: Iterable[Secret] | None = None,
+    hidden: Redactor = NOTHING_KNOWN,
 ) -> Verdict:
     """What an answer of the token endpoint that brought no token means.
 
     `body`: JSON or not; None where the HTTP client did not keep it. `headers` are looked up without regard to case.
-    `hidden`: the secrets of the request. Where they are given, the ``error_description`` is quoted if it shows none of
-    them, else it is never quoted.
+    `hidden` knows the secrets of the request; where it knows all of them, the ``error_description`` is quoted too.
 
     401 and 400 without a known code are doubtful: plain JSON APIs say so that a session is over, and others, by the
     book or not, that the client's secret is wrong or a header is missing.
     """
-    secrets = tuple(hidden or ())
     answer = parsed(body)
+    hidden = hidden.knowing(secrets_in(answer))
     code = error_code(answer)
     retry_after = parse_retry_after(header(headers, "retry-after"))
     if status in _NOT_PROCESSED:
@@ -170,22 +180,19 @@ def judge_answer(
     elif (known := _BY_CODE.get(code.lower())) is not None and not (known is Meaning.DEAD and status >= 500):
         meaning, hint = known, ""  # a server in trouble proves nothing
     else:
-        meaning, hint = _by_status(status, body, answer, headers)
+        meaning, hint = _by_status(status, body, answer, headers, hidden)
     said = f"the token endpoint answered {status}"
-    if code and not any(_shows(code, secret) for secret in secrets):
-        said += f" {code!r}"
-    if hidden is not None and (description := description_of(answer)):
-        said += "" if any(_shows(description, secret) for secret in secrets) else f" ({description[:200]})"
-    return Verdict(meaning, said + hint, retry_after, claims_of(answer) if meaning is Meaning.INTERACTION else None)
+    if code and (quoted := hidden.masked(code) if code.lower() in _BY_CODE else hidden.quote(code)):
+        said += f" {quoted!r}"
+    if hidden.is_complete and (description := hidden.quote(description_of(answer))):
+        said += f" ({description})"
+    asked = hidden.whole(claims_of(answer), LONGEST_CHALLENGE) if meaning is Meaning.INTERACTION else None
+    return Verdict(meaning, said + hint, retry_after, asked)
 
 
-def _shows(text: str, secret: Secret) -> bool:
-    """Whether `text` holds the secret, or eight characters in a row of it."""
-    size = min(len(secret.reveal()), 8)
-    return size > 0 and any(text[at : at + size] in secret.reveal() for at in range(len(text) - size + 1))
-
-
-def _by_status(status: int, body: object, answer: object, headers: Mapping[str, str] | None) -> tuple[Meaning, str]:
+def _by_status(
+    status: int, body: object, answer: object, headers: Mapping[str, str] | None, hidden: Redactor
+) -> tuple[Meaning, str]:
     """What the status means where the error code says nothing, and what to tell about it."""
     if status in _GATEWAY_GAVE_UP:
         return Meaning.NO_ANSWER, ": a gateway waited for the answer in vain"
@@ -201,8 +208,9 @@ def _by_status(status: int, body: object, answer: object, headers: Mapping[str, 
             return Meaning.NO_ANSWER, " with an answer that is cut short"
         return Meaning.PROTOCOL, " without a usable access token"
     if 300 <= status < 400:
-        place = place_of(header(headers, "location"))
-        return Meaning.REQUEST_REJECTED, f"{place}; a token request follows no redirect: correct the token endpoint URL"
+        place = hidden.quote(place_of(header(headers, "location")))
+        leads = f" and points to {place}" if place else ""
+        return Meaning.REQUEST_REJECTED, f"{leads}; a token request follows no redirect: correct the token endpoint URL"
     if status in _WRONG_ADDRESS:
         return Meaning.REQUEST_REJECTED, "; is the token endpoint URL right?"
     if html:
@@ -224,7 +232,7 @@ def with_rest(verdict: Verdict, answer: object) -> Verdict:
     return replace(verdict, meaning=Meaning.UNUSABLE, kept=kept)
 
 
-def judge_exception(error: BaseException, *, hidden: Iterable[Secret] | None = None) -> Verdict:
+def judge_exception(error: BaseException, *, hidden: Redactor = NOTHING_KNOWN) -> Verdict:
     """What an exception of a user's refresher or sender means; `hidden` as for `judge_answer`.
 
     An exception that carries an HTTP response is judged by the response, one that carries an OAuth ``error`` code
@@ -232,16 +240,20 @@ def judge_exception(error: BaseException, *, hidden: Iterable[Secret] | None = N
     that surely happened before the request was sent are told from the others. Anything else is the refresher's own.
     """
     if isinstance(error, RefreshFailure):
-        return error.verdict
-    name = type(error).__name__
+        return error.verdict.vetted(hidden, ours=is_ours(error))
+    name = hidden.masked(plain(type(error).__name__))
     if isinstance(error, errors.OnerefreshError):
+        own = is_ours(error)
         meaning = next((_OURS[kind] for kind in type(error).__mro__ if kind in _OURS), Meaning.REFRESHER)
         if meaning is Meaning.REFRESHER or error.credential is not None:
             # Said by another credential that the refresher uses: it tells nothing about the token of this one.
-            return Verdict(Meaning.REFRESHER, f"the refresher raised {name}: {error}")
+            said = Verdict(Meaning.REFRESHER, str(error)).vetted(hidden, ours=own).detail
+            return Verdict(Meaning.REFRESHER, f"the refresher raised {name}: {said}")
+        retry_after = as_seconds(getattr(error, "retry_after", None))
+        verdict = Verdict(meaning, error.message, retry_after, getattr(error, "challenge", None))
         if isinstance(error, errors.LoginRequired) and not error.proven:
-            return Verdict(Meaning.DOUBTFUL, error.message.removesuffix(f": {EITHER}"))
-        return Verdict(meaning, error.message, getattr(error, "retry_after", None), getattr(error, "challenge", None))
+            verdict = Verdict(Meaning.DOUBTFUL, error.message.removesuffix(f": {EITHER}"))
+        return verdict.vetted(hidden, ours=own)
     reasons = _with_reasons(error)
     names = {name for reason in reasons for name in _names(reason)}
     if names & _NOT_SENT:

@@ -23,6 +23,7 @@ from onerefresh.oauth2.codec import (
     checked_scope,
     read_answer,
 )
+from onerefresh.redaction import Redactor
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import Meaning, Verdict
 
@@ -219,7 +220,9 @@ def answer(status: int, body: Any, **headers: str) -> TokenResponse:
 
 
 def read(response: TokenResponse, scope: str | None = None, *hidden: str) -> Token | Verdict:
-    return read_answer(response, at=1000.0, scope=scope, hidden=[Secret(text) for text in hidden])
+    return read_answer(
+        response, at=1000.0, scope=scope, hidden=Redactor([Secret(text) for text in hidden], complete=True)
+    )
 
 
 @pytest.mark.parametrize(

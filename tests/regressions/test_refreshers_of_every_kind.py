@@ -64,8 +64,9 @@ def test_an_async_mock_is_a_refresher_and_leaves_no_coroutine_behind() -> None:
 def test_a_mock_that_says_log_in_is_not_asked_for_a_first_token() -> None:
     refresh = mock.Mock(side_effect=LoginRequired("revoked"))
 
+    expired = Token("access-of-old", "refresh-of-old", expires_in=0)
     with pytest.raises(LoginRequired, match="revoked"):
-        Credential("acme", refresh, token=EXPIRED).token()
+        Credential("acme", refresh, token=expired).token()
     assert [name for name, *_ in refresh.mock_calls] == [""]
 
 

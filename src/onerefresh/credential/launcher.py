@@ -14,10 +14,12 @@ from onerefresh.credential.shared import Shared, held_for, is_shared, newest_kno
 from onerefresh.credential.terms import Terms
 from onerefresh.credential.watch import watch
 from onerefresh.flight import Flight, running_loop
+from onerefresh.foreign import Seen
 from onerefresh.latches import Alarm, finalizing, interpreter_ends, refuse_inside, start
 from onerefresh.policy import recovery_time
 from onerefresh.record import Record
 from onerefresh.record_text import encode
+from onerefresh.redaction import Redactor
 from onerefresh.renewal import protocol
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Effect
@@ -209,11 +211,15 @@ class Launcher:
 
     def tell_type(self, token: Token) -> None:
         """Say once that a token is sent as a bearer token although its server calls it otherwise."""
-        name = None if self._shared.type_told else odd_type(token)
+        name = None if self._shared.type_told else odd_type(token, self._redactor())
         if name is not None:
             self._shared.type_told = True
             said = f"its token_type is {name}; it is sent as a bearer token"
             events.publish(events.Event(events.Kind.ODD_TYPE, self._key, token.generation, detail=said))
+
+    def _redactor(self) -> Redactor:
+        known = filter(None, [self._shared.known, self._seed])
+        return Seen(known, self._terms.refresher).redactor()
 
     def _tell_rotation(self, before: Token, after: Token) -> None:
         """Say once that a rotating server deserves a store that survives the process."""
@@ -239,6 +245,7 @@ class Launcher:
             afterwards=aftercare.look_after,
             turns=self._terms.turns,
             at=lambda phase: setattr(run.flight, "phase", phase),
+            known=filter(None, [self._shared.known, self._shared.unsaved, self._seed]),
         )
 
     @contextlib.contextmanager

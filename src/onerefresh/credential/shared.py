@@ -28,6 +28,7 @@ __all__ = [
     "flights_of",
     "held_for",
     "is_shared",
+    "known_tokens",
     "newest_known",
     "servers_of",
     "shared_of",
@@ -234,6 +235,12 @@ class _Registry:
                     self._namesakes[key].add(found)
             return found
 
+    def tokens(self, store: Store, key: str) -> list[Token]:
+        """What is in memory of one credential."""
+        with self._lock:
+            found = [self._known.get(key), self._known.get((id(store), key))]
+        return [shared.newest for shared in found if shared is not None and shared.newest is not None]
+
     def servers(self, store: Store) -> Servers:
         """Which servers have answered for this store."""
         with self._lock:
@@ -297,6 +304,11 @@ def shared_of(store: Store, key: str) -> Shared:
 def sharing(store: Store) -> list[Shared]:
     """All that is in memory for this store."""
     return _registry.sharing(store)
+
+
+def known_tokens(store: Store, key: str) -> list[Token]:
+    """The tokens of this name that are in memory, whatever store they are from."""
+    return _registry.tokens(store, key)
 
 
 def servers_of(store: Store) -> Servers:

@@ -259,6 +259,7 @@ def _performed(shared: Shared, looking: Coroutine[Effect[Any], Any, bool]) -> bo
         overdue=lambda *_: contextlib.nullcontext(),
         wanted=lambda: False,
         afterwards=_nobody_waits,
+        known=filter(None, [shared.known, shared.unsaved]),
     )
     try:
         return runner.run(looking)

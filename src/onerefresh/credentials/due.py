@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 from onerefresh import errors, losses
 from onerefresh.credential.arguments import check_key
+from onerefresh.credential.shared import known_tokens
 from onerefresh.credentials.looking import Due, Horizon, Other, error_of, no_refresher, what_of
 from onerefresh.credentials.summary import Result, Summary, Tally, What
 from onerefresh.credentials.tenant import Tenant
 from onerefresh.flight import Flight
+from onerefresh.foreign import Seen, cleaned, store_failed, vetted
 from onerefresh.record import Record, State
 from onerefresh.record_text import decode
+from onerefresh.redaction import Redactor
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.store import Store, Versioned
 
@@ -100,7 +103,9 @@ class Run:
     # --- Looking ---
 
     def _scanned(self) -> Iterator[Found]:
-        yield from ((key, found) for key, found in self._store.scan() if key != losses.KEY)
+        for key, found in self._store.scan():
+            if key != losses.KEY:
+                yield key, self._vetted(key, found) if isinstance(found, errors.StoreUnavailable) else found
 
     def _named(self, keys: Iterable[str]) -> Iterator[Found]:
         for key in keys:
@@ -161,17 +166,26 @@ class Run:
         found = self._load(key)
         if isinstance(found, errors.StoreUnavailable):
             raise found
-        return None if found is None else decode(found.body, key)
+        return None if found is None else cleaned(decode(found.body, key))
 
     def _load(self, key: str) -> Versioned | errors.StoreUnavailable | None:
         try:
             return self._store.load(key)
         except errors.StoreUnavailable as error:
-            return error.with_traceback(None)
+            return self._vetted(key, error)
         except Exception as error:  # noqa: BLE001 - a store of the user's may raise anything, and the others go on
-            failed = errors.StoreUnavailable(f"the store's load raised {type(error).__name__}; see the cause")
-            failed.__cause__ = error.with_traceback(None)
+            failed = store_failed("load", error)
+            failed.__cause__ = vetted(error, self._redactor(key)).with_traceback(None)
             return failed
+
+    def _vetted(self, key: str, error: errors.StoreUnavailable) -> errors.StoreUnavailable:
+        checked = vetted(error, self._redactor(key)).with_traceback(None)
+        assert isinstance(checked, errors.StoreUnavailable)
+        return checked
+
+    def _redactor(self, key: str) -> Redactor:
+        """Knows what this process knows of the credential: a store may repeat what it holds."""
+        return Seen(known_tokens(self._store, key), None).redactor()
 
     def _hear(self, seconds: float) -> None:
         """Take what has settled, waiting for it at most so many seconds."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from onerefresh import errors
 from onerefresh.credential.terms import Terms
 from onerefresh.credentials.summary import Result, What
+from onerefresh.foreign import cleaned, vetted
 from onerefresh.policy import due_at, windows
 from onerefresh.record import Failure, Record, State
 from onerefresh.record_text import decode
+from onerefresh.redaction import Redactor, plain
 from onerefresh.store import Versioned
 
 __all__ = ["NO_IDENTITY", "Due", "Horizon", "Other", "error_of", "no_refresher", "what_of"]
@@ -50,7 +52,7 @@ class Horizon:
             unreadable = isinstance(found, errors.StoreUnavailable)
             return Result(key, What.UNREADABLE if unreadable else What.FAILED, found)
         try:
-            record = None if found is None else decode(found.body, key)
+            record = None if found is None else cleaned(decode(found.body, key))
         except errors.StoreUnavailable as error:
             return Result(key, What.UNREADABLE, error_of(error))
         try:
@@ -97,9 +99,10 @@ class Horizon:
         except LookupError as error:
             if not self.named:
                 raise _NotOurs from None  # `refresher_for` knows no such tenant: it may be of another kind
-            raise no_refresher(key, error) from error
-        except Exception as error:  # whatever `refresher_for` raises, the others go on
-            raise no_refresher(key, error) from error
+            failed = no_refresher(key, error)
+        except Exception as error:  # noqa: BLE001 - whatever `refresher_for` raises, the others go on
+            failed = no_refresher(key, error)
+        raise failed
 
 
 def what_of(failure: Failure) -> What:
@@ -123,6 +126,7 @@ def error_of(error: errors.OnerefreshError) -> errors.OnerefreshError:
 
 def no_refresher(key: str, error: Exception) -> errors.RefresherFailed:
     """What is said of a tenant whose refresher cannot be had."""
-    failed = errors.RefresherFailed(f"refresher_for raised {type(error).__name__}; see the cause", credential=key)
-    failed.__cause__ = error.with_traceback(None)
+    name = plain(type(error).__name__)
+    failed = errors.RefresherFailed(f"refresher_for raised {name}; see the cause", credential=key)
+    failed.__cause__ = vetted(error, Redactor()).with_traceback(None)
     return failed

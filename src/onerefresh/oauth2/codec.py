@@ -11,8 +11,9 @@ from urllib.parse import parse_qsl, quote_plus
 from onerefresh.answers import field_of, not_bearer, unsendable
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
 from onerefresh.oauth2.client_auth import Identification
+from onerefresh.redaction import Redactor
 from onerefresh.token import Secret, Token, parse_answer
-from onerefresh.verdict import Meaning, Verdict, judge_answer, with_rest
+from onerefresh.verdict import NOTHING_KNOWN, Meaning, Verdict, judge_answer, with_rest
 
 __all__ = [
     "Grant",
@@ -48,12 +49,14 @@ class TokenRequest(_Guarded):
     """One POST to the token endpoint. Its repr shows neither headers nor body: both hold secrets.
 
     `headers` are all there are, but for ``Host`` and ``Content-Length``; `timeout`: seconds for the request in all.
+    `hidden` knows its secrets: no error quotes what it does not let pass.
     """
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     timeout: float
+    hidden: Redactor = field(default=NOTHING_KNOWN, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def build_request(
     scope: str | None = None,
     extra: Iterable[tuple[str, str]] = (),
     timeout: float = 10.0,
+    hidden: Redactor = NOTHING_KNOWN,
 ) -> TokenRequest:
     """The token request; `refresh_token` belongs to the grant of that name (RFC 6749 section 6)."""
     fields: list[tuple[str, str | Secret]] = [("grant_type", grant)]
@@ -82,19 +86,29 @@ def build_request(
     if scope is not None:
         fields.append(("scope", scope))
     fields += [*extra, *identification.fields]
-    return _post(url, fields, identification, timeout)
+    return _post(url, fields, identification, timeout, hidden)
 
 
 def build_revocation(
-    url: str, identification: Identification, token: Secret, hint: str, *, timeout: float = 10.0
+    url: str,
+    identification: Identification,
+    token: Secret,
+    hint: str,
+    *,
+    timeout: float = 10.0,
+    hidden: Redactor = NOTHING_KNOWN,
 ) -> TokenRequest:
     """The request to forget `token`, which is of the kind `hint` (RFC 7009 section 2.1)."""
     fields: list[tuple[str, str | Secret]] = [("token", token), ("token_type_hint", hint), *identification.fields]
-    return _post(url, fields, identification, timeout)
+    return _post(url, fields, identification, timeout, hidden)
 
 
 def _post(
-    url: str, fields: Iterable[tuple[str, str | Secret]], identification: Identification, timeout: float
+    url: str,
+    fields: Iterable[tuple[str, str | Secret]],
+    identification: Identification,
+    timeout: float,
+    hidden: Redactor,
 ) -> TokenRequest:
     headers = {
         "Accept": "application/json",
@@ -105,7 +119,7 @@ def _post(
     }
     if identification.authorization is not None:
         headers["Authorization"] = identification.authorization.reveal()
-    return TokenRequest(url, headers, _form(fields), timeout)
+    return TokenRequest(url, headers, _form(fields), timeout, hidden)
 
 
 def _form(fields: Iterable[tuple[str, str | Secret]]) -> bytes:
@@ -163,11 +177,11 @@ def _can_be_sent(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden: Iterable[Secret]) -> Token | Verdict:
+def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden: Redactor) -> Token | Verdict:
     """The token that an answer brings, or what it means that it brings none.
 
     `at`: when it was asked for, in seconds since the epoch. `scope`: the one asked for, which an answer that names
-    none has granted (RFC 6749 section 5.1). `hidden`: the request's secrets, which no verdict quotes.
+    none has granted (RFC 6749 section 5.1). `hidden` knows the request's secrets, which no verdict quotes.
     """
     fields = _fields(response)
     if 200 <= response.status < 300 and fields is not None:

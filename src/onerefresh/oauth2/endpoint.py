@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeAlias, get_args
+from urllib.parse import parse_qsl
 
+from onerefresh.answers import is_secret
 from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.client_auth import (
@@ -31,6 +33,7 @@ from onerefresh.oauth2.codec import (
     read_answer,
 )
 from onerefresh.oauth2.revocation import revoke
+from onerefresh.redaction import PART, Redactor
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_exception
 
@@ -87,6 +90,7 @@ class TokenEndpoint:
         self.client_id = checked_client_id(client_id)
         self._source = client_secret if callable(client_secret) else None
         self._secret: Secret | None = None
+        self._old_secret: Secret | None = None
         self._looks_at = 0.0  # on the monotonic clock
         if client_secret is not None and self._source is None:
             self._secret = checked_secret(client_secret, "client_secret")
@@ -127,7 +131,7 @@ class TokenEndpoint:
         if self._source is not None and time.monotonic() >= self._looks_at:
             self._looks_at = time.monotonic() + LOOK_AGAIN
             with contextlib.suppress(ConfigurationError):  # the next renewal says so
-                self._secret = _asked(self._source)
+                self._secret = _asked(self._source, self._redactor())
         return (self.identity, self.client_auth, self.scope, self._extra, self._secret, self._own_send)
 
     @property
@@ -152,7 +156,8 @@ class TokenEndpoint:
         assert self._revocation is not None
         send = self._own_send or _default_sender(self._revocation)
         who = identify(self.client_auth, self.client_id, self._current_secret())
-        revoke(token, self._revocation.url, send, who, timeout=self.timeout)
+        hidden = self._redactor(token.secrets)
+        revoke(token, self._revocation.url, send, who, timeout=self.timeout, hidden=hidden)
 
     def prepare(self) -> None:
         """Do what may take long or fail before anything is sent: fetch the client secret, load the HTTP client.
@@ -165,14 +170,14 @@ class TokenEndpoint:
         if prepare is not None:
             prepare()
         if self._source is not None:
-            self._secret = _asked(self._source)
+            self._secret = _asked(self._source, self._redactor())
             self._looks_at = time.monotonic() + LOOK_AGAIN
 
     def _current_secret(self) -> Secret | None:
         # Taken once for a request: another thread's refused request may forget the secret meanwhile.
         secret = self._secret
         if secret is None and self._source is not None:
-            secret = self._secret = _asked(self._source)
+            secret = self._secret = _asked(self._source, self._redactor())
         return secret
 
     def __call__(self, token: Token) -> Token:
@@ -181,17 +186,17 @@ class TokenEndpoint:
         Raises `RefreshFailure` with a verdict where the server gives none, `ConfigurationError` as `prepare` does.
         """
         if self.grant == "client_credentials":
-            return self._request()
+            return self._request(hidden=token.secrets)
         if token.refresh_token is None:
             raise RefreshFailure(Verdict(Meaning.DEAD, "there is no refresh token: log in again"))
-        return self._request(token.refresh_token)
+        return self._request(token.refresh_token, hidden=token.secrets)
 
-    def _request(self, refresh_token: Secret | None = None) -> Token:
+    def _request(self, refresh_token: Secret | None = None, *, hidden: Sequence[Secret] = ()) -> Token:
         if self._send is None:
             self.prepare()
         secret = self._current_secret()
         who = identify(self.client_auth, self.client_id, secret)
-        hidden = [known for known in (refresh_token, secret, who.authorization) if known is not None]
+        redactor = self._redactor(hidden)
         request = build_request(
             self._address.url,
             self.grant,
@@ -200,17 +205,31 @@ class TokenEndpoint:
             scope=self.scope,
             extra=self._extra,
             timeout=self.timeout,
+            hidden=redactor,
         )
         asked_at = time.time()
-        response = self._sent(request, hidden)
+        response = self._sent(request, redactor)
         if isinstance(response, TokenResponse):
-            found = read_answer(response, at=asked_at, scope=self.scope, hidden=hidden)
+            found = read_answer(response, at=asked_at, scope=self.scope, hidden=redactor)
             if isinstance(found, Token):
                 return found
             response = found
         raise RefreshFailure(self._explained(response))
 
-    def _sent(self, request: TokenRequest, hidden: Sequence[Secret]) -> TokenResponse | Verdict:
+    @property
+    def secrets_to_hide(self) -> list[Secret]:
+        """What no error, event or record may show: the client's secrets, and what the URLs and `extra` may hold."""
+        secrets = [secret for secret in (self._secret, self._old_secret) if secret is not None]
+        who = (identify(self.client_auth, self.client_id, secret).authorization for secret in secrets)
+        queries = [address.query for address in (self._address, self._revocation) if address is not None]
+        texts = [text for query in queries for _, text in parse_qsl(query) if len(text) >= PART]
+        texts += [text for name, text in self._extra if is_secret(name, text)]
+        return [*secrets, *(found for found in who if found is not None), *map(Secret, texts)]
+
+    def _redactor(self, secrets: Sequence[Secret] = ()) -> Redactor:
+        return Redactor([*secrets, *self.secrets_to_hide], complete=True)
+
+    def _sent(self, request: TokenRequest, hidden: Redactor) -> TokenResponse | Verdict:
         """The answer, or why there is none. The sender's exception ends here: it may hold the request."""
         assert self._send is not None
         try:
@@ -232,6 +251,7 @@ class TokenEndpoint:
                 verdict = replace(verdict, meaning=Meaning.UNAVAILABLE)  # nothing was spent: it may be asked again
         if verdict.meaning in (Meaning.CLIENT_REJECTED, Meaning.DOUBTFUL):
             if self._source is not None:
+                self._old_secret = self._secret or self._old_secret
                 self._secret, self._looks_at = None, 0.0  # asked for anew: it may have been changed
             look = "client_id" if self.client_auth == "none" else "client_id, client_secret"
             return replace(verdict, detail=f"{verdict.detail}; check {look} and client_auth (now {self.client_auth!r})")
@@ -246,7 +266,7 @@ class TokenEndpoint:
         )
 
 
-def _asked(source: Callable[[], str | Secret]) -> Secret:
+def _asked(source: Callable[[], str | Secret], hidden: Redactor) -> Secret:
     """The secret from the function that was given for it."""
     try:
         return checked_secret(source(), "what the client_secret function returned")
@@ -254,7 +274,8 @@ def _asked(source: Callable[[], str | Secret]) -> Secret:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it raises, nothing was sent and the developer must act
         # A missing file or variable is told by its name; of other exceptions the text could hold the secret.
-        reason = f": {error}" if isinstance(error, (OSError, KeyError)) else ""
+        words = hidden.quote(str(error)) if isinstance(error, (OSError, KeyError)) else ""
+        reason = f": {words}" if words else ""
         failed = f"the client_secret function raised {type(error).__name__}{reason}; nothing was sent"
     raise ConfigurationError(failed)
 

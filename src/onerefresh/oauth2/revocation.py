@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.client_auth import Identification
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse, build_revocation
+from onerefresh.redaction import Redactor
 from onerefresh.token import Token
-from onerefresh.verdict import RefreshFailure, Verdict, judge_answer
+from onerefresh.verdict import RefreshFailure, Verdict, judge_answer, judge_exception
 
 __all__ = ["revoke"]
 
@@ -19,21 +21,23 @@ def revoke(
     identification: Identification,
     *,
     timeout: float,
+    hidden: Redactor,
 ) -> None:
     """Revoke the refresh token, and with it what was issued for it; the access token where there is no other.
 
-    Raises `RefreshFailure` where the server did not confirm it (section 2.2); whatever `send` raises.
+    Raises `RefreshFailure` where the server did not confirm it (section 2.2), in words that `hidden` has looked at.
     """
     hint = "access_token" if token.refresh_token is None else "refresh_token"
     secret = token.access_token if token.refresh_token is None else token.refresh_token
     try:
-        response = send(build_revocation(url, identification, secret, hint, timeout=timeout))
-    except RefreshFailure as failure:
-        verdict = failure.verdict
+        response = send(build_revocation(url, identification, secret, hint, timeout=timeout, hidden=hidden))
+    except ConfigurationError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a sender may raise anything; the verdict says what it means
+        verdict = judge_exception(error, hidden=hidden)
     else:
         if 200 <= response.status < 300:
             return
-        hidden = [known for known in (secret, identification.authorization) if known is not None]
         verdict = judge_answer(response.status, response.body, response.headers, hidden=hidden)
     # Raised here, so that nothing refers to the sender's exception: some hold a part of the request.
     said = verdict.detail.replace("token endpoint", "revocation endpoint").replace("token request", "request")

@@ -8,7 +8,7 @@ from typing import Any
 
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
-from onerefresh.oauth2.wire import Body, Wire, proxy_for
+from onerefresh.oauth2.wire import Body, Wire, password_of, proxy_for
 from onerefresh.stores.forking import load_modules, undivided
 from onerefresh.token import Secret
 from onerefresh.verdict import RefreshFailure
@@ -46,7 +46,7 @@ class Httpx2Sender:
         import httpx2
 
         self.prepare()
-        wire = Wire(request.timeout)
+        wire = Wire(request.timeout, request.hidden.knowing(password_of(self._proxy)))
         try:
             return self._exchange(request, wire)
         except (httpx2.HTTPError, OSError, RefreshFailure) as error:

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
-from onerefresh.oauth2.wire import Body, Wire, proxy_for
+from onerefresh.oauth2.wire import Body, Wire, password_of, proxy_for
 from onerefresh.stores.forking import load_modules
 from onerefresh.token import Secret
 from onerefresh.verdict import RefreshFailure
@@ -42,7 +42,7 @@ class StdlibSender:
     def __call__(self, request: TokenRequest) -> TokenResponse:
         """Raises `RefreshFailure` where there is no answer."""
         self.prepare()
-        wire = Wire(request.timeout)
+        wire = Wire(request.timeout, request.hidden.knowing(password_of(self._proxy)))
         connection = self._connection(wire.connect_timeout)
         try:
             return _exchange(connection, self._address.target, request, wire)

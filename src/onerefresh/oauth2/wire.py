@@ -7,14 +7,16 @@ import socket
 import time
 import zlib
 from collections.abc import Collection, Iterable
+from urllib.parse import unquote, urlsplit
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.latches import Alarm
 from onerefresh.oauth2.address import Address
+from onerefresh.redaction import Redactor
 from onerefresh.token import Secret
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import NOTHING_KNOWN, Meaning, RefreshFailure, Verdict
 
-__all__ = ["LARGEST_BODY", "Body", "Wire", "proxy_for"]
+__all__ = ["LARGEST_BODY", "Body", "Wire", "password_of", "proxy_for"]
 
 LARGEST_BODY = 1024 * 1024
 """Bytes of an answer that are read, before and after its content encoding is undone."""
@@ -26,8 +28,9 @@ class Wire:
     Half of the time at most goes into connecting: a request is sent only while there is time for its answer.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, hidden: Redactor = NOTHING_KNOWN) -> None:
         self.timeout = timeout
+        self._hidden = hidden
         self.sent = False
         self._begun = time.monotonic()
         self._alarm: Alarm | None = None
@@ -61,8 +64,9 @@ class Wire:
             return error.verdict
         name = type(error).__name__
         if not self.sent:
-            reason = "".join(filter(str.isprintable, str(error)))[:200]
-            return Verdict(Meaning.UNAVAILABLE, f"the token endpoint could not be reached ({name}: {reason})")
+            reason = self._hidden.quote(str(error))  # a proxy's own words, perhaps
+            said = f"{name}: {reason}" if reason else name
+            return Verdict(Meaning.UNAVAILABLE, f"the token endpoint could not be reached ({said})")
         if self._is_cut or time.monotonic() >= self._begun + self.timeout:
             return Verdict(Meaning.NO_ANSWER, f"the token request was sent and not answered within {self.timeout:g} s")
         return Verdict(Meaning.NO_ANSWER, f"the token request was sent and its answer was lost ({name})")
@@ -125,3 +129,12 @@ def proxy_for(address: Address, schemes: Collection[str]) -> Secret | None:
             f"the environment names a proxy that cannot be used: its URL begins with one of {', '.join(schemes)}"
         )
     return proxy or None
+
+
+def password_of(proxy: Secret | None) -> list[Secret]:
+    """The password in a proxy's URL: the proxy may repeat it."""
+    try:
+        password = urlsplit(proxy.reveal()).password if proxy is not None else None
+    except ValueError:
+        password = None
+    return [Secret(unquote(password))] if password else []

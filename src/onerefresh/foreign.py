@@ -1,0 +1,148 @@
+"""What functions and stores of the user's raise and return, before the renewal hears of it.
+
+An exception from outside passes `vetted`, which leaves out what shows a secret: in its own words, and in those of the
+exceptions behind it, which a traceback would print as well.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from onerefresh import errors
+from onerefresh.record import Record
+from onerefresh.redaction import LEFT_OUT, LONGEST_CHALLENGE, Redactor, is_ours, plain
+from onerefresh.store import Conflict, StoreOutcomeUnknown
+from onerefresh.token import Secret, Token, parse_answer
+from onerefresh.verdict import LONGEST_WORDS, Meaning, RefreshFailure, Verdict, judge_answer, with_rest
+
+__all__ = ["Seen", "Withheld", "cleaned", "parsed_answer", "secrets_of_client", "store_failed", "vetted"]
+
+MOST_BEHIND = 50
+
+
+class Withheld(Exception):
+    """Stands for an exception whose own words show a secret, or could; its traceback is that one's."""
+
+
+def vetted(error: BaseException, redactor: Redactor) -> BaseException:
+    """`error` as it may go on: the same one where nothing in it shows a secret."""
+    ours, checked = is_ours(error), error
+    if isinstance(error, errors.OnerefreshError):
+        checked = _with_words(error, redactor, ours=ours)
+    elif isinstance(error, RefreshFailure):
+        verdict = error.verdict.vetted(redactor, ours=ours)
+        checked = error if verdict is error.verdict else RefreshFailure(verdict)
+    elif isinstance(error, (Conflict, StoreOutcomeUnknown)):
+        said = _words(str(error), redactor, ours=ours)
+        checked = error if said == str(error) else type(error)(said)
+    elif _shows(error, redactor):
+        checked = _withheld(error, redactor)
+    behind = list(_behind(error))
+    if checked is not error:
+        checked.__traceback__, checked.__cause__ = error.__traceback__, error.__cause__ or error.__context__
+    if any(_shows(link, redactor) for link in behind):
+        checked.__cause__, checked.__context__ = _withheld(behind[0], redactor), None
+    return checked
+
+
+def _words(text: str, redactor: Redactor, *, ours: bool) -> str:
+    return redactor.masked(text) if ours or not text else redactor.quote(text, LONGEST_WORDS) or LEFT_OUT
+
+
+def _with_words(error: errors.OnerefreshError, redactor: Redactor, *, ours: bool) -> errors.OnerefreshError:
+    said = _words(error.message, redactor, ours=ours)
+    challenge = getattr(error, "challenge", None)
+    asked = redactor.whole(challenge, LONGEST_CHALLENGE)
+    if said == error.message and asked == challenge:
+        return error
+    checked = error.fresh()
+    checked.message, checked.args = said, (said,)
+    if isinstance(checked, errors.InteractionRequired):
+        checked.challenge = asked
+    return checked
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions behind it that anybody may print, also those that ``from None`` hides."""
+    seen, waiting = {id(error)}, [error]
+    for link in waiting:
+        parts = link.exceptions if isinstance(link, BaseExceptionGroup) else ()
+        for inner in (link.__cause__, link.__context__, *parts):
+            if inner is not None and id(inner) not in seen and len(seen) < MOST_BEHIND:
+                seen.add(id(inner))
+                waiting.append(inner)
+                yield inner
+
+
+def _shows(error: BaseException, redactor: Redactor) -> bool:
+    try:
+        challenge = getattr(error, "challenge", "")
+        text = "\n".join(map(str, [error, repr(error), challenge, *getattr(error, "__notes__", ())]))
+    except Exception:  # noqa: BLE001 - whatever it raises, it cannot be looked at
+        return True
+    return redactor.shows(text) or redactor.holds_word(text)
+
+
+def _withheld(error: BaseException, redactor: Redactor) -> Withheld:
+    name = redactor.masked(plain(type(error).__name__))
+    return Withheld(f"{name}; {LEFT_OUT}").with_traceback(error.__traceback__)
+
+
+def cleaned(record: Record) -> Record:
+    """The record without words that an earlier version took over as they were."""
+    failure = record.failure
+    if failure is None:
+        return record
+    redactor = Redactor(record.token.secrets if record.token else ())
+    detail, challenge = redactor.masked(plain(failure.detail, 4 * LONGEST_WORDS)), failure.challenge
+    if (asked := redactor.whole(challenge, LONGEST_CHALLENGE)) == challenge and detail == failure.detail:
+        return record
+    return replace(record, failure=replace(failure, detail=detail, challenge=asked))
+
+
+def secrets_of_client(refresher: object) -> list[Secret]:
+    """What the refresher says nobody may be shown, where its class says so: a mock would have any attribute."""
+    found = getattr(refresher, "secrets_to_hide", ()) if hasattr(type(refresher), "secrets_to_hide") else ()
+    return [secret for secret in found if isinstance(secret, Secret)]
+
+
+class Seen:
+    """The tokens that have come by in one renewal: what no word of others may show, beside the client's secrets."""
+
+    __slots__ = ("_refresher", "_tokens")
+
+    def __init__(self, tokens: Iterable[Token], refresher: object) -> None:
+        self._tokens = list(tokens)
+        self._refresher = refresher
+
+    def add(self, token: Token | None) -> None:
+        if token is not None and not any(token is seen for seen in self._tokens):
+            self._tokens.append(token)
+
+    def redactor(self) -> Redactor:
+        tokens = (secret for token in self._tokens for secret in token.secrets)
+        return Redactor([*tokens, *secrets_of_client(self._refresher)])
+
+
+def store_failed(operation: str, error: Exception) -> errors.StoreUnavailable:
+    """What is said of a store that raises what its contract does not know."""
+    return errors.StoreUnavailable(f"the store's {operation} raised {plain(type(error).__name__)}; see the cause")
+
+
+def parsed_answer(answer: object, at: float, redactor: Redactor) -> Token:
+    """The token of an answer; some libraries return the server's error as a mapping in its place.
+
+    Raises `RefreshFailure` where it holds none.
+    """
+    try:
+        return parse_answer(answer, at=at, hidden=redactor).arrived(at, time.time())
+    except errors.RefreshProtocolError as error:
+        verdict = Verdict(Meaning.PROTOCOL, error.message)
+        if isinstance(answer, Mapping) and "error" in answer:
+            verdict = judge_answer(200, answer, hidden=redactor)
+        verdict = with_rest(verdict, answer)
+    finally:
+        del answer  # it may hold tokens, and would show in a traceback with locals
+    raise RefreshFailure(verdict)

@@ -1,0 +1,193 @@
+"""Text from outside, before it is shown: one short printable line, and left out where it shows a secret.
+
+Outside is whatever somebody else wrote: a token endpoint and an API, a refresher, a ``save`` and a store of the user's.
+None of it becomes a message, an event, a log line or a part of the record before a `Redactor` has looked at it.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Final, Protocol
+from urllib.parse import quote_plus, unquote
+
+__all__ = ["LEFT_OUT", "LONGEST", "LONGEST_CHALLENGE", "PART", "Redactor", "Revealing", "is_ours", "plain", "visible"]
+
+PART = 8
+"""So many characters of a secret, in a row, are a leak."""
+LONGEST = 200
+"""So many characters of a foreign text are quoted."""
+LONGEST_CHALLENGE = 8192
+"""What asks for more in more characters is left out: a part of it would be of no use."""
+LOOKED_AT = 65_536
+"""What is longer counts as showing a secret: nobody reads it."""
+ROUNDS = 3
+"""How often one escape is undone within another."""
+
+
+LEFT_OUT = "what was said is left out: it shows a secret, or a secret is too short to be looked for"
+
+
+class Revealing(Protocol):
+    """A secret: `onerefresh.Secret`."""
+
+    def reveal(self) -> str: ...
+
+
+def plain(text: str, most: int = LONGEST) -> str:
+    """`text` as one line of at most so many characters: what cannot be printed becomes a space."""
+    letters = "".join(letter if letter.isprintable() else " " for letter in text[: 10 * most])
+    return " ".join(letters.split())[:most]
+
+
+def visible(text: str) -> str:
+    """`text` as one line that a terminal shows and does not obey: what cannot be printed is escaped as in Python.
+
+    That goes for control characters, line separators, marks that change the direction of writing, and what is no
+    character.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
+# What stands after a name that secrets have, or looks like one: what nobody here knows may be quoted just so.
+_DIGIT_IN: Final = r"(?=[^\s\"'=]{0,200}[0-9])[^\s\"',;=]{8,}"
+_SHAPES: Final = re.compile(
+    rf"""(?ix) (?:token|secret|password|assertion|api_?key)[\\"']*\s*[:=]\s*[\\"']*{_DIGIT_IN}
+    | \b(?:bearer|basic)\s+{_DIGIT_IN} | \beyJ[\w-]{{6,}}\.[\w-]{{6,}}"""
+)
+_ESCAPE: Final = re.compile(
+    r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))|&#(?:[xX]([0-9a-fA-F]{1,6})|([0-9]{1,7}));?"
+)
+_SAME: Final = str.maketrans({"-": "+", "_": "/"} | {chr(code): None for code in (*range(33), 127)})
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether this library raised it, in words of its own, and not a function or a store of the user's."""
+    innermost: TracebackType | None = error.__traceback__
+    while innermost is not None and innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    module = "" if innermost is None else str(innermost.tb_frame.f_globals.get("__name__"))
+    return module.startswith("onerefresh.")
+
+
+class Redactor:
+    """Knows the secrets of a token and of its client, and looks for them in what others say.
+
+    A text shows a secret where it holds eight characters of it in a row: as they are, in upper or lower case, with
+    spaces between them, or as URLs, JSON, HTML, base64 and hexadecimal digits write them. A secret of less than eight
+    characters cannot be looked for, as it may stand anywhere by chance: then nothing foreign is quoted at all.
+
+    `complete`: these are all secrets that the text could show. Else the longer words of a server are not quoted.
+    """
+
+    __slots__ = ("_complete", "_secrets")
+
+    def __init__(self, secrets: Iterable[Revealing] = (), *, complete: bool = False) -> None:
+        self._secrets = tuple(secret for secret in secrets if secret.reveal())
+        self._complete = complete
+
+    def knowing(self, secrets: Iterable[Revealing]) -> Redactor:
+        """One that knows these as well."""
+        return Redactor((*self._secrets, *secrets), complete=self._complete)
+
+    @property
+    def is_complete(self) -> bool:
+        return self._complete
+
+    def quote(self, text: object, most: int = LONGEST) -> str:
+        """`text` as one printable line; empty where it shows a secret, or may show one, or is no text."""
+        if not isinstance(text, str) or self._is_blind or self.shows(text):
+            return ""
+        return plain(text, most)
+
+    def whole(self, text: object, most: int) -> str | None:
+        """`text` as it is, which programs read; None where it shows a secret, is too long, or is no printable text."""
+        if not isinstance(text, str) or len(text) > most or not "".join(text.split()).isprintable():
+            return None
+        for secret in self._secrets:
+            text = text.replace(secret.reveal(), "…") if len(secret.reveal()) >= PART else text
+        return None if self._is_blind or self._finds(text) else text
+
+    def masked(self, text: str) -> str:
+        """A text of ours, in which somebody else's may stand: the words of it that show a secret are left out."""
+        if not self.shows(text):
+            return text
+        words = " ".join("…" if self.shows(word) else word for word in text.split(" "))
+        return "…" if self.shows(words) else words
+
+    def shows(self, text: str) -> bool:
+        """Whether `text` shows a secret that can be looked for, or something that has the shape of one."""
+        return len(text) > LOOKED_AT or any(map(_SHAPES.search, _readings(text))) or self._finds(text)
+
+    def _finds(self, text: str) -> bool:
+        parts = {part for reading in _readings(text) for part in _parts(_folded(reading))}
+        if not parts:
+            return False
+        return any(part in parts for secret in self._secrets for form in _forms(secret) for part in _parts(form))
+
+    def holds_word(self, text: str) -> bool:
+        """Whether one of the secrets that are too short to be looked for stands in `text` as a word of its own."""
+        short = [secret.reveal() for secret in self._secrets if _is_short(secret)]
+        return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text[:LOOKED_AT]) for word in short)
+
+    @property
+    def _is_blind(self) -> bool:
+        return any(_is_short(secret) for secret in self._secrets)
+
+    def __repr__(self) -> str:
+        return f"Redactor({len(self._secrets)} secrets)"
+
+
+def _is_short(secret: Revealing) -> bool:
+    return len(_folded(secret.reveal())) < PART
+
+
+def _parts(text: str) -> Iterator[str]:
+    return (text[at : at + PART] for at in range(len(text) - PART + 1))
+
+
+def _folded(text: str) -> str:
+    """`text` without what may stand between its characters, and without what tells some ways to write them apart."""
+    if not text.isascii():
+        from unicodedata import normalize  # of each character alone: of a long text it would take quadratic time
+
+        letters = (normalize("NFKC", letter) for letter in text if letter.isprintable() and not letter.isspace())
+        text = "".join(letters)
+    return text.casefold().translate(_SAME)
+
+
+def _forms(secret: Revealing) -> set[str]:
+    """How others may write the secret, folded. What escapes single characters is undone by `_readings` instead."""
+    forms = set()
+    for text in {secret.reveal(), quote_plus(secret.reveal(), errors="surrogatepass")}:
+        data = text.encode("utf-8", "surrogatepass")
+        forms |= {text, data.hex()}
+        for before in range(3):  # the place in a group of three bytes where it begins
+            encoded = base64.b64encode(bytes(before) + data).decode("ascii").rstrip("=")
+            forms.add(encoded[(0, 2, 3)[before] : len(encoded) - ((before + len(data)) % 3 > 0)])
+    return {_folded(form) for form in forms}
+
+
+def _readings(text: str) -> Iterator[str]:
+    """`text`, and what it says once the escapes of URLs, JSON and HTML are undone, and those within them."""
+    yield text
+    for _ in range(ROUNDS):
+        undone = unquote(_ESCAPE.sub(_character, text))
+        if undone == text:
+            return
+        text = undone
+        yield text
+
+
+def _character(escape: re.Match[str]) -> str:
+    four, two, itself, hexadecimal, decimal = escape.groups()
+    if itself is not None:
+        return itself if itself not in "nrtbf" else " "
+    code = int(decimal) if decimal else int(four or two or hexadecimal, 16)
+    return chr(code) if code <= 0x10FFFF else " "
