@@ -11,15 +11,19 @@ from collections.abc import Mapping
 
 __all__ = [
     "KNOWN",
+    "as_moment",
     "as_seconds",
     "claimed_expiry",
     "expiry_of",
     "field_of",
+    "fitting",
     "is_secret",
     "loss_in",
     "names_access_token",
     "not_bearer",
+    "read_json",
     "scope_of",
+    "short_scope",
     "times_of_old",
     "type_of",
     "unsendable",
@@ -34,6 +38,16 @@ _NAMES = {
     "scope": ("scope",),
 }
 KNOWN = frozenset(name for names in _NAMES.values() for name in names)
+LONGEST_LIFE = 3_153_600_000.0
+"""Seconds, a hundred years: no token lives longer, whatever its server says."""
+LATEST = 32_503_680_000.0
+"""Seconds since the epoch, the year 3000: what is later counts as that. Not every system can write later dates."""
+LONGEST_NUMBER = 40
+"""A text with more characters is no number of seconds."""
+LONGEST_SCOPE = 4096
+LARGEST_BITS = 10_000
+LARGEST_EXTRA = 65_536
+"""So many characters, about, of what else a server answers are kept with a token."""
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds this is the year 5138, so such an expiry counts milliseconds
 
 
@@ -46,15 +60,64 @@ def scope_of(answer: Mapping[str, object]) -> str | None:
     """The scope, which some servers answer as a list."""
     value = field_of(answer, "scope")
     if isinstance(value, (list, tuple)):
-        return " ".join(map(str, value))
-    return value if isinstance(value, str) else None
+        value = " ".join(one for one in value if isinstance(one, str))
+    return short_scope(value) if isinstance(value, str) else None
+
+
+def short_scope(scope: str) -> str:
+    """The scope, without those at its end that are too many."""
+    if len(scope) <= LONGEST_SCOPE:
+        return scope
+    return scope[: LONGEST_SCOPE + 1].rpartition(" ")[0] or scope[:LONGEST_SCOPE]
+
+
+def fitting(extra: Mapping[str, object]) -> dict[str, object]:
+    """What may be kept of this, the first of it first: it is stored with every token, and grows with every answer."""
+    kept, left = {}, LARGEST_EXTRA
+    for name, value in extra.items():
+        weight = _weight([name, value], left)
+        if weight <= left:
+            kept[name] = value
+            left -= weight
+    return kept
+
+
+def _weight(value: object, most: int) -> int:
+    """About the length of `value` as JSON; where that is more than `most`, any number that is."""
+    weight, waiting = 0, [value]
+    while waiting and weight <= most:
+        inner = waiting.pop()
+        weight += 4
+        if isinstance(inner, (str, bytes)):
+            weight += len(inner)
+        elif isinstance(inner, int):
+            # Python writes no number of more than 4300 digits, and the whole record could not be written.
+            weight += inner.bit_length() // 3 if inner.bit_length() < LARGEST_BITS else most + 1
+        elif isinstance(inner, Mapping):
+            waiting += [*inner.keys(), *inner.values()]
+        elif isinstance(inner, (list, tuple, set, frozenset)):
+            waiting += inner
+    return weight
+
+
+def read_json(text: bytes | str) -> object:
+    """What JSON says that somebody else wrote. Raises ValueError, or RecursionError where it is nested too deep.
+
+    A number that no field could mean costs neither the answer that it stands in, as Python's own limit on its digits
+    would, nor much time.
+    """
+    return json.loads(text, parse_int=_whole_number)
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= LONGEST_NUMBER else float(digits)
 
 
 def expiry_of(answer: Mapping[str, object], access: str, at: float) -> float | None:
     """When the token in an answer to a request at `at` expires; None: nobody knows."""
     lifetime = as_seconds(field_of(answer, "expires_in"))
     if lifetime is not None and lifetime > 0:
-        return at + lifetime
+        return at + min(lifetime, LONGEST_LIFE)
     moment = _moment(answer)
     if moment is not None:
         return moment
@@ -67,9 +130,10 @@ def times_of_old(answer: Mapping[str, object], access: str, at: float) -> tuple[
     Nothing tells when a token came that is no JWT and has ``expires_in`` alone: it is taken for new.
     """
     lifetime, claims = as_seconds(field_of(answer, "expires_in")), _claims(access)
-    issued, moment = as_seconds(claims.get("iat")), _moment(answer)
+    lifetime = None if lifetime is None else min(lifetime, LONGEST_LIFE)
+    issued, moment = as_moment(claims.get("iat")), _moment(answer)
     if moment is None and (lifetime is None or lifetime > 0):
-        moment = as_seconds(claims.get("exp"))
+        moment = as_moment(claims.get("exp"))
     if moment is not None and lifetime is not None and lifetime > 0:
         issued = moment - lifetime
     if issued is None or issued > at or (moment is not None and issued >= moment):
@@ -84,12 +148,12 @@ def _moment(answer: Mapping[str, object]) -> float | None:
     moment = as_seconds(field_of(answer, "expires_at"))
     if moment is None or moment <= 0:
         return None
-    return moment / 1000 if moment >= _MILLISECONDS_FROM else moment
+    return as_moment(moment / 1000 if moment >= _MILLISECONDS_FROM else moment)
 
 
 def claimed_expiry(access: str) -> float | None:
     """``exp`` of a JWT (RFC 7519 section 4.1.4)."""
-    return as_seconds(_claims(access).get("exp"))
+    return as_moment(_claims(access).get("exp"))
 
 
 def _claims(access: str) -> Mapping[str, object]:
@@ -98,7 +162,7 @@ def _claims(access: str) -> Mapping[str, object]:
     if len(parts) != 3:
         return {}
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        claims = read_json(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (ValueError, binascii.Error, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}
@@ -180,8 +244,16 @@ def as_seconds(value: object) -> float | None:
     """A number of seconds, or None where this is none: an odd expiry must not cost the token that came with it."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
+    if isinstance(value, str) and len(value) > LONGEST_NUMBER:
+        return None
     try:
         seconds = float(value)
     except (ValueError, OverflowError):
         return None
     return seconds if math.isfinite(seconds) else None
+
+
+def as_moment(value: object) -> float | None:
+    """Seconds since the epoch that a calendar has, or None where this is no number."""
+    seconds = as_seconds(value)
+    return None if seconds is None else min(max(seconds, 0.0), LATEST)

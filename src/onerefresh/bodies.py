@@ -5,12 +5,12 @@ Everything here was written by somebody else: nothing of it is shown before `one
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from onerefresh.answers import read_json
 from onerefresh.redaction import LONGEST
 
 __all__ = [
@@ -22,8 +22,14 @@ __all__ = [
     "is_html",
     "parse_retry_after",
     "parsed",
+    "pause_of",
     "place_of",
 ]
+
+LONGEST_PAUSE = 86_400.0
+"""Seconds, a day: what a server asks for beyond that counts as that."""
+LONGEST_DATE = 100
+"""A header with more characters tells no time."""
 
 
 def parsed(body: object) -> object:
@@ -33,7 +39,7 @@ def parsed(body: object) -> object:
     if not isinstance(body, (bytes, str)):
         return None
     try:
-        return json.loads(body)
+        return read_json(body)
     except (ValueError, RecursionError):
         return None
 
@@ -106,16 +112,21 @@ def header(headers: Mapping[str, str] | None, name: str) -> str | None:
 def parse_retry_after(value: str | None, now: float | None = None) -> float | None:
     """Seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3): a number or a date. None where it is neither.
 
-    `now`: seconds since the epoch, instead of the clock. A moment that is past gives 0.
+    `now`: seconds since the epoch, instead of the clock. A moment that is past gives 0, and one that is far off a day.
     """
-    if value is None:
+    if value is None or len(value) > LONGEST_DATE:
         return None
     try:
         seconds = float(value)
     except ValueError:
         moment = _moment(value)
-        return None if moment is None else max(moment - (time.time() if now is None else now), 0.0)
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+        return None if moment is None else pause_of(moment - (time.time() if now is None else now))
+    return pause_of(seconds) if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def pause_of(seconds: float) -> float:
+    """What is kept of a pause that somebody asks for."""
+    return min(max(seconds, 0.0), LONGEST_PAUSE)
 
 
 def _moment(text: str) -> float | None:

@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -175,26 +176,35 @@ _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
 _UNQUOTED: Final = re.compile(r"[^ \t,\"]*+")
 _BETWEEN: Final = re.compile(r"[ \t,]++")
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
-_LONGEST_HEADER = 16_384
+_JUNK: Final = re.compile(r"[^ \t,\"!#$%&'*+.^_`|~0-9A-Za-z-]++")
+_LONGEST_HEADERS = 16_384
+_MOST_HEADERS, _MOST_CHALLENGES = 64, 48
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
     """The challenges of all ``WWW-Authenticate`` headers of an answer, in their order (RFC 9110 section 11.6.1).
 
-    A header may hold several challenges. What cannot be understood is left out; only the first 16 KiB are looked
-    at. Never raises, and takes linear time.
+    A header may hold several challenges. What cannot be understood is left out; only the first 16 KiB of all headers
+    together, and the first 48 challenges, are looked at. Never raises, and takes linear time.
     """
-    return [challenge for header in headers for challenge in _parse_header(header[:_LONGEST_HEADER])]
+    found: list[Challenge] = []
+    left = _LONGEST_HEADERS
+    for header in islice(headers, _MOST_HEADERS):
+        found += _parse_header(header[:left], _MOST_CHALLENGES - len(found))
+        left -= len(header)
+        if left <= 0 or len(found) >= _MOST_CHALLENGES:
+            break
+    return found
 
 
-def _parse_header(header: str) -> list[Challenge]:
+def _parse_header(header: str, most: int) -> list[Challenge]:
     found: list[tuple[int, str, dict[str, str], str | None]] = []
     position, end = 0, len(header)
     while position < end:
         if between := _BETWEEN.match(header, position):
             position = between.end()
         elif not (name := _TOKEN.match(header, position)):
-            junk = _QUOTED.match(header, position)
+            junk = _QUOTED.match(header, position) or _JUNK.match(header, position)
             position = junk.end() if junk else position + 1
         elif equals := _EQUALS.match(header, name.end()):
             quoted = _QUOTED.match(header, equals.end())
@@ -205,6 +215,9 @@ def _parse_header(header: str) -> list[Challenge]:
                 text = _ESCAPED.sub(r"\1", quoted[1]) if quoted else value[0]
                 found[-1][2].setdefault(name[0].lower(), text)
         else:
+            if len(found) == most:
+                end = name.start()
+                break
             single = _TOKEN68.match(header, name.end())
             found.append((name.start(), name[0].lower(), {}, single[1] if single else None))
             position = single.end() if single else name.end()

@@ -17,14 +17,17 @@ from typing import NoReturn, Self, TypeAlias
 
 from onerefresh.answers import (
     KNOWN,
+    as_moment,
     as_seconds,
     claimed_expiry,
     expiry_of,
     field_of,
+    fitting,
     is_secret,
     names_access_token,
     not_bearer,
     scope_of,
+    short_scope,
     times_of_old,
     type_of,
     unsendable,
@@ -36,6 +39,7 @@ __all__ = [
     "Answer",
     "Secret",
     "Token",
+    "names_in",
     "odd_type",
     "parse_answer",
     "refresh_token_beside",
@@ -108,8 +112,9 @@ class Token:
     `expires_at` and `issued_at` are seconds since the epoch; ``expires_at is None``: not known, so the token
     serves until it is refused. `expires_in` (seconds) may be given instead; where neither is given, a JWT's own ``exp``
     counts, as in a token response. `generation` numbers the tokens of
-    one `family` (0: not yet in a credential). `scope` and `extra` are what else the server answered; values in
-    `extra` are never shown. `unknown`: what a newer version of this library stored with this token.
+    one `family` (0: not yet in a credential). `scope` and `extra` are what else the server answered, up to 4 and about
+    64 KiB of it; values in `extra` are never shown. `unknown`: what a newer version of this library stored with this
+    token.
 
     Raises `RefreshProtocolError` for an access token that is empty or not a text. One that no header can carry is no
     error here, since the refresh token beside it may be the only one that lives; no credential takes it for a token.
@@ -146,7 +151,8 @@ class Token:
             del access_token, refresh_token  # they would show in a traceback with locals
         if access is None:
             raise RefreshProtocolError("a Token needs an access_token that is not empty")
-        issued = time.time() if issued_at is None else issued_at
+        known = as_moment(issued_at)
+        issued = time.time() if known is None else known
         lifetime = as_seconds(expires_in)
         if isinstance(expires_at, EllipsisType):
             expires_at = issued + lifetime if lifetime is not None else claimed_expiry(access.reveal())
@@ -155,10 +161,10 @@ class Token:
         put = object.__setattr__
         put(self, "access_token", access)
         put(self, "refresh_token", refresh)
-        put(self, "expires_at", as_seconds(expires_at))
+        put(self, "expires_at", as_moment(expires_at))
         put(self, "issued_at", issued)
-        put(self, "scope", scope)
-        put(self, "extra", MappingProxyType(dict(extra)))
+        put(self, "scope", short_scope(scope) if isinstance(scope, str) else scope)
+        put(self, "extra", MappingProxyType(fitting(extra)))
         put(self, "generation", generation)
         put(self, "family", family)
         put(self, "unknown", MappingProxyType(dict(unknown)))
@@ -204,7 +210,7 @@ class Token:
             self,
             refresh_token=self.refresh_token or previous.refresh_token,
             scope=self.scope if self.scope is not None else previous.scope,
-            extra={**previous.extra, **self.extra},
+            extra=_latest(previous.extra, self.extra),
             unknown={},
         )
 
@@ -319,6 +325,12 @@ def refresh_token_beside(answer: object) -> Secret | None:
         return None
     refresh = field_of(answer, "refresh_token")
     return Secret(refresh) if isinstance(refresh, str) and refresh else None
+
+
+def _latest(before: Mapping[str, object], now: Mapping[str, object]) -> dict[str, object]:
+    """Both, as far as they may be kept, and in their order; what came now goes before what was there."""
+    kept = fitting({**now, **{name: value for name, value in before.items() if name not in now}})
+    return {name: kept[name] for name in {**before, **now} if name in kept}
 
 
 def names_in(answer: Mapping[str, object], hidden: Redactor = NOTHING_KNOWN) -> str:

@@ -21,6 +21,7 @@ from onerefresh.bodies import (
     is_html,
     parse_retry_after,
     parsed,
+    pause_of,
     place_of,
 )
 from onerefresh.redaction import LEFT_OUT, LONGEST_CHALLENGE, Redactor, is_ours, plain
@@ -249,7 +250,8 @@ def judge_exception(error: BaseException, *, hidden: Redactor = NOTHING_KNOWN) -
             # Said by another credential that the refresher uses: it tells nothing about the token of this one.
             said = Verdict(Meaning.REFRESHER, str(error)).vetted(hidden, ours=own).detail
             return Verdict(Meaning.REFRESHER, f"the refresher raised {name}: {said}")
-        retry_after = as_seconds(getattr(error, "retry_after", None))
+        asked = as_seconds(getattr(error, "retry_after", None))
+        retry_after = None if asked is None else pause_of(asked)
         verdict = Verdict(meaning, error.message, retry_after, getattr(error, "challenge", None))
         if isinstance(error, errors.LoginRequired) and not error.proven:
             verdict = Verdict(Meaning.DOUBTFUL, error.message.removesuffix(f": {EITHER}"))

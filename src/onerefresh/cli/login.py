@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 
 from onerefresh import config
+from onerefresh.answers import read_json
 from onerefresh.cli.arguments import Subparsers, add_command, add_name
 from onerefresh.cli.output import say
 from onerefresh.cli.words import life
 from onerefresh.config import Entry
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
-from onerefresh.token import Token, parse_answer, useless
+from onerefresh.token import Token, names_in, parse_answer, useless
 
 LARGEST_ANSWER = 1024 * 1024
 
@@ -83,7 +83,7 @@ def _answer(entry: Entry) -> Token:
     said = useless(answer)
     token = None if said else _usable(answer)
     if token is None:
-        names = ", ".join(answer) or "nothing"
+        names = names_in(answer)
         del answer  # it holds tokens, and would show in a traceback with locals
         if said:
             raise ConfigurationError(f"{said}; nothing was changed")
@@ -103,7 +103,7 @@ def _usable(answer: dict[str, object]) -> Token | None:
 def _parsed() -> dict[str, object] | None:
     """Nothing is raised here: the parser's exceptions hold the whole text."""
     try:
-        found = json.loads(sys.stdin.buffer.read(LARGEST_ANSWER))
+        found = read_json(sys.stdin.buffer.read(LARGEST_ANSWER))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

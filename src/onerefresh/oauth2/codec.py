@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, quote_plus
 
-from onerefresh.answers import field_of, not_bearer, unsendable
+from onerefresh.answers import field_of, not_bearer, read_json, unsendable
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
 from onerefresh.oauth2.client_auth import Identification
 from onerefresh.redaction import Redactor
@@ -219,7 +218,7 @@ def _fields(response: TokenResponse) -> Mapping[str, object] | None:
     try:
         if kind.partition(";")[0].strip().lower() == _FORM:
             return _Fields(parse_qsl(response.body.decode("ascii"), max_num_fields=100)) or None
-        answer = json.loads(response.body)
+        answer = read_json(response.body)
     except (ValueError, RecursionError):
         return None
     return _Fields(answer) if isinstance(answer, dict) else None
