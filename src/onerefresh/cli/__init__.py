@@ -15,7 +15,15 @@ from typing import NoReturn
 
 from onerefresh import __version__
 from onerefresh.cli.failure import INTERRUPTED, OTHER, exit_code, explain
-from onerefresh.cli.output import OutputFailed, abandon_output, say
+from onerefresh.cli.output import (
+    OutputFailed,
+    Parser,
+    VisibleFormatter,
+    abandon_output,
+    say,
+    say_traceback,
+    say_traceback_of,
+)
 from onerefresh.errors import OnerefreshError
 
 __all__ = ["COMMANDS", "build_parser", "main"]
@@ -74,9 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except OnerefreshError as error:
         if debug:
-            import traceback
-
-            traceback.print_exception(error)
+            say_traceback(error)
         say(explain(error))
         return exit_code(error)
     except KeyboardInterrupt:
@@ -86,6 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         abandon_output()
         if isinstance(error, OutputFailed) and error.args[0]:
             say(error.args[0])
+        return OTHER
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person reads it
+        say_traceback(error)
+        say(f"unexpected {type(error).__name__}: this is a defect of onerefresh, or of a refresher or store of yours")
         return OTHER
     return code
 
@@ -104,7 +114,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def build_parser(arguments: Collection[str] | None = None) -> argparse.ArgumentParser:
     """The parser; with the options of those commands alone that `arguments` name (None: of all)."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="onerefresh",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -133,12 +143,14 @@ def _logging(*, debug: bool) -> Iterator[None]:
     logger = logging.getLogger("onerefresh")
     level = logger.level
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if debug else logging.CRITICAL)
+    hook, threading.excepthook = threading.excepthook, say_traceback_of
     try:
         yield
     finally:
+        threading.excepthook = hook
         logger.removeHandler(handler)
         logger.setLevel(level)
 

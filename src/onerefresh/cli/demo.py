@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from onerefresh.cli.arguments import Subparsers, add_command, require, whole_number
 from onerefresh.cli.failure import OTHER
-from onerefresh.cli.output import say, write
+from onerefresh.cli.output import say, write_exactly, write_lines
 
 if TYPE_CHECKING:
     from onerefresh.cli.demo_run import Finished
@@ -56,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
     if usual is None:
         from onerefresh.cli.demo_diagram import diagram
 
-        write(diagram(ours))
+        write_lines(diagram(ours).splitlines())
     elif args.json:
         shape = {"workers": args.workers, "calls_per_worker": args.calls}
-        write(json.dumps({"usual": as_fields(usual), "onerefresh": as_fields(ours), **shape}, indent=2) + "\n")
+        write_exactly(json.dumps({"usual": as_fields(usual), "onerefresh": as_fields(ours), **shape}, indent=2) + "\n")
     else:
         print_tables(usual, ours)
     if ours.is_well:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onerefresh.cli.demo_run import Finished, Stage, Watch, Way
+from onerefresh.redaction import visible
 
 __all__ = ["Live", "as_fields", "print_tables"]
 
@@ -81,7 +82,7 @@ class _Lines(_Stages):
     def __call__(self, stage: Stage, ended: int) -> None:
         said = self.entered(stage, ended)
         if said is not None:
-            print(f"{self._name}: {said}", file=sys.stderr, flush=True)
+            print(visible(f"{self._name}: {said}"), file=sys.stderr, flush=True)
 
 
 class _Bar(_Stages):
@@ -142,7 +143,7 @@ def print_tables(usual: Finished, ours: Finished) -> None:
     console.print(table)
     for name, run in zip(_NAMES.values(), runs, strict=True):
         for line in _told(run):
-            console.print(f"{name}: {line}", highlight=False)
+            console.print(visible(f"{name}: {line}"), markup=False, highlight=False)
 
 
 def _told(run: Finished) -> Iterator[str]:

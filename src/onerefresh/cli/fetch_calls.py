@@ -17,6 +17,8 @@ from onerefresh.cli.output import OutputFailed
 from onerefresh.clients.httpx import BearerAuth
 from onerefresh.credential import Credential
 from onerefresh.errors import OnerefreshError
+from onerefresh.redaction import Redactor
+from onerefresh.token import Token
 
 __all__ = ["Call", "Result", "fetch_all"]
 
@@ -60,11 +62,15 @@ def fetch_all(
 
     An error of the credential concerns every call: the first one ends them all, and is raised. So does `OutputFailed`.
     """
-    asyncio.run(_fetch_all(BearerAuth(credential, origins), iter(calls), concurrency, report))
+    asyncio.run(_fetch_all(credential, BearerAuth(credential, origins), iter(calls), concurrency, report))
 
 
 async def _fetch_all(
-    auth: BearerAuth, calls: Iterator[Call], concurrency: int, report: Callable[[Result], None]
+    credential: Credential,
+    auth: BearerAuth,
+    calls: Iterator[Call],
+    concurrency: int,
+    report: Callable[[Result], None],
 ) -> None:
     limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     stopped: Exception | None = None
@@ -72,19 +78,21 @@ async def _fetch_all(
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(concurrency):  # one that finds nothing left to do ends at once
-                    group.create_task(_work(client, calls, report))
+                    group.create_task(_work(client, calls, report, credential))
         except* (OnerefreshError, OutputFailed) as several:
             stopped = _first(several)
     if stopped is not None:
         raise stopped
 
 
-async def _work(client: httpx2.AsyncClient, calls: Iterator[Call], report: Callable[[Result], None]) -> None:
+async def _work(
+    client: httpx2.AsyncClient, calls: Iterator[Call], report: Callable[[Result], None], credential: Credential
+) -> None:
     for call in calls:  # shared by all workers: each takes the next one
-        report(await _made(client, call))
+        report(await _made(client, call, credential))
 
 
-async def _made(client: httpx2.AsyncClient, call: Call) -> Result:
+async def _made(client: httpx2.AsyncClient, call: Call, credential: Credential) -> Result:
     size = 0
     try:
         async with client.stream("GET", call.url) as response:
@@ -96,7 +104,7 @@ async def _made(client: httpx2.AsyncClient, call: Call) -> Result:
                     if body is not None:
                         body.write(chunk)
     except httpx2.HTTPError as error:
-        return Result(call, None, size, _words(error))
+        return Result(call, None, size, _words(error, credential.current()))
     return Result(call, response.status_code, size)
 
 
@@ -108,10 +116,10 @@ def _phrase(status: int) -> str:
         return "failed"
 
 
-def _words(error: httpx2.HTTPError) -> str:
-    """``ReadTimeout`` as "read timeout", with what else it says."""
+def _words(error: httpx2.HTTPError, token: Token | None) -> str:
+    """``ReadTimeout`` as "read timeout", with what else it says: it may quote a server that repeats the token."""
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
-    said = " ".join(str(error).split())
+    said = Redactor(token.secrets if token is not None else ()).quote(str(error))
     return f"{kind}: {said}" if said else kind
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 from urllib.parse import unquote, urlsplit
 
-from onerefresh.cli.output import OutputFailed, write_bytes
+from onerefresh.cli.output import OutputFailed, Shown, write_body
 from onerefresh.errors import ConfigurationError
 
 __all__ = ["Body", "FileBody", "PrintedBody", "file_names", "make_folder"]
@@ -29,10 +30,13 @@ class Body(Protocol):
 
 
 class PrintedBody:
-    """A body on standard output."""
+    """A body on standard output: as it is, but on a terminal, which would obey what it holds."""
+
+    def __init__(self) -> None:
+        self._shown = Shown() if sys.stdout.isatty() else None
 
     def write(self, chunk: bytes) -> None:
-        write_bytes(chunk)
+        write_body(chunk, self._shown)
 
 
 class FileBody:

@@ -6,8 +6,9 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from onerefresh.cli.output import say, write
+from onerefresh.cli.output import say, write_lines
 from onerefresh.cli.words import size
+from onerefresh.redaction import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -37,7 +38,7 @@ class Show:
             self.fetched += 1
         self._size += result.size
         if self._prints_lines:
-            write(_line(result) + "\n")
+            write_lines([_line(result)])
         elif result.problem:
             self._tell(result)
         if self._bar is not None:
@@ -46,7 +47,7 @@ class Show:
 
     def _tell(self, result: Result) -> None:
         if self._bar is not None:
-            self._bar.console.print(_line(result), markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(visible(_line(result)), markup=False, highlight=False, soft_wrap=True)
         else:
             say(f"{result.call.url}: {_status(result)}{result.problem}")
 

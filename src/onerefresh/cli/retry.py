@@ -7,7 +7,7 @@ import argparse
 from onerefresh import config
 from onerefresh.cli.arguments import Subparsers, add_command
 from onerefresh.cli.failure import exit_code, explain
-from onerefresh.cli.output import say, write
+from onerefresh.cli.output import say, write_lines
 from onerefresh.cli.words import life
 from onerefresh.config import Entry
 from onerefresh.errors import ConfigurationError, OnerefreshError
@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
     """Retry; the exit code of the first that failed."""
     configuration = config.read(args.config)
     if args.name is not None:
-        write(_retried(configuration.named(args.name)))
+        write_lines([_retried(configuration.named(args.name))])
         return 0
     code = 0
     for entry in configuration.entries.values():
         try:
-            write(_retried(entry))
+            write_lines([_retried(entry)])
         except OnerefreshError as error:
             said = error if error.credential or isinstance(error, ConfigurationError) else error.about(entry.name)
             say(explain(said))
@@ -50,6 +50,6 @@ def _retried(entry: Entry) -> str:
     with entry.open() as credential:
         status = credential.status()
         if status.failure is None:
-            return f"{entry.name}: nothing failed: nothing was sent\n"
+            return f"{entry.name}: nothing failed: nothing was sent"
         token = credential.retry()
-    return f"{entry.name}: generation {token.generation} {life(token.expires_at, token.issued_at)}\n"
+    return f"{entry.name}: generation {token.generation} {life(token.expires_at, token.issued_at)}"

@@ -11,7 +11,7 @@ from datetime import datetime
 from onerefresh import config
 from onerefresh.cli.arguments import Subparsers, add_command
 from onerefresh.cli.failure import LOG_IN
-from onerefresh.cli.output import write
+from onerefresh.cli.output import write_exactly, write_lines
 from onerefresh.cli.words import amount, life
 from onerefresh.config import Entry
 from onerefresh.credential import Status
@@ -39,15 +39,18 @@ def run(args: argparse.Namespace) -> int:
     if args.name is not None:
         entry = configuration.named(args.name)
         status = entry.open().status()
-        write(_as_json(_fields(status)) if args.json else _details(status, now, entry))
+        if args.json:
+            write_exactly(_as_json(_fields(status)))
+        else:
+            write_lines(_details(status, now, entry))
         return LOG_IN if _needs_login(status, can_obtain=_can_obtain(entry)) else 0
     statuses = [(entry.open().status(), entry) for entry in configuration.entries.values()]
     if args.json:
-        write(_as_json([_fields(status) for status, _ in statuses]))
+        write_exactly(_as_json([_fields(status) for status, _ in statuses]))
         return 0
     rows = [(status.key, _summary(status, now, entry)) for status, entry in statuses]
     width = max((len(name) for name, _ in rows), default=0)
-    write("".join(f"{name:{width}}  {said}\n" for name, said in rows) or f"{configuration.path} has no credentials\n")
+    write_lines([f"{name:{width}}  {said}" for name, said in rows] or [f"{configuration.path} has no credentials"])
     return 0
 
 
@@ -93,7 +96,7 @@ def _summary(status: Status, now: float, entry: Entry) -> str:
     return said
 
 
-def _details(status: Status, now: float, entry: Entry) -> str:
+def _details(status: Status, now: float, entry: Entry) -> list[str]:
     lines = {
         "credential": status.key,
         "status": _summary(status, now, entry),
@@ -102,13 +105,16 @@ def _details(status: Status, now: float, entry: Entry) -> str:
         "scope": status.scope or "not told",
         "store": str(entry.store),
     }
-    told = [f"{name:12} {value}\n" for name, value in lines.items()]
-    history = [f"    {_moment(entry.at)}  generation {entry.generation}: {entry.what}\n" for entry in status.history]
-    return "".join([*told, "history\n", *history] if history else told)
+    told = [f"{name:12} {value}" for name, value in lines.items()]
+    history = [f"    {_moment(entry.at)}  generation {entry.generation}: {entry.what}" for entry in status.history]
+    return [*told, "history", *history] if history else told
 
 
 def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
+    try:
+        return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError, TypeError):  # somebody else has written it
+        return "at a time that no calendar has"
 
 
 def _fields(status: Status) -> dict[str, object]:

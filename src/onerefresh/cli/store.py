@@ -6,7 +6,7 @@ import argparse
 
 from onerefresh import config
 from onerefresh.cli.arguments import Subparsers, add_command
-from onerefresh.cli.output import say, write
+from onerefresh.cli.output import say, write_lines
 from onerefresh.errors import ConfigurationError
 from onerefresh.stores import holds_password
 from onerefresh.stores.postgres_sql import DEFAULT_TABLE, Statements
@@ -42,10 +42,12 @@ def run(args: argparse.Namespace) -> int:
     """Prepare the stores."""
     statements = Statements(args.table)
     if args.sql:
-        write(
-            f"{statements.create};\n"
-            "-- Then, for the database user of each program that uses the store:\n"
-            f"-- GRANT SELECT, INSERT, UPDATE ON {statements.quoted} TO …;\n"
+        write_lines(
+            [
+                *f"{statements.create};".split("\n"),
+                "-- Then, for the database user of each program that uses the store:",
+                f"-- GRANT SELECT, INSERT, UPDATE ON {statements.quoted} TO …;",
+            ]
         )
         return 0
     for url in _urls(args):

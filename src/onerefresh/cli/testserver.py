@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from onerefresh.cli.output import write_exactly, write_lines
 from onerefresh.errors import ConfigurationError
 from onerefresh.testing.server import AuthServer
 from onerefresh.testing.settings import MODES
@@ -129,19 +130,19 @@ def _write_private(path: Path | None, content: dict[str, Any]) -> Path:
 
 def _show(shown: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(shown), flush=True)
+        write_exactly(json.dumps(shown) + "\n")
         return
-    for name, value in shown.items():
-        print(f"{name:17} {json.dumps(value) if isinstance(value, dict) else value}")
-    print("Ctrl-C ends the server.", flush=True)
+    lines = [f"{name:17} {json.dumps(value) if isinstance(value, dict) else value}" for name, value in shown.items()]
+    write_lines([*lines, "Ctrl-C ends the server."])
 
 
 def _summarize(server: AuthServer) -> None:
     seen = server.counters
-    print(
+    said = (
         f"token requests {seen.token_requests}, refreshes {seen.refreshes}, reuse detected {seen.reuse_detected}, "
         f"session {server.session}"
     )
+    write_lines([said])
 
 
 def _wait_for_eof(ended: SimpleQueue[None]) -> None:

@@ -9,10 +9,10 @@ import time
 
 from onerefresh import config
 from onerefresh.cli.arguments import Subparsers, add_command, add_name, seconds
-from onerefresh.cli.output import write
+from onerefresh.cli.output import write_exactly
 from onerefresh.credential import Credential
 from onerefresh.credential.early import early
-from onerefresh.errors import ConfigurationError, OnerefreshError, RefreshUnavailable
+from onerefresh.errors import ConfigurationError, OnerefreshError, RefreshProtocolError, RefreshUnavailable
 from onerefresh.token import Secret, Token
 
 _DESCRIPTION = """\
@@ -60,7 +60,11 @@ def run(args: argparse.Namespace) -> int:
     token = early(credential, token)
     if _expires_within(token, args.min_valid):
         token = _longer(credential, token, args.min_valid)
-    write(_as_json(args.name, token) if args.json else f"{token.reveal()}\n")
+    if not args.json and not token.reveal().isprintable():
+        raise RefreshProtocolError(
+            "the access token holds characters that no terminal and no header can carry", credential=args.name
+        )
+    write_exactly(_as_json(args.name, token) if args.json else f"{token.reveal()}\n")
     return 0
 
 
