@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Final, Protocol
 from urllib.parse import quote_plus, unquote
@@ -23,6 +23,8 @@ LONGEST_CHALLENGE = 8192
 """What asks for more in more characters is left out: a part of it would be of no use."""
 LOOKED_AT = 65_536
 """What is longer counts as showing a secret: nobody reads it."""
+LONGEST_SECRET = 16_384
+"""Of one that is longer, the beginning and the end are looked for."""
 ROUNDS = 3
 """How often one escape is undone within another."""
 
@@ -64,6 +66,9 @@ _SHAPES: Final = re.compile(
 _ESCAPE: Final = re.compile(
     r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))|&#(?:[xX]([0-9a-fA-F]{1,6})|([0-9]{1,7}));?"
 )
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_STANDARD: Final = str.maketrans("-_", "+/")
+_MARKS: Final = ("Mn", "Me")
 _SAME: Final = str.maketrans({"-": "+", "_": "/"} | {chr(code): None for code in (*range(33), 127)})
 
 
@@ -80,8 +85,8 @@ class Redactor:
     """Knows the secrets of a token and of its client, and looks for them in what others say.
 
     A text shows a secret where it holds eight characters of it in a row: as they are, in upper or lower case, with
-    spaces between them, or as URLs, JSON, HTML, base64 and hexadecimal digits write them. A secret of less than eight
-    characters cannot be looked for, as it may stand anywhere by chance: then nothing foreign is quoted at all.
+    something between them, or as URLs, JSON, HTML, base64 and hexadecimal digits write them. A secret of less than
+    eight characters cannot be looked for, as it may stand anywhere by chance: then nothing foreign is quoted at all.
 
     `complete`: these are all secrets that the text could show. Else the longer words of a server are not quoted.
     """
@@ -102,7 +107,7 @@ class Redactor:
 
     def quote(self, text: object, most: int = LONGEST) -> str:
         """`text` as one printable line; empty where it shows a secret, or may show one, or is no text."""
-        if not isinstance(text, str) or self._is_blind or self.shows(text):
+        if not isinstance(text, str) or self._is_blind or self.shows(text) or self._finds(text, _bare):
             return ""
         return plain(text, most)
 
@@ -125,11 +130,11 @@ class Redactor:
         """Whether `text` shows a secret that can be looked for, or something that has the shape of one."""
         return len(text) > LOOKED_AT or any(map(_SHAPES.search, _readings(text))) or self._finds(text)
 
-    def _finds(self, text: str) -> bool:
-        parts = {part for reading in _readings(text) for part in _parts(_folded(reading))}
+    def _finds(self, text: str, fold: Callable[[str], str] = str) -> bool:
+        parts = {part for reading in _readings(text) for part in _parts(fold(_folded(reading)))}
         if not parts:
             return False
-        return any(part in parts for secret in self._secrets for form in _forms(secret) for part in _parts(form))
+        return any(part in parts for secret in self._secrets for form in _forms(secret) for part in _parts(fold(form)))
 
     def holds_word(self, text: str) -> bool:
         """Whether one of the secrets that are too short to be looked for stands in `text` as a word of its own."""
@@ -155,17 +160,29 @@ def _parts(text: str) -> Iterator[str]:
 def _folded(text: str) -> str:
     """`text` without what may stand between its characters, and without what tells some ways to write them apart."""
     if not text.isascii():
-        from unicodedata import normalize  # of each character alone: of a long text it would take quadratic time
+        from unicodedata import (
+            category,
+            normalize,
+        )  # of each character alone: of a long text it would take quadratic time
 
         letters = (normalize("NFKC", letter) for letter in text if letter.isprintable() and not letter.isspace())
-        text = "".join(letters)
+        text = "".join(letter for letter in "".join(letters) if category(letter) not in _MARKS)
     return text.casefold().translate(_SAME)
+
+
+def _bare(text: str) -> str:
+    """The letters and digits alone, where anything may stand between them."""
+    return "".join(filter(str.isalnum, text))
 
 
 def _forms(secret: Revealing) -> set[str]:
     """How others may write the secret, folded. What escapes single characters is undone by `_readings` instead."""
-    forms = set()
-    for text in {secret.reveal(), quote_plus(secret.reveal(), errors="surrogatepass")}:
+    forms, whole = set(), secret.reveal()
+    if len(whole) > LONGEST_SECRET:
+        whole = (
+            whole[: LONGEST_SECRET // 2] + whole[-LONGEST_SECRET // 2 :]
+        )  # no header carries it, and nobody quotes it
+    for text in {whole, quote_plus(whole, errors="surrogatepass")}:
         data = text.encode("utf-8", "surrogatepass")
         forms |= {text, data.hex()}
         for before in range(3):  # the place in a group of three bytes where it begins
@@ -178,11 +195,21 @@ def _readings(text: str) -> Iterator[str]:
     """`text`, and what it says once the escapes of URLs, JSON and HTML are undone, and those within them."""
     yield text
     for _ in range(ROUNDS):
-        undone = unquote(_ESCAPE.sub(_character, text))
+        undone = _BASE64.sub(_decoded, unquote(_ESCAPE.sub(_character, text)))
         if undone == text:
             return
         text = undone
         yield text
+
+
+def _decoded(run: re.Match[str]) -> str:
+    """What stands there in base64, where it is a text; it may hold what a form of the secret does not show."""
+    data = run[0].rstrip("=").translate(_STANDARD)
+    try:
+        text = base64.b64decode(data[: len(data) - (len(data) % 4 == 1)] + "=" * (-len(data) % 4)).decode("utf-8")
+    except ValueError:
+        return run[0]
+    return text if text.isprintable() else run[0]
 
 
 def _character(escape: re.Match[str]) -> str:

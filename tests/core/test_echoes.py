@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ FORMS: dict[str, Callable[[str], str]] = {
     "a part": lambda text: f"{text[5:13]}…",
     "spaced out": " ".join,
     "with invisible marks": "\u200b".join,
+    "with accents": "\u0301".join,
+    "with dots": ".".join,
     "broken over lines": lambda text: f"{text[:10]}\n{text[10:]}",
     "in a URL": lambda text: quote(text, safe=""),
     "in a form": quote_plus,
@@ -52,6 +55,9 @@ FORMS: dict[str, Callable[[str], str]] = {
     "in base64 for URLs": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
     "a form in base64": lambda text: in_base64(quote_plus(text)),
     "in hexadecimal": lambda text: text.encode().hex(),
+    "in hexadecimal with colons": lambda text: text.encode().hex(":"),
+    "in base64 of base64": lambda text: in_base64(in_base64(text)),
+    "in base64 of JSON with it in base64": lambda text: in_base64(json.dumps({"t": in_base64(text)})),
     "in wide letters": lambda text: "".join(chr(ord(letter) + 0xFEE0) for letter in text),
 }
 
@@ -424,3 +430,13 @@ def test_a_code_that_everybody_knows_is_told_all_the_same() -> None:
     with Credential("short", answers(400, {"error": "invalid_grant"}), token=short) as credential:
         with pytest.raises(errors.LoginRequired, match="invalid_grant"):
             credential.token()
+
+
+def test_secrets_of_any_length_are_looked_for_in_no_time() -> None:
+    long = "".join(f"{number:x}%" for number in range(200_000))
+    body = {"error": "invalid_grant", "error_description": f"no {long[:20]}", "hint": "%25" * 100_000}
+    login = answers(400, body)
+    begun = time.thread_time()
+    with pytest.raises(Exception, match=r"answered 400 'invalid_grant'$"):
+        login(Token(long, long[::-1]))
+    assert time.thread_time() - begun < 2.0
