@@ -48,6 +48,8 @@ __all__ = [
 ]
 
 NOTHING_KNOWN = Redactor()
+USUAL = KNOWN | {"code", "data", "error", "error_description", "id_token", "message", "status", "token_type"}
+"""Names of fields that are told whatever the secrets are: everybody knows them."""
 MOST_NAMES, LONGEST_NAME = 20, 40
 """So many names of an answer's fields, and so many characters of each, are told."""
 MOST_LOOKED_AT = 1000
@@ -336,7 +338,8 @@ def _latest(before: Mapping[str, object], now: Mapping[str, object]) -> dict[str
 def names_in(answer: Mapping[str, object], hidden: Redactor = NOTHING_KNOWN) -> str:
     """The names of its fields, for an error: a few of them, and none that shows a secret."""
     hidden = hidden.knowing(secrets_in(answer))
-    shown = [hidden.quote(str(name), LONGEST_NAME) for name in islice(answer, MOST_NAMES)]
+    names = islice(map(str, answer), MOST_NAMES)
+    shown = [name if name in USUAL else hidden.quote(name, LONGEST_NAME) for name in names]
     more = ["…"] if len(answer) > MOST_NAMES or not all(shown) else []
     return ", ".join([*sorted(filter(None, shown)), *more]) or "nothing"
 

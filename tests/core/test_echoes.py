@@ -440,3 +440,9 @@ def test_secrets_of_any_length_are_looked_for_in_no_time() -> None:
     with pytest.raises(Exception, match=r"answered 400 'invalid_grant'$"):
         login(Token(long, long[::-1]))
     assert time.thread_time() - begun < 2.0
+
+
+def test_names_that_everybody_knows_are_told_all_the_same() -> None:
+    with Credential("short", lambda _: {"access_token": ""}, token=Token("abc", "defg", expires_in=0)) as credential:
+        with pytest.raises(errors.RefreshProtocolError, match=r"it holds: access_token\)"):
+            credential.token()
