@@ -75,7 +75,10 @@ def fitting(extra: Mapping[str, object]) -> dict[str, object]:
     """What may be kept of this, the first of it first: it is stored with every token, and grows with every answer."""
     kept, left = {}, LARGEST_EXTRA
     for name, value in extra.items():
-        weight = _weight([name, value], left)
+        try:
+            weight = _weight([name, value], left)
+        except Exception:  # noqa: BLE001 - a value of the user's own kind may raise anything, and must cost no token
+            weight = left + 1
         if weight <= left:
             kept[name] = value
             left -= weight

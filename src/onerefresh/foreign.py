@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
 from onerefresh import errors
 from onerefresh.record import Record
@@ -20,6 +21,9 @@ from onerefresh.verdict import LONGEST_WORDS, Meaning, RefreshFailure, Verdict, 
 __all__ = ["Seen", "Withheld", "cleaned", "parsed_answer", "secrets_of_client", "store_failed", "vetted"]
 
 MOST_BEHIND = 50
+MOST_SECRETS = 100
+UNKNOWN = Secret("?")
+"""Stands for a secret that cannot be looked for."""
 
 
 class Withheld(Exception):
@@ -55,9 +59,11 @@ def _with_words(error: errors.OnerefreshError, redactor: Redactor, *, ours: bool
     said = _words(error.message, redactor, ours=ours)
     challenge = getattr(error, "challenge", None)
     asked = redactor.whole(challenge, LONGEST_CHALLENGE)
-    if said == error.message and asked == challenge:
+    credential = error.credential if ours or not redactor.shows(str(error.credential)) else None
+    if (said, asked, credential) == (error.message, challenge, error.credential):
         return error
     checked = error.fresh()
+    checked.credential = credential
     checked.message, checked.args = said, (said,)
     if isinstance(checked, errors.InteractionRequired):
         checked.challenge = asked
@@ -103,9 +109,17 @@ def cleaned(record: Record) -> Record:
 
 
 def secrets_of_client(refresher: object) -> list[Secret]:
-    """What the refresher says nobody may be shown, where its class says so: a mock would have any attribute."""
-    found = getattr(refresher, "secrets_to_hide", ()) if hasattr(type(refresher), "secrets_to_hide") else ()
-    return [secret for secret in found if isinstance(secret, Secret)]
+    """What the refresher says nobody may be shown, where its class says so: a mock would have any attribute.
+
+    Where it fails to say so, nothing foreign may be quoted: never does that cost the answer that is at hand.
+    """
+    if not hasattr(type(refresher), "secrets_to_hide"):
+        return []
+    try:
+        found = list(islice(refresher.secrets_to_hide, MOST_SECRETS))  # type: ignore[attr-defined]  # as just seen
+    except Exception:  # noqa: BLE001 - as just said
+        return [UNKNOWN]
+    return [secret if isinstance(secret, Secret) else UNKNOWN for secret in found]
 
 
 class Seen:

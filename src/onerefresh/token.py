@@ -5,6 +5,7 @@ A `Token` is made from a token response (RFC 6749 section 5.1) or by hand, and n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import time
@@ -353,7 +354,9 @@ def secrets_in(value: object) -> list[Secret]:
             break
         name, inner = waiting.popleft()
         if isinstance(inner, Mapping):
-            waiting += [(str(key), one) for key, one in islice(inner.items(), MOST_LOOKED_AT)]
+            # Of a kind of the user's own it may raise anything, and must cost no token.
+            with contextlib.suppress(Exception):
+                waiting += [(str(key), one) for key, one in islice(inner.items(), MOST_LOOKED_AT)]
         elif isinstance(inner, (list, tuple)):
             waiting += [(name, one) for one in islice(inner, MOST_LOOKED_AT)]
         elif isinstance(inner, str) and is_secret(name, inner):

@@ -369,6 +369,7 @@ class Talkative(MemoryStore):
 
 STRANGE: dict[str, Callable[[str], BaseException]] = {
     "a contract's error": StoreUnavailable,
+    "a name": lambda text: StoreUnavailable("down", credential=text),
     "one of its own": ValueError,
     "one behind it": lambda text: _behind(StoreUnavailable("down"), ValueError(text)),
 }
@@ -446,3 +447,31 @@ def test_names_that_everybody_knows_are_told_all_the_same() -> None:
     with Credential("short", lambda _: {"access_token": ""}, token=Token("abc", "defg", expires_in=0)) as credential:
         with pytest.raises(errors.RefreshProtocolError, match=r"it holds: access_token\)"):
             credential.token()
+
+
+@pytest.mark.parametrize("found", [ValueError(REFRESH), 5, ["text"], [None]])
+def test_a_refresher_that_cannot_say_what_is_secret_still_refreshes(found: object) -> None:
+    class Refresher:
+        answers = iter([{"access_token": NEXT_ACCESS, "expires_in": -1}])
+
+        @property
+        def secrets_to_hide(self) -> object:
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        def __call__(self, token: Token) -> Mapping[str, object]:
+            answer = next(self.answers, None)
+            if answer is None:
+                raise errors.LoginRequired("a story of my own")
+            return answer
+
+    def act(credential: Credential) -> None:
+        assert credential.token().reveal() == NEXT_ACCESS
+        credential.token(refused=credential.current())
+        credential.replayed(credential.token(), accepted=True)
+        credential.token(refused=credential.current())
+
+    said = all_that_is_told(Refresher(), act)
+    assert "refreshed" in said
+    assert_silent(said)
