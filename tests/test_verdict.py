@@ -38,6 +38,7 @@ BY_CODE = [
     ("ratelimited", Meaning.UNAVAILABLE),
     ("server_error", Meaning.SERVER_ERROR),
     ("something_of_their_own", Meaning.DOUBTFUL),
+    ("invalid_token", Meaning.DOUBTFUL),
     ("NotAuthorizedException", Meaning.DOUBTFUL),
 ]
 
@@ -98,6 +99,7 @@ BY_STATUS: list[tuple[int, bytes | None, dict[str, str], Meaning]] = [
     (429, b'{"error": "invalid_grant"}', {}, Meaning.UNAVAILABLE),
     (500, b"", EMPTY, Meaning.SERVER_ERROR),
     (502, PAGE, HTML, Meaning.SERVER_ERROR),
+    (500, b'{"error": "invalid_token"}', {}, Meaning.SERVER_ERROR),
     (503, PAGE, HTML, Meaning.UNAVAILABLE),
     (504, b"", EMPTY, Meaning.NO_ANSWER),
     (504, b'{"error": "temporarily_unavailable"}', {}, Meaning.UNAVAILABLE),

@@ -67,6 +67,7 @@ EITHER = "the session is over, or this client or function is wrong: log in again
 LONGEST_WORDS = 500
 """So many characters of what a refresher says itself are kept."""
 _MAY_HAVE_SPENT = frozenset({Meaning.SERVER_ERROR, Meaning.NO_ANSWER, Meaning.PROTOCOL, Meaning.REFRESHER})
+_ENDS = frozenset({Meaning.DEAD, Meaning.DOUBTFUL})
 _OF_THE_CLIENT = frozenset({Meaning.CLIENT_REJECTED, Meaning.REQUEST_REJECTED, Meaning.CONFIGURATION})
 
 
@@ -128,11 +129,12 @@ class RefreshFailure(Exception):
 # RFC 6749 section 5.2, RFC 6750, RFC 8628, RFC 8707, RFC 9470, OpenID Connect, and what large providers add.
 _CODES: Mapping[Meaning, str] = {
     Meaning.DEAD: """
-        invalid_grant invalid_token token_not_valid invalid_refresh_token bad_refresh_token expired_token token_expired
+        invalid_grant token_not_valid invalid_refresh_token bad_refresh_token expired_token token_expired
         token_revoked refresh_token_not_found refresh_token_already_used session_not_found session_expired
     """,
-    # Cognito says so of a refresh token that has expired and of a wrong client secret alike.
-    Meaning.DOUBTFUL: "notauthorizedexception",
+    # RFC 6750 section 3.1 says `invalid_token` of an access token, which a gateway before a JSON endpoint may want.
+    # Cognito's word is one for a refresh token that has expired and for a wrong client secret.
+    Meaning.DOUBTFUL: "invalid_token notauthorizedexception",
     Meaning.CLIENT_REJECTED: """
         invalid_client unauthorized_client invalid_client_id bad_client_secret invalid_client_credentials
         incorrect_client_credentials deleted_client disabled_client
@@ -178,7 +180,7 @@ def judge_answer(
     retry_after = parse_retry_after(header(headers, "retry-after"))
     if status in _NOT_PROCESSED:
         meaning, hint = Meaning.UNAVAILABLE, ""
-    elif (known := _BY_CODE.get(code.lower())) is not None and not (known is Meaning.DEAD and status >= 500):
+    elif (known := _BY_CODE.get(code.lower())) is not None and not (known in _ENDS and status >= 500):
         meaning, hint = known, ""  # a server in trouble proves nothing
     else:
         meaning, hint = _by_status(status, body, answer, headers, hidden)
