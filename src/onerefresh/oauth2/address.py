@@ -68,11 +68,15 @@ class Address:
         return self.host == "localhost" if address is None else address.is_loopback
 
     @property
+    def authority(self) -> str:
+        """Host and port, without a port that is the usual one: what the header ``Host`` says."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
+
+    @property
     def shown(self) -> str:
         """The URL without its query, and without a port that is the usual one."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == (443 if self.scheme == "https" else 80) else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.path}"
+        return f"{self.scheme}://{self.authority}{self.path}"
 
     @property
     def target(self) -> str:

@@ -1,23 +1,29 @@
-"""Sends a token request with httpx2: one connection, one request, one answer."""
+"""Sends a token request with httpx2's own HTTP engine: one connection, one request, one answer."""
 
 from __future__ import annotations
 
 import importlib.util
 import ssl
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit
 
+from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
-from onerefresh.oauth2.wire import Body, Wire, password_of, proxy_for
+from onerefresh.oauth2.wire import Wire, password_of, proxy_for
 from onerefresh.stores.forking import load_modules, undivided
 from onerefresh.token import Secret
 from onerefresh.verdict import RefreshFailure
 
 __all__ = ["Httpx2Sender"]
 
+Stream: TypeAlias = Any
+"""A `httpcore2.NetworkStream`."""
+
 
 class Httpx2Sender:
-    """A bare httpx2 transport: no redirects, cookies, netrc or retries beneath it."""
+    """httpcore2, the engine beneath httpx2: no redirects, cookies, netrc or retries beneath it."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -29,7 +35,7 @@ class Httpx2Sender:
 
         Raises `ConfigurationError` for a proxy that cannot be used.
         """
-        load_modules("httpx2", "encodings.idna")
+        load_modules("httpx2", "httpcore2", "encodings.idna")
         import httpx2
 
         socks = ("socks5", "socks5h") if importlib.util.find_spec("socksio") else ()
@@ -37,19 +43,17 @@ class Httpx2Sender:
         if self._tls is None:
             is_https = self._address.scheme == "https"
             self._tls = httpx2.create_ssl_context() if is_https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            with undivided:
-                # httpx2 imports most of itself with its first transport: 0.2 s that should not pass within a lease.
-                httpx2.HTTPTransport(verify=self._tls, trust_env=False).close()
+        with undivided:
+            # It imports its parts with its first pool: 0.2 s that should not pass within a lease.
+            self._pool(Wire(1.0)).close()
 
     def __call__(self, request: TokenRequest) -> TokenResponse:
         """Raises `RefreshFailure` where there is no answer."""
-        import httpx2
-
         self.prepare()
         wire = Wire(request.timeout, request.hidden.knowing(password_of(self._proxy)))
         try:
             return self._exchange(request, wire)
-        except (httpx2.HTTPError, OSError, RefreshFailure) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the wire knows whether the request was sent
             verdict = wire.failure(error)
         finally:
             wire.close()
@@ -57,39 +61,112 @@ class Httpx2Sender:
         raise RefreshFailure(verdict)
 
     def _exchange(self, request: TokenRequest, wire: Wire) -> TokenResponse:
-        import httpx2
-
-        connection: Any = None
+        import httpcore2
 
         def follow(event: str, info: dict[str, Any]) -> None:
-            nonlocal connection
-            if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-                connection = info["return_value"].get_extra_info("socket")
-            elif event == "http11.send_request_headers.started" and info["request"].method == b"POST":
-                wire.sending(connection)
+            if event == "http11.send_request_headers.started" and info["request"].method == b"POST":
+                wire.sending()
 
-        body = Body()
-        transport = httpx2.HTTPTransport(
-            verify=self._tls or True,
-            proxy=self._proxy.reveal() if self._proxy else None,
-            trust_env=False,
-            retries=0,
-        )
-        connecting, waiting = wire.connect_timeout, request.timeout
-        timeouts = {"connect": connecting, "pool": connecting, "write": waiting, "read": waiting}
-        with transport:
-            response = transport.handle_request(
-                httpx2.Request(
+        to = self._address
+        headers = [("Host", to.authority), ("Content-Length", str(len(request.body))), *request.headers.items()]
+        with self._pool(wire) as pool:
+            response = pool.handle_request(
+                httpcore2.Request(
                     "POST",
-                    request.url,
-                    headers=request.headers,
+                    httpcore2.URL(scheme=to.scheme, host=to.host, port=to.port, target=to.target),
+                    headers=headers,
                     content=request.body,
-                    extensions={"timeout": timeouts, "trace": follow},
+                    extensions={"trace": follow},
                 )
             )
             try:
-                body.read(response.iter_raw())
+                return wire.answer(response.status, _texts(response.headers), response.iter_stream())
             finally:
                 response.close()
-        encoding = response.headers.get("content-encoding", "")
-        return TokenResponse(response.status_code, dict(response.headers), body.decoded(encoding))
+
+    def _pool(self, wire: Wire) -> Any:
+        """What makes the one connection: to the host itself, or through the proxy."""
+        import httpcore2
+
+        network: Any = _Network(httpcore2.SyncBackend(), wire)
+        if self._proxy is None:
+            return httpcore2.ConnectionPool(ssl_context=self._tls, network_backend=network)
+        url, auth = _parts_of(self._proxy)
+        if url.startswith("socks"):
+            return httpcore2.SOCKSProxy(url, auth, ssl_context=self._tls, network_backend=network)
+        to_proxy = self._tls if url.startswith("https") else None
+        return httpcore2.HTTPProxy(
+            url, auth, ssl_context=self._tls, proxy_ssl_context=to_proxy, network_backend=network
+        )
+
+
+class _Network:
+    """Connects for httpcore2, with what is left of the time."""
+
+    def __init__(self, plain: Any, wire: Wire) -> None:
+        self._plain, self._wire = plain, wire
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> Stream:
+        stream: Stream = None
+
+        def to_address(address: str, port: int, seconds: float) -> Any:
+            nonlocal stream
+            stream = self._plain.connect_tcp(address, port, seconds, local_address, socket_options)
+            return stream.get_extra_info("socket")
+
+        self._wire.connect(host, port, to_address)
+        return _Link(stream, self._wire)
+
+
+class _Link:
+    """A connection on which nothing waits for longer than there is time, whatever it is asked for."""
+
+    def __init__(self, stream: Stream, wire: Wire) -> None:
+        self._stream, self._wire = stream, wire
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._wire.received(self._stream.read(max_bytes, self._wire.left()))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._wire.left())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> Stream:
+        return _Link(self._stream.start_tls(ssl_context, server_hostname, self._wire.left()), self._wire)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _texts(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def _parts_of(proxy: Secret) -> tuple[str, tuple[bytes, bytes] | None]:
+    """The proxy's URL without its user, and the user with the password."""
+    try:
+        split, port = urlsplit(proxy.reveal()), urlsplit(proxy.reveal()).port
+    except ValueError:
+        split, port = urlsplit(""), None
+    if not split.hostname:
+        raise ConfigurationError("the environment names a proxy that cannot be used: write it as http://host:port")
+    host = f"[{split.hostname}]" if ":" in split.hostname else split.hostname
+    url = f"{split.scheme}://{host}" + (f":{port}" if port else "")
+    if split.username is None:
+        return url, None
+    return url, (unquote(split.username).encode(), unquote(split.password or "").encode())

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
+import socket
 import ssl
-from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
-from io import BufferedReader
-from socket import socket
 from urllib.parse import unquote, urlsplit
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
-from onerefresh.oauth2.wire import Body, Wire, password_of, proxy_for
+from onerefresh.oauth2.http_answer import read_body, read_head
+from onerefresh.oauth2.wire import Wire, password_of, proxy_for
 from onerefresh.stores.forking import load_modules
 from onerefresh.token import Secret
 from onerefresh.verdict import RefreshFailure
@@ -22,7 +22,7 @@ __all__ = ["StdlibSender"]
 
 
 class StdlibSender:
-    """`http.client`, which follows no redirects and keeps no cookies; through an ``http://`` proxy where one is set."""
+    """HTTP/1.1 without redirects and cookies; through an ``http://`` proxy where one is set."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -36,6 +36,8 @@ class StdlibSender:
         """
         load_modules("encodings.idna")
         self._proxy = proxy_for(self._address, ("http",))
+        if self._proxy is not None:
+            _host_of(self._proxy)
         if self._tls is None and self._address.scheme == "https":
             self._tls = ssl.create_default_context()
 
@@ -43,66 +45,96 @@ class StdlibSender:
         """Raises `RefreshFailure` where there is no answer."""
         self.prepare()
         wire = Wire(request.timeout, request.hidden.knowing(password_of(self._proxy)))
-        connection = self._connection(wire.connect_timeout)
+        link = _Link(wire)
         try:
-            return _exchange(connection, self._address.target, request, wire)
-        except (OSError, HTTPException, RefreshFailure) as error:
+            self._connect(link)
+            return _exchange(link, self._address, request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the wire knows whether the request was sent
             verdict = wire.failure(error)
         finally:
-            connection.close()
+            link.close()
             wire.close()
         # Raised here, so that nothing refers to the exception: some hold a part of the answer.
         raise RefreshFailure(verdict)
 
-    def _connection(self, timeout: float) -> HTTPConnection:
-        connection = self._to_host(timeout)
-        connection.response_class = _WholeResponse
-        return connection
-
-    def _to_host(self, timeout: float) -> HTTPConnection:
+    def _connect(self, link: _Link) -> None:
         to = self._address
-        if to.scheme == "http":
-            return HTTPConnection(to.host, to.port, timeout=timeout)
         if self._proxy is None:
-            return HTTPSConnection(to.host, to.port, timeout=timeout, context=self._tls)
-        host, port = _host_of(self._proxy)
-        tunnel = HTTPSConnection(host, port, timeout=timeout, context=self._tls)
-        tunnel.set_tunnel(to.host, to.port, _proxy_headers(self._proxy))
-        return tunnel
+            link.connect(to.host, to.port)
+        else:
+            link.connect(*_host_of(self._proxy))
+            _tunnel(link, to, self._proxy)
+        if self._tls is not None:
+            link.secure(self._tls, to.host)
 
 
-def _exchange(connection: HTTPConnection, target: str, request: TokenRequest, wire: Wire) -> TokenResponse:
-    connection.set_debuglevel(0)  # the module's own debug output would print the request
-    connection.connect()
-    connection.auto_open = 0  # a connection that is lost is not opened again: that would send twice
-    connection.sock.settimeout(request.timeout)
-    wire.sending(connection.sock)
-    connection.request("POST", target, body=request.body, headers=request.headers)
-    body = Body()
-    with connection.getresponse() as response:
-        headers = {name.lower(): ", ".join(response.headers.get_all(name, [])) for name in response.headers}
-        read: Callable[[], bytes] = lambda: response.read(65_536)  # noqa: E731 - iter() wants a callable in place
-        body.read(iter(read, b""))
-        if response.length:  # what is still missing; reading in parts does not complain about it
-            raise IncompleteRead(b"", response.length)
-        status = response.status
-    return TokenResponse(status, headers, body.decoded(headers.get("content-encoding", "")))
+class _Link(io.RawIOBase):
+    """A connection on which nothing waits for longer than there is time; as a file, what it receives."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self._socket: socket.socket | None = None
+
+    @property
+    def _open(self) -> socket.socket:
+        assert self._socket is not None
+        self._socket.settimeout(self.wire.left())
+        return self._socket
+
+    def connect(self, host: str, port: int) -> None:
+        def to_address(address: str, port: int, seconds: float) -> socket.socket:
+            self._socket = socket.create_connection((address, port), seconds)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return self._socket
+
+        self.wire.connect(host, port, to_address)
+
+    def secure(self, tls: ssl.SSLContext, host: str) -> None:
+        self._socket = tls.wrap_socket(self._open, server_hostname=host)
+
+    def send(self, *parts: bytes) -> None:
+        self._open.sendall(b"".join(parts))
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # what a BufferedReader gives
+        part = self.wire.received(self._open.recv(len(buffer)))
+        buffer[: len(part)] = part
+        return len(part)
+
+    def close(self) -> None:
+        super().close()
+        if self._socket is not None:
+            self._socket.close()
 
 
-class _WholeLines(BufferedReader):
-    """Lines that end: `http.client` takes headers that break off for complete ones."""
+def _tunnel(link: _Link, to: Address, proxy: Secret) -> None:
+    """Have the proxy connect to the token endpoint (RFC 9110 section 9.3.6)."""
+    target = f"[{to.host}]:{to.port}" if ":" in to.host else f"{to.host}:{to.port}"
+    link.send(_head("CONNECT", target, {"Host": target, **_proxy_headers(proxy)}))
+    answer = io.BufferedReader(link, 1)  # byte by byte: what follows is the token endpoint's
+    status = read_head(answer).status
+    answer.detach()  # or its end would close the connection
+    if not 200 <= status < 300:
+        raise OSError(f"the proxy answered {status}")
 
-    def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(size)
-        if not line.endswith(b"\n"):
-            raise IncompleteRead(b"")
-        return line
+
+def _exchange(link: _Link, to: Address, request: TokenRequest) -> TokenResponse:
+    headers = {"Host": to.authority, "Content-Length": str(len(request.body)), **request.headers}
+    link.wire.sending()
+    with contextlib.suppress(ConnectionError):  # a server may answer before it has read everything, and close
+        link.send(_head("POST", to.target, headers), request.body)
+    answer = io.BufferedReader(link)
+    head = read_head(answer)
+    return link.wire.answer(head.status, head.headers, read_body(head, answer))
 
 
-class _WholeResponse(HTTPResponse):
-    def __init__(self, sock: socket, debuglevel: int = 0, method: str | None = None, url: str | None = None) -> None:
-        super().__init__(sock, debuglevel, method, url)
-        self.fp = _WholeLines(self.fp.detach())
+def _head(method: str, target: str, headers: dict[str, str]) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("a header holds a line break")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def _host_of(proxy: Secret) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""One token request on its way: whether it has been sent, how long it may take, and how much is read of its answer."""
+"""One token request on its way: how long it may take, whether it has been sent, and how much is read of its answer."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import contextlib
 import socket
 import time
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from urllib.parse import unquote, urlsplit
 
+from onerefresh.answers import read_json
 from onerefresh.errors import ConfigurationError
 from onerefresh.latches import Alarm
 from onerefresh.oauth2.address import Address
+from onerefresh.oauth2.codec import TokenResponse
 from onerefresh.redaction import Redactor
 from onerefresh.token import Secret
 from onerefresh.verdict import NOTHING_KNOWN, Meaning, RefreshFailure, Verdict
@@ -20,12 +22,19 @@ __all__ = ["LARGEST_BODY", "Body", "Wire", "password_of", "proxy_for"]
 
 LARGEST_BODY = 1024 * 1024
 """Bytes of an answer that are read, before and after its content encoding is undone."""
+_BEFORE_THE_BODY = LARGEST_BODY // 2
+_IN_ALL = 4 * LARGEST_BODY
+"""Bytes that one connection may bring: headers and interim answers first, then a body with the frames of its chunks."""
+_MOST_ENCODINGS = 4
+_TOO_LARGE = Verdict(Meaning.NO_ANSWER, "the token endpoint's answer is larger than 1 MiB")
 
 
 class Wire:
     """Follows one request, so that a failure can be told from what is known rather than guessed.
 
-    Half of the time at most goes into connecting: a request is sent only while there is time for its answer.
+    All that is waited for ends in time: connecting to each address in turn, proxies, TLS, and reading the answer. Only
+    looking up a host's name does not: no system call ends that. Half of the time at most goes into connecting: a
+    request is sent only while there is time for its answer.
     """
 
     def __init__(self, timeout: float, hidden: Redactor = NOTHING_KNOWN) -> None:
@@ -34,48 +43,123 @@ class Wire:
         self.sent = False
         self._begun = time.monotonic()
         self._alarm: Alarm | None = None
+        self._connection: socket.socket | None = None
         self._is_cut = False
+        self._received = 0
+        self._most = _BEFORE_THE_BODY
 
-    @property
-    def connect_timeout(self) -> float:
-        """Seconds left for connecting."""
-        return max(self._begun + self.timeout / 2 - time.monotonic(), 0.001)
+    def left(self) -> float:
+        """Seconds left for what is done now: connecting, or the whole request. Raises `TimeoutError` for none."""
+        share = self.timeout if self.sent else self.timeout / 2
+        seconds = self._begun + share - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("timed out" if self.sent else "connecting took too long")
+        return seconds
 
-    def sending(self, connection: socket.socket) -> None:
-        """To be called right before the first byte of the request is sent; cuts `connection` when the time is over.
+    def connect(self, host: str, port: int, connect: Callable[[str, int, float], socket.socket]) -> None:
+        """Try the addresses of a host in turn, with a fair share of the time for each, until `connect` succeeds.
+
+        `connect` is given an address, the port and its seconds. Raises what the first address failed with.
+        """
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        failed: Exception = OSError("the name has no address")
+        for number, address in enumerate(addresses):
+            try:
+                self.watch(connect(address, port, self.left() / (len(addresses) - number)))
+            except Exception as error:  # noqa: BLE001 - the client's own errors; the next address may do better
+                failed = failed if number else error
+            else:
+                return
+        raise failed
+
+    def watch(self, connection: socket.socket) -> None:
+        """Cut `connection`, whatever is done with it, when the time for connecting is over."""
+        self.close()
+        # A descriptor of its own: that of `connection` moves on when TLS is put around it.
+        self._connection = connection.dup()
+        self._set_alarm()
+
+    def sending(self) -> None:
+        """To be called right before the first byte of the request is sent; from now on the whole time counts.
 
         Raises `TimeoutError` where connecting took so long that nothing is to be sent any more.
         """
-        if time.monotonic() > self._begun + self.timeout / 2:
+        self._stop_alarm()
+        self.left()
+        if self._is_cut:
             raise TimeoutError("connecting took too long")
-        with contextlib.suppress(RuntimeError):
-            # At the interpreter's exit no thread can start any more; each single wait is bounded all the same.
-            self._alarm = Alarm(self._begun + self.timeout - time.monotonic(), lambda: self._cut(connection))
         self.sent = True
+        self._set_alarm()
+
+    def received(self, part: bytes) -> bytes:
+        """Bytes that came, of whatever kind; none is the end.
+
+        Raises `RefreshFailure` where a server or proxy sends without an end, `TimeoutError` where the end is our cut.
+        """
+        if not part and self._is_cut:
+            raise TimeoutError("timed out")
+        self._received += len(part)
+        if self._received > self._most:
+            raise RefreshFailure(_TOO_LARGE)
+        return part
+
+    def answer(self, status: int, headers: Mapping[str, str], parts: Iterable[bytes]) -> TokenResponse:
+        """The answer with this status, whose body comes in `parts`.
+
+        A body that breaks off, or cannot be decoded, is an answer all the same where nothing of it is missing that
+        counts: its status says that no token was issued, or it is a whole JSON object, which nothing can follow.
+        Raises `RefreshFailure`, or what reading it raised, where that is not so.
+        """
+        self._most = _IN_ALL
+        encoding = headers.get("content-encoding", "")
+        body = Body()
+        try:
+            body.read(parts)
+            plain = body.decoded(encoding)
+        except Exception:
+            if 200 <= status < 300 and not body.is_whole(encoding):
+                raise
+            plain = body.begun(encoding)
+        return TokenResponse(status, headers, plain)
 
     def close(self) -> None:
         """End the watch over the time."""
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._stop_alarm()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def failure(self, error: Exception) -> Verdict:
-        """What `error`, raised by the connection, means for the request."""
-        if isinstance(error, RefreshFailure):
+        """What `error`, of whatever kind, means for the request: it tells by itself only what was not sent."""
+        if isinstance(error, RefreshFailure) and self.sent:
             return error.verdict
         name = type(error).__name__
         if not self.sent:
-            reason = self._hidden.quote(str(error))  # a proxy's own words, perhaps
+            # A proxy's own words, perhaps.
+            reason = "connecting took too long" if self._is_cut else self._hidden.quote(str(error))
             said = f"{name}: {reason}" if reason else name
             return Verdict(Meaning.UNAVAILABLE, f"the token endpoint could not be reached ({said})")
         if self._is_cut or time.monotonic() >= self._begun + self.timeout:
             return Verdict(Meaning.NO_ANSWER, f"the token request was sent and not answered within {self.timeout:g} s")
         return Verdict(Meaning.NO_ANSWER, f"the token request was sent and its answer was lost ({name})")
 
-    def _cut(self, connection: socket.socket) -> None:
+    def _set_alarm(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            # At the interpreter's exit no thread can start any more; the senders ask `left` before each wait as well.
+            self._alarm = Alarm(self.left(), self._cut)
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _cut(self) -> None:
         """End every wait on the connection. TLS says no goodbye here: that could wait itself."""
         self._is_cut = True
-        with contextlib.suppress(OSError):  # it is closed already
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        if self._connection is not None:
+            with contextlib.suppress(OSError):  # it is closed already
+                self._connection.shutdown(socket.SHUT_RDWR)
 
 
 class Body:
@@ -91,24 +175,54 @@ class Body:
         iterator = iter(parts)
         while self._extend(next(iterator, None)):
             if len(self._read) > LARGEST_BODY:
-                raise RefreshFailure(Verdict(Meaning.NO_ANSWER, "the token endpoint's answer is larger than 1 MiB"))
+                raise RefreshFailure(_TOO_LARGE)
 
     def _extend(self, part: bytes | None) -> bool:
         self._read += part or b""
         return part is not None
 
     def decoded(self, encoding: str) -> bytes:
-        """The body without its content encoding, which was not asked for. Raises `RefreshFailure` for unknown ones."""
-        kind = encoding.strip().lower()
-        if kind in ("", "identity"):
-            return bytes(self._read)
-        if kind in ("gzip", "x-gzip", "deflate"):
-            with contextlib.suppress(zlib.error):
-                inflater = zlib.decompressobj(wbits=47)  # gzip and zlib alike
-                whole = inflater.decompress(bytes(self._read), LARGEST_BODY)
-                if inflater.eof:
-                    return whole
-        raise RefreshFailure(Verdict(Meaning.NO_ANSWER, "the token endpoint's answer cannot be decoded"))
+        """The body without its content encoding, which was not asked for.
+
+        Raises `RefreshFailure` where it cannot be undone. An encoding that is none, such as ``utf-8``, is passed over.
+        """
+        whole, plain = self._undone(encoding)
+        if not whole:
+            raise RefreshFailure(Verdict(Meaning.NO_ANSWER, "the token endpoint's answer cannot be decoded"))
+        return plain
+
+    def begun(self, encoding: str) -> bytes:
+        """As much of the body as there is and can be decoded."""
+        return self._undone(encoding)[1]
+
+    def is_whole(self, encoding: str) -> bool:
+        """Whether a JSON object is there from its first bracket to its last."""
+        try:
+            return isinstance(read_json(self.begun(encoding)), dict)
+        except (ValueError, RecursionError):
+            return False
+
+    def _undone(self, encoding: str) -> tuple[bool, bytes]:
+        """Whether the body could be decoded to its end, and what came of it."""
+        kinds = [kind for kind in encoding.lower().replace(" ", "").split(",") if kind not in ("", "identity")]
+        whole, plain = len(kinds) <= _MOST_ENCODINGS, bytes(self._read)
+        for kind in reversed(kinds[:_MOST_ENCODINGS]):
+            if kind not in ("gzip", "x-gzip", "deflate"):
+                whole = whole and plain.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
+                continue
+            ended, plain = _inflated(plain)
+            whole = whole and ended
+        return whole, plain
+
+
+def _inflated(packed: bytes) -> tuple[bool, bytes]:
+    """What zlib makes of it, and whether that is all: with a header of gzip or zlib, or with none, as some send it."""
+    for wbits in (47, -15):
+        inflater, plain = zlib.decompressobj(wbits), b""
+        with contextlib.suppress(zlib.error):
+            plain = inflater.decompress(packed, LARGEST_BODY)
+            return inflater.eof, plain
+    return False, b""
 
 
 def proxy_for(address: Address, schemes: Collection[str]) -> Secret | None:

@@ -1,0 +1,195 @@
+"""Answers of hostile and of broken servers: each is judged by what it means, and a token in it is not lost."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.oauth2.conftest import answering
+
+from onerefresh import Token
+from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
+from onerefresh.oauth2.address import Address
+from onerefresh.oauth2.http_answer import LARGEST_HEAD, MOST_INTERIM
+from onerefresh.oauth2.send_stdlib import StdlibSender
+from onerefresh.verdict import Meaning, RefreshFailure
+
+Sender = Callable[[TokenRequest], TokenResponse]
+SenderFor = Callable[[str], Sender]
+Start = Callable[..., Any]
+
+JSON = b'{"access_token": "the-next", "refresh_token": "its-refresh-token"}'
+TOKEN = "the token"
+LOST = Meaning.NO_ANSWER
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def whole(*headers: bytes, body: bytes = JSON, status: bytes = b"200 OK") -> bytes:
+    lines = [b"HTTP/1.1 " + status, *headers, b"Content-Length: %d" % len(body)]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def chunked(*chunks: bytes) -> bytes:
+    return OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(chunks)
+
+
+def chunk(data: bytes, size: bytes | None = None) -> bytes:
+    return (b"%x" % len(data) if size is None else size) + b"\r\n" + data + b"\r\n"
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+PACKED = gzip.compress(JSON)
+HALF = JSON[:30]
+
+ANSWERS: dict[str, tuple[bytes, object]] = {
+    # Interim answers (RFC 9110 section 15.2).
+    "early hints": (HINTS + whole(), TOKEN),
+    "processing": (b"HTTP/1.1 102 Processing\r\n\r\n" + whole(), TOKEN),
+    "an interim answer that nobody knows": (b"HTTP/1.1 142 What\r\n\r\n" + whole(), TOKEN),
+    "many interim answers": ((HINTS + b"HTTP/1.1 100 Continue\r\n\r\n") * 12 + whole(), TOKEN),
+    "early hints that announce a body": (
+        b"HTTP/1.1 103 Early Hints\r\nContent-Length: 9\r\n\r\n" + whole(),
+        TOKEN,
+    ),
+    "early hints and a refusal": (HINTS + whole(status=b"400 No", body=b'{"error": "invalid_grant"}'), Meaning.DEAD),
+    "early hints and nothing": (HINTS, LOST),
+    "another protocol": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: what\r\n\r\n", LOST),
+    # Chunks (RFC 9112 section 7.1).
+    "chunks": (chunked(chunk(HALF), chunk(JSON[30:]), b"0\r\n\r\n"), TOKEN),
+    "chunks without their end": (chunked(chunk(JSON)), TOKEN),
+    "a chunk that breaks off": (chunked(chunk(HALF, b"ff")), LOST),
+    "a negative chunk": (chunked(chunk(HALF, b"-5")), LOST),
+    "a negative chunk that means all": (chunked(chunk(HALF, b"-1")), LOST),
+    "a chunk of an absurd size": (chunked(chunk(HALF, b"f" * 5000)), LOST),
+    "a chunk of a huge size": (chunked(chunk(HALF, b"f" * 12)), LOST),
+    "a chunk whose size is no number": (chunked(chunk(HALF, b"0x1e")), LOST),
+    "a chunk whose size is written as Python does": (chunked(chunk(HALF, b"1_e")), LOST),
+    "an extension of a chunk without an end": (chunked(b"1e;" + b"x" * 200_000), LOST),
+    # Lies about the length.
+    "less than announced, and all that counts": (OK + b"Content-Length: 500\r\n\r\n" + JSON, TOKEN),
+    "less than announced": (OK + b"Content-Length: 500\r\n\r\n" + HALF, LOST),
+    "less than announced of a form": (
+        OK + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\naccess_token=the-ne",
+        LOST,
+    ),
+    "more than announced": (OK + b"Content-Length: 30\r\n\r\n" + JSON, LOST),
+    "nothing": (whole(body=b""), Meaning.PROTOCOL),
+    "no length": (OK + b"\r\n" + JSON, TOKEN),
+    "a refusal that breaks off": (b"HTTP/1.1 400 No\r\nContent-Length: 500\r\n\r\n{", Meaning.DOUBTFUL),
+    "an outage that breaks off": (b"HTTP/1.1 503 No\r\nContent-Length: 500\r\n\r\n<html>", Meaning.UNAVAILABLE),
+    "an error that breaks off": (b"HTTP/1.1 500 No\r\nContent-Length: 500\r\n\r\n<html>", Meaning.SERVER_ERROR),
+    "too many requests in broken chunks": (
+        b"HTTP/1.1 429 No\r\nTransfer-Encoding: chunked\r\n\r\nwhat\r\n",
+        Meaning.UNAVAILABLE,
+    ),
+    # Headers.
+    "a folded header": (whole(b"X-Folded: one\r\n two\r\n\tthree"), TOKEN),
+    "a folded header that counts": (whole(b"Content-Encoding:\r\n gzip", body=PACKED), TOKEN),
+    "many headers": (whole(*[b"X-More: 1"] * 1000), TOKEN),
+    "headers without an end": (OK + b"X-More: 1\r\n" * 50_000, LOST),
+    "a header without an end": (OK + b"X-More: " + b"x" * 500_000, LOST),
+    "no status": (b"hello\r\n\r\n" + JSON, LOST),
+    "an old protocol": (b"HTTP/1.0 200 OK\r\n\r\n" + JSON, TOKEN),
+    "a status that is none": (b"HTTP/1.1 2000 OK\r\n\r\n" + JSON, LOST),
+    # Encodings, of which none was asked for.
+    "gzip": (whole(b"Content-Encoding: gzip", body=PACKED), TOKEN),
+    "gzip in two headers": (whole(b"Content-Encoding: identity", b"Content-Encoding: gzip", body=PACKED), TOKEN),
+    "gzip of gzip": (whole(b"Content-Encoding: gzip, gzip", body=gzip.compress(PACKED)), TOKEN),
+    "gzip ten times": (whole(b"Content-Encoding: " + b"gzip, " * 9 + b"gzip", body=PACKED), LOST),
+    "deflate as some send it": (whole(b"Content-Encoding: deflate", body=raw_deflate(JSON)), TOKEN),
+    "gzip without its checksum": (whole(b"Content-Encoding: gzip", body=PACKED[:-8]), TOKEN),
+    "gzip that breaks off": (whole(b"Content-Encoding: gzip", body=PACKED[:-20]), LOST),
+    "gzip whose checksum is wrong": (whole(b"Content-Encoding: gzip", body=PACKED[:-8] + b"x" * 8), LOST),
+    "gzip that is none": (whole(b"Content-Encoding: gzip", body=b"abc"), LOST),
+    "an outage in gzip that is none": (
+        whole(b"Content-Encoding: gzip", body=b"abc", status=b"503 No"),
+        Meaning.UNAVAILABLE,
+    ),
+    "brotli": (whole(b"Content-Encoding: br", body=b"\x0b\x02\x80"), LOST),
+    "an encoding that is none": (whole(b"Content-Encoding: UTF-8"), TOKEN),
+    "a character set that is a lie": (whole(b"Content-Type: application/json; charset=utf-16"), TOKEN),
+    # Bodies.
+    "a huge body": (OK + b"Content-Length: 90000000\r\n\r\n" + b" " * 1_100_000, LOST),
+    "a huge refusal": (b"HTTP/1.1 429 No\r\nContent-Length: 90000000\r\n\r\n" + b" " * 1_100_000, Meaning.UNAVAILABLE),
+    "brackets without an end": (whole(body=b"[" * 100_000), LOST),
+}
+# What h11, beneath httpx2, refuses to read.
+WITH_HTTP_CLIENT: dict[str, tuple[bytes, object]] = {
+    "a negative length": (OK + b"Content-Length: -5\r\n\r\n" + JSON, TOKEN),
+    "a length that is no number": (OK + b"Content-Length: many\r\n\r\n" + JSON, TOKEN),
+    "an absurd length": (OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n" + JSON, TOKEN),
+    "two lengths": (OK + b"Content-Length: 5\r\nContent-Length: 500\r\n\r\n" + JSON, TOKEN),
+    "a line that is no header": (whole(b"what is this", b"Server: x"), TOKEN),
+    "a folded header before any": (OK + b" folded\r\n\r\n" + JSON, TOKEN),
+    "line feeds alone": (whole().replace(b"\r\n", b"\n"), TOKEN),
+    "a name with a space behind it": (OK + b"Content-Length : %d\r\n\r\n" % len(JSON) + JSON, TOKEN),
+}
+
+
+def outcome(send: Sender, url: str, timeout: float = 5.0) -> object:
+    endpoint = TokenEndpoint(url, client_id="me", send=send, timeout=timeout)
+    try:
+        token = endpoint(Token("old", "its-old-refresh-token"))
+    except RefreshFailure as failure:
+        return "a leak" if "its-old-refresh-token" in failure.verdict.detail else failure.verdict.meaning
+    return TOKEN if token.reveal_refresh_token() == "its-refresh-token" else "another token"
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_an_answer_is_judged_by_what_it_means(case: str, sender_for: SenderFor, raw_server: Start) -> None:
+    answer, expected = ANSWERS[case]
+    server = raw_server(answering(answer))
+    assert outcome(sender_for(f"{server.origin}/token"), f"{server.origin}/token") == expected
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("case", WITH_HTTP_CLIENT)
+def test_the_standard_library_reads_what_can_be_understood(case: str, raw_server: Start) -> None:
+    answer, expected = WITH_HTTP_CLIENT[case]
+    url = raw_server(answering(answer)).origin + "/token"
+    assert outcome(StdlibSender(Address.parse(url)), url) == expected
+
+
+@pytest.mark.parametrize("case", WITH_HTTP_CLIENT)
+def test_no_answer_is_the_fault_of_the_refresher(case: str, sender_for: SenderFor, raw_server: Start) -> None:
+    url = raw_server(answering(WITH_HTTP_CLIENT[case][0])).origin + "/token"
+    assert outcome(sender_for(url), url) in (TOKEN, LOST)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [HINTS * (MOST_INTERIM * 1000), (b"HTTP/1.1 103 x\r\nX: " + b"x" * (LARGEST_HEAD // 4) + b"\r\n\r\n") * 80],
+    ids=["many", "large"],
+)
+def test_interim_answers_come_to_an_end(flood: bytes, sender_for: SenderFor, raw_server: Start) -> None:
+    """They are bounded by their number and size, and not by the time alone."""
+    server = raw_server(answering(flood + whole()))
+    assert outcome(sender_for(f"{server.origin}/token"), f"{server.origin}/token", timeout=60.0) == LOST
+
+
+def test_a_server_that_answers_before_it_has_read_is_heard(sender_for: SenderFor, raw_server: Start) -> None:
+    def behave(connection: Any, stop: Any) -> None:
+        connection.recv(10)
+        connection.sendall(whole(status=b"413 No", body=b"{}"))
+
+    server = raw_server(behave)
+    assert outcome(sender_for(f"{server.origin}/token"), f"{server.origin}/token") != Meaning.REFRESHER
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50_000, HINTS * 5000, b"HTTP/1.1 2000 OK\r\n\r\n"]
+)
+def test_a_proxy_that_sends_without_an_end_sent_nothing(
+    answer: bytes, sender_for: SenderFor, raw_server: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = raw_server(answering(answer))
+    monkeypatch.setenv("HTTPS_PROXY", proxy.origin)
+    assert outcome(sender_for("https://login.example/token"), "https://login.example/token") == Meaning.UNAVAILABLE
