@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import logging
 import os
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import idna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,7 +56,7 @@ API = "https://api.acme.com"
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000/"),
         ("http://[::1]:8000", "http://[0:0:0:0:0:0:0:1]:8000/"),
         ("https://bücher.example", "https://xn--bcher-kva.example/"),
-        ("https://xn--bcher-kva.example", "https://BÜCHER.example/"),
+        ("https://BÜCHER.example", "https://xn--bcher-kva.example/"),
         ("http://api.acme.com", "https://api.acme.com/"),
     ],
 )
@@ -92,10 +94,22 @@ def test_a_token_goes_to_its_origin_however_that_is_spelled(origin: str, url: st
         ("http://127.0.0.1", "http://0x7f.1/"),
         ("http://[::1]", "http://127.0.0.1/"),
         ("https://fass.de", "https://faß.de/"),
+        ("https://bücher.example", "https://bücher.example/"),  # a client that connects so knows another rule
     ],
 )
 def test_a_token_goes_nowhere_else(origin: str, url: str) -> None:
     assert not Origins(origin).cover_url(url)
+
+
+def test_an_international_origin_is_the_host_that_clients_connect_to() -> None:
+    """Of each letter of the older scripts, and of those that are known to be trouble."""
+    agreed = 0
+    for number in [*range(0x80, 0x590), *range(0x10D0, 0x1200), *range(0x13A0, 0x1400), *range(0x1780, 0x1880)]:
+        with contextlib.suppress(ConfigurationError, idna.IDNAError):
+            (origin,) = Origins(f"https://a{chr(number)}b.example")
+            assert origin == f"https://{idna.encode(f'a{chr(number)}b.example', uts46=True).decode()}"
+            agreed += 1
+    assert agreed > 900
 
 
 def test_several_origins_are_several_exact_origins() -> None:
@@ -131,6 +145,9 @@ def test_several_origins_are_several_exact_origins() -> None:
         ("https://a..b", "not valid"),
         ("https://-a", "not valid"),
         ("https://faß.de", "xn--"),
+        ("https://Ꭰ.example", "xn--"),
+        ("https://a\ufe0fb.example", "xn--"),
+        ("https://☃.example", "xn--"),
         ("https://127.1", "not valid"),
         ("https://0x7f000001", "not valid"),
         ("http://[fe80::1%25eth0]", "not valid"),

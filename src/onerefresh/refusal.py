@@ -39,8 +39,8 @@ _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https
 _DEFAULT_PORT: Final = {"http": 80, "https": 443}
 _HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
-# IDNA 2003 and 2008 send these to different hosts: ß, final sigma, joiner, non-joiner.
-_DEVIATIONS: Final = frozenset("ßς\u200c\u200d")
+# IDNA 2003 and 2008 take these for different hosts: ß, final sigma, joiner, non-joiner, and letters that are not seen.
+_DEVIATIONS: Final = frozenset("ßς\u200c\u200d\u115f\u1160\u17b4\u17b5")
 _REMEMBERED = 256
 
 
@@ -48,7 +48,8 @@ class Origins:
     """The origins that may see a token: scheme, host and port, one or several, never a wildcard.
 
     Each is written ``https://api.example.com`` or ``https://api.example.com:8443``. ``wss`` counts as ``https`` and
-    ``ws`` as ``http``; case, default ports, a trailing dot and international names are normalised. Plain ``http`` is
+    ``ws`` as ``http``; case, default ports and a trailing dot are normalised. An international name is taken where all
+    standards agree which host it is, else it must be written as ``xn--…``. Plain ``http`` is
     taken where it is written out, and sends the token unencrypted (RFC 6750 section 5.3 wants TLS): use it on
     loopback and on networks that are trusted. ``http://host`` on port 80 covers ``https://host`` on port 443 as well,
     since clients carry the header along when a host redirects to its own TLS; never the other way round.
@@ -69,12 +70,13 @@ class Origins:
     def cover(self, scheme: str, host: str | None, port: int | None) -> bool:
         """Whether a request to there may carry the token. `port` None is the scheme's default.
 
-        Takes the parts as the client parsed them, so that what is compared is what is connected to. Never raises.
+        Takes the parts as the client connects to them: an international host in its ASCII form, since clients differ in
+        how they get there. In any other form it is not covered. Never raises.
         """
         parts = (scheme, host, port)
         known = self._known.get(parts)
         if known is None:
-            known = _normalise(scheme, host, port) in self._allowed
+            known = bool(host and host.isascii()) and _normalise(scheme, host, port) in self._allowed
             if len(self._known) < _REMEMBERED:
                 self._known[parts] = known
         return known
@@ -146,9 +148,7 @@ def _normal_host(host: str) -> str | None:
             address = ipaddress.IPv6Address(host)
             return None if address.scope_id else str(address)
         if not host.isascii():
-            if _DEVIATIONS & set(host.lower()):
-                return None
-            host = host.encode("idna").decode("ascii")
+            host = _in_ascii(host)
         host = host.lower().removesuffix(".")
         if not _HOST_NAME.fullmatch(host) or ".." in host:
             return None
@@ -156,6 +156,22 @@ def _normal_host(host: str) -> str | None:
         return str(ipaddress.IPv4Address(host)) if _NUMBER.fullmatch(host.rpartition(".")[2]) else host
     except ValueError:
         return None
+
+
+def _in_ascii(host: str) -> str:
+    """An international name as it goes over the wire. Raises `ValueError` where IDNA 2003 and 2008 may not agree on it.
+
+    This package may not use more than the standard library, which knows IDNA 2003 and Unicode 3.2; clients know 2008.
+    They agree where the rules of both spell a name in the same way (Cherokee, for one, was changed since).
+    """
+    from encodings.idna import nameprep
+    from unicodedata import normalize, ucd_3_2_0
+
+    spelled = normalize("NFKC", normalize("NFKC", host).casefold())
+    is_plain = all(letter in "-." or ucd_3_2_0.category(letter)[0] in "LMN" for letter in spelled)
+    if not is_plain or _DEVIATIONS & {*host.lower(), *spelled} or ".".join(map(nameprep, host.split("."))) != spelled:
+        raise ValueError("standards differ on this name")
+    return spelled.encode("idna").decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

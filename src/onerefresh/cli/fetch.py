@@ -125,7 +125,7 @@ def _checked(urls: list[str], entry: Entry) -> list[str]:
             )
         if url.userinfo:
             raise ConfigurationError(f"a URL for {url.host} holds a user name or password: leave it out")
-        if origins.cover(url.scheme, url.host, url.port):
+        if origins.cover(url.scheme, url.raw_host.decode("ascii"), url.port):
             checked.append(str(url.copy_with(fragment=None)))
         else:
             outside.append(text)

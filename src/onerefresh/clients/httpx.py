@@ -157,7 +157,8 @@ class _Flow:
     def _concerns(self, request: Request) -> bool:
         """Whether this request gets our token: it goes to our origin, and its caller brought nothing of their own."""
         url = request.url
-        if not self._rules.origins.cover(url.scheme, url.host, url.port):
+        # What is connected to; `url.host` is made for people.
+        if not self._rules.origins.cover(url.scheme, url.raw_host.decode("ascii"), url.port):
             return False
         # `headers.get` first guesses an encoding for all headers: it would cost as much as all the rest here.
         if self._header not in [name.lower() for name, _ in request.headers.raw]:
