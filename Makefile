@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types bench chaos soak exhaust clean
+.PHONY: help install demo test check lint types floors bench chaos soak exhaust clean
 
 help:
 	@echo "make demo    100 parallel calls, once as usually written and once through onerefresh"
@@ -48,6 +48,11 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+
+# Says which is the lowest version of each extra's packages, as pins that any auditing tool reads; fails where one is
+# below the versions of requirements/floors.txt.
+floors: $(INSTALLED)
+	$(BIN)/python -m tests.floors
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -r requirements/bench.txt
