@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from onerefresh.answers import unsendable
@@ -292,13 +292,25 @@ def judge_refusal(challenges: Iterable[Challenge], scheme: str = "Bearer") -> De
 
 
 class HeaderText(str):
-    """A header's value with the token in it, and the `token` it was made from. Its ``repr`` shows neither."""
+    """A header's value with the token in it, and the `token` it was made from. Its ``repr`` shows neither.
+
+    Clients keep it in their requests, and those in their responses, which people pickle: there it is ``…``.
+    """
 
     __slots__ = ("token",)
     token: Token
 
     def __repr__(self) -> str:
         return "'…'"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
+        return (str, ("…",))
 
 
 _RESERVED_HEADERS: Final = frozenset(

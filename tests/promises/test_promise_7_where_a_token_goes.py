@@ -1,4 +1,6 @@
-"""A token goes to no other origin, and into no log, repr, traceback or event."""
+"""A token goes to no other origin, and into no log, repr, traceback or event of ours. Of HTTP clients [the rest is
+named](docs/clients.md#what-clients-show-of-a-token).
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 from collections.abc import AsyncGenerator, Collection, Generator, Iterable, Iterator
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
@@ -83,6 +84,31 @@ else:
     )
 
 
+class _Silence(logging.Filter):
+    """hpack, which packs headers for HTTP/2, logs them at level DEBUG: what is said of ours leaves out the value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers: set[bytes] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Never drops a record."""
+        given = record.args if isinstance(record.args, tuple) else (record.args,)
+        shown = repr(given).lower().encode("ascii", "replace")
+        if "block" in str(record.msg) or any(header in shown for header in self.headers):
+            record.args = tuple("…" if isinstance(value, (bytes, bytearray, str, tuple)) else value for value in given)
+        return True
+
+
+_silent: Final = _Silence()
+
+
+def _silence(header: bytes) -> None:
+    _silent.headers |= {header}
+    for name in ("hpack.hpack", "hpack.table"):
+        logging.getLogger(name).addFilter(_silent)  # once, however often it is said
+
+
 class _Flow:
     """One call from the first try to the replay, as a generator that is given the answers to what it yields."""
 
@@ -100,6 +126,7 @@ class _Flow:
         self._credential = credential
         self._rules = Bearer(credential.key, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
         self._header = self._rules.header.lower().encode("ascii")
+        _silence(self._header)
 
     def sync_auth_flow(self, request: Request) -> Generator[Any, Any, None]:
         """The call, for a sync client."""

@@ -7,7 +7,8 @@ session.mount("https://api.example.com/", BearerAdapter(credential, "https://api
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final
+from traceback import clear_frames
+from typing import Any, Final, Self
 from urllib.parse import urljoin
 
 from onerefresh.credential import Credential
@@ -125,27 +126,67 @@ class BearerAuth(AuthBase):
         refused_statuses: Collection[int] = _UNAUTHORIZED,
     ) -> None:
         self._call = _Call(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._hook = _Hook(self._call)
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         held = self._call.held(request)
         if self._call.covers(request.url) and (held is None or isinstance(held, HeaderText)):
             self._call.attach(request)
-            if self._answered not in request.hooks["response"]:
-                request.hooks["response"].append(self._answered)
+            if self._hook not in request.hooks["response"]:
+                request.hooks["response"].append(self._hook)
         return request
 
-    def _answered(self, response: Response, **options: Any) -> Response:
-        """requests calls this for the answer of every hop."""
-        final = self._call.settle(response, lambda again: response.connection.send(again, **options))
+
+class _Hook:
+    """requests calls this for the answer of every hop. A request that is pickled leaves it behind."""
+
+    def __init__(self, call: _Call) -> None:
+        self._call = call
+
+    def __call__(self, response: Response, **options: Any) -> Response:
+        final = self._call.settle(response, lambda again: _sent(response.connection, again, **options))
         self._call.send_on(response.request, final)
         return final
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return (_hook_left_behind, ())
+
+
+def _hook_left_behind() -> Callable[..., Response]:
+    return _unhooked
+
+
+def _unhooked(response: Response, **_: Any) -> Response:
+    """What `_Hook` is in a request that was pickled: it lives on without its credential."""
+    return response
+
+
+def _sent(adapter: Any, request: PreparedRequest, *given: Any, **options: Any) -> Response:
+    """Send the request. Where that fails, nothing beneath keeps what it sent: a traceback with locals would show it."""
+    try:
+        response: Response = adapter.send(request, *given, **options)
+    except Exception as error:
+        behind: list[BaseException | None] = [error]
+        for found in behind:
+            if found is not None:
+                clear_frames(found.__traceback__)
+                behind += [other for other in (found.__cause__, found.__context__) if other not in behind]
+        raise
+    return response
 
 
 class BearerAdapter(BaseAdapter):
     """As `BearerAuth`, for one origin's adapter: redirects and ``~/.netrc`` cannot disturb it.
 
     ``session.mount("https://api.example.com/", BearerAdapter(credential, "https://api.example.com"))``. `adapter` sends
-    the requests (default: an `HTTPAdapter`). The caller's request never holds the token.
+    the requests (default: an `HTTPAdapter`). The caller's request never holds the token, nor does the traceback of a
+    call that fails, whatever shows the locals of its frames.
     """
 
     def __init__(
@@ -176,11 +217,11 @@ class BearerAdapter(BaseAdapter):
         """Send the request with the token on a copy of it; the arguments are those of `HTTPAdapter.send`."""
 
         def beneath(sent: PreparedRequest) -> Response:
-            return self._adapter.send(sent, stream, timeout, verify, cert, proxies)
+            return _sent(self._adapter, sent, stream, timeout, verify, cert, proxies)
 
         held = self._call.held(request)
         if not self._call.covers(request.url) or (held is not None and not _from_netrc(request)):
-            return beneath(request)
+            return self._adapter.send(request, stream, timeout, verify, cert, proxies)
         sent = request.copy()
         self._call.attach(sent)
         return self._call.settle(beneath(sent), beneath)
