@@ -150,6 +150,7 @@ def test_errors_tracebacks_and_logs_are_shown_and_not_obeyed(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, more: list[str]
 ) -> None:
     monkeypatch.setattr("onerefresh.cli.status.run", failing(error))
+    monkeypatch.setattr(logging.getLogger("onerefresh"), "propagate", False)  # no report of xdist can hold a surrogate
     assert main([*more, "status"]) == 1
     out, err = capfd.readouterr()
     assert_harmless(out + err)
