@@ -20,6 +20,7 @@ RANKS = {
     "answers": 0,
     "redaction": 0,
     "bodies": 1,
+    "challenges": 1,
     "latches": 1,
     "safe_folders": 1,
     "token": 1,

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onerefresh.challenges import Challenge, parse_challenges
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
 from onerefresh.refusal import (
     Bearer,
-    Challenge,
     Interaction,
     Origins,
     PassThrough,
@@ -30,7 +30,6 @@ from onerefresh.refusal import (
     arewind,
     body_position,
     judge_refusal,
-    parse_challenges,
     rewind,
 )
 from onerefresh.token import Token

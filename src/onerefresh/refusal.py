@@ -1,27 +1,26 @@
 """Where a token may go, and what it means when an API refuses it.
 
 Rules for every client integration, without any client: the origins a token belongs to (RFC 6454), how it is written
-into a header (RFC 6750), what an answer's challenge says (RFC 9110 section 11.6.1), which bodies can be sent again.
+into a header (RFC 6750), what an answer's challenges mean, which bodies can be sent again.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from onerefresh.answers import unsendable
+from onerefresh.challenges import TOKEN, Challenge, parse_challenges
 from onerefresh.errors import ConfigurationError, InteractionRequired, RefreshProtocolError
 from onerefresh.redaction import LONGEST_CHALLENGE, Redactor
 from onerefresh.token import Token
 
 __all__ = [
     "Bearer",
-    "Challenge",
     "Decision",
     "HeaderText",
     "Interaction",
@@ -31,7 +30,6 @@ __all__ = [
     "arewind",
     "body_position",
     "judge_refusal",
-    "parse_challenges",
     "rewind",
 ]
 
@@ -175,76 +173,6 @@ def _in_ascii(host: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Challenge:
-    """One challenge of a ``WWW-Authenticate`` header. `scheme` and the names of `params` are in lower case."""
-
-    scheme: str
-    params: Mapping[str, str]
-    token68: str | None
-    text: str
-
-
-# Possessive quantifiers: none of these can backtrack, so hostile headers cost linear time.
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]++")
-_TOKEN68: Final = re.compile(r"[ \t]++([A-Za-z0-9._~+/-]++=*+)(?=[ \t]*+(?:,|\Z))")
-_EQUALS: Final = re.compile(r"[ \t]*+=[ \t]*+")
-_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
-_UNQUOTED: Final = re.compile(r"[^ \t,\"]*+")
-_BETWEEN: Final = re.compile(r"[ \t,]++")
-_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
-_JUNK: Final = re.compile(r"[^ \t,\"!#$%&'*+.^_`|~0-9A-Za-z-]++")
-_LONGEST_HEADERS = 16_384
-_MOST_HEADERS, _MOST_CHALLENGES = 64, 48
-
-
-def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
-    """The challenges of all ``WWW-Authenticate`` headers of an answer, in their order (RFC 9110 section 11.6.1).
-
-    A header may hold several challenges. What cannot be understood is left out; only the first 16 KiB of all headers
-    together, and the first 48 challenges, are looked at. Never raises, and takes linear time.
-    """
-    found: list[Challenge] = []
-    left = _LONGEST_HEADERS
-    for header in islice(headers, _MOST_HEADERS):
-        found += _parse_header(header[:left], _MOST_CHALLENGES - len(found))
-        left -= len(header)
-        if left <= 0 or len(found) >= _MOST_CHALLENGES:
-            break
-    return found
-
-
-def _parse_header(header: str, most: int) -> list[Challenge]:
-    found: list[tuple[int, str, dict[str, str], str | None]] = []
-    position, end = 0, len(header)
-    while position < end:
-        if between := _BETWEEN.match(header, position):
-            position = between.end()
-        elif not (name := _TOKEN.match(header, position)):
-            junk = _QUOTED.match(header, position) or _JUNK.match(header, position)
-            position = junk.end() if junk else position + 1
-        elif equals := _EQUALS.match(header, name.end()):
-            quoted = _QUOTED.match(header, equals.end())
-            value = quoted or _UNQUOTED.match(header, equals.end())
-            assert value is not None  # _UNQUOTED matches the empty text too
-            position = value.end()
-            if found:
-                text = _ESCAPED.sub(r"\1", quoted[1]) if quoted else value[0]
-                found[-1][2].setdefault(name[0].lower(), text)
-        else:
-            if len(found) == most:
-                end = name.start()
-                break
-            single = _TOKEN68.match(header, name.end())
-            found.append((name.start(), name[0].lower(), {}, single[1] if single else None))
-            position = single.end() if single else name.end()
-    stops = [*(start for start, *_ in found[1:]), end]
-    return [
-        Challenge(scheme, params, token68, header[start:stop].rstrip(" \t,"))
-        for (start, scheme, params, token68), stop in zip(found, stops, strict=False)
-    ]
-
-
-@dataclass(frozen=True, slots=True)
 class PassThrough:
     """The answer is the caller's: it says nothing about our token, or nothing that a newer one could change."""
 
@@ -379,7 +307,7 @@ class Bearer:
 
 
 def _checked_header(header: object) -> str:
-    if not isinstance(header, str) or not _TOKEN.fullmatch(header):
+    if not isinstance(header, str) or not TOKEN.fullmatch(header):
         raise ConfigurationError(f"header {header!r} is no name of a header (RFC 9110 section 5.1)")
     if header.lower() in _RESERVED_HEADERS:
         raise ConfigurationError(f"header {header!r} has another meaning: use 'Authorization', or a name of the API's")
@@ -389,7 +317,7 @@ def _checked_header(header: object) -> str:
 def _checked_scheme(scheme: object) -> str:
     if scheme is None or scheme == "":
         return ""
-    if not isinstance(scheme, str) or not _TOKEN.fullmatch(scheme):
+    if not isinstance(scheme, str) or not TOKEN.fullmatch(scheme):
         raise ConfigurationError(f"scheme {scheme!r} is no authentication scheme: use one word, or '' for none")
     return scheme
 

@@ -1,0 +1,82 @@
+"""What the ``WWW-Authenticate`` headers of an answer say (RFC 9110 section 11.6.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+__all__ = ["TOKEN", "Challenge", "parse_challenges"]
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One challenge of a ``WWW-Authenticate`` header. `scheme` and the names of `params` are in lower case."""
+
+    scheme: str
+    params: Mapping[str, str]
+    token68: str | None
+    text: str
+
+
+# Possessive quantifiers: none of these can backtrack, so hostile headers cost linear time.
+TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]++")
+"""A word of RFC 9110 section 5.6.2: a scheme, or the name of a header or parameter."""
+_TOKEN68: Final = re.compile(r"[ \t]++([A-Za-z0-9._~+/-]++=*+)(?=[ \t]*+(?:,|\Z))")
+_EQUALS: Final = re.compile(r"[ \t]*+=[ \t]*+")
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
+_UNQUOTED: Final = re.compile(r"[^ \t,\"]*+")
+_BETWEEN: Final = re.compile(r"[ \t,]++")
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+_JUNK: Final = re.compile(r"[^ \t,\"!#$%&'*+.^_`|~0-9A-Za-z-]++")
+_LONGEST_HEADERS = 16_384
+_MOST_HEADERS, _MOST_CHALLENGES = 64, 48
+
+
+def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
+    """The challenges of all ``WWW-Authenticate`` headers of an answer, in their order (RFC 9110 section 11.6.1).
+
+    A header may hold several challenges. What cannot be understood is left out; only the first 16 KiB of all headers
+    together, and the first 48 challenges, are looked at. Never raises, and takes linear time.
+    """
+    found: list[Challenge] = []
+    left = _LONGEST_HEADERS
+    for header in islice(headers, _MOST_HEADERS):
+        found += _parse_header(header[:left], _MOST_CHALLENGES - len(found))
+        left -= len(header)
+        if left <= 0 or len(found) >= _MOST_CHALLENGES:
+            break
+    return found
+
+
+def _parse_header(header: str, most: int) -> list[Challenge]:
+    found: list[tuple[int, str, dict[str, str], str | None]] = []
+    position, end = 0, len(header)
+    while position < end:
+        if between := _BETWEEN.match(header, position):
+            position = between.end()
+        elif not (name := TOKEN.match(header, position)):
+            junk = _QUOTED.match(header, position) or _JUNK.match(header, position)
+            position = junk.end() if junk else position + 1
+        elif equals := _EQUALS.match(header, name.end()):
+            quoted = _QUOTED.match(header, equals.end())
+            value = quoted or _UNQUOTED.match(header, equals.end())
+            assert value is not None  # _UNQUOTED matches the empty text too
+            position = value.end()
+            if found:
+                text = _ESCAPED.sub(r"\1", quoted[1]) if quoted else value[0]
+                found[-1][2].setdefault(name[0].lower(), text)
+        else:
+            if len(found) == most:
+                end = name.start()
+                break
+            single = _TOKEN68.match(header, name.end())
+            found.append((name.start(), name[0].lower(), {}, single[1] if single else None))
+            position = single.end() if single else name.end()
+    stops = [*(start for start, *_ in found[1:]), end]
+    return [
+        Challenge(scheme, params, token68, header[start:stop].rstrip(" \t,"))
+        for (start, scheme, params, token68), stop in zip(found, stops, strict=False)
+    ]
