@@ -208,7 +208,7 @@ class Runner:
         try:
             found = self.store.load(self._key)
         except Unreadable as error:
-            if not even_sealed:
+            if not even_sealed and not (replaces and error.damaged):
                 raise
             return Loaded(error.version, None)
         except errors.OnerefreshError:

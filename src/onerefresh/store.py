@@ -26,6 +26,8 @@ __all__ = [
     "Versioned",
     "cleaned_after_fork",
     "is_sealed",
+    "no_text",
+    "text_of",
 ]
 
 POLL = 0.2
@@ -44,9 +46,9 @@ class StoreOutcomeUnknown(Exception):
 
 class Unreadable(StoreUnavailable):
     """The record is there, in `version`, and cannot be read here: no key opens it, or a newer version of this library
-    wrote it. Only who deletes it may write over it."""
+    wrote it. Only who deletes it may write over it; and who logs in or out, where it is `damaged`: nobody reads it."""
 
-    _kept: ClassVar[tuple[str, ...]] = ("credential", "generation", "version")
+    _kept: ClassVar[tuple[str, ...]] = ("credential", "generation", "version", "damaged")
 
     def __init__(
         self,
@@ -55,9 +57,11 @@ class Unreadable(StoreUnavailable):
         credential: str | None = None,
         generation: int | None = None,
         version: str | None = None,
+        damaged: bool = False,
     ) -> None:
         super().__init__(message, credential=credential, generation=generation)
         self.version = version
+        self.damaged = damaged
 
 
 class Versioned(NamedTuple):
@@ -196,6 +200,22 @@ def _clean() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_clean)
+
+
+def text_of(stored: object) -> str | None:
+    """What a database holds in the place of a record's text; None where others have put something else there."""
+    if isinstance(stored, (bytes, bytearray, memoryview)):
+        try:
+            return bytes(stored).decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            return None
+    return stored if isinstance(stored, str) else None
+
+
+def no_text(key: str, version: str) -> Unreadable:
+    """What is said of a record of which `text_of` has made nothing."""
+    said = "the stored record cannot be read (it is damaged: no text); log in again to replace it"
+    return Unreadable(said, credential=key, version=version, damaged=True)
 
 
 SEALED = '{"sealed":'

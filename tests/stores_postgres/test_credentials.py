@@ -250,3 +250,22 @@ def test_children_that_are_forked_at_any_moment_get_a_token(server: PostgresServ
     with Child("fork_often", store=server.url) as parent:
         assert parent.rest() == ["40 of 40"]
         assert parent.wait() == 0
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"", b"\x00", b"[[[["], ids=repr)
+def test_a_login_replaces_what_is_no_record(
+    postgres_server: PostgresServer, store: PostgresStore, table: str, body: bytes
+) -> None:
+    """Bytes that are no text raised UnicodeDecodeError, and no login or logout could write over them."""
+    store.cas("acme", None, "body")
+    acts: list[Callable[[Credential], object]] = [
+        lambda acme: acme.login({"access_token": "a", "expires_in": 3600}),
+        lambda acme: acme.logout(),
+    ]
+    for act in acts:
+        postgres_server.ask(f"UPDATE {table} SET body = %b", body)
+        with Credential("acme", lambda token: {}, store=store) as acme:
+            with pytest.raises(StoreUnavailable, match=r"damaged.*log in again to replace it"):
+                acme.status()
+            act(acme)
+            assert acme.status().generation == 1

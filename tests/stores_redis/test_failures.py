@@ -15,7 +15,7 @@ from tests.core.leaks import ACCESS, REFRESH, SEED_ACCESS, SEED_REFRESH, assert_
 from tests.servers.relay import Relay
 from tests.servers.valkey import Cluster, Sentinels, Valkey, free_port, until
 
-from onerefresh import StoreUnavailable
+from onerefresh import Credential, StoreUnavailable
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.stores import redis_link
 from onerefresh.stores.redis import RedisStore
@@ -244,6 +244,32 @@ def test_a_damaged_record_is_left_as_it_is(server: Valkey, store: RedisStore, fi
         store.load("acme")
     [(_, found)] = store.scan()
     assert isinstance(found, StoreUnavailable)
+
+
+@pytest.mark.parametrize(
+    "fields", [("version", b"\xff", "body", "x"), ("version", "1", "body", b"\xff"), ("version", "1")]
+)
+def test_a_login_replaces_what_is_damaged(server: Valkey, store: RedisStore, fields: tuple[Any, ...]) -> None:
+    """It was told "log in again under another name, or remove it", and no login or logout could write over it."""
+    acts: list[Callable[[Credential], object]] = [
+        lambda acme: acme.login({"access_token": "a", "expires_in": 3600}),
+        lambda acme: acme.logout(),
+    ]
+    for act in acts:
+        server.do("DEL", "onerefresh:{acme}")
+        server.do("HSET", "onerefresh:{acme}", *fields)
+        with Credential("acme", lambda token: {}, store=store) as acme:
+            with pytest.raises(StoreUnavailable, match=r"damaged.*log in again to replace it"):
+                acme.status()
+            act(acme)
+            assert acme.status().generation == 1
+
+
+def test_a_scan_passes_by_a_key_that_is_no_name(server: Valkey, store: RedisStore) -> None:
+    """Its name raised UnicodeDecodeError, and nobody saw the others."""
+    server.do("HSET", b"onerefresh:{\xff}", "version", "1", "body", "x")
+    version = store.cas("acme", None, "body")
+    assert list(store.scan()) == [("acme", (version, "body"))]
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random"])

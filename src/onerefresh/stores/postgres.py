@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.store import HEAD_START, Conflict, Moment, Store, StoreOutcomeUnknown, Versioned
+from onerefresh.store import HEAD_START, Conflict, Moment, Store, StoreOutcomeUnknown, Versioned, no_text, text_of
 from onerefresh.stores.flock import shared_seconds
 from onerefresh.stores.postgres_connections import OwnConnections, PooledConnections, Source, ask
 from onerefresh.stores.postgres_errors import EXISTS_ALREADY, REPEATABLE, UNDEFINED_TABLE, cannot_create, refused
@@ -70,7 +70,13 @@ class PostgresStore(Store):
         ((_, _, follows, _, version, body),) = answer
         if follows == b"true":
             raise StoreUnavailable(f"{self.name}: the server is a standby and may lag behind: name the primary server")
-        return None if version is None or body is None else Versioned(version.decode(), body.decode())
+        if version is None or body is None:
+            return None
+        text = text_of(body)
+        if text is None:
+            del answer, body  # they may hold tokens, and would show in a traceback with locals
+            raise no_text(key, version.decode())
+        return Versioned(version.decode(), text)
 
     def cas(self, key: str, expected: str | None, body: str) -> str:
         version = secrets.token_hex(8)
@@ -102,7 +108,8 @@ class PostgresStore(Store):
         after = b""
         while page := self._page(after):
             for key, version, body in page:
-                yield key.decode(), Versioned(version.decode(), body.decode())
+                name, mark, text = key.decode(), version.decode(), text_of(body)
+                yield name, no_text(name, mark) if text is None else Versioned(mark, text)
             after = page[-1][0]
 
     def make_table(self) -> None:

@@ -13,7 +13,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.store import HEAD_START, Conflict, Moment, Store, StoreOutcomeUnknown, Versioned
+from onerefresh.store import (
+    HEAD_START,
+    Conflict,
+    Moment,
+    Store,
+    StoreOutcomeUnknown,
+    Unreadable,
+    Versioned,
+    no_text,
+    text_of,
+)
 from onerefresh.stores.forking import load_modules
 from onerefresh.stores.redis_address import PREFIX, Address, need_redis
 from onerefresh.stores.redis_client import checked, place_of
@@ -111,16 +121,17 @@ class RedisStore(Store):
         version, body = answer.first[2:]
         if version is None:
             return None
-        found = _versioned(version, body)
-        if found is None:
+        found = _versioned(key, version, body)
+        if isinstance(found, Unreadable):
             del body  # it may hold tokens, and would show in a traceback with locals
-            raise self._damaged()
+            raise found
         return found
 
     def cas(self, key: str, expected: str | None, body: str) -> str:
         text = Secret(body)
         del body  # it holds tokens, and would show in a traceback with locals
-        name, version, mark = self._key(key), secrets.token_hex(8), "-" if expected is None else f"={expected}"
+        name, version = self._key(key), secrets.token_hex(8)
+        mark = b"-" if expected is None else f"={expected}".encode("utf-8", "surrogateescape")
 
         def commands(whole: bool) -> list[Command]:
             written = WRITE.call(name, mark, version, text.reveal().encode("utf-8", "surrogatepass"), whole=whole)
@@ -188,7 +199,10 @@ class RedisStore(Store):
         if isinstance(page, Problem):
             raise self._unavailable(page)
         for name, reply in zip(names, page.replies, strict=True):
-            key = name.decode("utf-8", "surrogatepass")[len(self._prefix) + 1 : -1]
+            whole = text_of(name)
+            if whole is None:
+                continue  # no credential has such a name
+            key = whole[len(self._prefix) + 1 : -1]
             if isinstance(reply, Problem):
                 try:
                     found = self.load(key)  # a cluster may have moved it meanwhile
@@ -198,7 +212,7 @@ class RedisStore(Store):
                     if found is not None:
                         yield key, found
             elif reply[0] is not None:
-                yield key, _versioned(*reply) or self._damaged()
+                yield key, _versioned(key, *reply)
 
     def _version(self, key: str) -> str | None:
         """The present version, "" where there is no record, or None where that cannot be known now."""
@@ -206,7 +220,7 @@ class RedisStore(Store):
         found = self._link.ask(name, lambda _: [("HGET", name, "version")])
         if isinstance(found, Problem):
             return None
-        return (found.first or b"").decode("utf-8", "replace")
+        return (found.first or b"").decode("utf-8", "surrogateescape")
 
     def _asked(self, found: Answer | Problem) -> Answer:
         if isinstance(found, Problem):
@@ -218,16 +232,11 @@ class RedisStore(Store):
     def _unavailable(self, problem: Problem) -> StoreUnavailable:
         return StoreUnavailable(f"{self.name}: {problem.said}; nothing was changed")
 
-    def _damaged(self) -> StoreUnavailable:
-        return StoreUnavailable(f"{self.name}: this record is damaged; log in again under another name, or remove it")
 
-
-def _versioned(version: bytes, body: bytes | None) -> Versioned | None:
-    """The record; None where it is damaged."""
-    try:
-        return Versioned(version.decode("ascii"), (body or b"").decode("utf-8", "surrogatepass"))
-    except UnicodeDecodeError:
-        return None
+def _versioned(key: str, version: bytes, body: bytes | None) -> Versioned | Unreadable:
+    """The version as it is, byte for byte: whoever writes over a record that others have damaged must name it."""
+    name, text = version.decode("utf-8", "surrogateescape"), text_of(body)
+    return no_text(key, name) if text is None or not name.isascii() else Versioned(name, text)
 
 
 def _is_on_disk(reply: Any) -> bool:

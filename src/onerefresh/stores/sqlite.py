@@ -19,7 +19,7 @@ from pathlib import Path
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.private_files import at_home, check_file, make_folder
 from onerefresh.safe_folders import trust
-from onerefresh.store import POLL, Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Versioned
+from onerefresh.store import POLL, Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Versioned, no_text, text_of
 from onerefresh.stores.flock import FlockHold, Parking, boot, lock_path, shared_seconds
 from onerefresh.stores.forking import undivided
 from onerefresh.stores.mounts import refuse_network_file_system
@@ -40,6 +40,16 @@ CREATE TABLE records (
     version TEXT NOT NULL,
     body TEXT NOT NULL
 )
+"""
+
+
+# Another program may have written what is no text, and text that is not UTF-8: neither gets in the way of a login.
+VERSION = "SELECT coalesce(CAST(version AS TEXT), '') FROM records WHERE key = ?"
+ROW = "SELECT coalesce(CAST(version AS TEXT), ''), CAST(body AS BLOB) FROM records WHERE key = ?"
+# A key that is no text is nobody's: no credential has such a name.
+ROWS = """
+SELECT key, coalesce(CAST(version AS TEXT), ''), CAST(body AS BLOB) FROM records
+WHERE typeof(key) = 'text' AND key > CAST(? AS TEXT) ORDER BY key LIMIT ?
 """
 
 
@@ -107,10 +117,12 @@ class SQLiteStore(Store):
     def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
         after = ""
         while page := self._page(after):
-            yield from ((key, Versioned(version, body)) for key, version, body in page)
+            for key, version, body in page:
+                text = text_of(body)
+                yield key, no_text(key, version) if text is None else Versioned(version, text)
             after = page[-1][0]
 
-    def _page(self, after: str) -> list[tuple[str, str, str]]:
+    def _page(self, after: str) -> list[tuple[str, str, bytes]]:
         with self._undivided():
             if not self._is_there():
                 return []
@@ -118,8 +130,8 @@ class SQLiteStore(Store):
                 database.execute("BEGIN")
                 if self._is_blank(database):
                     return []
-                statement = "SELECT key, version, body FROM records WHERE key > ? ORDER BY key LIMIT ?"
-                page: list[tuple[str, str, str]] = database.execute(statement, (after, PAGE)).fetchall()
+                begins = (after.encode("utf-8", "surrogateescape"), PAGE)
+                page: list[tuple[str, str, bytes]] = database.execute(ROWS, begins).fetchall()
                 return page
 
     def _is_there(self) -> bool:
@@ -141,8 +153,8 @@ class SQLiteStore(Store):
         try:
             connection = sqlite3.connect(self._address, uri=True, timeout=0.0, isolation_level=None)
             with contextlib.closing(connection) as database:
-                # Python quotes text that is not UTF-8 in its error, and this text holds tokens.
-                database.text_factory = lambda text: text.decode("utf-8", "replace")
+                # Python quotes text that is not UTF-8 in its error, and this text may hold tokens.
+                database.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
                 yield database
         except sqlite3.Error as error:
             explained = _explained(error, self.path)
@@ -155,8 +167,14 @@ class SQLiteStore(Store):
         database.execute("BEGIN")
         if self._is_blank(database):
             return None
-        row = database.execute("SELECT version, body FROM records WHERE key = ?", (key,)).fetchone()
-        return Versioned(*row) if row else None
+        row = database.execute(ROW, (key,)).fetchone()
+        if row is None:
+            return None
+        version, text = row[0], text_of(row[1])
+        del row  # as in `cas`
+        if text is None:
+            raise no_text(key, version)
+        return Versioned(version, text)
 
     def _begin(self, database: sqlite3.Connection) -> None:
         """A transaction with the write lock, in a file that is ours."""
@@ -183,11 +201,14 @@ class SQLiteStore(Store):
     def _write(self, database: sqlite3.Connection, key: str, expected: str | None, version: str, body: str) -> bool:
         """Whether the present version was the expected one."""
         try:
-            if expected is None:
-                statement = "INSERT INTO records (version, body, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-                return database.execute(statement, (version, body, key)).rowcount == 1
-            statement = "UPDATE records SET version = ?, body = ? WHERE key = ? AND version = ?"
-            return database.execute(statement, (version, body, key, expected)).rowcount == 1
+            row = database.execute(VERSION, (key,)).fetchone()
+            if (row[0] if row else None) != expected:
+                return False
+            statement = """
+                INSERT INTO records (version, body, key) VALUES (?, ?, ?)
+                ON CONFLICT (key) DO UPDATE SET version = excluded.version, body = excluded.body
+            """
+            return database.execute(statement, (version, body, key)).rowcount == 1
         finally:
             del body  # it holds tokens, and would show in a traceback with locals
 
