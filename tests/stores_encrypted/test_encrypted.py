@@ -160,10 +160,10 @@ UNREADABLE: dict[str, tuple[Callable[[str], str], KeySource, str]] = {
     "a record cut short": (
         lambda text: text[:-9],
         holding(OLD),
-        "the stored record is damaged: if it cannot be restored, remove this record from memory and log in again",
+        "the stored record is damaged: restore it, or log in again",
     ),
     "a later schema": (
-        lambda text: changed(text, schema=2),
+        lambda text: changed(text, schema=3),
         holding(OLD),
         "newer version of onerefresh: update onerefresh",
     ),
@@ -172,7 +172,7 @@ UNREADABLE: dict[str, tuple[Callable[[str], str], KeySource, str]] = {
         holding(OLD),
         r"is not encrypted: .* say EncryptedStore\(…, adopt_plain=True",
     ),
-    "no record": (lambda text: "garbage", holding(OLD), "is not encrypted"),
+    "no record": (lambda text: "garbage", holding(OLD), "is not encrypted, and damaged: restore it, or log in again"),
 }
 
 

@@ -52,7 +52,7 @@ def test_the_examples_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
                 store.cas("another", (found := store.load("another")) and found.version, "test-access-in-plain")
     assert names["acme"].token().generation == 2
     databases = sorted(path.name for path in tmp_path.glob("*.db"))
-    assert databases == ["acme.db", "environment.db", "keyring.db", "plain.db", "vault.db"]
+    assert databases == ["acme.db", "bound.db", "environment.db", "keyring.db", "plain.db", "vault.db"]
     assert not [name for name in databases if b"test-" in (tmp_path / name).read_bytes()]
     assert sorted(path.name for path in (tmp_path / "home/.config/acme").iterdir()) == ["new.key", "onerefresh.key"]
     new, old = ((tmp_path / "home/.config/acme" / name).read_text() for name in ("new.key", "onerefresh.key"))

@@ -88,7 +88,8 @@ def test_the_generation_is_bound(field: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "problem"),
     [
-        ("schema", 2, "update onerefresh"),
+        ("schema", 3, "update onerefresh"),
+        ("schema", 2, "damaged"),  # it names no context
         ("schema", 0, "damaged"),
         ("schema", "2", "damaged"),
         ("sealed", "A128GCM", "update onerefresh"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.store import Hold, Moment, Store, Unreadable, Versioned, is_sealed
+from onerefresh.store import Hold, Moment, Store, Unreadable, Versioned, is_sealed, no_text, text_of
 from onerefresh.stores import open_store
-from onerefresh.stores.envelope import NEWER, Key, Purpose, need_cryptography, parse, sealed, unsealed
+from onerefresh.stores.envelope import NEWER, Key, Purpose, digest_of, need_cryptography, parse, sealed, unsealed
 from onerefresh.stores.keys import KeySource, keys_in, source_of
 from onerefresh.token import Secret
 
@@ -34,6 +36,13 @@ class _Ring:
         return ", ".join(told)
 
 
+class _Problem(NamedTuple):
+    """Why a text was not opened. `damaged`: nobody can open it any more, so that a login may write over it."""
+
+    said: str
+    damaged: bool = False
+
+
 class EncryptedStore(Store):
     """`store` (a `Store`, or a URL) with all that it holds encrypted.
 
@@ -41,17 +50,35 @@ class EncryptedStore(Store):
     key of the first source encrypts; each key decrypts, and a record is encrypted anew whenever it is written. Sources
     are read when a key is needed, and once more for an envelope whose key is not known yet.
 
+    `context`: a text that says where this store belongs, such as ``"production"``: what was encrypted under another
+    one does not open here. It is no secret, and the same in each program. What was encrypted without a context opens
+    until it is written again, and never with `require_context`.
+
     `adopt_plain`: read what was stored without encryption too; its next write encrypts it.
 
-    What no key opens raises `StoreUnavailable` and stays as it is, whatever is asked for, a login too;
-    only `Credentials.delete` writes over it.
+    What another key or context would open raises `StoreUnavailable` and stays as it is, whatever is asked for, a login
+    too; only `Credentials.delete` writes over it. A login or a logout writes over what nothing opens any more.
 
     Raises `ConfigurationError` for arguments that cannot work, or where the package `cryptography` is missing.
     """
 
-    def __init__(self, store: str | Store, *keys: KeySource | Callable[[], object], adopt_plain: bool = False) -> None:
+    def __init__(
+        self,
+        store: str | Store,
+        *keys: KeySource | Callable[[], object],
+        context: str | None = None,
+        require_context: bool = False,
+        adopt_plain: bool = False,
+    ) -> None:
         if not keys:
             raise ConfigurationError("an EncryptedStore needs a key: EncryptedStore(store, KeyFile(PATH))")
+        self._context = _checked_context(context)
+        if require_context and (context is None or adopt_plain):
+            missing = (
+                "needs a context" if context is None else "refuses what adopt_plain=True would read: leave one out"
+            )
+            raise ConfigurationError(f"require_context=True {missing}")
+        self._require_context = require_context
         need_cryptography()
         self._store = open_store(store)
         self._sources = tuple(source_of(key) for key in keys)
@@ -68,14 +95,14 @@ class EncryptedStore(Store):
 
     def cas(self, key: str, expected: str | None, body: str) -> str:
         try:
-            encrypted = sealed(body, self._key_that_writes(), Purpose.RECORD, key)
+            encrypted = sealed(body, self._key_that_writes(), Purpose.RECORD, key, self._context)
         finally:
             del body  # it holds tokens, and would show in a traceback with locals
         return self._store.cas(key, expected, encrypted)
 
     def seal(self, key: str, text: str) -> str:
         try:
-            return sealed(text, self._key_that_writes(), Purpose.SPOOL, key)
+            return sealed(text, self._key_that_writes(), Purpose.SPOOL, key, self._context)
         finally:
             del text  # as above
 
@@ -84,7 +111,8 @@ class EncryptedStore(Store):
         del text  # as above: it may not be encrypted
         opened, problem = self._open(key, kept, Purpose.SPOOL)
         if opened is None:
-            raise StoreUnavailable(f"the spooled token {problem}; nothing was changed", credential=key)
+            said = f"the spooled token {problem.said}; nothing was changed"
+            raise Unreadable(said, credential=key, damaged=problem.damaged)
         return opened.reveal()
 
     def wait(self, key: str, version: str, timeout: float) -> None:
@@ -115,43 +143,69 @@ class EncryptedStore(Store):
         self.head_start = self._store.head_start
 
     def _read(self, key: str, found: Versioned) -> Versioned:
-        text, problem = self._open(key, Secret(found.body), Purpose.RECORD)
+        body = text_of(found.body)  # a store of somebody's own may give anything
+        if body is None:
+            raise no_text(key, found.version)
+        text, problem = self._open(key, Secret(body), Purpose.RECORD)
+        del body  # as above
         if text is None:
-            said = f"the stored record {problem}; nothing was changed"
-            raise Unreadable(said, credential=key, version=found.version)
+            said = f"the stored record {problem.said}; nothing was changed"
+            raise Unreadable(said, credential=key, version=found.version, damaged=problem.damaged)
         return Versioned(found.version, text.reveal())
 
-    def _open(self, key: str, kept: Secret, purpose: Purpose) -> tuple[Secret | None, str]:
+    def _open(self, key: str, kept: Secret, purpose: Purpose) -> tuple[Secret | None, _Problem]:
         """What was kept, decrypted; or None, and why not. Raises `StoreUnavailable` where the keys cannot be had."""
+        again = "restore it, or remove the file" if purpose is Purpose.SPOOL else "restore it, or log in again"
         if not is_sealed(kept.reveal()):
             if self._adopt_plain:
-                return kept, ""
-            return None, (
+                return kept, _Problem("")
+            if not _is_plain(kept):
+                return None, _Problem(f"is not encrypted, and damaged: {again}", damaged=True)
+            return None, _Problem(
                 "is not encrypted: if it was stored before encryption was turned on, "
                 "say EncryptedStore(…, adopt_plain=True) until it has been written once"
             )
         envelope = parse(kept.reveal())
-        lost = f"remove {'it' if purpose is Purpose.SPOOL else f'this record from {self.name}'} and log in again"
         if envelope == NEWER:
-            return None, NEWER
+            return None, _Problem(NEWER)
         if isinstance(envelope, str):
-            return None, f"{envelope}: if it cannot be restored, {lost}"
+            return None, _Problem(f"{envelope}: {again}", damaged=True)
+        if (problem := self._is_elsewhere(envelope.context)) is not None:
+            return None, _Problem(problem)
         ring = self._known
         if ring is None or ring.named(envelope.key) is None:
             ring = self._read_keys()
         found = ring.named(envelope.key)
         if found is None:
-            return None, (
+            lost = f"remove {'it' if purpose is Purpose.SPOOL else f'this record from {self.name}'} and log in again"
+            return None, _Problem(
                 f"was encrypted with another key, {envelope.key} ({ring}): "
                 f"give that key too, behind the one that encrypts; if it is lost, {lost}"
             )
-        text = unsealed(envelope, found, purpose, key)
+        text = unsealed(envelope, found, purpose, key, self._context)
         if text is None:
-            return None, (
-                f"was changed since it was encrypted, or belongs to another credential: "
-                f"put the right one back; if there is none, {lost}"
+            said = f"was changed since it was encrypted, or belongs to another credential: {again}"
+            return None, _Problem(said, damaged=True)
+        return text, _Problem("")
+
+    def _is_elsewhere(self, digest: str | None) -> str | None:
+        """Why an envelope of this context is not to be opened here; None where it is."""
+        context = self._context
+        if digest is None:
+            if not self._require_context:
+                return None
+            return (
+                f"was encrypted without a context, and require_context=True refuses it for {context!r}: leave that out "
+                "until the record has been written once, if you know that it belongs here"
             )
-        return text, ""
+        if context is None:
+            return "was encrypted for a context, and this store has none: open it with the right context="
+        if digest != digest_of(context):
+            return (
+                f"was encrypted for another context than {context!r}: it was copied from another place, or context= "
+                "was changed; open it with the context that it was written under"
+            )
+        return None
 
     def _key_that_writes(self) -> Key:
         ring = self._known
@@ -171,3 +225,18 @@ class EncryptedStore(Store):
             held.append((source, keys_in(text, source) if text else ()))
         self._known = _Ring(tuple(held))
         return self._known
+
+
+def _checked_context(context: object) -> str | None:
+    if context is None or (isinstance(context, str) and context):
+        return context
+    raise ConfigurationError("context is a text that is not empty, such as 'production', or None")
+
+
+def _is_plain(text: Secret) -> bool:
+    """Whether it may be a record or a spooled token that is not encrypted: both have a field of that name."""
+    try:
+        fields = json.loads(text.reveal())
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(fields, dict) and "token" in fields

@@ -1,8 +1,8 @@
 """The envelope: an encrypted text, with all that opening it needs but the key.
 
-AES-256-GCM with a random nonce of 96 bits (NIST SP 800-38D section 8.2.2). What the text is, whose it is, and which
-generation it tells of are bound to it as associated data: an envelope that was changed, or put into another's place,
-does not open.
+AES-256-GCM with a random nonce of 96 bits (NIST SP 800-38D section 8.2.2). What the text is, whose it is, which
+generation it tells of, and the store's context where it has one are bound to it as associated data: an envelope that
+was changed, or put into another's place, does not open.
 """
 
 from __future__ import annotations
@@ -19,9 +19,21 @@ from onerefresh.errors import ConfigurationError
 from onerefresh.store import SEALED
 from onerefresh.token import Secret
 
-__all__ = ["KEY_BYTES", "NEWER", "Envelope", "Key", "Purpose", "need_cryptography", "parse", "sealed", "unsealed"]
+__all__ = [
+    "KEY_BYTES",
+    "NEWER",
+    "Envelope",
+    "Key",
+    "Purpose",
+    "digest_of",
+    "need_cryptography",
+    "parse",
+    "sealed",
+    "unsealed",
+]
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of an envelope that is bound to a context; without one it is 1, as older versions read it."""
 KEY_BYTES = 32
 NONCE_BYTES = 12
 ALGORITHM = "A256GCM"  # by its name in RFC 7518 section 5.1
@@ -54,12 +66,16 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What was read from a text; nothing in it is to be believed before `unsealed` has opened it."""
+    """What was read from a text; nothing in it is to be believed before `unsealed` has opened it.
+
+    `context`: a digest of the context that it is bound to, which tells the wrong one from damage; None without one.
+    """
 
     key: str
     generation: int | None
     nonce: bytes
     ciphertext: bytes = field(repr=False)
+    context: str | None = None
 
 
 def need_cryptography() -> None:
@@ -75,13 +91,19 @@ def need_cryptography() -> None:
     )
 
 
-def sealed(text: str, key: Key, purpose: Purpose, name: str) -> str:
+def digest_of(context: str) -> str:
+    """What an envelope says of its context: no secret, since whoever guesses the context can compare."""
+    return hashlib.sha256(b"onerefresh context:" + context.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def sealed(text: str, key: Key, purpose: Purpose, name: str, context: str | None = None) -> str:
     """`text` of the credential `name`, encrypted with `key`."""
     generation, nonce = _generation(text), os.urandom(NONCE_BYTES)
-    bound = _bound(key.id, generation, purpose, name)
+    bound = _bound(key.id, generation, purpose, name, context)
     ciphertext = key.cipher.encrypt(nonce, text.encode("utf-8", "surrogatepass"), bound)
     rest = {
-        "schema": SCHEMA,
+        "schema": 1 if context is None else SCHEMA,
+        **({} if context is None else {"context": digest_of(context)}),
         "key": key.id,
         "generation": generation,
         "nonce": base64.b64encode(nonce).decode("ascii"),
@@ -100,9 +122,14 @@ def parse(text: str) -> Envelope | str:
         if schema > SCHEMA or algorithm != ALGORITHM:
             return NEWER
         key, generation = fields["key"], fields["generation"]
-        if not re.fullmatch("[0-9a-f]{16}", key) or type(generation) not in (int, type(None)):
+        context = fields["context"] if schema == SCHEMA else None
+        digests = [key] if schema == 1 else [key, context]
+        if not all(re.fullmatch("[0-9a-f]{16}", digest) for digest in digests):
+            return "is damaged"
+        if type(generation) not in (int, type(None)):
             return "is damaged"
         return Envelope(
+            context=context,
             key=key,
             generation=generation,
             nonce=base64.b64decode(fields["nonce"], validate=True),
@@ -112,19 +139,28 @@ def parse(text: str) -> Envelope | str:
         return "is damaged"
 
 
-def unsealed(envelope: Envelope, key: Key, purpose: Purpose, name: str) -> Secret | None:
-    """The text; None where it was changed, or was not sealed for this purpose and this credential."""
+def unsealed(envelope: Envelope, key: Key, purpose: Purpose, name: str, context: str | None = None) -> Secret | None:
+    """The text; None where it was changed, or was not sealed for this purpose, this credential and this context.
+
+    An envelope without a context opens in each.
+    """
     from cryptography.exceptions import InvalidTag
 
-    bound = _bound(key.id, envelope.generation, purpose, name)
+    if envelope.context is None:
+        context = None
+    elif context is None:
+        return None
+    bound = _bound(key.id, envelope.generation, purpose, name, context)
     try:
         return Secret(key.cipher.decrypt(envelope.nonce, envelope.ciphertext, bound).decode("utf-8", "surrogatepass"))
     except (InvalidTag, ValueError):  # ValueError: a nonce that never was one
         return None
 
 
-def _bound(key_id: str, generation: int | None, purpose: Purpose, name: str) -> bytes:
-    return json.dumps([ALGORITHM, SCHEMA, purpose.value, name, key_id, generation]).encode("ascii")
+def _bound(key_id: str, generation: int | None, purpose: Purpose, name: str, context: str | None = None) -> bytes:
+    parts = [purpose.value, name, key_id, generation]
+    parts = [ALGORITHM, 1, *parts] if context is None else [ALGORITHM, SCHEMA, *parts, context]
+    return json.dumps(parts).encode("ascii")
 
 
 def _generation(text: str) -> int | None:
