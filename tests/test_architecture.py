@@ -30,6 +30,7 @@ RANKS = {
     "events": 2,
     "refusal": 2,
     "record": 3,
+    "stored_values": 3,
     "transitions": 4,
     "store": 4,
     "record_text": 5,

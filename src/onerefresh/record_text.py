@@ -8,19 +8,37 @@ docs/explanation/stored-text.md, and the texts that each version must read in te
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from onerefresh.answers import as_seconds
-from onerefresh.errors import OnerefreshError, StoreUnavailable
+from onerefresh.errors import StoreUnavailable
+from onerefresh.policy import FOR_GOOD
 from onerefresh.record import Attempt, Entry, Failure, Floor, Grant, Probation, Record, State
 from onerefresh.store import ENCRYPTED, Unreadable, is_sealed
+from onerefresh.stored_values import (
+    CHECKSUM,
+    Damage,
+    check_whole,
+    checksum_of,
+    count,
+    moment,
+    moment_of_token,
+    number,
+    numbers,
+    span,
+    table,
+    text,
+    text_or_none,
+    texts,
+    truth,
+)
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import Meaning
 
 __all__ = [
-    "CHECKSUM",
     "NEWER",
     "SCHEMA",
     "Field",
@@ -29,14 +47,15 @@ __all__ = [
     "check_schema",
     "decode",
     "encode",
+    "known_word",
     "stored",
     "token_from_fields",
     "token_to_fields",
 ]
 
+W = TypeVar("W", State, Grant)
 SCHEMA = 1
-CHECKSUM = "checksum"
-"""It would speak of the text that a newer version wrote, and not of what is written back: so nobody keeps it."""
+LARGEST_SCHEMA = 10_000
 NEWER = "it was written by a newer version of onerefresh: update onerefresh"
 MOST_NESTED = 100
 """What is nested deeper, in a token's `extra` say, is not kept: Python cannot write any depth as JSON."""
@@ -47,33 +66,44 @@ class Newer(Exception):
 
 
 def check_schema(schema: object, newest: int) -> None:
-    """Raise `Newer` for a schema that is newer than `newest`, and ValueError for what is none."""
-    if type(schema) is not int or schema < 1:
-        raise ValueError("no schema")
+    """Raise `Newer` for a schema that is newer than `newest`, and `Damage` for what is none."""
+    if type(schema) is not int or not 0 < schema < LARGEST_SCHEMA:
+        raise Damage("no schema")
     if schema > newest:
         raise Newer
 
 
+def known_word(words: type[W], word: object) -> W:
+    """Raises `Newer` for one that another version may have: what is to be done then cannot be guessed."""
+    try:
+        return words(text(word))
+    except ValueError:
+        if re.fullmatch("[a-z][a-z_]{0,39}", text(word)):
+            raise Newer from None
+        raise
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One line of a table: the attribute, the name under which it is stored, and how it is written and read.
+    """One line of a table: the attribute, the name under which it is stored, and how it is read and written.
 
-    `needed`: a text without it is damaged; else the attribute's default stands in. `otherwise`: how a word is taken
-    that this version does not know. It is written back as it was.
+    `read` raises for what does not belong there, by its type or its range: then the text is damaged. `needed`: a text
+    without it is damaged, too; else the attribute's default stands in. `otherwise`: how a word is taken that this
+    version does not know. It is written back as it was.
     """
 
     attribute: str
     name: str
+    read: Callable[[Any], object]
     needed: bool = False
     write: Callable[[Any], object] | None = None
-    read: Callable[[Any], object] | None = None
     otherwise: object = None
 
 
-def stored(table: tuple[Field, ...], thing: Any) -> dict[str, object]:
+def stored(lines: tuple[Field, ...], thing: Any) -> dict[str, object]:
     """The attributes of `thing` by their stored names, and what it has that this version does not know."""
     fields = {}
-    for field in table:
+    for field in lines:
         value = getattr(thing, field.attribute)
         fields[field.name] = value if field.write is None else field.write(value)
     for name, value in thing.unknown.items():
@@ -81,26 +111,30 @@ def stored(table: tuple[Field, ...], thing: Any) -> dict[str, object]:
     return fields
 
 
-def attributes(table: tuple[Field, ...], fields: object) -> dict[str, Any]:
-    """What `stored` was given, as arguments; what `table` does not name is the argument ``unknown``.
+def attributes(lines: tuple[Field, ...], fields: object) -> dict[str, Any]:
+    """What `stored` was given, as arguments; what `lines` does not name is the argument ``unknown``.
 
-    Raises ValueError, KeyError or TypeError for what is damaged, and `Newer`.
+    Raises `Damage`, which names the field, and `Newer`.
     """
     if not isinstance(fields, dict):
-        raise TypeError("no JSON object")
+        raise Damage("no JSON object")
     rest, found = dict(fields), {}
-    for field in table:
+    for field in lines:
         if field.name not in rest:
             if field.needed:
-                raise KeyError(field.name)
+                raise Damage(f"no {field.name}")
             continue
         value = rest.pop(field.name)
         try:
-            found[field.attribute] = value if field.read is None else field.read(value)
-        except ValueError:
-            if field.otherwise is None or not isinstance(value, str):
-                raise
-            found[field.attribute], rest[field.name] = field.otherwise, value
+            found[field.attribute] = field.read(value)
+            continue
+        except Damage as damage:
+            problem = f"{field.name}: {damage}"
+        except (ValueError, TypeError, OverflowError):
+            problem = f"{field.name} cannot be that"
+        if field.otherwise is None or not isinstance(value, str):
+            raise Damage(problem)
+        found[field.attribute], rest[field.name] = field.otherwise, value
     return {**found, "unknown": rest}
 
 
@@ -108,61 +142,36 @@ def _word(member: Any) -> object:
     return member.value
 
 
-def _state(word: str) -> State:
-    """What may be done in a state that is not known here cannot be guessed."""
-    try:
-        return State(word)
-    except ValueError:
-        if isinstance(word, str):
-            raise Newer from None
-        raise
+def _state(word: object) -> State:
+    return known_word(State, word)
 
 
-def _attempt(fields: object) -> Attempt | None:
-    return Attempt(**attributes(ATTEMPT, fields)) if fields else None
+def _inner(make: Callable[..., Any], lines: tuple[Field, ...]) -> Callable[[Any], object]:
+    return lambda fields: None if fields is None else make(**attributes(lines, fields))
 
 
-def _failure(fields: object) -> Failure | None:
-    return Failure(**attributes(FAILURE, fields)) if fields else None
-
-
-def _probation(fields: object) -> Probation | None:
-    return Probation(**attributes(PROBATION, fields)) if fields else None
-
-
-def _floor(fields: object) -> Floor | None:
-    return Floor(**attributes(FLOOR, fields)) if fields else None
-
-
-def _seconds(value: object) -> float:
-    found = as_seconds(value)
-    if found is None:
-        raise ValueError("no moment")
-    return found
-
-
-def _moments(values: list[object]) -> tuple[float, ...]:
-    return tuple(map(_seconds, values))
-
-
-def _object(table: tuple[Field, ...]) -> Callable[[Any], object]:
-    return lambda thing: None if thing is None else stored(table, thing)
+def _object(lines: tuple[Field, ...]) -> Callable[[Any], object]:
+    return lambda thing: None if thing is None else stored(lines, thing)
 
 
 def _entry_text(entry: Entry) -> list[object]:
     return [entry.generation, entry.at, entry.what, *map(_plain, entry.more)]
 
 
-def _entry(elements: list[Any]) -> Entry:
+def _entry(elements: object) -> Entry:
+    if not isinstance(elements, list):
+        raise TypeError
     generation, at, what, *more = elements
-    return Entry(generation, at, what, tuple(more))
+    return Entry(count(generation), moment(at), text(what), tuple(more))
 
 
 def _history_text(history: tuple[Entry, ...]) -> object:
     return [_entry_text(entry) for entry in history]
 
 
-def _history(entries: list[Any]) -> tuple[Entry, ...]:
+def _history(entries: object) -> tuple[Entry, ...]:
+    if not isinstance(entries, list):
+        raise TypeError
     return tuple(_entry(entry) for entry in entries)
 
 
@@ -170,16 +179,33 @@ def _secret_text(secret: Secret | None) -> object:
     return secret.reveal() if secret else None
 
 
-def _secret(text: object) -> Secret | None:
-    return Secret(str(text)) if text else None
+def _secret(found: object) -> Secret | None:
+    return Secret(text(found)) if found is not None else None
 
 
-def _token_text(token: Token | None) -> object:
-    return token_to_fields(token) if token else None
+def _access(found: object) -> Secret:
+    if not isinstance(found, str) or not found:
+        raise TypeError
+    return Secret(found)
 
 
-def _token(fields: Any) -> Token | None:
-    return token_from_fields(fields) if fields else None
+def _expiry(value: object) -> float | None:
+    return None if value is None else moment_of_token(value)
+
+
+# What a refresher, a store or a setting of the user's states may be anything: it must not make the record unreadable.
+
+
+def _said(value: object) -> object:
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+def _finite(moment: float) -> float:
+    return moment if math.isfinite(moment) else 0.0
+
+
+def _within_reason(seconds: float) -> float:
+    return min(max(seconds, 0.0), FOR_GOOD)
 
 
 def _plain(value: object, depth: int = 0) -> object:
@@ -197,69 +223,69 @@ def _plain(value: object, depth: int = 0) -> object:
 
 # A stored name is never given another meaning, and never taken away; what is added later has a default.
 ATTEMPT = (
-    Field("id", "id", needed=True),
+    Field("id", "id", text, needed=True),
     # Whatever it spends, the refresh token may be among it: so nobody takes it for harmless.
-    Field("grant", "grant", needed=True, write=_word, read=Grant, otherwise=Grant.REFRESH),
-    Field("ttl", "ttl", needed=True),
-    Field("era", "era"),
-    Field("at", "at"),
-    Field("proof", "proof"),
-    Field("disputed", "disputed"),
-    Field("origin", "origin", needed=True, write=_word, read=_state),
-    Field("guess", "guess"),
+    Field("grant", "grant", Grant, needed=True, write=_word, otherwise=Grant.REFRESH),
+    Field("ttl", "ttl", span, needed=True, write=_within_reason),
+    Field("era", "era", text_or_none, write=_said),
+    Field("at", "at", number, write=_finite),
+    Field("proof", "proof", text_or_none, write=_said),
+    Field("disputed", "disputed", truth),
+    Field("origin", "origin", _state, needed=True, write=_word),
+    Field("guess", "guess", truth),
 )
 FAILURE = (
     # Its delay is kept to, and then it is asked again: no word that is not known here logs anybody out.
-    Field("meaning", "meaning", needed=True, write=_word, read=Meaning, otherwise=Meaning.UNAVAILABLE),
-    Field("detail", "detail", needed=True),
-    Field("count", "count", needed=True),
-    Field("at", "at", needed=True),
-    Field("delay", "delay", needed=True),
-    Field("ambiguous", "ambiguous"),
-    Field("disputed", "disputed"),
-    Field("refused", "refused"),
-    Field("challenge", "challenge"),
-    Field("doubts", "doubts"),
-    Field("prints", "prints", write=list, read=tuple),
-    Field("lost", "lost"),
+    Field("meaning", "meaning", Meaning, needed=True, write=_word, otherwise=Meaning.UNAVAILABLE),
+    Field("detail", "detail", text, needed=True, write=_said),
+    Field("count", "count", count, needed=True),
+    Field("at", "at", moment, needed=True),
+    Field("delay", "delay", span, needed=True, write=_within_reason),
+    Field("ambiguous", "ambiguous", truth),
+    Field("disputed", "disputed", truth),
+    Field("refused", "refused", truth),
+    Field("challenge", "challenge", text_or_none, write=_said),
+    Field("doubts", "doubts", count),
+    Field("prints", "prints", texts, write=list),
+    Field("lost", "lost", truth),
 )
 PROBATION = (
-    Field("refusals", "refusals", needed=True),
-    Field("at", "at", needed=True),
-    Field("delay", "delay", needed=True),
-    Field("by_refusal", "by_refusal", needed=True),
-    Field("reported", "reported"),
-    Field("repeated", "repeated"),
+    Field("refusals", "refusals", count, needed=True),
+    Field("at", "at", moment, needed=True),
+    Field("delay", "delay", span, needed=True),
+    Field("by_refusal", "by_refusal", truth, needed=True),
+    Field("reported", "reported", truth),
+    Field("repeated", "repeated", truth),
 )
 TOKEN = (
-    Field("access_token", "access_token", needed=True, write=_secret_text, read=_secret),
-    Field("refresh_token", "refresh_token", needed=True, write=_secret_text, read=_secret),
-    Field("expires_at", "expires_at"),
-    Field("issued_at", "issued_at"),
-    Field("scope", "scope"),
-    Field("extra", "extra", write=_plain),
-    Field("generation", "generation"),
-    Field("family", "family"),
+    Field("access_token", "access_token", _access, needed=True, write=_secret_text),
+    Field("refresh_token", "refresh_token", _secret, needed=True, write=_secret_text),
+    Field("expires_at", "expires_at", _expiry),
+    Field("issued_at", "issued_at", moment_of_token),
+    Field("scope", "scope", text_or_none),
+    Field("extra", "extra", table, write=_plain),
+    Field("generation", "generation", count),
+    Field("family", "family", text),
 )
 FLOOR = (
-    Field("generation", "generation", needed=True),
-    Field("at", "at", needed=True, read=_seconds),
-    Field("era", "era"),
-    Field("early", "early", write=list, read=_moments),
+    Field("generation", "generation", count, needed=True),
+    Field("at", "at", number, needed=True, write=_finite),
+    Field("era", "era", text_or_none, write=_said),
+    Field("early", "early", numbers, write=lambda moments: list(map(_finite, moments))),
 )
 RECORD = (
-    Field("families", "families", needed=True, write=list, read=tuple),
-    Field("generation", "generation", needed=True),
-    Field("state", "state", needed=True, write=_word, read=_state),
-    Field("attempt", "attempt", needed=True, write=_object(ATTEMPT), read=_attempt),
-    Field("failure", "failure", needed=True, write=_object(FAILURE), read=_failure),
-    Field("probation", "probation", needed=True, write=_object(PROBATION), read=_probation),
-    Field("by", "by"),
-    Field("owner", "owner"),
-    Field("unsaved", "unsaved"),
-    Field("history", "history", needed=True, write=_history_text, read=_history),
-    Field("floor", "floor", write=_object(FLOOR), read=_floor),
-    Field("token", "token", needed=True, write=_token_text, read=_token),
+    Field("families", "families", texts, needed=True, write=list),
+    Field("generation", "generation", count, needed=True),
+    Field("state", "state", _state, needed=True, write=_word),
+    Field("attempt", "attempt", _inner(Attempt, ATTEMPT), needed=True, write=_object(ATTEMPT)),
+    Field("failure", "failure", _inner(Failure, FAILURE), needed=True, write=_object(FAILURE)),
+    Field("probation", "probation", _inner(Probation, PROBATION), needed=True, write=_object(PROBATION)),
+    Field("by", "by", text_or_none),
+    Field("owner", "owner", text_or_none),
+    Field("unsaved", "unsaved", truth),
+    Field("history", "history", _history, needed=True, write=_history_text),
+    Field("floor", "floor", _inner(Floor, FLOOR), write=_object(FLOOR)),
+    Field("token", "token", _inner(Token, TOKEN), needed=True, write=_object(TOKEN)),
 )
 
 
@@ -267,7 +293,9 @@ def encode(record: Record) -> str:
     """The record as JSON text. It holds the tokens as they are: a store keeps it private."""
     fields = stored(RECORD, record)
     token = fields.pop("token")  # it comes last: Redis logs the first 128 bytes of a slow command's argument
-    return json.dumps({**fields, "schema": SCHEMA, "token": token}, separators=(",", ":"))
+    whole = {**fields, CHECKSUM: "", "schema": SCHEMA, "token": token}
+    whole[CHECKSUM] = checksum_of(whole)
+    return json.dumps(whole, separators=(",", ":"))
 
 
 def token_to_fields(token: Token) -> dict[str, object]:
@@ -276,17 +304,17 @@ def token_to_fields(token: Token) -> dict[str, object]:
 
 
 def token_from_fields(fields: object) -> Token:
-    """What `token_to_fields` wrote. Raises as `attributes`, or an `OnerefreshError`, where it is damaged."""
+    """What `token_to_fields` wrote. Raises `Damage` where it is damaged."""
     return Token(**attributes(TOKEN, fields))
 
 
-def decode(body: str, key: str) -> Record:
+def decode(body: object, key: str) -> Record:
     """The record that `encode` wrote, in this version or another one.
 
     Raises `Unreadable` where only another key or a newer version reads the text, and `StoreUnavailable` where it is
     damaged; it is left as it is.
     """
-    if is_sealed(body):
+    if isinstance(body, str) and is_sealed(body):  # a store of somebody's own may give anything
         raise Unreadable(f"the stored record cannot be read: {ENCRYPTED}", credential=key)
     try:
         record, problem = _decoded(body)
@@ -299,13 +327,18 @@ def decode(body: str, key: str) -> Record:
     raise StoreUnavailable(f"the stored record cannot be read ({problem}); log in again to replace it", credential=key)
 
 
-def _decoded(body: str) -> tuple[Record | None, str]:
+def _decoded(body: object) -> tuple[Record | None, str]:
     try:
-        fields = json.loads(body)
-        check_schema(fields.pop("schema"), SCHEMA)
-        fields.pop(CHECKSUM, None)
-        return Record(**attributes(RECORD, fields)), ""
+        fields = table(json.loads(text(body)))
+        check_whole(fields)  # before the schema: the byte that was flipped may be that of a newer one
+        check_schema(fields.pop("schema", None), SCHEMA)
+        record = Record(**attributes(RECORD, fields))
+        if record.token is not None and not record.families:
+            raise Damage("a token of no family")
+        return record, ""
     except Newer:
         return None, NEWER
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OnerefreshError) as error:
+    except Damage as damage:
+        return None, f"it is damaged: {damage}"
+    except (ValueError, TypeError, RecursionError) as error:
         return None, f"it is damaged: {type(error).__name__}"

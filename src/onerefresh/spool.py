@@ -17,19 +17,20 @@ from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavaila
 from onerefresh.private_files import check_file, make_folder, state_folder, sync_folder
 from onerefresh.record import Grant
 from onerefresh.record_text import (
-    CHECKSUM,
     NEWER,
     Field,
     Newer,
     attributes,
     check_schema,
+    known_word,
     stored,
     token_from_fields,
     token_to_fields,
 )
 from onerefresh.renewal.effects import Spooled
 from onerefresh.safe_folders import trust
-from onerefresh.store import Store
+from onerefresh.store import Store, Unreadable
+from onerefresh.stored_values import CHECKSUM, check_whole, checksum_of, count, table, text, truth
 from onerefresh.token import Secret
 
 __all__ = ["Spool"]
@@ -40,25 +41,20 @@ SCHEMA = 1
 """It is not written as long as it is 1."""
 
 
-def _grant(word: str) -> Grant:
+def _grant(word: object) -> Grant:
     """Which family a token belongs to whose grant is not known here cannot be guessed."""
-    try:
-        return Grant(word)
-    except ValueError:
-        if isinstance(word, str):
-            raise Newer from None
-        raise
+    return known_word(Grant, word)
 
 
 ENTRY = (
-    Field("family", "family", needed=True, read=str),
-    Field("generation", "generation", needed=True, read=int),
-    Field("attempt", "attempt", needed=True, read=str),
-    Field("grant", "grant", needed=True, write=lambda grant: grant.value, read=_grant),
-    Field("refused", "refused", needed=True, read=bool),
-    Field("repeated", "repeated", read=bool),
-    Field("useless", "useless", read=str),
-    Field("token", "token", needed=True, write=token_to_fields, read=token_from_fields),
+    Field("family", "family", text, needed=True),
+    Field("generation", "generation", count, needed=True),
+    Field("attempt", "attempt", text, needed=True),
+    Field("grant", "grant", _grant, needed=True, write=lambda grant: grant.value),
+    Field("refused", "refused", truth, needed=True),
+    Field("repeated", "repeated", truth),
+    Field("useless", "useless", text),
+    Field("token", "token", token_from_fields, needed=True, write=token_to_fields),
 )
 
 
@@ -152,6 +148,8 @@ class Spool:
         try:
             text = Secret(self._store.unseal(self._key, text.reveal()))
         except StoreUnavailable as error:
+            if isinstance(error, Unreadable) and error.damaged:
+                return None
             problem = error.message
         else:
             entry, problem = _decoded(text.reveal())
@@ -178,17 +176,18 @@ def _default_folder() -> Path | None:
 
 
 def _encoded(entry: Spooled) -> str:
-    return json.dumps(stored(ENTRY, entry))
+    fields = stored(ENTRY, entry)
+    return json.dumps({CHECKSUM: checksum_of(fields), **fields})
 
 
-def _decoded(text: str) -> tuple[Spooled | None, str]:
+def _decoded(body: str) -> tuple[Spooled | None, str]:
     """The entry, where the file is whole; and why it must not be passed over, where it must not be."""
     try:
-        fields = json.loads(text)
+        fields = table(json.loads(body))
+        check_whole(fields)
         check_schema(fields.pop("schema", SCHEMA), SCHEMA)
-        fields.pop(CHECKSUM, None)
         return Spooled(**attributes(ENTRY, fields)), ""
     except Newer:
         return None, f"{NEWER}; nothing was changed"
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OnerefreshError):
+    except (ValueError, TypeError, RecursionError):
         return None, ""

@@ -28,7 +28,6 @@ from onerefresh.answers import (
     names_access_token,
     not_bearer,
     scope_of,
-    short_scope,
     times_of_old,
     type_of,
     unsendable,
@@ -166,10 +165,10 @@ class Token:
         put(self, "refresh_token", refresh)
         put(self, "expires_at", as_moment(expires_at))
         put(self, "issued_at", issued)
-        put(self, "scope", short_scope(scope) if isinstance(scope, str) else scope)
+        put(self, "scope", scope_of({"scope": scope}))
         put(self, "extra", MappingProxyType(fitting(extra)))
-        put(self, "generation", generation)
-        put(self, "family", family)
+        put(self, "generation", generation if type(generation) is int and generation >= 0 else 0)
+        put(self, "family", str(family))
         put(self, "unknown", MappingProxyType(dict(unknown)))
 
     def reveal(self) -> str:

@@ -170,7 +170,7 @@ def test_a_record_of_a_newer_version_is_deleted_and_nothing_else_writes_over_it(
         credentials["a"].login(first_token())
         found = store.load("a")
         assert found is not None
-        body = json.dumps({**json.loads(found.body), **change})
+        body = json.dumps({**json.loads(found.body), **change, "checksum": "of another kind"})
         store.cas("a", found.version, body)
     with Credentials(never, store=store) as credentials:
         for refused in (
@@ -236,7 +236,7 @@ def test_a_spool_file_of_a_newer_version_is_kept_until_somebody_deletes(tmp_path
     store = SQLiteStore(tmp_path / "tokens.db")
     folder = spooled(store, "a", "one")
     (path,) = folder.iterdir()
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2, "checksum": "of another kind"}))
     with Credentials(never, store=store) as credentials:
         credentials["b"].login(first_token())
         with pytest.raises(StoreUnavailable, match=f"{path}: .*newer version of onerefresh: update onerefresh"):

@@ -30,6 +30,7 @@ KEY = bytes(range(32))
 NONCE = bytes(range(12))
 PLACE = "sqlite:////srv/app/tokens.db"
 CREDENTIAL = "acme"
+CONTEXT = "production"
 ODD = "o'déd\ud800 \U0001f600/\\\n"
 """A text with what text may hold: a quote, a letter that is not ASCII, half a surrogate pair, a slash, a newline."""
 NAMES = (CREDENTIAL, "", "tenant/42", ODD)
@@ -87,6 +88,7 @@ RECORDS = {
     "logged-out-before-the-first-use": Record((FAMILY,), 1, State.EMPTY, history=(Entry(1, AT, "logout"),)),
     "idle": IDLE,
     "idle-held": HELD,
+    "idle-checksum": HELD,
     "idle-unsaved": replace(HELD, unsaved=True),
     "idle-odd": replace(IDLE, owner=ODD, by=ODD, token=replace(PLAIN, access_token=Secret(ODD), scope=ODD)),
     "idle-many": replace(
@@ -127,6 +129,7 @@ RECORDS = {
 }
 SPOOLED = {
     "refresh": Spooled(FAMILY, 2, "a1b2c3d4e5f60718", Grant.REFRESH, refused=True, token=TOKEN),
+    "checksum": Spooled(FAMILY, 2, "c1b2c3d4e5f60718", Grant.REFRESH, refused=False, token=TOKEN),
     "obtain": Spooled("", 0, "b1b2c3d4e5f60718", Grant.OBTAIN, refused=False, token=replace(PLAIN, generation=0)),
 }
 
@@ -145,16 +148,16 @@ class Named(MemoryStore):
         return text if self._key is None else opened(text, envelope.Purpose.SPOOL, key, self._key)
 
 
-def sealed(text: str, purpose: envelope.Purpose, name: str, key: envelope.Key) -> str:
+def sealed(text: str, purpose: envelope.Purpose, name: str, key: envelope.Key, context: str | None = None) -> str:
     """The envelope of `text`, always with the same nonce. (Only for golden files: two texts must never share one.)"""
     with mock.patch("onerefresh.stores.envelope.os.urandom", return_value=NONCE):
-        return envelope.sealed(text, key, purpose, name)
+        return envelope.sealed(text, key, purpose, name, context)
 
 
-def opened(text: str, purpose: envelope.Purpose, name: str, key: envelope.Key) -> str:
+def opened(text: str, purpose: envelope.Purpose, name: str, key: envelope.Key, context: str | None = None) -> str:
     found = envelope.parse(text)
     assert isinstance(found, envelope.Envelope), found
-    inner = envelope.unsealed(found, key, purpose, name)
+    inner = envelope.unsealed(found, key, purpose, name, context)
     assert inner is not None
     return inner.reveal()
 
@@ -182,6 +185,7 @@ def texts() -> dict[str, Callable[[], str]]:
         found[f"spool/{name}.sealed.json"] = partial(text_of_spooled, entry, Named(PLACE, key))
     for number, name in enumerate(NAMES):
         found[f"envelopes/record-{number}.json"] = partial(sealed, encode(HELD), envelope.Purpose.RECORD, name, key)
+    found["envelopes/context.json"] = partial(sealed, encode(HELD), envelope.Purpose.RECORD, CREDENTIAL, key, CONTEXT)
     found["envelopes/of-no-generation.json"] = partial(sealed, "no JSON", envelope.Purpose.RECORD, CREDENTIAL, key)
     return found
 

@@ -113,11 +113,30 @@ def body_of(store: Store) -> dict[str, Any]:
     return dict(json.loads(found.body))
 
 
-def newer_version_writes(store: Store) -> None:
+def test_an_old_version_drops_the_checksum_and_the_present_one_reads_what_it_wrote(
+    old: Path, server: AuthServer, tmp_path: Path
+) -> None:
+    """A stale one would be damage. Each version writes once more than the other has, and the other goes on from it."""
+    store = SQLiteStore(tmp_path / "store" / "tokens.db")
+    with Credential("acme", lambda token: {}, store=store) as acme:
+        acme.login(server.issue())
+    with Version(old, server, store.name, tmp_path) as early, Version(PRESENT, server, store.name, tmp_path) as late:
+        for each, has_one in ((early, False), (late, True), (early, False), (late, True)):
+            if each.ask("token")[0] != body_of(store)["generation"]:
+                each.ask("refused")  # it adopts the other's
+            newer_version_writes(store, checksum=None)
+            assert each.ask("refused")[0] == body_of(store)["generation"]
+            assert ("checksum" in body_of(store)) == has_one
+        early.end()
+        late.end()
+    assert server.counters.reuse_detected == 0
+
+
+def newer_version_writes(store: Store, checksum: str | None = "of the whole") -> None:
     """The present record with the fields of a version to come. Its probation ends, as by a call that went well."""
     found = store.load("acme")
     assert found is not None
-    fields = {**LATER, **json.loads(found.body), "probation": None, "checksum": "of the whole"}
+    fields = {**LATER, **json.loads(found.body), "probation": None, "checksum": checksum}
     fields["token"] |= LATER
     fields["history"] = [[*entry[:3], "host", 7] for entry in fields["history"]]
     store.cas("acme", found.version, json.dumps(fields))
@@ -147,7 +166,7 @@ def test_an_old_and_a_new_version_refresh_in_turn_and_at_once(old: Path, server:
             assert server.counters.token_requests == generation - 1
             kept = body_of(store)
             assert kept["later"] == LATER["later"]
-            assert "checksum" not in kept
+            assert kept.get("checksum", "sha256:").startswith("sha256:")  # the present version's, or none
             assert [entry[3:] for entry in kept["history"][:-2]] == [["host", 7]] * (len(kept["history"]) - 2)
         assert early.ask("logout") is not None
         assert late.ask("refused") == ["LoginRequired"]
