@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
+import sqlite3
 import subprocess
 
 import pytest
@@ -115,6 +117,22 @@ class TestStatus:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "acme      generation 1 expires in 60 min\nbeta-two  no token yet: log in\n"
         assert [shown["state"] for shown in json.loads(home.run("status", "--json").stdout)] == ["idle", "empty"]
+
+    def test_one_record_that_cannot_be_read_hides_none_of_the_others(self, home: Home) -> None:
+        """It ended the whole list."""
+        home.configure()
+        text = home.config.read_text()
+        home.config.write_text(text.replace("acme", "beta-two") + text)
+        home.log_in()
+        with contextlib.closing(sqlite3.connect(home.folder / "state" / "credentials.db")) as database, database:
+            database.execute("INSERT INTO records VALUES ('beta-two', 'version', 'no record')")
+        done = home.run("status")
+        assert (done.returncode, done.stderr) == (1, "")
+        first, second = done.stdout.splitlines()
+        assert first.startswith("beta-two  cannot be read: the stored record cannot be read (it is damaged")
+        assert second == "acme      generation 1 expires in 60 min"
+        shown = json.loads(home.run("status", "--json").stdout)
+        assert ("damaged" in shown[0]["error"], shown[1]["state"]) == (True, "idle")
 
     def test_one_credential_is_told_in_full(self, home: Home) -> None:
         home.log_in(expires_in=0.001)

@@ -10,16 +10,17 @@ from datetime import datetime
 
 from onerefresh import config
 from onerefresh.cli.arguments import Subparsers, add_command
-from onerefresh.cli.failure import LOG_IN
+from onerefresh.cli.failure import LOG_IN, exit_code
 from onerefresh.cli.output import write_exactly, write_lines
 from onerefresh.cli.words import amount, life
 from onerefresh.config import Entry
 from onerefresh.credential import Status
+from onerefresh.errors import OnerefreshError
 from onerefresh.verdict import EITHER
 
 _DESCRIPTION = """\
 Show what the store knows of a credential, or of all in the configuration file. Nothing is refreshed and no token is
-shown. With a NAME the exit code is 4 where somebody has to log in.
+shown. With a NAME the exit code is 4 where somebody has to log in; without one it is 0 where all could be read.
 """
 
 
@@ -44,14 +45,32 @@ def run(args: argparse.Namespace) -> int:
         else:
             write_lines(_details(status, now, entry))
         return LOG_IN if _needs_login(status, can_obtain=_can_obtain(entry)) else 0
-    statuses = [(entry.open().status(), entry) for entry in configuration.entries.values()]
+    looked = [(entry, *_looked_at(entry)) for entry in configuration.entries.values()]
+    code = next((exit_code(error) for _, _, error in looked if error is not None), 0)
     if args.json:
-        write_exactly(_as_json([_fields(status) for status, _ in statuses]))
-        return 0
-    rows = [(status.key, _summary(status, now, entry)) for status, entry in statuses]
+        write_exactly(
+            _as_json([_fields(status) if status else _unread(entry, error) for entry, status, error in looked])
+        )
+        return code
+    rows = [
+        (entry.name, _summary(status, now, entry) if status else f"cannot be read: {error.message if error else ''}")
+        for entry, status, error in looked
+    ]
     width = max((len(name) for name, _ in rows), default=0)
     write_lines([f"{name:{width}}  {said}" for name, said in rows] or [f"{configuration.path} has no credentials"])
-    return 0
+    return code
+
+
+def _looked_at(entry: Entry) -> tuple[Status | None, OnerefreshError | None]:
+    """What is known of one of several: one that cannot be read must not hide the others."""
+    try:
+        return entry.open().status(), None
+    except OnerefreshError as error:
+        return None, error
+
+
+def _unread(entry: Entry, error: OnerefreshError | None) -> dict[str, object]:
+    return {"credential": entry.name, "error": error.message if error else None}
 
 
 def _can_obtain(entry: Entry) -> bool:
