@@ -35,6 +35,7 @@ class Kind(enum.StrEnum):
     NOT_REVOKED = "not_revoked"  # it was asked to, and did not confirm it
     ORPHANED = "orphaned"  # a new token came too late: logged out, or logged in anew, meanwhile
     NOT_DURABLE = "not_durable"  # a server that rotates, and a store that forgets
+    UNOWNED = "unowned"  # a record of an older version, which does not say whose token it is
     ODD_TYPE = "odd_type"  # the server calls the token otherwise than Bearer, and it is sent as one
 
 
@@ -46,6 +47,7 @@ _WARNINGS = frozenset(
         Kind.NOT_REVOKED,
         Kind.ORPHANED,
         Kind.NOT_DURABLE,
+        Kind.UNOWNED,
         Kind.FAILED,
         Kind.TAKEN_OVER,
     }

@@ -30,7 +30,7 @@ from onerefresh.record_text import (
 from onerefresh.renewal.effects import Spooled
 from onerefresh.safe_folders import trust
 from onerefresh.store import Store, Unreadable
-from onerefresh.stored_values import CHECKSUM, check_whole, checksum_of, count, table, text, truth
+from onerefresh.stored_values import CHECKSUM, check_whole, checksum_of, count, table, text, text_or_none, truth
 from onerefresh.token import Secret
 
 __all__ = ["Spool"]
@@ -54,6 +54,7 @@ ENTRY = (
     Field("refused", "refused", truth, needed=True),
     Field("repeated", "repeated", truth),
     Field("useless", "useless", text),
+    Field("owner", "owner", text_or_none),
     Field("token", "token", token_from_fields, needed=True, write=token_to_fields),
 )
 

@@ -21,6 +21,7 @@ import pytest
 
 import onerefresh
 from onerefresh import Credential
+from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.store import Store
 from onerefresh.stores.sqlite import SQLiteStore
 from onerefresh.testing import AuthServer
@@ -107,6 +108,12 @@ def server() -> Iterator[AuthServer]:
         yield server
 
 
+def log_in(store: Store, server: AuthServer) -> None:
+    login = TokenEndpoint(server.token_url, client_id=server.client_id, client_secret=server.client_secret)
+    with Credential("acme", login, store=store) as acme:
+        acme.login(server.issue())
+
+
 def body_of(store: Store) -> dict[str, Any]:
     found = store.load("acme")
     assert found is not None
@@ -118,8 +125,7 @@ def test_an_old_version_drops_the_checksum_and_the_present_one_reads_what_it_wro
 ) -> None:
     """A stale one would be damage. Each version writes once more than the other has, and the other goes on from it."""
     store = SQLiteStore(tmp_path / "store" / "tokens.db")
-    with Credential("acme", lambda token: {}, store=store) as acme:
-        acme.login(server.issue())
+    log_in(store, server)
     with Version(old, server, store.name, tmp_path) as early, Version(PRESENT, server, store.name, tmp_path) as late:
         for each, has_one in ((early, False), (late, True), (early, False), (late, True)):
             if each.ask("token")[0] != body_of(store)["generation"]:
@@ -144,8 +150,7 @@ def newer_version_writes(store: Store, checksum: str | None = "of the whole") ->
 
 def test_an_old_and_a_new_version_refresh_in_turn_and_at_once(old: Path, server: AuthServer, tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "store" / "tokens.db")
-    with Credential("acme", lambda token: {}, store=store) as acme:
-        acme.login(server.issue())
+    log_in(store, server)
     with (
         Version(old, server, store.name, tmp_path) as early,
         Version(PRESENT, server, store.name, tmp_path) as late,

@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "login": "store a token response, as the beginning of a new session",
         "status": "show what is known of a credential, or of all; nothing is refreshed",
         "retry": "ask the token endpoint again at once, after something was corrected",
+        "adopt": "make a stored token this configuration's, whoever stored it",
         "logout": "delete a credential's tokens from the store",
         "store": "prepare a PostgreSQL store",
         "testserver": "run a strict authorization server and API on loopback",

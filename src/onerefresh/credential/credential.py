@@ -50,7 +50,8 @@ class Credential(Asking):
     themselves: it is given each new token before anybody else. `obtain` gets a token where there is none, where the
     session is dead, or where there is no refresh token; a refresher with an attribute ``renews_from_access = True`` is
     asked before that. `profile` says what the server does when a refresh token is used twice. `loop` is the event loop
-    on which async functions run. `max_wait`: seconds that a caller waits.
+    on which async functions run. `max_wait`: seconds that a caller waits. `adopt`: consent to send a stored token
+    to this refresher's server although another refresher stored it.
 
     Raises `ConfigurationError` for arguments that cannot work.
     """
@@ -69,6 +70,7 @@ class Credential(Asking):
         profile: str | Profile = "strict",
         loop: asyncio.AbstractEventLoop | None = None,
         max_wait: float = 60.0,
+        adopt: bool = False,
     ) -> None:
         try:
             seed = seed_from(token, "token=", kept=True)
@@ -78,7 +80,9 @@ class Credential(Asking):
         del store  # as above: a URL may hold a password
         check_key(key)
         check(refresher, save=save, store=place, obtain=obtain, loop=loop)
-        terms = Terms.of(refresher, obtain=obtain, save=save, profile=profile, loop=loop, max_wait=max_wait)
+        terms = Terms.of(
+            refresher, obtain=obtain, save=save, profile=profile, loop=loop, max_wait=max_wait, adopt=adopt
+        )
         self._begin(key, terms, open_store(place), seed, owns_store=not isinstance(place, Store))
         if isinstance(self._shared.store, MemoryStore):
             self._launcher.adopt_seed_now()
@@ -232,6 +236,20 @@ class Credential(Asking):
             identity = (await self._heard(flight)).token.identity
             await self._heard(self._launcher.run_apart(lambda: person.look_for_refusal(identity), None), LOOK)
         return await self.atoken()
+
+    def adopt(self) -> str | None:
+        """Make the stored token this refresher's, whoever stored it. Whose it was; None where nothing was to do.
+
+        Its refresh token is then sent to this refresher's server. Raises `ConfigurationError` where the refresher
+        states no ``identity``.
+        """
+        self._check_open()
+        return self._waited(self._launcher.run_apart(lambda: person.adopt(self._launcher.wish()), None), LOOK)
+
+    async def aadopt(self) -> str | None:
+        """As `adopt`."""
+        self._check_open()
+        return await self._heard(self._launcher.run_apart(lambda: person.adopt(self._launcher.wish()), None), LOOK)
 
     def close(self) -> None:
         """Wait for the refresh under way, then refuse further calls. A store that was handed in stays open.

@@ -42,7 +42,9 @@ class Launcher:
         self._shared = shared
         self._terms = terms
         self._seed = seed
-        shared.owner, shared.seed, shared.save = terms.owner or shared.owner, seed or shared.seed, terms.save
+        shared.seed, shared.save = seed or shared.seed, terms.save
+        if shared.known is None:  # else the token that is in memory is another one's, perhaps
+            shared.owner = terms.owner or shared.owner
 
     def wish(
         self, refused: tuple[str, int] | None = None, *, ageing: bool = False, within: float | None = None
@@ -67,6 +69,8 @@ class Launcher:
             recovery=lambda: recovery_time(may_go_back=shared.store.may_go_back) if is_shared(shared.store) else 0.0,
             earlier=lambda: shared.earlier,
             owner=terms.owner,
+            adopts=terms.adopts,
+            keeps=shared.owner,
             known=newest_known(shared),
             proven=shared.proven,
             newest=lambda: newest_known(shared),
@@ -91,7 +95,7 @@ class Launcher:
             if self._seed is None or shared.store.load(self._key) is not None:
                 return
             wish = self.wish()
-            record = records.founded(None, self._seed, now=shared.clock.time(), owner=wish.owner, what="seed")
+            record = records.founded(None, self._seed, now=shared.clock.time(), owner=wish.signs, what="seed")
             shared.store.cas(self._key, None, encode(record))
             assert record.token is not None
             shared.known, shared.held = record.token, held_for(record.token, shared.spread)
@@ -200,6 +204,7 @@ class Launcher:
                 shared.seeds_told |= {self._seed.seed_fingerprint()}
             if outcome is not None:
                 shared.adopt(outcome, epoch)
+                shared.owner = self._terms.owner or shared.owner
             elif error is not None and epoch == shared.epoch:
                 shared.give_up(error)
         flight.settle(outcome, error)

@@ -26,7 +26,8 @@ class Terms:
 
     `http_timeout`: seconds that one token request may take. `owner`: the refresher's identity, where it has one.
     `renews_from_access`: it is asked although there is no refresh token, before `obtain`.
-    `turns`: the limit on renewals at once at one host, or None.
+    `turns`: the limit on renewals at once at one host, or None. `adopts`: a stored token of another refresher's is
+    taken for this one's.
     """
 
     refresher: Callable[[Token], Answer | Awaitable[Answer]]
@@ -40,6 +41,7 @@ class Terms:
     owner: str | None
     is_async: bool
     renews_from_access: bool
+    adopts: bool = False
 
     def client(self) -> str:
         """A digest of the refresher's settings and code."""
@@ -60,6 +62,7 @@ class Terms:
         loop: asyncio.AbstractEventLoop | None = None,
         max_wait: float = 60.0,
         turns: Turns | None = None,
+        adopt: bool = False,
     ) -> Terms:
         """Raises `ConfigurationError` for an unknown profile, and a `max_wait` that is no number of seconds."""
         obtain = obtain if obtain is not None else obtain_of(refresher)
@@ -76,4 +79,5 @@ class Terms:
             owner=identity if isinstance(identity, str) else None,
             is_async=any(map(is_async, (refresher, obtain, save))),
             renews_from_access=renews_from_access(refresher),
+            adopts=adopt,
         )

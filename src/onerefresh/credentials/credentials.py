@@ -50,10 +50,10 @@ class Credentials(Closing):
     may be None itself where each has its own). `store`: a URL, which is opened once and closed by `close`, or a
     `Store`, which stays open.
 
-    `profile`, `loop` and `max_wait` are as a `Credential`'s. `keep`: how many credentials stay in memory with their
-    tokens, those that were used last; others are read from the store again. `limit`: renewals at once at each host that
-    a refresher states (a `TokenEndpoint` does, a function does not); the others wait for their turn before they claim
-    anything. None: no limit.
+    `profile`, `loop`, `max_wait` and `adopt` are as a `Credential`'s. `keep`: how many credentials stay in memory with
+    their tokens, those that were used last; others are read from the store again. `limit`: renewals at once at each
+    host that a refresher states (a `TokenEndpoint` does, a function does not); the others wait for their turn before
+    they claim anything. None: no limit.
 
     Raises `ConfigurationError` for arguments that cannot work.
     """
@@ -69,10 +69,11 @@ class Credentials(Closing):
         max_wait: float = 60.0,
         keep: int = KEEP,
         limit: int | None = LIMIT,
+        adopt: bool = False,
     ) -> None:
         _check(refresher, refresher_for, store, loop)
         turns = None if limit is None else Turns(_whole("limit", limit))
-        self._terms_with = partial(Terms.of, profile=profile, loop=loop, max_wait=max_wait, turns=turns)
+        self._terms_with = partial(Terms.of, profile=profile, loop=loop, max_wait=max_wait, turns=turns, adopt=adopt)
         self._terms = self._terms_with(_nobody if refresher is None else refresher)
         self._has_default = refresher is not None
         self._refresher_for = refresher_for

@@ -14,6 +14,11 @@ from onerefresh.token import Token
 from onerefresh.transitions import went_back
 from onerefresh.verdict import Meaning
 
+UNSTATED = "refresher, which does not say whose tokens it refreshes"
+"""The owner of a record that was begun by a refresher without an identity: nobody else's token endpoint gets its token.
+
+Records of older versions may have no owner at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -28,7 +33,8 @@ class Wish:
     a token that was brought back is not sent, as far as is known by now; 0 where nobody else can know a newer one.
     `earlier`: the families of sessions that this process has gone on from.
     `sightings`: the process's memory of delays. `newest`: what `known` is by now: None after a logout here. `client`: a
-    digest of the refresher's identity and settings.
+    digest of the refresher's identity and settings. `owner`: its identity. `adopts`: it may take another one's token.
+    `keeps`: whose token `known` is, where that is known.
     """
 
     key: str
@@ -48,6 +54,8 @@ class Wish:
     sightings: Sightings = field(default_factory=Sightings, compare=False)
     earlier: Callable[[], tuple[str, ...]] = field(default=lambda: (), compare=False)
     owner: str | None = None
+    adopts: bool = False
+    keeps: str | None = None
     known: Token | None = None
     proven: tuple[str, int] | None = None
     newest: Callable[[], Token | None] | None = field(default=None, compare=False)
@@ -58,6 +66,15 @@ class Wish:
         """The same with what this process has learned since: a renewal may have waited for long."""
         newest = self.known if self.newest is None else self.newest()
         return self if newest is self.known else replace(self, known=newest)
+
+    @property
+    def signs(self) -> str:
+        """The owner of what this refresher begins."""
+        return self.owner or UNSTATED
+
+    def is_foreign(self, owner: str | None) -> bool:
+        """Whether a token of this owner is known to be another refresher's, to whose server alone it may be sent."""
+        return bool(self.owner and owner) and self.owner != owner and not self.adopts
 
     def print_for(self, record: Record) -> str:
         """What `record` keeps of this client where it is refused."""
@@ -157,11 +174,11 @@ def decide(
         return Repair(wish.known) if wish.known is not None else _begin(wish)
     if is_news(wish.seed, record, wish) and not in_use(record) and wish.seed is not None:
         return Found(wish.seed)
-    if wish.owner and record.owner and wish.owner != record.owner and record.state is not State.EMPTY:
+    if wish.is_foreign(record.owner) and record.state is not State.EMPTY:
         return Fail(
             errors.ConfigurationError(
                 f"the stored token belongs to another {record.owner}, and this is {wish.owner}: "
-                "use another name, or log in again under this one"
+                "use another name, log in again under this one, or consent: adopt=True, or onerefresh adopt NAME"
             )
         )
     known = wish.known

@@ -143,7 +143,7 @@ class Spooled:
     """A new token that could not be committed: the answer to `attempt`, which spent `generation` of `family`.
 
     `repeated`: perhaps the answer to an earlier request once more. `useless`: why its access token was of no use, so
-    that `token` has the one before in its place.
+    that `token` has the one before in its place. `owner`: as a record's.
     """
 
     family: str
@@ -154,6 +154,7 @@ class Spooled:
     token: Token
     repeated: bool = False
     useless: str = ""
+    owner: str | None = None
     unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
 
     def as_next(self) -> Token:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from onerefresh import errors
 from onerefresh import transitions as records
@@ -46,7 +47,7 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
             record,
             newest,
             now=at,
-            owner=wish.owner,
+            owner=wish.signs,
             what="login",
             unsaved=wish.host_saves,
             earlier=_earlier(wish),
@@ -90,6 +91,26 @@ async def allow_again(wish: Wish) -> Record | None:
         except (Conflict, StoreOutcomeUnknown):
             continue  # what is there now says what is left to do
         return record
+    raise unsettled().about(wish.key)
+
+
+async def adopt(wish: Wish) -> str | None:
+    """Make the stored token this refresher's; whose it was before, or None where there was nothing to do.
+
+    Raises `ConfigurationError` where the refresher does not say whose tokens it refreshes.
+    """
+    if wish.owner is None:
+        raise errors.ConfigurationError("this refresher has no `identity`, so that no token can be said to be its own")
+    for _ in range(MOST_ROUNDS):
+        loaded = await Load()
+        record = loaded.record
+        if record is None or record.state is State.EMPTY or record.owner == wish.owner:
+            return None
+        try:
+            await Cas(loaded.version, replace(record, owner=wish.owner))
+        except (Conflict, StoreOutcomeUnknown):
+            continue  # what is there now says whether it was applied
+        return record.owner or "nobody"
     raise unsettled().about(wish.key)
 
 

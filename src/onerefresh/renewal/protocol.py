@@ -13,7 +13,7 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.policy import DETECTION
-from onerefresh.record import Attempt, Record, State
+from onerefresh.record import Attempt, Grant, Record, State
 from onerefresh.renewal.decision import (
     Claim,
     Fail,
@@ -237,7 +237,13 @@ async def _attempt(
         era=born.shared.era if born.shared else None,
         at=born.shared.seconds if born.shared else 0.0,
     )
-    leased = records.claimed(loaded.record, attempt, owner=wish.owner)
+    before = loaded.record
+    if before is not None and wish.owner and (wish.adopts or before.state is State.EMPTY):
+        before = replace(before, owner=wish.owner)
+    if before is not None and wish.owner and before.owner is None and attempt.grant is Grant.REFRESH:
+        said = f"its record says nothing of an owner, and is taken for one of the {wish.owner}"
+        await tell(Kind.UNOWNED, wish, before, said)  # once: the claim names the owner
+    leased = records.claimed(before, attempt, owner=wish.signs if before is None else wish.owner)
     assert leased.attempt is not None
     attempt = leased.attempt
     try:

@@ -55,7 +55,7 @@ async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | No
     if is_lost and _has_learned(wish, entry) and wish.outdated(entry.as_next()):
         return None  # the store has lost what came after it here: a login, a logout or a newer token
     if record is None:
-        record = _vanished(entry.family, entry.generation, wish)
+        record = _vanished(entry.family, entry.generation, wish, entry.owner)
     elif entry.grant is Grant.REFRESH and records.went_back(record, entry.family, entry.generation):
         record = records.forgotten(record, entry.generation)
     if record.by == entry.attempt:
@@ -98,7 +98,7 @@ async def replay_spool(wish: Wish) -> bool:
         return True
     is_lost = record is None or records.went_back(record, entry.family, entry.generation)
     if is_lost and entry.grant is Grant.REFRESH:  # others may have gone on from it, if it is an old one
-        if await repair(loaded, entry.as_next(), wish):
+        if await repair(loaded, entry.as_next(), wish, entry.owner):
             await ReportLoss()
         return True
     try:
@@ -141,10 +141,11 @@ def _is_outdated(entry: Spooled, wish: Wish) -> bool:
     return known.generation >= token.generation and known.identity != token.identity
 
 
-def _vanished(family: str, generation: int, wish: Wish) -> Record:
+def _vanished(family: str, generation: int, wish: Wish, owner: str | None = None) -> Record:
     """The record that the store has lost; the seed stays known, so that its spent refresh token is not sent again."""
     seed = wish.seed.seed_fingerprint() if wish.seed is not None else ""
-    return records.vanished((seed, family) if seed != family else (family,), generation, owner=wish.owner)
+    families = (seed, family) if seed != family else (family,)
+    return records.vanished(families, generation, owner=owner or wish.keeps or wish.signs)
 
 
 async def look_again(token: Token, ttl: float, wish: Wish) -> None:
@@ -188,7 +189,10 @@ async def revoke_if_logged_out(record: Record | None, token: Token, wish: Wish) 
 
 
 async def revoke(record: Record | None, token: Token, wish: Wish) -> None:
-    """Tell the server, and the events what came of it."""
+    """Tell the server, and the events what came of it. A token of another owner is not for this one's server."""
+    if record is not None and wish.is_foreign(record.owner):
+        await tell(Kind.NOT_REVOKED, wish, record, f"it belongs to another {record.owner}")
+        return
     problem = await Revoke(token)
     if problem is not None:
         await tell(Kind.NOT_REVOKED if problem else Kind.REVOKED, wish, record, problem)
@@ -199,7 +203,7 @@ async def found(loaded: Loaded, seed: Token, wish: Wish) -> bool:
     may_be_old = loaded.record is None and wish.look_again()
     recovery = await recovery_lease(wish) if may_be_old else None
     now = await Now()
-    record = records.founded(loaded.record, seed, now=now.wall, owner=wish.owner, what="seed", recovery=recovery)
+    record = records.founded(loaded.record, seed, now=now.wall, owner=wish.signs, what="seed", recovery=recovery)
     try:
         await Cas(loaded.version, record)
     except (Conflict, StoreOutcomeUnknown):
@@ -207,13 +211,13 @@ async def found(loaded: Loaded, seed: Token, wish: Wish) -> bool:
     return recovery is not None
 
 
-async def repair(loaded: Loaded, token: Token, wish: Wish) -> bool:
+async def repair(loaded: Loaded, token: Token, wish: Wish, owner: str | None = None) -> bool:
     """The store forgot a generation that this process has used: bring it back; whether that is known to be done.
 
     Others may know a newer one, and this one's refresh token may be used up. So it serves, and is not sent before they
     have had their time.
     """
-    record = loaded.record or _vanished(token.family, token.generation, wish)
+    record = loaded.record or _vanished(token.family, token.generation, wish, owner)
     recovery = await recovery_lease(wish)
     repaired = records.restored(record, token, now=(await Now()).wall, recovery=recovery, unsaved=wish.host_saves)
     try:

@@ -320,7 +320,18 @@ class Spending:
         token = answer.following(self.leased.token) if self.leased.token else answer
         family, generation = self.leased.identity
         repeated = self.sends > 1 or self._may_be_spent
-        entry = Spooled(family, generation, self.attempt.id, self.attempt.grant, self.refused, token, repeated, useless)
+        attempt, owner = self.attempt, self.leased.owner
+        entry = Spooled(
+            family,
+            generation,
+            attempt.id,
+            attempt.grant,
+            self.refused,
+            token,
+            repeated=repeated,
+            useless=useless,
+            owner=owner,
+        )
         loaded = Loaded(self.version, self.leased)
         in_a_file, spooled, tries, conflicts = False, False, 0, 0
         while True:
