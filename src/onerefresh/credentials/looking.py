@@ -13,6 +13,7 @@ from onerefresh.policy import due_at, windows
 from onerefresh.record import Failure, Record, State
 from onerefresh.record_text import decode
 from onerefresh.redaction import Redactor, plain
+from onerefresh.renewal.decision import UNSTATED
 from onerefresh.store import Versioned
 
 __all__ = ["NO_IDENTITY", "Due", "Horizon", "Other", "error_of", "no_refresher", "what_of"]
@@ -70,10 +71,10 @@ class Horizon:
         if not dead and not _is_due(record, self.within, now):
             return None
         terms = self._terms(key)
+        if not self.named and terms.owner is None and record.owner in (None, UNSTATED):
+            raise errors.ConfigurationError(NO_IDENTITY)
         if not self.named and record.owner != terms.owner:
             return Other()
-        if terms.owner is None and not self.named:
-            raise errors.ConfigurationError(NO_IDENTITY)
         if dead and terms.obtain is None:
             said = record.failure.detail if record.failure else "it was ended"
             login = errors.LoginRequired(f"the session is over, log in again: {said}", credential=key)
