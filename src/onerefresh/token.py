@@ -167,7 +167,7 @@ class Token:
         put(self, "issued_at", issued)
         put(self, "scope", scope_of({"scope": scope}))
         put(self, "extra", MappingProxyType(fitting(extra)))
-        put(self, "generation", generation if type(generation) is int and generation >= 0 else 0)
+        put(self, "generation", generation if type(generation) is int and 0 <= generation < 2**40 else 0)
         put(self, "family", str(family))
         put(self, "unknown", MappingProxyType(dict(unknown)))
 
