@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import contextlib
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from onerefresh.errors import RefreshUnavailable
@@ -31,6 +30,7 @@ __all__ = [
     "Latch",
     "Lock",
     "Reentered",
+    "Within",
     "finalizing",
     "inside",
     "interpreter_ends",
@@ -64,7 +64,10 @@ def finalizing() -> bool:
 
 def interpreter_ends() -> bool:
     """Whether the main thread is done: what is left must come to an end."""
-    return not threading.main_thread().is_alive()
+    main = threading.main_thread()
+    # Up to 3.12 an interrupt in the midst of `is_alive` has Python believe, for good, that the main thread has ended.
+    stopped: bool | None = getattr(main, "_is_stopped", None)
+    return not main.is_alive() if stopped is None else stopped
 
 
 # --- Locks ---
@@ -135,26 +138,17 @@ class Lock:
         held: bool = self._raw._is_owned()
         return held
 
-    @contextlib.contextmanager
-    def within(self, seconds: float) -> Iterator[bool]:
-        """As ``with`` on the lock itself, but wait at most so many seconds; gives whether it is held now."""
-        self._may_be_taken()
-        try:
-            taken = self._raw.acquire(timeout=seconds)
-            self._mark()
-            yield taken
-        finally:
-            # Whatever `acquire` returned: an interrupt may have come before that was noted. And nothing is called
-            # before `release`, or an interrupt could come before that.
-            try:  # noqa: SIM105 - as just said
-                self._raw.release()
-            except RuntimeError:  # the time was over
-                pass
+    def within(self, seconds: float, late: Callable[[], BaseException]) -> Within:
+        """For ``with``, as the lock itself: but raises `late()` where it is not free within so many seconds."""
+        return Within(self, seconds, late)
 
     def hold_over_forks(self) -> None:
         """Have a fork wait until it is free, and hold it meanwhile."""
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._before_fork, after_in_parent=self._forked, after_in_child=self._in_child)
+            # What lets it go is no function in Python: an interrupt in one would leave the lock taken.
+            release = self._raw.release
+            os.register_at_fork(before=self._before_fork, after_in_parent=release, after_in_child=release)
+            os.register_at_fork(after_in_child=self._in_child)
 
     def _may_be_taken(self) -> None:
         held = _held()
@@ -169,24 +163,55 @@ class Lock:
         if not entered or entered[-1] is not self:
             _marks.entered = (*entered, self)
 
-    def _is_free(self) -> bool:
-        if not self._raw.acquire(blocking=False):
-            return False
-        self._raw.release()
-        return True
+    def _is_free(self, seconds: float = 0.0) -> bool:
+        """Whether it is free, or is so within so many seconds."""
+        free: bool = False
+        try:
+            free = self._raw.acquire(timeout=seconds)
+        finally:
+            # Whatever is known of `free`: an interrupt may have come before that was noted. And nothing is called
+            # before `release`, or an interrupt could come before that.
+            try:  # noqa: SIM105 - as just said
+                self._raw.release()
+            except RuntimeError:  # it was not taken
+                pass
+        return free
 
     def _before_fork(self) -> None:
         self._raw.acquire(blocking=not finalizing())
 
     def _in_child(self) -> None:
-        if self.mine:
-            self._raw.release()
-        else:  # an interrupt cut `_before_fork` short, and the thread that holds it is not here
-            self._raw = threading.RLock()
+        if not self.mine and not self._is_free():  # an interrupt cut `_before_fork` short, and who has it is not here
+            self._raw._at_fork_reinit()
 
-    def _forked(self) -> None:
-        if self.mine:
-            self._raw.release()
+
+class Within:
+    """A lock that one does not wait for without end; see `Lock.within`."""
+
+    __slots__ = ("_late", "_lock", "_seconds")
+
+    def __init__(self, lock: Lock, seconds: float, late: Callable[[], BaseException]) -> None:
+        self._lock, self._seconds, self._late = lock, seconds, late
+
+    if TYPE_CHECKING:
+
+        def __enter__(self) -> object: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+    else:
+        # As the lock's own. It was free a moment ago: whoever came in between keeps it no longer than others do.
+
+        @property
+        def __enter__(self):  # noqa: ANN204 - as above
+            enter = self._lock.__enter__
+            if not self._lock._is_free(self._seconds):
+                raise self._late()
+            return enter
+
+        @property
+        def __exit__(self):  # noqa: ANN204, PLE0302 - as above
+            return self._lock.__exit__
 
 
 # --- Latches ---
@@ -272,7 +297,9 @@ def _open(gates: dict[Any, None]) -> None:
 
 
 _jobs: dict[Job, None] = {}
-"""Those that are not over."""
+"""Those that are not over, as far as who started them was not interrupted."""
+_begun: dict[Job, None] = {}
+"""Those that have begun and are not over; each adds itself."""
 _exiting = False
 
 
@@ -287,6 +314,9 @@ class Job:
 
     def _begin(self) -> None:
         """On a thread that takes no signals, and for which nobody waits: only here may Python code wait for a start."""
+        _begun[self] = None
+        if _exiting and self not in _jobs:  # who started it was interrupted, and nobody waits for it
+            self._work = _nothing
         thread = threading.Thread(target=self._run, name=self.name, daemon=self.daemon)
         try:
             thread.start()
@@ -299,6 +329,7 @@ class Job:
             work()
         finally:
             del work
+            _begun.pop(self, None)
             if _jobs.pop(self, self) is self:  # a greenlet's copy in a forked child, whom Python has forgotten
                 threading.current_thread()  # makes it known again, or its end would be an error
             self.over.set()
@@ -313,14 +344,15 @@ def start(work: Callable[[], object], name: str, *, daemon: bool = False) -> Job
 
     Neither waits nor takes a lock, so it may be called anywhere; ``Thread.start`` waits for the new thread with locks
     that an interrupt can leave taken, and for ever where the interpreter ends. Raises `RuntimeError` where no thread
-    can start: the system has none to spare, or the interpreter ends.
+    can start: the system has none to spare, or the interpreter ends. Where an interrupt comes in its midst, `work` may
+    be done or not.
     """
     job = Job(work, name, daemon)
-    _jobs[job] = None
     try:
+        _jobs[job] = None
         _refuse_at_the_end()
         _thread.start_new_thread(job._begin, ())
-    except RuntimeError:
+    except BaseException:  # Ctrl-C, too: whoever waits for it at the exit would wait for ever
         _jobs.pop(job, None)
         raise
     return job
@@ -365,13 +397,14 @@ def _at_exit() -> None:
     """After the threads that Python itself waits for; until here daemon threads run, too."""
     global _exiting
     _exiting = True
-    for job in list(_jobs):
+    for job in [*_jobs, *_begun]:
         if not job.daemon:
             job.over.wait()
 
 
 def _after_fork() -> None:
     _jobs.clear()  # their threads are not in the child
+    _begun.clear()
 
 
 atexit.register(_at_exit)

@@ -85,12 +85,12 @@ def test_another_threads_lock_is_waited_for_and_no_longer_than_one_will() -> Non
     hold_on.acquire()
     holder = start(hold, "holder")
     assert taken.wait(PATIENCE)
-    with lock.within(0.01) as held:
-        assert not held
-        assert not inside()
+    with pytest.raises(TimeoutError), lock.within(0.01, TimeoutError):
+        raise AssertionError("it is taken")
+    assert not inside()
     hold_on.release()
-    with lock.within(PATIENCE) as held:
-        assert held
+    with lock.within(PATIENCE, TimeoutError):
+        assert lock.mine
         assert inside()
     with lock:
         leave.set()
@@ -107,7 +107,7 @@ def take(lock: Lock) -> None:
 
 
 def take_for_a_while(lock: Lock) -> None:
-    with lock.within(PATIENCE):
+    with lock.within(PATIENCE, TimeoutError):
         pass
 
 
@@ -143,8 +143,8 @@ def test_exceptions_that_come_at_any_time_leave_a_lock_free(taking: Callable[[Lo
     finally:
         over = True
         thread.join(PATIENCE)
-    with lock.within(PATIENCE) as held:
-        assert held
+    with lock.within(PATIENCE, TimeoutError):
+        assert lock.mine
 
 
 # --- Latches ---

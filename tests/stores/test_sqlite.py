@@ -156,14 +156,15 @@ def test_the_journal_is_a_rollback_journal_and_the_strictest(path: Path) -> None
     store = SQLiteStore(path)
     store.cas("acme", None, "body")
     assert path.read_bytes()[18:20] == b"\1\1"  # the file format's "legacy", which is no WAL
-    with store._connected() as database:
+
+    def settings(database: sqlite3.Connection) -> list[object]:
         store._begin(database)
-        settings = [
+        return [
             database.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous", "secure_delete")
         ]
-        database.execute("ROLLBACK")
-    assert settings == ["delete", 3, 1]
+
+    assert store._connected(settings) == ["delete", 3, 1]
 
 
 def test_a_wal_database_is_read_and_then_converted(path: Path) -> None:

@@ -13,19 +13,23 @@ import random
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.latches import Within
 from onerefresh.private_files import at_home, check_file, make_folder
 from onerefresh.safe_folders import trust
 from onerefresh.store import POLL, Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Versioned, no_text, text_of
 from onerefresh.stores.flock import FlockHold, Parking, boot, lock_path, shared_seconds
 from onerefresh.stores.forking import undivided
 from onerefresh.stores.mounts import refuse_network_file_system
+from onerefresh.token import Secret
 
 __all__ = ["SQLiteStore"]
 
+T = TypeVar("T")
 PAGE = 100
 BESIDE = ("-journal", "-wal", "-shm")
 """Endings of the files beside it that SQLite reads and writes as the database itself."""
@@ -77,20 +81,15 @@ class SQLiteStore(Store):
         with self._undivided():
             if not self._is_there():
                 return None
-            with self._connected() as database:
-                return self._read(database, key)
+            return self._connected(lambda database: self._read(database, key))
 
     def cas(self, key: str, expected: str | None, body: str) -> str:
         version = secrets.token_hex(8)
         try:
             with self._undivided():
                 self._make_file()
-                with self._connected() as database:
-                    self._begin(database)
-                    if not self._write(database, key, expected, version, body):
-                        database.execute("ROLLBACK")
-                        raise Conflict(key)
-                    self._commit(database, key, version)
+                text = Secret(body)
+                self._connected(lambda database: self._save(database, key, expected, version, text))
         finally:
             del body  # it holds tokens, and would show in a traceback with locals
         return version
@@ -126,40 +125,36 @@ class SQLiteStore(Store):
         with self._undivided():
             if not self._is_there():
                 return []
-            with self._connected() as database:
-                database.execute("BEGIN")
-                if self._is_blank(database):
-                    return []
-                begins = (after.encode("utf-8", "surrogateescape"), PAGE)
-                page: list[tuple[str, str, bytes]] = database.execute(ROWS, begins).fetchall()
-                return page
+            return self._connected(lambda database: self._read_page(database, after))
 
     def _is_there(self) -> bool:
         """Whether there is a file; nobody else had a hand in it, nor in what SQLite reads beside it."""
         self._check_links()
         return check_file(self.path, self._trusted, link=False, beside=BESIDE)
 
-    @contextlib.contextmanager
-    def _undivided(self) -> Iterator[None]:
+    def _undivided(self) -> Within:
         """One operation at a time in this process, and no fork in the middle of it."""
-        with undivided.within(BUSY_SECONDS) as held:
-            if not held:
-                raise StoreUnavailable(f"{self.path} was busy in this process for {BUSY_SECONDS:.0f} s")
-            yield
+        said = f"{self.path} was busy in this process for {BUSY_SECONDS:.0f} s"
+        return undivided.within(BUSY_SECONDS, lambda: StoreUnavailable(said))
 
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one operation; whatever goes wrong comes out as `StoreUnavailable`."""
+    def _connected(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` makes of a connection of its own; whatever goes wrong comes out as `StoreUnavailable`.
+
+        No block for ``with``: an interrupt at its beginning or end would leave the connection open, and with it a lock
+        on the file, for as long as somebody keeps the traceback.
+        """
+        connection = None
         try:
-            connection = sqlite3.connect(self._address, uri=True, timeout=0.0, isolation_level=None)
-            with contextlib.closing(connection) as database:
+            try:
+                connection = sqlite3.connect(self._address, uri=True, timeout=0.0, isolation_level=None)
                 # Python quotes text that is not UTF-8 in its error, and this text may hold tokens.
-                database.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
-                yield database
+                connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+                return work(connection)
+            finally:
+                if connection is not None:
+                    connection.close()
         except sqlite3.Error as error:
             explained = _explained(error, self.path)
-        else:
-            return
         raise StoreUnavailable(explained)
 
     def _read(self, database: sqlite3.Connection, key: str) -> Versioned | None:
@@ -175,6 +170,21 @@ class SQLiteStore(Store):
         if text is None:
             raise no_text(key, version)
         return Versioned(version, text)
+
+    def _read_page(self, database: sqlite3.Connection, after: str) -> list[tuple[str, str, bytes]]:
+        database.execute("BEGIN")
+        if self._is_blank(database):
+            return []
+        begins = (after.encode("utf-8", "surrogateescape"), PAGE)
+        page: list[tuple[str, str, bytes]] = database.execute(ROWS, begins).fetchall()
+        return page
+
+    def _save(self, database: sqlite3.Connection, key: str, expected: str | None, version: str, body: Secret) -> None:
+        self._begin(database)
+        if not self._write(database, key, expected, version, body.reveal()):
+            database.execute("ROLLBACK")
+            raise Conflict(key)
+        self._commit(database, key, version)
 
     def _begin(self, database: sqlite3.Connection) -> None:
         """A transaction with the write lock, in a file that is ours."""
@@ -221,8 +231,7 @@ class SQLiteStore(Store):
             reason = str(error)
         else:
             return
-        with self._connected() as again:
-            present = self._read(again, key)
+        present = self._connected(lambda again: self._read(again, key))
         if present is not None and present.version == version:
             raise StoreOutcomeUnknown(f"{self.path}: {reason}")  # applied, but perhaps not yet durable
         raise StoreUnavailable(f"{self.path}: {reason}; nothing was changed")

@@ -25,7 +25,7 @@ faulthandler.dump_traceback_later(float(sys.argv[1]), exit=True)
 SOURCE = Path(latches.__file__).parent
 Lock = latches.Lock
 properties: Any = Lock
-enter, made, within = properties.__enter__.fget, Lock.__init__, Lock.within
+enter, made = properties.__enter__.fget, Lock.__init__
 names: dict[int, str] = {}
 armed: list[Any] = []
 places = map(str, itertools.count())
@@ -53,20 +53,6 @@ def entering(self: Lock) -> Callable[[], None]:
     return taken
 
 
-class Within:
-    def __init__(self, lock: Lock, seconds: float) -> None:
-        self.lock = lock
-        self.block: Any = within(lock, seconds)
-
-    def __enter__(self) -> bool:
-        held: bool = self.block.__enter__()
-        taken_now(self.lock)
-        return held
-
-    def __exit__(self, *what: object) -> None:
-        self.block.__exit__(*what)
-
-
 def taken_now(lock: Lock) -> None:
     if armed and armed[0] == names.get(id(lock)):
         _, run = armed
@@ -75,7 +61,6 @@ def taken_now(lock: Lock) -> None:
 
 
 properties.__init__, properties.__enter__ = init, property(entering)
-properties.within = lambda lock, seconds: Within(lock, seconds)
 
 from onerefresh import (  # noqa: E402
     Credential,
