@@ -85,9 +85,11 @@ def _unusable(path: Path, error: OSError) -> StoreUnavailable:
 class FlockHold(Hold):
     """The exclusive lock on one file, held until `release`."""
 
+    _descriptor: int | None = None
+
     def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         found = os.fstat(descriptor)
-        self._descriptor: int | None = descriptor
         # The same file at the same start of the same machine: whoever locks it later can tell that this holder is gone.
         self.proof = f"flock {boot()} {found.st_dev}:{found.st_ino}" if boot() else None
         cleaned_after_fork(self)
@@ -103,22 +105,28 @@ class FlockHold(Hold):
         trusted = trust() if trusted is None else trusted
         with undivided:
             descriptor = _open(path, trusted)
+            hold = cls(descriptor)  # it lets go of the lock also where an interrupt comes before anybody has it
             try:
                 if _lock(descriptor, fcntl.LOCK_EX):
-                    return cls(descriptor)
+                    return hold
             except OSError as error:
-                os.close(descriptor)
+                hold.release()
                 raise _unusable(path, error) from None
-            os.close(descriptor)
+            hold.release()
             return None
 
     def release(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
+        descriptor = self._descriptor
         if descriptor is not None:
             # Unlocked by name and not by closing alone: a copy of the descriptor in a forked child would keep the lock.
             with contextlib.suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
+            self._descriptor = None  # no sooner: an interrupt until now leaves it to `__del__`
             os.close(descriptor)
+
+    def __del__(self) -> None:
+        """An interrupt may come when nobody has it yet, or in the midst of its release."""
+        self.release()
 
     def after_fork(self) -> None:
         """A child only closes its copy: unlocking it would unlock the parent's."""
@@ -165,14 +173,19 @@ class Parking:
             if parked is None:
                 descriptor = _open(path, self._trusted)
                 try:
-                    if _lock(descriptor, fcntl.LOCK_SH):
-                        os.close(descriptor)
-                        return False
-                    parked = _Parked(descriptor)
-                    start(functools.partial(self._park, path, parked), "onerefresh parked", daemon=True)
+                    is_free = _lock(descriptor, fcntl.LOCK_SH)
                 except OSError as error:
                     os.close(descriptor)
                     raise _unusable(path, error) from None
+                except BaseException:  # Ctrl-C: nobody else would ever close it, and with it goes the lock
+                    os.close(descriptor)
+                    raise
+                if is_free:
+                    os.close(descriptor)
+                    return False
+                parked = _Parked(descriptor)
+                try:
+                    start(functools.partial(self._park, path, parked), "onerefresh parked", daemon=True)
                 except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
                     os.close(descriptor)
                     return False
