@@ -26,7 +26,7 @@ __all__ = ["Flight", "running_loop", "runs_here"]
 
 T = TypeVar("T")
 BEGUN = 1.0
-"""Seconds after which a renewal that has not begun is started once more: its thread may be held up by who waits."""
+"""Seconds after which a renewal that has not begun is started once more."""
 SOON = 5.0
 """Seconds within which whoever was given a flight begins to wait for it, on a machine however busy."""
 
@@ -176,7 +176,8 @@ class Flight(Generic[T]):
         self.phase = "it has not begun yet"
         self._starter: int | None = threading.get_ident()
         self._begun: dict[str, tuple[int]] = {}  # by which thread
-        self._first: dict[str, int] = {}  # which thread was the first to do what can be done once
+        self._first: dict[str, object] = {}  # who was the first to do what one of them does
+        self._made_at = time.monotonic()
         self._settled = Latch()
         self._bells: dict[object, _Bell] = {}
         self._waiting: dict[object, None] = {}
@@ -196,6 +197,11 @@ class Flight(Generic[T]):
     def started(self) -> None:
         """It is somebody else's from now on."""
         self._starter = None
+
+    def give_up(self, error: OnerefreshError) -> None:
+        """Settle it with an error where it is this thread's to start and was not started: an interrupt kept it."""
+        if self.is_mine_to_start and not self.settled and self.begin():
+            self.settle(None, error)
 
     def begin(self) -> bool:
         """Whether the renewal begins with this call, on this thread; only the first one may run it."""
@@ -242,34 +248,40 @@ class Flight(Generic[T]):
     def wait(self, seconds: float, start: Callable[[], object] | None = None) -> bool:
         """Block this thread until it is settled; whether it was within so many seconds.
 
-        `start` starts it once more: a destructor may run on the thread that is about to begin, and wait for it.
+        `start` starts it once more: a destructor may run on the thread that is about to begin, and wait for it; and
+        Ctrl-C, pressed twice, may keep whoever was about to start it from doing so.
         Raises `Reentered` where that would be for ever, since something that it needs is below on this thread's stack.
         """
         if self.settled:
             return True
         me, place = threading.get_ident(), object()
-        before = _waits_for.get(me)
+        before, deadline = _waits_for.get(me), time.monotonic() + seconds
+        # Each cleaning is the first thing of its block: an interrupt in the midst of one leaves the other to be done.
         try:
-            _waits_for[me] = self
-            self._refuse_a_circle(me)  # no sooner: another thread may come to close the circle at the same time
-            if not threading.current_thread().daemon:
-                self._waiting[place] = None
-            self._expected_until = 0.0
-            began = time.monotonic()
-            if self._settled.wait(min(seconds, BEGUN)):
-                return True
-            if start is not None and not self._begun and self._first.setdefault("restart", me) == me:
-                start()
-            return self._settled.wait(seconds - (time.monotonic() - began))
+            try:
+                _waits_for[me] = self
+                self._refuse_a_circle(me)  # no sooner: another thread may come to close the circle at the same time
+                if not threading.current_thread().daemon:
+                    self._waiting[place] = None
+                self._expected_until = 0.0
+                while start is not None and not self._begun and (left := deadline - time.monotonic()) > 0.0:
+                    if self._settled.wait(min(left, BEGUN)):
+                        return True
+                    self._start_again(start)
+                return self._settled.wait(deadline - time.monotonic())
+            finally:
+                self._waiting.pop(place, None)
         finally:
-            self._waiting.pop(place, None)
             if before is None:
                 _waits_for.pop(me, None)
             else:
                 _waits_for[me] = before
 
-    async def heard(self, seconds: float) -> bool:
-        """Wait in this task until it is settled; whether it was within so many seconds. May be cancelled."""
+    async def heard(self, seconds: float, start: Callable[[], object] | None = None) -> bool:
+        """Wait in this task until it is settled; whether it was within so many seconds. May be cancelled.
+
+        `start` as for `wait`.
+        """
         if self.settled:
             return True
         loop, place = running_loop(), object()
@@ -281,10 +293,29 @@ class Flight(Generic[T]):
             if not threading.current_thread().daemon:
                 self._waiting[place] = None
             self._expected_until = 0.0
+            # One of them is enough: they may be thousands, and the others sleep until the bell rings.
+            while start is not None and not self._begun and self._first.setdefault("watches", place) is place:
+                if (left := deadline - time.monotonic()) <= 0.0:
+                    break
+                await bell.heard(min(left, BEGUN))
+                if self.settled:
+                    return True
+                self._start_again(start)
             await bell.heard(max(deadline - time.monotonic(), 0.0))
         finally:
             self._waiting.pop(place, None)
+            if self._first.get("watches") is place:
+                self._first.pop("watches", None)
         return self.settled
+
+    def _start_again(self, start: Callable[[], object]) -> None:
+        """Where it has not begun: whoever was about to start it was interrupted, or is held up by who waits.
+
+        Done by one of those who wait, after one second, two, four and so on: a machine may be busy, too.
+        """
+        me, time_ = object(), f"start {int((time.monotonic() - self._made_at) / BEGUN).bit_length()}"
+        if not self._begun and self._first.setdefault(time_, me) is me:
+            start()
 
     def result(self) -> T:
         """The result; each caller is raised an error of its own, from the shared one."""

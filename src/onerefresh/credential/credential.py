@@ -132,7 +132,7 @@ class Credential(Asking):
             found = self._look(refused, blocking=False)
             if isinstance(found, Token):
                 return found
-            if not await found.heard(deadline - time.monotonic()):
+            if not await found.heard(deadline - time.monotonic(), partial(self._launcher.launch, found, ageing=False)):
                 raise self._too_late(found)
             token = found.result().token
             if self._satisfies(token, refused, found):
@@ -260,6 +260,7 @@ class Credential(Asking):
         flight = self._shared.flight
         if flight is not None:
             self._check_caller(blocking=True, home=flight.home)
+            flight.give_up(errors.CredentialClosed("it was closed", credential=self.key))
             flight.wait(self._terms.max_wait)
         if self._terms.save is not None and not self._closed:
             saving = self._launcher.run_apart(lambda: person.save_now(self._launcher.wish()), self._home(blocking=True))
@@ -271,6 +272,7 @@ class Credential(Asking):
         """As `close`."""
         flight = self._shared.flight
         if flight is not None:
+            flight.give_up(errors.CredentialClosed("it was closed", credential=self.key))
             await flight.heard(self._terms.max_wait)
         if self._terms.save is not None and not self._closed:
             saving = self._launcher.run_apart(

@@ -121,8 +121,7 @@ class Launcher:
             _on_a_thread(work, self._key, never_here=ageing and within is None)
         except errors.OnerefreshError as error:
             run.publish(error)
-        finally:
-            flight.started()
+        flight.started()  # not after an interrupt: then it is still this thread's to start
 
     def run_apart(self, work: Callable[[], Coroutine[Effect[Any], Any, T]], home: object) -> Flight[T]:
         """Run a command beside the renewals, on a thread of its own; nobody else waits for it.

@@ -279,6 +279,8 @@ class Credentials(Closing):
         self._closed = True
         for tenant in self._recent.all():
             tenant.shut()
+        for flight in flights_of(self._store):
+            flight.give_up(errors.CredentialClosed("these credentials were closed"))
         return flights_of(self._store)
 
     def _let_go(self) -> None:
