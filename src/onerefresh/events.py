@@ -6,9 +6,14 @@ An `Event` never holds a token. Every event is also written to the logger ``oner
 from __future__ import annotations
 
 import enum
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import logging
 
 __all__ = ["Event", "Kind", "publish", "subscribe"]
 
@@ -92,11 +97,19 @@ def subscribe(hook: Callable[[Event], object]) -> Callable[[], None]:
     return unsubscribe
 
 
+@functools.cache
+def _logger() -> logging.Logger:
+    """Looked up once: that takes a lock, which an interrupt in somebody's code, or a fork, may have left taken."""
+    import logging
+
+    return logging.getLogger("onerefresh")
+
+
 def publish(event: Event) -> None:
     """Tell the hooks and the log."""
     import logging
 
-    logger = logging.getLogger("onerefresh")
+    logger = _logger()
     level = logging.INFO if event.kind is Kind.ODD_TYPE else logging.DEBUG
     if event.kind is Kind.UNSAVED:
         level = logging.CRITICAL

@@ -194,8 +194,14 @@ def cleaned_after_fork(thing: Forkable) -> None:
 
 
 def _clean() -> None:
-    for thing in list(_forkables):
-        thing.after_fork()
+    left = list(_forkables)
+    try:
+        while left:
+            left[-1].after_fork()
+            left.pop()
+    finally:
+        for thing in left:  # Ctrl-C, which Python drops here: the child needs the others clean all the same
+            thing.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -98,12 +98,13 @@ class Watch:
 
     def _start(self) -> None:
         claim = object()
-        if self._running.setdefault("by", claim) is not claim:
-            return  # the thread finds what is asked for, or starts another one when it ends
         try:
+            if self._running.setdefault("by", claim) is not claim:
+                return  # the thread finds what is asked for, or starts another one when it ends
             start(self._work, "onerefresh watch", daemon=True)
         except BaseException as error:
-            self._running.clear()
+            if self._running.get("by") is claim:
+                self._running.clear()
             if not isinstance(error, RuntimeError):  # Ctrl-C; else no thread can start, and the next token tries again
                 raise
 
