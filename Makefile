@@ -11,7 +11,7 @@ help:
 	@echo "make demo    100 parallel calls, once as usually written and once through onerefresh"
 	@echo "make test    all tests"
 	@echo "make check   lint, types and the fast tests"
-	@echo "make chaos   kills, stops and cuts off processes, stores and hosts for some minutes, and checks all"
+	@echo "make chaos   interrupts, kills, stops and cuts off processes, stores and hosts for some minutes"
 	@echo "make soak    a million simulated runs of the protocol (RUNS=10000: fewer)"
 	@echo "make exhaust every schedule of a few processes with a few faults, in up to half an hour"
 	@echo "make bench   the measurements of docs/benchmarks.md (PARTS=scale: those of docs/explanation/scale.md)"
@@ -40,6 +40,7 @@ exhaust: $(INSTALLED)
 	$(BIN)/python -m tests.exhaust $(BOUNDS) $(if $(PAGE),--page $(PAGE))
 
 chaos: $(INSTALLED)
+	$(BIN)/python -m tests.signals --rounds $(or $(ROUNDS),20000)
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300)
 
 lint: $(INSTALLED)

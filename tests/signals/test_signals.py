@@ -1,0 +1,31 @@
+"""A signal whose handler raises, as Ctrl-C does, wherever it comes: all others go on, and so does the next call.
+
+The short form of ``python -m tests.signals``, which is a part of ``make chaos``.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from tests.signals.scripts import ways
+from tests.signals.storms import AIMS, WAYS, catches, storm
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_storm_knows_every_way() -> None:
+    assert tuple(ways.WAYS) == WAYS
+
+
+def test_the_storm_would_catch_it() -> None:
+    """Latches on the events of the standard library, and ``Thread.start`` on a thread that takes signals."""
+    assert [one.wrong for one in catches(1, 6, random.Random(1))]
+
+
+@pytest.mark.parametrize("aim", AIMS)
+@pytest.mark.parametrize("way", WAYS)
+def test_no_signal_leaves_anything_taken_or_anybody_waiting(way: str, aim: str) -> None:
+    found = storm(way, aim, 300 if way == "ask" else 60, random.randrange(10**6))
+    assert not found.wrong, found
+    assert found.hits > 0
