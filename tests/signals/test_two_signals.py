@@ -1,0 +1,113 @@
+"""What a signal leaves that comes before a thread was started, and once more before it was started after all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from tests.core.calls import Refresher, first_token
+
+from onerefresh import Credential, CredentialClosed, Credentials, latches
+from onerefresh.flight import Flight
+from onerefresh.latches import start
+from onerefresh.stores.memory import MemoryStore
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Has Ctrl-C come in the next so many starts of threads."""
+    left, real = [0], latches._refuse_at_the_end
+
+    def begin() -> None:
+        if left[0]:
+            left[0] -= 1
+            raise KeyboardInterrupt
+        real()
+
+    def set_left(count: int) -> None:
+        left[0] = count
+
+    monkeypatch.setattr(latches, "_refuse_at_the_end", begin)
+    return set_left
+
+
+def test_the_exit_waits_for_no_thread_whose_start_was_interrupted(interrupted: Callable[[int], None]) -> None:
+    interrupted(1)
+    before = set(latches._jobs)
+    with pytest.raises(KeyboardInterrupt):
+        start(print, "onerefresh")
+    assert not set(latches._jobs) - before
+
+
+def unstarted(key: str, interrupted: Callable[[int], None]) -> tuple[Credential, Refresher]:
+    """A credential whose renewal two signals kept from being started, by this thread."""
+    refresher = Refresher()
+    acme = Credential(key, refresher, token=first_token(), max_wait=10.0)
+    first = acme.token()
+    interrupted(2)
+    with pytest.raises(KeyboardInterrupt):
+        acme.token(refused=first)
+    assert acme._shared.flight is not None
+    assert not acme._shared.flight.settled
+    return acme, refresher
+
+
+def test_the_next_call_of_the_same_thread_starts_it(interrupted: Callable[[int], None]) -> None:
+    acme, refresher = unstarted("the same thread", interrupted)
+    assert acme.token().generation == 2
+    assert refresher.calls == 1
+
+
+def test_a_task_elsewhere_starts_it(interrupted: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, it waited until `max_wait` was over, and so did every other one."""
+    monkeypatch.setattr("onerefresh.flight.BEGUN", 0.01)
+    acme, refresher = unstarted("another thread", interrupted)
+    flight = acme._shared.flight
+    assert flight is not None
+    flight._starter = -1  # whoever was interrupted is elsewhere, and does not come back
+
+    async def main() -> list[int]:
+        return [token.generation for token in await asyncio.gather(*(acme.atoken() for _ in range(5)))]
+
+    assert asyncio.run(main()) == [2] * 5
+    assert refresher.calls == 1
+
+
+def test_a_start_that_is_interrupted_again_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onerefresh.flight.BEGUN", 0.01)
+    flight: Flight[str] = Flight()
+    starts = 0
+
+    def begin() -> None:
+        nonlocal starts
+        starts += 1
+        if starts == 3:
+            flight.begin()
+            flight.settle("done")
+
+    assert flight.wait(10.0, begin)
+    assert starts == 3
+
+
+def test_who_closes_does_not_wait_for_it(interrupted: Callable[[int], None]) -> None:
+    """Before, `close` waited until `max_wait` was over."""
+    acme, _ = unstarted("closed", interrupted)
+    flight = acme._shared.flight
+    assert flight is not None
+    acme.close()
+    with pytest.raises(CredentialClosed):
+        flight.result()
+
+
+def test_who_closes_all_does_not_wait_for_it(interrupted: Callable[[int], None]) -> None:
+    refresher = Refresher()
+    with Credentials(refresher, store=MemoryStore(), max_wait=10.0) as customers:
+        first = customers["tenant"].login(first_token())
+        interrupted(2)
+        with pytest.raises(KeyboardInterrupt):
+            customers["tenant"].token(refused=first)
+        flight = customers["tenant"]._shared.flight
+        assert flight is not None
+    assert flight.settled
+    assert refresher.calls == 0
