@@ -202,3 +202,14 @@ def test_what_is_left_of_a_token(expires_at: float | None, said: str) -> None:
 )
 def test_sizes(count: int, said: str) -> None:
     assert size(count) == said
+
+
+def test_ctrl_c_while_a_command_is_loaded_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("onerefresh.cli.build_parser", interrupted)
+    assert main(["token", "acme"]) == 130
+    assert capsys.readouterr().err == "onerefresh: interrupted\n"

@@ -76,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parsed(arguments)
     except SystemExit as done:  # argparse has said everything
         return int(done.code or 0)
+    except KeyboardInterrupt:  # while a command's module was loaded
+        say("interrupted")
+        return INTERRUPTED
     debug = args.debug or os.environ.get("ONEREFRESH_DEBUG", "0") not in ("", "0")
     try:
         with _logging(debug=debug), _ending_on_sigterm():
