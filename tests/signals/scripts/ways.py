@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -149,9 +150,11 @@ class AskOnALoop(Ask):
     def play(self, aim: Aim) -> None:
         self.loop = asyncio.new_event_loop()
         super().play(aim)
-        self.loop.close()
+        with contextlib.suppress(RuntimeError):  # as in `after`
+            self.loop.close()
 
     def after(self, acme: Credential) -> None:
+        asyncio._set_running_loop(None)  # where the signal hit asyncio's own end of the loop, it believes that it runs
         if asyncio.run(acme.atoken(), debug=False).generation != 2:
             raise Wrong("the next loop is not served")
         super().after(acme)
