@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from unittest import mock
 
 from onerefresh.oauth2 import TokenEndpoint
-from onerefresh.record import Attempt, Entry, Failure, Grant, Probation, Record, State
+from onerefresh.record import Attempt, Entry, Failure, Floor, Grant, Probation, Record, State
 from onerefresh.record_text import encode
 from onerefresh.renewal.effects import Spooled
 from onerefresh.spool import Spool
@@ -89,6 +89,7 @@ RECORDS = {
     "idle": IDLE,
     "idle-held": HELD,
     "idle-checksum": HELD,
+    "idle-floor": replace(HELD, floor=Floor(3, AT, "5f0b4d6e-boot", (AT - 20.0, AT))),
     "idle-unsaved": replace(HELD, unsaved=True),
     "idle-odd": replace(IDLE, owner=ODD, by=ODD, token=replace(PLAIN, access_token=Secret(ODD), scope=ODD)),
     "idle-many": replace(
@@ -130,6 +131,16 @@ RECORDS = {
 SPOOLED = {
     "refresh": Spooled(FAMILY, 2, "a1b2c3d4e5f60718", Grant.REFRESH, refused=True, token=TOKEN),
     "checksum": Spooled(FAMILY, 2, "c1b2c3d4e5f60718", Grant.REFRESH, refused=False, token=TOKEN),
+    "useless": Spooled(
+        FAMILY,
+        2,
+        "d1b2c3d4e5f60718",
+        Grant.REFRESH,
+        refused=True,
+        token=TOKEN,
+        useless="an access token that no header can carry: it is empty",
+        owner=HELD.owner,
+    ),
     "obtain": Spooled("", 0, "b1b2c3d4e5f60718", Grant.OBTAIN, refused=False, token=replace(PLAIN, generation=0)),
 }
 
