@@ -234,7 +234,9 @@ async def settle(loaded: Loaded, wish: Wish, *, disputed: bool) -> bool:
     if recovery is None:
         return False
     try:
-        await Cas(loaded.version, records.claimed(loaded.record, recovery, owner=wish.owner))
+        # A record without an owner gets none: whoever sends its token says so first.
+        owner = wish.signs if loaded.record is None else None
+        await Cas(loaded.version, records.claimed(loaded.record, recovery, owner=owner))
     except (Conflict, StoreOutcomeUnknown):
         return False
     return True
