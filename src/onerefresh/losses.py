@@ -11,27 +11,51 @@ from __future__ import annotations
 
 import hashlib
 import random
+import secrets
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from onerefresh import errors
+from onerefresh.latches import Latch
 from onerefresh.record import Record, State
 from onerefresh.record_text import decode, encode
-from onerefresh.store import Conflict, Store, Unreadable
+from onerefresh.renewal.effects import NO_NOTE, Note
+from onerefresh.store import Conflict, Store, StoreOutcomeUnknown, Unreadable, cleaned_after_fork
 
-__all__ = ["JITTER", "KEY", "Losses", "digest", "read_losses", "report_losses"]
+__all__ = [
+    "JITTER",
+    "KEY",
+    "Losses",
+    "Reports",
+    "compares",
+    "digest",
+    "read_losses",
+    "read_note",
+    "report_losses",
+    "reports",
+]
 
 KEY: Final = "\x01losses"
 """The note's name: a credential's has only printable characters."""
-LOST = "lost"
-"""The stored name of the digests of the lost records' names, those that were lost last at the end."""
-MOST = 100
+LOST, ID, COMPARING = "lost", "id", "comparing"
+"""Stored names: the digests of the lost records' names, those that were lost last at the end; the note's random id; and
+which processes are still comparing what they know, each with a number that grows."""
+MOST = 1_000
 """So many are named; of more it is only said how many they are."""
+MOST_COMPARING = 50
+LONGEST_COMPARING = 600.0
+"""Seconds after which a process that says nothing more is left out of the note: it died."""
 TRIES = 20
 REST = 0.02
 """Seconds before the next try, at most, and longer with each one: a whole fleet may find its records lost at once."""
+SLICE = 0.05
+"""Seconds between two looks of who waits for another thread's report at whether it is that thread's turn itself."""
+DOWN_TRIES = 2
+"""How often the store may be down meanwhile."""
 JITTER: Final = random.SystemRandom()
 """Used in the background, so it must not change what the program itself draws from the `random` module."""
 
@@ -40,21 +64,42 @@ JITTER: Final = random.SystemRandom()
 class Losses:
     """What the note says. `count`: how many records were lost. `lost`: digests of the names of the last of them.
 
-    `version`: the store's mark of the note, or None where there is none.
+    `version`: the store's mark of the note, or None where there is none. `id`: tells one note from another that took
+    its place, when the store had lost it. `comparing`: the processes that are still comparing, and how far each is.
     """
 
     version: str | None = None
     count: int = 0
     lost: tuple[str, ...] = ()
+    id: str = ""
+    comparing: Mapping[str, int] = field(default_factory=dict)
 
     def since(self, earlier: Losses) -> frozenset[str] | None:
         """The digests of what was lost since `earlier` was read; None where it may have been anything."""
         if self.version == earlier.version:
             return frozenset()
         new = self.count - earlier.count
-        if self.version is None or not 0 < new <= len(self.lost):
+        if earlier.version is None:
+            return frozenset(self.lost) if new <= len(self.lost) else None
+        is_other = self.version is None or self.id != earlier.id or (not self.id and not new)
+        if is_other or not 0 <= new <= len(self.lost):
             return None  # the note itself was lost, or cannot be read here, or does not name them all
-        return frozenset(self.lost[-new:])
+        before = self.lost[: len(self.lost) - new]
+        if before != earlier.lost[len(earlier.lost) - len(before) :]:
+            return None  # the note went back, and others have written since
+        return frozenset(self.lost[len(self.lost) - new :])
+
+    def named_since(self, earlier: Losses) -> frozenset[str]:
+        """Those of them that it surely names since then."""
+        found = self.since(earlier)
+        if found is None and (self.id != earlier.id or self.count - earlier.count > len(self.lost)):
+            return frozenset(self.lost)
+        return found or frozenset()
+
+    @property
+    def mark(self) -> str:
+        """What tells later that the note still says all that it says now."""
+        return f"{self.id}:{self.count}"
 
 
 def digest(key: str) -> str:
@@ -65,37 +110,180 @@ def digest(key: str) -> str:
 def read_losses(store: Store) -> Losses:
     """What the store's note says now. Raises `StoreUnavailable`, and what else a store of the user's may raise."""
     try:
-        found = store.load(KEY)
-    except Unreadable as error:  # written by somebody with another key
+        version, record = _read(store)
+    except Unreadable as error:  # written by somebody with another key, or newer: that it changes says something
         return Losses(error.version)
+    return Losses(version) if record is None else _said(version, record)
+
+
+def read_note(store: Store, key: str) -> Note | None:
+    """What the note says of `key`; None where the store can hold none. Raises `StoreUnavailable`."""
+    try:
+        version, record = _read(store)
+    except Unreadable:
+        return None
+    except errors.OnerefreshError:
+        raise
+    except Exception:  # noqa: BLE001 - a store of the user's may have its own idea of what a key is
+        return None
+    said = Losses(version) if record is None else _said(version, record)
+    return Note(said.id, said.count, len(said.lost), digest(key) in said.lost, dict(said.comparing))
+
+
+def report_losses(store: Store, keys: Iterable[str]) -> str:
+    """Note that these records were lost. Never raises.
+
+    The mark of the note that says so; empty where that is not known to be done, and `NO_NOTE` where the store cannot
+    hold the note, or only a newer version can write it.
+    """
+    new = tuple(dict.fromkeys(digest(key) for key in keys))
+    return _written(store, lambda said: _with_names(said, new)) if new else ""
+
+
+def compares(store: Store, process: str, *, over: bool) -> str:
+    """Note that this process is still comparing what it knows with the store, or that this is over. Never raises."""
+    return _written(store, lambda said: _with_process(said, process, over=over))
+
+
+def _read(store: Store) -> tuple[str | None, Record | None]:
+    """The note's version, and its record; None where there is none, or where it is damaged."""
+    found = store.load(KEY)
     if found is None:
-        return Losses()
+        return None, None
     try:
         record = decode(found.body, KEY)
-    except errors.StoreUnavailable:  # damaged, or of a newer version: that it changes says something
-        return Losses(found.version)
-    lost = record.unknown.get(LOST)
+    except Unreadable:
+        raise Unreadable("a newer version of onerefresh wrote the note", version=found.version) from None
+    except errors.StoreUnavailable:
+        return found.version, None
+    count: object = record.generation
+    return found.version, record if isinstance(count, int) else None
+
+
+def _said(version: str | None, record: Record) -> Losses:
+    said = record.unknown
+    lost, name, comparing = said.get(LOST), said.get(ID), said.get(COMPARING)
     names = tuple(map(str, lost)) if isinstance(lost, list) else ()
-    return Losses(found.version, record.generation, names)
+    beats = {who: at for who, at in comparing.items() if isinstance(at, int)} if isinstance(comparing, dict) else {}
+    return Losses(version, record.generation, names, name if isinstance(name, str) else "", beats)
 
 
-def report_losses(store: Store, keys: Iterable[str]) -> bool:
-    """Note that these records were lost; whether that is known to be done. Never raises.
+def _with_names(said: Losses, new: tuple[str, ...]) -> Losses:
+    return replace(said, count=said.count + len(new), lost=(*said.lost, *new)[-MOST:])
 
-    It is a hint: whoever cannot write it has written what it knows itself all the same.
+
+def _with_process(said: Losses, process: str, *, over: bool) -> Losses:
+    now = int(time.time())
+    beats = {who: at for who, at in said.comparing.items() if who != process and at > now - LONGEST_COMPARING}
+    if not over:
+        beats[process] = max(now, said.comparing.get(process, 0) + 1)
+    return replace(said, comparing=dict(list(beats.items())[-MOST_COMPARING:]))
+
+
+def _written(store: Store, change: Callable[[Losses], Losses]) -> str:
+    downs = 0
+    for tries in range(TRIES):
+        time.sleep(JITTER.uniform(0.0, REST * tries))
+        try:
+            version, record = _read(store)
+            record = record or Record(families=(), generation=0, state=State.EMPTY)
+            said = _said(version, record)
+            new = change(replace(said, id=said.id or secrets.token_hex(8)))
+            store.cas(KEY, version, encode(_noted(record, new)))
+        except (Conflict, StoreOutcomeUnknown):
+            continue
+        except Unreadable:
+            return NO_NOTE
+        except errors.OnerefreshError:
+            downs += 1
+            if downs == DOWN_TRIES:
+                return ""
+        except Exception:  # noqa: BLE001 - a store of the user's may have its own idea of what a key is
+            return NO_NOTE
+        else:
+            return new.mark
+    return ""
+
+
+def _noted(record: Record, said: Losses) -> Record:
+    """The note's record with what is said now, and with what newer versions have added to it."""
+    unknown = {name: value for name, value in record.unknown.items() if name != COMPARING}
+    unknown |= {LOST: list(said.lost), ID: said.id}
+    if said.comparing:
+        unknown[COMPARING] = dict(said.comparing)
+    return replace(record, generation=said.count, unknown=unknown)
+
+
+class _Report:
+    """What one thread has to report. `mark`: what came of it, once it is `over`."""
+
+    __slots__ = ("keys", "mark", "over")
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self.keys, self.mark, self.over = tuple(keys), "", Latch()
+
+
+class _Desk:
+    """The reports to one store that wait to be written, and who writes now."""
+
+    __slots__ = ("asked", "store", "writing")
+
+    def __init__(self, store: weakref.ref[Store]) -> None:
+        self.store = store
+        self.asked: deque[_Report] = deque()
+        self.writing: dict[str, object] = {}
+
+
+class Reports:
+    """Reports of one process: of all threads that find records lost at the same time, one writes for them all.
+
+    A hundred that write one note would get into each other's way for longer than a recovery lease lasts. Nothing here
+    is locked: it may be called anywhere.
     """
-    new = [digest(key) for key in keys]
-    try:
-        for tries in range(TRIES if new else 0):
-            time.sleep(JITTER.uniform(0.0, REST * tries))
-            now = read_losses(store)
-            record = Record(families=(), generation=now.count + len(new), state=State.EMPTY)
-            noted = replace(record, unknown={LOST: [*now.lost, *new][-MOST:]})
-            try:
-                store.cas(KEY, now.version, encode(noted))
-            except Conflict:
+
+    def __init__(self) -> None:
+        self._desks: dict[int, _Desk] = {}  # by the id of the store: a store of the user's may have no hash
+        cleaned_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Who wrote in the parent is not in the child."""
+        self._desks = {}
+
+    def report(self, store: Store, keys: Iterable[str]) -> str:
+        """As `report_losses`."""
+        desk, mine = self._desk_of(store), _Report(keys)
+        desk.asked.append(mine)
+        while not mine.over.is_set:
+            claim = object()
+            if desk.writing.setdefault("by", claim) is not claim:
+                mine.over.wait(SLICE)
                 continue
-            return True
-    except Exception:  # noqa: BLE001 - as just said: a store of the user's may have its own idea of what a key is
-        return False
-    return not new
+            try:
+                _write(store, desk.asked)
+            finally:
+                desk.writing.clear()
+        return mine.mark
+
+    def _desk_of(self, store: Store) -> _Desk:
+        desk = self._desks.get(id(store))
+        if desk is None or desk.store() is not store:
+            for place in [place for place, one in list(self._desks.items()) if one.store() is None]:
+                self._desks.pop(place, None)
+            desk = self._desks.setdefault(id(store), _Desk(weakref.ref(store)))
+        return desk
+
+
+def _write(store: Store, asked: deque[_Report]) -> None:
+    together: list[_Report] = []
+    while asked:
+        together.append(asked.popleft())
+    try:
+        mark = report_losses(store, [key for report in together for key in report.keys])
+        for report in together:
+            report.mark = mark
+    finally:
+        for report in together:
+            report.over.set()
+
+
+reports = Reports()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from onerefresh import errors, events
 from onerefresh.foreign import Seen, cleaned, parsed_answer, store_failed, vetted
 from onerefresh.latches import interpreter_ends
-from onerefresh.losses import report_losses
+from onerefresh.losses import read_note, reports
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import effects
@@ -85,9 +85,7 @@ class Runner:
         at: Callable[[str], object] | None = None,
         known: Iterable[Token] = (),
     ) -> None:
-        self._key = key
-        self._tell_phase = at
-        self.store = store
+        self._key, self.store, self._tell_phase = key, store, at
         self._refresher = refresher
         self._obtain = obtain
         self._save = save
@@ -160,6 +158,10 @@ class Runner:
                 return self._spool.write(entry) if self._spool else False
             case effects.Revoke(token):
                 return self._revoke(token)
+            case effects.ReportLoss():
+                return reports.report(self.store, [self._key])
+            case effects.ReadNote():
+                return read_note(self.store, self._key)
         self._act(effect)
         return None
 
@@ -186,8 +188,6 @@ class Runner:
             case effects.ClearSpool():
                 if self._spool:
                     self._spool.clear()
-            case effects.ReportLoss():
-                report_losses(self.store, [self._key])
             case effects.Save(token):
                 self._host_saves(token)
             case effects.Publish(answer, unsaved):

@@ -75,6 +75,9 @@ class World:
     names: int = 0
     queue: int = 0
     losses: int = 0
+    can_note: bool = True
+    unnoted: str = ""
+    comparing: dict[str, int] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
 
     def __del__(self) -> None:
@@ -341,6 +344,13 @@ class Process(Generic[T]):
                 if world.spool_is_writable:
                     world.spools[self.host] = entry
                 return world.spool_is_writable
+            case effects.ReportLoss():
+                world.losses += world.can_note
+                return f"note:{world.losses}" if world.can_note else world.unnoted
+            case effects.ReadNote():
+                if not world.can_note and world.unnoted == effects.NO_NOTE:
+                    return None
+                return effects.Note("note", world.losses, world.losses, world.losses > 0, world.comparing)
         self._act(effect)
         return None
 
@@ -372,8 +382,6 @@ class Process(Generic[T]):
                 world.left_to_do.append(rest)
             case effects.Tell(event):
                 world.events.append(event)
-            case effects.ReportLoss():
-                world.losses += 1
             case effects.Prepare():
                 pass
             case _:

@@ -352,7 +352,11 @@ class _Alive:
                 self._memory.later.append(rest)
             case effects.Revoke():
                 return None
-            case effects.Drop() | effects.Prepare() | effects.ReportLoss():
+            case effects.ReportLoss():
+                return "note:1"
+            case effects.ReadNote():
+                return effects.Note("note", 1, 1, True)
+            case effects.Drop() | effects.Prepare():
                 pass
             case _Began():
                 self._note(Noted.BEGAN)

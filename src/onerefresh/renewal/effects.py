@@ -187,9 +187,44 @@ class ClearSpool(Effect[None]):
     """Delete all that this host has spooled for this credential, whether it can be read or not."""
 
 
+NO_NOTE = "-"
+"""What is said of a store that can hold no note: it refuses the note's name, or only a newer version can write it."""
+
+
 @dataclass(frozen=True, slots=True)
-class ReportLoss(Effect[None]):
-    """Let all who use the store know that it has lost this record, or may have. Never raises: it is a hint."""
+class ReportLoss(Effect[str]):
+    """Let all who use the store know that it has lost this record, or may have. Never raises.
+
+    The mark of the note that says so; empty where that is not known to be done, or `NO_NOTE`.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What the store's note says to whoever would take a recovery lease over.
+
+    `id` and `count`: of the note, and of the losses in it, of which it names so many as `names` says; `is_named`:
+    whether this record is among those. `comparing`: the processes that are still comparing what they know with the
+    store, and how far each is.
+    """
+
+    id: str
+    count: int
+    names: int
+    is_named: bool
+    comparing: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+    def still_says(self, mark: str) -> bool:
+        """Whether the loss that was noted with this mark is in it; or was, before others came in its place."""
+        name, _, count = mark.rpartition(":")
+        if not count.isdecimal() or name != self.id or int(count) > self.count:
+            return False
+        return self.is_named or self.count - int(count) >= self.names
+
+
+@dataclass(frozen=True, slots=True)
+class ReadNote(Effect["Note | None"]):
+    """What the note of losses says of this record; None where the store can hold none. Raises `StoreUnavailable`."""
 
 
 @dataclass(frozen=True, slots=True)
