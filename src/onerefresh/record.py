@@ -91,6 +91,8 @@ class Attempt:
 
     A *recovery lease* is an attempt with `guess` under which nothing is sent: it keeps a token that was brought back
     from being sent before whoever holds a newer one has brought that one back. Whoever takes over from it guesses.
+    `noted`: the mark of the note of losses that had named the record when this lease began; empty where that is not
+    known. `again`: how many recovery leases there were before this one for want of that.
     """
 
     id: str
@@ -102,6 +104,8 @@ class Attempt:
     disputed: bool = False
     origin: State = State.IDLE
     guess: bool = False
+    noted: str = ""
+    again: int = 0
     unknown: Mapping[str, object] = _unknown()
 
     @property

@@ -233,6 +233,8 @@ ATTEMPT = (
     Field("disputed", "disputed", truth),
     Field("origin", "origin", _state, needed=True, write=_word),
     Field("guess", "guess", truth),
+    Field("noted", "noted", text),
+    Field("again", "again", count),
 )
 FAILURE = (
     # Its delay is kept to, and then it is asked again: no word that is not known here logs anybody out.

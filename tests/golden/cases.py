@@ -117,12 +117,21 @@ RECORDS = {
     "leased-fully": replace(HELD, state=State.LEASED, attempt=FULL_ATTEMPT, failure=FULL_FAILURE, unsaved=True),
     "leased-guess": replace(HELD, state=State.LEASED, attempt=replace(FULL_ATTEMPT, guess=True), failure=DOUBTFUL),
     "leased-recovery": replace(HELD, state=State.LEASED, attempt=RECOVERING),
+    "leased-recovery-noted": replace(
+        HELD, state=State.LEASED, attempt=replace(RECOVERING, noted="00112233445566ff:7", again=1)
+    ),
     "leased-era": replace(HELD, state=State.LEASED, attempt=replace(ATTEMPT, era="1700000000.25", at=17.0)),
     "dead": replace(
         HELD,
         state=State.DEAD,
         failure=Failure(Meaning.DEAD, REFUSED, 1, AT, 0.0, refused=True),
         history=(*HELD.history, Entry(3, AT, "dead")),
+    ),
+    "note-of-losses": Record(
+        (),
+        7,
+        State.EMPTY,
+        unknown={"lost": ["0123456789abcdef"], "id": "00112233445566ff", "comparing": {"00112233": int(AT)}},
     ),
     "dead-disputed": replace(
         HELD, state=State.DEAD, failure=Failure(Meaning.DEAD, REFUSED, 2, AT, 0.0, ambiguous=True, disputed=True)

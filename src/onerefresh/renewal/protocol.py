@@ -39,12 +39,12 @@ from onerefresh.renewal.effects import (
     Now,
     Prepare,
     Publish,
-    ReportLoss,
     Sleep,
     Take,
     Turn,
     Watch,
 )
+from onerefresh.renewal.recovering import Takeover
 from onerefresh.renewal.saving import (
     MOST_ROUNDS,
     found,
@@ -89,7 +89,7 @@ async def renew(wish: Wish) -> Outcome:
 
     Raises an `OnerefreshError` that says who must act.
     """
-    lease = _Lease()
+    lease, takeover = _Lease(), Takeover()
     hold: Hold | None = None
     queued, prepared, seed_told = 0, False, wish.seed_told
     awaited = ""  # the attempt that this renewal has made, or waited for
@@ -144,14 +144,11 @@ async def renew(wish: Wish) -> Outcome:
                     await Publish(None, unsaved=token)  # nobody is given it, and nobody spends the one before it
                     raise
             case Found(seed):
-                if await found(loaded, seed, wish):
-                    await ReportLoss()
+                await found(loaded, seed, wish)
             case Repair(token):
-                if await repair(loaded, token, wish):
-                    await ReportLoss()
+                await repair(loaded, token, wish)
             case Settle():
-                if await settle(loaded, wish, disputed=_is_disputed(record, proven_dead=proven_dead)):
-                    await ReportLoss()
+                await settle(loaded, wish, disputed=_is_disputed(record, proven_dead=proven_dead))
             case Pause(seconds):
                 await Drop()
                 hold, rounds = None, 0
@@ -172,6 +169,11 @@ async def renew(wish: Wish) -> Outcome:
                     what = "the store may have lost a newer token, and whoever knows it has"
                 await Watch(loaded.version, left, f"{what} {left:.1f} s more")
             case Claim(grant):
+                is_guess = attempt is not None and attempt.is_recovery and grant is Grant.REFRESH
+                if attempt and is_guess and not await takeover.is_due(loaded, attempt, wish):
+                    await Drop()
+                    hold, rounds = None, 0 if takeover.has_waited else rounds
+                    continue
                 if await Turn():
                     rounds = 0
                     continue  # before the claim, which would age in the queue; what was loaded before may be old

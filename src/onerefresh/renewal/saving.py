@@ -8,23 +8,22 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
 from onerefresh.policy import FIRST_DELAY, backoff
-from onerefresh.record import RECOVERY, Attempt, Grant, Record, State
+from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import (
     Cas,
     DropSpool,
     Load,
     Loaded,
-    NewId,
     Now,
     ReadSpool,
-    ReportLoss,
     Revoke,
     Save,
     Sleep,
     Spooled,
     Tell,
 )
+from onerefresh.renewal.recovering import recovery_lease
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 
@@ -36,6 +35,7 @@ LONGEST_REST = 5.0
 """Seconds between two tries to commit at most: see `longest_rest`."""
 LOOKS = (1.0, 10.0)
 """Seconds after a commit when the committer looks again whether the store still has it, and then half a lease later."""
+BRING_BACK_TRIES = 3
 MOST_ROUNDS = 50
 """Looks at the record, or writes of it, without any wait in between: more than this, and the store is at fault."""
 
@@ -98,8 +98,7 @@ async def replay_spool(wish: Wish) -> bool:
         return True
     is_lost = record is None or records.went_back(record, entry.family, entry.generation)
     if is_lost and entry.grant is Grant.REFRESH:  # others may have gone on from it, if it is an old one
-        if await repair(loaded, entry.as_next(), wish, entry.owner):
-            await ReportLoss()
+        await repair(loaded, entry.as_next(), wish, owner=entry.owner)
         return True
     try:
         committed = await commit_into(loaded, entry, wish)
@@ -175,8 +174,7 @@ async def _still_newest(token: Token, wish: Wish) -> bool:
                 return True
             if record is not None and not records.went_back(record, *token.identity):
                 return False
-            if await repair(loaded, token, wish):
-                await ReportLoss()
+            await repair(loaded, token, wish)
         except errors.StoreUnavailable:
             await Sleep(LONGEST_REST)
     return True
@@ -198,7 +196,7 @@ async def revoke(record: Record | None, token: Token, wish: Wish) -> None:
         await tell(Kind.NOT_REVOKED if problem else Kind.REVOKED, wish, record, problem)
 
 
-async def found(loaded: Loaded, seed: Token, wish: Wish) -> bool:
+async def found(loaded: Loaded, seed: Token, wish: Wish) -> None:
     """Begin with the seed. Where the store may have lost a record, the seed may be its first token: long used up."""
     may_be_old = loaded.record is None and wish.look_again()
     recovery = await recovery_lease(wish) if may_be_old else None
@@ -207,56 +205,37 @@ async def found(loaded: Loaded, seed: Token, wish: Wish) -> bool:
     try:
         await Cas(loaded.version, record)
     except (Conflict, StoreOutcomeUnknown):
-        return False
-    return recovery is not None
+        return  # the record says what follows
 
 
-async def repair(loaded: Loaded, token: Token, wish: Wish, owner: str | None = None) -> bool:
+async def repair(loaded: Loaded, token: Token, wish: Wish, noted: str | None = None, owner: str | None = None) -> bool:
     """The store forgot a generation that this process has used: bring it back; whether that is known to be done.
 
     Others may know a newer one, and this one's refresh token may be used up. So it serves, and is not sent before they
-    have had their time.
+    have had their time. `noted`: as for `recovery_lease`.
     """
     record = loaded.record or _vanished(token.family, token.generation, wish, owner)
-    recovery = await recovery_lease(wish)
+    recovery = await recovery_lease(wish, noted=noted)
     repaired = records.restored(record, token, now=(await Now()).wall, recovery=recovery, unsaved=wish.host_saves)
     try:
         await Cas(loaded.version, repaired)
     except (Conflict, StoreOutcomeUnknown):
         return False
     await tell(Kind.RESTORED, wish, repaired, "the store had gone back" if loaded.record else "the store had lost it")
-    return recovery is not None
+    return True
 
 
-async def settle(loaded: Loaded, wish: Wish, *, disputed: bool) -> bool:
-    """Put a recovery lease on what a store says that may have gone back; whether that is known to be done."""
+async def settle(loaded: Loaded, wish: Wish, *, disputed: bool) -> None:
+    """Put a recovery lease on what a store says that may have gone back."""
     recovery = await recovery_lease(wish, disputed=disputed)
     if recovery is None:
-        return False
+        return
     try:
         # A record without an owner gets none: whoever sends its token says so first.
         owner = wish.signs if loaded.record is None else None
         await Cas(loaded.version, records.claimed(loaded.record, recovery, owner=owner))
     except (Conflict, StoreOutcomeUnknown):
-        return False
-    return True
-
-
-async def recovery_lease(wish: Wish, *, disputed: bool = False) -> Attempt | None:
-    """A lease under which nothing is sent; None where nobody else can know a newer token."""
-    seconds = wish.recovery()
-    if seconds <= 0.0:
-        return None
-    born = (await Now()).shared
-    return Attempt(
-        id=f"{RECOVERY}{await NewId()}",
-        grant=Grant.REFRESH,
-        ttl=seconds,
-        era=born.era if born else None,
-        at=born.seconds if born else 0.0,
-        disputed=disputed,
-        guess=True,
-    )
+        return  # the record says what follows
 
 
 async def has_lost(wish: Wish, leased: Record | None = None) -> bool:
@@ -266,23 +245,28 @@ async def has_lost(wish: Wish, leased: Record | None = None) -> bool:
     return known is not None and (is_lost(loaded.record, known, wish.earlier()) or lacks(loaded.record, leased, known))
 
 
-async def bring_back(wish: Wish, leased: Record | None = None) -> bool:
-    """Bring back what this process knows where the store has lost it; whether it had. Raises `StoreUnavailable`.
+async def bring_back(wish: Wish, leased: Record | None = None, noted: str | None = None) -> bool:
+    """Bring back what this process knows where the store has lost it; whether it had.
 
+    Raises `StoreUnavailable`, also where it cannot be told whether that was done. `noted`: as for `recovery_lease`.
     `leased`: the claim under which this process has sent the refresh token, and waits for the answer. It comes back as
     it was: others would send the same refresh token, or an older one, before the answer is here.
     """
     for _ in range(MOST_ROUNDS):
         if not await replay_spool(wish):
             break
-    loaded, now = await Load(), await Now()
-    wish.sightings.sees(now)
-    known = wish.up_to_date().known
-    if known is not None and leased is not None and lacks(loaded.record, leased, known):
-        return await _claim_again(loaded, leased, wish)
-    if known is None or not is_lost(loaded.record, known, wish.earlier()):
-        return False
-    return await repair(loaded, known, wish)
+    for _ in range(BRING_BACK_TRIES):
+        loaded, now = await Load(), await Now()
+        wish.sightings.sees(now)
+        known = wish.up_to_date().known
+        if known is not None and leased is not None and lacks(loaded.record, leased, known):
+            if await _claim_again(loaded, leased, wish):
+                return True
+        elif known is None or not is_lost(loaded.record, known, wish.earlier()):
+            return False
+        elif await repair(loaded, known, wish, noted):
+            return True
+    raise unsettled().about(wish.key)
 
 
 def lacks(record: Record | None, leased: Record | None, known: Token) -> bool:

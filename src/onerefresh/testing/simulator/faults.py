@@ -33,6 +33,7 @@ class Point(enum.StrEnum):
     READ_SPOOL = "read spool"
     WRITE_SPOOL = "write spool"
     DROP_SPOOL = "drop spool"
+    NOTE = "note"  # of losses
     SAVE = "save"  # by the host
 
 
@@ -89,6 +90,7 @@ class What(enum.StrEnum):
     # At an effect, and never drawn for an ordinary fault: see `ideas`.
     USELESS = "an access token that no header can carry"  # beside a refresh token; or for a while
     DOWN_THEN_EMPTY = "store down, and empty when it is back"
+    NOTE_FAILS = "the loss is not noted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ _POINTS: dict[type, Point] = {
     effects.WriteSpool: Point.WRITE_SPOOL,
     effects.DropSpool: Point.DROP_SPOOL,
     effects.Save: Point.SAVE,
+    effects.ReportLoss: Point.NOTE,
 }
 
 
@@ -208,12 +211,12 @@ LOSSES = frozenset({What.FAILOVER, What.EMPTY_FAILOVER, What.RESTORED, What.DOWN
 """What makes a store lose, at a moment of its own, what it had acknowledged."""
 MOMENTARY = frozenset({What.FAILOVER, What.RESTORED, What.STORE_CLOCK_SET})
 """What is over in a moment, however many seconds it is about."""
-OF_A_STORE = frozenset({*_CAS, What.ROLLBACK, What.SPOOL_FAILS, What.WIPED, What.VANISHED, *LOSSES})
+OF_A_STORE = frozenset({*_CAS, What.ROLLBACK, What.SPOOL_FAILS, What.WIPED, What.VANISHED, What.NOTE_FAILS, *LOSSES})
 """What does not befall the memory of one process."""
 _LASTING = frozenset(
     {
         What.PAUSE_BEFORE, What.PAUSE_AFTER, What.ASLEEP_BEFORE, What.ASLEEP_AFTER, What.STORE_DOWN, What.SLOW_ANSWER,
-        What.SPOOL_FAILS, What.SAVE_FAILS, What.THROTTLED, What.SLOW_SAVE, What.DOWN_THEN_EMPTY,
+        What.SPOOL_FAILS, What.NOTE_FAILS, What.SAVE_FAILS, What.THROTTLED, What.SLOW_SAVE, What.DOWN_THEN_EMPTY,
     }
 )  # fmt: skip
 

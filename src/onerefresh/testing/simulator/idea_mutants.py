@@ -8,12 +8,12 @@ from onerefresh.credential import shared
 from onerefresh.credential.launcher import Launcher
 from onerefresh.policy import Profile
 from onerefresh.record import Record
-from onerefresh.renewal import saving, spending
+from onerefresh.renewal import recovering, saving, spending
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.testing.simulator import network, people, pieces
 from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
 from onerefresh.testing.simulator.ideas import Idea
-from onerefresh.testing.simulator.mutant import Mutant, put
+from onerefresh.testing.simulator.mutant import Mutant, put, put_each
 from onerefresh.testing.simulator.server import Kind, Manner
 from onerefresh.token import Token
 
@@ -34,6 +34,7 @@ EMPTIED = (
     ("processes", 6),
     ("calls", 4),
 )
+NOT_NOTED = (*EMPTIED[:1], ("faults", (Fault(What.NOTE_FAILS, Point.NOTE, seconds=2.0),)), *EMPTIED[2:])
 FAILS_OVER = (
     *LOST_STORE,
     ("faults", ()),
@@ -76,7 +77,7 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "a copy that is brought back is spent at once",
-        put(saving, "recovery_lease", pieces.nothing),
+        put_each("recovery_lease", pieces.nothing, saving, recovering),
         kind=Kind.REVOKE_FAMILY,
         fixed=LOST_STORE,
         shows="the store is emptied, and whoever asks first brings back his old copy and spends it",
@@ -88,6 +89,12 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         fixed=LOST_STORE,
     ),
     Mutant("10", "a loss is not reported", pieces.nobody_reports, fixed=EMPTIED),
+    Mutant(
+        "10",
+        "a recovery lease is taken over although nobody could know of the loss",
+        put(recovering.Takeover, "is_due", pieces.yes),
+        fixed=NOT_NOTED,
+    ),
     Mutant(
         "10",
         "another server is trusted at once",

@@ -80,6 +80,10 @@ def _lost_store(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
     lost = [_loss(found, rng) for _ in range(rng.choice((1, 1, 1, 2)))]
     if rng.random() < 0.5:
         lost.append(Happening(What.REVOKED, rng.uniform(lost[0].at, found.duration)))
+    if rng.random() < 0.2:
+        found = replace(
+            found, faults=(*found.faults, Fault(What.NOTE_FAILS, Point.NOTE, seconds=rng.uniform(0.0, 8.0)))
+        )
     return replace(found, happenings=(*found.happenings, *lost))
 
 

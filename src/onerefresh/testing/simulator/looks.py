@@ -39,8 +39,7 @@ class Looking:
             process.spawn("look", look, self._ended).looks = self._rng
 
     def _ended(self, value: object, error: errors.OnerefreshError | None) -> None:
-        """It may have failed: the store is down, say. What it has brought back may be older than what others know."""
-        self._process.world.losses += value is True
+        """It may have failed: the store is down, say."""
         if error is not None:
             self._process.world.say(self._process.name, f"its look failed: {error}")
         self._begin_later()

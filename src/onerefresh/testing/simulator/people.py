@@ -132,7 +132,7 @@ class Account(Credential):
         self._shared.clock = process.host.clock
         self._shared.spread = world.rng.random()
         self._launcher = _Launcher(process, KEY, self._shared, self._terms, seed)
-        self._losses = self._looks = 0
+        self._losses, self._looks = (1, 0), 0
         self._server: str | None = None
 
     def look(self) -> Coroutine[Effect[Any], Any, object] | None:
@@ -141,12 +141,12 @@ class Account(Credential):
         moment = world.moment(self._process)
         server = moment.era if moment is not None and not moment.mortal else self._server
         self._looks += 1
-        is_due = self._losses != world.losses or server not in (None, self._server)
+        is_due = self._losses != (world.note, world.losses) or server not in (None, self._server)
         is_due = is_due or not world.scenario.may_go_back or server is None or self._looks % NEWEST_EVERY == 0
         if self._terms.save is not None or not is_due or world.store.is_down:
             return None  # the store is its own memory, or there is no reason
         known, is_another = shared.newest, server != self._server
-        self._losses, self._server = world.losses, server
+        self._losses, self._server = (world.note, world.losses), server
         record, leased = world.store.record, shared.leased
         is_there = known is None or not (is_lost(record, known, shared.earlier) or lacks(record, leased, known))
         if not is_another and not self._process.host.spool and is_there:

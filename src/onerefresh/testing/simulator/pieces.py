@@ -17,12 +17,14 @@ from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal import decision, person, protocol, saving, spending
 from onerefresh.renewal.effects import (
+    NO_NOTE,
     Cas,
     DropSpool,
     Load,
     Loaded,
     Now,
     Publish,
+    ReadNote,
     ReadSpool,
     ReportLoss,
     Spooled,
@@ -282,8 +284,12 @@ def same_server(*_: Any, **__: Any) -> bool:
 
 @contextlib.contextmanager
 def nobody_reports() -> Iterator[None]:
-    with mock.patch.dict(process._AT_ONCE, {ReportLoss: not_noticed}):
+    with mock.patch.dict(process._SHORT, {ReportLoss: no_note, ReadNote: not_noticed}):
         yield
+
+
+def no_note(self: Any, *_: Any) -> str:
+    return NO_NOTE
 
 
 def adopted_ageing_is_postponed(self: shared.Shared, outcome: Outcome, epoch: int) -> None:

@@ -176,9 +176,6 @@ class Process:
     def _afterwards(self, task: Task, effect: effects.Afterwards) -> None:
         self.spawn(f"{task.name} afterwards", effect.rest, lambda *_: None)
 
-    def _report_loss(self, task: Task, effect: effects.ReportLoss) -> None:
-        self.world.losses += 1
-
     def _revoke(self, task: Task, effect: effects.Revoke) -> str:
         self.world.say(repr(task), "revokes what a logout has made useless", "server")
         self.world.judge.revoked(task, effect.token)
@@ -308,6 +305,22 @@ class Process:
     def _drop_spool(self, task: Task, effect: effects.DropSpool, fault: Fault | None) -> None:
         self.host.spool.pop(effect.entry.attempt, None)
 
+    def _report_loss(self, task: Task, effect: effects.ReportLoss, fault: Fault | None) -> str:
+        world = self.world
+        if fault is not None and fault.what is What.NOTE_FAILS:
+            world.note_fails_until = world.timeline.now + fault.seconds
+        if self.store.is_down or world.timeline.now < world.note_fails_until:
+            world.say(repr(task), "cannot note the loss")
+            return ""
+        world.losses += 1
+        return f"{world.note}:{world.losses}"
+
+    def _read_note(self, task: Task, effect: effects.ReadNote, fault: Fault | None) -> effects.Note | None:
+        if self.store.is_down:
+            raise errors.StoreUnavailable("the simulated store is down")
+        losses = self.world.losses
+        return effects.Note(str(self.world.note), losses, losses, is_named=losses > 0)
+
     def _clear_spool(self, task: Task, effect: effects.ClearSpool, fault: Fault | None) -> None:
         self.host.spool.clear()
 
@@ -398,7 +411,6 @@ _AT_ONCE: dict[type, Callable[[Process, Task, Any], Any]] = {
     effects.Turn: Process._turn,
     effects.Tell: Process._tell,
     effects.Publish: Process._publish,
-    effects.ReportLoss: Process._report_loss,
     effects.Revoke: Process._revoke,
     effects.Afterwards: Process._afterwards,
 }
@@ -413,6 +425,8 @@ _SHORT: dict[type, Callable[[Process, Task, Any, Fault | None], Any]] = {
     effects.DropSpool: Process._drop_spool,
     effects.ClearSpool: Process._clear_spool,
     effects.Save: Process._save,
+    effects.ReportLoss: Process._report_loss,
+    effects.ReadNote: Process._read_note,
 }
 _TIMED: dict[type, Callable[[Process, Task, Any, Fault | None], None]] = {
     **dict.fromkeys(_SHORT, Process._short),

@@ -59,7 +59,8 @@ class World:
         self.settling = False
         self.servers, self.server_since = 1, 0.0  # of the store, one after the other
         self.went_back_at = -math.inf
-        self.losses = 0  # reported by those who found a record lost
+        self.note, self.losses = 1, 0  # the note of losses, and how many are in it
+        self.note_fails_until = -math.inf
         self.another_server = False  # since it went back: those who have its clock can tell
         self.store_clock_ahead, self.store_clock_set_at = 0.0, -math.inf
         self.clocks_were_set = False
@@ -149,17 +150,22 @@ class World:
 
     def _is_back_empty(self) -> None:
         self.say("store", "is back, and empty")
-        self.lose()
+        self._lose_all()
 
     def lose(self) -> None:
         """The store loses the record."""
         self.store.wipe()
         self.judge.vanished()
 
+    def _lose_all(self) -> None:
+        """The store loses the record, and the note of losses with it."""
+        self.note, self.losses = self.note + (self.losses > 0), 0
+        self.lose()
+
     def fail_over(self, *, lags: float | None) -> None:
         """Another server takes the place of the store's. `lags`: seconds by which it is behind; None: it is empty."""
         if lags is None:
-            self.lose()
+            self._lose_all()
         else:
             self.roll_back(lags)
         self.servers, self.server_since = self.servers + 1, self.timeline.now
