@@ -91,7 +91,7 @@ class Asking(Waiting):
         now = shared.clock.time()
         if held.token is None or now >= held.ends_at:
             return None
-        if not shared.watched and not self._closed:
+        if not shared.watched and not self._closed and not inside():
             held = self._watch_again(held)
         if now < held.ages_at or self._closed or asks_itself(shared.store, self.key):
             return held.token
@@ -111,15 +111,17 @@ class Asking(Waiting):
         return held.token
 
     def _watch_again(self, held: Held) -> Held:
-        """In a forked child, the first call begins to look in the background at what the store still has."""
+        """Begin to look in the background at what the store still has: in a forked child, or where no thread could."""
         shared = self._shared
-        self._launcher.begin_to_watch()
         if held.ages_at > -math.inf or held.token is None:
+            self._launcher.begin_to_watch()
             return held
         with shared.lock:
             if shared.held is held:
                 shared.held = held_for(held.token, shared.spread)
-            return shared.held
+            held = shared.held
+        self._launcher.begin_to_watch()  # it may leave that to the next call
+        return held
 
     def _raise_known_failure(self) -> None:
         failed = self._shared.failed

@@ -82,6 +82,9 @@ class Launcher:
         """Look in the background, from now on, whether the store still has what this process knows."""
         if is_shared(self._shared.store) and self._terms.save is None:
             watch.learned(self._shared)
+            if not self._shared.watched and not interpreter_ends():  # no thread could start
+                with self._shared.lock:
+                    self._shared.look_with_the_next_call()
 
     def _gives_way(self) -> float:
         """Seconds: who refreshed the last time is let go first, and each of the others has a time of its own."""

@@ -140,9 +140,14 @@ class Shared:
         flight, self.flight, self.leased = self.flight, None, None
         if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
             self.held = held_for(self.known, self.spread)
-        if self.watched and self.held.token is not None:  # the next call has to begin looking anew
+        was_watched, self.watched = self.watched, False
+        if was_watched:
+            self.look_with_the_next_call()
+
+    def look_with_the_next_call(self) -> None:
+        """Nobody looks at the store yet, and the next call, which asks for a fresh token, has to begin with it."""
+        if not self.watched and self.held.token is not None:
             self.held = Held(self.held.token, -math.inf, self.held.ends_at)
-        self.watched = False
 
     @property
     def newest(self) -> Token | None:

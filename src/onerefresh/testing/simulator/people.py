@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from onerefresh import errors
 from onerefresh.credential.credential import Credential
 from onerefresh.credential.launcher import Launcher, Run
+from onerefresh.credential.look import NEWEST_EVERY
 from onerefresh.credential.shared import Shared
 from onerefresh.credential.terms import Terms
-from onerefresh.credential.watch import NEWEST_EVERY
 from onerefresh.flight import Flight
 from onerefresh.policy import Profile
 from onerefresh.renewal import protocol

@@ -1,0 +1,198 @@
+"""Brings back into a store what it has lost: those first that others have noted, several at the same time.
+
+A copy that somebody else has brought back is sent when its recovery lease is over. So whoever is still comparing what
+it knows says so in the note, and is waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from onerefresh import errors
+from onerefresh.credential.shared import Shared, newest_known
+from onerefresh.latches import start
+from onerefresh.losses import JITTER, Losses, compares, digest, read_losses, reports
+from onerefresh.policy import HTTP_TIMEOUT, profile_named, recovery_time
+from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.effects import Effect
+from onerefresh.renewal.saving import bring_back, has_lost
+from onerefresh.runner import Runner
+from onerefresh.store import Store
+from onerefresh.token import Answer, Token
+
+__all__ = ["Bringing", "has_gone", "issued"]
+
+BATCH = 50
+"""Credentials that are compared before the note is read again."""
+AT_ONCE = 8
+"""So many of them at the same time."""
+REST = 0.02
+"""Seconds between two batches, at most."""
+FIRST_REST = 0.3
+"""Seconds at most until the first batch: the processes of a fleet see the loss at about the same time."""
+BEAT = 1.5
+"""Seconds between two times at which this process says that it is still comparing."""
+
+
+class Bringing:
+    """One time at which `shareds` (by their keys) are compared with the store.
+
+    `named`: the keys of those whose loss the note has named since the last look. `losses`: what the note says.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        shareds: dict[str, Shared],
+        named: set[str],
+        losses: Losses,
+        goes_on: Callable[[], bool],
+    ) -> None:
+        self.named, self.losses = named, losses
+        self._store, self._shareds, self._goes_on = store, shareds, goes_on
+        self._failed: set[str] = set()
+        self._process = secrets.token_hex(4)
+        self._is_announced, self._beat_at = False, time.monotonic()
+
+    def run(self) -> set[str]:
+        """Compare them, and bring back what is lost; the keys of those for which that failed."""
+        left = list(self._shareds)
+        JITTER.shuffle(left)
+        self._beat(many=len(left) > BATCH)
+        if left:
+            time.sleep(JITTER.uniform(0.0, FIRST_REST))
+        try:
+            while left and self._goes_on():
+                left.sort(key=lambda key: key not in self.named)
+                batch, left = left[:BATCH], left[BATCH:]
+                self._compare(batch)
+                if left:
+                    self._read()
+                time.sleep(JITTER.uniform(0.0, REST))
+        finally:
+            if self._is_announced:
+                compares(self._store, self._process, over=True)
+        return self._failed | set(left)
+
+    def _compare(self, batch: list[str]) -> None:
+        lost = [key for key in batch if key in self.named]
+        lost += self._of([key for key in batch if key not in self.named], has_gone)
+        fresh = [key for key in lost if key not in self.named]
+        mark = reports.report(self._store, fresh) if fresh else ""
+        told = dict.fromkeys(fresh, mark)
+        known = self.losses.mark
+        self._of(lost, lambda shared: _is_back(shared, told.get(shared.key, known)))
+
+    def _of(self, keys: list[str], work: Callable[[Shared], bool | None]) -> list[str]:
+        """Those for which `work` says True, done several at a time; where it says None, it has failed."""
+        left, done = deque(keys), deque[str]()
+
+        def some() -> None:
+            with contextlib.suppress(IndexError):  # another thread has taken the last one
+                while left and self._goes_on():
+                    key = left.popleft()
+                    found = work(self._shareds[key])
+                    if found is None:
+                        self._failed.add(key)
+                    elif found:
+                        done.append(key)
+                    self._beat()
+
+        jobs = []
+        with contextlib.suppress(RuntimeError):  # no thread to spare: this one does it alone
+            for _ in range(min(len(keys), AT_ONCE) - 1):
+                jobs.append(start(some, "onerefresh watch", daemon=True))  # noqa: PERF401 - those that could start
+        some()
+        for job in jobs:
+            job.over.wait()
+        self._failed.update(left)
+        return list(done)
+
+    def _beat(self, *, many: bool = False) -> None:
+        """Say in the note that this process is still comparing, where that takes a while."""
+        now = time.monotonic()
+        if many or now - self._beat_at >= BEAT:
+            self._is_announced, self._beat_at = True, now
+            compares(self._store, self._process, over=False)
+
+    def _read(self) -> None:
+        """Which of them others have noted meanwhile."""
+        try:
+            now = read_losses(self._store)
+        except Exception:  # noqa: BLE001 - what it would have said is read at the next look
+            return
+        names = now.named_since(self.losses)
+        self.named |= {key for key in self._shareds if digest(key) in names} if names else set()
+        self.losses = now
+
+
+def issued(shared: Shared) -> float:
+    """When its token was issued, as far as one is known."""
+    return shared.known.issued_at if shared.known is not None else 0.0
+
+
+def has_gone(shared: Shared) -> bool | None:
+    """Whether the store has lost what this process knows; None where that cannot be told now."""
+    return _performed(shared, has_lost(_wish(shared), shared.leased))
+
+
+def _is_back(shared: Shared, noted: str) -> bool | None:
+    return _performed(shared, bring_back(_wish(shared), shared.leased, noted))
+
+
+def _wish(shared: Shared) -> Wish:
+    """What a look needs to know: nothing is sent."""
+    return Wish(
+        key=shared.key,
+        profile=profile_named("strict"),
+        http_timeout=HTTP_TIMEOUT,
+        spread=shared.spread,
+        seed=shared.seed,
+        look_again=lambda: shared.store.may_go_back,
+        recovery=lambda: recovery_time(may_go_back=shared.store.may_go_back),
+        sightings=shared.sightings,
+        earlier=lambda: shared.earlier,
+        owner=shared.owner,
+        known=newest_known(shared),
+        newest=lambda: newest_known(shared),
+    )
+
+
+def _performed(shared: Shared, looking: Coroutine[Effect[Any], Any, bool]) -> bool | None:
+    """What came of it; None where the store cannot be read or written now, or whatever else it raises."""
+    try:
+        runner = Runner(
+            shared.key,
+            shared.store,
+            refresher=_nothing,
+            obtain=None,
+            save=None,
+            home=None,
+            publish=_nobody_waits,
+            overdue=lambda *_: contextlib.nullcontext(),
+            wanted=lambda: False,
+            afterwards=_nobody_waits,
+            known=filter(None, [shared.known, shared.unsaved]),
+        )
+        return runner.run(looking)
+    except errors.OnerefreshError:
+        return None
+    except Exception:  # whatever one store raises, it must not end the looks
+        logging.getLogger("onerefresh").exception("looking at whether a store has lost its record failed")
+        return None
+    finally:
+        looking.close()
+
+
+def _nothing(token: Token) -> Answer:
+    raise NotImplementedError  # a look sends nothing
+
+
+def _nobody_waits(*_: object) -> None:
+    """A look has no waiters, and leaves nothing to be done later."""

@@ -1,0 +1,107 @@
+"""One store as it is looked at in the background: what is read each time, and what has to be compared.
+
+Each process reads the note that whoever finds a record lost leaves in the store (`onerefresh.losses`): every 2.5 s
+where the store may lose writes, else every 10 s. It also reads the credential that it learned last: every 10 s, and as
+often as the note where nothing tells which server answers. Where something is lost it brings back what it knows. What
+could not be read or written now is looked at again soon.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from onerefresh import errors
+from onerefresh.credential.bringing import Bringing, has_gone
+from onerefresh.credential.shared import Shared, servers_of, sharing
+from onerefresh.losses import JITTER, Losses, digest, read_losses
+from onerefresh.policy import LOOK_EVERY, look_every
+from onerefresh.renewal.effects import Instant
+from onerefresh.store import Moment, Store
+
+__all__ = ["Look"]
+
+NEWEST_EVERY = 4
+"""Looks at the note for one at the credential learned last, where the store's clock tells which server answers."""
+FIRST_PAUSE = 0.2
+"""Seconds until the next look after one that failed, and twice as long after each further one."""
+
+
+class Look:
+    """What is known of one store. `goes_on`: whether it is still to be looked at; else what is begun is left."""
+
+    def __init__(self, goes_on: Callable[[], bool]) -> None:
+        self._goes_on = goes_on
+        self._losses: Losses | None = None
+        self._server: str | None = None
+        self._looks = self._failures = 0
+        self._newest_is_due = False
+        self._left: set[str] = set()  # the keys of what has to be compared yet
+        self._named: set[str] = set()  # those of them which the note names
+
+    def taken(self, store: Store, last: Shared | None) -> float:
+        """Look once; the seconds until the next time. `last`: the credential learned last. Never raises."""
+        interval = LOOK_EVERY
+        try:
+            interval = look_every(may_go_back=store.may_go_back)
+            is_done = last is None or self._look(store, last)
+        except errors.OnerefreshError:
+            is_done = False
+        except Exception:  # whatever the store raises, it must not end the looks
+            logging.getLogger("onerefresh").exception("looking at whether a store has lost its records failed")
+            is_done = False
+        self._failures = 0 if is_done else self._failures + 1
+        if self._failures:
+            interval = min(interval, FIRST_PAUSE * 2.0 ** min(self._failures - 1, 16))
+        return interval * JITTER.uniform(0.75, 1.0)
+
+    def _look(self, store: Store, last: Shared) -> bool:
+        """Whether all was compared that may be lost."""
+        self._read(store)
+        if self._newest_is_due:
+            gone = has_gone(last)
+            self._newest_is_due = gone is None
+            self._left |= {shared.key for shared in _known(store) if gone}
+        if self._left:
+            shareds = {shared.key: shared for shared in _known(store) if shared.key in self._left}
+            bringing = Bringing(store, shareds, self._named & set(shareds), self._losses or Losses(), self._goes_on)
+            self._left = bringing.run()
+            self._named = bringing.named & self._left
+        return not self._left and not self._newest_is_due
+
+    def _read(self, store: Store) -> None:
+        """Read the note and the clock, and remember what may be lost. Raises `OnerefreshError`, and forgets nothing."""
+        moment: Moment | None = None
+        may_go_back, can_note = store.may_go_back, True
+        try:
+            losses = read_losses(store)
+            moment = store.moment()
+        except errors.OnerefreshError:
+            raise
+        except Exception:  # noqa: BLE001 - a store of the user's may raise anything, for what is no credential's name say
+            losses, can_note = self._losses or Losses(), False
+        server = servers_of(store).sees(Instant(time.time(), time.monotonic(), moment, 0.0), has_the_note=True)
+        before = self._losses
+        is_another = server is not None and server != self._server
+        # What the note names at the first look may have been lost since this process learned it.
+        lost = frozenset(losses.lost) if before is None else losses.since(before)
+        named = losses.named_since(before) if before is not None else frozenset[str]()
+        if is_another and self._server is not None:
+            lost = None  # another server, which may lack the last writes
+        if lost is None or lost:
+            for shared in _known(store):
+                name = digest(shared.key)
+                self._left |= {shared.key} if lost is None or name in lost else set()
+                self._named |= {shared.key} if name in named else set()
+        self._losses, self._server = losses, server if is_another else self._server
+        if before is None:
+            return
+        self._looks += 1
+        if not can_note or not may_go_back or self._server is None or self._looks % NEWEST_EVERY == 0:
+            self._newest_is_due = True
+
+
+def _known(store: Store) -> list[Shared]:
+    """What this process knows of the store."""
+    return [shared for shared in sharing(store) if shared.known is not None]
