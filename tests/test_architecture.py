@@ -37,6 +37,7 @@ RANKS = {
     "renewal": 5,
     "foreign": 6,
     "spool": 6,
+    "loops": 6,
     "losses": 6,
     "turns": 6,
     "stores": 7,

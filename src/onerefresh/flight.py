@@ -167,13 +167,14 @@ class Flight(Generic[T]):
     """One result, settled once, for any number of waiters of any kind. It has no lock: each step of it is one in C.
 
     `refused`: the identity of the token whose refusal started it. `home`: the event loop that it needs, if any.
-    `phase`: how far it is, in words.
+    `phase`: how far it is, in words. `lost_its_loop`: its home ended before anything was sent.
     """
 
     def __init__(self, *, refused: tuple[str, int] | None = None, home: object = None) -> None:
         self.refused = refused
         self.home = home
         self.phase = "it has not begun yet"
+        self.lost_its_loop = False
         self._starter: int | None = threading.get_ident()
         self._begun: dict[str, tuple[int]] = {}  # by which thread
         self._first: dict[str, object] = {}  # who was the first to do what one of them does

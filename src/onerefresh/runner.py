@@ -1,22 +1,19 @@
-"""Performs the effects of a renewal on the thread that runs it; runs async user code on the loop it belongs to."""
+"""Performs the effects of a renewal on the thread that runs it."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-import inspect
 import random
 import secrets
-import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from concurrent import futures
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from onerefresh import errors, events
 from onerefresh.foreign import Seen, cleaned, parsed_answer, store_failed, vetted
 from onerefresh.latches import interpreter_ends
+from onerefresh.loops import awaited, is_async
 from onerefresh.losses import read_note, reports
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
@@ -26,10 +23,7 @@ from onerefresh.spool import Spool
 from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Unreadable
 from onerefresh.token import Answer, Token
 from onerefresh.turns import Place, Turns
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_exception
-
-if TYPE_CHECKING:
-    import asyncio
+from onerefresh.verdict import RefreshFailure, judge_exception
 
 __all__ = ["Runner", "asks_itself"]
 
@@ -37,7 +31,7 @@ T = TypeVar("T")
 STRANGE_WRITES = 3
 """How often a store may raise what its contract does not know: whether it has written is looked up each time."""
 SLICE = 0.1
-"""Seconds between two looks at whether the interpreter ends, or the refresher's loop is gone."""
+"""Seconds between two looks at whether the interpreter ends."""
 QUEUE_SLICE = 1.0
 """The same for those who queue for their turn: they may be thousands, and kept half a processor busy with looking."""
 
@@ -311,9 +305,11 @@ class Runner:
             with self._overdue(ttl, self.leased), self._asking():
                 if grant is Grant.OBTAIN or token is None:
                     assert self._obtain is not None
-                    new = parsed_answer(self._finished(self._obtain()), at, self._seen.redactor())
+                    new = parsed_answer(self._finished(self._obtain(), self._obtain), at, self._seen.redactor())
                 else:
-                    new = parsed_answer(self._finished(self._refresher(token)), at, self._seen.redactor())
+                    new = parsed_answer(
+                        self._finished(self._refresher(token), self._refresher), at, self._seen.redactor()
+                    )
         except RefreshFailure:
             raise
         except BaseException as error:  # a refresher that ends its thread must not leave its claim behind
@@ -330,7 +326,7 @@ class Runner:
         self._seen.add(token)
         try:
             with self._asking():
-                self._finished(revoke(token))
+                self._finished(revoke(token), revoke)
         except BaseException as error:  # noqa: BLE001 - the logout itself is done, whatever the server makes of it
             return judge_exception(error, hidden=self._seen.redactor()).detail
         return ""
@@ -341,7 +337,7 @@ class Runner:
         self._at("its answer is here, and the host's save has not returned")
         try:
             with self._asking():
-                self._finished(self._save(token))
+                self._finished(self._save(token), self._save)
         except BaseException as error:  # as above: the callers must hear that it is not saved
             raise errors.SaveFailed(
                 f"save raised {type(error).__name__}; the new token is kept in memory and the next call saves it",
@@ -359,24 +355,12 @@ class Runner:
             code.over = True
             _running.reset(mark)
 
-    def _finished(self, result: T | Awaitable[T]) -> T:
+    def _finished(self, result: T | Awaitable[T], function: object) -> T:
         """What user code returned, awaited where it is to be awaited."""
         if isinstance(result, Awaitable):
-            finished: T = self._awaited(result)
+            finished: T = awaited(result, self._home, begins_late=is_async(function))
             return finished
         return result
-
-    def _awaited(self, awaitable: Awaitable[T]) -> T:
-        home = self._home
-        lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)  # None while another thread imports it
-        if lowlevel is not None and isinstance(home, lowlevel.TrioToken):
-            result: T = _on_trio(awaitable, home)
-            return result
-        if home is None:
-            import asyncio
-
-            return asyncio.run(_as_coroutine(awaitable)).value
-        return _on_loop(awaitable, home)  # type: ignore[arg-type]  # a home is a loop, a trio token or None
 
 
 class _Last(NamedTuple):
@@ -388,63 +372,3 @@ class _Last(NamedTuple):
     def given_to(self, renewal: Coroutine[Effect[Any], Any, Any]) -> Effect[Any]:
         """The next effect. Raises `StopIteration` at the end, and what the renewal raises."""
         return renewal.send(self.answer) if self.failure is None else renewal.throw(self.failure)
-
-
-@dataclass(frozen=True, slots=True)
-class _Returned(Generic[T]):
-    """What user code returned. A loop in debug mode logs the result of a slow task, and this one shows nothing."""
-
-    value: T = field(repr=False)
-
-
-async def _as_coroutine(awaitable: Awaitable[T]) -> _Returned[T]:
-    return _Returned(await awaitable)
-
-
-def _on_loop(awaitable: Awaitable[T], loop: asyncio.AbstractEventLoop) -> T:
-    """Run it on its loop, and watch the loop: one that stops or closes must not hang those who wait."""
-    import asyncio
-
-    if loop.is_closed() or not loop.is_running() or _runs_here(loop):
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()
-        if loop.is_running():  # this very thread runs it, because no other could be started
-            said = "no thread can be started, and an async function needs one; nothing was sent"
-            raise RefreshFailure(Verdict(Meaning.CONFIGURATION, said, repeatable=False))
-        raise RefreshFailure(_gone(sent=False))
-    future = asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), loop)
-    while not futures.wait([future], SLICE).done:
-        if (loop.is_closed() or not loop.is_running()) and not future.done():  # once more: it may have ended with it
-            if not loop.is_closed():
-                future.cancel()
-            raise RefreshFailure(_gone(sent=True))
-    try:
-        return future.result().value
-    except futures.CancelledError:
-        raise RefreshFailure(_gone(sent=True)) from None
-
-
-def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
-    import asyncio
-
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False
-
-
-def _on_trio(awaitable: Awaitable[T], token: Any) -> T:
-    import trio
-
-    try:
-        returned: _Returned[T] = trio.from_thread.run(_as_coroutine, awaitable, trio_token=token)
-    except (trio.RunFinishedError, trio.Cancelled):
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()
-        raise RefreshFailure(_gone(sent=True)) from None
-    return returned.value
-
-
-def _gone(*, sent: bool) -> Verdict:
-    said = "the event loop of the refresher ended while it ran" if sent else "the refresher's event loop has ended"
-    return Verdict(Meaning.NO_ANSWER, said, repeatable=False)

@@ -41,6 +41,7 @@ __all__ = [
     "restored",
     "retried",
     "saved",
+    "unsent",
     "vanished",
     "went_back",
 ]
@@ -277,6 +278,20 @@ def released(
     if failure.is_news_to(client):
         failure = replace(failure, prints=(*failure.prints, client))
     return replace(back, failure=failure)
+
+
+def unsent(record: Record, said: str, *, now: float, taken_over: bool) -> Record:
+    """The lease is given back, and surely nothing was sent under it: the next attempt may follow at once.
+
+    What was known of the attempts before it is still known. `said`: why nothing was sent.
+    """
+    back, attempt, failure = released(record, None, now=now, spread=0.0), record.attempt, record.failure
+    disputed = attempt is not None and attempt.disputed
+    if not disputed and not taken_over:
+        return back
+    failure = failure or Failure(Meaning.UNAVAILABLE, said, 0, now, 0.0)
+    ambiguous = failure.ambiguous or taken_over
+    return replace(back, failure=replace(failure, ambiguous=ambiguous, disputed=failure.disputed or disputed))
 
 
 def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Record:

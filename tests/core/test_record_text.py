@@ -269,6 +269,7 @@ TRANSITIONS: Mapping[str, Callable[[Record], Record]] = {
     "released": lambda record: records.released(record, None, now=START, spread=0.0),
     "failed": lambda record: records.released(record, DOWN, now=START, spread=0.0),
     "died": dead,
+    "unsent": lambda record: records.unsent(record, "its loop ended", now=START, taken_over=True),
     "retried": lambda record: records.retried(replace(record, state=State.IDLE, attempt=None), now=START),
     "forgotten": lambda record: records.forgotten(record, 2),
     "restored": lambda record: records.restored(record, NEW.numbered(record.family, 9), now=START),
@@ -285,6 +286,7 @@ KEPT = {
     "released": {"floor", "failure", "probation", "token"},
     "failed": {"floor", "probation", "token"},
     "died": {"floor", "probation", "token"},
+    "unsent": {"floor", "failure", "probation", "token"},
     "retried": {"failure", "probation", "token"},
     "forgotten": {"floor", "probation"},
     "restored": {"floor", "probation"},
@@ -312,7 +314,7 @@ def test_every_transition_is_among_them() -> None:
     found = {name for name in records.__all__ if name.islower() and name not in QUESTIONS}
     assert found == {
         "claimed", "committed", "died", "forgotten", "founded", "logged_out", "released", "replay_reported", "restored",
-        "retried", "saved", "vanished",  # the last one of a record that the store has lost
+        "retried", "saved", "unsent", "vanished",  # the last one of a record that the store has lost
     }  # fmt: skip
 
 

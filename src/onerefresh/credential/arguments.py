@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Awaitable, Callable
 
 from onerefresh import errors
+from onerefresh.loops import is_async
 from onerefresh.policy import HTTP_TIMEOUT
 from onerefresh.token import Answer, Token, parse_answer
 
@@ -21,11 +21,6 @@ __all__ = [
     "seconds",
     "seed_from",
 ]
-
-
-def is_async(function: object) -> bool:
-    calls = getattr(type(function), "__call__", None)  # noqa: B004 - not whether it can be called, but how
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(calls)
 
 
 def seed_from(answer: Answer | None, name: str, *, kept: bool = False) -> Token | None:

@@ -119,6 +119,8 @@ class Credential(Asking):
                 return found
             if not found.wait(deadline - time.monotonic(), partial(self._launcher.launch, found, ageing=False)):
                 raise self._too_late(found)
+            if found.lost_its_loop and found.home is not self._home(blocking=True):
+                continue  # that of another caller
             token = found.result().token
             if self._satisfies(token, refused, found):
                 if refused is None:
@@ -134,6 +136,8 @@ class Credential(Asking):
                 return found
             if not await found.heard(deadline - time.monotonic(), partial(self._launcher.launch, found, ageing=False)):
                 raise self._too_late(found)
+            if found.lost_its_loop and found.home is not self._home(blocking=False):
+                continue  # that of another caller
             token = found.result().token
             if self._satisfies(token, refused, found):
                 if refused is None and self._ageing() and self._terms.is_async:

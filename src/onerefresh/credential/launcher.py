@@ -22,7 +22,7 @@ from onerefresh.record_text import encode
 from onerefresh.redaction import Redactor
 from onerefresh.renewal import protocol
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Effect
+from onerefresh.renewal.effects import Effect, NotSent
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.runner import Runner
 from onerefresh.token import Token, odd_type
@@ -120,6 +120,10 @@ class Launcher:
                 run.publish(_unforeseen(error, self._key))
                 raise
 
+            except NotSent as error:
+                flight.lost_its_loop = self._terms.loop is None
+                run.publish(errors.RefreshUnavailable(error.message).about(self._key))
+
         try:
             _on_a_thread(work, self._key, never_here=ageing and within is None)
         except errors.OnerefreshError as error:
@@ -207,7 +211,7 @@ class Launcher:
             if outcome is not None:
                 shared.adopt(outcome, epoch)
                 shared.owner = self._terms.owner or shared.owner
-            elif error is not None and epoch == shared.epoch:
+            elif error is not None and epoch == shared.epoch and not flight.lost_its_loop:
                 shared.give_up(error)
         flight.settle(outcome, error)
         if outcome is not None:

@@ -10,10 +10,12 @@ from collections.abc import Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from onerefresh import errors
 from onerefresh.events import Event
 from onerefresh.record import Clock, Grant, Record
 from onerefresh.store import Hold, Moment
 from onerefresh.token import Token
+from onerefresh.verdict import RefreshFailure
 
 T = TypeVar("T")
 
@@ -129,9 +131,17 @@ class NewId(Effect[str]):
     """A random name for an attempt."""
 
 
+class Unsent(RefreshFailure):
+    """The refresher surely sent nothing: its event loop ended before it began."""
+
+
+class NotSent(errors.RefreshUnavailable):
+    """What a renewal ends with then: whoever waits for it on another loop may ask at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Send(Effect[Token]):
-    """Ask for the next token, once, within `ttl` seconds. Raises `RefreshFailure`."""
+    """Ask for the next token, once, within `ttl` seconds. Raises `RefreshFailure`; `Unsent` where nothing was sent."""
 
     grant: Grant
     token: Token | None

@@ -23,11 +23,13 @@ from onerefresh.renewal.effects import (
     Instant,
     Load,
     Loaded,
+    NotSent,
     Now,
     Publish,
     Send,
     Sleep,
     Spooled,
+    Unsent,
     Watch,
     WriteSpool,
 )
@@ -109,6 +111,12 @@ class Spending:
             await tell(Kind.SENT, self.wish, self.leased, attempt=self.attempt.id)
             try:
                 answer = await Send(self.attempt.grant, self.leased.token, self.attempt.ttl)
+            except Unsent as failure:
+                self.sends -= 1
+                await tell(Kind.FAILED, self.wish, self.leased, failure.verdict.detail, self.attempt.id)
+                if verdict is None:
+                    raise await self._unsent(failure) from failure.__cause__
+                break  # what became of the request before it counts
             except RefreshFailure as failure:
                 verdict, self.cause = failure.verdict, failure.__cause__
             else:
@@ -198,6 +206,14 @@ class Spending:
         if verdict is None or verdict.meaning in (Meaning.UNAVAILABLE, Meaning.SERVER_ERROR):
             return None
         raise verdict.error().about(self.wish.key, self.leased.generation) from self.cause
+
+    async def _unsent(self, failure: Unsent) -> NotSent:
+        """Give the lease back: the next renewal begins at once, as if this one had never been."""
+        said = failure.verdict.detail
+        back = records.unsent(self.leased, said, now=(await Now()).wall, taken_over=self.taken_over)
+        with contextlib.suppress(errors.StoreUnavailable):  # it is noted later
+            await self._settle(back)
+        return NotSent(said, credential=self.wish.key, generation=self.leased.generation)
 
     def _back(self, verdict: Verdict | None, now: Instant, pause: float | None = None) -> Record:
         return records.released(

@@ -1,0 +1,135 @@
+"""Runs async user code on the event loop it belongs to, and finds out whether it has begun there."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Awaitable
+from concurrent import futures
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from onerefresh.renewal.effects import Unsent
+from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["awaited", "is_async"]
+
+T = TypeVar("T")
+SLICE = 0.1
+"""Seconds between two looks at whether the loop is gone."""
+
+
+def is_async(function: object) -> bool:
+    """Whether a call of it runs nothing yet, and gives what is to be awaited."""
+    calls = getattr(type(function), "__call__", None)  # noqa: B004 - not whether it can be called, but how
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(calls)
+
+
+def awaited(awaitable: Awaitable[T], home: object, *, begins_late: bool) -> T:
+    """What user code returned, awaited at `home`: an asyncio loop, a trio token, or None for a loop of its own.
+
+    `begins_late`: nothing of it has run before it is awaited. Raises `RefreshFailure` where its loop ends; `Unsent`
+    where that was before it began.
+    """
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)  # None while another thread imports it
+    if home is None:
+        import asyncio
+
+        return asyncio.run(_Code(awaitable).run()).value
+    code = _Code(awaitable, begins_late=begins_late)
+    if lowlevel is not None and isinstance(home, lowlevel.TrioToken):
+        result: T = _on_trio(code, home)
+        return result
+    return _on_loop(code, home)  # type: ignore[arg-type]  # a home is a loop, a trio token or None
+
+
+@dataclass(frozen=True, slots=True)
+class _Returned(Generic[T]):
+    """What user code returned. A loop in debug mode logs the result of a slow task, and this one shows nothing."""
+
+    value: T = field(repr=False)
+
+
+class _Code(Generic[T]):
+    """A run of user code on a loop, which begins there, or is called off before that."""
+
+    def __init__(self, awaitable: Awaitable[T], *, begins_late: bool = False) -> None:
+        self._awaitable = awaitable
+        self._begins_late = begins_late
+        self._decided: dict[str, str] = {}  # by who came first: it begins, or it is called off
+
+    async def run(self) -> _Returned[T]:
+        if self._decided.setdefault("by", "run") != "run":
+            raise futures.CancelledError
+        return _Returned(await self._awaitable)
+
+    def gone(self) -> RefreshFailure:
+        """What is raised where its loop has ended; from now on it does not begin any more."""
+        if self._decided.setdefault("by", "gone") == "run":
+            return RefreshFailure(_ended("the event loop of the refresher ended while it ran"))
+        if inspect.iscoroutine(self._awaitable):
+            self._awaitable.close()
+        said = "the refresher's event loop has ended"
+        if not self._begins_late:
+            return RefreshFailure(_ended(said))  # the function that gave what is to be awaited may have sent
+        return Unsent(Verdict(Meaning.UNAVAILABLE, f"{said}; nothing was sent", repeatable=False))
+
+    def cannot_begin(self) -> RefreshFailure:
+        """What is raised where the loop runs on this very thread, because no other could be started."""
+        self.gone()
+        said = "no thread can be started, and an async function needs one; nothing was sent"
+        return RefreshFailure(Verdict(Meaning.CONFIGURATION, said, repeatable=False))
+
+
+def _on_loop(code: _Code[T], loop: asyncio.AbstractEventLoop) -> T:
+    """Run it on its loop, and watch the loop: one that stops or closes must not hang those who wait."""
+    import asyncio
+
+    if loop.is_closed() or not loop.is_running():
+        raise code.gone()
+    if _runs_here(loop):
+        raise code.cannot_begin()
+    coroutine = code.run()
+    try:
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    except RuntimeError:  # it was closed just now
+        coroutine.close()
+        raise code.gone() from None
+    while not futures.wait([future], SLICE).done:
+        if (loop.is_closed() or not loop.is_running()) and not future.done():  # once more: it may have ended with it
+            gone = code.gone()
+            if not loop.is_closed():
+                future.cancel()
+            elif inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                coroutine.close()
+            raise gone
+    try:
+        return future.result().value
+    except futures.CancelledError:
+        raise code.gone() from None
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def _on_trio(code: _Code[T], token: Any) -> T:
+    import trio
+
+    try:
+        returned: _Returned[T] = trio.from_thread.run(code.run, trio_token=token)
+    except (trio.RunFinishedError, trio.Cancelled):
+        raise code.gone() from None
+    return returned.value
+
+
+def _ended(said: str) -> Verdict:
+    return Verdict(Meaning.NO_ANSWER, said, repeatable=False)
