@@ -328,9 +328,10 @@ def retried(record: Record, *, now: float) -> Record:
 
     What may have spent the refresh token is still known: whoever says so takes it upon himself.
     """
-    failure = record.failure
-    if record.state is State.LEASED or (failure is None and record.floor is None):
-        return record
+    failure, attempt = record.failure, record.attempt
+    is_claimed = record.state is State.LEASED and not (attempt is not None and attempt.is_recovery)
+    if is_claimed or (failure is None and record.floor is None):
+        return record  # somebody is at it; nobody is during a recovery lease, which stays
     is_dead = record.state is State.DEAD and record.token is not None
     asked = replace(failure, count=0, at=now, delay=0.0, doubts=0, prints=()) if failure is not None else None
     again = replace(record, state=State.IDLE if is_dead else record.state, failure=asked, floor=None)

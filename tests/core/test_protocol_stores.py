@@ -216,7 +216,7 @@ def test_a_claim_that_the_store_lost_comes_back(lost: str) -> None:
     world.lease()
     leased = world.present
     world.put(before if lost == "the claim" else None)
-    assert world.run(bring_back(wish(known=known), leased))
+    assert world.run(bring_back(wish(known=known), lambda: leased))
     assert world.present == leased
 
 
@@ -229,7 +229,7 @@ def test_a_claim_does_not_come_back_over_what_an_older_copy_was_renewed_to() -> 
     world.put(before)
     world.commit_by(world.lease(), Token("access-repeated", "refresh-repeated"))
     repeated = world.present
-    assert not world.run(bring_back(wish(known=known), leased))
+    assert not world.run(bring_back(wish(known=known), lambda: leased))
     assert world.present == repeated
 
 
@@ -245,7 +245,7 @@ def test_a_claim_does_not_come_back_where_others_have_taken_over_since(then: str
     if then == "retried":
         world.put(records.retried(world.present, now=world.wall))
     since = world.present
-    assert not world.run(bring_back(wish(known=known), leased))
+    assert not world.run(bring_back(wish(known=known), lambda: leased))
     assert world.present == since
 
 

@@ -139,11 +139,11 @@ def issued(shared: Shared) -> float:
 
 def has_gone(shared: Shared) -> bool | None:
     """Whether the store has lost what this process knows; None where that cannot be told now."""
-    return _performed(shared, has_lost(_wish(shared), shared.leased))
+    return _performed(shared, has_lost(_wish(shared), shared.claim))
 
 
 def _is_back(shared: Shared, noted: str) -> bool | None:
-    return _performed(shared, bring_back(_wish(shared), shared.leased, noted))
+    return _performed(shared, bring_back(_wish(shared), shared.claim, noted))
 
 
 def _wish(shared: Shared) -> Wish:

@@ -149,6 +149,10 @@ class Shared:
         if not self.watched and self.held.token is not None:
             self.held = Held(self.held.token, -math.inf, self.held.ends_at)
 
+    def claim(self) -> Record | None:
+        """The claim under which a renewal of this process waits for an answer now."""
+        return self.leased
+
     @property
     def newest(self) -> Token | None:
         """The newest token that this process knows of, saved or not."""

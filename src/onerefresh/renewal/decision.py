@@ -338,6 +338,6 @@ def _respect(failure: Failure, now: float) -> Decision:
 def _needs_login(record: Record) -> errors.OnerefreshError:
     if record.is_logged_out:
         return errors.LoginRequired("logged out: log in again")
-    if record.state is State.DEAD and record.failure is not None:
+    if State.DEAD in (record.state, _origin(record)) and record.failure is not None:
         return errors.LoginRequired(f"the session is over, log in again: {record.failure.detail}")
     return errors.LoginRequired("there is no token yet: log in, or give a first one with token=")

@@ -23,7 +23,7 @@ from onerefresh.renewal.effects import (
     Turn,
 )
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.renewal.saving import MOST_ROUNDS, keep, revoke, tell, unsettled
+from onerefresh.renewal.saving import MOST_ROUNDS, keep, recalled, revoke, tell, unsettled
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure
@@ -79,17 +79,19 @@ def _newest_of(token: Token, known: Token | None) -> Token:
 async def allow_again(wish: Wish) -> Record | None:
     """Let the token endpoint be asked again at once, whatever it said before; the record of before, if it failed."""
     for _ in range(MOST_ROUNDS):
-        loaded, now = await Load(), await Now()
-        record = loaded.record
+        loaded = await recalled(await Load(), wish)
+        if loaded is None:
+            continue
+        now, record = await Now(), loaded.record
         if record is None or (record.failure is None and record.rest(now.clock) <= 0.0):
             return None
         again = records.retried(record, now=now.wall)
-        if again is record:
-            return record  # somebody is asking just now
         try:
-            await Cas(loaded.version, again)
+            if again is not record:  # else somebody is asking just now
+                await Cas(loaded.version, again)
         except (Conflict, StoreOutcomeUnknown):
             continue  # what is there now says what is left to do
+        wish.sightings.forget_failures()
         return record
     raise unsettled().about(wish.key)
 

@@ -49,6 +49,7 @@ from onerefresh.renewal.saving import (
     MOST_ROUNDS,
     found,
     keep,
+    recalled,
     repair,
     replay_spool,
     settle,
@@ -107,7 +108,10 @@ async def renew(wish: Wish) -> Outcome:
         wish = wish.up_to_date()
         if await replay_spool(wish):
             continue
-        now = await Now()
+        known = await recalled(loaded, wish)
+        if known is None:
+            continue
+        loaded, now = known, await Now()
         record = wish.sightings.dated(loaded.record, now)
         attempt = record.attempt if record and record.state is State.LEASED else None
         if record and attempt and _is_own(attempt, unheard):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
 from onerefresh.policy import FIRST_DELAY, backoff
-from onerefresh.record import Grant, Record, State
+from onerefresh.record import Attempt, Grant, Record, State
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import (
     Cas,
@@ -217,6 +217,7 @@ async def repair(loaded: Loaded, token: Token, wish: Wish, noted: str | None = N
     record = loaded.record or _vanished(token.family, token.generation, wish, owner)
     recovery = await recovery_lease(wish, noted=noted)
     repaired = records.restored(record, token, now=(await Now()).wall, recovery=recovery, unsaved=wish.host_saves)
+    repaired = wish.sightings.recalled(repaired)
     try:
         await Cas(loaded.version, repaired)
     except (Conflict, StoreOutcomeUnknown):
@@ -238,33 +239,82 @@ async def settle(loaded: Loaded, wish: Wish, *, disputed: bool) -> None:
         return  # the record says what follows
 
 
-async def has_lost(wish: Wish, leased: Record | None = None) -> bool:
+async def recalled(loaded: Loaded, wish: Wish) -> Loaded | None:
+    """What the store holds, and what this process knows better: how its own attempt ended, say; None: look again.
+
+    The store was out of reach when that was to be noted, or has lost it since.
+    """
+    record = loaded.record
+    if record is None:
+        return loaded
+    ended = wish.sightings.end_of(record.attempt)
+    if ended is None:
+        wish.sightings.remember(record)
+        return Loaded(loaded.version, wish.sightings.recalled(record))
+    try:
+        return Loaded(await Cas(loaded.version, ended), ended)
+    except (Conflict, StoreOutcomeUnknown):
+        return None
+    except errors.StoreUnavailable:
+        return Loaded(loaded.version, ended)  # it can be read, at least
+
+
+async def end_later(attempt: Attempt, wish: Wish) -> None:
+    """Go on trying to note how an attempt ended, for as long as nobody else has claimed and this process lives.
+
+    Others would wait for it, and then send what may be spent.
+    """
+    while True:
+        try:
+            await Sleep(LONGEST_REST)
+            loaded = await Load()
+            if loaded.record is None or loaded.record.attempt is None or loaded.record.attempt.id != attempt.id:
+                return
+            await recalled(loaded, wish)
+        except errors.CredentialClosed:
+            return
+        except errors.OnerefreshError:
+            continue  # the store is still down
+
+
+def _nothing() -> Record | None:
+    """There is no claim under which this process waits for an answer."""
+    return None
+
+
+async def has_lost(wish: Wish, leased: Callable[[], Record | None] = _nothing) -> bool:
     """Whether the store has lost what this process knows. `leased`: as for `bring_back`. Raises `StoreUnavailable`."""
     loaded = await Load()
     known = wish.up_to_date().known
-    return known is not None and (is_lost(loaded.record, known, wish.earlier()) or lacks(loaded.record, leased, known))
+    if known is None:
+        return False
+    return is_lost(loaded.record, known, wish.earlier()) or lacks(loaded.record, leased(), known)
 
 
-async def bring_back(wish: Wish, leased: Record | None = None, noted: str | None = None) -> bool:
+async def bring_back(wish: Wish, leased: Callable[[], Record | None] = _nothing, noted: str | None = None) -> bool:
     """Bring back what this process knows where the store has lost it; whether it had.
 
     Raises `StoreUnavailable`, also where it cannot be told whether that was done. `noted`: as for `recovery_lease`.
-    `leased`: the claim under which this process has sent the refresh token, and waits for the answer. It comes back as
-    it was: others would send the same refresh token, or an older one, before the answer is here.
+    `leased`: the claim under which this process has sent the refresh token, and waits for the answer by now. It comes
+    back as it was: others would send the same refresh token, or an older one, before the answer is here.
     """
     for _ in range(MOST_ROUNDS):
         if not await replay_spool(wish):
             break
     for _ in range(BRING_BACK_TRIES):
-        loaded, now = await Load(), await Now()
+        found, now = await recalled(await Load(), wish), await Now()
         wish.sightings.sees(now)
-        known = wish.up_to_date().known
-        if known is not None and leased is not None and lacks(loaded.record, leased, known):
-            if await _claim_again(loaded, leased, wish):
-                return True
-        elif known is None or not is_lost(loaded.record, known, wish.earlier()):
+        known, claim = wish.up_to_date().known, leased()  # asked only now: it may be answered since
+        if known is None:
             return False
-        elif await repair(loaded, known, wish, noted):
+        if found is None:
+            continue
+        if claim is not None and lacks(found.record, claim, known):
+            if await _claim_again(found, claim, wish):
+                return True
+        elif not is_lost(found.record, known, wish.earlier()):
+            return False
+        elif await repair(found, known, wish, noted):
             return True
     raise unsettled().about(wish.key)
 
@@ -288,10 +338,12 @@ def _failures(record: Record) -> int:
 
 async def _claim_again(loaded: Loaded, leased: Record, wish: Wish) -> bool:
     try:
-        await Cas(loaded.version, leased)
+        version = await Cas(loaded.version, leased)
     except (Conflict, StoreOutcomeUnknown):
         return False
-    await tell(Kind.RESTORED, wish, leased, "the store had lost the claim of a request that is on its way")
+    # Where its request was answered meanwhile, and that could not be noted: else the claim would be nobody's.
+    if await recalled(Loaded(version, leased), wish) == Loaded(version, leased):
+        await tell(Kind.RESTORED, wish, leased, "the store had lost the claim of a request that is on its way")
     return True
 
 

@@ -1,11 +1,14 @@
-"""Since when this process has known of a delay, or of another server, by its own monotonic clock."""
+"""What one process remembers of the records that it has seen: failures, other servers, and since when.
+
+Times are by its own monotonic clock.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from onerefresh.record import Record
+from onerefresh.record import Attempt, Failure, Record, State
 from onerefresh.renewal.effects import Instant
 
 __all__ = ["Servers", "Sightings"]
@@ -48,14 +51,41 @@ class Servers:
         return self._since[server]
 
 
+MOST = 8
+"""So many earlier failures of one generation, and ends of attempts, are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """The last failure at a generation. `earlier`: what tells the failures before it from others."""
+
+    identity: tuple[str, int]
+    failure: Failure
+    is_dead: bool
+    earlier: tuple[object, ...] = ()
+
+
 class Sightings:
     """What one process remembers of the failures, probations and servers of one credential that it has seen.
 
     A record dates its failures by the clock of the machine that wrote it. Where that clock is ahead, they would last
     until this machine's clock has caught up. `servers`: of its store, for all of its credentials.
+
+    A store may lose a failure, or be out of reach when it is to be noted. Whoever knows of it goes on by it all the
+    same: else the same process would send again what may be spent.
     """
 
-    __slots__ = ("_damped", "_failure", "_probation", "_replaced", "_server", "_server_since", "_servers")
+    __slots__ = (
+        "_damped",
+        "_ended",
+        "_failed",
+        "_failure",
+        "_probation",
+        "_replaced",
+        "_server",
+        "_server_since",
+        "_servers",
+    )
 
     def __init__(self, servers: Servers | None = None) -> None:
         self._damped: tuple[str, int] | None = None  # the last token of which it was told
@@ -65,6 +95,46 @@ class Sightings:
         self._server: str | None = None
         self._replaced: frozenset[str] = frozenset()  # servers that had the record before others had it
         self._server_since = -math.inf
+        self._failed: _Failed | None = None
+        self._ended: tuple[tuple[str, Record], ...] = ()  # how attempts of this process ended, by their ids
+
+    def ends(self, attempt: Attempt, ended: Record) -> None:
+        """An attempt of this process is over, and `ended` is what the record is to say from now on."""
+        self._ended = (*self._ended, (attempt.id, ended))[-MOST:]
+        self.remember(ended)
+
+    def end_of(self, attempt: Attempt | None) -> Record | None:
+        """What the record is to say, where this is an attempt of this process that is over."""
+        return next((ended for name, ended in self._ended if attempt is not None and name == attempt.id), None)
+
+    def remember(self, record: Record | None) -> None:
+        """The last failure that `record` tells of, unless the store has gone back to an earlier one."""
+        failed, failure = self._failed, record.failure if record is not None else None
+        if record is None or failure is None:
+            return
+        earlier: tuple[object, ...] = ()
+        if failed is not None and failed.identity == record.identity:
+            if failure == failed.failure or _name(failure) in failed.earlier:
+                return
+            earlier = (*failed.earlier, _name(failed.failure))[-MOST:]
+        self._failed = _Failed(record.identity, failure, record.state is State.DEAD, earlier)
+
+    def recalled(self, record: Record) -> Record:
+        """`record`, with the failure of this generation that the store has lost, or was never told."""
+        failed, attempt = self._failed, record.attempt
+        if failed is None or failed.identity != record.identity or record.token is None or record.state is State.DEAD:
+            return record
+        if record.failure is not None and _name(record.failure) not in failed.earlier:
+            return record
+        if not failed.is_dead:
+            return replace(record, failure=failed.failure)
+        if attempt is not None and not attempt.is_recovery:
+            return replace(record, attempt=replace(attempt, origin=State.DEAD), failure=failed.failure)
+        return replace(record, state=State.DEAD, attempt=None, failure=failed.failure)
+
+    def forget_failures(self) -> None:
+        """Somebody says here that they count no more."""
+        self._failed = None
 
     def sees(self, now: Instant) -> None:
         """Remember which server answers for this credential now."""
@@ -104,6 +174,10 @@ class Sightings:
             if at < probation.at:
                 record = replace(record, probation=replace(probation, at=at))
         return record
+
+
+def _name(failure: Failure) -> object:
+    return failure.at, failure.count, failure.meaning
 
 
 def _seen(known: tuple[float, float] | None, date: float, now: Instant) -> tuple[tuple[float, float], float]:

@@ -39,6 +39,7 @@ from onerefresh.renewal.saving import (
     MOST_ROUNDS,
     TRIES_BEFORE_EXIT,
     commit_into,
+    end_later,
     longest_rest,
     look_again,
     replay_later,
@@ -306,7 +307,18 @@ class Spending:
                 await Cas(loaded.version, noted)
 
     async def _settle(self, ended: Record) -> bool:
-        """Write how this attempt ended, over its own lease; whether the record says so now."""
+        """Write how this attempt ended, over its own lease; whether the record says so now. Raises `StoreUnavailable`.
+
+        This process goes by it whatever becomes of the write.
+        """
+        self.wish.sightings.ends(self.attempt, ended)
+        try:
+            return await self._written(ended)
+        except errors.StoreUnavailable:
+            await Afterwards(end_later(self.attempt, self.wish))
+            raise
+
+    async def _written(self, ended: Record) -> bool:
         version = self.version
         for _ in range(MOST_ROUNDS):
             try:

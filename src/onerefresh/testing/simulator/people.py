@@ -151,7 +151,7 @@ class Account(Credential):
         is_there = known is None or not (is_lost(record, known, shared.earlier) or lacks(record, leased, known))
         if not is_another and not self._process.host.spool and is_there:
             return None  # it would read the record, and leave it as it is
-        return bring_back(self._launcher.wish(), leased)
+        return bring_back(self._launcher.wish(), shared.claim)
 
     async def ask(self, refused: Token | None = None) -> Token:
         """As `token`, waiting in virtual time."""
