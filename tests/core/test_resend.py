@@ -13,6 +13,7 @@ from onerefresh.record import State
 from onerefresh.renewal.effects import Send
 from onerefresh.renewal.person import allow_again
 from onerefresh.renewal.protocol import renew
+from onerefresh.token import Token
 from onerefresh.verdict import Meaning
 
 LOST = failed(Meaning.NO_ANSWER, "the token request was sent and its answer was lost")
@@ -132,3 +133,74 @@ def test_a_strict_server_that_processed_the_lost_request_sees_no_second_use(kind
     error = world.fails(renew(wish(**refused)))
     assert isinstance(error, errors.LoginRequired)
     assert "its answer was lost" in str(error)
+
+
+# --- Two profiles side by side: two versions of a program, say ---
+
+
+def later(world: World, seconds: float, profile: str | Profile, **options: Any) -> errors.OnerefreshError | Token:
+    """What a process of that profile gets so many seconds later."""
+    world.now += seconds
+    refused = {"refused": ("", 0)} if world.present.token is None else {"refused": (world.present.family, 1)}
+    try:
+        return world.run(renew(wish(profile, **{**refused, **options}))).token
+    except errors.OnerefreshError as error:
+        return error
+
+
+def test_what_another_profile_has_lost_waits_for_ones_own_time() -> None:
+    world = needy(None, LOST, NEXT)
+    later(world, 0.0, Profile("theirs", resend=8))
+    assert isinstance(later(world, 9.0, "strict"), errors.RefreshOutcomeUnknown)
+    assert isinstance(later(world, 45.0, "strict"), errors.RefreshOutcomeUnknown)
+    assert len(world.sent) == 1
+    assert isinstance(later(world, 7.0, "strict"), Token)
+
+
+@pytest.mark.parametrize("meaning", [Meaning.NO_ANSWER, Meaning.PROTOCOL])
+def test_what_another_profile_has_lost_is_never_sent_where_ones_own_says_so(meaning: Meaning) -> None:
+    world = needy(None, failed(meaning, "lost"), NEXT)
+    later(world, 0.0, Profile("theirs", resend=8))
+    error = later(world, 10.0**7, NEVER)
+    assert "is not sent again before retry() or a login" in str(error)
+    assert len(world.sent) == 1
+    world.run(allow_again(wish(NEVER)))
+    assert isinstance(later(world, 0.0, NEVER), Token)
+
+
+def test_nor_where_another_profile_has_failed_once_more_since() -> None:
+    world = needy(None, LOST, failed(Meaning.UNAVAILABLE, retry_after=20.0), NEXT)
+    later(world, 0.0, Profile("theirs", resend=8))
+    later(world, 9.0, Profile("theirs", resend=8))
+    assert len(world.sent) == 2
+    assert "is not sent again before retry() or a login" in str(later(world, 100.0, NEVER))
+    assert len(world.sent) == 2
+
+
+def test_after_a_retry_an_answer_that_nothing_was_done_is_followed_as_usual() -> None:
+    world = needy(None, LOST, failed(Meaning.UNAVAILABLE, retry_after=20.0), NEXT)
+    later(world, 0.0, NEVER)
+    world.run(allow_again(wish(NEVER)))
+    assert isinstance(later(world, 0.0, NEVER), errors.RefreshUnavailable)
+    assert isinstance(later(world, 21.0, NEVER), Token)
+
+
+def test_where_a_token_can_be_obtained_another_profile_is_no_hindrance() -> None:
+    world = needy(None, LOST, NEXT)
+    later(world, 0.0, Profile("theirs", resend=8))
+    found = later(world, 9.0, NEVER, can_obtain=True)
+    assert isinstance(found, Token)
+    assert found.family == NEXT.seed_fingerprint()
+
+
+def test_seconds_of_one_profile_do_not_add_up() -> None:
+    """Whoever lost the answer was stopped for a while before it could note that."""
+
+    def answers_late(world: World, effect: object) -> None:
+        world.now += 9.0
+
+    world = needy(None, LOST, NEXT)
+    mine = Process(world, renew(wish(**refusing(world))), faults={(Send, 1): answers_late})
+    with pytest.raises(errors.RefreshOutcomeUnknown):
+        mine.finish()
+    assert isinstance(later(world, 52.0, "strict"), Token)

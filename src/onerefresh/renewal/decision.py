@@ -152,6 +152,9 @@ class Settle:
     """The store is on another server now, and may have gone back: let others bring back what they know first."""
 
 
+NOT_AGAIN = "the refresh token may be spent, and is not sent again before retry() or a login"
+"""What is said of a lost answer where the profile never sends again."""
+
 Decision = Use | Fail | Pause | Wait | Claim | Found | Keep | Repair | Settle
 
 
@@ -318,6 +321,25 @@ def too_often(rest: float, *, refused: bool | None = None) -> str:
         f"{EARLY_REFRESHES} refreshes within a minute came less than half a token's life after the one before: {why}; "
         f"the next one follows in {rest:.0f} s at the earliest"
     )
+
+
+def bound(record: Record | None, wish: Wish) -> Record | None:
+    """`record`, with the pause after a lost answer that this process's own profile asks for, where that is longer.
+
+    Whoever has lost it went by a profile of its own: another version of the program, say.
+    """
+    failure, own = record.failure if record is not None else None, wish.profile.sends_again_after
+    if record is None or failure is None or not (failure.lost or failure.meaning.is_lost) or failure.count == 0:
+        return record
+    is_last, detail = failure.meaning.is_lost, failure.detail
+    if own >= FOR_GOOD:
+        is_retried = any(entry.what == "retry" and entry.generation == record.generation for entry in record.history)
+        if failure.is_for_good or wish.can_obtain or (is_retried and not is_last):
+            return record
+        detail = f"{detail}; {NOT_AGAIN}"
+    elif not is_last or failure.delay + wish.http_timeout >= own:
+        return record  # its seconds count from the request on, and these from the failure
+    return replace(record, failure=replace(failure, delay=own, detail=detail))
 
 
 def _put_off(record: Record, wish: Wish, rest: float) -> Decision:

@@ -25,6 +25,7 @@ from onerefresh.renewal.decision import (
     Use,
     Wait,
     Wish,
+    bound,
     decide,
     in_use,
     is_news,
@@ -112,7 +113,7 @@ async def renew(wish: Wish) -> Outcome:
         if known is None:
             continue
         loaded, now = known, await Now()
-        record = wish.sightings.dated(loaded.record, now)
+        record = bound(wish.sightings.dated(loaded.record, now), wish)
         attempt = record.attempt if record and record.state is State.LEASED else None
         if record and attempt and _is_own(attempt, unheard):
             if await Turn():

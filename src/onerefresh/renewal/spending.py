@@ -14,7 +14,7 @@ from onerefresh.events import Kind
 from onerefresh.policy import FOR_GOOD, PATIENCE, SENDS_IN_A_LEASE, backoff, windows
 from onerefresh.record import Attempt, Grant, Probation, Record
 from onerefresh.renewal.causes import sent_late, told_by
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import NOT_AGAIN, Wish
 from onerefresh.renewal.effects import (
     Afterwards,
     Cas,
@@ -247,8 +247,7 @@ class Spending:
     def _after_a_loss(self, verdict: Verdict, now: Instant) -> tuple[Verdict, float | None]:
         """What is said of a lost answer, and when the same refresh token may be sent again."""
         if self.wish.profile.sends_again_after >= FOR_GOOD:
-            said = f"{verdict.detail}; the refresh token may be spent, and is not sent again before retry() or a login"
-            return replace(verdict, detail=said), FOR_GOOD
+            return replace(verdict, detail=f"{verdict.detail}; {NOT_AGAIN}"), FOR_GOOD
         count = (self.leased.failure.count if self.leased.failure else 0) + self.sends
         return verdict, max(backoff(count, now.spread, verdict.retry_after), self.rest)
 
