@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from onerefresh import Credential, Token, events
 from onerefresh.events import Event, Kind
+from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer, RemoteServer
 
 T = TypeVar("T")
@@ -62,6 +63,13 @@ class Refresher:
 
     def wait_until_entered(self) -> None:
         assert self.entered.wait(PATIENCE), "the refresher was not called"
+
+
+def of_another_process(store: MemoryStore) -> MemoryStore:
+    """The same place as `store`, as another process has it."""
+    other = MemoryStore()
+    other.__dict__ = store.__dict__
+    return other
 
 
 def first_token(**others: object) -> dict[str, object]:

@@ -14,6 +14,7 @@ from tests.core.calls import (
     first_token,
     in_threads,
     listening,
+    of_another_process,
     outcomes,
     wait_for,
 )
@@ -24,7 +25,9 @@ from onerefresh import (
     Credential,
     LoginRequired,
     OnerefreshError,
+    Profile,
     RefresherFailed,
+    RefreshOutcomeUnknown,
     RefreshUnavailable,
     Token,
     WaitTimeout,
@@ -319,7 +322,61 @@ def test_a_refresher_that_never_returns_fails_its_callers_and_its_late_answer_co
     assert refresher.calls == 1
 
 
-def test_a_late_answer_does_not_remove_the_flight_that_followed() -> None:
+class Hung(Refresher):
+    """Its first call returns when it is let go."""
+
+    def __call__(self, token: Token) -> dict[str, object]:
+        self.begin(token)
+        if self.calls == 1:
+            assert self.leave.wait(PATIENCE)
+        return {"access_token": f"access-{token.generation + 1}", "refresh_token": f"refresh-{token.generation + 1}"}
+
+
+NO_PROOF_BUT_TIME = Profile("theirs", resend="never")
+
+
+@pytest.mark.parametrize("profile", ["strict", NO_PROOF_BUT_TIME, "grace:4.2"], ids=str)
+def test_nothing_is_sent_beside_a_request_that_is_still_under_way(
+    profile: str | Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its callers were told, and others may take over by now; this process knows better."""
+    monkeypatch.setattr("onerefresh.policy.SHORTEST_LEASE", 0.2)
+    refresher = Hung(gated=True, timeout=0.05)
+    credential = Credential("acme", refresher, token=expired(), profile=profile)
+    with pytest.raises(RefreshOutcomeUnknown, match="has not returned"):
+        credential.token()
+    with pytest.raises(WaitTimeout, match="its own request is under way: the refresher has not returned"):
+        credential.token(max_wait=0.3)
+    assert refresher.calls == 1
+    refresher.leave.set()
+    assert credential.token().generation == 2
+    assert refresher.calls == 1
+    deadline = time.monotonic() + PATIENCE
+    while credential._shared.under_way:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_request_that_is_still_under_way_keeps_nobody_from_what_another_process_has_brought(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("onerefresh.policy.SHORTEST_LEASE", 0.2)
+    store, refresher = MemoryStore(), Hung(gated=True, timeout=0.05)
+    first = expired()
+    credential = Credential("acme", refresher, token=first, store=store)
+    other = Credential("acme", Refresher(timeout=0.05), token=first, store=of_another_process(store))
+    with pytest.raises(RefreshOutcomeUnknown, match="has not returned"):
+        credential.token()
+    brought = other.token()
+    assert credential.token() == brought
+    assert credential.token(refused=brought).generation == 3  # another refresh token: it is not the one under way
+    assert refresher.calls == 2
+    refresher.leave.set()
+
+
+def test_a_late_answer_does_not_remove_the_flight_that_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a second use of the refresh token costs nothing, the next caller sends it beside the first one."""
+    monkeypatch.setattr("onerefresh.policy.SHORTEST_LEASE", 1.0)
     first, second = threading.Event(), threading.Event()
     entered = threading.Semaphore(0)
     gates = [first, second]
@@ -333,7 +390,7 @@ def test_a_late_answer_does_not_remove_the_flight_that_followed() -> None:
             assert gate.wait(PATIENCE)
             return first_token()
 
-    credential = Credential("acme", Slow(), token=expired(), profile="grace:4.2")  # a time to live of about 2 s
+    credential = Credential("acme", Slow(), token=expired(), profile="static")
     with pytest.raises(OnerefreshError, match="has not returned"):
         credential.token()
     with pytest.raises(WaitTimeout):

@@ -47,9 +47,14 @@ class Launcher:
             shared.owner = terms.owner or shared.owner
 
     def wish(
-        self, refused: tuple[str, int] | None = None, *, ageing: bool = False, within: float | None = None
+        self,
+        refused: tuple[str, int] | None = None,
+        *,
+        ageing: bool = False,
+        within: float | None = None,
+        run: Run | None = None,
     ) -> Wish:
-        """What this credential asks of a renewal now."""
+        """What this credential asks of a renewal now; `run`: of this one."""
         shared, terms = self._shared, self._terms
         return Wish(
             key=self._key,
@@ -76,6 +81,7 @@ class Launcher:
             newest=lambda: newest_known(shared),
             client=terms.client,
             gives_way=self._gives_way() if refused else 0.0,
+            is_under_way=lambda identity: terms.profile.rotates and shared.is_under_way(identity, run),
         )
 
     def begin_to_watch(self) -> None:
@@ -112,17 +118,18 @@ class Launcher:
             if not flight.begin():
                 return
             try:
-                wish = self.wish(flight.refused, ageing=ageing, within=within)
+                wish = self.wish(flight.refused, ageing=ageing, within=within, run=run)
                 run.publish(self._runner(run).run(protocol.renew(wish)))
+            except NotSent as error:
+                flight.lost_its_loop = self._terms.loop is None
+                run.publish(errors.RefreshUnavailable(error.message).about(self._key))
             except errors.OnerefreshError as error:
                 run.publish(error.about(self._key))
             except BaseException as error:  # a defect of ours or of a store: the waiters must hear of it
                 run.publish(_unforeseen(error, self._key))
                 raise
-
-            except NotSent as error:
-                flight.lost_its_loop = self._terms.loop is None
-                run.publish(errors.RefreshUnavailable(error.message).about(self._key))
+            finally:
+                self._shared.under_way.pop(run, None)
 
         try:
             _on_a_thread(work, self._key, never_here=ageing and within is None)
@@ -138,7 +145,7 @@ class Launcher:
         refuse_inside()
         refuse_at_the_end(self._key)
         flight: Flight[T] = Flight(home=home)
-        runner = self._runner(Run(self, flight))
+        runner = self._runner(Run(self, flight, renews=False))
 
         def run() -> None:
             flight.begin()
@@ -251,7 +258,7 @@ class Launcher:
             save=self._terms.save,
             home=run.flight.home,
             publish=run.publish,
-            overdue=lambda ttl, leased: self._sending(run.flight, ttl, leased),
+            overdue=lambda ttl, leased: self._sending(run, ttl, leased),
             wanted=lambda: run.flight.wanted,
             afterwards=aftercare.look_after,
             turns=self._terms.turns,
@@ -260,13 +267,16 @@ class Launcher:
         )
 
     @contextlib.contextmanager
-    def _sending(self, flight: Flight[Any], ttl: float, leased: Record | None) -> Iterator[None]:
-        """While its request is on its way, the look in the background puts the claim back that the store has lost."""
-        shared = self._shared
-        if flight is not shared.flight:
+    def _sending(self, run: Run, ttl: float, leased: Record | None) -> Iterator[None]:
+        """While its request is on its way, the look in the background puts the claim back that the store has lost.
+
+        Until `run` is over, no other renewal of this process sends the same refresh token.
+        """
+        shared, flight = self._shared, run.flight
+        if not run.renews:
             leased = None  # a login: it spends nothing of the record's
         if leased is not None:
-            shared.leased = leased
+            shared.leased, shared.under_way[run] = leased, leased.identity
         try:
             with self._overdue(flight, ttl):
                 yield
@@ -295,12 +305,13 @@ class Launcher:
 
 
 class Run:
-    """One renewal under way. `flight`: the one whose waiters get its next answer."""
+    """One renewal under way. `flight`: the one whose waiters get its next answer; `renews`: it is no login."""
 
-    __slots__ = ("_epoch", "_launcher", "flight")
+    __slots__ = ("_epoch", "_launcher", "flight", "renews")
 
-    def __init__(self, launcher: Launcher, flight: Flight[Any]) -> None:
+    def __init__(self, launcher: Launcher, flight: Flight[Any], *, renews: bool = True) -> None:
         self._launcher = launcher
+        self.renews = renews
         self._epoch = launcher._shared.epoch
         self.flight = flight
 

@@ -100,6 +100,7 @@ class Shared:
         "spread",
         "store",
         "type_told",
+        "under_way",
         "unproven",
         "unsaved",
         "watched",
@@ -118,6 +119,7 @@ class Shared:
         self.known: Token | None = None  # the newest token seen, whether it serves or not
         self.earlier: tuple[str, ...] = ()  # the families of sessions that came before it, oldest first
         self.leased: Record | None = None  # under which a renewal of this process has sent what is not answered yet
+        self.under_way: dict[object, tuple[str, int]] = {}  # what each renewal has sent that is not over yet
         self.unsaved: Token | None = None  # a newer one, which a renewal of this process could save nowhere yet
         self.owner: str | None = None  # the refresher's identity, as a record that was lost has to name it again
         self.seed: Token | None = None
@@ -137,7 +139,7 @@ class Shared:
         """The child has the token, and none of the threads: no flight, and a lock that nobody holds."""
         self.lock = Lock()
         self.spread = random.random()
-        flight, self.flight, self.leased = self.flight, None, None
+        flight, self.flight, self.leased, self.under_way = self.flight, None, None, {}
         if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
             self.held = held_for(self.known, self.spread)
         was_watched, self.watched = self.watched, False
@@ -152,6 +154,10 @@ class Shared:
     def claim(self) -> Record | None:
         """The claim under which a renewal of this process waits for an answer now."""
         return self.leased
+
+    def is_under_way(self, identity: tuple[str, int], run: object) -> bool:
+        """Whether another renewal than `run` has sent the refresh token of this identity, and is not over yet."""
+        return any(sent == identity for other, sent in list(self.under_way.items()) if other is not run)
 
     @property
     def newest(self) -> Token | None:

@@ -173,6 +173,10 @@ async def renew(wish: Wish) -> Outcome:
                 if other.is_recovery:
                     what = "the store may have lost a newer token, and whoever knows it has"
                 await Watch(loaded.version, left, f"{what} {left:.1f} s more")
+            case Claim() if wish.is_under_way(record.identity if record is not None else ("", 0)):
+                await Drop()
+                hold, rounds = None, 0
+                await Watch(loaded.version, DETECTION, "its own request is under way: the refresher has not returned")
             case Claim(grant):
                 is_guess = attempt is not None and attempt.is_recovery and grant is Grant.REFRESH
                 if attempt and is_guess and not await takeover.is_due(loaded, attempt, wish):
