@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import time
 import weakref
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from tests.core.calls import PATIENCE, Refresher, first_token, listening, wait_for
 
-from onerefresh import Credential
+from onerefresh import Credential, LoginRequired
+from onerefresh.credential.watch import watch
 from onerefresh.events import Kind
 from onerefresh.losses import report_losses
 from onerefresh.record_text import decode
@@ -55,3 +57,72 @@ def test_a_credential_that_was_refreshed_is_gone_with_its_last_reference(tmp_pat
             time.sleep(0.005)
     finally:
         gc.enable()
+
+
+def assert_is_looked_at(store: Lossy, credential: Credential) -> None:
+    """What the store loses comes back without any call."""
+    with listening() as heard:
+        store.forget()
+        assert report_losses(store, ["acme"])
+        wait_for(heard, Kind.RESTORED)
+    assert store.load("acme") is not None
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onerefresh.credential.watch.FIRST_LOOK", (0.0, 0.0))
+    monkeypatch.setattr("onerefresh.policy.LOOK_EVERY", 0.05)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_process_that_has_only_logged_in_looks(*, is_async: bool) -> None:
+    """As one does that gives its fresh token to a client, which asks for `current()` or `bearer()`."""
+    store = Lossy()
+    with Credential("acme", Refresher(), store=store) as credential:
+        if is_async:
+            asyncio.run(credential.alogin(first_token()))
+        else:
+            credential.login(first_token())
+        assert credential.bearer() == "access-0"
+        assert_is_looked_at(store, credential)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("calls", [False, True])
+def test_a_process_that_logs_in_after_a_logout_looks_again(*, calls: bool) -> None:
+    """Its thread ended when there was nothing left to look after."""
+    store = Lossy()
+    with Credential("acme", Refresher(), store=store) as credential:
+        credential.login(first_token())
+        credential.logout()
+        deadline = time.monotonic() + PATIENCE
+        while watch._running:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        credential.login(first_token(refresh_token="another"))
+        if calls:
+            credential.token()
+        assert_is_looked_at(store, credential)
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_process_whose_session_another_one_has_ended_and_begun_anew_looks_again() -> None:
+    store = Lossy()
+    another = Lossy()
+    another.__dict__ = store.__dict__
+    with Credential("acme", Refresher(), store=store) as mine, Credential("acme", Refresher(), store=another) as other:
+        token = mine.login(first_token())
+        other.logout()
+        with pytest.raises(LoginRequired):
+            mine.token(refused=token)
+        deadline = time.monotonic() + PATIENCE
+        while watch._running:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        other.login(first_token(refresh_token="another"))
+        other._shared.watched = True
+        mine._shared.failed = None
+        assert mine.token().generation == 3
+        assert mine._shared.watched
+        assert watch._running

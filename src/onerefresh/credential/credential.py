@@ -311,6 +311,8 @@ class Credential(Asking):
                 # What was learned since is perhaps of a login that came later.
                 if known is None or known is before or known.generation <= outcome.token.generation:
                     self._shared.adopt(outcome, self._shared.epoch)
+                self._shared.failed = None
+            self._launcher.begin_to_watch()
             self._launcher.tell_type(outcome.token)
             return outcome
 

@@ -205,6 +205,7 @@ class Shared:
             self.held, self.known, self.failed, self.follows = NOTHING, None, None, False
             self.unsaved = None
             self.proven = self.unproven = self.damped = None
+            self.watched = False  # where nothing is known, nobody looks any more
 
     def give_up(self, error: errors.OnerefreshError) -> None:
         """Remember a failure for a moment; an outage leaves a token that has not expired in use."""
@@ -214,6 +215,7 @@ class Shared:
             if self.known is not None and (error.generation or 0) > self.known.generation:
                 self._is_over()
                 self.known = self.unsaved = None  # somebody logged out: what is in memory must never come back
+                self.watched = False  # as in `forget`
             self.failed = (error, now + LOOK_AGAIN)
             return
         retry_after = getattr(error, "retry_after", None) or LOOK_AGAIN
