@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.core.calls import of_another_process
 from tests.core.driver import NEXT, World, attempt, failed, needy, refusing, seed, wish
 
 from onerefresh import Credential, Credentials, LoginRequired, Token, errors
@@ -17,6 +18,7 @@ from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.record import State
 from onerefresh.renewal.person import allow_again
 from onerefresh.renewal.protocol import renew
+from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 from onerefresh.verdict import Meaning
 
@@ -166,3 +168,21 @@ def test_one_of_many_credentials_retries_as_well(tmp_path: Path) -> None:
         with pytest.raises(LoginRequired):
             many["acme"].token()
         assert many["acme"].retry().generation == 2
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("failure", [{"status": 401, "body": ""}, {"status": 403}, {"status": 429}])
+def test_what_another_process_has_healed_is_not_raised_once_more(failure: Mapping[str, Any], *, is_async: bool) -> None:
+    """What this process raised last is remembered for a second."""
+    with AuthServer() as server:
+        server.fail_next(**failure, headers={"retry-after": "600"})
+        store = MemoryStore()
+        first = expired(server)
+        mine = Credential("acme", endpoint(server), token=first, store=store)
+        other = Credential("acme", endpoint(server), token=first, store=of_another_process(store))
+        with pytest.raises(errors.OnerefreshError):
+            mine.token()
+        assert other.retry().generation == 2
+        mine._shared.failed = (mine._shared.failed or (errors.LoginRequired(), 0.0))[0], float("inf")
+        token = asyncio.run(mine.aretry()) if is_async else mine.retry()
+        assert (token.generation, server.counters.token_requests) == (2, 2)

@@ -331,7 +331,13 @@ class Credential(Asking):
     def _allow_again(self, *, blocking: bool) -> Flight[Record | None]:
         self._check_open()
         self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())
-        return self._launcher.run_apart(lambda: person.allow_again(self._launcher.wish()), None)
+
+        async def work() -> Record | None:
+            before = await person.allow_again(self._launcher.wish())
+            self._shared.failed = None  # what was raised here last; another process may have healed it since
+            return before
+
+        return self._launcher.run_apart(work, None)
 
     def _again(self, before: Record | None, *, blocking: bool) -> Flight[Outcome] | None:
         """The flight that asks again, where there is anything to ask."""
