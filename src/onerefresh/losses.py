@@ -49,7 +49,7 @@ MOST = 1_000
 MOST_COMPARING = 50
 LONGEST_COMPARING = 600.0
 """Seconds after which a process that says nothing more is left out of the note: it died."""
-TRIES = 20
+TRIES, BEAT_TRIES = 20, 4
 REST = 0.02
 """Seconds before the next try, at most, and longer with each one: a whole fleet may find its records lost at once."""
 SLICE = 0.05
@@ -142,7 +142,8 @@ def report_losses(store: Store, keys: Iterable[str]) -> str:
 
 def compares(store: Store, process: str, *, over: bool) -> str:
     """Note that this process is still comparing what it knows with the store, or that this is over. Never raises."""
-    return _written(store, lambda said: _with_process(said, process, over=over))
+    tries = TRIES if over else BEAT_TRIES  # there is another beat soon
+    return _written(store, lambda said: _with_process(said, process, over=over), tries)
 
 
 def _read(store: Store) -> tuple[str | None, Record | None]:
@@ -180,9 +181,9 @@ def _with_process(said: Losses, process: str, *, over: bool) -> Losses:
     return replace(said, comparing=dict(list(beats.items())[-MOST_COMPARING:]))
 
 
-def _written(store: Store, change: Callable[[Losses], Losses]) -> str:
+def _written(store: Store, change: Callable[[Losses], Losses], most: int = TRIES) -> str:
     downs = 0
-    for tries in range(TRIES):
+    for tries in range(most):
         time.sleep(JITTER.uniform(0.0, REST * tries))
         try:
             version, record = _read(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -361,16 +362,41 @@ def test_where_no_thread_can_start_the_next_call_tries_again(monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("threads")
-def test_a_thread_ends_with_its_store_and_the_next_one_begins_again() -> None:
+def test_a_thread_ends_when_its_store_closes_and_no_late_token_begins_another() -> None:
     store = Lossy()
     credential, _ = logged_in("acme", store)
-    eye = watch.watch._eyes[id(store)]
     watch.watch.leave(store)
-    until(lambda: watch.watch._eyes.get(id(store)) is not eye)
-    assert not credential._shared.watched
-    del credential
+    until(lambda: id(store) not in watch.watch._eyes)
+    credential._launcher.begin_to_watch()
+    assert id(store) not in watch.watch._eyes
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_thread_ends_with_the_last_credential_and_the_next_one_begins_anew() -> None:
+    store = Lossy()
+    for _ in range(2):
+        credential, _ = logged_in("acme", store)
+        store.lose("acme")
+        report_losses(store, ["acme"])
+        until(lambda: store.generation("acme") is not None)
+        del credential
+        until(lambda: gc.collect() >= 0 and id(store) not in watch.watch._eyes)
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_logout_does_not_end_the_looks_at_the_login_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, the thread ended when nothing was known, and nobody began another one."""
+    store = Lossy()
     credential, _ = logged_in("acme", store)
-    until(lambda: credential._shared.watched)
+    credential.logout()
+    looks = watch.watch._eyes[id(store)]
+    looked = threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(watch.Watch, "_last", lambda *_: looked.set())
+        assert looked.wait(PATIENCE)  # it has seen that nothing is known
+    assert watch.watch._eyes[id(store)] is looks
+    credential.login(first_token(refresh_token="refresh-again"))
+    credential.token()
     store.lose("acme")
     report_losses(store, ["acme"])
-    until(lambda: store.generation("acme") is not None)
+    until(lambda: store.generation("acme") == 3)

@@ -76,7 +76,7 @@ class Bringing:
                     self._read()
                 time.sleep(JITTER.uniform(0.0, REST))
         finally:
-            if self._is_announced:
+            if self._is_announced and self._goes_on():  # else the store closes
                 compares(self._store, self._process, over=True)
         return self._failed | set(left)
 

@@ -115,7 +115,7 @@ class Watch:
     def _ended(self, eye: _Eye) -> None:
         if self._eyes.get(eye.place) is eye:
             self._eyes.pop(eye.place, None)
-        store = eye.store()
+        store = eye.store() if not eye.has_left else None  # what comes late must not open a closed store again
         for shared in sharing(store) if store is not None else ():
             shared.watched = False
 
