@@ -19,7 +19,7 @@ from onerefresh.policy import FOR_GOOD, Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Cas, Load
-from onerefresh.renewal.person import allow_again
+from onerefresh.renewal.person import allow_again, log_in
 from onerefresh.renewal.protocol import renew
 from onerefresh.renewal.saving import bring_back
 from onerefresh.renewal.sightings import Sightings
@@ -177,6 +177,17 @@ def test_a_session_that_was_found_dead_is_brought_back_as_dead_and_a_new_one_beg
     mine.fails()
     assert world.present.state is State.DEAD
     assert world.run(renew(wish(seed=seed("new")))).token.reveal() == "access-new"
+
+
+def test_a_login_with_the_same_token_in_another_process_begins_anew() -> None:
+    """The store was emptied, and somebody knows that the session lives."""
+    world = needy(None, LOST, NEXT)
+    mine = OneProcess(world, NEVER)
+    mine.fails()
+    world.put(None)
+    world.now += 1.0
+    world.run(log_in(seed(), wish(NEVER)))
+    assert world.run(renew(mine.wish(**refusing(world)))).token.generation == 2
 
 
 # --- A look beside a request that is answered meanwhile ---

@@ -55,6 +55,7 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
         )
 
     written = await _write(login, wish)
+    wish.sightings.forget_failures()
     record = written.record
     if record is None or record.token is None:
         raise errors.LoginRequired("somebody logged out at the same time: log in again", credential=wish.key)

@@ -126,6 +126,8 @@ class Sightings:
             return record
         if record.failure is not None and _name(record.failure) not in failed.earlier:
             return record
+        if any(entry.what == "login" and entry.at > failed.failure.at for entry in record.history):
+            return record  # somebody has begun anew, with this very token
         if not failed.is_dead:
             return replace(record, failure=failed.failure)
         if attempt is not None and not attempt.is_recovery:
