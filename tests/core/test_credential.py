@@ -357,6 +357,45 @@ def test_nothing_is_sent_beside_a_request_that_is_still_under_way(
         time.sleep(0.005)
 
 
+class Named(MemoryStore):
+    """A store that others may share, at a place of its name."""
+
+    name, durable = "a place", True
+
+
+def test_nor_on_another_store_object_of_the_same_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that was handed over beside a URL, say."""
+    monkeypatch.setattr("onerefresh.policy.SHORTEST_LEASE", 0.2)
+    one, two = Named(), Named()
+    two.__dict__ = one.__dict__
+    refresher = Hung(gated=True, timeout=0.05)
+    first = expired()
+    credential = Credential("acme", refresher, token=first, store=one)
+    beside = Credential("acme", refresher, token=first, store=two)
+    with pytest.raises(RefreshOutcomeUnknown, match="has not returned"):
+        credential.token()
+    with pytest.raises(WaitTimeout, match="its own request is under way"):
+        beside.token(max_wait=0.3)
+    refresher.leave.set()
+    assert beside.token().generation == 2
+    assert refresher.calls == 1
+
+
+def test_retry_sends_beside_a_request_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refresher may never return: whoever calls this takes it upon himself."""
+    monkeypatch.setattr("onerefresh.policy.SHORTEST_LEASE", 0.2)
+    monkeypatch.setattr("onerefresh.renewal.protocol.DETECTION", 0.05)
+    refresher = Hung(gated=True, timeout=0.05)
+    credential = Credential("acme", refresher, token=expired())
+    with pytest.raises(RefreshOutcomeUnknown, match="has not returned"):
+        credential.token()
+    with pytest.raises(WaitTimeout, match="retry"):
+        credential.token(max_wait=0.3)
+    assert credential.retry().generation == 2
+    assert refresher.calls == 2
+    refresher.leave.set()
+
+
 def test_a_request_that_is_still_under_way_keeps_nobody_from_what_another_process_has_brought(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

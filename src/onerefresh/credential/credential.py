@@ -223,9 +223,9 @@ class Credential(Asking):
     def retry(self) -> Token:
         """Ask the token endpoint at once, whatever it said before: when the client or the function was corrected.
 
-        Also where the session was found dead, and where a lost answer may have spent the refresh token: whoever calls
-        this takes it upon himself. Where nothing failed and no refresh is put off, nothing is asked. Raises as `token`
-        does.
+        Also where the session was found dead, and where a lost answer may have spent the refresh token, or one that
+        the refresher still waits for: whoever calls this takes it upon himself. Where nothing failed and no refresh is
+        put off, nothing is asked. Raises as `token` does.
         """
         before = self._waited(self._allow_again(blocking=True), LOOK)
         if (flight := self._again(before, blocking=True)) is not None:
@@ -335,6 +335,7 @@ class Credential(Asking):
         async def work() -> Record | None:
             before = await person.allow_again(self._launcher.wish())
             self._shared.failed = None  # what was raised here last; another process may have healed it since
+            self._launcher.give_up_what_hangs()
             return before
 
         return self._launcher.run_apart(work, None)

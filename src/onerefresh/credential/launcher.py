@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from onerefresh import errors, events
 from onerefresh import transitions as records
 from onerefresh.credential.aftercare import aftercare
-from onerefresh.credential.shared import Shared, held_for, is_shared, newest_known
+from onerefresh.credential.shared import Shared, held_for, is_shared, is_under_way, newest_known
 from onerefresh.credential.terms import Terms
 from onerefresh.credential.watch import watch
 from onerefresh.flight import Flight, running_loop
@@ -81,7 +81,7 @@ class Launcher:
             newest=lambda: newest_known(shared),
             client=terms.client,
             gives_way=self._gives_way() if refused else 0.0,
-            is_under_way=lambda identity: terms.profile.rotates and shared.is_under_way(identity, run),
+            is_under_way=lambda identity: terms.profile.rotates and is_under_way(shared, identity, run),
         )
 
     def begin_to_watch(self) -> None:
@@ -91,6 +91,12 @@ class Launcher:
             if not self._shared.watched and not interpreter_ends():  # no thread could start
                 with self._shared.lock:
                     self._shared.look_with_the_next_call()
+
+    def give_up_what_hangs(self) -> None:
+        """Let the next renewal send beside those whose refreshers have not returned in time."""
+        shared = self._shared
+        for run in [run for run in list(shared.under_way) if isinstance(run, Run) and run.flight.settled]:
+            shared.under_way.pop(run, None)
 
     def _gives_way(self) -> float:
         """Seconds: who refreshed the last time is let go first, and each of the others has a time of its own."""

@@ -28,6 +28,7 @@ __all__ = [
     "flights_of",
     "held_for",
     "is_shared",
+    "is_under_way",
     "known_tokens",
     "newest_known",
     "servers_of",
@@ -155,10 +156,6 @@ class Shared:
         """The claim under which a renewal of this process waits for an answer now."""
         return self.leased
 
-    def is_under_way(self, identity: tuple[str, int], run: object) -> bool:
-        """Whether another renewal than `run` has sent the refresh token of this identity, and is not over yet."""
-        return any(sent == identity for other, sent in list(self.under_way.items()) if other is not run)
-
     @property
     def newest(self) -> Token | None:
         """The newest token that this process knows of, saved or not."""
@@ -278,15 +275,21 @@ class _Registry:
 
     def newest(self, shared: Shared) -> Token | None:
         """As `newest_known`."""
-        newest, namesakes = shared.newest, self._namesakes.get(shared.key)
-        if newest is None or namesakes is None:
-            return newest
-        with self._lock:
-            others = [other for other in namesakes if _same_place(shared, other)] if shared in namesakes else []
-        for token in [other.newest for other in others]:
+        newest = shared.newest
+        if newest is None:
+            return None
+        for token in [other.newest for other in self.others(shared)]:
             if token is not None and token.family == newest.family and token.generation > newest.generation:
                 newest = token
         return newest
+
+    def others(self, shared: Shared) -> list[Shared]:
+        """Those of the same name at the same place, on other store objects."""
+        namesakes = self._namesakes.get(shared.key)
+        if namesakes is None:
+            return []
+        with self._lock:
+            return [other for other in namesakes if _same_place(shared, other)] if shared in namesakes else []
 
     def flights(self, store: Store) -> list[Flight[Outcome]]:
         """Those under way on this store, whoever began them, and whether their objects are still there or not."""
@@ -341,6 +344,12 @@ def newest_known(shared: Shared) -> Token | None:
     same session can be told by the family, a digest of a refresh token.
     """
     return _registry.newest(shared)
+
+
+def is_under_way(shared: Shared, identity: tuple[str, int], run: object) -> bool:
+    """Whether another renewal of this process than `run` has sent the refresh token of this identity, and goes on."""
+    theirs = [one.under_way for one in (shared, *_registry.others(shared))]
+    return any(sent == identity for each in theirs for other, sent in list(each.items()) if other is not run)
 
 
 def is_shared(store: Store) -> bool:

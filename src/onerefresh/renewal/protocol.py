@@ -63,6 +63,7 @@ from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
 __all__ = ["Outcome", "renew"]
 
 QUEUE_TRIES = 3
+UNDER_WAY = "its own request is under way: the refresher has not returned, and retry() would send beside it"
 QUICK = 0.05
 """Seconds for which what was loaded is as good as new: a load more would take a store as long as the claim itself."""
 
@@ -176,7 +177,7 @@ async def renew(wish: Wish) -> Outcome:
             case Claim() if wish.is_under_way(record.identity if record is not None else ("", 0)):
                 await Drop()
                 hold, rounds = None, 0
-                await Watch(loaded.version, DETECTION, "its own request is under way: the refresher has not returned")
+                await Watch(loaded.version, DETECTION, UNDER_WAY)
             case Claim(grant):
                 is_guess = attempt is not None and attempt.is_recovery and grant is Grant.REFRESH
                 if attempt and is_guess and not await takeover.is_due(loaded, attempt, wish):
