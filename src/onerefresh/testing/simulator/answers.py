@@ -12,6 +12,7 @@ from onerefresh.testing.simulator.ideas import Idea
 
 if TYPE_CHECKING:
     from onerefresh.record import Record
+    from onerefresh.testing.simulator.process import Process
     from onerefresh.testing.simulator.tasks import Task
     from onerefresh.testing.simulator.world import World
     from onerefresh.token import Token
@@ -27,24 +28,41 @@ class Answers:
     def __init__(self, world: World) -> None:
         self._world = world
         self._doubted: set[str] = set()  # access tokens of the generations whose refresh was refused without a proof
+<<<<<<< HEAD
         self._unheard: dict[tuple[str, int], Task] = {}  # whose refresh brought no answer, and who knows that
         self._second_chances: set[str] = set()  # what came of the refusal of a token that may have been a repeated one
+=======
+        self._unheard: dict[tuple[str, int], set[Process]] = {}  # whose refresh brought no answer, as they know
+>>>>>>> fa2fdce (Let the simulator find requests beside each other, and failures that a store forgot)
 
     def doubtful(self, token: Token | None) -> None:
         if token is not None:
             self._doubted.add(token.reveal())
 
+<<<<<<< HEAD
     def unheard(self, token: Token | None, task: Task) -> None:
         """Its sender knows that no answer comes back."""
         if token is not None and token.refresh_token is not None:
             self._unheard[token.identity] = task  # a login with the same token is another one, and somebody wanted it
+=======
+    def unheard(self, task: Task, token: Token | None) -> None:
+        """Its sender knows that no answer comes back."""
+        if token is not None and token.refresh_token is not None:
+            # A login with the same token is another one, and somebody wanted it.
+            self._unheard.setdefault(token.identity, set()).add(task.process)
+>>>>>>> fa2fdce (Let the simulator find requests beside each other, and failures that a store forgot)
 
     def sends(self, task: Task, token: Token | None) -> None:
-        """Whether it may: after a lost answer, where the profile says never to send again."""
-        if not self._world.scenario.never_resends or token is None or token.refresh_token is None:
+        """Whether it may: after a lost answer, where the profile says never to send again; and beside another one."""
+        if token is None or token.refresh_token is None:
             return
+        self._sends_alone(task, token)
+        if not self._world.scenario.never_resends:
+            return
+        senders = self._unheard.get(token.identity, set())
         if self._world.scenario.host_saves:
             return  # a new process knows nothing of the one before
+<<<<<<< HEAD
         claim = self._world.judge.claims.of(task)
         if claim is not None and self._world.timeline.now - claim.born > claim.ttl:
             return  # it was stopped after its last look at the clock: nobody can know what others have sent since
@@ -52,11 +70,16 @@ class Answers:
         if knows is None or (knows.process is not task.process and (record is None or record.failure is None)):
             return  # he was stopped before he could say so
         if not self._world.judge.unordered:  # what a store has lost, nobody knows
+=======
+        # What a store has lost, only those who have seen it know.
+        if task.process in senders or (senders and not self._world.judge.unordered):
+>>>>>>> fa2fdce (Let the simulator find requests beside each other, and failures that a store forgot)
             raise Broken(
                 "a refresh token whose answer was lost is not sent again where that is forbidden",
                 f"{task} sends generation {token.generation}",
             )
 
+<<<<<<< HEAD
     def written(self, before: Record | None, after: Record) -> None:
         """A session may have been declared dead, or a token refreshed because it may have been a repeated one."""
         probation, is_same = before.probation if before is not None else None, False
@@ -67,6 +90,24 @@ class Answers:
         has_died = after.state is State.DEAD and (before is None or before.state is not State.DEAD)
         if has_died and self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(after):
             raise Broken(NEVER_DEAD, f"generation {after.generation} is dead in the store")
+=======
+    def _sends_alone(self, task: Task, token: Token) -> None:
+        """No process sends the same refresh token beside a request of its own that is still under way."""
+        if not self._world.scenario.profile.rotates:
+            return
+        for other in task.process.tasks:
+            spent = other.spent if other is not task and (other.sending or other.hangs) else None
+            if spent is not None and spent.identity == token.identity:
+                raise Broken(
+                    "a process sends no refresh token beside a request of its own that is under way",
+                    f"{task} sends generation {token.generation}, and so does {other}",
+                )
+
+    def died(self, record: Record) -> None:
+        """A session was declared dead."""
+        if self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(record):
+            raise Broken(NEVER_DEAD, f"generation {record.generation} is dead in the store")
+>>>>>>> fa2fdce (Let the simulator find requests beside each other, and failures that a store forgot)
 
     def told(self, error: errors.OnerefreshError) -> None:
         """A caller was told so."""

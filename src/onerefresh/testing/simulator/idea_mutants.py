@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onerefresh import policy
 from onerefresh import transitions as records
-from onerefresh.credential import shared
+from onerefresh.credential import launcher, shared
 from onerefresh.credential.launcher import Launcher
 from onerefresh.policy import Profile
 from onerefresh.record import Record
@@ -64,6 +64,19 @@ LATE_ANSWER = (
     ("faults", (Fault(What.SLOW_ANSWER, Point.SEND, seconds=33.0), Fault(What.LOST_REQUEST, Point.SEND, 2))),
     ("happenings", (Happening(What.REVOKED, 5.0),)),
     ("has_flock", False),
+)
+
+LOST_AND_EMPTIED = (
+    ("idea", Idea.RESEND),
+    ("faults", (Fault(What.LOST_ANSWER, Point.SEND),)),
+    ("happenings", (Happening(What.REVOKED, 5.0), Happening(What.VANISHED, 25.0))),
+    ("may_go_back", True),
+)
+LOST_WHILE_DOWN = (
+    ("idea", Idea.RESEND),
+    ("faults", (Fault(What.LOST_ANSWER, Point.SEND), Fault(What.STORE_DOWN, Point.RELEASE, seconds=6.0))),
+    ("happenings", (Happening(What.REVOKED, 5.0),)),
+    ("hosts", 1),
 )
 
 IDEA_MUTANTS: tuple[Mutant, ...] = (
@@ -136,6 +149,24 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "a lost answer is asked for again, whatever the profile says",
         put(policy.Profile, "sends_again_after", 0.0),
         fixed=(("idea", Idea.RESEND),),
+    ),
+    Mutant(
+        "12",
+        "what this process knows of a failure is forgotten with the store",
+        put(Sightings, "recalled", pieces.as_it_is),
+        fixed=LOST_AND_EMPTIED,
+    ),
+    Mutant(
+        "12",
+        "a failure that cannot be noted is forgotten",
+        put(Sightings, "ends", pieces.not_noticed),
+        fixed=LOST_WHILE_DOWN,
+    ),
+    Mutant(
+        "13",
+        "a process sends beside its own request that is still under way",
+        put(launcher, "is_under_way", pieces.not_noticed),
+        "a refresher that never returns",
     ),
     Mutant(
         "8",

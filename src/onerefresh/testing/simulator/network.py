@@ -170,7 +170,7 @@ class Network:
 
     def _unheard(self, task: Task, effect: effects.Send) -> None:
         if not task.crashed:
-            self._world.judge.answers.unheard(effect.token, task)
+            self._world.judge.answers.unheard(task, effect.token)
 
     def _fail(self, seconds: float, task: Task, serial: int, verdict: Verdict) -> None:
         self._world.timeline.after(seconds, task.process.answered, task, serial, None, RefreshFailure(verdict))

@@ -73,9 +73,11 @@ class _Launcher(Launcher):
 
     def launch(self, flight: Flight[Outcome], *, ageing: bool, within: float | None = None) -> None:
         process = self._process
-        wish, run = self.wish(flight.refused, ageing=ageing, within=within), Run(self, flight)
+        run, shared = Run(self, flight), self._shared
+        wish = self.wish(flight.refused, ageing=ageing, within=within, run=run)
 
         def ended(value: object, error: errors.OnerefreshError | None) -> None:
+            shared.under_way.pop(run, None)
             process.world.judge.renewed(task, value, error)
             run.publish(value if error is None else error.about(self._key))
 
@@ -85,6 +87,7 @@ class _Launcher(Launcher):
         process.renewals += 1
         task = process.spawn(f"renewal {process.renewals}", protocol.renew(wish), ended)
         task.publish, task.overdue = run.publish, overdue
+        task.has_sent = lambda leased: shared.under_way.update({run: leased.identity})
         flight.begin()
         flight.started()
         process.world.judge.began(task)

@@ -30,6 +30,7 @@ _DEADLY = frozenset({What.CRASH_BEFORE, What.CRASH_AFTER, What.EXIT})
 LONGEST_PAUSE = 20.0
 """Seconds that pass at most until somebody asks again on a host, before the last question."""
 UNPROVEN, UNKNOWN = "whether the session is over is not proven", "whether the refresh token is spent is not known"
+HUNG = "a refresher has not returned, and nothing is sent beside it"
 UNSETTLED = 1_500.0
 """Seconds for which a doubt may stay in the end until it counts as one that a person has to settle."""
 LONGEST_END = 2_000.0
@@ -210,6 +211,8 @@ class _Course:
             return self._unsettled(process, UNPROVEN)
         except errors.OnerefreshError as error:
             world.say(process.name, f"{type(error).__name__}: {error}")
+            if world.scenario.profile.rotates and any(task.hangs for task in process.tasks):
+                return self._unsettled(process, HUNG)
             is_lost = isinstance(error, (errors.RefreshOutcomeUnknown, errors.RefreshProtocolError))
             return self._unsettled(process, UNKNOWN) if world.scenario.never_resends and is_lost else ""
         return "usable" if accepted else ""
@@ -228,7 +231,7 @@ class _Course:
         world, report = self._world, self._report
         judge, record = world.judge, world.store.record
         answers = [answer for process, answer in self._answers.items() if process in world.accounts]
-        if unsettled := {UNPROVEN, UNKNOWN}.intersection(answers):
+        if unsettled := {UNPROVEN, UNKNOWN, HUNG}.intersection(answers):
             self._judge_unsettled(unsettled)
             return
         usable = [answer == "usable" for answer in answers]

@@ -56,6 +56,7 @@ class Task:
         self.began = process.world.timeline.now
         self.publish: Callable[[object, Token | None], None] | None = None
         self.overdue: Callable[[float], None] | None = None
+        self.has_sent: Callable[[Record], None] | None = None  # told of the claim under which it sends
         self.attempt: str | None = None
         self.leased: Record | None = None  # its claim
         self.named_at = 0.0
