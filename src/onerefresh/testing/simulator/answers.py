@@ -28,29 +28,18 @@ class Answers:
     def __init__(self, world: World) -> None:
         self._world = world
         self._doubted: set[str] = set()  # access tokens of the generations whose refresh was refused without a proof
-<<<<<<< HEAD
-        self._unheard: dict[tuple[str, int], Task] = {}  # whose refresh brought no answer, and who knows that
-        self._second_chances: set[str] = set()  # what came of the refusal of a token that may have been a repeated one
-=======
         self._unheard: dict[tuple[str, int], set[Process]] = {}  # whose refresh brought no answer, as they know
->>>>>>> fa2fdce (Let the simulator find requests beside each other, and failures that a store forgot)
+        self._second_chances: set[str] = set()  # what came of the refusal of a token that may have been a repeated one
 
     def doubtful(self, token: Token | None) -> None:
         if token is not None:
             self._doubted.add(token.reveal())
 
-<<<<<<< HEAD
-    def unheard(self, token: Token | None, task: Task) -> None:
-        """Its sender knows that no answer comes back."""
-        if token is not None and token.refresh_token is not None:
-            self._unheard[token.identity] = task  # a login with the same token is another one, and somebody wanted it
-=======
     def unheard(self, task: Task, token: Token | None) -> None:
         """Its sender knows that no answer comes back."""
         if token is not None and token.refresh_token is not None:
             # A login with the same token is another one, and somebody wanted it.
             self._unheard.setdefault(token.identity, set()).add(task.process)
->>>>>>> fa2fdce (Let the simulator find requests beside each other, and failures that a store forgot)
 
     def sends(self, task: Task, token: Token | None) -> None:
         """Whether it may: after a lost answer, where the profile says never to send again; and beside another one."""
@@ -62,35 +51,17 @@ class Answers:
         senders = self._unheard.get(token.identity, set())
         if self._world.scenario.host_saves:
             return  # a new process knows nothing of the one before
-<<<<<<< HEAD
-        claim = self._world.judge.claims.of(task)
+        claim, record = self._world.judge.claims.of(task), self._world.store.record
         if claim is not None and self._world.timeline.now - claim.born > claim.ttl:
             return  # it was stopped after its last look at the clock: nobody can know what others have sent since
-        knows, record = self._unheard.get(token.identity), self._world.store.record
-        if knows is None or (knows.process is not task.process and (record is None or record.failure is None)):
-            return  # he was stopped before he could say so
-        if not self._world.judge.unordered:  # what a store has lost, nobody knows
-=======
-        # What a store has lost, only those who have seen it know.
-        if task.process in senders or (senders and not self._world.judge.unordered):
->>>>>>> fa2fdce (Let the simulator find requests beside each other, and failures that a store forgot)
+        # What a store has lost, or was never told, only those who have seen it know.
+        is_told = record is not None and record.failure is not None and not self._world.judge.unordered
+        if task.process in senders or (senders and is_told):
             raise Broken(
                 "a refresh token whose answer was lost is not sent again where that is forbidden",
                 f"{task} sends generation {token.generation}",
             )
 
-<<<<<<< HEAD
-    def written(self, before: Record | None, after: Record) -> None:
-        """A session may have been declared dead, or a token refreshed because it may have been a repeated one."""
-        probation, is_same = before.probation if before is not None else None, False
-        if before is not None and before.identity == after.identity:  # unless the API has accepted it since
-            is_same = after.probation is not None and after.probation.repeated
-        if after.token is not None and probation is not None and probation.repeated and not is_same:
-            self._second_chances.add(after.token.reveal())
-        has_died = after.state is State.DEAD and (before is None or before.state is not State.DEAD)
-        if has_died and self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(after):
-            raise Broken(NEVER_DEAD, f"generation {after.generation} is dead in the store")
-=======
     def _sends_alone(self, task: Task, token: Token) -> None:
         """No process sends the same refresh token beside a request of its own that is still under way."""
         if not self._world.scenario.profile.rotates:
@@ -103,11 +74,16 @@ class Answers:
                     f"{task} sends generation {token.generation}, and so does {other}",
                 )
 
-    def died(self, record: Record) -> None:
-        """A session was declared dead."""
-        if self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(record):
-            raise Broken(NEVER_DEAD, f"generation {record.generation} is dead in the store")
->>>>>>> fa2fdce (Let the simulator find requests beside each other, and failures that a store forgot)
+    def written(self, before: Record | None, after: Record) -> None:
+        """A session may have been declared dead, or a token refreshed because it may have been a repeated one."""
+        probation, is_same = before.probation if before is not None else None, False
+        if before is not None and before.identity == after.identity:  # unless the API has accepted it since
+            is_same = after.probation is not None and after.probation.repeated
+        if after.token is not None and probation is not None and probation.repeated and not is_same:
+            self._second_chances.add(after.token.reveal())
+        has_died = after.state is State.DEAD and (before is None or before.state is not State.DEAD)
+        if has_died and self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(after):
+            raise Broken(NEVER_DEAD, f"generation {after.generation} is dead in the store")
 
     def told(self, error: errors.OnerefreshError) -> None:
         """A caller was told so."""
