@@ -55,7 +55,7 @@ class Bytes:
 def bytes_each(count: int) -> Bytes:
     keys = [f"tenant-{number}" for number in range(count)]
     store = Written()
-    _warm_up(store)
+    _warm_up(store, count)
     tokens = _taken(lambda: [_token(store, key) for key in keys]) / count
     credentials = Credentials(never, store=store, keep=count)
     whole = _taken(lambda: _use(credentials, keys)) / count
@@ -74,10 +74,10 @@ def _use(credentials: Credentials, keys: Iterable[str]) -> Credentials:
     return credentials
 
 
-def _warm_up(store: Written) -> None:
-    """Whatever is imported or remembered once is not to be counted."""
-    with Credentials(never, store=store) as credentials:
-        _use(credentials, ["one", "two"])
+def _warm_up(store: Written, count: int) -> None:
+    """What is imported or remembered once is not to be counted, nor are tables of the interpreter that grow."""
+    with Credentials(never, store=store, keep=count) as credentials:
+        _use(credentials, [f"other-{number}" for number in range(count)])
 
 
 def _taken(make: Callable[[], object]) -> int:

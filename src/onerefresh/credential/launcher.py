@@ -95,8 +95,8 @@ class Launcher:
     def give_up_what_hangs(self) -> None:
         """Let the next renewal send beside those whose refreshers have not returned in time."""
         shared = self._shared
-        for run in [run for run in list(shared.under_way) if isinstance(run, Run) and run.flight.settled]:
-            shared.under_way.pop(run, None)
+        for run in [run for run in shared.under_way or () if isinstance(run, Run) and run.flight.settled]:
+            shared.is_over(run)
 
     def _gives_way(self) -> float:
         """Seconds: who refreshed the last time is let go first, and each of the others has a time of its own."""
@@ -135,7 +135,7 @@ class Launcher:
                 run.publish(_unforeseen(error, self._key))
                 raise
             finally:
-                self._shared.under_way.pop(run, None)
+                self._shared.is_over(run)
 
         try:
             _on_a_thread(work, self._key, never_here=ageing and within is None)
@@ -282,7 +282,8 @@ class Launcher:
         if not run.renews:
             leased = None  # a login: it spends nothing of the record's
         if leased is not None:
-            shared.leased, shared.under_way[run] = leased, leased.identity
+            shared.leased = leased
+            shared.sends(run, leased.identity)
         try:
             with self._overdue(flight, ttl):
                 yield

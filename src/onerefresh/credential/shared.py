@@ -120,7 +120,7 @@ class Shared:
         self.known: Token | None = None  # the newest token seen, whether it serves or not
         self.earlier: tuple[str, ...] = ()  # the families of sessions that came before it, oldest first
         self.leased: Record | None = None  # under which a renewal of this process has sent what is not answered yet
-        self.under_way: dict[object, tuple[str, int]] = {}  # what each renewal has sent that is not over yet
+        self.under_way: dict[object, tuple[str, int]] | None = None  # by renewal, what it has sent; never changed
         self.unsaved: Token | None = None  # a newer one, which a renewal of this process could save nowhere yet
         self.owner: str | None = None  # the refresher's identity, as a record that was lost has to name it again
         self.seed: Token | None = None
@@ -140,7 +140,7 @@ class Shared:
         """The child has the token, and none of the threads: no flight, and a lock that nobody holds."""
         self.lock = Lock()
         self.spread = random.random()
-        flight, self.flight, self.leased, self.under_way = self.flight, None, None, {}
+        flight, self.flight, self.leased, self.under_way = self.flight, None, None, None
         if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
             self.held = held_for(self.known, self.spread)
         was_watched, self.watched = self.watched, False
@@ -151,6 +151,18 @@ class Shared:
         """Nobody looks at the store yet, and the next call, which asks for a fresh token, has to begin with it."""
         if not self.watched and self.held.token is not None:
             self.held = Held(self.held.token, -math.inf, self.held.ends_at)
+
+    def sends(self, run: object, identity: tuple[str, int]) -> None:
+        """A renewal of this process sends the refresh token of this identity."""
+        with self.lock:
+            self.under_way = {**(self.under_way or {}), run: identity}
+
+    def is_over(self, run: object) -> None:
+        """What the renewal has sent is answered, or is given up."""
+        if self.under_way is not None:
+            with self.lock:
+                left = {other: sent for other, sent in (self.under_way or {}).items() if other is not run}
+                self.under_way = left or None
 
     def claim(self) -> Record | None:
         """The claim under which a renewal of this process waits for an answer now."""
@@ -348,8 +360,8 @@ def newest_known(shared: Shared) -> Token | None:
 
 def is_under_way(shared: Shared, identity: tuple[str, int], run: object) -> bool:
     """Whether another renewal of this process than `run` has sent the refresh token of this identity, and goes on."""
-    theirs = [one.under_way for one in (shared, *_registry.others(shared))]
-    return any(sent == identity for each in theirs for other, sent in list(each.items()) if other is not run)
+    theirs = [one.under_way or {} for one in (shared, *_registry.others(shared))]
+    return any(sent == identity for each in theirs for other, sent in each.items() if other is not run)
 
 
 def is_shared(store: Store) -> bool:

@@ -73,6 +73,14 @@ class Instant:
         return (None, self.wall) if self.shared is None else (self.shared.era, self.shared.seconds)
 
 
+def age(born: Instant, now: Instant) -> float:
+    """Seconds since `born`, by the clock that says more: a machine's own may stand still while the machine sleeps."""
+    age = now.monotonic - born.monotonic
+    if born.shared is None or now.shared is None or born.shared.era != now.shared.era:
+        return age
+    return max(age, now.shared.seconds - born.shared.seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Now(Effect[Instant]):
     """Read the clocks."""

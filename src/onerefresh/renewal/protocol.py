@@ -44,6 +44,7 @@ from onerefresh.renewal.effects import (
     Take,
     Turn,
     Watch,
+    age,
 )
 from onerefresh.renewal.recovering import Takeover
 from onerefresh.renewal.saving import (
@@ -57,7 +58,7 @@ from onerefresh.renewal.saving import (
     tell,
     unsettled,
 )
-from onerefresh.renewal.spending import Outcome, Spending, age
+from onerefresh.renewal.spending import Outcome, Spending
 from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
 
 __all__ = ["Outcome", "renew"]

@@ -51,6 +51,8 @@ class Servers:
         return self._since[server]
 
 
+NEVER = -math.inf
+"""One for all: there may be thousands of credentials."""
 MOST = 8
 """So many earlier failures of one generation, and ends of attempts, are remembered."""
 
@@ -93,8 +95,8 @@ class Sightings:
         self._probation: tuple[float, float] | None = None
         self._servers = servers if servers is not None else Servers()
         self._server: str | None = None
-        self._replaced: frozenset[str] = frozenset()  # servers that had the record before others had it
-        self._server_since = -math.inf
+        self._replaced: tuple[str, ...] = ()  # servers that had the record before others had it
+        self._server_since = NEVER
         self._failed: _Failed | None = None
         self._ended: tuple[tuple[str, Record], ...] = ()  # how attempts of this process ended, by their ids
 
@@ -145,7 +147,7 @@ class Sightings:
             return
         self._server_since = now.monotonic if server in self._replaced else -math.inf
         if self._server is not None:
-            self._replaced |= {self._server}
+            self._replaced = (*self._replaced, self._server)[-MOST:]
         self._server = server
 
     def is_unsettled(self, now: Instant, seconds: float) -> bool:

@@ -32,6 +32,7 @@ from onerefresh.renewal.effects import (
     Unsent,
     Watch,
     WriteSpool,
+    age,
 )
 from onerefresh.renewal.saving import (
     COMMIT_TRIES_AFTER_SPOOLING,
@@ -68,14 +69,6 @@ class Outcome:
     probation: Probation | None = None
     renewed: bool = False
     earlier: tuple[str, ...] = ()
-
-
-def age(born: Instant, now: Instant) -> float:
-    """Seconds since `born`, by the clock that says more: a machine's own may stand still while the machine sleeps."""
-    age = now.monotonic - born.monotonic
-    if born.shared is None or now.shared is None or born.shared.era != now.shared.era:
-        return age
-    return max(age, now.shared.seconds - born.shared.seconds)
 
 
 @dataclass(slots=True)

@@ -77,7 +77,7 @@ class _Launcher(Launcher):
         wish = self.wish(flight.refused, ageing=ageing, within=within, run=run)
 
         def ended(value: object, error: errors.OnerefreshError | None) -> None:
-            shared.under_way.pop(run, None)
+            shared.is_over(run)
             process.world.judge.renewed(task, value, error)
             run.publish(value if error is None else error.about(self._key))
 
@@ -87,7 +87,7 @@ class _Launcher(Launcher):
         process.renewals += 1
         task = process.spawn(f"renewal {process.renewals}", protocol.renew(wish), ended)
         task.publish, task.overdue = run.publish, overdue
-        task.has_sent = lambda leased: shared.under_way.update({run: leased.identity})
+        task.has_sent = lambda leased: shared.sends(run, leased.identity)
         flight.begin()
         flight.started()
         process.world.judge.began(task)
