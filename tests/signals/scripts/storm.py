@@ -176,6 +176,7 @@ def main(way: str, aim: str, rounds: str, seed: str, *more: str) -> None:
         naive.make()
     from tests.signals.scripts import ways
 
+    ways.be_quiet()
     chance = random.Random(int(seed))
     aiming = AIMS[aim](chance)
     round_of = ways.WAYS[way](chance)

@@ -46,9 +46,13 @@ class Refresher:
         return {"access_token": f"a{number}", "refresh_token": f"r{number}", "expires_in": 3600}
 
 
-logging.getLogger("onerefresh").setLevel(logging.CRITICAL + 1)
-logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)  # a loop that is stopped has much to say
-warnings.simplefilter("ignore")  # as above: of tasks that were cut off before they began
+def be_quiet() -> None:
+    """For a process of its own: a loop that is stopped, and tasks that were cut off, have much to say."""
+    logging.getLogger("onerefresh").setLevel(logging.CRITICAL + 1)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
+    warnings.simplefilter("ignore")
+
+
 names = map("acme-{}".format, itertools.count())
 FIRST: dict[str, object] = {"access_token": "a1", "refresh_token": "r1", "expires_in": 3600}
 
