@@ -37,6 +37,8 @@ __all__ = ["Spool"]
 
 
 _said: set[str] = set()
+_folders: dict[Path, Path] = {}
+"""One object for each place: a process of many credentials has as many spools."""
 SCHEMA = 1
 """It is not written as long as it is 1."""
 
@@ -171,9 +173,10 @@ def _say(error: OnerefreshError) -> None:
 
 def _default_folder() -> Path | None:
     try:
-        return state_folder() / "spool"
+        folder = state_folder() / "spool"
     except ConfigurationError:
         return None  # without a home there is no spool; the renewal says so when it needs one
+    return _folders.setdefault(folder, folder)
 
 
 def _encoded(entry: Spooled) -> str:
