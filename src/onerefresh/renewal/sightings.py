@@ -27,7 +27,7 @@ class Servers:
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
         self._of_the_note: str | None = None
-        self._replaced: set[str] = set()  # those that had the note of losses before others had it
+        self._replaced: tuple[str, ...] = ()  # those that had the note of losses before others had it
 
     def sees(self, now: Instant, *, has_the_note: bool = False) -> str | None:
         """Which server answers now; None where nothing tells, or where it makes no difference: on one machine alone.
@@ -38,12 +38,12 @@ class Servers:
             return None
         server = now.shared.era
         if server in self._replaced:
-            self._replaced.discard(server)
+            self._replaced = tuple(other for other in self._replaced if other != server)
             self._since[server] = now.monotonic
         self._since.setdefault(server, now.monotonic if self._since else -math.inf)
         if has_the_note and server != self._of_the_note:
             if self._of_the_note is not None:
-                self._replaced.add(self._of_the_note)
+                self._replaced = (*self._replaced, self._of_the_note)
             self._of_the_note = server
         return server
 
