@@ -18,6 +18,7 @@ SOURCE = Path(onerefresh.__file__).parent
 RANKS = {
     "errors": 0,
     "answers": 0,
+    "chance": 0,
     "redaction": 0,
     "bodies": 1,
     "challenges": 1,

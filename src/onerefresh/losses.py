@@ -10,7 +10,6 @@ it takes it for a credential that somebody logged out of.
 from __future__ import annotations
 
 import hashlib
-import random
 import secrets
 import time
 import weakref
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from onerefresh import errors
+from onerefresh.chance import CHANCE
 from onerefresh.latches import Latch
 from onerefresh.record import Record, State
 from onerefresh.record_text import decode, encode
@@ -27,7 +27,6 @@ from onerefresh.renewal.effects import NO_NOTE, Note
 from onerefresh.store import Conflict, Store, StoreOutcomeUnknown, Unreadable, cleaned_after_fork
 
 __all__ = [
-    "JITTER",
     "KEY",
     "Losses",
     "Reports",
@@ -56,8 +55,6 @@ SLICE = 0.05
 """Seconds between two looks of who waits for another thread's report at whether it is that thread's turn itself."""
 DOWN_TRIES = 2
 """How often the store may be down meanwhile."""
-JITTER: Final = random.SystemRandom()
-"""Used in the background, so it must not change what the program itself draws from the `random` module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +181,7 @@ def _with_process(said: Losses, process: str, *, over: bool) -> Losses:
 def _written(store: Store, change: Callable[[Losses], Losses], most: int = TRIES) -> str:
     downs = 0
     for tries in range(most):
-        time.sleep(JITTER.uniform(0.0, REST * tries))
+        time.sleep(CHANCE.uniform(0.0, REST * tries))
         try:
             version, record = _read(store)
             record = record or Record(families=(), generation=0, state=State.EMPTY)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from onerefresh import errors, events
+from onerefresh.chance import CHANCE
 from onerefresh.foreign import Seen, cleaned, parsed_answer, store_failed, vetted
 from onerefresh.latches import interpreter_ends
 from onerefresh.loops import awaited, is_async
@@ -136,7 +136,7 @@ class Runner:
             case effects.Cas(expected, record):
                 return self._cas(expected, record)
             case effects.Now():
-                return Instant(time.time(), time.monotonic(), self._moment(), random.random())
+                return Instant(time.time(), time.monotonic(), self._moment(), CHANCE.random())
             case effects.Turn():
                 return self._turn()
             case effects.Take():

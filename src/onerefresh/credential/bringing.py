@@ -15,9 +15,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from onerefresh import errors
+from onerefresh.chance import CHANCE
 from onerefresh.credential.shared import Shared, newest_known
 from onerefresh.latches import start
-from onerefresh.losses import JITTER, Losses, compares, digest, read_losses, reports
+from onerefresh.losses import Losses, compares, digest, read_losses, reports
 from onerefresh.policy import HTTP_TIMEOUT, profile_named, recovery_time
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import Effect
@@ -63,10 +64,10 @@ class Bringing:
     def run(self) -> set[str]:
         """Compare them, and bring back what is lost; the keys of those for which that failed."""
         left = list(self._shareds)
-        JITTER.shuffle(left)
+        CHANCE.shuffle(left)
         self._beat(many=len(left) > BATCH)
         if left:
-            time.sleep(JITTER.uniform(0.0, FIRST_REST))
+            time.sleep(CHANCE.uniform(0.0, FIRST_REST))
         try:
             while left and self._goes_on():
                 left.sort(key=lambda key: key not in self.named)
@@ -74,7 +75,7 @@ class Bringing:
                 self._compare(batch)
                 if left:
                     self._read()
-                time.sleep(JITTER.uniform(0.0, REST))
+                time.sleep(CHANCE.uniform(0.0, REST))
         finally:
             if self._is_announced and self._goes_on():  # else the store closes
                 compares(self._store, self._process, over=True)

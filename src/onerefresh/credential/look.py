@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable
 
 from onerefresh import errors
+from onerefresh.chance import CHANCE
 from onerefresh.credential.bringing import Bringing, has_gone
 from onerefresh.credential.shared import Shared, servers_of, sharing
-from onerefresh.losses import JITTER, Losses, digest, read_losses
+from onerefresh.losses import Losses, digest, read_losses
 from onerefresh.policy import LOOK_EVERY, look_every
 from onerefresh.renewal.effects import Instant
 from onerefresh.store import Moment, Store
@@ -54,7 +55,7 @@ class Look:
         self._failures = 0 if is_done else self._failures + 1
         if self._failures:
             interval = min(interval, FIRST_PAUSE * 2.0 ** min(self._failures - 1, 16))
-        return interval * JITTER.uniform(0.75, 1.0)
+        return interval * CHANCE.uniform(0.75, 1.0)
 
     def _look(self, store: Store, last: Shared) -> bool:
         """Whether all was compared that may be lost."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 import weakref
 from typing import Protocol
 
 from onerefresh import errors
+from onerefresh.chance import CHANCE
 from onerefresh.flight import Flight
 from onerefresh.latches import Lock
 from onerefresh.policy import LOOK_AGAIN, windows
@@ -39,7 +39,7 @@ __all__ = [
 NONE_TOLD: frozenset[str] = frozenset()
 """The one empty set for all: each of its own would cost as much as the rest of a `Shared`."""
 
-SPREAD = random.random()
+SPREAD = CHANCE.random()
 """This process's share of jitter: replicas of one program differ in it."""
 
 
@@ -139,7 +139,7 @@ class Shared:
     def after_fork(self) -> None:
         """The child has the token, and none of the threads: no flight, and a lock that nobody holds."""
         self.lock = Lock()
-        self.spread = random.random()
+        self.spread = CHANCE.random()
         flight, self.flight, self.leased, self.under_way = self.flight, None, None, None
         if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
             self.held = held_for(self.known, self.spread)
@@ -313,7 +313,7 @@ class _Registry:
     def after_fork(self) -> None:
         global SPREAD
         self._lock = Lock()
-        SPREAD = random.random()
+        SPREAD = CHANCE.random()
         for shared in list(self._known.values()):
             shared.after_fork()
 

@@ -12,11 +12,11 @@ import functools
 import logging
 import weakref
 
+from onerefresh.chance import CHANCE
 from onerefresh.credential.bringing import issued
 from onerefresh.credential.look import Look
 from onerefresh.credential.shared import Shared, sharing
 from onerefresh.latches import Changes, interpreter_ends, start
-from onerefresh.losses import JITTER
 from onerefresh.policy import LOOK_SELDOM
 from onerefresh.store import Store, cleaned_after_fork
 
@@ -91,7 +91,7 @@ class Watch:
         return True
 
     def _work(self, eye: _Eye) -> None:
-        look, seconds, is_needed = Look(lambda: not eye.is_over), JITTER.uniform(*FIRST_LOOK), True
+        look, seconds, is_needed = Look(lambda: not eye.is_over), CHANCE.uniform(*FIRST_LOOK), True
         try:
             while is_needed and not eye.news.wait_for(lambda: eye.is_over, seconds):
                 try:

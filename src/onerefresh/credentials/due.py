@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import queue
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from onerefresh import errors, losses
+from onerefresh.chance import CHANCE
 from onerefresh.credential.arguments import check_key
 from onerefresh.credential.shared import known_tokens
 from onerefresh.credentials.looking import Due, Horizon, Other, error_of, no_refresher, what_of
@@ -90,7 +90,7 @@ class Run:
                 if due is not None:
                     waiting[due.key] = due
             together = list(waiting.values())
-            random.shuffle(together)
+            CHANCE.shuffle(together)
             for due in together:
                 self._begin(due)
         while self._under_way or self._again:

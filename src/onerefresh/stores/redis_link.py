@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import random
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from onerefresh.chance import CHANCE
 from onerefresh.latches import Lock
 from onerefresh.store import cleaned_after_fork
 from onerefresh.stores.flock import shared_seconds
@@ -178,7 +178,7 @@ class Link:
         client = self._client()
         if isinstance(client, Problem):
             raise ConnectionError(client.said)
-        pool = pool_of(client, random.choice(client.get_primaries())) if self._is_cluster() else client.connection_pool
+        pool = pool_of(client, CHANCE.choice(client.get_primaries())) if self._is_cluster() else client.connection_pool
         connection = pool.connection_class(**pool.connection_kwargs)
         connection.connect()
         return connection

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import secrets
 import sqlite3
 import time
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from onerefresh.chance import CHANCE
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.latches import Within
 from onerefresh.private_files import at_home, check_file, make_folder
@@ -271,7 +271,7 @@ def _patiently(database: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
             busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
             if not busy or time.monotonic() >= deadline:
                 raise
-        time.sleep(random.uniform(*BUSY_SLEEPS))
+        time.sleep(CHANCE.uniform(*BUSY_SLEEPS))
 
 
 def _real(path: str | os.PathLike[str]) -> tuple[Path, Path]:
