@@ -72,8 +72,8 @@ FAULTS = [
         for when, statement in [
             ("before", "PRAGMA journal_mode"),
             ("before", "BEGIN"),
-            ("before", "UPDATE"),
-            ("after", "UPDATE"),
+            ("before", "INSERT"),
+            ("after", "INSERT"),
             ("before", "COMMIT"),
             ("after", "COMMIT"),
         ]

@@ -151,7 +151,7 @@ def die_at_a_statement(when: str, beginning: str) -> None:
 
     class Doomed(sqlite3.Connection):
         def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-            is_it = sql.startswith(beginning)
+            is_it = sql.strip().startswith(beginning)
             if is_it and when == "before":
                 die()
             cursor = super().execute(sql, *parameters)

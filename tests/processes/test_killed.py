@@ -105,8 +105,8 @@ def test_killed_after_a_strict_server_rotated_everybody_is_told_why_in_the_same_
 COMMIT = [
     ("before", "PRAGMA journal_mode"),
     ("before", "BEGIN"),
-    ("before", "UPDATE"),
-    ("after", "UPDATE"),
+    ("before", "INSERT"),
+    ("after", "INSERT"),
     ("before", "COMMIT"),
     ("after", "COMMIT"),
 ]

@@ -113,7 +113,7 @@ def test_a_token_in_the_spool_of_a_session_that_ended_is_thrown_away(
 @pytest.fixture
 def folder_of_another() -> Iterator[Path]:
     """A folder of the user that the processes become, outside of folders that this user cannot enter."""
-    folder = Path(tempfile.mkdtemp(prefix="onerefresh-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="a-store-", dir="/tmp"))
     if NOBODY is not None:
         os.chown(folder, NOBODY, NOBODY)
     yield folder

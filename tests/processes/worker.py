@@ -76,7 +76,7 @@ def die_at(when: str, statement: str) -> None:
 
     class Doomed(sqlite3.Connection):
         def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-            if not sql.startswith(statement):
+            if not sql.strip().startswith(statement):
                 return super().execute(sql, *parameters)
             if when == "before":
                 os.kill(os.getpid(), signal.SIGKILL)

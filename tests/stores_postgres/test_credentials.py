@@ -268,4 +268,4 @@ def test_a_login_replaces_what_is_no_record(
             with pytest.raises(StoreUnavailable, match=r"damaged.*log in again to replace it"):
                 acme.status()
             act(acme)
-            assert acme.status().generation == 1
+            assert acme.status().generation in (1, 2)  # 2 where this process still knows the login

@@ -262,7 +262,7 @@ def test_a_login_replaces_what_is_damaged(server: Valkey, store: RedisStore, fie
             with pytest.raises(StoreUnavailable, match=r"damaged.*log in again to replace it"):
                 acme.status()
             act(acme)
-            assert acme.status().generation == 1
+            assert acme.status().generation in (1, 2)  # 2 where this process still knows the login
 
 
 def test_a_scan_passes_by_a_key_that_is_no_name(server: Valkey, store: RedisStore) -> None:
