@@ -17,6 +17,7 @@ from bench.scale.counting import LOGGING, Count, count_of, said
 from bench.scale.places import Place, postgres, redis
 from bench.storm import Member
 from onerefresh import Credential, events, policy
+from onerefresh.credential import watch
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import RemoteServer
 
@@ -106,7 +107,9 @@ def take_part() -> None:
     job = json.loads(sys.stdin.readline())
     endpoint = TokenEndpoint(job["url"], **job["client"])
     policy.EARLY_REFRESHES = sys.maxsize  # one refusal after the other: that is no API which refuses fresh tokens
-    policy.LOOK_EVERY = policy.LOOK_SELDOM = 2.0 * HOUR  # the look at the store in the background is not counted here
+    # The look at the store in the background is not counted here, nor is the first one of each process.
+    policy.LOOK_EVERY = policy.LOOK_SELDOM = 2.0 * HOUR
+    watch.FIRST_LOOK = (2.0 * HOUR, 2.0 * HOUR)
     credential = Credential("asked", endpoint, store=job["store"], profile="static")
     token = credential.token()
     events.subscribe(lambda event: _say("waiting") if event.kind is events.Kind.WAITING else None)
