@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterable, Iterator
+from html import unescape
 from types import TracebackType
 from typing import Final, Protocol
 from urllib.parse import quote_plus, unquote
@@ -25,7 +26,7 @@ LOOKED_AT = 65_536
 """What is longer counts as showing a secret: nobody reads it."""
 LONGEST_SECRET = 16_384
 """Of one that is longer, the beginning and the end are looked for."""
-ROUNDS = 3
+ROUNDS = 16
 """How often one escape is undone within another."""
 
 
@@ -61,7 +62,7 @@ def visible(text: str) -> str:
 _DIGIT_IN: Final = r"(?=[^\s\"'=]{0,200}[0-9])[^\s\"',;=]{8,}"
 _SHAPES: Final = re.compile(
     rf"""(?ix) (?:token|secret|password|assertion|api_?key)[\\"']*\s*[:=]\s*[\\"']*{_DIGIT_IN}
-    | \b(?:bearer|basic)\s+{_DIGIT_IN} | \beyJ[\w-]{{6,}}\.[\w-]{{6,}}"""
+    | \b(?:bearer|basic)\s+{_DIGIT_IN} | \beyJ[\w-]{{6,512}}\.[\w-]{{6,}}"""
 )
 _ESCAPE: Final = re.compile(
     r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))|&#(?:[xX]([0-9a-fA-F]{1,6})|([0-9]{1,7}));?"
@@ -195,7 +196,7 @@ def _readings(text: str) -> Iterator[str]:
     """`text`, and what it says once the escapes of URLs, JSON and HTML are undone, and those within them."""
     yield text
     for _ in range(ROUNDS):
-        undone = _BASE64.sub(_decoded, unquote(_ESCAPE.sub(_character, text)))
+        undone = _BASE64.sub(_decoded, unquote(unescape(_ESCAPE.sub(_character, text))))
         if undone == text:
             return
         text = undone

@@ -22,7 +22,7 @@ from onerefresh.cli import build_parser, main
 from onerefresh.cli.fetch_calls import Call, Result
 from onerefresh.cli.fetch_files import PrintedBody
 from onerefresh.cli.fetch_show import Show
-from onerefresh.cli.output import say, write_lines
+from onerefresh.cli.output import Shown, say, write_body, write_lines
 from onerefresh.record import Entry, Failure
 from onerefresh.record_text import decode, encode
 from onerefresh.redaction import visible
@@ -202,3 +202,13 @@ def test_a_body_is_shown_and_not_obeyed_on_a_terminal(monkeypatch: pytest.Monkey
     lines = said.decode().replace("\r\n", "\n").split("\n")
     assert all(line.replace("\t", "").isprintable() for line in lines)
     assert b"\x1b" not in said
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_standard_output_cannot_write_is_escaped(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    """It ended in a traceback that called it a defect of onerefresh."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    write_lines(["read 中"])
+    write_body("€".encode(), Shown())
+    assert written.getvalue() == b"read \\u4e2d\n\\u20ac"

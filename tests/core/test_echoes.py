@@ -18,6 +18,7 @@ import pytest
 from onerefresh import Credential, Credentials, OnerefreshError, Secret, StoreUnavailable, Token, errors
 from onerefresh.events import Event, subscribe
 from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
+from onerefresh.redaction import Redactor
 from onerefresh.renewal import saving
 from onerefresh.store import Versioned
 from onerefresh.stores.memory import MemoryStore
@@ -475,3 +476,8 @@ def test_a_refresher_that_cannot_say_what_is_secret_still_refreshes(found: objec
     said = all_that_is_told(Refresher(), act)
     assert "refreshed" in said
     assert_silent(said)
+
+
+@pytest.mark.parametrize("written", ["a&amp;b&lt;c&gt;d&quot;efghijk", quote(quote(quote(quote('a&b<c>d"efghijk'))))])
+def test_a_secret_with_named_entities_or_escaped_many_times_is_found(written: str) -> None:
+    assert Redactor([Secret('a&b<c>d"efghijk')]).quote(f"refused {written}", 200) == ""

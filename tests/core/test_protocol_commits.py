@@ -24,7 +24,7 @@ from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, State
 from onerefresh.renewal import person
-from onerefresh.renewal.effects import Cas, Send, Spooled, Watch
+from onerefresh.renewal.effects import Cas, Effect, ReadSpool, Send, Spooled, Watch
 from onerefresh.renewal.protocol import Outcome, renew
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
@@ -229,3 +229,18 @@ def test_a_logout_leaves_the_spooled_token_of_a_login_that_came_since() -> None:
     world.run(person.log_out(wish()))
     assert [token.reveal() for token in world.revoked] == ["access-seed"]
     assert list(world.spools) == ["host"]
+
+
+def test_a_logout_revokes_although_an_entry_of_the_spool_cannot_be_read() -> None:
+    """It raised after the record was emptied: the server kept the session, and nobody heard of the logout."""
+
+    def unreadable(world: World, effect: Effect[Any]) -> None:
+        raise errors.StoreUnavailable("the file a1.json cannot be read")
+
+    world = needy()
+    revoked = world.token
+    world.run(person.log_out(wish()), faults={(ReadSpool, 1): unreadable})
+    assert world.present.is_logged_out
+    assert world.revoked == [revoked]
+    said = next(event for event in world.events if event.kind is Kind.LOGGED_OUT)
+    assert "a1.json" in said.detail

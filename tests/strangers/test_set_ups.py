@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import logging
 import os
+import pwd
 import re
 import shlex
 from pathlib import Path
@@ -207,3 +209,15 @@ def test_the_state_folder_does_not_depend_on_the_working_folder(
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match="ONEREFRESH_STATE"):
         state_folder()
+
+
+def test_a_group_that_is_the_first_one_of_another_account_is_not_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has it as his first group is not among its members, and can write to the folder all the same."""
+    mine = pwd.getpwuid(os.geteuid())
+    alone = grp.struct_group((mine.pw_name, "x", mine.pw_gid, []))
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: alone)
+    monkeypatch.setattr(pwd, "getpwall", lambda: [mine])
+    assert safe_folders._is_private_group(mine.pw_gid)
+    other = pwd.struct_passwd(("other", "x", mine.pw_uid + 1, mine.pw_gid, "", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [mine, other])
+    assert not safe_folders._is_private_group(mine.pw_gid)

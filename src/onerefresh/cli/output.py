@@ -70,7 +70,13 @@ def _indented(text: str) -> str:
 
 def write_lines(lines: Iterable[str]) -> None:
     """Lines for people, on standard output. Raises `OutputFailed`."""
-    write_exactly("".join(f"{visible(line)}\n" for line in lines))
+    write_exactly(_writable("".join(f"{visible(line)}\n" for line in lines)))
+
+
+def _writable(text: str) -> str:
+    """`text`, with what standard output cannot write in its encoding as escapes."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def write_exactly(text: str) -> None:
@@ -98,7 +104,7 @@ class Shown:
 def write_body(chunk: bytes, shown: Shown | None) -> None:
     """Write a part of a body to standard output: as it is, or as it may be shown. Raises `OutputFailed`."""
     if shown is not None:
-        write_exactly(shown.of(chunk))
+        write_exactly(_writable(shown.of(chunk)))
     else:
         _write_bytes(chunk)
 

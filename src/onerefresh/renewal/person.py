@@ -184,10 +184,14 @@ async def log_out(wish: Wish) -> None:
     """Empty the record, then let the server forget what was in it. A renewal in flight finds its generation gone."""
     emptied, useless = await _emptied(wish)
     families = emptied.families if emptied is not None else ()
-    while (spooled := await ReadSpool()) is not None and spooled.family in families:  # not that of a login since
-        await DropSpool(spooled)
-        useless.append(spooled.token)
-    await tell(Kind.LOGGED_OUT, wish, emptied)
+    problem = ""
+    try:
+        while (spooled := await ReadSpool()) is not None and spooled.family in families:  # not that of a login since
+            await DropSpool(spooled)
+            useless.append(spooled.token)
+    except errors.StoreUnavailable as error:  # an entry that cannot be read; the logout is done all the same
+        problem = error.message
+    await tell(Kind.LOGGED_OUT, wish, emptied, problem)
     for token in useless:
         await revoke(emptied, token, wish)
 
