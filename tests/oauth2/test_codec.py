@@ -7,7 +7,7 @@ import copy
 import json
 import pickle
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 import pytest
 from hypothesis import given
@@ -297,7 +297,7 @@ def test_an_answer_that_names_no_scope_granted_the_one_asked_for() -> None:
         (answer(200, {"access_token": 5}), Meaning.PROTOCOL),
         (answer(200, {"access_token": "a\r\nb"}), Meaning.PROTOCOL),
         (answer(200, []), Meaning.PROTOCOL),
-        (answer(200, b"access_token=a"), Meaning.PROTOCOL),
+        (answer(200, b"token is a"), Meaning.PROTOCOL),
         (answer(200, b'{"access_token": "a'), Meaning.NO_ANSWER),
         (answer(200, b"\xff\xfe"), Meaning.PROTOCOL),
         (answer(200, b"<html>log in</html>"), Meaning.NO_ANSWER),
@@ -351,3 +351,25 @@ def test_requests_and_answers_show_nothing_and_are_not_pickled() -> None:
         for take in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match="holds secrets and is not pickled"):
                 take(guarded)
+
+
+TOKENS = {"access_token": "a", "refresh_token": "r=="}
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize(
+    ("label", "body"),
+    [
+        (FORM, json.dumps(TOKENS).encode()),
+        ("text/plain", urlencode(TOKENS).encode()),
+        ("application/json", urlencode(TOKENS).encode()),
+        (FORM, f"{urlencode(TOKENS)}&name=é".encode()),
+        (FORM, f"{urlencode(TOKENS)}&name=".encode() + b"\xff"),
+        (FORM, f"{urlencode(TOKENS)}&{'&'.join(f'f{number}=1' for number in range(200))}".encode()),
+    ],
+)
+def test_tokens_that_can_be_read_are_not_lost_by_a_label_or_by_what_stands_beside_them(label: str, body: bytes) -> None:
+    """Each of these was an answer without a token, and the new refresh token was lost."""
+    token = read_answer(TokenResponse(200, {"Content-Type": label}, body), at=0.0, scope=None, hidden=Redactor())
+    assert isinstance(token, Token)
+    assert (token.reveal(), token.reveal_refresh_token()) == ("a", "r==")

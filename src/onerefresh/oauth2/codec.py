@@ -32,6 +32,8 @@ _OWN = frozenset(
     ("grant_type", "refresh_token", "client_id", "client_secret", "scope", "client_assertion", "client_assertion_type")
 )
 _FORM = "application/x-www-form-urlencoded"
+MOST_FIELDS = 100
+"""So many fields of a form are read."""
 
 
 class _Guarded:
@@ -213,12 +215,17 @@ class _Fields(dict[str, object]):
 
 
 def _fields(response: TokenResponse) -> Mapping[str, object] | None:
-    """The answer's fields: JSON, or a form as a few servers still answer. None where it is neither."""
-    kind = next((value for name, value in response.headers.items() if name.lower() == "content-type"), "")
+    """The answer's fields: JSON, or a form as a few servers still answer, whatever it is labelled. None for neither."""
     try:
-        if kind.partition(";")[0].strip().lower() == _FORM:
-            return _Fields(parse_qsl(response.body.decode("ascii"), max_num_fields=100)) or None
         answer = read_json(response.body)
     except (ValueError, RecursionError):
-        return None
+        text = response.body.decode("utf-8", "replace").strip()
+        fields = _Fields(parse_qsl("&".join(text.split("&", MOST_FIELDS)[:MOST_FIELDS])))
+        is_form = any(field_of(fields, name) is not None for name in ("access_token", "refresh_token"))
+        return fields if is_form or (fields and _is_labelled_form(response)) else None
     return _Fields(answer) if isinstance(answer, dict) else None
+
+
+def _is_labelled_form(response: TokenResponse) -> bool:
+    kind = next((value for name, value in response.headers.items() if name.lower() == "content-type"), "")
+    return kind.partition(";")[0].strip().lower() == _FORM
