@@ -86,6 +86,7 @@ def test_a_folder_of_the_group_is_this_user_s_where_nobody_else_is_in_the_group(
     path.parent.chmod(0o770)
     gid = path.parent.stat().st_gid
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="ada", pw_gid=gid))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [SimpleNamespace(pw_name="ada", pw_gid=gid)])
     monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name=name, gr_mem=members))
     store = SQLiteStore(path)
     if fits:

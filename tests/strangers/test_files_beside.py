@@ -242,6 +242,7 @@ def test_a_private_group_may_write_on_the_way(
     (tmp_path / "way").chmod(0o775)
     gid = tmp_path.stat().st_gid
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="ada", pw_gid=gid))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [SimpleNamespace(pw_name="ada", pw_gid=gid)])
     monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name=name, gr_mem=members))
     store = open_store(url(tmp_path / "way" / "ada" / "tokens.db"))
     if fits:
