@@ -161,11 +161,11 @@ def went_back(record: Record, family: str, generation: int, earlier: Container[s
     """Whether the store forgot this generation, so that it may be brought back. A logout is final.
 
     `earlier`: the families of sessions that came before this one. Generations are numbered on from one session to the
-    next, so that a record of an earlier one with a lower number is older, a logout too.
+    next, so that a record of an earlier one with a lower number is older.
     """
-    if record.generation >= generation:
+    if record.generation >= generation or record.is_logged_out:
         return False
-    return record.family in earlier or (record.family == family and not record.is_logged_out)
+    return record.family == family or record.family in earlier
 
 
 def has_gone_on_from(record: Record, token: Token) -> bool:
