@@ -1,0 +1,38 @@
+"""One credential of the configuration file, or all of them in turn: what `adopt` and `retry` have in common."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from onerefresh import config
+from onerefresh.cli.failure import exit_code, explain
+from onerefresh.cli.output import say
+from onerefresh.config import Entry
+from onerefresh.errors import ConfigurationError, OnerefreshError
+
+__all__ = ["add_which", "do_each"]
+
+
+def add_which(parser: argparse.ArgumentParser) -> None:
+    """NAME or --all."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("name", metavar="NAME", nargs="?", help="the credential, as the configuration file calls it")
+    which.add_argument("--all", action="store_true", help="all credentials of the configuration file, in turn")
+
+
+def do_each(args: argparse.Namespace, act: Callable[[Entry], str], show: Callable[[str], None]) -> int:
+    """Show what `act` says of each; with --all the others follow one that fails. The exit code of the first failure."""
+    configuration = config.read(args.config)
+    if args.name is not None:
+        show(act(configuration.named(args.name)))
+        return 0
+    code = 0
+    for entry in configuration.entries.values():
+        try:
+            show(act(entry))
+        except OnerefreshError as error:
+            said = error if error.credential or isinstance(error, ConfigurationError) else error.about(entry.name)
+            say(explain(said))
+            code = code or exit_code(error)
+    return code
