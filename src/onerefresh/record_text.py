@@ -24,6 +24,8 @@ from onerefresh.stored_values import (
     check_whole,
     checksum_of,
     count,
+    counted,
+    generation,
     moment,
     moment_of_token,
     number,
@@ -234,25 +236,25 @@ ATTEMPT = (
     Field("origin", "origin", _state, needed=True, write=_word),
     Field("guess", "guess", truth),
     Field("noted", "noted", text),
-    Field("again", "again", count),
+    Field("again", "again", count, write=counted),
 )
 FAILURE = (
     # Its delay is kept to, and then it is asked again: no word that is not known here logs anybody out.
     Field("meaning", "meaning", Meaning, needed=True, write=_word, otherwise=Meaning.UNAVAILABLE),
     Field("detail", "detail", text, needed=True, write=_said),
-    Field("count", "count", count, needed=True),
+    Field("count", "count", count, needed=True, write=counted),
     Field("at", "at", moment, needed=True),
     Field("delay", "delay", span, needed=True, write=_within_reason),
     Field("ambiguous", "ambiguous", truth),
     Field("disputed", "disputed", truth),
     Field("refused", "refused", truth),
     Field("challenge", "challenge", text_or_none, write=_said),
-    Field("doubts", "doubts", count),
+    Field("doubts", "doubts", count, write=counted),
     Field("prints", "prints", texts, write=list),
     Field("lost", "lost", truth),
 )
 PROBATION = (
-    Field("refusals", "refusals", count, needed=True),
+    Field("refusals", "refusals", count, needed=True, write=counted),
     Field("at", "at", moment, needed=True),
     Field("delay", "delay", span, needed=True),
     Field("by_refusal", "by_refusal", truth, needed=True),
@@ -266,18 +268,18 @@ TOKEN = (
     Field("issued_at", "issued_at", moment_of_token),
     Field("scope", "scope", text_or_none),
     Field("extra", "extra", table, write=_plain),
-    Field("generation", "generation", count),
+    Field("generation", "generation", generation),
     Field("family", "family", text),
 )
 FLOOR = (
-    Field("generation", "generation", count, needed=True),
+    Field("generation", "generation", generation, needed=True),
     Field("at", "at", number, needed=True, write=_finite),
     Field("era", "era", text_or_none, write=_said),
     Field("early", "early", numbers, write=lambda moments: list(map(_finite, moments))),
 )
 RECORD = (
     Field("families", "families", texts, needed=True, write=list),
-    Field("generation", "generation", count, needed=True),
+    Field("generation", "generation", generation, needed=True),
     Field("state", "state", _state, needed=True, write=_word),
     Field("attempt", "attempt", _inner(Attempt, ATTEMPT), needed=True, write=_object(ATTEMPT)),
     Field("failure", "failure", _inner(Failure, FAILURE), needed=True, write=_object(FAILURE)),

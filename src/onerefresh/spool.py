@@ -30,7 +30,16 @@ from onerefresh.record_text import (
 from onerefresh.renewal.effects import Spooled
 from onerefresh.safe_folders import trust
 from onerefresh.store import Store, Unreadable
-from onerefresh.stored_values import CHECKSUM, check_whole, checksum_of, count, table, text, text_or_none, truth
+from onerefresh.stored_values import (
+    CHECKSUM,
+    check_whole,
+    checksum_of,
+    generation_before,
+    table,
+    text,
+    text_or_none,
+    truth,
+)
 from onerefresh.token import Secret
 
 __all__ = ["Spool"]
@@ -50,7 +59,7 @@ def _grant(word: object) -> Grant:
 
 ENTRY = (
     Field("family", "family", text, needed=True),
-    Field("generation", "generation", count, needed=True),
+    Field("generation", "generation", generation_before, needed=True),
     Field("attempt", "attempt", text, needed=True),
     Field("grant", "grant", _grant, needed=True, write=lambda grant: grant.value),
     Field("refused", "refused", truth, needed=True),

@@ -38,7 +38,9 @@ CHECKSUM = "checksum"
 KIND = "sha256:"
 """How a checksum of this version begins. What begins otherwise is another version's, and is not compared."""
 MOST = 2**40
-"""Generations and counts: one a millisecond, for 34 years."""
+"""Generations and counts: one a millisecond, for 34 years. What is counted stays at it."""
+LAST_GENERATION = MOST - 1
+"""Nothing is sent for this one, since the next could not be read; a login begins at 1 again."""
 LAST = 253_370_764_800.0
 """The beginning of the year 9999, in seconds since the epoch: what comes later has no date."""
 
@@ -75,6 +77,24 @@ def count(value: object) -> int:
     if not 0 <= value <= MOST:
         raise ValueError
     return value
+
+
+def generation(value: object) -> int:
+    if (found := count(value)) > LAST_GENERATION:
+        raise ValueError
+    return found
+
+
+def generation_before(value: object) -> int:
+    """One that another follows."""
+    if (found := count(value)) >= LAST_GENERATION:
+        raise ValueError
+    return found
+
+
+def counted(value: int) -> int:
+    """A count as it is written."""
+    return min(value, MOST)
 
 
 def table(value: object) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from onerefresh.record import (
     Record,
     State,
 )
+from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
 
@@ -51,6 +52,11 @@ def _noted(record: Record, what: str, at: float) -> tuple[Entry, ...]:
     return (*record.history, Entry(record.generation, at, what))[-HISTORY:]
 
 
+def _numbered_on(generation: int) -> int:
+    """The generation with which another session begins after this one."""
+    return generation + 1 if generation < LAST_GENERATION else 1
+
+
 def founded(
     record: Record | None,
     token: Token,
@@ -71,7 +77,7 @@ def founded(
     """
     family = token.seed_fingerprint()
     families = tuple(known for known in _known(record, earlier) if known != family)
-    generation = max(record.generation if record else 0, newest) + 1
+    generation = _numbered_on(max(record.generation if record else 0, newest))
     new = Record(
         families=(*families, family)[-FAMILIES:],
         generation=generation,
@@ -347,7 +353,7 @@ def logged_out(record: Record | None, *, now: float, earlier: Iterable[str] = ()
     others = tuple(known for known in _known(record, earlier) if known != base.family)
     new = Record(
         families=(*others, *base.families[-1:])[-FAMILIES:],
-        generation=max(base.generation, newest) + 1,
+        generation=_numbered_on(max(base.generation, newest)),
         state=State.EMPTY,
         owner=base.owner,
         history=base.history,

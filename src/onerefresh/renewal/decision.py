@@ -10,6 +10,7 @@ from onerefresh import errors
 from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, Profile, due_at, windows
 from onerefresh.record import Attempt, Clock, Failure, Grant, Probation, Record, State
 from onerefresh.renewal.sightings import Sightings
+from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.token import Token
 from onerefresh.transitions import went_back
 from onerefresh.verdict import Meaning
@@ -283,6 +284,9 @@ def _damped(record: Record, wish: Wish, now: float) -> bool:
 
 
 def _renew(record: Record, wish: Wish, now: float) -> Decision:
+    if record.generation >= LAST_GENERATION:
+        said = "the stored record cannot go on (it is damaged: its generation is too high); log in again to replace it"
+        return Fail(errors.StoreUnavailable(said))
     failure = record.failure
     over = _origin(record) in (State.DEAD, State.EMPTY) or record.token is None
     if over and not (wish.can_obtain and not record.is_logged_out):
