@@ -256,10 +256,10 @@ def test_whoever_asks_while_the_store_is_down_is_told_so_and_sends_nothing(
             scene.credential.token(refused=scene.first, max_wait=0.2)
         assert not isinstance(told.value, LoginRequired)
     scene.trouble.come_back(after)
-    told = outcomes([lambda: scene.credential.token(refused=scene.first)])
-    if isinstance(told[0], StoreUnavailable):  # by a try that had failed just before, which this caller still joined
-        told = outcomes([lambda: scene.credential.token(refused=scene.first)])
-    scene.assert_unharmed(told)
+    came = outcomes([lambda: scene.credential.token(refused=scene.first)])
+    if isinstance(came[0], StoreUnavailable):  # by a try that had failed just before, which this caller still joined
+        came = outcomes([lambda: scene.credential.token(refused=scene.first)])
+    scene.assert_unharmed(came)
 
 
 def test_another_object_of_the_same_name_gets_it_too(new_scene: Callable[[str], Scene], resources: ExitStack) -> None:
