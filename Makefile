@@ -1,15 +1,17 @@
 # Everything sets itself up: a new machine needs Python 3.11, git and make.
 PYTHON ?= python3
+PYTHONS ?= 3.12 3.13
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types floors bench chaos soak exhaust clean
+.PHONY: help install demo test pythons check lint types fast floors bench chaos soak exhaust clean
 
 help:
 	@echo "make demo    100 parallel calls, once as usually written and once through onerefresh"
 	@echo "make test    all tests"
+	@echo "make pythons the fast tests on the other Pythons: 3.12 and 3.13, by pyenv or on the PATH"
 	@echo "make check   lint, types and the fast tests"
 	@echo "make chaos   interrupts, kills, stops and cuts off processes, stores and hosts for some minutes"
 	@echo "make soak    a million simulated runs of the protocol (RUNS=10000: fewer)"
@@ -30,8 +32,18 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-check: $(INSTALLED) lint types
+# Each in an environment of its own below .venv-pythons; one that is missing is named, and the others go on.
+pythons:
+	@for version in $(PYTHONS); do \
+	    python=$$(requirements/find-python $$version) || { echo "NOT TESTED: Python $$version is not installed" >&2; continue; }; \
+	    echo "Python $$version"; \
+	    $(MAKE) --no-print-directory fast VENV=.venv-pythons/$$version PYTHON="$$python" || exit 1; \
+	done
+
+fast: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow"
+
+check: lint types fast
 
 soak: $(INSTALLED)
 	$(BIN)/python -m onerefresh.testing.simulator --first 1000000 --runs $(or $(RUNS),1000000) --jobs 0
@@ -60,4 +72,4 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench $(PARTS)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-pythons build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -41,6 +41,15 @@ def _trust_the_temporary_folder() -> None:
 _trust_the_temporary_folder()
 
 
+def _let_children_fork() -> None:
+    """Since Python 3.12 a process with threads that forks prints a warning: some tests fork such a child on purpose."""
+    filters = [os.environ.get("PYTHONWARNINGS", ""), "ignore:This process:DeprecationWarning"]
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, filters))
+
+
+_let_children_fork()
+
+
 @pytest.fixture(autouse=True)
 def _knows_nothing_of_earlier_tests() -> None:
     """Tests use the same names and first tokens, and garbage still knows the newest token of a session."""
