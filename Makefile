@@ -61,6 +61,7 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+	$(BIN)/basedpyright --project tests/typing --pythonpath $(BIN)/python
 
 # Says which is the lowest version of each extra's packages, as pins that any auditing tool reads; fails where one is
 # below the versions of requirements/floors.txt.

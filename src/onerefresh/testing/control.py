@@ -41,10 +41,10 @@ class Control(ABC):
 
     def __init__(self, description: Mapping[str, Any], control_key: str) -> None:
         self.url: str = description["url"]
-        self.token_url = self.url + "/token"
-        self.json_refresh_url = self.url + "/auth/refresh"
-        self.revoke_url = self.url + "/revoke"
-        self.api_url = self.url + "/api"
+        self.token_url: str = self.url + "/token"
+        self.json_refresh_url: str = self.url + "/auth/refresh"
+        self.revoke_url: str = self.url + "/revoke"
+        self.api_url: str = self.url + "/api"
         self.foreign = Foreign(description["foreign_url"], self)
         self.client_id: str = description["client_id"]
         self.client_secret: str | None = description["client_secret"]

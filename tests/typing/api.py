@@ -1,0 +1,176 @@
+"""What type checkers make of programs like those of the README: this file is checked, strictly, and never run.
+
+``make types`` runs mypy and pyright over it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, assert_type
+
+import aiohttp
+import httpx2
+import requests
+
+import onerefresh
+from onerefresh import (
+    Credential,
+    Credentials,
+    LoginRequired,
+    Profile,
+    RefreshUnavailable,
+    Secret,
+    Status,
+    Store,
+    Token,
+)
+from onerefresh.clients import aiohttp as for_aiohttp
+from onerefresh.clients import httpx as for_httpx
+from onerefresh.clients import requests as for_requests
+from onerefresh.events import Event, Kind, subscribe
+from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.store import Conflict, Versioned
+
+if TYPE_CHECKING:
+    from onerefresh.testing import AuthServer
+
+API = "https://api.acme.com"
+
+
+# --- Refreshers: a function, an async one, one that keeps more, and the ready one ---
+
+
+def refresh(token: Token) -> dict[str, object]:
+    return {"access_token": "next", "refresh_token": token.reveal_refresh_token(), "expires_in": 3600}
+
+
+async def arefresh(token: Token) -> Token:
+    await asyncio.sleep(0)
+    return Token("next", token.refresh_token, expires_in=3600.0)
+
+
+def obtain() -> Token:
+    return Token("first", expires_in=60.0)
+
+
+endpoint = TokenEndpoint("https://acme.com/token", client_id="client", client_secret="secret")
+by_function = Credential("acme", refresh, token={"access_token": "first", "refresh_token": "r"})
+by_coroutine = Credential("acme", arefresh, token=Token("first", "r"), store="sqlite", profile="grace:30")
+by_endpoint = Credential("acme", endpoint, store="sqlite", profile=Profile("acme", resend="never"), max_wait=5.0)
+by_credentials = Credential("acme", refresh, obtain=obtain)
+
+
+# --- A credential ---
+
+
+def use(acme: Credential) -> None:
+    with acme as same:
+        assert_type(same, Credential)
+    token = acme.token()
+    assert_type(token, Token)
+    assert_type(acme.token(refused=token, max_wait=1.0), Token)
+    assert_type(acme.current(), Token | None)
+    assert_type(acme.bearer(), str)
+    assert_type(acme.login({"access_token": "a"}), Token)
+    assert_type(acme.retry(), Token)
+    assert_type(acme.status(), Status)
+    assert_type(token.reveal(), str)
+    assert_type(token.refresh_token, Secret | None)
+    assert_type(token.expires_at, float | None)
+    acme.logout()
+
+
+async def ause(acme: Credential) -> None:
+    async with acme as same:
+        assert_type(same, Credential)
+    token = await acme.atoken()
+    assert_type(token, Token)
+    assert_type(await acme.atoken(refused=token), Token)
+    assert_type(await acme.astatus(), Status)
+    header: Callable[[], Awaitable[str]] = acme.abearer
+    assert_type(await header(), str)
+
+
+def judge(acme: Credential) -> float | None:
+    try:
+        acme.token()
+    except LoginRequired as error:
+        assert_type(error.proven, bool)
+        assert_type(error.credential, str | None)
+    except RefreshUnavailable as error:
+        return error.retry_after
+    return None
+
+
+# --- Clients ---
+
+
+def in_threads(acme: Credential) -> int:
+    session = requests.Session()
+    session.auth = for_requests.BearerAuth(acme, API)
+    session.mount(API, for_requests.BearerAdapter(acme, [API]))
+    with httpx2.Client(auth=for_httpx.BearerAuth(acme, API)) as client:
+        return client.get(API).status_code
+
+
+async def in_a_loop(acme: Credential) -> int:
+    async with aiohttp.ClientSession(middlewares=[for_aiohttp.BearerAuth(acme, API)]) as session:
+        async with session.get(API) as answer:
+            status = answer.status
+    async with httpx2.AsyncClient(auth=for_httpx.BearerAuth(acme, API, refused_statuses={401, 403})) as client:
+        return status + (await client.get(API)).status_code
+
+
+# --- Many credentials, a store of one's own, events ---
+
+
+def many() -> Credentials:
+    customers = Credentials(refresh, store="postgresql://app@db/app", refresher_for=lambda key: None, limit=None)
+    assert_type(customers["customer-42"], Credential)
+    assert_type(customers.refresh_due(within=300.0).refreshed, int)
+    return customers
+
+
+class InADict(Store):
+    name = "a dict"
+
+    def __init__(self) -> None:
+        self._records: dict[str, Versioned] = {}
+
+    def load(self, key: str) -> Versioned | None:
+        return self._records.get(key)
+
+    def cas(self, key: str, expected: str | None, body: str) -> str:
+        present = self._records.get(key)
+        if (present.version if present else None) != expected:
+            raise Conflict(key)
+        version = str(int(expected or "0") + 1)
+        self._records[key] = Versioned(version, body)
+        return version
+
+
+def listen(event: Event) -> None:
+    if event.kind is Kind.REFRESHED:
+        assert_type(event.generation, int)
+
+
+assert_type(subscribe(listen), Callable[[], None])
+assert_type(onerefresh.load("acme"), Credential)
+in_a_dict = Credential("acme", refresh, store=InADict())
+
+
+# --- Testing ---
+
+
+def test_it(auth_server: AuthServer) -> None:
+    assert_type(auth_server.counters.token_requests, int)
+    auth_server.revoke_access()
+
+
+def test_it_in_another_process() -> None:
+    from onerefresh.testing import RemoteServer
+
+    with RemoteServer.start("grace", grace=5.0) as server:
+        assert_type(server, RemoteServer)
+        assert_type(server.api_url, str)
