@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test pythons check lint types fast floors bench chaos soak exhaust clean
+.PHONY: help install demo test pythons check lint types fast wheel floors bench chaos soak exhaust clean
 
 help:
 	@echo "make demo    100 parallel calls, once as usually written and once through onerefresh"
 	@echo "make test    all tests"
 	@echo "make pythons the fast tests on the other Pythons: 3.12 and 3.13, by pyenv or on the PATH"
+	@echo "make wheel   build wheel and sdist, and run the fast tests against the installed wheel"
 	@echo "make check   lint, types and the fast tests"
 	@echo "make chaos   interrupts, kills, stops and cuts off processes, stores and hosts for some minutes"
 	@echo "make soak    a million simulated runs of the protocol (RUNS=10000: fewer)"
@@ -55,6 +56,16 @@ chaos: $(INSTALLED)
 	$(BIN)/python -m tests.signals --rounds $(or $(ROUNDS),20000)
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300)
 
+# Build the wheel and the sdist, and run the fast tests against the installed wheel: what users get.
+wheel: $(INSTALLED)
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt hatchling
+	$(BIN)/python -m hatchling build -d dist
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt \
+	    -r requirements/dev.txt "$$(echo dist/*.whl)[all]"
+	.venv-wheel/bin/python -m pytest -q -n auto --dist worksteal -m "not slow"
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -73,4 +84,4 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench $(PARTS)
 
 clean:
-	rm -rf $(VENV) .venv-pythons build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-pythons .venv-wheel build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
