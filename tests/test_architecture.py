@@ -231,3 +231,36 @@ def test_a_credential_needs_no_event_loop_and_no_client() -> None:
 def test_files_are_short() -> None:
     long = {str(path.relative_to(SOURCE)): len(path.read_text("utf-8").splitlines()) for path in modules()}
     assert {name: lines for name, lines in long.items() if lines > 450} == {}
+
+
+def inner(node: ast.AST) -> Iterator[ast.AST]:
+    """What runs where the node does: not the bodies of functions that are defined in it."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            yield child
+            yield from inner(child)
+
+
+def must_be_cleaned_up(node: ast.AST) -> bool:
+    if isinstance(node, (ast.With, ast.AsyncWith)):
+        return not any("suppress" in ast.unparse(item.context_expr) for item in node.items)
+    return isinstance(node, ast.Try) and bool(node.finalbody)
+
+
+OFTEN_INTERRUPTED = [path for path in modules() if room_of(path) not in ("testing", "cli")]
+
+
+@pytest.mark.parametrize("path", OFTEN_INTERRUPTED, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_loop_with_a_condition_stands_where_a_lock_must_be_let_go(path: Path) -> None:
+    """Python 3.12 and 3.13 leave the jump back of such a loop out of the `try` or `with` around it: Ctrl-C that comes
+    just there skips the `finally`. `while True` and `for` are not concerned.
+    """
+    blocks = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if must_be_cleaned_up(node)]
+    loops = {
+        loop.lineno
+        for block in blocks
+        for statement in getattr(block, "body", [])
+        for loop in (statement, *inner(statement))
+        if isinstance(loop, ast.While) and not isinstance(loop.test, ast.Constant)
+    }
+    assert loops == set(), f"{path.name}: write it as `while True` with a `break`"

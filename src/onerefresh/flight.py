@@ -265,7 +265,10 @@ class Flight(Generic[T]):
                 if not threading.current_thread().daemon:
                     self._waiting[place] = None
                 self._expected_until = 0.0
-                while start is not None and not self._begun and (left := deadline - time.monotonic()) > 0.0:
+                while True:
+                    left = deadline - time.monotonic()
+                    if start is None or self._begun or left <= 0.0:
+                        break
                     if self._settled.wait(min(left, BEGUN)):
                         return True
                     self._start_again(start)
@@ -295,8 +298,10 @@ class Flight(Generic[T]):
                 self._waiting[place] = None
             self._expected_until = 0.0
             # One of them is enough: they may be thousands, and the others sleep until the bell rings.
-            while start is not None and not self._begun and self._first.setdefault("watches", place) is place:
-                if (left := deadline - time.monotonic()) <= 0.0:
+            while True:
+                left = deadline - time.monotonic()
+                is_first = start is not None and not self._begun and self._first.setdefault("watches", place) is place
+                if start is None or not is_first or left <= 0.0:
                     break
                 await bell.heard(min(left, BEGUN))
                 if self.settled:

@@ -196,7 +196,9 @@ def cleaned_after_fork(thing: Forkable) -> None:
 def _clean() -> None:
     left = list(_forkables)
     try:
-        while left:
+        while True:
+            if not left:
+                break
             left[-1].after_fork()
             left.pop()
     finally:

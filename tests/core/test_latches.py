@@ -116,13 +116,17 @@ def test_exceptions_that_come_at_any_time_leave_a_lock_free(taking: Callable[[Lo
     """As Ctrl-C does it to the main thread: fifty times, wherever it is just then."""
     lock, over, armed, hits = Lock(), False, False, 0
 
+    def take_again_and_again() -> None:
+        nonlocal armed
+        armed = True
+        while not over:
+            taking(lock)
+
     def use() -> None:
         nonlocal armed, hits
         while not over:
             try:
-                armed = True
-                while not over:
-                    taking(lock)
+                take_again_and_again()  # Python 3.13 excludes from a `try` the jump back of a loop at its end
             except Interrupt:
                 armed = False
                 hits += 1

@@ -117,7 +117,7 @@ def test_redirects_lead_where_the_query_says(
     client: httpx2.Client, server: AuthServer, bearer: dict[str, str], status: int
 ) -> None:
     target = server.api_url + "/end?a=b&c=d"
-    query = {"to": target, "status": status}
+    query: dict[str, str | int] = {"to": target, "status": status}
     answer = client.post(server.api_url + "/redirect", params=query, headers=bearer, content=b"body")
     assert (answer.status_code, answer.headers["location"]) == (status, target)
 

@@ -99,9 +99,10 @@ async def _drain(response: ClientResponse) -> None:
     """Read a refusal, at most 1 MiB of it, and give its connection back: others wait for it. It can be read again."""
     kept = bytearray()
     try:
-        while chunk := await response.content.readany():
+        while True:
+            chunk = await response.content.readany()
             kept += chunk
-            if len(kept) > _LONGEST_REFUSAL:
+            if not chunk or len(kept) > _LONGEST_REFUSAL:
                 break
     finally:
         if not response.content.at_eof():

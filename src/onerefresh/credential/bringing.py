@@ -69,7 +69,9 @@ class Bringing:
         if left:
             time.sleep(CHANCE.uniform(0.0, FIRST_REST))
         try:
-            while left and self._goes_on():
+            while True:
+                if not left or not self._goes_on():
+                    break
                 left.sort(key=lambda key: key not in self.named)
                 batch, left = left[:BATCH], left[BATCH:]
                 self._compare(batch)

@@ -93,7 +93,9 @@ class Watch:
     def _work(self, eye: _Eye) -> None:
         look, seconds, is_needed = Look(lambda: not eye.is_over), CHANCE.uniform(*FIRST_LOOK), True
         try:
-            while is_needed and not eye.news.wait_for(lambda: eye.is_over, seconds):
+            while True:
+                if not is_needed or eye.news.wait_for(lambda: eye.is_over, seconds):
+                    break
                 try:
                     is_needed, seconds = self._look(eye, look)
                 except Exception:

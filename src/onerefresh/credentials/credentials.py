@@ -153,8 +153,9 @@ class Credentials(Closing):
         except RuntimeError:
             raise errors.RefreshUnavailable("no thread can be started", retry_after=1.0) from None
         try:
-            while not await flight.heard(3600.0):
-                pass
+            while True:
+                if await flight.heard(3600.0):
+                    break
         finally:
             left.set()
         result = flight.result()

@@ -109,7 +109,9 @@ class Wakeups:
         try:
             line = self._connect()
             listening: frozenset[str] = frozenset()
-            while wanted := self._wanted(me):
+            while True:
+                if not (wanted := self._wanted(me)):
+                    break
                 news: Collection[str] = ()
                 if wanted != listening:
                     news = self._tell_listening(wanted, line.listen(wanted))
