@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Images of containers often set it. Then each process of the tests compiles all modules again: a third more work.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test pythons check lint types fast wheel floors bench chaos soak exhaust clean
 

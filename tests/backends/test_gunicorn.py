@@ -139,7 +139,7 @@ def test_each_error_becomes_the_answer_that_the_guide_says(new_program: Callable
     log_in(program, "dead", Age.EXPIRED)
     log_in(program, "unlucky", Age.EXPIRED)
     server = program.server
-    with program.serving(*GUNICORN, "web:app") as site:
+    with program.serving(*GUNICORN, "--workers", "1", "web:app") as site:
         server.fail_next(count=None, status=503, headers={"Retry-After": "77"})
         unlucky = httpx2.get(f"{site.url}/unlucky", timeout=PATIENCE)
         assert unlucky.status_code == 503
@@ -156,7 +156,8 @@ def test_a_worker_that_ends_in_order_waits_for_the_refresh_under_way(new_program
     log_in(program, "customer-42", Age.EXPIRED)
     server = program.server
     server.hold("token_sent")
-    with program.serving(*GUNICORN, "--graceful-timeout", "20", "web:app") as site, ThreadPoolExecutor(1) as pool:
+    words = (*GUNICORN, "--workers", "1", "--graceful-timeout", "20", "web:app")
+    with program.serving(*words) as site, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(call, f"{site.url}/customer-42")
         server.wait_for("token_sent", timeout=PATIENCE)
         site.running.process.send_signal(signal.SIGTERM)

@@ -184,7 +184,7 @@ class TestTokens:
     def test_it_goes_to_the_origins_and_nowhere_else(self, home: Home) -> None:
         home.log_in()
         foreign = home.server.foreign.url
-        done = home.run("fetch", "acme", *urls_of(home, 3), f"{foreign}/x", f"{foreign}/y")
+        done = home.call("fetch", "acme", *urls_of(home, 3), f"{foreign}/x", f"{foreign}/y")
         assert (done.returncode, done.stdout) == (2, "")
         assert (
             f"'{foreign}/x' (and 1 more) is outside the origins of 'acme': {home.origin}; nothing was sent"
@@ -202,7 +202,7 @@ class TestTokens:
     def test_without_origins_nothing_is_sent(self, home: Home) -> None:
         home.log_in()
         home.config.write_text("\n".join(home.config.read_text().splitlines()[:-1]))
-        done = home.run("fetch", "acme", *urls_of(home, 3))
+        done = home.call("fetch", "acme", *urls_of(home, 3))
         assert (done.returncode, done.stdout) == (2, "")
         assert "credentials.acme has no origins" in done.stderr
         assert home.server.log == []
@@ -234,7 +234,7 @@ class TestUrls:
     )
     def test_what_is_no_url_is_told_before_anything_is_sent(self, home: Home, url: str, said: str) -> None:
         home.log_in()
-        done = home.run("fetch", "acme", stdin=f"{urls_of(home, 1)[0]}\n{url}\n" if url else "")
+        done = home.call("fetch", "acme", stdin=f"{urls_of(home, 1)[0]}\n{url}\n" if url else "")
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr
         assert "hunter2" not in done.stderr
@@ -250,7 +250,7 @@ class TestUrls:
 
     @pytest.mark.parametrize("concurrency", ["0", "201", "-1", "many"])
     def test_a_concurrency_that_cannot_be_is_told(self, home: Home, concurrency: str) -> None:
-        done = home.run("fetch", "acme", f"--concurrency={concurrency}", *urls_of(home, 1))
+        done = home.call("fetch", "acme", f"--concurrency={concurrency}", *urls_of(home, 1))
         assert (done.returncode, done.stdout) == (2, "")
         assert "a whole number from 1 to 200" in done.stderr
 
@@ -335,7 +335,7 @@ sys.exit(code)
     def test_a_folder_that_cannot_be_is_told_before_anything_is_sent(self, home: Home) -> None:
         home.log_in()
         (home.folder / "file").write_text("")
-        done = home.run("fetch", "acme", "--output", "file", *urls_of(home, 1))
+        done = home.call("fetch", "acme", "--output", "file", *urls_of(home, 1))
         assert (done.returncode, done.stdout) == (2, "")
         assert "--output file: File exists; name a folder" in done.stderr
         assert home.server.log == []
@@ -367,6 +367,6 @@ sys.exit(main(["fetch", "acme", "x"]))
 
 def test_paths_are_relative_to_the_working_folder(home: Home) -> None:
     home.log_in()
-    assert home.run("fetch", "acme", "--output", "out", *urls_of(home, 1)).returncode == 0
+    assert home.call("fetch", "acme", "--output", "out", *urls_of(home, 1)).returncode == 0
     assert (home.folder / "out" / "api_items_1").exists()
     assert not Path("out").exists()

@@ -49,28 +49,28 @@ class TestLogin:
     )
     def test_what_is_no_token_response_changes_nothing(self, home: Home, stdin: str, said: str) -> None:
         answer = home.log_in()
-        done = home.run("login", "acme", "--with-token", stdin=stdin)
+        done = home.call("login", "acme", "--with-token", stdin=stdin)
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr
         assert done.stderr.endswith("nothing was changed\n")
         assert "hunter2" not in done.stderr
-        assert home.run("token", "acme").stdout == f"{answer['access_token']}\n"
+        assert home.call("token", "acme").stdout == f"{answer['access_token']}\n"
 
     def test_a_response_without_a_refresh_token_is_stored_and_told(self, home: Home) -> None:
         answer = home.server.issue()
         del answer["refresh_token"]
-        done = home.run("import", "acme", stdin=json.dumps(answer))
+        done = home.call("import", "acme", stdin=json.dumps(answer))
         assert done.returncode == 0
         assert "the response has no refresh_token: when this token ends, somebody has to log in again" in done.stderr
 
     def test_without_a_source_it_says_which_there_is(self, home: Home) -> None:
-        done = home.run("login", "acme", stdin=json.dumps(home.server.issue()))
+        done = home.call("login", "acme", stdin=json.dumps(home.server.issue()))
         assert done.returncode == 2
         assert "onerefresh login acme --with-token < answer.json" in done.stderr
-        assert home.run("token", "acme").returncode == 4
+        assert home.call("token", "acme").returncode == 4
 
     def test_a_token_that_is_no_bearer_token_is_refused(self, home: Home) -> None:
-        done = home.run(
+        done = home.call(
             "login", "acme", "--with-token", stdin=json.dumps({**home.server.issue(), "token_type": "DPoP"})
         )
         assert done.returncode == 2
@@ -102,7 +102,7 @@ class TestLogin:
 
     def test_a_store_that_ends_with_the_command_is_refused(self, home: Home) -> None:
         home.configure('store = "memory"')
-        done = home.run("import", "acme", stdin=json.dumps(home.server.issue()))
+        done = home.call("import", "acme", stdin=json.dumps(home.server.issue()))
         assert done.returncode == 2
         assert 'write store = "sqlite"' in done.stderr
 
@@ -174,7 +174,7 @@ class TestStatus:
 
     def test_client_credentials_never_need_a_person(self, home: Home) -> None:
         home.configure('grant = "client_credentials"')
-        done = home.run("status", "acme")
+        done = home.call("status", "acme")
         assert (done.returncode, "no token yet; the first call fetches one" in done.stdout) == (0, True)
 
     def test_a_function_may_renew_without_a_refresh_token(self, home: Home) -> None:
@@ -188,7 +188,7 @@ class TestStatus:
 
     def test_a_file_without_credentials_is_told(self, home: Home) -> None:
         home.config.write_text("")
-        done = home.run("status")
+        done = home.call("status")
         assert (done.returncode, done.stdout) == (0, f"{home.config} has no credentials\n")
 
 

@@ -27,6 +27,9 @@ from onerefresh.testing import AuthServer, fingerprint
 
 pytestmark = pytest.mark.slow
 
+SOME = 30
+"""Calls at once, where it is enough that they are many: that a hundred share one refresh has a test of its own."""
+
 
 def presented(server: AuthServer) -> list[str | None]:
     return [entry.presented for entry in server.log if entry.kind == "api"]
@@ -72,8 +75,8 @@ def test_every_client_at_once_shares_one_refresh(server: AuthServer, credential:
 def test_refusals_that_come_after_the_refresh_start_no_other(driver: Driver, server: AuthServer) -> None:
     server.late_refusals(every=2)
     server.revoke_access()
-    answers = driver.together([f"{server.api_url}/{number}" for number in range(100)])
-    assert [answer.status for answer in answers] == [200] * 100
+    answers = driver.together([f"{server.api_url}/{number}" for number in range(SOME)])
+    assert [answer.status for answer in answers] == [200] * SOME
     assert server.counters.token_requests == 1
 
 
@@ -82,8 +85,8 @@ def test_a_refresh_may_return_the_same_access_token_text(form: type[Driver]) -> 
         credential = Credential("acme", refresher(server), token=server.issue())
         with form(credential, server.url, Options()) as driver:
             server.revoke_access()
-            answers = driver.together([f"{server.api_url}/{number}" for number in range(100)])
-        assert [answer.status for answer in answers] == [200] * 100
+            answers = driver.together([f"{server.api_url}/{number}" for number in range(SOME)])
+        assert [answer.status for answer in answers] == [200] * SOME
         assert server.counters.token_requests == 1
 
 
@@ -94,9 +97,9 @@ def test_a_token_that_is_known_to_be_over_is_never_sent_and_the_next_one_is_prov
     over.pop("expires_in")
     credential = Credential("acme", refresher(server), token=over)
     driver = open_driver(credential)
-    answers = driver.together([f"{server.api_url}/{number}" for number in range(100)])
-    assert [answer.status for answer in answers] == [200] * 100
-    assert server.counters.api == {200: 100}
+    answers = driver.together([f"{server.api_url}/{number}" for number in range(SOME)])
+    assert [answer.status for answer in answers] == [200] * SOME
+    assert server.counters.api == {200: SOME}
     assert server.counters.token_requests == 1
     assert credential.unproven is None
 

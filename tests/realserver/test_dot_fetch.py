@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 PROCESSES = 3
-CALLS = 200
-"""Calls of each process, 8 at a time: 25 rounds."""
+CALLS = 104
+"""Calls of each process, 8 at a time: 13 rounds."""
 
-SECONDS_A_CALL = 0.5
+SECONDS_A_CALL = 1.0
 """All in all, the calls of a process take at least three lifetimes of a token."""
 
 

@@ -32,6 +32,8 @@ KEPT = 50
 """Exceptions that are kept, with their frames."""
 TWICE = 0.2
 """How many signals of a hundred are followed by another one: Ctrl-C is seldom pressed once only."""
+AT_MOST = 20
+"""So many times the rounds are played where no signal has come in the midst of a call yet: some calls are short."""
 TRACING = ("aim_at", "entered")
 """The functions that aim: it would not be delivered where they run."""
 HERE = str(Path(__file__).parent)
@@ -182,7 +184,8 @@ def main(way: str, aim: str, rounds: str, seed: str, *more: str) -> None:
     round_of = ways.WAYS[way](chance)
     there = ways.begun()
     done = 0
-    for done in range(1, int(rounds) + 1):
+    while done < int(rounds) or (not aiming.hits and done < AT_MOST * int(rounds)):
+        done += 1
         faulthandler.dump_traceback_later(HANGS, exit=True)
         try:
             round_of.play(aiming)

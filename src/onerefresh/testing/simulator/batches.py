@@ -12,11 +12,13 @@ from onerefresh.testing.simulator.run import simulate
 __all__ = ["batches"]
 
 BATCH = 500
+"""Seeds of one batch at most: fewer where so many would leave a process without work."""
 
 
 def batches(seeds: range, jobs: int) -> Iterator[tuple[dict[str, int], list[str]]]:
     """Run the seeds; for each batch of them, how many runs ended in which way, and what to say of those that failed."""
-    parts: Iterable[range] = (seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH))
+    size = max(min(BATCH, -(-len(seeds) // jobs)), 1)
+    parts: Iterable[range] = (seeds[start : start + size] for start in range(0, len(seeds), size))
     if jobs == 1:
         yield from map(_batch, parts)
         return
