@@ -28,9 +28,9 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, State
-from onerefresh.renewal.effects import Cas, DropSpool, Publish, ReadSpool, Sleep, Spooled
+from onerefresh.renewal.effects import Cas, DropSpool, Publish, ReadSpool, Send, Sleep, Spooled
 from onerefresh.renewal.protocol import Outcome, renew
-from onerefresh.renewal.saving import bring_back
+from onerefresh.renewal.saving import bring_back, has_lost
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
 
@@ -218,6 +218,39 @@ def test_a_claim_that_the_store_lost_comes_back(lost: str) -> None:
     world.put(before if lost == "the claim" else None)
     assert world.run(bring_back(wish(known=known), lambda: leased))
     assert world.present == leased
+
+
+@pytest.mark.parametrize("lasts", [19.0, 21.0])
+@pytest.mark.parametrize("by", ["another process", "this one"])
+def test_a_claim_cuts_no_recovery_lease_short(by: str, lasts: float) -> None:
+    """One that was over, or nearly, was put over it: the next process sent at once, and had no reason to wait."""
+    world = needy()
+    known, recovery = world.token, 20.0
+    world.lease(attempt(era=world.era, at=world.now - 300.0 + lasts))
+    leased = world.present
+    world.put(None)
+    asked = wish(known=known, recovery=lambda: recovery)
+    if by == "another process":
+        assert world.run(bring_back(asked))
+    assert world.run(bring_back(asked, lambda: leased)) == (by == "this one" or lasts > recovery)
+    assert world.present.attempt is not None
+    assert world.present.attempt.is_recovery == (lasts < recovery)
+    assert not world.run(bring_back(asked, lambda: leased))
+    assert not world.run(has_lost(asked, lambda: leased))
+
+
+def test_a_claim_that_is_over_comes_back_where_nothing_else_was_lost() -> None:
+    """It holds nobody up, and whoever takes over knows that its holder may yet come with an answer."""
+    world = needy(None, NEXT)
+    before, known = world.present, world.token
+    world.lease(attempt(era=world.era, at=world.now - 301.0))
+    leased = world.present
+    world.put(before)
+    assert world.run(bring_back(wish(known=known, recovery=lambda: 20.0), lambda: leased))
+    process = Process(world, renew(wish(**refusing(world)))).until(Send)
+    assert world.present.attempt is not None
+    assert (world.present.attempt.disputed, world.now) == (True, 0.0)
+    assert process.finish().token.generation == 2
 
 
 def test_a_claim_does_not_come_back_over_what_an_older_copy_was_renewed_to() -> None:

@@ -13,6 +13,7 @@ from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import (
     Cas,
     DropSpool,
+    Instant,
     Load,
     Loaded,
     Now,
@@ -22,6 +23,7 @@ from onerefresh.renewal.effects import (
     Sleep,
     Spooled,
     Tell,
+    left_of,
 )
 from onerefresh.renewal.recovering import recovery_lease
 from onerefresh.store import Conflict, StoreOutcomeUnknown
@@ -284,11 +286,11 @@ def _nothing() -> Record | None:
 
 async def has_lost(wish: Wish, leased: Callable[[], Record | None] = _nothing) -> bool:
     """Whether the store has lost what this process knows. `leased`: as for `bring_back`. Raises `StoreUnavailable`."""
-    loaded = await Load()
+    loaded, now = await Load(), await Now()
     known = wish.up_to_date().known
     if known is None:
         return False
-    return is_lost(loaded.record, known, wish.earlier()) or lacks(loaded.record, leased(), known)
+    return is_lost(loaded.record, known, wish.earlier()) or lacks(loaded.record, leased(), known, now)
 
 
 async def bring_back(wish: Wish, leased: Callable[[], Record | None] = _nothing, noted: str | None = None) -> bool:
@@ -296,7 +298,8 @@ async def bring_back(wish: Wish, leased: Callable[[], Record | None] = _nothing,
 
     Raises `StoreUnavailable`, also where it cannot be told whether that was done. `noted`: as for `recovery_lease`.
     `leased`: the claim under which this process has sent the refresh token, and waits for the answer by now. It comes
-    back as it was: others would send the same refresh token, or an older one, before the answer is here.
+    back as it was: others would send the same refresh token, or an older one, before the answer is here. Where it is
+    over sooner than a recovery lease, that one comes in its place: it lets those who know more have their time.
     """
     for _ in range(MOST_ROUNDS):
         if not await replay_spool(wish):
@@ -309,7 +312,7 @@ async def bring_back(wish: Wish, leased: Callable[[], Record | None] = _nothing,
             return False
         if found is None:
             continue
-        if claim is not None and lacks(found.record, claim, known):
+        if claim is not None and lacks(found.record, claim, known, now) and _outlasts(found.record, claim, wish, now):
             if await _claim_again(found, claim, wish):
                 return True
         elif not is_lost(found.record, known, wish.earlier()):
@@ -319,8 +322,11 @@ async def bring_back(wish: Wish, leased: Callable[[], Record | None] = _nothing,
     raise unsettled().about(wish.key)
 
 
-def lacks(record: Record | None, leased: Record | None, known: Token) -> bool:
-    """Whether the store has lost the claim `leased`, and nobody has claimed anew or renewed an older copy since."""
+def lacks(record: Record | None, leased: Record | None, known: Token, now: Instant) -> bool:
+    """Whether the store has lost the claim `leased`, and nobody has claimed anew or renewed an older copy since.
+
+    A recovery lease that lasts longer stays: the claim would cut it short.
+    """
     if leased is None or leased.attempt is None or leased.identity != known.identity:
         return False
     if record is None or records.went_back(record, *leased.identity):
@@ -329,7 +335,14 @@ def lacks(record: Record | None, leased: Record | None, known: Token) -> bool:
         return False
     if record.state is State.IDLE:  # as before the claim, unless somebody took over and was refused
         return record.history == leased.history and _failures(record) == _failures(leased)
-    return record.attempt is not None and record.attempt.is_recovery
+    lease = record.attempt
+    return lease is not None and lease.is_recovery and left_of(leased.attempt, now) >= left_of(lease, now)
+
+
+def _outlasts(record: Record | None, leased: Record, wish: Wish, now: Instant) -> bool:
+    """Whether the claim is to come back, and not its token alone, where the store has lost that too."""
+    is_there = record is not None and record.identity == leased.identity
+    return is_there or (leased.attempt is not None and left_of(leased.attempt, now) >= wish.recovery())
 
 
 def _failures(record: Record) -> int:
