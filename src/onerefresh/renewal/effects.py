@@ -94,6 +94,22 @@ def left_of(attempt: Attempt, now: Instant) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """The claim under which this process has sent, and waits for an answer. `since`: when, by its own clock.
+
+    That goes on where the store's clock tells nothing: it has none, or another server has taken its place.
+    """
+
+    record: Record
+    since: float
+
+    def left(self, now: Instant) -> float:
+        """Seconds until the claim is over."""
+        attempt = self.record.attempt
+        return min(left_of(attempt, now), attempt.ttl - (now.monotonic - self.since)) if attempt is not None else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Now(Effect[Instant]):
     """Read the clocks."""
 
