@@ -153,7 +153,7 @@ class Claims:
         over = (claim.born if dated else claim.watchers.get(by, now)) + claim.ttl
         if world.went_back_at > claim.born:  # whoever finds it there again watches it anew, where no clock tells more
             over = max(over, world.went_back_at + (0.0 if dated else claim.ttl))
-        waited = now - max(over, by.began)
+        waited = now - max(over, by.began, by.sent_until)
         if waited > NOTICING + PATIENCE and not by.disturbed:
             raise Broken("an outage is over with its lease", f"{by} waited for {waited:.1f} s more behind {holder}")
 

@@ -105,6 +105,8 @@ class Process:
         if timeline.now < self.resumes_at:
             timeline.after(self.resumes_at - timeline.now, self._resume, task, serial, value, error)
             return
+        if task.sending:
+            task.sent_until = timeline.now
         coroutine, task.sending = task.coroutine, False
         self._has_sent(task, None)
         while True:
