@@ -28,9 +28,9 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, State
-from onerefresh.renewal.effects import Cas, DropSpool, Publish, ReadSpool, Sleep, Spooled
+from onerefresh.renewal.effects import Cas, DropSpool, Publish, ReadSpool, Send, Sent, Sleep, Spooled
 from onerefresh.renewal.protocol import Outcome, renew
-from onerefresh.renewal.saving import bring_back
+from onerefresh.renewal.saving import bring_back, has_lost, settle
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
 
@@ -214,10 +214,61 @@ def test_a_claim_that_the_store_lost_comes_back(lost: str) -> None:
     world = needy()
     before, known = world.present, world.token
     world.lease()
-    leased = world.present
+    leased, sent = world.present, Sent(world.present, world.now)
     world.put(before if lost == "the claim" else None)
-    assert world.run(bring_back(wish(known=known), lambda: leased))
+    assert world.run(bring_back(wish(known=known), lambda: sent))
     assert world.present == leased
+
+
+@pytest.mark.parametrize("lasts", [19.0, 21.0])
+@pytest.mark.parametrize("by", ["another process", "this one"])
+def test_a_claim_cuts_no_recovery_lease_short(by: str, lasts: float) -> None:
+    """One that was over, or nearly, was put over it: the next process sent at once, and had no reason to wait."""
+    world = needy()
+    known, recovery = world.token, 20.0
+    world.lease(attempt(era=world.era, at=world.now - 300.0 + lasts))
+    sent = Sent(world.present, world.now)
+    world.put(None)
+    asked = wish(known=known, recovery=lambda: recovery)
+    if by == "another process":
+        assert world.run(bring_back(asked))
+    assert world.run(bring_back(asked, lambda: sent)) == (by == "this one" or lasts > recovery)
+    assert world.present.attempt is not None
+    assert world.present.attempt.is_recovery == (lasts < recovery)
+    assert not world.run(bring_back(asked, lambda: sent))
+    assert not world.run(has_lost(asked, lambda: sent))
+
+
+@pytest.mark.parametrize(("age", "comes"), [(299.0, True), (301.0, False)])
+@pytest.mark.parametrize("lost", ["the claim", "nothing"])
+def test_a_claim_that_is_over_by_its_own_clock_holds_nobody_up_once_more(lost: str, age: float, *, comes: bool) -> None:
+    """Where the store's clock tells nothing, others would watch it for its whole time to live."""
+    world = needy()
+    world.era = None
+    before, known, asked = world.present, world.token, wish(known=world.token, recovery=lambda: 0.5)
+    world.lease()
+    sent = Sent(world.present, world.now)
+    if lost == "the claim":
+        world.put(before)
+    else:  # and whoever waited for it lets others bring back first what they know
+        world.run(settle(world.load(), asked, disputed=True))
+    world.now += age
+    assert world.run(bring_back(asked, lambda: sent)) == comes
+    assert known == world.token
+
+
+def test_a_claim_that_is_over_comes_back_where_nothing_else_was_lost() -> None:
+    """It holds nobody up, and whoever takes over knows that its holder may yet come with an answer."""
+    world = needy(None, NEXT)
+    before, known = world.present, world.token
+    world.lease(attempt(era=world.era, at=world.now - 301.0))
+    sent = Sent(world.present, world.now)
+    world.put(before)
+    assert world.run(bring_back(wish(known=known, recovery=lambda: 20.0), lambda: sent))
+    process = Process(world, renew(wish(**refusing(world)))).until(Send)
+    assert world.present.attempt is not None
+    assert (world.present.attempt.disputed, world.now) == (True, 0.0)
+    assert process.finish().token.generation == 2
 
 
 def test_a_claim_does_not_come_back_over_what_an_older_copy_was_renewed_to() -> None:
@@ -225,11 +276,11 @@ def test_a_claim_does_not_come_back_over_what_an_older_copy_was_renewed_to() -> 
     world = needy()
     before, known = world.present, generation(world, 2)
     world.lease()
-    leased = world.present
+    sent = Sent(world.present, world.now)
     world.put(before)
     world.commit_by(world.lease(), Token("access-repeated", "refresh-repeated"))
     repeated = world.present
-    assert not world.run(bring_back(wish(known=known), lambda: leased))
+    assert not world.run(bring_back(wish(known=known), lambda: sent))
     assert world.present == repeated
 
 
@@ -239,13 +290,13 @@ def test_a_claim_does_not_come_back_where_others_have_taken_over_since(then: str
     world = needy()
     known = world.token
     world.lease()
-    leased = world.present
+    sent = Sent(world.present, world.now)
     world.lease(attempt("later"))
     world.put(records.released(world.present, Verdict(Meaning.UNAVAILABLE, "down"), now=world.wall, spread=0.5))
     if then == "retried":
         world.put(records.retried(world.present, now=world.wall))
     since = world.present
-    assert not world.run(bring_back(wish(known=known), lambda: leased))
+    assert not world.run(bring_back(wish(known=known), lambda: sent))
     assert world.present == since
 
 

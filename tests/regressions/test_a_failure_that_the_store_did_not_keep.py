@@ -18,7 +18,7 @@ from onerefresh import transitions as records
 from onerefresh.policy import FOR_GOOD, Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Cas, Load
+from onerefresh.renewal.effects import Cas, Load, Sent
 from onerefresh.renewal.person import allow_again, log_in
 from onerefresh.renewal.protocol import renew
 from onerefresh.renewal.saving import bring_back
@@ -213,7 +213,7 @@ def finished(request: Process[Any]) -> None:
 def test_a_look_leaves_no_claim_behind_whose_request_is_over(then: Any, end: Any) -> None:
     """It is answered between any two steps of the look."""
     world, mine, request = claimed_and_lost(end)
-    leased: list[Record | None] = [world.present]
+    leased: list[Sent | None] = [Sent(world.present, world.now)]
     world.put(None)
     look = Process(world, bring_back(mine.wish(), lambda: leased[0])).until(then)
     if then is Load:
@@ -230,7 +230,7 @@ def test_a_look_puts_the_claim_back_while_the_request_is_on_its_way() -> None:
     world, mine, request = claimed_and_lost(DOUBT)
     leased = world.present
     world.put(None)
-    assert world.run(bring_back(mine.wish(), lambda: leased))
+    assert world.run(bring_back(mine.wish(), lambda: Sent(leased, world.now)))
     assert world.present == leased
     finished(request)
     assert world.present.state is State.IDLE

@@ -29,7 +29,7 @@ from onerefresh.record import Grant, State
 from onerefresh.record_text import decode, encode
 from onerefresh.refusal import Bearer
 from onerefresh.renewal.decision import Claim, Use, decide
-from onerefresh.renewal.effects import Cas, Send
+from onerefresh.renewal.effects import Cas, Send, Sleep
 from onerefresh.renewal.protocol import renew
 from onerefresh.renewal.saving import replay_spool
 from onerefresh.stores.memory import MemoryStore
@@ -191,6 +191,23 @@ def test_a_store_that_is_down_costs_the_refresh_token_no_more_than_another_one()
     assert world.present.failure is not None
     assert world.present.failure.meaning is Meaning.UNUSABLE
     assert world.token.reveal_refresh_token() == "refresh-new"
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_the_committer_looks_again_whether_the_store_still_has_its_refresh_token(*, serves: bool) -> None:
+    """It did not: a store that went back had the spent one for the next process to send."""
+    world = needy(seed("0", lives=60.0), refuse_to_say())
+    before, world.now = world.present, 55.0
+    asked = {"ageing": True} if serves else refusing(world)
+    process = Process(world, renew(wish(**asked, look_again=lambda: True)))
+    if serves:
+        process.finish()
+    else:
+        with pytest.raises(RefreshProtocolError):
+            process.finish()
+    world.put(before)
+    Process(world, world.left_to_do.pop()).until(Sleep, 2).crash()
+    assert (world.present.generation, world.token.reveal_refresh_token()) == (2, "refresh-new")
 
 
 def test_a_host_that_keeps_the_tokens_gets_the_refresh_token_and_no_access_token_that_cannot_be_sent() -> None:

@@ -22,7 +22,7 @@ from onerefresh.record_text import encode
 from onerefresh.redaction import Redactor
 from onerefresh.renewal import protocol
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Effect, NotSent
+from onerefresh.renewal.effects import Effect, NotSent, Sent
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.runner import Runner
 from onerefresh.token import Token, odd_type
@@ -281,14 +281,15 @@ class Launcher:
         shared, flight = self._shared, run.flight
         if not run.renews:
             leased = None  # a login: it spends nothing of the record's
+        sent = Sent(leased, shared.clock.monotonic()) if leased is not None else None
         if leased is not None:
-            shared.leased = leased
+            shared.leased = sent
             shared.sends(run, leased.identity)
         try:
             with self._overdue(flight, ttl):
                 yield
         finally:
-            if shared.leased is leased:
+            if shared.leased is sent:
                 shared.leased = None
 
     @contextlib.contextmanager

@@ -12,7 +12,8 @@ from onerefresh.chance import CHANCE
 from onerefresh.flight import Flight
 from onerefresh.latches import Lock
 from onerefresh.policy import LOOK_AGAIN, windows
-from onerefresh.record import FAMILIES, Record
+from onerefresh.record import FAMILIES
+from onerefresh.renewal.effects import Sent
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.sightings import Servers, Sightings
 from onerefresh.store import Store, cleaned_after_fork
@@ -119,7 +120,7 @@ class Shared:
         self.sightings = Sightings(servers)
         self.known: Token | None = None  # the newest token seen, whether it serves or not
         self.earlier: tuple[str, ...] = ()  # the families of sessions that came before it, oldest first
-        self.leased: Record | None = None  # under which a renewal of this process has sent what is not answered yet
+        self.leased: Sent | None = None  # the claim of a renewal of this process that waits for an answer
         self.under_way: dict[object, tuple[str, int]] | None = None  # by renewal, what it has sent; never changed
         self.unsaved: Token | None = None  # a newer one, which a renewal of this process could save nowhere yet
         self.owner: str | None = None  # the refresher's identity, as a record that was lost has to name it again
@@ -164,7 +165,7 @@ class Shared:
                 left = {other: sent for other, sent in (self.under_way or {}).items() if other is not run}
                 self.under_way = left or None
 
-    def claim(self) -> Record | None:
+    def claim(self) -> Sent | None:
         """The claim under which a renewal of this process waits for an answer now."""
         return self.leased
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from onerefresh import errors
 from onerefresh.events import Event
-from onerefresh.record import Clock, Grant, Record
+from onerefresh.record import Attempt, Clock, Grant, Record
 from onerefresh.store import Hold, Moment
 from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure
@@ -79,6 +79,34 @@ def age(born: Instant, now: Instant) -> float:
     if born.shared is None or now.shared is None or born.shared.era != now.shared.era:
         return age
     return max(age, now.shared.seconds - born.shared.seconds)
+
+
+def left_of(attempt: Attempt, now: Instant) -> float:
+    """Seconds until `attempt` is over, as far as the store's clock tells; else all that it has to live.
+
+    Whoever finds it there watches it for as long then.
+    """
+    if now.shared is None or attempt.era is None:
+        return attempt.ttl
+    if attempt.era != now.shared.era:
+        return 0.0 if now.shared.mortal else attempt.ttl
+    return attempt.ttl - (now.shared.seconds - attempt.at)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The claim under which this process has sent, and waits for an answer. `since`: when, by its own clock.
+
+    That goes on where the store's clock tells nothing: it has none, or another server has taken its place.
+    """
+
+    record: Record
+    since: float
+
+    def left(self, now: Instant) -> float:
+        """Seconds until the claim is over."""
+        attempt = self.record.attempt
+        return min(left_of(attempt, now), attempt.ttl - (now.monotonic - self.since)) if attempt is not None else 0.0
 
 
 @dataclass(frozen=True, slots=True)

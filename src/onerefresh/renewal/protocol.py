@@ -45,6 +45,7 @@ from onerefresh.renewal.effects import (
     Turn,
     Watch,
     age,
+    left_of,
 )
 from onerefresh.renewal.recovering import Takeover
 from onerefresh.renewal.saving import (
@@ -80,12 +81,7 @@ class _Lease:
         """Seconds until `attempt` is over: by the store's own clock, or because this process watched it that long."""
         if attempt.id != self.attempt:
             self.attempt, self.since = attempt.id, now.monotonic
-        watched = attempt.ttl - (now.monotonic - self.since)
-        if now.shared is None or attempt.era is None:
-            return watched
-        if attempt.era != now.shared.era:
-            return 0.0 if now.shared.mortal else watched
-        return min(watched, attempt.ttl - (now.shared.seconds - attempt.at))
+        return min(attempt.ttl - (now.monotonic - self.since), left_of(attempt, now))
 
 
 async def renew(wish: Wish) -> Outcome:

@@ -13,15 +13,18 @@ from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import (
     Cas,
     DropSpool,
+    Instant,
     Load,
     Loaded,
     Now,
     ReadSpool,
     Revoke,
     Save,
+    Sent,
     Sleep,
     Spooled,
     Tell,
+    left_of,
 )
 from onerefresh.renewal.recovering import recovery_lease
 from onerefresh.store import Conflict, StoreOutcomeUnknown
@@ -277,26 +280,27 @@ async def end_later(attempt: Attempt, wish: Wish) -> None:
             continue  # the store is still down
 
 
-def _nothing() -> Record | None:
+def _nothing() -> Sent | None:
     """There is no claim under which this process waits for an answer."""
     return None
 
 
-async def has_lost(wish: Wish, leased: Callable[[], Record | None] = _nothing) -> bool:
-    """Whether the store has lost what this process knows. `leased`: as for `bring_back`. Raises `StoreUnavailable`."""
-    loaded = await Load()
+async def has_lost(wish: Wish, sent: Callable[[], Sent | None] = _nothing) -> bool:
+    """Whether the store has lost what this process knows. `sent`: as for `bring_back`. Raises `StoreUnavailable`."""
+    loaded, now = await Load(), await Now()
     known = wish.up_to_date().known
     if known is None:
         return False
-    return is_lost(loaded.record, known, wish.earlier()) or lacks(loaded.record, leased(), known)
+    return is_lost(loaded.record, known, wish.earlier()) or lacks(loaded.record, sent(), known, now)
 
 
-async def bring_back(wish: Wish, leased: Callable[[], Record | None] = _nothing, noted: str | None = None) -> bool:
+async def bring_back(wish: Wish, sent: Callable[[], Sent | None] = _nothing, noted: str | None = None) -> bool:
     """Bring back what this process knows where the store has lost it; whether it had.
 
     Raises `StoreUnavailable`, also where it cannot be told whether that was done. `noted`: as for `recovery_lease`.
-    `leased`: the claim under which this process has sent the refresh token, and waits for the answer by now. It comes
-    back as it was: others would send the same refresh token, or an older one, before the answer is here.
+    `sent`: the claim under which this process has sent the refresh token, and waits for the answer by now. It comes
+    back as it was: others would send the same refresh token, or an older one, before the answer is here. Where it is
+    over sooner than a recovery lease, that one comes in its place: it lets those who know more have their time.
     """
     for _ in range(MOST_ROUNDS):
         if not await replay_spool(wish):
@@ -304,13 +308,13 @@ async def bring_back(wish: Wish, leased: Callable[[], Record | None] = _nothing,
     for _ in range(BRING_BACK_TRIES):
         found, now = await recalled(await Load(), wish), await Now()
         wish.sightings.sees(now)
-        known, claim = wish.up_to_date().known, leased()  # asked only now: it may be answered since
+        known, claim = wish.up_to_date().known, sent()  # asked only now: it may be answered since
         if known is None:
             return False
         if found is None:
             continue
-        if claim is not None and lacks(found.record, claim, known):
-            if await _claim_again(found, claim, wish):
+        if claim is not None and lacks(found.record, claim, known, now) and _outlasts(found.record, claim, wish, now):
+            if await _claim_again(found, claim.record, wish):
                 return True
         elif not is_lost(found.record, known, wish.earlier()):
             return False
@@ -319,17 +323,30 @@ async def bring_back(wish: Wish, leased: Callable[[], Record | None] = _nothing,
     raise unsettled().about(wish.key)
 
 
-def lacks(record: Record | None, leased: Record | None, known: Token) -> bool:
-    """Whether the store has lost the claim `leased`, and nobody has claimed anew or renewed an older copy since."""
-    if leased is None or leased.attempt is None or leased.identity != known.identity:
+def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) -> bool:
+    """Whether the store has lost the claim of `sent`, and nobody has claimed anew or renewed an older copy since.
+
+    A recovery lease that lasts longer stays: the claim would cut it short. A claim that is over does not come back
+    where others could not tell that, and would wait for it once more.
+    """
+    leased = sent.record if sent is not None else None
+    if sent is None or leased is None or leased.attempt is None or leased.identity != known.identity:
         return False
     if record is None or records.went_back(record, *leased.identity):
         return True
     if record.identity != leased.identity or record.token != leased.token:
         return False
     if record.state is State.IDLE:  # as before the claim, unless somebody took over and was refused
-        return record.history == leased.history and _failures(record) == _failures(leased)
-    return record.attempt is not None and record.attempt.is_recovery
+        is_same = record.history == leased.history and _failures(record) == _failures(leased)
+        return is_same and (sent.left(now) > 0.0 or left_of(leased.attempt, now) <= 0.0)
+    lease = record.attempt
+    return lease is not None and lease.is_recovery and sent.left(now) >= left_of(lease, now)
+
+
+def _outlasts(record: Record | None, sent: Sent, wish: Wish, now: Instant) -> bool:
+    """Whether the claim is to come back, and not its token alone, where the store has lost that too."""
+    is_there = record is not None and record.identity == sent.record.identity
+    return is_there or sent.left(now) >= wish.recovery()
 
 
 def _failures(record: Record) -> int:

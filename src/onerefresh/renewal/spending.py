@@ -382,18 +382,18 @@ class Spending:
                 await revoke_if_logged_out(loaded.record, token, self.wish)
             else:
                 await tell(Kind.REFRESHED, self.wish, committed, attempt=self.attempt.id)
+                is_saved = committed.token is not None and not committed.unsaved
+                if committed.token is not None and is_saved and self.wish.look_again():
+                    await Afterwards(look_again(committed.token, self.attempt.ttl, self.wish))
                 if useless:
                     return await self._after_a_useless_answer(committed)
-                if committed.token is not None and not committed.unsaved:
-                    outcome = Outcome(
+                if committed.token is not None and is_saved:
+                    return Outcome(
                         committed.token,
                         probation=committed.probation,
                         renewed=True,
                         earlier=committed.families[:-1],
                     )
-                    if self.wish.look_again():
-                        await Afterwards(look_again(committed.token, self.attempt.ttl, self.wish))
-                    return outcome
             return None
 
     async def _after_a_useless_answer(self, committed: Record) -> Outcome | None:

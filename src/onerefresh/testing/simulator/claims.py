@@ -33,7 +33,7 @@ class Claim:
     token: Token | None
     generation: int
     proof: str | None
-    dated: bool  # by the store's clock
+    era: str | None  # of the store's clock, by which it is dated
     boots: int
     disputed: bool  # one that has become too old to send is left to run out
     known: Token | None  # the newest token that its process knew
@@ -90,7 +90,7 @@ class Claims:
             after.token,
             after.generation,
             attempt.proof,
-            attempt.era is not None,
+            attempt.era,
             writer.process.host.boots,
             attempt.disputed,
             self._world.known_to(writer),
@@ -138,7 +138,7 @@ class Claims:
         if same_host and not same_boot:
             return  # the machine was started anew
         if claim.outdated or (
-            claim.dated and claim.born < self._world.store_clock_set_at
+            claim.era is not None and claim.born < self._world.store_clock_set_at
         ):  # whoever has not seen that is misled by it
             self._world.judge.excuses.add(Excuse.OVERRUN, claim.token)
             return
@@ -148,11 +148,12 @@ class Claims:
                 f"{by} took over from {holder} after {age:.1f} of {claim.ttl:.0f} s",
             )
         world = self._world
-        dated = claim.dated and not world.store_clock_ahead and claim.born >= world.server_since  # else they differ
+        moment = world.moment(by.process)  # of another era than the claim where both do not go by one clock
+        dated = claim.era is not None and moment is not None and moment.era == claim.era
         over = (claim.born if dated else claim.watchers.get(by, now)) + claim.ttl
-        if world.went_back_at > claim.born:  # whoever finds it there again watches it anew
-            over = max(over, world.went_back_at + claim.ttl)
-        waited = now - max(over, by.began)
+        if world.went_back_at > claim.born:  # whoever finds it there again watches it anew, where no clock tells more
+            over = max(over, world.went_back_at + (0.0 if dated else claim.ttl))
+        waited = now - max(over, by.began, by.sent_until)
         if waited > NOTICING + PATIENCE and not by.disturbed:
             raise Broken("an outage is over with its lease", f"{by} waited for {waited:.1f} s more behind {holder}")
 

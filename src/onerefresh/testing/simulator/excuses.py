@@ -95,9 +95,12 @@ def promised_time_to_live(world: World) -> float:
         return min(profile.grace - NOTICING - HTTP_TIMEOUT, 30.0)
     record = world.store.record
     token = record.token if record is not None else None
-    if token is None or expires_in is None:
+    if token is None:
         return 300.0 if expires_in is None else 30.0
+    if token.expires_at is None:
+        return 300.0
     if world.clocks_were_set:
         return 30.0  # how long the access token still served was reckoned by a clock that is another now
-    left = (token.expires_at or 0.0) - max(host.clock.time() for host in world.hosts)
+    # One that was refused, and stands in the place of a useless one, has ended, however long the server's tokens live.
+    left = token.expires_at - max(host.clock.time() for host in world.hosts)
     return min(max(left, 30.0), 300.0)

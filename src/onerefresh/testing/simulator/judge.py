@@ -58,12 +58,10 @@ class Judge:
         self.ageing = Ageing(world)
         self.calls_ended = self.calls_accepted = self.calls_failed = 0
         self.refusals: dict[tuple[str, int], float] = {}
-        self.person_failed = False
+        self._store_went_down = self.has_vanished = self.person_failed = False
         self.words = Words()
         self.unordered_at = 0.0
         self.newest_kept: Token | None = None  # of those that the host has saved
-        self._store_went_down = False
-        self.has_vanished = False
         self.wiped_sessions = 0  # those up to this one
         self.guessed = False  # somebody sent what may have been used up before the store lost it
         self.begun_anew = False  # with a first token, after the store had lost the record
@@ -316,7 +314,9 @@ class Judge:
         now, token = self._world.timeline.now, effect.token
         if token is None:
             return
-        self.refusals[token.identity] = now
+        record = self._world.store.record
+        if record is None or record.state is not State.DEAD:  # else it is no ground of the death, which came before
+            self.refusals[token.identity] = now
         ended_by_hand = self._world.server.session_of[token.reveal()] in self._world.server.ended_by_hand
         self.asked_in_vain += ended_by_hand or Excuse.CRASH in self.excuses.of(token)
         count = self._refused[token.identity] = self._refused.get(token.identity, 0) + 1

@@ -15,7 +15,7 @@ from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
 from onerefresh.policy import Profile
 from onerefresh.renewal import protocol
-from onerefresh.renewal.effects import Effect
+from onerefresh.renewal.effects import Effect, Instant
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.saving import bring_back, is_lost, lacks
 from onerefresh.store import Store, Versioned
@@ -151,7 +151,8 @@ class Account(Credential):
         known, is_another = shared.newest, server != self._server
         self._losses, self._server = (world.note, world.losses), server
         record, leased = world.store.record, shared.leased
-        is_there = known is None or not (is_lost(record, known, shared.earlier) or lacks(record, leased, known))
+        now = Instant(0.0, 0.0, moment, 0.0)
+        is_there = known is None or not (is_lost(record, known, shared.earlier) or lacks(record, leased, known, now))
         if not is_another and not self._process.host.spool and is_there:
             return None  # it would read the record, and leave it as it is
         return bring_back(self._launcher.wish(), shared.claim)

@@ -105,6 +105,8 @@ class Process:
         if timeline.now < self.resumes_at:
             timeline.after(self.resumes_at - timeline.now, self._resume, task, serial, value, error)
             return
+        if task.sending:
+            task.sent_until = timeline.now
         coroutine, task.sending = task.coroutine, False
         self._has_sent(task, None)
         while True:
@@ -150,8 +152,11 @@ class Process:
     def _has_sent(self, task: Task, leased: Record | None) -> None:
         """Under which claim a renewal waits for its answer: the look puts it back where the store has lost it."""
         account = self.world.accounts.get(self)
-        if account is not None and task.leased is not None and (leased or account._shared.leased is task.leased):
-            account._shared.leased = leased
+        if account is None or task.leased is None:
+            return
+        shared = account._shared
+        if leased is not None or (shared.leased is not None and shared.leased.record is task.leased):
+            shared.leased = effects.Sent(leased, self.host.clock.monotonic()) if leased is not None else None
 
     def _end(self, task: Task, value: object, error: errors.OnerefreshError | None) -> None:
         task.over, task.ended_at = True, self.world.timeline.now

@@ -61,6 +61,7 @@ class Task:
         self.leased: Record | None = None  # its claim
         self.named_at = 0.0
         self.sending = False  # past its gate, and not answered yet
+        self.sent_until = 0.0  # when it was so for the last time: meanwhile it waited for nobody else
         self.spending = False  # the server has answered, and the answer may be in no safe place yet
         self.answer: str | None = None
         self.spent: Token | None = None  # whose refresh token it sent last
