@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from onerefresh.testing.simulator import Kind, Report, Scenario, What, simulate
+from onerefresh.testing.simulator.faults import OF_A_STORE, Point
 from onerefresh.testing.simulator.ideas import LANDED, Idea
 
 SEEDS = range(40)
@@ -57,6 +58,28 @@ FOUND: dict[Idea, list[Found]] = {
 
 HARMLESS = {Idea.OLD_RECORDS, Idea.STORE_CLOCKS}
 """With these the protocol kept all its promises from the first."""
+
+
+BROKE_ONCE = {
+    7_234_830: "two answers of a grace server, each with an access token that no header can carry",
+    7_286_795: "the same, after a machine has slept",
+    7_371_995: "the same, where the store went back",
+}
+
+
+@pytest.mark.parametrize("seed", BROKE_ONCE)
+def test_a_seed_with_several_ideas_that_once_broke_a_promise(seed: int) -> None:
+    assert simulate(seed).broken is None, BROKE_ONCE[seed]
+
+
+def test_no_fault_of_a_store_befalls_the_memory_of_one_process() -> None:
+    """It was drawn beside an idea: a store in memory was down right after the commit."""
+    for idea in Idea:
+        for seed in range(300):
+            shaped = Scenario.of(seed, idea=idea)
+            strange = {fault.what for fault in shaped.faults if fault.point is not Point.RELEASE} & OF_A_STORE
+            assert not (shaped.host_saves and strange), shaped
+    assert simulate(Scenario.of(681, idea=Idea.DOUBTFUL)).broken is None
 
 
 def runs_of(idea: Idea, seeds: range, kind: Kind | None = None) -> Iterator[Report]:

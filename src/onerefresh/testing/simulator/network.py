@@ -121,7 +121,8 @@ class Network:
             travel = fault.seconds
         if (what is What.USELESS or world.timeline.now < self.useless_until) and self._keeps(effect, grant):
             assert grant.refresh is not None
-            world.server.useless[grant.refresh] = grant.access
+            # Of several such answers with one refresh token, each brings the same: they have one name.
+            task.answer = world.server.useless.setdefault(grant.refresh, grant.access)
             useless = RefreshFailure(Verdict(Meaning.UNUSABLE, USELESS, kept=Secret(grant.refresh)))
             world.timeline.after(travel, self._deliver, task, serial, None, useless)
             return
