@@ -64,6 +64,8 @@ BROKE_ONCE = {
     7_234_830: "two answers of a grace server, each with an access token that no header can carry",
     7_286_795: "the same, after a machine has slept",
     7_371_995: "the same, where the store went back",
+    7_234_258: "an ageing token whose renewal has to wait, as a record that was there before says",
+    7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
 
 
