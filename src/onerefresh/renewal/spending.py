@@ -43,6 +43,7 @@ from onerefresh.renewal.saving import (
     end_later,
     longest_rest,
     look_again,
+    next_of,
     replay_later,
     revoke_if_logged_out,
     tell,
@@ -69,6 +70,11 @@ class Outcome:
     probation: Probation | None = None
     renewed: bool = False
     earlier: tuple[str, ...] = ()
+
+    @classmethod
+    def brought(cls, record: Record, token: Token, ask_again: float = 0.0) -> Outcome:
+        """What a renewal or a login has brought into `record`, or is about to."""
+        return cls(token, ask_again, probation=record.probation, renewed=True, earlier=record.families[:-1])
 
 
 @dataclass(slots=True)
@@ -385,15 +391,9 @@ class Spending:
                 if useless:
                     return await self._after_a_useless_answer(committed)
                 if committed.token is not None and not committed.unsaved:
-                    outcome = Outcome(
-                        committed.token,
-                        probation=committed.probation,
-                        renewed=True,
-                        earlier=committed.families[:-1],
-                    )
                     if self.wish.look_again():
                         await Afterwards(look_again(committed.token, self.attempt.ttl, self.wish))
-                    return outcome
+                    return Outcome.brought(committed, committed.token)
             return None
 
     async def _after_a_useless_answer(self, committed: Record) -> Outcome | None:
@@ -409,7 +409,7 @@ class Spending:
             return None  # the host saves it first, and then the record says what follows
         is_enough = self.wish.within is None and not failure.refused
         if is_enough and now.wall < windows(token, self.wish.spread).ends_at:
-            return Outcome(token, ask_again=failure.delay, probation=committed.probation, renewed=True)
+            return Outcome.brought(committed, token, failure.delay)
         raise failure.verdict(now.wall).error().about(self.wish.key, committed.generation) from self.cause
 
     async def _spool(self, entry: Spooled, why: str) -> bool:
@@ -420,7 +420,8 @@ class Spending:
                 useless = errors.RefreshProtocolError(entry.useless)
                 await Publish(useless.about(self.wish.key, self.leased.generation), unsaved=entry.as_next())
             else:
-                await Publish(Outcome(entry.as_next(), renewed=True))
+                ahead = next_of(self.leased, entry, self.wish, await Now())
+                await Publish(Outcome.brought(ahead, entry.as_next()))
             return True
         await tell(Kind.UNSAVED, self.wish, self.leased, why, self.attempt.id)
         said = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
