@@ -65,6 +65,9 @@ BROKE_ONCE = {
     7_286_795: "the same, after a machine has slept",
     7_371_995: "the same, where the store went back",
     7_234_258: "an ageing token whose renewal has to wait, as a record that was there before says",
+    7_189_226: "a token from a spool, which a grace server may have repeated",
+    7_255_788: "a login with a used token, to which a grace server repeats its answer of long ago",
+    7_212_698: "a login with a used token, over a record that the store had lost",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
 
