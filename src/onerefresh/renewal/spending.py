@@ -344,19 +344,15 @@ class Spending:
         `useless`: why its access token is of no use, so that the one before stands in its place.
         """
         token = answer.following(self.leased.token) if self.leased.token else answer
-        family, generation = self.leased.identity
-        repeated = self.sends > 1 or self._may_be_spent
-        attempt, owner = self.attempt, self.leased.owner
         entry = Spooled(
-            family,
-            generation,
-            attempt.id,
-            attempt.grant,
+            *self.leased.identity,
+            self.attempt.id,
+            self.attempt.grant,
             self.refused,
             token,
-            repeated=repeated,
+            repeated=self.sends > 1 or self._may_be_spent,
             useless=useless,
-            owner=owner,
+            owner=self.leased.owner,
         )
         loaded = Loaded(self.version, self.leased)
         in_a_file, spooled, tries, conflicts = False, False, 0, 0
@@ -379,6 +375,10 @@ class Spending:
                     return None
                 await self._rest(tries, spooled=spooled)
                 loaded = await self._reload(loaded)
+                continue
+            again = records.begun_again(loaded.record, self.leased, token) if committed is None else None
+            if again is not None and again != (entry.family, entry.generation):
+                entry = replace(entry, family=again[0], generation=again[1])
                 continue
             if spooled or in_a_file:
                 await DropSpool(entry)
