@@ -68,6 +68,7 @@ BROKE_ONCE = {
     7_189_226: "a token from a spool, which a grace server may have repeated",
     7_255_788: "a login with a used token, to which a grace server repeats its answer of long ago",
     7_212_698: "a login with a used token, over a record that the store had lost",
+    8_047_994: "a refusal without a proof, told to those who knew an older token, and a store that lost the record",
     8_102_463: "an answer that comes after two more logins, the last one with the token that it was asked with",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
