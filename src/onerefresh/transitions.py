@@ -28,6 +28,7 @@ from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
 
 __all__ = [
+    "begun_again",
     "claimed",
     "committed",
     "died",
@@ -179,6 +180,19 @@ def has_gone_on_from(record: Record, token: Token) -> bool:
     if record.token is None or record.family != token.seed_fingerprint():
         return False
     return record.state is State.LEASED or record.token.seed_fingerprint() != record.family
+
+
+def begun_again(record: Record | None, leased: Record, answer: Token) -> tuple[str, int] | None:
+    """The session where somebody has logged in once more with the token that brought `answer`, sent under `leased`.
+
+    It has another number since. Its refresh token is used up, and the answer has the one that lives.
+    """
+    spent, token, attempt = leased.token, record.token if record is not None else None, leased.attempt
+    if record is None or token is None or spent is None or attempt is None or token.refresh_token is None:
+        return None
+    has_spent_it = attempt.grant is Grant.REFRESH and record.by is None and record.generation < LAST_GENERATION
+    is_used_up = token.refresh_token == spent.refresh_token != answer.refresh_token
+    return record.identity if has_spent_it and is_used_up else None
 
 
 def committed(

@@ -29,6 +29,7 @@ from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, State
 from onerefresh.renewal.effects import Cas, DropSpool, Publish, ReadSpool, Send, Sent, Sleep, Spooled
+from onerefresh.renewal.person import log_in
 from onerefresh.renewal.protocol import Outcome, renew
 from onerefresh.renewal.saving import bring_back, has_lost, settle
 from onerefresh.token import Token
@@ -308,6 +309,72 @@ def test_a_late_answer_is_taken_for_a_repeated_one() -> None:
     world.put(records.committed(world.present, NEXT, by="other", grant=Grant.REFRESH, now=world.wall, refused=False))
     assert world.present.probation is not None
     assert world.present.probation.repeated
+
+
+@pytest.mark.parametrize("since", ["another login", "a refusal"])
+def test_a_late_answer_is_saved_where_somebody_has_logged_in_once_more_with_the_token_that_it_was_asked_with(
+    since: str,
+) -> None:
+    """It was thrown away: the session had another number, and its refresh token was used up."""
+    world = needy(None, NEXT)
+    first = world.token
+    renewal = Process(world, renew(wish(**refusing(world)))).until(Cas, 2)
+    if since == "another login":
+        world.found_again(seed("of another session"))
+    else:
+        dead = Verdict(Meaning.DEAD, "invalid_grant")
+        world.put(records.died(world.present, dead, now=world.wall, refused=True))
+    assert world.run(log_in(first, wish())).token.generation == world.present.generation
+    family, generation = world.present.identity
+    assert renewal.finish().token.reveal() == "access-next"
+    assert world.token.refresh_token == NEXT.refresh_token
+    assert world.present.identity == (family, generation + 1)
+    assert Kind.ORPHANED not in world.kinds()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Token("access-next", None), id="no other refresh token"),
+        pytest.param(Token("access-next", "refresh-seed"), id="the same refresh token"),
+    ],
+)
+def test_a_late_answer_that_brings_no_other_refresh_token_changes_no_login(answer: Token) -> None:
+    world = needy(None, answer)
+    first = world.token
+    renewal = Process(world, renew(wish(**refusing(world)))).until(Cas, 2)
+    world.found_again(seed("of another session"))
+    world.run(log_in(first, wish()))
+    since = world.present
+    renewal.finish()
+    assert world.present == since
+    assert Kind.ORPHANED in world.kinds()
+
+
+def test_a_late_answer_does_not_replace_what_a_refresh_with_the_same_token_has_brought() -> None:
+    """Some servers give another refresh token only now and then."""
+    world = needy(None, NEXT)
+    renewal = Process(world, renew(wish(**refusing(world)))).until(Cas, 2)
+    world.commit_by(attempt("later"), Token("access-later", "refresh-seed"))
+    since = world.present
+    renewal.finish()
+    assert world.present == since
+    assert Kind.ORPHANED in world.kinds()
+
+
+def test_what_was_obtained_late_changes_no_login() -> None:
+    """It was asked for with nothing of the session's."""
+    dead = Verdict(Meaning.DEAD, "invalid_grant")
+    world = needy(None, NEXT)
+    first = world.token
+    world.lease()
+    world.put(records.died(world.present, dead, now=world.wall, refused=True))
+    renewal = Process(world, renew(wish(can_obtain=True, **refusing(world)))).until(Cas, 2)
+    world.found_again(seed("of another session"))
+    world.run(log_in(first, wish()))
+    since = world.present
+    renewal.finish()
+    assert world.present == since
 
 
 def test_a_store_that_is_newer_than_this_process_is_adopted() -> None:

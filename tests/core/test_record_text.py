@@ -306,7 +306,7 @@ def test_each_transition_keeps_the_record_s_own_and_that_of_each_object_that_goe
     assert decode(encode(record), "acme") == record
 
 
-QUESTIONS = {"has_gone_on_from", "includes", "may_commit", "went_back"}
+QUESTIONS = {"begun_again", "has_gone_on_from", "includes", "may_commit", "went_back"}
 
 
 def test_every_transition_is_among_them() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from unittest.mock import ANY
+
 import pytest
-from tests.core.driver import Process, World, attempt, failed, needy, refusing, wish
+from tests.core.driver import Process, World, attempt, failed, needy, refusing, seed, store_goes_down, wish
 
 from onerefresh import Credential, Token
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.record import Probation
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.effects import Send
-from onerefresh.renewal.person import report_replay
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.effects import Cas, Send, Sleep, WriteSpool
+from onerefresh.renewal.person import log_in, report_replay
+from onerefresh.renewal.protocol import Outcome, renew
 from onerefresh.testing import AuthServer
-from onerefresh.verdict import Meaning
+from onerefresh.token import Secret
+from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 
 
 def fresh(number: int) -> Token:
@@ -102,3 +106,38 @@ def test_the_refusal_of_an_older_token_that_a_grace_server_repeated_reaches_no_c
             credential.replayed(third, accepted=False)
             assert credential.token(refused=third) == third
             assert server.counters.refreshes == 2
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_who_is_given_a_spooled_token_knows_what_its_record_will_say(lost: bool) -> None:
+    """Its refusal was damped for a second in the process that had spooled it, although it may be an older one."""
+    world = needy(None, *([failed(Meaning.NO_ANSWER)] if lost else []), fresh(2))
+    world.found_again(seed("of another session"))
+    renewal = Process(world, renew(wish("grace:60", **refusing(world))), faults={(Cas, 2): store_goes_down})
+    renewal.until(WriteSpool).until(Sleep)
+    (told,) = renewal.published
+    world.down = False
+    renewal.finish()
+    assert isinstance(told, Outcome)
+    assert told.token == world.token
+    assert told.probation == replace(probation(world), at=ANY)
+    assert told.probation is not None
+    assert told.probation.repeated is lost
+    assert told.earlier == world.present.families[:-1] != ()
+
+
+def test_who_logs_in_with_the_token_of_the_present_session_knows_what_its_record_says() -> None:
+    world = needy(None, failed(Meaning.NO_ANSWER), fresh(2))
+    first = world.token
+    refresh_refused(world)
+    assert world.run(log_in(first, wish())).probation == probation(world)
+
+
+def test_the_sessions_before_are_known_beside_an_access_token_that_is_of_no_use() -> None:
+    kept = Secret("refresh-2")
+    world = needy(None, RefreshFailure(Verdict(Meaning.UNUSABLE, "no header can carry it", kept=kept)))
+    world.found_again(seed("of another session", lives=30.0))
+    world.now = 25.0
+    outcome = world.run(renew(wish(ageing=True)))
+    assert outcome.token.refresh_token == kept
+    assert outcome.earlier == world.present.families[:-1] != ()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from onerefresh.testing.simulator import Kind, Report, Scenario, What, simulate
+from onerefresh.testing.simulator.faults import OF_A_STORE, Point
 from onerefresh.testing.simulator.ideas import LANDED, Idea
 
 SEEDS = range(40)
@@ -57,6 +58,35 @@ FOUND: dict[Idea, list[Found]] = {
 
 HARMLESS = {Idea.OLD_RECORDS, Idea.STORE_CLOCKS}
 """With these the protocol kept all its promises from the first."""
+
+
+BROKE_ONCE = {
+    7_234_830: "two answers of a grace server, each with an access token that no header can carry",
+    7_286_795: "the same, after a machine has slept",
+    7_371_995: "the same, where the store went back",
+    7_234_258: "an ageing token whose renewal has to wait, as a record that was there before says",
+    7_189_226: "a token from a spool, which a grace server may have repeated",
+    7_255_788: "a login with a used token, to which a grace server repeats its answer of long ago",
+    7_212_698: "a login with a used token, over a record that the store had lost",
+    8_047_994: "a refusal without a proof, told to those who knew an older token, and a store that lost the record",
+    8_102_463: "an answer that comes after two more logins, the last one with the token that it was asked with",
+    7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
+}
+
+
+@pytest.mark.parametrize("seed", BROKE_ONCE)
+def test_a_seed_with_several_ideas_that_once_broke_a_promise(seed: int) -> None:
+    assert simulate(seed).broken is None, BROKE_ONCE[seed]
+
+
+def test_no_fault_of_a_store_befalls_the_memory_of_one_process() -> None:
+    """It was drawn beside an idea: a store in memory was down right after the commit."""
+    for idea in Idea:
+        for seed in range(300):
+            shaped = Scenario.of(seed, idea=idea)
+            strange = {fault.what for fault in shaped.faults if fault.point is not Point.RELEASE} & OF_A_STORE
+            assert not (shaped.host_saves and strange), shaped
+    assert simulate(Scenario.of(681, idea=Idea.DOUBTFUL)).broken is None
 
 
 def runs_of(idea: Idea, seeds: range, kind: Kind | None = None) -> Iterator[Report]:

@@ -222,9 +222,10 @@ class Shared:
         now = self.clock.monotonic()
         if isinstance(error, errors.LoginRequired):
             self.held = NOTHING
-            if self.known is not None and (error.generation or 0) > self.known.generation:
+            is_later = self.known is not None and (error.generation or 0) > self.known.generation
+            if self.known is not None and is_later and (error.proven or not self.sightings.doubts(self.known.family)):
                 self._is_over()
-                self.known = self.unsaved = None  # somebody logged out: what is in memory must never come back
+                self.known = self.unsaved = None  # somebody logged in or out: it must never come back
                 self.watched = False  # as in `forget`
             self.failed = (error, now + LOOK_AGAIN)
             return

@@ -67,7 +67,7 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
         await tell(Kind.LOGGED_IN, wish, record)
     if record.unsaved:
         await keep(written, record.token)
-    return Outcome(record.token, renewed=True, earlier=record.families[:-1])
+    return Outcome.brought(record, record.token)
 
 
 def _newest_of(token: Token, known: Token | None) -> Token:

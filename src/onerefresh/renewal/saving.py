@@ -65,8 +65,14 @@ async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | No
         return record  # an earlier write of ours, whose answer was lost, was applied
     if not records.may_commit(record, entry.family, entry.generation):
         return None
-    now = await Now()
-    new = records.committed(
+    new = next_of(record, entry, wish, await Now())
+    await Cas(loaded.version, new)
+    return new
+
+
+def next_of(record: Record, entry: Spooled, wish: Wish, now: Instant) -> Record:
+    """What `record` says once the token is committed to it."""
+    return records.committed(
         record,
         entry.token,
         by=entry.attempt,
@@ -79,8 +85,6 @@ async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | No
         spread=now.spread,
         clock=now.clock,
     )
-    await Cas(loaded.version, new)
-    return new
 
 
 def _has_learned(wish: Wish, entry: Spooled) -> bool:

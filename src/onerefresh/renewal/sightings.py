@@ -121,6 +121,11 @@ class Sightings:
             earlier = (*failed.earlier, _name(failed.failure))[-MOST:]
         self._failed = _Failed(record.identity, failure, record.state is State.DEAD, earlier)
 
+    def doubts(self, family: str) -> bool:
+        """Whether the last failure leaves open whether the session of this family is over."""
+        failed = self._failed
+        return failed is not None and failed.identity[0] == family and failed.failure.is_doubtful and not failed.is_dead
+
     def recalled(self, record: Record) -> Record:
         """`record`, with the failure of this generation that the store has lost, or was never told."""
         failed, attempt = self._failed, record.attempt

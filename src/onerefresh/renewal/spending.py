@@ -43,6 +43,7 @@ from onerefresh.renewal.saving import (
     end_later,
     longest_rest,
     look_again,
+    next_of,
     replay_later,
     revoke_if_logged_out,
     tell,
@@ -69,6 +70,11 @@ class Outcome:
     probation: Probation | None = None
     renewed: bool = False
     earlier: tuple[str, ...] = ()
+
+    @classmethod
+    def brought(cls, record: Record, token: Token, ask_again: float = 0.0) -> Outcome:
+        """What a renewal or a login has brought into `record`, or is about to."""
+        return cls(token, ask_again, probation=record.probation, renewed=True, earlier=record.families[:-1])
 
 
 @dataclass(slots=True)
@@ -338,19 +344,15 @@ class Spending:
         `useless`: why its access token is of no use, so that the one before stands in its place.
         """
         token = answer.following(self.leased.token) if self.leased.token else answer
-        family, generation = self.leased.identity
-        repeated = self.sends > 1 or self._may_be_spent
-        attempt, owner = self.attempt, self.leased.owner
         entry = Spooled(
-            family,
-            generation,
-            attempt.id,
-            attempt.grant,
+            *self.leased.identity,
+            self.attempt.id,
+            self.attempt.grant,
             self.refused,
             token,
-            repeated=repeated,
+            repeated=self.sends > 1 or self._may_be_spent,
             useless=useless,
-            owner=owner,
+            owner=self.leased.owner,
         )
         loaded = Loaded(self.version, self.leased)
         in_a_file, spooled, tries, conflicts = False, False, 0, 0
@@ -374,6 +376,10 @@ class Spending:
                 await self._rest(tries, spooled=spooled)
                 loaded = await self._reload(loaded)
                 continue
+            again = records.begun_again(loaded.record, self.leased, token) if committed is None else None
+            if again is not None and again != (entry.family, entry.generation):
+                entry = replace(entry, family=again[0], generation=again[1])
+                continue
             if spooled or in_a_file:
                 await DropSpool(entry)
             if committed is None:
@@ -388,12 +394,7 @@ class Spending:
                 if useless:
                     return await self._after_a_useless_answer(committed)
                 if committed.token is not None and is_saved:
-                    return Outcome(
-                        committed.token,
-                        probation=committed.probation,
-                        renewed=True,
-                        earlier=committed.families[:-1],
-                    )
+                    return Outcome.brought(committed, committed.token)
             return None
 
     async def _after_a_useless_answer(self, committed: Record) -> Outcome | None:
@@ -409,7 +410,7 @@ class Spending:
             return None  # the host saves it first, and then the record says what follows
         is_enough = self.wish.within is None and not failure.refused
         if is_enough and now.wall < windows(token, self.wish.spread).ends_at:
-            return Outcome(token, ask_again=failure.delay, probation=committed.probation, renewed=True)
+            return Outcome.brought(committed, token, failure.delay)
         raise failure.verdict(now.wall).error().about(self.wish.key, committed.generation) from self.cause
 
     async def _spool(self, entry: Spooled, why: str) -> bool:
@@ -420,7 +421,8 @@ class Spending:
                 useless = errors.RefreshProtocolError(entry.useless)
                 await Publish(useless.about(self.wish.key, self.leased.generation), unsaved=entry.as_next())
             else:
-                await Publish(Outcome(entry.as_next(), renewed=True))
+                ahead = next_of(self.leased, entry, self.wish, await Now())
+                await Publish(Outcome.brought(ahead, entry.as_next()))
             return True
         await tell(Kind.UNSAVED, self.wish, self.leased, why, self.attempt.id)
         said = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"

@@ -42,6 +42,7 @@ class Ageing:
         self._world = world
         self._customers: set[Process] = set()
         self._visits: dict[tuple[str, int], list[float]] = {}
+        self._sees: dict[tuple[Process, float], float] = {}  # since when each has asked while there was a failure
         self._refreshed_at: float | None = None
         self._begun_at: float | None = None
         self._early: list[float] = []
@@ -69,8 +70,12 @@ class Ageing:
         if len(self._early) > EARLY_REFRESHES + bool(world.judge.struck_faults):
             raise Broken("an API that refuses each token costs few refreshes", f"{len(self._early)} came early")
 
-    def handed_out(self, process: Process, token: Token) -> None:
-        """A caller was given a token."""
+    def handed_out(self, process: Process, token: Token, *, refused: bool) -> None:
+        """A caller was given a token. `refused`: after the API had refused one.
+
+        That is no visit: whoever asks so has asked before, and began the renewal then if the token aged. He may have
+        waited since, and is given the same token where its refusal is damped.
+        """
         scenario = self._world.scenario
         if token.expires_at is None or self._world.judge.struck_faults or self._world.clocks_were_set:
             return  # it may have been decided a while ago, by another clock
@@ -84,10 +89,20 @@ class Ageing:
                 f"{process.name} was given generation {token.generation}, of whose {life:.0f} s {left:.2f} are left",
             )
         record = self._world.store.record
-        is_free = record is not None and record.attempt is None  # else somebody is at it, or must wait
-        if is_free and process in self._customers and now >= windows(token, 1.0).ages_at:
+        is_free = record is not None and record.attempt is None and not self._must_rest(process, record)
+        if is_free and not refused and process in self._customers and now >= windows(token, 1.0).ages_at:
             self._visits.setdefault(token.identity, []).append(self._world.timeline.now)
         self._customers.add(process)  # who asks for the first time has it from the store, and may know no better
+
+    def _must_rest(self, process: Process, record: Record) -> bool:
+        """Whether the token endpoint is to be left alone: for the whole pause since this process has known of it.
+
+        The clock of whoever noted a failure may be ahead, so that its date tells others nothing.
+        """
+        if record.failure is None:
+            return False
+        now = self._world.timeline.now
+        return now - self._sees.setdefault((process, record.failure.at), now) <= record.failure.delay
 
     def sends(self, task: Task, token: Token | None) -> None:
         """Whether it is renewed only now that it is unusable, although some had it while it aged."""

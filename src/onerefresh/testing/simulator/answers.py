@@ -8,6 +8,7 @@ from onerefresh import errors
 from onerefresh.policy import EARLY_REFRESHES
 from onerefresh.record import State
 from onerefresh.testing.simulator.broken import Broken
+from onerefresh.testing.simulator.founding import last_of
 from onerefresh.testing.simulator.ideas import Idea
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Answers:
         self._doubted: set[str] = set()  # access tokens of the generations whose refresh was refused without a proof
         self._unheard: dict[tuple[str, int], set[Process]] = {}  # whose refresh brought no answer, as they know
         self._second_chances: set[str] = set()  # what came of the refusal of a token that may have been a repeated one
+        self._used_before: set[str] = set()  # refresh tokens with which somebody logged in when they were used up
 
     def doubtful(self, token: Token | None) -> None:
         if token is not None:
@@ -76,6 +78,7 @@ class Answers:
 
     def written(self, before: Record | None, after: Record) -> None:
         """A session may have been declared dead, or a token refreshed because it may have been a repeated one."""
+        self._logged_in(before, after)
         probation, is_same = before.probation if before is not None else None, False
         if before is not None and before.identity == after.identity:  # unless the API has accepted it since
             is_same = after.probation is not None and after.probation.repeated
@@ -84,6 +87,16 @@ class Answers:
         has_died = after.state is State.DEAD and (before is None or before.state is not State.DEAD)
         if has_died and self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(after):
             raise Broken(NEVER_DEAD, f"generation {after.generation} is dead in the store")
+
+    def _logged_in(self, before: Record | None, after: Record) -> None:
+        """Somebody may have logged in with a token of an earlier session: to its record it is one that was never sent.
+
+        The server may repeat an old answer to the first request all the same.
+        """
+        is_new = after.token is not None and (before is None or before.identity != after.identity)
+        refresh = after.token.refresh_token if after.token is not None else None
+        if is_new and last_of(after) == "login" and refresh is not None:
+            self._used_before |= {refresh.reveal()} & self._world.server.first_use.keys()
 
     def told(self, error: errors.OnerefreshError) -> None:
         """A caller was told so."""
@@ -113,6 +126,7 @@ class Answers:
             return  # too many came too early, and the next one has to wait
         if (
             token.reveal() in self._second_chances
+            or world.server.issued_for[token.reveal()] in self._used_before
             or world.server.is_second_repeat(token.reveal())
             or world.timeline.now < world.network.down_until
         ):

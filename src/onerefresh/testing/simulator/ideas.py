@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from onerefresh.policy import Profile
-from onerefresh.testing.simulator.faults import Fault, Happening, Point, What, draw_fault
+from onerefresh.testing.simulator.faults import OF_A_STORE, Fault, Happening, Point, What, draw_fault
 from onerefresh.testing.simulator.server import Kind
 
 if TYPE_CHECKING:
@@ -55,9 +55,10 @@ def with_idea(found: Scenario, idea: Idea, *, alone: bool) -> Scenario:
     return replace(drawn, ideas=drawn.ideas | {idea})
 
 
-def _sometimes(rng: random.Random) -> tuple[Fault, ...]:
-    """One fault of the others, now and then."""
-    return (draw_fault(rng),) if rng.random() < 0.3 else ()
+def _sometimes(found: Scenario, rng: random.Random) -> tuple[Fault, ...]:
+    """One fault of the others, now and then: none of a store where that is the memory of one process."""
+    fault = draw_fault(rng) if rng.random() < 0.3 else None
+    return () if fault is None or (found.host_saves and fault.what in OF_A_STORE) else (fault,)
 
 
 def _lost_store(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
@@ -72,7 +73,7 @@ def _lost_store(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
             calls=rng.randrange(1, 5),
             duration=rng.uniform(40.0, 120.0),
             may_go_back=rng.random() < 0.6,
-            faults=_sometimes(rng),
+            faults=_sometimes(found, rng),
             happenings=(Happening(What.REVOKED, rng.uniform(2.0, 15.0)),),
             lonely=False,
         )
@@ -126,7 +127,7 @@ def _doubtful(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
     if alone:
         found = replace(
             found,
-            faults=_sometimes(rng),
+            faults=_sometimes(found, rng),
             happenings=(Happening(What.REVOKED, rng.uniform(2.0, 15.0)),),
             lonely=False,
         )
@@ -251,7 +252,7 @@ def _old_rows(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
 def _store_clocks(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
     """By more than what counts as the same clock still."""
     if alone:
-        found = replace(found, has_clock=True, faults=_sometimes(rng) + _sometimes(rng))
+        found = replace(found, has_clock=True, faults=_sometimes(found, rng) + _sometimes(found, rng))
     sets = [
         Happening(
             What.STORE_CLOCK_SET, rng.uniform(0.5, found.duration), rng.choice((-3600.0, -20.0, 3.0, 20.0, 7200.0))
@@ -269,7 +270,7 @@ def _useless(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
         found = replace(
             found,
             manner=replace(found.manner, expires_in=rng.choice((20.0, 60.0, 300.0, 3600.0))),
-            faults=_sometimes(rng),
+            faults=_sometimes(found, rng),
             happenings=(Happening(What.REVOKED, rng.uniform(2.0, 15.0)),),
         )
     if rng.random() < 0.4:

@@ -412,14 +412,14 @@ class Judge:
     def asking(self, process: Process) -> dict[str, int]:
         return dict(self._best.get(process, {}))
 
-    def handed_out(self, process: Process, token: Token, best: dict[str, int]) -> None:
-        """A caller was given a token."""
+    def handed_out(self, process: Process, token: Token, best: dict[str, int], *, refused: bool = False) -> None:
+        """A caller was given a token; `refused`: after the API had refused one."""
         if token.reveal() not in self.saved:
             raise Broken("nobody uses a token that was not saved", f"{process.name}, generation {token.generation}")
         asked = best.get(token.family, 0)
         if token.generation < asked and not self.unordered:
             raise Broken("a process never goes back", f"{process.name}: generation {token.generation} after {asked}")
-        self.ageing.handed_out(process, token)
+        self.ageing.handed_out(process, token, refused=refused)
         known = self._best.setdefault(process, {})
         known[token.family] = max(known.get(token.family, 0), token.generation)
 

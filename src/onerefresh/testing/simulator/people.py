@@ -199,7 +199,7 @@ async def call(account: Account) -> bool:
             account.replayed(token, accepted=True)
         return True
     newer = await account.ask(token)
-    judge.handed_out(account._process, newer, asked)
+    judge.handed_out(account._process, newer, asked, refused=True)
     if newer.identity == token.identity:
         judge.answers.not_renewed(token)
         return False

@@ -78,7 +78,7 @@ class AuthorizationServer:
 
     `issued_for`: for every access token the text of the refresh token that it was issued for (None: a login).
     `repeated`: the access tokens that it has answered with more than once. `useless`: by refresh token the access token
-    beside it, where no header could carry that.
+    beside it, where no header could carry that: the first one, where a grace server has answered so more than once.
     """
 
     def __init__(self, manner: Manner) -> None:

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.record import Record
 from onerefresh.testing.simulator.broken import Broken
 from onerefresh.token import Token
 
+if TYPE_CHECKING:
+    from onerefresh.testing.simulator.world import World
+
 __all__ = ["Words"]
 
 
 @dataclass(slots=True)
 class _Word:
-    """A login or logout. `family`: that the login has founded. `done_at`: seconds, or never."""
+    """A login or logout. `family`: that the login has founded. `done_at`: seconds, or never.
+
+    `looks_old`: its record may as well be one of before, to which a store went back.
+    """
 
     name: str
     began: float
     family: str = ""
     done_at: float = math.inf
+    looks_old: bool = False
 
 
 class Words:
@@ -34,11 +42,13 @@ class Words:
         self._words.append(word)
         return word
 
-    def ended(self, word: _Word, value: object, error: errors.OnerefreshError | None, now: float) -> None:
+    def ended(self, word: _Word, value: object, error: errors.OnerefreshError | None, world: World) -> None:
         """One that failed may still be applied: it counts as one that never ends."""
-        if error is None:
-            word.done_at = now
-            word.family = value.family if isinstance(value, Token) else ""
+        if error is not None:
+            return
+        word.done_at = world.timeline.now
+        if isinstance(value, Token):
+            word.family, word.looks_old = value.family, _looks_old(world, value)
 
     def judge(self, record: Record | None, *, since: float) -> None:
         """Whether the last word stands in the end, where nothing befell the store `since` it began."""
@@ -49,5 +59,20 @@ class Words:
             return
         if last.name == "logout" and (record is None or not record.is_logged_out):
             raise Broken("a logout is final", "somebody was logged in again")
-        if last.name == "login" and (record is None or record.family != last.family):
+        if last.name == "login" and not last.looks_old and (record is None or record.family != last.family):
             raise Broken("a login stands", "the session is another one")
+
+
+def _looks_old(world: World, login: Token) -> bool:
+    """Whether others take a login for what the store has gone back to, and bring back the session that they know.
+
+    It was made with the first token of a session that came before theirs, after the store had lost the record, and by
+    somebody who does not know how far the generations had come: nothing in its record is newer than what they know.
+    """
+    if not world.judge.unordered or world.server.first_use.keys().isdisjoint({login.reveal_refresh_token()}):
+        return False
+    memories = [account._shared for account in world.accounts.values()]
+    return any(
+        memory.known is not None and memory.known.generation > login.generation and login.family in memory.earlier
+        for memory in memories
+    )

@@ -236,7 +236,7 @@ class World:
         word = self.judge.words.begun(name, self.timeline.now)
 
         def ended(value: object, error: errors.OnerefreshError | None) -> None:
-            self.judge.words.ended(word, value, error, self.timeline.now)
+            self.judge.words.ended(word, value, error, self)
             self.judge.person_done(name, value, error)
 
         process.spawn(name, act(self.accounts[process]), ended)
