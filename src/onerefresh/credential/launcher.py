@@ -283,7 +283,8 @@ class Launcher:
             leased = None  # a login: it spends nothing of the record's
         if leased is not None:
             shared.leased = leased
-            shared.sends(run, leased.identity)
+            shared.sends(run, leased, run.epoch)
+            self.begin_to_watch()
         try:
             with self._overdue(flight, ttl):
                 yield
@@ -314,17 +315,17 @@ class Launcher:
 class Run:
     """One renewal under way. `flight`: the one whose waiters get its next answer; `renews`: it is no login."""
 
-    __slots__ = ("_epoch", "_launcher", "flight", "renews")
+    __slots__ = ("_launcher", "epoch", "flight", "renews")
 
     def __init__(self, launcher: Launcher, flight: Flight[Any], *, renews: bool = True) -> None:
         self._launcher = launcher
         self.renews = renews
-        self._epoch = launcher._shared.epoch
+        self.epoch = launcher._shared.epoch
         self.flight = flight
 
     def publish(self, answer: object, unsaved: Token | None = None) -> None:
         """Give the waiters their answer. `unsaved`: the renewal goes on, with a new token that it could not save."""
-        self.flight = self._launcher._publish(self.flight, self._epoch, answer, unsaved)
+        self.flight = self._launcher._publish(self.flight, self.epoch, answer, unsaved)
 
 
 def refuse_at_the_end(key: str) -> None:

@@ -152,10 +152,25 @@ class Shared:
         if not self.watched and self.held.token is not None:
             self.held = Held(self.held.token, -math.inf, self.held.ends_at)
 
-    def sends(self, run: object, identity: tuple[str, int]) -> None:
-        """A renewal of this process sends the refresh token of this identity."""
+    def sends(self, run: object, leased: Record, epoch: int) -> None:
+        """A renewal of this process, which began in this `epoch`, sends the refresh token of the record `leased`.
+
+        From now on the process knows this token, although no caller has got it: where the store loses the record, an
+        older copy must not take its place, and nobody else is to send the same refresh token.
+        """
         with self.lock:
-            self.under_way = {**(self.under_way or {}), run: identity}
+            self.under_way = {**(self.under_way or {}), run: leased.identity}
+            if epoch == self.epoch and leased.token is not None and not self._has_newer(leased.token):
+                self._goes_on_with(leased.token, leased.families[:-1])
+
+    def _has_newer(self, token: Token) -> bool:
+        known = self.known
+        return known is not None and known.family == token.family and known.generation >= token.generation
+
+    def _goes_on_with(self, token: Token, earlier: tuple[str, ...]) -> None:
+        known = self.known
+        self._comes_after(*earlier, *((known.family,) if known is not None and known.family != token.family else ()))
+        self.known = token
 
     def is_over(self, run: object) -> None:
         """What the renewal has sent is answered, or is given up."""
@@ -183,8 +198,8 @@ class Shared:
             return
         if outcome.renewed or (known is not None and known.identity != token.identity):
             self.follows = not outcome.renewed
-        self._comes_after(*outcome.earlier, *((known.family,) if known is not None and not same_family else ()))
-        self.known, self.failed, self.unsaved = token, None, None
+        self._goes_on_with(token, outcome.earlier)
+        self.failed = self.unsaved = None
         held = held_for(token, self.spread)
         # A token that ages is renewed with the next call, however it came here: unless that was tried just now.
         if outcome.ask_again or (outcome.renewed and held.ages_at <= self.clock.time()):

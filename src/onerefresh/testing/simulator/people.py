@@ -87,7 +87,7 @@ class _Launcher(Launcher):
         process.renewals += 1
         task = process.spawn(f"renewal {process.renewals}", protocol.renew(wish), ended)
         task.publish, task.overdue = run.publish, overdue
-        task.has_sent = lambda leased: shared.sends(run, leased.identity)
+        task.has_sent = lambda leased: shared.sends(run, leased, run.epoch)
         flight.begin()
         flight.started()
         process.world.judge.began(task)
