@@ -247,7 +247,7 @@ async def recalled(loaded: Loaded, wish: Wish) -> Loaded | None:
     record = loaded.record
     if record is None:
         return loaded
-    ended = wish.sightings.end_of(record.attempt)
+    ended = wish.sightings.end_of(record, knows_a_session=wish.up_to_date().known is not None)
     if ended is None:
         wish.sightings.remember(record)
         return Loaded(loaded.version, wish.sightings.recalled(record))
