@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 import pytest
 from tests.core.calls import Refresher, first_token
 from tests.regressions.test_stores_of_ones_own import Dictionary
 
 from onerefresh import Credential, LoginRequired, Token, transitions
+from onerefresh.credential import watch
+from onerefresh.credential.look import Look
+from onerefresh.record import Record, State
 from onerefresh.record_text import decode, encode
 from onerefresh.store import Versioned
 from onerefresh.testing.simulator import Fault, Happening, Kind, Point, Scenario, What, simulate
@@ -32,6 +36,15 @@ def test_a_logout_is_final() -> None:
         assert report.broken is None, str(report)
         logged_out += report.end == "logged out" and bool(report.struck)
     assert logged_out > 50
+
+
+NOTE = Record(families=(), generation=5_000, state=State.EMPTY)
+"""It tells of more losses than it names."""
+
+
+@pytest.fixture(autouse=True)
+def _short_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onerefresh.credential.launcher.recovery_time", lambda *, may_go_back: 0.1)
 
 
 def state_of(store: Dictionary) -> tuple[str, int]:
@@ -60,6 +73,36 @@ def test_the_process_that_has_logged_out_does_not_go_on_with_the_session(after: 
                 credential.token(refused=refused)
     assert state_of(store) == ("empty", 3)
     assert refresher.calls == 1
+
+
+def test_nor_does_one_that_has_heard_of_the_logout() -> None:
+    store = Dictionary()
+    with Credential("acme", Refresher(), store=store) as credential:
+        token = credential.login(first_token())
+        before = dict(store.records)
+        emptied = transitions.logged_out(decode(before["acme"].body, "acme"), now=time.time())
+        store.records["acme"] = Versioned("logged out elsewhere", encode(emptied))
+        for records in (store.records, before):
+            store.records = dict(records)
+            with pytest.raises(LoginRequired, match="logged out"):
+                credential.token(refused=token)
+            credential._shared.failed = None
+    assert state_of(store) == ("empty", 2)
+
+
+def test_it_brings_the_logout_back_with_the_tokens_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch.Watch, "learned", lambda *_: None)
+    store, look = Dictionary(), Look(lambda: True)
+    with ExitStack() as open_ones:
+        gone, kept = (open_ones.enter_context(Credential(key, Refresher(), store=store)) for key in ("acme", "other"))
+        gone.login(first_token())
+        kept.login(first_token())
+        look.taken(store, kept._shared)
+        before = dict(store.records)
+        gone.logout()
+        store.records = {**before, "\x01losses": Versioned("a note", encode(NOTE))}
+        look.taken(store, kept._shared)
+    assert state_of(store) == ("empty", 2)
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])

@@ -104,5 +104,5 @@ class Look:
 
 
 def _known(store: Store) -> list[Shared]:
-    """What this process knows of the store."""
-    return [shared for shared in sharing(store) if shared.known is not None]
+    """What this process knows of the store: tokens, and that somebody has logged out."""
+    return [shared for shared in sharing(store) if shared.known is not None or shared.sightings.know_a_logout]

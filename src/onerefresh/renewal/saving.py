@@ -240,13 +240,15 @@ async def settle(loaded: Loaded, wish: Wish, *, disputed: bool) -> None:
 
 
 async def recalled(loaded: Loaded, wish: Wish) -> Loaded | None:
-    """What the store holds, and what this process knows better: how its own attempt ended, say; None: look again.
+    """What the store holds, and what this process knows better; None: look again.
 
-    The store was out of reach when that was to be noted, or has lost it since.
+    That is how its own attempt ended, or that somebody has logged out. The store was out of reach when that was to be
+    noted, or has lost it since.
     """
     record = loaded.record
     if record is None:
         return loaded
+    wish.sightings.sees_a_logout(record)
     ended = wish.sightings.end_of(record, knows_a_session=wish.up_to_date().known is not None)
     if ended is None:
         wish.sightings.remember(record)
@@ -287,7 +289,8 @@ async def has_lost(wish: Wish, leased: Callable[[], Record | None] = _nothing) -
     loaded = await Load()
     known = wish.up_to_date().known
     if known is None:
-        return False
+        record = loaded.record
+        return record is not None and wish.sightings.end_of(record, knows_a_session=False) is not None
     return is_lost(loaded.record, known, wish.earlier()) or lacks(loaded.record, leased(), known)
 
 
@@ -305,10 +308,10 @@ async def bring_back(wish: Wish, leased: Callable[[], Record | None] = _nothing,
         found, now = await recalled(await Load(), wish), await Now()
         wish.sightings.sees(now)
         known, claim = wish.up_to_date().known, leased()  # asked only now: it may be answered since
-        if known is None:
-            return False
         if found is None:
             continue
+        if known is None:
+            return False
         if claim is not None and lacks(found.record, claim, known):
             if await _claim_again(found, claim, wish):
                 return True

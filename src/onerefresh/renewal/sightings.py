@@ -100,21 +100,27 @@ class Sightings:
         self._server_since = NEVER
         self._failed: _Failed | None = None
         self._ended: tuple[tuple[str, Record], ...] = ()  # how attempts of this process ended, by their ids
-        self._logged_out: Record | None = None  # what the last logout of this process has written
+        self._logged_out: Record | None = None  # the last record that was emptied by a logout
 
     def ends(self, attempt: Attempt, ended: Record) -> None:
         """An attempt of this process is over, and `ended` is what the record is to say from now on."""
         self._ended = (*self._ended, (attempt.id, ended))[-MOST:]
         self.remember(ended)
 
-    def logs_out(self, emptied: Record | None) -> None:
-        """This process has logged out, and `emptied` is what the record says from now on."""
-        self._logged_out = emptied
+    @property
+    def know_a_logout(self) -> bool:
+        return self._logged_out is not None
+
+    def sees_a_logout(self, emptied: Record | None) -> None:
+        """Remember what the record says since somebody has logged out, here or elsewhere."""
+        if emptied is not None and emptied.is_logged_out:
+            self._logged_out = emptied
 
     def end_of(self, record: Record, *, knows_a_session: bool) -> Record | None:
-        """What the record is to say where the store has gone back behind what this process did itself.
+        """What the record is to say where the store has gone back behind what this process has seen.
 
-        It has logged out of the session and knows none since, or the record's attempt is one of its own that is over.
+        The session was logged out of and this process knows none since, or the record's attempt is one of its own that
+        is over.
         """
         emptied, attempt = self._logged_out, record.attempt
         if emptied is not None and not knows_a_session and _is_before(record, emptied):
