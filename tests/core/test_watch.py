@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.core.calls import PATIENCE, Refresher, first_token, listening, wait_for
 
-from onerefresh import Credential, LoginRequired
+from onerefresh import Credential, LoginRequired, RefreshOutcomeUnknown
 from onerefresh.credential.aftercare import aftercare
 from onerefresh.events import Kind
 from onerefresh.losses import report_losses
@@ -118,6 +118,21 @@ def test_a_process_whose_session_another_one_has_ended_and_begun_anew_looks_agai
         mine._shared.failed = None
         assert mine.token().generation == 3
         assert mine._shared.watched
+
+
+def test_a_claim_is_put_back_no_more_once_its_refresher_has_not_returned_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("onerefresh.policy.Profile.time_to_live", lambda *_: 0.2)
+    refresher = Refresher(gated=True, timeout=0.05)
+    with Credential("acme", refresher, store=Lossy()) as credential:
+        token = credential.login(first_token())
+        with pytest.raises(RefreshOutcomeUnknown):
+            credential.token(refused=token)
+        assert credential._shared.under_way
+        assert credential._shared.claim() is None
+        refresher.leave.set()
+        aftercare.leave(credential._shared.store)
 
 
 @pytest.mark.parametrize("knows", ["nothing", "an older token"])

@@ -286,18 +286,18 @@ class Launcher:
             shared.sends(run, leased, run.epoch)
             self.begin_to_watch()
         try:
-            with self._overdue(flight, ttl):
+            with self._overdue(flight, ttl, leased):
                 yield
         finally:
-            if shared.leased is leased:
-                shared.leased = None
+            shared.no_more_waits_under(leased)
 
     @contextlib.contextmanager
-    def _overdue(self, flight: Flight[Any], ttl: float) -> Iterator[None]:
+    def _overdue(self, flight: Flight[Any], ttl: float, leased: Record | None) -> Iterator[None]:
         """Fail the waiters of a refresher that does not return within `ttl` seconds; a late result still counts."""
         epoch = self._shared.epoch
 
         def fail() -> None:
+            self._shared.no_more_waits_under(leased)
             said = f"the refresher has not returned for {ttl:.0f} s"
             self._land(flight, epoch, error=errors.RefreshOutcomeUnknown(said, credential=self._key))
 

@@ -179,6 +179,11 @@ class Shared:
                 left = {other: sent for other, sent in (self.under_way or {}).items() if other is not run}
                 self.under_way = left or None
 
+    def no_more_waits_under(self, leased: Record | None) -> None:
+        """The request under this claim is answered, or others may have taken over: it is put back no more."""
+        if self.leased is leased:
+            self.leased = None
+
     def claim(self) -> Record | None:
         """The claim under which a renewal of this process waits for an answer now."""
         return self.leased

@@ -13,6 +13,7 @@ from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.effects import (
     Cas,
     DropSpool,
+    Instant,
     Load,
     Loaded,
     Now,
@@ -312,7 +313,7 @@ async def bring_back(wish: Wish, leased: Callable[[], Record | None] = _nothing,
             continue
         if known is None:
             return False
-        if claim is not None and lacks(found.record, claim, known):
+        if claim is not None and not _is_over(claim, now) and lacks(found.record, claim, known):
             if await _claim_again(found, claim, wish):
                 return True
         elif not is_lost(found.record, known, wish.earlier()):
@@ -333,6 +334,14 @@ def lacks(record: Record | None, leased: Record | None, known: Token) -> bool:
     if record.state is State.IDLE:  # as before the claim, unless somebody took over and was refused
         return record.history == leased.history and _failures(record) == _failures(leased)
     return record.attempt is not None and record.attempt.is_recovery
+
+
+def _is_over(leased: Record, now: Instant) -> bool:
+    """Whether others may have taken over from this claim, by the store's clock: it would cut a recovery lease short."""
+    attempt, clock = leased.attempt, now.shared
+    if attempt is None or clock is None or attempt.era != clock.era:
+        return False
+    return clock.seconds - attempt.at >= attempt.ttl
 
 
 def _failures(record: Record) -> int:

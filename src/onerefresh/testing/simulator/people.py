@@ -82,6 +82,7 @@ class _Launcher(Launcher):
             run.publish(value if error is None else error.about(self._key))
 
         def overdue(ttl: float) -> None:
+            shared.no_more_waits_under(task.leased)
             run.publish(errors.RefreshOutcomeUnknown(f"the refresher has not returned for {ttl:.0f} s"))
 
         process.renewals += 1
