@@ -82,7 +82,13 @@ class Launcher:
             client=terms.client,
             gives_way=self._gives_way() if refused else 0.0,
             is_under_way=lambda identity: terms.profile.rotates and is_under_way(shared, identity, run),
+            learns=lambda record: self._learns(record, run),
         )
+
+    def _learns(self, record: Record, run: Run | None) -> None:
+        if run is not None and record.token is not None:
+            self._shared.learns(record, run.epoch)
+            self.begin_to_watch()
 
     def begin_to_watch(self) -> None:
         """Look in the background, from now on, whether the store still has what this process knows."""

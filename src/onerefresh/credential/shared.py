@@ -153,15 +153,20 @@ class Shared:
             self.held = Held(self.held.token, -math.inf, self.held.ends_at)
 
     def sends(self, run: object, leased: Record, epoch: int) -> None:
-        """A renewal of this process, which began in this `epoch`, sends the refresh token of the record `leased`.
-
-        From now on the process knows this token, although no caller has got it: where the store loses the record, an
-        older copy must not take its place, and nobody else is to send the same refresh token.
-        """
+        """A renewal of this process, which began in this `epoch`, sends the refresh token of the record `leased`."""
         with self.lock:
             self.under_way = {**(self.under_way or {}), run: leased.identity}
-            if epoch == self.epoch and leased.token is not None and not self._has_newer(leased.token):
-                self._goes_on_with(leased.token, leased.families[:-1])
+        self.learns(leased, epoch)
+
+    def learns(self, record: Record, epoch: int) -> None:
+        """From now on this process knows the record's token, although no caller has got it.
+
+        Where the store loses the record, an older copy must not take its place. `epoch`: when this was begun.
+        """
+        token = record.token
+        with self.lock:
+            if epoch == self.epoch and token is not None and not self._has_newer(token):
+                self._goes_on_with(token, record.families[:-1])
 
     def _has_newer(self, token: Token) -> bool:
         known = self.known
