@@ -28,6 +28,7 @@ from onerefresh.store import Conflict, Store, StoreOutcomeUnknown, Unreadable, c
 
 __all__ = [
     "KEY",
+    "Beats",
     "Losses",
     "Reports",
     "compares",
@@ -47,7 +48,8 @@ MOST = 1_000
 """So many are named; of more it is only said how many they are."""
 MOST_COMPARING = 50
 LONGEST_COMPARING = 600.0
-"""Seconds after which a process that says nothing more is left out of the note: it died."""
+"""Seconds after which a process that has said nothing more is left out of the note, by whoever has seen it for so long:
+it died."""
 TRIES, BEAT_TRIES = 20, 4
 REST = 0.02
 """Seconds before the next try, at most, and longer with each one: a whole fleet may find its records lost at once."""
@@ -137,10 +139,36 @@ def report_losses(store: Store, keys: Iterable[str]) -> str:
     return _written(store, lambda said: _with_names(said, new)) if new else ""
 
 
-def compares(store: Store, process: str, *, over: bool) -> str:
-    """Note that this process is still comparing what it knows with the store, or that this is over. Never raises."""
+class Beats:
+    """How long each process that is comparing has said nothing more, by this process's own monotonic clock.
+
+    Its number in the note is no time: a machine whose clock is wrong would leave out those that are still at it.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def sees(self, said: Losses) -> None:
+        now = time.monotonic()
+        known = self._seen
+        self._seen = {
+            who: known[who] if known.get(who, (None, 0.0))[0] == beat else (beat, now)
+            for who, beat in said.comparing.items()
+        }
+
+    def silent(self) -> frozenset[str]:
+        """Those that have died, it seems."""
+        before = time.monotonic() - LONGEST_COMPARING
+        return frozenset(who for who, (_, since) in self._seen.items() if since <= before)
+
+
+def compares(store: Store, process: str, *, over: bool, silent: frozenset[str] = frozenset()) -> str:
+    """Note that this process is still comparing what it knows with the store, or that this is over. Never raises.
+
+    `silent`: those that are to be left out of the note.
+    """
     tries = TRIES if over else BEAT_TRIES  # there is another beat soon
-    return _written(store, lambda said: _with_process(said, process, over=over), tries)
+    return _written(store, lambda said: _with_process(said, process, silent, over=over), tries)
 
 
 def _read(store: Store) -> tuple[str | None, Record | None]:
@@ -170,11 +198,10 @@ def _with_names(said: Losses, new: tuple[str, ...]) -> Losses:
     return replace(said, count=said.count + len(new), lost=(*said.lost, *new)[-MOST:])
 
 
-def _with_process(said: Losses, process: str, *, over: bool) -> Losses:
-    now = int(time.time())
-    beats = {who: at for who, at in said.comparing.items() if who != process and at > now - LONGEST_COMPARING}
+def _with_process(said: Losses, process: str, silent: frozenset[str], *, over: bool) -> Losses:
+    beats = {who: beat for who, beat in said.comparing.items() if who != process and who not in silent}
     if not over:
-        beats[process] = max(now, said.comparing.get(process, 0) + 1)
+        beats[process] = max(int(time.time()), said.comparing.get(process, 0) + 1)
     return replace(said, comparing=dict(list(beats.items())[-MOST_COMPARING:]))
 
 

@@ -14,6 +14,8 @@ from onerefresh.record_text import decode, encode
 from onerefresh.renewal.decision import print_of
 from onerefresh.renewal.effects import Send
 from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.saving import bring_back
+from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
 
@@ -249,6 +251,25 @@ def test_a_late_commit_of_the_other_one_is_waited_for_first() -> None:
     mine.step()
     world.commit_by(other, Token("access-late", "refresh-late"))
     assert mine.finish().token.reveal() == "access-late"
+
+
+@pytest.mark.parametrize("meaning", [Meaning.DOUBTFUL, Meaning.DEAD])
+@pytest.mark.parametrize("lost", ["the record", "the claim", "and brought back by others"])
+def test_a_loss_is_no_late_commit_and_what_was_refused_is_not_sent_again(lost: str, meaning: Meaning) -> None:
+    world = needy(None, failed(meaning, "it said no"), NEXT)
+    before, known = world.present, world.token
+    world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    world.now = 31.0
+    asked = wish(known=known, recovery=lambda: 5.0, sightings=Sightings(), **refusing(world))
+    mine = Process(world, renew(asked)).until(Send)
+    mine.step()
+    world.put(before if lost == "the claim" else None)
+    if lost == "and brought back by others":
+        world.run(bring_back(wish(known=known, recovery=lambda: 5.0)))
+    with pytest.raises(errors.LoginRequired) as told:
+        mine.finish()
+    assert told.value.proven is (meaning is Meaning.DEAD)
+    assert len(world.sent) == 1
 
 
 def test_a_process_that_was_paused_for_long_forgets_nothing() -> None:

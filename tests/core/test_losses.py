@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +14,9 @@ from tests.regressions.test_stores_of_ones_own import Dictionary
 from onerefresh.errors import StoreUnavailable
 from onerefresh.losses import (
     KEY,
+    LONGEST_COMPARING,
     MOST,
+    Beats,
     Losses,
     Reports,
     compares,
@@ -124,6 +127,34 @@ def test_a_process_that_is_still_comparing_says_so_and_nothing_is_lost_by_that()
     first = read_losses(store).comparing["this"]
     compares(store, "this", over=False)
     assert read_losses(store).comparing["this"] > first
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_a_process_whose_clock_is_wrong_leaves_nobody_out(monkeypatch: pytest.MonkeyPatch, ahead: float) -> None:
+    """They are still comparing: whoever read the note then sent an older copy before they had brought back theirs."""
+    store, real = Dictionary(), time.time
+    compares(store, "other", over=False)
+    monkeypatch.setattr(time, "time", lambda: real() + ahead)
+    for over in (False, True):
+        compares(store, "this", over=over)
+        assert "other" in read_losses(store).comparing
+    monkeypatch.setattr(time, "time", real)
+    compares(store, "a third", over=False)
+    assert list(read_losses(store).comparing) == ["other", "a third"]
+
+
+def test_one_that_has_said_nothing_for_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, beats, now = Dictionary(), Beats(), time.monotonic()
+    compares(store, "dead", over=False)
+    beats.sees(read_losses(store))
+    monkeypatch.setattr(time, "monotonic", lambda: now + LONGEST_COMPARING / 2)
+    compares(store, "other", over=False)
+    beats.sees(read_losses(store))
+    monkeypatch.setattr(time, "monotonic", lambda: now + LONGEST_COMPARING + 1.0)
+    beats.sees(read_losses(store))
+    assert beats.silent() == {"dead"}
+    compares(store, "this", over=False, silent=beats.silent())
+    assert list(read_losses(store).comparing) == ["other", "this"]
 
 
 @pytest.mark.parametrize("comparing", [None, [1], {"a": "b"}, {"a": None}, "text"])

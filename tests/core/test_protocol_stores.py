@@ -301,6 +301,19 @@ def test_a_claim_does_not_come_back_where_others_have_taken_over_since(then: str
     assert world.present == since
 
 
+def test_nor_where_others_could_have_taken_over_before_the_store_lost_it() -> None:
+    """Its refresher has not returned. A claim that is over would cut short the recovery lease in its place."""
+    world = needy()
+    known = world.token
+    world.lease()
+    sent = Sent(world.present, world.now)
+    world.now += world.present.attempt.ttl  # type: ignore[union-attr]  # just leased
+    world.put(None)
+    assert world.run(bring_back(wish(known=known, recovery=lambda: 5.0), lambda: sent))
+    assert world.present.attempt is not None
+    assert world.present.attempt.is_recovery
+
+
 def test_a_late_answer_is_taken_for_a_repeated_one() -> None:
     """Whoever took over has perhaps sent the same request, and a server with a grace period repeats itself."""
     world = needy()

@@ -6,12 +6,14 @@ import asyncio
 import gc
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.core.calls import PATIENCE, Refresher, first_token, listening, wait_for
 
-from onerefresh import Credential, LoginRequired
+from onerefresh import Credential, LoginRequired, RefreshOutcomeUnknown
+from onerefresh.credential.aftercare import aftercare
 from onerefresh.events import Kind
 from onerefresh.losses import report_losses
 from onerefresh.record_text import decode
@@ -116,3 +118,43 @@ def test_a_process_whose_session_another_one_has_ended_and_begun_anew_looks_agai
         mine._shared.failed = None
         assert mine.token().generation == 3
         assert mine._shared.watched
+
+
+def test_a_claim_is_put_back_no_more_once_its_refresher_has_not_returned_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("onerefresh.policy.Profile.time_to_live", lambda *_: 0.2)
+    refresher = Refresher(gated=True, timeout=0.05)
+    with Credential("acme", refresher, store=Lossy()) as credential:
+        token = credential.login(first_token())
+        with pytest.raises(RefreshOutcomeUnknown):
+            credential.token(refused=token)
+        assert credential._shared.under_way
+        assert credential._shared.claim() is None
+        refresher.leave.set()
+        aftercare.leave(credential._shared.store)
+
+
+@pytest.mark.parametrize("knows", ["nothing", "an older token"])
+def test_a_process_looks_after_what_it_sends_also_where_no_caller_has_got_that_token(knows: str) -> None:
+    store, refresher = Lossy(), Refresher(gated=True)
+    others = Lossy()
+    others.__dict__ = store.__dict__
+    with Credential("acme", refresher, store=store) as credential, ThreadPoolExecutor(1) as pool:
+        with Credential("acme", Refresher(expires_in=0.001), store=others) as other:
+            first = other.login(first_token())
+            if knows == "an older token":
+                credential.token()
+            other.token(refused=first)
+        asking = pool.submit(credential.token, refused=first)
+        refresher.wait_until_entered()
+        shared = credential._shared
+        try:
+            assert shared.watched
+            assert shared.known is not None
+            assert shared.known.identity == (first.family, 2)
+        finally:
+            refresher.leave.set()
+        assert asking.result(PATIENCE).generation == 3
+    for one in (store, others):
+        aftercare.leave(one)

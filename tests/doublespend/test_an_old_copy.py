@@ -187,3 +187,26 @@ def test_an_old_copy_is_not_spent_while_the_newest_is_being_renewed(new_crew: Ca
     assert stale.until_count(2, "token", "error")[1] == 3
     assert crew.server.counters.reuse_detected == 0
     assert crew.server.counters.token_requests == 2
+
+
+@pytest.mark.parametrize("knows", ["nothing", "an older token"])
+@pytest.mark.parametrize("kind", FEW)
+def test_a_request_of_a_process_that_has_never_had_the_token_that_it_spends(
+    new_crew: Callable[[str], Crew], kind: str, knows: str
+) -> None:
+    crew = new_crew(kind)
+    crew.log_in("acme")
+    late = crew.start(gates=["answered"])
+    if knows == "an older token":
+        assert late.ask("token") == 1
+        crew.refresh("acme")
+    stale = crew.start()
+    newest = stale.ask("token")
+    late.do("expired", seconds=10_000.0).until_gate("answered")
+    crew.place.forget()
+    stale.do("expired", seconds=10_000.0).until("event", matches=lambda event: "for another process" in event["detail"])
+    late.open("answered")
+    assert stale.until_count(2, "token", "error")[1] == newest + 1
+    counters = crew.server.counters
+    assert (counters.reuse_detected, counters.token_requests, crew.server.session) == (0, newest, "alive")
+    assert late.calls_answered()

@@ -45,6 +45,7 @@ class Bringing:
     """One time at which `shareds` (by their keys) are compared with the store.
 
     `named`: the keys of those whose loss the note has named since the last look. `losses`: what the note says.
+    `silent`: the processes in it that have died, it seems.
     """
 
     def __init__(
@@ -54,9 +55,12 @@ class Bringing:
         named: set[str],
         losses: Losses,
         goes_on: Callable[[], bool],
+        *,
+        silent: frozenset[str] = frozenset(),
     ) -> None:
         self.named, self.losses = named, losses
         self._store, self._shareds, self._goes_on = store, shareds, goes_on
+        self._silent = silent
         self._failed: set[str] = set()
         self._process = secrets.token_hex(4)
         self._is_announced, self._beat_at = False, time.monotonic()
@@ -80,7 +84,7 @@ class Bringing:
                 time.sleep(CHANCE.uniform(0.0, REST))
         finally:
             if self._is_announced and self._goes_on():  # else the store closes
-                compares(self._store, self._process, over=True)
+                compares(self._store, self._process, over=True, silent=self._silent)
         return self._failed | set(left)
 
     def _compare(self, batch: list[str]) -> None:
@@ -122,7 +126,7 @@ class Bringing:
         now = time.monotonic()
         if many or now - self._beat_at >= BEAT:
             self._is_announced, self._beat_at = True, now
-            compares(self._store, self._process, over=False)
+            compares(self._store, self._process, over=False, silent=self._silent)
 
     def _read(self) -> None:
         """Which of them others have noted meanwhile."""

@@ -82,7 +82,13 @@ class Launcher:
             client=terms.client,
             gives_way=self._gives_way() if refused else 0.0,
             is_under_way=lambda identity: terms.profile.rotates and is_under_way(shared, identity, run),
+            learns=lambda record: self._learns(record, run),
         )
+
+    def _learns(self, record: Record, run: Run | None) -> None:
+        if run is not None and record.token is not None:
+            self._shared.learns(record, run.epoch)
+            self.begin_to_watch()
 
     def begin_to_watch(self) -> None:
         """Look in the background, from now on, whether the store still has what this process knows."""
@@ -284,20 +290,21 @@ class Launcher:
         sent = Sent(leased, shared.clock.monotonic()) if leased is not None else None
         if leased is not None:
             shared.leased = sent
-            shared.sends(run, leased.identity)
+            shared.sends(run, leased, run.epoch)
+            self.begin_to_watch()
         try:
-            with self._overdue(flight, ttl):
+            with self._overdue(flight, ttl, leased):
                 yield
         finally:
-            if shared.leased is sent:
-                shared.leased = None
+            shared.no_more_waits_under(leased)
 
     @contextlib.contextmanager
-    def _overdue(self, flight: Flight[Any], ttl: float) -> Iterator[None]:
+    def _overdue(self, flight: Flight[Any], ttl: float, leased: Record | None) -> Iterator[None]:
         """Fail the waiters of a refresher that does not return within `ttl` seconds; a late result still counts."""
         epoch = self._shared.epoch
 
         def fail() -> None:
+            self._shared.no_more_waits_under(leased)
             said = f"the refresher has not returned for {ttl:.0f} s"
             self._land(flight, epoch, error=errors.RefreshOutcomeUnknown(said, credential=self._key))
 
@@ -315,17 +322,17 @@ class Launcher:
 class Run:
     """One renewal under way. `flight`: the one whose waiters get its next answer; `renews`: it is no login."""
 
-    __slots__ = ("_epoch", "_launcher", "flight", "renews")
+    __slots__ = ("_launcher", "epoch", "flight", "renews")
 
     def __init__(self, launcher: Launcher, flight: Flight[Any], *, renews: bool = True) -> None:
         self._launcher = launcher
         self.renews = renews
-        self._epoch = launcher._shared.epoch
+        self.epoch = launcher._shared.epoch
         self.flight = flight
 
     def publish(self, answer: object, unsaved: Token | None = None) -> None:
         """Give the waiters their answer. `unsaved`: the renewal goes on, with a new token that it could not save."""
-        self.flight = self._launcher._publish(self.flight, self._epoch, answer, unsaved)
+        self.flight = self._launcher._publish(self.flight, self.epoch, answer, unsaved)
 
 
 def refuse_at_the_end(key: str) -> None:

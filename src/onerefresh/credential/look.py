@@ -16,7 +16,7 @@ from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.credential.bringing import Bringing, has_gone
 from onerefresh.credential.shared import Shared, servers_of, sharing
-from onerefresh.losses import Losses, digest, read_losses
+from onerefresh.losses import Beats, Losses, digest, read_losses
 from onerefresh.policy import LOOK_EVERY, look_every
 from onerefresh.renewal.effects import Instant
 from onerefresh.store import Moment, Store
@@ -35,6 +35,7 @@ class Look:
     def __init__(self, goes_on: Callable[[], bool]) -> None:
         self._goes_on = goes_on
         self._losses: Losses | None = None
+        self._beats = Beats()
         self._server: str | None = None
         self._looks = self._failures = 0
         self._newest_is_due = False
@@ -66,7 +67,8 @@ class Look:
             self._left |= {shared.key for shared in _known(store) if gone}
         if self._left:
             shareds = {shared.key: shared for shared in _known(store) if shared.key in self._left}
-            bringing = Bringing(store, shareds, self._named & set(shareds), self._losses or Losses(), self._goes_on)
+            named, losses = self._named & set(shareds), self._losses or Losses()
+            bringing = Bringing(store, shareds, named, losses, self._goes_on, silent=self._beats.silent())
             self._left = bringing.run()
             self._named = bringing.named & self._left
         return not self._left and not self._newest_is_due
@@ -96,6 +98,7 @@ class Look:
                 self._left |= {shared.key} if lost is None or name in lost else set()
                 self._named |= {shared.key} if name in named else set()
         self._losses, self._server = losses, server if is_another else self._server
+        self._beats.sees(losses)
         if before is None:
             return
         self._looks += 1
@@ -104,5 +107,5 @@ class Look:
 
 
 def _known(store: Store) -> list[Shared]:
-    """What this process knows of the store."""
-    return [shared for shared in sharing(store) if shared.known is not None]
+    """What this process knows of the store: tokens, and that somebody has logged out."""
+    return [shared for shared in sharing(store) if shared.known is not None or shared.sightings.know_a_logout]

@@ -12,7 +12,7 @@ from onerefresh.chance import CHANCE
 from onerefresh.flight import Flight
 from onerefresh.latches import Lock
 from onerefresh.policy import LOOK_AGAIN, windows
-from onerefresh.record import FAMILIES
+from onerefresh.record import FAMILIES, Record
 from onerefresh.renewal.effects import Sent
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.sightings import Servers, Sightings
@@ -153,10 +153,30 @@ class Shared:
         if not self.watched and self.held.token is not None:
             self.held = Held(self.held.token, -math.inf, self.held.ends_at)
 
-    def sends(self, run: object, identity: tuple[str, int]) -> None:
-        """A renewal of this process sends the refresh token of this identity."""
+    def sends(self, run: object, leased: Record, epoch: int) -> None:
+        """A renewal of this process, which began in this `epoch`, sends the refresh token of the record `leased`."""
         with self.lock:
-            self.under_way = {**(self.under_way or {}), run: identity}
+            self.under_way = {**(self.under_way or {}), run: leased.identity}
+        self.learns(leased, epoch)
+
+    def learns(self, record: Record, epoch: int) -> None:
+        """From now on this process knows the record's token, although no caller has got it.
+
+        Where the store loses the record, an older copy must not take its place. `epoch`: when this was begun.
+        """
+        token = record.token
+        with self.lock:
+            if epoch == self.epoch and token is not None and not self._has_newer(token):
+                self._goes_on_with(token, record.families[:-1])
+
+    def _has_newer(self, token: Token) -> bool:
+        known = self.known
+        return known is not None and known.family == token.family and known.generation >= token.generation
+
+    def _goes_on_with(self, token: Token, earlier: tuple[str, ...]) -> None:
+        known = self.known
+        self._comes_after(*earlier, *((known.family,) if known is not None and known.family != token.family else ()))
+        self.known = token
 
     def is_over(self, run: object) -> None:
         """What the renewal has sent is answered, or is given up."""
@@ -164,6 +184,11 @@ class Shared:
             with self.lock:
                 left = {other: sent for other, sent in (self.under_way or {}).items() if other is not run}
                 self.under_way = left or None
+
+    def no_more_waits_under(self, leased: Record | None) -> None:
+        """The request under this claim is answered, or others may have taken over: it is put back no more."""
+        if self.leased is not None and self.leased.record is leased:
+            self.leased = None
 
     def claim(self) -> Sent | None:
         """The claim under which a renewal of this process waits for an answer now."""
@@ -184,8 +209,8 @@ class Shared:
             return
         if outcome.renewed or (known is not None and known.identity != token.identity):
             self.follows = not outcome.renewed
-        self._comes_after(*outcome.earlier, *((known.family,) if known is not None and not same_family else ()))
-        self.known, self.failed, self.unsaved = token, None, None
+        self._goes_on_with(token, outcome.earlier)
+        self.failed = self.unsaved = None
         held = held_for(token, self.spread)
         # A token that ages is renewed with the next call, however it came here: unless that was tried just now.
         if outcome.ask_again or (outcome.renewed and held.ages_at <= self.clock.time()):

@@ -36,7 +36,8 @@ class Wish:
     `sightings`: the process's memory of delays. `newest`: what `known` is by now: None after a logout here. `client`: a
     digest of the refresher's identity and settings. `owner`: its identity. `adopts`: it may take another one's token.
     `keeps`: whose token `known` is, where that is known. `is_under_way`: whether an earlier renewal of this process
-    still waits for an answer to what it has sent for that identity.
+    still waits for an answer to what it has sent for that identity. `learns`: told of the record where nobody gets its
+    token, so that this process knows all the same that there is one.
     """
 
     key: str
@@ -64,6 +65,7 @@ class Wish:
     client: Callable[[], str] = field(default=lambda: "", compare=False)
     gives_way: float = 0.0
     is_under_way: Callable[[tuple[str, int]], bool] = field(default=lambda _: False, compare=False)
+    learns: Callable[[Record], None] = field(default=lambda _: None, compare=False)
 
     def up_to_date(self) -> Wish:
         """The same with what this process has learned since: a renewal may have waited for long."""

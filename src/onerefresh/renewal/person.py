@@ -214,6 +214,7 @@ async def _emptied(wish: Wish, *, even_sealed: bool = False) -> tuple[Record | N
         return records.logged_out(record, now=at, earlier=_earlier(wish), newest=_generation(wish))
 
     written = await _write(logout, wish, even_sealed=even_sealed)
+    wish.sightings.sees_a_logout(written.record)
     return written.record, useless
 
 

@@ -139,6 +139,8 @@ async def renew(wish: Wish) -> Outcome:
                 return Outcome(token, ask_again, damped, probation, earlier=record.families[:-1] if record else ())
             case Fail(error):
                 await Drop()
+                if record is not None and not wish.is_foreign(record.owner):
+                    wish.learns(record)
                 raise error.about(wish.key, record.generation if record else None)
             case Keep(token):
                 try:

@@ -247,14 +247,16 @@ async def settle(loaded: Loaded, wish: Wish, *, disputed: bool) -> None:
 
 
 async def recalled(loaded: Loaded, wish: Wish) -> Loaded | None:
-    """What the store holds, and what this process knows better: how its own attempt ended, say; None: look again.
+    """What the store holds, and what this process knows better; None: look again.
 
-    The store was out of reach when that was to be noted, or has lost it since.
+    That is how its own attempt ended, or that somebody has logged out. The store was out of reach when that was to be
+    noted, or has lost it since.
     """
     record = loaded.record
     if record is None:
         return loaded
-    ended = wish.sightings.end_of(record.attempt)
+    wish.sightings.sees_a_logout(record)
+    ended = wish.sightings.end_of(record, knows_a_session=wish.up_to_date().known is not None)
     if ended is None:
         wish.sightings.remember(record)
         return Loaded(loaded.version, wish.sightings.recalled(record))
@@ -294,7 +296,8 @@ async def has_lost(wish: Wish, sent: Callable[[], Sent | None] = _nothing) -> bo
     loaded, now = await Load(), await Now()
     known = wish.up_to_date().known
     if known is None:
-        return False
+        record = loaded.record
+        return record is not None and wish.sightings.end_of(record, knows_a_session=False) is not None
     return is_lost(loaded.record, known, wish.earlier()) or lacks(loaded.record, sent(), known, now)
 
 
@@ -313,10 +316,10 @@ async def bring_back(wish: Wish, sent: Callable[[], Sent | None] = _nothing, not
         found, now = await recalled(await Load(), wish), await Now()
         wish.sightings.sees(now)
         known, claim = wish.up_to_date().known, sent()  # asked only now: it may be answered since
-        if known is None:
-            return False
         if found is None:
             continue
+        if known is None:
+            return False
         if claim is not None and lacks(found.record, claim, known, now) and _outlasts(found.record, claim, wish, now):
             if await _claim_again(found, claim.record, wish):
                 return True
@@ -328,23 +331,32 @@ async def bring_back(wish: Wish, sent: Callable[[], Sent | None] = _nothing, not
 
 
 def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) -> bool:
-    """Whether the store has lost the claim of `sent`, and nobody has claimed anew or renewed an older copy since.
+    """Whether the claim of `sent` is to come back, since the store has lost it.
 
     A recovery lease that lasts longer stays: the claim would cut it short. A claim that is over does not come back
     where others could not tell that, and would wait for it once more.
     """
     leased = sent.record if sent is not None else None
-    if sent is None or leased is None or leased.attempt is None or leased.identity != known.identity:
+    if sent is None or leased is None or leased.attempt is None or not is_gone(record, leased, known):
+        return False
+    if record is None or records.went_back(record, *leased.identity):
+        return True
+    if record.state is State.IDLE:
+        return sent.left(now) > 0.0 or left_of(leased.attempt, now) <= 0.0
+    return record.attempt is not None and sent.left(now) >= left_of(record.attempt, now)
+
+
+def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
+    """Whether the store has lost the claim `leased`, and nobody has claimed anew or renewed an older copy since."""
+    if leased.identity != known.identity:
         return False
     if record is None or records.went_back(record, *leased.identity):
         return True
     if record.identity != leased.identity or record.token != leased.token:
         return False
     if record.state is State.IDLE:  # as before the claim, unless somebody took over and was refused
-        is_same = record.history == leased.history and _failures(record) == _failures(leased)
-        return is_same and (sent.left(now) > 0.0 or left_of(leased.attempt, now) <= 0.0)
-    lease = record.attempt
-    return lease is not None and lease.is_recovery and sent.left(now) >= left_of(lease, now)
+        return record.history == leased.history and _failures(record) == _failures(leased)
+    return record.attempt is not None and record.attempt.is_recovery
 
 
 def _outlasts(record: Record | None, sent: Sent, wish: Wish, now: Instant) -> bool:

@@ -82,6 +82,7 @@ class Sightings:
         "_ended",
         "_failed",
         "_failure",
+        "_logged_out",
         "_probation",
         "_replaced",
         "_server",
@@ -99,14 +100,31 @@ class Sightings:
         self._server_since = NEVER
         self._failed: _Failed | None = None
         self._ended: tuple[tuple[str, Record], ...] = ()  # how attempts of this process ended, by their ids
+        self._logged_out: Record | None = None  # the last record that was emptied by a logout
 
     def ends(self, attempt: Attempt, ended: Record) -> None:
         """An attempt of this process is over, and `ended` is what the record is to say from now on."""
         self._ended = (*self._ended, (attempt.id, ended))[-MOST:]
         self.remember(ended)
 
-    def end_of(self, attempt: Attempt | None) -> Record | None:
-        """What the record is to say, where this is an attempt of this process that is over."""
+    @property
+    def know_a_logout(self) -> bool:
+        return self._logged_out is not None
+
+    def sees_a_logout(self, emptied: Record | None) -> None:
+        """Remember what the record says since somebody has logged out, here or elsewhere."""
+        if emptied is not None and emptied.is_logged_out:
+            self._logged_out = emptied
+
+    def end_of(self, record: Record, *, knows_a_session: bool) -> Record | None:
+        """What the record is to say where the store has gone back behind what this process has seen.
+
+        The session was logged out of and this process knows none since, or the record's attempt is one of its own that
+        is over.
+        """
+        emptied, attempt = self._logged_out, record.attempt
+        if emptied is not None and not knows_a_session and _is_before(record, emptied):
+            return emptied
         return next((ended for name, ended in self._ended if attempt is not None and name == attempt.id), None)
 
     def remember(self, record: Record | None) -> None:
@@ -183,6 +201,13 @@ class Sightings:
             if at < probation.at:
                 record = replace(record, probation=replace(probation, at=at))
         return record
+
+
+def _is_before(record: Record, emptied: Record) -> bool:
+    """Whether `record` is of a session that was logged out with `emptied`, and nobody has logged in with it since."""
+    if record.is_logged_out or record.generation >= emptied.generation or record.family not in emptied.families:
+        return False
+    return not any(entry.what == "login" and entry not in emptied.history for entry in record.history)
 
 
 def _name(failure: Failure) -> object:

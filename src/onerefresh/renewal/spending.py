@@ -41,6 +41,7 @@ from onerefresh.renewal.saving import (
     TRIES_BEFORE_EXIT,
     commit_into,
     end_later,
+    is_gone,
     longest_rest,
     look_again,
     next_of,
@@ -296,8 +297,7 @@ class Spending:
         return None
 
     async def _note_that_it_was_late(self) -> None:
-        """Where others have gone on from this attempt: its request came late, and may have ended the session."""
-        # It is said to explain, and nothing depends on it.
+        """Where others have gone on from this attempt: its request came late, which explains an end of the session."""
         with contextlib.suppress(Conflict, StoreOutcomeUnknown, errors.StoreUnavailable):
             loaded, now = await Load(), await Now()
             noted = sent_late(loaded.record, self.leased, now=now.wall)
@@ -331,11 +331,15 @@ class Spending:
         return False
 
     async def _someone_commits(self) -> bool:
-        deadline = (await Now()).monotonic + self.wish.http_timeout
-        while (left := deadline - (await Now()).monotonic) > 0:
-            await Watch(self.version, left, "it was refused, and another process may yet save a new token")
-            if (await Load()).version != self.version:
+        """Whether somebody goes on from here: not where the store loses this attempt, or gets an old copy back."""
+        why, token = "it was refused, and another process may yet save a new token", self.leased.token
+        version, until = self.version, (await Now()).monotonic + self.wish.http_timeout
+        while (left := until - (await Now()).monotonic) > 0:
+            await (Watch(version, left, why) if version else Sleep(min(left, 1.0), why=why))
+            loaded = await Load()
+            if not self._is_mine(loaded) and (token is None or not is_gone(loaded.record, self.leased, token)):
                 return True
+            version = loaded.version or ""
         return False
 
     async def _commit(self, answer: Token, useless: str = "") -> Outcome | None:

@@ -82,12 +82,13 @@ class _Launcher(Launcher):
             run.publish(value if error is None else error.about(self._key))
 
         def overdue(ttl: float) -> None:
+            shared.no_more_waits_under(task.leased)
             run.publish(errors.RefreshOutcomeUnknown(f"the refresher has not returned for {ttl:.0f} s"))
 
         process.renewals += 1
         task = process.spawn(f"renewal {process.renewals}", protocol.renew(wish), ended)
         task.publish, task.overdue = run.publish, overdue
-        task.has_sent = lambda leased: shared.sends(run, leased.identity)
+        task.has_sent = lambda leased: shared.sends(run, leased, run.epoch)
         flight.begin()
         flight.started()
         process.world.judge.began(task)
