@@ -64,7 +64,8 @@ def test_where_the_store_loses_the_record_nobody_says_that_the_session_is_over(
         assert (error.proven, error.generation) == (False, 2)
     store.records.clear()
     other._shared.failed = None  # a second later
-    assert other.token() == older
+    error = doubted(other, older)
+    assert (error.proven, error.generation) == (False, 2)
     holder._shared.failed = None
     assert not doubted(holder, newer).proven
     assert holder.retry().generation == 3
@@ -89,7 +90,7 @@ def test_a_token_that_somebody_has_put_an_end_to_never_comes_back(
     other._shared.failed = None
     with pytest.raises(LoginRequired):
         other.token(refused=older)
-    assert other._shared.known is None
+    assert other._shared.known is None or other._shared.known.family != older.family
     store.records.clear()
     other._shared.failed = None
     with pytest.raises(LoginRequired):
