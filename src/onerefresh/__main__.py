@@ -3,14 +3,27 @@
 import os
 import sys
 
-if __name__ == "__main__":
-    # Python puts the working folder there, where others may have put modules. Nothing more is imported before this.
+
+def _leave_the_working_folder() -> None:
+    """Python puts it on the path, as do empty and relative parts of ``PYTHONPATH``; others may have put modules there.
+
+    Nothing more is imported before this.
+    """
     try:
         here = os.getcwd()  # noqa: PTH109
     except OSError:  # it is gone
         here = ""
     if not sys.flags.safe_path and sys.path[0] == here:
         del sys.path[0]
+    variable = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
+    given = variable.split(os.pathsep) if variable and here else []
+    meant = {part for part in given if os.path.isabs(part)}  # noqa: PTH117
+    relative = {os.path.abspath(part) for part in given if part not in meant}  # noqa: PTH100
+    sys.path[:] = [place for place in sys.path if place not in relative or place in meant]
+
+
+if __name__ == "__main__":
+    _leave_the_working_folder()
     from onerefresh.cli import main
 
     sys.exit(main())

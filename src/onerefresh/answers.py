@@ -21,6 +21,7 @@ __all__ = [
     "loss_in",
     "names_access_token",
     "not_bearer",
+    "object_in",
     "read_json",
     "scope_of",
     "short_scope",
@@ -107,9 +108,48 @@ def read_json(text: bytes | str) -> object:
     """What JSON says that somebody else wrote. Raises ValueError, or RecursionError where it is nested too deep.
 
     A number that no field could mean costs neither the answer that it stands in, as Python's own limit on its digits
-    would, nor much time.
+    would, nor much time. Nor does a line break within a text, or a text that is not in Unicode.
     """
-    return json.loads(text, parse_int=_whole_number)
+    return json.loads(_unicode(text), cls=_Lenient)
+
+
+def object_in(body: bytes) -> dict[str, object] | None:
+    """The JSON object that a body holds; None where it holds none.
+
+    It may stand between other text where it brings a token: a prefix against scripts, a warning, a comment.
+    """
+    text = _unicode(body)
+    try:
+        found = read_json(text)
+    except RecursionError:
+        return None
+    except ValueError:
+        found = _object_within(text)
+    return found if isinstance(found, dict) else None
+
+
+def _object_within(text: str) -> object:
+    begin = text.find("{")
+    try:
+        found, _ = _Lenient().raw_decode(text, max(begin, 0))
+    except (ValueError, RecursionError):
+        return None
+    is_answer = isinstance(found, dict) and any(field_of(found, name) for name in ("access_token", "refresh_token"))
+    return found if is_answer else None
+
+
+def _unicode(text: bytes | str) -> str:
+    if isinstance(text, str):
+        return text
+    try:
+        return text.decode(json.detect_encoding(text), "surrogatepass")
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
+
+
+class _Lenient(json.JSONDecoder):
+    def __init__(self) -> None:
+        super().__init__(parse_int=_whole_number, strict=False)
 
 
 def _whole_number(digits: str) -> int | float:

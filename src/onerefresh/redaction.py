@@ -68,6 +68,8 @@ _ESCAPE: Final = re.compile(
     r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))|&#(?:[xX]([0-9a-fA-F]{1,6})|([0-9]{1,7}));?"
 )
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_HEXADECIMAL: Final = re.compile(r"[0-9a-fA-F]{16,}")
+_LEGIBLE: Final = re.compile(rb"[ -~]{8,}")
 _STANDARD: Final = str.maketrans("-_", "+/")
 _MARKS: Final = ("Mn", "Me")
 _SAME: Final = str.maketrans({"-": "+", "_": "/"} | {chr(code): None for code in (*range(33), 127)})
@@ -108,7 +110,7 @@ class Redactor:
 
     def quote(self, text: object, most: int = LONGEST) -> str:
         """`text` as one printable line; empty where it shows a secret, or may show one, or is no text."""
-        if not isinstance(text, str) or self._is_blind or self.shows(text) or self._finds(text, _bare):
+        if not isinstance(text, str) or self._is_blind or self.shows(text):
             return ""
         return plain(text, most)
 
@@ -131,8 +133,13 @@ class Redactor:
         """Whether `text` shows a secret that can be looked for, or something that has the shape of one."""
         return len(text) > LOOKED_AT or any(map(_SHAPES.search, _readings(text))) or self._finds(text)
 
-    def _finds(self, text: str, fold: Callable[[str], str] = str) -> bool:
-        parts = {part for reading in _readings(text) for part in _parts(fold(_folded(reading)))}
+    def _finds(self, text: str) -> bool:
+        """Whether eight characters of a secret stand there in a row, also with what is no letter or digit between."""
+        folded = [_folded(reading) for reading in _readings(text)]
+        return any(self._holds(folded, fold) for fold in (str, _bare))
+
+    def _holds(self, texts: list[str], fold: Callable[[str], str]) -> bool:
+        parts = {part for text in texts for part in _parts(fold(text))}
         if not parts:
             return False
         return any(part in parts for secret in self._secrets for form in _forms(secret) for part in _parts(fold(form)))
@@ -193,24 +200,43 @@ def _forms(secret: Revealing) -> set[str]:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """`text`, and what it says once the escapes of URLs, JSON and HTML are undone, and those within them."""
+    """`text`, and what it says once the escapes of URLs, JSON and HTML are undone, then base64, and those within."""
     yield text
     for _ in range(ROUNDS):
-        undone = _BASE64.sub(_decoded, unquote(unescape(_ESCAPE.sub(_character, text))))
-        if undone == text:
+        undone = unquote(unescape(_ESCAPE.sub(_character, text)))
+        decoded = _BASE64.sub(_decoded, undone)
+        if undone != text:
+            yield undone
+        if decoded != undone:
+            yield decoded
+        if decoded == text:
             return
-        text = undone
-        yield text
+        text = decoded
 
 
 def _decoded(run: re.Match[str]) -> str:
-    """What stands there in base64, where it is a text; it may hold what a form of the secret does not show."""
+    """What stands there in base64 or hexadecimal digits, where it is a text, or as far as it is one.
+
+    It may hold what a form of the secret does not show, and begin anywhere in the run.
+    """
     data = run[0].rstrip("=").translate(_STANDARD)
     try:
-        text = base64.b64decode(data[: len(data) - (len(data) % 4 == 1)] + "=" * (-len(data) % 4)).decode("utf-8")
+        text = _from_base64(data).decode("utf-8")
     except ValueError:
-        return run[0]
-    return text if text.isprintable() else run[0]
+        text = "\0"
+    if text.isprintable():
+        return text
+    found = [part for skipped in range(4) for part in _LEGIBLE.findall(_from_base64(data[skipped:]))]
+    for digits in _HEXADECIMAL.findall(data):
+        for skipped in range(2):
+            even = digits[skipped : len(digits) - (len(digits) - skipped) % 2]
+            found += _LEGIBLE.findall(bytes.fromhex(even))
+    return b" ".join(found).decode("ascii") or run[0]
+
+
+def _from_base64(data: str) -> bytes:
+    whole = data[: len(data) - (len(data) % 4 == 1)]
+    return base64.b64decode(whole + "=" * (-len(whole) % 4))
 
 
 def _character(escape: re.Match[str]) -> str:

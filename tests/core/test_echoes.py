@@ -58,6 +58,11 @@ FORMS: dict[str, Callable[[str], str]] = {
     "in hexadecimal": lambda text: text.encode().hex(),
     "in hexadecimal with colons": lambda text: text.encode().hex(":"),
     "in base64 of base64": lambda text: in_base64(in_base64(text)),
+    "spaced out in base64 behind a letter": lambda text: f"x{in_base64(' '.join(text))}",
+    "in base64 of base64, joined": lambda text: f"xy{in_base64('said ' + in_base64(text) + ' é')}",
+    "in URLs, within base64 of bytes": lambda text: in_base64("é\n" + "".join(f"%{ord(one):02x}" for one in text)),
+    "in hexadecimal of base64": lambda text: "a" + in_base64(text).encode().hex(),
+    "in capitals in HTML": lambda text: "".join(f"&#{ord(letter)};" for letter in text.upper()),
     "in base64 of JSON with it in base64": lambda text: in_base64(json.dumps({"t": in_base64(text)})),
     "in wide letters": lambda text: "".join(chr(ord(letter) + 0xFEE0) for letter in text),
 }
@@ -147,6 +152,16 @@ def test_a_description_shows_no_secret_in_any_form(form: str, secret: str) -> No
     )
     assert "invalid_grant" in said
     assert_silent(said)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("place", ["{}", "said={}&more", 'a {{"claim": "{}"}}'])
+def test_neither_a_challenge_nor_a_text_of_ours_shows_a_secret_in_any_form(form: str, place: str) -> None:
+    text, redactor = place.format(FORMS[form](REFRESH)), Redactor([Secret(ACCESS), Secret(REFRESH)])
+    assert redactor.quote(text) == ""
+    assert redactor.shows(text)
+    whole = redactor.whole(text, 10_000)
+    assert whole is None or not Redactor([Secret(REFRESH)]).shows(whole)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import zlib
 from collections.abc import Callable
@@ -12,9 +13,7 @@ from tests.oauth2.conftest import answering
 
 from onerefresh import Token
 from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
-from onerefresh.oauth2.address import Address
-from onerefresh.oauth2.http_answer import LARGEST_HEAD, MOST_INTERIM
-from onerefresh.oauth2.send_stdlib import StdlibSender
+from onerefresh.oauth2.http_answer import LARGEST_HEAD
 from onerefresh.verdict import Meaning, RefreshFailure
 
 Sender = Callable[[TokenRequest], TokenResponse]
@@ -46,7 +45,12 @@ def raw_deflate(data: bytes) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-PACKED = gzip.compress(JSON)
+def packed(times: int) -> bytes:
+    return functools.reduce(lambda data, _: gzip.compress(data), range(times), JSON)
+
+
+PACKED = packed(1)
+CHUNKS = chunk(JSON) + b"0\r\n\r\n"
 HALF = JSON[:30]
 
 ANSWERS: dict[str, tuple[bytes, object]] = {
@@ -54,7 +58,7 @@ ANSWERS: dict[str, tuple[bytes, object]] = {
     "early hints": (HINTS + whole(), TOKEN),
     "processing": (b"HTTP/1.1 102 Processing\r\n\r\n" + whole(), TOKEN),
     "an interim answer that nobody knows": (b"HTTP/1.1 142 What\r\n\r\n" + whole(), TOKEN),
-    "many interim answers": ((HINTS + b"HTTP/1.1 100 Continue\r\n\r\n") * 12 + whole(), TOKEN),
+    "many interim answers": ((HINTS + b"HTTP/1.1 100 Continue\r\n\r\n") * 1000 + whole(), TOKEN),
     "early hints that announce a body": (
         b"HTTP/1.1 103 Early Hints\r\nContent-Length: 9\r\n\r\n" + whole(),
         TOKEN,
@@ -73,6 +77,15 @@ ANSWERS: dict[str, tuple[bytes, object]] = {
     "a chunk whose size is no number": (chunked(chunk(HALF, b"0x1e")), LOST),
     "a chunk whose size is written as Python does": (chunked(chunk(HALF, b"1_e")), LOST),
     "an extension of a chunk without an end": (chunked(b"1e;" + b"x" * 200_000), LOST),
+    "chunks announced twice": (OK + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n" + CHUNKS, TOKEN),
+    "chunks and a length": (OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS, TOKEN),
+    "chunks that are undone": (chunked(JSON), TOKEN),
+    "chunks that are undone, in lines": (chunked(b"  " + JSON.replace(b", ", b",\r\n")), TOKEN),
+    "a size with zeros before it": (chunked(chunk(JSON, b"%040x" % len(JSON)), b"0\r\n\r\n"), TOKEN),
+    "spaces before a size": (chunked(chunk(JSON, b"  %x" % len(JSON)), b"0\r\n\r\n"), TOKEN),
+    "packed chunks": (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunk(PACKED) + b"0\r\n\r\n", TOKEN),
+    "packed to the end": (OK + b"Transfer-Encoding: gzip\r\n\r\n" + PACKED, TOKEN),
+    "a coding that nobody knows": (OK + b"Transfer-Encoding: what\r\n\r\n" + PACKED, LOST),
     # Lies about the length.
     "less than announced, and all that counts": (OK + b"Content-Length: 500\r\n\r\n" + JSON, TOKEN),
     "less than announced": (OK + b"Content-Length: 500\r\n\r\n" + HALF, LOST),
@@ -80,7 +93,12 @@ ANSWERS: dict[str, tuple[bytes, object]] = {
         OK + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 500\r\n\r\naccess_token=the-ne",
         LOST,
     ),
-    "more than announced": (OK + b"Content-Length: 30\r\n\r\n" + JSON, LOST),
+    "more than announced": (OK + b"Content-Length: 30\r\n\r\n" + JSON, TOKEN),
+    "characters counted in place of bytes": (
+        OK + b"Content-Length: 77\r\n\r\n" + b'{"scope": "caf\xc3\xa9", ' + JSON[1:],
+        TOKEN,
+    ),
+    "more than announced, and not all": (OK + b"Content-Length: 10\r\n\r\n" + HALF, LOST),
     "nothing": (whole(body=b""), Meaning.PROTOCOL),
     "no length": (OK + b"\r\n" + JSON, TOKEN),
     "a refusal that breaks off": (b"HTTP/1.1 400 No\r\nContent-Length: 500\r\n\r\n{", Meaning.DOUBTFUL),
@@ -103,7 +121,11 @@ ANSWERS: dict[str, tuple[bytes, object]] = {
     "gzip": (whole(b"Content-Encoding: gzip", body=PACKED), TOKEN),
     "gzip in two headers": (whole(b"Content-Encoding: identity", b"Content-Encoding: gzip", body=PACKED), TOKEN),
     "gzip of gzip": (whole(b"Content-Encoding: gzip, gzip", body=gzip.compress(PACKED)), TOKEN),
-    "gzip ten times": (whole(b"Content-Encoding: " + b"gzip, " * 9 + b"gzip", body=PACKED), LOST),
+    "gzip ten times": (whole(b"Content-Encoding: " + b"gzip, " * 9 + b"gzip", body=packed(10)), LOST),
+    "gzip in parts": (whole(b"Content-Encoding: gzip", body=gzip.compress(HALF) + gzip.compress(JSON[30:])), TOKEN),
+    "gzip that nobody named": (whole(body=PACKED), TOKEN),
+    "gzip that is undone": (whole(b"Content-Encoding: gzip"), TOKEN),
+    "a bomb in parts": (whole(b"Content-Encoding: gzip", body=gzip.compress(b" " * 1_000_000) * 900), LOST),
     "deflate as some send it": (whole(b"Content-Encoding: deflate", body=raw_deflate(JSON)), TOKEN),
     "gzip without its checksum": (whole(b"Content-Encoding: gzip", body=PACKED[:-8]), TOKEN),
     "gzip that breaks off": (whole(b"Content-Encoding: gzip", body=PACKED[:-20]), LOST),
@@ -120,9 +142,15 @@ ANSWERS: dict[str, tuple[bytes, object]] = {
     "a huge body": (OK + b"Content-Length: 90000000\r\n\r\n" + b" " * 1_100_000, LOST),
     "a huge refusal": (b"HTTP/1.1 429 No\r\nContent-Length: 90000000\r\n\r\n" + b" " * 1_100_000, Meaning.UNAVAILABLE),
     "brackets without an end": (whole(body=b"[" * 100_000), LOST),
-}
-# What h11, beneath httpx2, refuses to read.
-WITH_HTTP_CLIENT: dict[str, tuple[bytes, object]] = {
+    "not in Unicode": (whole(body=b'{"scope": "caf\xe9", ' + JSON[1:]), TOKEN),
+    "a mark of its byte order": (whole(body=b"\xef\xbb\xbf" + JSON), TOKEN),
+    "in UTF-16": (whole(body=JSON.decode().encode("utf-16")), TOKEN),
+    "a line break in a text": (whole(body=b'{"name": "one\ntwo", ' + JSON[1:]), TOKEN),
+    "a comment behind it": (whole(body=JSON + b"\n<!-- 3 ms -->"), TOKEN),
+    "a prefix against scripts": (whole(body=b")]}',\n" + JSON), TOKEN),
+    "a warning before it": (whole(body=b"<br /><b>Notice</b>: undefined index\n" + JSON), TOKEN),
+    "another object within a page": (whole(body=b"<html>{}" + JSON), LOST),
+    # Against the rules, but clear.
     "a negative length": (OK + b"Content-Length: -5\r\n\r\n" + JSON, TOKEN),
     "a length that is no number": (OK + b"Content-Length: many\r\n\r\n" + JSON, TOKEN),
     "an absurd length": (OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n" + JSON, TOKEN),
@@ -131,6 +159,14 @@ WITH_HTTP_CLIENT: dict[str, tuple[bytes, object]] = {
     "a folded header before any": (OK + b" folded\r\n\r\n" + JSON, TOKEN),
     "line feeds alone": (whole().replace(b"\r\n", b"\n"), TOKEN),
     "a name with a space behind it": (OK + b"Content-Length : %d\r\n\r\n" % len(JSON) + JSON, TOKEN),
+    "a name with brackets": (whole(b"X(1): 2"), TOKEN),
+    "a control character in a header": (whole(b"X: a\0b\rc"), TOKEN),
+    "a length with a sign": (OK + b"Content-Length: +66\r\n\r\n" + JSON, TOKEN),
+    "two spaces before the status": (b"HTTP/1.1  200 OK\r\n\r\n" + JSON, TOKEN),
+    "tabs around the status": (b"HTTP/1.1\t200\tOK\r\n\r\n" + JSON, TOKEN),
+    "a protocol without a minor version": (b"HTTP/2 200 OK\r\n\r\n" + JSON, TOKEN),
+    "a protocol in lower case": (b"http/1.1 200 OK\r\n\r\n" + JSON, TOKEN),
+    "an empty line before the status": (b"\r\n" + whole(), TOKEN),
 }
 
 
@@ -151,26 +187,13 @@ def test_an_answer_is_judged_by_what_it_means(case: str, sender_for: SenderFor, 
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("case", WITH_HTTP_CLIENT)
-def test_the_standard_library_reads_what_can_be_understood(case: str, raw_server: Start) -> None:
-    answer, expected = WITH_HTTP_CLIENT[case]
-    url = raw_server(answering(answer)).origin + "/token"
-    assert outcome(StdlibSender(Address.parse(url)), url) == expected
-
-
-@pytest.mark.parametrize("case", WITH_HTTP_CLIENT)
-def test_no_answer_is_the_fault_of_the_refresher(case: str, sender_for: SenderFor, raw_server: Start) -> None:
-    url = raw_server(answering(WITH_HTTP_CLIENT[case][0])).origin + "/token"
-    assert outcome(sender_for(url), url) in (TOKEN, LOST)
-
-
 @pytest.mark.parametrize(
     "flood",
-    [HINTS * (MOST_INTERIM * 1000), (b"HTTP/1.1 103 x\r\nX: " + b"x" * (LARGEST_HEAD // 4) + b"\r\n\r\n") * 80],
+    [HINTS * LARGEST_HEAD, (b"HTTP/1.1 103 x\r\nX: " + b"x" * (LARGEST_HEAD // 4) + b"\r\n\r\n") * 80],
     ids=["many", "large"],
 )
 def test_interim_answers_come_to_an_end(flood: bytes, sender_for: SenderFor, raw_server: Start) -> None:
-    """They are bounded by their number and size, and not by the time alone."""
+    """They are bounded by their size, and not by the time alone."""
     server = raw_server(answering(flood + whole()))
     assert outcome(sender_for(f"{server.origin}/token"), f"{server.origin}/token", timeout=60.0) == LOST
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.core.calls import Refresher, first_token
@@ -111,3 +115,39 @@ def test_who_closes_all_does_not_wait_for_it(interrupted: Callable[[int], None])
         assert flight is not None
     assert flight.settled
     assert refresher.calls == 0
+
+
+PROGRAM = """
+import atexit, sys, threading
+from onerefresh import Credential
+def say(what): print(what, flush=True)
+def refresh(token):
+    say("sent")
+    sys.stdin.readline()
+    return {"access_token": "a2", "refresh_token": "r2"}
+acme = Credential("acme", refresh, token={"access_token": "a1", "refresh_token": "r1"}, store=sys.argv[1])
+atexit.register(say, "at exit")
+threading._register_atexit(say, "waits")
+acme.token(refused=acme.token())
+"""
+
+
+def test_a_process_is_told_twice_to_end_while_its_request_is_under_way(tmp_path: Path) -> None:
+    """The second Ctrl-C comes while it waits at its end, and loses nothing."""
+    store = f"sqlite:///{tmp_path}/tokens.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, store],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for moment in ("sent", "waits"):
+            assert child.stdout.readline() == f"{moment}\n"
+            child.send_signal(signal.SIGINT)
+        assert child.stdout.readline() == "at exit\n"
+        child.communicate("\n")
+    with Credential("acme", Refresher(), store=store) as acme:
+        assert acme.status().generation == 2

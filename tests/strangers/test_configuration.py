@@ -100,6 +100,39 @@ def test_a_relative_command_lies_beside_the_configuration(people: People, land: 
     assert f"others can write to {program}, and so make it run commands as you" in people.do(ADA, "secret", path)
 
 
+@pytest.mark.parametrize(
+    ("owner", "mode", "word"),
+    [(ADA, 0o722, "others can write to"), (EVE, 0o755, f"belongs to another user (uid {EVE})")],
+)
+def test_a_program_that_others_can_change_is_not_run(
+    people: People, land: Path, owner: int, mode: int, word: str
+) -> None:
+    folder_of(land / "ada" / "bin", ADA, 0o700)
+    program = file_of(land / "ada" / "bin" / "give-secret", ADA, 0o700, "#!/bin/sh\necho ada\n")
+    path = configuration(land / "ada", f'{{ command = ["{program}"] }}')
+    assert people.do(ADA, "secret", path) == "ada"
+    os.chown(program, owner, owner)
+    program.chmod(mode)
+    said = people.do(ADA, "secret", path)
+    assert word in said
+    assert "make it run commands as you" in said
+
+
+def test_a_program_below_a_folder_of_others_is_not_run(people: People, land: Path) -> None:
+    program = file_of(land / "tmp" / "give-secret", ADA, 0o700, "#!/bin/sh\necho ada\n")
+    path = configuration(land / "ada", f'{{ command = ["{program}"] }}')
+    assert "others can put files of their own into the folder" in people.do(ADA, "secret", path)
+    trusted = {"ONEREFRESH_TRUSTED_FOLDERS": str(land / "tmp")}
+    assert people.do(ADA, "secret", path, env=trusted) == "ada"
+
+
+def test_a_program_of_roots_behind_a_link_is_run(people: People, land: Path) -> None:
+    program = file_of(land / "give-secret", 0, 0o755, "#!/bin/sh\necho $0\n")
+    people.do(ADA, "link", land / "ada" / "give-secret", program)
+    path = configuration(land / "ada", f'{{ command = ["{land}/ada/give-secret"] }}')
+    assert people.do(ADA, "secret", path) == f"{land}/ada/give-secret"
+
+
 def test_a_program_that_a_command_runs_finds_nothing_in_the_working_folder(people: People, land: Path) -> None:
     lair = folder_of(land / "lair", EVE, 0o755)
     file_of(lair / "needed-program", EVE, 0o755, "#!/bin/sh\necho eve\n")

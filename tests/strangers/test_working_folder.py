@@ -85,20 +85,29 @@ def test_one_that_is_installed_is_imported_although_the_working_folder_has_its_l
     assert "there is no token yet" in done.stderr
 
 
-@pytest.mark.parametrize("path", ["", "relative/..", f"{SOURCE}:"])
-def test_a_relative_entry_of_pythonpath_is_not_searched_for_a_refresher(lair: Path, tmp_path: Path, path: str) -> None:
+RELATIVE = ["", ".", "..:.", "./", "relative/..", "relative:", "../lair", "relative"]
+
+
+@pytest.mark.parametrize("path", RELATIVE)
+@pytest.mark.parametrize("start", ["python -m onerefresh", "python -c"])
+def test_a_relative_entry_of_pythonpath_is_not_searched_for_a_refresher(
+    lair: Path, tmp_path: Path, path: str, start: str
+) -> None:
     (lair / "relative").mkdir()
-    path = f"{path}:{SOURCE}" if path else str(SOURCE)
-    done = run(lair, "acme_refresher", ["-m", "onerefresh", "token", "acme"], PYTHONPATH=path)
+    (lair / "relative" / "acme_refresher.py").write_text((lair / "acme_refresher.py").read_text())
+    how, stdin = STARTS[start]
+    done = run(lair, "acme_refresher", how, stdin, PYTHONPATH=f"{path}:{SOURCE}")
     assert "refresher" in done.stderr
     assert not (tmp_path / "owned").exists()
 
 
-def test_nothing_else_is_imported_from_it_by_the_command(lair: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", [f"{SOURCE}", f":{SOURCE}", f"{SOURCE}:../lair", f"{SOURCE}:./:."])
+def test_nothing_else_is_imported_from_it_by_the_command(lair: Path, tmp_path: Path, path: str) -> None:
     for name in ("httpx2", "rich", "argparse", "difflib", "ssl", "http", "tomllib", "keyring", "subprocess", "sqlite3"):
         (lair / f"{name}.py").write_text((lair / "acme_refresher.py").read_text())
     for arguments in (["status"], ["token", "acme"], ["--help"], ["demo", "--json", "--help"]):
-        run(lair, "acme_installed", ["-m", "onerefresh", *arguments])
+        done = run(lair, "acme_installed", ["-m", "onerefresh", *arguments], PYTHONPATH=f"{path}:{lair.parent / 'lib'}")
+        assert "owned" not in done.stderr
     assert not (tmp_path / "owned").exists()
 
 

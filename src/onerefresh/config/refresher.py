@@ -117,9 +117,11 @@ def _working_folders() -> set[Path]:
         here = Path.cwd()
     except OSError:
         return set()  # it is gone, and nothing can be there
-    given = [] if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    variable = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
+    given = variable.split(os.pathsep) if variable else []
     relative = {here / place for place in sys.path if not Path(place).is_absolute()}
-    made_absolute = {here / place for place in given if not Path(place).is_absolute()} if any(given) else set()
+    # As Python makes them absolute, without following links.
+    made_absolute = {Path(os.path.abspath(place)) for place in given if not Path(place).is_absolute()}  # noqa: PTH100
     absolute = [Path(place) for place in sys.path if Path(place).is_absolute()]
     for folder in made_absolute:
         if folder in absolute:

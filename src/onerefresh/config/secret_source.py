@@ -97,15 +97,15 @@ def _printed_by(command: tuple[str, ...], key: str, folder: Path) -> Secret:
 
 
 def _program(name: str, folder: Path, path: str) -> Path | None:
-    """What is run: beside the configuration file where `name` has a slash, else in a folder of `path`.
+    """What is run: the file itself, relative to the configuration, where `name` has a slash; else from `path`.
 
-    Raises `ConfigurationError` where others could have put it beside that file.
+    Raises `ConfigurationError` where others could have put that file there, or could change it. Whom `PATH` trusts is
+    for the user to say, who runs everything else by it.
     """
     if Path(name).name != name:
         program = folder / expanded(name)
-        if not _is_absolute(name):
-            with contextlib.suppress(OSError):  # what cannot be found is told when it is to be run
-                file_of_ours(program, trust(), "make it run commands as you")
+        with contextlib.suppress(OSError):  # what cannot be found is told when it is to be run
+            file_of_ours(program, trust(), "make it run commands as you")
         return program
     import shutil
 

@@ -13,6 +13,7 @@ from onerefresh.chance import CHANCE
 from onerefresh.credential.arguments import check_key
 from onerefresh.credential.shared import known_tokens
 from onerefresh.credentials.looking import Due, Horizon, Other, error_of, no_refresher, what_of
+from onerefresh.credentials.reading import Reader
 from onerefresh.credentials.summary import Result, Summary, Tally, What
 from onerefresh.credentials.tenant import Tenant
 from onerefresh.flight import Flight
@@ -65,6 +66,7 @@ class Run:
         check: Callable[[], None],
     ) -> None:
         self._store, self._horizon, self._tenant_of = store, horizon, tenant_of
+        self._reader = Reader(store, check)
         self._pause = 1.0 / rate if rate else 0.0
         self._at_once, self._max_wait, self._home = at_once, max_wait, home
         self._progress, self._check = progress, check
@@ -79,6 +81,12 @@ class Run:
 
         Raises `StoreUnavailable` where they cannot be listed.
         """
+        try:
+            return self._over(keys)
+        finally:
+            self._reader.end()
+
+    def _over(self, keys: Iterable[str] | None) -> Summary:
         source = self._due(self._scanned() if keys is None else self._named(keys))
         waiting: dict[str, Due] = {}
         ended = False
@@ -103,18 +111,19 @@ class Run:
     # --- Looking ---
 
     def _scanned(self) -> Iterator[Found]:
-        for key, found in self._store.scan():
+        for key, found in self._reader.scan():
             if key != losses.KEY:
                 yield key, self._vetted(key, found) if isinstance(found, errors.StoreUnavailable) else found
 
     def _named(self, keys: Iterable[str]) -> Iterator[Found]:
-        for key in keys:
-            try:
-                check_key(key)
-            except errors.ConfigurationError as error:
-                yield key, error_of(error)
-            else:
-                yield key, self._load(key)
+        return self._reader.each(keys, self._looked_up)
+
+    def _looked_up(self, key: str) -> Versioned | errors.OnerefreshError | None:
+        try:
+            check_key(key)
+        except errors.ConfigurationError as error:
+            return error_of(error)
+        return self._load(key)
 
     def _due(self, records: Iterable[Found]) -> Iterator[Due]:
         """Those that are due; of those in trouble it is told at once."""
@@ -163,7 +172,7 @@ class Run:
         return record is not None and record.identity != due.identity
 
     def _record(self, key: str) -> Record | None:
-        found = self._load(key)
+        found = self._reader.ask(lambda: self._load(key))
         if isinstance(found, errors.StoreUnavailable):
             raise found
         return None if found is None else cleaned(decode(found.body, key))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, quote_plus
 
-from onerefresh.answers import field_of, not_bearer, read_json, unsendable
+from onerefresh.answers import field_of, not_bearer, object_in, unsendable
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
 from onerefresh.oauth2.client_auth import Identification
 from onerefresh.redaction import Redactor
@@ -216,14 +216,13 @@ class _Fields(dict[str, object]):
 
 def _fields(response: TokenResponse) -> Mapping[str, object] | None:
     """The answer's fields: JSON, or a form as a few servers still answer, whatever it is labelled. None for neither."""
-    try:
-        answer = read_json(response.body)
-    except (ValueError, RecursionError):
-        text = response.body.decode("utf-8", "replace").strip()
-        fields = _Fields(parse_qsl("&".join(text.split("&", MOST_FIELDS)[:MOST_FIELDS])))
-        is_form = any(field_of(fields, name) is not None for name in ("access_token", "refresh_token"))
-        return fields if is_form or (fields and _is_labelled_form(response)) else None
-    return _Fields(answer) if isinstance(answer, dict) else None
+    answer = object_in(response.body)
+    if answer is not None:
+        return _Fields(answer)
+    text = response.body.decode("utf-8", "replace").strip()
+    fields = _Fields(parse_qsl("&".join(text.split("&", MOST_FIELDS)[:MOST_FIELDS])))
+    is_form = any(field_of(fields, name) is not None for name in ("access_token", "refresh_token"))
+    return fields if is_form or (fields and _is_labelled_form(response)) else None
 
 
 def _is_labelled_form(response: TokenResponse) -> bool:

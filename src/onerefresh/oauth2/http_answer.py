@@ -6,22 +6,21 @@ token that lives. What cannot is `UnreadableAnswer`.
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Head", "Received", "UnreadableAnswer", "read_body", "read_head"]
+__all__ = ["Head", "Incoming", "Received", "UnreadableAnswer", "read_body", "read_head", "read_on"]
 
 LARGEST_HEAD = 256 * 1024
 """Bytes of status lines and headers in all, those of interim answers too."""
-MOST_INTERIM = 32
-"""So many interim answers (100 Continue, 103 Early Hints …) are skipped."""
 
 _LONGEST_CHUNK_LINE = 4096
 _AT_ONCE = 65_536
-_STATUS_LINE = re.compile(rb"HTTP/[0-9]\.[0-9] ([1-9][0-9]{2})(?: [^\r\n]*)?")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?")
+_STATUS_LINE = re.compile(rb"(?i:HTTP)/[0-9]+(?:\.[0-9]+)?[ \t]+([1-9][0-9]{2})(?:[ \t][^\r\n]*)?")
+_CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _NO_BODY = frozenset({101, 204, 304})
 
@@ -38,12 +37,40 @@ class Received(Protocol):
     def read1(self, size: int, /) -> bytes: ...
 
 
+class Incoming(io.RawIOBase):
+    """What comes over a connection, as a file: `receive` is given a number of bytes and returns so many at most."""
+
+    def __init__(self, receive: Callable[[int], bytes]) -> None:
+        self._receive = receive
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # what a BufferedReader gives
+        part = self._receive(len(buffer))
+        buffer[: len(part)] = part
+        return len(part)
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """The status and the headers of an answer, with their names in lower case."""
 
     status: int
     headers: Mapping[str, str]
+
+    @property
+    def codings(self) -> list[str]:
+        """The transfer codings in their order; a server or a proxy may have named one of them twice."""
+        named = self.headers.get("transfer-encoding", "").lower().split(",")
+        found = (coding.partition(";")[0].strip(' \t"') for coding in named)
+        return [coding for coding in found if coding not in ("", "identity")]
+
+    @property
+    def encoding(self) -> str:
+        """How the body is packed within its chunks, as the header ``Content-Encoding`` would say it."""
+        more = [coding for coding in self.codings if coding != "chunked"]
+        return ", ".join(filter(None, [self.headers.get("content-encoding", ""), *more]))
 
 
 def read_head(lines: Received) -> Head:
@@ -54,8 +81,10 @@ def read_head(lines: Received) -> Head:
     Raises `UnreadableAnswer`; what reading raises.
     """
     left = LARGEST_HEAD
-    for _ in range(MOST_INTERIM + 1):
+    while True:
         first, left = _line(lines, left)
+        if not first:
+            continue  # an empty line too many
         found = _STATUS_LINE.fullmatch(first)
         if found is None:
             raise UnreadableAnswer("the answer does not begin with a status")
@@ -71,29 +100,36 @@ def read_head(lines: Received) -> Head:
             for name, value in headers:
                 joined[name] = f"{joined[name]}, {value}" if name in joined else value
             return Head(status, joined)
-    raise UnreadableAnswer("there are too many interim answers")
 
 
 def read_body(head: Head, stream: Received) -> Iterator[bytes]:
     """The body in parts, as they come. Raises `UnreadableAnswer` where it breaks off; what reading raises."""
     if head.status in _NO_BODY:
         return
-    coding = head.headers.get("transfer-encoding", "")
-    if coding.rpartition(",")[2].strip().lower() == "chunked":
+    if "chunked" in head.codings:
         yield from _chunks(stream)
-    elif coding or (length := _length(head.headers.get("content-length", ""))) is None:
-        while part := stream.read1(_AT_ONCE):
-            yield part
+    elif head.codings or (length := _length(head.headers.get("content-length", ""))) is None:
+        yield from read_on(stream)
     else:
         yield from _exactly(stream, length)
+
+
+def read_on(stream: Received) -> Iterator[bytes]:
+    """What comes until the connection is closed: some servers announce characters where they should announce bytes."""
+    while part := stream.read1(_AT_ONCE):
+        yield part
 
 
 def _line(lines: Received, limit: int) -> tuple[bytes, int]:
     """A line without its end, and how many bytes the next ones may have."""
     line = lines.readline(limit + 1)
+    return _whole(line, limit), limit - len(line)
+
+
+def _whole(line: bytes, limit: int) -> bytes:
     if not line.endswith(b"\n"):
         raise UnreadableAnswer("the answer breaks off" if len(line) <= limit else "the answer's headers are too large")
-    return line.rstrip(b"\r\n"), limit - len(line)
+    return line.rstrip(b"\r\n")
 
 
 def _add(headers: list[tuple[str, str]], line: str) -> None:
@@ -116,16 +152,24 @@ def _length(text: str) -> int | None:
 
 
 def _chunks(stream: Received) -> Iterator[bytes]:
-    while True:
-        line, _ = _line(stream, _LONGEST_CHUNK_LINE)
-        size = _CHUNK_SIZE.fullmatch(line.strip())
-        if size is None:
-            raise UnreadableAnswer("a chunk of the answer has no size")
-        if not (length := int(size[1], 16)):
-            return  # trailers follow, and nothing after them
+    line = stream.readline(_LONGEST_CHUNK_LINE + 1)
+    if line.lstrip().startswith(b"{"):  # a proxy has undone the chunks, and left the header
+        yield line
+        yield from read_on(stream)
+        return
+    while length := _size(line):
         yield from _exactly(stream, length)
         if _line(stream, 2)[0]:
             raise UnreadableAnswer("a chunk of the answer is longer than its size")
+        line = stream.readline(_LONGEST_CHUNK_LINE + 1)
+    # Trailers follow, and nothing after them.
+
+
+def _size(line: bytes) -> int:
+    size = _CHUNK_SIZE.fullmatch(_whole(line, _LONGEST_CHUNK_LINE).strip())
+    if size is None:
+        raise UnreadableAnswer("a chunk of the answer has no size")
+    return int(size[1], 16)
 
 
 def _exactly(stream: Received, length: int) -> Iterator[bytes]:

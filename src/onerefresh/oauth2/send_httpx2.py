@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import ssl
 from collections.abc import Iterable
@@ -45,7 +46,7 @@ class Httpx2Sender:
             self._tls = httpx2.create_ssl_context() if is_https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         with undivided:
             # It imports its parts with its first pool: 0.2 s that should not pass within a lease.
-            self._pool(Wire(1.0)).close()
+            self._pool(_Network(None, Wire(1.0))).close()
 
     def __call__(self, request: TokenRequest) -> TokenResponse:
         """Raises `RefreshFailure` where there is no answer."""
@@ -64,31 +65,34 @@ class Httpx2Sender:
         import httpcore2
 
         def follow(event: str, info: dict[str, Any]) -> None:
-            if event == "http11.send_request_headers.started" and info["request"].method == b"POST":
+            if "request" not in info or info["request"].method != b"POST":
+                return
+            if event == "http11.send_request_headers.started":
                 wire.sending()
+            elif event == "http11.receive_response_headers.started":
+                raise _Sent
 
-        to = self._address
+        to, network = self._address, _Network(httpcore2.SyncBackend(), wire)
         headers = [("Host", to.authority), ("Content-Length", str(len(request.body))), *request.headers.items()]
-        with self._pool(wire) as pool:
-            response = pool.handle_request(
-                httpcore2.Request(
-                    "POST",
-                    httpcore2.URL(scheme=to.scheme, host=to.host, port=to.port, target=to.target),
-                    headers=headers,
-                    content=request.body,
-                    extensions={"trace": follow},
+        try:
+            with self._pool(network) as pool, contextlib.suppress(_Sent):
+                pool.handle_request(
+                    httpcore2.Request(
+                        "POST",
+                        httpcore2.URL(scheme=to.scheme, host=to.host, port=to.port, target=to.target),
+                        headers=headers,
+                        content=request.body,
+                        extensions={"trace": follow},
+                    )
                 )
-            )
-            try:
-                return wire.answer(response.status, _texts(response.headers), response.iter_stream())
-            finally:
-                response.close()
+            return wire.answer(network.receive)
+        finally:
+            network.close()
 
-    def _pool(self, wire: Wire) -> Any:
+    def _pool(self, network: Any) -> Any:
         """What makes the one connection: to the host itself, or through the proxy."""
         import httpcore2
 
-        network: Any = _Network(httpcore2.SyncBackend(), wire)
         if self._proxy is None:
             return httpcore2.ConnectionPool(ssl_context=self._tls, network_backend=network)
         url, auth = _parts_of(self._proxy)
@@ -100,11 +104,16 @@ class Httpx2Sender:
         )
 
 
+class _Sent(Exception):
+    """Has httpcore2 leave the answer to us: it refuses what breaks a rule, and the only refresh token may be there."""
+
+
 class _Network:
-    """Connects for httpcore2, with what is left of the time."""
+    """Connects for httpcore2, with what is left of the time, and keeps the connection beyond its end."""
 
     def __init__(self, plain: Any, wire: Wire) -> None:
         self._plain, self._wire = plain, wire
+        self._links: list[_Link] = []
 
     def connect_tcp(
         self,
@@ -122,14 +131,23 @@ class _Network:
             return stream.get_extra_info("socket")
 
         self._wire.connect(host, port, to_address)
-        return _Link(stream, self._wire)
+        return _Link(stream, self._wire, self._links)
+
+    def receive(self, most: int) -> bytes:
+        """What the token endpoint sends, within all that is around it."""
+        return self._links[-1].read(most)
+
+    def close(self) -> None:
+        for link in self._links:
+            link.end()
 
 
 class _Link:
     """A connection on which nothing waits for longer than there is time, whatever it is asked for."""
 
-    def __init__(self, stream: Stream, wire: Wire) -> None:
-        self._stream, self._wire = stream, wire
+    def __init__(self, stream: Stream, wire: Wire, links: list[_Link]) -> None:
+        self._stream, self._wire, self._links = stream, wire, links
+        links.append(self)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._wire.received(self._stream.read(max_bytes, self._wire.left()))
@@ -138,23 +156,18 @@ class _Link:
         self._stream.write(buffer, self._wire.left())
 
     def close(self) -> None:
+        """httpcore2 calls this when it is done; the answer may still be to come."""
+
+    def end(self) -> None:
         self._stream.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> Stream:
-        return _Link(self._stream.start_tls(ssl_context, server_hostname, self._wire.left()), self._wire)
+        return _Link(self._stream.start_tls(ssl_context, server_hostname, self._wire.left()), self._wire, self._links)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
-
-
-def _texts(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
 
 
 def _parts_of(proxy: Secret) -> tuple[str, tuple[bytes, bytes] | None]:

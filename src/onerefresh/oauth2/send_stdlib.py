@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
-from onerefresh.oauth2.http_answer import read_body, read_head
+from onerefresh.oauth2.http_answer import Incoming, read_head
 from onerefresh.oauth2.wire import Wire, password_of, proxy_for
 from onerefresh.stores.forking import load_modules
 from onerefresh.token import Secret
@@ -68,8 +68,8 @@ class StdlibSender:
             link.secure(self._tls, to.host)
 
 
-class _Link(io.RawIOBase):
-    """A connection on which nothing waits for longer than there is time; as a file, what it receives."""
+class _Link:
+    """A connection on which nothing waits for longer than there is time."""
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
@@ -95,16 +95,10 @@ class _Link(io.RawIOBase):
     def send(self, *parts: bytes) -> None:
         self._open.sendall(b"".join(parts))
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # what a BufferedReader gives
-        part = self.wire.received(self._open.recv(len(buffer)))
-        buffer[: len(part)] = part
-        return len(part)
+    def receive(self, most: int) -> bytes:
+        return self.wire.received(self._open.recv(most))
 
     def close(self) -> None:
-        super().close()
         if self._socket is not None:
             self._socket.close()
 
@@ -113,9 +107,7 @@ def _tunnel(link: _Link, to: Address, proxy: Secret) -> None:
     """Have the proxy connect to the token endpoint (RFC 9110 section 9.3.6)."""
     target = f"[{to.host}]:{to.port}" if ":" in to.host else f"{to.host}:{to.port}"
     link.send(_head("CONNECT", target, {"Host": target, **_proxy_headers(proxy)}))
-    answer = io.BufferedReader(link, 1)  # byte by byte: what follows is the token endpoint's
-    status = read_head(answer).status
-    answer.detach()  # or its end would close the connection
+    status = read_head(io.BufferedReader(Incoming(link.receive), 1)).status  # byte by byte: what follows is the host's
     if not 200 <= status < 300:
         raise OSError(f"the proxy answered {status}")
 
@@ -125,9 +117,7 @@ def _exchange(link: _Link, to: Address, request: TokenRequest) -> TokenResponse:
     link.wire.sending()
     with contextlib.suppress(ConnectionError):  # a server may answer before it has read everything, and close
         link.send(_head("POST", to.target, headers), request.body)
-    answer = io.BufferedReader(link)
-    head = read_head(answer)
-    return link.wire.answer(head.status, head.headers, read_body(head, answer))
+    return link.wire.answer(link.receive)
 
 
 def _head(method: str, target: str, headers: dict[str, str]) -> bytes:

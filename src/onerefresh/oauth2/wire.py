@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from urllib.parse import unquote, urlsplit
 
-from onerefresh.answers import read_json
+from onerefresh.answers import object_in
 from onerefresh.errors import ConfigurationError
 from onerefresh.latches import Alarm
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenResponse
+from onerefresh.oauth2.http_answer import Incoming, read_body, read_head, read_on
 from onerefresh.redaction import Redactor
 from onerefresh.token import Secret
 from onerefresh.verdict import NOTHING_KNOWN, Meaning, RefreshFailure, Verdict
@@ -104,24 +106,28 @@ class Wire:
             raise RefreshFailure(_TOO_LARGE)
         return part
 
-    def answer(self, status: int, headers: Mapping[str, str], parts: Iterable[bytes]) -> TokenResponse:
-        """The answer with this status, whose body comes in `parts`.
+    def answer(self, receive: Callable[[int], bytes]) -> TokenResponse:
+        """Read the answer; `receive` is given a number of bytes and returns so many at most.
 
         A body that breaks off, or cannot be decoded, is an answer all the same where nothing of it is missing that
         counts: its status says that no token was issued, or it is a whole JSON object, which nothing can follow.
-        Raises `RefreshFailure`, or what reading it raised, where that is not so.
+        Raises `RefreshFailure`, `UnreadableAnswer` or what receiving raised, where that is not so.
         """
+        stream = io.BufferedReader(Incoming(receive))
+        head = read_head(stream)
         self._most = _IN_ALL
-        encoding = headers.get("content-encoding", "")
+        encoding, is_success = head.encoding, 200 <= head.status < 300
         body = Body()
         try:
-            body.read(parts)
+            body.read(read_body(head, stream))
+            if is_success and body.is_cut_short(encoding):
+                body.read(read_on(stream))
             plain = body.decoded(encoding)
         except Exception:
-            if 200 <= status < 300 and not body.is_whole(encoding):
+            if is_success and not body.is_whole(encoding):
                 raise
             plain = body.begun(encoding)
-        return TokenResponse(status, headers, plain)
+        return TokenResponse(head.status, head.headers, plain)
 
     def close(self) -> None:
         """End the watch over the time."""
@@ -197,30 +203,45 @@ class Body:
 
     def is_whole(self, encoding: str) -> bool:
         """Whether a JSON object is there from its first bracket to its last."""
-        try:
-            return isinstance(read_json(self.begun(encoding)), dict)
-        except (ValueError, RecursionError):
-            return False
+        return object_in(self.begun(encoding)) is not None
+
+    def is_cut_short(self, encoding: str) -> bool:
+        """Whether a JSON object begins there, and does not end."""
+        return _begins_an_object(self.begun(encoding)) and not self.is_whole(encoding)
 
     def _undone(self, encoding: str) -> tuple[bool, bytes]:
         """Whether the body could be decoded to its end, and what came of it."""
         kinds = [kind for kind in encoding.lower().replace(" ", "").split(",") if kind not in ("", "identity")]
         whole, plain = len(kinds) <= _MOST_ENCODINGS, bytes(self._read)
+        if not kinds and plain.startswith(_GZIP):
+            kinds = ["gzip"]  # whatever the headers say: no text begins so
         for kind in reversed(kinds[:_MOST_ENCODINGS]):
-            if kind not in ("gzip", "x-gzip", "deflate"):
-                whole = whole and plain.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
-                continue
-            ended, plain = _inflated(plain)
-            whole = whole and ended
+            if _begins_an_object(plain):
+                continue  # a proxy has undone it, and left the header
+            if kind in ("gzip", "x-gzip", "deflate"):
+                ended, plain = _inflated(plain)
+                whole = whole and ended
+            else:
+                whole = False
         return whole, plain
+
+
+_GZIP = b"\x1f\x8b\x08"
+
+
+def _begins_an_object(body: bytes) -> bool:
+    return body[:200].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
 
 
 def _inflated(packed: bytes) -> tuple[bool, bytes]:
     """What zlib makes of it, and whether that is all: with a header of gzip or zlib, or with none, as some send it."""
     for wbits in (47, -15):
-        inflater, plain = zlib.decompressobj(wbits), b""
         with contextlib.suppress(zlib.error):
+            inflater = zlib.decompressobj(wbits)
             plain = inflater.decompress(packed, LARGEST_BODY)
+            while inflater.eof and inflater.unused_data.startswith(_GZIP) and len(plain) < LARGEST_BODY:
+                rest, inflater = inflater.unused_data, zlib.decompressobj(wbits)  # gzip may come in several parts
+                plain += inflater.decompress(rest, LARGEST_BODY - len(plain))
             return inflater.eof, plain
     return False, b""
 
