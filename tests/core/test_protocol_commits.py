@@ -26,6 +26,7 @@ from onerefresh.record import Grant, State
 from onerefresh.renewal import person
 from onerefresh.renewal.effects import Cas, Effect, ReadSpool, Send, Spooled, Watch
 from onerefresh.renewal.protocol import Outcome, renew
+from onerefresh.renewal.saving import bring_back
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
 
@@ -252,3 +253,19 @@ def test_a_logout_revokes_although_an_entry_of_the_spool_cannot_be_read() -> Non
     assert world.revoked == [revoked]
     said = next(event for event in world.events if event.kind is Kind.LOGGED_OUT)
     assert "a1.json" in said.detail
+
+
+@pytest.mark.parametrize("lost", ["the claim alone, and an old copy came back", "the whole record"])
+def test_what_is_committed_over_a_loss_serves_and_is_not_sent_before_others_had_their_time(lost: str) -> None:
+    """A machine that sleeps through a loss commits to what it finds: others may have gone on from there."""
+    world = needy(None, NEXT)
+    known = world.token
+    late = Process(world, renew(wish(**refusing(world), recovery=lambda: 20.0))).until(Cas, 2)
+    world.put(None)
+    if lost != "the whole record":
+        assert world.run(bring_back(wish(known=known, recovery=lambda: 20.0)))
+    assert late.finish().token.reveal() == "access-next"
+    assert world.token.reveal() == "access-next"
+    assert world.present.state is State.LEASED
+    assert world.present.attempt is not None
+    assert world.present.attempt.is_recovery

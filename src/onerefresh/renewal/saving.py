@@ -66,8 +66,17 @@ async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | No
     if not records.may_commit(record, entry.family, entry.generation):
         return None
     new = next_of(record, entry, wish, await Now())
+    if entry.grant is Grant.REFRESH:
+        # The store has lost something, and others may be further on: the new refresh token is not sent yet.
+        recovery = await recovery_lease(wish) if is_lost else in_recovery(record)
+        new = records.claimed(new, recovery, owner=None) if recovery is not None else new
     await Cas(loaded.version, new)
     return new
+
+
+def in_recovery(record: Record) -> Attempt | None:
+    """The recovery lease that the record is under, whether it is over or not."""
+    return record.attempt if record.attempt is not None and record.attempt.is_recovery else None
 
 
 def next_of(record: Record, entry: Spooled, wish: Wish, now: Instant) -> Record:

@@ -191,10 +191,11 @@ class Process:
 
     def _new_id(self, task: Task, effect: effects.NewId) -> str:
         self.world.attempts += 1
-        task.attempt = f"a{self.world.attempts}"
-        task.named_at = self.world.timeline.now
-        task.has_answer = task.spending = False
-        return task.attempt
+        name, task.named_at = f"a{self.world.attempts}", self.world.timeline.now
+        if task.spending and task.has_answer and task.answer not in self.world.judge.saved:
+            return name  # of the recovery lease with which it commits
+        task.attempt, task.has_answer, task.spending = name, False, False
+        return name
 
     def _turn(self, task: Task, effect: effects.Turn) -> bool:
         """Nobody limits renewals here: each has its turn at once."""
