@@ -50,7 +50,7 @@ fast: $(INSTALLED)
 check: lint types fast
 
 soak: $(INSTALLED)
-	$(BIN)/python -m onerefresh.testing.simulator --first 1000000 --runs $(or $(RUNS),1000000) --jobs 0
+	$(BIN)/python -m tests.simulator --first 1000000 --runs $(or $(RUNS),1000000) --jobs 0
 
 exhaust: $(INSTALLED)
 	$(BIN)/python -m tests.exhaust $(BOUNDS) $(if $(PAGE),--page $(PAGE))

@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from tests.exhaust.setups import Server, Setup, Store
+from tests.simulator.mutants import MUTANTS
 
 from onerefresh import errors
 from onerefresh import transitions as records
@@ -19,7 +20,6 @@ from onerefresh.record import Record
 from onerefresh.renewal import saving, spending
 from onerefresh.renewal.effects import Loaded, Publish, Spooled
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.testing.simulator.mutants import MUTANTS
 
 __all__ = ["DEFECTS", "Defect"]
 

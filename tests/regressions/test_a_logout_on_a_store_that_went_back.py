@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 from tests.core.calls import Refresher, first_token
 from tests.regressions.test_stores_of_ones_own import Dictionary
+from tests.simulator import Fault, Happening, Kind, Point, Scenario, What, simulate
 
 from onerefresh import Credential, LoginRequired, Token, transitions
 from onerefresh.credential import watch
@@ -15,7 +16,6 @@ from onerefresh.credential.look import Look
 from onerefresh.record import Record, State
 from onerefresh.record_text import decode, encode
 from onerefresh.store import Versioned
-from onerefresh.testing.simulator import Fault, Happening, Kind, Point, Scenario, What, simulate
 
 
 def test_a_logout_is_final() -> None:

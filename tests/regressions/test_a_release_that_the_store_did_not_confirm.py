@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from onerefresh.testing.simulator import Fault, Happening, Kind, Point, Scenario, What, simulate
+from tests.simulator import Fault, Happening, Kind, Point, Scenario, What, simulate
 
 
 @pytest.mark.parametrize("what", [What.UNKNOWN_APPLIED, What.UNKNOWN_LOST, What.UNKNOWN_LATER])

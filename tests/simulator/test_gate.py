@@ -6,16 +6,15 @@ import functools
 from pathlib import Path
 
 import pytest
-
-from onerefresh.testing.simulator import page
-from onerefresh.testing.simulator.gate import MOST_SEEDS, hunt, scenario_of
-from onerefresh.testing.simulator.mutants import MUTANTS, Mutant
-from onerefresh.testing.simulator.run import simulate
+from tests.simulator import page
+from tests.simulator.gate import MOST_SEEDS, hunt, scenario_of
+from tests.simulator.mutants import MUTANTS, Mutant
+from tests.simulator.run import simulate
 
 pytestmark = pytest.mark.slow
 
 GUIDE = Path(__file__).parents[2] / "docs" / "explanation" / "protocol.md"
-MAKE_IT_ANEW = f"python -m onerefresh.testing.simulator --page {'/'.join(GUIDE.parts[-3:])}"
+MAKE_IT_ANEW = f"python -m tests.simulator --page {'/'.join(GUIDE.parts[-3:])}"
 
 
 @functools.cache

@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Iterator
 
 import pytest
-
-from onerefresh.testing.simulator import Kind, Report, Scenario, What, simulate
-from onerefresh.testing.simulator.faults import OF_A_STORE, Point
-from onerefresh.testing.simulator.ideas import LANDED, Idea
+from tests.simulator import Kind, Report, Scenario, What, simulate
+from tests.simulator.faults import OF_A_STORE, Point
+from tests.simulator.ideas import LANDED, Idea
 
 SEEDS = range(40)
 

@@ -7,9 +7,8 @@ import subprocess
 import sys
 
 import pytest
-
-from onerefresh.testing.simulator import Excuse, Kind, Report, Scenario, What, simulate
-from onerefresh.testing.simulator.faults import LOSSES, Fault, Happening, Point
+from tests.simulator import Excuse, Kind, Report, Scenario, What, simulate
+from tests.simulator.faults import LOSSES, Fault, Happening, Point
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +37,7 @@ def test_without_faults_nothing_is_ever_lost_and_each_generation_takes_one_reque
 
 def test_the_same_seed_is_the_same_run_in_another_interpreter() -> None:
     code = (
-        "import hashlib\nfrom onerefresh.testing.simulator import simulate\n"
+        "import hashlib\nfrom tests.simulator import simulate\n"
         "print(hashlib.sha256(''.join(str(simulate(seed, account=True)) for seed in range(60)).encode()).hexdigest())"
     )
     printed = {
@@ -194,7 +193,7 @@ def test_nobody_is_asked_for_the_last_time_while_a_token_lies_in_a_spool() -> No
 
 
 def test_the_command_runs_many_seeds_in_several_processes() -> None:
-    command = f"-m onerefresh.testing.simulator --first {RUNS} --runs 60 --jobs 2".split()
+    command = f"-m tests.simulator --first {RUNS} --runs 60 --jobs 2".split()
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "60 runs" in done.stdout

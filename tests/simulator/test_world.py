@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from tests.simulator.account import Account
+from tests.simulator.faults import Fault, Faults, Point, What
+from tests.simulator.run import simulate
+from tests.simulator.scenario import Scenario
+from tests.simulator.server import AuthorizationServer, Kind, Manner, Refused
+from tests.simulator.store import SimulatedStore
+from tests.simulator.timeline import Timeline
 
 from onerefresh.errors import StoreUnavailable
 from onerefresh.record import Record, State
 from onerefresh.store import Conflict
-from onerefresh.testing.simulator.account import Account
-from onerefresh.testing.simulator.faults import Fault, Faults, Point, What
-from onerefresh.testing.simulator.run import simulate
-from onerefresh.testing.simulator.scenario import Scenario
-from onerefresh.testing.simulator.server import AuthorizationServer, Kind, Manner, Refused
-from onerefresh.testing.simulator.store import SimulatedStore
-from onerefresh.testing.simulator.timeline import Timeline
 
 
 def refresh_twice(manner: Manner, *, after: float) -> tuple[str, bool]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from onerefresh import errors
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.people import Account
-    from onerefresh.testing.simulator.process import Process
+    from tests.simulator.people import Account
+    from tests.simulator.process import Process
 
 __all__ = ["Looking"]
 

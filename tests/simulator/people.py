@@ -6,6 +6,9 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tests.simulator.scenario import HTTP_TIMEOUT
+from tests.simulator.tasks import Ask, Pass, Until
+
 from onerefresh import errors
 from onerefresh.credential.credential import Credential
 from onerefresh.credential.launcher import Launcher, Run
@@ -19,12 +22,10 @@ from onerefresh.renewal.effects import Effect, Instant
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.saving import bring_back, is_lost, lacks
 from onerefresh.store import Store, Versioned
-from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
-from onerefresh.testing.simulator.tasks import Ask, Pass, Until
 from onerefresh.token import Answer, Token
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.process import Process
+    from tests.simulator.process import Process
 
 __all__ = ["KEY", "Account", "call", "calls", "visit"]
 

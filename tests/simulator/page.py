@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from onerefresh.testing.simulator import gate
-from onerefresh.testing.simulator.mutants import MUTANTS, Mutant
-from onerefresh.testing.simulator.run import Report, simulate
+from tests.simulator import gate
+from tests.simulator.mutants import MUTANTS, Mutant
+from tests.simulator.run import Report, simulate
 
 __all__ = ["GATE", "SHOWN", "example_of", "part", "rewritten", "rule_part", "seed_in"]
 

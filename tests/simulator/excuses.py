@@ -5,11 +5,13 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.simulator.scenario import HTTP_TIMEOUT
+
 from onerefresh.policy import Profile
-from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.world import World
+    from tests.simulator.world import World
+
     from onerefresh.token import Token
 
 __all__ = ["NOTICING", "Excuse", "Excuses", "keeps_grace_promise", "promised_time_to_live"]

@@ -6,8 +6,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onerefresh.policy import Profile
-from onerefresh.testing.simulator.faults import (
+from tests.simulator.faults import (
     OF_A_STORE,
     PLANS,
     SAVING_PLANS,
@@ -18,8 +17,10 @@ from onerefresh.testing.simulator.faults import (
     What,
     draw_fault,
 )
-from onerefresh.testing.simulator.ideas import LANDED, Idea, with_idea
-from onerefresh.testing.simulator.server import Kind, Manner
+from tests.simulator.ideas import LANDED, Idea, with_idea
+from tests.simulator.server import Kind, Manner
+
+from onerefresh.policy import Profile
 
 __all__ = ["HTTP_TIMEOUT", "Scenario"]
 

@@ -1,7 +1,5 @@
 """What is put in the place of a rule's piece, and does not keep the rule."""
 
-# ruff: noqa: ARG001 - what stands in a rule's place takes what the rule takes
-
 from __future__ import annotations
 
 import contextlib
@@ -9,6 +7,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
+
+from tests.simulator import process, store, world
 
 from onerefresh import errors
 from onerefresh import transitions as records
@@ -32,7 +32,6 @@ from onerefresh.renewal.effects import (
 )
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
-from onerefresh.testing.simulator import process, store, world
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from tests.simulator.faults import Fault, What, point_of
+from tests.simulator.tasks import Ask, Ended, Pass, Task, Until
+
 from onerefresh import errors
 from onerefresh.renewal import effects
 from onerefresh.renewal.effects import Effect
 from onerefresh.store import Conflict, Store, StoreOutcomeUnknown
-from onerefresh.testing.simulator.faults import Fault, What, point_of
-from onerefresh.testing.simulator.tasks import Ask, Ended, Pass, Task, Until
 from onerefresh.verdict import RefreshFailure
 
 if TYPE_CHECKING:
+    from tests.simulator.hosts import Host
+    from tests.simulator.world import World
+
     from onerefresh.record import Record
     from onerefresh.renewal.effects import Spooled
-    from onerefresh.testing.simulator.hosts import Host
-    from onerefresh.testing.simulator.world import World
 
 __all__ = ["Process"]
 

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.simulator.broken import Broken
+from tests.simulator.faults import What
+from tests.simulator.ideas import Idea
+
 from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, half_life, windows
-from onerefresh.testing.simulator.broken import Broken
-from onerefresh.testing.simulator.faults import What
-from onerefresh.testing.simulator.ideas import Idea
 
 if TYPE_CHECKING:
+    from tests.simulator.process import Process
+    from tests.simulator.tasks import Task
+    from tests.simulator.world import World
+
     from onerefresh.record import Record
-    from onerefresh.testing.simulator.process import Process
-    from onerefresh.testing.simulator.tasks import Task
-    from onerefresh.testing.simulator.world import World
     from onerefresh.token import Token
 
 __all__ = ["Ageing"]

@@ -14,7 +14,7 @@ from onerefresh.renewal.effects import Loaded
 from onerefresh.store import Conflict
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.timeline import Timeline
+    from tests.simulator.timeline import Timeline
 
 __all__ = ["SimulatedStore"]
 

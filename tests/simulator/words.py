@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.simulator.broken import Broken
+
 from onerefresh import errors
 from onerefresh.record import Record
-from onerefresh.testing.simulator.broken import Broken
 from onerefresh.token import Token
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.world import World
+    from tests.simulator.world import World
 
 __all__ = ["Words"]
 

@@ -7,7 +7,7 @@ import collections
 import multiprocessing
 from collections.abc import Iterable, Iterator
 
-from onerefresh.testing.simulator.run import simulate
+from tests.simulator.run import simulate
 
 __all__ = ["batches"]
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from tests.simulator import network, people, pieces
+from tests.simulator.faults import Fault, Happening, Point, What
+from tests.simulator.ideas import Idea
+from tests.simulator.mutant import Mutant, put, put_each
+from tests.simulator.server import Kind, Manner
+
 from onerefresh import policy
 from onerefresh import transitions as records
 from onerefresh.credential import launcher, shared
@@ -10,11 +16,6 @@ from onerefresh.policy import Profile
 from onerefresh.record import Record
 from onerefresh.renewal import recovering, saving, spending
 from onerefresh.renewal.sightings import Sightings
-from onerefresh.testing.simulator import network, people, pieces
-from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
-from onerefresh.testing.simulator.ideas import Idea
-from onerefresh.testing.simulator.mutant import Mutant, put, put_each
-from onerefresh.testing.simulator.server import Kind, Manner
 from onerefresh.token import Token
 
 __all__ = ["IDEA_MUTANTS"]

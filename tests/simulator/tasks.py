@@ -10,8 +10,9 @@ from onerefresh import errors
 from onerefresh.renewal.effects import Effect
 
 if TYPE_CHECKING:
+    from tests.simulator.process import Process
+
     from onerefresh.record import Record
-    from onerefresh.testing.simulator.process import Process
     from onerefresh.token import Token
 
 __all__ = ["Ask", "Ended", "Pass", "Task", "Until"]

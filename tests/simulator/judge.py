@@ -5,29 +5,30 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tests.simulator import server
+from tests.simulator.ageing import Ageing
+from tests.simulator.answers import Answers
+from tests.simulator.broken import Broken
+from tests.simulator.claims import Claims
+from tests.simulator.copies import judge_copy
+from tests.simulator.excuses import Excuse, Excuses, promised_time_to_live
+from tests.simulator.faults import LOSSES, Fault, Happening, Point, What
+from tests.simulator.founding import insists_on_a_used_token, judge_founding, last_of
+from tests.simulator.scenario import HTTP_TIMEOUT
+from tests.simulator.words import Words
+
 from onerefresh import errors
 from onerefresh.events import Event, Kind
 from onerefresh.record import Attempt, Grant, Record, State
 from onerefresh.renewal.effects import Send, Spooled
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.testing.simulator import server
-from onerefresh.testing.simulator.ageing import Ageing
-from onerefresh.testing.simulator.answers import Answers
-from onerefresh.testing.simulator.broken import Broken
-from onerefresh.testing.simulator.claims import Claims
-from onerefresh.testing.simulator.copies import judge_copy
-from onerefresh.testing.simulator.excuses import Excuse, Excuses, promised_time_to_live
-from onerefresh.testing.simulator.faults import LOSSES, Fault, Happening, Point, What
-from onerefresh.testing.simulator.founding import insists_on_a_used_token, judge_founding, last_of
-from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
-from onerefresh.testing.simulator.words import Words
 from onerefresh.token import Token
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.hosts import Host
-    from onerefresh.testing.simulator.process import Process
-    from onerefresh.testing.simulator.tasks import Task
-    from onerefresh.testing.simulator.world import World
+    from tests.simulator.hosts import Host
+    from tests.simulator.process import Process
+    from tests.simulator.tasks import Task
+    from tests.simulator.world import World
 
 __all__ = ["Judge"]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from onerefresh.testing.simulator.mutants import MUTANTS, Mutant
-from onerefresh.testing.simulator.run import NO_DEFECTS, Report, simulate
-from onerefresh.testing.simulator.scenario import Scenario
+from tests.simulator.mutants import MUTANTS, Mutant
+from tests.simulator.run import NO_DEFECTS, Report, simulate
+from tests.simulator.scenario import Scenario
 
 __all__ = ["MOST_SEEDS", "NOTHING", "Found", "example", "hunt", "scenario_of", "table"]
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.simulator.broken import Broken
+from tests.simulator.excuses import NOTICING, Excuse
+from tests.simulator.faults import What
+
 from onerefresh.events import Event, Kind
 from onerefresh.policy import PATIENCE
 from onerefresh.record import Attempt, Record
 from onerefresh.renewal.effects import Loaded
-from onerefresh.testing.simulator.broken import Broken
-from onerefresh.testing.simulator.excuses import NOTICING, Excuse
-from onerefresh.testing.simulator.faults import What
 from onerefresh.token import Token
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.tasks import Task
-    from onerefresh.testing.simulator.world import World
+    from tests.simulator.tasks import Task
+    from tests.simulator.world import World
 
 __all__ = ["Claim", "Claims"]
 

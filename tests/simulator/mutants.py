@@ -9,17 +9,18 @@ import contextlib
 from collections.abc import Iterator
 from unittest import mock
 
+from tests.simulator import network, people, pieces, store, world
+from tests.simulator.faults import Fault, Happening, Point, What
+from tests.simulator.idea_mutants import IDEA_MUTANTS
+from tests.simulator.mutant import Mutant, put, put_each
+from tests.simulator.server import Kind, Manner
+
 from onerefresh import policy
 from onerefresh import transitions as records
 from onerefresh.credential import shared
 from onerefresh.policy import Profile
 from onerefresh.renewal import decision, person, protocol, saving, spending
 from onerefresh.renewal.sightings import Sightings
-from onerefresh.testing.simulator import network, people, pieces, store, world
-from onerefresh.testing.simulator.faults import Fault, Happening, Point, What
-from onerefresh.testing.simulator.idea_mutants import IDEA_MUTANTS
-from onerefresh.testing.simulator.mutant import Mutant, put, put_each
-from onerefresh.testing.simulator.server import Kind, Manner
 
 __all__ = ["MUTANTS", "Mutant"]
 

@@ -8,9 +8,9 @@ from onerefresh.renewal.effects import Spooled
 from onerefresh.store import Hold
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.process import Process
-    from onerefresh.testing.simulator.tasks import Task
-    from onerefresh.testing.simulator.timeline import Timeline
+    from tests.simulator.process import Process
+    from tests.simulator.tasks import Task
+    from tests.simulator.timeline import Timeline
 
 __all__ = ["START", "Host", "HostClock", "KernelHold"]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tests.simulator.hosts import START
+
 from onerefresh.record import Attempt, Failure, Grant, Record, State
-from onerefresh.testing.simulator.hosts import START
 from onerefresh.verdict import Meaning
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.world import World
+    from tests.simulator.world import World
 
 __all__ = ["OLD_RECORDS", "begin_with_old_record"]
 

@@ -7,28 +7,29 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tests.simulator import people
+from tests.simulator.account import Account
+from tests.simulator.faults import Fault, Faults, Happening, Point, What
+from tests.simulator.hosts import START, Host, HostClock, KernelHold
+from tests.simulator.judge import Judge
+from tests.simulator.looks import Looking
+from tests.simulator.network import Network
+from tests.simulator.old_records import begin_with_old_record
+from tests.simulator.process import Process
+from tests.simulator.server import AuthorizationServer
+from tests.simulator.store import SimulatedStore
+from tests.simulator.tasks import Task
+from tests.simulator.timeline import Timeline
+
 from onerefresh import errors
 from onerefresh.credential.shared import held_for
 from onerefresh.flight import Flight
 from onerefresh.record import Record
 from onerefresh.store import Hold, Moment
-from onerefresh.testing.simulator import people
-from onerefresh.testing.simulator.account import Account
-from onerefresh.testing.simulator.faults import Fault, Faults, Happening, Point, What
-from onerefresh.testing.simulator.hosts import START, Host, HostClock, KernelHold
-from onerefresh.testing.simulator.judge import Judge
-from onerefresh.testing.simulator.looks import Looking
-from onerefresh.testing.simulator.network import Network
-from onerefresh.testing.simulator.old_records import begin_with_old_record
-from onerefresh.testing.simulator.process import Process
-from onerefresh.testing.simulator.server import AuthorizationServer
-from onerefresh.testing.simulator.store import SimulatedStore
-from onerefresh.testing.simulator.tasks import Task
-from onerefresh.testing.simulator.timeline import Timeline
 from onerefresh.token import Secret, Token
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.scenario import Scenario
+    from tests.simulator.scenario import Scenario
 
 __all__ = ["World"]
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.simulator.broken import Broken
+from tests.simulator.founding import last_of
+from tests.simulator.ideas import Idea
+
 from onerefresh import errors
 from onerefresh.policy import EARLY_REFRESHES
 from onerefresh.record import State
-from onerefresh.testing.simulator.broken import Broken
-from onerefresh.testing.simulator.founding import last_of
-from onerefresh.testing.simulator.ideas import Idea
 
 if TYPE_CHECKING:
+    from tests.simulator.process import Process
+    from tests.simulator.tasks import Task
+    from tests.simulator.world import World
+
     from onerefresh.record import Record
-    from onerefresh.testing.simulator.process import Process
-    from onerefresh.testing.simulator.tasks import Task
-    from onerefresh.testing.simulator.world import World
     from onerefresh.token import Token
 
 __all__ = ["Answers"]

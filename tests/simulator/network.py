@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.simulator import server
+from tests.simulator.faults import Fault, What
+from tests.simulator.scenario import HTTP_TIMEOUT
+
 from onerefresh.record import Grant
 from onerefresh.renewal import effects
-from onerefresh.testing.simulator import server
-from onerefresh.testing.simulator.faults import Fault, What
-from onerefresh.testing.simulator.scenario import HTTP_TIMEOUT
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.tasks import Task
-    from onerefresh.testing.simulator.world import World
+    from tests.simulator.tasks import Task
+    from tests.simulator.world import World
 
 __all__ = ["Network"]
 

@@ -6,20 +6,21 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.simulator import people
+from tests.simulator.account import Account
+from tests.simulator.broken import Broken
+from tests.simulator.excuses import Excuse, keeps_grace_promise
+from tests.simulator.faults import LOSSES, MOMENTARY, What
+from tests.simulator.network import INVALID_GRANT
+from tests.simulator.process import Process
+from tests.simulator.scenario import Scenario
+from tests.simulator.server import Kind as ServerKind
+from tests.simulator.tasks import Pass
+from tests.simulator.world import World
+
 from onerefresh import errors
 from onerefresh.events import Kind
 from onerefresh.record import State
-from onerefresh.testing.simulator import people
-from onerefresh.testing.simulator.account import Account
-from onerefresh.testing.simulator.broken import Broken
-from onerefresh.testing.simulator.excuses import Excuse, keeps_grace_promise
-from onerefresh.testing.simulator.faults import LOSSES, MOMENTARY, What
-from onerefresh.testing.simulator.network import INVALID_GRANT
-from onerefresh.testing.simulator.process import Process
-from onerefresh.testing.simulator.scenario import Scenario
-from onerefresh.testing.simulator.server import Kind as ServerKind
-from onerefresh.testing.simulator.tasks import Pass
-from onerefresh.testing.simulator.world import World
 
 __all__ = ["NO_DEFECTS", "Report", "simulate"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from onerefresh.testing.simulator.server import Kind
+from tests.simulator.server import Kind
 
 __all__ = ["Mutant", "put", "put_each"]
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.simulator.broken import Broken
+
 from onerefresh.record import State
-from onerefresh.testing.simulator.broken import Broken
 
 if TYPE_CHECKING:
+    from tests.simulator.tasks import Task
+    from tests.simulator.world import World
+
     from onerefresh.record import Record
-    from onerefresh.testing.simulator.tasks import Task
-    from onerefresh.testing.simulator.world import World
     from onerefresh.token import Token
 
 __all__ = ["insists_on_a_used_token", "judge_founding"]

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tests.simulator.faults import OF_A_STORE, Fault, Happening, Point, What, draw_fault
+from tests.simulator.server import Kind
+
 from onerefresh.policy import Profile
-from onerefresh.testing.simulator.faults import OF_A_STORE, Fault, Happening, Point, What, draw_fault
-from onerefresh.testing.simulator.server import Kind
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.scenario import Scenario
+    from tests.simulator.scenario import Scenario
 
 __all__ = ["LANDED", "Idea", "with_idea"]
 

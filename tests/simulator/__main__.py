@@ -9,15 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-from onerefresh.testing.simulator import gate, page
-from onerefresh.testing.simulator.batches import batches
-from onerefresh.testing.simulator.mutants import MUTANTS
-from onerefresh.testing.simulator.run import simulate
+from tests.simulator import gate, page
+from tests.simulator.batches import batches
+from tests.simulator.mutants import MUTANTS
+from tests.simulator.run import simulate
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0: every promise was kept; 1: one was broken, or a mutant lives."""
-    parser = argparse.ArgumentParser(prog="python -m onerefresh.testing.simulator", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
     parser.add_argument("--runs", type=int, default=4000, help="how many seeds to run (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="processes to run them in; 0: one a processor")

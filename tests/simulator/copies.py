@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onerefresh.testing.simulator.broken import Broken
-from onerefresh.testing.simulator.ideas import Idea
+from tests.simulator.broken import Broken
+from tests.simulator.ideas import Idea
 
 if TYPE_CHECKING:
-    from onerefresh.testing.simulator.process import Process
-    from onerefresh.testing.simulator.tasks import Task
-    from onerefresh.testing.simulator.world import World
+    from tests.simulator.process import Process
+    from tests.simulator.tasks import Task
+    from tests.simulator.world import World
+
     from onerefresh.token import Token
 
 __all__ = ["judge_copy"]
