@@ -9,7 +9,7 @@ from concurrent import futures
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from onerefresh.renewal.effects import Unsent
+from onerefresh.renewal.world import Unsent
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 
 if TYPE_CHECKING:

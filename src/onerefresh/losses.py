@@ -23,7 +23,7 @@ from onerefresh.chance import CHANCE
 from onerefresh.latches import Latch
 from onerefresh.record import Record, State
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.effects import NO_NOTE, Note
+from onerefresh.renewal.world import NO_NOTE, Note
 from onerefresh.store import Conflict, Store, StoreOutcomeUnknown, Unreadable, cleaned_after_fork
 
 __all__ = [

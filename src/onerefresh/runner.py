@@ -1,31 +1,32 @@
-"""Performs the effects of a renewal on the thread that runs it."""
+"""Runs a renewal on a thread: the world as it is in production."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
+from typing import Any, TypeVar
 
 from onerefresh import errors, events
 from onerefresh.chance import CHANCE
+from onerefresh.events import Event
 from onerefresh.foreign import Seen, cleaned, parsed_answer, store_failed, vetted
 from onerefresh.latches import interpreter_ends
 from onerefresh.loops import awaited, is_async
 from onerefresh.losses import read_note, reports
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal import effects
-from onerefresh.renewal.effects import Effect, Instant, Loaded
+from onerefresh.renewal.world import Instant, Loaded, Note, Spooled, World
 from onerefresh.spool import Spool
 from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Unreadable
 from onerefresh.token import Answer, Token
 from onerefresh.turns import Place, Turns
 from onerefresh.verdict import RefreshFailure, judge_exception
 
-__all__ = ["Runner", "asks_itself"]
+__all__ = ["Pause", "Runner", "asks_itself"]
 
 T = TypeVar("T")
 STRANGE_WRITES = 3
@@ -51,7 +52,20 @@ def asks_itself(store: Store, key: str) -> bool:
     return any(code.store is store and code.key == key and not code.over for code in _running.get())
 
 
-class Runner:
+class Pause:
+    """What a renewal awaits where it waits: `wait` does it on a thread. `seconds`: it merely sleeps for so long."""
+
+    __slots__ = ("seconds", "wait")
+
+    def __init__(self, wait: Callable[[], object], seconds: float | None = None) -> None:
+        self.wait = wait
+        self.seconds = seconds
+
+    def __await__(self) -> Generator[Pause, None, None]:
+        yield self
+
+
+class Runner(World):
     """Runs one renewal, or one of a person's commands, to its end.
 
     `publish` receives what the renewal hands out before it is over, and the new token that it could not save yet.
@@ -74,7 +88,7 @@ class Runner:
         publish: Callable[[Any, Token | None], object],
         overdue: Callable[[float, Record | None], contextlib.AbstractContextManager[object]],
         wanted: Callable[[], bool],
-        afterwards: Callable[[Runner, Coroutine[Effect[Any], Any, None]], object],
+        afterwards: Callable[[Runner, Coroutine[Pause, None, None]], object],
         turns: Turns | None = None,
         at: Callable[[str], object] | None = None,
         known: Iterable[Token] = (),
@@ -96,102 +110,133 @@ class Runner:
         self._place: Place | None = None
         self._seen = Seen(known, refresher)
 
-    def run(self, renewal: Coroutine[Effect[Any], Any, T]) -> T:
-        """Perform effects until the renewal returns or raises."""
-        last = _Last()
+    def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
+        """Run what `work` makes of this world until it returns or raises; it waits on this thread."""
+        renewal, failure = work(self), None
         try:
             while True:
                 try:
-                    effect = last.given_to(renewal)
+                    pause = renewal.send(None) if failure is None else renewal.throw(failure)
                 except StopIteration as stop:
                     result: T = stop.value
                     return result
-                last = self._performed(effect)
+                failure = self._waited(pause)
         finally:
-            self._drop()
+            self._leave()
             renewal.close()
 
-    def run_until_it_sleeps(self, rest: Coroutine[Effect[Any], Any, None]) -> float | None:
-        """Perform effects until it wants to sleep; for how many seconds, or None where it has returned."""
-        last = _Last()
+    def run_until_it_sleeps(self, rest: Coroutine[Pause, None, None]) -> float | None:
+        """Go on with `rest` until it wants to sleep; for how many seconds, or None where it has returned."""
+        failure: BaseException | None = None
         while True:
             try:
-                effect = last.given_to(rest)
+                pause = rest.send(None) if failure is None else rest.throw(failure)
             except StopIteration:
                 return None
-            if isinstance(effect, effects.Sleep):
-                return effect.seconds
-            last = self._performed(effect)
+            if pause.seconds is not None:
+                return pause.seconds
+            failure = self._waited(pause)
 
-    def _performed(self, effect: Effect[Any]) -> _Last:
+    def _waited(self, pause: Pause) -> BaseException | None:
+        """Wait on this thread; what went wrong, for the renewal to judge."""
         try:
-            return _Last(self._perform(effect))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the renewal's to judge
-            return _Last(failure=vetted(error, self._seen.redactor()))
-
-    def _perform(self, effect: Effect[Any]) -> object:
-        match effect:
-            case effects.Load(replaces, even_sealed):
-                return self._load(replaces=replaces, even_sealed=even_sealed)
-            case effects.Cas(expected, record):
-                return self._cas(expected, record)
-            case effects.Now():
-                return Instant(time.time(), time.monotonic(), self._moment(), CHANCE.random())
-            case effects.Turn():
-                return self._turn()
-            case effects.Take():
-                return self._take()
-            case effects.NewId():
-                return secrets.token_hex(8)
-            case effects.Send(grant, token, ttl):
-                return self._send(grant, token, ttl)
-            case effects.ReadSpool():
-                return self._spooled()
-            case effects.WriteSpool(entry):
-                self._seen.add(entry.token)
-                return self._spool.write(entry) if self._spool else False
-            case effects.Revoke(token):
-                return self._revoke(token)
-            case effects.ReportLoss():
-                return reports.report(self.store, [self._key])
-            case effects.ReadNote():
-                return read_note(self.store, self._key)
-        self._act(effect)
+            self._done(pause.wait)
+        except BaseException as error:  # noqa: BLE001 - as just said
+            return error
         return None
 
-    def _act(self, effect: Effect[Any]) -> None:
-        match effect:
-            case effects.Watch(version, seconds, why):
-                self._at(why)
-                self._give_turn_back()
-                self._go_on()
-                self.store.wait(self._key, version or "", min(seconds, self.store.look_every))
-                self._go_on()
-            case effects.Sleep(seconds, holds_the_exit, why):
-                self._at(why)
-                self._sleep(seconds, holds_the_exit=holds_the_exit)
-            case effects.Drop():
-                self._drop()
-            case effects.Prepare():
-                if hasattr(type(self._refresher), "prepare"):  # of its class: a mock would have any attribute
-                    self._at("its refresher prepares, and gets its client secret, say")
-                    self._refresher.prepare()  # type: ignore[attr-defined]  # as just seen
-            case effects.DropSpool(entry):
-                if self._spool:
-                    self._spool.drop(entry)
-            case effects.ClearSpool():
-                if self._spool:
-                    self._spool.clear()
-            case effects.Save(token):
-                self._host_saves(token)
-            case effects.Publish(answer, unsaved):
-                self._publish(answer, unsaved)
-            case effects.Afterwards(rest):
-                self._afterwards(self, rest)
-            case effects.Tell(event):
-                events.publish(event)
-            case _:
-                raise NotImplementedError(type(effect).__name__)
+    def _done(self, work: Callable[[], T]) -> T:
+        """Do what the renewal asks for; what is raised shows no secret, whoever raises it."""
+        failure: BaseException
+        try:
+            return work()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the renewal's to judge
+            failure = vetted(error, self._seen.redactor())
+        raise failure  # here it has no other error for its context
+
+    # --- The world ---
+
+    async def load(self, *, replaces: bool = False, even_sealed: bool = False) -> Loaded:
+        return self._done(lambda: self._load(replaces=replaces, even_sealed=even_sealed))
+
+    async def cas(self, expected: str | None, record: Record) -> str:
+        return self._done(lambda: self._cas(expected, record))
+
+    async def report_loss(self) -> str:
+        return self._done(lambda: reports.report(self.store, [self._key]))
+
+    async def read_note(self) -> Note | None:
+        return self._done(lambda: read_note(self.store, self._key))
+
+    async def watch(self, version: str | None, seconds: float, why: str = "") -> None:
+        self._at(why)
+        self._give_turn_back()
+        await Pause(lambda: self._watch(version, seconds))
+
+    async def sleep(self, seconds: float, *, holds_the_exit: bool = False, why: str = "") -> None:
+        self._at(why)
+        await Pause(lambda: self._sleep(seconds, holds_the_exit=holds_the_exit), seconds)
+
+    async def queue(self) -> bool:
+        host = getattr(self._refresher, "host", None)
+        if self._turns is None or self._place is not None or not isinstance(host, str):
+            return False
+        self._place = place = self._turns.queue(host)
+        if place.wait(0.0):
+            return False
+        self._at("it waits for its turn, as many others are at this token endpoint")
+        await Pause(lambda: self._wait_in(place))
+        return True
+
+    async def enter(self) -> Hold | None:
+        return self._done(self._take)
+
+    async def leave(self) -> None:
+        self._done(self._leave)
+
+    async def now(self) -> Instant:
+        return Instant(time.time(), time.monotonic(), self._moment(), CHANCE.random())
+
+    async def new_id(self) -> str:
+        return secrets.token_hex(8)
+
+    async def prepare(self) -> None:
+        self._done(self._prepare)
+
+    async def send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
+        return self._done(lambda: self._send(grant, token, ttl))
+
+    async def revoke(self, token: Token) -> str | None:
+        return self._done(lambda: self._revoke(token))
+
+    async def read_spool(self) -> Spooled | None:
+        return self._done(self._spooled)
+
+    async def write_spool(self, entry: Spooled) -> bool:
+        self._seen.add(entry.token)
+        return self._done(lambda: self._spool.write(entry) if self._spool else False)
+
+    async def drop_spool(self, entry: Spooled) -> None:
+        if self._spool:
+            self._done(functools.partial(self._spool.drop, entry))
+
+    async def clear_spool(self) -> None:
+        if self._spool:
+            self._done(self._spool.clear)
+
+    async def save(self, token: Token) -> None:
+        self._done(lambda: self._host_saves(token))
+
+    async def deliver(self, answer: object, unsaved: Token | None = None) -> None:
+        self._done(lambda: self._publish(answer, unsaved))
+
+    async def defer(self, rest: Coroutine[Pause, None, None]) -> None:
+        self._done(lambda: self._afterwards(self, rest))
+
+    async def emit(self, event: Event) -> None:
+        self._done(lambda: events.publish(event))
+
+    # --- What it takes ---
 
     def _at(self, phase: str) -> None:
         if phase and self._tell_phase is not None:
@@ -224,7 +269,7 @@ class Runner:
             return Loaded(found.version, record)
         return Loaded(found.version, None)
 
-    def _spooled(self) -> effects.Spooled | None:
+    def _spooled(self) -> Spooled | None:
         entry = self._spool.read() if self._spool else None
         self._seen.add(entry.token if entry is not None else None)
         return entry
@@ -236,18 +281,19 @@ class Runner:
         except Exception:  # noqa: BLE001 - as just said, and a store of the user's may raise anything
             return None
 
-    def _turn(self) -> bool:
-        """Whether it had to be waited for."""
-        host = getattr(self._refresher, "host", None)
-        if self._turns is None or self._place is not None or not isinstance(host, str):
-            return False
-        self._place = self._turns.queue(host)
-        if self._place.wait(0.0):
-            return False
-        self._at("it waits for its turn, as many others are at this token endpoint")
-        while not self._place.wait(QUEUE_SLICE):
+    def _wait_in(self, place: Place) -> None:
+        while not place.wait(QUEUE_SLICE):
             self._go_on()
-        return True
+
+    def _watch(self, version: str | None, seconds: float) -> None:
+        self._go_on()
+        self.store.wait(self._key, version or "", min(seconds, self.store.look_every))
+        self._go_on()
+
+    def _prepare(self) -> None:
+        if hasattr(type(self._refresher), "prepare"):  # of its class: a mock would have any attribute
+            self._at("its refresher prepares, and gets its client secret, say")
+            self._refresher.prepare()  # type: ignore[attr-defined]  # as just seen
 
     def _give_turn_back(self) -> None:
         place, self._place = self._place, None
@@ -289,7 +335,7 @@ class Runner:
         if interpreter_ends() and not self._wanted():
             raise errors.CredentialClosed("the interpreter is ending", credential=self._key)
 
-    def _drop(self) -> None:
+    def _leave(self) -> None:
         self._give_turn_back()
         hold, self._hold = self._hold, None
         if hold is not None:
@@ -361,14 +407,3 @@ class Runner:
             finished: T = awaited(result, self._home, begins_late=is_async(function))
             return finished
         return result
-
-
-class _Last(NamedTuple):
-    """What became of the last effect."""
-
-    answer: object = None
-    failure: BaseException | None = None
-
-    def given_to(self, renewal: Coroutine[Effect[Any], Any, Any]) -> Effect[Any]:
-        """The next effect. Raises `StopIteration` at the end, and what the renewal raises."""
-        return renewal.send(self.answer) if self.failure is None else renewal.throw(self.failure)

@@ -27,7 +27,7 @@ from onerefresh.record_text import (
     token_from_fields,
     token_to_fields,
 )
-from onerefresh.renewal.effects import Spooled
+from onerefresh.renewal.world import Spooled
 from onerefresh.safe_folders import trust
 from onerefresh.store import Store, Unreadable
 from onerefresh.stored_values import (

@@ -10,15 +10,18 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from tests import effects
+from tests.effects import Effect
+
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
 from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Attempt, Grant, Record
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal import effects
+from onerefresh.renewal import world as renewal_world
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Effect, Instant, Loaded, Spooled
+from onerefresh.renewal.world import Instant, Loaded, Spooled
 from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
@@ -330,10 +333,10 @@ class Process(Generic[T]):
             case effects.Revoke(token):
                 world.revoked.append(token)
                 return world.revocation
-            case effects.Turn():
+            case effects.Queue():
                 waited, world.queue = world.queue > 0, 0
                 return waited
-            case effects.Take():
+            case effects.Enter():
                 if world.held_by not in (None, self):
                     return None
                 world.held_by = self
@@ -348,9 +351,9 @@ class Process(Generic[T]):
                 world.losses += world.can_note
                 return f"note:{world.losses}" if world.can_note else world.unnoted
             case effects.ReadNote():
-                if not world.can_note and world.unnoted == effects.NO_NOTE:
+                if not world.can_note and world.unnoted == renewal_world.NO_NOTE:
                     return None
-                return effects.Note("note", world.losses, world.losses, world.losses > 0, world.comparing)
+                return renewal_world.Note("note", world.losses, world.losses, world.losses > 0, world.comparing)
         self._act(effect)
         return None
 
@@ -362,7 +365,7 @@ class Process(Generic[T]):
             case effects.Watch(version, seconds):
                 if (str(world.version) if world.body else None) == version:
                     world.now += min(seconds, 1.0)
-            case effects.Drop():
+            case effects.Leave():
                 self._drop()
             case effects.DropSpool(entry):
                 spooled = world.spools.get(self.host)
@@ -375,12 +378,12 @@ class Process(Generic[T]):
                     world.save_failures -= 1
                     raise errors.SaveFailed("as scripted", credential=KEY)
                 world.kept.append(token)
-            case effects.Publish(answer, unsaved):
+            case effects.Deliver(answer, unsaved):
                 self.published.append(answer)
                 self.unsaved = unsaved or self.unsaved
-            case effects.Afterwards(rest):
+            case effects.Defer(rest):
                 world.left_to_do.append(rest)
-            case effects.Tell(event):
+            case effects.Emit(event):
                 world.events.append(event)
             case effects.Prepare():
                 pass

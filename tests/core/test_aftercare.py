@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.core.calls import PATIENCE, Refresher, expired, listening
+from tests.effects import EFFECTS, Effect, Sleep
 
 from onerefresh import Credential, Credentials, latches
 from onerefresh.credential import aftercare as aftercare_room
@@ -16,7 +17,6 @@ from onerefresh.credential.aftercare import Aftercare
 from onerefresh.credentials import credentials
 from onerefresh.events import Kind
 from onerefresh.renewal import saving
-from onerefresh.renewal.effects import Effect, Load, Sleep
 from onerefresh.runner import Runner
 from onerefresh.stores.memory import MemoryStore
 
@@ -46,7 +46,7 @@ class Steps:
 
 async def naps(count: int, seconds: float) -> None:
     for _ in range(count):
-        await Sleep(seconds)
+        await EFFECTS.sleep(seconds)
 
 
 def until(condition: Any) -> None:
@@ -176,9 +176,9 @@ def test_the_runner_stops_at_a_sleep_and_goes_on_after_it() -> None:
     seen: list[object] = []
 
     async def rest() -> None:
-        seen.append((await Load()).record)
-        await Sleep(7.0)
-        seen.append((await Load()).record)
+        seen.append((await runner.load()).record)
+        await runner.sleep(7.0)
+        seen.append((await runner.load()).record)
 
     runner = Runner(
         "acme",

@@ -25,7 +25,7 @@ from onerefresh.losses import (
     read_note,
     report_losses,
 )
-from onerefresh.renewal.effects import NO_NOTE
+from onerefresh.renewal.world import NO_NOTE
 from onerefresh.store import Versioned
 
 

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 from tests.core.calls import expired, first_token
 from tests.core.driver import NEXT, needy, refusing, wish
+from tests.effects import EFFECTS
 
 from onerefresh import ConfigurationError, Credential, Credentials, Token, events
 from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.effects import Spooled
 from onerefresh.renewal.protocol import renew
 from onerefresh.renewal.saving import settle
+from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.store import Store
 from onerefresh.stores.memory import MemoryStore
@@ -115,10 +116,10 @@ def test_a_record_of_an_older_version_goes_on_and_is_told_once(told: list[Event]
 def test_a_record_that_is_only_waited_for_gets_no_owner() -> None:
     """What a store says that may have gone back is leased before anything is sent: that must not pass for a claim."""
     world = needy(None, NEXT)
-    world.run(settle(world.load(), wish(owner="endpoint A", recovery=lambda: 5.0), disputed=False))
+    world.run(settle(EFFECTS, world.load(), wish(owner="endpoint A", recovery=lambda: 5.0), disputed=False))
     assert (world.present.owner, world.sent) == (None, [])
     world.now += 6.0
-    world.run(renew(wish(owner="endpoint A", **refusing(world))))
+    world.run(renew(EFFECTS, wish(owner="endpoint A", **refusing(world))))
     assert (world.present.owner, world.kinds().count(Kind.UNOWNED)) == ("endpoint A", 1)
 
 

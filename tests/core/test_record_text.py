@@ -35,7 +35,7 @@ from onerefresh.record_text import (
     token_to_fields,
 )
 from onerefresh.renewal.decision import Claim, Fail, Pause, Use, decide
-from onerefresh.renewal.effects import Spooled
+from onerefresh.renewal.world import Spooled
 from onerefresh.spool import ENTRY, Spool
 from onerefresh.store import Unreadable
 from onerefresh.stored_values import CHECKSUM, LAST

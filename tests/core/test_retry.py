@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.core.calls import of_another_process
 from tests.core.driver import NEXT, World, attempt, failed, needy, refusing, seed, wish
+from tests.effects import EFFECTS
 
 from onerefresh import Credential, Credentials, LoginRequired, Token, errors
 from onerefresh import transitions as records
@@ -34,57 +35,57 @@ DOUBT = failed(Meaning.DOUBTFUL, "the token endpoint answered 401")
 def test_whatever_was_said_the_next_one_asks_at_once(failure: Any) -> None:
     world = needy(None, failure, NEXT)
     refused = refusing(world)
-    world.fails(renew(wish(**refused)))
-    assert world.run(allow_again(wish())) is not None
+    world.fails(renew(EFFECTS, wish(**refused)))
+    assert world.run(allow_again(EFFECTS, wish())) is not None
     assert (world.present.state, len(world.sent)) == (State.IDLE, 1)
-    assert world.run(renew(wish(**refused))).token.generation == 2
+    assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
 
 
 def test_a_session_that_is_dead_indeed_is_dead_again() -> None:
     world = needy(None, failed(Meaning.DEAD), failed(Meaning.DEAD))
     refused = refusing(world)
     for sends in (1, 2):
-        error = world.fails(renew(wish(**refused)))
+        error = world.fails(renew(EFFECTS, wish(**refused)))
         assert isinstance(error, errors.LoginRequired)
         assert error.proven
         assert (world.present.state, len(world.sent)) == (State.DEAD, sends)
-        world.run(allow_again(wish()))
+        world.run(allow_again(EFFECTS, wish()))
 
 
 def test_what_may_have_spent_the_refresh_token_is_not_forgotten() -> None:
     world = needy(None, failed(Meaning.PROTOCOL), DOUBT, DOUBT)
     refused = refusing(world)
-    world.fails(renew(wish(**refused)))
+    world.fails(renew(EFFECTS, wish(**refused)))
     world.now += 60.0
     for sends in (2, 3):
-        error = world.fails(renew(wish(**refused)))
+        error = world.fails(renew(EFFECTS, wish(**refused)))
         assert "may have spent the refresh token" in str(error)
         assert len(world.sent) == sends
-        world.run(allow_again(wish()))
+        world.run(allow_again(EFFECTS, wish()))
 
 
 def test_where_nothing_failed_nothing_is_written() -> None:
     world = needy(None)
     body = world.body
-    assert world.run(allow_again(wish())) is None
+    assert world.run(allow_again(EFFECTS, wish())) is None
     assert world.body == body
-    assert World().run(allow_again(wish())) is None
+    assert World().run(allow_again(EFFECTS, wish())) is None
 
 
 def test_who_is_asking_just_now_is_left_alone() -> None:
     world = needy(None, DOUBT)
-    world.fails(renew(wish(**refusing(world))))
+    world.fails(renew(EFFECTS, wish(**refusing(world))))
     world.now += 30.0
     world.lease(attempt())
     body = world.body
-    assert world.run(allow_again(wish())) is not None
+    assert world.run(allow_again(EFFECTS, wish())) is not None
     assert world.body == body
 
 
 def test_a_logout_stays_one() -> None:
     world = needy(seed())
     world.put(records.logged_out(world.record, now=world.wall))
-    assert world.run(allow_again(wish())) is None
+    assert world.run(allow_again(EFFECTS, wish())) is None
     assert world.present.is_logged_out
 
 

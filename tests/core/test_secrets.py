@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import effects
 from tests.core.calls import PATIENCE, in_threads, listening
 from tests.core.driver import World, failed, wish
 from tests.core.leaks import (
@@ -28,23 +29,24 @@ from tests.core.leaks import (
     logged,
     shown,
 )
+from tests.effects import EFFECTS, Cas, Defer, Deliver, Revoke, Save, Send, WriteSpool
 
 from onerefresh import Credential, OnerefreshError, Secret, StoreUnavailable, Token, errors
 from onerefresh import transitions as records
 from onerefresh.record import Attempt, Grant, Record
 from onerefresh.record_text import decode, encode, token_to_fields
-from onerefresh.renewal import effects, protocol, saving
-from onerefresh.renewal.effects import Afterwards, Cas, Loaded, Publish, Revoke, Save, Send, Spooled, WriteSpool
+from onerefresh.renewal import protocol, saving
+from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import parse_answer
 from onerefresh.verdict import Meaning
 
 
-def left_to_do() -> Afterwards:
-    rest = saving.look_again(token(), 30.0, wish(known=token()))
+def left_to_do() -> Defer:
+    rest = saving.look_again(EFFECTS, token(), 30.0, wish(known=token()))
     rest.close()
-    return Afterwards(rest)
+    return Defer(rest)
 
 
 SEED: dict[str, object] = {
@@ -83,7 +85,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "a revocation": lambda: Revoke(token()),
     "what is left to do": left_to_do,
     "an outcome": lambda: protocol.Outcome(token()),
-    "a published outcome": lambda: Publish(protocol.Outcome(token())),
+    "a published outcome": lambda: Deliver(protocol.Outcome(token())),
     "a wish": lambda: wish(seed=token(), known=token()),
     "a credential": lambda: Credential("acme", lambda token: ANSWER, token=SEED),
     "a status": lambda: Credential("acme", lambda token: ANSWER, token=SEED).status(),
@@ -360,7 +362,7 @@ def test_a_failure_that_is_remembered_shows_no_token_to_who_comes_later(meaning:
     world = World([failed(meaning)] * 20)
     world.found(token())
     for _ in range(2):
-        assert_error_is_silent(world.fails(protocol.renew(wish(refused=world.present.identity))))
+        assert_error_is_silent(world.fails(protocol.renew(EFFECTS, wish(refused=world.present.identity))))
     assert_silent(*map(repr, world.events))
 
 
@@ -456,10 +458,10 @@ def test_the_debug_mode_of_asyncio_shows_no_token_of_a_refresher_that_is_slow() 
 
 def test_no_effect_is_forgotten_by_these_tests() -> None:
     """Effects that carry tokens are listed above; a new one must be as silent."""
-    carrying = {"Cas", "Send", "Save", "WriteSpool", "DropSpool", "Publish", "Revoke", "Afterwards"}
+    carrying = {"Cas", "Send", "Save", "WriteSpool", "DropSpool", "Deliver", "Revoke", "Defer"}
     plain = {
-        "Load", "Now", "Watch", "Sleep", "Turn", "Take", "Drop", "Prepare", "NewId", "ReadSpool", "ClearSpool", "Tell",
-        "ReportLoss", "ReadNote", "Effect",
+        "Load", "Now", "Watch", "Sleep", "Queue", "Enter", "Leave", "Prepare", "NewId", "ReadSpool", "ClearSpool",
+        "Emit", "ReportLoss", "ReadNote", "Effect",
     }  # fmt: skip
     known = {
         name

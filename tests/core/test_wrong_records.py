@@ -21,7 +21,7 @@ from onerefresh import Credential, Credentials, OnerefreshError, StoreUnavailabl
 from onerefresh.record import Grant, Record, State
 from onerefresh.record_text import decode as decoded
 from onerefresh.record_text import encode
-from onerefresh.renewal.effects import Spooled
+from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.store import Store, Unreadable
 from onerefresh.stores.encrypted import EncryptedStore

@@ -14,7 +14,7 @@ from tests.credentials.tenants import Face, record_of, stores, until
 from onerefresh import CredentialClosed, Credentials, LoginRequired, StoreUnavailable, Token
 from onerefresh.private_files import state_folder
 from onerefresh.record import Grant, State
-from onerefresh.renewal.effects import Spooled
+from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.store import Store, Unreadable
 from onerefresh.stores.encrypted import EncryptedStore

@@ -18,8 +18,8 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.record import Record
 from onerefresh.renewal import saving, spending
-from onerefresh.renewal.effects import Loaded, Publish, Spooled
 from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.world import Loaded, Spooled, World
 
 __all__ = ["DEFECTS", "Defect"]
 
@@ -40,30 +40,30 @@ class Defect:
 _commit_into = saving.commit_into
 
 
-async def _owner_commits(loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
+async def _owner_commits(world: World, loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
     record = loaded.record
     owns = record is not None and record.attempt is not None and record.attempt.id == entry.attempt
     if record is not None and record.by != entry.attempt and not owns:
         return None
-    return await _commit_into(loaded, entry, *more, **rest)
+    return await _commit_into(world, loaded, entry, *more, **rest)
 
 
-async def _forgets_itself(loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
+async def _forgets_itself(world: World, loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
     if not records.may_commit(loaded.record, entry.family, entry.generation):
         return None
-    return await _commit_into(loaded, entry, *more, **rest)
+    return await _commit_into(world, loaded, entry, *more, **rest)
 
 
-async def _gives_up(loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
+async def _gives_up(world: World, loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
     try:
-        return await _commit_into(loaded, entry, *more, **rest)
+        return await _commit_into(world, loaded, entry, *more, **rest)
     except errors.StoreUnavailable:
         return None
 
 
-async def _hands_out_first(loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
-    await Publish(Outcome(entry.as_next()))
-    return await _commit_into(loaded, entry, *more, **rest)
+async def _hands_out_first(world: World, loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
+    await world.deliver(Outcome(entry.as_next()))
+    return await _commit_into(world, loaded, entry, *more, **rest)
 
 
 def _commit(without: str, setup: Setup, breaks: str, piece: object) -> Defect:

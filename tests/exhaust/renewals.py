@@ -12,6 +12,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests import effects
+from tests.effects import EFFECTS, Effect
 from tests.exhaust.broken import Broken
 from tests.exhaust.operations import Answer, Answered, Box, Do, Note, Noted, Operation, Spool
 from tests.exhaust.setups import ACCESS, EXPIRES_IN, HTTP_TIMEOUT, REFRESH, Setup
@@ -22,11 +24,11 @@ from onerefresh import transitions as records
 from onerefresh.policy import profile_named
 from onerefresh.record import Record
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal import effects
+from onerefresh.renewal import world as renewal_world
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Effect, Instant, Loaded, Spooled
 from onerefresh.renewal.protocol import Outcome, renew
 from onerefresh.renewal.sightings import Sightings
+from onerefresh.renewal.world import Instant, Loaded, Spooled
 from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
@@ -107,7 +109,7 @@ async def _ask(memory: Memory, setup: Setup) -> bool:
     )
     outcome: Outcome | None = None
     try:
-        outcome = await renew(wish)
+        outcome = await renew(EFFECTS, wish)
     except errors.OnerefreshError as error:
         await _Ended(None, error)
     else:
@@ -305,9 +307,9 @@ class _Alive:
                 return Operation(Do.LOAD)
             case effects.Cas(expected, record):
                 return Operation(Do.CAS, expected, self._renewals.box(record))
-            case effects.Take() if self._setup.has_lock:
+            case effects.Enter() if self._setup.has_lock:
                 return Operation(Do.TAKE)
-            case effects.Drop() if self._setup.has_lock:
+            case effects.Leave() if self._setup.has_lock:
                 return Operation(Do.DROP)
             case effects.ReadSpool():
                 return Operation(Do.READ_SPOOL)
@@ -336,27 +338,27 @@ class _Alive:
                 name = f"{NAME}{self._process}.{self._names}"
                 self._note(Noted.NAMED, name)
                 return name
-            case effects.Turn():
+            case effects.Queue():
                 return False
-            case effects.Take():
+            case effects.Enter():
                 return Lock(None)
-            case effects.Tell(event):
+            case effects.Emit(event):
                 self._note(Noted.TOLD, event.kind.value, event.attempt or "")
-            case effects.Publish(answer):
+            case effects.Deliver(answer):
                 if isinstance(answer, Outcome):
                     self._memory.adopt(answer.token)
                     self._note(Noted.HANDED, answer.token.reveal(), "", answer.token.generation)
                 elif answer is not None:
                     self._note(Noted.REFUSED, type(answer).__name__, str(answer))
-            case effects.Afterwards(rest):
+            case effects.Defer(rest):
                 self._memory.later.append(rest)
             case effects.Revoke():
                 return None
             case effects.ReportLoss():
                 return "note:1"
             case effects.ReadNote():
-                return effects.Note("note", 1, 1, True)
-            case effects.Drop() | effects.Prepare():
+                return renewal_world.Note("note", 1, 1, True)
+            case effects.Leave() | effects.Prepare():
                 pass
             case _Began():
                 self._note(Noted.BEGAN)

@@ -13,7 +13,7 @@ from unittest import mock
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.record import Attempt, Entry, Failure, Floor, Grant, Probation, Record, State
 from onerefresh.record_text import encode
-from onerefresh.renewal.effects import Spooled
+from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.store import Store
 from onerefresh.stores import envelope, sqlite

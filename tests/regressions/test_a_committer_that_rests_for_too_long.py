@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from tests.core.driver import NEXT, Process, needy, refusing, store_goes_down, wish
+from tests.effects import EFFECTS, Cas, Sleep
 
 from onerefresh.errors import OnerefreshError
-from onerefresh.renewal.effects import Cas, Sleep
 from onerefresh.renewal.protocol import renew
 
 
@@ -14,7 +14,7 @@ from onerefresh.renewal.protocol import renew
 def test_a_committer_rests_for_less_than_others_wait_for_a_late_commit(http_timeout: float) -> None:
     world = needy(None, NEXT)
     wished = wish(http_timeout=http_timeout, **refusing(world))
-    process = Process(world, renew(wished), faults={(Cas, 2): store_goes_down})
+    process = Process(world, renew(EFFECTS, wished), faults={(Cas, 2): store_goes_down})
     with pytest.raises(OnerefreshError):
         process.finish()  # the store never comes back, and the token is in the spool
     rests = [effect.seconds for effect in process.trace if isinstance(effect, Sleep)]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import pytest
 from tests.core.driver import NEXT, START, Process, World, needy, refusing, wish
+from tests.effects import EFFECTS, Cas, Watch
 
 from onerefresh.errors import OnerefreshError
 from onerefresh.events import Kind
-from onerefresh.renewal.effects import Cas, Watch
 from onerefresh.renewal.protocol import renew
 from onerefresh.token import Token
 
@@ -26,7 +26,7 @@ class Memory:
 
     def renewal(self) -> Process[object]:
         wished = wish(known=self.known, newest=lambda: self.known, **refusing(self.world))
-        return Process(self.world, renew(wished))
+        return Process(self.world, renew(EFFECTS, wished))
 
     def log_in(self) -> None:
         self.known = self.world.found_again(SECOND)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from tests.core.driver import Process, RotatingServer, World, refusing, seed, store_goes_down, wish
+from tests.effects import EFFECTS, Cas, Sleep
 
 from onerefresh.errors import OnerefreshError
 from onerefresh.record import State
-from onerefresh.renewal.effects import Cas, Sleep
 from onerefresh.renewal.protocol import renew
 
 
@@ -16,7 +16,7 @@ def test_the_spooled_token_is_saved_as_soon_as_the_store_is_back(seconds: float)
     world = World(server=RotatingServer("revoke_family"))
     world.found(seed(lives=300.0))
     wished = wish(**refusing(world))
-    holder = Process(world, renew(wished), host="holder", faults={(Cas, 2): store_goes_down})
+    holder = Process(world, renew(EFFECTS, wished), host="holder", faults={(Cas, 2): store_goes_down})
     with pytest.raises(OnerefreshError):
         holder.finish()
     (rest,) = world.left_to_do
@@ -30,7 +30,7 @@ def test_the_spooled_token_is_saved_as_soon_as_the_store_is_back(seconds: float)
     assert (world.present.generation, world.spools) == (2, {})
 
     world.now += 300.0
-    assert Process(world, renew(wished), host="another").finish().token.generation == 2
+    assert Process(world, renew(EFFECTS, wished), host="another").finish().token.generation == 2
     assert (world.present.state, len(world.sent)) == (State.IDLE, 1)
 
 
@@ -39,9 +39,9 @@ def test_what_another_has_saved_from_the_spool_is_not_saved_again() -> None:
     world.found(seed(lives=300.0))
     wished = wish(**refusing(world))
     with pytest.raises(OnerefreshError):
-        Process(world, renew(wished), faults={(Cas, 2): store_goes_down}).finish()
+        Process(world, renew(EFFECTS, wished), faults={(Cas, 2): store_goes_down}).finish()
     world.down = False
-    world.run(renew(wished))
+    world.run(renew(EFFECTS, wished))
     version = world.version
     Process(world, world.left_to_do[0]).finish()
     assert world.version == version

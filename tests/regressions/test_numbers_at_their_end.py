@@ -14,7 +14,7 @@ from onerefresh import Credential, StoreUnavailable
 from onerefresh import transitions as records
 from onerefresh.record import Grant, Record, State
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.effects import Spooled
+from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.stored_values import LAST_GENERATION, MOST
 from onerefresh.stores.memory import MemoryStore

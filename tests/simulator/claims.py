@@ -12,7 +12,7 @@ from tests.simulator.faults import What
 from onerefresh.events import Event, Kind
 from onerefresh.policy import PATIENCE
 from onerefresh.record import Attempt, Record
-from onerefresh.renewal.effects import Loaded
+from onerefresh.renewal.world import Loaded
 from onerefresh.token import Token
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tests import effects
+from tests.effects import Effect
+
 from onerefresh.record import State
-from onerefresh.renewal import effects
-from onerefresh.renewal.effects import Effect
 
 __all__ = [
     "LOSSES", "MOMENTARY", "OF_A_STORE", "PLANS", "SAVING_PLANS", "UNHEARD", "Fault", "Faults", "Happening", "Point",
@@ -127,8 +128,8 @@ _POINTS: dict[type, Point] = {
     effects.Send: Point.SEND,
     effects.Watch: Point.WATCH,
     effects.Sleep: Point.SLEEP,
-    effects.Take: Point.TAKE,
-    effects.Drop: Point.DROP,
+    effects.Enter: Point.TAKE,
+    effects.Leave: Point.DROP,
     effects.Prepare: Point.PREPARE,
     effects.ReadSpool: Point.READ_SPOOL,
     effects.WriteSpool: Point.WRITE_SPOOL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onerefresh.renewal.effects import Spooled
+from onerefresh.renewal.world import Spooled
 from onerefresh.store import Hold
 
 if TYPE_CHECKING:

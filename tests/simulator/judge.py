@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tests.effects import Send
 from tests.simulator import server
 from tests.simulator.ageing import Ageing
 from tests.simulator.answers import Answers
@@ -20,8 +21,8 @@ from tests.simulator.words import Words
 from onerefresh import errors
 from onerefresh.events import Event, Kind
 from onerefresh.record import Attempt, Grant, Record, State
-from onerefresh.renewal.effects import Send, Spooled
 from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.world import Spooled
 from onerefresh.token import Token
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests import effects
 from tests.simulator import server
 from tests.simulator.faults import Fault, What
 from tests.simulator.scenario import HTTP_TIMEOUT
 
 from onerefresh.record import Grant
-from onerefresh.renewal import effects
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer
 

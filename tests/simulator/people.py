@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tests.effects import EFFECTS, Effect
 from tests.simulator.scenario import HTTP_TIMEOUT
 from tests.simulator.tasks import Ask, Pass, Until
 
@@ -18,9 +19,9 @@ from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
 from onerefresh.policy import Profile
 from onerefresh.renewal import protocol
-from onerefresh.renewal.effects import Effect, Instant
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.saving import bring_back, is_lost, lacks
+from onerefresh.renewal.world import Instant, World
 from onerefresh.store import Store, Versioned
 from onerefresh.token import Answer, Token
 
@@ -87,7 +88,7 @@ class _Launcher(Launcher):
             run.publish(errors.RefreshOutcomeUnknown(f"the refresher has not returned for {ttl:.0f} s"))
 
         process.renewals += 1
-        task = process.spawn(f"renewal {process.renewals}", protocol.renew(wish), ended)
+        task = process.spawn(f"renewal {process.renewals}", protocol.renew(EFFECTS, wish), ended)
         task.publish, task.overdue = run.publish, overdue
         task.has_sent = lambda leased: shared.sends(run, leased, run.epoch)
         flight.begin()
@@ -97,14 +98,14 @@ class _Launcher(Launcher):
     def begin_to_watch(self) -> None:
         """The process looks at its store by itself."""
 
-    def run_apart(self, work: Callable[[], Coroutine[Effect[Any], Any, T]], home: object) -> Flight[T]:
+    def run_apart(self, work: Callable[[World], Coroutine[Any, Any, T]], home: object) -> Flight[T]:
         flight: Flight[T] = Flight(home=home)
 
         def ended(value: Any, error: errors.OnerefreshError | None) -> None:
             flight.settle(value, error)
             self._process.world.settled(flight)
 
-        self._process.spawn("command", work(), ended)
+        self._process.spawn("command", work(EFFECTS), ended)
         return flight
 
     def _land(self, flight: Flight[Any], *arguments: Any, **options: Any) -> None:
@@ -157,7 +158,7 @@ class Account(Credential):
         is_there = known is None or not (is_lost(record, known, shared.earlier) or lacks(record, leased, known, now))
         if not is_another and not self._process.host.spool and is_there:
             return None  # it would read the record, and leave it as it is
-        return bring_back(self._launcher.wish(), shared.claim)
+        return bring_back(EFFECTS, self._launcher.wish(), shared.claim)
 
     async def ask(self, refused: Token | None = None) -> Token:
         """As `token`, waiting in virtual time."""

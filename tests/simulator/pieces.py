@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+from tests.effects import ReadNote, ReportLoss, WriteSpool
 from tests.simulator import process, store, world
 
 from onerefresh import errors
@@ -16,21 +17,8 @@ from onerefresh.credential import shared
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal import decision, person, protocol, saving, spending
-from onerefresh.renewal.effects import (
-    NO_NOTE,
-    Cas,
-    DropSpool,
-    Load,
-    Loaded,
-    Now,
-    Publish,
-    ReadNote,
-    ReadSpool,
-    ReportLoss,
-    Spooled,
-    WriteSpool,
-)
 from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.world import NO_NOTE, Loaded, Spooled, World
 from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
@@ -50,31 +38,31 @@ def blind_claim(self: store.SimulatedStore, expected: str | None, record: Record
     return _cas(self, self.version if record.state is State.LEASED else expected, record)
 
 
-async def owner_commits(loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
+async def owner_commits(world: World, loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
     record = loaded.record
     if record is not None and record.by != entry.attempt:
         owns = record.state is State.LEASED and record.attempt is not None and record.attempt.id == entry.attempt
         if not owns:
             return None
-    return await _commit_into(loaded, entry, wish)
+    return await _commit_into(world, loaded, entry, wish)
 
 
-async def commit_gives_up(loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
+async def commit_gives_up(world: World, loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
     try:
-        return await _commit_into(loaded, entry, wish)
+        return await _commit_into(world, loaded, entry, wish)
     except errors.StoreUnavailable:
         return None
 
 
-async def hand_out_first(loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
-    await Publish(Outcome(entry.as_next()))
-    return await _commit_into(loaded, entry, wish)
+async def hand_out_first(world: World, loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
+    await world.deliver(Outcome(entry.as_next()))
+    return await _commit_into(world, loaded, entry, wish)
 
 
-async def commit_forgets_itself(loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
+async def commit_forgets_itself(world: World, loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
     if loaded.record is None or not records.may_commit(loaded.record, entry.family, entry.generation):
         return None
-    return await _commit_into(loaded, entry, wish)
+    return await _commit_into(world, loaded, entry, wish)
 
 
 def dead_stays_dead(record: Record | None, family: str, generation: int) -> bool:
@@ -194,7 +182,7 @@ _hand_over = saving._hand_over
 
 
 async def born_with_its_claim(self: Any) -> Outcome | None:
-    self.born = await Now()
+    self.born = await self.world.now()
     return await _spend(self)
 
 
@@ -206,34 +194,34 @@ def small_windows_count(self: Profile, token: Any, now: float, http_timeout: flo
     return min(max(self.grace - DETECTION - http_timeout, http_timeout + DETECTION), SHORTEST_LEASE)
 
 
-async def spool_into_any_family(wish: Any) -> bool:
-    entry = await ReadSpool()
+async def spool_into_any_family(world: World, wish: Any) -> bool:
+    entry = await world.read_spool()
     if entry is None:
         return False
-    loaded = await Load()
+    loaded = await world.load()
     record = loaded.record
     if record is not None and not record.is_logged_out:
         entry = dataclasses.replace(entry, family=record.family, generation=record.generation)
     try:
-        await _commit_into(loaded, entry, wish)
+        await _commit_into(world, loaded, entry, wish)
     except (Conflict, StoreOutcomeUnknown):
         return True
-    await DropSpool(entry)
+    await world.drop_spool(entry)
     return True
 
 
-async def spool_is_kept(wish: Any) -> bool:
-    entry = await ReadSpool()
+async def spool_is_kept(world: World, wish: Any) -> bool:
+    entry = await world.read_spool()
     if entry is None:
         return False
-    loaded = await Load()
+    loaded = await world.load()
     try:
-        committed = await _commit_into(loaded, entry, wish)
+        committed = await _commit_into(world, loaded, entry, wish)
     except (Conflict, StoreOutcomeUnknown):
         return True
     if committed is None:
         return False
-    await DropSpool(entry)
+    await world.drop_spool(entry)
     return True
 
 
@@ -245,16 +233,16 @@ def taken_for_saved(record: Record, token: Token, **rest: Any) -> Record:
     return dataclasses.replace(_committed(record, token, **rest), unsaved=False)
 
 
-async def hand_over_or_not(token: Token) -> None:
+async def hand_over_or_not(world: World, token: Token) -> None:
     with contextlib.suppress(errors.SaveFailed):
-        await _hand_over(token)
+        await _hand_over(world, token)
 
 
-async def keep_whatever_came_since(loaded: Loaded, token: Token) -> None:
-    await _hand_over(token)
+async def keep_whatever_came_since(world: World, loaded: Loaded, token: Token) -> None:
+    await _hand_over(world, token)
     if loaded.record is not None:
         with contextlib.suppress(Conflict, StoreOutcomeUnknown):
-            await Cas(loaded.version, records.saved(loaded.record))
+            await world.cas(loaded.version, records.saved(loaded.record))
 
 
 def nothing_before(wish: decision.Wish) -> tuple[str, ...]:

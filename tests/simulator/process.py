@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from tests import effects
+from tests.effects import Effect
 from tests.simulator.faults import Fault, What, point_of
 from tests.simulator.tasks import Ask, Ended, Pass, Task, Until
 
 from onerefresh import errors
-from onerefresh.renewal import effects
-from onerefresh.renewal.effects import Effect
+from onerefresh.renewal import world as renewal_world
 from onerefresh.store import Conflict, Store, StoreOutcomeUnknown
 from onerefresh.verdict import RefreshFailure
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tests.simulator.world import World
 
     from onerefresh.record import Record
-    from onerefresh.renewal.effects import Spooled
+    from onerefresh.renewal.world import Spooled
 
 __all__ = ["Process"]
 
@@ -158,7 +159,7 @@ class Process:
             return
         shared = account._shared
         if leased is not None or (shared.leased is not None and shared.leased.record is task.leased):
-            shared.leased = effects.Sent(leased, self.host.clock.monotonic()) if leased is not None else None
+            shared.leased = renewal_world.Sent(leased, self.host.clock.monotonic()) if leased is not None else None
 
     def _end(self, task: Task, value: object, error: errors.OnerefreshError | None) -> None:
         task.over, task.ended_at = True, self.world.timeline.now
@@ -177,12 +178,12 @@ class Process:
 
     # --- Effects that take no time ---
 
-    def _now(self, task: Task, effect: effects.Now) -> effects.Instant:
+    def _now(self, task: Task, effect: effects.Now) -> renewal_world.Instant:
         clock, world = self.host.clock, self.world
         spread = (task.looks or world.rng).random()
-        return effects.Instant(clock.time(), clock.monotonic(), world.moment(self), spread)
+        return renewal_world.Instant(clock.time(), clock.monotonic(), world.moment(self), spread)
 
-    def _afterwards(self, task: Task, effect: effects.Afterwards) -> None:
+    def _afterwards(self, task: Task, effect: effects.Defer) -> None:
         self.spawn(f"{task.name} afterwards", effect.rest, lambda *_: None)
 
     def _revoke(self, task: Task, effect: effects.Revoke) -> str:
@@ -199,17 +200,17 @@ class Process:
         task.attempt, task.has_answer, task.spending = name, False, False
         return name
 
-    def _turn(self, task: Task, effect: effects.Turn) -> bool:
+    def _turn(self, task: Task, effect: effects.Queue) -> bool:
         """Nobody limits renewals here: each has its turn at once."""
         return False
 
-    def _tell(self, task: Task, effect: effects.Tell) -> None:
+    def _tell(self, task: Task, effect: effects.Emit) -> None:
         event = effect.event
         self.world.judge.told(task, event)
         if self.world.account.kept:
             self.world.say(repr(task), str(event).partition(": ")[2] + (f" [{event.attempt}]" if event.attempt else ""))
 
-    def _publish(self, task: Task, effect: effects.Publish) -> None:
+    def _publish(self, task: Task, effect: effects.Deliver) -> None:
         if task.publish is not None:
             task.publish(effect.answer, effect.unsaved)
 
@@ -251,7 +252,7 @@ class Process:
             self.world.roll_back(fault.seconds)
         return not self.alive
 
-    def _load(self, task: Task, effect: effects.Load, fault: Fault | None) -> effects.Loaded:
+    def _load(self, task: Task, effect: effects.Load, fault: Fault | None) -> renewal_world.Loaded:
         if fault is not None and fault.what is What.STORE_DOWN:
             self.world.store_goes_down(fault.seconds)
         loaded = self.store.load()
@@ -288,10 +289,10 @@ class Process:
         except (Conflict, errors.StoreUnavailable):
             return  # somebody was faster, or the store went down: then it never is applied
 
-    def _take(self, task: Task, effect: effects.Take, fault: Fault | None) -> object:
+    def _take(self, task: Task, effect: effects.Enter, fault: Fault | None) -> object:
         return self.world.take(task)
 
-    def _drop(self, task: Task, effect: effects.Drop, fault: Fault | None) -> None:
+    def _drop(self, task: Task, effect: effects.Leave, fault: Fault | None) -> None:
         self._unlock(task)
 
     def _prepare(self, task: Task, effect: effects.Prepare, fault: Fault | None) -> None:
@@ -325,11 +326,11 @@ class Process:
         world.losses += 1
         return f"{world.note}:{world.losses}"
 
-    def _read_note(self, task: Task, effect: effects.ReadNote, fault: Fault | None) -> effects.Note | None:
+    def _read_note(self, task: Task, effect: effects.ReadNote, fault: Fault | None) -> renewal_world.Note | None:
         if self.store.is_down:
             raise errors.StoreUnavailable("the simulated store is down")
         losses = self.world.losses
-        return effects.Note(str(self.world.note), losses, losses, is_named=losses > 0)
+        return renewal_world.Note(str(self.world.note), losses, losses, is_named=losses > 0)
 
     def _clear_spool(self, task: Task, effect: effects.ClearSpool, fault: Fault | None) -> None:
         self.host.spool.clear()
@@ -418,17 +419,17 @@ class Process:
 _AT_ONCE: dict[type, Callable[[Process, Task, Any], Any]] = {
     effects.Now: Process._now,
     effects.NewId: Process._new_id,
-    effects.Turn: Process._turn,
-    effects.Tell: Process._tell,
-    effects.Publish: Process._publish,
+    effects.Queue: Process._turn,
+    effects.Emit: Process._tell,
+    effects.Deliver: Process._publish,
     effects.Revoke: Process._revoke,
-    effects.Afterwards: Process._afterwards,
+    effects.Defer: Process._afterwards,
 }
 _SHORT: dict[type, Callable[[Process, Task, Any, Fault | None], Any]] = {
     effects.Load: Process._load,
     effects.Cas: Process._cas,
-    effects.Take: Process._take,
-    effects.Drop: Process._drop,
+    effects.Enter: Process._take,
+    effects.Leave: Process._drop,
     effects.Prepare: Process._prepare,
     effects.ReadSpool: Process._read_spool,
     effects.WriteSpool: Process._write_spool,

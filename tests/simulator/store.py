@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from onerefresh import errors
 from onerefresh.record import Record
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.effects import Loaded
+from onerefresh.renewal.world import Loaded
 from onerefresh.store import Conflict
 
 if TYPE_CHECKING:

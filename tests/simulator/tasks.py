@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from tests.effects import Effect
+
 from onerefresh import errors
-from onerefresh.renewal.effects import Effect
 
 if TYPE_CHECKING:
     from tests.simulator.process import Process

@@ -11,7 +11,7 @@ import pytest
 
 from onerefresh import Credential, StoreUnavailable, Token, events
 from onerefresh.record import Grant
-from onerefresh.renewal.effects import Spooled
+from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.sqlite import SQLiteStore

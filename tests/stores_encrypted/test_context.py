@@ -15,7 +15,7 @@ from onerefresh import ConfigurationError, Credential, Credentials, StoreUnavail
 from onerefresh import transitions as records
 from onerefresh.record import Grant
 from onerefresh.record_text import encode
-from onerefresh.renewal.effects import Spooled
+from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.store import Unreadable, Versioned
 from onerefresh.stores.encrypted import EncryptedStore

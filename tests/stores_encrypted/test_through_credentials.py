@@ -31,7 +31,7 @@ from onerefresh import Credential, StoreUnavailable, Token
 from onerefresh.events import Kind
 from onerefresh.record import Grant
 from onerefresh.record_text import decode
-from onerefresh.renewal.effects import Spooled
+from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.store import Store, is_sealed
 from onerefresh.stores.encrypted import EncryptedStore

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from onerefresh import Credential, OnerefreshError, Token, config
 from onerefresh.record import Grant
-from onerefresh.renewal.effects import Spooled
+from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.stores import open_store
 from onerefresh.stores.keys import KeyFile, KeyringKey

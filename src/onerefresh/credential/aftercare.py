@@ -8,11 +8,9 @@ import itertools
 import logging
 import time
 from collections.abc import Coroutine
-from typing import Any
 
 from onerefresh.latches import Changes, Job, Lock, interpreter_ends, start
-from onerefresh.renewal.effects import Effect
-from onerefresh.runner import Runner
+from onerefresh.runner import Pause, Runner
 from onerefresh.store import Store, cleaned_after_fork
 
 __all__ = ["Aftercare", "aftercare"]
@@ -20,11 +18,11 @@ __all__ = ["Aftercare", "aftercare"]
 SLICE = 0.2
 """Seconds between two looks at whether the interpreter ends."""
 
-Rest = Coroutine[Effect[Any], Any, None]
+Rest = Coroutine[Pause, None, None]
 
 
 class Aftercare:
-    """Runs coroutines of effects that mostly sleep, each when its time has come. The thread ends with the last one.
+    """Runs coroutines that mostly sleep, each when its time has come. The thread ends with the last one.
 
     What is still to do when the interpreter ends is not done: nothing but what makes faults of a store less likely is
     left to this.
@@ -40,7 +38,7 @@ class Aftercare:
         cleaned_after_fork(self)
 
     def look_after(self, runner: Runner, rest: Rest) -> None:
-        """Begin with `rest` soon; `runner` performs its effects."""
+        """Begin with `rest` soon; `runner` is their world."""
         with self._lock:
             self._put(time.monotonic(), runner, rest)
             if self._thread is None:

@@ -21,8 +21,8 @@ from onerefresh.latches import start
 from onerefresh.losses import Losses, compares, digest, read_losses, reports
 from onerefresh.policy import HTTP_TIMEOUT, profile_named, recovery_time
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Effect
 from onerefresh.renewal.saving import bring_back, has_lost
+from onerefresh.renewal.world import World
 from onerefresh.runner import Runner
 from onerefresh.store import Store
 from onerefresh.token import Answer, Token
@@ -146,11 +146,11 @@ def issued(shared: Shared) -> float:
 
 def has_gone(shared: Shared) -> bool | None:
     """Whether the store has lost what this process knows; None where that cannot be told now."""
-    return _performed(shared, has_lost(_wish(shared), shared.claim))
+    return _performed(shared, lambda world: has_lost(world, _wish(shared), shared.claim))
 
 
 def _is_back(shared: Shared, noted: str) -> bool | None:
-    return _performed(shared, bring_back(_wish(shared), shared.claim, noted))
+    return _performed(shared, lambda world: bring_back(world, _wish(shared), shared.claim, noted))
 
 
 def _wish(shared: Shared) -> Wish:
@@ -171,7 +171,7 @@ def _wish(shared: Shared) -> Wish:
     )
 
 
-def _performed(shared: Shared, looking: Coroutine[Effect[Any], Any, bool]) -> bool | None:
+def _performed(shared: Shared, looking: Callable[[World], Coroutine[Any, Any, bool]]) -> bool | None:
     """What came of it; None where the store cannot be read or written now, or whatever else it raises."""
     try:
         runner = Runner(
@@ -193,8 +193,6 @@ def _performed(shared: Shared, looking: Coroutine[Effect[Any], Any, bool]) -> bo
     except Exception:  # whatever one store raises, it must not end the looks
         logging.getLogger("onerefresh").exception("looking at whether a store has lost its record failed")
         return None
-    finally:
-        looking.close()
 
 
 def _nothing(token: Token) -> Answer:

@@ -27,6 +27,7 @@ from onerefresh.policy import Profile
 from onerefresh.record import Record
 from onerefresh.renewal import person
 from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.world import World
 from onerefresh.store import Store, cleaned_after_fork
 from onerefresh.stores import open_store
 from onerefresh.stores.memory import MemoryStore
@@ -179,7 +180,9 @@ class Credential(Asking):
                 shared.proven, shared.damped = None, None if shared.repeated else (token.identity, until)
         if tell:
             wish = self._launcher.wish()
-            self._launcher.run_apart(lambda: person.report_replay(token.identity, wish, accepted=accepted), None)
+            self._launcher.run_apart(
+                lambda world: person.report_replay(world, token.identity, wish, accepted=accepted), None
+            )
 
     # --- People ---
 
@@ -213,12 +216,12 @@ class Credential(Asking):
     def status(self) -> Status:
         """What the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
         self._check_open()
-        return self._waited(self._launcher.run_apart(lambda: read_status(self.key), None), LOOK)
+        return self._waited(self._launcher.run_apart(lambda world: read_status(world, self.key), None), LOOK)
 
     async def astatus(self) -> Status:
         """As `status`."""
         self._check_open()
-        return await self._heard(self._launcher.run_apart(lambda: read_status(self.key), None), LOOK)
+        return await self._heard(self._launcher.run_apart(lambda world: read_status(world, self.key), None), LOOK)
 
     def retry(self) -> Token:
         """Ask the token endpoint at once, whatever it said before: when the client or the function was corrected.
@@ -230,7 +233,7 @@ class Credential(Asking):
         before = self._waited(self._allow_again(blocking=True), LOOK)
         if (flight := self._again(before, blocking=True)) is not None:
             identity = self._waited(flight).token.identity
-            self._waited(self._launcher.run_apart(lambda: person.look_for_refusal(identity), None), LOOK)
+            self._waited(self._launcher.run_apart(lambda world: person.look_for_refusal(world, identity), None), LOOK)
         return self.token()
 
     async def aretry(self) -> Token:
@@ -238,7 +241,9 @@ class Credential(Asking):
         before = await self._heard(self._allow_again(blocking=False), LOOK)
         if (flight := self._again(before, blocking=False)) is not None:
             identity = (await self._heard(flight)).token.identity
-            await self._heard(self._launcher.run_apart(lambda: person.look_for_refusal(identity), None), LOOK)
+            await self._heard(
+                self._launcher.run_apart(lambda world: person.look_for_refusal(world, identity), None), LOOK
+            )
         return await self.atoken()
 
     def adopt(self) -> str | None:
@@ -248,12 +253,16 @@ class Credential(Asking):
         states no ``identity``.
         """
         self._check_open()
-        return self._waited(self._launcher.run_apart(lambda: person.adopt(self._launcher.wish()), None), LOOK)
+        return self._waited(
+            self._launcher.run_apart(lambda world: person.adopt(world, self._launcher.wish()), None), LOOK
+        )
 
     async def aadopt(self) -> str | None:
         """As `adopt`."""
         self._check_open()
-        return await self._heard(self._launcher.run_apart(lambda: person.adopt(self._launcher.wish()), None), LOOK)
+        return await self._heard(
+            self._launcher.run_apart(lambda world: person.adopt(world, self._launcher.wish()), None), LOOK
+        )
 
     def close(self) -> None:
         """Wait for the refresh under way, then refuse further calls. A store that was handed in stays open.
@@ -267,7 +276,9 @@ class Credential(Asking):
             flight.give_up(errors.CredentialClosed("it was closed", credential=self.key))
             flight.wait(self._terms.max_wait)
         if self._terms.save is not None and not self._closed:
-            saving = self._launcher.run_apart(lambda: person.save_now(self._launcher.wish()), self._home(blocking=True))
+            saving = self._launcher.run_apart(
+                lambda world: person.save_now(world, self._launcher.wish()), self._home(blocking=True)
+            )
             if saving.wait(self._terms.max_wait):
                 saving.result()
         self._let_go()
@@ -280,7 +291,7 @@ class Credential(Asking):
             await flight.heard(self._terms.max_wait)
         if self._terms.save is not None and not self._closed:
             saving = self._launcher.run_apart(
-                lambda: person.save_now(self._launcher.wish()), self._home(blocking=False)
+                lambda world: person.save_now(world, self._launcher.wish()), self._home(blocking=False)
             )
             if await saving.heard(self._terms.max_wait):
                 saving.result()
@@ -298,10 +309,10 @@ class Credential(Asking):
         if token is None and self._terms.obtain is None:
             raise errors.ConfigurationError("login() needs a token response, or obtain=", credential=self.key)
 
-        async def work() -> Outcome:
+        async def work(world: World) -> Outcome:
             before = self._shared.known
             try:
-                outcome = await person.log_in(token, self._launcher.wish())
+                outcome = await person.log_in(world, token, self._launcher.wish())
             except errors.SaveFailed:
                 self._shared.forget()  # the new session is in the record, and the next call saves it
                 raise
@@ -322,8 +333,8 @@ class Credential(Asking):
     def _log_out(self) -> Flight[None]:
         self._check_open()
 
-        async def work() -> None:
-            await person.log_out(self._launcher.wish())
+        async def work(world: World) -> None:
+            await person.log_out(world, self._launcher.wish())
             self._shared.forget()
 
         return self._launcher.run_apart(work, self._home(blocking=False))
@@ -332,8 +343,8 @@ class Credential(Asking):
         self._check_open()
         self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())
 
-        async def work() -> Record | None:
-            before = await person.allow_again(self._launcher.wish())
+        async def work(world: World) -> Record | None:
+            before = await person.allow_again(world, self._launcher.wish())
             self._shared.failed = None  # what was raised here last; another process may have healed it since
             self._launcher.give_up_what_hangs()
             return before

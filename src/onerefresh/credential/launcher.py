@@ -22,8 +22,8 @@ from onerefresh.record_text import encode
 from onerefresh.redaction import Redactor
 from onerefresh.renewal import protocol
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import Effect, NotSent, Sent
 from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.world import NotSent, Sent, World
 from onerefresh.runner import Runner
 from onerefresh.token import Token, odd_type
 
@@ -131,7 +131,7 @@ class Launcher:
                 return
             try:
                 wish = self.wish(flight.refused, ageing=ageing, within=within, run=run)
-                run.publish(self._runner(run).run(protocol.renew(wish)))
+                run.publish(self._runner(run).run(lambda world: protocol.renew(world, wish)))
             except NotSent as error:
                 flight.lost_its_loop = self._terms.loop is None
                 run.publish(errors.RefreshUnavailable(error.message).about(self._key))
@@ -149,7 +149,7 @@ class Launcher:
             run.publish(error)
         flight.started()  # not after an interrupt: then it is still this thread's to start
 
-    def run_apart(self, work: Callable[[], Coroutine[Effect[Any], Any, T]], home: object) -> Flight[T]:
+    def run_apart(self, work: Callable[[World], Coroutine[Any, Any, T]], home: object) -> Flight[T]:
         """Run a command beside the renewals, on a thread of its own; nobody else waits for it.
 
         Raises `Reentered` where nothing can be waited for, and `CredentialClosed` where nothing can begin any more.
@@ -162,7 +162,7 @@ class Launcher:
         def run() -> None:
             flight.begin()
             try:
-                flight.settle(runner.run(work()))
+                flight.settle(runner.run(work))
             except errors.OnerefreshError as error:
                 flight.settle(None, error.about(self._key))
             except BaseException as error:  # as above

@@ -18,7 +18,7 @@ from onerefresh.credential.bringing import Bringing, has_gone
 from onerefresh.credential.shared import Shared, servers_of, sharing
 from onerefresh.losses import Beats, Losses, digest, read_losses
 from onerefresh.policy import LOOK_EVERY, look_every
-from onerefresh.renewal.effects import Instant
+from onerefresh.renewal.world import Instant
 from onerefresh.store import Moment, Store
 
 __all__ = ["Look"]

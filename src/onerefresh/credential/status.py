@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from onerefresh.record import Entry, Record, State
 from onerefresh.renewal.decision import too_often
-from onerefresh.renewal.effects import Load, Now
+from onerefresh.renewal.world import World
 
 __all__ = ["Status", "read_status"]
 
@@ -39,8 +39,8 @@ class Status:
     put_off: bool = False
 
 
-async def read_status(key: str) -> Status:
-    loaded, now = await Load(), await Now()
+async def read_status(world: World, key: str) -> Status:
+    loaded, now = await world.load(), await world.now()
     return _status_of(key, loaded.record, 0.0 if loaded.record is None else loaded.record.rest(now.clock))
 
 

@@ -7,6 +7,7 @@ from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
 from onerefresh.renewal import person
 from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.world import World
 from onerefresh.store import Store
 
 __all__ = ["Tenant"]
@@ -49,8 +50,8 @@ class Tenant(Credential):
     def delete(self) -> Flight[None]:
         """Empty the record, whatever is in it, and forget the token."""
 
-        async def work() -> None:
-            await person.delete(self._launcher.wish())
+        async def work(world: World) -> None:
+            await person.delete(world, self._launcher.wish())
             self._shared.forget()
 
         return self._launcher.run_apart(work, None)

@@ -10,33 +10,22 @@ from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.decision import Wish, in_use
-from onerefresh.renewal.effects import (
-    Cas,
-    ClearSpool,
-    DropSpool,
-    Load,
-    Loaded,
-    Now,
-    Prepare,
-    ReadSpool,
-    Send,
-    Turn,
-)
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.saving import MOST_ROUNDS, keep, recalled, revoke, tell, unsettled
+from onerefresh.renewal.world import Loaded, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure
 
 
-async def log_in(token: Token | None, wish: Wish) -> Outcome:
+async def log_in(world: World, token: Token | None, wish: Wish) -> Outcome:
     """Found a new family with `token`, or with one that the refresher obtains, whatever the record says.
 
     But for the token with which the present session began: it was refreshed since, perhaps by another process that was
     given the same one, and would take the place of a newer one.
     """
     if token is None:
-        token = await _obtain(wish)
+        token = await _obtain(world, wish)
 
     newest = _newest_of(token, wish.up_to_date().known)
 
@@ -54,19 +43,23 @@ async def log_in(token: Token | None, wish: Wish) -> Outcome:
             newest=_generation(wish),
         )
 
-    written = await _write(login, wish)
+    written = await _write(world, login, wish)
     wish.sightings.forget_failures()
     record = written.record
     if record is None or record.token is None:
         raise errors.LoginRequired("somebody logged out at the same time: log in again", credential=wish.key)
     if records.has_gone_on_from(record, token):
         await tell(
-            Kind.SEED_IGNORED, wish, record, "the session began with the token of this login, and has a newer one"
+            world,
+            Kind.SEED_IGNORED,
+            wish,
+            record,
+            "the session began with the token of this login, and has a newer one",
         )
     else:
-        await tell(Kind.LOGGED_IN, wish, record)
+        await tell(world, Kind.LOGGED_IN, wish, record)
     if record.unsaved:
-        await keep(written, record.token)
+        await keep(world, written, record.token)
     return Outcome.brought(record, record.token)
 
 
@@ -77,19 +70,19 @@ def _newest_of(token: Token, known: Token | None) -> Token:
     return known
 
 
-async def allow_again(wish: Wish) -> Record | None:
+async def allow_again(world: World, wish: Wish) -> Record | None:
     """Let the token endpoint be asked again at once, whatever it said before; the record of before, if it failed."""
     for _ in range(MOST_ROUNDS):
-        loaded = await recalled(await Load(), wish)
+        loaded = await recalled(world, await world.load(), wish)
         if loaded is None:
             continue
-        now, record = await Now(), loaded.record
+        now, record = await world.now(), loaded.record
         if record is None or (record.failure is None and record.rest(now.clock) <= 0.0):
             return None
         again = records.retried(record, now=now.wall)
         try:
             if again is not record:  # else somebody is asking just now
-                await Cas(loaded.version, again)
+                await world.cas(loaded.version, again)
         except (Conflict, StoreOutcomeUnknown):
             continue  # what is there now says what is left to do
         wish.sightings.forget_failures()
@@ -97,7 +90,7 @@ async def allow_again(wish: Wish) -> Record | None:
     raise unsettled().about(wish.key)
 
 
-async def adopt(wish: Wish) -> str | None:
+async def adopt(world: World, wish: Wish) -> str | None:
     """Make the stored token this refresher's; whose it was before, or None where there was nothing to do.
 
     Raises `ConfigurationError` where the refresher does not say whose tokens it refreshes.
@@ -105,21 +98,21 @@ async def adopt(wish: Wish) -> str | None:
     if wish.owner is None:
         raise errors.ConfigurationError("this refresher has no `identity`, so that no token can be said to be its own")
     for _ in range(MOST_ROUNDS):
-        loaded = await Load()
+        loaded = await world.load()
         record = loaded.record
         if record is None or record.state is State.EMPTY or record.owner == wish.owner:
             return None
         try:
-            await Cas(loaded.version, replace(record, owner=wish.owner))
+            await world.cas(loaded.version, replace(record, owner=wish.owner))
         except (Conflict, StoreOutcomeUnknown):
             continue  # what is there now says whether it was applied
         return record.owner or "nobody"
     raise unsettled().about(wish.key)
 
 
-async def look_for_refusal(identity: tuple[str, int]) -> None:
+async def look_for_refusal(world: World, identity: tuple[str, int]) -> None:
     """Raise why the token with this identity could not be renewed, although it still serves."""
-    loaded, now = await Load(), await Now()
+    loaded, now = await world.load(), await world.now()
     record = loaded.record
     if record is not None and record.identity == identity and record.failure is not None:
         raise record.failure.verdict(now.wall).error()
@@ -141,21 +134,23 @@ def _generation(wish: Wish) -> int:
     return known.generation if known is not None else 0
 
 
-async def save_now(wish: Wish) -> None:
+async def save_now(world: World, wish: Wish) -> None:
     """Let the host save the present token, where it has not done so yet. Raises `SaveFailed`."""
-    loaded = await Load()
+    loaded = await world.load()
     if wish.host_saves and loaded.record is not None and loaded.record.unsaved and loaded.record.token is not None:
-        await keep(loaded, loaded.record.token)
+        await keep(world, loaded, loaded.record.token)
 
 
-async def _write(make: Callable[[Record | None, float], Record], wish: Wish, *, even_sealed: bool = False) -> Loaded:
+async def _write(
+    world: World, make: Callable[[Record | None, float], Record], wish: Wish, *, even_sealed: bool = False
+) -> Loaded:
     """Replace the record, whatever it says, by what `make` makes of it at a time; what is there afterwards.
 
     Nothing is written twice: where the outcome of a write is not known, others may have gone on from it since.
     """
     doubtful: list[Record] = []
     for _ in range(MOST_ROUNDS):
-        loaded, now = await Load(replaces=True, even_sealed=even_sealed), await Now()
+        loaded, now = await world.load(replaces=True, even_sealed=even_sealed), await world.now()
         wish.sightings.sees(now)
         if any(records.includes(loaded.record, new) for new in doubtful):
             return loaded
@@ -163,7 +158,7 @@ async def _write(make: Callable[[Record | None, float], Record], wish: Wish, *, 
         if new is loaded.record:
             return loaded
         try:
-            return Loaded(await Cas(loaded.version, new), new)
+            return Loaded(await world.cas(loaded.version, new), new)
         except Conflict:
             continue
         except StoreOutcomeUnknown:
@@ -171,41 +166,43 @@ async def _write(make: Callable[[Record | None, float], Record], wish: Wish, *, 
     raise unsettled().about(wish.key)
 
 
-async def _obtain(wish: Wish) -> Token:
+async def _obtain(world: World, wish: Wish) -> Token:
     try:
-        await Turn()
-        await Prepare()
-        return await Send(Grant.OBTAIN, None, wish.profile.time_to_live(None, 0.0, wish.http_timeout))
+        await world.queue()
+        await world.prepare()
+        return await world.send(Grant.OBTAIN, None, wish.profile.time_to_live(None, 0.0, wish.http_timeout))
     except RefreshFailure as failure:
         raise failure.verdict.error().about(wish.key) from None
 
 
-async def log_out(wish: Wish) -> None:
+async def log_out(world: World, wish: Wish) -> None:
     """Empty the record, then let the server forget what was in it. A renewal in flight finds its generation gone."""
-    emptied, useless = await _emptied(wish)
+    emptied, useless = await _emptied(world, wish)
     families = emptied.families if emptied is not None else ()
     problem = ""
     try:
-        while (spooled := await ReadSpool()) is not None and spooled.family in families:  # not that of a login since
-            await DropSpool(spooled)
+        while (
+            spooled := await world.read_spool()
+        ) is not None and spooled.family in families:  # not that of a login since
+            await world.drop_spool(spooled)
             useless.append(spooled.token)
     except errors.StoreUnavailable as error:  # an entry that cannot be read; the logout is done all the same
         problem = error.message
-    await tell(Kind.LOGGED_OUT, wish, emptied, problem)
+    await tell(world, Kind.LOGGED_OUT, wish, emptied, problem)
     for token in useless:
-        await revoke(emptied, token, wish)
+        await revoke(world, emptied, token, wish)
 
 
-async def delete(wish: Wish) -> None:
+async def delete(world: World, wish: Wish) -> None:
     """Empty the record and the spool, even where they cannot be read: nobody is to use this credential again."""
-    emptied, useless = await _emptied(wish, even_sealed=True)
-    await ClearSpool()
-    await tell(Kind.LOGGED_OUT, wish, emptied, "deleted")
+    emptied, useless = await _emptied(world, wish, even_sealed=True)
+    await world.clear_spool()
+    await tell(world, Kind.LOGGED_OUT, wish, emptied, "deleted")
     for token in useless:
-        await revoke(emptied, token, wish)
+        await revoke(world, emptied, token, wish)
 
 
-async def _emptied(wish: Wish, *, even_sealed: bool = False) -> tuple[Record | None, list[Token]]:
+async def _emptied(world: World, wish: Wish, *, even_sealed: bool = False) -> tuple[Record | None, list[Token]]:
     """The record after it was emptied, and the token that was in it."""
     useless: list[Token] = []
 
@@ -213,14 +210,14 @@ async def _emptied(wish: Wish, *, even_sealed: bool = False) -> tuple[Record | N
         useless[:] = [record.token] if record is not None and record.token is not None else []
         return records.logged_out(record, now=at, earlier=_earlier(wish), newest=_generation(wish))
 
-    written = await _write(logout, wish, even_sealed=even_sealed)
+    written = await _write(world, logout, wish, even_sealed=even_sealed)
     wish.sightings.sees_a_logout(written.record)
     return written.record, useless
 
 
-async def report_replay(identity: tuple[str, int], wish: Wish, *, accepted: bool) -> None:
+async def report_replay(world: World, identity: tuple[str, int], wish: Wish, *, accepted: bool) -> None:
     """Note in the record how the API took a replay with this token, for all who share it."""
-    loaded, now = await Load(), await Now()
+    loaded, now = await world.load(), await world.now()
     record = loaded.record
     if record is None or record.identity != identity or record.state is not State.IDLE:
         return
@@ -229,8 +226,8 @@ async def report_replay(identity: tuple[str, int], wish: Wish, *, accepted: bool
     if not accepted and record.probation is not None and record.probation.reported:
         return  # somebody else has reported the same
     try:
-        await Cas(loaded.version, records.replay_reported(record, accepted=accepted, now=now.wall))
+        await world.cas(loaded.version, records.replay_reported(record, accepted=accepted, now=now.wall))
     except (Conflict, StoreOutcomeUnknown):
         return  # a newer record needs no such note
     if not accepted:
-        await tell(Kind.REFUSAL_DAMPED, wish, record, "the refreshed token was refused as well")
+        await tell(world, Kind.REFUSAL_DAMPED, wish, record, "the refreshed token was refused as well")

@@ -30,23 +30,6 @@ from onerefresh.renewal.decision import (
     in_use,
     is_news,
 )
-from onerefresh.renewal.effects import (
-    Cas,
-    Drop,
-    Instant,
-    Load,
-    Loaded,
-    NewId,
-    Now,
-    Prepare,
-    Publish,
-    Sleep,
-    Take,
-    Turn,
-    Watch,
-    age,
-    left_of,
-)
 from onerefresh.renewal.recovering import Takeover
 from onerefresh.renewal.saving import (
     MOST_ROUNDS,
@@ -60,6 +43,7 @@ from onerefresh.renewal.saving import (
     unsettled,
 )
 from onerefresh.renewal.spending import Outcome, Spending
+from onerefresh.renewal.world import Instant, Loaded, World, age, left_of
 from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
 
 __all__ = ["Outcome", "renew"]
@@ -84,12 +68,12 @@ class _Lease:
         return min(attempt.ttl - (now.monotonic - self.since), left_of(attempt, now))
 
 
-async def renew(wish: Wish) -> Outcome:
+async def renew(world: World, wish: Wish) -> Outcome:
     """A token that satisfies `wish`.
 
     Raises an `OnerefreshError` that says who must act.
     """
-    lease, takeover = _Lease(), Takeover()
+    lease, takeover = _Lease(), Takeover(world)
     hold: Hold | None = None
     queued, prepared, seed_told = 0, False, wish.seed_told
     awaited = ""  # the attempt that this renewal has made, or waited for
@@ -97,27 +81,27 @@ async def renew(wish: Wish) -> Outcome:
     rounds = 0
     if wish.gives_way:
         # It is short, and somebody is about to wait.
-        await Sleep(wish.gives_way, holds_the_exit=True, why="it lets who refreshed the last time go first")
+        await world.sleep(wish.gives_way, holds_the_exit=True, why="it lets who refreshed the last time go first")
     while True:
         rounds += 1
         if rounds > MOST_ROUNDS:
-            await Drop()
+            await world.leave()
             raise unsettled().about(wish.key)
-        loaded = await Load()
+        loaded = await world.load()
         wish = wish.up_to_date()
-        if await replay_spool(wish):
+        if await replay_spool(world, wish):
             continue
-        known = await recalled(loaded, wish)
+        known = await recalled(world, loaded, wish)
         if known is None:
             continue
-        loaded, now = known, await Now()
+        loaded, now = known, await world.now()
         record = bound(wish.sightings.dated(loaded.record, now), wish)
         attempt = record.attempt if record and record.state is State.LEASED else None
         if record and attempt and _is_own(attempt, unheard):
-            if await Turn():
+            if await world.queue():
                 continue  # what was loaded before may be old
             awaited = attempt.id
-            outcome = await Spending(wish, record, loaded.version or "", attempt, unheard.pop(attempt.id)).run()
+            outcome = await Spending(world, wish, record, loaded.version or "", attempt, unheard.pop(attempt.id)).run()
             if outcome is not None:
                 return outcome
             continue
@@ -125,88 +109,90 @@ async def renew(wish: Wish) -> Outcome:
         proven_dead = _is_proof(hold, attempt)
         if record and not seed_told and in_use(record) and is_news(wish.seed, record, wish):
             seed_told = True
-            await tell(Kind.SEED_IGNORED, wish, record, "token= is another one than the store's, which is in use")
+            await tell(
+                world, Kind.SEED_IGNORED, wish, record, "token= is another one than the store's, which is in use"
+            )
         is_unsettled = wish.sightings.is_unsettled(now, wish.recovery() if wish.look_again() else 0.0)
         is_over = proven_dead or left <= 0.0
         came = record is not None and bool(awaited) and record.by == awaited
         match decide(record, wish, now.wall, lease_over=is_over, is_unsettled=is_unsettled, clock=now.clock, came=came):
             case Use(token, ask_again, damped, probation, why):
-                await Drop()
+                await world.leave()
                 if why and wish.sightings.is_new(token.identity):
-                    await tell(Kind.REFUSAL_DAMPED, wish, record, why)
+                    await tell(world, Kind.REFUSAL_DAMPED, wish, record, why)
                 if wish.known is not None and wish.known.identity != token.identity:
-                    await tell(Kind.ADOPTED, wish, record)
+                    await tell(world, Kind.ADOPTED, wish, record)
                 return Outcome(token, ask_again, damped, probation, earlier=record.families[:-1] if record else ())
             case Fail(error):
-                await Drop()
+                await world.leave()
                 if record is not None and not wish.is_foreign(record.owner):
                     wish.learns(record)
                 raise error.about(wish.key, record.generation if record else None)
             case Keep(token):
                 try:
-                    await keep(loaded, token)
+                    await keep(world, loaded, token)
                 except errors.SaveFailed:
-                    await Publish(None, unsaved=token)  # nobody is given it, and nobody spends the one before it
+                    await world.deliver(None, unsaved=token)  # nobody is given it, and nobody spends the one before it
                     raise
             case Found(seed):
-                await found(loaded, seed, wish)
+                await found(world, loaded, seed, wish)
             case Repair(token):
-                await repair(loaded, token, wish)
+                await repair(world, loaded, token, wish)
             case Settle():
-                await settle(loaded, wish, disputed=_is_disputed(record, proven_dead=proven_dead))
+                await settle(world, loaded, wish, disputed=_is_disputed(record, proven_dead=proven_dead))
             case Pause(seconds):
-                await Drop()
+                await world.leave()
                 hold, rounds = None, 0
-                await Watch(loaded.version, seconds, f"the token endpoint is left alone for {seconds:.1f} s more")
+                await world.watch(loaded.version, seconds, f"the token endpoint is left alone for {seconds:.1f} s more")
             case Wait(other):
                 if hold is None and other.proof is not None:
-                    hold = await Take()
+                    hold = await world.enter()
                     if hold is not None:
                         continue  # look again with the hold in our hands: is it still this attempt?
-                await Drop()
+                await world.leave()
                 hold, rounds = None, 0
                 if awaited != other.id:
                     awaited = other.id
                     whom = "whoever knows a newer token" if other.is_recovery else "another process"
-                    await tell(Kind.WAITING, wish, record, f"at most {left:.1f} s for {whom}", other.id)
+                    await tell(world, Kind.WAITING, wish, record, f"at most {left:.1f} s for {whom}", attempt=other.id)
                 what = "another process is at it, for at most"
                 if other.is_recovery:
                     what = "the store may have lost a newer token, and whoever knows it has"
-                await Watch(loaded.version, left, f"{what} {left:.1f} s more")
+                await world.watch(loaded.version, left, f"{what} {left:.1f} s more")
             case Claim() if wish.is_under_way(record.identity if record is not None else ("", 0)):
-                await Drop()
+                await world.leave()
                 hold, rounds = None, 0
-                await Watch(loaded.version, DETECTION, UNDER_WAY)
+                await world.watch(loaded.version, DETECTION, UNDER_WAY)
             case Claim(grant):
                 is_guess = attempt is not None and attempt.is_recovery and grant is Grant.REFRESH
                 if attempt and is_guess and not await takeover.is_due(loaded, attempt, wish):
-                    await Drop()
+                    await world.leave()
                     hold, rounds = None, 0 if takeover.has_waited else rounds
                     continue
-                if await Turn():
+                if await world.queue():
                     rounds = 0
                     continue  # before the claim, which would age in the queue; what was loaded before may be old
                 if hold is None and queued < QUEUE_TRIES:
-                    hold = await Take()
+                    hold = await world.enter()
                     if hold is None and attempt is not None:
                         queued = QUEUE_TRIES  # its holder stands still: there is no use in queueing behind it
                     elif hold is None:
                         queued += 1
-                        await Watch(loaded.version, DETECTION, "others of this host are about to do it")
+                        await world.watch(loaded.version, DETECTION, "others of this host are about to do it")
                         continue
                     elif prepared:
                         continue  # what was loaded before the hold may be old
                 if not prepared:
-                    await Prepare()  # with the hold: of all who queue, only the first needs it
+                    await world.prepare()  # with the hold: of all who queue, only the first needs it
                     prepared = True
-                    if age(now, await Now()) > QUICK or (hold is not None and hold.proof is not None):
+                    if age(now, await world.now()) > QUICK or (hold is not None and hold.proof is not None):
                         continue  # and what was loaded before that may be old as well
                 disputed = _is_disputed(record, proven_dead=proven_dead)
-                awaited = await NewId()
+                awaited = await world.new_id()
                 proof = hold.proof if hold else None
                 mine = Attempt(awaited, grant, 0.0, proof=proof, disputed=disputed)
-                outcome = await _attempt(loaded, mine, wish, now, unheard)
-                await Drop()
+                outcome = await _attempt(world, loaded, mine, wish, now, unheard=unheard)
+                await world.leave()
                 hold = None
                 if outcome is not None:
                     return outcome
@@ -238,7 +224,7 @@ def _is_disputed(record: Record | None, *, proven_dead: bool) -> bool:
 
 
 async def _attempt(
-    loaded: Loaded, attempt: Attempt, wish: Wish, born: Instant, unheard: dict[str, Instant]
+    world: World, loaded: Loaded, attempt: Attempt, wish: Wish, born: Instant, *, unheard: dict[str, Instant]
 ) -> Outcome | None:
     """Claim, send and commit. None: look at the record again."""
     token = loaded.record.token if loaded.record else None
@@ -253,20 +239,20 @@ async def _attempt(
         before = replace(before, owner=wish.owner)
     if before is not None and wish.owner and before.owner is None and attempt.grant is Grant.REFRESH:
         said = f"its record says nothing of an owner, and is taken for one of the {wish.owner}"
-        await tell(Kind.UNOWNED, wish, before, said)  # once: the claim names the owner
+        await tell(world, Kind.UNOWNED, wish, before, said)  # once: the claim names the owner
     leased = records.claimed(before, attempt, owner=wish.signs if before is None else wish.owner)
     assert leased.attempt is not None
     attempt = leased.attempt
     try:
-        version = await Cas(loaded.version, leased)
+        version = await world.cas(loaded.version, leased)
     except Conflict:
         return None
     except StoreOutcomeUnknown:
-        again = await Load()
+        again = await world.load()
         if again.record is None or again.record.attempt is None or again.record.attempt.id != attempt.id:
             unheard[attempt.id] = born
             return None
         version = again.version or ""
     taken_over = loaded.record is not None and loaded.record.state is State.LEASED
-    await tell(Kind.TAKEN_OVER if taken_over else Kind.CLAIMED, wish, leased, attempt=attempt.id)
-    return await Spending(wish, leased, version, attempt, born, taken_over).run()
+    await tell(world, Kind.TAKEN_OVER if taken_over else Kind.CLAIMED, wish, leased, attempt=attempt.id)
+    return await Spending(world, wish, leased, version, attempt, born, taken_over).run()

@@ -13,7 +13,7 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.record import RECOVERY, Attempt, Grant
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import NO_NOTE, Cas, Drop, Loaded, NewId, Note, Now, ReadNote, ReportLoss, Watch
+from onerefresh.renewal.world import NO_NOTE, Loaded, Note, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 
 __all__ = ["Takeover", "recovery_lease"]
@@ -29,7 +29,7 @@ SLICE = 1.0
 
 
 async def recovery_lease(
-    wish: Wish, *, disputed: bool = False, noted: str | None = None, again: int = 0
+    world: World, wish: Wish, *, disputed: bool = False, noted: str | None = None, again: int = 0
 ) -> Attempt | None:
     """A lease under which nothing is sent, once the loss is noted; None where nobody else can know a newer token.
 
@@ -39,10 +39,10 @@ async def recovery_lease(
     if seconds <= 0.0:
         return None
     if noted is None:
-        noted = await ReportLoss()
-    born = (await Now()).shared
+        noted = await world.report_loss()
+    born = (await world.now()).shared
     return Attempt(
-        id=f"{RECOVERY}{await NewId()}",
+        id=f"{RECOVERY}{await world.new_id()}",
         grant=Grant.REFRESH,
         ttl=seconds,
         era=born.era if born else None,
@@ -62,6 +62,7 @@ class Takeover:
     by this process's own clock. `has_waited`: whether the last call took its time.
     """
 
+    world: World
     has_waited: bool = False
     free: str = ""
     began: float | None = None
@@ -73,10 +74,10 @@ class Takeover:
         self.has_waited = False
         if lease.id == self.free:
             return True
-        now = (await Now()).monotonic
+        now = (await self.world.now()).monotonic
         self.began = now if self.began is None else self.began
         try:
-            note = await ReadNote()
+            note = await self.world.read_note()
         except errors.StoreUnavailable:
             self.unread += 1
             if self.unread > MOST_AGAIN:
@@ -95,11 +96,11 @@ class Takeover:
 
     async def _begun_anew(self, loaded: Loaded, lease: Attempt, wish: Wish) -> bool:
         """Note the loss, and begin another lease, since others cannot have known; False where nobody can note it."""
-        anew = await recovery_lease(wish, disputed=lease.disputed, again=lease.again + 1)
+        anew = await recovery_lease(self.world, wish, disputed=lease.disputed, again=lease.again + 1)
         if anew is None or anew.noted == NO_NOTE:
             return False
         with contextlib.suppress(Conflict, StoreOutcomeUnknown):  # the record says what follows
-            await Cas(loaded.version, records.claimed(loaded.record, anew, owner=None))
+            await self.world.cas(loaded.version, records.claimed(loaded.record, anew, owner=None))
         return True
 
     def _is_comparing(self, note: Note, now: float) -> bool:
@@ -110,5 +111,5 @@ class Takeover:
 
     async def _wait(self, loaded: Loaded, why: str) -> None:
         self.has_waited = True
-        await Drop()
-        await Watch(loaded.version, SLICE, why)
+        await self.world.leave()
+        await self.world.watch(loaded.version, SLICE, why)

@@ -10,23 +10,8 @@ from onerefresh.events import Event, Kind
 from onerefresh.policy import FIRST_DELAY, backoff
 from onerefresh.record import Attempt, Grant, Record, State
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.effects import (
-    Cas,
-    DropSpool,
-    Instant,
-    Load,
-    Loaded,
-    Now,
-    ReadSpool,
-    Revoke,
-    Save,
-    Sent,
-    Sleep,
-    Spooled,
-    Tell,
-    left_of,
-)
 from onerefresh.renewal.recovering import recovery_lease
+from onerefresh.renewal.world import Instant, Loaded, Sent, Spooled, World, left_of
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 
@@ -51,7 +36,7 @@ def longest_rest(wish: Wish) -> float:
     return min(LONGEST_REST, max(wish.http_timeout / 2.0, FIRST_DELAY))
 
 
-async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | None:
+async def commit_into(world: World, loaded: Loaded, entry: Spooled, wish: Wish) -> Record | None:
     """Write the token over the generation that it was issued for; None where that generation is gone."""
     record = loaded.record
     is_lost = record is None or records.went_back(record, entry.family, entry.generation)
@@ -65,12 +50,12 @@ async def commit_into(loaded: Loaded, entry: Spooled, wish: Wish) -> Record | No
         return record  # an earlier write of ours, whose answer was lost, was applied
     if not records.may_commit(record, entry.family, entry.generation):
         return None
-    new = next_of(record, entry, wish, await Now())
+    new = next_of(record, entry, wish, await world.now())
     if entry.grant is Grant.REFRESH:
         # The store has lost something, and others may be further on: the new refresh token is not sent yet.
-        recovery = await recovery_lease(wish) if is_lost else in_recovery(record)
+        recovery = await recovery_lease(world, wish) if is_lost else in_recovery(record)
         new = records.claimed(new, recovery, owner=None) if recovery is not None else new
-    await Cas(loaded.version, new)
+    await world.cas(loaded.version, new)
     return new
 
 
@@ -102,41 +87,41 @@ def _has_learned(wish: Wish, entry: Spooled) -> bool:
     return known is not wish.known and (known is None or known.identity != (entry.family, entry.generation))
 
 
-async def replay_spool(wish: Wish) -> bool:
+async def replay_spool(world: World, wish: Wish) -> bool:
     """Bring a spooled token into the store before anybody decides anything; whether the record must be read again."""
-    entry = await ReadSpool()
+    entry = await world.read_spool()
     if entry is None:
         return False
-    loaded = await Load()  # again: a record that was read before the entry may be older than it
+    loaded = await world.load()  # again: a record that was read before the entry may be older than it
     record = loaded.record
     if record is None and _is_outdated(entry, wish):
-        await DropSpool(entry)
+        await world.drop_spool(entry)
         return True
     is_lost = record is None or records.went_back(record, entry.family, entry.generation)
     if is_lost and entry.grant is Grant.REFRESH:  # others may have gone on from it, if it is an old one
-        await repair(loaded, entry.as_next(), wish, owner=entry.owner)
+        await repair(world, loaded, entry.as_next(), wish, owner=entry.owner)
         return True
     try:
-        committed = await commit_into(loaded, entry, wish)
+        committed = await commit_into(world, loaded, entry, wish)
     except (Conflict, StoreOutcomeUnknown):
         return True
-    await DropSpool(entry)
+    await world.drop_spool(entry)
     if committed is None:
-        await revoke_if_logged_out(record, entry.token, wish)
+        await revoke_if_logged_out(world, record, entry.token, wish)
     elif committed is not loaded.record:
-        await tell(Kind.RESTORED, wish, committed, "from the spool file", entry.attempt)
+        await tell(world, Kind.RESTORED, wish, committed, "from the spool file", attempt=entry.attempt)
     return True  # there may be another entry
 
 
-async def replay_later(wish: Wish) -> None:
+async def replay_later(world: World, wish: Wish) -> None:
     """Go on trying to bring what is spooled into the store, for as long as this process lives.
 
     Nobody here need ask again before another host's patience ends: in memory the new token is fresh.
     """
     while True:
         try:
-            await Sleep(LONGEST_REST)
-            if not await replay_spool(wish.up_to_date()):
+            await world.sleep(LONGEST_REST)
+            if not await replay_spool(world, wish.up_to_date()):
                 return
         except errors.CredentialClosed:
             return
@@ -163,7 +148,7 @@ def _vanished(family: str, generation: int, wish: Wish, owner: str | None = None
     return records.vanished(families, generation, owner=owner or wish.keeps or wish.signs)
 
 
-async def look_again(token: Token, ttl: float, wish: Wish) -> None:
+async def look_again(world: World, token: Token, ttl: float, wish: Wish) -> None:
     """Where the store may forget a write that it acknowledged: look whether the new token is still there.
 
     Once the old refresh token is sent again, a strict server ends the session: so look soon, and then later.
@@ -171,91 +156,95 @@ async def look_again(token: Token, ttl: float, wish: Wish) -> None:
     looked = 0.0
     for moment in (*LOOKS, ttl / 2.0):
         try:
-            await Sleep(moment - looked)
+            await world.sleep(moment - looked)
             looked = moment
-            if not await _still_newest(token, wish):
+            if not await _still_newest(world, token, wish):
                 return
         except errors.CredentialClosed:
             return
 
 
-async def _still_newest(token: Token, wish: Wish) -> bool:
+async def _still_newest(world: World, token: Token, wish: Wish) -> bool:
     """Bring the token back where the store has forgotten it; False where somebody has gone on from it."""
     for _ in range(COMMIT_TRIES_AFTER_SPOOLING):
         if wish.outdated(token):
             return False  # a store that lost everything must get the newest one back
         try:
-            record = (loaded := await Load()).record
+            record = (loaded := await world.load()).record
             if record is not None and record.identity == token.identity:
                 return True
             if record is not None and not records.went_back(record, *token.identity):
                 return False
-            await repair(loaded, token, wish)
+            await repair(world, loaded, token, wish)
         except errors.StoreUnavailable:
-            await Sleep(LONGEST_REST)
+            await world.sleep(LONGEST_REST)
     return True
 
 
-async def revoke_if_logged_out(record: Record | None, token: Token, wish: Wish) -> None:
+async def revoke_if_logged_out(world: World, record: Record | None, token: Token, wish: Wish) -> None:
     """A token that a logout has overtaken serves nobody: let the server forget it, where that can be done."""
     if record is not None and record.is_logged_out:
-        await revoke(record, token, wish)
+        await revoke(world, record, token, wish)
 
 
-async def revoke(record: Record | None, token: Token, wish: Wish) -> None:
+async def revoke(world: World, record: Record | None, token: Token, wish: Wish) -> None:
     """Tell the server, and the events what came of it. A token of another owner is not for this one's server."""
     if record is not None and wish.is_foreign(record.owner):
-        await tell(Kind.NOT_REVOKED, wish, record, f"it belongs to another {record.owner}")
+        await tell(world, Kind.NOT_REVOKED, wish, record, f"it belongs to another {record.owner}")
         return
-    problem = await Revoke(token)
+    problem = await world.revoke(token)
     if problem is not None:
-        await tell(Kind.NOT_REVOKED if problem else Kind.REVOKED, wish, record, problem)
+        await tell(world, Kind.NOT_REVOKED if problem else Kind.REVOKED, wish, record, problem)
 
 
-async def found(loaded: Loaded, seed: Token, wish: Wish) -> None:
+async def found(world: World, loaded: Loaded, seed: Token, wish: Wish) -> None:
     """Begin with the seed. Where the store may have lost a record, the seed may be its first token: long used up."""
     may_be_old = loaded.record is None and wish.look_again()
-    recovery = await recovery_lease(wish) if may_be_old else None
-    now = await Now()
+    recovery = await recovery_lease(world, wish) if may_be_old else None
+    now = await world.now()
     record = records.founded(loaded.record, seed, now=now.wall, owner=wish.signs, what="seed", recovery=recovery)
     try:
-        await Cas(loaded.version, record)
+        await world.cas(loaded.version, record)
     except (Conflict, StoreOutcomeUnknown):
         return  # the record says what follows
 
 
-async def repair(loaded: Loaded, token: Token, wish: Wish, noted: str | None = None, owner: str | None = None) -> bool:
+async def repair(
+    world: World, loaded: Loaded, token: Token, wish: Wish, *, noted: str | None = None, owner: str | None = None
+) -> bool:
     """The store forgot a generation that this process has used: bring it back; whether that is known to be done.
 
     Others may know a newer one, and this one's refresh token may be used up. So it serves, and is not sent before they
     have had their time. `noted`: as for `recovery_lease`.
     """
     record = loaded.record or _vanished(token.family, token.generation, wish, owner)
-    recovery = await recovery_lease(wish, noted=noted)
-    repaired = records.restored(record, token, now=(await Now()).wall, recovery=recovery, unsaved=wish.host_saves)
+    recovery = await recovery_lease(world, wish, noted=noted)
+    repaired = records.restored(record, token, now=(await world.now()).wall, recovery=recovery, unsaved=wish.host_saves)
     repaired = wish.sightings.recalled(repaired)
     try:
-        await Cas(loaded.version, repaired)
+        await world.cas(loaded.version, repaired)
     except (Conflict, StoreOutcomeUnknown):
         return False
-    await tell(Kind.RESTORED, wish, repaired, "the store had gone back" if loaded.record else "the store had lost it")
+    await tell(
+        world, Kind.RESTORED, wish, repaired, "the store had gone back" if loaded.record else "the store had lost it"
+    )
     return True
 
 
-async def settle(loaded: Loaded, wish: Wish, *, disputed: bool) -> None:
+async def settle(world: World, loaded: Loaded, wish: Wish, *, disputed: bool) -> None:
     """Put a recovery lease on what a store says that may have gone back."""
-    recovery = await recovery_lease(wish, disputed=disputed)
+    recovery = await recovery_lease(world, wish, disputed=disputed)
     if recovery is None:
         return
     try:
         # A record without an owner gets none: whoever sends its token says so first.
         owner = wish.signs if loaded.record is None else None
-        await Cas(loaded.version, records.claimed(loaded.record, recovery, owner=owner))
+        await world.cas(loaded.version, records.claimed(loaded.record, recovery, owner=owner))
     except (Conflict, StoreOutcomeUnknown):
         return  # the record says what follows
 
 
-async def recalled(loaded: Loaded, wish: Wish) -> Loaded | None:
+async def recalled(world: World, loaded: Loaded, wish: Wish) -> Loaded | None:
     """What the store holds, and what this process knows better; None: look again.
 
     That is how its own attempt ended, or that somebody has logged out. The store was out of reach when that was to be
@@ -270,25 +259,25 @@ async def recalled(loaded: Loaded, wish: Wish) -> Loaded | None:
         wish.sightings.remember(record)
         return Loaded(loaded.version, wish.sightings.recalled(record))
     try:
-        return Loaded(await Cas(loaded.version, ended), ended)
+        return Loaded(await world.cas(loaded.version, ended), ended)
     except (Conflict, StoreOutcomeUnknown):
         return None
     except errors.StoreUnavailable:
         return Loaded(loaded.version, ended)  # it can be read, at least
 
 
-async def end_later(attempt: Attempt, wish: Wish) -> None:
+async def end_later(world: World, attempt: Attempt, wish: Wish) -> None:
     """Go on trying to note how an attempt ended, for as long as nobody else has claimed and this process lives.
 
     Others would wait for it, and then send what may be spent.
     """
     while True:
         try:
-            await Sleep(LONGEST_REST)
-            loaded = await Load()
+            await world.sleep(LONGEST_REST)
+            loaded = await world.load()
             if loaded.record is None or loaded.record.attempt is None or loaded.record.attempt.id != attempt.id:
                 return
-            await recalled(loaded, wish)
+            await recalled(world, loaded, wish)
         except errors.CredentialClosed:
             return
         except errors.OnerefreshError:
@@ -300,9 +289,9 @@ def _nothing() -> Sent | None:
     return None
 
 
-async def has_lost(wish: Wish, sent: Callable[[], Sent | None] = _nothing) -> bool:
+async def has_lost(world: World, wish: Wish, sent: Callable[[], Sent | None] = _nothing) -> bool:
     """Whether the store has lost what this process knows. `sent`: as for `bring_back`. Raises `StoreUnavailable`."""
-    loaded, now = await Load(), await Now()
+    loaded, now = await world.load(), await world.now()
     known = wish.up_to_date().known
     if known is None:
         record = loaded.record
@@ -310,7 +299,9 @@ async def has_lost(wish: Wish, sent: Callable[[], Sent | None] = _nothing) -> bo
     return is_lost(loaded.record, known, wish.earlier()) or lacks(loaded.record, sent(), known, now)
 
 
-async def bring_back(wish: Wish, sent: Callable[[], Sent | None] = _nothing, noted: str | None = None) -> bool:
+async def bring_back(
+    world: World, wish: Wish, sent: Callable[[], Sent | None] = _nothing, noted: str | None = None
+) -> bool:
     """Bring back what this process knows where the store has lost it; whether it had.
 
     Raises `StoreUnavailable`, also where it cannot be told whether that was done. `noted`: as for `recovery_lease`.
@@ -319,10 +310,10 @@ async def bring_back(wish: Wish, sent: Callable[[], Sent | None] = _nothing, not
     over sooner than a recovery lease, that one comes in its place: it lets those who know more have their time.
     """
     for _ in range(MOST_ROUNDS):
-        if not await replay_spool(wish):
+        if not await replay_spool(world, wish):
             break
     for _ in range(BRING_BACK_TRIES):
-        found, now = await recalled(await Load(), wish), await Now()
+        found, now = await recalled(world, await world.load(), wish), await world.now()
         wish.sightings.sees(now)
         known, claim = wish.up_to_date().known, sent()  # asked only now: it may be answered since
         if found is None:
@@ -330,11 +321,11 @@ async def bring_back(wish: Wish, sent: Callable[[], Sent | None] = _nothing, not
         if known is None:
             return False
         if claim is not None and lacks(found.record, claim, known, now) and _outlasts(found.record, claim, wish, now):
-            if await _claim_again(found, claim.record, wish):
+            if await _claim_again(world, found, claim.record, wish):
                 return True
         elif not is_lost(found.record, known, wish.earlier()):
             return False
-        elif await repair(found, known, wish, noted):
+        elif await repair(world, found, known, wish, noted=noted):
             return True
     raise unsettled().about(wish.key)
 
@@ -378,14 +369,14 @@ def _failures(record: Record) -> int:
     return record.failure.count if record.failure is not None else 0
 
 
-async def _claim_again(loaded: Loaded, leased: Record, wish: Wish) -> bool:
+async def _claim_again(world: World, loaded: Loaded, leased: Record, wish: Wish) -> bool:
     try:
-        version = await Cas(loaded.version, leased)
+        version = await world.cas(loaded.version, leased)
     except (Conflict, StoreOutcomeUnknown):
         return False
     # Where its request was answered meanwhile, and that could not be noted: else the claim would be nobody's.
-    if await recalled(Loaded(version, leased), wish) == Loaded(version, leased):
-        await tell(Kind.RESTORED, wish, leased, "the store had lost the claim of a request that is on its way")
+    if await recalled(world, Loaded(version, leased), wish) == Loaded(version, leased):
+        await tell(world, Kind.RESTORED, wish, leased, "the store had lost the claim of a request that is on its way")
     return True
 
 
@@ -397,20 +388,20 @@ def is_lost(record: Record | None, known: Token, earlier: Container[str] = ()) -
     return record is None or records.went_back(record, known.family, known.generation, earlier)
 
 
-async def keep(loaded: Loaded, token: Token) -> None:
+async def keep(world: World, loaded: Loaded, token: Token) -> None:
     """Let the host save the token before anybody gets it; a few tries, then `SaveFailed`.
 
     A refresh and a login may be saved at once: whoever finds a newer token afterwards saves that one, so that it comes
     last.
     """
     while True:
-        await _hand_over(token)
+        await _hand_over(world, token)
         if loaded.record is None:
             return
         try:
-            await Cas(loaded.version, records.saved(loaded.record))
+            await world.cas(loaded.version, records.saved(loaded.record))
         except (Conflict, StoreOutcomeUnknown):
-            loaded = await Load()
+            loaded = await world.load()
             newer = loaded.record.token if loaded.record is not None else None
             if newer is not None and newer.identity != token.identity:
                 token = newer
@@ -418,15 +409,15 @@ async def keep(loaded: Loaded, token: Token) -> None:
         return
 
 
-async def _hand_over(token: Token) -> None:
+async def _hand_over(world: World, token: Token) -> None:
     for tries in range(1, SAVE_TRIES + 1):
         try:
-            await Save(token)
+            await world.save(token)
             return
         except errors.SaveFailed:
             if tries == SAVE_TRIES:
                 raise
-            await Sleep(backoff(tries, (await Now()).spread), holds_the_exit=True)
+            await world.sleep(backoff(tries, (await world.now()).spread), holds_the_exit=True)
 
 
 def unsettled() -> errors.StoreUnavailable:
@@ -434,6 +425,8 @@ def unsettled() -> errors.StoreUnavailable:
     return errors.StoreUnavailable("the store's record changes faster than it can be written: is the store in order?")
 
 
-async def tell(kind: Kind, wish: Wish, record: Record | None, detail: str = "", attempt: str | None = None) -> None:
+async def tell(
+    world: World, kind: Kind, wish: Wish, record: Record | None, detail: str = "", *, attempt: str | None = None
+) -> None:
     """Report an event."""
-    await Tell(Event(kind, wish.key, record.generation if record else 0, attempt, detail))
+    await world.emit(Event(kind, wish.key, record.generation if record else 0, attempt, detail))

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 
 from onerefresh.record import Attempt, Failure, Record, State
-from onerefresh.renewal.effects import Instant
+from onerefresh.renewal.world import Instant
 
 __all__ = ["Servers", "Sightings"]
 

@@ -15,25 +15,6 @@ from onerefresh.policy import FOR_GOOD, PATIENCE, SENDS_IN_A_LEASE, backoff, win
 from onerefresh.record import Attempt, Grant, Probation, Record
 from onerefresh.renewal.causes import sent_late, told_by
 from onerefresh.renewal.decision import NOT_AGAIN, Wish
-from onerefresh.renewal.effects import (
-    Afterwards,
-    Cas,
-    Drop,
-    DropSpool,
-    Instant,
-    Load,
-    Loaded,
-    NotSent,
-    Now,
-    Publish,
-    Send,
-    Sleep,
-    Spooled,
-    Unsent,
-    Watch,
-    WriteSpool,
-    age,
-)
 from onerefresh.renewal.saving import (
     COMMIT_TRIES_AFTER_SPOOLING,
     LONGEST_REST,
@@ -49,6 +30,7 @@ from onerefresh.renewal.saving import (
     revoke_if_logged_out,
     tell,
 )
+from onerefresh.renewal.world import Instant, Loaded, NotSent, Spooled, Unsent, World, age
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
@@ -82,6 +64,7 @@ class Outcome:
 class Spending:
     """One attempt that has claimed: it alone may send, for its time to live."""
 
+    world: World
     wish: Wish
     leased: Record
     version: str
@@ -105,16 +88,18 @@ class Spending:
         failures = self.leased.failure.count if self.leased.failure else 0
         self.client = self.wish.print_for(self.leased)  # now: a refused secret may be another one afterwards
         verdict: Verdict | None = None
-        while age(self.born, now := await Now()) + self.wish.http_timeout <= self.attempt.ttl:
+        while age(self.born, now := await self.world.now()) + self.wish.http_timeout <= self.attempt.ttl:
             if self.sends and not await self._still_holds():
                 break
             self.sends, sent = self.sends + 1, now
-            await tell(Kind.SENT, self.wish, self.leased, attempt=self.attempt.id)
+            await tell(self.world, Kind.SENT, self.wish, self.leased, attempt=self.attempt.id)
             try:
-                answer = await Send(self.attempt.grant, self.leased.token, self.attempt.ttl)
+                answer = await self.world.send(self.attempt.grant, self.leased.token, self.attempt.ttl)
             except Unsent as failure:
                 self.sends -= 1
-                await tell(Kind.FAILED, self.wish, self.leased, failure.verdict.detail, self.attempt.id)
+                await tell(
+                    self.world, Kind.FAILED, self.wish, self.leased, failure.verdict.detail, attempt=self.attempt.id
+                )
                 if verdict is None:
                     raise await self._unsent(failure) from failure.__cause__
                 break  # what became of the request before it counts
@@ -122,7 +107,7 @@ class Spending:
                 verdict, self.cause = failure.verdict, failure.__cause__
             else:
                 return await self._commit(answer)
-            await tell(Kind.FAILED, self.wish, self.leased, verdict.detail, self.attempt.id)
+            await tell(self.world, Kind.FAILED, self.wish, self.leased, verdict.detail, attempt=self.attempt.id)
             if (rest := self._rest_of(verdict, now)) is not None:
                 return await self._commit(rest, verdict.detail)
             self.lost += verdict.meaning is Meaning.NO_ANSWER
@@ -131,12 +116,14 @@ class Spending:
             delay = backoff(failures + self.sends, now.spread, verdict.retry_after)
             self.unheard = self.unheard or verdict.meaning.is_lost
             if verdict.meaning.is_lost:
-                self.rest = self.wish.profile.sends_again_after - age(sent, await Now())
+                self.rest = self.wish.profile.sends_again_after - age(sent, await self.world.now())
                 delay = max(delay, self.rest)
             if delay > PATIENCE or not self._may_send_again(verdict):
                 break
             try:
-                await Sleep(delay, why=f"its last request failed, and the next one follows within {delay:.1f} s")
+                await self.world.sleep(
+                    delay, why=f"its last request failed, and the next one follows within {delay:.1f} s"
+                )
             except errors.CredentialClosed:
                 break
         # Where the loop ended by itself, this attempt is too old to send: another may think it over before the
@@ -169,7 +156,7 @@ class Spending:
         Somebody may have brought back a newer token meanwhile, which the store had lost when this attempt claimed.
         """
         try:
-            loaded = await Load()
+            loaded = await self.world.load()
         except errors.StoreUnavailable:
             return False
         return self._is_mine(loaded)
@@ -193,7 +180,7 @@ class Spending:
             verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
         if verdict is None and (self.attempt.disputed or self.taken_over):
             return None  # too old to send: it runs out, rather than let the others forget the attempt before it
-        now, pause = await Now(), None
+        now, pause = await self.world.now(), None
         if verdict is not None and verdict.meaning.is_lost and self.attempt.grant is Grant.REFRESH:
             verdict, pause = self._after_a_loss(verdict, now)
         back = self._back(verdict, now, pause)
@@ -211,7 +198,7 @@ class Spending:
     async def _unsent(self, failure: Unsent) -> NotSent:
         """Give the lease back: the next renewal begins at once, as if this one had never been."""
         said = failure.verdict.detail
-        back = records.unsent(self.leased, said, now=(await Now()).wall, taken_over=self.taken_over)
+        back = records.unsent(self.leased, said, now=(await self.world.now()).wall, taken_over=self.taken_over)
         with contextlib.suppress(errors.StoreUnavailable):  # it is noted later
             await self._settle(back)
         return NotSent(said, credential=self.wish.key, generation=self.leased.generation)
@@ -255,7 +242,7 @@ class Spending:
         """A refusal that may be the client's fault: remembered, and asked again unless the token may be spent."""
         if self.attempt.disputed and await self._someone_commits():
             return None
-        now, pause = await Now(), None
+        now, pause = await self.world.now(), None
         if self.wish.can_obtain:
             pause = 0.0  # the next token comes from elsewhere, at once
         elif self._was_lost and self.wish.profile.rotates:
@@ -284,7 +271,7 @@ class Spending:
         else:
             said += told_by(self.leased, taken_over=self.taken_over)
         verdict = replace(verdict, detail=said)
-        dead = records.died(self.leased, verdict, now=(await Now()).wall, refused=self.refused)
+        dead = records.died(self.leased, verdict, now=(await self.world.now()).wall, refused=self.refused)
         try:
             if not await self._settle(dead):
                 await self._note_that_it_was_late()
@@ -293,16 +280,16 @@ class Spending:
             if self.wish.ageing:
                 raise  # nobody waits, and the access token still serves
             raise verdict.error().about(self.wish.key, self.leased.generation) from self.cause
-        await tell(Kind.DEAD, self.wish, dead, said, self.attempt.id)
+        await tell(self.world, Kind.DEAD, self.wish, dead, said, attempt=self.attempt.id)
         return None
 
     async def _note_that_it_was_late(self) -> None:
         """Where others have gone on from this attempt: its request came late, which explains an end of the session."""
         with contextlib.suppress(Conflict, StoreOutcomeUnknown, errors.StoreUnavailable):
-            loaded, now = await Load(), await Now()
+            loaded, now = await self.world.load(), await self.world.now()
             noted = sent_late(loaded.record, self.leased, now=now.wall)
             if noted is not None:
-                await Cas(loaded.version, noted)
+                await self.world.cas(loaded.version, noted)
 
     async def _settle(self, ended: Record) -> bool:
         """Write how this attempt ended, over its own lease; whether the record says so now. Raises `StoreUnavailable`.
@@ -313,16 +300,16 @@ class Spending:
         try:
             return await self._written(ended)
         except errors.StoreUnavailable:
-            await Afterwards(end_later(self.attempt, self.wish))
+            await self.world.defer(end_later(self.world, self.attempt, self.wish))
             raise
 
     async def _written(self, ended: Record) -> bool:
         version = self.version
         for _ in range(MOST_ROUNDS):
             try:
-                await Cas(version, ended)
+                await self.world.cas(version, ended)
             except (Conflict, StoreOutcomeUnknown):
-                loaded = await Load()
+                loaded = await self.world.load()
                 if not self._is_mine(loaded):
                     return loaded.record == ended
                 version = loaded.version or ""  # not applied: left alone, the lease would hold everybody up
@@ -333,10 +320,13 @@ class Spending:
     async def _someone_commits(self) -> bool:
         """Whether somebody goes on from here: not where the store loses this attempt, or gets an old copy back."""
         why, token = "it was refused, and another process may yet save a new token", self.leased.token
-        version, until = self.version, (await Now()).monotonic + self.wish.http_timeout
-        while (left := until - (await Now()).monotonic) > 0:
-            await (Watch(version, left, why) if version else Sleep(min(left, 1.0), why=why))
-            loaded = await Load()
+        version, until = self.version, (await self.world.now()).monotonic + self.wish.http_timeout
+        while (left := until - (await self.world.now()).monotonic) > 0:
+            if version:
+                await self.world.watch(version, left, why)
+            else:
+                await self.world.sleep(min(left, 1.0), why=why)
+            loaded = await self.world.load()
             if not self._is_mine(loaded) and (token is None or not is_gone(loaded.record, self.leased, token)):
                 return True
             version = loaded.version or ""
@@ -362,7 +352,7 @@ class Spending:
         in_a_file, spooled, tries, conflicts = False, False, 0, 0
         while True:
             try:
-                committed = await commit_into(loaded, entry, self.wish)
+                committed = await commit_into(self.world, loaded, entry, self.wish)
             except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError) as error:
                 conflicts = conflicts + 1 if isinstance(error, Conflict) else 0
                 if 0 < conflicts <= MOST_ROUNDS:
@@ -370,12 +360,14 @@ class Spending:
                     continue
                 tries += 1
                 if tries == 1 and isinstance(error, StoreOutcomeUnknown):
-                    in_a_file = await WriteSpool(entry)  # nobody is told yet: it may have been applied
+                    in_a_file = await self.world.write_spool(entry)  # nobody is told yet: it may have been applied
                     loaded = await self._reload(loaded)
                     continue
                 spooled = spooled or await self._spool(entry, str(error))
                 if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING * LONGEST_REST / longest_rest(self.wish):
-                    await Afterwards(replay_later(self.wish))  # or the next renewal on this host, which begins with it
+                    await self.world.defer(
+                        replay_later(self.world, self.wish)
+                    )  # or the next renewal on this host, which begins with it
                     return None
                 await self._rest(tries, spooled=spooled)
                 loaded = await self._reload(loaded)
@@ -385,16 +377,16 @@ class Spending:
                 entry = replace(entry, family=again[0], generation=again[1])
                 continue
             if spooled or in_a_file:
-                await DropSpool(entry)
+                await self.world.drop_spool(entry)
             if committed is None:
-                await tell(Kind.ORPHANED, self.wish, loaded.record or self.leased, attempt=self.attempt.id)
-                await Drop()  # the server may take its time
-                await revoke_if_logged_out(loaded.record, token, self.wish)
+                await tell(self.world, Kind.ORPHANED, self.wish, loaded.record or self.leased, attempt=self.attempt.id)
+                await self.world.leave()  # the server may take its time
+                await revoke_if_logged_out(self.world, loaded.record, token, self.wish)
             else:
-                await tell(Kind.REFRESHED, self.wish, committed, attempt=self.attempt.id)
+                await tell(self.world, Kind.REFRESHED, self.wish, committed, attempt=self.attempt.id)
                 is_saved = committed.token is not None and not committed.unsaved
                 if committed.token is not None and is_saved and self.wish.look_again():
-                    await Afterwards(look_again(committed.token, self.attempt.ttl, self.wish))
+                    await self.world.defer(look_again(self.world, committed.token, self.attempt.ttl, self.wish))
                 if useless:
                     return await self._after_a_useless_answer(committed)
                 if committed.token is not None and is_saved:
@@ -406,10 +398,10 @@ class Spending:
 
         So are those who wanted one that lives longer.
         """
-        token, failure, now = committed.token, committed.failure, await Now()
+        token, failure, now = committed.token, committed.failure, await self.world.now()
         assert token is not None
         assert failure is not None
-        await Publish(None, unsaved=token)  # from now on this process knows it, whatever the callers get
+        await self.world.deliver(None, unsaved=token)  # from now on this process knows it, whatever the callers get
         if committed.unsaved:
             return None  # the host saves it first, and then the record says what follows
         is_enough = self.wish.within is None and not failure.refused
@@ -419,34 +411,36 @@ class Spending:
 
     async def _spool(self, entry: Spooled, why: str) -> bool:
         """The store is down: keep the token in a file, then hand it out. Where that fails too, say so and go on."""
-        if await WriteSpool(entry):
-            await tell(Kind.SPOOLED, self.wish, self.leased, why, self.attempt.id)
+        if await self.world.write_spool(entry):
+            await tell(self.world, Kind.SPOOLED, self.wish, self.leased, why, attempt=self.attempt.id)
             if entry.useless:
                 useless = errors.RefreshProtocolError(entry.useless)
-                await Publish(useless.about(self.wish.key, self.leased.generation), unsaved=entry.as_next())
+                await self.world.deliver(useless.about(self.wish.key, self.leased.generation), unsaved=entry.as_next())
             else:
-                ahead = next_of(self.leased, entry, self.wish, await Now())
-                await Publish(Outcome.brought(ahead, entry.as_next()))
+                ahead = next_of(self.leased, entry, self.wish, await self.world.now())
+                await self.world.deliver(Outcome.brought(ahead, entry.as_next()))
             return True
-        await tell(Kind.UNSAVED, self.wish, self.leased, why, self.attempt.id)
+        await tell(self.world, Kind.UNSAVED, self.wish, self.leased, why, attempt=self.attempt.id)
         said = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
         error = errors.StoreUnavailable(said, credential=self.wish.key, generation=self.leased.generation)
-        await Publish(error, unsaved=entry.as_next())
+        await self.world.deliver(error, unsaved=entry.as_next())
         return False
 
     async def _rest(self, tries: int, *, spooled: bool) -> None:
         try:
             # A token that is nowhere but here is worth that the interpreter waits for some more tries.
-            rest = min(backoff(tries, (await Now()).spread), longest_rest(self.wish))
+            rest = min(backoff(tries, (await self.world.now()).spread), longest_rest(self.wish))
             why = "its answer is here, and the store cannot be written"
-            await Sleep(rest, why=why, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
+            await self.world.sleep(rest, why=why, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
         except errors.CredentialClosed:
             if not spooled:
-                await tell(Kind.UNSAVED, self.wish, self.leased, "the process ends and the new token is lost")
+                await tell(
+                    self.world, Kind.UNSAVED, self.wish, self.leased, "the process ends and the new token is lost"
+                )
             raise
 
     async def _reload(self, loaded: Loaded) -> Loaded:
         try:
-            return await Load()
+            return await self.world.load()
         except errors.OnerefreshError:
             return loaded  # the next write will say so again
