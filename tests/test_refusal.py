@@ -19,19 +19,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onerefresh.challenges import Challenge, parse_challenges
-from onerefresh.errors import ConfigurationError, RefreshProtocolError
-from onerefresh.refusal import (
-    Bearer,
+from onerefresh.clients.bearer import Bearer
+from onerefresh.clients.challenge import (
+    Challenge,
     Interaction,
-    Origins,
     PassThrough,
     Refused,
-    arewind,
-    body_position,
     judge_refusal,
-    rewind,
+    parse_challenges,
 )
+from onerefresh.clients.origins import Origins
+from onerefresh.clients.replay import arewind, body_position, rewind
+from onerefresh.errors import ConfigurationError, RefreshProtocolError
 from onerefresh.token import Token
 
 API = "https://api.acme.com"

@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from onerefresh.clients.bearer import Bearer, HeaderText
+from onerefresh.clients.challenge import Interaction, PassThrough, Refused
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
-from onerefresh.refusal import Bearer, HeaderText, Interaction, PassThrough, Refused
 
 try:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, StreamReader

@@ -16,19 +16,12 @@ from collections.abc import AsyncGenerator, Collection, Generator, Iterable, Ite
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
+from onerefresh.clients.bearer import Bearer
+from onerefresh.clients.challenge import Decision, Interaction, PassThrough, Refused
+from onerefresh.clients.replay import arewind, body_position, rewind
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 from onerefresh.latches import Lock
-from onerefresh.refusal import (
-    Bearer,
-    Decision,
-    Interaction,
-    PassThrough,
-    Refused,
-    arewind,
-    body_position,
-    rewind,
-)
 from onerefresh.token import Token
 
 __all__ = ["BearerAuth", "BearerTransport"]

@@ -11,9 +11,11 @@ from traceback import clear_frames
 from typing import Any, Final, Self
 from urllib.parse import urljoin
 
+from onerefresh.clients.bearer import Bearer, HeaderText
+from onerefresh.clients.challenge import Decision, Interaction, PassThrough, Refused
+from onerefresh.clients.replay import rewind
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
-from onerefresh.refusal import Bearer, Decision, HeaderText, Interaction, PassThrough, Refused, rewind
 
 try:
     from requests import PreparedRequest, Response
