@@ -104,7 +104,7 @@ def siblings(folder: str) -> list[Path]:
     return sorted(path for path in (SOURCE / folder).glob("*.py") if path.stem != "__init__")
 
 
-RULES_OF_CLIENTS = ["origins", "challenge", "replay", "bearer"]
+RULES_OF_CLIENTS = ["origins", "challenge", "replay", "bearer", "call"]
 """What all clients share: each imports only what stands before it, and no client."""
 
 

@@ -12,7 +12,10 @@ from onerefresh.errors import ConfigurationError, InteractionRequired, RefreshPr
 from onerefresh.redaction import LONGEST_CHALLENGE, Redactor
 from onerefresh.token import Token
 
-__all__ = ["Bearer", "HeaderText"]
+__all__ = ["UNAUTHORIZED", "Bearer", "HeaderText"]
+
+UNAUTHORIZED: Final = frozenset({401})
+"""The statuses that refuse a token, unless an API has others."""
 
 
 class HeaderText(str):
@@ -58,7 +61,7 @@ class Bearer:
         *,
         header: str = "Authorization",
         scheme: str | None = "Bearer",
-        refused_statuses: Collection[int] = frozenset({401}),
+        refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
         self.credential = credential
         self.origins = Origins(origins)
@@ -86,9 +89,12 @@ class Bearer:
         self._last = text
         return text
 
-    def judge(self, status: int, headers: Iterable[str]) -> Decision:
-        """What an answer means to the token that its request carried; `headers` are its ``WWW-Authenticate``."""
-        if status not in self.refused_statuses:
+    def judge(self, status: int, headers: Iterable[str] | None) -> Decision:
+        """What an answer means to a token; `headers` are its ``WWW-Authenticate``.
+
+        None stands for an answer to a request that did not carry the token.
+        """
+        if headers is None or status not in self.refused_statuses:
             return PassThrough()
         return judge_refusal(parse_challenges(headers), self.scheme)
 
