@@ -47,20 +47,20 @@ class BearerAuth:
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """aiohttp calls this for every hop of a call."""
-        credential, bearer, url = self._credential, self._bearer, request.url
-        held = request.headers.get(bearer.header)
+        credential, bearer, header = self._credential, self._bearer, self._bearer.header
+        url, held = request.url, request.headers.get(header)
         # A text of ours is there where another middleware sends the same request again.
         theirs = held is not None and not isinstance(held, HeaderText)
         if theirs or not bearer.origins.cover(url.scheme, url.raw_host, url.port):
             return await handler(request)
         for step in (call := Call(credential, bearer)):
             match step:
-                case "take":
-                    call.token = await credential.atoken(refused=call.refused)
                 case "send":
-                    request.headers[bearer.header] = call.text
+                    request.headers[header] = call.text
                     response = await handler(request)
                     call.status = response.status
+                case "take":
+                    call.token = await credential.atoken(refused=call.refused)
                 case "challenges":
                     call.challenges = response.headers.getall("WWW-Authenticate", [])
                 case "drain":

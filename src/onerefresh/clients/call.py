@@ -39,12 +39,9 @@ Step: TypeAlias = Literal["take", "send", "challenges", "drain", "rewind"]
 
 
 class Call:
-    """One call with the token of `credential`, as the steps of it.
+    """One call with the token of `credential`, as the steps of it."""
 
-    Where `sent` is given, a request with this header was sent already, and was answered with `status`.
-    """
-
-    __slots__ = ("_bearer", "_credential", "_sent", "challenges", "refused", "rewound", "status", "text", "token")
+    __slots__ = ("_bearer", "_credential", "challenges", "refused", "rewound", "status", "text", "token")
 
     text: HeaderText
     refused: Token | None
@@ -53,30 +50,34 @@ class Call:
     challenges: Iterable[str] | None
     rewound: bool
 
-    def __init__(self, credential: Credential, bearer: Bearer, sent: HeaderText | None = None, status: int = 0) -> None:
+    def __init__(self, credential: Credential, bearer: Bearer) -> None:
         self._credential = credential
         self._bearer = bearer
-        self._sent = sent
-        self.status = status
 
     def __iter__(self) -> Iterator[Step]:
+        token = self._credential.current()
+        if token is None:
+            self.refused = None
+            yield "take"
+            token = self.token
+        self.text = self._bearer.text(token)
+        yield "send"
+        if self.status in self._bearer.refused_statuses:
+            yield from self._refused(token)
+        elif self._credential.unproven is token:
+            self._credential.replayed(token, accepted=True)
+
+    def answered(self, sent: HeaderText, status: int) -> Iterator[Step]:
+        """The rest of a call, of which a request was sent with `sent` already, and was answered with `status`."""
+        self.status, self.text = status, sent
+        if status in self._bearer.refused_statuses:
+            yield from self._refused(sent.token)
+        elif self._credential.unproven is sent.token:
+            self._credential.replayed(sent.token, accepted=True)
+
+    def _refused(self, token: Token) -> Iterator[Step]:
+        """What follows an answer with a status that may refuse `token`."""
         credential, bearer = self._credential, self._bearer
-        if self._sent is not None:
-            self.text = self._sent
-            token = self.text.token
-        else:
-            fresh = credential.current()
-            if fresh is None:
-                self.refused = None
-                yield "take"
-                fresh = self.token
-            token = fresh
-            self.text = bearer.text(token)
-            yield "send"
-        if self.status not in bearer.refused_statuses:
-            if credential.unproven is token:
-                credential.replayed(token, accepted=True)
-            return
         yield "challenges"
         decision = bearer.judge(self.status, self.challenges)
         if isinstance(decision, PassThrough):

@@ -124,11 +124,11 @@ class _Flow:
         bodies = _bodies(request)
         for step in (call := Call(self._credential, self._bearer)):
             match step:
-                case "take":
-                    call.token = self._credential.token(refused=call.refused)
                 case "send":
                     response = yield self._attach(request, call.text)
                     call.status = response.status_code
+                case "take":
+                    call.token = self._credential.token(refused=call.refused)
                 case "challenges":
                     # After redirects it is another request: what came before it was accepted, and must not go again.
                     request = response.request
@@ -146,11 +146,11 @@ class _Flow:
         bodies = _bodies(request)
         for step in (call := Call(self._credential, self._bearer)):
             match step:
-                case "take":
-                    call.token = await self._credential.atoken(refused=call.refused)
                 case "send":
                     response = yield self._attach(request, call.text)
                     call.status = response.status_code
+                case "take":
+                    call.token = await self._credential.atoken(refused=call.refused)
                 case "challenges":
                     request = response.request
                     call.challenges = self._challenges(response, call.text)

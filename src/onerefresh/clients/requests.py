@@ -75,7 +75,8 @@ class _Call:
         # The token on the wire travels inside the header's value. A redirect or ~/.netrc may have put another there.
         if not isinstance(held, HeaderText) or not self.covers(response.request.url):
             return response
-        for step in (call := Call(self._credential, self._bearer, held, response.status_code)):
+        call = Call(self._credential, self._bearer)
+        for step in call.answered(held, response.status_code):
             match step:
                 case "challenges":
                     call.challenges = _values(response, "WWW-Authenticate")
