@@ -328,7 +328,13 @@ class BearerTransport(_Transport):
 
 
 def _package_of(message: Request | Response) -> ModuleType:
+    known = _PACKAGE_OF.get(type(message))
+    if known is not None:
+        return known
     return next(package for package in _packages if isinstance(message, (package.Request, package.Response)))
+
+
+_PACKAGE_OF: Final = {kind: package for package in _packages for kind in (package.Request, package.Response)}
 
 
 def _copy(request: Request) -> Request:

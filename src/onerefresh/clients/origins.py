@@ -18,7 +18,8 @@ _HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 # IDNA 2003 and 2008 take these for different hosts: ß, final sigma, joiner, non-joiner, and letters that are not seen.
 _DEVIATIONS: Final = frozenset("ßς\u200c\u200d\u115f\u1160\u17b4\u17b5")
-_REMEMBERED = 256
+_REMEMBERED, _LONGEST_REMEMBERED = 256, 300
+_PARTS: Final = frozenset("@?#")
 
 
 class Origins:
@@ -34,7 +35,7 @@ class Origins:
     Raises `ConfigurationError` for anything else: no scheme, a path, a query, user information, no origin at all.
     """
 
-    __slots__ = ("_allowed", "_known")
+    __slots__ = ("_allowed", "_known", "_known_urls")
 
     def __init__(self, origins: str | Iterable[str]) -> None:
         allowed = {_parse_origin(origin) for origin in _several(origins)}
@@ -43,6 +44,7 @@ class Origins:
         upgraded = {("https", host, 443) for scheme, host, port in allowed if (scheme, port) == ("http", 80)}
         self._allowed = frozenset(allowed | upgraded)
         self._known: dict[tuple[str, str | None, int | None], bool] = {}
+        self._known_urls: dict[str, bool] = {}
 
     def cover(self, scheme: str, host: str | None, port: int | None) -> bool:
         """Whether a request to there may carry the token. `port` None is the scheme's default.
@@ -50,16 +52,29 @@ class Origins:
         Takes the parts as the client connects to them: an international host in its ASCII form, since clients differ in
         how they get there. In any other form it is not covered. Never raises.
         """
-        parts = (scheme, host, port)
-        known = self._known.get(parts)
-        if known is None:
-            known = bool(host and host.isascii()) and _normalise(scheme, host, port) in self._allowed
+        try:
+            return self._known[scheme, host, port]
+        except KeyError:
+            covered = bool(host and host.isascii()) and _normalise(scheme, host, port) in self._allowed
             if len(self._known) < _REMEMBERED:
-                self._known[parts] = known
-        return known
+                self._known[scheme, host, port] = covered
+            return covered
 
     def cover_url(self, url: str) -> bool:
         """`cover` for clients that keep a URL as text and connect to what `urllib.parse` reads from it."""
+        # All that decides stands before the path's first slash, so that most calls need no more than to look this up.
+        start = url[: url.find("/", 8) + 1] if url.startswith(("https://", "http://")) else ""
+        try:
+            return self._known_urls[start]
+        except KeyError:
+            covered = self._read_url(start or url)
+            # What stands before an @ or after a question mark may be secret.
+            is_plain = start and len(start) <= _LONGEST_REMEMBERED and _PARTS.isdisjoint(start)
+            if is_plain and len(self._known_urls) < _REMEMBERED:
+                self._known_urls[start] = covered
+            return covered
+
+    def _read_url(self, url: str) -> bool:
         try:
             split = urlsplit(url)
             return self.cover(split.scheme, split.hostname, split.port)

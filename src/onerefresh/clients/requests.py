@@ -21,6 +21,7 @@ try:
     from requests import PreparedRequest, Response
     from requests.adapters import BaseAdapter, HTTPAdapter
     from requests.auth import AuthBase, HTTPBasicAuth
+    from requests.models import REDIRECT_STATI
     from requests.sessions import SessionRedirectMixin
     from requests.utils import get_netrc_auth
 except ModuleNotFoundError as error:
@@ -61,6 +62,8 @@ class _Call:
 
     def send_on(self, request: PreparedRequest, final: Response) -> None:
         """Make `request` ready to be copied for the redirect that `final` asks for: with our token, or without it."""
+        if final.status_code not in REDIRECT_STATI:
+            return
         target, sent = _redirect_target(final), self.held(final.request)
         if target is None or not isinstance(sent, HeaderText):
             return
