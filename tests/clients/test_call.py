@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from onerefresh import ConfigurationError, Credential, InteractionRequired, Token
-from onerefresh.clients.bearer import Bearer
-from onerefresh.clients.call import Call, Step, bearer_of
+from onerefresh.clients.bearer import HeaderText
+from onerefresh.clients.call import Calls
 
 API = "https://api.acme.com"
-BEARER = Bearer("acme", API)
 SEED = {"access_token": "first", "refresh_token": "test-refresh-first"}
 OVER = {**SEED, "expires_at": time.time() - 60}
 CLAIMS = ['Bearer error="insufficient_claims"']
@@ -32,33 +30,53 @@ class Telling(Credential):
 
 
 class Client:
-    """Performs the steps of one call; `answers` are the statuses and challenges of the API, one after another."""
+    """Performs one call; `answers` are the statuses and challenges of the API, one after another.
 
-    def __init__(self, credential: Credential, *answers: tuple[int, list[str] | None], can_rewind: bool = True) -> None:
+    It raises `ConnectionError` after `last` steps of what is left of a refused call.
+    """
+
+    def __init__(
+        self,
+        credential: Credential,
+        *answers: tuple[int, list[str] | None],
+        can_rewind: bool = True,
+        last: int | None = None,
+    ) -> None:
         self.steps: list[str] = []
-        self._credential = credential
-        self._answers = list(answers)
+        self.answers = list(answers)
+        self._calls = calls_of(credential)
         self._can_rewind = can_rewind
+        self._last = last
 
-    def perform(self, call: Call, steps: Iterator[Step]) -> None:
-        for step in steps:
+    def call(self, sent: HeaderText | None = None) -> None:
+        credential = self._calls.credential
+        sent = sent or self._calls.fresh() or self._calls.bearer.text(credential.token())
+        self.steps.append(f"send {sent}")
+        status, challenges = self.answers.pop(0)
+        for number, step in enumerate((call := self._calls.answered(sent, status)) or (), start=1):
+            assert call is not None
             self.steps.append(f"send {call.text}" if step == "send" else step)
             match step:
-                case "take":
-                    call.token = self._credential.token(refused=call.refused)
-                case "send":
-                    call.status, self._challenges = self._answers.pop(0)
                 case "challenges":
-                    call.challenges = self._challenges
+                    call.challenges = challenges
+                case "take":
+                    call.token = credential.token(refused=call.refused)
                 case "rewind":
                     call.rewound = self._can_rewind
+                case "send":
+                    call.status, challenges = self.answers.pop(0)
+            if number == self._last:
+                raise ConnectionError
+
+
+def calls_of(credential: Credential) -> Calls:
+    return Calls(credential, API, header="Authorization", scheme="Bearer", refused_statuses={401})
 
 
 def steps_of(credential: Credential, *answers: tuple[int, list[str] | None], can_rewind: bool = True) -> list[str]:
     client = Client(credential, *answers, can_rewind=can_rewind)
-    call = Call(credential, BEARER)
-    client.perform(call, iter(call))
-    assert client._answers == [], "nothing more is sent than was answered"
+    client.call()
+    assert client.answers == [], "nothing more is sent than was answered"
     return client.steps
 
 
@@ -71,7 +89,7 @@ def test_a_call_with_a_fresh_token_is_sent_and_nothing_else() -> None:
 @pytest.mark.parametrize("status", [200, 307, 404, 500])
 def test_a_token_that_was_just_refreshed_is_accepted_by_any_answer_that_does_not_refuse_it(status: int) -> None:
     credential = Telling(OVER)
-    assert steps_of(credential, (status, [])) == ["take", "send Bearer second"]
+    assert steps_of(credential, (status, [])) == ["send Bearer second"]
     assert steps_of(credential, (status, [])) == ["send Bearer second"]
     assert credential.told == [(2, True)]
 
@@ -102,7 +120,7 @@ def test_a_body_that_is_used_up_is_not_sent_again_and_nothing_is_reported() -> N
 @pytest.mark.parametrize("challenges", [None, ["Basic"], ['Bearer error="insufficient_scope"']])
 def test_an_answer_that_is_not_about_the_token_is_left_alone(challenges: list[str] | None) -> None:
     credential = Telling(OVER)
-    assert steps_of(credential, (401, challenges)) == ["take", "send Bearer second", "challenges"]
+    assert steps_of(credential, (401, challenges)) == ["send Bearer second", "challenges"]
     assert credential.told == [], "it proves nothing"
 
 
@@ -117,7 +135,7 @@ def test_an_api_that_wants_more_of_the_person_is_read_and_raises() -> None:
     credential = Telling()
     client = Client(credential, (401, CLAIMS))
     with pytest.raises(InteractionRequired) as caught:
-        client.perform(call := Call(credential, BEARER), iter(call))
+        client.call()
     assert caught.value.generation == 1
     assert client.steps == ["send Bearer first", "challenges", "drain"]
     assert credential.told == []
@@ -127,53 +145,46 @@ def test_an_api_that_wants_more_of_the_person_after_the_replay_took_the_token() 
     credential = Telling()
     client = Client(credential, (401, []), (401, CLAIMS))
     with pytest.raises(InteractionRequired) as caught:
-        client.perform(call := Call(credential, BEARER), iter(call))
+        client.call()
     assert caught.value.generation == 2
     assert client.steps[-3:] == ["send Bearer second", "challenges", "drain"]
     assert credential.told == [(2, True)]
 
 
-def test_a_request_that_was_sent_already_is_judged_by_the_token_it_carried() -> None:
+def test_a_request_is_judged_by_the_token_it_carried_and_not_by_the_present_one() -> None:
     credential = Telling()
-    sent = BEARER.text(credential.token())
+    sent = calls_of(credential).fresh()
     credential.token(refused=credential.token())  # meanwhile
-    client = Client(credential, (200, []))
-    client._challenges = []
-    call = Call(credential, BEARER)
-    client.perform(call, call.answered(sent, 401))
-    assert client.steps == ["challenges", "drain", "take", "rewind", "send Bearer second", "challenges"]
+    client = Client(credential, (401, []), (200, []))
+    client.call(sent)
+    assert client.steps[0] == "send Bearer first"
+    assert client.steps[-2:] == ["send Bearer second", "challenges"]
     assert credential.told == [(2, True)]
 
 
-def test_a_request_that_was_sent_already_proves_the_token_it_carried_and_no_other() -> None:
+def test_an_answer_proves_the_token_that_was_sent_and_no_other() -> None:
     credential = Telling(OVER)
-    second, call = BEARER.text(credential.token()), Call(credential, BEARER)
-    assert list(call.answered(BEARER.text(Token("another")), 200)) == []
+    calls, second = calls_of(credential), credential.token()
+    assert calls.answered(calls.bearer.text(Token("another")), 200) is None
     assert credential.told == []
-    assert list(call.answered(second, 200)) == []
+    assert calls.answered(calls.bearer.text(second), 200) is None
     assert credential.told == [(2, True)]
 
 
-@pytest.mark.parametrize("last", range(1, 8))
+def test_there_is_nothing_to_send_where_the_credential_must_be_waited_for() -> None:
+    assert calls_of(Telling(OVER)).fresh() is None
+    assert calls_of(Telling()).fresh() == "Bearer first"
+
+
+@pytest.mark.parametrize("last", range(1, 7))
 def test_a_call_that_ends_in_the_middle_reports_nothing(last: int) -> None:
     """Its client raised an error, or its task was cancelled, while it performed that step."""
     credential = Telling()
-
-    class Leaving(Client):
-        def perform(self, call: Call, steps: Iterator[Step]) -> None:
-            def cut() -> Iterator[Step]:
-                for number, step in enumerate(steps, start=1):
-                    yield step
-                    if number == last:
-                        raise ConnectionError
-
-            super().perform(call, cut())
-
     with pytest.raises(ConnectionError):
-        Leaving(credential, (401, []), (200, [])).perform(call := Call(credential, BEARER), iter(call))
+        Client(credential, (401, []), (200, []), last=last).call()
     assert credential.told == []
 
 
 def test_what_is_no_credential_has_no_calls() -> None:
     with pytest.raises(ConfigurationError, match=r"an onerefresh\.Credential, not str"):
-        bearer_of("acme", API, header="Authorization", scheme="Bearer", refused_statuses={401})  # type: ignore[arg-type]
+        calls_of("acme")  # type: ignore[arg-type]  # what is tested

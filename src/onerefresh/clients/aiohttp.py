@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Collection, Iterable
 
 from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
-from onerefresh.clients.call import LONGEST_REFUSAL, Call, bearer_of
+from onerefresh.clients.call import LONGEST_REFUSAL, Calls
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 
@@ -42,31 +42,36 @@ class BearerAuth:
         scheme: str | None = "Bearer",
         refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
-        self._credential = credential
-        self._bearer = bearer_of(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._calls = Calls(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """aiohttp calls this for every hop of a call."""
-        credential, bearer, header = self._credential, self._bearer, self._bearer.header
-        url, held = request.url, request.headers.get(header)
+        calls, bearer, url = self._calls, self._calls.bearer, request.url
+        held = request.headers.get(bearer.header)
         # A text of ours is there where another middleware sends the same request again.
         theirs = held is not None and not isinstance(held, HeaderText)
         if theirs or not bearer.origins.cover(url.scheme, url.raw_host, url.port):
             return await handler(request)
-        for step in (call := Call(credential, bearer)):
+        sent = calls.fresh() or bearer.text(await calls.credential.atoken())
+        request.headers[bearer.header] = sent
+        response = await handler(request)
+        call = calls.answered(sent, response.status)
+        if call is None:
+            return response
+        for step in call:
             match step:
-                case "send":
-                    request.headers[header] = call.text
-                    response = await handler(request)
-                    call.status = response.status
-                case "take":
-                    call.token = await credential.atoken(refused=call.refused)
                 case "challenges":
                     call.challenges = response.headers.getall("WWW-Authenticate", [])
                 case "drain":
                     await _drain(response)
+                case "take":
+                    call.token = await calls.credential.atoken(refused=call.refused)
                 case "rewind":
                     call.rewound = await _can_go_again(request)
+                case "send":
+                    request.headers[bearer.header] = call.text
+                    response = await handler(request)
+                    call.status = response.status
         return response
 
 

@@ -17,7 +17,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
-from onerefresh.clients.call import LONGEST_REFUSAL, Call, bearer_of
+from onerefresh.clients.call import LONGEST_REFUSAL, Calls
 from onerefresh.clients.replay import arewind, body_position, rewind
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
@@ -111,8 +111,8 @@ class _Flow:
         scheme: str | None,
         refused_statuses: Collection[int],
     ) -> None:
-        self._credential = credential
-        self._bearer = bearer_of(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._calls = Calls(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._bearer = self._calls.bearer
         self._header = self._bearer.header.lower().encode("ascii")
         _silence(self._header)
 
@@ -121,43 +121,51 @@ class _Flow:
         if not self._concerns(request):
             yield request
             return
-        bodies = _bodies(request)
-        for step in (call := Call(self._credential, self._bearer)):
+        calls, bodies = self._calls, _bodies(request)
+        sent = calls.fresh() or self._bearer.text(calls.credential.token())
+        response = yield self._attach(request, sent)
+        call = calls.answered(sent, response.status_code)
+        if call is None:
+            return
+        for step in call:
             match step:
-                case "send":
-                    response = yield self._attach(request, call.text)
-                    call.status = response.status_code
-                case "take":
-                    call.token = self._credential.token(refused=call.refused)
                 case "challenges":
-                    # After redirects it is another request: what came before it was accepted, and must not go again.
-                    request = response.request
                     call.challenges = self._challenges(response, call.text)
                 case "drain":
                     _drain(response)
+                case "take":
+                    call.token = calls.credential.token(refused=call.refused)
                 case "rewind":
                     call.rewound = all(rewind(*body) for body in bodies)
+                case "send":
+                    # After redirects it is another request: what came before it was accepted, and must not go again.
+                    response = yield self._attach(response.request, call.text)
+                    call.status = response.status_code
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Any, Any]:
         """The same call, for an async client."""
         if not self._concerns(request):
             yield request
             return
-        bodies = _bodies(request)
-        for step in (call := Call(self._credential, self._bearer)):
+        calls, bodies = self._calls, _bodies(request)
+        sent = calls.fresh() or self._bearer.text(await calls.credential.atoken())
+        response = yield self._attach(request, sent)
+        call = calls.answered(sent, response.status_code)
+        if call is None:
+            return
+        for step in call:
             match step:
-                case "send":
-                    response = yield self._attach(request, call.text)
-                    call.status = response.status_code
-                case "take":
-                    call.token = await self._credential.atoken(refused=call.refused)
                 case "challenges":
-                    request = response.request
                     call.challenges = self._challenges(response, call.text)
                 case "drain":
                     await _adrain(response)
+                case "take":
+                    call.token = await calls.credential.atoken(refused=call.refused)
                 case "rewind":
                     call.rewound = all([await arewind(*body) for body in bodies])
+                case "send":
+                    response = yield self._attach(response.request, call.text)
+                    call.status = response.status_code
 
     def _concerns(self, request: Request) -> bool:
         """Whether this request gets our token: it goes to our origin, and its caller brought nothing of their own."""

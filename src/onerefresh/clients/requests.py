@@ -12,7 +12,7 @@ from typing import Any, Self
 from urllib.parse import urljoin
 
 from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
-from onerefresh.clients.call import LONGEST_REFUSAL, Call, bearer_of
+from onerefresh.clients.call import LONGEST_REFUSAL, Calls
 from onerefresh.clients.replay import rewind
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
@@ -44,8 +44,8 @@ class _Call:
         scheme: str | None,
         refused_statuses: Collection[int],
     ) -> None:
-        self._credential = credential
-        self._bearer = bearer_of(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._calls = Calls(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._bearer = self._calls.bearer
 
     def covers(self, url: str | None) -> bool:
         """Whether requests to this URL may carry the token."""
@@ -57,8 +57,8 @@ class _Call:
 
     def attach(self, request: PreparedRequest) -> None:
         """Put the present token on the request. Raises an `OnerefreshError` where there is none to be had."""
-        token = self._credential.current() or self._credential.token()
-        request.headers[self._bearer.header] = self._bearer.text(token)
+        text = self._calls.fresh() or self._bearer.text(self._calls.credential.token())
+        request.headers[self._bearer.header] = text
 
     def send_on(self, request: PreparedRequest, final: Response) -> None:
         """Make `request` ready to be copied for the redirect that `final` asks for: with our token, or without it."""
@@ -78,15 +78,17 @@ class _Call:
         # The token on the wire travels inside the header's value. A redirect or ~/.netrc may have put another there.
         if not isinstance(held, HeaderText) or not self.covers(response.request.url):
             return response
-        call = Call(self._credential, self._bearer)
-        for step in call.answered(held, response.status_code):
+        call = self._calls.answered(held, response.status_code)
+        if call is None:
+            return response
+        for step in call:
             match step:
                 case "challenges":
                     call.challenges = _values(response, "WWW-Authenticate")
                 case "drain":
                     _drain(response)
                 case "take":
-                    call.token = self._credential.token(refused=call.refused)
+                    call.token = self._calls.credential.token(refused=call.refused)
                 case "rewind":
                     call.rewound = _rewind(response.request)
                 case "send":
