@@ -171,7 +171,7 @@ class _Flow:
         """Whether this request gets our token: it goes to our origin, and its caller brought nothing of their own."""
         url = request.url
         # What is connected to; `url.host` is made for people.
-        if not self._bearer.origins.cover(url.scheme, url.raw_host.decode("ascii"), url.port):
+        if not self._bearer.origins.cover(url.scheme, url.raw_host, url.port):
             return False
         # `headers.get` first guesses an encoding for all headers: it would cost as much as all the rest here.
         header, length = self._header, len(self._header)

@@ -43,10 +43,10 @@ class Origins:
             raise ConfigurationError("origins is empty: name the origin of the API, such as 'https://api.example.com'")
         upgraded = {("https", host, 443) for scheme, host, port in allowed if (scheme, port) == ("http", 80)}
         self._allowed = frozenset(allowed | upgraded)
-        self._known: dict[tuple[str, str | None, int | None], bool] = {}
+        self._known: dict[tuple[str, str | bytes | None, int | None], bool] = {}
         self._known_urls: dict[str, bool] = {}
 
-    def cover(self, scheme: str, host: str | None, port: int | None) -> bool:
+    def cover(self, scheme: str, host: str | bytes | None, port: int | None) -> bool:
         """Whether a request to there may carry the token. `port` None is the scheme's default.
 
         Takes the parts as the client connects to them: an international host in its ASCII form, since clients differ in
@@ -55,7 +55,8 @@ class Origins:
         try:
             return self._known[scheme, host, port]
         except KeyError:
-            covered = bool(host and host.isascii()) and _normalise(scheme, host, port) in self._allowed
+            name = host.decode("latin-1") if isinstance(host, bytes) else host
+            covered = bool(name and name.isascii()) and _normalise(scheme, name, port) in self._allowed
             if len(self._known) < _REMEMBERED:
                 self._known[scheme, host, port] = covered
             return covered
