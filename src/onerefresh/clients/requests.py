@@ -33,7 +33,7 @@ __all__ = ["BearerAdapter", "BearerAuth"]
 
 
 class _Call:
-    """A call's token, what its answer means, and the second try where the token was refused."""
+    """What both forms do with a request and its answer."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class _Call:
 
     def covers(self, url: str | None) -> bool:
         """Whether requests to this URL may carry the token."""
-        return url is not None and self._bearer.origins.cover_url(url)
+        return isinstance(url, str) and self._bearer.origins.cover_url(url)
 
     def held(self, request: PreparedRequest) -> str | bytes | None:
         """What the request has in the token's header."""
