@@ -16,6 +16,7 @@ from onerefresh.errors import ConfigurationError
 try:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, StreamReader
     from aiohttp.base_protocol import BaseProtocol
+    from multidict import istr
 except ModuleNotFoundError as error:
     if error.name != "aiohttp":
         raise
@@ -43,17 +44,19 @@ class BearerAuth:
         refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
         self._calls = Calls(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._bearer = self._calls.bearer
+        self._header = istr(self._bearer.header)  # so that no request has to fold its case
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """aiohttp calls this for every hop of a call."""
-        calls, bearer, url = self._calls, self._calls.bearer, request.url
-        held = request.headers.get(bearer.header)
+        calls, bearer, header, url = self._calls, self._bearer, self._header, request.url
+        held = request.headers.get(header)
         # A text of ours is there where another middleware sends the same request again.
         theirs = held is not None and not isinstance(held, HeaderText)
         if theirs or not bearer.origins.cover(url.scheme, url.raw_host, url.port):
             return await handler(request)
         sent = calls.fresh() or bearer.text(await calls.credential.atoken())
-        request.headers[bearer.header] = sent
+        request.headers[header] = sent
         response = await handler(request)
         call = calls.answered(sent, response.status)
         if call is None:
@@ -69,7 +72,7 @@ class BearerAuth:
                 case "rewind":
                     call.rewound = await _can_go_again(request)
                 case "send":
-                    request.headers[bearer.header] = call.text
+                    request.headers[header] = call.text
                     response = await handler(request)
                     call.status = response.status
         return response
