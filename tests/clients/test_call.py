@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from typing import Any
 
 import pytest
@@ -149,6 +150,19 @@ def test_an_api_that_wants_more_of_the_person_after_the_replay_took_the_token() 
     assert caught.value.generation == 2
     assert client.steps[-3:] == ["send Bearer second", "challenges", "drain"]
     assert credential.told == [(2, True)]
+
+
+def test_a_challenge_that_repeats_the_token_shows_it_in_no_traceback() -> None:
+    calls = calls_of(Telling())
+    sent = calls.fresh()
+    assert sent is not None
+    call = calls.answered(sent, 401)
+    assert call is not None
+    call.challenges = [f'Bearer error="insufficient_claims", claims="{sent}"']
+    with pytest.raises(InteractionRequired) as caught:
+        list(call)
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "Bearer first" not in "".join(shown.format())
 
 
 def test_a_request_is_judged_by_the_token_it_carried_and_not_by_the_present_one() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, TypeAlias
 
@@ -22,12 +22,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One challenge of a ``WWW-Authenticate`` header. `scheme` and the names of `params` are in lower case."""
+    """One challenge of a ``WWW-Authenticate`` header. `scheme` and the names of `params` are in lower case.
+
+    Its ``repr`` leaves out what may repeat the token.
+    """
 
     scheme: str
-    params: Mapping[str, str]
-    token68: str | None
-    text: str
+    params: Mapping[str, str] = field(repr=False)
+    token68: str | None = field(repr=False)
+    text: str = field(repr=False)
 
 
 # Possessive quantifiers: none of these can backtrack, so hostile headers cost linear time.
@@ -103,10 +106,13 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """The person must prove more: `error` is the code, `challenge` the whole challenge that says what."""
+    """The person must prove more: `error` is the code, `challenge` the whole challenge that says what.
+
+    Its ``repr``, which a traceback with locals shows, leaves the challenge out: it may repeat the token.
+    """
 
     error: str
-    challenge: str
+    challenge: str = field(repr=False)
 
 
 Decision: TypeAlias = PassThrough | Refused | Interaction
