@@ -70,6 +70,7 @@ class Calls:
         """What is left of a call that was sent with `sent`; None where the answer is the caller's, whatever it says."""
         if status in self.bearer.refused_statuses:
             return RefusedCall(self.credential, self.bearer, sent, status)
+        # Any other answer shows that the API takes a token that was only just refreshed.
         if self.credential.unproven is sent.token:
             self.credential.replayed(sent.token, accepted=True)
         return None
@@ -103,7 +104,7 @@ class RefusedCall:
         yield "take"
         newer = self.token
         if newer.identity == self.refused.identity:
-            return
+            return  # it was refreshed only just now, or too often of late: the API would refuse the next one, too
         yield "rewind"
         if not self.rewound:
             return
