@@ -13,25 +13,25 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import idna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onerefresh.challenges import Challenge, parse_challenges
-from onerefresh.errors import ConfigurationError, RefreshProtocolError
-from onerefresh.refusal import (
-    Bearer,
+from onerefresh.clients.bearer import Bearer
+from onerefresh.clients.challenge import (
+    Challenge,
     Interaction,
-    Origins,
     PassThrough,
     Refused,
-    arewind,
-    body_position,
     judge_refusal,
-    rewind,
+    parse_challenges,
 )
+from onerefresh.clients.origins import Origins
+from onerefresh.clients.replay import arewind, body_position, rewind
+from onerefresh.errors import ConfigurationError, RefreshProtocolError
 from onerefresh.token import Token
 
 API = "https://api.acme.com"
@@ -98,6 +98,35 @@ def test_a_token_goes_to_its_origin_however_that_is_spelled(origin: str, url: st
 )
 def test_a_token_goes_nowhere_else(origin: str, url: str) -> None:
     assert not Origins(origin).cover_url(url)
+
+
+@given(
+    st.sampled_from(["https://", "http://", "https:", "HTTPS://", "//", " https://", ""]),
+    st.lists(st.sampled_from(["api.acme.com", "evil.com", *"/?#@:\\\t\n []%.x4", "443", "user"]), max_size=8),
+)
+def test_an_address_is_judged_alike_whatever_was_remembered_of_others(scheme: str, rest: list[str]) -> None:
+    url = scheme + "".join(rest)
+    origins = Origins(API)
+    try:
+        split = urlsplit(url)
+        expected = origins.cover(split.scheme, split.hostname, split.port)
+    except ValueError:
+        expected = False
+    for start in (url[:end] for end in range(len(url))):
+        origins.cover_url(start + "/")
+    assert (origins.cover_url(url), origins.cover_url(url)) == (expected, expected)
+
+
+def test_nothing_that_may_be_secret_is_remembered_of_an_address() -> None:
+    origins = Origins(API)
+    for number in range(1000):
+        for url in ("https://user:word{}@api.acme.com/", "https://api.acme.com?key=word{}/", "https://word{}.com#a/"):
+            origins.cover_url(url.format(number))
+        origins.cover_url(f"https://{number}.com/")
+        origins.cover_url(f"https://{number}.com{'x' * 500}/")
+    assert "word" not in str(origins._known_urls)
+    assert len(origins._known_urls) == 256
+    assert max(map(len, origins._known_urls)) <= 300
 
 
 def test_an_international_origin_is_the_host_that_clients_connect_to() -> None:

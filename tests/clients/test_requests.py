@@ -62,6 +62,15 @@ def test_a_request_that_was_sent_elsewhere_after_it_was_prepared_refreshes_nothi
     assert server.counters.token_requests == 0
 
 
+def test_an_address_that_is_no_text_gets_no_token(server: AuthServer, credential: Credential) -> None:
+    auth = BearerAuth(credential, server.url)
+    prepared = requests.Request("GET", server.api_url + "/a").prepare()
+    for url in (None, (server.api_url + "/a").encode()):
+        vars(prepared)["url"] = url  # somebody may put anything there
+        auth(prepared)
+        assert "Authorization" not in prepared.headers
+
+
 def test_the_refusal_stands_in_the_history(session: requests.Session, server: AuthServer) -> None:
     server.revoke_access()
     answer = session.get(server.api_url + "/a")

@@ -23,12 +23,12 @@ from onerefresh import ConfigurationError, Credential, RefreshProtocolError, Ref
 from onerefresh import transitions as records
 from onerefresh.answers import unsendable
 from onerefresh.cli import main
+from onerefresh.clients.bearer import Bearer
 from onerefresh.events import Kind
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
 from onerefresh.record import Grant, State
 from onerefresh.record_text import decode, encode
-from onerefresh.refusal import Bearer
 from onerefresh.renewal.decision import Claim, Use, decide
 from onerefresh.renewal.protocol import renew
 from onerefresh.renewal.saving import replay_spool

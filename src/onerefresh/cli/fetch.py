@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from onerefresh import config
 from onerefresh.cli.arguments import Subparsers, add_command, add_name, require, whole_number
 from onerefresh.cli.output import say
+from onerefresh.clients.origins import Origins
 from onerefresh.config import Entry
 from onerefresh.errors import ConfigurationError, OnerefreshError
-from onerefresh.refusal import Origins
 
 if TYPE_CHECKING:
     from onerefresh.cli.fetch_calls import Call

@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
-from typing import Final
 
+from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
+from onerefresh.clients.call import LONGEST_REFUSAL, Calls
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
-from onerefresh.refusal import Bearer, HeaderText, Interaction, PassThrough, Refused
 
 try:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, StreamReader
     from aiohttp.base_protocol import BaseProtocol
+    from multidict import istr
 except ModuleNotFoundError as error:
     if error.name != "aiohttp":
         raise
     raise ConfigurationError("onerefresh.clients.aiohttp needs aiohttp: pip install 'onerefresh[aiohttp]'") from None
 
 __all__ = ["BearerAuth"]
-
-_LONGEST_REFUSAL: Final = 1_048_576
-_UNAUTHORIZED: Final = frozenset({401})
 
 
 class BearerAuth:
@@ -43,49 +41,41 @@ class BearerAuth:
         *,
         header: str = "Authorization",
         scheme: str | None = "Bearer",
-        refused_statuses: Collection[int] = _UNAUTHORIZED,
+        refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
-        if not isinstance(credential, Credential):
-            raise ConfigurationError(f"credential is an onerefresh.Credential, not {type(credential).__name__}")
-        self._credential = credential
-        self._rules = Bearer(credential.key, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._calls = Calls(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._bearer = self._calls.bearer
+        self._header = istr(self._bearer.header)  # so that no request has to fold its case
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """aiohttp calls this for every hop of a call."""
-        rules, credential, url = self._rules, self._credential, request.url
-        held = request.headers.get(rules.header)
+        calls, bearer, header, url = self._calls, self._bearer, self._header, request.url
+        held = request.headers.get(header)
         # A text of ours is there where another middleware sends the same request again.
         theirs = held is not None and not isinstance(held, HeaderText)
-        if theirs or not rules.origins.cover(url.scheme, url.raw_host, url.port):
+        if theirs or not bearer.origins.cover(url.scheme, url.raw_host, url.port):
             return await handler(request)
-        token = credential.current() or await credential.atoken()
-        request.headers[rules.header] = rules.text(token)
+        sent = calls.fresh() or bearer.text(await calls.credential.atoken())
+        request.headers[header] = sent
         response = await handler(request)
-        if response.status not in rules.refused_statuses:
-            if credential.unproven is token:
-                credential.replayed(token, accepted=True)
+        call = calls.answered(sent, response.status)
+        if call is None:
             return response
-        decision = rules.judge(response.status, _challenges(response))
-        if isinstance(decision, PassThrough):
-            return response
-        await _drain(response)
-        if isinstance(decision, Interaction):
-            raise rules.interaction(decision, token)
-        newer = await credential.atoken(refused=token)
-        if newer.identity == token.identity or not await _can_go_again(request):
-            return response
-        request.headers[rules.header] = rules.text(newer)
-        response = await handler(request)
-        decision = rules.judge(response.status, _challenges(response))
-        credential.replayed(newer, accepted=not isinstance(decision, Refused))
-        if isinstance(decision, Interaction):
-            await _drain(response)
-            raise rules.interaction(decision, newer)
+        for step in call:
+            match step:
+                case "challenges":
+                    call.challenges = response.headers.getall("WWW-Authenticate", [])
+                case "drain":
+                    await _drain(response)
+                case "take":
+                    call.token = await calls.credential.atoken(refused=call.refused)
+                case "rewind":
+                    call.rewound = await _can_go_again(request)
+                case "send":
+                    request.headers[header] = call.text
+                    response = await handler(request)
+                    call.status = response.status
         return response
-
-
-def _challenges(response: ClientResponse) -> list[str]:
-    return response.headers.getall("WWW-Authenticate", [])
 
 
 async def _can_go_again(request: ClientRequest) -> bool:
@@ -102,13 +92,13 @@ async def _drain(response: ClientResponse) -> None:
         while True:
             chunk = await response.content.readany()
             kept += chunk
-            if not chunk or len(kept) > _LONGEST_REFUSAL:
+            if not chunk or len(kept) > LONGEST_REFUSAL:
                 break
     finally:
         if not response.content.at_eof():
             response.close()
     loop = asyncio.get_running_loop()
     again = StreamReader(BaseProtocol(loop), limit=len(kept), loop=loop)
-    again.feed_data(bytes(kept[:_LONGEST_REFUSAL]))
+    again.feed_data(bytes(kept[:LONGEST_REFUSAL]))
     again.feed_eof()
     response.content = again

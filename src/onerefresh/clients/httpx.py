@@ -16,20 +16,12 @@ from collections.abc import AsyncGenerator, Collection, Generator, Iterable, Ite
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
+from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
+from onerefresh.clients.call import LONGEST_REFUSAL, Calls
+from onerefresh.clients.replay import arewind, body_position, rewind
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 from onerefresh.latches import Lock
-from onerefresh.refusal import (
-    Bearer,
-    Decision,
-    Interaction,
-    PassThrough,
-    Refused,
-    arewind,
-    body_position,
-    rewind,
-)
-from onerefresh.token import Token
 
 __all__ = ["BearerAuth", "BearerTransport"]
 
@@ -39,9 +31,7 @@ Response: TypeAlias = Any
 Transport: TypeAlias = Any
 Bodies: TypeAlias = list[tuple[object, int | None]]
 
-_LONGEST_REFUSAL: Final = 1_048_576
 _MARK: Final = "onerefresh"
-_UNAUTHORIZED: Final = frozenset({401})
 
 
 def _installed() -> list[ModuleType]:
@@ -121,11 +111,9 @@ class _Flow:
         scheme: str | None,
         refused_statuses: Collection[int],
     ) -> None:
-        if not isinstance(credential, Credential):
-            raise ConfigurationError(f"credential is an onerefresh.Credential, not {type(credential).__name__}")
-        self._credential = credential
-        self._rules = Bearer(credential.key, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
-        self._header = self._rules.header.lower().encode("ascii")
+        self._calls = Calls(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._bearer = self._calls.bearer
+        self._header = self._bearer.header.lower().encode("ascii")
         _silence(self._header)
 
     def sync_auth_flow(self, request: Request) -> Generator[Any, Any, None]:
@@ -133,83 +121,76 @@ class _Flow:
         if not self._concerns(request):
             yield request
             return
-        credential = self._credential
-        token = credential.current() or credential.token()
-        bodies = _bodies(request)
-        response = yield self._attach(request, token)
-        decision = self._judge(response, token)
-        if isinstance(decision, PassThrough):
-            self._prove(response, token)
+        calls, bodies = self._calls, _bodies(request)
+        sent = calls.fresh() or self._bearer.text(calls.credential.token())
+        response = yield self._attach(request, sent)
+        call = calls.answered(sent, response.status_code)
+        if call is None:
             return
-        _drain(response)
-        if isinstance(decision, Interaction):
-            raise self._rules.interaction(decision, token)
-        newer = credential.token(refused=token)
-        if newer.identity == token.identity or not all(rewind(*body) for body in bodies):
-            return
-        # After redirects it is another request: what came before it was accepted, and must not be sent again.
-        response = yield self._attach(response.request, newer)
-        decision = self._judge(response, newer)
-        credential.replayed(newer, accepted=not isinstance(decision, Refused))
-        if isinstance(decision, Interaction):
-            _drain(response)
-            raise self._rules.interaction(decision, newer)
+        for step in call:
+            match step:
+                case "challenges":
+                    call.challenges = self._challenges(response, call.text)
+                case "drain":
+                    _drain(response)
+                case "take":
+                    call.token = calls.credential.token(refused=call.refused)
+                case "rewind":
+                    call.rewound = all(rewind(*body) for body in bodies)
+                case "send":
+                    # After redirects it is another request: what came before it was accepted, and must not go again.
+                    response = yield self._attach(response.request, call.text)
+                    call.status = response.status_code
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Any, Any]:
         """The same call, for an async client."""
         if not self._concerns(request):
             yield request
             return
-        credential = self._credential
-        token = credential.current() or await credential.atoken()
-        bodies = _bodies(request)
-        response = yield self._attach(request, token)
-        decision = self._judge(response, token)
-        if isinstance(decision, PassThrough):
-            self._prove(response, token)
+        calls, bodies = self._calls, _bodies(request)
+        sent = calls.fresh() or self._bearer.text(await calls.credential.atoken())
+        response = yield self._attach(request, sent)
+        call = calls.answered(sent, response.status_code)
+        if call is None:
             return
-        await _adrain(response)
-        if isinstance(decision, Interaction):
-            raise self._rules.interaction(decision, token)
-        newer = await credential.atoken(refused=token)
-        if newer.identity == token.identity or not all([await arewind(*body) for body in bodies]):
-            return
-        response = yield self._attach(response.request, newer)
-        decision = self._judge(response, newer)
-        credential.replayed(newer, accepted=not isinstance(decision, Refused))
-        if isinstance(decision, Interaction):
-            await _adrain(response)
-            raise self._rules.interaction(decision, newer)
+        for step in call:
+            match step:
+                case "challenges":
+                    call.challenges = self._challenges(response, call.text)
+                case "drain":
+                    await _adrain(response)
+                case "take":
+                    call.token = await calls.credential.atoken(refused=call.refused)
+                case "rewind":
+                    call.rewound = all([await arewind(*body) for body in bodies])
+                case "send":
+                    response = yield self._attach(response.request, call.text)
+                    call.status = response.status_code
 
     def _concerns(self, request: Request) -> bool:
         """Whether this request gets our token: it goes to our origin, and its caller brought nothing of their own."""
         url = request.url
         # What is connected to; `url.host` is made for people.
-        if not self._rules.origins.cover(url.scheme, url.raw_host.decode("ascii"), url.port):
+        if not self._bearer.origins.cover(url.scheme, url.raw_host, url.port):
             return False
         # `headers.get` first guesses an encoding for all headers: it would cost as much as all the rest here.
-        if self._header not in [name.lower() for name, _ in request.headers.raw]:
-            return True
-        return bool(request.headers.get(self._rules.header) == request.extensions.get(_MARK))
+        header, length = self._header, len(self._header)
+        for name, _ in request.headers.raw:
+            if len(name) == length and name.lower() == header:
+                return bool(request.headers.get(self._bearer.header) == request.extensions.get(_MARK))
+        return True
 
-    def _attach(self, request: Request, token: Token) -> Request:
-        text = self._rules.text(token)
-        request.headers[self._rules.header] = text
+    def _attach(self, request: Request, text: HeaderText) -> Request:
+        request.headers[self._bearer.header] = text
         request.extensions[_MARK] = text  # goes along with the header when a client builds the request of a redirect
         return request
 
-    def _judge(self, response: Response, token: Token) -> Decision:
-        rules, request = self._rules, response.request
-        if response.status_code not in rules.refused_statuses:
-            return PassThrough()
-        if not self._concerns(request) or request.headers.get(rules.header) != rules.text(token):
-            return PassThrough()
-        return rules.judge(response.status_code, response.headers.get_list("www-authenticate"))
-
-    def _prove(self, response: Response, token: Token) -> None:
-        credential = self._credential
-        if credential.unproven is token and response.status_code not in self._rules.refused_statuses:
-            credential.replayed(token, accepted=True)
+    def _challenges(self, response: Response, text: HeaderText) -> list[str] | None:
+        request = response.request
+        if not self._concerns(request) or request.headers.get(self._bearer.header) != text:
+            return None
+        challenges: list[str] = response.headers.get_list("www-authenticate")
+        return challenges
 
 
 class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # as above
@@ -231,7 +212,7 @@ class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # as above
         *,
         header: str = "Authorization",
         scheme: str | None = "Bearer",
-        refused_statuses: Collection[int] = _UNAUTHORIZED,
+        refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
         super().__init__(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
         if header.lower() != "authorization":
@@ -256,7 +237,7 @@ class BearerTransport(_Transport):
         *,
         header: str = "Authorization",
         scheme: str | None = "Bearer",
-        refused_statuses: Collection[int] = _UNAUTHORIZED,
+        refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
         self._flow = _Flow(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
         if transport is not None and not {"handle_request", "handle_async_request"} & set(dir(transport)):
@@ -355,7 +336,13 @@ class BearerTransport(_Transport):
 
 
 def _package_of(message: Request | Response) -> ModuleType:
+    known = _PACKAGE_OF.get(type(message))
+    if known is not None:
+        return known
     return next(package for package in _packages if isinstance(message, (package.Request, package.Response)))
+
+
+_PACKAGE_OF: Final = {kind: package for package in _packages for kind in (package.Request, package.Response)}
 
 
 def _copy(request: Request) -> Request:
@@ -387,9 +374,9 @@ def _drain(response: Response) -> None:
     with _blaming(response), contextlib.closing(response.stream) as stream:
         for chunk in stream:
             kept += chunk
-            if len(kept) > _LONGEST_REFUSAL:
+            if len(kept) > LONGEST_REFUSAL:
                 break
-    _keep(response, bytes(kept[:_LONGEST_REFUSAL]))
+    _keep(response, bytes(kept[:LONGEST_REFUSAL]))
 
 
 async def _adrain(response: Response) -> None:
@@ -401,17 +388,17 @@ async def _adrain(response: Response) -> None:
         with _blaming(response):
             async for chunk in stream:
                 kept += chunk
-                if len(kept) > 2 * _LONGEST_REFUSAL:
+                if len(kept) > 2 * LONGEST_REFUSAL:
                     break
-                if len(kept) > _LONGEST_REFUSAL:
+                if len(kept) > LONGEST_REFUSAL:
                     # Go on until that fails: trio wants each asynchronous generator to come to its end, and this
                     # is the only way to those within the client.
                     await stream.aclose()
     except _package_of(response).RequestError:
-        if len(kept) <= _LONGEST_REFUSAL:
+        if len(kept) <= LONGEST_REFUSAL:
             raise
     await stream.aclose()
-    _keep(response, bytes(kept[:_LONGEST_REFUSAL]))
+    _keep(response, bytes(kept[:LONGEST_REFUSAL]))
 
 
 def _keep(response: Response, content: bytes) -> None:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from traceback import clear_frames
-from typing import Any, Final, Self
+from typing import Any, Self
 from urllib.parse import urljoin
 
+from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
+from onerefresh.clients.call import LONGEST_REFUSAL, Calls
+from onerefresh.clients.replay import rewind
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
-from onerefresh.refusal import Bearer, Decision, HeaderText, Interaction, PassThrough, Refused, rewind
 
 try:
     from requests import PreparedRequest, Response
     from requests.adapters import BaseAdapter, HTTPAdapter
     from requests.auth import AuthBase, HTTPBasicAuth
+    from requests.models import REDIRECT_STATI
     from requests.sessions import SessionRedirectMixin
     from requests.utils import get_netrc_auth
 except ModuleNotFoundError as error:
@@ -28,12 +31,9 @@ except ModuleNotFoundError as error:
 
 __all__ = ["BearerAdapter", "BearerAuth"]
 
-_LONGEST_REFUSAL: Final = 1_048_576
-_UNAUTHORIZED: Final = frozenset({401})
-
 
 class _Call:
-    """A call's token, what its answer means, and the second try where the token was refused."""
+    """What both forms do with a request and its answer."""
 
     def __init__(
         self,
@@ -44,33 +44,33 @@ class _Call:
         scheme: str | None,
         refused_statuses: Collection[int],
     ) -> None:
-        if not isinstance(credential, Credential):
-            raise ConfigurationError(f"credential is an onerefresh.Credential, not {type(credential).__name__}")
-        self._credential = credential
-        self._rules = Bearer(credential.key, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._calls = Calls(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._bearer = self._calls.bearer
 
     def covers(self, url: str | None) -> bool:
         """Whether requests to this URL may carry the token."""
-        return url is not None and self._rules.origins.cover_url(url)
+        return isinstance(url, str) and self._bearer.origins.cover_url(url)
 
     def held(self, request: PreparedRequest) -> str | bytes | None:
         """What the request has in the token's header."""
-        return request.headers.get(self._rules.header)
+        return request.headers.get(self._bearer.header)
 
     def attach(self, request: PreparedRequest) -> None:
         """Put the present token on the request. Raises an `OnerefreshError` where there is none to be had."""
-        token = self._credential.current() or self._credential.token()
-        request.headers[self._rules.header] = self._rules.text(token)
+        text = self._calls.fresh() or self._bearer.text(self._calls.credential.token())
+        request.headers[self._bearer.header] = text
 
     def send_on(self, request: PreparedRequest, final: Response) -> None:
         """Make `request` ready to be copied for the redirect that `final` asks for: with our token, or without it."""
+        if final.status_code not in REDIRECT_STATI:
+            return
         target, sent = _redirect_target(final), self.held(final.request)
         if target is None or not isinstance(sent, HeaderText):
             return
         if self.covers(target):
-            request.headers[self._rules.header] = sent
+            request.headers[self._bearer.header] = sent
         else:
-            del request.headers[self._rules.header]
+            del request.headers[self._bearer.header]
 
     def settle(self, response: Response, send: Callable[[PreparedRequest], Response]) -> Response:
         """What the caller gets for `response`: itself, or the answer to the replay."""
@@ -78,31 +78,26 @@ class _Call:
         # The token on the wire travels inside the header's value. A redirect or ~/.netrc may have put another there.
         if not isinstance(held, HeaderText) or not self.covers(response.request.url):
             return response
-        token, credential = held.token, self._credential
-        decision = self._judge(response)
-        if isinstance(decision, PassThrough):
-            if credential.unproven is token and response.status_code not in self._rules.refused_statuses:
-                credential.replayed(token, accepted=True)
+        call = self._calls.answered(held, response.status_code)
+        if call is None:
             return response
-        _drain(response)
-        if isinstance(decision, Interaction):
-            raise self._rules.interaction(decision, token)
-        newer = credential.token(refused=token)
-        if newer.identity == token.identity or not _rewind(response.request):
-            return response
-        again = response.request.copy()
-        again.headers[self._rules.header] = self._rules.text(newer)
-        second = send(again)
-        second.history.append(response)
-        decision = self._judge(second)
-        credential.replayed(newer, accepted=not isinstance(decision, Refused))
-        if isinstance(decision, Interaction):
-            _drain(second)
-            raise self._rules.interaction(decision, newer)
-        return second
-
-    def _judge(self, response: Response) -> Decision:
-        return self._rules.judge(response.status_code, _values(response, "WWW-Authenticate"))
+        for step in call:
+            match step:
+                case "challenges":
+                    call.challenges = _values(response, "WWW-Authenticate")
+                case "drain":
+                    _drain(response)
+                case "take":
+                    call.token = self._calls.credential.token(refused=call.refused)
+                case "rewind":
+                    call.rewound = _rewind(response.request)
+                case "send":
+                    refusal, again = response, response.request.copy()
+                    again.headers[self._bearer.header] = call.text
+                    response = send(again)
+                    response.history.append(refusal)
+                    call.status = response.status_code
+        return response
 
 
 class BearerAuth(AuthBase):
@@ -123,7 +118,7 @@ class BearerAuth(AuthBase):
         *,
         header: str = "Authorization",
         scheme: str | None = "Bearer",
-        refused_statuses: Collection[int] = _UNAUTHORIZED,
+        refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
         self._call = _Call(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
         self._hook = _Hook(self._call)
@@ -197,7 +192,7 @@ class BearerAdapter(BaseAdapter):
         *,
         header: str = "Authorization",
         scheme: str | None = "Bearer",
-        refused_statuses: Collection[int] = _UNAUTHORIZED,
+        refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
         super().__init__()
         self._call = _Call(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
@@ -261,8 +256,8 @@ def _drain(response: Response) -> None:
     kept = bytearray()
     for chunk in response.iter_content(65_536):
         kept += chunk
-        if len(kept) > _LONGEST_REFUSAL:
+        if len(kept) > LONGEST_REFUSAL:
             break
     response.close()
-    response._content = bytes(kept[:_LONGEST_REFUSAL])
+    response._content = bytes(kept[:LONGEST_REFUSAL])
     response._content_consumed = True  # type: ignore[attr-defined]  # the stubs do not have it

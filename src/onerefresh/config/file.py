@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from onerefresh.clients.origins import Origins
 from onerefresh.config.refresher import imported
 from onerefresh.config.secret_source import WRITE_A_SOURCE, SecretSource, secret_source
 from onerefresh.config.store_url import placed
@@ -38,7 +39,6 @@ from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 from onerefresh.policy import profile_named
 from onerefresh.private_files import file_of_ours
-from onerefresh.refusal import Origins
 from onerefresh.safe_folders import trust
 from onerefresh.stores import holds_password
 from onerefresh.token import Secret

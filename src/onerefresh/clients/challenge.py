@@ -1,24 +1,36 @@
-"""What the ``WWW-Authenticate`` headers of an answer say (RFC 9110 section 11.6.1)."""
+"""What the challenges of an answer say (RFC 9110 section 11.6.1), and what they mean to the token that was sent."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
-__all__ = ["TOKEN", "Challenge", "parse_challenges"]
+__all__ = [
+    "TOKEN",
+    "Challenge",
+    "Decision",
+    "Interaction",
+    "PassThrough",
+    "Refused",
+    "judge_refusal",
+    "parse_challenges",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One challenge of a ``WWW-Authenticate`` header. `scheme` and the names of `params` are in lower case."""
+    """One challenge of a ``WWW-Authenticate`` header. `scheme` and the names of `params` are in lower case.
+
+    Its ``repr`` leaves out what may repeat the token.
+    """
 
     scheme: str
-    params: Mapping[str, str]
-    token68: str | None
-    text: str
+    params: Mapping[str, str] = field(repr=False)
+    token68: str | None = field(repr=False)
+    text: str = field(repr=False)
 
 
 # Possessive quantifiers: none of these can backtrack, so hostile headers cost linear time.
@@ -80,3 +92,53 @@ def _parse_header(header: str, most: int) -> list[Challenge]:
         Challenge(scheme, params, token68, header[start:stop].rstrip(" \t,"))
         for (start, scheme, params, token68), stop in zip(found, stops, strict=False)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class PassThrough:
+    """The answer is the caller's: it says nothing about our token, or nothing that a newer one could change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The token was refused: the next one may be taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """The person must prove more: `error` is the code, `challenge` the whole challenge that says what.
+
+    Its ``repr``, which a traceback with locals shows, leaves the challenge out: it may repeat the token.
+    """
+
+    error: str
+    challenge: str = field(repr=False)
+
+
+Decision: TypeAlias = PassThrough | Refused | Interaction
+
+# A 401 that offers nothing but these was never about a bearer token.
+_OTHER_SCHEMES: Final = frozenset({"basic", "digest", "kerberos", "negotiate", "ntlm"})
+# RFC 9470 section 3, and Microsoft Entra's claims challenge.
+_INTERACTION: Final = frozenset({"insufficient_user_authentication", "insufficient_claims"})
+# RFC 9449 section 8 and RFC 6750 section 3.1: another token of the same kind would be refused just so.
+_NOT_THE_TOKEN: Final = frozenset({"use_dpop_nonce", "insufficient_scope"})
+
+
+def judge_refusal(challenges: Iterable[Challenge], scheme: str = "Bearer") -> Decision:
+    """What an answer with a refusing status means to a token that was sent with `scheme`.
+
+    No challenge, or one without an error, is a refusal, since many servers say no more.
+    """
+    offered = list(challenges)
+    ours = [challenge for challenge in offered if challenge.scheme not in _OTHER_SCHEMES - {scheme.lower()}]
+    if offered and not ours:
+        return PassThrough()
+    errors = {challenge.params.get("error", ""): challenge for challenge in reversed(ours)}
+    if "use_dpop_nonce" in errors:
+        return PassThrough()
+    for error in errors.keys() & _INTERACTION:
+        return Interaction(error, errors[error].text)
+    if errors and errors.keys() <= _NOT_THE_TOKEN:
+        return PassThrough()
+    return Refused()

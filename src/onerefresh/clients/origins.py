@@ -1,0 +1,167 @@
+"""The origins that may see a token (RFC 6454)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from onerefresh.errors import ConfigurationError
+
+__all__ = ["Origins"]
+
+_SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_DEFAULT_PORT: Final = {"http": 80, "https": 443}
+_HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?")
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+# IDNA 2003 and 2008 take these for different hosts: ß, final sigma, joiner, non-joiner, and letters that are not seen.
+_DEVIATIONS: Final = frozenset("ßς\u200c\u200d\u115f\u1160\u17b4\u17b5")
+_REMEMBERED, _LONGEST_REMEMBERED = 256, 300
+_PARTS: Final = frozenset("@?#")
+
+
+class Origins:
+    """The origins that may see a token: scheme, host and port, one or several, never a wildcard.
+
+    Each is written ``https://api.example.com`` or ``https://api.example.com:8443``. ``wss`` counts as ``https`` and
+    ``ws`` as ``http``; case, default ports and a trailing dot are normalised. An international name is taken where all
+    standards agree which host it is, else it must be written as ``xn--…``. Plain ``http`` is
+    taken where it is written out, and sends the token unencrypted (RFC 6750 section 5.3 wants TLS): use it on
+    loopback and on networks that are trusted. ``http://host`` on port 80 covers ``https://host`` on port 443 as well,
+    since clients carry the header along when a host redirects to its own TLS; never the other way round.
+
+    Raises `ConfigurationError` for anything else: no scheme, a path, a query, user information, no origin at all.
+    """
+
+    __slots__ = ("_allowed", "_known", "_known_urls")
+
+    def __init__(self, origins: str | Iterable[str]) -> None:
+        allowed = {_parse_origin(origin) for origin in _several(origins)}
+        if not allowed:
+            raise ConfigurationError("origins is empty: name the origin of the API, such as 'https://api.example.com'")
+        upgraded = {("https", host, 443) for scheme, host, port in allowed if (scheme, port) == ("http", 80)}
+        self._allowed = frozenset(allowed | upgraded)
+        self._known: dict[tuple[str, str | bytes | None, int | None], bool] = {}
+        self._known_urls: dict[str, bool] = {}
+
+    def cover(self, scheme: str, host: str | bytes | None, port: int | None) -> bool:
+        """Whether a request to there may carry the token. `port` None is the scheme's default.
+
+        Takes the parts as the client connects to them: an international host in its ASCII form, since clients differ in
+        how they get there. In any other form it is not covered. Never raises.
+        """
+        try:
+            return self._known[scheme, host, port]
+        except KeyError:
+            name = host.decode("latin-1") if isinstance(host, bytes) else host
+            covered = bool(name and name.isascii()) and _normalise(scheme, name, port) in self._allowed
+            if len(self._known) < _REMEMBERED:
+                self._known[scheme, host, port] = covered
+            return covered
+
+    def cover_url(self, url: str) -> bool:
+        """`cover` for clients that keep a URL as text and connect to what `urllib.parse` reads from it."""
+        # All that decides stands before the path's first slash, so that most calls need no more than to look this up.
+        start = url[: url.find("/", 8) + 1] if url.startswith(("https://", "http://")) else ""
+        try:
+            return self._known_urls[start]
+        except KeyError:
+            covered = self._read_url(start or url)
+            # What stands before an @ or after a question mark may be secret.
+            is_plain = start and len(start) <= _LONGEST_REMEMBERED and _PARTS.isdisjoint(start)
+            if is_plain and len(self._known_urls) < _REMEMBERED:
+                self._known_urls[start] = covered
+            return covered
+
+    def _read_url(self, url: str) -> bool:
+        try:
+            split = urlsplit(url)
+            return self.cover(split.scheme, split.hostname, split.port)
+        except ValueError:
+            return False
+
+    def __iter__(self) -> Iterator[str]:
+        for scheme, host, port in sorted(self._allowed):
+            shown = f"[{host}]" if ":" in host else host
+            yield f"{scheme}://{shown}" + ("" if port == _DEFAULT_PORT[scheme] else f":{port}")
+
+    def __repr__(self) -> str:
+        return f"Origins({', '.join(self)})"
+
+
+def _several(origins: object) -> Iterable[object]:
+    if isinstance(origins, str):
+        return (origins,)
+    if not isinstance(origins, Iterable) or isinstance(origins, (bytes, bytearray)):
+        raise ConfigurationError(f"origins is a str or several of them, not {type(origins).__name__}")
+    return origins
+
+
+def _parse_origin(origin: object) -> tuple[str, str, int]:
+    if not isinstance(origin, str):
+        raise ConfigurationError(f"an origin is a str such as 'https://api.example.com', not {type(origin).__name__}")
+    if any(character <= " " or character == "\x7f" for character in origin):
+        raise ConfigurationError(f"{origin!r} is no origin: remove spaces and control characters")
+    try:
+        split = urlsplit(origin)
+        port = split.port
+    except ValueError as error:
+        raise ConfigurationError(f"{origin!r} is no origin: {error}") from None
+    if split.scheme not in _SCHEMES or not split.hostname:
+        raise ConfigurationError(f"{origin!r} is no origin: write it with its scheme: 'https://api.example.com'")
+    if split.username is not None or split.password is not None:
+        # The text itself is left out: it may hold a password.
+        raise ConfigurationError("an origin has no user and password: remove what stands before the '@'")
+    if split.path not in ("", "/") or "?" in origin or "#" in origin:
+        raise ConfigurationError(f"{origin!r} is more than an origin: remove what follows the host and the port")
+    if "*" in split.hostname:
+        raise ConfigurationError(f"{origin!r}: wildcards are not supported, name each origin")
+    normal = _normalise(split.scheme, split.hostname, port)
+    if normal is None:
+        raise ConfigurationError(
+            f"{origin!r} is no origin: its host or port is not valid (write an international name as 'xn--…')"
+        )
+    return normal
+
+
+def _normalise(scheme: str, host: str | None, port: int | None) -> tuple[str, str, int] | None:
+    known = _SCHEMES.get(scheme.lower())
+    name = _normal_host(host) if host else None
+    if known is None or name is None:
+        return None
+    number = _DEFAULT_PORT[known] if port is None else port
+    return (known, name, number) if 0 < number < 65_536 else None
+
+
+def _normal_host(host: str) -> str | None:
+    try:
+        if ":" in host:
+            address = ipaddress.IPv6Address(host)
+            return None if address.scope_id else str(address)
+        if not host.isascii():
+            host = _in_ascii(host)
+        host = host.lower().removesuffix(".")
+        if not _HOST_NAME.fullmatch(host) or ".." in host:
+            return None
+        # Clients read 127.1 and 0x7f.1 in different ways: only four plain numbers are an address.
+        return str(ipaddress.IPv4Address(host)) if _NUMBER.fullmatch(host.rpartition(".")[2]) else host
+    except ValueError:
+        return None
+
+
+def _in_ascii(host: str) -> str:
+    """An international name as it goes over the wire. Raises `ValueError` where IDNA 2003 and 2008 may not agree on it.
+
+    This package may not use more than the standard library, which knows IDNA 2003 and Unicode 3.2; clients know 2008.
+    They agree where the rules of both spell a name in the same way (Cherokee, for one, was changed since).
+    """
+    from encodings.idna import nameprep
+    from unicodedata import normalize, ucd_3_2_0
+
+    spelled = normalize("NFKC", normalize("NFKC", host).casefold())
+    is_plain = all(letter in "-." or ucd_3_2_0.category(letter)[0] in "LMN" for letter in spelled)
+    if not is_plain or _DEVIATIONS & {*host.lower(), *spelled} or ".".join(map(nameprep, host.split("."))) != spelled:
+        raise ValueError("standards differ on this name")
+    return spelled.encode("idna").decode("ascii")
