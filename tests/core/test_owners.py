@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,14 +10,15 @@ from pathlib import Path
 
 import pytest
 from tests.core.calls import expired, first_token
-from tests.core.driver import NEXT, needy, refusing, wish
-from tests.effects import EFFECTS
+from tests.core.driver import NEXT, Process, failed, needy, refusing, store_goes_down, wish
+from tests.effects import EFFECTS, Cas, Send
 
-from onerefresh import ConfigurationError, Credential, Credentials, Token, events
+from onerefresh import ConfigurationError, Credential, Credentials, LoginRequired, OnerefreshError, Token, events
 from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
-from onerefresh.record import Grant, Record
+from onerefresh.record import Grant, Record, State
 from onerefresh.record_text import decode, encode
+from onerefresh.renewal.person import adopt
 from onerefresh.renewal.protocol import renew
 from onerefresh.renewal.saving import settle
 from onerefresh.renewal.world import Spooled
@@ -24,6 +26,7 @@ from onerefresh.spool import Spool
 from onerefresh.store import Store
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.sqlite import SQLiteStore
+from onerefresh.verdict import Meaning, RefreshFailure
 
 
 class Endpoint:
@@ -222,3 +225,28 @@ def test_a_record_that_changes_its_owner_keeps_all_else() -> None:
     before = record_of(store)
     Credential("acme", Endpoint("endpoint B"), store=store).adopt()
     assert record_of(store) == replace(before, owner="endpoint B")
+
+
+@pytest.mark.parametrize("answer", [NEXT, failed(Meaning.DEAD, "invalid_grant")])
+def test_consent_that_comes_while_a_request_is_on_its_way_stays(answer: Token | RefreshFailure) -> None:
+    """The renewal wrote how it had ended over it, with the owner of before."""
+    world = needy(None, answer)
+    renewal = Process(world, renew(EFFECTS, wish(**refusing(world), owner="endpoint A"))).until(Send)
+    assert world.run(adopt(EFFECTS, wish(owner="endpoint B"))) == "endpoint A"
+    with contextlib.suppress(OnerefreshError):
+        renewal.finish()
+    assert world.present.state is not State.LEASED
+    assert world.present.owner == "endpoint B"
+
+
+def test_so_does_consent_that_comes_before_the_end_of_a_request_can_be_noted() -> None:
+    world = needy(None, failed(Meaning.DEAD, "invalid_grant"))
+    mine = wish(**refusing(world), owner="endpoint A")
+    renewal = Process(world, renew(EFFECTS, mine), faults={(Cas, 2): store_goes_down})
+    with pytest.raises(LoginRequired):
+        renewal.finish()
+    world.down = False
+    assert world.run(adopt(EFFECTS, wish(owner="endpoint B"))) == "endpoint A"
+    for rest in world.left_to_do:
+        world.run(rest)
+    assert (world.present.state, world.present.owner) == (State.DEAD, "endpoint B")

@@ -125,7 +125,9 @@ class Sightings:
         emptied, attempt = self._logged_out, record.attempt
         if emptied is not None and not knows_a_session and _is_before(record, emptied):
             return emptied
-        return next((ended for name, ended in self._ended if attempt is not None and name == attempt.id), None)
+        ends = (ended for name, ended in self._ended if attempt is not None and name == attempt.id)
+        ended = next(ends, None)
+        return replace(ended, owner=record.owner) if ended is not None else None  # somebody may have consented since
 
     def remember(self, record: Record | None) -> None:
         """The last failure that `record` tells of, unless the store has gone back to an earlier one."""

@@ -310,9 +310,10 @@ class Spending:
                 await self.world.cas(version, ended)
             except (Conflict, StoreOutcomeUnknown):
                 loaded = await self.world.load()
-                if not self._is_mine(loaded):
+                if loaded.record is None or not self._is_mine(loaded):
                     return loaded.record == ended
-                version = loaded.version or ""  # not applied: left alone, the lease would hold everybody up
+                # Not applied: left alone, the lease would hold everybody up. Somebody may have consented meanwhile.
+                version, ended = loaded.version or "", replace(ended, owner=loaded.record.owner)
             else:
                 return True
         return False
