@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
+
+from tests.core.test_never_a_hang import PACKAGE, locks_in, modules
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -20,3 +23,26 @@ def test_each_target_is_there() -> None:
     named = {word for words in re.findall(r"\bmake((?: [a-z]+)+)\b", TEXT) for word in words.split()}
     assert {"check", "test"} <= named
     assert named <= targets
+
+
+def test_each_lock_is_there_with_its_order() -> None:
+    listed = dict(re.findall(r"^\| `([^`]+)` \| .* \| (\d) \|$", TEXT, re.MULTILINE))
+    assert set(listed) == {
+        f"{name} {owner}"
+        for name, tree in modules()
+        for owner in locks_in(tree)
+        if not name.startswith(("testing/", "cli/"))
+    }
+    for name in {lock.split()[0] for lock in listed}:
+        orders = {order for lock, order in listed.items() if lock.startswith(f"{name} ")}
+        assert orders == set(orders_in(ast.parse((PACKAGE / name).read_text("utf-8")))), name
+
+
+def orders_in(tree: ast.Module) -> list[str]:
+    """The order of each lock that the module makes."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [
+        next((ast.unparse(word.value) for word in call.keywords if word.arg == "order"), "0")
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id == "Lock"
+    ]
