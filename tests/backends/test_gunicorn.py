@@ -98,7 +98,8 @@ def test_workers_that_gunicorn_kills_in_the_middle_of_a_refresh_lose_no_session(
     program.change("tokens.py", "max_wait=20", "max_wait=20, profile='grace:3600'")
     log_in(program, "customer-42", Age.EXPIRED)
     server = program.server
-    with program.serving(*GUNICORN, "--timeout", "1", "--graceful-timeout", "1", "web:app") as site:
+    # Long enough for what follows on a busy machine: a worker that is slow then would be killed as well.
+    with program.serving(*GUNICORN, "--timeout", "3", "--graceful-timeout", "1", "web:app") as site:
         before = set(site.running.children())
         server.hold("token_sent")  # the refresh token is spent, and the answer does not come
         with ThreadPoolExecutor(WORKERS) as pool:
