@@ -74,15 +74,29 @@ def _judge_others(world: World, task: Task, token: Token) -> None:
     if not scenario.may_go_back and world.judge.begun_anew:
         return  # with a first token, on a store that loses nothing by itself: nobody can tell this from a first start
     for process in world.accounts:
-        if (
-            process is not task.process
-            and now - _undisturbed_since(process) > scenario.brought_back_within
-            and (knows := _newest_known(process, token)) > token.generation
-        ):
+        if process is task.process or now - _undisturbed_since(process) <= scenario.brought_back_within:
+            continue
+        if (knows := _newest_known(process, token)) > token.generation:
             raise Broken(
                 "a copy is not spent while somebody who runs knows a newer one",
                 f"{task} sends generation {token.generation}, and {process.name} knows {knows}",
             )
+        if (other := _sender_of(process, token, now)) is not None:
+            raise Broken(
+                "a request that the store has forgotten is not repeated within its time to live",
+                f"{task} sends generation {token.generation}, and {other} waits for the answer",
+            )
+
+
+def _sender_of(process: Process, token: Token, now: float) -> Task | None:
+    """The task of this process that has sent the refresh token and gets an answer, under a claim that is not over."""
+    for task in process.tasks:
+        claim, spent = process.world.judge.claims.of(task), task.spent
+        if claim is None or spent is None or not task.sending or task.hangs or task.disturbed:
+            continue
+        if spent.refresh_token == token.refresh_token and now < claim.born + claim.ttl:
+            return task
+    return None
 
 
 def _newest_known(process: Process, token: Token) -> int:

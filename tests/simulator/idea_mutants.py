@@ -35,6 +35,20 @@ EMPTIED = (
     ("processes", 6),
     ("calls", 4),
 )
+FORGOTTEN = (
+    *LOST_STORE,
+    ("faults", (Fault(What.SLOW_ANSWER, Point.SEND, seconds=26.0),)),
+    (
+        "happenings",
+        (Happening(What.REVOKED, 8.0), Happening(What.VANISHED, 12.0), Happening(What.REVOKED, 12.1)),
+    ),
+    ("may_go_back", True),
+    ("manner", Manner(Kind.REJECT_ONLY, expires_in=300.0)),
+    ("profile", Profile("strict")),
+    ("duration", 60.0),
+    ("processes", 6),
+    ("calls", 6),
+)
 NOT_NOTED = (*EMPTIED[:1], ("faults", (Fault(What.NOTE_FAILS, Point.NOTE, seconds=2.0),)), *EMPTIED[2:])
 FAILS_OVER = (
     *LOST_STORE,
@@ -105,6 +119,12 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant("10", "a loss is not reported", pieces.nobody_reports, fixed=EMPTIED),
     Mutant(
         "10",
+        "the claim of a request that is on its way is not put back",
+        put_each("lacks", pieces.never, saving, people),
+        fixed=FORGOTTEN,
+    ),
+    Mutant(
+        "10",
         "a recovery lease is taken over although nobody could know of the loss",
         put(recovering.Takeover, "is_due", pieces.yes),
         fixed=NOT_NOTED,
@@ -112,7 +132,7 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "another server is trusted at once",
-        put(Sightings, "is_unsettled", pieces.same_server),
+        put(Sightings, "is_unsettled", pieces.never),
         fixed=FAILS_OVER,
     ),
     Mutant(

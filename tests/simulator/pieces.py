@@ -269,7 +269,7 @@ async def yes(*_: Any, **__: Any) -> bool:
     return True
 
 
-def same_server(*_: Any, **__: Any) -> bool:
+def never(*_: Any, **__: Any) -> bool:
     return False
 
 
