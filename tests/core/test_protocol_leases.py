@@ -295,3 +295,15 @@ def test_those_who_wait_for_a_hold_send_nothing_when_it_is_free_at_last() -> Non
     holder.finish()
     assert queued.finish().token.generation == 2
     assert len(world.sent) == 1
+
+
+def test_a_request_is_not_sent_once_more_where_the_look_before_it_has_taken_too_long() -> None:
+    """The age was checked before that look: others had taken over, and both sent the same refresh token."""
+    world = needy(None, failed(Meaning.SERVER_ERROR, "503"), NEXT)
+    process = Process(world, renew(EFFECTS, wish(**refusing(world)))).until(Sleep)
+    process.faults = {(Load, process.seen[Load] + 1): passes(1_000.0)}
+    assert process.finish().token.generation == 2
+    assert [type(effect) for effect in process.trace if isinstance(effect, (Cas, Send))] == [
+        *(Cas, Send, Cas),  # its lease is given back, since it is too old
+        *(Cas, Send, Cas),
+    ]

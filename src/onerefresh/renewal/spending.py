@@ -88,9 +88,7 @@ class Spending:
         failures = self.leased.failure.count if self.leased.failure else 0
         self.client = self.wish.print_for(self.leased)  # now: a refused secret may be another one afterwards
         verdict: Verdict | None = None
-        while age(self.born, now := await self.world.now()) + self.wish.http_timeout <= self.attempt.ttl:
-            if self.sends and not await self._still_holds():
-                break
+        while (now := await self._may_send()) is not None:
             self.sends, sent = self.sends + 1, now
             await tell(self.world, Kind.SENT, self.wish, self.leased, attempt=self.attempt.id)
             try:
@@ -149,6 +147,13 @@ class Spending:
         if is_over:
             ends_at = now.wall if ends_at is None else min(ends_at, now.wall)
         return replace(before, refresh_token=verdict.kept, expires_at=ends_at, unknown={})
+
+    async def _may_send(self) -> Instant | None:
+        """The time of sending, or None: too late, or no longer ours. The age comes last, since reading takes time."""
+        if self.sends and not await self._still_holds():
+            return None
+        now = await self.world.now()
+        return now if age(self.born, now) + self.wish.http_timeout <= self.attempt.ttl else None
 
     async def _still_holds(self) -> bool:
         """Whether the record still has this attempt's lease, so that the same refresh token may be sent once more.
@@ -395,10 +400,7 @@ class Spending:
             return None
 
     async def _after_a_useless_answer(self, committed: Record) -> Outcome | None:
-        """The old access token where it still serves, now with the new refresh token; else the callers are told.
-
-        So are those who wanted one that lives longer.
-        """
+        """The old access token where it lives for as long as the callers want; else they get the error."""
         token, failure, now = committed.token, committed.failure, await self.world.now()
         assert token is not None
         assert failure is not None
