@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
-from tests.core.calls import Refresher, expired, first_token, listening
+from tests.core.calls import PATIENCE, Refresher, expired, first_token, listening
 
 from onerefresh import ConfigurationError, Credential, RefreshProtocolError
-from onerefresh.events import Event, Kind
+from onerefresh.events import Event, Kind, subscribe
 
 
 class Typed(Refresher):
@@ -69,7 +70,10 @@ def test_it_is_said_by_each_process_that_finds_it_and_at_a_login(tmp_path: Path)
     with listening() as heard:
         Credential("acme", Refresher(), store=store).login(first_token(token_type="Token"))
         assert len(odd(heard)) == 1
-        credential = Credential("acme", Refresher(), store=store)
-        assert credential.token() == credential.token()
-        credential.close()  # it is said behind the caller's back
+        said = threading.Event()
+        unsubscribe = subscribe(lambda event: said.set() if event.kind is Kind.ODD_TYPE else None)
+        with Credential("acme", Refresher(), store=store) as credential:
+            assert credential.token() == credential.token()
+            assert said.wait(PATIENCE)  # on the renewal's thread, when the callers have their token
+        unsubscribe()
         assert len(odd(heard)) == 2
