@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from onerefresh.errors import StoreUnavailable
 from onerefresh.policy import FOR_GOOD
-from onerefresh.record import Attempt, Entry, Failure, Floor, Grant, Probation, Record, State
+from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State
 from onerefresh.store import ENCRYPTED, Unreadable, is_sealed
 from onerefresh.stored_values import (
     CHECKSUM,
@@ -224,7 +224,7 @@ def _plain(value: object, depth: int = 0) -> object:
 
 
 # A stored name is never given another meaning, and never taken away; what is added later has a default.
-ATTEMPT = (
+LEASE = (
     Field("id", "id", text, needed=True),
     # Whatever it spends, the refresh token may be among it: so nobody takes it for harmless.
     Field("grant", "grant", Grant, needed=True, write=_word, otherwise=Grant.REFRESH),
@@ -281,7 +281,7 @@ RECORD = (
     Field("families", "families", texts, needed=True, write=list),
     Field("generation", "generation", generation, needed=True),
     Field("state", "state", _state, needed=True, write=_word),
-    Field("attempt", "attempt", _inner(Attempt, ATTEMPT), needed=True, write=_object(ATTEMPT)),
+    Field("lease", "attempt", _inner(Lease, LEASE), needed=True, write=_object(LEASE)),
     Field("failure", "failure", _inner(Failure, FAILURE), needed=True, write=_object(FAILURE)),
     Field("probation", "probation", _inner(Probation, PROBATION), needed=True, write=_object(PROBATION)),
     Field("by", "by", text_or_none),

@@ -12,13 +12,13 @@ from onerefresh.policy import backoff, doubt_pause, refusal_pause
 from onerefresh.record import (
     FAMILIES,
     HISTORY,
-    Attempt,
     Clock,
     Entry,
     Failure,
     Floor,
     Grant,
     IllegalTransition,
+    Lease,
     Probation,
     Record,
     State,
@@ -68,7 +68,7 @@ def founded(
     unsaved: bool = False,
     earlier: Iterable[str] = (),
     newest: int = 0,
-    recovery: Attempt | None = None,
+    recovery: Lease | None = None,
 ) -> Record:
     """A seed or a login: the first generation of a new family, numbered on from the old one.
 
@@ -84,7 +84,7 @@ def founded(
         generation=generation,
         state=State.IDLE if recovery is None else State.LEASED,
         token=token.numbered(family, generation),
-        attempt=recovery,
+        lease=recovery,
         owner=owner,
         unsaved=unsaved,
         history=record.history if record else (),
@@ -110,11 +110,11 @@ def vanished(families: Iterable[str], generation: int, *, owner: str | None) -> 
 
 def forgotten(record: Record, generation: int) -> Record:
     """What a record must have been that the store took back to an older generation: its token is to be written anew."""
-    return replace(record, generation=generation, state=State.IDLE, token=None, attempt=None, failure=None, by=None)
+    return replace(record, generation=generation, state=State.IDLE, token=None, lease=None, failure=None, by=None)
 
 
 def restored(
-    record: Record, token: Token, *, now: float, recovery: Attempt | None = None, unsaved: bool = False
+    record: Record, token: Token, *, now: float, recovery: Lease | None = None, unsaved: bool = False
 ) -> Record:
     """`token`, the newest that this process knows, in the place of an older generation or of an earlier session.
 
@@ -129,7 +129,7 @@ def restored(
         generation=token.generation,
         state=state,
         token=token,
-        attempt=recovery,
+        lease=recovery,
         failure=None,
         by=None,
         unsaved=unsaved,
@@ -137,18 +137,18 @@ def restored(
     return replace(new, history=_noted(new, "restored", now))
 
 
-def claimed(record: Record | None, attempt: Attempt, *, owner: str | None) -> Record:
+def claimed(record: Record | None, lease: Lease, *, owner: str | None) -> Record:
     """The durable intent to send. Legal unless logged out; the caller knows that an older attempt is over."""
     if record is None:
         record = Record(families=(), generation=0, state=State.EMPTY)
-    if attempt.grant is Grant.REFRESH and (record.state in (State.EMPTY, State.DEAD) or record.token is None):
+    if lease.grant is Grant.REFRESH and (record.state in (State.EMPTY, State.DEAD) or record.token is None):
         raise IllegalTransition(f"a refresh cannot be claimed from {record.state}")
-    before = record.attempt if record.state is State.LEASED else None
-    guess = attempt.guess or (before is not None and before.guess)
+    before = record.lease if record.state is State.LEASED else None
+    guess = lease.guess or (before is not None and before.guess)
     return replace(
         record,
         state=State.LEASED,
-        attempt=replace(attempt, origin=before.origin if before else record.state, guess=guess),
+        lease=replace(lease, origin=before.origin if before else record.state, guess=guess),
         owner=record.owner or owner,
     )
 
@@ -187,10 +187,10 @@ def begun_again(record: Record | None, leased: Record, answer: Token) -> tuple[s
 
     It has another number since. Its refresh token is used up, and the answer has the one that lives.
     """
-    spent, token, attempt = leased.token, record.token if record is not None else None, leased.attempt
-    if record is None or token is None or spent is None or attempt is None or token.refresh_token is None:
+    spent, token, lease = leased.token, record.token if record is not None else None, leased.lease
+    if record is None or token is None or spent is None or lease is None or token.refresh_token is None:
         return None
-    has_spent_it = attempt.grant is Grant.REFRESH and record.by is None and record.generation < LAST_GENERATION
+    has_spent_it = lease.grant is Grant.REFRESH and record.by is None and record.generation < LAST_GENERATION
     is_used_up = token.refresh_token == spent.refresh_token != answer.refresh_token
     return record.identity if has_spent_it and is_used_up else None
 
@@ -218,7 +218,7 @@ def committed(
     counted.
     """
     generation, before = record.generation + 1, record.probation
-    is_late = grant is Grant.REFRESH and (record.attempt is None or record.attempt.id != by)
+    is_late = grant is Grant.REFRESH and (record.lease is None or record.lease.id != by)
     repeated = (repeated or is_late) and not (before is not None and before.repeated and before.holds(now))
     families = record.families
     if grant is Grant.OBTAIN:
@@ -238,7 +238,7 @@ def committed(
         generation=generation,
         state=State.IDLE,
         token=token.numbered(families[-1], generation),
-        attempt=None,
+        lease=None,
         failure=failure,
         probation=probation,
         by=by,
@@ -250,10 +250,10 @@ def committed(
 
 def _begun(record: Record, by: str, now: Clock) -> Clock:
     """When the attempt `by` was begun, as far as its record tells; else `now`."""
-    attempt = record.attempt
-    if attempt is None or attempt.id != by or attempt.era is None or attempt.era != now[0]:
+    lease = record.lease
+    if lease is None or lease.id != by or lease.era is None or lease.era != now[0]:
         return now
-    return now[0], attempt.at
+    return now[0], lease.at
 
 
 def _counted(record: Record, clock: Clock) -> Floor:
@@ -284,9 +284,9 @@ def released(
     answer to one of them was lost. `client`: the
     print of who asked. `pause`: seconds until it may be asked again, where they do not follow from the verdict.
     """
-    if record.state is not State.LEASED or record.attempt is None:
+    if record.state is not State.LEASED or record.lease is None:
         raise IllegalTransition(f"nothing to release in {record.state}")
-    back = replace(record, state=record.attempt.origin, attempt=None)
+    back = replace(record, state=record.lease.origin, lease=None)
     if verdict is None:
         return back
     count = (record.failure.count if record.failure else 0) + sends
@@ -305,8 +305,8 @@ def unsent(record: Record, said: str, *, now: float, taken_over: bool) -> Record
 
     What was known of the attempts before it is still known. `said`: why nothing was sent.
     """
-    back, attempt, failure = released(record, None, now=now, spread=0.0), record.attempt, record.failure
-    disputed = attempt is not None and attempt.disputed
+    back, lease, failure = released(record, None, now=now, spread=0.0), record.lease, record.failure
+    disputed = lease is not None and lease.disputed
     if not disputed and not taken_over:
         return back
     failure = failure or Failure(Meaning.UNAVAILABLE, said, 0, now, 0.0)
@@ -320,12 +320,12 @@ def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Reco
         raise IllegalTransition(f"{record.state} cannot die")
     count = (record.failure.count if record.failure else 0) + 1
     failure = _failure(record, verdict, count, 0.0, now, refused=refused)
-    dead = replace(record, state=State.DEAD, attempt=None, failure=replace(failure, doubts=0, prints=()))
+    dead = replace(record, state=State.DEAD, lease=None, failure=replace(failure, doubts=0, prints=()))
     return replace(dead, history=_noted(dead, "dead", now))
 
 
 def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: float, *, refused: bool) -> Failure:
-    before, attempt = record.failure, record.attempt
+    before, lease = record.failure, record.lease
     is_doubtful = verdict.meaning is Meaning.DOUBTFUL
     return Failure(
         meaning=Meaning.DEAD if is_doubtful else verdict.meaning,
@@ -334,7 +334,7 @@ def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: fl
         at=now,
         delay=delay,
         ambiguous=verdict.meaning.may_have_spent or (before is not None and before.ambiguous),
-        disputed=(attempt is not None and attempt.disputed) or (before is not None and before.disputed),
+        disputed=(lease is not None and lease.disputed) or (before is not None and before.disputed),
         refused=refused or (before is not None and before.refused),
         challenge=verdict.challenge,
         doubts=(before.doubts if before is not None else 0) + is_doubtful,
@@ -348,8 +348,8 @@ def retried(record: Record, *, now: float) -> Record:
 
     What may have spent the refresh token is still known: whoever says so takes it upon himself.
     """
-    failure, attempt = record.failure, record.attempt
-    is_claimed = record.state is State.LEASED and not (attempt is not None and attempt.is_recovery)
+    failure, lease = record.failure, record.lease
+    is_claimed = record.state is State.LEASED and not (lease is not None and lease.is_recovery)
     if is_claimed or (failure is None and record.floor is None):
         return record  # somebody is at it; nobody is during a recovery lease, which stays
     is_dead = record.state is State.DEAD and record.token is not None

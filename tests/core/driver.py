@@ -17,7 +17,7 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
 from onerefresh.policy import Profile, profile_named
-from onerefresh.record import Attempt, Grant, Record
+from onerefresh.record import Grant, Lease, Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import world as renewal_world
 from onerefresh.renewal.decision import Wish
@@ -50,8 +50,8 @@ def wish(profile: str | Profile = "strict", **others: Any) -> Wish:
     return Wish(**{"key": KEY, "profile": profile_named(profile), "http_timeout": 10.0, "spread": 0.0, **others})
 
 
-def attempt(name: str = "other", **others: Any) -> Attempt:
-    return Attempt(**{"id": name, "grant": Grant.REFRESH, "ttl": 300.0, **others})
+def make_lease(name: str = "other", **others: Any) -> Lease:
+    return Lease(**{"id": name, "grant": Grant.REFRESH, "ttl": 300.0, **others})
 
 
 @dataclass
@@ -130,13 +130,13 @@ class World:
         self.put(records.founded(self.record, token, now=self.wall, owner=None, what="login"))
         return self.token
 
-    def lease(self, other: Attempt | None = None) -> Attempt:
+    def lease(self, other: Lease | None = None) -> Lease:
         """Somebody else has claimed the present generation."""
-        other = other or attempt(era=self.era, at=self.now)
+        other = other or make_lease(era=self.era, at=self.now)
         self.put(records.claimed(self.record, other, owner=None))
         return other
 
-    def commit_by(self, other: Attempt, token: Token) -> None:
+    def commit_by(self, other: Lease, token: Token) -> None:
         """The holder of `other` comes back and commits."""
         before = self.present
         new = token.following(before.token) if before.token else token

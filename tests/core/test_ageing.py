@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.calls import PATIENCE, Refresher, in_threads, listening, wait_for
-from tests.core.driver import attempt, wish
+from tests.core.driver import make_lease, wish
 
 from onerefresh import Credential, RefreshUnavailable, Token
 from onerefresh import transitions as records
@@ -149,14 +149,14 @@ def record_of(token: Token) -> Record:
 
 @pytest.mark.parametrize("background", [False, True])
 def test_a_lease_of_somebody_else_is_a_reason_to_look_again_later(*, background: bool) -> None:
-    leased = records.claimed(record_of(ageing()), attempt(), owner=None)
+    leased = records.claimed(record_of(ageing()), make_lease(), owner=None)
     found = decide(leased, wish(ageing=background), time.time(), lease_over=False)
-    assert found.attempt == leased.attempt if background else found.ask_again > 0.0  # type: ignore[union-attr]
+    assert found.lease == leased.lease if background else found.ask_again > 0.0  # type: ignore[union-attr]
     assert getattr(decide(leased, wish(), time.time(), lease_over=True), "ask_again", None) == 0.0
 
 
 def test_a_dead_session_is_looked_at_again_later() -> None:
-    leased = records.claimed(record_of(ageing()), attempt(), owner=None)
+    leased = records.claimed(record_of(ageing()), make_lease(), owner=None)
     dead = records.died(leased, Verdict(Meaning.DEAD, "over"), now=0.0, refused=False)
     for background in (False, True):
         found = decide(dead, wish(ageing=background), time.time(), lease_over=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.core.driver import NEXT, Process, World, attempt, failed, needy, passes, refusing, seed, wish
+from tests.core.driver import NEXT, Process, World, failed, make_lease, needy, passes, refusing, seed, wish
 from tests.effects import EFFECTS, Send
 
 from onerefresh import errors
@@ -237,7 +237,7 @@ def test_after_an_earlier_failure_that_may_have_spent_it_is_not_asked_again() ->
 
 def test_after_a_takeover_it_is_not_asked_again() -> None:
     world = needy(None, DOUBT)
-    world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
     doubted(world, **refusing(world))
     is_not_asked_again(world, 1)
@@ -245,7 +245,7 @@ def test_after_a_takeover_it_is_not_asked_again() -> None:
 
 def test_a_late_commit_of_the_other_one_is_waited_for_first() -> None:
     world = needy(None, DOUBT)
-    other = world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    other = world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
     mine = Process(world, renew(EFFECTS, wish(**refusing(world)))).until(Send)
     mine.step()
@@ -258,7 +258,7 @@ def test_a_late_commit_of_the_other_one_is_waited_for_first() -> None:
 def test_a_loss_is_no_late_commit_and_what_was_refused_is_not_sent_again(lost: str, meaning: Meaning) -> None:
     world = needy(None, failed(meaning, "it said no"), NEXT)
     before, known = world.present, world.token
-    world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
     asked = wish(known=known, recovery=lambda: 5.0, sightings=Sightings(), **refusing(world))
     mine = Process(world, renew(EFFECTS, asked)).until(Send)
@@ -297,7 +297,7 @@ def test_the_record_is_written_so_that_an_older_version_asks_again() -> None:
 
 def test_a_takeover_that_is_refused_in_doubtful_words_keeps_what_it_may_not_do() -> None:
     world = needy(None, DOUBT)
-    world.lease(attempt(grant=Grant.REFRESH, ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(grant=Grant.REFRESH, ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
     doubted(world, **refusing(world))
     assert failure_of(world).is_for_good

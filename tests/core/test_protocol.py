@@ -192,7 +192,7 @@ def test_with_a_grace_window_the_time_to_live_ends_before_it() -> None:
     refused = refusing(world)
     profile = Profile("thirty", grace=30.0)
     Process(world, renew(EFFECTS, wish(profile, **refused))).until(Send).crash()
-    found = world.present.attempt
+    found = world.present.lease
     assert found is not None
     assert found.ttl + 2.0 + 10.0 <= 30.0
     world.run(renew(EFFECTS, wish(profile, **refused)))

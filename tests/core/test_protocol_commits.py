@@ -268,5 +268,5 @@ def test_what_is_committed_over_a_loss_serves_and_is_not_sent_before_others_had_
     assert late.finish().token.reveal() == "access-next"
     assert world.token.reveal() == "access-next"
     assert world.present.state is State.LEASED
-    assert world.present.attempt is not None
-    assert world.present.attempt.is_recovery
+    assert world.present.lease is not None
+    assert world.present.lease.is_recovery

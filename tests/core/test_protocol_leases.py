@@ -10,11 +10,11 @@ from tests.core.driver import (
     NEXT,
     Process,
     World,
-    attempt,
     does,
     failed,
     lost_and_not_applied,
     lost_but_applied,
+    make_lease,
     needy,
     passes,
     refusing,
@@ -180,11 +180,11 @@ def test_a_lease_is_waited_for_and_its_commit_adopted() -> None:
 def test_waiting_is_told_once_for_each_attempt() -> None:
     world = needy()
     refused = refusing(world)
-    other = world.lease(attempt("one", era="boot"))
+    other = world.lease(make_lease("one", era="boot"))
 
     def another(world: World) -> None:
         world.put(records.released(world.present, None, now=world.wall, spread=0.0))
-        world.lease(attempt("two", era="boot"))
+        world.lease(make_lease("two", era="boot"))
 
     faults = {
         (Watch, 3): does(another),
@@ -198,7 +198,7 @@ def test_a_lease_is_taken_over_when_it_was_watched_for_its_time_to_live() -> Non
     world = needy(None, NEXT)
     refused = refusing(world)
     world.era = None  # no clock of the store's: only this process's own
-    world.lease(attempt(ttl=40.0, era=None))
+    world.lease(make_lease(ttl=40.0, era=None))
     assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
     assert 40.0 <= world.now <= 42.0
     assert world.kinds() == [Kind.WAITING, Kind.TAKEN_OVER, Kind.SENT, Kind.REFRESHED]
@@ -207,7 +207,7 @@ def test_a_lease_is_taken_over_when_it_was_watched_for_its_time_to_live() -> Non
 def test_a_short_lived_process_takes_over_by_the_clock_of_the_store() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    world.lease(attempt(ttl=40.0, era="boot", at=0.0))
+    world.lease(make_lease(ttl=40.0, era="boot", at=0.0))
     world.now = 39.0
     assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
     assert 40.0 <= world.now <= 41.0
@@ -216,7 +216,7 @@ def test_a_short_lived_process_takes_over_by_the_clock_of_the_store() -> None:
 def test_an_attempt_from_before_a_restart_of_the_machine_is_over() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    world.lease(attempt(era="the boot before", at=0.0))
+    world.lease(make_lease(era="the boot before", at=0.0))
     assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
     assert world.now < 1.0
 
@@ -225,7 +225,7 @@ def test_a_wall_clock_that_jumps_takes_no_lease_over() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
     world.era = None
-    world.lease(attempt(ttl=300.0, era=None))
+    world.lease(make_lease(ttl=300.0, era=None))
     waiting = Process(world, renew(EFFECTS, wish(**refused))).until(Watch, 3)
     world.wall_is_off = 10.0**6
     waiting.until(Watch, 3)

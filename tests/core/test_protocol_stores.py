@@ -10,11 +10,11 @@ from tests.core.driver import (
     NEXT,
     Process,
     World,
-    attempt,
     does,
     failed,
     lost_and_not_applied,
     lost_but_applied,
+    make_lease,
     needy,
     refusing,
     seed,
@@ -228,15 +228,15 @@ def test_a_claim_cuts_no_recovery_lease_short(by: str, lasts: float) -> None:
     """One that was over, or nearly, was put over it: the next process sent at once, and had no reason to wait."""
     world = needy()
     known, recovery = world.token, 20.0
-    world.lease(attempt(era=world.era, at=world.now - 300.0 + lasts))
+    world.lease(make_lease(era=world.era, at=world.now - 300.0 + lasts))
     sent = Sent(world.present, world.now)
     world.put(None)
     asked = wish(known=known, recovery=lambda: recovery)
     if by == "another process":
         assert world.run(bring_back(EFFECTS, asked))
     assert world.run(bring_back(EFFECTS, asked, lambda: sent)) == (by == "this one" or lasts > recovery)
-    assert world.present.attempt is not None
-    assert world.present.attempt.is_recovery == (lasts < recovery)
+    assert world.present.lease is not None
+    assert world.present.lease.is_recovery == (lasts < recovery)
     assert not world.run(bring_back(EFFECTS, asked, lambda: sent))
     assert not world.run(has_lost(EFFECTS, asked, lambda: sent))
 
@@ -263,13 +263,13 @@ def test_a_claim_that_is_over_comes_back_where_nothing_else_was_lost() -> None:
     """It holds nobody up, and whoever takes over knows that its holder may yet come with an answer."""
     world = needy(None, NEXT)
     before, known = world.present, world.token
-    world.lease(attempt(era=world.era, at=world.now - 301.0))
+    world.lease(make_lease(era=world.era, at=world.now - 301.0))
     sent = Sent(world.present, world.now)
     world.put(before)
     assert world.run(bring_back(EFFECTS, wish(known=known, recovery=lambda: 20.0), lambda: sent))
     process = Process(world, renew(EFFECTS, wish(**refusing(world)))).until(Send)
-    assert world.present.attempt is not None
-    assert (world.present.attempt.disputed, world.now) == (True, 0.0)
+    assert world.present.lease is not None
+    assert (world.present.lease.disputed, world.now) == (True, 0.0)
     assert process.finish().token.generation == 2
 
 
@@ -293,7 +293,7 @@ def test_a_claim_does_not_come_back_where_others_have_taken_over_since(then: str
     known = world.token
     world.lease()
     sent = Sent(world.present, world.now)
-    world.lease(attempt("later"))
+    world.lease(make_lease("later"))
     world.put(records.released(world.present, Verdict(Meaning.UNAVAILABLE, "down"), now=world.wall, spread=0.5))
     if then == "retried":
         world.put(records.retried(world.present, now=world.wall))
@@ -308,18 +308,18 @@ def test_nor_where_others_could_have_taken_over_before_the_store_lost_it() -> No
     known = world.token
     world.lease()
     sent = Sent(world.present, world.now)
-    world.now += world.present.attempt.ttl  # type: ignore[union-attr]  # just leased
+    world.now += world.present.lease.ttl  # type: ignore[union-attr]  # just leased
     world.put(None)
     assert world.run(bring_back(EFFECTS, wish(known=known, recovery=lambda: 5.0), lambda: sent))
-    assert world.present.attempt is not None
-    assert world.present.attempt.is_recovery
+    assert world.present.lease is not None
+    assert world.present.lease.is_recovery
 
 
 def test_a_late_answer_is_taken_for_a_repeated_one() -> None:
     """Whoever took over has perhaps sent the same request, and a server with a grace period repeats itself."""
     world = needy()
     world.lease()
-    world.lease(attempt("later"))
+    world.lease(make_lease("later"))
     world.put(records.committed(world.present, NEXT, by="other", grant=Grant.REFRESH, now=world.wall, refused=False))
     assert world.present.probation is not None
     assert world.present.probation.repeated
@@ -369,7 +369,7 @@ def test_a_late_answer_does_not_replace_what_a_refresh_with_the_same_token_has_b
     """Some servers give another refresh token only now and then."""
     world = needy(None, NEXT)
     renewal = Process(world, renew(EFFECTS, wish(**refusing(world)))).until(Cas, 2)
-    world.commit_by(attempt("later"), Token("access-later", "refresh-seed"))
+    world.commit_by(make_lease("later"), Token("access-later", "refresh-seed"))
     since = world.present
     renewal.finish()
     assert world.present == since

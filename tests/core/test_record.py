@@ -10,10 +10,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tests.core.driver import START, attempt, seed, wish
+from tests.core.driver import START, make_lease, seed, wish
 
 from onerefresh import LoginRequired, StoreUnavailable, Token
-from onerefresh.record import FAMILIES, HISTORY, Attempt, Failure, Grant, IllegalTransition, Probation, Record, State
+from onerefresh.record import FAMILIES, HISTORY, Failure, Grant, IllegalTransition, Lease, Probation, Record, State
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.decision import Claim, Fail, Keep, Pause, Repair, Use, Wait, decide
 from onerefresh.transitions import (
@@ -38,7 +38,7 @@ def idle(**others: Any) -> Record:
 
 
 def leased(record: Record | None = None, **others: Any) -> Record:
-    return claimed(record or idle(), attempt(**others), owner=None)
+    return claimed(record or idle(), make_lease(**others), owner=None)
 
 
 def empty() -> Record:
@@ -72,7 +72,7 @@ def test_a_login_begins_a_new_family_from_any_state(state: str) -> None:
     )
     assert after.token is not None
     assert after.token.identity == after.identity
-    assert (after.attempt, after.failure, after.probation, after.owner) == (None, None, None, "me")
+    assert (after.lease, after.failure, after.probation, after.owner) == (None, None, None, "me")
     assert before.family in after.families
 
 
@@ -104,7 +104,7 @@ def test_a_refresh_cannot_be_claimed_where_there_is_nothing_to_spend(state: str)
     with pytest.raises(IllegalTransition):
         leased(STATES[state]())
     with pytest.raises(IllegalTransition):
-        claimed(None, attempt(), owner=None)
+        claimed(None, make_lease(), owner=None)
 
 
 @pytest.mark.parametrize("state", ["idle", "leased", "dead", "empty"])
@@ -117,8 +117,8 @@ def test_a_token_may_be_obtained_from_any_state_and_a_release_returns_to_it(stat
 def test_a_takeover_keeps_the_state_beneath_the_lease() -> None:
     first = leased(dead(), grant=Grant.OBTAIN)
     second = leased(first, name="second", grant=Grant.OBTAIN)
-    assert second.attempt is not None
-    assert (second.attempt.id, second.attempt.origin) == ("second", State.DEAD)
+    assert second.lease is not None
+    assert (second.lease.id, second.lease.origin) == ("second", State.DEAD)
 
 
 @pytest.mark.parametrize("state", ["idle", "dead", "empty"])
@@ -135,7 +135,7 @@ def test_a_commit_is_the_next_generation_of_the_same_family_from_any_state_but_a
     assert may_commit(before, before.family, before.generation)
     after = commit(before)
     assert (after.state, after.family, after.generation) == (State.IDLE, before.family, before.generation + 1)
-    assert (after.attempt, after.failure, after.by) == (None, None, "other")
+    assert (after.lease, after.failure, after.by) == (None, None, "other")
     assert after.token is not None
     assert after.token.identity == after.identity
 
@@ -227,7 +227,7 @@ def test_refused_replays_are_counted_over_generations() -> None:
 
 # --- Text ---
 
-ATTEMPT = Attempt("id", Grant.OBTAIN, 30.0, "era", 5.0, "flock", disputed=True, origin=State.DEAD)
+LEASE = Lease("id", Grant.OBTAIN, 30.0, "era", 5.0, "flock", disputed=True, origin=State.DEAD)
 FULL = dataclasses.replace(
     commit(replay_reported(commit(idle()), accepted=False, now=START), unsaved=True),
     failure=Failure(Meaning.INTERACTION, "more", 3, START, 2.0, True, True, True, "claims"),
@@ -237,7 +237,7 @@ FULL = dataclasses.replace(
 
 @pytest.mark.parametrize(
     "record",
-    [*(make() for make in STATES.values()), FULL, replace(FULL, state=State.LEASED, attempt=ATTEMPT), saved(FULL)],
+    [*(make() for make in STATES.values()), FULL, replace(FULL, state=State.LEASED, lease=LEASE), saved(FULL)],
 )
 def test_a_record_survives_its_text_form(record: Record) -> None:
     assert decode(encode(record), "acme") == record
@@ -322,11 +322,11 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.is_in(State.IDLE, State.LEASED) and self.record.token is not None)
     @rule(disputed=st.booleans())
     def a_refresh_is_claimed(self, disputed: bool) -> None:
-        self.record = claimed(self.record, attempt(self.name(), disputed=disputed), owner=None)
+        self.record = claimed(self.record, make_lease(self.name(), disputed=disputed), owner=None)
 
     @rule()
     def obtaining_is_claimed(self) -> None:
-        self.record = claimed(self.record, attempt(self.name(), grant=Grant.OBTAIN), owner=None)
+        self.record = claimed(self.record, make_lease(self.name(), grant=Grant.OBTAIN), owner=None)
 
     @precondition(lambda self: self.is_in(State.LEASED))
     @rule(meaning=st.sampled_from([None, *Meaning]), refused=st.booleans())
@@ -339,8 +339,8 @@ class Life(RuleBasedStateMachine):
     @rule(refused=st.booleans())
     def it_dies(self, refused: bool) -> None:
         assert self.record is not None
-        assert self.record.attempt is not None
-        if self.record.attempt.grant is Grant.REFRESH:
+        assert self.record.lease is not None
+        if self.record.lease.grant is Grant.REFRESH:
             self.record = died(self.record, DEAD, now=self.now, refused=refused)
 
     @precondition(lambda self: self.record is not None)
@@ -354,7 +354,7 @@ class Life(RuleBasedStateMachine):
             return
         assert lag == 0
         token = Token(f"access-{self.name()}", f"refresh-{self.names}", expires_in=60.0, issued_at=self.now)
-        grant = self.record.attempt.grant if self.record.attempt else Grant.REFRESH
+        grant = self.record.lease.grant if self.record.lease else Grant.REFRESH
         if self.record.token is None and grant is Grant.REFRESH:
             return
         self.record = committed(self.record, token, by=self.name(), grant=grant, now=self.now, refused=refused)
@@ -376,7 +376,7 @@ class Life(RuleBasedStateMachine):
         record = self.record
         if record is None:
             return
-        assert (record.attempt is not None) == (record.state is State.LEASED)
+        assert (record.lease is not None) == (record.state is State.LEASED)
         if record.is_logged_out:
             assert record.token is None
         if record.token is not None:
@@ -415,12 +415,12 @@ class Life(RuleBasedStateMachine):
                 assert can_obtain or grant is Grant.REFRESH
                 is_over = record is None or record.state is not State.LEASED or lease_over
                 assert is_over, "two would send at once"
-                new = claimed(record, attempt("next", grant=grant), owner=None)
+                new = claimed(record, make_lease("next", grant=grant), owner=None)
                 assert new.state is State.LEASED
                 assert record is None or record.failure is None or record.failure.remaining(self.now) == 0.0
             case Wait(other):
                 assert record is not None
-                assert (record.attempt, lease_over) == (other, False)
+                assert (record.lease, lease_over) == (other, False)
             case Pause(seconds):
                 assert 0.0 < seconds <= 5.0
             case Fail(error):

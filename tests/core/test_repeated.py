@@ -6,7 +6,7 @@ from dataclasses import replace
 from unittest.mock import ANY
 
 import pytest
-from tests.core.driver import Process, World, attempt, failed, needy, refusing, seed, store_goes_down, wish
+from tests.core.driver import Process, World, failed, make_lease, needy, refusing, seed, store_goes_down, wish
 from tests.effects import EFFECTS, Cas, Send, Sleep, WriteSpool
 
 from onerefresh import Credential, Token
@@ -47,7 +47,7 @@ def test_after_a_request_that_was_sent_again_a_refusal_refreshes_once_more(meani
 
 def test_after_a_takeover_a_refusal_refreshes_once_more() -> None:
     world = needy(None, fresh(2), fresh(3))
-    world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
     assert refresh_refused(world).generation == 2
     assert refresh_refused(world).generation == 3

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.core.calls import of_another_process
-from tests.core.driver import NEXT, World, attempt, failed, needy, refusing, seed, wish
+from tests.core.driver import NEXT, World, failed, make_lease, needy, refusing, seed, wish
 from tests.effects import EFFECTS
 
 from onerefresh import Credential, Credentials, LoginRequired, Token, errors
@@ -76,7 +76,7 @@ def test_who_is_asking_just_now_is_left_alone() -> None:
     world = needy(None, DOUBT)
     world.fails(renew(EFFECTS, wish(**refusing(world))))
     world.now += 30.0
-    world.lease(attempt())
+    world.lease(make_lease())
     body = world.body
     assert world.run(allow_again(EFFECTS, wish())) is not None
     assert world.body == body

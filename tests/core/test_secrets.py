@@ -33,7 +33,7 @@ from tests.effects import EFFECTS, Cas, Defer, Deliver, Revoke, Save, Send, Writ
 
 from onerefresh import Credential, OnerefreshError, Secret, StoreUnavailable, Token, errors
 from onerefresh import transitions as records
-from onerefresh.record import Attempt, Grant, Record
+from onerefresh.record import Grant, Lease, Record
 from onerefresh.record_text import decode, encode, token_to_fields
 from onerefresh.renewal import protocol, saving
 from onerefresh.renewal.world import Loaded, Spooled
@@ -74,7 +74,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "a secret": lambda: Secret(ACCESS),
     "a token": token,
     "a record": record,
-    "a leased record": lambda: records.claimed(record(), Attempt("id", Grant.REFRESH, 30.0), owner=None),
+    "a leased record": lambda: records.claimed(record(), Lease("id", Grant.REFRESH, 30.0), owner=None),
     "what was loaded": lambda: Loaded("1", record()),
     "what a store holds": lambda: Versioned("1", encode(record())),
     "a spooled token": lambda: Spooled("family", 1, "id", Grant.REFRESH, refused=False, token=token()),

@@ -50,7 +50,7 @@ def test_where_the_loss_could_not_be_noted_it_is_noted_before_the_lease_is_taken
     world, asked = emptied()
     world.can_note = False
     process = Process(world, renew(EFFECTS, asked)).until(ReadNote)
-    assert (world.present.attempt is not None and world.present.attempt.noted, world.losses) == ("", 0)
+    assert (world.present.lease is not None and world.present.lease.noted, world.losses) == ("", 0)
     world.can_note = True
     process.until(Send)
     assert world.losses == 1
@@ -61,8 +61,8 @@ def test_where_the_loss_could_not_be_noted_it_is_noted_before_the_lease_is_taken
 def test_whoever_finds_a_lease_that_another_process_left_without_a_note_notes_the_loss() -> None:
     world, asked = emptied()
     Process(world, renew(EFFECTS, asked)).until(Load, 2).crash()
-    assert world.present.attempt is not None
-    world.put(replace(world.present, attempt=replace(world.present.attempt, noted="")))  # an earlier version's
+    assert world.present.lease is not None
+    world.put(replace(world.present, lease=replace(world.present.lease, noted="")))  # an earlier version's
     world.losses = 0
     other = Process(world, renew(EFFECTS, replace(asked, sightings=Sightings())), host="other").until(Send)
     assert world.losses == 1
@@ -106,7 +106,7 @@ def test_a_note_that_cannot_be_read_holds_nobody_up_for_good() -> None:
 
 def test_a_store_that_always_says_conflict_ends_in_an_error() -> None:
     def conflict(world: World, effect: Effect[Any]) -> None:
-        if isinstance(effect, Cas) and effect.record.attempt is not None and effect.record.attempt.again:
+        if isinstance(effect, Cas) and effect.record.lease is not None and effect.record.lease.again:
             raise Conflict("always")
 
     world, asked = emptied()
@@ -160,6 +160,6 @@ def test_a_newer_token_ends_the_waiting() -> None:
     world.comparing = {"other": 1}
     process = Process(world, renew(EFFECTS, asked)).until(ReadNote, 2)
     newer = replace(world.token, generation=2, access_token=NEXT.access_token, refresh_token=NEXT.refresh_token)
-    world.put(replace(world.present, generation=2, state=State.IDLE, attempt=None, token=newer))
+    world.put(replace(world.present, generation=2, state=State.IDLE, lease=None, token=newer))
     assert process.finish().token.generation == 2
     assert not world.sent

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.core.calls import first_token
-from tests.core.driver import NEXT, Process, World, attempt, does, failed, needy, passes, refusing, wish
+from tests.core.driver import NEXT, Process, World, does, failed, make_lease, needy, passes, refusing, wish
 from tests.effects import EFFECTS, Send
 
 from onerefresh import Credential, Credentials, RefreshUnavailable, Token, WaitTimeout, errors
@@ -40,7 +40,7 @@ def test_a_store_that_has_lost_writes_may_be_one() -> None:
 
 def test_a_takeover_is_named_also_where_the_store_could_lose_writes() -> None:
     world = needy(None, DEAD)
-    world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
     said = str(world.fails(renew(EFFECTS, wish(**LOSES, **refusing(world)))))
     assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
@@ -54,7 +54,7 @@ def test_a_holder_that_was_stopped_and_sent_too_late_is_the_cause_that_is_named(
 
     def others_go_on(world: World) -> None:
         world.now += 400.0
-        world.commit_by(world.lease(attempt(era=world.era, at=world.now)), Token("access-2", "refresh-2"))
+        world.commit_by(world.lease(make_lease(era=world.era, at=world.now)), Token("access-2", "refresh-2"))
 
     stopped = Process(world, renew(EFFECTS, wish(**refused)), faults={(Send, 1): does(others_go_on)})
     assert stopped.finish().token.generation == 2
@@ -112,7 +112,7 @@ def test_waiting_for_another_process_is_said_to_be_that() -> None:
         assert found is not None
         world = World()
         world.body = found.body
-        store.cas("waiting", found.version, encode(records.claimed(world.record, attempt(ttl=5.0), owner=None)))
+        store.cas("waiting", found.version, encode(records.claimed(world.record, make_lease(ttl=5.0), owner=None)))
         said = said_by(lambda: credential.token(refused=token))
         assert said.startswith("max_wait is over and the refresh is not: another process is at it, for at most ")
         left = store.load("waiting")

@@ -74,9 +74,9 @@ def queued(world: World) -> World:
 def test_a_turn_is_taken_before_the_claim() -> None:
     world = needy(seed(lives=1.0, at=0.0), NEXT)
     process = Process(world, protocol.renew(EFFECTS, wish())).until(Queue)
-    assert world.present.attempt is None
+    assert world.present.lease is None
     process.until(Cas)
-    assert world.present.attempt is None
+    assert world.present.lease is None
 
 
 def test_after_waiting_for_a_turn_the_record_is_read_again_before_the_claim() -> None:

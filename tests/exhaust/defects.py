@@ -17,7 +17,7 @@ from tests.simulator.mutants import MUTANTS
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.record import Record
-from onerefresh.renewal import saving, spending
+from onerefresh.renewal import attempt, saving
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.world import Loaded, Spooled, World
 
@@ -42,7 +42,7 @@ _commit_into = saving.commit_into
 
 async def _owner_commits(world: World, loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
     record = loaded.record
-    owns = record is not None and record.attempt is not None and record.attempt.id == entry.attempt
+    owns = record is not None and record.lease is not None and record.lease.id == entry.attempt
     if record is not None and record.by != entry.attempt and not owns:
         return None
     return await _commit_into(world, loaded, entry, *more, **rest)
@@ -71,7 +71,7 @@ def _commit(without: str, setup: Setup, breaks: str, piece: object) -> Defect:
 
     @contextlib.contextmanager
     def replaced() -> Iterator[None]:
-        with mock.patch.object(saving, "commit_into", piece), mock.patch.object(spending, "commit_into", piece):
+        with mock.patch.object(saving, "commit_into", piece), mock.patch.object(attempt, "commit_into", piece):
             yield
 
     return Defect(without, setup, breaks, replaced)

@@ -168,7 +168,7 @@ class Renewals:
         found = self._boxes.get(text)
         if found is None:
             record = decode(text, KEY)  # as a store does
-            token, attempt = record.token, record.attempt
+            token, lease = record.token, record.lease
             found = self._boxes[text] = Box(
                 record,
                 form_of(record),
@@ -177,7 +177,7 @@ class Renewals:
                 record.state.value,
                 token.reveal() if token is not None else None,
                 token.reveal_refresh_token() if token is not None and token.refresh_token is not None else None,
-                attempt.id if attempt is not None else None,
+                lease.id if lease is not None else None,
                 record.by,
             )
         return found

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.core.driver import NEXT, Process, World, attempt, failed, needy, refusing, seed, store_goes_down, wish
+from tests.core.driver import NEXT, Process, World, failed, make_lease, needy, refusing, seed, store_goes_down, wish
 from tests.effects import EFFECTS, Cas, Load
 
 from onerefresh import errors
@@ -59,7 +59,7 @@ def went_back(world: World, before: Record) -> None:
 
 def brought_back_by_another(world: World, before: Record) -> None:
     """One that had never seen the failure."""
-    recovery = attempt("recovery-theirs", ttl=5.0, era=world.era, at=world.now, guess=True)
+    recovery = make_lease("recovery-theirs", ttl=5.0, era=world.era, at=world.now, guess=True)
     world.put(records.restored(replace(before, token=None), before.token or seed(), now=world.wall, recovery=recovery))
 
 
@@ -130,8 +130,8 @@ def test_what_is_to_be_noted_later_is_left_where_somebody_has_claimed() -> None:
     other = world.lease()
     for rest in world.left_to_do:
         world.run(rest)
-    assert world.present.attempt is not None
-    assert world.present.attempt.id == other.id
+    assert world.present.lease is not None
+    assert world.present.lease.id == other.id
 
 
 def test_pauses_after_doubtful_answers_grow_although_none_can_be_noted() -> None:
@@ -199,7 +199,7 @@ def claimed_and_lost(end: Any) -> tuple[World, OneProcess, Process[Any]]:
     world = needy(seed(), end)
     mine = OneProcess(world)
     request = Process(world, renew(EFFECTS, mine.wish(refused=world.present.identity)))
-    while world.present.attempt is None:
+    while world.present.lease is None:
         request.step()
     return world, mine, request
 
@@ -223,7 +223,7 @@ def test_a_look_leaves_no_claim_behind_whose_request_is_over(then: Any, end: Any
     finished(request)
     look.finish()
     record = world.present
-    assert record.attempt is None or record.attempt.is_recovery, record
+    assert record.lease is None or record.lease.is_recovery, record
     assert record.failure is not None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.core.calls import first_token, listening
-from tests.core.driver import KEY, START, Process, World, attempt, needy, refusing, seed, wish
+from tests.core.driver import KEY, START, Process, World, make_lease, needy, refusing, seed, wish
 from tests.effects import EFFECTS, Watch
 
 from onerefresh import Credential, LoginRequired, RefreshProtocolError, RefreshUnavailable, Token
@@ -176,7 +176,7 @@ def test_a_host_that_saves_slowly_gets_one_token_for_each_call(monkeypatch: pyte
 def test_so_do_those_who_waited_for_another_process() -> None:
     world = needy(seed(lives=1.0))
     world.now = 2.0
-    other = world.lease(attempt(ttl=300.0, era=world.era, at=world.now))
+    other = world.lease(make_lease(ttl=300.0, era=world.era, at=world.now))
     waiting = Process(world, renew(EFFECTS, wish())).until(Watch)
     world.commit_by(other, Token("theirs", "r", expires_in=4, issued_at=world.wall))
     world.now += 10.0
@@ -412,7 +412,7 @@ def test_failures_count_as_before_and_a_failing_endpoint_uses_nothing_up() -> No
 def test_a_session_that_is_over_is_over_whatever_was_refreshed() -> None:
     world = needy(None, *endless()[: EARLY_REFRESHES + 1])
     use_up(world)
-    leased = records.claimed(world.present, attempt(), owner=None)
+    leased = records.claimed(world.present, make_lease(), owner=None)
     world.put(records.died(leased, Verdict(Meaning.DEAD, "invalid_grant"), now=START, refused=True))
     assert isinstance(world.fails(renew(EFFECTS, wish(**refusing(world)))), LoginRequired)
 
@@ -420,7 +420,7 @@ def test_a_session_that_is_over_is_over_whatever_was_refreshed() -> None:
 def test_whoever_has_claimed_is_waited_for_and_taken_over_from() -> None:
     world = needy(None, *endless())
     use_up(world)
-    world.lease(attempt(ttl=30.0, era=world.era, at=world.now))
+    world.lease(make_lease(ttl=30.0, era=world.era, at=world.now))
     assert world.run(renew(EFFECTS, wish(**refusing(world), proven=world.present.identity))).renewed
 
 

@@ -65,7 +65,7 @@ def test_counts_stay_at_their_end() -> None:
     world = needy()
     verdict = Verdict(Meaning.DOUBTFUL, "no")
     failed = records.released(
-        replace(world.present, state=State.LEASED, attempt=world.lease()), verdict, now=START, spread=0.0
+        replace(world.present, state=State.LEASED, lease=world.lease()), verdict, now=START, spread=0.0
     )
     assert failed.failure is not None
     full = replace(failed, failure=replace(failed.failure, count=MOST + 1, doubts=MOST + 1))

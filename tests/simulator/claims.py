@@ -11,7 +11,7 @@ from tests.simulator.faults import What
 
 from onerefresh.events import Event, Kind
 from onerefresh.policy import PATIENCE
-from onerefresh.record import Attempt, Record
+from onerefresh.record import Lease, Record
 from onerefresh.renewal.world import Loaded
 from onerefresh.token import Token
 
@@ -75,29 +75,27 @@ class Claims:
         for claim in self._claims.values():
             claim.watchers.clear()
 
-    def made(self, attempt: Attempt, other: Attempt | None, after: Record, writer: Task) -> None:
-        """`writer` has claimed; `other`: the attempt that was there."""
-        claim = self._claims.get(other.id) if other is not None and other.id != attempt.id else None
+    def made(self, lease: Lease, other: Lease | None, after: Record, writer: Task) -> None:
+        """`writer` has claimed; `other`: the lease that was there."""
+        claim = self._claims.get(other.id) if other is not None and other.id != lease.id else None
         abandoned = other is not None and other.id in self._abandoned
-        if claim is not None and claim.task is not writer and not abandoned and not attempt.is_recovery:
+        if claim is not None and claim.task is not writer and not abandoned and not lease.is_recovery:
             self._taken_over(claim, writer, self._world.timeline.now)
-        if (again := self._claims.get(attempt.id)) is not None:  # the store had lost it: others watch it anew
+        if (again := self._claims.get(lease.id)) is not None:  # the store had lost it: others watch it anew
             again.watchers.clear()
             return
-        self._claims[attempt.id] = Claim(
+        self._claims[lease.id] = Claim(
             writer,
             writer.named_at,
-            attempt.ttl,
+            lease.ttl,
             after.token,
             after.generation,
-            attempt.proof,
-            attempt.era,
+            lease.proof,
+            lease.era,
             writer.process.host.boots,
-            attempt.disputed,
+            lease.disputed,
             self._world.known_to(writer),
-            attempt.era is not None
-            and (now := self._world.moment(writer.process)) is not None
-            and now.era != attempt.era,
+            lease.era is not None and (now := self._world.moment(writer.process)) is not None and now.era != lease.era,
         )
 
     def is_overtaken(self, attempt: str | None) -> bool:
@@ -169,9 +167,9 @@ class Claims:
 
     def loaded(self, task: Task, loaded: Loaded) -> None:
         record = loaded.record
-        if record is None or record.attempt is None or task.disturbed:
+        if record is None or record.lease is None or task.disturbed:
             return
-        claim = self._claims.get(record.attempt.id)
+        claim = self._claims.get(record.lease.id)
         if claim is not None and claim.task is not task:
             claim.watchers.setdefault(task, self._world.timeline.now)
 

@@ -14,7 +14,7 @@ from onerefresh.credential import launcher, shared
 from onerefresh.credential.launcher import Launcher
 from onerefresh.policy import Profile
 from onerefresh.record import Record
-from onerefresh.renewal import recovering, saving, spending
+from onerefresh.renewal import attempt, recovering, saving
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 
@@ -118,7 +118,7 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "a request is sent once more without a look",
-        put(spending.Spending, "_still_holds", pieces.yes),
+        put(attempt.Attempt, "_still_holds", pieces.yes),
         fixed=LATE_ANSWER,
     ),
     Mutant(
@@ -172,7 +172,7 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "nothing is kept of an answer whose access token no header can carry",
-        put(spending.Spending, "_rest_of", pieces.not_noticed),
+        put(attempt.Attempt, "_rest_of", pieces.not_noticed),
         kind=Kind.REJECT_ONLY,
         fixed=(("idea", Idea.USELESS),),
     ),

@@ -20,7 +20,7 @@ from tests.simulator.words import Words
 
 from onerefresh import errors
 from onerefresh.events import Event, Kind
-from onerefresh.record import Attempt, Grant, Record, State
+from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.world import Spooled
 from onerefresh.token import Token
@@ -86,8 +86,8 @@ class Judge:
             self._new_token(before, after, after.token, writer)
         elif before is not None and after.token is not None and before.token != after.token:
             raise Broken("a generation is one token", f"generation {after.generation} was exchanged")
-        if after.state is State.LEASED and after.attempt is not None:
-            self._claimed(before, after, after.attempt, writer)
+        if after.state is State.LEASED and after.lease is not None:
+            self._claimed(before, after, after.lease, writer)
         if writer is not None and after.by is not None and (before is None or after.by != before.by):
             claim = self.claims.named(after.by)
             self._commit = (self._world.timeline.now, writer, claim.ttl if claim is not None else math.inf)
@@ -175,10 +175,10 @@ class Judge:
                     f"it came {waited:.2f} s after the refusal",
                 )
 
-    def _claimed(self, before: Record | None, after: Record, attempt: Attempt, writer: Task | None) -> None:
+    def _claimed(self, before: Record | None, after: Record, lease: Lease, writer: Task | None) -> None:
         assert writer is not None
-        self.guessed |= attempt.guess and not attempt.is_recovery
-        other = before.attempt if before is not None and before.state is State.LEASED else None
+        self.guessed |= lease.guess and not lease.is_recovery
+        other = before.lease if before is not None and before.state is State.LEASED else None
         _, known = self._began.get(writer, (0, None))
         latest = self._world.known_to(writer)
         if latest is None or (known is not None and known.family != latest.family):
@@ -188,7 +188,7 @@ class Judge:
                 "nobody spends an older generation than he knows",
                 f"{writer} claimed generation {after.generation} and knew {known.generation}",
             )
-        self.claims.made(attempt, other, after, writer)
+        self.claims.made(lease, other, after, writer)
 
     def rolled_back(self) -> None:
         """Whoever committed last looks again; until then the old refresh token may be sent once more."""

@@ -19,7 +19,7 @@ from onerefresh import policy
 from onerefresh import transitions as records
 from onerefresh.credential import shared
 from onerefresh.policy import Profile
-from onerefresh.renewal import decision, person, protocol, saving, spending
+from onerefresh.renewal import attempt, decision, person, protocol, saving
 from onerefresh.renewal.sightings import Sightings
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -115,7 +115,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "2",
         "only the owner of the lease commits",
-        put_each("commit_into", pieces.owner_commits, saving, spending),
+        put_each("commit_into", pieces.owner_commits, saving, attempt),
         "paused with the answer in hand",
         Kind.REJECT_ONLY,
         shows="a holder that was stopped comes back with the living token, and throws it away",
@@ -130,12 +130,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "2",
         "a commit does not know its own earlier write",
-        put_each("commit_into", pieces.commit_forgets_itself, saving, spending),
+        put_each("commit_into", pieces.commit_forgets_itself, saving, attempt),
     ),
     Mutant(
         "3",
         "invalid_grant is believed at once",
-        put(spending.Spending, "_someone_commits", pieces.no),
+        put(attempt.Attempt, "_someone_commits", pieces.no),
         "slow answer, then a pause",
         Kind.REJECT_ONLY,
         shows="the session is declared dead while its new token is on the way",
@@ -177,11 +177,11 @@ MUTANTS: tuple[Mutant, ...] = (
         fixed=SMALL_WINDOW,
     ),
     Mutant("5", "wall clocks say when a lease is over", put(world.World, "moment", pieces.wall_clock)),
-    Mutant("5", "a lease is over at first sight", put(protocol._Lease, "left", pieces.first_sight)),
+    Mutant("5", "a lease is over at first sight", put(protocol.PeriodWatch, "left", pieces.first_sight)),
     Mutant(
         "5",
         "the store's clock is not asked",
-        put(protocol._Lease, "left", pieces.own_watch_only),
+        put(protocol.PeriodWatch, "left", pieces.own_watch_only),
         "crash right before sending",
         fixed=(("has_clock", True), ("has_flock", False)),
         shows=(
@@ -199,7 +199,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "6",
         "no gate before sending",
-        put(spending, "age", pieces.never_old),
+        put(attempt, "age", pieces.never_old),
         "paused between claim and gate",
         STRICT,
         shows=(
@@ -210,14 +210,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "6",
         "age counts from after the claim",
-        put(spending.Spending, "run", pieces.born_with_its_claim),
+        put(attempt.Attempt, "run", pieces.born_with_its_claim),
         "paused between claim and gate",
         STRICT,
     ),
     Mutant(
         "6",
         "age counts by the machine's own clock alone",
-        put(spending, "age", pieces.own_clock_only),
+        put(attempt, "age", pieces.own_clock_only),
         "asleep between claim and gate",
         STRICT,
         fixed=(("has_clock", True), ("hosts", 2), ("skews", (0.0, 0.0))),
@@ -236,7 +236,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "the commit gives up when the store is down",
-        put_each("commit_into", pieces.commit_gives_up, saving, spending),
+        put_each("commit_into", pieces.commit_gives_up, saving, attempt),
         "store down at the commit",
     ),
     Mutant(
@@ -257,7 +257,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "the new token is handed out before it is saved",
-        put_each("commit_into", pieces.hand_out_first, saving, spending),
+        put_each("commit_into", pieces.hand_out_first, saving, attempt),
     ),
     Mutant(
         "8",
@@ -322,7 +322,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "the committer does not look again",
-        put(spending, "look_again", pieces.nothing),
+        put(attempt, "look_again", pieces.nothing),
         "store goes back after the commit",
         STRICT,
         shows="the store forgets the new token, and the next process spends the old one",

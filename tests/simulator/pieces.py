@@ -16,7 +16,7 @@ from onerefresh import transitions as records
 from onerefresh.credential import shared
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
-from onerefresh.renewal import decision, person, protocol, saving, spending
+from onerefresh.renewal import attempt, decision, person, protocol, saving
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.world import NO_NOTE, Loaded, Spooled, World
 from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
@@ -30,7 +30,7 @@ _may_commit = records.may_commit
 _decide = decision.decide
 _released = records.released
 _committed = records.committed
-_left = protocol._Lease.left
+_left = protocol.PeriodWatch.left
 _adopt = shared.Shared.adopt
 
 
@@ -41,7 +41,7 @@ def blind_claim(self: store.SimulatedStore, expected: str | None, record: Record
 async def owner_commits(world: World, loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
     record = loaded.record
     if record is not None and record.by != entry.attempt:
-        owns = record.state is State.LEASED and record.attempt is not None and record.attempt.id == entry.attempt
+        owns = record.state is State.LEASED and record.lease is not None and record.lease.id == entry.attempt
         if not owns:
             return None
     return await _commit_into(world, loaded, entry, wish)
@@ -117,16 +117,16 @@ def wall_clock(self: world.World, process: Any) -> Moment:
     return Moment("everybody's wall clock", process.host.clock.time())
 
 
-def first_sight(self: Any, attempt: Any, now: Any) -> float:
+def first_sight(self: Any, lease: Any, now: Any) -> float:
     return 0.0
 
 
-def own_watch_only(self: Any, attempt: Any, now: Any) -> float:
-    return _left(self, dataclasses.replace(attempt, era=None), now)
+def own_watch_only(self: Any, lease: Any, now: Any) -> float:
+    return _left(self, dataclasses.replace(lease, era=None), now)
 
 
-def any_hold(hold: Any, attempt: Any) -> bool:
-    return attempt is not None and hold is not None
+def any_hold(hold: Any, lease: Any) -> bool:
+    return lease is not None and hold is not None
 
 
 def no_proof(hold: Any, attempt: Any) -> bool:
@@ -177,7 +177,7 @@ def no_damping() -> Iterator[None]:
         yield
 
 
-_spend = spending.Spending.run
+_spend = attempt.Attempt.run
 _hand_over = saving._hand_over
 
 

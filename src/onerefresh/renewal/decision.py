@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
 from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, Profile, due_at, windows
-from onerefresh.record import Attempt, Clock, Failure, Grant, Probation, Record, State
+from onerefresh.record import Clock, Failure, Grant, Lease, Probation, Record, State
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.token import Token
@@ -121,9 +121,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Somebody else's attempt is under way."""
+    """Another attempt holds the lease."""
 
-    attempt: Attempt
+    lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def decide(
     clock: Clock | None = None,
     came: bool = False,
 ) -> Decision:
-    """What to do about `record`. `now`: seconds since the epoch. `lease_over`: its attempt may be taken over.
+    """What to do about `record`. `now`: seconds since the epoch. `lease_over`: its lease may be taken over.
 
     `is_unsettled`: this process has only just seen that the store is on another server. `clock`: what refreshes are
     counted by. `came`: the token is the answer for which this renewal has waited.
@@ -203,8 +203,8 @@ def decide(
         ask_again = max(_ask_again(record, now, lease_over=lease_over), rest)
         why = too_often(rest, refused=True) if damped and rest > 0.0 else ""
         return Use(record.token, ask_again, damped, record.probation, why)
-    if record.state is State.LEASED and record.attempt is not None and not lease_over:
-        return Wait(record.attempt)
+    if record.state is State.LEASED and record.lease is not None and not lease_over:
+        return Wait(record.lease)
     decision = _renew(record, wish, now)
     if isinstance(decision, Claim) and rest > 0.0:
         return _put_off(record, wish, rest)
@@ -274,7 +274,7 @@ def _ask_again(record: Record, now: float, *, lease_over: bool) -> float:
 
 def _origin(record: Record) -> State:
     """The state beneath a lease."""
-    return record.attempt.origin if record.state is State.LEASED and record.attempt else record.state
+    return record.lease.origin if record.state is State.LEASED and record.lease else record.state
 
 
 def _damped(record: Record, wish: Wish, now: float) -> bool:

@@ -13,7 +13,8 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.policy import DETECTION
-from onerefresh.record import Attempt, Grant, Record, State
+from onerefresh.record import Grant, Lease, Record, State
+from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.decision import (
     Claim,
     Fail,
@@ -42,7 +43,6 @@ from onerefresh.renewal.saving import (
     tell,
     unsettled,
 )
-from onerefresh.renewal.spending import Outcome, Spending
 from onerefresh.renewal.world import Instant, Loaded, World, age, left_of
 from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
 
@@ -55,17 +55,21 @@ QUICK = 0.05
 
 
 @dataclass(slots=True)
-class _Lease:
-    """This renewal's view of other attempts: which one it watches, and since when by its own monotonic clock."""
+class PeriodWatch:
+    """A period that somebody else began, here the last lease seen, and since when this renewal has watched it.
 
-    attempt: str | None = None
+    It is over by the store's clock, or by this process's monotonic clock once it was watched for its full length: so
+    a store without a clock, or with one that was set, holds nobody up for longer than that.
+    """
+
+    watched: str | None = None
     since: float = 0.0
 
-    def left(self, attempt: Attempt, now: Instant) -> float:
-        """Seconds until `attempt` is over: by the store's own clock, or because this process watched it that long."""
-        if attempt.id != self.attempt:
-            self.attempt, self.since = attempt.id, now.monotonic
-        return min(attempt.ttl - (now.monotonic - self.since), left_of(attempt, now))
+    def left(self, lease: Lease, now: Instant) -> float:
+        """Seconds until `lease` is over, by whichever clock says so first."""
+        if lease.id != self.watched:
+            self.watched, self.since = lease.id, now.monotonic
+        return min(lease.ttl - (now.monotonic - self.since), left_of(lease, now))
 
 
 async def renew(world: World, wish: Wish) -> Outcome:
@@ -73,7 +77,7 @@ async def renew(world: World, wish: Wish) -> Outcome:
 
     Raises an `OnerefreshError` that says who must act.
     """
-    lease, takeover = _Lease(), Takeover(world)
+    watch, takeover = PeriodWatch(), Takeover(world)
     hold: Hold | None = None
     queued, prepared, seed_told = 0, False, wish.seed_told
     awaited = ""  # the attempt that this renewal has made, or waited for
@@ -96,17 +100,17 @@ async def renew(world: World, wish: Wish) -> Outcome:
             continue
         loaded, now = known, await world.now()
         record = bound(wish.sightings.dated(loaded.record, now), wish)
-        attempt = record.attempt if record and record.state is State.LEASED else None
-        if record and attempt and _is_own(attempt, unheard):
+        lease = record.lease if record and record.state is State.LEASED else None
+        if record and lease and _is_own(lease, unheard):
             if await world.queue():
                 continue  # what was loaded before may be old
-            awaited = attempt.id
-            outcome = await Spending(world, wish, record, loaded.version or "", attempt, unheard.pop(attempt.id)).run()
+            awaited = lease.id
+            outcome = await Attempt(world, wish, record, loaded.version or "", lease, unheard.pop(lease.id)).run()
             if outcome is not None:
                 return outcome
             continue
-        left = lease.left(attempt, now) if attempt else 0.0
-        proven_dead = _is_proof(hold, attempt)
+        left = watch.left(lease, now) if lease else 0.0
+        proven_dead = _is_proof(hold, lease)
         if record and not seed_told and in_use(record) and is_news(wish.seed, record, wish):
             seed_told = True
             await tell(
@@ -164,8 +168,8 @@ async def renew(world: World, wish: Wish) -> Outcome:
                 hold, rounds = None, 0
                 await world.watch(loaded.version, DETECTION, UNDER_WAY)
             case Claim(grant):
-                is_guess = attempt is not None and attempt.is_recovery and grant is Grant.REFRESH
-                if attempt and is_guess and not await takeover.is_due(loaded, attempt, wish):
+                is_guess = lease is not None and lease.is_recovery and grant is Grant.REFRESH
+                if lease and is_guess and not await takeover.is_due(loaded, lease, wish):
                     await world.leave()
                     hold, rounds = None, 0 if takeover.has_waited else rounds
                     continue
@@ -174,7 +178,7 @@ async def renew(world: World, wish: Wish) -> Outcome:
                     continue  # before the claim, which would age in the queue; what was loaded before may be old
                 if hold is None and queued < QUEUE_TRIES:
                     hold = await world.enter()
-                    if hold is None and attempt is not None:
+                    if hold is None and lease is not None:
                         queued = QUEUE_TRIES  # its holder stands still: there is no use in queueing behind it
                     elif hold is None:
                         queued += 1
@@ -190,7 +194,7 @@ async def renew(world: World, wish: Wish) -> Outcome:
                 disputed = _is_disputed(record, proven_dead=proven_dead)
                 awaited = await world.new_id()
                 proof = hold.proof if hold else None
-                mine = Attempt(awaited, grant, 0.0, proof=proof, disputed=disputed)
+                mine = Lease(awaited, grant, 0.0, proof=proof, disputed=disputed)
                 outcome = await _attempt(world, loaded, mine, wish, now, unheard=unheard)
                 await world.leave()
                 hold = None
@@ -198,38 +202,38 @@ async def renew(world: World, wish: Wish) -> Outcome:
                     return outcome
 
 
-def _is_proof(hold: Hold | None, attempt: Attempt | None) -> bool:
-    """Whether holding `hold` proves that the holder of `attempt` is dead.
+def _is_proof(hold: Hold | None, lease: Lease | None) -> bool:
+    """Whether holding `hold` proves that the holder of `lease` is dead.
 
     It kept this very hold until its attempt was settled, so only its kernel can have released it.
     """
-    return attempt is not None and hold is not None and hold.proof is not None and hold.proof == attempt.proof
+    return lease is not None and hold is not None and hold.proof is not None and hold.proof == lease.proof
 
 
-def _is_own(attempt: Attempt, unheard: Container[str]) -> bool:
+def _is_own(lease: Lease, unheard: Container[str]) -> bool:
     """Whether it is a claim of this renewal, applied after nobody told its outcome: nothing was sent under it.
 
     One with a proof is not gone on with: others could have seen the lock free since.
     """
-    return attempt.id in unheard and attempt.proof is None
+    return lease.id in unheard and lease.proof is None
 
 
 def _is_disputed(record: Record | None, *, proven_dead: bool) -> bool:
     """Whether an earlier attempt at this generation may still come back and commit."""
     if record is None:
         return False
-    if record.state is State.LEASED and record.attempt is not None:
-        return record.attempt.disputed or not proven_dead
+    if record.state is State.LEASED and record.lease is not None:
+        return record.lease.disputed or not proven_dead
     return record.failure is not None and record.failure.disputed
 
 
 async def _attempt(
-    world: World, loaded: Loaded, attempt: Attempt, wish: Wish, born: Instant, *, unheard: dict[str, Instant]
+    world: World, loaded: Loaded, lease: Lease, wish: Wish, born: Instant, *, unheard: dict[str, Instant]
 ) -> Outcome | None:
     """Claim, send and commit. None: look at the record again."""
     token = loaded.record.token if loaded.record else None
-    attempt = replace(
-        attempt,
+    lease = replace(
+        lease,
         ttl=wish.profile.time_to_live(token, born.wall, wish.http_timeout),
         era=born.shared.era if born.shared else None,
         at=born.shared.seconds if born.shared else 0.0,
@@ -237,22 +241,22 @@ async def _attempt(
     before = loaded.record
     if before is not None and wish.owner and (wish.adopts or before.state is State.EMPTY):
         before = replace(before, owner=wish.owner)
-    if before is not None and wish.owner and before.owner is None and attempt.grant is Grant.REFRESH:
+    if before is not None and wish.owner and before.owner is None and lease.grant is Grant.REFRESH:
         said = f"its record says nothing of an owner, and is taken for one of the {wish.owner}"
         await tell(world, Kind.UNOWNED, wish, before, said)  # once: the claim names the owner
-    leased = records.claimed(before, attempt, owner=wish.signs if before is None else wish.owner)
-    assert leased.attempt is not None
-    attempt = leased.attempt
+    leased = records.claimed(before, lease, owner=wish.signs if before is None else wish.owner)
+    assert leased.lease is not None
+    lease = leased.lease
     try:
         version = await world.cas(loaded.version, leased)
     except Conflict:
         return None
     except StoreOutcomeUnknown:
         again = await world.load()
-        if again.record is None or again.record.attempt is None or again.record.attempt.id != attempt.id:
-            unheard[attempt.id] = born
+        if again.record is None or again.record.lease is None or again.record.lease.id != lease.id:
+            unheard[lease.id] = born
             return None
         version = again.version or ""
     taken_over = loaded.record is not None and loaded.record.state is State.LEASED
-    await tell(world, Kind.TAKEN_OVER if taken_over else Kind.CLAIMED, wish, leased, attempt=attempt.id)
-    return await Spending(world, wish, leased, version, attempt, born, taken_over).run()
+    await tell(world, Kind.TAKEN_OVER if taken_over else Kind.CLAIMED, wish, leased, attempt=lease.id)
+    return await Attempt(world, wish, leased, version, lease, born, taken_over).run()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from onerefresh import errors
 from onerefresh import transitions as records
-from onerefresh.record import RECOVERY, Attempt, Grant
+from onerefresh.record import RECOVERY, Grant, Lease
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.world import NO_NOTE, Loaded, Note, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
@@ -30,10 +30,10 @@ SLICE = 1.0
 
 async def recovery_lease(
     world: World, wish: Wish, *, disputed: bool = False, noted: str | None = None, again: int = 0
-) -> Attempt | None:
+) -> Lease | None:
     """A lease under which nothing is sent, once the loss is noted; None where nobody else can know a newer token.
 
-    `noted`: the mark of the note that names the record already. `again`: as in `Attempt`.
+    `noted`: the mark of the note that names the record already. `again`: as in `Lease`.
     """
     seconds = wish.recovery()
     if seconds <= 0.0:
@@ -41,7 +41,7 @@ async def recovery_lease(
     if noted is None:
         noted = await world.report_loss()
     born = (await world.now()).shared
-    return Attempt(
+    return Lease(
         id=f"{RECOVERY}{await world.new_id()}",
         grant=Grant.REFRESH,
         ttl=seconds,
@@ -69,7 +69,7 @@ class Takeover:
     unread: int = 0
     beats: dict[str, tuple[int, float]] = field(default_factory=dict)
 
-    async def is_due(self, loaded: Loaded, lease: Attempt, wish: Wish) -> bool:
+    async def is_due(self, loaded: Loaded, lease: Lease, wish: Wish) -> bool:
         """Whether `lease`, which is over, may be taken over; False: look at the record again."""
         self.has_waited = False
         if lease.id == self.free:
@@ -94,7 +94,7 @@ class Takeover:
         self.free = lease.id
         return True
 
-    async def _begun_anew(self, loaded: Loaded, lease: Attempt, wish: Wish) -> bool:
+    async def _begun_anew(self, loaded: Loaded, lease: Lease, wish: Wish) -> bool:
         """Note the loss, and begin another lease, since others cannot have known; False where nobody can note it."""
         anew = await recovery_lease(self.world, wish, disputed=lease.disputed, again=lease.again + 1)
         if anew is None or anew.noted == NO_NOTE:

@@ -8,7 +8,7 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
 from onerefresh.policy import FIRST_DELAY, backoff
-from onerefresh.record import Attempt, Grant, Record, State
+from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.decision import Wish
 from onerefresh.renewal.recovering import recovery_lease
 from onerefresh.renewal.world import Instant, Loaded, Sent, Spooled, World, left_of
@@ -59,9 +59,9 @@ async def commit_into(world: World, loaded: Loaded, entry: Spooled, wish: Wish) 
     return new
 
 
-def in_recovery(record: Record) -> Attempt | None:
+def in_recovery(record: Record) -> Lease | None:
     """The recovery lease that the record is under, whether it is over or not."""
-    return record.attempt if record.attempt is not None and record.attempt.is_recovery else None
+    return record.lease if record.lease is not None and record.lease.is_recovery else None
 
 
 def next_of(record: Record, entry: Spooled, wish: Wish, now: Instant) -> Record:
@@ -266,7 +266,7 @@ async def recalled(world: World, loaded: Loaded, wish: Wish) -> Loaded | None:
         return Loaded(loaded.version, ended)  # it can be read, at least
 
 
-async def end_later(world: World, attempt: Attempt, wish: Wish) -> None:
+async def end_later(world: World, lease: Lease, wish: Wish) -> None:
     """Go on trying to note how an attempt ended, for as long as nobody else has claimed and this process lives.
 
     Others would wait for it, and then send what may be spent.
@@ -275,7 +275,7 @@ async def end_later(world: World, attempt: Attempt, wish: Wish) -> None:
         try:
             await world.sleep(LONGEST_REST)
             loaded = await world.load()
-            if loaded.record is None or loaded.record.attempt is None or loaded.record.attempt.id != attempt.id:
+            if loaded.record is None or loaded.record.lease is None or loaded.record.lease.id != lease.id:
                 return
             await recalled(world, loaded, wish)
         except errors.CredentialClosed:
@@ -337,13 +337,13 @@ def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) 
     where others could not tell that, and would wait for it once more.
     """
     leased = sent.record if sent is not None else None
-    if sent is None or leased is None or leased.attempt is None or not is_gone(record, leased, known):
+    if sent is None or leased is None or leased.lease is None or not is_gone(record, leased, known):
         return False
     if record is None or records.went_back(record, *leased.identity):
         return True
     if record.state is State.IDLE:
-        return sent.left(now) > 0.0 or left_of(leased.attempt, now) <= 0.0
-    return record.attempt is not None and sent.left(now) >= left_of(record.attempt, now)
+        return sent.left(now) > 0.0 or left_of(leased.lease, now) <= 0.0
+    return record.lease is not None and sent.left(now) >= left_of(record.lease, now)
 
 
 def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
@@ -356,7 +356,7 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
         return False
     if record.state is State.IDLE:  # as before the claim, unless somebody took over and was refused
         return record.history == leased.history and _failures(record) == _failures(leased)
-    return record.attempt is not None and record.attempt.is_recovery
+    return record.lease is not None and record.lease.is_recovery
 
 
 def _outlasts(record: Record | None, sent: Sent, wish: Wish, now: Instant) -> bool:

@@ -1,6 +1,7 @@
-"""The part of a renewal between its claim and its end: send, commit or give back.
+"""One attempt, from its claim to its end: send a request, then commit the answer or give the lease back.
 
-From its request on it holds, perhaps, the only refresh token that lives, and does not give up before that is saved.
+From its request on, an attempt may hold the only refresh token that is still valid, so it does not give up before that
+token is saved.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.policy import FOR_GOOD, PATIENCE, SENDS_IN_A_LEASE, backoff, windows
-from onerefresh.record import Attempt, Grant, Probation, Record
+from onerefresh.record import Grant, Lease, Probation, Record
 from onerefresh.renewal.causes import sent_late, told_by
 from onerefresh.renewal.decision import NOT_AGAIN, Wish
 from onerefresh.renewal.saving import (
@@ -35,7 +36,7 @@ from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 
-__all__ = ["Outcome", "Spending", "age"]
+__all__ = ["Attempt", "Outcome", "age"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +62,14 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class Spending:
-    """One attempt that has claimed: it alone may send, for its time to live."""
+class Attempt:
+    """One attempt: while its lease lasts, nobody else sends."""
 
     world: World
     wish: Wish
     leased: Record
     version: str
-    attempt: Attempt
+    lease: Lease
     born: Instant
     taken_over: bool = False
     sends: int = 0
@@ -88,17 +89,17 @@ class Spending:
         failures = self.leased.failure.count if self.leased.failure else 0
         self.client = self.wish.print_for(self.leased)  # now: a refused secret may be another one afterwards
         verdict: Verdict | None = None
-        while age(self.born, now := await self.world.now()) + self.wish.http_timeout <= self.attempt.ttl:
+        while age(self.born, now := await self.world.now()) + self.wish.http_timeout <= self.lease.ttl:
             if self.sends and not await self._still_holds():
                 break
             self.sends, sent = self.sends + 1, now
-            await tell(self.world, Kind.SENT, self.wish, self.leased, attempt=self.attempt.id)
+            await tell(self.world, Kind.SENT, self.wish, self.leased, attempt=self.lease.id)
             try:
-                answer = await self.world.send(self.attempt.grant, self.leased.token, self.attempt.ttl)
+                answer = await self.world.send(self.lease.grant, self.leased.token, self.lease.ttl)
             except Unsent as failure:
                 self.sends -= 1
                 await tell(
-                    self.world, Kind.FAILED, self.wish, self.leased, failure.verdict.detail, attempt=self.attempt.id
+                    self.world, Kind.FAILED, self.wish, self.leased, failure.verdict.detail, attempt=self.lease.id
                 )
                 if verdict is None:
                     raise await self._unsent(failure) from failure.__cause__
@@ -107,7 +108,7 @@ class Spending:
                 verdict, self.cause = failure.verdict, failure.__cause__
             else:
                 return await self._commit(answer)
-            await tell(self.world, Kind.FAILED, self.wish, self.leased, verdict.detail, attempt=self.attempt.id)
+            await tell(self.world, Kind.FAILED, self.wish, self.leased, verdict.detail, attempt=self.lease.id)
             if (rest := self._rest_of(verdict, now)) is not None:
                 return await self._commit(rest, verdict.detail)
             self.lost += verdict.meaning is Meaning.NO_ANSWER
@@ -128,7 +129,7 @@ class Spending:
                 break
         # Where the loop ended by itself, this attempt is too old to send: another may think it over before the
         # answer is here.
-        if verdict is not None and self.attempt.grant is Grant.REFRESH:
+        if verdict is not None and self.lease.grant is Grant.REFRESH:
             if verdict.meaning is Meaning.DEAD:
                 return await self._dead(verdict)
             if verdict.meaning is Meaning.DOUBTFUL:
@@ -141,7 +142,7 @@ class Spending:
         That one goes on serving where it still does. None where nothing is to be kept.
         """
         before = self.leased.token
-        if verdict.kept is None or before is None or self.attempt.grant is not Grant.REFRESH:
+        if verdict.kept is None or before is None or self.lease.grant is not Grant.REFRESH:
             return None
         failure = self.leased.failure
         is_over = self.refused or (failure is not None and failure.refused)
@@ -163,8 +164,8 @@ class Spending:
 
     def _is_mine(self, loaded: Loaded) -> bool:
         """Whether the record has this attempt's lease: the look in the background may have written it once more."""
-        attempt = loaded.record.attempt if loaded.record else None
-        return attempt is not None and attempt.id == self.attempt.id
+        lease = loaded.record.lease if loaded.record else None
+        return lease is not None and lease.id == self.lease.id
 
     def _may_send_again(self, verdict: Verdict) -> bool:
         """Within the lease, nobody else can spend this refresh token: a lost answer may be asked for once more."""
@@ -178,10 +179,10 @@ class Spending:
         """Give the lease back, remembering the failure. The callers are told now, or wait a little and try again."""
         if verdict is not None and verdict.meaning in (Meaning.DEAD, Meaning.DOUBTFUL):
             verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
-        if verdict is None and (self.attempt.disputed or self.taken_over):
+        if verdict is None and (self.lease.disputed or self.taken_over):
             return None  # too old to send: it runs out, rather than let the others forget the attempt before it
         now, pause = await self.world.now(), None
-        if verdict is not None and verdict.meaning.is_lost and self.attempt.grant is Grant.REFRESH:
+        if verdict is not None and verdict.meaning.is_lost and self.lease.grant is Grant.REFRESH:
             verdict, pause = self._after_a_loss(verdict, now)
         back = self._back(verdict, now, pause)
         try:
@@ -222,14 +223,14 @@ class Spending:
         """Whether another request than the last one may have spent the refresh token, and got the same answer."""
         before = self.leased.failure
         earlier = before is not None and (before.ambiguous or before.disputed)
-        return bool(self.doubtful) or self.taken_over or self.attempt.disputed or self.attempt.guess or earlier
+        return bool(self.doubtful) or self.taken_over or self.lease.disputed or self.lease.guess or earlier
 
     @property
     def _was_lost(self) -> bool:
         """Whether the answer to an earlier request was lost, as far as is known. A server error was an answer."""
         before = self.leased.failure
         earlier = before is not None and (before.lost or before.disputed)
-        return self.unheard or self.taken_over or self.attempt.disputed or self.attempt.guess or earlier
+        return self.unheard or self.taken_over or self.lease.disputed or self.lease.guess or earlier
 
     def _after_a_loss(self, verdict: Verdict, now: Instant) -> tuple[Verdict, float | None]:
         """What is said of a lost answer, and when the same refresh token may be sent again."""
@@ -240,14 +241,14 @@ class Spending:
 
     async def _doubtful_end(self, verdict: Verdict) -> Outcome | None:
         """A refusal that may be the client's fault: remembered, and asked again unless the token may be spent."""
-        if self.attempt.disputed and await self._someone_commits():
+        if self.lease.disputed and await self._someone_commits():
             return None
         now, pause = await self.world.now(), None
         if self.wish.can_obtain:
             pause = 0.0  # the next token comes from elsewhere, at once
         elif self._was_lost and self.wish.profile.rotates:
             why = "after a request that may have spent the refresh token"
-            if self.attempt.guess:
+            if self.lease.guess:
                 why = "and the store may have lost a newer token"
             said = f"{verdict.detail}, {why}: it is not sent again"
             verdict, pause = replace(verdict, detail=said), FOR_GOOD
@@ -261,7 +262,7 @@ class Spending:
 
     async def _dead(self, verdict: Verdict) -> Outcome | None:
         """`invalid_grant` proves nothing while another attempt may have spent this generation: wait for its commit."""
-        if self.attempt.disputed and await self._someone_commits():
+        if self.lease.disputed and await self._someone_commits():
             return None
         said = verdict.detail
         if self.lost:
@@ -280,7 +281,7 @@ class Spending:
             if self.wish.ageing:
                 raise  # nobody waits, and the access token still serves
             raise verdict.error().about(self.wish.key, self.leased.generation) from self.cause
-        await tell(self.world, Kind.DEAD, self.wish, dead, said, attempt=self.attempt.id)
+        await tell(self.world, Kind.DEAD, self.wish, dead, said, attempt=self.lease.id)
         return None
 
     async def _note_that_it_was_late(self) -> None:
@@ -296,11 +297,11 @@ class Spending:
 
         This process goes by it whatever becomes of the write.
         """
-        self.wish.sightings.ends(self.attempt, ended)
+        self.wish.sightings.ends(self.lease, ended)
         try:
             return await self._written(ended)
         except errors.StoreUnavailable:
-            await self.world.defer(end_later(self.world, self.attempt, self.wish))
+            await self.world.defer(end_later(self.world, self.lease, self.wish))
             raise
 
     async def _written(self, ended: Record) -> bool:
@@ -341,8 +342,8 @@ class Spending:
         token = answer.following(self.leased.token) if self.leased.token else answer
         entry = Spooled(
             *self.leased.identity,
-            self.attempt.id,
-            self.attempt.grant,
+            self.lease.id,
+            self.lease.grant,
             self.refused,
             token,
             repeated=self.sends > 1 or self._may_be_spent,
@@ -380,14 +381,14 @@ class Spending:
             if spooled or in_a_file:
                 await self.world.drop_spool(entry)
             if committed is None:
-                await tell(self.world, Kind.ORPHANED, self.wish, loaded.record or self.leased, attempt=self.attempt.id)
+                await tell(self.world, Kind.ORPHANED, self.wish, loaded.record or self.leased, attempt=self.lease.id)
                 await self.world.leave()  # the server may take its time
                 await revoke_if_logged_out(self.world, loaded.record, token, self.wish)
             else:
-                await tell(self.world, Kind.REFRESHED, self.wish, committed, attempt=self.attempt.id)
+                await tell(self.world, Kind.REFRESHED, self.wish, committed, attempt=self.lease.id)
                 is_saved = committed.token is not None and not committed.unsaved
                 if committed.token is not None and is_saved and self.wish.look_again():
-                    await self.world.defer(look_again(self.world, committed.token, self.attempt.ttl, self.wish))
+                    await self.world.defer(look_again(self.world, committed.token, self.lease.ttl, self.wish))
                 if useless:
                     return await self._after_a_useless_answer(committed)
                 if committed.token is not None and is_saved:
@@ -413,7 +414,7 @@ class Spending:
     async def _spool(self, entry: Spooled, why: str) -> bool:
         """The store is down: keep the token in a file, then hand it out. Where that fails too, say so and go on."""
         if await self.world.write_spool(entry):
-            await tell(self.world, Kind.SPOOLED, self.wish, self.leased, why, attempt=self.attempt.id)
+            await tell(self.world, Kind.SPOOLED, self.wish, self.leased, why, attempt=self.lease.id)
             if entry.useless:
                 useless = errors.RefreshProtocolError(entry.useless)
                 await self.world.deliver(useless.about(self.wish.key, self.leased.generation), unsaved=entry.as_next())
@@ -421,7 +422,7 @@ class Spending:
                 ahead = next_of(self.leased, entry, self.wish, await self.world.now())
                 await self.world.deliver(Outcome.brought(ahead, entry.as_next()))
             return True
-        await tell(self.world, Kind.UNSAVED, self.wish, self.leased, why, attempt=self.attempt.id)
+        await tell(self.world, Kind.UNSAVED, self.wish, self.leased, why, attempt=self.lease.id)
         said = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
         error = errors.StoreUnavailable(said, credential=self.wish.key, generation=self.leased.generation)
         await self.world.deliver(error, unsaved=entry.as_next())
