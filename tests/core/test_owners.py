@@ -20,7 +20,7 @@ from onerefresh.record import Grant, Record, State
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.person import adopt
 from onerefresh.renewal.protocol import renew
-from onerefresh.renewal.saving import settle
+from onerefresh.renewal.recovery import settle
 from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.store import Store

@@ -25,8 +25,8 @@ from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, State
 from onerefresh.renewal import person
+from onerefresh.renewal.bring_back import bring_back
 from onerefresh.renewal.protocol import Outcome, renew
-from onerefresh.renewal.saving import bring_back
 from onerefresh.renewal.world import Spooled
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning

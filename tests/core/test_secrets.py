@@ -35,7 +35,7 @@ from onerefresh import Credential, OnerefreshError, Secret, StoreUnavailable, To
 from onerefresh import transitions as records
 from onerefresh.record import Grant, Lease, Record
 from onerefresh.record_text import decode, encode, token_to_fields
-from onerefresh.renewal import protocol, saving
+from onerefresh.renewal import protocol, recovery
 from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.memory import MemoryStore
@@ -44,7 +44,7 @@ from onerefresh.verdict import Meaning
 
 
 def left_to_do() -> Defer:
-    rest = saving.look_again(EFFECTS, token(), 30.0, wish(known=token()))
+    rest = recovery.look_again(EFFECTS, token(), 30.0, wish(known=token()))
     rest.close()
     return Defer(rest)
 

@@ -17,7 +17,7 @@ from tests.simulator.mutants import MUTANTS
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.record import Record
-from onerefresh.renewal import attempt, saving
+from onerefresh.renewal import answer, commit, recovery
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.world import Loaded, Spooled, World
 
@@ -37,7 +37,7 @@ class Defect:
         return self.without
 
 
-_commit_into = saving.commit_into
+_commit_into = commit.commit_into
 
 
 async def _owner_commits(world: World, loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
@@ -71,7 +71,7 @@ def _commit(without: str, setup: Setup, breaks: str, piece: object) -> Defect:
 
     @contextlib.contextmanager
     def replaced() -> Iterator[None]:
-        with mock.patch.object(saving, "commit_into", piece), mock.patch.object(attempt, "commit_into", piece):
+        with mock.patch.object(recovery, "commit_into", piece), mock.patch.object(answer, "commit_into", piece):
             yield
 
     return Defect(without, setup, breaks, replaced)

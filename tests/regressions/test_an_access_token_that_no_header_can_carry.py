@@ -31,7 +31,7 @@ from onerefresh.record import Grant, State
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.decision import Claim, Use, decide
 from onerefresh.renewal.protocol import renew
-from onerefresh.renewal.saving import replay_spool
+from onerefresh.renewal.recovery import replay_spool
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Secret
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict

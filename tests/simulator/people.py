@@ -19,8 +19,8 @@ from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
 from onerefresh.policy import Profile
 from onerefresh.renewal import protocol
+from onerefresh.renewal.bring_back import bring_back, is_lost, lacks
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.renewal.saving import bring_back, is_lost, lacks
 from onerefresh.renewal.world import Instant, World
 from onerefresh.store import Store, Versioned
 from onerefresh.token import Answer, Token

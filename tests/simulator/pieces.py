@@ -16,16 +16,16 @@ from onerefresh import transitions as records
 from onerefresh.credential import shared
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
-from onerefresh.renewal import attempt, decision, person, protocol, saving
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal import commit, decision, host_save, person, protocol, recovery, send
+from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.world import NO_NOTE, Loaded, Spooled, World
 from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
 
 _cas = store.SimulatedStore.cas
-_commit_into = saving.commit_into
-_is_outdated = saving._is_outdated
+_commit_into = commit.commit_into
+_is_outdated = recovery._is_outdated
 _may_commit = records.may_commit
 _decide = decision.decide
 _released = records.released
@@ -177,13 +177,13 @@ def no_damping() -> Iterator[None]:
         yield
 
 
-_spend = attempt.Attempt.run
-_hand_over = saving._hand_over
+_run_attempt = send.run_attempt
+_hand_over = host_save._hand_over
 
 
-async def born_with_its_claim(self: Any) -> Outcome | None:
-    self.born = await self.world.now()
-    return await _spend(self)
+async def born_with_its_claim(attempt: Attempt) -> Outcome | None:
+    attempt.born = await attempt.world.now()
+    return await _run_attempt(attempt)
 
 
 def own_clock_only(born: Any, now: Any) -> float:

@@ -20,8 +20,8 @@ from onerefresh.credential.shared import Shared, newest_known
 from onerefresh.latches import start
 from onerefresh.losses import Losses, compares, digest, read_losses, reports
 from onerefresh.policy import HTTP_TIMEOUT, profile_named, recovery_time
+from onerefresh.renewal.bring_back import bring_back, has_lost
 from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.saving import bring_back, has_lost
 from onerefresh.renewal.world import World
 from onerefresh.runner import Runner
 from onerefresh.store import Store

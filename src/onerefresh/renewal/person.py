@@ -10,8 +10,11 @@ from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.decision import Wish, in_use
+from onerefresh.renewal.host_save import keep
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.renewal.saving import MOST_ROUNDS, keep, recalled, revoke, tell, unsettled
+from onerefresh.renewal.recovery import recalled
+from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
+from onerefresh.renewal.revocation import revoke
 from onerefresh.renewal.world import Loaded, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token

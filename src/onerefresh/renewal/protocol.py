@@ -31,18 +31,11 @@ from onerefresh.renewal.decision import (
     in_use,
     is_news,
 )
-from onerefresh.renewal.recovering import Takeover
-from onerefresh.renewal.saving import (
-    MOST_ROUNDS,
-    found,
-    keep,
-    recalled,
-    repair,
-    replay_spool,
-    settle,
-    tell,
-    unsettled,
-)
+from onerefresh.renewal.host_save import keep
+from onerefresh.renewal.recovery import found, recalled, repair, replay_spool, settle
+from onerefresh.renewal.recovery_lease import Takeover
+from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
+from onerefresh.renewal.send import run_attempt
 from onerefresh.renewal.world import Instant, Loaded, World, age, left_of
 from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
 
@@ -105,7 +98,9 @@ async def renew(world: World, wish: Wish) -> Outcome:
             if await world.queue():
                 continue  # what was loaded before may be old
             awaited = lease.id
-            outcome = await Attempt(world, wish, record, loaded.version or "", lease, unheard.pop(lease.id)).run()
+            outcome = await run_attempt(
+                Attempt(world, wish, record, loaded.version or "", lease, unheard.pop(lease.id))
+            )
             if outcome is not None:
                 return outcome
             continue
@@ -259,4 +254,4 @@ async def _attempt(
         version = again.version or ""
     taken_over = loaded.record is not None and loaded.record.state is State.LEASED
     await tell(world, Kind.TAKEN_OVER if taken_over else Kind.CLAIMED, wish, leased, attempt=lease.id)
-    return await Attempt(world, wish, leased, version, lease, born, taken_over).run()
+    return await run_attempt(Attempt(world, wish, leased, version, lease, born, taken_over))
