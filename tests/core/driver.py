@@ -20,7 +20,7 @@ from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Grant, Lease, Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import world as renewal_world
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.world import Instant, Loaded, Spooled
 from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown
 from onerefresh.token import Token
@@ -46,8 +46,10 @@ def failed(
     return RefreshFailure(Verdict(meaning, detail, retry_after, repeatable=repeatable))
 
 
-def wish(profile: str | Profile = "strict", **others: Any) -> Wish:
-    return Wish(**{"key": KEY, "profile": profile_named(profile), "http_timeout": 10.0, "spread": 0.0, **others})
+def make_request(profile: str | Profile = "strict", **others: Any) -> RenewalRequest:
+    return RenewalRequest(
+        **{"key": KEY, "profile": profile_named(profile), "http_timeout": 10.0, "spread": 0.0, **others}
+    )
 
 
 def make_lease(name: str = "other", **others: Any) -> Lease:
@@ -406,7 +408,7 @@ def needy(token: Token | None = None, *answers: Any, **others: Any) -> World:
 
 
 def refusing(world: World) -> dict[str, Any]:
-    """The wish of somebody whose call was refused with the present token."""
+    """What a call asks for whose present token was refused."""
     return {"refused": world.present.identity}
 
 

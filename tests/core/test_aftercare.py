@@ -154,7 +154,7 @@ def test_a_process_knows_which_token_it_has_gone_on_from(since: str) -> None:
     store = MemoryStore()
     credential = Credential("acme", Refresher(expires_in=None), token=expired(), store=store)
     first = credential.token()
-    outdates = credential._launcher.wish().outdated
+    outdates = credential._launcher.request().outdated
     assert not outdates(first)
     if since == "refreshed":
         credential.replayed(first, accepted=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tests.core.driver import START, make_lease, seed, wish
+from tests.core.driver import START, make_lease, make_request, seed
 
 from onerefresh import LoginRequired, StoreUnavailable, Token
 from onerefresh.record import FAMILIES, HISTORY, Failure, Grant, IllegalTransition, Lease, Probation, Record, State
@@ -260,17 +260,17 @@ def test_a_damaged_record_is_one_clear_error_that_says_what_to_do(body: str) -> 
 
 
 def test_a_lease_that_is_over_is_claimed_and_one_that_is_not_is_waited_for() -> None:
-    refused = wish(refused=idle().identity)
+    refused = make_request(refused=idle().identity)
     assert isinstance(decide(leased(), refused, START, lease_over=False), Wait)
     assert decide(leased(), refused, START, lease_over=True) == Claim(Grant.REFRESH)
 
 
 def test_a_token_that_serves_is_used_though_somebody_refreshes_it() -> None:
-    assert isinstance(decide(leased(), wish(), START, lease_over=False), Use)
+    assert isinstance(decide(leased(), make_request(), START, lease_over=False), Use)
 
 
 def test_a_short_pause_is_waited_for_and_a_long_one_is_told() -> None:
-    refused = wish(refused=idle().identity)
+    refused = make_request(refused=idle().identity)
     failed = released(leased(), DOWN, now=START, spread=0.0)
     assert decide(failed, refused, START, lease_over=False) == Pause(0.5)
     long = released(leased(), replace(DOWN, retry_after=60.0), now=START, spread=0.0)
@@ -278,14 +278,14 @@ def test_a_short_pause_is_waited_for_and_a_long_one_is_told() -> None:
 
 
 def test_saving_comes_before_using() -> None:
-    assert isinstance(decide(idle(unsaved=True), wish(host_saves=True), START, lease_over=False), Keep)
-    assert isinstance(decide(idle(unsaved=True), wish(), START, lease_over=False), Use)
+    assert isinstance(decide(idle(unsaved=True), make_request(host_saves=True), START, lease_over=False), Keep)
+    assert isinstance(decide(idle(unsaved=True), make_request(), START, lease_over=False), Use)
 
 
 def test_a_newer_token_of_the_same_family_repairs_the_store() -> None:
     newer = commit(commit(idle())).token
     assert newer is not None
-    assert decide(idle(), wish(known=newer), START, lease_over=False) == Repair(newer)
+    assert decide(idle(), make_request(known=newer), START, lease_over=False) == Repair(newer)
 
 
 class Life(RuleBasedStateMachine):
@@ -398,7 +398,7 @@ class Life(RuleBasedStateMachine):
         for one in refused:
             for can_obtain in (False, True):
                 for lease_over in (False, True):
-                    asked = wish(refused=one, can_obtain=can_obtain)
+                    asked = make_request(refused=one, can_obtain=can_obtain)
                     self.judge(decide(record, asked, self.now, lease_over=lease_over), one, can_obtain, lease_over)
 
     def judge(self, decision: object, refused: tuple[str, int] | None, can_obtain: bool, lease_over: bool) -> None:

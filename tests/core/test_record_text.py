@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.calls import Refresher
-from tests.core.driver import START, make_lease, seed, wish
+from tests.core.driver import START, make_lease, make_request, seed
 
 from onerefresh import Credential, LoginRequired, StoreUnavailable, Token, spool
 from onerefresh import transitions as records
@@ -334,7 +334,7 @@ def test_an_unknown_meaning_is_a_failure_that_passes_and_is_written_back() -> No
         fields["failure"] |= {"meaning": "withdrawn", "delay": delay}
         record = decode(json.dumps(fields), "acme")
         assert fields_of(record) == fields
-        found = decide(record, wish(refused=record.identity), START, lease_over=False)
+        found = decide(record, make_request(refused=record.identity), START, lease_over=False)
         assert found == expected or (isinstance(found, Fail) and expected is Fail)
         if isinstance(found, Fail):
             assert type(found.error).__name__ == "RefreshUnavailable"
@@ -349,12 +349,12 @@ def test_a_doubtful_end_of_a_newer_version_asks_for_a_login_for_a_while_and_is_n
     fields = fields_of(failed)
     fields["failure"] |= {"meaning": "dead", "delay": 30.0, "doubts": 1, "prints": ["a1b2"]}
     record = decode(json.dumps(fields), "acme")
-    asked = wish(refused=record.identity)
+    asked = make_request(refused=record.identity)
     during = decide(record, asked, START + 29.0, lease_over=False)
     assert isinstance(during, Fail)
     assert isinstance(during.error, LoginRequired)
     assert decide(record, asked, START + 31.0, lease_over=False) == Claim(Grant.REFRESH)
-    assert isinstance(decide(record, wish(), START, lease_over=False), Use)
+    assert isinstance(decide(record, make_request(), START, lease_over=False), Use)
     assert fields_of(record) == fields
 
 

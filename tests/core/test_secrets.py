@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from tests import effects
 from tests.core.calls import PATIENCE, in_threads, listening
-from tests.core.driver import World, failed, wish
+from tests.core.driver import World, failed, make_request
 from tests.core.leaks import (
     ACCESS,
     REFRESH,
@@ -44,7 +44,7 @@ from onerefresh.verdict import Meaning
 
 
 def left_to_do() -> Defer:
-    rest = recovery.look_again(EFFECTS, token(), 30.0, wish(known=token()))
+    rest = recovery.look_again(EFFECTS, token(), 30.0, make_request(known=token()))
     rest.close()
     return Defer(rest)
 
@@ -86,7 +86,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "what is left to do": left_to_do,
     "an outcome": lambda: protocol.Outcome(token()),
     "a published outcome": lambda: Deliver(protocol.Outcome(token())),
-    "a wish": lambda: wish(seed=token(), known=token()),
+    "a renewal request": lambda: make_request(seed=token(), known=token()),
     "a credential": lambda: Credential("acme", lambda token: ANSWER, token=SEED),
     "a status": lambda: Credential("acme", lambda token: ANSWER, token=SEED).status(),
     "a memory store": lambda: vars(Credential("acme", lambda token: ANSWER, token=SEED)._shared.store),
@@ -362,7 +362,7 @@ def test_a_failure_that_is_remembered_shows_no_token_to_who_comes_later(meaning:
     world = World([failed(meaning)] * 20)
     world.found(token())
     for _ in range(2):
-        assert_error_is_silent(world.fails(protocol.renew(EFFECTS, wish(refused=world.present.identity))))
+        assert_error_is_silent(world.fails(protocol.renew(EFFECTS, make_request(refused=world.present.identity))))
     assert_silent(*map(repr, world.events))
 
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.core.driver import NEXT, Process, World, seed, wish
+from onerefresh.renewal.recovering import LONGEST_COMPARING
+from tests.core.driver import NEXT, Process, World, make_request, seed
 from tests.effects import EFFECTS, Cas, Effect, Load, ReadNote, ReportLoss, Send
 
 from onerefresh import errors
 from onerefresh.record import State
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.protocol import Outcome, renew
-from onerefresh.renewal.recovering import LONGEST_COMPARING
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import NO_NOTE
 from onerefresh.store import Conflict
@@ -21,12 +21,12 @@ from onerefresh.store import Conflict
 RECOVERY = 5.0
 
 
-def emptied() -> tuple[World, Wish]:
+def emptied() -> tuple[World, RenewalRequest]:
     """A store that has lost the record, and what a process wishes that knows generation 1, which the API refused."""
     world = World(answers=[NEXT])
     known = world.found(seed())
     world.put(None)
-    asked = wish(known=known, refused=known.identity, recovery=lambda: RECOVERY, look_again=lambda: True)
+    asked = make_request(known=known, refused=known.identity, recovery=lambda: RECOVERY, look_again=lambda: True)
     return world, asked
 
 

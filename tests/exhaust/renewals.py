@@ -25,7 +25,7 @@ from onerefresh.policy import profile_named
 from onerefresh.record import Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import world as renewal_world
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.protocol import Outcome, renew
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import Instant, Loaded, Spooled
@@ -97,7 +97,7 @@ async def _ask(memory: Memory, setup: Setup) -> bool:
     await _Began()
     known, first = memory.known, _first(setup)
     refused = first.identity if setup.refused and (known is None or known.identity == first.identity) else None
-    wish = Wish(
+    request = RenewalRequest(
         key=KEY,
         profile=profile_named(setup.profile),
         http_timeout=HTTP_TIMEOUT,
@@ -109,7 +109,7 @@ async def _ask(memory: Memory, setup: Setup) -> bool:
     )
     outcome: Outcome | None = None
     try:
-        outcome = await renew(EFFECTS, wish)
+        outcome = await renew(EFFECTS, request)
     except errors.OnerefreshError as error:
         await _Ended(None, error)
     else:

@@ -28,8 +28,8 @@ __all__ = ["MUTANTS", "Mutant"]
 @contextlib.contextmanager
 def _nothing_learned() -> Iterator[None]:
     with (
-        mock.patch.object(decision.Wish, "up_to_date", pieces.what_was_known_at_first),
-        mock.patch.object(decision.Wish, "outdated", pieces.never_outdated),
+        mock.patch.object(decision.RenewalRequest, "up_to_date", pieces.what_was_known_at_first),
+        mock.patch.object(decision.RenewalRequest, "outdated", pieces.never_outdated),
     ):
         yield
 

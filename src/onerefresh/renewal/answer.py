@@ -46,7 +46,7 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
     in_a_file, spooled, tries, conflicts = False, False, 0, 0
     while True:
         try:
-            committed = await commit_into(attempt.world, loaded, entry, attempt.wish)
+            committed = await commit_into(attempt.world, loaded, entry, attempt.request)
         except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError) as error:
             conflicts = conflicts + 1 if isinstance(error, Conflict) else 0
             if 0 < conflicts <= MOST_ROUNDS:
@@ -58,9 +58,9 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
                 loaded = await _reload(attempt, loaded)
                 continue
             spooled = spooled or await _spool(attempt, entry, str(error))
-            if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING * LONGEST_REST / longest_rest(attempt.wish):
+            if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING * LONGEST_REST / longest_rest(attempt.request):
                 await attempt.world.defer(
-                    replay_later(attempt.world, attempt.wish)
+                    replay_later(attempt.world, attempt.request)
                 )  # or the next renewal on this host, which begins with it
                 return None
             await _rest(attempt, tries, spooled=spooled)
@@ -74,15 +74,17 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
             await attempt.world.drop_spool(entry)
         if committed is None:
             await tell(
-                attempt.world, Kind.ORPHANED, attempt.wish, loaded.record or attempt.leased, attempt=attempt.lease.id
+                attempt.world, Kind.ORPHANED, attempt.request, loaded.record or attempt.leased, attempt=attempt.lease.id
             )
             await attempt.world.leave()  # the server may take its time
-            await revoke_if_logged_out(attempt.world, loaded.record, token, attempt.wish)
+            await revoke_if_logged_out(attempt.world, loaded.record, token, attempt.request)
         else:
-            await tell(attempt.world, Kind.REFRESHED, attempt.wish, committed, attempt=attempt.lease.id)
+            await tell(attempt.world, Kind.REFRESHED, attempt.request, committed, attempt=attempt.lease.id)
             is_saved = committed.token is not None and not committed.unsaved
-            if committed.token is not None and is_saved and attempt.wish.look_again():
-                await attempt.world.defer(look_again(attempt.world, committed.token, attempt.lease.ttl, attempt.wish))
+            if committed.token is not None and is_saved and attempt.request.look_again():
+                await attempt.world.defer(
+                    look_again(attempt.world, committed.token, attempt.lease.ttl, attempt.request)
+                )
             if useless:
                 return await _after_a_useless_answer(attempt, committed)
             if committed.token is not None and is_saved:
@@ -101,28 +103,28 @@ async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcom
     await attempt.world.deliver(None, unsaved=token)  # from now on this process knows it, whatever the callers get
     if committed.unsaved:
         return None  # the host saves it first, and then the record says what follows
-    is_enough = attempt.wish.within is None and not failure.refused
-    if is_enough and now.wall < windows(token, attempt.wish.spread).ends_at:
+    is_enough = attempt.request.within is None and not failure.refused
+    if is_enough and now.wall < windows(token, attempt.request.spread).ends_at:
         return Outcome.brought(committed, token, failure.delay)
-    raise failure.verdict(now.wall).error().about(attempt.wish.key, committed.generation) from attempt.cause
+    raise failure.verdict(now.wall).error().about(attempt.request.key, committed.generation) from attempt.cause
 
 
 async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
     """The store is down: keep the token in a file, then hand it out. Where that fails too, say so and go on."""
     if await attempt.world.write_spool(entry):
-        await tell(attempt.world, Kind.SPOOLED, attempt.wish, attempt.leased, why, attempt=attempt.lease.id)
+        await tell(attempt.world, Kind.SPOOLED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
         if entry.useless:
             useless = errors.RefreshProtocolError(entry.useless)
             await attempt.world.deliver(
-                useless.about(attempt.wish.key, attempt.leased.generation), unsaved=entry.as_next()
+                useless.about(attempt.request.key, attempt.leased.generation), unsaved=entry.as_next()
             )
         else:
-            ahead = next_of(attempt.leased, entry, attempt.wish, await attempt.world.now())
+            ahead = next_of(attempt.leased, entry, attempt.request, await attempt.world.now())
             await attempt.world.deliver(Outcome.brought(ahead, entry.as_next()))
         return True
-    await tell(attempt.world, Kind.UNSAVED, attempt.wish, attempt.leased, why, attempt=attempt.lease.id)
+    await tell(attempt.world, Kind.UNSAVED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
     said = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
-    error = errors.StoreUnavailable(said, credential=attempt.wish.key, generation=attempt.leased.generation)
+    error = errors.StoreUnavailable(said, credential=attempt.request.key, generation=attempt.leased.generation)
     await attempt.world.deliver(error, unsaved=entry.as_next())
     return False
 
@@ -130,13 +132,17 @@ async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
 async def _rest(attempt: Attempt, tries: int, *, spooled: bool) -> None:
     try:
         # A token that is nowhere but here is worth that the interpreter waits for some more tries.
-        rest = min(backoff(tries, (await attempt.world.now()).spread), longest_rest(attempt.wish))
+        rest = min(backoff(tries, (await attempt.world.now()).spread), longest_rest(attempt.request))
         why = "its answer is here, and the store cannot be written"
         await attempt.world.sleep(rest, why=why, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
     except errors.CredentialClosed:
         if not spooled:
             await tell(
-                attempt.world, Kind.UNSAVED, attempt.wish, attempt.leased, "the process ends and the new token is lost"
+                attempt.world,
+                Kind.UNSAVED,
+                attempt.request,
+                attempt.leased,
+                "the process ends and the new token is lost",
             )
         raise
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from onerefresh.record import Lease, Probation, Record
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.world import Instant, Loaded, World
 from onerefresh.token import Token
 
@@ -39,7 +39,7 @@ class Attempt:
     """One attempt: while its lease lasts, nobody else sends."""
 
     world: World
-    wish: Wish
+    request: RenewalRequest
     leased: Record
     version: str
     lease: Lease
@@ -56,7 +56,7 @@ class Attempt:
     @property
     def refused(self) -> bool:
         """Whether the API had refused the token that is being renewed."""
-        return self.wish.refused == self.leased.identity
+        return self.request.refused == self.leased.identity
 
     def is_mine(self, loaded: Loaded) -> bool:
         """Whether the record has this attempt's lease: the look in the background may have written it once more."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Record, State
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.recovery import recalled, repair, replay_spool
 from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
 from onerefresh.renewal.world import Instant, Loaded, Sent, World, left_of
@@ -22,18 +22,18 @@ def _nothing() -> Sent | None:
     return None
 
 
-async def has_lost(world: World, wish: Wish, sent: Callable[[], Sent | None] = _nothing) -> bool:
+async def has_lost(world: World, request: RenewalRequest, sent: Callable[[], Sent | None] = _nothing) -> bool:
     """Whether the store has lost what this process knows. `sent`: as for `bring_back`. Raises `StoreUnavailable`."""
     loaded, now = await world.load(), await world.now()
-    known = wish.up_to_date().known
+    known = request.up_to_date().known
     if known is None:
         record = loaded.record
-        return record is not None and wish.sightings.end_of(record, knows_a_session=False) is not None
-    return is_lost(loaded.record, known, wish.earlier()) or lacks(loaded.record, sent(), known, now)
+        return record is not None and request.sightings.end_of(record, knows_a_session=False) is not None
+    return is_lost(loaded.record, known, request.earlier()) or lacks(loaded.record, sent(), known, now)
 
 
 async def bring_back(
-    world: World, wish: Wish, sent: Callable[[], Sent | None] = _nothing, noted: str | None = None
+    world: World, request: RenewalRequest, sent: Callable[[], Sent | None] = _nothing, noted: str | None = None
 ) -> bool:
     """Bring back what this process knows where the store has lost it; whether it had.
 
@@ -43,24 +43,28 @@ async def bring_back(
     over sooner than a recovery lease, that one comes in its place: it lets those who know more have their time.
     """
     for _ in range(MOST_ROUNDS):
-        if not await replay_spool(world, wish):
+        if not await replay_spool(world, request):
             break
     for _ in range(BRING_BACK_TRIES):
-        found, now = await recalled(world, await world.load(), wish), await world.now()
-        wish.sightings.sees(now)
-        known, claim = wish.up_to_date().known, sent()  # asked only now: it may be answered since
+        found, now = await recalled(world, await world.load(), request), await world.now()
+        request.sightings.sees(now)
+        known, claim = request.up_to_date().known, sent()  # asked only now: it may be answered since
         if found is None:
             continue
         if known is None:
             return False
-        if claim is not None and lacks(found.record, claim, known, now) and _outlasts(found.record, claim, wish, now):
-            if await _claim_again(world, found, claim.record, wish):
+        if (
+            claim is not None
+            and lacks(found.record, claim, known, now)
+            and _outlasts(found.record, claim, request, now)
+        ):
+            if await _claim_again(world, found, claim.record, request):
                 return True
-        elif not is_lost(found.record, known, wish.earlier()):
+        elif not is_lost(found.record, known, request.earlier()):
             return False
-        elif await repair(world, found, known, wish, noted=noted):
+        elif await repair(world, found, known, request, noted=noted):
             return True
-    raise unsettled().about(wish.key)
+    raise unsettled().about(request.key)
 
 
 def is_lost(record: Record | None, known: Token, earlier: Container[str] = ()) -> bool:
@@ -100,22 +104,24 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
     return record.lease is not None and record.lease.is_recovery
 
 
-def _outlasts(record: Record | None, sent: Sent, wish: Wish, now: Instant) -> bool:
+def _outlasts(record: Record | None, sent: Sent, request: RenewalRequest, now: Instant) -> bool:
     """Whether the claim is to come back, and not its token alone, where the store has lost that too."""
     is_there = record is not None and record.identity == sent.record.identity
-    return is_there or sent.left(now) >= wish.recovery()
+    return is_there or sent.left(now) >= request.recovery()
 
 
 def _failures(record: Record) -> int:
     return record.failure.count if record.failure is not None else 0
 
 
-async def _claim_again(world: World, loaded: Loaded, leased: Record, wish: Wish) -> bool:
+async def _claim_again(world: World, loaded: Loaded, leased: Record, request: RenewalRequest) -> bool:
     try:
         version = await world.cas(loaded.version, leased)
     except (Conflict, StoreOutcomeUnknown):
         return False
     # Where its request was answered meanwhile, and that could not be noted: else the claim would be nobody's.
-    if await recalled(world, Loaded(version, leased), wish) == Loaded(version, leased):
-        await tell(world, Kind.RESTORED, wish, leased, "the store had lost the claim of a request that is on its way")
+    if await recalled(world, Loaded(version, leased), request) == Loaded(version, leased):
+        await tell(
+            world, Kind.RESTORED, request, leased, "the store had lost the claim of a request that is on its way"
+        )
     return True

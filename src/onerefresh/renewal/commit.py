@@ -5,7 +5,7 @@ from __future__ import annotations
 from onerefresh import transitions as records
 from onerefresh.policy import FIRST_DELAY
 from onerefresh.record import Grant, Lease, Record
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.recovery_lease import recovery_lease
 from onerefresh.renewal.world import Instant, Loaded, Spooled, World
 
@@ -13,32 +13,32 @@ LONGEST_REST = 5.0
 """Seconds between two tries to commit at most: see `longest_rest`."""
 
 
-def longest_rest(wish: Wish) -> float:
+def longest_rest(request: RenewalRequest) -> float:
     """Seconds between two tries to commit: less than others wait for a late commit before they believe `invalid_grant`.
 
     They wait for as long as a token request may take.
     """
-    return min(LONGEST_REST, max(wish.http_timeout / 2.0, FIRST_DELAY))
+    return min(LONGEST_REST, max(request.http_timeout / 2.0, FIRST_DELAY))
 
 
-async def commit_into(world: World, loaded: Loaded, entry: Spooled, wish: Wish) -> Record | None:
+async def commit_into(world: World, loaded: Loaded, entry: Spooled, request: RenewalRequest) -> Record | None:
     """Write the token over the generation that it was issued for; None where that generation is gone."""
     record = loaded.record
     is_lost = record is None or records.went_back(record, entry.family, entry.generation)
-    if is_lost and _has_learned(wish, entry) and wish.outdated(entry.as_next()):
+    if is_lost and _has_learned(request, entry) and request.outdated(entry.as_next()):
         return None  # the store has lost what came after it here: a login, a logout or a newer token
     if record is None:
-        record = vanished_record(entry.family, entry.generation, wish, entry.owner)
+        record = vanished_record(entry.family, entry.generation, request, entry.owner)
     elif entry.grant is Grant.REFRESH and records.went_back(record, entry.family, entry.generation):
         record = records.forgotten(record, entry.generation)
     if record.by == entry.attempt:
         return record  # an earlier write of ours, whose answer was lost, was applied
     if not records.may_commit(record, entry.family, entry.generation):
         return None
-    new = next_of(record, entry, wish, await world.now())
+    new = next_of(record, entry, request, await world.now())
     if entry.grant is Grant.REFRESH:
         # The store has lost something, and others may be further on: the new refresh token is not sent yet.
-        recovery = await recovery_lease(world, wish) if is_lost else in_recovery(record)
+        recovery = await recovery_lease(world, request) if is_lost else in_recovery(record)
         new = records.claimed(new, recovery, owner=None) if recovery is not None else new
     await world.cas(loaded.version, new)
     return new
@@ -49,7 +49,7 @@ def in_recovery(record: Record) -> Lease | None:
     return record.lease if record.lease is not None and record.lease.is_recovery else None
 
 
-def next_of(record: Record, entry: Spooled, wish: Wish, now: Instant) -> Record:
+def next_of(record: Record, entry: Spooled, request: RenewalRequest, now: Instant) -> Record:
     """What `record` says once the token is committed to it."""
     return records.committed(
         record,
@@ -58,7 +58,7 @@ def next_of(record: Record, entry: Spooled, wish: Wish, now: Instant) -> Record:
         grant=entry.grant,
         now=now.wall,
         refused=entry.refused,
-        unsaved=wish.host_saves,
+        unsaved=request.host_saves,
         repeated=entry.repeated,
         useless=entry.useless,
         spread=now.spread,
@@ -66,14 +66,14 @@ def next_of(record: Record, entry: Spooled, wish: Wish, now: Instant) -> Record:
     )
 
 
-def _has_learned(wish: Wish, entry: Spooled) -> bool:
+def _has_learned(request: RenewalRequest, entry: Spooled) -> bool:
     """Whether this process knows more by now than when it began, and than what the token was issued for."""
-    known = wish.up_to_date().known
-    return known is not wish.known and (known is None or known.identity != (entry.family, entry.generation))
+    known = request.up_to_date().known
+    return known is not request.known and (known is None or known.identity != (entry.family, entry.generation))
 
 
-def vanished_record(family: str, generation: int, wish: Wish, owner: str | None = None) -> Record:
+def vanished_record(family: str, generation: int, request: RenewalRequest, owner: str | None = None) -> Record:
     """The record that the store has lost; the seed stays known, so that its spent refresh token is not sent again."""
-    seed = wish.seed.seed_fingerprint() if wish.seed is not None else ""
+    seed = request.seed.seed_fingerprint() if request.seed is not None else ""
     families = (seed, family) if seed != family else (family,)
-    return records.vanished(families, generation, owner=owner or wish.keeps or wish.signs)
+    return records.vanished(families, generation, owner=owner or request.keeps or request.signs)

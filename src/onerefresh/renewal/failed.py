@@ -44,7 +44,7 @@ async def release(attempt: Attempt, verdict: Verdict | None) -> Outcome | None:
         # The lease runs out by itself; what the token endpoint said matters more to the callers.
     if verdict is None or verdict.meaning in (Meaning.UNAVAILABLE, Meaning.SERVER_ERROR):
         return None
-    raise verdict.error().about(attempt.wish.key, attempt.leased.generation) from attempt.cause
+    raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
 
 
 async def unsent(attempt: Attempt, failure: Unsent) -> NotSent:
@@ -53,7 +53,7 @@ async def unsent(attempt: Attempt, failure: Unsent) -> NotSent:
     back = records.unsent(attempt.leased, said, now=(await attempt.world.now()).wall, taken_over=attempt.taken_over)
     with contextlib.suppress(errors.StoreUnavailable):  # it is noted later
         await _settle(attempt, back)
-    return NotSent(said, credential=attempt.wish.key, generation=attempt.leased.generation)
+    return NotSent(said, credential=attempt.request.key, generation=attempt.leased.generation)
 
 
 async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
@@ -61,9 +61,9 @@ async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     if attempt.lease.disputed and await _someone_commits(attempt):
         return None
     now, pause = await attempt.world.now(), None
-    if attempt.wish.can_obtain:
+    if attempt.request.can_obtain:
         pause = 0.0  # the next token comes from elsewhere, at once
-    elif attempt.was_lost and attempt.wish.profile.rotates:
+    elif attempt.was_lost and attempt.request.profile.rotates:
         why = "after a request that may have spent the refresh token"
         if attempt.lease.guess:
             why = "and the store may have lost a newer token"
@@ -72,9 +72,9 @@ async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     try:
         await _settle(attempt, _back(attempt, verdict, now, pause))
     except errors.StoreUnavailable:
-        if attempt.wish.ageing:
+        if attempt.request.ageing:
             raise  # nobody waits, and the access token still serves
-        raise verdict.error().about(attempt.wish.key, attempt.leased.generation) from attempt.cause
+        raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
     return None  # the record says what follows
 
 
@@ -96,10 +96,10 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
             await _note_that_it_was_late(attempt)
             return None
     except errors.StoreUnavailable:
-        if attempt.wish.ageing:
+        if attempt.request.ageing:
             raise  # nobody waits, and the access token still serves
-        raise verdict.error().about(attempt.wish.key, attempt.leased.generation) from attempt.cause
-    await tell(attempt.world, Kind.DEAD, attempt.wish, dead, said, attempt=attempt.lease.id)
+        raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
+    await tell(attempt.world, Kind.DEAD, attempt.request, dead, said, attempt=attempt.lease.id)
     return None
 
 
@@ -120,7 +120,7 @@ def _back(attempt: Attempt, verdict: Verdict | None, now: Instant, pause: float 
 
 def _after_a_loss(attempt: Attempt, verdict: Verdict, now: Instant) -> tuple[Verdict, float | None]:
     """What is said of a lost answer, and when the same refresh token may be sent again."""
-    if attempt.wish.profile.sends_again_after >= FOR_GOOD:
+    if attempt.request.profile.sends_again_after >= FOR_GOOD:
         return replace(verdict, detail=f"{verdict.detail}; {NOT_AGAIN}"), FOR_GOOD
     count = (attempt.leased.failure.count if attempt.leased.failure else 0) + attempt.sends
     return verdict, max(backoff(count, now.spread, verdict.retry_after), attempt.rest)
@@ -140,11 +140,11 @@ async def _settle(attempt: Attempt, ended: Record) -> bool:
 
     This process goes by it whatever becomes of the write.
     """
-    attempt.wish.sightings.ends(attempt.lease, ended)
+    attempt.request.sightings.ends(attempt.lease, ended)
     try:
         return await _written(attempt, ended)
     except errors.StoreUnavailable:
-        await attempt.world.defer(end_later(attempt.world, attempt.lease, attempt.wish))
+        await attempt.world.defer(end_later(attempt.world, attempt.lease, attempt.request))
         raise
 
 
@@ -167,7 +167,7 @@ async def _written(attempt: Attempt, ended: Record) -> bool:
 async def _someone_commits(attempt: Attempt) -> bool:
     """Whether somebody goes on from here: not where the store loses this attempt, or gets an old copy back."""
     why, token = "it was refused, and another process may yet save a new token", attempt.leased.token
-    version, until = attempt.version, (await attempt.world.now()).monotonic + attempt.wish.http_timeout
+    version, until = attempt.version, (await attempt.world.now()).monotonic + attempt.request.http_timeout
     while (left := until - (await attempt.world.now()).monotonic) > 0:
         if version:
             await attempt.world.watch(version, left, why)

@@ -21,11 +21,11 @@ from onerefresh.renewal.decision import (
     Found,
     Keep,
     Pause,
+    RenewalRequest,
     Repair,
     Settle,
     Use,
     Wait,
-    Wish,
     bound,
     decide,
     in_use,
@@ -65,68 +65,70 @@ class PeriodWatch:
         return min(lease.ttl - (now.monotonic - self.since), left_of(lease, now))
 
 
-async def renew(world: World, wish: Wish) -> Outcome:
-    """A token that satisfies `wish`.
+async def renew(world: World, request: RenewalRequest) -> Outcome:
+    """A token that satisfies `request`.
 
     Raises an `OnerefreshError` that says who must act.
     """
     watch, takeover = PeriodWatch(), Takeover(world)
     hold: Hold | None = None
-    queued, prepared, seed_told = 0, False, wish.seed_told
+    queued, prepared, seed_told = 0, False, request.seed_told
     awaited = ""  # the attempt that this renewal has made, or waited for
     unheard: dict[str, Instant] = {}  # claims of this renewal of which nobody told whether they were applied
     rounds = 0
-    if wish.gives_way:
+    if request.gives_way:
         # It is short, and somebody is about to wait.
-        await world.sleep(wish.gives_way, holds_the_exit=True, why="it lets who refreshed the last time go first")
+        await world.sleep(request.gives_way, holds_the_exit=True, why="it lets who refreshed the last time go first")
     while True:
         rounds += 1
         if rounds > MOST_ROUNDS:
             await world.leave()
-            raise unsettled().about(wish.key)
+            raise unsettled().about(request.key)
         loaded = await world.load()
-        wish = wish.up_to_date()
-        if await replay_spool(world, wish):
+        request = request.up_to_date()
+        if await replay_spool(world, request):
             continue
-        known = await recalled(world, loaded, wish)
+        known = await recalled(world, loaded, request)
         if known is None:
             continue
         loaded, now = known, await world.now()
-        record = bound(wish.sightings.dated(loaded.record, now), wish)
+        record = bound(request.sightings.dated(loaded.record, now), request)
         lease = record.lease if record and record.state is State.LEASED else None
         if record and lease and _is_own(lease, unheard):
             if await world.queue():
                 continue  # what was loaded before may be old
             awaited = lease.id
             outcome = await run_attempt(
-                Attempt(world, wish, record, loaded.version or "", lease, unheard.pop(lease.id))
+                Attempt(world, request, record, loaded.version or "", lease, unheard.pop(lease.id))
             )
             if outcome is not None:
                 return outcome
             continue
         left = watch.left(lease, now) if lease else 0.0
         proven_dead = _is_proof(hold, lease)
-        if record and not seed_told and in_use(record) and is_news(wish.seed, record, wish):
+        if record and not seed_told and in_use(record) and is_news(request.seed, record, request):
             seed_told = True
             await tell(
-                world, Kind.SEED_IGNORED, wish, record, "token= is another one than the store's, which is in use"
+                world, Kind.SEED_IGNORED, request, record, "token= is another one than the store's, which is in use"
             )
-        is_unsettled = wish.sightings.is_unsettled(now, wish.recovery() if wish.look_again() else 0.0)
+        is_unsettled = request.sightings.is_unsettled(now, request.recovery() if request.look_again() else 0.0)
         is_over = proven_dead or left <= 0.0
         came = record is not None and bool(awaited) and record.by == awaited
-        match decide(record, wish, now.wall, lease_over=is_over, is_unsettled=is_unsettled, clock=now.clock, came=came):
+        match decide(
+            record, request, now.wall, lease_over=is_over, is_unsettled=is_unsettled, clock=now.clock, came=came
+        ):
             case Use(token, ask_again, damped, probation, why):
                 await world.leave()
-                if why and wish.sightings.is_new(token.identity):
-                    await tell(world, Kind.REFUSAL_DAMPED, wish, record, why)
-                if wish.known is not None and wish.known.identity != token.identity:
-                    await tell(world, Kind.ADOPTED, wish, record)
+                if why and request.sightings.is_new(token.identity):
+                    await tell(world, Kind.REFUSAL_DAMPED, request, record, why)
+                if request.known is not None and request.known.identity != token.identity:
+                    await tell(world, Kind.ADOPTED, request, record)
                 return Outcome(token, ask_again, damped, probation, earlier=record.families[:-1] if record else ())
             case Fail(error):
                 await world.leave()
-                if record is not None and not wish.is_foreign(record.owner):
-                    wish.learns(record)
-                raise error.about(wish.key, record.generation if record else None)
+                if record is not None and not request.is_foreign(record.owner):
+                    request.learns(record)
+                raise error.about(request.key, record.generation if record else None)
             case Keep(token):
                 try:
                     await keep(world, loaded, token)
@@ -134,11 +136,11 @@ async def renew(world: World, wish: Wish) -> Outcome:
                     await world.deliver(None, unsaved=token)  # nobody is given it, and nobody spends the one before it
                     raise
             case Found(seed):
-                await found(world, loaded, seed, wish)
+                await found(world, loaded, seed, request)
             case Repair(token):
-                await repair(world, loaded, token, wish)
+                await repair(world, loaded, token, request)
             case Settle():
-                await settle(world, loaded, wish, disputed=_is_disputed(record, proven_dead=proven_dead))
+                await settle(world, loaded, request, disputed=_is_disputed(record, proven_dead=proven_dead))
             case Pause(seconds):
                 await world.leave()
                 hold, rounds = None, 0
@@ -153,18 +155,20 @@ async def renew(world: World, wish: Wish) -> Outcome:
                 if awaited != other.id:
                     awaited = other.id
                     whom = "whoever knows a newer token" if other.is_recovery else "another process"
-                    await tell(world, Kind.WAITING, wish, record, f"at most {left:.1f} s for {whom}", attempt=other.id)
+                    await tell(
+                        world, Kind.WAITING, request, record, f"at most {left:.1f} s for {whom}", attempt=other.id
+                    )
                 what = "another process is at it, for at most"
                 if other.is_recovery:
                     what = "the store may have lost a newer token, and whoever knows it has"
                 await world.watch(loaded.version, left, f"{what} {left:.1f} s more")
-            case Claim() if wish.is_under_way(record.identity if record is not None else ("", 0)):
+            case Claim() if request.is_under_way(record.identity if record is not None else ("", 0)):
                 await world.leave()
                 hold, rounds = None, 0
                 await world.watch(loaded.version, DETECTION, UNDER_WAY)
             case Claim(grant):
                 is_guess = lease is not None and lease.is_recovery and grant is Grant.REFRESH
-                if lease and is_guess and not await takeover.is_due(loaded, lease, wish):
+                if lease and is_guess and not await takeover.is_due(loaded, lease, request):
                     await world.leave()
                     hold, rounds = None, 0 if takeover.has_waited else rounds
                     continue
@@ -190,7 +194,7 @@ async def renew(world: World, wish: Wish) -> Outcome:
                 awaited = await world.new_id()
                 proof = hold.proof if hold else None
                 mine = Lease(awaited, grant, 0.0, proof=proof, disputed=disputed)
-                outcome = await _attempt(world, loaded, mine, wish, now, unheard=unheard)
+                outcome = await _attempt(world, loaded, mine, request, now, unheard=unheard)
                 await world.leave()
                 hold = None
                 if outcome is not None:
@@ -223,23 +227,23 @@ def _is_disputed(record: Record | None, *, proven_dead: bool) -> bool:
 
 
 async def _attempt(
-    world: World, loaded: Loaded, lease: Lease, wish: Wish, born: Instant, *, unheard: dict[str, Instant]
+    world: World, loaded: Loaded, lease: Lease, request: RenewalRequest, born: Instant, *, unheard: dict[str, Instant]
 ) -> Outcome | None:
     """Claim, send and commit. None: look at the record again."""
     token = loaded.record.token if loaded.record else None
     lease = replace(
         lease,
-        ttl=wish.profile.time_to_live(token, born.wall, wish.http_timeout),
+        ttl=request.profile.time_to_live(token, born.wall, request.http_timeout),
         era=born.shared.era if born.shared else None,
         at=born.shared.seconds if born.shared else 0.0,
     )
     before = loaded.record
-    if before is not None and wish.owner and (wish.adopts or before.state is State.EMPTY):
-        before = replace(before, owner=wish.owner)
-    if before is not None and wish.owner and before.owner is None and lease.grant is Grant.REFRESH:
-        said = f"its record says nothing of an owner, and is taken for one of the {wish.owner}"
-        await tell(world, Kind.UNOWNED, wish, before, said)  # once: the claim names the owner
-    leased = records.claimed(before, lease, owner=wish.signs if before is None else wish.owner)
+    if before is not None and request.owner and (request.adopts or before.state is State.EMPTY):
+        before = replace(before, owner=request.owner)
+    if before is not None and request.owner and before.owner is None and lease.grant is Grant.REFRESH:
+        said = f"its record says nothing of an owner, and is taken for one of the {request.owner}"
+        await tell(world, Kind.UNOWNED, request, before, said)  # once: the claim names the owner
+    leased = records.claimed(before, lease, owner=request.signs if before is None else request.owner)
     assert leased.lease is not None
     lease = leased.lease
     try:
@@ -253,5 +257,5 @@ async def _attempt(
             return None
         version = again.version or ""
     taken_over = loaded.record is not None and loaded.record.state is State.LEASED
-    await tell(world, Kind.TAKEN_OVER if taken_over else Kind.CLAIMED, wish, leased, attempt=lease.id)
-    return await run_attempt(Attempt(world, wish, leased, version, lease, born, taken_over))
+    await tell(world, Kind.TAKEN_OVER if taken_over else Kind.CLAIMED, request, leased, attempt=lease.id)
+    return await run_attempt(Attempt(world, request, leased, version, lease, born, taken_over))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onerefresh import errors
 from onerefresh.events import Event, Kind
 from onerefresh.record import Record
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.world import World
 
 MOST_ROUNDS = 50
@@ -18,7 +18,13 @@ def unsettled() -> errors.StoreUnavailable:
 
 
 async def tell(
-    world: World, kind: Kind, wish: Wish, record: Record | None, detail: str = "", *, attempt: str | None = None
+    world: World,
+    kind: Kind,
+    request: RenewalRequest,
+    record: Record | None,
+    detail: str = "",
+    *,
+    attempt: str | None = None,
 ) -> None:
     """Report an event."""
-    await world.emit(Event(kind, wish.key, record.generation if record else 0, attempt, detail))
+    await world.emit(Event(kind, request.key, record.generation if record else 0, attempt, detail))

@@ -25,13 +25,13 @@ __all__ = ["age", "run_attempt"]
 
 async def run_attempt(attempt: Attempt) -> Outcome | None:
     failures = attempt.leased.failure.count if attempt.leased.failure else 0
-    attempt.client = attempt.wish.print_for(attempt.leased)  # now: a refused secret may be another one afterwards
+    attempt.client = attempt.request.print_for(attempt.leased)  # now: a refused secret may be another one afterwards
     verdict: Verdict | None = None
-    while age(attempt.born, now := await attempt.world.now()) + attempt.wish.http_timeout <= attempt.lease.ttl:
+    while age(attempt.born, now := await attempt.world.now()) + attempt.request.http_timeout <= attempt.lease.ttl:
         if attempt.sends and not await _still_holds(attempt):
             break
         attempt.sends, sent = attempt.sends + 1, now
-        await tell(attempt.world, Kind.SENT, attempt.wish, attempt.leased, attempt=attempt.lease.id)
+        await tell(attempt.world, Kind.SENT, attempt.request, attempt.leased, attempt=attempt.lease.id)
         try:
             answer = await attempt.world.send(attempt.lease.grant, attempt.leased.token, attempt.lease.ttl)
         except Unsent as failure:
@@ -39,7 +39,7 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
             await tell(
                 attempt.world,
                 Kind.FAILED,
-                attempt.wish,
+                attempt.request,
                 attempt.leased,
                 failure.verdict.detail,
                 attempt=attempt.lease.id,
@@ -51,7 +51,9 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
             verdict, attempt.cause = failure.verdict, failure.__cause__
         else:
             return await commit_answer(attempt, answer)
-        await tell(attempt.world, Kind.FAILED, attempt.wish, attempt.leased, verdict.detail, attempt=attempt.lease.id)
+        await tell(
+            attempt.world, Kind.FAILED, attempt.request, attempt.leased, verdict.detail, attempt=attempt.lease.id
+        )
         if (rest := _rest_of(attempt, verdict, now)) is not None:
             return await commit_answer(attempt, rest, verdict.detail)
         attempt.lost += verdict.meaning is Meaning.NO_ANSWER
@@ -60,7 +62,7 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
         delay = backoff(failures + attempt.sends, now.spread, verdict.retry_after)
         attempt.unheard = attempt.unheard or verdict.meaning.is_lost
         if verdict.meaning.is_lost:
-            attempt.rest = attempt.wish.profile.sends_again_after - age(sent, await attempt.world.now())
+            attempt.rest = attempt.request.profile.sends_again_after - age(sent, await attempt.world.now())
             delay = max(delay, attempt.rest)
         if delay > PATIENCE or not _may_send_again(attempt, verdict):
             break
