@@ -33,11 +33,11 @@ __all__ = [
     "committed",
     "died",
     "forgotten",
-    "founded",
     "has_gone_on_from",
     "includes",
     "logged_out",
     "may_commit",
+    "new_session",
     "released",
     "replay_reported",
     "restored",
@@ -58,7 +58,7 @@ def _numbered_on(generation: int) -> int:
     return generation + 1 if generation < LAST_GENERATION else 1
 
 
-def founded(
+def new_session(
     record: Record | None,
     token: Token,
     *,
@@ -72,9 +72,9 @@ def founded(
 ) -> Record:
     """A seed or a login: the first generation of a new family, numbered on from the old one.
 
-    `earlier`: the families of sessions that whoever logs in knows, which are no news afterwards; `newest`: the highest
-    generation that he knows. The store may have lost both. `recovery`: the recovery lease of a seed that may have been
-    used up, where the store may have lost what came of it.
+    `earlier`: the families of sessions that the process of a login knows, which are no news afterwards; `newest`: the
+    highest generation that it knows. The store may have lost both. `recovery`: the recovery lease of a seed that may
+    have been used up, where the store may have lost what came of it.
     """
     family = token.seed_fingerprint()
     families = tuple(known for known in _known(record, earlier) if known != family)
@@ -361,7 +361,7 @@ def retried(record: Record, *, now: float) -> Record:
 def logged_out(record: Record | None, *, now: float, earlier: Iterable[str] = (), newest: int = 0) -> Record:
     """Final: a renewal in flight finds its generation gone. The families are remembered, the tokens are not.
 
-    `earlier` and `newest`: as for `founded`.
+    `earlier` and `newest`: as for `new_session`.
     """
     base = record or Record(families=(), generation=0, state=State.EMPTY)
     others = tuple(known for known in _known(record, earlier) if known != base.family)

@@ -121,15 +121,15 @@ class World:
 
     # --- Shorthands for what the record went through before ---
 
-    def found(self, token: Token | None = None, **others: Any) -> Token:
+    def starts(self, token: Token | None = None, **others: Any) -> Token:
         """The store holds `token` as generation 1; what is then in the record."""
         arguments: dict[str, Any] = {"now": START, "owner": None, "what": "seed", **others}
-        self.put(records.founded(None, token or seed(), **arguments))
+        self.put(records.new_session(None, token or seed(), **arguments))
         return self.token
 
-    def found_again(self, token: Token) -> Token:
+    def logs_in(self, token: Token) -> Token:
         """Somebody logs in with `token`."""
-        self.put(records.founded(self.record, token, now=self.wall, owner=None, what="login"))
+        self.put(records.new_session(self.record, token, now=self.wall, owner=None, what="login"))
         return self.token
 
     def lease(self, other: Lease | None = None) -> Lease:
@@ -403,7 +403,7 @@ NEXT = Token("access-next", "refresh-next")
 def needy(token: Token | None = None, *answers: Any, **others: Any) -> World:
     """A store with one token, and a server that gives these answers."""
     world = World(list(answers))
-    world.found(token, **others)
+    world.starts(token, **others)
     return world
 
 

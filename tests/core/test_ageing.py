@@ -144,7 +144,7 @@ def test_a_renewal_is_postponed_after_a_try_alone(outcome: dict[str, Any], postp
 
 
 def record_of(token: Token) -> Record:
-    return records.founded(None, token, now=0.0, owner=None, what="seed")
+    return records.new_session(None, token, now=0.0, owner=None, what="seed")
 
 
 @pytest.mark.parametrize("background", [False, True])

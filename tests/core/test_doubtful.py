@@ -110,7 +110,7 @@ def test_a_proven_end_after_a_doubtful_one_is_dead_for_good() -> None:
 def test_a_login_heals_it_at_once() -> None:
     world = needy(None, DOUBT)
     doubted(world, **refusing(world))
-    world.found_again(seed("other"))
+    world.logs_in(seed("other"))
     assert world.run(renew(EFFECTS, make_request())).token.reveal() == "access-other"
 
 

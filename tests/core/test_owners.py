@@ -66,7 +66,7 @@ def record_of(store: Store) -> Record:
 def of_an_older_version() -> MemoryStore:
     """A store with a record that says nothing of an owner."""
     store = MemoryStore()
-    old = records.founded(None, Token("access-0", "refresh-0", expires_at=1.0), now=0.0, owner=None, what="login")
+    old = records.new_session(None, Token("access-0", "refresh-0", expires_at=1.0), now=0.0, owner=None, what="login")
     fields = json.loads(encode(old))
     del fields["checksum"]
     store.cas("acme", None, json.dumps(fields))

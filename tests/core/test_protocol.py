@@ -127,7 +127,7 @@ def test_a_seed_founds_the_record_without_a_request() -> None:
 
 def test_a_seed_that_is_founded_twice_at_once_is_one_family() -> None:
     world = World()
-    found = {(Cas, 1): does(lambda world: world.found())}
+    found = {(Cas, 1): does(lambda world: world.starts())}
     outcome = world.run(renew(EFFECTS, make_request(seed=seed())), faults=found)
     assert outcome.token == world.token
     assert world.present.generation == 1

@@ -139,7 +139,7 @@ def test_a_token_that_comes_after_a_logout_is_not_saved() -> None:
 def test_a_token_that_comes_after_a_login_is_not_saved() -> None:
     world = needy(None, NEXT)
     late = paused_holder(world)
-    world.found_again(seed("another person"))
+    world.logs_in(seed("another person"))
     assert late.finish().token.reveal() == "access-another person"
     assert world.token.reveal() == "access-another person"
     assert Kind.ORPHANED in world.kinds()
@@ -149,7 +149,7 @@ def test_it_is_saved_where_the_login_was_with_the_token_that_was_sent_for_it() -
     """That token's refresh token is used up: the late answer has the only one that lives."""
     world = needy(None, NEXT)
     late = paused_holder(world)
-    world.found_again(seed("seed"))
+    world.logs_in(seed("seed"))
     assert late.finish().token.reveal() == "access-next"
     assert world.token.refresh_token == NEXT.refresh_token
     assert Kind.ORPHANED not in world.kinds()
@@ -212,7 +212,7 @@ def test_a_new_token_that_a_logout_overtook_is_revoked_and_never_saved(revocatio
 
 def test_a_new_token_that_a_login_overtook_is_not_revoked() -> None:
     world = needy(None, NEXT)
-    faults = {(Cas, 2): does(lambda world: world.found_again(seed("another")))}
+    faults = {(Cas, 2): does(lambda world: world.logs_in(seed("another")))}
     assert world.run(renew(EFFECTS, make_request(**refusing(world))), faults=faults).token.reveal() == "access-another"
     assert world.revoked == []
 

@@ -41,7 +41,7 @@ def paused_after(world: World, steps: int) -> Process[Outcome]:
 def test_a_holder_that_is_paused_anywhere_costs_no_session(kind: str, steps: int, frozen: bool) -> None:
     """Another process goes on meanwhile, until it has a token or waits; then the first one wakes up."""
     world = World(server=RotatingServer(kind))
-    world.found()
+    world.starts()
     refused = refusing(world)
     first = paused_after(world, steps)
     second = Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1")
@@ -58,7 +58,7 @@ def test_a_holder_that_is_paused_anywhere_costs_no_session(kind: str, steps: int
 def test_a_holder_that_crashes_anywhere_costs_a_session_only_where_no_client_can_help(kind: str, steps: int) -> None:
     server = RotatingServer(kind)
     world = World(server=server)
-    world.found()
+    world.starts()
     refused = refusing(world)
     paused_after(world, steps).crash()
     is_lost = server.issued == 1 and world.present.generation == 1

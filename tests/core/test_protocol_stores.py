@@ -213,7 +213,7 @@ def test_a_repair_never_crosses_families() -> None:
     world = needy()
     newest = generation(world, 3)
     world.put(None)
-    world.found(seed("another person"))
+    world.starts(seed("another person"))
     assert world.run(renew(EFFECTS, make_request(known=newest))).token.reveal() == "access-another person"
     assert world.present.generation == 1
 
@@ -341,7 +341,7 @@ def test_a_late_answer_is_saved_where_somebody_has_logged_in_once_more_with_the_
     first = world.token
     renewal = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Cas, 2)
     if since == "another login":
-        world.found_again(seed("of another session"))
+        world.logs_in(seed("of another session"))
     else:
         dead = Verdict(Meaning.DEAD, "invalid_grant")
         world.put(records.died(world.present, dead, now=world.wall, refused=True))
@@ -364,7 +364,7 @@ def test_a_late_answer_that_brings_no_other_refresh_token_changes_no_login(answe
     world = needy(None, answer)
     first = world.token
     renewal = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Cas, 2)
-    world.found_again(seed("of another session"))
+    world.logs_in(seed("of another session"))
     world.run(log_in(EFFECTS, first, make_request()))
     since = world.present
     renewal.finish()
@@ -391,7 +391,7 @@ def test_what_was_obtained_late_changes_no_login() -> None:
     world.lease()
     world.put(records.died(world.present, dead, now=world.wall, refused=True))
     renewal = Process(world, renew(EFFECTS, make_request(can_obtain=True, **refusing(world)))).until(Cas, 2)
-    world.found_again(seed("of another session"))
+    world.logs_in(seed("of another session"))
     world.run(log_in(EFFECTS, first, make_request()))
     since = world.present
     renewal.finish()
@@ -445,7 +445,7 @@ def test_another_seed_after_a_logout_is_a_login_and_the_old_one_is_not() -> None
 
 def test_the_seed_of_an_earlier_session_is_not_news() -> None:
     world = needy(None, failed(Meaning.DEAD))
-    world.found_again(seed("second"))
+    world.logs_in(seed("second"))
     world.fails(renew(EFFECTS, make_request(**refusing(world))))
     assert isinstance(world.fails(renew(EFFECTS, make_request(seed=seed()))), errors.LoginRequired)
 
@@ -470,7 +470,7 @@ def test_a_logged_out_name_may_be_given_to_another_client() -> None:
 
 def test_a_vanished_record_is_founded_again_by_whoever_knows_a_newer_token() -> None:
     world = World([failed(Meaning.DEAD, "spent long ago")])
-    first = world.found()
+    first = world.starts()
     world.commit_by(world.lease(), NEXT)
     known = world.token
     world.put(None)
@@ -481,8 +481,8 @@ def test_a_vanished_record_is_founded_again_by_whoever_knows_a_newer_token() -> 
 
 def test_the_seed_of_a_vanished_record_stays_known_after_a_login() -> None:
     world = World()
-    world.found()
-    known = world.found_again(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+    world.starts()
+    known = world.logs_in(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
     world.put(None)
     world.run(renew(EFFECTS, make_request(seed=seed(), known=known)))
     assert world.present.families == (seed().seed_fingerprint(), known.family)
@@ -505,7 +505,7 @@ def test_a_new_token_does_not_take_the_place_of_a_login_whose_record_vanished(*,
     known: list[Token | None] = [first if knew else None]
 
     def log_in_and_lose(world: World) -> None:
-        known[0] = world.found_again(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+        known[0] = world.logs_in(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
         world.put(None)
 
     asked = make_request(refused=first.identity, seed=seed(), known=known[0], newest=lambda: known[0])
@@ -547,7 +547,7 @@ def test_a_spooled_token_does_not_come_before_the_first_token_of_another_session
 def test_a_spooled_token_of_before_a_login_does_not_come_back_where_the_record_vanished() -> None:
     world = needy()
     world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
-    known = world.found_again(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+    known = world.logs_in(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
     world.put(None)
     assert world.run(renew(EFFECTS, make_request(seed=seed(), known=known))).token == known
     assert (world.present.identity, world.spools) == (known.identity, {})
@@ -556,7 +556,7 @@ def test_a_spooled_token_of_before_a_login_does_not_come_back_where_the_record_v
 def test_a_spooled_token_of_a_login_comes_in_the_place_of_an_older_session_that_is_known() -> None:
     world = needy()
     known = world.token
-    login = world.found_again(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+    login = world.logs_in(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
     world.spools["host"] = Spooled(login.family, 2, "new", Grant.REFRESH, refused=False, token=NEXT)
     world.put(None)
     assert world.run(renew(EFFECTS, make_request(seed=seed(), known=known))).token.reveal() == "access-next"

@@ -15,14 +15,14 @@ from tests.core.driver import START, make_lease, make_request, seed
 from onerefresh import LoginRequired, StoreUnavailable, Token
 from onerefresh.record import FAMILIES, HISTORY, Failure, Grant, IllegalTransition, Lease, Probation, Record, State
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.decision import Claim, Fail, Keep, Pause, Repair, Use, Wait, decide
+from onerefresh.renewal.decision import Claim, Fail, HostSave, Pause, Repair, Use, Wait, decide
 from onerefresh.transitions import (
     claimed,
     committed,
     died,
-    founded,
     logged_out,
     may_commit,
+    new_session,
     released,
     replay_reported,
     saved,
@@ -34,7 +34,7 @@ DEAD = Verdict(Meaning.DEAD, "invalid_grant")
 
 
 def idle(**others: Any) -> Record:
-    return replace(founded(None, seed(), now=START, owner=None, what="seed"), **others)
+    return replace(new_session(None, seed(), now=START, owner=None, what="seed"), **others)
 
 
 def leased(record: Record | None = None, **others: Any) -> Record:
@@ -64,7 +64,7 @@ def commit(record: Record, **others: Any) -> Record:
 @pytest.mark.parametrize("state", STATES)
 def test_a_login_begins_a_new_family_from_any_state(state: str) -> None:
     before = STATES[state]()
-    after = founded(before, NEW, now=START, owner="me", what="login")
+    after = new_session(before, NEW, now=START, owner="me", what="login")
     assert (after.state, after.generation, after.family) == (
         State.IDLE,
         before.generation + 1,
@@ -79,9 +79,9 @@ def test_a_login_begins_a_new_family_from_any_state(state: str) -> None:
 @pytest.mark.parametrize("before", [None, idle()])
 def test_whoever_logs_in_or_out_has_heard_of_his_own_seed(before: Record | None) -> None:
     known = before.families if before is not None else ()
-    login = founded(before, NEW, now=START, owner=None, what="login", earlier=["a seed"])
+    login = new_session(before, NEW, now=START, owner=None, what="login", earlier=["a seed"])
     assert login.families == (*known, "a seed", NEW.seed_fingerprint())
-    again = founded(login, NEW, now=START, owner=None, what="login", earlier=["a seed"])
+    again = new_session(login, NEW, now=START, owner=None, what="login", earlier=["a seed"])
     assert again.families == login.families
     assert set(logged_out(before, now=START, earlier=["a seed"]).families) == {*known, "a seed"}
 
@@ -203,7 +203,7 @@ def test_the_history_is_short_and_holds_no_token() -> None:
     assert len(record.history) == HISTORY
     assert {entry.what for entry in record.history} == {"refresh"}
     for number in range(FAMILIES + HISTORY):
-        record = founded(record, seed(str(number)), now=START, owner=None, what="login")
+        record = new_session(record, seed(str(number)), now=START, owner=None, what="login")
     assert len(record.families) == FAMILIES
     assert record.families[-1] == record.family
 
@@ -278,7 +278,7 @@ def test_a_short_pause_is_waited_for_and_a_long_one_is_told() -> None:
 
 
 def test_saving_comes_before_using() -> None:
-    assert isinstance(decide(idle(unsaved=True), make_request(host_saves=True), START, lease_over=False), Keep)
+    assert isinstance(decide(idle(unsaved=True), make_request(host_saves=True), START, lease_over=False), HostSave)
     assert isinstance(decide(idle(unsaved=True), make_request(), START, lease_over=False), Use)
 
 
@@ -313,7 +313,7 @@ class Life(RuleBasedStateMachine):
     @rule(lives=st.sampled_from([None, 2.0, 3600.0]))
     def somebody_logs_in(self, lives: float | None) -> None:
         token = seed(self.name(), lives=lives, at=self.now)
-        self.record = founded(self.record, token, now=self.now, owner=None, what="login")
+        self.record = new_session(self.record, token, now=self.now, owner=None, what="login")
 
     @rule()
     def somebody_logs_out(self) -> None:

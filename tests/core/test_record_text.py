@@ -206,7 +206,7 @@ def test_what_is_nested_without_end_costs_no_token(where: str) -> None:
 
 
 def idle(**others: Any) -> Record:
-    return replace(records.founded(None, seed(), now=START, owner=None, what="seed"), **others)
+    return replace(records.new_session(None, seed(), now=START, owner=None, what="seed"), **others)
 
 
 def full() -> Record:
@@ -261,7 +261,7 @@ def dead(record: Record) -> Record:
 
 
 TRANSITIONS: Mapping[str, Callable[[Record], Record]] = {
-    "login": lambda record: records.founded(record, NEW, now=START, owner=None, what="login"),
+    "login": lambda record: records.new_session(record, NEW, now=START, owner=None, what="login"),
     "logout": lambda record: records.logged_out(record, now=START),
     "taken over": lambda record: records.claimed(record, make_lease(id="another"), owner=None),
     "committed": lambda record: records.committed(record, NEW, by="b", grant=Grant.REFRESH, now=START, refused=False),
@@ -313,8 +313,8 @@ def test_every_transition_is_among_them() -> None:
     """Those that make a record of a record: a new one must be added here, and keep what it does not know."""
     found = {name for name in records.__all__ if name.islower() and name not in QUESTIONS}
     assert found == {
-        "claimed", "committed", "died", "forgotten", "founded", "logged_out", "released", "replay_reported", "restored",
-        "retried", "saved", "unsent", "vanished",  # the last one of a record that the store has lost
+        "claimed", "committed", "died", "forgotten", "logged_out", "new_session", "released", "replay_reported",
+        "restored", "retried", "saved", "unsent", "vanished",  # the last one of a record that the store has lost
     }  # fmt: skip
 
 

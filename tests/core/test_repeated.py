@@ -112,7 +112,7 @@ def test_the_refusal_of_an_older_token_that_a_grace_server_repeated_reaches_no_c
 def test_who_is_given_a_spooled_token_knows_what_its_record_will_say(lost: bool) -> None:
     """Its refusal was damped for a second in the process that had spooled it, although it may be an older one."""
     world = needy(None, *([failed(Meaning.NO_ANSWER)] if lost else []), fresh(2))
-    world.found_again(seed("of another session"))
+    world.logs_in(seed("of another session"))
     renewal = Process(
         world, renew(EFFECTS, make_request("grace:60", **refusing(world))), faults={(Cas, 2): store_goes_down}
     )
@@ -138,7 +138,7 @@ def test_who_logs_in_with_the_token_of_the_present_session_knows_what_its_record
 def test_the_sessions_before_are_known_beside_an_access_token_that_is_of_no_use() -> None:
     kept = Secret("refresh-2")
     world = needy(None, RefreshFailure(Verdict(Meaning.UNUSABLE, "no header can carry it", kept=kept)))
-    world.found_again(seed("of another session", lives=30.0))
+    world.logs_in(seed("of another session", lives=30.0))
     world.now = 25.0
     outcome = world.run(renew(EFFECTS, make_request(ageing=True)))
     assert outcome.token.refresh_token == kept

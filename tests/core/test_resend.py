@@ -103,7 +103,7 @@ def test_never_binds_processes_of_another_profile_too() -> None:
 def test_a_login_ends_the_wait() -> None:
     world = needy(None, LOST)
     world.fails(renew(EFFECTS, make_request(NEVER, **refusing(world))))
-    world.found_again(seed("other"))
+    world.logs_in(seed("other"))
     assert world.run(renew(EFFECTS, make_request(NEVER))).token.reveal() == "access-other"
 
 

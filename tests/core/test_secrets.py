@@ -60,7 +60,7 @@ def token() -> Token:
 
 
 def record() -> Record:
-    return records.founded(None, token(), now=0.0, owner=None, what="seed")
+    return records.new_session(None, token(), now=0.0, owner=None, what="seed")
 
 
 # --- Values ---
@@ -161,7 +161,7 @@ class Damaged(MemoryStore):
 
 
 class Down(MemoryStore):
-    """Can be founded, and then neither claimed nor committed."""
+    """Can begin a session, and then neither claimed nor committed."""
 
     def __init__(self, claims: int, error: Exception) -> None:
         super().__init__()
@@ -360,7 +360,7 @@ def test_a_hook_that_fails_is_logged_without_a_token() -> None:
 @pytest.mark.parametrize("meaning", list(Meaning))
 def test_a_failure_that_is_remembered_shows_no_token_to_who_comes_later(meaning: Meaning) -> None:
     world = World([failed(meaning)] * 20)
-    world.found(token())
+    world.starts(token())
     for _ in range(2):
         assert_error_is_silent(world.fails(protocol.renew(EFFECTS, make_request(refused=world.present.identity))))
     assert_silent(*map(repr, world.events))

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from onerefresh.renewal.recovering import LONGEST_COMPARING
 from tests.core.driver import NEXT, Process, World, make_request, seed
 from tests.effects import EFFECTS, Cas, Effect, Load, ReadNote, ReportLoss, Send
 
@@ -14,6 +13,7 @@ from onerefresh import errors
 from onerefresh.record import State
 from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.protocol import Outcome, renew
+from onerefresh.renewal.recovery_lease import LONGEST_COMPARING
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import NO_NOTE
 from onerefresh.store import Conflict
@@ -24,7 +24,7 @@ RECOVERY = 5.0
 def emptied() -> tuple[World, RenewalRequest]:
     """A store that has lost the record, and what a process wishes that knows generation 1, which the API refused."""
     world = World(answers=[NEXT])
-    known = world.found(seed())
+    known = world.starts(seed())
     world.put(None)
     asked = make_request(known=known, refused=known.identity, recovery=lambda: RECOVERY, look_again=lambda: True)
     return world, asked

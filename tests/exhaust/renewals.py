@@ -161,7 +161,7 @@ class Renewals:
     def record(self) -> Box:
         """The record in which everything begins: generation 1, idle."""
         token = _first(self._setup)
-        return self.box(records.founded(None, token, now=WALL - EXPIRES_IN, owner=None, what="seed"))
+        return self.box(records.new_session(None, token, now=WALL - EXPIRES_IN, owner=None, what="seed"))
 
     def box(self, record: Record) -> Box:
         text = encode(record)

@@ -29,7 +29,7 @@ class Memory:
         return Process(self.world, renew(EFFECTS, request))
 
     def log_in(self) -> None:
-        self.known = self.world.found_again(SECOND)
+        self.known = self.world.logs_in(SECOND)
 
 
 def test_a_renewal_that_waited_brings_back_what_is_known_now() -> None:

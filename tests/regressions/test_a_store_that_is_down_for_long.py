@@ -14,7 +14,7 @@ from onerefresh.renewal.protocol import renew
 @pytest.mark.parametrize("seconds", [0, 60, 600])
 def test_the_spooled_token_is_saved_as_soon_as_the_store_is_back(seconds: float) -> None:
     world = World(server=RotatingServer("revoke_family"))
-    world.found(seed(lives=300.0))
+    world.starts(seed(lives=300.0))
     request = make_request(**refusing(world))
     holder = Process(world, renew(EFFECTS, request), host="holder", faults={(Cas, 2): store_goes_down})
     with pytest.raises(OnerefreshError):
@@ -36,7 +36,7 @@ def test_the_spooled_token_is_saved_as_soon_as_the_store_is_back(seconds: float)
 
 def test_what_another_has_saved_from_the_spool_is_not_saved_again() -> None:
     world = World(server=RotatingServer("revoke_family"))
-    world.found(seed(lives=300.0))
+    world.starts(seed(lives=300.0))
     request = make_request(**refusing(world))
     with pytest.raises(OnerefreshError):
         Process(world, renew(EFFECTS, request), faults={(Cas, 2): store_goes_down}).finish()

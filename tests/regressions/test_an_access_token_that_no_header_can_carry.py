@@ -226,7 +226,7 @@ def test_a_host_that_keeps_the_tokens_gets_the_refresh_token_and_no_access_token
 def test_a_record_of_an_earlier_version_that_holds_one_is_refreshed_and_keeps_its_refresh_token() -> None:
     store = MemoryStore()
     old = Token("tök€n", "refresh-0", expires_in=3600)
-    store.cas("acme", None, encode(records.founded(None, old, now=time.time(), owner=None, what="seed")))
+    store.cas("acme", None, encode(records.new_session(None, old, now=time.time(), owner=None, what="seed")))
     server = Server(lambda number: f"access-{number}")
     credential = Credential("acme", server.function, store=store)
     assert credential.current() is None
@@ -236,7 +236,7 @@ def test_a_record_of_an_earlier_version_that_holds_one_is_refreshed_and_keeps_it
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_no_decision_hands_such_a_record_out(refused: bool) -> None:
-    held = records.founded(None, Token(" x ", "r", issued_at=START), now=START, owner=None, what="seed")
+    held = records.new_session(None, Token(" x ", "r", issued_at=START), now=START, owner=None, what="seed")
     assert decide(held, make_request(refused=held.identity if refused else None), START, lease_over=False) == Claim(
         Grant.REFRESH
     )

@@ -22,7 +22,7 @@ from onerefresh.verdict import Meaning, Verdict
 
 
 def at(generation: int) -> Record:
-    found = records.founded(None, seed(lives=1.0), now=START, owner=None, what="seed")
+    found = records.new_session(None, seed(lives=1.0), now=START, owner=None, what="seed")
     assert found.token is not None
     return replace(found, generation=generation, token=replace(found.token, generation=generation))
 

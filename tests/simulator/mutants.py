@@ -274,7 +274,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "a slow save is the last, whatever came since",
-        put_each("keep", pieces.keep_whatever_came_since, protocol, person),
+        put_each("save_with_host", pieces.keep_whatever_came_since, protocol, person),
         fixed=SLOW_SAVE,
     ),
     Mutant(

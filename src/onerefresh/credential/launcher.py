@@ -116,7 +116,7 @@ class Launcher:
             if self._seed is None or shared.store.load(self._key) is not None:
                 return
             request = self.request()
-            record = records.founded(None, self._seed, now=shared.clock.time(), owner=request.signs, what="seed")
+            record = records.new_session(None, self._seed, now=shared.clock.time(), owner=request.signs, what="seed")
             shared.store.cas(self._key, None, encode(record))
             assert record.token is not None
             shared.known, shared.held = record.token, held_for(record.token, shared.spread)

@@ -132,15 +132,15 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Adopt the seed."""
+class StartSession:
+    """Begin a session with the seed."""
 
     seed: Token
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """Let the host save this token first."""
+class HostSave:
+    """The host saves this token before anybody gets it."""
 
     token: Token
 
@@ -160,7 +160,7 @@ class Settle:
 NOT_AGAIN = "the refresh token may be spent, and is not sent again before retry() or a login"
 """What is said of a lost answer where the profile never sends again."""
 
-Decision = Use | Fail | Pause | Wait | Claim | Found | Keep | Repair | Settle
+Decision = Use | Fail | Pause | Wait | Claim | StartSession | HostSave | Repair | Settle
 
 
 def decide(
@@ -181,7 +181,7 @@ def decide(
     if record is None:
         return Repair(request.known) if request.known is not None else _begin(request)
     if is_news(request.seed, record, request) and not in_use(record) and request.seed is not None:
-        return Found(request.seed)
+        return StartSession(request.seed)
     if request.is_foreign(record.owner) and record.state is not State.EMPTY:
         return Fail(
             errors.ConfigurationError(
@@ -193,7 +193,7 @@ def decide(
     if known is not None and went_back(record, known.family, known.generation, request.earlier()):
         return Repair(known)
     if record.unsaved and request.host_saves and record.token is not None:
-        return Keep(record.token)
+        return HostSave(record.token)
     # Whoever has claimed was free to: it is waited for, and taken over from, whatever was refreshed before.
     rest = record.rest(clock or (None, now)) if record.state is State.IDLE else 0.0
     if came and record.token is not None and _is_for_them(record, record.token, request, clock or (None, now)):
@@ -215,7 +215,7 @@ def _begin(request: RenewalRequest) -> Decision:
     if request.seed is not None and request.seed.seed_fingerprint() in request.earlier():
         return Fail(errors.LoginRequired("the session with which token= began is over: log in again"))
     if request.seed is not None:
-        return Found(request.seed)
+        return StartSession(request.seed)
     if request.can_obtain:
         return Claim(Grant.OBTAIN)
     return Fail(errors.LoginRequired("there is no token yet: log in, or give a first one with token="))

@@ -12,7 +12,7 @@ from onerefresh.token import Token
 SAVE_TRIES = 3
 
 
-async def keep(world: World, loaded: Loaded, token: Token) -> None:
+async def save_with_host(world: World, loaded: Loaded, token: Token) -> None:
     """Let the host save the token before anybody gets it; a few tries, then `SaveFailed`.
 
     A refresh and a login may be saved at once: whoever finds a newer token afterwards saves that one, so that it comes

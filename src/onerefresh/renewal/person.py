@@ -10,7 +10,7 @@ from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.decision import RenewalRequest, in_use
-from onerefresh.renewal.host_save import keep
+from onerefresh.renewal.host_save import save_with_host
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.recovery import recalled
 from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
@@ -22,7 +22,7 @@ from onerefresh.verdict import RefreshFailure
 
 
 async def log_in(world: World, token: Token | None, request: RenewalRequest) -> Outcome:
-    """Found a new family with `token`, or with one that the refresher obtains, whatever the record says.
+    """Start a new session with `token`, or with one that the refresher obtains, whatever the record says.
 
     But for the token with which the present session began: it was refreshed since, perhaps by another process that was
     given the same one, and would take the place of a newer one.
@@ -35,7 +35,7 @@ async def log_in(world: World, token: Token | None, request: RenewalRequest) -> 
     def login(record: Record | None, at: float) -> Record:
         if record is not None and in_use(record) and records.has_gone_on_from(record, token):
             return record
-        return records.founded(
+        return records.new_session(
             record,
             newest,
             now=at,
@@ -62,7 +62,7 @@ async def log_in(world: World, token: Token | None, request: RenewalRequest) -> 
     else:
         await tell(world, Kind.LOGGED_IN, request, record)
     if record.unsaved:
-        await keep(world, written, record.token)
+        await save_with_host(world, written, record.token)
     return Outcome.brought(record, record.token)
 
 
@@ -141,7 +141,7 @@ async def save_now(world: World, request: RenewalRequest) -> None:
     """Let the host save the present token, where it has not done so yet. Raises `SaveFailed`."""
     loaded = await world.load()
     if request.host_saves and loaded.record is not None and loaded.record.unsaved and loaded.record.token is not None:
-        await keep(world, loaded, loaded.record.token)
+        await save_with_host(world, loaded, loaded.record.token)
 
 
 async def _write(

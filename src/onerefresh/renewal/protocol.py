@@ -18,12 +18,12 @@ from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.decision import (
     Claim,
     Fail,
-    Found,
-    Keep,
+    HostSave,
     Pause,
     RenewalRequest,
     Repair,
     Settle,
+    StartSession,
     Use,
     Wait,
     bound,
@@ -31,8 +31,8 @@ from onerefresh.renewal.decision import (
     in_use,
     is_news,
 )
-from onerefresh.renewal.host_save import keep
-from onerefresh.renewal.recovery import found, recalled, repair, replay_spool, settle
+from onerefresh.renewal.host_save import save_with_host
+from onerefresh.renewal.recovery import recalled, repair, replay_spool, settle, start_session
 from onerefresh.renewal.recovery_lease import Takeover
 from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
 from onerefresh.renewal.send import run_attempt
@@ -129,14 +129,14 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
                 if record is not None and not request.is_foreign(record.owner):
                     request.learns(record)
                 raise error.about(request.key, record.generation if record else None)
-            case Keep(token):
+            case HostSave(token):
                 try:
-                    await keep(world, loaded, token)
+                    await save_with_host(world, loaded, token)
                 except errors.SaveFailed:
                     await world.deliver(None, unsaved=token)  # nobody is given it, and nobody spends the one before it
                     raise
-            case Found(seed):
-                await found(world, loaded, seed, request)
+            case StartSession(seed):
+                await start_session(world, loaded, seed, request)
             case Repair(token):
                 await repair(world, loaded, token, request)
             case Settle():

@@ -108,12 +108,16 @@ async def _still_newest(world: World, token: Token, request: RenewalRequest) -> 
     return True
 
 
-async def found(world: World, loaded: Loaded, seed: Token, request: RenewalRequest) -> None:
-    """Begin with the seed. Where the store may have lost a record, the seed may be its first token: long used up."""
+async def start_session(world: World, loaded: Loaded, seed: Token, request: RenewalRequest) -> None:
+    """Begin a session with the seed.
+
+    Where the store may have lost a record, the seed may be its first token, and used up: a recovery lease gives others
+    the time to say so.
+    """
     may_be_old = loaded.record is None and request.look_again()
     recovery = await recovery_lease(world, request) if may_be_old else None
     now = await world.now()
-    record = records.founded(loaded.record, seed, now=now.wall, owner=request.signs, what="seed", recovery=recovery)
+    record = records.new_session(loaded.record, seed, now=now.wall, owner=request.signs, what="seed", recovery=recovery)
     try:
         await world.cas(loaded.version, record)
     except (Conflict, StoreOutcomeUnknown):

@@ -112,8 +112,8 @@ class Spooled:
 
     def as_next(self) -> Token:
         """The token as the generation that it will be."""
-        founds = self.grant is Grant.OBTAIN
-        return self.token.numbered(self.token.seed_fingerprint() if founds else self.family, self.generation + 1)
+        is_new = self.grant is Grant.OBTAIN
+        return self.token.numbered(self.token.seed_fingerprint() if is_new else self.family, self.generation + 1)
 
 
 NO_NOTE = "-"
