@@ -86,7 +86,7 @@ class Lease:
     """The right of one attempt to send, until its `ttl` in seconds is over; a lease is written by a claim.
 
     `era` and `at`: when it began, on the store's own clock. `proof`: what the holder's kernel would release if the
-    holder died (or None). `disputed`: an earlier attempt at this generation was not proven dead, and may still commit.
+    holder died (or None). `contested`: an earlier attempt at this generation was not proven dead, and may still commit.
     `origin`: the state to which a release returns. `guess`: the store had lost the record, or may have gone back, so
     that the refresh token may be one that was used up before.
 
@@ -102,7 +102,7 @@ class Lease:
     era: str | None = None
     at: float = 0.0
     proof: str | None = None
-    disputed: bool = False
+    contested: bool = False
     origin: State = State.IDLE
     guess: bool = False
     noted: str = ""
@@ -117,14 +117,14 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The last failure at this generation, remembered for everybody.
+    """The last failure at this generation, remembered for all who share the credential.
 
     `count`: failures in a row. Nothing is sent until `delay` seconds after `at` (seconds since the epoch; a machine
-    whose clock is far off waits at most `delay`). `ambiguous`: the refresh token may have been spent. `disputed`: by an
-    attempt that may still come back and commit. `refused`: the access token had been refused, so it does not serve
-    either once the session is dead, or doubtful. `doubts`: doubtful refusals at this generation; with ``meaning``
-    ``DEAD`` and some of them, the session is not dead, but doubtful. `prints`: of the clients that were refused.
-    `lost`: the answer to a request at this generation was lost.
+    whose clock is far off waits at most `delay`). `maybe_spent`: the refresh token may have been spent. `contested`: an
+    attempt that may still come back and commit was under way. `refused`: the API had refused the access token, so that
+    token does not serve either once the session is dead, or doubtful. `doubts`: doubtful refusals at this generation;
+    with ``meaning`` ``DEAD`` and some of them, the session is not dead, but doubtful. `prints`: of the clients that
+    were refused. `lost`: the answer to a request at this generation was lost.
     """
 
     meaning: Meaning
@@ -132,8 +132,8 @@ class Failure:
     count: int
     at: float
     delay: float
-    ambiguous: bool = False
-    disputed: bool = False
+    maybe_spent: bool = False
+    contested: bool = False
     refused: bool = False
     challenge: str | None = None
     doubts: int = 0

@@ -272,7 +272,7 @@ def released(
     spread: float,
     sends: int = 1,
     refused: bool = False,
-    doubtful: bool = False,
+    maybe_spent: bool = False,
     lost: bool = False,
     client: str = "",
     pause: float | None = None,
@@ -280,7 +280,7 @@ def released(
     """The lease is given back; with a verdict, its failure after so many sends is remembered.
 
     `spread`: a random number in [0, 1), for jitter. `refused`: the API had refused the access token.
-    `doubtful`: one of the sends, or the attempt that was taken over, may have spent the refresh token. `lost`: the
+    `maybe_spent`: one of the sends, or the attempt that was taken over, may have spent the refresh token. `lost`: the
     answer to one of them was lost. `client`: the
     print of who asked. `pause`: seconds until it may be asked again, where they do not follow from the verdict.
     """
@@ -294,7 +294,7 @@ def released(
     if pause is None and failure.is_doubtful:
         pause = doubt_pause(failure.doubts, spread, verdict.retry_after)
     delay = backoff(count, spread, verdict.retry_after) if pause is None else pause
-    failure = replace(failure, delay=delay, ambiguous=failure.ambiguous or doubtful, lost=failure.lost or lost)
+    failure = replace(failure, delay=delay, maybe_spent=failure.maybe_spent or maybe_spent, lost=failure.lost or lost)
     if failure.is_news_to(client):
         failure = replace(failure, prints=(*failure.prints, client))
     return replace(back, failure=failure)
@@ -306,12 +306,12 @@ def unsent(record: Record, said: str, *, now: float, taken_over: bool) -> Record
     What was known of the attempts before it is still known. `said`: why nothing was sent.
     """
     back, lease, failure = released(record, None, now=now, spread=0.0), record.lease, record.failure
-    disputed = lease is not None and lease.disputed
-    if not disputed and not taken_over:
+    contested = lease is not None and lease.contested
+    if not contested and not taken_over:
         return back
     failure = failure or Failure(Meaning.UNAVAILABLE, said, 0, now, 0.0)
-    ambiguous = failure.ambiguous or taken_over
-    return replace(back, failure=replace(failure, ambiguous=ambiguous, disputed=failure.disputed or disputed))
+    maybe_spent = failure.maybe_spent or taken_over
+    return replace(back, failure=replace(failure, maybe_spent=maybe_spent, contested=failure.contested or contested))
 
 
 def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Record:
@@ -333,8 +333,8 @@ def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: fl
         count=count,
         at=now,
         delay=delay,
-        ambiguous=verdict.meaning.may_have_spent or (before is not None and before.ambiguous),
-        disputed=(lease is not None and lease.disputed) or (before is not None and before.disputed),
+        maybe_spent=verdict.meaning.may_have_spent or (before is not None and before.maybe_spent),
+        contested=(lease is not None and lease.contested) or (before is not None and before.contested),
         refused=refused or (before is not None and before.refused),
         challenge=verdict.challenge,
         doubts=(before.doubts if before is not None else 0) + is_doubtful,

@@ -119,7 +119,7 @@ def test_a_record_of_an_older_version_goes_on_and_is_told_once(told: list[Event]
 def test_a_record_that_is_only_waited_for_gets_no_owner() -> None:
     """What a store says that may have gone back is leased before anything is sent: that must not pass for a claim."""
     world = needy(None, NEXT)
-    world.run(settle(EFFECTS, world.load(), make_request(owner="endpoint A", recovery=lambda: 5.0), disputed=False))
+    world.run(settle(EFFECTS, world.load(), make_request(owner="endpoint A", recovery=lambda: 5.0), contested=False))
     assert (world.present.owner, world.sent) == (None, [])
     world.now += 6.0
     world.run(renew(EFFECTS, make_request(owner="endpoint A", **refusing(world))))

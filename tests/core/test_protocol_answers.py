@@ -153,7 +153,7 @@ def test_a_server_that_goes_on_failing_is_reported_as_unavailable() -> None:
     assert len(world.sent) <= 6
     failure = world.present.failure
     assert failure is not None
-    assert failure.ambiguous
+    assert failure.maybe_spent
 
 
 def test_a_lost_answer_is_asked_for_once_more_within_the_lease() -> None:
@@ -171,7 +171,7 @@ def test_a_twice_lost_answer_is_one_clear_error_and_later_calls_send_nothing_yet
     assert len(world.sent) == 2
     failure = world.present.failure
     assert failure is not None
-    assert failure.ambiguous
+    assert failure.maybe_spent
 
 
 def test_what_cannot_be_repeated_is_sent_once() -> None:

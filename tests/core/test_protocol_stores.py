@@ -260,7 +260,7 @@ def test_a_claim_that_is_over_by_its_own_clock_holds_nobody_up_once_more(lost: s
     if lost == "the claim":
         world.put(before)
     else:  # and whoever waited for it lets others bring back first what they know
-        world.run(settle(EFFECTS, world.load(), asked, disputed=True))
+        world.run(settle(EFFECTS, world.load(), asked, contested=True))
     world.now += age
     assert world.run(bring_back(EFFECTS, asked, lambda: sent)) == comes
     assert known == world.token
@@ -276,7 +276,7 @@ def test_a_claim_that_is_over_comes_back_where_nothing_else_was_lost() -> None:
     assert world.run(bring_back(EFFECTS, make_request(known=known, recovery=lambda: 20.0), lambda: sent))
     process = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Send)
     assert world.present.lease is not None
-    assert (world.present.lease.disputed, world.now) == (True, 0.0)
+    assert (world.present.lease.contested, world.now) == (True, 0.0)
     assert process.finish().token.generation == 2
 
 

@@ -180,7 +180,7 @@ def test_what_may_have_been_spent_stays_in_doubt_until_a_success(meaning: Meanin
     record = released(leased(), Verdict(meaning, "first"), now=START, spread=0.0)
     record = released(leased(record), DOWN, now=START, spread=0.0)
     assert record.failure is not None
-    assert record.failure.ambiguous is meaning.may_have_spent
+    assert record.failure.maybe_spent is meaning.may_have_spent
 
 
 def test_a_release_without_a_failure_leaves_no_trace() -> None:
@@ -227,7 +227,7 @@ def test_refused_replays_are_counted_over_generations() -> None:
 
 # --- Text ---
 
-LEASE = Lease("id", Grant.OBTAIN, 30.0, "era", 5.0, "flock", disputed=True, origin=State.DEAD)
+LEASE = Lease("id", Grant.OBTAIN, 30.0, "era", 5.0, "flock", contested=True, origin=State.DEAD)
 FULL = dataclasses.replace(
     commit(replay_reported(commit(idle()), accepted=False, now=START), unsaved=True),
     failure=Failure(Meaning.INTERACTION, "more", 3, START, 2.0, True, True, True, "claims"),
@@ -320,9 +320,9 @@ class Life(RuleBasedStateMachine):
         self.record = logged_out(self.record, now=self.now)
 
     @precondition(lambda self: self.is_in(State.IDLE, State.LEASED) and self.record.token is not None)
-    @rule(disputed=st.booleans())
-    def a_refresh_is_claimed(self, disputed: bool) -> None:
-        self.record = claimed(self.record, make_lease(self.name(), disputed=disputed), owner=None)
+    @rule(contested=st.booleans())
+    def a_refresh_is_claimed(self, contested: bool) -> None:
+        self.record = claimed(self.record, make_lease(self.name(), contested=contested), owner=None)
 
     @rule()
     def obtaining_is_claimed(self) -> None:

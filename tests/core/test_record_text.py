@@ -116,12 +116,12 @@ def unknown(table: tuple[Field, ...]) -> st.SearchStrategy[dict[str, object]]:
 
 leases = st.builds(
     Lease, id=texts, grant=st.sampled_from(Grant), ttl=spans, era=st.none() | texts, at=numbers,
-    proof=st.none() | texts, disputed=st.booleans(), origin=st.sampled_from(State), guess=st.booleans(),
+    proof=st.none() | texts, contested=st.booleans(), origin=st.sampled_from(State), guess=st.booleans(),
     unknown=unknown(LEASE),
 )  # fmt: skip
 failures = st.builds(
     Failure, meaning=st.sampled_from(Meaning), detail=texts, count=st.integers(0, 99), at=moments, delay=spans,
-    ambiguous=st.booleans(), disputed=st.booleans(), refused=st.booleans(), challenge=st.none() | texts,
+    maybe_spent=st.booleans(), contested=st.booleans(), refused=st.booleans(), challenge=st.none() | texts,
     doubts=st.integers(0, 99), prints=st.lists(texts, max_size=2).map(tuple), unknown=unknown(FAILURE),
 )  # fmt: skip
 probations = st.builds(

@@ -70,7 +70,7 @@ FULL_LEASE = replace(
     era="5f0b4d6e-boot",
     at=1234.5,
     proof="flock 5f0b4d6e-boot 64:1024",
-    disputed=True,
+    contested=True,
     origin=State.DEAD,
 )
 FAILURE = Failure(Meaning.UNAVAILABLE, "no connection", 1, AT, 0.5)
@@ -134,7 +134,7 @@ RECORDS = {
         unknown={"lost": ["0123456789abcdef"], "id": "00112233445566ff", "comparing": {"00112233": int(AT)}},
     ),
     "dead-disputed": replace(
-        HELD, state=State.DEAD, failure=Failure(Meaning.DEAD, REFUSED, 2, AT, 0.0, ambiguous=True, disputed=True)
+        HELD, state=State.DEAD, failure=Failure(Meaning.DEAD, REFUSED, 2, AT, 0.0, maybe_spent=True, contested=True)
     ),
 }
 SPOOLED = {

@@ -142,7 +142,7 @@ def test_what_was_known_of_an_attempt_before_it_is_still_known() -> None:
     ended.wait_until_it_is_over()
     failure = ended.failure()
     assert failure is not None
-    assert (failure.disputed, failure.ambiguous, failure.lost, failure.delay) == (True, True, False, 0.0)
+    assert (failure.contested, failure.maybe_spent, failure.lost, failure.delay) == (True, True, False, 0.0)
     assert asyncio.run(ended.credential.atoken(refused=ended.first)).reveal() == "new"
 
 

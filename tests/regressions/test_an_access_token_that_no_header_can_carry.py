@@ -172,7 +172,7 @@ def test_the_pauses_grow_over_all_processes() -> None:
         failure = world.present.failure
         assert failure is not None
         assert (failure.meaning, failure.count) == (Meaning.UNUSABLE, number + 1)
-        assert not failure.ambiguous
+        assert not failure.maybe_spent
         pauses.append(failure.delay)
         world.now += failure.delay
     assert pauses == [0.5 * 2.0**number for number in range(8)]

@@ -36,7 +36,7 @@ class Claim:
     proof: str | None
     era: str | None  # of the store's clock, by which it is dated
     boots: int
-    disputed: bool  # one that has become too old to send is left to run out
+    contested: bool  # one that has become too old to send is left to run out
     known: Token | None  # the newest token that its process knew
     outdated: bool  # dated by a clock that was set before the claim was written
     sent: bool = False
@@ -67,7 +67,7 @@ class Claims:
             return
         claim.sent = claim.sent or event.kind is Kind.SENT
         own = claim.task is task and event.attempt in self._abandoned and claim.proof is None
-        if event.kind is Kind.WAITING and own and not claim.sent and not claim.disputed:
+        if event.kind is Kind.WAITING and own and not claim.sent and not claim.contested:
             raise Broken("a renewal knows its own claim", f"{task} waits for {event.attempt}, which is its own")
 
     def forget_watchers(self) -> None:
@@ -93,7 +93,7 @@ class Claims:
             lease.proof,
             lease.era,
             writer.process.host.boots,
-            lease.disputed,
+            lease.contested,
             self._world.known_to(writer),
             lease.era is not None and (now := self._world.moment(writer.process)) is not None and now.era != lease.era,
         )

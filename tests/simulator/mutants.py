@@ -143,7 +143,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "3",
         "a dispute is never noticed",
-        put(protocol, "_is_disputed", pieces.never_disputed),
+        put(protocol, "_is_contested", pieces.never_contested),
         "slow answer, then a pause",
         Kind.REJECT_ONLY,
     ),

@@ -137,7 +137,7 @@ def never_old(born: Any, now: Any) -> float:
     return 0.0
 
 
-def never_disputed(record: Any, *, proven_dead: bool) -> bool:
+def never_contested(record: Any, *, proven_dead: bool) -> bool:
     return False
 
 
@@ -150,7 +150,7 @@ def failure_forgotten(record: Record, verdict: Any, **rest: Any) -> Record:
 
 
 def doubt_forgotten(record: Record, verdict: Any, **rest: Any) -> Record:
-    return _released(record, verdict, **(rest | {"doubtful": False}))
+    return _released(record, verdict, **(rest | {"maybe_spent": False}))
 
 
 def death_forgotten(record: Record, verdict: Any, *, now: float, refused: bool) -> Record:

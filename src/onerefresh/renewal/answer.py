@@ -38,7 +38,7 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
         attempt.lease.grant,
         attempt.refused,
         token,
-        repeated=attempt.sends > 1 or attempt.may_be_spent,
+        repeated=attempt.sends > 1 or attempt.maybe_spent_before,
         useless=useless,
         owner=attempt.leased.owner,
     )

@@ -36,7 +36,14 @@ class Outcome:
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt: while its lease lasts, nobody else sends."""
+    """One attempt: while its lease lasts, nobody else sends.
+
+    `leased` and `version`: the record with its lease, as it was claimed, at `born`. `taken_over`: from another attempt.
+    `sends`: its requests so far; `lost_answers`: how many of them were sent and got no answer; `lost`: whether the
+    answer to one of them was lost in any way. `why_maybe_spent`: what came of a request that may have spent the refresh
+    token. `client`: the print of this client. `rest`: seconds for which the profile lets a lost answer rest. `cause`:
+    the refresher's own exception.
+    """
 
     world: World
     request: RenewalRequest
@@ -46,9 +53,9 @@ class Attempt:
     born: Instant
     taken_over: bool = False
     sends: int = 0
-    lost: int = 0
-    unheard: bool = False
-    doubtful: str = ""
+    lost_answers: int = 0
+    lost: bool = False
+    why_maybe_spent: str = ""
     client: str = ""
     rest: float = 0.0
     cause: BaseException | None = field(default=None, repr=False)
@@ -64,15 +71,15 @@ class Attempt:
         return lease is not None and lease.id == self.lease.id
 
     @property
-    def may_be_spent(self) -> bool:
+    def maybe_spent_before(self) -> bool:
         """Whether another request than the last one may have spent the refresh token, and got the same answer."""
         before = self.leased.failure
-        earlier = before is not None and (before.ambiguous or before.disputed)
-        return bool(self.doubtful) or self.taken_over or self.lease.disputed or self.lease.guess or earlier
+        earlier = before is not None and (before.maybe_spent or before.contested)
+        return bool(self.why_maybe_spent) or self.taken_over or self.lease.contested or self.lease.guess or earlier
 
     @property
     def was_lost(self) -> bool:
         """Whether the answer to an earlier request was lost, as far as is known. A server error was an answer."""
         before = self.leased.failure
-        earlier = before is not None and (before.lost or before.disputed)
-        return self.unheard or self.taken_over or self.lease.disputed or self.lease.guess or earlier
+        earlier = before is not None and (before.lost or before.contested)
+        return self.lost or self.taken_over or self.lease.contested or self.lease.guess or earlier

@@ -21,9 +21,9 @@ def told_by(record: Record, *, taken_over: bool) -> str:
         return (
             "; the store had lost the record or gone back, and nobody brought back a newer refresh token than this one"
         )
-    if taken_over or (lease is not None and lease.disputed):
+    if taken_over or (lease is not None and lease.contested):
         return ", after an attempt was taken over whose process had vanished, or was stopped or cut off for too long"
-    if failure is not None and failure.ambiguous:
+    if failure is not None and failure.maybe_spent:
         return ", after an earlier attempt that may have spent the refresh token"
     if lately == ["dead", Grant.REFRESH.value]:
         return "; the session had been found dead before, and a late answer had brought it back"

@@ -293,7 +293,7 @@ def _renew(record: Record, request: RenewalRequest, now: float) -> Decision:
     over = _origin(record) in (State.DEAD, State.EMPTY) or record.token is None
     if over and not (request.can_obtain and not record.is_logged_out):
         return Fail(_needs_login(record))
-    may_be_spent = failure is not None and failure.ambiguous and request.profile.sends_again_after >= FOR_GOOD
+    may_be_spent = failure is not None and failure.maybe_spent and request.profile.sends_again_after >= FOR_GOOD
     if failure is not None and failure.is_for_good and request.can_obtain:
         return Claim(Grant.OBTAIN)  # what may be spent is not sent again, and this needs no person
     if failure is not None and must_rest(record, request.client, now):

@@ -29,7 +29,7 @@ async def release(attempt: Attempt, verdict: Verdict | None) -> Outcome | None:
     """Give the lease back, remembering the failure. The callers are told now, or wait a little and try again."""
     if verdict is not None and verdict.meaning in (Meaning.DEAD, Meaning.DOUBTFUL):
         verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
-    if verdict is None and (attempt.lease.disputed or attempt.taken_over):
+    if verdict is None and (attempt.lease.contested or attempt.taken_over):
         return None  # too old to send: it runs out, rather than let the others forget the attempt before it
     now, pause = await attempt.world.now(), None
     if verdict is not None and verdict.meaning.is_lost and attempt.lease.grant is Grant.REFRESH:
@@ -58,7 +58,7 @@ async def unsent(attempt: Attempt, failure: Unsent) -> NotSent:
 
 async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     """A refusal that may be the client's fault: remembered, and asked again unless the token may be spent."""
-    if attempt.lease.disputed and await _someone_commits(attempt):
+    if attempt.lease.contested and await _someone_commits(attempt):
         return None
     now, pause = await attempt.world.now(), None
     if attempt.request.can_obtain:
@@ -80,13 +80,13 @@ async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
 
 async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     """`invalid_grant` proves nothing while another attempt may have spent this generation: wait for its commit."""
-    if attempt.lease.disputed and await _someone_commits(attempt):
+    if attempt.lease.contested and await _someone_commits(attempt):
         return None
     said = verdict.detail
-    if attempt.lost:
+    if attempt.lost_answers:
         said += ", after the answer to an earlier request was lost on its way"
-    elif attempt.doubtful:
-        said += f"; before that: {attempt.doubtful}"
+    elif attempt.why_maybe_spent:
+        said += f"; before that: {attempt.why_maybe_spent}"
     else:
         said += told_by(attempt.leased, taken_over=attempt.taken_over)
     verdict = replace(verdict, detail=said)
@@ -111,8 +111,8 @@ def _back(attempt: Attempt, verdict: Verdict | None, now: Instant, pause: float 
         spread=now.spread,
         sends=attempt.sends,
         refused=attempt.refused,
-        doubtful=bool(attempt.doubtful) or attempt.taken_over,
-        lost=attempt.unheard,
+        maybe_spent=bool(attempt.why_maybe_spent) or attempt.taken_over,
+        lost=attempt.lost,
         client=attempt.client,
         pause=pause,
     )

@@ -151,11 +151,11 @@ async def _write(
 
     Nothing is written twice: where the outcome of a write is not known, others may have gone on from it since.
     """
-    doubtful: list[Record] = []
+    unknown_writes: list[Record] = []
     for _ in range(MOST_ROUNDS):
         loaded, now = await world.load(replaces=True, even_sealed=even_sealed), await world.now()
         request.sightings.sees(now)
-        if any(records.includes(loaded.record, new) for new in doubtful):
+        if any(records.includes(loaded.record, new) for new in unknown_writes):
             return loaded
         new = make(loaded.record, now.wall)
         if new is loaded.record:
@@ -165,7 +165,7 @@ async def _write(
         except Conflict:
             continue
         except StoreOutcomeUnknown:
-            doubtful.append(new)
+            unknown_writes.append(new)
     raise unsettled().about(request.key)
 
 

@@ -140,7 +140,7 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
             case Repair(token):
                 await repair(world, loaded, token, request)
             case Settle():
-                await settle(world, loaded, request, disputed=_is_disputed(record, proven_dead=proven_dead))
+                await settle(world, loaded, request, contested=_is_contested(record, proven_dead=proven_dead))
             case Pause(seconds):
                 await world.leave()
                 hold, rounds = None, 0
@@ -190,10 +190,10 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
                     prepared = True
                     if age(now, await world.now()) > QUICK or (hold is not None and hold.proof is not None):
                         continue  # and what was loaded before that may be old as well
-                disputed = _is_disputed(record, proven_dead=proven_dead)
+                contested = _is_contested(record, proven_dead=proven_dead)
                 awaited = await world.new_id()
                 proof = hold.proof if hold else None
-                mine = Lease(awaited, grant, 0.0, proof=proof, disputed=disputed)
+                mine = Lease(awaited, grant, 0.0, proof=proof, contested=contested)
                 outcome = await _attempt(world, loaded, mine, request, now, unheard=unheard)
                 await world.leave()
                 hold = None
@@ -217,13 +217,13 @@ def _is_own(lease: Lease, unheard: Container[str]) -> bool:
     return lease.id in unheard and lease.proof is None
 
 
-def _is_disputed(record: Record | None, *, proven_dead: bool) -> bool:
+def _is_contested(record: Record | None, *, proven_dead: bool) -> bool:
     """Whether an earlier attempt at this generation may still come back and commit."""
     if record is None:
         return False
     if record.state is State.LEASED and record.lease is not None:
-        return record.lease.disputed or not proven_dead
-    return record.failure is not None and record.failure.disputed
+        return record.lease.contested or not proven_dead
+    return record.failure is not None and record.failure.contested
 
 
 async def _attempt(

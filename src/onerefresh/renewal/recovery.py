@@ -154,9 +154,9 @@ async def repair(
     return True
 
 
-async def settle(world: World, loaded: Loaded, request: RenewalRequest, *, disputed: bool) -> None:
+async def settle(world: World, loaded: Loaded, request: RenewalRequest, *, contested: bool) -> None:
     """Put a recovery lease on what a store says that may have gone back."""
-    recovery = await recovery_lease(world, request, disputed=disputed)
+    recovery = await recovery_lease(world, request, contested=contested)
     if recovery is None:
         return
     try:

@@ -29,7 +29,7 @@ SLICE = 1.0
 
 
 async def recovery_lease(
-    world: World, request: RenewalRequest, *, disputed: bool = False, noted: str | None = None, again: int = 0
+    world: World, request: RenewalRequest, *, contested: bool = False, noted: str | None = None, again: int = 0
 ) -> Lease | None:
     """A lease under which nothing is sent, once the loss is noted; None where nobody else can know a newer token.
 
@@ -47,7 +47,7 @@ async def recovery_lease(
         ttl=seconds,
         era=born.era if born else None,
         at=born.seconds if born else 0.0,
-        disputed=disputed,
+        contested=contested,
         guess=True,
         noted=noted,
         again=again,
@@ -96,7 +96,7 @@ class Takeover:
 
     async def _begun_anew(self, loaded: Loaded, lease: Lease, request: RenewalRequest) -> bool:
         """Note the loss, and begin another lease, since others cannot have known; False where nobody can note it."""
-        anew = await recovery_lease(self.world, request, disputed=lease.disputed, again=lease.again + 1)
+        anew = await recovery_lease(self.world, request, contested=lease.contested, again=lease.again + 1)
         if anew is None or anew.noted == NO_NOTE:
             return False
         with contextlib.suppress(Conflict, StoreOutcomeUnknown):  # the record says what follows

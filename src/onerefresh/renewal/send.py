@@ -56,11 +56,11 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
         )
         if (rest := _rest_of(attempt, verdict, now)) is not None:
             return await commit_answer(attempt, rest, verdict.detail)
-        attempt.lost += verdict.meaning is Meaning.NO_ANSWER
+        attempt.lost_answers += verdict.meaning is Meaning.NO_ANSWER
         if verdict.meaning.may_have_spent:
-            attempt.doubtful = verdict.detail
+            attempt.why_maybe_spent = verdict.detail
         delay = backoff(failures + attempt.sends, now.spread, verdict.retry_after)
-        attempt.unheard = attempt.unheard or verdict.meaning.is_lost
+        attempt.lost = attempt.lost or verdict.meaning.is_lost
         if verdict.meaning.is_lost:
             attempt.rest = attempt.request.profile.sends_again_after - age(sent, await attempt.world.now())
             delay = max(delay, attempt.rest)
@@ -116,4 +116,4 @@ def _may_send_again(attempt: Attempt, verdict: Verdict) -> bool:
         return False
     if verdict.meaning is Meaning.SERVER_ERROR:
         return attempt.sends < SENDS_IN_A_LEASE
-    return verdict.meaning is Meaning.NO_ANSWER and attempt.lost < 2
+    return verdict.meaning is Meaning.NO_ANSWER and attempt.lost_answers < 2
