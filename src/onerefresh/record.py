@@ -260,8 +260,8 @@ class Entry:
 class Record:
     """All that is known of one credential. `families`: digests of its seeds and logins, the present one last.
 
-    `by`: the attempt that committed the present generation. `owner`: the refresher's identity, where it has one.
-    `unsaved`: the host's ``save`` has not taken this token yet. `floor`: how often it was refreshed of late.
+    `committed_by`: the attempt that committed the present generation. `owner`: the refresher's identity, where it has
+    one. `unsaved`: the host's ``save`` has not taken this token yet. `floor`: how often it was refreshed of late.
 
     `unknown` outlives every transition, a login and a logout too.
     """
@@ -273,7 +273,7 @@ class Record:
     lease: Lease | None = None
     failure: Failure | None = None
     probation: Probation | None = None
-    by: str | None = None
+    committed_by: str | None = None
     owner: str | None = None
     unsaved: bool = False
     history: tuple[Entry, ...] = ()

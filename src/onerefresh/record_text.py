@@ -284,7 +284,7 @@ RECORD = (
     Field("lease", "attempt", _inner(Lease, LEASE), needed=True, write=_object(LEASE)),
     Field("failure", "failure", _inner(Failure, FAILURE), needed=True, write=_object(FAILURE)),
     Field("probation", "probation", _inner(Probation, PROBATION), needed=True, write=_object(PROBATION)),
-    Field("by", "by", text_or_none),
+    Field("committed_by", "by", text_or_none),
     Field("owner", "owner", text_or_none),
     Field("unsaved", "unsaved", truth),
     Field("history", "history", _history, needed=True, write=_history_text),

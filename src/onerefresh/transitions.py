@@ -36,16 +36,16 @@ __all__ = [
     "has_gone_on_from",
     "includes",
     "logged_out",
+    "lost_record",
     "may_commit",
     "new_session",
     "released",
     "replay_reported",
     "restored",
     "retried",
+    "rolled_back",
     "saved",
     "unsent",
-    "vanished",
-    "went_back",
 ]
 
 
@@ -99,7 +99,7 @@ def _known(record: Record | None, earlier: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*families, *filter(None, earlier))))
 
 
-def vanished(families: Iterable[str], generation: int, *, owner: str | None) -> Record:
+def lost_record(families: Iterable[str], generation: int, *, owner: str | None) -> Record:
     """What a record must have been that the store has lost altogether: one without its token, to be written anew.
 
     Never a logout: that leaves an emptied record behind.
@@ -110,7 +110,9 @@ def vanished(families: Iterable[str], generation: int, *, owner: str | None) -> 
 
 def forgotten(record: Record, generation: int) -> Record:
     """What a record must have been that the store took back to an older generation: its token is to be written anew."""
-    return replace(record, generation=generation, state=State.IDLE, token=None, lease=None, failure=None, by=None)
+    return replace(
+        record, generation=generation, state=State.IDLE, token=None, lease=None, failure=None, committed_by=None
+    )
 
 
 def restored(
@@ -131,7 +133,7 @@ def restored(
         token=token,
         lease=recovery,
         failure=None,
-        by=None,
+        committed_by=None,
         unsaved=unsaved,
     )
     return replace(new, history=_noted(new, "restored", now))
@@ -164,7 +166,7 @@ def may_commit(record: Record | None, family: str, generation: int) -> bool:
     return not record.is_logged_out
 
 
-def went_back(record: Record, family: str, generation: int, earlier: Container[str] = ()) -> bool:
+def rolled_back(record: Record, family: str, generation: int, earlier: Container[str] = ()) -> bool:
     """Whether the store forgot this generation, so that it may be brought back. A logout is final.
 
     `earlier`: the families of sessions that came before this one. Generations are numbered on from one session to the
@@ -190,7 +192,7 @@ def begun_again(record: Record | None, leased: Record, answer: Token) -> tuple[s
     spent, token, lease = leased.token, record.token if record is not None else None, leased.lease
     if record is None or token is None or spent is None or lease is None or token.refresh_token is None:
         return None
-    has_spent_it = lease.grant is Grant.REFRESH and record.by is None and record.generation < LAST_GENERATION
+    has_spent_it = lease.grant is Grant.REFRESH and record.committed_by is None and record.generation < LAST_GENERATION
     is_used_up = token.refresh_token == spent.refresh_token != answer.refresh_token
     return record.identity if has_spent_it and is_used_up else None
 
@@ -241,7 +243,7 @@ def committed(
         lease=None,
         failure=failure,
         probation=probation,
-        by=by,
+        committed_by=by,
         unsaved=unsaved,
         floor=_counted(record, _begun(record, by, clock or (None, now))),
     )

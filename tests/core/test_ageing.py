@@ -130,8 +130,8 @@ def test_a_login_is_new_whatever_clocks_say() -> None:
     ("outcome", "postponed"),
     [
         pytest.param({}, 0.0, id="nothing was tried"),
-        pytest.param({"ask_again": 0.1}, LOOK_AGAIN, id="a try failed, or somebody else tries"),
-        pytest.param({"ask_again": 7.0}, 7.0, id="it was told to back off"),
+        pytest.param({"retry_after": 0.1}, LOOK_AGAIN, id="a try failed, or somebody else tries"),
+        pytest.param({"retry_after": 7.0}, 7.0, id="it was told to back off"),
         pytest.param({"renewed": True}, LOOK_AGAIN, id="it came from a renewal and is old already"),
     ],
 )
@@ -151,8 +151,8 @@ def record_of(token: Token) -> Record:
 def test_a_lease_of_somebody_else_is_a_reason_to_look_again_later(*, background: bool) -> None:
     leased = records.claimed(record_of(ageing()), make_lease(), owner=None)
     found = decide(leased, make_request(ageing=background), time.time(), lease_over=False)
-    assert found.lease == leased.lease if background else found.ask_again > 0.0  # type: ignore[union-attr]
-    assert getattr(decide(leased, make_request(), time.time(), lease_over=True), "ask_again", None) == 0.0
+    assert found.lease == leased.lease if background else found.retry_after > 0.0  # type: ignore[union-attr]
+    assert getattr(decide(leased, make_request(), time.time(), lease_over=True), "retry_after", None) == 0.0
 
 
 def test_a_dead_session_is_looked_at_again_later() -> None:
@@ -161,7 +161,7 @@ def test_a_dead_session_is_looked_at_again_later() -> None:
     for background in (False, True):
         found = decide(dead, make_request(ageing=background), time.time(), lease_over=False)
         assert isinstance(found, Use)
-        assert found.ask_again > 0.0, "else each call would look for a login"
+        assert found.retry_after > 0.0, "else each call would look for a login"
 
 
 @given(

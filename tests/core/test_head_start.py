@@ -83,7 +83,7 @@ def test_those_who_got_the_last_token_from_another_process_begin_later(tmp_path:
         pytest.param(SECOND, Outcome(FIRST, renewed=True), None, id="its own, which came too late"),
         pytest.param(FIRST, Outcome(SECOND), True, id="another process's"),
         pytest.param(FIRST, Outcome(SECOND, renewed=True), False, id="its own"),
-        pytest.param(FIRST, Outcome(FIRST, ask_again=5.0), None, id="none, for an outage"),
+        pytest.param(FIRST, Outcome(FIRST, retry_after=5.0), None, id="none, for an outage"),
     ],
 )
 @pytest.mark.parametrize("did", [True, False])

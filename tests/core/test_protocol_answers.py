@@ -204,7 +204,7 @@ def test_a_failure_leaves_a_token_that_still_serves_in_use() -> None:
     world.now = 3400.0
     outcome = world.run(renew(EFFECTS, make_request(ageing=True)))
     assert outcome.token.generation == 1
-    assert outcome.ask_again == pytest.approx(60.0, abs=0.01)
+    assert outcome.retry_after == pytest.approx(60.0, abs=0.01)
     assert world.run(renew(EFFECTS, make_request(ageing=True))).token.generation == 1
     assert len(world.sent) == 1
 

@@ -135,7 +135,7 @@ def test_a_commit_is_the_next_generation_of_the_same_family_from_any_state_but_a
     assert may_commit(before, before.family, before.generation)
     after = commit(before)
     assert (after.state, after.family, after.generation) == (State.IDLE, before.family, before.generation + 1)
-    assert (after.lease, after.failure, after.by) == (None, None, "other")
+    assert (after.lease, after.failure, after.committed_by) == (None, None, "other")
     assert after.token is not None
     assert after.token.identity == after.identity
 

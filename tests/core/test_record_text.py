@@ -142,9 +142,9 @@ entries = st.builds(Entry, st.integers(0, 99), moments, texts, st.lists(json_val
 some_records = st.builds(
     Record, families=st.lists(texts, max_size=3).map(tuple), generation=st.integers(0, 99),
     state=st.sampled_from(State), token=st.none() | tokens, lease=st.none() | leases,
-    failure=st.none() | failures, probation=st.none() | probations, by=st.none() | texts, owner=st.none() | texts,
-    unsaved=st.booleans(), history=st.lists(entries, max_size=3).map(tuple), floor=st.none() | floors,
-    unknown=unknown(RECORD),
+    failure=st.none() | failures, probation=st.none() | probations, committed_by=st.none() | texts,
+    owner=st.none() | texts, unsaved=st.booleans(), history=st.lists(entries, max_size=3).map(tuple),
+    floor=st.none() | floors, unknown=unknown(RECORD),
 ).filter(lambda record: record.token is None or record.families)  # fmt: skip
 
 
@@ -306,7 +306,7 @@ def test_each_transition_keeps_the_record_s_own_and_that_of_each_object_that_goe
     assert decode(encode(record), "acme") == record
 
 
-QUESTIONS = {"begun_again", "has_gone_on_from", "includes", "may_commit", "went_back"}
+QUESTIONS = {"begun_again", "has_gone_on_from", "includes", "may_commit", "rolled_back"}
 
 
 def test_every_transition_is_among_them() -> None:
@@ -314,7 +314,7 @@ def test_every_transition_is_among_them() -> None:
     found = {name for name in records.__all__ if name.islower() and name not in QUESTIONS}
     assert found == {
         "claimed", "committed", "died", "forgotten", "logged_out", "new_session", "released", "replay_reported",
-        "restored", "retried", "saved", "unsent", "vanished",  # the last one of a record that the store has lost
+        "restored", "retried", "saved", "unsent", "lost_record",  # the last one of a record that the store has lost
     }  # fmt: skip
 
 

@@ -43,7 +43,7 @@ _commit_into = commit.commit_into
 async def _owner_commits(world: World, loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
     record = loaded.record
     owns = record is not None and record.lease is not None and record.lease.id == entry.attempt
-    if record is not None and record.by != entry.attempt and not owns:
+    if record is not None and record.committed_by != entry.attempt and not owns:
         return None
     return await _commit_into(world, loaded, entry, *more, **rest)
 

@@ -178,7 +178,7 @@ class Renewals:
                 token.reveal() if token is not None else None,
                 token.reveal_refresh_token() if token is not None and token.refresh_token is not None else None,
                 lease.id if lease is not None else None,
-                record.by,
+                record.committed_by,
             )
         return found
 

@@ -59,7 +59,7 @@ HELD = Record(
     3,
     State.IDLE,
     token=TOKEN,
-    by="a1b2c3d4e5f60718",
+    committed_by="a1b2c3d4e5f60718",
     owner="token endpoint https://acme.com/token, client golden",
     history=(Entry(1, AT - 7200.0, "seed"), Entry(2, AT - 3600.0, "login"), Entry(3, AT, "refresh")),
 )
@@ -91,7 +91,7 @@ RECORDS = {
     "idle-checksum": HELD,
     "idle-floor": replace(HELD, floor=Floor(3, AT, "5f0b4d6e-boot", (AT - 20.0, AT))),
     "idle-unsaved": replace(HELD, unsaved=True),
-    "idle-odd": replace(IDLE, owner=ODD, by=ODD, token=replace(PLAIN, access_token=Secret(ODD), scope=ODD)),
+    "idle-odd": replace(IDLE, owner=ODD, committed_by=ODD, token=replace(PLAIN, access_token=Secret(ODD), scope=ODD)),
     "idle-many": replace(
         HELD,
         families=tuple(f"{number:016x}" for number in range(32)),

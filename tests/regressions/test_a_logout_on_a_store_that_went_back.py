@@ -61,7 +61,7 @@ def test_the_process_that_has_logged_out_does_not_go_on_with_the_session(after: 
         credential.logout()
         store.records = before
         if after == "brought back by others":
-            lost = transitions.vanished((token.family,), token.generation, owner=None)
+            lost = transitions.lost_record((token.family,), token.generation, owner=None)
             brought = transitions.restored(lost, token, now=time.time())
             store.records["acme"] = Versioned("brought back", encode(brought))
         if after == "begun with the first token":

@@ -138,7 +138,7 @@ def test_the_old_access_token_goes_on_serving_with_the_new_refresh_token() -> No
     world.now = 55.0
     outcome = world.run(renew(EFFECTS, make_request(ageing=True)))
     assert (outcome.token.reveal(), outcome.token.generation) == ("access-0", 2)
-    assert outcome.ask_again > 0.0
+    assert outcome.retry_after > 0.0
     assert world.token.reveal_refresh_token() == "refresh-new"
     assert world.token.expires_at == ages.expires_at
 

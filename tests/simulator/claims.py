@@ -111,7 +111,7 @@ class Claims:
 
         Generations were numbered anew from an earlier token of the same session, so that another has its name now.
         """
-        claim = self._claims.get(after.by or "")
+        claim = self._claims.get(after.committed_by or "")
         spent = claim.token if claim is not None else None
         if claim is None or spent is None or spent.refresh_token is None or spent.identity != before.identity:
             return False

@@ -88,8 +88,12 @@ class Judge:
             raise Broken("a generation is one token", f"generation {after.generation} was exchanged")
         if after.state is State.LEASED and after.lease is not None:
             self._claimed(before, after, after.lease, writer)
-        if writer is not None and after.by is not None and (before is None or after.by != before.by):
-            claim = self.claims.named(after.by)
+        if (
+            writer is not None
+            and after.committed_by is not None
+            and (before is None or after.committed_by != before.committed_by)
+        ):
+            claim = self.claims.named(after.committed_by)
             self._commit = (self._world.timeline.now, writer, claim.ttl if claim is not None else math.inf)
             self.ageing.refreshed(before, after, claim.born if claim is not None else None)
         if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
@@ -255,7 +259,12 @@ class Judge:
         record, claim = self._world.store.record, self.claims.of(task)
         task.spending = False
         outdated = self.has_vanished and self._is_outdated(task)
-        if record is not None and record.by is not None and record.by == task.attempt and not outdated:
+        if (
+            record is not None
+            and record.committed_by is not None
+            and record.committed_by == task.attempt
+            and not outdated
+        ):
             raise Broken("what is said is so", f"{task} says that its token came too late, and it is the present one")
         if record is None and self.has_vanished and not outdated:
             raise Broken("a new token is not given up", f"{task} threw it away because the record had vanished")

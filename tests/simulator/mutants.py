@@ -336,7 +336,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "a repair undoes a logout",
-        put_each("went_back", pieces.repair_after_a_logout, records, decision),
+        put_each("rolled_back", pieces.repair_after_a_logout, records, decision),
         fixed=LOGOUT_AFTER,
     ),
     Mutant(

@@ -40,7 +40,7 @@ def blind_claim(self: store.SimulatedStore, expected: str | None, record: Record
 
 async def owner_commits(world: World, loaded: Loaded, entry: Spooled, request: Any) -> Record | None:
     record = loaded.record
-    if record is not None and record.by != entry.attempt:
+    if record is not None and record.committed_by != entry.attempt:
         owns = record.state is State.LEASED and record.lease is not None and record.lease.id == entry.attempt
         if not owns:
             return None

@@ -16,22 +16,22 @@ __all__ = ["Attempt", "Outcome"]
 class Outcome:
     """How a renewal ended well.
 
-    `ask_again`: seconds until a background renewal makes sense again. `damped`: the token was refused, and may not be
+    `retry_after`: seconds until a background renewal makes sense again. `damped`: the token was refused, and may not be
     refreshed again yet. `probation`: the token has yet to prove itself. `renewed`: by this very renewal, or login.
     `earlier`: the families of sessions that came before this one, as far as the record says.
     """
 
     token: Token
-    ask_again: float = 0.0
+    retry_after: float = 0.0
     damped: bool = False
     probation: Probation | None = None
     renewed: bool = False
     earlier: tuple[str, ...] = ()
 
     @classmethod
-    def brought(cls, record: Record, token: Token, ask_again: float = 0.0) -> Outcome:
+    def brought(cls, record: Record, token: Token, retry_after: float = 0.0) -> Outcome:
         """What a renewal or a login has brought into `record`, or is about to."""
-        return cls(token, ask_again, probation=record.probation, renewed=True, earlier=record.families[:-1])
+        return cls(token, retry_after, probation=record.probation, renewed=True, earlier=record.families[:-1])
 
 
 @dataclass(slots=True)

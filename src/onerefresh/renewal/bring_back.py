@@ -72,7 +72,7 @@ def is_lost(record: Record | None, known: Token, earlier: Container[str] = ()) -
 
     `earlier`: the families of sessions that this process has gone on from.
     """
-    return record is None or records.went_back(record, known.family, known.generation, earlier)
+    return record is None or records.rolled_back(record, known.family, known.generation, earlier)
 
 
 def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) -> bool:
@@ -84,7 +84,7 @@ def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) 
     leased = sent.record if sent is not None else None
     if sent is None or leased is None or leased.lease is None or not is_gone(record, leased, known):
         return False
-    if record is None or records.went_back(record, *leased.identity):
+    if record is None or records.rolled_back(record, *leased.identity):
         return True
     if record.state is State.IDLE:
         return sent.left(now) > 0.0 or left_of(leased.lease, now) <= 0.0
@@ -95,7 +95,7 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
     """Whether the store has lost the claim `leased`, and nobody has claimed anew or renewed an older copy since."""
     if leased.identity != known.identity:
         return False
-    if record is None or records.went_back(record, *leased.identity):
+    if record is None or records.rolled_back(record, *leased.identity):
         return True
     if record.identity != leased.identity or record.token != leased.token:
         return False

@@ -24,14 +24,14 @@ def longest_rest(request: RenewalRequest) -> float:
 async def commit_into(world: World, loaded: Loaded, entry: Spooled, request: RenewalRequest) -> Record | None:
     """Write the token over the generation that it was issued for; None where that generation is gone."""
     record = loaded.record
-    is_lost = record is None or records.went_back(record, entry.family, entry.generation)
+    is_lost = record is None or records.rolled_back(record, entry.family, entry.generation)
     if is_lost and _has_learned(request, entry) and request.outdated(entry.as_next()):
         return None  # the store has lost what came after it here: a login, a logout or a newer token
     if record is None:
-        record = vanished_record(entry.family, entry.generation, request, entry.owner)
-    elif entry.grant is Grant.REFRESH and records.went_back(record, entry.family, entry.generation):
+        record = lost_record(entry.family, entry.generation, request, entry.owner)
+    elif entry.grant is Grant.REFRESH and records.rolled_back(record, entry.family, entry.generation):
         record = records.forgotten(record, entry.generation)
-    if record.by == entry.attempt:
+    if record.committed_by == entry.attempt:
         return record  # an earlier write of ours, whose answer was lost, was applied
     if not records.may_commit(record, entry.family, entry.generation):
         return None
@@ -72,8 +72,8 @@ def _has_learned(request: RenewalRequest, entry: Spooled) -> bool:
     return known is not request.known and (known is None or known.identity != (entry.family, entry.generation))
 
 
-def vanished_record(family: str, generation: int, request: RenewalRequest, owner: str | None = None) -> Record:
+def lost_record(family: str, generation: int, request: RenewalRequest, owner: str | None = None) -> Record:
     """The record that the store has lost; the seed stays known, so that its spent refresh token is not sent again."""
     seed = request.seed.seed_fingerprint() if request.seed is not None else ""
     families = (seed, family) if seed != family else (family,)
-    return records.vanished(families, generation, owner=owner or request.keeps or request.signs)
+    return records.lost_record(families, generation, owner=owner or request.keeps or request.signs)

@@ -12,7 +12,7 @@ from onerefresh.record import Clock, Failure, Grant, Lease, Probation, Record, S
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.token import Token
-from onerefresh.transitions import went_back
+from onerefresh.transitions import rolled_back
 from onerefresh.verdict import Meaning
 
 UNSTATED = "refresher, which does not say whose tokens it refreshes"
@@ -95,13 +95,13 @@ class RenewalRequest:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Hand this token out. `ask_again`: seconds until a background renewal makes sense again.
+    """Hand this token out. `retry_after`: seconds until a background renewal makes sense again.
 
     `damped`: although it was refused; `why`, where that is not said elsewhere. `probation`: it has yet to prove itself.
     """
 
     token: Token
-    ask_again: float = 0.0
+    retry_after: float = 0.0
     damped: bool = False
     probation: Probation | None = None
     why: str = ""
@@ -190,19 +190,19 @@ def decide(
             )
         )
     known = request.known
-    if known is not None and went_back(record, known.family, known.generation, request.earlier()):
+    if known is not None and rolled_back(record, known.family, known.generation, request.earlier()):
         return Repair(known)
     if record.unsaved and request.host_saves and record.token is not None:
         return HostSave(record.token)
     # Whoever has claimed was free to: it is waited for, and taken over from, whatever was refreshed before.
     rest = record.rest(clock or (None, now)) if record.state is State.IDLE else 0.0
     if came and record.token is not None and _is_for_them(record, record.token, request, clock or (None, now)):
-        return Use(record.token, _ask_again(record, now, lease_over=lease_over), probation=record.probation)
+        return Use(record.token, _retry_after(record, now, lease_over=lease_over), probation=record.probation)
     if record.token is not None and _serves(record, record.token, request, now, rest):
         damped = request.refused == record.identity
-        ask_again = max(_ask_again(record, now, lease_over=lease_over), rest)
+        retry_after = max(_retry_after(record, now, lease_over=lease_over), rest)
         why = too_often(rest, refused=True) if damped and rest > 0.0 else ""
-        return Use(record.token, ask_again, damped, record.probation, why)
+        return Use(record.token, retry_after, damped, record.probation, why)
     if record.state is State.LEASED and record.lease is not None and not lease_over:
         return Wait(record.lease)
     decision = _renew(record, request, now)
@@ -264,7 +264,7 @@ def _is_for_them(record: Record, token: Token, request: RenewalRequest, clock: C
     return is_free and token.is_sendable and request.refused != record.identity
 
 
-def _ask_again(record: Record, now: float, *, lease_over: bool) -> float:
+def _retry_after(record: Record, now: float, *, lease_over: bool) -> float:
     """Seconds until a background renewal makes sense: at once, unless one was tried, or somebody else tries it now."""
     left = record.failure.remaining(now) if record.failure else 0.0
     if record.state is State.DEAD or (record.state is State.LEASED and not lease_over):

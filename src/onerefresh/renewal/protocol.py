@@ -113,17 +113,17 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
             )
         is_unsettled = request.sightings.is_unsettled(now, request.recovery() if request.look_again() else 0.0)
         is_over = proven_dead or left <= 0.0
-        came = record is not None and bool(awaited) and record.by == awaited
+        came = record is not None and bool(awaited) and record.committed_by == awaited
         match decide(
             record, request, now.wall, lease_over=is_over, is_unsettled=is_unsettled, clock=now.clock, came=came
         ):
-            case Use(token, ask_again, damped, probation, why):
+            case Use(token, retry_after, damped, probation, why):
                 await world.leave()
                 if why and request.sightings.is_new(token.identity):
                     await tell(world, Kind.REFUSAL_DAMPED, request, record, why)
                 if request.known is not None and request.known.identity != token.identity:
                     await tell(world, Kind.ADOPTED, request, record)
-                return Outcome(token, ask_again, damped, probation, earlier=record.families[:-1] if record else ())
+                return Outcome(token, retry_after, damped, probation, earlier=record.families[:-1] if record else ())
             case Fail(error):
                 await world.leave()
                 if record is not None and not request.is_foreign(record.owner):

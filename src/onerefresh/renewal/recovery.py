@@ -6,7 +6,7 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Lease
-from onerefresh.renewal.commit import LONGEST_REST, commit_into, vanished_record
+from onerefresh.renewal.commit import LONGEST_REST, commit_into, lost_record
 from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.recovery_lease import recovery_lease
 from onerefresh.renewal.reports import tell
@@ -31,7 +31,7 @@ async def replay_spool(world: World, request: RenewalRequest) -> bool:
     if record is None and _is_outdated(entry, request):
         await world.drop_spool(entry)
         return True
-    is_lost = record is None or records.went_back(record, entry.family, entry.generation)
+    is_lost = record is None or records.rolled_back(record, entry.family, entry.generation)
     if is_lost and entry.grant is Grant.REFRESH:  # others may have gone on from it, if it is an old one
         await repair(world, loaded, entry.as_next(), request, owner=entry.owner)
         return True
@@ -100,7 +100,7 @@ async def _still_newest(world: World, token: Token, request: RenewalRequest) -> 
             record = (loaded := await world.load()).record
             if record is not None and record.identity == token.identity:
                 return True
-            if record is not None and not records.went_back(record, *token.identity):
+            if record is not None and not records.rolled_back(record, *token.identity):
                 return False
             await repair(world, loaded, token, request)
         except errors.StoreUnavailable:
@@ -138,7 +138,7 @@ async def repair(
     Others may know a newer one, and this one's refresh token may be used up. So it serves, and is not sent before they
     have had their time. `noted`: as for `recovery_lease`.
     """
-    record = loaded.record or vanished_record(token.family, token.generation, request, owner)
+    record = loaded.record or lost_record(token.family, token.generation, request, owner)
     recovery = await recovery_lease(world, request, noted=noted)
     repaired = records.restored(
         record, token, now=(await world.now()).wall, recovery=recovery, unsaved=request.host_saves
