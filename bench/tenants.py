@@ -26,7 +26,7 @@ class Written(Store):
 
     def load(self, key: str) -> Versioned:
         token = Token(key.rjust(TEXT, "a"), key.rjust(TEXT, "r"), expires_in=LIVES)
-        return Versioned("1", encode(records.founded(None, token, now=token.issued_at, owner=None, what="seed")))
+        return Versioned("1", encode(records.new_session(None, token, now=token.issued_at, owner=None, what="seed")))
 
     def cas(self, key: str, expected: str | None, body: str) -> str:
         raise AssertionError("a fresh token was refreshed")

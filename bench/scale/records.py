@@ -44,7 +44,7 @@ def body_of(number: int, now: float) -> str:
         issued_at=now - LIVES,
         scope="read write",
     )
-    return encode(records.founded(None, token, now=now, owner=OWNER, what="login"))
+    return encode(records.new_session(None, token, now=now, owner=OWNER, what="login"))
 
 
 def fill(place: Place, count: int, now: float) -> None:

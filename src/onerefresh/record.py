@@ -1,9 +1,9 @@
 """The record of one credential, and the states that it goes through; `onerefresh.transitions` has each step.
 
-    IDLE(g)    ── claim ──►         LEASED(g, attempt)
+    IDLE(g)    ── claim ──►         LEASED(g, lease)
     LEASED(g)  ── commit ──►        IDLE(g+1)       also from DEAD(g) and IDLE(g), whoever holds the lease
     LEASED(g)  ── release ──►       IDLE(g, failure)
-    LEASED(g)  ── take over ──►     LEASED(g, another attempt)
+    LEASED(g)  ── take over ──►     LEASED(g, another lease)
     LEASED(g)  ── invalid_grant ──► DEAD(g)
     LEASED(g)  ── doubtful ──►      IDLE(g, failure)          asked again after a pause, and by `retry()`
     none, older ── restore ──►      LEASED(g, recovery lease) nothing is sent under it
@@ -28,13 +28,13 @@ from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
 
 __all__ = [
-    "Attempt",
     "Clock",
     "Entry",
     "Failure",
     "Floor",
     "Grant",
     "IllegalTransition",
+    "Lease",
     "Probation",
     "Record",
     "State",
@@ -82,17 +82,18 @@ class Grant(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """One claim. `ttl`: seconds after which it is over; `era` and `at`: when it began, on the store's own clock.
+class Lease:
+    """The right of one attempt to send, until its `ttl` in seconds is over; a lease is written by a claim.
 
-    `proof`: what the holder's kernel would release if it died (or None). `disputed`: an earlier attempt at this
-    generation was not proven dead, and may still commit. `origin`: the state to which a release returns. `guess`: the
-    store had lost the record, or may have gone back, so that the refresh token may be one that was used up before.
+    `era` and `at`: when it began, on the store's own clock. `proof`: what the holder's kernel would release if the
+    holder died (or None). `contested`: an earlier attempt at this generation was not proven dead, and may still commit.
+    `origin`: the state to which a release returns. `guess`: the store had lost the record, or may have gone back, so
+    that the refresh token may be one that was used up before.
 
-    A *recovery lease* is an attempt with `guess` under which nothing is sent: it keeps a token that was brought back
-    from being sent before whoever holds a newer one has brought that one back. Whoever takes over from it guesses.
+    A *recovery lease* has `guess`, and nothing is sent under it: it keeps a token that was brought back from being sent
+    before a process that knows a newer token has brought that one back. The attempt that takes over from it guesses.
     `noted`: the mark of the note of losses that had named the record when this lease began; empty where that is not
-    known. `again`: how many recovery leases there were before this one for want of that.
+    known. `again`: how many recovery leases there were before this one because the note did not name the record.
     """
 
     id: str
@@ -101,7 +102,7 @@ class Attempt:
     era: str | None = None
     at: float = 0.0
     proof: str | None = None
-    disputed: bool = False
+    contested: bool = False
     origin: State = State.IDLE
     guess: bool = False
     noted: str = ""
@@ -116,14 +117,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The last failure at this generation, remembered for everybody.
+    """The last failure at this generation, remembered for all who share the credential.
 
     `count`: failures in a row. Nothing is sent until `delay` seconds after `at` (seconds since the epoch; a machine
-    whose clock is far off waits at most `delay`). `ambiguous`: the refresh token may have been spent. `disputed`: by an
-    attempt that may still come back and commit. `refused`: the access token had been refused, so it does not serve
-    either once the session is dead, or doubtful. `doubts`: doubtful refusals at this generation; with ``meaning``
-    ``DEAD`` and some of them, the session is not dead, but doubtful. `prints`: of the clients that were refused.
-    `lost`: the answer to a request at this generation was lost.
+    whose clock is far off waits at most `delay`). `maybe_spent`: the refresh token may have been spent. `contested`: an
+    attempt that may still come back and commit was under way. `refused`: the API had refused the access token, so that
+    token does not serve either once the session is dead, or doubtful. `doubts`: doubtful refusals at this generation;
+    with ``meaning`` ``DEAD`` and some of them, the session is not dead, but doubtful. `prints`: of the clients that
+    were refused. `lost`: the answer to a request at this generation was lost.
     """
 
     meaning: Meaning
@@ -131,8 +132,8 @@ class Failure:
     count: int
     at: float
     delay: float
-    ambiguous: bool = False
-    disputed: bool = False
+    maybe_spent: bool = False
+    contested: bool = False
     refused: bool = False
     challenge: str | None = None
     doubts: int = 0
@@ -259,8 +260,8 @@ class Entry:
 class Record:
     """All that is known of one credential. `families`: digests of its seeds and logins, the present one last.
 
-    `by`: the attempt that committed the present generation. `owner`: the refresher's identity, where it has one.
-    `unsaved`: the host's ``save`` has not taken this token yet. `floor`: how often it was refreshed of late.
+    `committed_by`: the attempt that committed the present generation. `owner`: the refresher's identity, where it has
+    one. `unsaved`: the host's ``save`` has not taken this token yet. `floor`: how often it was refreshed of late.
 
     `unknown` outlives every transition, a login and a logout too.
     """
@@ -269,10 +270,10 @@ class Record:
     generation: int
     state: State
     token: Token | None = None
-    attempt: Attempt | None = None
+    lease: Lease | None = None
     failure: Failure | None = None
     probation: Probation | None = None
-    by: str | None = None
+    committed_by: str | None = None
     owner: str | None = None
     unsaved: bool = False
     history: tuple[Entry, ...] = ()

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from onerefresh.errors import StoreUnavailable
 from onerefresh.policy import FOR_GOOD
-from onerefresh.record import Attempt, Entry, Failure, Floor, Grant, Probation, Record, State
+from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State
 from onerefresh.store import ENCRYPTED, Unreadable, is_sealed
 from onerefresh.stored_values import (
     CHECKSUM,
@@ -224,7 +224,7 @@ def _plain(value: object, depth: int = 0) -> object:
 
 
 # A stored name is never given another meaning, and never taken away; what is added later has a default.
-ATTEMPT = (
+LEASE = (
     Field("id", "id", text, needed=True),
     # Whatever it spends, the refresh token may be among it: so nobody takes it for harmless.
     Field("grant", "grant", Grant, needed=True, write=_word, otherwise=Grant.REFRESH),
@@ -232,7 +232,7 @@ ATTEMPT = (
     Field("era", "era", text_or_none, write=_said),
     Field("at", "at", number, write=_finite),
     Field("proof", "proof", text_or_none, write=_said),
-    Field("disputed", "disputed", truth),
+    Field("contested", "disputed", truth),
     Field("origin", "origin", _state, needed=True, write=_word),
     Field("guess", "guess", truth),
     Field("noted", "noted", text),
@@ -245,8 +245,8 @@ FAILURE = (
     Field("count", "count", count, needed=True, write=counted),
     Field("at", "at", moment, needed=True),
     Field("delay", "delay", span, needed=True, write=_within_reason),
-    Field("ambiguous", "ambiguous", truth),
-    Field("disputed", "disputed", truth),
+    Field("maybe_spent", "ambiguous", truth),
+    Field("contested", "disputed", truth),
     Field("refused", "refused", truth),
     Field("challenge", "challenge", text_or_none, write=_said),
     Field("doubts", "doubts", count, write=counted),
@@ -281,10 +281,10 @@ RECORD = (
     Field("families", "families", texts, needed=True, write=list),
     Field("generation", "generation", generation, needed=True),
     Field("state", "state", _state, needed=True, write=_word),
-    Field("attempt", "attempt", _inner(Attempt, ATTEMPT), needed=True, write=_object(ATTEMPT)),
+    Field("lease", "attempt", _inner(Lease, LEASE), needed=True, write=_object(LEASE)),
     Field("failure", "failure", _inner(Failure, FAILURE), needed=True, write=_object(FAILURE)),
     Field("probation", "probation", _inner(Probation, PROBATION), needed=True, write=_object(PROBATION)),
-    Field("by", "by", text_or_none),
+    Field("committed_by", "by", text_or_none),
     Field("owner", "owner", text_or_none),
     Field("unsaved", "unsaved", truth),
     Field("history", "history", _history, needed=True, write=_history_text),

@@ -311,7 +311,7 @@ class Runner(World):
 
     def _cas(self, expected: str | None, record: Record) -> str:
         self._at("it writes to its store")
-        if record.attempt is not None and not record.attempt.is_recovery:
+        if record.lease is not None and not record.lease.is_recovery:
             self.leased = record
         self._seen.add(record.token)
         try:

@@ -233,7 +233,7 @@ class Token:
         return replace(self, issued_at=at, expires_at=at + life)
 
     def seed_fingerprint(self) -> str:
-        """The digest that names the family this token founds: of its refresh token, else of its access token."""
+        """The digest that names the family of a session that begins with this token: of its refresh or access token."""
         return (self.refresh_token or self.access_token).fingerprint()
 
     def __repr__(self) -> str:

@@ -12,13 +12,13 @@ from onerefresh.policy import backoff, doubt_pause, refusal_pause
 from onerefresh.record import (
     FAMILIES,
     HISTORY,
-    Attempt,
     Clock,
     Entry,
     Failure,
     Floor,
     Grant,
     IllegalTransition,
+    Lease,
     Probation,
     Record,
     State,
@@ -33,19 +33,19 @@ __all__ = [
     "committed",
     "died",
     "forgotten",
-    "founded",
     "has_gone_on_from",
     "includes",
     "logged_out",
+    "lost_record",
     "may_commit",
+    "new_session",
     "released",
     "replay_reported",
     "restored",
     "retried",
+    "rolled_back",
     "saved",
     "unsent",
-    "vanished",
-    "went_back",
 ]
 
 
@@ -58,7 +58,7 @@ def _numbered_on(generation: int) -> int:
     return generation + 1 if generation < LAST_GENERATION else 1
 
 
-def founded(
+def new_session(
     record: Record | None,
     token: Token,
     *,
@@ -68,13 +68,13 @@ def founded(
     unsaved: bool = False,
     earlier: Iterable[str] = (),
     newest: int = 0,
-    recovery: Attempt | None = None,
+    recovery: Lease | None = None,
 ) -> Record:
     """A seed or a login: the first generation of a new family, numbered on from the old one.
 
-    `earlier`: the families of sessions that whoever logs in knows, which are no news afterwards; `newest`: the highest
-    generation that he knows. The store may have lost both. `recovery`: the recovery lease of a seed that may have been
-    used up, where the store may have lost what came of it.
+    `earlier`: the families of sessions that the process of a login knows, which are no news afterwards; `newest`: the
+    highest generation that it knows. The store may have lost both. `recovery`: the recovery lease of a seed that may
+    have been used up, where the store may have lost what came of it.
     """
     family = token.seed_fingerprint()
     families = tuple(known for known in _known(record, earlier) if known != family)
@@ -84,7 +84,7 @@ def founded(
         generation=generation,
         state=State.IDLE if recovery is None else State.LEASED,
         token=token.numbered(family, generation),
-        attempt=recovery,
+        lease=recovery,
         owner=owner,
         unsaved=unsaved,
         history=record.history if record else (),
@@ -99,7 +99,7 @@ def _known(record: Record | None, earlier: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*families, *filter(None, earlier))))
 
 
-def vanished(families: Iterable[str], generation: int, *, owner: str | None) -> Record:
+def lost_record(families: Iterable[str], generation: int, *, owner: str | None) -> Record:
     """What a record must have been that the store has lost altogether: one without its token, to be written anew.
 
     Never a logout: that leaves an emptied record behind.
@@ -110,11 +110,13 @@ def vanished(families: Iterable[str], generation: int, *, owner: str | None) -> 
 
 def forgotten(record: Record, generation: int) -> Record:
     """What a record must have been that the store took back to an older generation: its token is to be written anew."""
-    return replace(record, generation=generation, state=State.IDLE, token=None, attempt=None, failure=None, by=None)
+    return replace(
+        record, generation=generation, state=State.IDLE, token=None, lease=None, failure=None, committed_by=None
+    )
 
 
 def restored(
-    record: Record, token: Token, *, now: float, recovery: Attempt | None = None, unsaved: bool = False
+    record: Record, token: Token, *, now: float, recovery: Lease | None = None, unsaved: bool = False
 ) -> Record:
     """`token`, the newest that this process knows, in the place of an older generation or of an earlier session.
 
@@ -129,26 +131,26 @@ def restored(
         generation=token.generation,
         state=state,
         token=token,
-        attempt=recovery,
+        lease=recovery,
         failure=None,
-        by=None,
+        committed_by=None,
         unsaved=unsaved,
     )
     return replace(new, history=_noted(new, "restored", now))
 
 
-def claimed(record: Record | None, attempt: Attempt, *, owner: str | None) -> Record:
+def claimed(record: Record | None, lease: Lease, *, owner: str | None) -> Record:
     """The durable intent to send. Legal unless logged out; the caller knows that an older attempt is over."""
     if record is None:
         record = Record(families=(), generation=0, state=State.EMPTY)
-    if attempt.grant is Grant.REFRESH and (record.state in (State.EMPTY, State.DEAD) or record.token is None):
+    if lease.grant is Grant.REFRESH and (record.state in (State.EMPTY, State.DEAD) or record.token is None):
         raise IllegalTransition(f"a refresh cannot be claimed from {record.state}")
-    before = record.attempt if record.state is State.LEASED else None
-    guess = attempt.guess or (before is not None and before.guess)
+    before = record.lease if record.state is State.LEASED else None
+    guess = lease.guess or (before is not None and before.guess)
     return replace(
         record,
         state=State.LEASED,
-        attempt=replace(attempt, origin=before.origin if before else record.state, guess=guess),
+        lease=replace(lease, origin=before.origin if before else record.state, guess=guess),
         owner=record.owner or owner,
     )
 
@@ -164,7 +166,7 @@ def may_commit(record: Record | None, family: str, generation: int) -> bool:
     return not record.is_logged_out
 
 
-def went_back(record: Record, family: str, generation: int, earlier: Container[str] = ()) -> bool:
+def rolled_back(record: Record, family: str, generation: int, earlier: Container[str] = ()) -> bool:
     """Whether the store forgot this generation, so that it may be brought back. A logout is final.
 
     `earlier`: the families of sessions that came before this one. Generations are numbered on from one session to the
@@ -187,10 +189,10 @@ def begun_again(record: Record | None, leased: Record, answer: Token) -> tuple[s
 
     It has another number since. Its refresh token is used up, and the answer has the one that lives.
     """
-    spent, token, attempt = leased.token, record.token if record is not None else None, leased.attempt
-    if record is None or token is None or spent is None or attempt is None or token.refresh_token is None:
+    spent, token, lease = leased.token, record.token if record is not None else None, leased.lease
+    if record is None or token is None or spent is None or lease is None or token.refresh_token is None:
         return None
-    has_spent_it = attempt.grant is Grant.REFRESH and record.by is None and record.generation < LAST_GENERATION
+    has_spent_it = lease.grant is Grant.REFRESH and record.committed_by is None and record.generation < LAST_GENERATION
     is_used_up = token.refresh_token == spent.refresh_token != answer.refresh_token
     return record.identity if has_spent_it and is_used_up else None
 
@@ -218,7 +220,7 @@ def committed(
     counted.
     """
     generation, before = record.generation + 1, record.probation
-    is_late = grant is Grant.REFRESH and (record.attempt is None or record.attempt.id != by)
+    is_late = grant is Grant.REFRESH and (record.lease is None or record.lease.id != by)
     repeated = (repeated or is_late) and not (before is not None and before.repeated and before.holds(now))
     families = record.families
     if grant is Grant.OBTAIN:
@@ -238,10 +240,10 @@ def committed(
         generation=generation,
         state=State.IDLE,
         token=token.numbered(families[-1], generation),
-        attempt=None,
+        lease=None,
         failure=failure,
         probation=probation,
-        by=by,
+        committed_by=by,
         unsaved=unsaved,
         floor=_counted(record, _begun(record, by, clock or (None, now))),
     )
@@ -250,10 +252,10 @@ def committed(
 
 def _begun(record: Record, by: str, now: Clock) -> Clock:
     """When the attempt `by` was begun, as far as its record tells; else `now`."""
-    attempt = record.attempt
-    if attempt is None or attempt.id != by or attempt.era is None or attempt.era != now[0]:
+    lease = record.lease
+    if lease is None or lease.id != by or lease.era is None or lease.era != now[0]:
         return now
-    return now[0], attempt.at
+    return now[0], lease.at
 
 
 def _counted(record: Record, clock: Clock) -> Floor:
@@ -272,7 +274,7 @@ def released(
     spread: float,
     sends: int = 1,
     refused: bool = False,
-    doubtful: bool = False,
+    maybe_spent: bool = False,
     lost: bool = False,
     client: str = "",
     pause: float | None = None,
@@ -280,13 +282,13 @@ def released(
     """The lease is given back; with a verdict, its failure after so many sends is remembered.
 
     `spread`: a random number in [0, 1), for jitter. `refused`: the API had refused the access token.
-    `doubtful`: one of the sends, or the attempt that was taken over, may have spent the refresh token. `lost`: the
+    `maybe_spent`: one of the sends, or the attempt that was taken over, may have spent the refresh token. `lost`: the
     answer to one of them was lost. `client`: the
     print of who asked. `pause`: seconds until it may be asked again, where they do not follow from the verdict.
     """
-    if record.state is not State.LEASED or record.attempt is None:
+    if record.state is not State.LEASED or record.lease is None:
         raise IllegalTransition(f"nothing to release in {record.state}")
-    back = replace(record, state=record.attempt.origin, attempt=None)
+    back = replace(record, state=record.lease.origin, lease=None)
     if verdict is None:
         return back
     count = (record.failure.count if record.failure else 0) + sends
@@ -294,7 +296,7 @@ def released(
     if pause is None and failure.is_doubtful:
         pause = doubt_pause(failure.doubts, spread, verdict.retry_after)
     delay = backoff(count, spread, verdict.retry_after) if pause is None else pause
-    failure = replace(failure, delay=delay, ambiguous=failure.ambiguous or doubtful, lost=failure.lost or lost)
+    failure = replace(failure, delay=delay, maybe_spent=failure.maybe_spent or maybe_spent, lost=failure.lost or lost)
     if failure.is_news_to(client):
         failure = replace(failure, prints=(*failure.prints, client))
     return replace(back, failure=failure)
@@ -305,13 +307,13 @@ def unsent(record: Record, said: str, *, now: float, taken_over: bool) -> Record
 
     What was known of the attempts before it is still known. `said`: why nothing was sent.
     """
-    back, attempt, failure = released(record, None, now=now, spread=0.0), record.attempt, record.failure
-    disputed = attempt is not None and attempt.disputed
-    if not disputed and not taken_over:
+    back, lease, failure = released(record, None, now=now, spread=0.0), record.lease, record.failure
+    contested = lease is not None and lease.contested
+    if not contested and not taken_over:
         return back
     failure = failure or Failure(Meaning.UNAVAILABLE, said, 0, now, 0.0)
-    ambiguous = failure.ambiguous or taken_over
-    return replace(back, failure=replace(failure, ambiguous=ambiguous, disputed=failure.disputed or disputed))
+    maybe_spent = failure.maybe_spent or taken_over
+    return replace(back, failure=replace(failure, maybe_spent=maybe_spent, contested=failure.contested or contested))
 
 
 def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Record:
@@ -320,12 +322,12 @@ def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Reco
         raise IllegalTransition(f"{record.state} cannot die")
     count = (record.failure.count if record.failure else 0) + 1
     failure = _failure(record, verdict, count, 0.0, now, refused=refused)
-    dead = replace(record, state=State.DEAD, attempt=None, failure=replace(failure, doubts=0, prints=()))
+    dead = replace(record, state=State.DEAD, lease=None, failure=replace(failure, doubts=0, prints=()))
     return replace(dead, history=_noted(dead, "dead", now))
 
 
 def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: float, *, refused: bool) -> Failure:
-    before, attempt = record.failure, record.attempt
+    before, lease = record.failure, record.lease
     is_doubtful = verdict.meaning is Meaning.DOUBTFUL
     return Failure(
         meaning=Meaning.DEAD if is_doubtful else verdict.meaning,
@@ -333,8 +335,8 @@ def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: fl
         count=count,
         at=now,
         delay=delay,
-        ambiguous=verdict.meaning.may_have_spent or (before is not None and before.ambiguous),
-        disputed=(attempt is not None and attempt.disputed) or (before is not None and before.disputed),
+        maybe_spent=verdict.meaning.may_have_spent or (before is not None and before.maybe_spent),
+        contested=(lease is not None and lease.contested) or (before is not None and before.contested),
         refused=refused or (before is not None and before.refused),
         challenge=verdict.challenge,
         doubts=(before.doubts if before is not None else 0) + is_doubtful,
@@ -348,8 +350,8 @@ def retried(record: Record, *, now: float) -> Record:
 
     What may have spent the refresh token is still known: whoever says so takes it upon himself.
     """
-    failure, attempt = record.failure, record.attempt
-    is_claimed = record.state is State.LEASED and not (attempt is not None and attempt.is_recovery)
+    failure, lease = record.failure, record.lease
+    is_claimed = record.state is State.LEASED and not (lease is not None and lease.is_recovery)
     if is_claimed or (failure is None and record.floor is None):
         return record  # somebody is at it; nobody is during a recovery lease, which stays
     is_dead = record.state is State.DEAD and record.token is not None
@@ -361,7 +363,7 @@ def retried(record: Record, *, now: float) -> Record:
 def logged_out(record: Record | None, *, now: float, earlier: Iterable[str] = (), newest: int = 0) -> Record:
     """Final: a renewal in flight finds its generation gone. The families are remembered, the tokens are not.
 
-    `earlier` and `newest`: as for `founded`.
+    `earlier` and `newest`: as for `new_session`.
     """
     base = record or Record(families=(), generation=0, state=State.EMPTY)
     others = tuple(known for known in _known(record, earlier) if known != base.family)

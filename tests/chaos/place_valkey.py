@@ -113,7 +113,7 @@ class _Notes:
         command, *words = [ast.literal_eval(f'b"{word}"').decode() for word in WORDS.findall(line)]
         if command == "HSET" and "losses" not in words[0]:  # the note of them is no record
             record = decode(words[-1], "")
-            self._noted.append(Save(record.generation, record.state.value, record.by))
+            self._noted.append(Save(record.generation, record.state.value, record.committed_by))
         elif command == "ECHO":
             with self._seen:
                 self._mark = words[0]

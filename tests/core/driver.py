@@ -17,10 +17,10 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
 from onerefresh.policy import Profile, profile_named
-from onerefresh.record import Attempt, Grant, Record
+from onerefresh.record import Grant, Lease, Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import world as renewal_world
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.world import Instant, Loaded, Spooled
 from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown
 from onerefresh.token import Token
@@ -46,12 +46,14 @@ def failed(
     return RefreshFailure(Verdict(meaning, detail, retry_after, repeatable=repeatable))
 
 
-def wish(profile: str | Profile = "strict", **others: Any) -> Wish:
-    return Wish(**{"key": KEY, "profile": profile_named(profile), "http_timeout": 10.0, "spread": 0.0, **others})
+def make_request(profile: str | Profile = "strict", **others: Any) -> RenewalRequest:
+    return RenewalRequest(
+        **{"key": KEY, "profile": profile_named(profile), "http_timeout": 10.0, "spread": 0.0, **others}
+    )
 
 
-def attempt(name: str = "other", **others: Any) -> Attempt:
-    return Attempt(**{"id": name, "grant": Grant.REFRESH, "ttl": 300.0, **others})
+def make_lease(name: str = "other", **others: Any) -> Lease:
+    return Lease(**{"id": name, "grant": Grant.REFRESH, "ttl": 300.0, **others})
 
 
 @dataclass
@@ -119,24 +121,24 @@ class World:
 
     # --- Shorthands for what the record went through before ---
 
-    def found(self, token: Token | None = None, **others: Any) -> Token:
+    def starts(self, token: Token | None = None, **others: Any) -> Token:
         """The store holds `token` as generation 1; what is then in the record."""
         arguments: dict[str, Any] = {"now": START, "owner": None, "what": "seed", **others}
-        self.put(records.founded(None, token or seed(), **arguments))
+        self.put(records.new_session(None, token or seed(), **arguments))
         return self.token
 
-    def found_again(self, token: Token) -> Token:
+    def logs_in(self, token: Token) -> Token:
         """Somebody logs in with `token`."""
-        self.put(records.founded(self.record, token, now=self.wall, owner=None, what="login"))
+        self.put(records.new_session(self.record, token, now=self.wall, owner=None, what="login"))
         return self.token
 
-    def lease(self, other: Attempt | None = None) -> Attempt:
+    def lease(self, other: Lease | None = None) -> Lease:
         """Somebody else has claimed the present generation."""
-        other = other or attempt(era=self.era, at=self.now)
+        other = other or make_lease(era=self.era, at=self.now)
         self.put(records.claimed(self.record, other, owner=None))
         return other
 
-    def commit_by(self, other: Attempt, token: Token) -> None:
+    def commit_by(self, other: Lease, token: Token) -> None:
         """The holder of `other` comes back and commits."""
         before = self.present
         new = token.following(before.token) if before.token else token
@@ -401,12 +403,12 @@ NEXT = Token("access-next", "refresh-next")
 def needy(token: Token | None = None, *answers: Any, **others: Any) -> World:
     """A store with one token, and a server that gives these answers."""
     world = World(list(answers))
-    world.found(token, **others)
+    world.starts(token, **others)
     return world
 
 
 def refusing(world: World) -> dict[str, Any]:
-    """The wish of somebody whose call was refused with the present token."""
+    """What a call asks for whose present token was refused."""
     return {"refused": world.present.identity}
 
 

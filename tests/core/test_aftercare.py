@@ -16,7 +16,7 @@ from onerefresh.credential import aftercare as aftercare_room
 from onerefresh.credential.aftercare import Aftercare
 from onerefresh.credentials import credentials
 from onerefresh.events import Kind
-from onerefresh.renewal import saving
+from onerefresh.renewal import recovery
 from onerefresh.runner import Runner
 from onerefresh.stores.memory import MemoryStore
 
@@ -69,7 +69,7 @@ def _alone() -> None:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(saving, "LOOKS", (0.02, 0.04, 0.06))
+    monkeypatch.setattr(recovery, "LOOKS", (0.02, 0.04, 0.06))
     yield
     aftercare_room.aftercare._give_up()  # half a time to live is too long to wait for here
     until(lambda: not threads())
@@ -154,7 +154,7 @@ def test_a_process_knows_which_token_it_has_gone_on_from(since: str) -> None:
     store = MemoryStore()
     credential = Credential("acme", Refresher(expires_in=None), token=expired(), store=store)
     first = credential.token()
-    outdates = credential._launcher.wish().outdated
+    outdates = credential._launcher.request().outdated
     assert not outdates(first)
     if since == "refreshed":
         credential.replayed(first, accepted=True)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.calls import PATIENCE, Refresher, in_threads, listening, wait_for
-from tests.core.driver import attempt, wish
+from tests.core.driver import make_lease, make_request
 
 from onerefresh import Credential, RefreshUnavailable, Token
 from onerefresh import transitions as records
@@ -130,8 +130,8 @@ def test_a_login_is_new_whatever_clocks_say() -> None:
     ("outcome", "postponed"),
     [
         pytest.param({}, 0.0, id="nothing was tried"),
-        pytest.param({"ask_again": 0.1}, LOOK_AGAIN, id="a try failed, or somebody else tries"),
-        pytest.param({"ask_again": 7.0}, 7.0, id="it was told to back off"),
+        pytest.param({"retry_after": 0.1}, LOOK_AGAIN, id="a try failed, or somebody else tries"),
+        pytest.param({"retry_after": 7.0}, 7.0, id="it was told to back off"),
         pytest.param({"renewed": True}, LOOK_AGAIN, id="it came from a renewal and is old already"),
     ],
 )
@@ -144,24 +144,24 @@ def test_a_renewal_is_postponed_after_a_try_alone(outcome: dict[str, Any], postp
 
 
 def record_of(token: Token) -> Record:
-    return records.founded(None, token, now=0.0, owner=None, what="seed")
+    return records.new_session(None, token, now=0.0, owner=None, what="seed")
 
 
 @pytest.mark.parametrize("background", [False, True])
 def test_a_lease_of_somebody_else_is_a_reason_to_look_again_later(*, background: bool) -> None:
-    leased = records.claimed(record_of(ageing()), attempt(), owner=None)
-    found = decide(leased, wish(ageing=background), time.time(), lease_over=False)
-    assert found.attempt == leased.attempt if background else found.ask_again > 0.0  # type: ignore[union-attr]
-    assert getattr(decide(leased, wish(), time.time(), lease_over=True), "ask_again", None) == 0.0
+    leased = records.claimed(record_of(ageing()), make_lease(), owner=None)
+    found = decide(leased, make_request(ageing=background), time.time(), lease_over=False)
+    assert found.lease == leased.lease if background else found.retry_after > 0.0  # type: ignore[union-attr]
+    assert getattr(decide(leased, make_request(), time.time(), lease_over=True), "retry_after", None) == 0.0
 
 
 def test_a_dead_session_is_looked_at_again_later() -> None:
-    leased = records.claimed(record_of(ageing()), attempt(), owner=None)
+    leased = records.claimed(record_of(ageing()), make_lease(), owner=None)
     dead = records.died(leased, Verdict(Meaning.DEAD, "over"), now=0.0, refused=False)
     for background in (False, True):
-        found = decide(dead, wish(ageing=background), time.time(), lease_over=False)
+        found = decide(dead, make_request(ageing=background), time.time(), lease_over=False)
         assert isinstance(found, Use)
-        assert found.ask_again > 0.0, "else each call would look for a login"
+        assert found.retry_after > 0.0, "else each call would look for a login"
 
 
 @given(
@@ -178,5 +178,5 @@ def test_what_is_looked_for_as_due_is_what_a_renewal_finds_due(
     now = 1000.0 + spent * lives
     horizon = Horizon(within, named=True, terms_of=lambda _: Terms.of(Refresher()))
     is_due = isinstance(horizon.judge("acme", Versioned("1", encode(record)), now), Due)
-    found = decide(record, wish(ageing=True, within=within, spread=spread), now, lease_over=False)
+    found = decide(record, make_request(ageing=True, within=within, spread=spread), now, lease_over=False)
     assert is_due is isinstance(found, Claim)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.core.driver import NEXT, Process, World, attempt, failed, needy, passes, refusing, seed, wish
+from tests.core.driver import NEXT, Process, World, failed, make_lease, make_request, needy, passes, refusing, seed
 from tests.effects import EFFECTS, Send
 
 from onerefresh import errors
 from onerefresh.events import Kind
 from onerefresh.record import PRINTS, Failure, Grant, State
 from onerefresh.record_text import decode, encode
+from onerefresh.renewal.bring_back import bring_back
 from onerefresh.renewal.decision import print_of
 from onerefresh.renewal.protocol import renew
-from onerefresh.renewal.saving import bring_back
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
@@ -23,7 +23,7 @@ DOUBT = failed(Meaning.DOUBTFUL, "the token endpoint answered 401")
 
 
 def doubted(world: World, **others: Any) -> errors.LoginRequired:
-    error = world.fails(renew(EFFECTS, wish(**others)))
+    error = world.fails(renew(EFFECTS, make_request(**others)))
     assert isinstance(error, errors.LoginRequired)
     assert not error.proven
     return error
@@ -68,15 +68,15 @@ def test_it_is_asked_again_after_half_a_minute_doubled_to_six_hours_whoever_asks
         assert len(world.sent) == sends
         world.now += 1.0
     assert pauses == [min(30.0 * 2**n, 21_600.0) for n in range(12)]
-    assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
     assert world.present.failure is None
 
 
 def test_a_token_that_still_serves_goes_on_serving() -> None:
     world = needy(seed(lives=3600.0), DOUBT)
     world.now = 3400.0
-    assert world.run(renew(EFFECTS, wish(ageing=True))).token.generation == 1
-    assert world.run(renew(EFFECTS, wish())).token.generation == 1
+    assert world.run(renew(EFFECTS, make_request(ageing=True))).token.generation == 1
+    assert world.run(renew(EFFECTS, make_request())).token.generation == 1
     assert len(world.sent) == 1
 
 
@@ -91,7 +91,7 @@ def test_an_outage_in_between_does_not_begin_the_count_anew() -> None:
     world = needy(None, DOUBT, failed(Meaning.CLIENT_REJECTED), DOUBT)
     refused = refusing(world)
     for _ in range(3):
-        world.fails(renew(EFFECTS, wish(**refused)))
+        world.fails(renew(EFFECTS, make_request(**refused)))
         world.now += failure_of(world).delay
     assert (failure_of(world).doubts, failure_of(world).delay) == (2, 60.0)
 
@@ -101,7 +101,7 @@ def test_a_proven_end_after_a_doubtful_one_is_dead_for_good() -> None:
     refused = refusing(world)
     doubted(world, **refused)
     world.now += 30.0
-    error = world.fails(renew(EFFECTS, wish(**refused)))
+    error = world.fails(renew(EFFECTS, make_request(**refused)))
     assert isinstance(error, errors.LoginRequired)
     assert error.proven
     assert (world.present.state, failure_of(world).doubts) == (State.DEAD, 0)
@@ -110,20 +110,20 @@ def test_a_proven_end_after_a_doubtful_one_is_dead_for_good() -> None:
 def test_a_login_heals_it_at_once() -> None:
     world = needy(None, DOUBT)
     doubted(world, **refusing(world))
-    world.found_again(seed("other"))
-    assert world.run(renew(EFFECTS, wish())).token.reveal() == "access-other"
+    world.logs_in(seed("other"))
+    assert world.run(renew(EFFECTS, make_request())).token.reveal() == "access-other"
 
 
 def test_a_new_first_token_is_a_login() -> None:
     world = needy(None, DOUBT)
     doubted(world, **refusing(world))
-    assert world.run(renew(EFFECTS, wish(seed=seed("other")))).token.reveal() == "access-other"
+    assert world.run(renew(EFFECTS, make_request(seed=seed("other")))).token.reveal() == "access-other"
     assert Kind.SEED_IGNORED not in world.kinds()
 
 
 def test_where_a_token_can_be_obtained_it_is_obtained_at_once() -> None:
     world = needy(None, DOUBT, NEXT)
-    assert world.run(renew(EFFECTS, wish(can_obtain=True, **refusing(world)))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(can_obtain=True, **refusing(world)))).token.generation == 2
     assert world.present.failure is None
 
 
@@ -144,7 +144,7 @@ def test_another_client_asks_at_once_and_once(meaning: Meaning) -> None:
     world = needy(None, *[failed(meaning)] * 3)
     refused = refusing(world)
     for name, sends in (("old", 1), ("old", 1), ("new", 2), ("old", 2), ("new", 2), ("newest", 3), ("new", 3)):
-        world.fails(renew(EFFECTS, wish(**client(name), **refused)))
+        world.fails(renew(EFFECTS, make_request(**client(name), **refused)))
         assert len(world.sent) == sends
 
 
@@ -152,16 +152,16 @@ def test_the_corrected_client_heals_what_the_wrong_one_was_refused() -> None:
     world = needy(None, DOUBT, NEXT)
     refused = refusing(world)
     doubted(world, **client("wrong"), **refused)
-    assert world.run(renew(EFFECTS, wish(**client("right"), **refused))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**client("right"), **refused))).token.generation == 2
 
 
 def test_a_client_that_was_not_refused_itself_is_not_noted() -> None:
     world = needy(None, failed(Meaning.REFRESHER), failed(Meaning.CLIENT_REJECTED), NEXT)
     refused = refusing(world)
-    world.fails(renew(EFFECTS, wish(**client("right"), **refused)))
+    world.fails(renew(EFFECTS, make_request(**client("right"), **refused)))
     world.now += failure_of(world).delay
-    world.fails(renew(EFFECTS, wish(**client("wrong"), **refused)))
-    assert world.run(renew(EFFECTS, wish(**client("right"), **refused))).token.generation == 2
+    world.fails(renew(EFFECTS, make_request(**client("wrong"), **refused)))
+    assert world.run(renew(EFFECTS, make_request(**client("right"), **refused))).token.generation == 2
 
 
 def test_only_a_few_clients_ask_at_once() -> None:
@@ -181,8 +181,8 @@ def test_a_print_is_short_and_differs_from_one_session_to_the_next() -> None:
 def test_an_outage_is_not_asked_at_once_by_another_client() -> None:
     world = needy(None, failed(Meaning.UNAVAILABLE, retry_after=60.0))
     refused = refusing(world)
-    world.fails(renew(EFFECTS, wish(**client("old"), **refused)))
-    world.fails(renew(EFFECTS, wish(**client("new"), **refused)))
+    world.fails(renew(EFFECTS, make_request(**client("old"), **refused)))
+    world.fails(renew(EFFECTS, make_request(**client("new"), **refused)))
     assert len(world.sent) == 1
 
 
@@ -209,7 +209,7 @@ def test_after_errors_of_the_server_it_is_asked_again() -> None:
     doubted(world, **refused)
     assert (len(world.sent), failure_of(world).delay) == (5, 30.0)
     world.now += 30.0
-    assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
 
 
 def test_an_outage_in_between_does_not_hide_a_lost_answer() -> None:
@@ -224,12 +224,12 @@ def test_where_refresh_tokens_are_not_rotated_none_is_spent_and_it_is_asked_agai
     doubted(world, profile="static", **refused)
     assert (len(world.sent), failure_of(world).delay) == (2, 30.0)
     world.now += 30.0
-    assert world.run(renew(EFFECTS, wish(profile="static", **refused))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(profile="static", **refused))).token.generation == 2
 
 
 def test_after_an_earlier_failure_that_may_have_spent_it_is_not_asked_again() -> None:
     world = needy(None, failed(Meaning.PROTOCOL), DOUBT)
-    world.fails(renew(EFFECTS, wish(**refusing(world))))
+    world.fails(renew(EFFECTS, make_request(**refusing(world))))
     world.now += 60.0
     doubted(world, **refusing(world))
     is_not_asked_again(world, 2)
@@ -237,7 +237,7 @@ def test_after_an_earlier_failure_that_may_have_spent_it_is_not_asked_again() ->
 
 def test_after_a_takeover_it_is_not_asked_again() -> None:
     world = needy(None, DOUBT)
-    world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
     doubted(world, **refusing(world))
     is_not_asked_again(world, 1)
@@ -245,9 +245,9 @@ def test_after_a_takeover_it_is_not_asked_again() -> None:
 
 def test_a_late_commit_of_the_other_one_is_waited_for_first() -> None:
     world = needy(None, DOUBT)
-    other = world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    other = world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
-    mine = Process(world, renew(EFFECTS, wish(**refusing(world)))).until(Send)
+    mine = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Send)
     mine.step()
     world.commit_by(other, Token("access-late", "refresh-late"))
     assert mine.finish().token.reveal() == "access-late"
@@ -258,14 +258,14 @@ def test_a_late_commit_of_the_other_one_is_waited_for_first() -> None:
 def test_a_loss_is_no_late_commit_and_what_was_refused_is_not_sent_again(lost: str, meaning: Meaning) -> None:
     world = needy(None, failed(meaning, "it said no"), NEXT)
     before, known = world.present, world.token
-    world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
-    asked = wish(known=known, recovery=lambda: 5.0, sightings=Sightings(), **refusing(world))
+    asked = make_request(known=known, recovery=lambda: 5.0, sightings=Sightings(), **refusing(world))
     mine = Process(world, renew(EFFECTS, asked)).until(Send)
     mine.step()
     world.put(before if lost == "the claim" else None)
     if lost == "and brought back by others":
-        world.run(bring_back(EFFECTS, wish(known=known, recovery=lambda: 5.0)))
+        world.run(bring_back(EFFECTS, make_request(known=known, recovery=lambda: 5.0)))
     with pytest.raises(errors.LoginRequired) as told:
         mine.finish()
     assert told.value.proven is (meaning is Meaning.DEAD)
@@ -274,7 +274,7 @@ def test_a_loss_is_no_late_commit_and_what_was_refused_is_not_sent_again(lost: s
 
 def test_a_process_that_was_paused_for_long_forgets_nothing() -> None:
     world = needy(None, DOUBT)
-    mine = Process(world, renew(EFFECTS, wish(**refusing(world))), faults={(Send, 1): passes(400.0)})
+    mine = Process(world, renew(EFFECTS, make_request(**refusing(world))), faults={(Send, 1): passes(400.0)})
     with pytest.raises(errors.LoginRequired):
         mine.finish()
     assert world.present.state is State.IDLE
@@ -297,7 +297,7 @@ def test_the_record_is_written_so_that_an_older_version_asks_again() -> None:
 
 def test_a_takeover_that_is_refused_in_doubtful_words_keeps_what_it_may_not_do() -> None:
     world = needy(None, DOUBT)
-    world.lease(attempt(grant=Grant.REFRESH, ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(grant=Grant.REFRESH, ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
     doubted(world, **refusing(world))
     assert failure_of(world).is_for_good

@@ -19,7 +19,7 @@ from onerefresh import Credential, Credentials, OnerefreshError, Secret, StoreUn
 from onerefresh.events import Event, subscribe
 from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
 from onerefresh.redaction import Redactor
-from onerefresh.renewal import saving
+from onerefresh.renewal import host_save
 from onerefresh.store import Versioned
 from onerefresh.stores.memory import MemoryStore
 
@@ -314,7 +314,7 @@ def test_what_a_save_raises_brings_no_secret_in(what: str, monkeypatch: pytest.M
     def save(token: Token) -> NoReturn:
         raise RAISED[what](NEXT_REFRESH)
 
-    monkeypatch.setattr(saving, "SAVE_TRIES", 1)
+    monkeypatch.setattr(host_save, "SAVE_TRIES", 1)
     with overheard() as lines:
         credential = Credential("saved", lambda _: Token(NEXT_ACCESS, NEXT_REFRESH), token=SEED, save=save)
         with pytest.raises(OnerefreshError) as caught:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.core.calls import PATIENCE, Refresher, first_token
-from tests.core.driver import NEXT, Process, needy, refusing, wish
+from tests.core.driver import NEXT, Process, make_request, needy, refusing
 from tests.effects import EFFECTS, Load, Sleep
 
 from onerefresh import Credential, Token
@@ -17,7 +17,7 @@ from onerefresh.credential.shared import Shared
 from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
 from onerefresh.renewal import protocol
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.protocol import Outcome, renew
 from onerefresh.renewal.world import World
 from onerefresh.stores.memory import MemoryStore
@@ -33,9 +33,9 @@ def gave_way(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """For how many seconds each renewal gave way."""
     found: list[float] = []
 
-    def noted(world: World, wish: Wish) -> Coroutine[Any, Any, Any]:
-        found.append(wish.gives_way)
-        return renew(world, wish)
+    def noted(world: World, request: RenewalRequest) -> Coroutine[Any, Any, Any]:
+        found.append(request.gives_way)
+        return renew(world, request)
 
     monkeypatch.setattr(protocol, "renew", noted)
     return found
@@ -83,14 +83,14 @@ def test_those_who_got_the_last_token_from_another_process_begin_later(tmp_path:
         pytest.param(SECOND, Outcome(FIRST, renewed=True), None, id="its own, which came too late"),
         pytest.param(FIRST, Outcome(SECOND), True, id="another process's"),
         pytest.param(FIRST, Outcome(SECOND, renewed=True), False, id="its own"),
-        pytest.param(FIRST, Outcome(FIRST, ask_again=5.0), None, id="none, for an outage"),
+        pytest.param(FIRST, Outcome(FIRST, retry_after=5.0), None, id="none, for an outage"),
     ],
 )
 @pytest.mark.parametrize("did", [True, False])
 def test_who_follows(
     monkeypatch: pytest.MonkeyPatch, before: Token | None, outcome: Outcome, *, follows: bool | None, did: bool
 ) -> None:
-    async def renew(world: World, wish: Wish) -> Outcome:
+    async def renew(world: World, request: RenewalRequest) -> Outcome:
         return outcome
 
     monkeypatch.setattr(protocol, "renew", renew)
@@ -117,7 +117,7 @@ def test_who_gives_way(head_start: float, *, follows: bool, refused: tuple[str, 
     shared = Shared(store, "acme")
     shared.follows = follows
     launcher = Launcher("acme", shared, Terms.of(Refresher()), None)
-    assert launcher.wish(refused).gives_way == gives_way
+    assert launcher.request(refused).gives_way == gives_way
 
 
 @pytest.mark.parametrize("how", ["login", "logout"])
@@ -137,7 +137,7 @@ def test_a_login_or_a_logout_here_ends_it(tmp_path: Path, how: str) -> None:
 
 def test_giving_way_is_what_a_renewal_begins_with() -> None:
     world = needy(None, NEXT)
-    process = Process(world, renew(EFFECTS, wish(**refusing(world), gives_way=0.03)))
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world), gives_way=0.03)))
     process.finish()
     assert process.trace[0] == Sleep(0.03, holds_the_exit=True, why="it lets who refreshed the last time go first")
     assert isinstance(process.trace[1], Load)

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 def store(auth_server: AuthServer, tmp_path: Path) -> str:
     """A store with the server's first token."""
     url = f"sqlite:///{tmp_path}/tokens.db"
-    with Credential("acme", refresher_of(auth_server), token=auth_server.issue(), store=url) as founded:
-        founded.token()
+    with Credential("acme", refresher_of(auth_server), token=auth_server.issue(), store=url) as first:
+        first.token()
     return url
 
 

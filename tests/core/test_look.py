@@ -204,8 +204,8 @@ def test_what_others_have_noted_comes_back_first_and_what_is_lost_is_noted_befor
     lost = read_losses(store).lost
     assert set(lost) == {digest(key) for key in keys}
     assert len(lost) == len(keys), "each is noted once"
-    attempts = [decode(store.records[key].body, key).attempt for key in keys]
-    assert all(attempt is not None and attempt.is_recovery and attempt.noted for attempt in attempts)
+    leases = [decode(store.records[key].body, key).lease for key in keys]
+    assert all(lease is not None and lease.is_recovery and lease.noted for lease in leases)
 
 
 def test_a_process_that_has_much_to_compare_says_so_until_it_has_done_it() -> None:

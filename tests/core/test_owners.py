@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.core.calls import expired, first_token
-from tests.core.driver import NEXT, Process, failed, needy, refusing, store_goes_down, wish
+from tests.core.driver import NEXT, Process, failed, make_request, needy, refusing, store_goes_down
 from tests.effects import EFFECTS, Cas, Send
 
 from onerefresh import ConfigurationError, Credential, Credentials, LoginRequired, OnerefreshError, Token, events
@@ -20,7 +20,7 @@ from onerefresh.record import Grant, Record, State
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.person import adopt
 from onerefresh.renewal.protocol import renew
-from onerefresh.renewal.saving import settle
+from onerefresh.renewal.recovery import settle
 from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.store import Store
@@ -66,7 +66,7 @@ def record_of(store: Store) -> Record:
 def of_an_older_version() -> MemoryStore:
     """A store with a record that says nothing of an owner."""
     store = MemoryStore()
-    old = records.founded(None, Token("access-0", "refresh-0", expires_at=1.0), now=0.0, owner=None, what="login")
+    old = records.new_session(None, Token("access-0", "refresh-0", expires_at=1.0), now=0.0, owner=None, what="login")
     fields = json.loads(encode(old))
     del fields["checksum"]
     store.cas("acme", None, json.dumps(fields))
@@ -119,10 +119,10 @@ def test_a_record_of_an_older_version_goes_on_and_is_told_once(told: list[Event]
 def test_a_record_that_is_only_waited_for_gets_no_owner() -> None:
     """What a store says that may have gone back is leased before anything is sent: that must not pass for a claim."""
     world = needy(None, NEXT)
-    world.run(settle(EFFECTS, world.load(), wish(owner="endpoint A", recovery=lambda: 5.0), disputed=False))
+    world.run(settle(EFFECTS, world.load(), make_request(owner="endpoint A", recovery=lambda: 5.0), contested=False))
     assert (world.present.owner, world.sent) == (None, [])
     world.now += 6.0
-    world.run(renew(EFFECTS, wish(owner="endpoint A", **refusing(world))))
+    world.run(renew(EFFECTS, make_request(owner="endpoint A", **refusing(world))))
     assert (world.present.owner, world.kinds().count(Kind.UNOWNED)) == ("endpoint A", 1)
 
 
@@ -231,8 +231,8 @@ def test_a_record_that_changes_its_owner_keeps_all_else() -> None:
 def test_consent_that_comes_while_a_request_is_on_its_way_stays(answer: Token | RefreshFailure) -> None:
     """The renewal wrote how it had ended over it, with the owner of before."""
     world = needy(None, answer)
-    renewal = Process(world, renew(EFFECTS, wish(**refusing(world), owner="endpoint A"))).until(Send)
-    assert world.run(adopt(EFFECTS, wish(owner="endpoint B"))) == "endpoint A"
+    renewal = Process(world, renew(EFFECTS, make_request(**refusing(world), owner="endpoint A"))).until(Send)
+    assert world.run(adopt(EFFECTS, make_request(owner="endpoint B"))) == "endpoint A"
     with contextlib.suppress(OnerefreshError):
         renewal.finish()
     assert world.present.state is not State.LEASED
@@ -241,12 +241,12 @@ def test_consent_that_comes_while_a_request_is_on_its_way_stays(answer: Token | 
 
 def test_so_does_consent_that_comes_before_the_end_of_a_request_can_be_noted() -> None:
     world = needy(None, failed(Meaning.DEAD, "invalid_grant"))
-    mine = wish(**refusing(world), owner="endpoint A")
+    mine = make_request(**refusing(world), owner="endpoint A")
     renewal = Process(world, renew(EFFECTS, mine), faults={(Cas, 2): store_goes_down})
     with pytest.raises(LoginRequired):
         renewal.finish()
     world.down = False
-    assert world.run(adopt(EFFECTS, wish(owner="endpoint B"))) == "endpoint A"
+    assert world.run(adopt(EFFECTS, make_request(owner="endpoint B"))) == "endpoint A"
     for rest in world.left_to_do:
         world.run(rest)
     assert (world.present.state, world.present.owner) == (State.DEAD, "endpoint B")

@@ -7,10 +7,10 @@ from tests.core.driver import (
     NEXT,
     Process,
     failed,
+    make_request,
     needy,
     refusing,
     seed,
-    wish,
 )
 from tests.effects import EFFECTS, NewId
 
@@ -38,18 +38,18 @@ def test_a_refusal_is_told_once_remembered_and_keeps_the_token(
 ) -> None:
     world = needy(None, failed(meaning, "the reason"), NEXT)
     refused = refusing(world)
-    error = world.fails(renew(EFFECTS, wish(**refused)))
+    error = world.fails(renew(EFFECTS, make_request(**refused)))
     assert type(error) is kind
     assert "the reason" in str(error)
     assert (error.credential, error.generation) == ("acme", 1)
     assert world.present.state is State.IDLE
     assert world.token.reveal_refresh_token() == "refresh-seed"
 
-    assert type(world.fails(renew(EFFECTS, wish(**refused)))) is kind
+    assert type(world.fails(renew(EFFECTS, make_request(**refused)))) is kind
     assert len(world.sent) == 1
 
     world.now += 3600.0
-    assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
 
 
 @pytest.mark.parametrize(("meaning", "kind"), OF_THE_DEVELOPER)
@@ -57,7 +57,7 @@ def test_the_pause_after_a_refusal_doubles(meaning: Meaning, kind: type[errors.O
     world = needy(None, *[failed(meaning)] * 20)
     refused, pauses = refusing(world), []
     for _ in range(12):
-        assert type(world.fails(renew(EFFECTS, wish(AT_ONCE, **refused)))) is kind
+        assert type(world.fails(renew(EFFECTS, make_request(AT_ONCE, **refused)))) is kind
         failure = world.present.failure
         assert failure is not None
         pauses.append(failure.delay)
@@ -70,7 +70,7 @@ def test_invalid_grant_is_remembered_for_good_and_keeps_the_token() -> None:
     world = needy(None, failed(Meaning.DEAD, "invalid_grant"))
     refused = refusing(world)
     for _ in range(3):
-        error = world.fails(renew(EFFECTS, wish(**refused)))
+        error = world.fails(renew(EFFECTS, make_request(**refused)))
         assert isinstance(error, errors.LoginRequired)
         assert "invalid_grant" in str(error)
         world.now += 10**7
@@ -83,23 +83,23 @@ def test_invalid_grant_is_remembered_for_good_and_keeps_the_token() -> None:
 def test_a_dead_session_hands_its_access_token_out_for_as_long_as_it_serves() -> None:
     world = needy(seed(lives=3600.0), failed(Meaning.DEAD))
     world.now = 3400.0
-    outcome = world.run(renew(EFFECTS, wish(ageing=True)))
+    outcome = world.run(renew(EFFECTS, make_request(ageing=True)))
     assert (outcome.token.generation, world.present.state) == (1, State.DEAD)
-    assert world.run(renew(EFFECTS, wish())).token.generation == 1
+    assert world.run(renew(EFFECTS, make_request())).token.generation == 1
     world.now = 3599.0
-    assert isinstance(world.fails(renew(EFFECTS, wish())), errors.LoginRequired)
+    assert isinstance(world.fails(renew(EFFECTS, make_request())), errors.LoginRequired)
     assert len(world.sent) == 1
 
 
 def test_a_dead_session_whose_access_token_was_refused_hands_nothing_out() -> None:
     world = needy(None, failed(Meaning.DEAD))
-    world.fails(renew(EFFECTS, wish(**refusing(world))))
-    assert isinstance(world.fails(renew(EFFECTS, wish())), errors.LoginRequired)
+    world.fails(renew(EFFECTS, make_request(**refusing(world))))
+    assert isinstance(world.fails(renew(EFFECTS, make_request())), errors.LoginRequired)
 
 
 def test_a_short_outage_fails_no_call() -> None:
     world = needy(None, *[failed(Meaning.UNAVAILABLE)] * 3, NEXT)
-    assert world.run(renew(EFFECTS, wish(**refusing(world)))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refusing(world)))).token.generation == 2
     assert len(world.sent) == 4
     assert world.now == pytest.approx(0.5 + 1.0 + 2.0, abs=1.0)
 
@@ -107,13 +107,13 @@ def test_a_short_outage_fails_no_call() -> None:
 def test_a_long_outage_is_told_with_the_time_to_wait_and_kept_from_the_endpoint() -> None:
     world = needy(None, *[failed(Meaning.UNAVAILABLE, "503")] * 30)
     refused = refusing(world)
-    error = world.fails(renew(EFFECTS, wish(**refused)))
+    error = world.fails(renew(EFFECTS, make_request(**refused)))
     assert isinstance(error, errors.RefreshUnavailable)
     assert error.retry_after is not None
     assert error.retry_after > 5.0
     sends = len(world.sent)
     assert sends <= 5
-    world.fails(renew(EFFECTS, wish(**refused)))
+    world.fails(renew(EFFECTS, make_request(**refused)))
     assert len(world.sent) == sends
     assert world.present.state is State.IDLE
 
@@ -123,23 +123,23 @@ def test_retry_after_is_respected_by_everybody() -> None:
     refused = refusing(world)
     for passed in (0.0, 30.0, 24.0):
         world.now += passed
-        error = world.fails(renew(EFFECTS, wish(**refused)))
+        error = world.fails(renew(EFFECTS, make_request(**refused)))
         assert isinstance(error, errors.RefreshUnavailable)
         assert error.retry_after == pytest.approx(60.0 - world.now, abs=0.01)
     assert len(world.sent) == 1
     world.now += 2.0  # four seconds are left: a call waits through them
-    assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
 
 
 def test_a_short_retry_after_is_waited_for() -> None:
     world = needy(None, failed(Meaning.UNAVAILABLE, "429", retry_after=3.0), NEXT)
-    assert world.run(renew(EFFECTS, wish(**refusing(world)))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refusing(world)))).token.generation == 2
     assert world.now >= 3.0
 
 
 def test_a_failing_server_is_asked_again_within_the_same_lease() -> None:
     world = needy(None, *[failed(Meaning.SERVER_ERROR)] * 3, NEXT)
-    process = Process(world, renew(EFFECTS, wish(**refusing(world))))
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world))))
     assert process.finish().token.generation == 2
     assert (len(world.sent), process.seen[NewId]) == (4, 1)
     assert 3.0 <= world.now <= 6.0
@@ -147,18 +147,18 @@ def test_a_failing_server_is_asked_again_within_the_same_lease() -> None:
 
 def test_a_server_that_goes_on_failing_is_reported_as_unavailable() -> None:
     world = needy(None, *[failed(Meaning.SERVER_ERROR, "500")] * 30)
-    error = world.fails(renew(EFFECTS, wish(**refusing(world))))
+    error = world.fails(renew(EFFECTS, make_request(**refusing(world))))
     assert isinstance(error, errors.RefreshUnavailable)
     assert "500" in str(error)
     assert len(world.sent) <= 6
     failure = world.present.failure
     assert failure is not None
-    assert failure.ambiguous
+    assert failure.maybe_spent
 
 
 def test_a_lost_answer_is_asked_for_once_more_within_the_lease() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER), NEXT)
-    process = Process(world, renew(EFFECTS, wish(AT_ONCE, **refusing(world))))
+    process = Process(world, renew(EFFECTS, make_request(AT_ONCE, **refusing(world))))
     assert process.finish().token.generation == 2
     assert (len(world.sent), process.seen[NewId]) == (2, 1)
 
@@ -166,23 +166,25 @@ def test_a_lost_answer_is_asked_for_once_more_within_the_lease() -> None:
 def test_a_twice_lost_answer_is_one_clear_error_and_later_calls_send_nothing_yet() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER), failed(Meaning.NO_ANSWER))
     refused = refusing(world)
-    assert isinstance(world.fails(renew(EFFECTS, wish(AT_ONCE, **refused))), errors.RefreshOutcomeUnknown)
-    assert isinstance(world.fails(renew(EFFECTS, wish(AT_ONCE, **refused))), errors.RefreshOutcomeUnknown)
+    assert isinstance(world.fails(renew(EFFECTS, make_request(AT_ONCE, **refused))), errors.RefreshOutcomeUnknown)
+    assert isinstance(world.fails(renew(EFFECTS, make_request(AT_ONCE, **refused))), errors.RefreshOutcomeUnknown)
     assert len(world.sent) == 2
     failure = world.present.failure
     assert failure is not None
-    assert failure.ambiguous
+    assert failure.maybe_spent
 
 
 def test_what_cannot_be_repeated_is_sent_once() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER, "the loop is gone", repeatable=False))
-    assert isinstance(world.fails(renew(EFFECTS, wish(AT_ONCE, **refusing(world)))), errors.RefreshOutcomeUnknown)
+    assert isinstance(
+        world.fails(renew(EFFECTS, make_request(AT_ONCE, **refusing(world)))), errors.RefreshOutcomeUnknown
+    )
     assert len(world.sent) == 1
 
 
 def test_a_login_that_a_lost_answer_cost_says_so() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER), failed(Meaning.DEAD, "invalid_grant"))
-    error = world.fails(renew(EFFECTS, wish(AT_ONCE, **refusing(world))))
+    error = world.fails(renew(EFFECTS, make_request(AT_ONCE, **refusing(world))))
     assert isinstance(error, errors.LoginRequired)
     assert "lost on its way" in str(error)
 
@@ -190,9 +192,9 @@ def test_a_login_that_a_lost_answer_cost_says_so() -> None:
 def test_a_login_that_an_earlier_lease_cost_says_what_came_before() -> None:
     world = needy(None, failed(Meaning.PROTOCOL, "200 without a token"), failed(Meaning.DEAD, "invalid_grant"))
     refused = refusing(world)
-    world.fails(renew(EFFECTS, wish(**refused)))
+    world.fails(renew(EFFECTS, make_request(**refused)))
     world.now += 60.0
-    error = world.fails(renew(EFFECTS, wish(**refused)))
+    error = world.fails(renew(EFFECTS, make_request(**refused)))
     assert isinstance(error, errors.LoginRequired)
     assert "200 without a token" in str(error)
 
@@ -200,10 +202,10 @@ def test_a_login_that_an_earlier_lease_cost_says_what_came_before() -> None:
 def test_a_failure_leaves_a_token_that_still_serves_in_use() -> None:
     world = needy(seed(lives=3600.0), failed(Meaning.UNAVAILABLE, retry_after=60.0))
     world.now = 3400.0
-    outcome = world.run(renew(EFFECTS, wish(ageing=True)))
+    outcome = world.run(renew(EFFECTS, make_request(ageing=True)))
     assert outcome.token.generation == 1
-    assert outcome.ask_again == pytest.approx(60.0, abs=0.01)
-    assert world.run(renew(EFFECTS, wish(ageing=True))).token.generation == 1
+    assert outcome.retry_after == pytest.approx(60.0, abs=0.01)
+    assert world.run(renew(EFFECTS, make_request(ageing=True))).token.generation == 1
     assert len(world.sent) == 1
 
 
@@ -211,5 +213,5 @@ def test_the_exception_of_a_refresher_is_the_cause() -> None:
     broken = failed(Meaning.REFRESHER)
     broken.__cause__ = KeyError("mine")
     world = needy(None, broken)
-    error = world.fails(renew(EFFECTS, wish(**refusing(world))))
+    error = world.fails(renew(EFFECTS, make_request(**refusing(world))))
     assert error.__cause__ is broken.__cause__

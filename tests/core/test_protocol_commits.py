@@ -13,10 +13,10 @@ from tests.core.driver import (
     failed,
     lost_and_not_applied,
     lost_but_applied,
+    make_request,
     needy,
     refusing,
     seed,
-    wish,
 )
 from tests.effects import EFFECTS, Cas, Effect, ReadSpool, Send, Watch
 
@@ -25,8 +25,8 @@ from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, State
 from onerefresh.renewal import person
+from onerefresh.renewal.bring_back import bring_back
 from onerefresh.renewal.protocol import Outcome, renew
-from onerefresh.renewal.saving import bring_back
 from onerefresh.renewal.world import Spooled
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
@@ -35,12 +35,12 @@ from onerefresh.verdict import Meaning
 def taken_over(world: World, holder: Process[Outcome]) -> Process[Outcome]:
     """`holder` is thought lost: another process has taken its attempt over and is about to send."""
     world.held_by = None if world.held_by is holder else world.held_by
-    return Process(world, renew(EFFECTS, wish(refused=world.present.identity))).until(Send)
+    return Process(world, renew(EFFECTS, make_request(refused=world.present.identity))).until(Send)
 
 
 def paused_holder(world: World) -> Process[Outcome]:
     """A process that has the new token, and stops right before it commits it."""
-    return Process(world, renew(EFFECTS, wish(**refusing(world)))).until(Cas, 2)
+    return Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Cas, 2)
 
 
 def test_a_late_holder_commits_over_the_lease_of_another() -> None:
@@ -64,7 +64,7 @@ def test_invalid_grant_waits_for_the_commit_of_an_attempt_that_may_still_come() 
 
 def test_invalid_grant_without_a_dispute_is_proven_at_once() -> None:
     world = needy(None, failed(Meaning.DEAD))
-    process = Process(world, renew(EFFECTS, wish(**refusing(world))))
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world))))
     with pytest.raises(errors.LoginRequired):
         process.finish()
     assert Watch not in process.seen
@@ -73,9 +73,9 @@ def test_invalid_grant_without_a_dispute_is_proven_at_once() -> None:
 def test_invalid_grant_after_a_proven_death_is_proven_at_once() -> None:
     world = needy(None, failed(Meaning.DEAD))
     refused = refusing(world)
-    Process(world, renew(EFFECTS, wish(**refused)), proof="flock 1").until(Send).crash()
+    Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send).crash()
     before = world.now
-    world.fails(renew(EFFECTS, wish(**refused)), proof="flock 1")
+    world.fails(renew(EFFECTS, make_request(**refused)), proof="flock 1")
     assert world.present.state is State.DEAD
     assert world.now - before < 5.0
 
@@ -87,7 +87,7 @@ def test_a_late_commit_revives_a_session_that_was_thought_dead() -> None:
         taken_over(world, late).finish()
     assert world.present.state is State.DEAD
     assert late.finish().token.generation == 2
-    assert world.run(renew(EFFECTS, wish())).token.reveal() == "access-next"
+    assert world.run(renew(EFFECTS, make_request())).token.reveal() == "access-next"
     assert world.record is not None
     assert world.record.state is State.IDLE
 
@@ -99,7 +99,7 @@ def test_a_revived_session_that_dies_after_all_has_a_reason() -> None:
         taken_over(world, late).finish()
     late.finish()
     world.now += 60.0
-    error = world.fails(renew(EFFECTS, wish(**refusing(world))))
+    error = world.fails(renew(EFFECTS, make_request(**refusing(world))))
     assert "a late answer had brought it back" in str(error)
 
 
@@ -120,7 +120,7 @@ def test_a_dispute_outlives_the_release_of_the_lease_that_began_it() -> None:
     with pytest.raises(errors.RequestRejected):
         taken_over(world, late).finish()
     world.now += 60.0
-    third = Process(world, renew(EFFECTS, wish(**refusing(world)))).until(Watch)
+    third = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Watch)
     assert world.present.state is State.LEASED
     late.finish()
     assert third.finish().token.generation == 2
@@ -139,7 +139,7 @@ def test_a_token_that_comes_after_a_logout_is_not_saved() -> None:
 def test_a_token_that_comes_after_a_login_is_not_saved() -> None:
     world = needy(None, NEXT)
     late = paused_holder(world)
-    world.found_again(seed("another person"))
+    world.logs_in(seed("another person"))
     assert late.finish().token.reveal() == "access-another person"
     assert world.token.reveal() == "access-another person"
     assert Kind.ORPHANED in world.kinds()
@@ -149,7 +149,7 @@ def test_it_is_saved_where_the_login_was_with_the_token_that_was_sent_for_it() -
     """That token's refresh token is used up: the late answer has the only one that lives."""
     world = needy(None, NEXT)
     late = paused_holder(world)
-    world.found_again(seed("seed"))
+    world.logs_in(seed("seed"))
     assert late.finish().token.reveal() == "access-next"
     assert world.token.refresh_token == NEXT.refresh_token
     assert Kind.ORPHANED not in world.kinds()
@@ -157,7 +157,7 @@ def test_it_is_saved_where_the_login_was_with_the_token_that_was_sent_for_it() -
 
 def test_a_commit_whose_answer_was_lost_but_that_was_applied_counts_once() -> None:
     world = needy(None, NEXT)
-    outcome = world.run(renew(EFFECTS, wish(**refusing(world))), faults={(Cas, 2): lost_but_applied})
+    outcome = world.run(renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 2): lost_but_applied})
     assert outcome.token.generation == world.present.generation == 2
     assert len(world.sent) == 1
     assert Kind.ORPHANED not in world.kinds()
@@ -166,7 +166,7 @@ def test_a_commit_whose_answer_was_lost_but_that_was_applied_counts_once() -> No
 def test_a_commit_that_was_lost_is_made_again() -> None:
     world = needy(None, NEXT)
     faults = {(Cas, 2): lost_and_not_applied, (Cas, 3): lost_and_not_applied}
-    assert world.run(renew(EFFECTS, wish(**refusing(world))), faults=faults).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refusing(world))), faults=faults).token.generation == 2
     assert len(world.sent) == 1
 
 
@@ -183,13 +183,13 @@ def test_a_lost_commit_that_others_have_built_upon_is_left_alone() -> None:
             go_on(world)
 
     faults = {(Cas, 2): lost_then_built_upon}
-    assert world.run(renew(EFFECTS, wish(**refusing(world))), faults=faults).token.generation == 3
+    assert world.run(renew(EFFECTS, make_request(**refusing(world))), faults=faults).token.generation == 3
     assert world.token.reveal() == "access-third"
 
 
 def test_a_commit_of_an_obtained_token_begins_a_new_family() -> None:
     world = needy(None, failed(Meaning.DEAD), NEXT)
-    token = world.run(renew(EFFECTS, wish(can_obtain=True, **refusing(world)))).token
+    token = world.run(renew(EFFECTS, make_request(can_obtain=True, **refusing(world)))).token
     assert token.family == NEXT.seed_fingerprint() == world.present.family
     assert token.generation == 2
 
@@ -204,7 +204,7 @@ def test_a_new_token_that_a_logout_overtook_is_revoked_and_never_saved(revocatio
     world = needy(None, NEXT)
     world.revocation = revocation
     faults = {(Cas, 2): does(lambda world: world.put(records.logged_out(world.record, now=world.wall)))}
-    error = world.fails(renew(EFFECTS, wish(**refusing(world))), faults=faults)
+    error = world.fails(renew(EFFECTS, make_request(**refusing(world))), faults=faults)
     assert isinstance(error, errors.LoginRequired)
     assert ([token.reveal() for token in world.revoked], world.present.token) == (["access-next"], None)
     assert world.kinds()[-2:] == told
@@ -212,15 +212,15 @@ def test_a_new_token_that_a_logout_overtook_is_revoked_and_never_saved(revocatio
 
 def test_a_new_token_that_a_login_overtook_is_not_revoked() -> None:
     world = needy(None, NEXT)
-    faults = {(Cas, 2): does(lambda world: world.found_again(seed("another")))}
-    assert world.run(renew(EFFECTS, wish(**refusing(world))), faults=faults).token.reveal() == "access-another"
+    faults = {(Cas, 2): does(lambda world: world.logs_in(seed("another")))}
+    assert world.run(renew(EFFECTS, make_request(**refusing(world))), faults=faults).token.reveal() == "access-another"
     assert world.revoked == []
 
 
 def test_a_logout_revokes_what_was_stored_and_what_was_spooled() -> None:
     world = needy()
     world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
-    world.run(person.log_out(EFFECTS, wish()))
+    world.run(person.log_out(EFFECTS, make_request()))
     assert [token.reveal() for token in world.revoked] == ["access-seed", "access-next"]
     assert world.kinds() == [Kind.LOGGED_OUT, Kind.REVOKED, Kind.REVOKED]
 
@@ -229,14 +229,14 @@ def test_a_spooled_token_that_a_logout_elsewhere_overtook_is_revoked() -> None:
     world = needy()
     world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
     world.put(records.logged_out(world.record, now=world.wall))
-    world.fails(renew(EFFECTS, wish()))
+    world.fails(renew(EFFECTS, make_request()))
     assert ([token.reveal() for token in world.revoked], world.spools) == (["access-next"], {})
 
 
 def test_a_logout_leaves_the_spooled_token_of_a_login_that_came_since() -> None:
     world = needy()
     world.spools["host"] = Spooled("a later family", 7, "later", Grant.REFRESH, refused=False, token=NEXT)
-    world.run(person.log_out(EFFECTS, wish()))
+    world.run(person.log_out(EFFECTS, make_request()))
     assert [token.reveal() for token in world.revoked] == ["access-seed"]
     assert list(world.spools) == ["host"]
 
@@ -249,7 +249,7 @@ def test_a_logout_revokes_although_an_entry_of_the_spool_cannot_be_read() -> Non
 
     world = needy()
     revoked = world.token
-    world.run(person.log_out(EFFECTS, wish()), faults={(ReadSpool, 1): unreadable})
+    world.run(person.log_out(EFFECTS, make_request()), faults={(ReadSpool, 1): unreadable})
     assert world.present.is_logged_out
     assert world.revoked == [revoked]
     said = next(event for event in world.events if event.kind is Kind.LOGGED_OUT)
@@ -261,12 +261,12 @@ def test_what_is_committed_over_a_loss_serves_and_is_not_sent_before_others_had_
     """A machine that sleeps through a loss commits to what it finds: others may have gone on from there."""
     world = needy(None, NEXT)
     known = world.token
-    late = Process(world, renew(EFFECTS, wish(**refusing(world), recovery=lambda: 20.0))).until(Cas, 2)
+    late = Process(world, renew(EFFECTS, make_request(**refusing(world), recovery=lambda: 20.0))).until(Cas, 2)
     world.put(None)
     if lost != "the whole record":
-        assert world.run(bring_back(EFFECTS, wish(known=known, recovery=lambda: 20.0)))
+        assert world.run(bring_back(EFFECTS, make_request(known=known, recovery=lambda: 20.0)))
     assert late.finish().token.reveal() == "access-next"
     assert world.token.reveal() == "access-next"
     assert world.present.state is State.LEASED
-    assert world.present.attempt is not None
-    assert world.present.attempt.is_recovery
+    assert world.present.lease is not None
+    assert world.present.lease.is_recovery

@@ -9,9 +9,9 @@ from tests.core.driver import (
     RotatingServer,
     World,
     failed,
+    make_request,
     needy,
     refusing,
-    wish,
 )
 from tests.effects import EFFECTS, Cas, Emit, Now, Send, Watch
 
@@ -23,13 +23,13 @@ from onerefresh.verdict import Meaning
 
 def effects_of_a_renewal() -> int:
     world = needy(None, NEXT)
-    process = Process(world, renew(EFFECTS, wish(**refusing(world))), proof="flock 1")
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world))), proof="flock 1")
     process.finish()
     return len(process.trace)
 
 
 def paused_after(world: World, steps: int) -> Process[Outcome]:
-    process = Process(world, renew(EFFECTS, wish(**refusing(world))), proof="flock 1")
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world))), proof="flock 1")
     for _ in range(steps):
         process.step()
     return process
@@ -41,10 +41,10 @@ def paused_after(world: World, steps: int) -> Process[Outcome]:
 def test_a_holder_that_is_paused_anywhere_costs_no_session(kind: str, steps: int, frozen: bool) -> None:
     """Another process goes on meanwhile, until it has a token or waits; then the first one wakes up."""
     world = World(server=RotatingServer(kind))
-    world.found()
+    world.starts()
     refused = refusing(world)
     first = paused_after(world, steps)
-    second = Process(world, renew(EFFECTS, wish(**refused)), proof="flock 1")
+    second = Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1")
     second.until_over_or(Watch, 60 if frozen else 3)
     results = [first.finish(), second.finish()]
     assert world.server is not None
@@ -58,11 +58,11 @@ def test_a_holder_that_is_paused_anywhere_costs_no_session(kind: str, steps: int
 def test_a_holder_that_crashes_anywhere_costs_a_session_only_where_no_client_can_help(kind: str, steps: int) -> None:
     server = RotatingServer(kind)
     world = World(server=server)
-    world.found()
+    world.starts()
     refused = refusing(world)
     paused_after(world, steps).crash()
     is_lost = server.issued == 1 and world.present.generation == 1
-    later = Process(world, renew(EFFECTS, wish(**refused)), proof="flock 1")
+    later = Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1")
     if is_lost and kind != "grace":
         with pytest.raises(errors.LoginRequired):
             later.finish()
@@ -75,7 +75,7 @@ def test_a_holder_that_crashes_anywhere_costs_a_session_only_where_no_client_can
 
 def test_events_never_hold_a_token() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER), NEXT)
-    process = Process(world, renew(EFFECTS, wish("static", **refusing(world))))
+    process = Process(world, renew(EFFECTS, make_request("static", **refusing(world))))
     process.finish()
     told = [repr(effect) for effect in process.trace if isinstance(effect, (Emit, Cas, Send, Now))]
     assert told

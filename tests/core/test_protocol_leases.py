@@ -10,17 +10,17 @@ from tests.core.driver import (
     NEXT,
     Process,
     World,
-    attempt,
     does,
     failed,
     lost_and_not_applied,
     lost_but_applied,
+    make_lease,
+    make_request,
     needy,
     passes,
     refusing,
     seed,
     store_goes_down,
-    wish,
 )
 from tests.effects import EFFECTS, Cas, Leave, Load, NewId, Prepare, Queue, Send, Sleep, Watch
 
@@ -40,20 +40,28 @@ def test_a_conflict_at_the_claim_adopts_what_is_there_and_sends_nothing() -> Non
     def overtaken(world: World) -> None:
         world.commit_by(world.lease(), NEXT)
 
-    assert world.run(renew(EFFECTS, wish(**refusing(world))), faults={(Cas, 1): does(overtaken)}).token.generation == 2
+    assert (
+        world.run(renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 1): does(overtaken)}).token.generation
+        == 2
+    )
     assert world.sent == []
 
 
 def test_a_claim_whose_answer_was_lost_but_that_was_applied_goes_on() -> None:
     world = needy(None, NEXT)
-    assert world.run(renew(EFFECTS, wish(**refusing(world))), faults={(Cas, 1): lost_but_applied}).token.generation == 2
+    assert (
+        world.run(renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 1): lost_but_applied}).token.generation
+        == 2
+    )
     assert len(world.sent) == 1
 
 
 def test_a_claim_that_was_lost_is_made_again() -> None:
     world = needy(None, NEXT)
     assert (
-        world.run(renew(EFFECTS, wish(**refusing(world))), faults={(Cas, 1): lost_and_not_applied}).token.generation
+        world.run(
+            renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 1): lost_and_not_applied}
+        ).token.generation
         == 2
     )
     assert len(world.sent) == 1
@@ -69,7 +77,7 @@ def test_what_was_loaded_just_now_is_not_loaded_again_before_the_claim(
 ) -> None:
     world = needy(None, NEXT)
     process = Process(
-        world, renew(EFFECTS, wish(**refusing(world))), proof=proof, faults={(Prepare, 1): passes(seconds)}
+        world, renew(EFFECTS, make_request(**refusing(world))), proof=proof, faults={(Prepare, 1): passes(seconds)}
     )
     assert process.until(Cas).seen[Load] == loads
     assert process.finish().token.generation == 2
@@ -87,7 +95,7 @@ def applied_after_the_next_look(proof: str | None, *, looks: int = 2) -> tuple[W
     def arrives(world: World, effect: Any) -> None:
         world.cas(late[0].expected, late[0].record)
 
-    process = Process(world, renew(EFFECTS, wish(**refusing(world))), proof=proof, faults={(Cas, 1): lost})
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world))), proof=proof, faults={(Cas, 1): lost})
     process.until(Cas).step()
     process.until(Load, looks)
     process.faults[(Load, process.seen[Load] + 1)] = arrives
@@ -125,21 +133,23 @@ def test_a_lost_claim_in_a_store_that_is_then_down_sends_nothing(fault: Any) -> 
             world.down = True
 
     faults = {(Cas, 1): lost_then_down}
-    assert isinstance(world.fails(renew(EFFECTS, wish(**refusing(world))), faults=faults), errors.StoreUnavailable)
+    assert isinstance(
+        world.fails(renew(EFFECTS, make_request(**refusing(world))), faults=faults), errors.StoreUnavailable
+    )
     assert world.sent == []
 
 
 @pytest.mark.parametrize("effect", [Load, Cas])
 def test_nothing_is_sent_while_the_store_is_down(effect: Any) -> None:
     world = needy(None, NEXT)
-    error = world.fails(renew(EFFECTS, wish(**refusing(world))), faults={(effect, 1): store_goes_down})
+    error = world.fails(renew(EFFECTS, make_request(**refusing(world))), faults={(effect, 1): store_goes_down})
     assert isinstance(error, errors.StoreUnavailable)
     assert world.sent == []
 
 
 def test_an_attempt_that_became_too_old_does_not_send_and_is_made_again() -> None:
     world = needy(None, NEXT)
-    process = Process(world, renew(EFFECTS, wish(**refusing(world))), faults={(Cas, 1): passes(400.0)})
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 1): passes(400.0)})
     assert process.finish().token.generation == 2
     assert (len(world.sent), process.seen[NewId]) == (1, 2)
 
@@ -147,19 +157,19 @@ def test_an_attempt_that_became_too_old_does_not_send_and_is_made_again() -> Non
 def test_an_attempt_leaves_room_for_the_timeout_of_its_request() -> None:
     world = needy(seed(lives=3600.0), NEXT)
     world.now = 3600.0  # expired: the time to live is the shortest, 30 s
-    young = Process(world, renew(EFFECTS, wish()), faults={(Cas, 1): passes(19.9)})
+    young = Process(world, renew(EFFECTS, make_request()), faults={(Cas, 1): passes(19.9)})
     young.finish()
     assert young.seen[NewId] == 1
     world = needy(seed(lives=3600.0), NEXT)
     world.now = 3600.0
-    old = Process(world, renew(EFFECTS, wish()), faults={(Cas, 1): passes(20.1)})
+    old = Process(world, renew(EFFECTS, make_request()), faults={(Cas, 1): passes(20.1)})
     old.finish()
     assert old.seen[NewId] == 2
 
 
 def test_an_attempt_that_became_too_old_between_two_sends_gives_its_lease_back() -> None:
     world = needy(None, failed(Meaning.SERVER_ERROR), NEXT)
-    process = Process(world, renew(EFFECTS, wish(**refusing(world))), faults={(Sleep, 1): passes(400.0)})
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world))), faults={(Sleep, 1): passes(400.0)})
     assert process.finish().token.generation == 2
     assert process.seen[NewId] == 2
 
@@ -172,7 +182,7 @@ def test_a_lease_is_waited_for_and_its_commit_adopted() -> None:
     refused = refusing(world)
     other = world.lease()
     faults = {(Watch, 5): does(lambda world: world.commit_by(other, NEXT))}
-    assert world.run(renew(EFFECTS, wish(**refused)), faults=faults).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refused)), faults=faults).token.generation == 2
     assert world.sent == []
     assert world.kinds() == [Kind.WAITING]
 
@@ -180,17 +190,17 @@ def test_a_lease_is_waited_for_and_its_commit_adopted() -> None:
 def test_waiting_is_told_once_for_each_attempt() -> None:
     world = needy()
     refused = refusing(world)
-    other = world.lease(attempt("one", era="boot"))
+    other = world.lease(make_lease("one", era="boot"))
 
     def another(world: World) -> None:
         world.put(records.released(world.present, None, now=world.wall, spread=0.0))
-        world.lease(attempt("two", era="boot"))
+        world.lease(make_lease("two", era="boot"))
 
     faults = {
         (Watch, 3): does(another),
         (Watch, 6): does(lambda world: world.commit_by(replace(other, id="two"), NEXT)),
     }
-    world.run(renew(EFFECTS, wish(**refused)), faults=faults)
+    world.run(renew(EFFECTS, make_request(**refused)), faults=faults)
     assert [event.attempt for event in world.events] == ["one", "two"]
 
 
@@ -198,8 +208,8 @@ def test_a_lease_is_taken_over_when_it_was_watched_for_its_time_to_live() -> Non
     world = needy(None, NEXT)
     refused = refusing(world)
     world.era = None  # no clock of the store's: only this process's own
-    world.lease(attempt(ttl=40.0, era=None))
-    assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
+    world.lease(make_lease(ttl=40.0, era=None))
+    assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
     assert 40.0 <= world.now <= 42.0
     assert world.kinds() == [Kind.WAITING, Kind.TAKEN_OVER, Kind.SENT, Kind.REFRESHED]
 
@@ -207,17 +217,17 @@ def test_a_lease_is_taken_over_when_it_was_watched_for_its_time_to_live() -> Non
 def test_a_short_lived_process_takes_over_by_the_clock_of_the_store() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    world.lease(attempt(ttl=40.0, era="boot", at=0.0))
+    world.lease(make_lease(ttl=40.0, era="boot", at=0.0))
     world.now = 39.0
-    assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
     assert 40.0 <= world.now <= 41.0
 
 
 def test_an_attempt_from_before_a_restart_of_the_machine_is_over() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    world.lease(attempt(era="the boot before", at=0.0))
-    assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
+    world.lease(make_lease(era="the boot before", at=0.0))
+    assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
     assert world.now < 1.0
 
 
@@ -225,8 +235,8 @@ def test_a_wall_clock_that_jumps_takes_no_lease_over() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
     world.era = None
-    world.lease(attempt(ttl=300.0, era=None))
-    waiting = Process(world, renew(EFFECTS, wish(**refused))).until(Watch, 3)
+    world.lease(make_lease(ttl=300.0, era=None))
+    waiting = Process(world, renew(EFFECTS, make_request(**refused))).until(Watch, 3)
     world.wall_is_off = 10.0**6
     waiting.until(Watch, 3)
     assert world.sent == []
@@ -237,8 +247,8 @@ def test_a_wall_clock_that_jumps_takes_no_lease_over() -> None:
 def test_a_holder_proven_dead_is_taken_over_at_once() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    Process(world, renew(EFFECTS, wish(**refused)), proof="flock 1").until(Send).crash()
-    assert world.run(renew(EFFECTS, wish(**refused)), proof="flock 1").token.generation == 2
+    Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send).crash()
+    assert world.run(renew(EFFECTS, make_request(**refused)), proof="flock 1").token.generation == 2
     assert world.now < 5.0
     assert Kind.TAKEN_OVER in world.kinds()
 
@@ -246,17 +256,17 @@ def test_a_holder_proven_dead_is_taken_over_at_once() -> None:
 def test_a_login_that_a_proven_death_cost_says_so_although_who_took_over_was_told_to_wait() -> None:
     world = needy(None, failed(Meaning.UNAVAILABLE, "answered 429", retry_after=50.0), failed(Meaning.DEAD))
     refused = refusing(world)
-    Process(world, renew(EFFECTS, wish(**refused)), proof="flock 1").until(Send).crash()
-    assert isinstance(world.fails(renew(EFFECTS, wish(**refused)), proof="flock 1"), errors.RefreshUnavailable)
+    Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send).crash()
+    assert isinstance(world.fails(renew(EFFECTS, make_request(**refused)), proof="flock 1"), errors.RefreshUnavailable)
     world.now += 60.0
-    assert "may have spent" in str(world.fails(renew(EFFECTS, wish(**refused)), proof="flock 1"))
+    assert "may have spent" in str(world.fails(renew(EFFECTS, make_request(**refused)), proof="flock 1"))
 
 
 def test_a_login_that_a_proven_death_cost_says_so_although_who_took_over_was_too_old_to_send() -> None:
     world = needy(None, failed(Meaning.DEAD))
     refused = refusing(world)
-    Process(world, renew(EFFECTS, wish(**refused)), proof="flock 1").until(Send).crash()
-    error = world.fails(renew(EFFECTS, wish(**refused)), proof="flock 1", faults={(Cas, 1): passes(400.0)})
+    Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send).crash()
+    error = world.fails(renew(EFFECTS, make_request(**refused)), proof="flock 1", faults={(Cas, 1): passes(400.0)})
     assert "was taken over" in str(error)
     assert len(world.sent) == 1
 
@@ -272,16 +282,16 @@ def test_a_login_that_a_proven_death_cost_says_so_although_who_took_over_was_too
 def test_a_hold_that_proves_nothing_waits_for_the_time_to_live(holder: str | None, waiter: str | None) -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    Process(world, renew(EFFECTS, wish(**refused)), proof=holder).until(Send).crash()
-    assert world.run(renew(EFFECTS, wish(**refused)), proof=waiter).token.generation == 2
+    Process(world, renew(EFFECTS, make_request(**refused)), proof=holder).until(Send).crash()
+    assert world.run(renew(EFFECTS, make_request(**refused)), proof=waiter).token.generation == 2
     assert world.now >= 299.0
 
 
 def test_a_living_holder_is_waited_for_although_others_want_its_hold() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    holder = Process(world, renew(EFFECTS, wish(**refused)), proof="flock 1").until(Send)
-    waiter = Process(world, renew(EFFECTS, wish(**refused)), proof="flock 1").until(Watch, 5)
+    holder = Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send)
+    waiter = Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Watch, 5)
     holder.finish()
     assert waiter.finish().token.generation == 2
     assert len(world.sent) == 1
@@ -290,8 +300,8 @@ def test_a_living_holder_is_waited_for_although_others_want_its_hold() -> None:
 def test_those_who_wait_for_a_hold_send_nothing_when_it_is_free_at_last() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    holder = Process(world, renew(EFFECTS, wish(**refused))).until(Cas)
-    queued = Process(world, renew(EFFECTS, wish(**refused))).until(Watch)
+    holder = Process(world, renew(EFFECTS, make_request(**refused))).until(Cas)
+    queued = Process(world, renew(EFFECTS, make_request(**refused))).until(Watch)
     holder.finish()
     assert queued.finish().token.generation == 2
     assert len(world.sent) == 1
@@ -300,7 +310,7 @@ def test_those_who_wait_for_a_hold_send_nothing_when_it_is_free_at_last() -> Non
 def test_a_request_is_not_sent_once_more_where_the_look_before_it_has_taken_too_long() -> None:
     """The age was checked before that look: others had taken over, and both sent the same refresh token."""
     world = needy(None, failed(Meaning.SERVER_ERROR, "503"), NEXT)
-    process = Process(world, renew(EFFECTS, wish(**refusing(world)))).until(Sleep)
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Sleep)
     process.faults = {(Load, process.seen[Load] + 1): passes(1_000.0)}
     assert process.finish().token.generation == 2
     assert [type(effect) for effect in process.trace if isinstance(effect, (Cas, Send))] == [

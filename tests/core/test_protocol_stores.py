@@ -10,18 +10,18 @@ from tests.core.driver import (
     NEXT,
     Process,
     World,
-    attempt,
     does,
     failed,
     lost_and_not_applied,
     lost_but_applied,
+    make_lease,
+    make_request,
     needy,
     refusing,
     seed,
     store_comes_back,
     store_goes_down,
     the_process_ends,
-    wish,
 )
 from tests.effects import EFFECTS, Cas, Deliver, DropSpool, ReadSpool, Send, Sleep
 
@@ -29,9 +29,10 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, State
+from onerefresh.renewal.bring_back import bring_back, has_lost
 from onerefresh.renewal.person import log_in
 from onerefresh.renewal.protocol import Outcome, renew
-from onerefresh.renewal.saving import bring_back, has_lost, settle
+from onerefresh.renewal.recovery import settle
 from onerefresh.renewal.world import Sent, Spooled
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
@@ -42,7 +43,9 @@ from onerefresh.verdict import Meaning, Verdict
 def test_a_token_is_spooled_handed_out_and_committed_when_the_store_is_back() -> None:
     world = needy(None, NEXT)
     process = Process(
-        world, renew(EFFECTS, wish(**refusing(world))), faults={(Cas, 2): store_goes_down, (Cas, 5): store_comes_back}
+        world,
+        renew(EFFECTS, make_request(**refusing(world))),
+        faults={(Cas, 2): store_goes_down, (Cas, 5): store_comes_back},
     )
     process.until(Deliver)
     assert world.spools["host"].token.reveal() == "access-next"
@@ -56,10 +59,10 @@ def test_a_spooled_token_is_brought_back_by_the_next_renewal_on_this_host() -> N
     world = needy(None, NEXT)
     refused = refusing(world)
     with pytest.raises(errors.StoreUnavailable):
-        Process(world, renew(EFFECTS, wish(**refused)), faults={(Cas, 2): store_goes_down}).finish()
+        Process(world, renew(EFFECTS, make_request(**refused)), faults={(Cas, 2): store_goes_down}).finish()
     assert list(world.spools) == ["host"]
     world.down = False
-    assert world.run(renew(EFFECTS, wish(**refused))).token.reveal() == "access-next"
+    assert world.run(renew(EFFECTS, make_request(**refused))).token.reveal() == "access-next"
     assert (len(world.sent), world.spools, world.present.generation) == (1, {}, 2)
     assert world.kinds()[-1] is Kind.RESTORED
 
@@ -67,9 +70,9 @@ def test_a_spooled_token_is_brought_back_by_the_next_renewal_on_this_host() -> N
 def test_a_spooled_token_that_was_refused_is_damped_like_any_other() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    Process(world, renew(EFFECTS, wish(**refused)), faults={(Cas, 2): store_goes_down}).until(Sleep, 2).crash()
+    Process(world, renew(EFFECTS, make_request(**refused)), faults={(Cas, 2): store_goes_down}).until(Sleep, 2).crash()
     world.down = False
-    world.run(renew(EFFECTS, wish(**refused)))
+    world.run(renew(EFFECTS, make_request(**refused)))
     probation = world.present.probation
     assert probation is not None
     assert probation.by_refusal
@@ -79,7 +82,9 @@ def test_where_the_spool_cannot_be_written_either_the_callers_are_told_and_it_go
     world = needy(None, NEXT)
     world.spool_is_writable = False
     process = Process(
-        world, renew(EFFECTS, wish(**refusing(world))), faults={(Cas, 2): store_goes_down, (Cas, 20): store_comes_back}
+        world,
+        renew(EFFECTS, make_request(**refusing(world))),
+        faults={(Cas, 2): store_goes_down, (Cas, 20): store_comes_back},
     )
     assert process.finish().token.generation == world.present.generation == 2
     assert all(isinstance(told, errors.StoreUnavailable) for told in process.published)
@@ -92,7 +97,9 @@ def test_an_interpreter_that_ends_with_an_unsaved_token_says_that_it_is_lost() -
     world = needy(None, NEXT)
     world.spool_is_writable = False
     faults = {(Cas, 2): store_goes_down, (Sleep, 1): the_process_ends}
-    assert isinstance(world.fails(renew(EFFECTS, wish(**refusing(world))), faults=faults), errors.CredentialClosed)
+    assert isinstance(
+        world.fails(renew(EFFECTS, make_request(**refusing(world))), faults=faults), errors.CredentialClosed
+    )
     assert "lost" in world.events[-1].detail
 
 
@@ -100,9 +107,9 @@ def test_an_interpreter_that_ends_leaves_the_token_in_the_spool() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
     faults = {(Cas, 2): store_goes_down, (Sleep, 1): the_process_ends}
-    assert isinstance(world.fails(renew(EFFECTS, wish(**refused)), faults=faults), errors.CredentialClosed)
+    assert isinstance(world.fails(renew(EFFECTS, make_request(**refused)), faults=faults), errors.CredentialClosed)
     world.down = False
-    assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
 
 
 @pytest.mark.parametrize(
@@ -114,20 +121,20 @@ def test_a_spooled_token_of_another_session_is_deleted(family: str, generation: 
     world.spools["host"] = Spooled(
         family or world.present.family, generation, "old", Grant.REFRESH, refused=False, token=NEXT
     )
-    assert world.run(renew(EFFECTS, wish())).token.reveal() == "access-seed"
+    assert world.run(renew(EFFECTS, make_request())).token.reveal() == "access-seed"
     assert (world.spools, world.present.generation) == ({}, 1)
 
 
 def test_a_spooled_token_of_a_later_generation_repairs_a_store_that_went_back() -> None:
     world = needy()
     world.spools["host"] = Spooled(world.present.family, 2, "old", Grant.REFRESH, refused=False, token=NEXT)
-    assert world.run(renew(EFFECTS, wish())).token.reveal() == "access-next"
+    assert world.run(renew(EFFECTS, make_request())).token.reveal() == "access-next"
     assert (world.spools, world.present.generation, world.sent) == ({}, 3, [])
 
 
 def test_a_spooled_token_is_not_deleted_on_the_word_of_an_older_record() -> None:
     world = needy()
-    stale = Process(world, renew(EFFECTS, wish())).until(ReadSpool)
+    stale = Process(world, renew(EFFECTS, make_request())).until(ReadSpool)
     family = world.present.family
     world.put(replace(world.present, generation=2, token=Token("access-2", "refresh-2").numbered(family, 2)))
     world.spools["host"] = Spooled(family, 2, "new", Grant.REFRESH, refused=False, token=NEXT)
@@ -139,7 +146,7 @@ def test_a_spooled_token_does_not_undo_a_logout() -> None:
     world = needy()
     world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
     world.put(records.logged_out(world.record, now=world.wall))
-    assert isinstance(world.fails(renew(EFFECTS, wish())), errors.LoginRequired)
+    assert isinstance(world.fails(renew(EFFECTS, make_request())), errors.LoginRequired)
     assert (world.spools, world.present.state) == ({}, State.EMPTY)
 
 
@@ -147,7 +154,7 @@ def test_a_spooled_token_does_not_undo_a_logout() -> None:
 def test_a_spooled_token_is_committed_once_where_an_answer_of_the_store_is_lost(fault: Any) -> None:
     world = needy()
     world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
-    process = Process(world, renew(EFFECTS, wish()), faults={(Cas, 1): fault})
+    process = Process(world, renew(EFFECTS, make_request()), faults={(Cas, 1): fault})
     assert process.finish().token.generation == 2
     assert process.seen[DropSpool] >= 1
     assert (world.spools, world.sent) == ({}, [])
@@ -157,20 +164,20 @@ def test_a_spool_waits_where_the_store_cannot_be_written() -> None:
     world = needy()
     spooled = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
     world.spools["host"] = spooled
-    error = world.fails(renew(EFFECTS, wish()), faults={(Cas, 1): store_goes_down})
+    error = world.fails(renew(EFFECTS, make_request()), faults={(Cas, 1): store_goes_down})
     assert isinstance(error, errors.StoreUnavailable)
     assert world.spools == {"host": spooled}
 
 
 def test_a_failure_is_told_although_the_store_is_down_when_the_lease_is_given_back() -> None:
     world = needy(None, failed(Meaning.CLIENT_REJECTED))
-    error = world.fails(renew(EFFECTS, wish(**refusing(world))), faults={(Cas, 2): store_goes_down})
+    error = world.fails(renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 2): store_goes_down})
     assert isinstance(error, errors.ClientRejected)
 
 
 def test_invalid_grant_is_told_although_the_store_is_down() -> None:
     world = needy(None, failed(Meaning.DEAD, "invalid_grant"))
-    error = world.fails(renew(EFFECTS, wish(**refusing(world))), faults={(Cas, 2): store_goes_down})
+    error = world.fails(renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 2): store_goes_down})
     assert isinstance(error, errors.LoginRequired)
     assert "invalid_grant" in str(error)
 
@@ -178,7 +185,7 @@ def test_invalid_grant_is_told_although_the_store_is_down() -> None:
 @pytest.mark.parametrize("meaning", [Meaning.UNAVAILABLE, Meaning.SERVER_ERROR])
 def test_an_outage_of_everything_ends_with_an_error(meaning: Meaning) -> None:
     world = needy(None, *[failed(meaning)] * 30)
-    error = world.fails(renew(EFFECTS, wish(**refusing(world))), faults={(Cas, 2): store_goes_down})
+    error = world.fails(renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 2): store_goes_down})
     assert isinstance(error, (errors.StoreUnavailable, errors.RefreshUnavailable))
 
 
@@ -197,7 +204,7 @@ def test_a_store_that_went_back_is_repaired_by_who_knows_a_newer_generation() ->
     old = world.present
     newest = generation(world, 3)
     world.put(old)
-    assert world.run(renew(EFFECTS, wish(known=newest))).token == newest
+    assert world.run(renew(EFFECTS, make_request(known=newest))).token == newest
     assert (world.token, world.sent) == (newest, [])
     assert world.kinds() == [Kind.RESTORED]
 
@@ -206,8 +213,8 @@ def test_a_repair_never_crosses_families() -> None:
     world = needy()
     newest = generation(world, 3)
     world.put(None)
-    world.found(seed("another person"))
-    assert world.run(renew(EFFECTS, wish(known=newest))).token.reveal() == "access-another person"
+    world.starts(seed("another person"))
+    assert world.run(renew(EFFECTS, make_request(known=newest))).token.reveal() == "access-another person"
     assert world.present.generation == 1
 
 
@@ -218,7 +225,7 @@ def test_a_claim_that_the_store_lost_comes_back(lost: str) -> None:
     world.lease()
     leased, sent = world.present, Sent(world.present, world.now)
     world.put(before if lost == "the claim" else None)
-    assert world.run(bring_back(EFFECTS, wish(known=known), lambda: sent))
+    assert world.run(bring_back(EFFECTS, make_request(known=known), lambda: sent))
     assert world.present == leased
 
 
@@ -228,15 +235,15 @@ def test_a_claim_cuts_no_recovery_lease_short(by: str, lasts: float) -> None:
     """One that was over, or nearly, was put over it: the next process sent at once, and had no reason to wait."""
     world = needy()
     known, recovery = world.token, 20.0
-    world.lease(attempt(era=world.era, at=world.now - 300.0 + lasts))
+    world.lease(make_lease(era=world.era, at=world.now - 300.0 + lasts))
     sent = Sent(world.present, world.now)
     world.put(None)
-    asked = wish(known=known, recovery=lambda: recovery)
+    asked = make_request(known=known, recovery=lambda: recovery)
     if by == "another process":
         assert world.run(bring_back(EFFECTS, asked))
     assert world.run(bring_back(EFFECTS, asked, lambda: sent)) == (by == "this one" or lasts > recovery)
-    assert world.present.attempt is not None
-    assert world.present.attempt.is_recovery == (lasts < recovery)
+    assert world.present.lease is not None
+    assert world.present.lease.is_recovery == (lasts < recovery)
     assert not world.run(bring_back(EFFECTS, asked, lambda: sent))
     assert not world.run(has_lost(EFFECTS, asked, lambda: sent))
 
@@ -247,13 +254,13 @@ def test_a_claim_that_is_over_by_its_own_clock_holds_nobody_up_once_more(lost: s
     """Where the store's clock tells nothing, others would watch it for its whole time to live."""
     world = needy()
     world.era = None
-    before, known, asked = world.present, world.token, wish(known=world.token, recovery=lambda: 0.5)
+    before, known, asked = world.present, world.token, make_request(known=world.token, recovery=lambda: 0.5)
     world.lease()
     sent = Sent(world.present, world.now)
     if lost == "the claim":
         world.put(before)
     else:  # and whoever waited for it lets others bring back first what they know
-        world.run(settle(EFFECTS, world.load(), asked, disputed=True))
+        world.run(settle(EFFECTS, world.load(), asked, contested=True))
     world.now += age
     assert world.run(bring_back(EFFECTS, asked, lambda: sent)) == comes
     assert known == world.token
@@ -263,13 +270,13 @@ def test_a_claim_that_is_over_comes_back_where_nothing_else_was_lost() -> None:
     """It holds nobody up, and whoever takes over knows that its holder may yet come with an answer."""
     world = needy(None, NEXT)
     before, known = world.present, world.token
-    world.lease(attempt(era=world.era, at=world.now - 301.0))
+    world.lease(make_lease(era=world.era, at=world.now - 301.0))
     sent = Sent(world.present, world.now)
     world.put(before)
-    assert world.run(bring_back(EFFECTS, wish(known=known, recovery=lambda: 20.0), lambda: sent))
-    process = Process(world, renew(EFFECTS, wish(**refusing(world)))).until(Send)
-    assert world.present.attempt is not None
-    assert (world.present.attempt.disputed, world.now) == (True, 0.0)
+    assert world.run(bring_back(EFFECTS, make_request(known=known, recovery=lambda: 20.0), lambda: sent))
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Send)
+    assert world.present.lease is not None
+    assert (world.present.lease.contested, world.now) == (True, 0.0)
     assert process.finish().token.generation == 2
 
 
@@ -282,7 +289,7 @@ def test_a_claim_does_not_come_back_over_what_an_older_copy_was_renewed_to() -> 
     world.put(before)
     world.commit_by(world.lease(), Token("access-repeated", "refresh-repeated"))
     repeated = world.present
-    assert not world.run(bring_back(EFFECTS, wish(known=known), lambda: sent))
+    assert not world.run(bring_back(EFFECTS, make_request(known=known), lambda: sent))
     assert world.present == repeated
 
 
@@ -293,12 +300,12 @@ def test_a_claim_does_not_come_back_where_others_have_taken_over_since(then: str
     known = world.token
     world.lease()
     sent = Sent(world.present, world.now)
-    world.lease(attempt("later"))
+    world.lease(make_lease("later"))
     world.put(records.released(world.present, Verdict(Meaning.UNAVAILABLE, "down"), now=world.wall, spread=0.5))
     if then == "retried":
         world.put(records.retried(world.present, now=world.wall))
     since = world.present
-    assert not world.run(bring_back(EFFECTS, wish(known=known), lambda: sent))
+    assert not world.run(bring_back(EFFECTS, make_request(known=known), lambda: sent))
     assert world.present == since
 
 
@@ -308,18 +315,18 @@ def test_nor_where_others_could_have_taken_over_before_the_store_lost_it() -> No
     known = world.token
     world.lease()
     sent = Sent(world.present, world.now)
-    world.now += world.present.attempt.ttl  # type: ignore[union-attr]  # just leased
+    world.now += world.present.lease.ttl  # type: ignore[union-attr]  # just leased
     world.put(None)
-    assert world.run(bring_back(EFFECTS, wish(known=known, recovery=lambda: 5.0), lambda: sent))
-    assert world.present.attempt is not None
-    assert world.present.attempt.is_recovery
+    assert world.run(bring_back(EFFECTS, make_request(known=known, recovery=lambda: 5.0), lambda: sent))
+    assert world.present.lease is not None
+    assert world.present.lease.is_recovery
 
 
 def test_a_late_answer_is_taken_for_a_repeated_one() -> None:
     """Whoever took over has perhaps sent the same request, and a server with a grace period repeats itself."""
     world = needy()
     world.lease()
-    world.lease(attempt("later"))
+    world.lease(make_lease("later"))
     world.put(records.committed(world.present, NEXT, by="other", grant=Grant.REFRESH, now=world.wall, refused=False))
     assert world.present.probation is not None
     assert world.present.probation.repeated
@@ -332,13 +339,13 @@ def test_a_late_answer_is_saved_where_somebody_has_logged_in_once_more_with_the_
     """It was thrown away: the session had another number, and its refresh token was used up."""
     world = needy(None, NEXT)
     first = world.token
-    renewal = Process(world, renew(EFFECTS, wish(**refusing(world)))).until(Cas, 2)
+    renewal = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Cas, 2)
     if since == "another login":
-        world.found_again(seed("of another session"))
+        world.logs_in(seed("of another session"))
     else:
         dead = Verdict(Meaning.DEAD, "invalid_grant")
         world.put(records.died(world.present, dead, now=world.wall, refused=True))
-    assert world.run(log_in(EFFECTS, first, wish())).token.generation == world.present.generation
+    assert world.run(log_in(EFFECTS, first, make_request())).token.generation == world.present.generation
     family, generation = world.present.identity
     assert renewal.finish().token.reveal() == "access-next"
     assert world.token.refresh_token == NEXT.refresh_token
@@ -356,9 +363,9 @@ def test_a_late_answer_is_saved_where_somebody_has_logged_in_once_more_with_the_
 def test_a_late_answer_that_brings_no_other_refresh_token_changes_no_login(answer: Token) -> None:
     world = needy(None, answer)
     first = world.token
-    renewal = Process(world, renew(EFFECTS, wish(**refusing(world)))).until(Cas, 2)
-    world.found_again(seed("of another session"))
-    world.run(log_in(EFFECTS, first, wish()))
+    renewal = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Cas, 2)
+    world.logs_in(seed("of another session"))
+    world.run(log_in(EFFECTS, first, make_request()))
     since = world.present
     renewal.finish()
     assert world.present == since
@@ -368,8 +375,8 @@ def test_a_late_answer_that_brings_no_other_refresh_token_changes_no_login(answe
 def test_a_late_answer_does_not_replace_what_a_refresh_with_the_same_token_has_brought() -> None:
     """Some servers give another refresh token only now and then."""
     world = needy(None, NEXT)
-    renewal = Process(world, renew(EFFECTS, wish(**refusing(world)))).until(Cas, 2)
-    world.commit_by(attempt("later"), Token("access-later", "refresh-seed"))
+    renewal = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Cas, 2)
+    world.commit_by(make_lease("later"), Token("access-later", "refresh-seed"))
     since = world.present
     renewal.finish()
     assert world.present == since
@@ -383,9 +390,9 @@ def test_what_was_obtained_late_changes_no_login() -> None:
     first = world.token
     world.lease()
     world.put(records.died(world.present, dead, now=world.wall, refused=True))
-    renewal = Process(world, renew(EFFECTS, wish(can_obtain=True, **refusing(world)))).until(Cas, 2)
-    world.found_again(seed("of another session"))
-    world.run(log_in(EFFECTS, first, wish()))
+    renewal = Process(world, renew(EFFECTS, make_request(can_obtain=True, **refusing(world)))).until(Cas, 2)
+    world.logs_in(seed("of another session"))
+    world.run(log_in(EFFECTS, first, make_request()))
     since = world.present
     renewal.finish()
     assert world.present == since
@@ -395,7 +402,7 @@ def test_a_store_that_is_newer_than_this_process_is_adopted() -> None:
     world = needy()
     old = world.token
     generation(world, 3)
-    assert world.run(renew(EFFECTS, wish(known=old))).token.generation == 3
+    assert world.run(renew(EFFECTS, make_request(known=old))).token.generation == 3
 
 
 @pytest.mark.parametrize("fault", [lost_but_applied, lost_and_not_applied, does(lambda world: world.lease())])
@@ -404,48 +411,48 @@ def test_a_repair_that_is_disturbed_is_made_all_the_same(fault: Any) -> None:
     old = world.present
     newest = generation(world, 3)
     world.put(old)
-    assert world.run(renew(EFFECTS, wish(known=newest)), faults={(Cas, 1): fault}).token == newest
+    assert world.run(renew(EFFECTS, make_request(known=newest)), faults={(Cas, 1): fault}).token == newest
 
 
 def test_the_same_seed_is_ignored() -> None:
     world = needy()
     generation(world, 2)
-    assert world.run(renew(EFFECTS, wish(seed=seed()))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(seed=seed()))).token.generation == 2
     assert world.events == []
 
 
 def test_another_seed_is_ignored_while_the_session_lives_and_that_is_said_once() -> None:
     world = needy(None, failed(Meaning.UNAVAILABLE), failed(Meaning.UNAVAILABLE), NEXT)
-    assert world.run(renew(EFFECTS, wish(seed=seed("new"), **refusing(world)))).token.reveal() == "access-next"
+    assert world.run(renew(EFFECTS, make_request(seed=seed("new"), **refusing(world)))).token.reveal() == "access-next"
     assert world.kinds().count(Kind.SEED_IGNORED) == 1
-    world.run(renew(EFFECTS, wish(seed=seed("new"), seed_told=True)))
+    world.run(renew(EFFECTS, make_request(seed=seed("new"), seed_told=True)))
     assert world.kinds().count(Kind.SEED_IGNORED) == 1
 
 
 def test_another_seed_heals_a_dead_session() -> None:
     world = needy(None, failed(Meaning.DEAD))
-    world.fails(renew(EFFECTS, wish(**refusing(world))))
-    token = world.run(renew(EFFECTS, wish(seed=seed("new")))).token
+    world.fails(renew(EFFECTS, make_request(**refusing(world))))
+    token = world.run(renew(EFFECTS, make_request(seed=seed("new")))).token
     assert (token.reveal(), token.generation) == ("access-new", 2)
 
 
 def test_another_seed_after_a_logout_is_a_login_and_the_old_one_is_not() -> None:
     world = needy()
     world.put(records.logged_out(world.record, now=world.wall))
-    assert isinstance(world.fails(renew(EFFECTS, wish(seed=seed()))), errors.LoginRequired)
-    assert world.run(renew(EFFECTS, wish(seed=seed("new")))).token.generation == 3
+    assert isinstance(world.fails(renew(EFFECTS, make_request(seed=seed()))), errors.LoginRequired)
+    assert world.run(renew(EFFECTS, make_request(seed=seed("new")))).token.generation == 3
 
 
 def test_the_seed_of_an_earlier_session_is_not_news() -> None:
     world = needy(None, failed(Meaning.DEAD))
-    world.found_again(seed("second"))
-    world.fails(renew(EFFECTS, wish(**refusing(world))))
-    assert isinstance(world.fails(renew(EFFECTS, wish(seed=seed()))), errors.LoginRequired)
+    world.logs_in(seed("second"))
+    world.fails(renew(EFFECTS, make_request(**refusing(world))))
+    assert isinstance(world.fails(renew(EFFECTS, make_request(seed=seed()))), errors.LoginRequired)
 
 
 def test_the_token_of_another_client_is_refused() -> None:
     world = needy(owner="client a at https://one.example")
-    error = world.fails(renew(EFFECTS, wish(owner="client b at https://one.example", **refusing(world))))
+    error = world.fails(renew(EFFECTS, make_request(owner="client b at https://one.example", **refusing(world))))
     assert isinstance(error, errors.ConfigurationError)
     assert "client a" in str(error)
     assert world.sent == []
@@ -454,7 +461,7 @@ def test_the_token_of_another_client_is_refused() -> None:
 def test_a_logged_out_name_may_be_given_to_another_client() -> None:
     world = needy(owner="client a")
     world.put(records.logged_out(world.record, now=world.wall))
-    assert world.run(renew(EFFECTS, wish(owner="client b", seed=seed("b")))).token.reveal() == "access-b"
+    assert world.run(renew(EFFECTS, make_request(owner="client b", seed=seed("b")))).token.reveal() == "access-b"
     assert world.present.owner == "client b"
 
 
@@ -463,21 +470,21 @@ def test_a_logged_out_name_may_be_given_to_another_client() -> None:
 
 def test_a_vanished_record_is_founded_again_by_whoever_knows_a_newer_token() -> None:
     world = World([failed(Meaning.DEAD, "spent long ago")])
-    first = world.found()
+    first = world.starts()
     world.commit_by(world.lease(), NEXT)
     known = world.token
     world.put(None)
-    assert world.run(renew(EFFECTS, wish(seed=seed(), known=known))).token == known
+    assert world.run(renew(EFFECTS, make_request(seed=seed(), known=known))).token == known
     assert (world.present.identity, world.sent) == ((first.family, 2), [])
     assert world.kinds() == [Kind.RESTORED]
 
 
 def test_the_seed_of_a_vanished_record_stays_known_after_a_login() -> None:
     world = World()
-    world.found()
-    known = world.found_again(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+    world.starts()
+    known = world.logs_in(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
     world.put(None)
-    world.run(renew(EFFECTS, wish(seed=seed(), known=known)))
+    world.run(renew(EFFECTS, make_request(seed=seed(), known=known)))
     assert world.present.families == (seed().seed_fingerprint(), known.family)
     assert Kind.SEED_IGNORED not in world.kinds()
 
@@ -486,7 +493,7 @@ def test_a_new_token_whose_record_vanished_meanwhile_is_saved() -> None:
     world = needy(None, NEXT)
     family = world.present.family
     faults = {(Cas, 2): does(lambda world: world.put(None))}
-    assert world.run(renew(EFFECTS, wish(**refusing(world))), faults=faults).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refusing(world))), faults=faults).token.generation == 2
     assert (world.present.identity, len(world.sent)) == ((family, 2), 1)
 
 
@@ -498,10 +505,10 @@ def test_a_new_token_does_not_take_the_place_of_a_login_whose_record_vanished(*,
     known: list[Token | None] = [first if knew else None]
 
     def log_in_and_lose(world: World) -> None:
-        known[0] = world.found_again(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+        known[0] = world.logs_in(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
         world.put(None)
 
-    asked = wish(refused=first.identity, seed=seed(), known=known[0], newest=lambda: known[0])
+    asked = make_request(refused=first.identity, seed=seed(), known=known[0], newest=lambda: known[0])
     assert world.run(renew(EFFECTS, asked), faults={(Cas, 2): does(log_in_and_lose)}).token.reveal() == "access-login"
     assert world.token.reveal() == "access-login"
 
@@ -515,7 +522,7 @@ def test_a_token_that_was_obtained_is_saved_although_its_record_vanished() -> No
         known[0] = world.token
         world.put(None)
 
-    asked = wish(**refusing(world), can_obtain=True, newest=lambda: known[0])
+    asked = make_request(**refusing(world), can_obtain=True, newest=lambda: known[0])
     world.put(replace(world.present, token=replace(world.token, refresh_token=None)))
     assert world.run(renew(EFFECTS, asked), faults={(Cas, 2): does(lose)}).token.reveal() == "access-next"
 
@@ -525,7 +532,7 @@ def test_a_spooled_token_whose_record_vanished_is_saved() -> None:
     entry = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
     world.spools["host"] = entry
     world.put(None)
-    assert world.run(renew(EFFECTS, wish(seed=seed()))).token.reveal() == "access-next"
+    assert world.run(renew(EFFECTS, make_request(seed=seed()))).token.reveal() == "access-next"
     assert (world.present.identity, world.spools) == ((entry.family, 2), {})
 
 
@@ -533,26 +540,26 @@ def test_a_spooled_token_does_not_come_before_the_first_token_of_another_session
     world = needy()
     world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
     world.put(None)
-    assert world.run(renew(EFFECTS, wish(seed=seed("another")))).token.reveal() == "access-another"
+    assert world.run(renew(EFFECTS, make_request(seed=seed("another")))).token.reveal() == "access-another"
     assert world.spools == {}
 
 
 def test_a_spooled_token_of_before_a_login_does_not_come_back_where_the_record_vanished() -> None:
     world = needy()
     world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
-    known = world.found_again(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+    known = world.logs_in(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
     world.put(None)
-    assert world.run(renew(EFFECTS, wish(seed=seed(), known=known))).token == known
+    assert world.run(renew(EFFECTS, make_request(seed=seed(), known=known))).token == known
     assert (world.present.identity, world.spools) == (known.identity, {})
 
 
 def test_a_spooled_token_of_a_login_comes_in_the_place_of_an_older_session_that_is_known() -> None:
     world = needy()
     known = world.token
-    login = world.found_again(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+    login = world.logs_in(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
     world.spools["host"] = Spooled(login.family, 2, "new", Grant.REFRESH, refused=False, token=NEXT)
     world.put(None)
-    assert world.run(renew(EFFECTS, wish(seed=seed(), known=known))).token.reveal() == "access-next"
+    assert world.run(renew(EFFECTS, make_request(seed=seed(), known=known))).token.reveal() == "access-next"
     assert (world.present.identity, world.spools) == ((login.family, 3), {})
 
 
@@ -561,7 +568,7 @@ def test_a_spooled_token_that_its_process_has_gone_on_from_is_not_written_into_a
     world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
     known = NEXT.numbered(world.present.family, 4)
     world.put(None)
-    assert world.run(renew(EFFECTS, wish(seed=seed(), known=known))).token == known
+    assert world.run(renew(EFFECTS, make_request(seed=seed(), known=known))).token == known
     assert [entry.generation for entry in world.present.history] == [4]
     assert world.spools == {}
 
@@ -570,7 +577,7 @@ def test_a_spooled_token_that_its_process_has_gone_on_from_is_not_written_into_a
 def test_the_committer_brings_its_token_back_into_a_store_that_lost_the_record(looks: int) -> None:
     world = needy(None, NEXT)
     family = world.present.family
-    assert world.run(renew(EFFECTS, wish(**refusing(world), look_again=lambda: True))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refusing(world), look_again=lambda: True))).token.generation == 2
     after = Process(world, world.left_to_do.pop())
     after.until(Sleep, looks + 1)
     world.put(None)
@@ -582,7 +589,7 @@ def test_the_committer_does_not_bring_back_a_token_that_its_process_has_gone_on_
     """A store that has lost everything would take the spent one, and whoever refreshes next ends the session."""
     world = needy(None, NEXT)
     known = world.token
-    world.run(renew(EFFECTS, wish(**refusing(world), look_again=lambda: True, newest=lambda: known)))
+    world.run(renew(EFFECTS, make_request(**refusing(world), look_again=lambda: True, newest=lambda: known)))
     known = NEXT.numbered(known.family, 3)
     after = Process(world, world.left_to_do.pop()).until(Sleep)
     world.put(None)
@@ -592,7 +599,7 @@ def test_the_committer_does_not_bring_back_a_token_that_its_process_has_gone_on_
 
 def test_the_committer_looks_no_further_where_somebody_has_gone_on() -> None:
     world = needy(None, NEXT)
-    world.run(renew(EFFECTS, wish(**refusing(world), look_again=lambda: True)))
+    world.run(renew(EFFECTS, make_request(**refusing(world), look_again=lambda: True)))
     after = Process(world, world.left_to_do.pop()).until(Sleep)
     world.commit_by(world.lease(), Token("access-later", "refresh-later"))
     after.finish()

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tests.core.driver import START, attempt, seed, wish
+from tests.core.driver import START, make_lease, make_request, seed
 
 from onerefresh import LoginRequired, StoreUnavailable, Token
-from onerefresh.record import FAMILIES, HISTORY, Attempt, Failure, Grant, IllegalTransition, Probation, Record, State
+from onerefresh.record import FAMILIES, HISTORY, Failure, Grant, IllegalTransition, Lease, Probation, Record, State
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.decision import Claim, Fail, Keep, Pause, Repair, Use, Wait, decide
+from onerefresh.renewal.decision import Claim, Fail, HostSave, Pause, Repair, Use, Wait, decide
 from onerefresh.transitions import (
     claimed,
     committed,
     died,
-    founded,
     logged_out,
     may_commit,
+    new_session,
     released,
     replay_reported,
     saved,
@@ -34,11 +34,11 @@ DEAD = Verdict(Meaning.DEAD, "invalid_grant")
 
 
 def idle(**others: Any) -> Record:
-    return replace(founded(None, seed(), now=START, owner=None, what="seed"), **others)
+    return replace(new_session(None, seed(), now=START, owner=None, what="seed"), **others)
 
 
 def leased(record: Record | None = None, **others: Any) -> Record:
-    return claimed(record or idle(), attempt(**others), owner=None)
+    return claimed(record or idle(), make_lease(**others), owner=None)
 
 
 def empty() -> Record:
@@ -64,7 +64,7 @@ def commit(record: Record, **others: Any) -> Record:
 @pytest.mark.parametrize("state", STATES)
 def test_a_login_begins_a_new_family_from_any_state(state: str) -> None:
     before = STATES[state]()
-    after = founded(before, NEW, now=START, owner="me", what="login")
+    after = new_session(before, NEW, now=START, owner="me", what="login")
     assert (after.state, after.generation, after.family) == (
         State.IDLE,
         before.generation + 1,
@@ -72,16 +72,16 @@ def test_a_login_begins_a_new_family_from_any_state(state: str) -> None:
     )
     assert after.token is not None
     assert after.token.identity == after.identity
-    assert (after.attempt, after.failure, after.probation, after.owner) == (None, None, None, "me")
+    assert (after.lease, after.failure, after.probation, after.owner) == (None, None, None, "me")
     assert before.family in after.families
 
 
 @pytest.mark.parametrize("before", [None, idle()])
 def test_whoever_logs_in_or_out_has_heard_of_his_own_seed(before: Record | None) -> None:
     known = before.families if before is not None else ()
-    login = founded(before, NEW, now=START, owner=None, what="login", earlier=["a seed"])
+    login = new_session(before, NEW, now=START, owner=None, what="login", earlier=["a seed"])
     assert login.families == (*known, "a seed", NEW.seed_fingerprint())
-    again = founded(login, NEW, now=START, owner=None, what="login", earlier=["a seed"])
+    again = new_session(login, NEW, now=START, owner=None, what="login", earlier=["a seed"])
     assert again.families == login.families
     assert set(logged_out(before, now=START, earlier=["a seed"]).families) == {*known, "a seed"}
 
@@ -104,7 +104,7 @@ def test_a_refresh_cannot_be_claimed_where_there_is_nothing_to_spend(state: str)
     with pytest.raises(IllegalTransition):
         leased(STATES[state]())
     with pytest.raises(IllegalTransition):
-        claimed(None, attempt(), owner=None)
+        claimed(None, make_lease(), owner=None)
 
 
 @pytest.mark.parametrize("state", ["idle", "leased", "dead", "empty"])
@@ -117,8 +117,8 @@ def test_a_token_may_be_obtained_from_any_state_and_a_release_returns_to_it(stat
 def test_a_takeover_keeps_the_state_beneath_the_lease() -> None:
     first = leased(dead(), grant=Grant.OBTAIN)
     second = leased(first, name="second", grant=Grant.OBTAIN)
-    assert second.attempt is not None
-    assert (second.attempt.id, second.attempt.origin) == ("second", State.DEAD)
+    assert second.lease is not None
+    assert (second.lease.id, second.lease.origin) == ("second", State.DEAD)
 
 
 @pytest.mark.parametrize("state", ["idle", "dead", "empty"])
@@ -135,7 +135,7 @@ def test_a_commit_is_the_next_generation_of_the_same_family_from_any_state_but_a
     assert may_commit(before, before.family, before.generation)
     after = commit(before)
     assert (after.state, after.family, after.generation) == (State.IDLE, before.family, before.generation + 1)
-    assert (after.attempt, after.failure, after.by) == (None, None, "other")
+    assert (after.lease, after.failure, after.committed_by) == (None, None, "other")
     assert after.token is not None
     assert after.token.identity == after.identity
 
@@ -180,7 +180,7 @@ def test_what_may_have_been_spent_stays_in_doubt_until_a_success(meaning: Meanin
     record = released(leased(), Verdict(meaning, "first"), now=START, spread=0.0)
     record = released(leased(record), DOWN, now=START, spread=0.0)
     assert record.failure is not None
-    assert record.failure.ambiguous is meaning.may_have_spent
+    assert record.failure.maybe_spent is meaning.may_have_spent
 
 
 def test_a_release_without_a_failure_leaves_no_trace() -> None:
@@ -203,7 +203,7 @@ def test_the_history_is_short_and_holds_no_token() -> None:
     assert len(record.history) == HISTORY
     assert {entry.what for entry in record.history} == {"refresh"}
     for number in range(FAMILIES + HISTORY):
-        record = founded(record, seed(str(number)), now=START, owner=None, what="login")
+        record = new_session(record, seed(str(number)), now=START, owner=None, what="login")
     assert len(record.families) == FAMILIES
     assert record.families[-1] == record.family
 
@@ -227,7 +227,7 @@ def test_refused_replays_are_counted_over_generations() -> None:
 
 # --- Text ---
 
-ATTEMPT = Attempt("id", Grant.OBTAIN, 30.0, "era", 5.0, "flock", disputed=True, origin=State.DEAD)
+LEASE = Lease("id", Grant.OBTAIN, 30.0, "era", 5.0, "flock", contested=True, origin=State.DEAD)
 FULL = dataclasses.replace(
     commit(replay_reported(commit(idle()), accepted=False, now=START), unsaved=True),
     failure=Failure(Meaning.INTERACTION, "more", 3, START, 2.0, True, True, True, "claims"),
@@ -237,7 +237,7 @@ FULL = dataclasses.replace(
 
 @pytest.mark.parametrize(
     "record",
-    [*(make() for make in STATES.values()), FULL, replace(FULL, state=State.LEASED, attempt=ATTEMPT), saved(FULL)],
+    [*(make() for make in STATES.values()), FULL, replace(FULL, state=State.LEASED, lease=LEASE), saved(FULL)],
 )
 def test_a_record_survives_its_text_form(record: Record) -> None:
     assert decode(encode(record), "acme") == record
@@ -260,17 +260,17 @@ def test_a_damaged_record_is_one_clear_error_that_says_what_to_do(body: str) -> 
 
 
 def test_a_lease_that_is_over_is_claimed_and_one_that_is_not_is_waited_for() -> None:
-    refused = wish(refused=idle().identity)
+    refused = make_request(refused=idle().identity)
     assert isinstance(decide(leased(), refused, START, lease_over=False), Wait)
     assert decide(leased(), refused, START, lease_over=True) == Claim(Grant.REFRESH)
 
 
 def test_a_token_that_serves_is_used_though_somebody_refreshes_it() -> None:
-    assert isinstance(decide(leased(), wish(), START, lease_over=False), Use)
+    assert isinstance(decide(leased(), make_request(), START, lease_over=False), Use)
 
 
 def test_a_short_pause_is_waited_for_and_a_long_one_is_told() -> None:
-    refused = wish(refused=idle().identity)
+    refused = make_request(refused=idle().identity)
     failed = released(leased(), DOWN, now=START, spread=0.0)
     assert decide(failed, refused, START, lease_over=False) == Pause(0.5)
     long = released(leased(), replace(DOWN, retry_after=60.0), now=START, spread=0.0)
@@ -278,14 +278,14 @@ def test_a_short_pause_is_waited_for_and_a_long_one_is_told() -> None:
 
 
 def test_saving_comes_before_using() -> None:
-    assert isinstance(decide(idle(unsaved=True), wish(host_saves=True), START, lease_over=False), Keep)
-    assert isinstance(decide(idle(unsaved=True), wish(), START, lease_over=False), Use)
+    assert isinstance(decide(idle(unsaved=True), make_request(host_saves=True), START, lease_over=False), HostSave)
+    assert isinstance(decide(idle(unsaved=True), make_request(), START, lease_over=False), Use)
 
 
 def test_a_newer_token_of_the_same_family_repairs_the_store() -> None:
     newer = commit(commit(idle())).token
     assert newer is not None
-    assert decide(idle(), wish(known=newer), START, lease_over=False) == Repair(newer)
+    assert decide(idle(), make_request(known=newer), START, lease_over=False) == Repair(newer)
 
 
 class Life(RuleBasedStateMachine):
@@ -313,20 +313,20 @@ class Life(RuleBasedStateMachine):
     @rule(lives=st.sampled_from([None, 2.0, 3600.0]))
     def somebody_logs_in(self, lives: float | None) -> None:
         token = seed(self.name(), lives=lives, at=self.now)
-        self.record = founded(self.record, token, now=self.now, owner=None, what="login")
+        self.record = new_session(self.record, token, now=self.now, owner=None, what="login")
 
     @rule()
     def somebody_logs_out(self) -> None:
         self.record = logged_out(self.record, now=self.now)
 
     @precondition(lambda self: self.is_in(State.IDLE, State.LEASED) and self.record.token is not None)
-    @rule(disputed=st.booleans())
-    def a_refresh_is_claimed(self, disputed: bool) -> None:
-        self.record = claimed(self.record, attempt(self.name(), disputed=disputed), owner=None)
+    @rule(contested=st.booleans())
+    def a_refresh_is_claimed(self, contested: bool) -> None:
+        self.record = claimed(self.record, make_lease(self.name(), contested=contested), owner=None)
 
     @rule()
     def obtaining_is_claimed(self) -> None:
-        self.record = claimed(self.record, attempt(self.name(), grant=Grant.OBTAIN), owner=None)
+        self.record = claimed(self.record, make_lease(self.name(), grant=Grant.OBTAIN), owner=None)
 
     @precondition(lambda self: self.is_in(State.LEASED))
     @rule(meaning=st.sampled_from([None, *Meaning]), refused=st.booleans())
@@ -339,8 +339,8 @@ class Life(RuleBasedStateMachine):
     @rule(refused=st.booleans())
     def it_dies(self, refused: bool) -> None:
         assert self.record is not None
-        assert self.record.attempt is not None
-        if self.record.attempt.grant is Grant.REFRESH:
+        assert self.record.lease is not None
+        if self.record.lease.grant is Grant.REFRESH:
             self.record = died(self.record, DEAD, now=self.now, refused=refused)
 
     @precondition(lambda self: self.record is not None)
@@ -354,7 +354,7 @@ class Life(RuleBasedStateMachine):
             return
         assert lag == 0
         token = Token(f"access-{self.name()}", f"refresh-{self.names}", expires_in=60.0, issued_at=self.now)
-        grant = self.record.attempt.grant if self.record.attempt else Grant.REFRESH
+        grant = self.record.lease.grant if self.record.lease else Grant.REFRESH
         if self.record.token is None and grant is Grant.REFRESH:
             return
         self.record = committed(self.record, token, by=self.name(), grant=grant, now=self.now, refused=refused)
@@ -376,7 +376,7 @@ class Life(RuleBasedStateMachine):
         record = self.record
         if record is None:
             return
-        assert (record.attempt is not None) == (record.state is State.LEASED)
+        assert (record.lease is not None) == (record.state is State.LEASED)
         if record.is_logged_out:
             assert record.token is None
         if record.token is not None:
@@ -398,7 +398,7 @@ class Life(RuleBasedStateMachine):
         for one in refused:
             for can_obtain in (False, True):
                 for lease_over in (False, True):
-                    asked = wish(refused=one, can_obtain=can_obtain)
+                    asked = make_request(refused=one, can_obtain=can_obtain)
                     self.judge(decide(record, asked, self.now, lease_over=lease_over), one, can_obtain, lease_over)
 
     def judge(self, decision: object, refused: tuple[str, int] | None, can_obtain: bool, lease_over: bool) -> None:
@@ -415,12 +415,12 @@ class Life(RuleBasedStateMachine):
                 assert can_obtain or grant is Grant.REFRESH
                 is_over = record is None or record.state is not State.LEASED or lease_over
                 assert is_over, "two would send at once"
-                new = claimed(record, attempt("next", grant=grant), owner=None)
+                new = claimed(record, make_lease("next", grant=grant), owner=None)
                 assert new.state is State.LEASED
                 assert record is None or record.failure is None or record.failure.remaining(self.now) == 0.0
             case Wait(other):
                 assert record is not None
-                assert (record.attempt, lease_over) == (other, False)
+                assert (record.lease, lease_over) == (other, False)
             case Pause(seconds):
                 assert 0.0 < seconds <= 5.0
             case Fail(error):

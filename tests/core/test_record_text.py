@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.calls import Refresher
-from tests.core.driver import START, attempt, seed, wish
+from tests.core.driver import START, make_lease, make_request, seed
 
 from onerefresh import Credential, LoginRequired, StoreUnavailable, Token, spool
 from onerefresh import transitions as records
 from onerefresh.policy import FOR_GOOD
-from onerefresh.record import Attempt, Entry, Failure, Floor, Grant, Probation, Record, State
+from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State
 from onerefresh.record_text import (
-    ATTEMPT,
     FAILURE,
     FLOOR,
+    LEASE,
     MOST_NESTED,
     PROBATION,
     RECORD,
@@ -52,7 +52,7 @@ LATER: dict[str, object] = {"later": {"nested": [1, None, "a"]}, "ceiling": 7}
 
 TABLES = {
     Record: RECORD,
-    Attempt: ATTEMPT,
+    Lease: LEASE,
     Failure: FAILURE,
     Probation: PROBATION,
     Floor: FLOOR,
@@ -83,7 +83,7 @@ ROWS = dict(re.findall(r"^\| (record|spool entry|`\w+`) \| (`.*`) \|$", PAGE.rea
 
 @pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
 def test_the_page_has_each_stored_name_in_its_order(kind: Any) -> None:
-    row = {Record: "record", Spooled: "spool entry"}.get(kind, f"`{kind.__name__.lower()}`")
+    row = {Record: "record", Spooled: "spool entry", Lease: "`attempt`"}.get(kind, f"`{kind.__name__.lower()}`")
     stored = [field.name for field in TABLES[kind]]
     if kind is Record:
         stored[-1:-1] = [CHECKSUM, "schema"]
@@ -114,14 +114,14 @@ def unknown(table: tuple[Field, ...]) -> st.SearchStrategy[dict[str, object]]:
     return st.dictionaries(texts.filter(lambda name: name not in known), json_values, max_size=2)
 
 
-attempts = st.builds(
-    Attempt, id=texts, grant=st.sampled_from(Grant), ttl=spans, era=st.none() | texts, at=numbers,
-    proof=st.none() | texts, disputed=st.booleans(), origin=st.sampled_from(State), guess=st.booleans(),
-    unknown=unknown(ATTEMPT),
+leases = st.builds(
+    Lease, id=texts, grant=st.sampled_from(Grant), ttl=spans, era=st.none() | texts, at=numbers,
+    proof=st.none() | texts, contested=st.booleans(), origin=st.sampled_from(State), guess=st.booleans(),
+    unknown=unknown(LEASE),
 )  # fmt: skip
 failures = st.builds(
     Failure, meaning=st.sampled_from(Meaning), detail=texts, count=st.integers(0, 99), at=moments, delay=spans,
-    ambiguous=st.booleans(), disputed=st.booleans(), refused=st.booleans(), challenge=st.none() | texts,
+    maybe_spent=st.booleans(), contested=st.booleans(), refused=st.booleans(), challenge=st.none() | texts,
     doubts=st.integers(0, 99), prints=st.lists(texts, max_size=2).map(tuple), unknown=unknown(FAILURE),
 )  # fmt: skip
 probations = st.builds(
@@ -141,10 +141,10 @@ floors = st.builds(
 entries = st.builds(Entry, st.integers(0, 99), moments, texts, st.lists(json_values, max_size=3).map(tuple))
 some_records = st.builds(
     Record, families=st.lists(texts, max_size=3).map(tuple), generation=st.integers(0, 99),
-    state=st.sampled_from(State), token=st.none() | tokens, attempt=st.none() | attempts,
-    failure=st.none() | failures, probation=st.none() | probations, by=st.none() | texts, owner=st.none() | texts,
-    unsaved=st.booleans(), history=st.lists(entries, max_size=3).map(tuple), floor=st.none() | floors,
-    unknown=unknown(RECORD),
+    state=st.sampled_from(State), token=st.none() | tokens, lease=st.none() | leases,
+    failure=st.none() | failures, probation=st.none() | probations, committed_by=st.none() | texts,
+    owner=st.none() | texts, unsaved=st.booleans(), history=st.lists(entries, max_size=3).map(tuple),
+    floor=st.none() | floors, unknown=unknown(RECORD),
 ).filter(lambda record: record.token is None or record.families)  # fmt: skip
 
 
@@ -206,12 +206,12 @@ def test_what_is_nested_without_end_costs_no_token(where: str) -> None:
 
 
 def idle(**others: Any) -> Record:
-    return replace(records.founded(None, seed(), now=START, owner=None, what="seed"), **others)
+    return replace(records.new_session(None, seed(), now=START, owner=None, what="seed"), **others)
 
 
 def full() -> Record:
     """A record with every object that a record can have."""
-    record = records.claimed(idle(), attempt(), owner="me")
+    record = records.claimed(idle(), make_lease(), owner="me")
     failure = Failure(Meaning.UNAVAILABLE, "down", 1, START, 0.5)
     floor = Floor(1, START, "an era", (START - 10.0, START))
     return replace(record, failure=failure, probation=Probation(0, START, 10.0, by_refusal=True), floor=floor)
@@ -244,7 +244,7 @@ def of_later(record: Record) -> Record:
 
 def test_what_is_not_known_is_kept_with_its_object_and_shown_nowhere() -> None:
     record = of_later(full())
-    objects = (record, record.attempt, record.failure, record.probation, record.floor, record.token)
+    objects = (record, record.lease, record.failure, record.probation, record.floor, record.token)
     assert [thing and thing.unknown for thing in objects] == [LATER] * 6
     assert [entry.more for entry in record.history] == [("a host", {"process": 7})]
     assert "later" not in repr(record)
@@ -261,16 +261,16 @@ def dead(record: Record) -> Record:
 
 
 TRANSITIONS: Mapping[str, Callable[[Record], Record]] = {
-    "login": lambda record: records.founded(record, NEW, now=START, owner=None, what="login"),
+    "login": lambda record: records.new_session(record, NEW, now=START, owner=None, what="login"),
     "logout": lambda record: records.logged_out(record, now=START),
-    "taken over": lambda record: records.claimed(record, attempt(id="another"), owner=None),
+    "taken over": lambda record: records.claimed(record, make_lease(id="another"), owner=None),
     "committed": lambda record: records.committed(record, NEW, by="b", grant=Grant.REFRESH, now=START, refused=False),
     "obtained": lambda record: records.committed(record, NEW, by="b", grant=Grant.OBTAIN, now=START, refused=False),
     "released": lambda record: records.released(record, None, now=START, spread=0.0),
     "failed": lambda record: records.released(record, DOWN, now=START, spread=0.0),
     "died": dead,
     "unsent": lambda record: records.unsent(record, "its loop ended", now=START, taken_over=True),
-    "retried": lambda record: records.retried(replace(record, state=State.IDLE, attempt=None), now=START),
+    "retried": lambda record: records.retried(replace(record, state=State.IDLE, lease=None), now=START),
     "forgotten": lambda record: records.forgotten(record, 2),
     "restored": lambda record: records.restored(record, NEW.numbered(record.family, 9), now=START),
     "replay accepted": lambda record: records.replay_reported(record, accepted=True, now=START),
@@ -300,21 +300,21 @@ KEPT = {
 def test_each_transition_keeps_the_record_s_own_and_that_of_each_object_that_goes_on(name: str) -> None:
     record = TRANSITIONS[name](of_later(full()))
     assert record.unknown == LATER
-    objects = {each: getattr(record, each) for each in OBJECTS}
+    objects = {line.name: getattr(record, line.attribute) for line in RECORD if line.name in OBJECTS}
     assert {each for each, thing in objects.items() if thing is not None and thing.unknown} == KEPT[name]
     assert record.history[0].more == ("a host", {"process": 7})
     assert decode(encode(record), "acme") == record
 
 
-QUESTIONS = {"begun_again", "has_gone_on_from", "includes", "may_commit", "went_back"}
+QUESTIONS = {"begun_again", "has_gone_on_from", "includes", "may_commit", "rolled_back"}
 
 
 def test_every_transition_is_among_them() -> None:
     """Those that make a record of a record: a new one must be added here, and keep what it does not know."""
     found = {name for name in records.__all__ if name.islower() and name not in QUESTIONS}
     assert found == {
-        "claimed", "committed", "died", "forgotten", "founded", "logged_out", "released", "replay_reported", "restored",
-        "retried", "saved", "unsent", "vanished",  # the last one of a record that the store has lost
+        "claimed", "committed", "died", "forgotten", "logged_out", "new_session", "released", "replay_reported",
+        "restored", "retried", "saved", "unsent", "lost_record",  # the last one of a record that the store has lost
     }  # fmt: skip
 
 
@@ -328,33 +328,33 @@ def test_stored_fields_of_a_token_are_that_token_s_alone() -> None:
 
 
 def test_an_unknown_meaning_is_a_failure_that_passes_and_is_written_back() -> None:
-    failed = records.released(records.claimed(idle(), attempt(), owner=None), DOWN, now=START, spread=0.0)
+    failed = records.released(records.claimed(idle(), make_lease(), owner=None), DOWN, now=START, spread=0.0)
     for delay, expected in ((2.0, Pause(2.0)), (60.0, Fail)):
         fields = fields_of(failed)
         fields["failure"] |= {"meaning": "withdrawn", "delay": delay}
         record = decode(json.dumps(fields), "acme")
         assert fields_of(record) == fields
-        found = decide(record, wish(refused=record.identity), START, lease_over=False)
+        found = decide(record, make_request(refused=record.identity), START, lease_over=False)
         assert found == expected or (isinstance(found, Fail) and expected is Fail)
         if isinstance(found, Fail):
             assert type(found.error).__name__ == "RefreshUnavailable"
-    assert records.died(records.claimed(record, attempt(), owner=None), DEAD, now=START, refused=False).failure == (
+    assert records.died(records.claimed(record, make_lease(), owner=None), DEAD, now=START, refused=False).failure == (
         Failure(Meaning.DEAD, "invalid_grant", 2, START, 0.0)
     )
 
 
 def test_a_doubtful_end_of_a_newer_version_asks_for_a_login_for_a_while_and_is_never_final() -> None:
     """Stored as a failure of an idle record: `docs/explanation/stored-text.md`."""
-    failed = records.released(records.claimed(idle(), attempt(), owner=None), DOWN, now=START, spread=0.0)
+    failed = records.released(records.claimed(idle(), make_lease(), owner=None), DOWN, now=START, spread=0.0)
     fields = fields_of(failed)
     fields["failure"] |= {"meaning": "dead", "delay": 30.0, "doubts": 1, "prints": ["a1b2"]}
     record = decode(json.dumps(fields), "acme")
-    asked = wish(refused=record.identity)
+    asked = make_request(refused=record.identity)
     during = decide(record, asked, START + 29.0, lease_over=False)
     assert isinstance(during, Fail)
     assert isinstance(during.error, LoginRequired)
     assert decide(record, asked, START + 31.0, lease_over=False) == Claim(Grant.REFRESH)
-    assert isinstance(decide(record, wish(), START, lease_over=False), Use)
+    assert isinstance(decide(record, make_request(), START, lease_over=False), Use)
     assert fields_of(record) == fields
 
 
@@ -362,10 +362,10 @@ def test_an_unknown_grant_is_a_lease_like_any_other() -> None:
     fields = fields_of(full())
     fields["attempt"]["grant"] = "exchange"
     record = decode(json.dumps(fields), "acme")
-    assert record.attempt is not None
-    assert record.attempt.grant is Grant.REFRESH
+    assert record.lease is not None
+    assert record.lease.grant is Grant.REFRESH
     assert fields_of(record) == fields
-    assert records.claimed(record, attempt(), owner=None).attempt == replace(attempt(), unknown={})
+    assert records.claimed(record, make_lease(), owner=None).lease == replace(make_lease(), unknown={})
 
 
 @pytest.mark.parametrize(

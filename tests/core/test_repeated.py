@@ -6,7 +6,7 @@ from dataclasses import replace
 from unittest.mock import ANY
 
 import pytest
-from tests.core.driver import Process, World, attempt, failed, needy, refusing, seed, store_goes_down, wish
+from tests.core.driver import Process, World, failed, make_lease, make_request, needy, refusing, seed, store_goes_down
 from tests.effects import EFFECTS, Cas, Send, Sleep, WriteSpool
 
 from onerefresh import Credential, Token
@@ -31,7 +31,7 @@ def probation(world: World) -> Probation:
 
 
 def refresh_refused(world: World) -> Token:
-    return world.run(renew(EFFECTS, wish("grace:60", **refusing(world)))).token
+    return world.run(renew(EFFECTS, make_request("grace:60", **refusing(world)))).token
 
 
 @pytest.mark.parametrize("meaning", [Meaning.NO_ANSWER, Meaning.SERVER_ERROR])
@@ -47,7 +47,7 @@ def test_after_a_request_that_was_sent_again_a_refusal_refreshes_once_more(meani
 
 def test_after_a_takeover_a_refusal_refreshes_once_more() -> None:
     world = needy(None, fresh(2), fresh(3))
-    world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
     assert refresh_refused(world).generation == 2
     assert refresh_refused(world).generation == 3
@@ -56,7 +56,7 @@ def test_after_a_takeover_a_refusal_refreshes_once_more() -> None:
 
 def test_after_an_earlier_attempt_that_may_have_got_the_answer_too() -> None:
     world = needy(None, failed(Meaning.PROTOCOL), fresh(2), fresh(3))
-    world.fails(renew(EFFECTS, wish("grace:60", **refusing(world))))
+    world.fails(renew(EFFECTS, make_request("grace:60", **refusing(world))))
     world.now += 60.0
     assert refresh_refused(world).generation == 2
     assert refresh_refused(world).generation == 3
@@ -74,7 +74,7 @@ def test_what_a_repeated_answer_earned_earns_no_more_even_if_it_was_repeated_its
 def test_a_refused_replay_leaves_it_to_the_next_call() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER), fresh(2), fresh(3))
     refresh_refused(world)
-    world.run(report_replay(EFFECTS, world.present.identity, wish(), accepted=False))
+    world.run(report_replay(EFFECTS, world.present.identity, make_request(), accepted=False))
     assert probation(world).reported
     assert refresh_refused(world).generation == 3
 
@@ -87,7 +87,7 @@ def test_a_single_request_earns_nothing() -> None:
 
 def test_it_is_in_the_record() -> None:
     world = needy(None, failed(Meaning.NO_ANSWER), fresh(2))
-    mine = Process(world, renew(EFFECTS, wish("grace:60", **refusing(world)))).until(Send)
+    mine = Process(world, renew(EFFECTS, make_request("grace:60", **refusing(world)))).until(Send)
     mine.finish()
     assert decode(encode(world.present), "acme") == world.present
 
@@ -112,8 +112,10 @@ def test_the_refusal_of_an_older_token_that_a_grace_server_repeated_reaches_no_c
 def test_who_is_given_a_spooled_token_knows_what_its_record_will_say(lost: bool) -> None:
     """Its refusal was damped for a second in the process that had spooled it, although it may be an older one."""
     world = needy(None, *([failed(Meaning.NO_ANSWER)] if lost else []), fresh(2))
-    world.found_again(seed("of another session"))
-    renewal = Process(world, renew(EFFECTS, wish("grace:60", **refusing(world))), faults={(Cas, 2): store_goes_down})
+    world.logs_in(seed("of another session"))
+    renewal = Process(
+        world, renew(EFFECTS, make_request("grace:60", **refusing(world))), faults={(Cas, 2): store_goes_down}
+    )
     renewal.until(WriteSpool).until(Sleep)
     (told,) = renewal.published
     world.down = False
@@ -130,14 +132,14 @@ def test_who_logs_in_with_the_token_of_the_present_session_knows_what_its_record
     world = needy(None, failed(Meaning.NO_ANSWER), fresh(2))
     first = world.token
     refresh_refused(world)
-    assert world.run(log_in(EFFECTS, first, wish())).probation == probation(world)
+    assert world.run(log_in(EFFECTS, first, make_request())).probation == probation(world)
 
 
 def test_the_sessions_before_are_known_beside_an_access_token_that_is_of_no_use() -> None:
     kept = Secret("refresh-2")
     world = needy(None, RefreshFailure(Verdict(Meaning.UNUSABLE, "no header can carry it", kept=kept)))
-    world.found_again(seed("of another session", lives=30.0))
+    world.logs_in(seed("of another session", lives=30.0))
     world.now = 25.0
-    outcome = world.run(renew(EFFECTS, wish(ageing=True)))
+    outcome = world.run(renew(EFFECTS, make_request(ageing=True)))
     assert outcome.token.refresh_token == kept
     assert outcome.earlier == world.present.families[:-1] != ()

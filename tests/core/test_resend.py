@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.core.driver import NEXT, Process, RotatingServer, World, failed, needy, refusing, seed, wish
+from tests.core.driver import NEXT, Process, RotatingServer, World, failed, make_request, needy, refusing, seed
 from tests.effects import EFFECTS, Send
 
 from onerefresh import errors
@@ -52,10 +52,10 @@ def test_a_strict_server_is_not_asked_again_before_a_minute_is_over(meaning: Mea
     kind = type(failed(meaning).verdict.error())
     for moment in (0.0, 10.0, 59.0):
         world.now = moment
-        assert type(world.fails(renew(EFFECTS, wish(**refused)))) is kind
+        assert type(world.fails(renew(EFFECTS, make_request(**refused)))) is kind
         assert len(world.sent) == 1
     world.now = 61.0
-    assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
 
 
 def test_seconds_count_from_the_request_on() -> None:
@@ -64,7 +64,9 @@ def test_seconds_count_from_the_request_on() -> None:
 
     world = needy(None, LOST, NEXT)
     mine = Process(
-        world, renew(EFFECTS, wish(Profile("theirs", resend=12), **refusing(world))), faults={(Send, 1): answers_late}
+        world,
+        renew(EFFECTS, make_request(Profile("theirs", resend=12), **refusing(world))),
+        faults={(Send, 1): answers_late},
     )
     assert mine.finish().token.generation == 2
     assert 12.0 <= world.now < 13.0
@@ -73,8 +75,8 @@ def test_seconds_count_from_the_request_on() -> None:
 def test_a_token_that_still_serves_goes_on_serving_meanwhile() -> None:
     world = needy(seed(lives=3600.0), LOST)
     world.now = 3400.0
-    assert isinstance(world.fails(renew(EFFECTS, wish(ageing=True))), errors.RefreshOutcomeUnknown)
-    assert world.run(renew(EFFECTS, wish())).token.generation == 1
+    assert isinstance(world.fails(renew(EFFECTS, make_request(ageing=True))), errors.RefreshOutcomeUnknown)
+    assert world.run(renew(EFFECTS, make_request())).token.generation == 1
 
 
 def test_never_means_not_before_somebody_says_so() -> None:
@@ -82,36 +84,36 @@ def test_never_means_not_before_somebody_says_so() -> None:
     refused = refusing(world)
     for moment in (0.0, 60.0, 10.0**7):
         world.now = moment
-        error = world.fails(renew(EFFECTS, wish(NEVER, **refused)))
+        error = world.fails(renew(EFFECTS, make_request(NEVER, **refused)))
         assert isinstance(error, errors.RefreshOutcomeUnknown)
         assert "is not sent again before retry() or a login" in str(error)
     assert (len(world.sent), world.present.state) == (1, State.IDLE)
-    world.run(allow_again(EFFECTS, wish(NEVER)))
-    assert world.run(renew(EFFECTS, wish(NEVER, **refused))).token.generation == 2
+    world.run(allow_again(EFFECTS, make_request(NEVER)))
+    assert world.run(renew(EFFECTS, make_request(NEVER, **refused))).token.generation == 2
 
 
 def test_never_binds_processes_of_another_profile_too() -> None:
     world = needy(None, LOST)
     refused = refusing(world)
-    world.fails(renew(EFFECTS, wish(NEVER, **refused)))
+    world.fails(renew(EFFECTS, make_request(NEVER, **refused)))
     world.now += 10.0**7
-    assert isinstance(world.fails(renew(EFFECTS, wish("static", **refused))), errors.RefreshOutcomeUnknown)
+    assert isinstance(world.fails(renew(EFFECTS, make_request("static", **refused))), errors.RefreshOutcomeUnknown)
 
 
 def test_a_login_ends_the_wait() -> None:
     world = needy(None, LOST)
-    world.fails(renew(EFFECTS, wish(NEVER, **refusing(world))))
-    world.found_again(seed("other"))
-    assert world.run(renew(EFFECTS, wish(NEVER))).token.reveal() == "access-other"
+    world.fails(renew(EFFECTS, make_request(NEVER, **refusing(world))))
+    world.logs_in(seed("other"))
+    assert world.run(renew(EFFECTS, make_request(NEVER))).token.reveal() == "access-other"
 
 
 def test_where_a_token_can_be_obtained_nobody_waits() -> None:
     world = needy(None, LOST, failed(Meaning.UNAVAILABLE, retry_after=60.0), NEXT)
     refused = refusing(world)
-    world.fails(renew(EFFECTS, wish(NEVER, **refused)))
-    world.fails(renew(EFFECTS, wish(NEVER, can_obtain=True, **refused)))
+    world.fails(renew(EFFECTS, make_request(NEVER, **refused)))
+    world.fails(renew(EFFECTS, make_request(NEVER, can_obtain=True, **refused)))
     world.now += 61.0
-    found = world.run(renew(EFFECTS, wish(NEVER, can_obtain=True, **refused))).token
+    found = world.run(renew(EFFECTS, make_request(NEVER, can_obtain=True, **refused))).token
     assert (found.generation, found.family) == (2, NEXT.seed_fingerprint())
 
 
@@ -126,11 +128,11 @@ def test_a_strict_server_that_processed_the_lost_request_sees_no_second_use(kind
     world.answers = [LOST]
     for moment in range(0, 60, 5):
         world.now = float(moment)
-        assert isinstance(world.fails(renew(EFFECTS, wish(**refused))), errors.RefreshOutcomeUnknown)
+        assert isinstance(world.fails(renew(EFFECTS, make_request(**refused))), errors.RefreshOutcomeUnknown)
     assert (server.reused, len(world.sent)) == (0, 1)
     world.server = server
     world.now = 61.0
-    error = world.fails(renew(EFFECTS, wish(**refused)))
+    error = world.fails(renew(EFFECTS, make_request(**refused)))
     assert isinstance(error, errors.LoginRequired)
     assert "its answer was lost" in str(error)
 
@@ -143,7 +145,7 @@ def later(world: World, seconds: float, profile: str | Profile, **options: Any) 
     world.now += seconds
     refused = {"refused": ("", 0)} if world.present.token is None else {"refused": (world.present.family, 1)}
     try:
-        return world.run(renew(EFFECTS, wish(profile, **{**refused, **options}))).token
+        return world.run(renew(EFFECTS, make_request(profile, **{**refused, **options}))).token
     except errors.OnerefreshError as error:
         return error
 
@@ -164,7 +166,7 @@ def test_what_another_profile_has_lost_is_never_sent_where_ones_own_says_so(mean
     error = later(world, 10.0**7, NEVER)
     assert "is not sent again before retry() or a login" in str(error)
     assert len(world.sent) == 1
-    world.run(allow_again(EFFECTS, wish(NEVER)))
+    world.run(allow_again(EFFECTS, make_request(NEVER)))
     assert isinstance(later(world, 0.0, NEVER), Token)
 
 
@@ -180,7 +182,7 @@ def test_nor_where_another_profile_has_failed_once_more_since() -> None:
 def test_after_a_retry_an_answer_that_nothing_was_done_is_followed_as_usual() -> None:
     world = needy(None, LOST, failed(Meaning.UNAVAILABLE, retry_after=20.0), NEXT)
     later(world, 0.0, NEVER)
-    world.run(allow_again(EFFECTS, wish(NEVER)))
+    world.run(allow_again(EFFECTS, make_request(NEVER)))
     assert isinstance(later(world, 0.0, NEVER), errors.RefreshUnavailable)
     assert isinstance(later(world, 21.0, NEVER), Token)
 
@@ -200,7 +202,7 @@ def test_seconds_of_one_profile_do_not_add_up() -> None:
         world.now += 9.0
 
     world = needy(None, LOST, NEXT)
-    mine = Process(world, renew(EFFECTS, wish(**refusing(world))), faults={(Send, 1): answers_late})
+    mine = Process(world, renew(EFFECTS, make_request(**refusing(world))), faults={(Send, 1): answers_late})
     with pytest.raises(errors.RefreshOutcomeUnknown):
         mine.finish()
     assert isinstance(later(world, 52.0, "strict"), Token)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.core.calls import of_another_process
-from tests.core.driver import NEXT, World, attempt, failed, needy, refusing, seed, wish
+from tests.core.driver import NEXT, World, failed, make_lease, make_request, needy, refusing, seed
 from tests.effects import EFFECTS
 
 from onerefresh import Credential, Credentials, LoginRequired, Token, errors
@@ -35,57 +35,57 @@ DOUBT = failed(Meaning.DOUBTFUL, "the token endpoint answered 401")
 def test_whatever_was_said_the_next_one_asks_at_once(failure: Any) -> None:
     world = needy(None, failure, NEXT)
     refused = refusing(world)
-    world.fails(renew(EFFECTS, wish(**refused)))
-    assert world.run(allow_again(EFFECTS, wish())) is not None
+    world.fails(renew(EFFECTS, make_request(**refused)))
+    assert world.run(allow_again(EFFECTS, make_request())) is not None
     assert (world.present.state, len(world.sent)) == (State.IDLE, 1)
-    assert world.run(renew(EFFECTS, wish(**refused))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
 
 
 def test_a_session_that_is_dead_indeed_is_dead_again() -> None:
     world = needy(None, failed(Meaning.DEAD), failed(Meaning.DEAD))
     refused = refusing(world)
     for sends in (1, 2):
-        error = world.fails(renew(EFFECTS, wish(**refused)))
+        error = world.fails(renew(EFFECTS, make_request(**refused)))
         assert isinstance(error, errors.LoginRequired)
         assert error.proven
         assert (world.present.state, len(world.sent)) == (State.DEAD, sends)
-        world.run(allow_again(EFFECTS, wish()))
+        world.run(allow_again(EFFECTS, make_request()))
 
 
 def test_what_may_have_spent_the_refresh_token_is_not_forgotten() -> None:
     world = needy(None, failed(Meaning.PROTOCOL), DOUBT, DOUBT)
     refused = refusing(world)
-    world.fails(renew(EFFECTS, wish(**refused)))
+    world.fails(renew(EFFECTS, make_request(**refused)))
     world.now += 60.0
     for sends in (2, 3):
-        error = world.fails(renew(EFFECTS, wish(**refused)))
+        error = world.fails(renew(EFFECTS, make_request(**refused)))
         assert "may have spent the refresh token" in str(error)
         assert len(world.sent) == sends
-        world.run(allow_again(EFFECTS, wish()))
+        world.run(allow_again(EFFECTS, make_request()))
 
 
 def test_where_nothing_failed_nothing_is_written() -> None:
     world = needy(None)
     body = world.body
-    assert world.run(allow_again(EFFECTS, wish())) is None
+    assert world.run(allow_again(EFFECTS, make_request())) is None
     assert world.body == body
-    assert World().run(allow_again(EFFECTS, wish())) is None
+    assert World().run(allow_again(EFFECTS, make_request())) is None
 
 
 def test_who_is_asking_just_now_is_left_alone() -> None:
     world = needy(None, DOUBT)
-    world.fails(renew(EFFECTS, wish(**refusing(world))))
+    world.fails(renew(EFFECTS, make_request(**refusing(world))))
     world.now += 30.0
-    world.lease(attempt())
+    world.lease(make_lease())
     body = world.body
-    assert world.run(allow_again(EFFECTS, wish())) is not None
+    assert world.run(allow_again(EFFECTS, make_request())) is not None
     assert world.body == body
 
 
 def test_a_logout_stays_one() -> None:
     world = needy(seed())
     world.put(records.logged_out(world.record, now=world.wall))
-    assert world.run(allow_again(EFFECTS, wish())) is None
+    assert world.run(allow_again(EFFECTS, make_request())) is None
     assert world.present.is_logged_out
 
 

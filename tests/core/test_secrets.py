@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from tests import effects
 from tests.core.calls import PATIENCE, in_threads, listening
-from tests.core.driver import World, failed, wish
+from tests.core.driver import World, failed, make_request
 from tests.core.leaks import (
     ACCESS,
     REFRESH,
@@ -33,9 +33,9 @@ from tests.effects import EFFECTS, Cas, Defer, Deliver, Revoke, Save, Send, Writ
 
 from onerefresh import Credential, OnerefreshError, Secret, StoreUnavailable, Token, errors
 from onerefresh import transitions as records
-from onerefresh.record import Attempt, Grant, Record
+from onerefresh.record import Grant, Lease, Record
 from onerefresh.record_text import decode, encode, token_to_fields
-from onerefresh.renewal import protocol, saving
+from onerefresh.renewal import protocol, recovery
 from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.memory import MemoryStore
@@ -44,7 +44,7 @@ from onerefresh.verdict import Meaning
 
 
 def left_to_do() -> Defer:
-    rest = saving.look_again(EFFECTS, token(), 30.0, wish(known=token()))
+    rest = recovery.look_again(EFFECTS, token(), 30.0, make_request(known=token()))
     rest.close()
     return Defer(rest)
 
@@ -60,7 +60,7 @@ def token() -> Token:
 
 
 def record() -> Record:
-    return records.founded(None, token(), now=0.0, owner=None, what="seed")
+    return records.new_session(None, token(), now=0.0, owner=None, what="seed")
 
 
 # --- Values ---
@@ -74,7 +74,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "a secret": lambda: Secret(ACCESS),
     "a token": token,
     "a record": record,
-    "a leased record": lambda: records.claimed(record(), Attempt("id", Grant.REFRESH, 30.0), owner=None),
+    "a leased record": lambda: records.claimed(record(), Lease("id", Grant.REFRESH, 30.0), owner=None),
     "what was loaded": lambda: Loaded("1", record()),
     "what a store holds": lambda: Versioned("1", encode(record())),
     "a spooled token": lambda: Spooled("family", 1, "id", Grant.REFRESH, refused=False, token=token()),
@@ -86,7 +86,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "what is left to do": left_to_do,
     "an outcome": lambda: protocol.Outcome(token()),
     "a published outcome": lambda: Deliver(protocol.Outcome(token())),
-    "a wish": lambda: wish(seed=token(), known=token()),
+    "a renewal request": lambda: make_request(seed=token(), known=token()),
     "a credential": lambda: Credential("acme", lambda token: ANSWER, token=SEED),
     "a status": lambda: Credential("acme", lambda token: ANSWER, token=SEED).status(),
     "a memory store": lambda: vars(Credential("acme", lambda token: ANSWER, token=SEED)._shared.store),
@@ -161,7 +161,7 @@ class Damaged(MemoryStore):
 
 
 class Down(MemoryStore):
-    """Can be founded, and then neither claimed nor committed."""
+    """Can begin a session, and then neither claimed nor committed."""
 
     def __init__(self, claims: int, error: Exception) -> None:
         super().__init__()
@@ -360,9 +360,9 @@ def test_a_hook_that_fails_is_logged_without_a_token() -> None:
 @pytest.mark.parametrize("meaning", list(Meaning))
 def test_a_failure_that_is_remembered_shows_no_token_to_who_comes_later(meaning: Meaning) -> None:
     world = World([failed(meaning)] * 20)
-    world.found(token())
+    world.starts(token())
     for _ in range(2):
-        assert_error_is_silent(world.fails(protocol.renew(EFFECTS, wish(refused=world.present.identity))))
+        assert_error_is_silent(world.fails(protocol.renew(EFFECTS, make_request(refused=world.present.identity))))
     assert_silent(*map(repr, world.events))
 
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.core.driver import NEXT, Process, World, seed, wish
+from tests.core.driver import NEXT, Process, World, make_request, seed
 from tests.effects import EFFECTS, Cas, Effect, Load, ReadNote, ReportLoss, Send
 
 from onerefresh import errors
 from onerefresh.record import State
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.protocol import Outcome, renew
-from onerefresh.renewal.recovering import LONGEST_COMPARING
+from onerefresh.renewal.recovery_lease import LONGEST_COMPARING
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import NO_NOTE
 from onerefresh.store import Conflict
@@ -21,12 +21,12 @@ from onerefresh.store import Conflict
 RECOVERY = 5.0
 
 
-def emptied() -> tuple[World, Wish]:
+def emptied() -> tuple[World, RenewalRequest]:
     """A store that has lost the record, and what a process wishes that knows generation 1, which the API refused."""
     world = World(answers=[NEXT])
-    known = world.found(seed())
+    known = world.starts(seed())
     world.put(None)
-    asked = wish(known=known, refused=known.identity, recovery=lambda: RECOVERY, look_again=lambda: True)
+    asked = make_request(known=known, refused=known.identity, recovery=lambda: RECOVERY, look_again=lambda: True)
     return world, asked
 
 
@@ -50,7 +50,7 @@ def test_where_the_loss_could_not_be_noted_it_is_noted_before_the_lease_is_taken
     world, asked = emptied()
     world.can_note = False
     process = Process(world, renew(EFFECTS, asked)).until(ReadNote)
-    assert (world.present.attempt is not None and world.present.attempt.noted, world.losses) == ("", 0)
+    assert (world.present.lease is not None and world.present.lease.noted, world.losses) == ("", 0)
     world.can_note = True
     process.until(Send)
     assert world.losses == 1
@@ -61,8 +61,8 @@ def test_where_the_loss_could_not_be_noted_it_is_noted_before_the_lease_is_taken
 def test_whoever_finds_a_lease_that_another_process_left_without_a_note_notes_the_loss() -> None:
     world, asked = emptied()
     Process(world, renew(EFFECTS, asked)).until(Load, 2).crash()
-    assert world.present.attempt is not None
-    world.put(replace(world.present, attempt=replace(world.present.attempt, noted="")))  # an earlier version's
+    assert world.present.lease is not None
+    world.put(replace(world.present, lease=replace(world.present.lease, noted="")))  # an earlier version's
     world.losses = 0
     other = Process(world, renew(EFFECTS, replace(asked, sightings=Sightings())), host="other").until(Send)
     assert world.losses == 1
@@ -106,7 +106,7 @@ def test_a_note_that_cannot_be_read_holds_nobody_up_for_good() -> None:
 
 def test_a_store_that_always_says_conflict_ends_in_an_error() -> None:
     def conflict(world: World, effect: Effect[Any]) -> None:
-        if isinstance(effect, Cas) and effect.record.attempt is not None and effect.record.attempt.again:
+        if isinstance(effect, Cas) and effect.record.lease is not None and effect.record.lease.again:
             raise Conflict("always")
 
     world, asked = emptied()
@@ -160,6 +160,6 @@ def test_a_newer_token_ends_the_waiting() -> None:
     world.comparing = {"other": 1}
     process = Process(world, renew(EFFECTS, asked)).until(ReadNote, 2)
     newer = replace(world.token, generation=2, access_token=NEXT.access_token, refresh_token=NEXT.refresh_token)
-    world.put(replace(world.present, generation=2, state=State.IDLE, attempt=None, token=newer))
+    world.put(replace(world.present, generation=2, state=State.IDLE, lease=None, token=newer))
     assert process.finish().token.generation == 2
     assert not world.sent

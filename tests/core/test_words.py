@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.core.calls import first_token
-from tests.core.driver import NEXT, Process, World, attempt, does, failed, needy, passes, refusing, wish
+from tests.core.driver import NEXT, Process, World, does, failed, make_lease, make_request, needy, passes, refusing
 from tests.effects import EFFECTS, Send
 
 from onerefresh import Credential, Credentials, RefreshUnavailable, Token, WaitTimeout, errors
@@ -27,7 +27,7 @@ LOSES: dict[str, Any] = {"look_again": lambda: True}
 
 def test_a_store_that_could_lose_writes_is_no_cause() -> None:
     world = needy(None, DEAD)
-    error = world.fails(renew(EFFECTS, wish(**LOSES, **refusing(world))))
+    error = world.fails(renew(EFFECTS, make_request(**LOSES, **refusing(world))))
     assert str(error) == "credential 'acme': the session is over, log in again: invalid_grant"
 
 
@@ -35,14 +35,14 @@ def test_a_store_that_has_lost_writes_may_be_one() -> None:
     world = needy(None, DEAD)
     newer = world.token.numbered(world.present.family, 2)
     world.put(records.restored(world.present, newer, now=world.wall))
-    assert "the store had lost writes" in str(world.fails(renew(EFFECTS, wish(**LOSES, **refusing(world)))))
+    assert "the store had lost writes" in str(world.fails(renew(EFFECTS, make_request(**LOSES, **refusing(world)))))
 
 
 def test_a_takeover_is_named_also_where_the_store_could_lose_writes() -> None:
     world = needy(None, DEAD)
-    world.lease(attempt(ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
-    said = str(world.fails(renew(EFFECTS, wish(**LOSES, **refusing(world)))))
+    said = str(world.fails(renew(EFFECTS, make_request(**LOSES, **refusing(world)))))
     assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
     assert "lose" not in said
 
@@ -54,23 +54,23 @@ def test_a_holder_that_was_stopped_and_sent_too_late_is_the_cause_that_is_named(
 
     def others_go_on(world: World) -> None:
         world.now += 400.0
-        world.commit_by(world.lease(attempt(era=world.era, at=world.now)), Token("access-2", "refresh-2"))
+        world.commit_by(world.lease(make_lease(era=world.era, at=world.now)), Token("access-2", "refresh-2"))
 
-    stopped = Process(world, renew(EFFECTS, wish(**refused)), faults={(Send, 1): does(others_go_on)})
+    stopped = Process(world, renew(EFFECTS, make_request(**refused)), faults={(Send, 1): does(others_go_on)})
     assert stopped.finish().token.generation == 2
     assert world.present.history[-1].what == "sent late"
     assert (world.present.state, world.token.generation) == (State.IDLE, 2)
 
     world.answers = [DEAD]
     world.now += 60.0
-    error = world.fails(renew(EFFECTS, wish(**LOSES, **refusing(world))))
+    error = world.fails(renew(EFFECTS, make_request(**LOSES, **refusing(world))))
     assert isinstance(error, errors.LoginRequired)
     assert "a process that had been stopped or cut off had sent an older refresh token" in str(error)
 
 
 def test_whoever_was_stopped_and_missed_nothing_notes_nothing() -> None:
     world = needy(None, DEAD)
-    stopped = Process(world, renew(EFFECTS, wish(**refusing(world))), faults={(Send, 1): passes(400.0)})
+    stopped = Process(world, renew(EFFECTS, make_request(**refusing(world))), faults={(Send, 1): passes(400.0)})
     with pytest.raises(errors.LoginRequired) as caught:
         stopped.finish()
     assert caught.value.message == "the session is over, log in again: invalid_grant"
@@ -112,7 +112,7 @@ def test_waiting_for_another_process_is_said_to_be_that() -> None:
         assert found is not None
         world = World()
         world.body = found.body
-        store.cas("waiting", found.version, encode(records.claimed(world.record, attempt(ttl=5.0), owner=None)))
+        store.cas("waiting", found.version, encode(records.claimed(world.record, make_lease(ttl=5.0), owner=None)))
         said = said_by(lambda: credential.token(refused=token))
         assert said.startswith("max_wait is over and the refresh is not: another process is at it, for at most ")
         left = store.load("waiting")

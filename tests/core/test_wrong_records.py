@@ -114,7 +114,7 @@ def test_what_is_read_of_a_wrong_value_is_of_the_right_type(base: str) -> None:
             assert type(record.generation) is int, what
             assert all(type(family) is str for family in record.families), what
             for thing, names in (
-                (record.attempt, ("ttl",)),
+                (record.lease, ("ttl",)),
                 (record.failure, ("at", "delay", "count", "doubts")),
                 (record.probation, ("refusals", "at", "delay")),
                 (record.floor, ("generation",)),

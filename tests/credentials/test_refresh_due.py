@@ -382,7 +382,7 @@ def test_however_many_records_are_looked_at_in_little_memory(auth_server: AuthSe
     owner = endpoint(auth_server).identity
 
     def record(token: Token) -> Versioned:
-        return Versioned("1", encode(records.founded(None, token, now=0.0, owner=owner, what="login")))
+        return Versioned("1", encode(records.new_session(None, token, now=0.0, owner=owner, what="login")))
 
     store = Listed(count, record(issued(auth_server, ends_in=500.0)), record(issued(auth_server, ends_in=3000.0)))
     tried: list[str] = []

@@ -17,7 +17,7 @@ from tests.simulator.mutants import MUTANTS
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.record import Record
-from onerefresh.renewal import saving, spending
+from onerefresh.renewal import answer, commit, recovery
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.world import Loaded, Spooled, World
 
@@ -37,13 +37,13 @@ class Defect:
         return self.without
 
 
-_commit_into = saving.commit_into
+_commit_into = commit.commit_into
 
 
 async def _owner_commits(world: World, loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
     record = loaded.record
-    owns = record is not None and record.attempt is not None and record.attempt.id == entry.attempt
-    if record is not None and record.by != entry.attempt and not owns:
+    owns = record is not None and record.lease is not None and record.lease.id == entry.attempt
+    if record is not None and record.committed_by != entry.attempt and not owns:
         return None
     return await _commit_into(world, loaded, entry, *more, **rest)
 
@@ -71,7 +71,7 @@ def _commit(without: str, setup: Setup, breaks: str, piece: object) -> Defect:
 
     @contextlib.contextmanager
     def replaced() -> Iterator[None]:
-        with mock.patch.object(saving, "commit_into", piece), mock.patch.object(spending, "commit_into", piece):
+        with mock.patch.object(recovery, "commit_into", piece), mock.patch.object(answer, "commit_into", piece):
             yield
 
     return Defect(without, setup, breaks, replaced)

@@ -196,7 +196,7 @@ def _taken_over(world: World, writer: int, before: Box) -> None:
 def claims(world: World, number: int, box: Box) -> None:
     """It is about to write its claim, whatever comes of it."""
     if box.state == "leased" and box.attempt == world.processes[number].ledger.attempt:
-        world.note(number, ttl=box.record.attempt.ttl)
+        world.note(number, ttl=box.record.lease.ttl)
 
 
 def claim_heard(world: World, number: int, box: Box) -> None:

@@ -25,7 +25,7 @@ from onerefresh.policy import profile_named
 from onerefresh.record import Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import world as renewal_world
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.protocol import Outcome, renew
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import Instant, Loaded, Spooled
@@ -97,7 +97,7 @@ async def _ask(memory: Memory, setup: Setup) -> bool:
     await _Began()
     known, first = memory.known, _first(setup)
     refused = first.identity if setup.refused and (known is None or known.identity == first.identity) else None
-    wish = Wish(
+    request = RenewalRequest(
         key=KEY,
         profile=profile_named(setup.profile),
         http_timeout=HTTP_TIMEOUT,
@@ -109,7 +109,7 @@ async def _ask(memory: Memory, setup: Setup) -> bool:
     )
     outcome: Outcome | None = None
     try:
-        outcome = await renew(EFFECTS, wish)
+        outcome = await renew(EFFECTS, request)
     except errors.OnerefreshError as error:
         await _Ended(None, error)
     else:
@@ -161,14 +161,14 @@ class Renewals:
     def record(self) -> Box:
         """The record in which everything begins: generation 1, idle."""
         token = _first(self._setup)
-        return self.box(records.founded(None, token, now=WALL - EXPIRES_IN, owner=None, what="seed"))
+        return self.box(records.new_session(None, token, now=WALL - EXPIRES_IN, owner=None, what="seed"))
 
     def box(self, record: Record) -> Box:
         text = encode(record)
         found = self._boxes.get(text)
         if found is None:
             record = decode(text, KEY)  # as a store does
-            token, attempt = record.token, record.attempt
+            token, lease = record.token, record.lease
             found = self._boxes[text] = Box(
                 record,
                 form_of(record),
@@ -177,8 +177,8 @@ class Renewals:
                 record.state.value,
                 token.reveal() if token is not None else None,
                 token.reveal_refresh_token() if token is not None and token.refresh_token is not None else None,
-                attempt.id if attempt is not None else None,
-                record.by,
+                lease.id if lease is not None else None,
+                record.committed_by,
             )
         return found
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from unittest import mock
 
 from onerefresh.oauth2 import TokenEndpoint
-from onerefresh.record import Attempt, Entry, Failure, Floor, Grant, Probation, Record, State
+from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State
 from onerefresh.record_text import encode
 from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
@@ -59,28 +59,28 @@ HELD = Record(
     3,
     State.IDLE,
     token=TOKEN,
-    by="a1b2c3d4e5f60718",
+    committed_by="a1b2c3d4e5f60718",
     owner="token endpoint https://acme.com/token, client golden",
     history=(Entry(1, AT - 7200.0, "seed"), Entry(2, AT - 3600.0, "login"), Entry(3, AT, "refresh")),
 )
-ATTEMPT = Attempt("00112233445566778899aabbccddeeff", Grant.REFRESH, 30.0)
-FULL_ATTEMPT = replace(
-    ATTEMPT,
+LEASE = Lease("00112233445566778899aabbccddeeff", Grant.REFRESH, 30.0)
+FULL_LEASE = replace(
+    LEASE,
     grant=Grant.OBTAIN,
     era="5f0b4d6e-boot",
     at=1234.5,
     proof="flock 5f0b4d6e-boot 64:1024",
-    disputed=True,
+    contested=True,
     origin=State.DEAD,
 )
 FAILURE = Failure(Meaning.UNAVAILABLE, "no connection", 1, AT, 0.5)
 FULL_FAILURE = Failure(Meaning.INTERACTION, ODD, 12, AT, 300.0, True, True, True, '{"id_token":{"acr":null}}')
 DOUBTFUL = Failure(Meaning.DEAD, "HTTP 401", 3, AT, 120.0, refused=True, doubts=3, prints=("a1b2c3d4", "00ff00ff"))
-RECOVERING = replace(ATTEMPT, id="recovery-00112233445566778899aabbccddeeff", ttl=5.0, guess=True)
+RECOVERING = replace(LEASE, id="recovery-00112233445566778899aabbccddeeff", ttl=5.0, guess=True)
 REFUSED = "invalid_grant: the session is over"
 
 RECORDS = {
-    "empty-claimed": Record((), 0, State.LEASED, attempt=replace(ATTEMPT, grant=Grant.OBTAIN, origin=State.EMPTY)),
+    "empty-claimed": Record((), 0, State.LEASED, lease=replace(LEASE, grant=Grant.OBTAIN, origin=State.EMPTY)),
     "empty-failed": Record((), 0, State.EMPTY, failure=FAILURE, owner="someone"),
     "logged-out": Record(
         (OLDER, FAMILY), 4, State.EMPTY, owner=HELD.owner, history=(*HELD.history, Entry(4, AT, "logout"))
@@ -91,7 +91,7 @@ RECORDS = {
     "idle-checksum": HELD,
     "idle-floor": replace(HELD, floor=Floor(3, AT, "5f0b4d6e-boot", (AT - 20.0, AT))),
     "idle-unsaved": replace(HELD, unsaved=True),
-    "idle-odd": replace(IDLE, owner=ODD, by=ODD, token=replace(PLAIN, access_token=Secret(ODD), scope=ODD)),
+    "idle-odd": replace(IDLE, owner=ODD, committed_by=ODD, token=replace(PLAIN, access_token=Secret(ODD), scope=ODD)),
     "idle-many": replace(
         HELD,
         families=tuple(f"{number:016x}" for number in range(32)),
@@ -112,15 +112,15 @@ RECORDS = {
         if each is not Meaning.DOUBTFUL  # it is stored as what says most to a version that does not know it
     },
     "idle-doubtful": replace(HELD, failure=DOUBTFUL),
-    "leased-refresh": replace(HELD, state=State.LEASED, attempt=ATTEMPT),
-    "leased-obtain": replace(HELD, state=State.LEASED, attempt=replace(ATTEMPT, grant=Grant.OBTAIN)),
-    "leased-fully": replace(HELD, state=State.LEASED, attempt=FULL_ATTEMPT, failure=FULL_FAILURE, unsaved=True),
-    "leased-guess": replace(HELD, state=State.LEASED, attempt=replace(FULL_ATTEMPT, guess=True), failure=DOUBTFUL),
-    "leased-recovery": replace(HELD, state=State.LEASED, attempt=RECOVERING),
+    "leased-refresh": replace(HELD, state=State.LEASED, lease=LEASE),
+    "leased-obtain": replace(HELD, state=State.LEASED, lease=replace(LEASE, grant=Grant.OBTAIN)),
+    "leased-fully": replace(HELD, state=State.LEASED, lease=FULL_LEASE, failure=FULL_FAILURE, unsaved=True),
+    "leased-guess": replace(HELD, state=State.LEASED, lease=replace(FULL_LEASE, guess=True), failure=DOUBTFUL),
+    "leased-recovery": replace(HELD, state=State.LEASED, lease=RECOVERING),
     "leased-recovery-noted": replace(
-        HELD, state=State.LEASED, attempt=replace(RECOVERING, noted="00112233445566ff:7", again=1)
+        HELD, state=State.LEASED, lease=replace(RECOVERING, noted="00112233445566ff:7", again=1)
     ),
-    "leased-era": replace(HELD, state=State.LEASED, attempt=replace(ATTEMPT, era="1700000000.25", at=17.0)),
+    "leased-era": replace(HELD, state=State.LEASED, lease=replace(LEASE, era="1700000000.25", at=17.0)),
     "dead": replace(
         HELD,
         state=State.DEAD,
@@ -134,7 +134,7 @@ RECORDS = {
         unknown={"lost": ["0123456789abcdef"], "id": "00112233445566ff", "comparing": {"00112233": int(AT)}},
     ),
     "dead-disputed": replace(
-        HELD, state=State.DEAD, failure=Failure(Meaning.DEAD, REFUSED, 2, AT, 0.0, ambiguous=True, disputed=True)
+        HELD, state=State.DEAD, failure=Failure(Meaning.DEAD, REFUSED, 2, AT, 0.0, maybe_spent=True, contested=True)
     ),
 }
 SPOOLED = {

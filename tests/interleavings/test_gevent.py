@@ -41,8 +41,8 @@ def test_a_hundred_greenlets_share_one_refresh(auth_server: AuthServer, store: s
 def store(auth_server: AuthServer, tmp_path: Path) -> str:
     """A store with the server's first token."""
     url = f"sqlite:///{tmp_path}/tokens.db"
-    with Credential("acme", refresher_of(auth_server), token=auth_server.issue(), store=url) as founded:
-        founded.token()
+    with Credential("acme", refresher_of(auth_server), token=auth_server.issue(), store=url) as first:
+        first.token()
     return url
 
 

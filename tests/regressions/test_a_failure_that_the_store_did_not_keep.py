@@ -11,17 +11,28 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.core.driver import NEXT, Process, World, attempt, failed, needy, refusing, seed, store_goes_down, wish
+from tests.core.driver import (
+    NEXT,
+    Process,
+    World,
+    failed,
+    make_lease,
+    make_request,
+    needy,
+    refusing,
+    seed,
+    store_goes_down,
+)
 from tests.effects import EFFECTS, Cas, Load
 
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.policy import FOR_GOOD, Profile
 from onerefresh.record import Record, State
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.bring_back import bring_back
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.person import allow_again, log_in
 from onerefresh.renewal.protocol import renew
-from onerefresh.renewal.saving import bring_back
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import Sent
 from onerefresh.verdict import Meaning
@@ -41,12 +52,12 @@ class OneProcess:
         self._memory = Sightings()
         self._known = world.token
 
-    def wish(self, **others: Any) -> Wish:
+    def request(self, **others: Any) -> RenewalRequest:
         options = {"sightings": self._memory, "known": self._known, "recovery": lambda: 5.0, "look_again": lambda: True}
-        return wish(self._profile, **{**options, **others})
+        return make_request(self._profile, **{**options, **others})
 
     def fails(self, **options: Any) -> errors.OnerefreshError:
-        return self.world.fails(renew(EFFECTS, self.wish(refused=self._known.identity)), **options)
+        return self.world.fails(renew(EFFECTS, self.request(refused=self._known.identity)), **options)
 
 
 def emptied(world: World, before: Record) -> None:
@@ -59,7 +70,7 @@ def went_back(world: World, before: Record) -> None:
 
 def brought_back_by_another(world: World, before: Record) -> None:
     """One that had never seen the failure."""
-    recovery = attempt("recovery-theirs", ttl=5.0, era=world.era, at=world.now, guess=True)
+    recovery = make_lease("recovery-theirs", ttl=5.0, era=world.era, at=world.now, guess=True)
     world.put(records.restored(replace(before, token=None), before.token or seed(), now=world.wall, recovery=recovery))
 
 
@@ -106,7 +117,7 @@ def test_a_look_brings_it_back_with_the_token() -> None:
     mine = OneProcess(world, NEVER)
     mine.fails()
     emptied(world, world.present)
-    assert world.run(bring_back(EFFECTS, mine.wish()))
+    assert world.run(bring_back(EFFECTS, mine.request()))
     assert world.present.failure is not None
     assert world.present.failure.is_for_good
     assert isinstance(OneProcess(world, NEVER).fails(), errors.RefreshOutcomeUnknown)
@@ -130,8 +141,8 @@ def test_what_is_to_be_noted_later_is_left_where_somebody_has_claimed() -> None:
     other = world.lease()
     for rest in world.left_to_do:
         world.run(rest)
-    assert world.present.attempt is not None
-    assert world.present.attempt.id == other.id
+    assert world.present.lease is not None
+    assert world.present.lease.id == other.id
 
 
 def test_pauses_after_doubtful_answers_grow_although_none_can_be_noted() -> None:
@@ -158,16 +169,16 @@ def test_retry_asks_again_whatever_is_remembered(since: Callable[[World, Record]
     if since is not None:
         since(world, before)
         mine.fails()
-    assert world.run(allow_again(EFFECTS, mine.wish())) is not None
-    assert world.run(renew(EFFECTS, mine.wish(refused=before.identity))).token.generation == 2
+    assert world.run(allow_again(EFFECTS, mine.request())) is not None
+    assert world.run(renew(EFFECTS, mine.request(refused=before.identity))).token.generation == 2
 
 
 def test_a_retry_in_another_process_counts_for_this_one() -> None:
     world = needy(None, LOST, NEXT)
     mine = OneProcess(world, NEVER)
     mine.fails()
-    world.run(allow_again(EFFECTS, wish(NEVER)))
-    assert world.run(renew(EFFECTS, mine.wish(**refusing(world)))).token.generation == 2
+    world.run(allow_again(EFFECTS, make_request(NEVER)))
+    assert world.run(renew(EFFECTS, mine.request(**refusing(world)))).token.generation == 2
 
 
 def test_a_session_that_was_found_dead_is_brought_back_as_dead_and_a_new_one_begins() -> None:
@@ -177,7 +188,7 @@ def test_a_session_that_was_found_dead_is_brought_back_as_dead_and_a_new_one_beg
     emptied(world, world.present)
     mine.fails()
     assert world.present.state is State.DEAD
-    assert world.run(renew(EFFECTS, wish(seed=seed("new")))).token.reveal() == "access-new"
+    assert world.run(renew(EFFECTS, make_request(seed=seed("new")))).token.reveal() == "access-new"
 
 
 def test_a_login_with_the_same_token_in_another_process_begins_anew() -> None:
@@ -187,8 +198,8 @@ def test_a_login_with_the_same_token_in_another_process_begins_anew() -> None:
     mine.fails()
     world.put(None)
     world.now += 1.0
-    world.run(log_in(EFFECTS, seed(), wish(NEVER)))
-    assert world.run(renew(EFFECTS, mine.wish(**refusing(world)))).token.generation == 2
+    world.run(log_in(EFFECTS, seed(), make_request(NEVER)))
+    assert world.run(renew(EFFECTS, mine.request(**refusing(world)))).token.generation == 2
 
 
 # --- A look beside a request that is answered meanwhile ---
@@ -198,8 +209,8 @@ def claimed_and_lost(end: Any) -> tuple[World, OneProcess, Process[Any]]:
     """A request is about to be sent, and its claim is lost."""
     world = needy(seed(), end)
     mine = OneProcess(world)
-    request = Process(world, renew(EFFECTS, mine.wish(refused=world.present.identity)))
-    while world.present.attempt is None:
+    request = Process(world, renew(EFFECTS, mine.request(refused=world.present.identity)))
+    while world.present.lease is None:
         request.step()
     return world, mine, request
 
@@ -216,14 +227,14 @@ def test_a_look_leaves_no_claim_behind_whose_request_is_over(then: Any, end: Any
     world, mine, request = claimed_and_lost(end)
     leased: list[Sent | None] = [Sent(world.present, world.now)]
     world.put(None)
-    look = Process(world, bring_back(EFFECTS, mine.wish(), lambda: leased[0])).until(then)
+    look = Process(world, bring_back(EFFECTS, mine.request(), lambda: leased[0])).until(then)
     if then is Load:
         look.step()
     leased[0] = None
     finished(request)
     look.finish()
     record = world.present
-    assert record.attempt is None or record.attempt.is_recovery, record
+    assert record.lease is None or record.lease.is_recovery, record
     assert record.failure is not None
 
 
@@ -231,7 +242,7 @@ def test_a_look_puts_the_claim_back_while_the_request_is_on_its_way() -> None:
     world, mine, request = claimed_and_lost(DOUBT)
     leased = world.present
     world.put(None)
-    assert world.run(bring_back(EFFECTS, mine.wish(), lambda: Sent(leased, world.now)))
+    assert world.run(bring_back(EFFECTS, mine.request(), lambda: Sent(leased, world.now)))
     assert world.present == leased
     finished(request)
     assert world.present.state is State.IDLE

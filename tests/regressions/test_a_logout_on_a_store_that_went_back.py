@@ -61,12 +61,12 @@ def test_the_process_that_has_logged_out_does_not_go_on_with_the_session(after: 
         credential.logout()
         store.records = before
         if after == "brought back by others":
-            lost = transitions.vanished((token.family,), token.generation, owner=None)
+            lost = transitions.lost_record((token.family,), token.generation, owner=None)
             brought = transitions.restored(lost, token, now=time.time())
             store.records["acme"] = Versioned("brought back", encode(brought))
         if after == "begun with the first token":
             seed = Token("access-0", "refresh-0")
-            begun = transitions.founded(None, seed, now=time.time(), owner=None, what="seed")
+            begun = transitions.new_session(None, seed, now=time.time(), owner=None, what="seed")
             store.records["acme"] = Versioned("begun", encode(begun))
         for refused in (None, token):
             with pytest.raises(LoginRequired, match="logged out"):
@@ -120,7 +120,7 @@ def test_a_login_after_it_stands(session: str, where: str) -> None:
             assert credential.token(refused=credential.token()).generation == 4
         else:
             store.records = before
-            login = transitions.founded(
+            login = transitions.new_session(
                 decode(before["acme"].body, "acme"),
                 Token("access-0", refresh_token),
                 now=time.time(),

@@ -15,7 +15,7 @@ from tests.core.calls import PATIENCE, first_token, listening
 from onerefresh import Credential, Profile, RefreshOutcomeUnknown, Token, WaitTimeout
 from onerefresh import transitions as records
 from onerefresh.events import Kind
-from onerefresh.record import Attempt, Failure, Grant
+from onerefresh.record import Failure, Grant, Lease
 from onerefresh.record_text import decode, encode
 from onerefresh.stores.memory import MemoryStore
 
@@ -133,7 +133,7 @@ def test_what_was_known_of_an_attempt_before_it_is_still_known() -> None:
     ended = Ended()
     found = ended.store.load("acme")
     assert found is not None
-    lost = Attempt("another's", Grant.REFRESH, 0.0, era="another machine")
+    lost = Lease("another's", Grant.REFRESH, 0.0, era="another machine")
     MemoryStore.cas(
         ended.store, "acme", found.version, encode(records.claimed(decode(found.body, "acme"), lost, owner=None))
     )
@@ -142,7 +142,7 @@ def test_what_was_known_of_an_attempt_before_it_is_still_known() -> None:
     ended.wait_until_it_is_over()
     failure = ended.failure()
     assert failure is not None
-    assert (failure.disputed, failure.ambiguous, failure.lost, failure.delay) == (True, True, False, 0.0)
+    assert (failure.contested, failure.maybe_spent, failure.lost, failure.delay) == (True, True, False, 0.0)
     assert asyncio.run(ended.credential.atoken(refused=ended.first)).reveal() == "new"
 
 

@@ -17,7 +17,7 @@ def test_nobody_waits_for_a_lease_whose_release_was_not_confirmed(what: What, fa
                 kind=Kind.REJECT_ONLY,
                 faults=(
                     *(Fault(failure, Point.SEND, nth) for nth in range(1, 5)),
-                    Fault(what, Point.RELEASE, 2),  # the first one founds the record
+                    Fault(what, Point.RELEASE, 2),  # the first one begins the record
                 ),
                 happenings=(Happening(What.REVOKED, 5.0),),
                 has_flock=False,

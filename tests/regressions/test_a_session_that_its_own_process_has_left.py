@@ -6,7 +6,7 @@ The old session must not come back: the next call would speak for another accoun
 from __future__ import annotations
 
 import pytest
-from tests.core.driver import NEXT, START, Process, World, needy, refusing, wish
+from tests.core.driver import NEXT, START, Process, World, make_request, needy, refusing
 from tests.effects import EFFECTS, Cas, Watch
 
 from onerefresh.errors import OnerefreshError
@@ -25,11 +25,11 @@ class Memory:
         self.known: Token | None = world.token
 
     def renewal(self) -> Process[object]:
-        wished = wish(known=self.known, newest=lambda: self.known, **refusing(self.world))
-        return Process(self.world, renew(EFFECTS, wished))
+        request = make_request(known=self.known, newest=lambda: self.known, **refusing(self.world))
+        return Process(self.world, renew(EFFECTS, request))
 
     def log_in(self) -> None:
-        self.known = self.world.found_again(SECOND)
+        self.known = self.world.logs_in(SECOND)
 
 
 def test_a_renewal_that_waited_brings_back_what_is_known_now() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.core.calls import first_token, listening
-from tests.core.driver import KEY, START, Process, World, attempt, needy, refusing, seed, wish
+from tests.core.driver import KEY, START, Process, World, make_lease, make_request, needy, refusing, seed
 from tests.effects import EFFECTS, Watch
 
 from onerefresh import Credential, LoginRequired, RefreshProtocolError, RefreshUnavailable, Token
@@ -176,14 +176,14 @@ def test_a_host_that_saves_slowly_gets_one_token_for_each_call(monkeypatch: pyte
 def test_so_do_those_who_waited_for_another_process() -> None:
     world = needy(seed(lives=1.0))
     world.now = 2.0
-    other = world.lease(attempt(ttl=300.0, era=world.era, at=world.now))
-    waiting = Process(world, renew(EFFECTS, wish())).until(Watch)
+    other = world.lease(make_lease(ttl=300.0, era=world.era, at=world.now))
+    waiting = Process(world, renew(EFFECTS, make_request())).until(Watch)
     world.commit_by(other, Token("theirs", "r", expires_in=4, issued_at=world.wall))
     world.now += 10.0
     assert waiting.finish().token.reveal() == "theirs"
     assert world.sent == []
     world.answers = [Token("next", "r-2", expires_in=4, issued_at=world.wall)]
-    assert world.run(renew(EFFECTS, wish())).token.reveal() == "next", "once"
+    assert world.run(renew(EFFECTS, make_request())).token.reveal() == "next", "once"
 
 
 def test_whoever_was_refused_it_does_not_get_it_once_more() -> None:
@@ -191,7 +191,7 @@ def test_whoever_was_refused_it_does_not_get_it_once_more() -> None:
     world.now = 2.0
     other = world.lease()
     refused = (world.present.family, 2)
-    waiting = Process(world, renew(EFFECTS, wish(refused=refused, proven=refused))).until(Watch)
+    waiting = Process(world, renew(EFFECTS, make_request(refused=refused, proven=refused))).until(Watch)
     world.commit_by(other, Token("theirs", "r", expires_in=3600, issued_at=START))
     assert waiting.finish().token.reveal() == "next"
 
@@ -203,7 +203,7 @@ def test_tokens_that_live_for_no_time_at_all_are_not_refreshed_for_each_call(liv
     for number in range(50):
         world.now += 0.01
         world.answers = [Token(f"a-{number}", f"r-{number}", expires_in=lives, issued_at=world.wall)]
-        world.run(renew(EFFECTS, wish()))
+        world.run(renew(EFFECTS, make_request()))
         world.now += lives
     assert world.now - began > (50 - EARLY_REFRESHES - 1) * 0.5, "one for each half second, and a few more"
 
@@ -243,7 +243,7 @@ def use_up(world: World, *, every: float = 1.0) -> int:
     count = 0
     while True:
         before = world.present.identity
-        found = world.run(renew(EFFECTS, wish(**refusing(world), proven=before)))
+        found = world.run(renew(EFFECTS, make_request(**refusing(world), proven=before)))
         if found.token.identity == before:
             assert found.damped
             return count
@@ -275,27 +275,27 @@ def test_one_refresh_in_half_a_life_is_always_free(lives: float) -> None:
     for _ in range(20):
         world.now += max(lives / 2.0, 0.5)
         before = world.present.identity
-        assert world.run(renew(EFFECTS, wish(**refusing(world), proven=before))).token.identity != before
+        assert world.run(renew(EFFECTS, make_request(**refusing(world), proven=before))).token.identity != before
 
 
 def test_an_expired_token_beyond_the_budget_says_that_tokens_live_too_shortly() -> None:
     world = needy(None, *endless(600.0))
     use_up(world, every=0.1)
     expire(world)
-    error = world.fails(renew(EFFECTS, wish()))
+    error = world.fails(renew(EFFECTS, make_request()))
     assert isinstance(error, RefreshUnavailable)
     assert "the server's tokens live too shortly" in str(error)
     assert error.retry_after is not None
     assert 5.0 < error.retry_after <= BUDGET_TIME
     world.now += error.retry_after
-    assert world.run(renew(EFFECTS, wish())).renewed
+    assert world.run(renew(EFFECTS, make_request())).renewed
 
 
 def test_a_refused_one_that_has_expired_says_that_the_api_refuses_them() -> None:
     world = needy(None, *endless(600.0))
     use_up(world, every=0.1)
     expire(world)
-    error = world.fails(renew(EFFECTS, wish(**refusing(world), proven=world.present.identity)))
+    error = world.fails(renew(EFFECTS, make_request(**refusing(world), proven=world.present.identity)))
     assert isinstance(error, RefreshUnavailable)
     assert "the API refuses fresh tokens" in str(error)
 
@@ -305,7 +305,7 @@ def test_callers_wait_through_a_short_rest() -> None:
     use_up(world, every=0.1)
     world.now += BUDGET_TIME - 4.0
     expire(world)
-    assert world.run(renew(EFFECTS, wish())).renewed
+    assert world.run(renew(EFFECTS, make_request())).renewed
 
 
 def expire(world: World) -> None:
@@ -321,7 +321,7 @@ def test_every_other_answer_without_a_usable_access_token_makes_no_budget_of_its
     for _ in range(100):
         before = world.present.identity
         try:
-            world.run(renew(EFFECTS, wish(**refusing(world), proven=before)))
+            world.run(renew(EFFECTS, make_request(**refusing(world), proven=before)))
         except RefreshProtocolError:
             world.now += 0.6  # the pause is over
         if world.now > BUDGET_TIME - 5.0:
@@ -336,17 +336,17 @@ def test_a_renewal_ahead_of_time_leaves_the_token_in_use() -> None:
     world = needy(None, *endless())
     use_up(world)
     sent = len(world.sent)
-    found = world.run(renew(EFFECTS, wish(ageing=True, within=1e9)))
+    found = world.run(renew(EFFECTS, make_request(ageing=True, within=1e9)))
     assert (found.token.identity, found.renewed) == (world.present.identity, False)
     world.now += 400.0
-    assert world.run(renew(EFFECTS, wish(ageing=True, within=1e9))).renewed
+    assert world.run(renew(EFFECTS, make_request(ageing=True, within=1e9))).renewed
     assert len(world.sent) == sent + 1
 
 
 def test_a_login_begins_anew() -> None:
     world = needy(None, *endless())
     use_up(world)
-    world.run(person.log_in(EFFECTS, Token("new", "r-new", expires_in=3600, issued_at=START), wish()))
+    world.run(person.log_in(EFFECTS, Token("new", "r-new", expires_in=3600, issued_at=START), make_request()))
     assert world.present.floor is None
     assert use_up(world) == EARLY_REFRESHES + 1
 
@@ -402,7 +402,7 @@ def test_failures_count_as_before_and_a_failing_endpoint_uses_nothing_up() -> No
     world.now = 2.0
     while world.present.generation == 1:
         try:
-            world.run(renew(EFFECTS, wish()))
+            world.run(renew(EFFECTS, make_request()))
         except RefreshUnavailable as error:
             world.now += error.retry_after or 0.0
     assert world.present.floor is not None
@@ -412,16 +412,16 @@ def test_failures_count_as_before_and_a_failing_endpoint_uses_nothing_up() -> No
 def test_a_session_that_is_over_is_over_whatever_was_refreshed() -> None:
     world = needy(None, *endless()[: EARLY_REFRESHES + 1])
     use_up(world)
-    leased = records.claimed(world.present, attempt(), owner=None)
+    leased = records.claimed(world.present, make_lease(), owner=None)
     world.put(records.died(leased, Verdict(Meaning.DEAD, "invalid_grant"), now=START, refused=True))
-    assert isinstance(world.fails(renew(EFFECTS, wish(**refusing(world)))), LoginRequired)
+    assert isinstance(world.fails(renew(EFFECTS, make_request(**refusing(world)))), LoginRequired)
 
 
 def test_whoever_has_claimed_is_waited_for_and_taken_over_from() -> None:
     world = needy(None, *endless())
     use_up(world)
-    world.lease(attempt(ttl=30.0, era=world.era, at=world.now))
-    assert world.run(renew(EFFECTS, wish(**refusing(world), proven=world.present.identity))).renewed
+    world.lease(make_lease(ttl=30.0, era=world.era, at=world.now))
+    assert world.run(renew(EFFECTS, make_request(**refusing(world), proven=world.present.identity))).renewed
 
 
 def test_what_obtain_brings_counts_as_well() -> None:

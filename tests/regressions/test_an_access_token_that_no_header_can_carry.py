@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from tests.core.calls import expired, first_token, listening
-from tests.core.driver import KEY, NEXT, START, Process, failed, needy, refusing, seed, store_goes_down, wish
+from tests.core.driver import KEY, NEXT, START, Process, failed, make_request, needy, refusing, seed, store_goes_down
 from tests.effects import EFFECTS, Cas, Send, Sleep
 
 from onerefresh import ConfigurationError, Credential, RefreshProtocolError, RefreshUnavailable, Token, policy
@@ -31,7 +31,7 @@ from onerefresh.record import Grant, State
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.decision import Claim, Use, decide
 from onerefresh.renewal.protocol import renew
-from onerefresh.renewal.saving import replay_spool
+from onerefresh.renewal.recovery import replay_spool
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Secret
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
@@ -136,9 +136,9 @@ def test_the_old_access_token_goes_on_serving_with_the_new_refresh_token() -> No
     ages = seed("0", lives=60.0)
     world = needy(ages, refuse_to_say())
     world.now = 55.0
-    outcome = world.run(renew(EFFECTS, wish(ageing=True)))
+    outcome = world.run(renew(EFFECTS, make_request(ageing=True)))
     assert (outcome.token.reveal(), outcome.token.generation) == ("access-0", 2)
-    assert outcome.ask_again > 0.0
+    assert outcome.retry_after > 0.0
     assert world.token.reveal_refresh_token() == "refresh-new"
     assert world.token.expires_at == ages.expires_at
 
@@ -149,16 +149,16 @@ def refuse_to_say(refresh: str = "refresh-new") -> RefreshFailure:
 
 def test_the_access_token_that_was_refused_is_not_handed_out_with_it() -> None:
     world = needy(None, refuse_to_say(), NEXT)
-    error = world.fails(renew(EFFECTS, wish(**refusing(world))))
+    error = world.fails(renew(EFFECTS, make_request(**refusing(world))))
     assert isinstance(error, RefreshProtocolError)
     assert (error.credential, error.generation) == (KEY, 2)
-    for asked in (wish(), wish(ageing=True), wish(**refusing(world))):
+    for asked in (make_request(), make_request(ageing=True), make_request(**refusing(world))):
         assert isinstance(world.fails(renew(EFFECTS, asked)), RefreshProtocolError)
     assert len(world.sent) == 1
     failure = world.present.failure
     assert failure is not None
     world.now += failure.delay
-    assert world.run(renew(EFFECTS, wish())).token.reveal() == NEXT.reveal()
+    assert world.run(renew(EFFECTS, make_request())).token.reveal() == NEXT.reveal()
     assert world.sent[1] is not None
     assert world.sent[1].reveal_refresh_token() == "refresh-new"
 
@@ -168,11 +168,11 @@ def test_the_pauses_grow_over_all_processes() -> None:
     world.now = 2.0
     pauses = []
     for number in range(8):
-        assert isinstance(world.fails(renew(EFFECTS, wish())), RefreshProtocolError)
+        assert isinstance(world.fails(renew(EFFECTS, make_request())), RefreshProtocolError)
         failure = world.present.failure
         assert failure is not None
         assert (failure.meaning, failure.count) == (Meaning.UNUSABLE, number + 1)
-        assert not failure.ambiguous
+        assert not failure.maybe_spent
         pauses.append(failure.delay)
         world.now += failure.delay
     assert pauses == [0.5 * 2.0**number for number in range(8)]
@@ -180,14 +180,14 @@ def test_the_pauses_grow_over_all_processes() -> None:
 
 def test_a_store_that_is_down_costs_the_refresh_token_no_more_than_another_one() -> None:
     world = needy(None, refuse_to_say(), NEXT)
-    process = Process(world, renew(EFFECTS, wish(**refusing(world))), faults={(Cas, 2): store_goes_down})
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 2): store_goes_down})
     process.until(Cas, 3)
     assert isinstance(process.published[-1], RefreshProtocolError), "nobody is handed what cannot be sent"
     [entry] = world.spools.values()
     assert (entry.useless, entry.token.reveal_refresh_token()) == ("useless", "refresh-new")
     process.renewal.close()
     world.down = False
-    world.run(replay_spool(EFFECTS, wish()))
+    world.run(replay_spool(EFFECTS, make_request()))
     assert world.present.failure is not None
     assert world.present.failure.meaning is Meaning.UNUSABLE
     assert world.token.reveal_refresh_token() == "refresh-new"
@@ -199,7 +199,7 @@ def test_the_committer_looks_again_whether_the_store_still_has_its_refresh_token
     world = needy(seed("0", lives=60.0), refuse_to_say())
     before, world.now = world.present, 55.0
     asked = {"ageing": True} if serves else refusing(world)
-    process = Process(world, renew(EFFECTS, wish(**asked, look_again=lambda: True)))
+    process = Process(world, renew(EFFECTS, make_request(**asked, look_again=lambda: True)))
     if serves:
         process.finish()
     else:
@@ -226,7 +226,7 @@ def test_a_host_that_keeps_the_tokens_gets_the_refresh_token_and_no_access_token
 def test_a_record_of_an_earlier_version_that_holds_one_is_refreshed_and_keeps_its_refresh_token() -> None:
     store = MemoryStore()
     old = Token("tök€n", "refresh-0", expires_in=3600)
-    store.cas("acme", None, encode(records.founded(None, old, now=time.time(), owner=None, what="seed")))
+    store.cas("acme", None, encode(records.new_session(None, old, now=time.time(), owner=None, what="seed")))
     server = Server(lambda number: f"access-{number}")
     credential = Credential("acme", server.function, store=store)
     assert credential.current() is None
@@ -236,22 +236,22 @@ def test_a_record_of_an_earlier_version_that_holds_one_is_refreshed_and_keeps_it
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_no_decision_hands_such_a_record_out(refused: bool) -> None:
-    held = records.founded(None, Token(" x ", "r", issued_at=START), now=START, owner=None, what="seed")
-    assert decide(held, wish(refused=held.identity if refused else None), START, lease_over=False) == Claim(
+    held = records.new_session(None, Token(" x ", "r", issued_at=START), now=START, owner=None, what="seed")
+    assert decide(held, make_request(refused=held.identity if refused else None), START, lease_over=False) == Claim(
         Grant.REFRESH
     )
-    assert not isinstance(decide(held, wish(ageing=True), START, lease_over=False), Use)
+    assert not isinstance(decide(held, make_request(ageing=True), START, lease_over=False), Use)
 
 
 def test_a_version_that_does_not_know_the_word_waits_as_after_an_outage() -> None:
     world = needy(None, refuse_to_say())
-    world.fails(renew(EFFECTS, wish(**refusing(world))))
+    world.fails(renew(EFFECTS, make_request(**refusing(world))))
     fields = json.loads(encode(world.present))
     assert fields["failure"]["meaning"] == "unusable"
     fields["failure"]["meaning"] = "a word of a newer version"
     del fields["checksum"]
     older = decode(json.dumps(fields), KEY)
-    assert not isinstance(decide(older, wish(), START + world.now, lease_over=False), Use)
+    assert not isinstance(decide(older, make_request(), START + world.now, lease_over=False), Use)
     assert older.token is not None
     assert older.token.expires_at is not None
     assert older.token.expires_at <= START, "to every version it is over"
@@ -312,7 +312,7 @@ def test_an_answer_that_may_be_no_token_answer_puts_no_refresh_token_in_the_plac
 
 def test_a_crash_after_it_loses_nothing() -> None:
     world = needy(None, refuse_to_say(), NEXT)
-    process = Process(world, renew(EFFECTS, wish(**refusing(world))))
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world))))
     process.until(Send).until(Cas)
     process.step()  # committed
     process.renewal.close()
@@ -333,7 +333,7 @@ def test_the_events_say_it(caplog: pytest.LogCaptureFixture) -> None:
 def test_where_the_store_loses_it_the_new_refresh_token_is_brought_back() -> None:
     """The process knows the refresh token, although nobody was given an access token with it."""
     world = needy(None, refuse_to_say())
-    process = Process(world, renew(EFFECTS, wish(**refusing(world))))
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world))))
     with pytest.raises(RefreshProtocolError):
         process.finish()
     assert process.unsaved is not None
@@ -343,9 +343,9 @@ def test_where_the_store_loses_it_the_new_refresh_token_is_brought_back() -> Non
 def test_other_failures_after_it_are_judged_as_ever() -> None:
     world = needy(seed(lives=1.0), refuse_to_say(), failed(Meaning.UNAVAILABLE, retry_after=60.0), failed(Meaning.DEAD))
     world.now = 2.0
-    world.fails(renew(EFFECTS, wish()))
+    world.fails(renew(EFFECTS, make_request()))
     world.now += 1.0
-    assert isinstance(world.fails(renew(EFFECTS, wish())), RefreshUnavailable)
+    assert isinstance(world.fails(renew(EFFECTS, make_request())), RefreshUnavailable)
     world.now += 61.0
-    error = world.fails(renew(EFFECTS, wish()))
+    error = world.fails(renew(EFFECTS, make_request()))
     assert str(error).endswith("as scripted"), "nothing may have spent the refresh token that was kept"

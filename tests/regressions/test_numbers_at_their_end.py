@@ -22,7 +22,7 @@ from onerefresh.verdict import Meaning, Verdict
 
 
 def at(generation: int) -> Record:
-    found = records.founded(None, seed(lives=1.0), now=START, owner=None, what="seed")
+    found = records.new_session(None, seed(lives=1.0), now=START, owner=None, what="seed")
     assert found.token is not None
     return replace(found, generation=generation, token=replace(found.token, generation=generation))
 
@@ -65,7 +65,7 @@ def test_counts_stay_at_their_end() -> None:
     world = needy()
     verdict = Verdict(Meaning.DOUBTFUL, "no")
     failed = records.released(
-        replace(world.present, state=State.LEASED, attempt=world.lease()), verdict, now=START, spread=0.0
+        replace(world.present, state=State.LEASED, lease=world.lease()), verdict, now=START, spread=0.0
     )
     assert failed.failure is not None
     full = replace(failed, failure=replace(failed.failure, count=MOST + 1, doubts=MOST + 1))

@@ -91,7 +91,7 @@ class Ageing:
                 f"{process.name} was given generation {token.generation}, of whose {life:.0f} s {left:.2f} are left",
             )
         record = self._world.store.record
-        is_free = record is not None and record.attempt is None and not self._must_rest(process, record)
+        is_free = record is not None and record.lease is None and not self._must_rest(process, record)
         if is_free and not refused and process in self._customers and now >= windows(token, 1.0).ages_at:
             self._visits.setdefault(token.identity, []).append(self._world.timeline.now)
         self._customers.add(process)  # who asks for the first time has it from the store, and may know no better

@@ -11,7 +11,7 @@ from tests.simulator.faults import What
 
 from onerefresh.events import Event, Kind
 from onerefresh.policy import PATIENCE
-from onerefresh.record import Attempt, Record
+from onerefresh.record import Lease, Record
 from onerefresh.renewal.world import Loaded
 from onerefresh.token import Token
 
@@ -36,7 +36,7 @@ class Claim:
     proof: str | None
     era: str | None  # of the store's clock, by which it is dated
     boots: int
-    disputed: bool  # one that has become too old to send is left to run out
+    contested: bool  # one that has become too old to send is left to run out
     known: Token | None  # the newest token that its process knew
     outdated: bool  # dated by a clock that was set before the claim was written
     sent: bool = False
@@ -67,7 +67,7 @@ class Claims:
             return
         claim.sent = claim.sent or event.kind is Kind.SENT
         own = claim.task is task and event.attempt in self._abandoned and claim.proof is None
-        if event.kind is Kind.WAITING and own and not claim.sent and not claim.disputed:
+        if event.kind is Kind.WAITING and own and not claim.sent and not claim.contested:
             raise Broken("a renewal knows its own claim", f"{task} waits for {event.attempt}, which is its own")
 
     def forget_watchers(self) -> None:
@@ -75,29 +75,27 @@ class Claims:
         for claim in self._claims.values():
             claim.watchers.clear()
 
-    def made(self, attempt: Attempt, other: Attempt | None, after: Record, writer: Task) -> None:
-        """`writer` has claimed; `other`: the attempt that was there."""
-        claim = self._claims.get(other.id) if other is not None and other.id != attempt.id else None
+    def made(self, lease: Lease, other: Lease | None, after: Record, writer: Task) -> None:
+        """`writer` has claimed; `other`: the lease that was there."""
+        claim = self._claims.get(other.id) if other is not None and other.id != lease.id else None
         abandoned = other is not None and other.id in self._abandoned
-        if claim is not None and claim.task is not writer and not abandoned and not attempt.is_recovery:
+        if claim is not None and claim.task is not writer and not abandoned and not lease.is_recovery:
             self._taken_over(claim, writer, self._world.timeline.now)
-        if (again := self._claims.get(attempt.id)) is not None:  # the store had lost it: others watch it anew
+        if (again := self._claims.get(lease.id)) is not None:  # the store had lost it: others watch it anew
             again.watchers.clear()
             return
-        self._claims[attempt.id] = Claim(
+        self._claims[lease.id] = Claim(
             writer,
             writer.named_at,
-            attempt.ttl,
+            lease.ttl,
             after.token,
             after.generation,
-            attempt.proof,
-            attempt.era,
+            lease.proof,
+            lease.era,
             writer.process.host.boots,
-            attempt.disputed,
+            lease.contested,
             self._world.known_to(writer),
-            attempt.era is not None
-            and (now := self._world.moment(writer.process)) is not None
-            and now.era != attempt.era,
+            lease.era is not None and (now := self._world.moment(writer.process)) is not None and now.era != lease.era,
         )
 
     def is_overtaken(self, attempt: str | None) -> bool:
@@ -113,7 +111,7 @@ class Claims:
 
         Generations were numbered anew from an earlier token of the same session, so that another has its name now.
         """
-        claim = self._claims.get(after.by or "")
+        claim = self._claims.get(after.committed_by or "")
         spent = claim.token if claim is not None else None
         if claim is None or spent is None or spent.refresh_token is None or spent.identity != before.identity:
             return False
@@ -169,9 +167,9 @@ class Claims:
 
     def loaded(self, task: Task, loaded: Loaded) -> None:
         record = loaded.record
-        if record is None or record.attempt is None or task.disturbed:
+        if record is None or record.lease is None or task.disturbed:
             return
-        claim = self._claims.get(record.attempt.id)
+        claim = self._claims.get(record.lease.id)
         if claim is not None and claim.task is not task:
             claim.watchers.setdefault(task, self._world.timeline.now)
 

@@ -31,11 +31,11 @@ def judge_founding(world: World, after: Record, writer: Task) -> None:
     if after.family == known.family:
         older = after.generation < known.generation
     elif (
-        after.by is not None and after.by == writer.attempt
+        after.committed_by is not None and after.committed_by == writer.attempt
     ):  # that of a later login, which its process had not heard of
-        older = world.judge.claims.is_overtaken(after.by)
+        older = world.judge.claims.is_overtaken(after.committed_by)
     else:  # that of a later login in its host's spool: its generations go on from those of before
-        brought = {after.by, world.server.name_of(after.token) if after.token is not None else None}
+        brought = {after.committed_by, world.server.name_of(after.token) if after.token is not None else None}
         older = not brought & writer.process.host.spooled or after.generation <= known.generation
     if older:
         raise Broken(

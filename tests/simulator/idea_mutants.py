@@ -14,7 +14,7 @@ from onerefresh.credential import launcher, shared
 from onerefresh.credential.launcher import Launcher
 from onerefresh.policy import Profile
 from onerefresh.record import Record
-from onerefresh.renewal import recovering, saving, spending
+from onerefresh.renewal import bring_back, commit, recovery, recovery_lease, send
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 
@@ -105,7 +105,7 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "a copy that is brought back is spent at once",
-        put_each("recovery_lease", pieces.nothing, saving, recovering),
+        put_each("recovery_lease", pieces.nothing, commit, recovery, recovery_lease),
         kind=Kind.REVOKE_FAMILY,
         fixed=LOST_STORE,
         shows="the store is emptied, and whoever asks first brings back his old copy and spends it",
@@ -120,13 +120,13 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "the claim of a request that is on its way is not put back",
-        put_each("lacks", pieces.never, saving, people),
+        put_each("lacks", pieces.never, bring_back, people),
         fixed=FORGOTTEN,
     ),
     Mutant(
         "10",
         "a recovery lease is taken over although nobody could know of the loss",
-        put(recovering.Takeover, "is_due", pieces.yes),
+        put(recovery_lease.Takeover, "is_due", pieces.yes),
         fixed=NOT_NOTED,
     ),
     Mutant(
@@ -138,7 +138,7 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "a request is sent once more without a look",
-        put(spending.Spending, "_still_holds", pieces.yes),
+        put(send, "_still_holds", pieces.yes),
         fixed=LATE_ANSWER,
     ),
     Mutant(
@@ -192,7 +192,7 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "nothing is kept of an answer whose access token no header can carry",
-        put(spending.Spending, "_rest_of", pieces.not_noticed),
+        put(send, "_rest_of", pieces.not_noticed),
         kind=Kind.REJECT_ONLY,
         fixed=(("idea", Idea.USELESS),),
     ),

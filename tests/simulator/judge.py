@@ -20,7 +20,7 @@ from tests.simulator.words import Words
 
 from onerefresh import errors
 from onerefresh.events import Event, Kind
-from onerefresh.record import Attempt, Grant, Record, State
+from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.world import Spooled
 from onerefresh.token import Token
@@ -86,10 +86,14 @@ class Judge:
             self._new_token(before, after, after.token, writer)
         elif before is not None and after.token is not None and before.token != after.token:
             raise Broken("a generation is one token", f"generation {after.generation} was exchanged")
-        if after.state is State.LEASED and after.attempt is not None:
-            self._claimed(before, after, after.attempt, writer)
-        if writer is not None and after.by is not None and (before is None or after.by != before.by):
-            claim = self.claims.named(after.by)
+        if after.state is State.LEASED and after.lease is not None:
+            self._claimed(before, after, after.lease, writer)
+        if (
+            writer is not None
+            and after.committed_by is not None
+            and (before is None or after.committed_by != before.committed_by)
+        ):
+            claim = self.claims.named(after.committed_by)
             self._commit = (self._world.timeline.now, writer, claim.ttl if claim is not None else math.inf)
             self.ageing.refreshed(before, after, claim.born if claim is not None else None)
         if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
@@ -175,10 +179,10 @@ class Judge:
                     f"it came {waited:.2f} s after the refusal",
                 )
 
-    def _claimed(self, before: Record | None, after: Record, attempt: Attempt, writer: Task | None) -> None:
+    def _claimed(self, before: Record | None, after: Record, lease: Lease, writer: Task | None) -> None:
         assert writer is not None
-        self.guessed |= attempt.guess and not attempt.is_recovery
-        other = before.attempt if before is not None and before.state is State.LEASED else None
+        self.guessed |= lease.guess and not lease.is_recovery
+        other = before.lease if before is not None and before.state is State.LEASED else None
         _, known = self._began.get(writer, (0, None))
         latest = self._world.known_to(writer)
         if latest is None or (known is not None and known.family != latest.family):
@@ -188,7 +192,7 @@ class Judge:
                 "nobody spends an older generation than he knows",
                 f"{writer} claimed generation {after.generation} and knew {known.generation}",
             )
-        self.claims.made(attempt, other, after, writer)
+        self.claims.made(lease, other, after, writer)
 
     def rolled_back(self) -> None:
         """Whoever committed last looks again; until then the old refresh token may be sent once more."""
@@ -255,7 +259,12 @@ class Judge:
         record, claim = self._world.store.record, self.claims.of(task)
         task.spending = False
         outdated = self.has_vanished and self._is_outdated(task)
-        if record is not None and record.by is not None and record.by == task.attempt and not outdated:
+        if (
+            record is not None
+            and record.committed_by is not None
+            and record.committed_by == task.attempt
+            and not outdated
+        ):
             raise Broken("what is said is so", f"{task} says that its token came too late, and it is the present one")
         if record is None and self.has_vanished and not outdated:
             raise Broken("a new token is not given up", f"{task} threw it away because the record had vanished")

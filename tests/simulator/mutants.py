@@ -19,7 +19,7 @@ from onerefresh import policy
 from onerefresh import transitions as records
 from onerefresh.credential import shared
 from onerefresh.policy import Profile
-from onerefresh.renewal import decision, person, protocol, saving, spending
+from onerefresh.renewal import answer, bring_back, decision, failed, host_save, person, protocol, recovery, send
 from onerefresh.renewal.sightings import Sightings
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -28,8 +28,8 @@ __all__ = ["MUTANTS", "Mutant"]
 @contextlib.contextmanager
 def _nothing_learned() -> Iterator[None]:
     with (
-        mock.patch.object(decision.Wish, "up_to_date", pieces.what_was_known_at_first),
-        mock.patch.object(decision.Wish, "outdated", pieces.never_outdated),
+        mock.patch.object(decision.RenewalRequest, "up_to_date", pieces.what_was_known_at_first),
+        mock.patch.object(decision.RenewalRequest, "outdated", pieces.never_outdated),
     ):
         yield
 
@@ -115,7 +115,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "2",
         "only the owner of the lease commits",
-        put_each("commit_into", pieces.owner_commits, saving, spending),
+        put_each("commit_into", pieces.owner_commits, recovery, answer),
         "paused with the answer in hand",
         Kind.REJECT_ONLY,
         shows="a holder that was stopped comes back with the living token, and throws it away",
@@ -130,12 +130,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "2",
         "a commit does not know its own earlier write",
-        put_each("commit_into", pieces.commit_forgets_itself, saving, spending),
+        put_each("commit_into", pieces.commit_forgets_itself, recovery, answer),
     ),
     Mutant(
         "3",
         "invalid_grant is believed at once",
-        put(spending.Spending, "_someone_commits", pieces.no),
+        put(failed, "_someone_commits", pieces.no),
         "slow answer, then a pause",
         Kind.REJECT_ONLY,
         shows="the session is declared dead while its new token is on the way",
@@ -143,7 +143,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "3",
         "a dispute is never noticed",
-        put(protocol, "_is_disputed", pieces.never_disputed),
+        put(protocol, "_is_contested", pieces.never_contested),
         "slow answer, then a pause",
         Kind.REJECT_ONLY,
     ),
@@ -177,11 +177,11 @@ MUTANTS: tuple[Mutant, ...] = (
         fixed=SMALL_WINDOW,
     ),
     Mutant("5", "wall clocks say when a lease is over", put(world.World, "moment", pieces.wall_clock)),
-    Mutant("5", "a lease is over at first sight", put(protocol._Lease, "left", pieces.first_sight)),
+    Mutant("5", "a lease is over at first sight", put(protocol.PeriodWatch, "left", pieces.first_sight)),
     Mutant(
         "5",
         "the store's clock is not asked",
-        put(protocol._Lease, "left", pieces.own_watch_only),
+        put(protocol.PeriodWatch, "left", pieces.own_watch_only),
         "crash right before sending",
         fixed=(("has_clock", True), ("has_flock", False)),
         shows=(
@@ -199,7 +199,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "6",
         "no gate before sending",
-        put(spending, "age", pieces.never_old),
+        put(send, "age", pieces.never_old),
         "paused between claim and gate",
         STRICT,
         shows=(
@@ -210,14 +210,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "6",
         "age counts from after the claim",
-        put(spending.Spending, "run", pieces.born_with_its_claim),
+        put(protocol, "run_attempt", pieces.born_with_its_claim),
         "paused between claim and gate",
         STRICT,
     ),
     Mutant(
         "6",
         "age counts by the machine's own clock alone",
-        put(spending, "age", pieces.own_clock_only),
+        put(send, "age", pieces.own_clock_only),
         "asleep between claim and gate",
         STRICT,
         fixed=(("has_clock", True), ("hosts", 2), ("skews", (0.0, 0.0))),
@@ -236,7 +236,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "the commit gives up when the store is down",
-        put_each("commit_into", pieces.commit_gives_up, saving, spending),
+        put_each("commit_into", pieces.commit_gives_up, recovery, answer),
         "store down at the commit",
     ),
     Mutant(
@@ -250,14 +250,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "the spool is never read",
-        put_each("replay_spool", pieces.no, protocol, saving),
+        put_each("replay_spool", pieces.no, protocol, recovery, bring_back),
         "store down at the commit, then a crash",
         Kind.REJECT_ONLY,
     ),
     Mutant(
         "8",
         "the new token is handed out before it is saved",
-        put_each("commit_into", pieces.hand_out_first, saving, spending),
+        put_each("commit_into", pieces.hand_out_first, recovery, answer),
     ),
     Mutant(
         "8",
@@ -268,13 +268,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "what the host could not save is handed out",
-        put(saving, "_hand_over", pieces.hand_over_or_not),
+        put(host_save, "_hand_over", pieces.hand_over_or_not),
         "the host cannot save",
     ),
     Mutant(
         "8",
         "a slow save is the last, whatever came since",
-        put_each("keep", pieces.keep_whatever_came_since, protocol, person),
+        put_each("save_with_host", pieces.keep_whatever_came_since, protocol, person),
         fixed=SLOW_SAVE,
     ),
     Mutant(
@@ -289,19 +289,19 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "9",
         "a spooled token is committed into any family",
-        put_each("replay_spool", pieces.spool_into_any_family, protocol, saving),
+        put_each("replay_spool", pieces.spool_into_any_family, protocol, recovery, bring_back),
         fixed=SPOOLED,
     ),
     Mutant(
         "9",
         "a spooled token of another family stays",
-        put_each("replay_spool", pieces.spool_is_kept, protocol, saving),
+        put_each("replay_spool", pieces.spool_is_kept, protocol, recovery, bring_back),
         fixed=SPOOLED,
     ),
     Mutant(
         "9",
         "a spooled token comes back over a login that the store has lost",
-        put(saving, "_is_outdated", pieces.only_the_seed_tells),
+        put(recovery, "_is_outdated", pieces.only_the_seed_tells),
         fixed=SPOOLED_BEFORE_A_LOGIN,
     ),
     Mutant("9", "a commit undoes a logout", put(records, "may_commit", pieces.logged_out_too)),
@@ -322,7 +322,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "the committer does not look again",
-        put(spending, "look_again", pieces.nothing),
+        put(answer, "look_again", pieces.nothing),
         "store goes back after the commit",
         STRICT,
         shows="the store forgets the new token, and the next process spends the old one",
@@ -336,7 +336,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "a repair undoes a logout",
-        put_each("went_back", pieces.repair_after_a_logout, records, decision),
+        put_each("rolled_back", pieces.repair_after_a_logout, records, decision),
         fixed=LOGOUT_AFTER,
     ),
     Mutant(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulator.hosts import START
 
-from onerefresh.record import Attempt, Failure, Grant, Record, State
+from onerefresh.record import Failure, Grant, Lease, Record, State
 from onerefresh.verdict import Meaning
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def begin_with_old_record(world: World, state: str) -> None:
         token=token.numbered(family, 1),
     )
     if state == "leased":  # whoever claimed it has died before he sent anything
-        record = replace(record, state=State.LEASED, attempt=Attempt("old", Grant.REFRESH, 30.0))
+        record = replace(record, state=State.LEASED, lease=Lease("old", Grant.REFRESH, 30.0))
     elif state == "failed":
         failure = Failure(Meaning.UNAVAILABLE, "answered 503", count=3, at=START - 1.0, delay=2.0)
         record = replace(record, failure=failure)

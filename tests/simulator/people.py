@@ -19,8 +19,8 @@ from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
 from onerefresh.policy import Profile
 from onerefresh.renewal import protocol
+from onerefresh.renewal.bring_back import bring_back, is_lost, lacks
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.renewal.saving import bring_back, is_lost, lacks
 from onerefresh.renewal.world import Instant, World
 from onerefresh.store import Store, Versioned
 from onerefresh.token import Answer, Token
@@ -76,7 +76,7 @@ class _Launcher(Launcher):
     def launch(self, flight: Flight[Outcome], *, ageing: bool, within: float | None = None) -> None:
         process = self._process
         run, shared = Run(self, flight), self._shared
-        wish = self.wish(flight.refused, ageing=ageing, within=within, run=run)
+        request = self.request(flight.refused, ageing=ageing, within=within, run=run)
 
         def ended(value: object, error: errors.OnerefreshError | None) -> None:
             shared.is_over(run)
@@ -88,7 +88,7 @@ class _Launcher(Launcher):
             run.publish(errors.RefreshOutcomeUnknown(f"the refresher has not returned for {ttl:.0f} s"))
 
         process.renewals += 1
-        task = process.spawn(f"renewal {process.renewals}", protocol.renew(EFFECTS, wish), ended)
+        task = process.spawn(f"renewal {process.renewals}", protocol.renew(EFFECTS, request), ended)
         task.publish, task.overdue = run.publish, overdue
         task.has_sent = lambda leased: shared.sends(run, leased, run.epoch)
         flight.begin()
@@ -158,7 +158,7 @@ class Account(Credential):
         is_there = known is None or not (is_lost(record, known, shared.earlier) or lacks(record, leased, known, now))
         if not is_another and not self._process.host.spool and is_there:
             return None  # it would read the record, and leave it as it is
-        return bring_back(EFFECTS, self._launcher.wish(), shared.claim)
+        return bring_back(EFFECTS, self._launcher.request(), shared.claim)
 
     async def ask(self, refused: Token | None = None) -> Token:
         """As `token`, waiting in virtual time."""

@@ -16,21 +16,21 @@ from onerefresh import transitions as records
 from onerefresh.credential import shared
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
-from onerefresh.renewal import decision, person, protocol, saving, spending
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal import commit, decision, host_save, person, protocol, recovery, send
+from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.world import NO_NOTE, Loaded, Spooled, World
 from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
 
 _cas = store.SimulatedStore.cas
-_commit_into = saving.commit_into
-_is_outdated = saving._is_outdated
+_commit_into = commit.commit_into
+_is_outdated = recovery._is_outdated
 _may_commit = records.may_commit
 _decide = decision.decide
 _released = records.released
 _committed = records.committed
-_left = protocol._Lease.left
+_left = protocol.PeriodWatch.left
 _adopt = shared.Shared.adopt
 
 
@@ -38,31 +38,31 @@ def blind_claim(self: store.SimulatedStore, expected: str | None, record: Record
     return _cas(self, self.version if record.state is State.LEASED else expected, record)
 
 
-async def owner_commits(world: World, loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
+async def owner_commits(world: World, loaded: Loaded, entry: Spooled, request: Any) -> Record | None:
     record = loaded.record
-    if record is not None and record.by != entry.attempt:
-        owns = record.state is State.LEASED and record.attempt is not None and record.attempt.id == entry.attempt
+    if record is not None and record.committed_by != entry.attempt:
+        owns = record.state is State.LEASED and record.lease is not None and record.lease.id == entry.attempt
         if not owns:
             return None
-    return await _commit_into(world, loaded, entry, wish)
+    return await _commit_into(world, loaded, entry, request)
 
 
-async def commit_gives_up(world: World, loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
+async def commit_gives_up(world: World, loaded: Loaded, entry: Spooled, request: Any) -> Record | None:
     try:
-        return await _commit_into(world, loaded, entry, wish)
+        return await _commit_into(world, loaded, entry, request)
     except errors.StoreUnavailable:
         return None
 
 
-async def hand_out_first(world: World, loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
+async def hand_out_first(world: World, loaded: Loaded, entry: Spooled, request: Any) -> Record | None:
     await world.deliver(Outcome(entry.as_next()))
-    return await _commit_into(world, loaded, entry, wish)
+    return await _commit_into(world, loaded, entry, request)
 
 
-async def commit_forgets_itself(world: World, loaded: Loaded, entry: Spooled, wish: Any) -> Record | None:
+async def commit_forgets_itself(world: World, loaded: Loaded, entry: Spooled, request: Any) -> Record | None:
     if loaded.record is None or not records.may_commit(loaded.record, entry.family, entry.generation):
         return None
-    return await _commit_into(world, loaded, entry, wish)
+    return await _commit_into(world, loaded, entry, request)
 
 
 def dead_stays_dead(record: Record | None, family: str, generation: int) -> bool:
@@ -77,20 +77,20 @@ def logged_out_too(record: Record | None, family: str, generation: int) -> bool:
     return record is not None and record.family == family and generation <= record.generation
 
 
-def repair_across_families(record: Record | None, wish: Any, now: float, **rest: Any) -> Any:
-    known = wish.known
+def repair_across_families(record: Record | None, request: Any, now: float, **rest: Any) -> Any:
+    known = request.known
     if record is not None and known is not None and known.generation > record.generation:
         return decision.Repair(known)
-    return _decide(record, wish, now, **rest)
+    return _decide(record, request, now, **rest)
 
 
-def no_repair(record: Record | None, wish: Any, now: float, **rest: Any) -> Any:
-    return _decide(record, dataclasses.replace(wish, known=None), now, **rest)
+def no_repair(record: Record | None, request: Any, now: float, **rest: Any) -> Any:
+    return _decide(record, dataclasses.replace(request, known=None), now, **rest)
 
 
-def seed_alone(record: Record | None, wish: Any, now: float, **rest: Any) -> Any:
-    known = wish.known if record is not None else None
-    return _decide(record, dataclasses.replace(wish, known=known), now, **rest)
+def seed_alone(record: Record | None, request: Any, now: float, **rest: Any) -> Any:
+    known = request.known if record is not None else None
+    return _decide(record, dataclasses.replace(request, known=known), now, **rest)
 
 
 def repair_after_a_logout(record: Record, family: str, generation: int, earlier: object = ()) -> bool:
@@ -117,16 +117,16 @@ def wall_clock(self: world.World, process: Any) -> Moment:
     return Moment("everybody's wall clock", process.host.clock.time())
 
 
-def first_sight(self: Any, attempt: Any, now: Any) -> float:
+def first_sight(self: Any, lease: Any, now: Any) -> float:
     return 0.0
 
 
-def own_watch_only(self: Any, attempt: Any, now: Any) -> float:
-    return _left(self, dataclasses.replace(attempt, era=None), now)
+def own_watch_only(self: Any, lease: Any, now: Any) -> float:
+    return _left(self, dataclasses.replace(lease, era=None), now)
 
 
-def any_hold(hold: Any, attempt: Any) -> bool:
-    return attempt is not None and hold is not None
+def any_hold(hold: Any, lease: Any) -> bool:
+    return lease is not None and hold is not None
 
 
 def no_proof(hold: Any, attempt: Any) -> bool:
@@ -137,7 +137,7 @@ def never_old(born: Any, now: Any) -> float:
     return 0.0
 
 
-def never_disputed(record: Any, *, proven_dead: bool) -> bool:
+def never_contested(record: Any, *, proven_dead: bool) -> bool:
     return False
 
 
@@ -150,7 +150,7 @@ def failure_forgotten(record: Record, verdict: Any, **rest: Any) -> Record:
 
 
 def doubt_forgotten(record: Record, verdict: Any, **rest: Any) -> Record:
-    return _released(record, verdict, **(rest | {"doubtful": False}))
+    return _released(record, verdict, **(rest | {"maybe_spent": False}))
 
 
 def death_forgotten(record: Record, verdict: Any, *, now: float, refused: bool) -> Record:
@@ -177,13 +177,13 @@ def no_damping() -> Iterator[None]:
         yield
 
 
-_spend = spending.Spending.run
-_hand_over = saving._hand_over
+_run_attempt = send.run_attempt
+_hand_over = host_save._hand_over
 
 
-async def born_with_its_claim(self: Any) -> Outcome | None:
-    self.born = await self.world.now()
-    return await _spend(self)
+async def born_with_its_claim(attempt: Attempt) -> Outcome | None:
+    attempt.born = await attempt.world.now()
+    return await _run_attempt(attempt)
 
 
 def own_clock_only(born: Any, now: Any) -> float:
@@ -194,7 +194,7 @@ def small_windows_count(self: Profile, token: Any, now: float, http_timeout: flo
     return min(max(self.grace - DETECTION - http_timeout, http_timeout + DETECTION), SHORTEST_LEASE)
 
 
-async def spool_into_any_family(world: World, wish: Any) -> bool:
+async def spool_into_any_family(world: World, request: Any) -> bool:
     entry = await world.read_spool()
     if entry is None:
         return False
@@ -203,20 +203,20 @@ async def spool_into_any_family(world: World, wish: Any) -> bool:
     if record is not None and not record.is_logged_out:
         entry = dataclasses.replace(entry, family=record.family, generation=record.generation)
     try:
-        await _commit_into(world, loaded, entry, wish)
+        await _commit_into(world, loaded, entry, request)
     except (Conflict, StoreOutcomeUnknown):
         return True
     await world.drop_spool(entry)
     return True
 
 
-async def spool_is_kept(world: World, wish: Any) -> bool:
+async def spool_is_kept(world: World, request: Any) -> bool:
     entry = await world.read_spool()
     if entry is None:
         return False
     loaded = await world.load()
     try:
-        committed = await _commit_into(world, loaded, entry, wish)
+        committed = await _commit_into(world, loaded, entry, request)
     except (Conflict, StoreOutcomeUnknown):
         return True
     if committed is None:
@@ -225,8 +225,8 @@ async def spool_is_kept(world: World, wish: Any) -> bool:
     return True
 
 
-def only_the_seed_tells(entry: Spooled, wish: decision.Wish) -> bool:
-    return wish.known is None and _is_outdated(entry, wish)
+def only_the_seed_tells(entry: Spooled, request: decision.RenewalRequest) -> bool:
+    return request.known is None and _is_outdated(entry, request)
 
 
 def taken_for_saved(record: Record, token: Token, **rest: Any) -> Record:
@@ -245,7 +245,7 @@ async def keep_whatever_came_since(world: World, loaded: Loaded, token: Token) -
             await world.cas(loaded.version, records.saved(loaded.record))
 
 
-def nothing_before(wish: decision.Wish) -> tuple[str, ...]:
+def nothing_before(request: decision.RenewalRequest) -> tuple[str, ...]:
     return ()
 
 
@@ -253,11 +253,11 @@ def not_noticed(self: Any, *_: Any) -> None:
     return None
 
 
-def what_was_known_at_first(wish: decision.Wish) -> decision.Wish:
-    return wish
+def what_was_known_at_first(request: decision.RenewalRequest) -> decision.RenewalRequest:
+    return request
 
 
-def never_outdated(wish: decision.Wish, token: Any) -> bool:
+def never_outdated(request: decision.RenewalRequest, token: Any) -> bool:
     return False
 
 

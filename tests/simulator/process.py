@@ -275,7 +275,7 @@ class Process:
             raise StoreOutcomeUnknown("the answer was lost")
         world.writer = task
         version = self.store.cas(effect.expected, effect.record)
-        if effect.record.attempt is not None and not effect.record.attempt.is_recovery and task.publish is not None:
+        if effect.record.lease is not None and not effect.record.lease.is_recovery and task.publish is not None:
             task.leased = effect.record
         if what is What.UNKNOWN_APPLIED:
             world.say(repr(task), "does not hear of its write, which was applied")
@@ -381,7 +381,7 @@ class Process:
     def _watches_the_dead(self) -> bool:
         """Whether the holder of the present attempt died before anybody could wait for its lock."""
         record = self.store.record
-        claim = self.world.judge.claims.named(record.attempt.id) if record is not None and record.attempt else None
+        claim = self.world.judge.claims.named(record.lease.id) if record is not None and record.lease else None
         return claim is not None and claim.proof is not None and claim.task.crashed
 
     def _sleep(self, task: Task, effect: effects.Sleep, fault: Fault | None) -> None:

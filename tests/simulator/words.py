@@ -20,7 +20,7 @@ __all__ = ["Words"]
 
 @dataclass(slots=True)
 class _Word:
-    """A login or logout. `family`: that the login has founded. `done_at`: seconds, or never.
+    """A login or logout. `family`: that the login began. `done_at`: seconds, or never.
 
     `looks_old`: its record may as well be one of before, to which a store went back.
     """

@@ -191,7 +191,7 @@ def test_a_renewal_begins_with_what_was_spooled_and_drops_what_is_old(
     told: list[str] = []
     unsubscribe = events.subscribe(lambda event: told.append(event.kind.value))
     try:
-        monkeypatch.setattr("onerefresh.renewal.spending.COMMIT_TRIES_AFTER_SPOOLING", 0)
+        monkeypatch.setattr("onerefresh.renewal.answer.COMMIT_TRIES_AFTER_SPOOLING", 0)
         with Credential("acme", refresh, token=FIRST, store=Down(path)) as credential:
             assert credential.token(refused=credential.token()).reveal() == "test-access-2"
         family = Token("x", "test-refresh-1").seed_fingerprint()
@@ -215,7 +215,7 @@ def test_a_spooled_token_that_cannot_be_deleted_is_restored_once(
     told: list[str] = []
     unsubscribe = events.subscribe(lambda event: told.append(event.kind.value))
     try:
-        monkeypatch.setattr("onerefresh.renewal.spending.COMMIT_TRIES_AFTER_SPOOLING", 0)
+        monkeypatch.setattr("onerefresh.renewal.answer.COMMIT_TRIES_AFTER_SPOOLING", 0)
         with Credential("acme", refresh, token=FIRST, store=Down(path)) as credential:
             credential.token(refused=credential.token())
         monkeypatch.setattr(Path, "unlink", refuse)

@@ -24,7 +24,7 @@ from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.sqlite import SQLiteStore
 from onerefresh.token import Token
 
-RECORD = encode(records.founded(None, Token(ACCESS, REFRESH), now=0.0, owner=None, what="seed"))
+RECORD = encode(records.new_session(None, Token(ACCESS, REFRESH), now=0.0, owner=None, what="seed"))
 HERE = FunctionKey(lambda: KEY)
 
 

@@ -27,7 +27,7 @@ from onerefresh.stores.keys import EnvironmentKey, FunctionKey, KeyFile, KeySour
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Token
 
-RECORD = encode(records.founded(None, Token(ACCESS, REFRESH), now=0.0, owner=None, what="seed"))
+RECORD = encode(records.new_session(None, Token(ACCESS, REFRESH), now=0.0, owner=None, what="seed"))
 OLD, NEW, OTHER = (base64.b64encode(bytes(range(start, start + 32))).decode() for start in (0, 50, 100))
 
 

@@ -18,7 +18,7 @@ from onerefresh.stores.envelope import Envelope, Key, Purpose, parse, sealed, un
 from onerefresh.token import Token
 
 KEY, OTHER = Key(bytes(range(32))), Key(bytes(range(1, 33)))
-RECORD = encode(records.founded(None, Token(ACCESS, REFRESH), now=0.0, owner=None, what="seed"))
+RECORD = encode(records.new_session(None, Token(ACCESS, REFRESH), now=0.0, owner=None, what="seed"))
 
 
 def opened(text: str, key: Key = KEY, purpose: Purpose = Purpose.RECORD, name: str = "acme") -> str | None:

@@ -20,8 +20,8 @@ from onerefresh.credential.shared import Shared, newest_known
 from onerefresh.latches import start
 from onerefresh.losses import Losses, compares, digest, read_losses, reports
 from onerefresh.policy import HTTP_TIMEOUT, profile_named, recovery_time
-from onerefresh.renewal.decision import Wish
-from onerefresh.renewal.saving import bring_back, has_lost
+from onerefresh.renewal.bring_back import bring_back, has_lost
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.world import World
 from onerefresh.runner import Runner
 from onerefresh.store import Store
@@ -146,16 +146,16 @@ def issued(shared: Shared) -> float:
 
 def has_gone(shared: Shared) -> bool | None:
     """Whether the store has lost what this process knows; None where that cannot be told now."""
-    return _performed(shared, lambda world: has_lost(world, _wish(shared), shared.claim))
+    return _performed(shared, lambda world: has_lost(world, _request(shared), shared.claim))
 
 
 def _is_back(shared: Shared, noted: str) -> bool | None:
-    return _performed(shared, lambda world: bring_back(world, _wish(shared), shared.claim, noted))
+    return _performed(shared, lambda world: bring_back(world, _request(shared), shared.claim, noted))
 
 
-def _wish(shared: Shared) -> Wish:
+def _request(shared: Shared) -> RenewalRequest:
     """What a look needs to know: nothing is sent."""
-    return Wish(
+    return RenewalRequest(
         key=shared.key,
         profile=profile_named("strict"),
         http_timeout=HTTP_TIMEOUT,

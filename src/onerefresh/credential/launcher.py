@@ -21,7 +21,7 @@ from onerefresh.record import Record
 from onerefresh.record_text import encode
 from onerefresh.redaction import Redactor
 from onerefresh.renewal import protocol
-from onerefresh.renewal.decision import Wish
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.world import NotSent, Sent, World
 from onerefresh.runner import Runner
@@ -46,17 +46,17 @@ class Launcher:
         if shared.known is None:  # else the token that is in memory is another one's, perhaps
             shared.owner = terms.owner or shared.owner
 
-    def wish(
+    def request(
         self,
         refused: tuple[str, int] | None = None,
         *,
         ageing: bool = False,
         within: float | None = None,
         run: Run | None = None,
-    ) -> Wish:
+    ) -> RenewalRequest:
         """What this credential asks of a renewal now; `run`: of this one."""
         shared, terms = self._shared, self._terms
-        return Wish(
+        return RenewalRequest(
             key=self._key,
             profile=terms.profile,
             http_timeout=terms.http_timeout,
@@ -115,8 +115,8 @@ class Launcher:
         with shared.lock:
             if self._seed is None or shared.store.load(self._key) is not None:
                 return
-            wish = self.wish()
-            record = records.founded(None, self._seed, now=shared.clock.time(), owner=wish.signs, what="seed")
+            request = self.request()
+            record = records.new_session(None, self._seed, now=shared.clock.time(), owner=request.signs, what="seed")
             shared.store.cas(self._key, None, encode(record))
             assert record.token is not None
             shared.known, shared.held = record.token, held_for(record.token, shared.spread)
@@ -130,8 +130,8 @@ class Launcher:
             if not flight.begin():
                 return
             try:
-                wish = self.wish(flight.refused, ageing=ageing, within=within, run=run)
-                run.publish(self._runner(run).run(lambda world: protocol.renew(world, wish)))
+                request = self.request(flight.refused, ageing=ageing, within=within, run=run)
+                run.publish(self._runner(run).run(lambda world: protocol.renew(world, request)))
             except NotSent as error:
                 flight.lost_its_loop = self._terms.loop is None
                 run.publish(errors.RefreshUnavailable(error.message).about(self._key))

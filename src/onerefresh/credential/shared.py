@@ -213,8 +213,8 @@ class Shared:
         self.failed = self.unsaved = None
         held = held_for(token, self.spread)
         # A token that ages is renewed with the next call, however it came here: unless that was tried just now.
-        if outcome.ask_again or (outcome.renewed and held.ages_at <= self.clock.time()):
-            soon = self.clock.time() + max(outcome.ask_again, LOOK_AGAIN)
+        if outcome.retry_after or (outcome.renewed and held.ages_at <= self.clock.time()):
+            soon = self.clock.time() + max(outcome.retry_after, LOOK_AGAIN)
             held.ages_at = min(max(held.ages_at, soon), held.ends_at)
         self.held = held
         probation = outcome.probation

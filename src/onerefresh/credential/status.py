@@ -62,5 +62,5 @@ def _status_of(key: str, record: Record | None, rest: float) -> Status:
         asks_again=not waits_for_a_person,
         doubts=failure.doubts if failure else 0,
         put_off=failure is None and rest > 0.0,
-        recovering=record.state is State.LEASED and record.attempt is not None and record.attempt.is_recovery,
+        recovering=record.state is State.LEASED and record.lease is not None and record.lease.is_recovery,
     )

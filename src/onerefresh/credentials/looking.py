@@ -66,7 +66,7 @@ class Horizon:
     def _judge(self, key: str, record: Record | None, now: float) -> Due | Result | Other | None:
         if record is None or record.state is State.EMPTY:
             return self._begin(key, record) if self.named else None
-        origin = record.attempt.origin if record.state is State.LEASED and record.attempt else record.state
+        origin = record.lease.origin if record.state is State.LEASED and record.lease else record.state
         dead = origin is State.DEAD
         if not dead and not _is_due(record, self.within, now):
             return None

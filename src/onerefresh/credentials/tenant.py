@@ -51,7 +51,7 @@ class Tenant(Credential):
         """Empty the record, whatever is in it, and forget the token."""
 
         async def work(world: World) -> None:
-            await person.delete(world, self._launcher.wish())
+            await person.delete(world, self._launcher.request())
             self._shared.forget()
 
         return self._launcher.run_apart(work, None)

@@ -1,6 +1,9 @@
 """The protocol of one renewal, as pure code: it asks a `World` for everything.
 
-`decision` says what to do about a record, `protocol` who may send and when, `spending` is what a renewal does between
-its claim and its commit, `causes` is why a session may be over, `saving` brings tokens into the store, `person` is what
-people do beside it, and `world` is what all of them ask for.
+`protocol` begins: it loads the record, does what `decision` says, and claims. `send` runs one `attempt` under the lease
+of that claim; `answer` saves what the request brought, `failed` notes why it brought nothing, and `causes` says why a
+session may be over. `commit` writes a token into the record, `recovery` and `bring_back` restore what a store has lost,
+under a `recovery_lease`; `host_save` lets the host save a token, `revocation` lets the server forget one. `person` has
+what people do beside a renewal, `reports` its events, `sightings` what one process remembers, and `world` what all of
+them ask for.
 """

@@ -13,17 +13,17 @@ LATE = "sent late"
 
 def told_by(record: Record, *, taken_over: bool) -> str:
     """What happened before `invalid_grant`, as far as the record of this attempt tells; nothing that is not known."""
-    failure, attempt = record.failure, record.attempt
+    failure, lease = record.failure, record.lease
     lately = [entry.what for entry in record.history[-2:]]
     if failure is not None and failure.meaning.may_have_spent:
         return f"; before that: {failure.detail}"
-    if attempt is not None and attempt.guess:
+    if lease is not None and lease.guess:
         return (
             "; the store had lost the record or gone back, and nobody brought back a newer refresh token than this one"
         )
-    if taken_over or (attempt is not None and attempt.disputed):
+    if taken_over or (lease is not None and lease.contested):
         return ", after an attempt was taken over whose process had vanished, or was stopped or cut off for too long"
-    if failure is not None and failure.ambiguous:
+    if failure is not None and failure.maybe_spent:
         return ", after an earlier attempt that may have spent the refresh token"
     if lately == ["dead", Grant.REFRESH.value]:
         return "; the session had been found dead before, and a late answer had brought it back"

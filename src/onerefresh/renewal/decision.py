@@ -1,4 +1,4 @@
-"""What to do about a record: pure, from the record and a wish to a named decision."""
+"""What to do about a record: pure, from the record and a request to a named decision."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from onerefresh import errors
 from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, Profile, due_at, windows
-from onerefresh.record import Attempt, Clock, Failure, Grant, Probation, Record, State
+from onerefresh.record import Clock, Failure, Grant, Lease, Probation, Record, State
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.token import Token
-from onerefresh.transitions import went_back
+from onerefresh.transitions import rolled_back
 from onerefresh.verdict import Meaning
 
 UNSTATED = "refresher, which does not say whose tokens it refreshes"
@@ -22,7 +22,7 @@ Records of older versions may have no owner at all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RenewalRequest:
     """What is asked of a renewal, and by whom.
 
     `refused`: the identity of the token that the API refused. `ageing`: nobody waits; renew although the token still
@@ -67,7 +67,7 @@ class Wish:
     is_under_way: Callable[[tuple[str, int]], bool] = field(default=lambda _: False, compare=False)
     learns: Callable[[Record], None] = field(default=lambda _: None, compare=False)
 
-    def up_to_date(self) -> Wish:
+    def up_to_date(self) -> RenewalRequest:
         """The same with what this process has learned since: a renewal may have waited for long."""
         newest = self.known if self.newest is None else self.newest()
         return self if newest is self.known else replace(self, known=newest)
@@ -95,13 +95,13 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Hand this token out. `ask_again`: seconds until a background renewal makes sense again.
+    """Hand this token out. `retry_after`: seconds until a background renewal makes sense again.
 
     `damped`: although it was refused; `why`, where that is not said elsewhere. `probation`: it has yet to prove itself.
     """
 
     token: Token
-    ask_again: float = 0.0
+    retry_after: float = 0.0
     damped: bool = False
     probation: Probation | None = None
     why: str = ""
@@ -121,9 +121,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Somebody else's attempt is under way."""
+    """Another attempt holds the lease."""
 
-    attempt: Attempt
+    lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +132,15 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Adopt the seed."""
+class StartSession:
+    """Begin a session with the seed."""
 
     seed: Token
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """Let the host save this token first."""
+class HostSave:
+    """The host saves this token before anybody gets it."""
 
     token: Token
 
@@ -160,12 +160,12 @@ class Settle:
 NOT_AGAIN = "the refresh token may be spent, and is not sent again before retry() or a login"
 """What is said of a lost answer where the profile never sends again."""
 
-Decision = Use | Fail | Pause | Wait | Claim | Found | Keep | Repair | Settle
+Decision = Use | Fail | Pause | Wait | Claim | StartSession | HostSave | Repair | Settle
 
 
 def decide(
     record: Record | None,
-    wish: Wish,
+    request: RenewalRequest,
     now: float,
     *,
     lease_over: bool,
@@ -173,60 +173,60 @@ def decide(
     clock: Clock | None = None,
     came: bool = False,
 ) -> Decision:
-    """What to do about `record`. `now`: seconds since the epoch. `lease_over`: its attempt may be taken over.
+    """What to do about `record`. `now`: seconds since the epoch. `lease_over`: its lease may be taken over.
 
     `is_unsettled`: this process has only just seen that the store is on another server. `clock`: what refreshes are
     counted by. `came`: the token is the answer for which this renewal has waited.
     """
     if record is None:
-        return Repair(wish.known) if wish.known is not None else _begin(wish)
-    if is_news(wish.seed, record, wish) and not in_use(record) and wish.seed is not None:
-        return Found(wish.seed)
-    if wish.is_foreign(record.owner) and record.state is not State.EMPTY:
+        return Repair(request.known) if request.known is not None else _begin(request)
+    if is_news(request.seed, record, request) and not in_use(record) and request.seed is not None:
+        return StartSession(request.seed)
+    if request.is_foreign(record.owner) and record.state is not State.EMPTY:
         return Fail(
             errors.ConfigurationError(
-                f"the stored token belongs to another {record.owner}, and this is {wish.owner}: "
+                f"the stored token belongs to another {record.owner}, and this is {request.owner}: "
                 "use another name, log in again under this one, or consent: adopt=True, or onerefresh adopt NAME"
             )
         )
-    known = wish.known
-    if known is not None and went_back(record, known.family, known.generation, wish.earlier()):
+    known = request.known
+    if known is not None and rolled_back(record, known.family, known.generation, request.earlier()):
         return Repair(known)
-    if record.unsaved and wish.host_saves and record.token is not None:
-        return Keep(record.token)
+    if record.unsaved and request.host_saves and record.token is not None:
+        return HostSave(record.token)
     # Whoever has claimed was free to: it is waited for, and taken over from, whatever was refreshed before.
     rest = record.rest(clock or (None, now)) if record.state is State.IDLE else 0.0
-    if came and record.token is not None and _is_for_them(record, record.token, wish, clock or (None, now)):
-        return Use(record.token, _ask_again(record, now, lease_over=lease_over), probation=record.probation)
-    if record.token is not None and _serves(record, record.token, wish, now, rest):
-        damped = wish.refused == record.identity
-        ask_again = max(_ask_again(record, now, lease_over=lease_over), rest)
+    if came and record.token is not None and _is_for_them(record, record.token, request, clock or (None, now)):
+        return Use(record.token, _retry_after(record, now, lease_over=lease_over), probation=record.probation)
+    if record.token is not None and _serves(record, record.token, request, now, rest):
+        damped = request.refused == record.identity
+        retry_after = max(_retry_after(record, now, lease_over=lease_over), rest)
         why = too_often(rest, refused=True) if damped and rest > 0.0 else ""
-        return Use(record.token, ask_again, damped, record.probation, why)
-    if record.state is State.LEASED and record.attempt is not None and not lease_over:
-        return Wait(record.attempt)
-    decision = _renew(record, wish, now)
+        return Use(record.token, retry_after, damped, record.probation, why)
+    if record.state is State.LEASED and record.lease is not None and not lease_over:
+        return Wait(record.lease)
+    decision = _renew(record, request, now)
     if isinstance(decision, Claim) and rest > 0.0:
-        return _put_off(record, wish, rest)
+        return _put_off(record, request, rest)
     return Settle() if is_unsettled and decision == Claim(Grant.REFRESH) else decision
 
 
-def _begin(wish: Wish) -> Decision:
-    if wish.seed is not None and wish.seed.seed_fingerprint() in wish.earlier():
+def _begin(request: RenewalRequest) -> Decision:
+    if request.seed is not None and request.seed.seed_fingerprint() in request.earlier():
         return Fail(errors.LoginRequired("the session with which token= began is over: log in again"))
-    if wish.seed is not None:
-        return Found(wish.seed)
-    if wish.can_obtain:
+    if request.seed is not None:
+        return StartSession(request.seed)
+    if request.can_obtain:
         return Claim(Grant.OBTAIN)
     return Fail(errors.LoginRequired("there is no token yet: log in, or give a first one with token="))
 
 
-def is_news(seed: Token | None, record: Record, wish: Wish) -> bool:
+def is_news(seed: Token | None, record: Record, request: RenewalRequest) -> bool:
     """Whether the seed is of a session that neither the record nor this process has gone on from."""
     if seed is None:
         return False
     family = seed.seed_fingerprint()
-    known = (*record.families, *wish.earlier(), *((wish.known.family,) if wish.known is not None else ()))
+    known = (*record.families, *request.earlier(), *((request.known.family,) if request.known is not None else ()))
     return family not in known
 
 
@@ -237,12 +237,12 @@ def in_use(record: Record) -> bool:
     return record.state in (State.IDLE, State.LEASED)
 
 
-def _serves(record: Record, token: Token, wish: Wish, now: float, rest: float) -> bool:
-    """Whether the stored token may be handed out for this wish. `rest`: seconds until it may be refreshed."""
-    if wish.refused == record.identity:
-        damped = _damped(record, wish, now) or (rest > 0.0 and not must_rest(record, wish.client, now))
-        return damped and now < windows(token, wish.spread).ends_at
-    found = windows(token, wish.spread)
+def _serves(record: Record, token: Token, request: RenewalRequest, now: float, rest: float) -> bool:
+    """Whether the stored token may be handed out for this request. `rest`: seconds until it may be refreshed."""
+    if request.refused == record.identity:
+        damped = _damped(record, request, now) or (rest > 0.0 and not must_rest(record, request.client, now))
+        return damped and now < windows(token, request.spread).ends_at
+    found = windows(token, request.spread)
     if now >= found.ends_at or record.state is State.EMPTY:
         return False
     if State.DEAD in (record.state, _origin(record)):
@@ -250,21 +250,21 @@ def _serves(record: Record, token: Token, wish: Wish, now: float, rest: float) -
     failure = record.failure
     if failure is not None and failure.refused and (failure.is_doubtful or failure.meaning is Meaning.UNUSABLE):
         return False
-    ages_at = found.ages_at if wish.within is None else due_at(token, wish.within)
-    if wish.ageing and now >= ages_at:
-        return rest > 0.0 or must_rest(record, wish.client, now)
+    ages_at = found.ages_at if request.within is None else due_at(token, request.within)
+    if request.ageing and now >= ages_at:
+        return rest > 0.0 or must_rest(record, request.client, now)
     return True
 
 
-def _is_for_them(record: Record, token: Token, wish: Wish, clock: Clock) -> bool:
+def _is_for_them(record: Record, token: Token, request: RenewalRequest, clock: Clock) -> bool:
     """Whether a token that just came is for those who waited for it: once, even where it is over by now."""
     if record.floor is None or not record.floor.is_of_late(record.generation, clock):
         return False  # this process may have slept meanwhile
     is_free = record.state is State.IDLE and record.failure is None
-    return is_free and token.is_sendable and wish.refused != record.identity
+    return is_free and token.is_sendable and request.refused != record.identity
 
 
-def _ask_again(record: Record, now: float, *, lease_over: bool) -> float:
+def _retry_after(record: Record, now: float, *, lease_over: bool) -> float:
     """Seconds until a background renewal makes sense: at once, unless one was tried, or somebody else tries it now."""
     left = record.failure.remaining(now) if record.failure else 0.0
     if record.state is State.DEAD or (record.state is State.LEASED and not lease_over):
@@ -274,36 +274,36 @@ def _ask_again(record: Record, now: float, *, lease_over: bool) -> float:
 
 def _origin(record: Record) -> State:
     """The state beneath a lease."""
-    return record.attempt.origin if record.state is State.LEASED and record.attempt else record.state
+    return record.lease.origin if record.state is State.LEASED and record.lease else record.state
 
 
-def _damped(record: Record, wish: Wish, now: float) -> bool:
+def _damped(record: Record, request: RenewalRequest, now: float) -> bool:
     """Whether the refusal of a token that was just refreshed must not refresh it once more."""
     probation = record.probation
     if probation is None or record.state is State.DEAD or probation.repeated or not probation.holds(now):
         return False
-    return wish.proven != record.identity
+    return request.proven != record.identity
 
 
-def _renew(record: Record, wish: Wish, now: float) -> Decision:
+def _renew(record: Record, request: RenewalRequest, now: float) -> Decision:
     if record.generation >= LAST_GENERATION:
         said = "the stored record cannot go on (it is damaged: its generation is too high); log in again to replace it"
         return Fail(errors.StoreUnavailable(said))
     failure = record.failure
     over = _origin(record) in (State.DEAD, State.EMPTY) or record.token is None
-    if over and not (wish.can_obtain and not record.is_logged_out):
+    if over and not (request.can_obtain and not record.is_logged_out):
         return Fail(_needs_login(record))
-    may_be_spent = failure is not None and failure.ambiguous and wish.profile.sends_again_after >= FOR_GOOD
-    if failure is not None and failure.is_for_good and wish.can_obtain:
+    may_be_spent = failure is not None and failure.maybe_spent and request.profile.sends_again_after >= FOR_GOOD
+    if failure is not None and failure.is_for_good and request.can_obtain:
         return Claim(Grant.OBTAIN)  # what may be spent is not sent again, and this needs no person
-    if failure is not None and must_rest(record, wish.client, now):
+    if failure is not None and must_rest(record, request.client, now):
         return _respect(failure, now)
-    if over or (may_be_spent and wish.can_obtain):
+    if over or (may_be_spent and request.can_obtain):
         return Claim(Grant.OBTAIN)
-    if failure is not None and failure.doubts and wish.can_obtain:
+    if failure is not None and failure.doubts and request.can_obtain:
         return Claim(Grant.OBTAIN)  # a login heals a doubtful end, and this one needs no person
-    cannot_refresh = record.token is not None and record.token.refresh_token is None and not wish.renews_from_access
-    if cannot_refresh and wish.can_obtain:
+    cannot_refresh = record.token is not None and record.token.refresh_token is None and not request.renews_from_access
+    if cannot_refresh and request.can_obtain:
         return Claim(Grant.OBTAIN)
     return Claim(Grant.REFRESH)
 
@@ -331,30 +331,30 @@ def too_often(rest: float, *, refused: bool | None = None) -> str:
     )
 
 
-def bound(record: Record | None, wish: Wish) -> Record | None:
+def bound(record: Record | None, request: RenewalRequest) -> Record | None:
     """`record`, with the pause after a lost answer that this process's own profile asks for, where that is longer.
 
     Whoever has lost it went by a profile of its own: another version of the program, say.
     """
-    failure, own = record.failure if record is not None else None, wish.profile.sends_again_after
+    failure, own = record.failure if record is not None else None, request.profile.sends_again_after
     if record is None or failure is None or not (failure.lost or failure.meaning.is_lost) or failure.count == 0:
         return record
     is_last, detail = failure.meaning.is_lost, failure.detail
     if own >= FOR_GOOD:
         is_retried = any(entry.what == "retry" and entry.generation == record.generation for entry in record.history)
-        if failure.is_for_good or wish.can_obtain or (is_retried and not is_last):
+        if failure.is_for_good or request.can_obtain or (is_retried and not is_last):
             return record
         detail = f"{detail}; {NOT_AGAIN}"
-    elif not is_last or failure.delay + wish.http_timeout >= own:
+    elif not is_last or failure.delay + request.http_timeout >= own:
         return record  # its seconds count from the request on, and these from the failure
     return replace(record, failure=replace(failure, delay=own, detail=detail))
 
 
-def _put_off(record: Record, wish: Wish, rest: float) -> Decision:
+def _put_off(record: Record, request: RenewalRequest, rest: float) -> Decision:
     """The token endpoint is left alone for a while, although it has answered each time."""
     if rest <= PATIENCE:
         return Pause(rest)
-    refused = wish.refused == record.identity
+    refused = request.refused == record.identity
     return Fail(errors.RefreshUnavailable(too_often(rest, refused=refused), retry_after=rest))
 
 

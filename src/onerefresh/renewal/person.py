@@ -9,57 +9,60 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
-from onerefresh.renewal.decision import Wish, in_use
+from onerefresh.renewal.decision import RenewalRequest, in_use
+from onerefresh.renewal.host_save import save_with_host
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.renewal.saving import MOST_ROUNDS, keep, recalled, revoke, tell, unsettled
+from onerefresh.renewal.recovery import recalled
+from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
+from onerefresh.renewal.revocation import revoke
 from onerefresh.renewal.world import Loaded, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure
 
 
-async def log_in(world: World, token: Token | None, wish: Wish) -> Outcome:
-    """Found a new family with `token`, or with one that the refresher obtains, whatever the record says.
+async def log_in(world: World, token: Token | None, request: RenewalRequest) -> Outcome:
+    """Start a new session with `token`, or with one that the refresher obtains, whatever the record says.
 
     But for the token with which the present session began: it was refreshed since, perhaps by another process that was
     given the same one, and would take the place of a newer one.
     """
     if token is None:
-        token = await _obtain(world, wish)
+        token = await _obtain(world, request)
 
-    newest = _newest_of(token, wish.up_to_date().known)
+    newest = _newest_of(token, request.up_to_date().known)
 
     def login(record: Record | None, at: float) -> Record:
         if record is not None and in_use(record) and records.has_gone_on_from(record, token):
             return record
-        return records.founded(
+        return records.new_session(
             record,
             newest,
             now=at,
-            owner=wish.signs,
+            owner=request.signs,
             what="login",
-            unsaved=wish.host_saves,
-            earlier=_earlier(wish),
-            newest=_generation(wish),
+            unsaved=request.host_saves,
+            earlier=_earlier(request),
+            newest=_generation(request),
         )
 
-    written = await _write(world, login, wish)
-    wish.sightings.forget_failures()
+    written = await _write(world, login, request)
+    request.sightings.forget_failures()
     record = written.record
     if record is None or record.token is None:
-        raise errors.LoginRequired("somebody logged out at the same time: log in again", credential=wish.key)
+        raise errors.LoginRequired("somebody logged out at the same time: log in again", credential=request.key)
     if records.has_gone_on_from(record, token):
         await tell(
             world,
             Kind.SEED_IGNORED,
-            wish,
+            request,
             record,
             "the session began with the token of this login, and has a newer one",
         )
     else:
-        await tell(world, Kind.LOGGED_IN, wish, record)
+        await tell(world, Kind.LOGGED_IN, request, record)
     if record.unsaved:
-        await keep(world, written, record.token)
+        await save_with_host(world, written, record.token)
     return Outcome.brought(record, record.token)
 
 
@@ -70,10 +73,10 @@ def _newest_of(token: Token, known: Token | None) -> Token:
     return known
 
 
-async def allow_again(world: World, wish: Wish) -> Record | None:
+async def allow_again(world: World, request: RenewalRequest) -> Record | None:
     """Let the token endpoint be asked again at once, whatever it said before; the record of before, if it failed."""
     for _ in range(MOST_ROUNDS):
-        loaded = await recalled(world, await world.load(), wish)
+        loaded = await recalled(world, await world.load(), request)
         if loaded is None:
             continue
         now, record = await world.now(), loaded.record
@@ -85,29 +88,29 @@ async def allow_again(world: World, wish: Wish) -> Record | None:
                 await world.cas(loaded.version, again)
         except (Conflict, StoreOutcomeUnknown):
             continue  # what is there now says what is left to do
-        wish.sightings.forget_failures()
+        request.sightings.forget_failures()
         return record
-    raise unsettled().about(wish.key)
+    raise unsettled().about(request.key)
 
 
-async def adopt(world: World, wish: Wish) -> str | None:
+async def adopt(world: World, request: RenewalRequest) -> str | None:
     """Make the stored token this refresher's; whose it was before, or None where there was nothing to do.
 
     Raises `ConfigurationError` where the refresher does not say whose tokens it refreshes.
     """
-    if wish.owner is None:
+    if request.owner is None:
         raise errors.ConfigurationError("this refresher has no `identity`, so that no token can be said to be its own")
     for _ in range(MOST_ROUNDS):
         loaded = await world.load()
         record = loaded.record
-        if record is None or record.state is State.EMPTY or record.owner == wish.owner:
+        if record is None or record.state is State.EMPTY or record.owner == request.owner:
             return None
         try:
-            await world.cas(loaded.version, replace(record, owner=wish.owner))
+            await world.cas(loaded.version, replace(record, owner=request.owner))
         except (Conflict, StoreOutcomeUnknown):
             continue  # what is there now says whether it was applied
         return record.owner or "nobody"
-    raise unsettled().about(wish.key)
+    raise unsettled().about(request.key)
 
 
 async def look_for_refusal(world: World, identity: tuple[str, int]) -> None:
@@ -118,41 +121,41 @@ async def look_for_refusal(world: World, identity: tuple[str, int]) -> None:
         raise record.failure.verdict(now.wall).error()
 
 
-def _earlier(wish: Wish) -> tuple[str, ...]:
+def _earlier(request: RenewalRequest) -> tuple[str, ...]:
     """The families over which somebody logs in or out, `token=` among them: they are no new login afterwards.
 
     The store may have lost the record that names them.
     """
-    known = wish.up_to_date().known
-    seed = (wish.seed.seed_fingerprint(),) if wish.seed is not None else ()
-    return (*seed, *wish.earlier(), *((known.family,) if known is not None else ()))
+    known = request.up_to_date().known
+    seed = (request.seed.seed_fingerprint(),) if request.seed is not None else ()
+    return (*seed, *request.earlier(), *((known.family,) if known is not None else ()))
 
 
-def _generation(wish: Wish) -> int:
+def _generation(request: RenewalRequest) -> int:
     """The highest generation that this process knows."""
-    known = wish.up_to_date().known
+    known = request.up_to_date().known
     return known.generation if known is not None else 0
 
 
-async def save_now(world: World, wish: Wish) -> None:
+async def save_now(world: World, request: RenewalRequest) -> None:
     """Let the host save the present token, where it has not done so yet. Raises `SaveFailed`."""
     loaded = await world.load()
-    if wish.host_saves and loaded.record is not None and loaded.record.unsaved and loaded.record.token is not None:
-        await keep(world, loaded, loaded.record.token)
+    if request.host_saves and loaded.record is not None and loaded.record.unsaved and loaded.record.token is not None:
+        await save_with_host(world, loaded, loaded.record.token)
 
 
 async def _write(
-    world: World, make: Callable[[Record | None, float], Record], wish: Wish, *, even_sealed: bool = False
+    world: World, make: Callable[[Record | None, float], Record], request: RenewalRequest, *, even_sealed: bool = False
 ) -> Loaded:
     """Replace the record, whatever it says, by what `make` makes of it at a time; what is there afterwards.
 
     Nothing is written twice: where the outcome of a write is not known, others may have gone on from it since.
     """
-    doubtful: list[Record] = []
+    unknown_writes: list[Record] = []
     for _ in range(MOST_ROUNDS):
         loaded, now = await world.load(replaces=True, even_sealed=even_sealed), await world.now()
-        wish.sightings.sees(now)
-        if any(records.includes(loaded.record, new) for new in doubtful):
+        request.sightings.sees(now)
+        if any(records.includes(loaded.record, new) for new in unknown_writes):
             return loaded
         new = make(loaded.record, now.wall)
         if new is loaded.record:
@@ -162,22 +165,22 @@ async def _write(
         except Conflict:
             continue
         except StoreOutcomeUnknown:
-            doubtful.append(new)
-    raise unsettled().about(wish.key)
+            unknown_writes.append(new)
+    raise unsettled().about(request.key)
 
 
-async def _obtain(world: World, wish: Wish) -> Token:
+async def _obtain(world: World, request: RenewalRequest) -> Token:
     try:
         await world.queue()
         await world.prepare()
-        return await world.send(Grant.OBTAIN, None, wish.profile.time_to_live(None, 0.0, wish.http_timeout))
+        return await world.send(Grant.OBTAIN, None, request.profile.time_to_live(None, 0.0, request.http_timeout))
     except RefreshFailure as failure:
-        raise failure.verdict.error().about(wish.key) from None
+        raise failure.verdict.error().about(request.key) from None
 
 
-async def log_out(world: World, wish: Wish) -> None:
+async def log_out(world: World, request: RenewalRequest) -> None:
     """Empty the record, then let the server forget what was in it. A renewal in flight finds its generation gone."""
-    emptied, useless = await _emptied(world, wish)
+    emptied, useless = await _emptied(world, request)
     families = emptied.families if emptied is not None else ()
     problem = ""
     try:
@@ -188,34 +191,36 @@ async def log_out(world: World, wish: Wish) -> None:
             useless.append(spooled.token)
     except errors.StoreUnavailable as error:  # an entry that cannot be read; the logout is done all the same
         problem = error.message
-    await tell(world, Kind.LOGGED_OUT, wish, emptied, problem)
+    await tell(world, Kind.LOGGED_OUT, request, emptied, problem)
     for token in useless:
-        await revoke(world, emptied, token, wish)
+        await revoke(world, emptied, token, request)
 
 
-async def delete(world: World, wish: Wish) -> None:
+async def delete(world: World, request: RenewalRequest) -> None:
     """Empty the record and the spool, even where they cannot be read: nobody is to use this credential again."""
-    emptied, useless = await _emptied(world, wish, even_sealed=True)
+    emptied, useless = await _emptied(world, request, even_sealed=True)
     await world.clear_spool()
-    await tell(world, Kind.LOGGED_OUT, wish, emptied, "deleted")
+    await tell(world, Kind.LOGGED_OUT, request, emptied, "deleted")
     for token in useless:
-        await revoke(world, emptied, token, wish)
+        await revoke(world, emptied, token, request)
 
 
-async def _emptied(world: World, wish: Wish, *, even_sealed: bool = False) -> tuple[Record | None, list[Token]]:
+async def _emptied(
+    world: World, request: RenewalRequest, *, even_sealed: bool = False
+) -> tuple[Record | None, list[Token]]:
     """The record after it was emptied, and the token that was in it."""
     useless: list[Token] = []
 
     def logout(record: Record | None, at: float) -> Record:
         useless[:] = [record.token] if record is not None and record.token is not None else []
-        return records.logged_out(record, now=at, earlier=_earlier(wish), newest=_generation(wish))
+        return records.logged_out(record, now=at, earlier=_earlier(request), newest=_generation(request))
 
-    written = await _write(world, logout, wish, even_sealed=even_sealed)
-    wish.sightings.sees_a_logout(written.record)
+    written = await _write(world, logout, request, even_sealed=even_sealed)
+    request.sightings.sees_a_logout(written.record)
     return written.record, useless
 
 
-async def report_replay(world: World, identity: tuple[str, int], wish: Wish, *, accepted: bool) -> None:
+async def report_replay(world: World, identity: tuple[str, int], request: RenewalRequest, *, accepted: bool) -> None:
     """Note in the record how the API took a replay with this token, for all who share it."""
     loaded, now = await world.load(), await world.now()
     record = loaded.record
@@ -230,4 +235,4 @@ async def report_replay(world: World, identity: tuple[str, int], wish: Wish, *, 
     except (Conflict, StoreOutcomeUnknown):
         return  # a newer record needs no such note
     if not accepted:
-        await tell(world, Kind.REFUSAL_DAMPED, wish, record, "the refreshed token was refused as well")
+        await tell(world, Kind.REFUSAL_DAMPED, request, record, "the refreshed token was refused as well")

@@ -13,36 +13,29 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.policy import DETECTION
-from onerefresh.record import Attempt, Grant, Record, State
+from onerefresh.record import Grant, Lease, Record, State
+from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.decision import (
     Claim,
     Fail,
-    Found,
-    Keep,
+    HostSave,
     Pause,
+    RenewalRequest,
     Repair,
     Settle,
+    StartSession,
     Use,
     Wait,
-    Wish,
     bound,
     decide,
     in_use,
     is_news,
 )
-from onerefresh.renewal.recovering import Takeover
-from onerefresh.renewal.saving import (
-    MOST_ROUNDS,
-    found,
-    keep,
-    recalled,
-    repair,
-    replay_spool,
-    settle,
-    tell,
-    unsettled,
-)
-from onerefresh.renewal.spending import Outcome, Spending
+from onerefresh.renewal.host_save import save_with_host
+from onerefresh.renewal.recovery import recalled, repair, replay_spool, settle, start_session
+from onerefresh.renewal.recovery_lease import Takeover
+from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
+from onerefresh.renewal.send import run_attempt
 from onerefresh.renewal.world import Instant, Loaded, World, age, left_of
 from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
 
@@ -55,91 +48,99 @@ QUICK = 0.05
 
 
 @dataclass(slots=True)
-class _Lease:
-    """This renewal's view of other attempts: which one it watches, and since when by its own monotonic clock."""
+class PeriodWatch:
+    """A period that somebody else began, here the last lease seen, and since when this renewal has watched it.
 
-    attempt: str | None = None
+    It is over by the store's clock, or by this process's monotonic clock once it was watched for its full length: so
+    a store without a clock, or with one that was set, holds nobody up for longer than that.
+    """
+
+    watched: str | None = None
     since: float = 0.0
 
-    def left(self, attempt: Attempt, now: Instant) -> float:
-        """Seconds until `attempt` is over: by the store's own clock, or because this process watched it that long."""
-        if attempt.id != self.attempt:
-            self.attempt, self.since = attempt.id, now.monotonic
-        return min(attempt.ttl - (now.monotonic - self.since), left_of(attempt, now))
+    def left(self, lease: Lease, now: Instant) -> float:
+        """Seconds until `lease` is over, by whichever clock says so first."""
+        if lease.id != self.watched:
+            self.watched, self.since = lease.id, now.monotonic
+        return min(lease.ttl - (now.monotonic - self.since), left_of(lease, now))
 
 
-async def renew(world: World, wish: Wish) -> Outcome:
-    """A token that satisfies `wish`.
+async def renew(world: World, request: RenewalRequest) -> Outcome:
+    """A token that satisfies `request`.
 
     Raises an `OnerefreshError` that says who must act.
     """
-    lease, takeover = _Lease(), Takeover(world)
+    watch, takeover = PeriodWatch(), Takeover(world)
     hold: Hold | None = None
-    queued, prepared, seed_told = 0, False, wish.seed_told
+    queued, prepared, seed_told = 0, False, request.seed_told
     awaited = ""  # the attempt that this renewal has made, or waited for
     unheard: dict[str, Instant] = {}  # claims of this renewal of which nobody told whether they were applied
     rounds = 0
-    if wish.gives_way:
+    if request.gives_way:
         # It is short, and somebody is about to wait.
-        await world.sleep(wish.gives_way, holds_the_exit=True, why="it lets who refreshed the last time go first")
+        await world.sleep(request.gives_way, holds_the_exit=True, why="it lets who refreshed the last time go first")
     while True:
         rounds += 1
         if rounds > MOST_ROUNDS:
             await world.leave()
-            raise unsettled().about(wish.key)
+            raise unsettled().about(request.key)
         loaded = await world.load()
-        wish = wish.up_to_date()
-        if await replay_spool(world, wish):
+        request = request.up_to_date()
+        if await replay_spool(world, request):
             continue
-        known = await recalled(world, loaded, wish)
+        known = await recalled(world, loaded, request)
         if known is None:
             continue
         loaded, now = known, await world.now()
-        record = bound(wish.sightings.dated(loaded.record, now), wish)
-        attempt = record.attempt if record and record.state is State.LEASED else None
-        if record and attempt and _is_own(attempt, unheard):
+        record = bound(request.sightings.dated(loaded.record, now), request)
+        lease = record.lease if record and record.state is State.LEASED else None
+        if record and lease and _is_own(lease, unheard):
             if await world.queue():
                 continue  # what was loaded before may be old
-            awaited = attempt.id
-            outcome = await Spending(world, wish, record, loaded.version or "", attempt, unheard.pop(attempt.id)).run()
+            awaited = lease.id
+            outcome = await run_attempt(
+                Attempt(world, request, record, loaded.version or "", lease, unheard.pop(lease.id))
+            )
             if outcome is not None:
                 return outcome
             continue
-        left = lease.left(attempt, now) if attempt else 0.0
-        proven_dead = _is_proof(hold, attempt)
-        if record and not seed_told and in_use(record) and is_news(wish.seed, record, wish):
+        left = watch.left(lease, now) if lease else 0.0
+        proven_dead = _is_proof(hold, lease)
+        if record and not seed_told and in_use(record) and is_news(request.seed, record, request):
             seed_told = True
             await tell(
-                world, Kind.SEED_IGNORED, wish, record, "token= is another one than the store's, which is in use"
+                world, Kind.SEED_IGNORED, request, record, "token= is another one than the store's, which is in use"
             )
-        is_unsettled = wish.sightings.is_unsettled(now, wish.recovery() if wish.look_again() else 0.0)
+        is_unsettled = request.sightings.is_unsettled(now, request.recovery() if request.look_again() else 0.0)
         is_over = proven_dead or left <= 0.0
-        came = record is not None and bool(awaited) and record.by == awaited
-        match decide(record, wish, now.wall, lease_over=is_over, is_unsettled=is_unsettled, clock=now.clock, came=came):
-            case Use(token, ask_again, damped, probation, why):
+        came = record is not None and bool(awaited) and record.committed_by == awaited
+        match decide(
+            record, request, now.wall, lease_over=is_over, is_unsettled=is_unsettled, clock=now.clock, came=came
+        ):
+            case Use(token, retry_after, damped, probation, why):
                 await world.leave()
-                if why and wish.sightings.is_new(token.identity):
-                    await tell(world, Kind.REFUSAL_DAMPED, wish, record, why)
-                if wish.known is not None and wish.known.identity != token.identity:
-                    await tell(world, Kind.ADOPTED, wish, record)
-                return Outcome(token, ask_again, damped, probation, earlier=record.families[:-1] if record else ())
+                if why and request.sightings.is_new(token.identity):
+                    await tell(world, Kind.REFUSAL_DAMPED, request, record, why)
+                if request.known is not None and request.known.identity != token.identity:
+                    await tell(world, Kind.ADOPTED, request, record)
+                return Outcome(token, retry_after, damped, probation, earlier=record.families[:-1] if record else ())
             case Fail(error):
                 await world.leave()
-                if record is not None and not wish.is_foreign(record.owner):
-                    wish.learns(record)
-                raise error.about(wish.key, record.generation if record else None)
-            case Keep(token):
+                if record is not None and not request.is_foreign(record.owner):
+                    request.learns(record)
+                raise error.about(request.key, record.generation if record else None)
+            case HostSave(token):
                 try:
-                    await keep(world, loaded, token)
+                    await save_with_host(world, loaded, token)
                 except errors.SaveFailed:
                     await world.deliver(None, unsaved=token)  # nobody is given it, and nobody spends the one before it
                     raise
-            case Found(seed):
-                await found(world, loaded, seed, wish)
+            case StartSession(seed):
+                await start_session(world, loaded, seed, request)
             case Repair(token):
-                await repair(world, loaded, token, wish)
+                await repair(world, loaded, token, request)
             case Settle():
-                await settle(world, loaded, wish, disputed=_is_disputed(record, proven_dead=proven_dead))
+                await settle(world, loaded, request, contested=_is_contested(record, proven_dead=proven_dead))
             case Pause(seconds):
                 await world.leave()
                 hold, rounds = None, 0
@@ -154,18 +155,20 @@ async def renew(world: World, wish: Wish) -> Outcome:
                 if awaited != other.id:
                     awaited = other.id
                     whom = "whoever knows a newer token" if other.is_recovery else "another process"
-                    await tell(world, Kind.WAITING, wish, record, f"at most {left:.1f} s for {whom}", attempt=other.id)
+                    await tell(
+                        world, Kind.WAITING, request, record, f"at most {left:.1f} s for {whom}", attempt=other.id
+                    )
                 what = "another process is at it, for at most"
                 if other.is_recovery:
                     what = "the store may have lost a newer token, and whoever knows it has"
                 await world.watch(loaded.version, left, f"{what} {left:.1f} s more")
-            case Claim() if wish.is_under_way(record.identity if record is not None else ("", 0)):
+            case Claim() if request.is_under_way(record.identity if record is not None else ("", 0)):
                 await world.leave()
                 hold, rounds = None, 0
                 await world.watch(loaded.version, DETECTION, UNDER_WAY)
             case Claim(grant):
-                is_guess = attempt is not None and attempt.is_recovery and grant is Grant.REFRESH
-                if attempt and is_guess and not await takeover.is_due(loaded, attempt, wish):
+                is_guess = lease is not None and lease.is_recovery and grant is Grant.REFRESH
+                if lease and is_guess and not await takeover.is_due(loaded, lease, request):
                     await world.leave()
                     hold, rounds = None, 0 if takeover.has_waited else rounds
                     continue
@@ -174,7 +177,7 @@ async def renew(world: World, wish: Wish) -> Outcome:
                     continue  # before the claim, which would age in the queue; what was loaded before may be old
                 if hold is None and queued < QUEUE_TRIES:
                     hold = await world.enter()
-                    if hold is None and attempt is not None:
+                    if hold is None and lease is not None:
                         queued = QUEUE_TRIES  # its holder stands still: there is no use in queueing behind it
                     elif hold is None:
                         queued += 1
@@ -187,72 +190,72 @@ async def renew(world: World, wish: Wish) -> Outcome:
                     prepared = True
                     if age(now, await world.now()) > QUICK or (hold is not None and hold.proof is not None):
                         continue  # and what was loaded before that may be old as well
-                disputed = _is_disputed(record, proven_dead=proven_dead)
+                contested = _is_contested(record, proven_dead=proven_dead)
                 awaited = await world.new_id()
                 proof = hold.proof if hold else None
-                mine = Attempt(awaited, grant, 0.0, proof=proof, disputed=disputed)
-                outcome = await _attempt(world, loaded, mine, wish, now, unheard=unheard)
+                mine = Lease(awaited, grant, 0.0, proof=proof, contested=contested)
+                outcome = await _attempt(world, loaded, mine, request, now, unheard=unheard)
                 await world.leave()
                 hold = None
                 if outcome is not None:
                     return outcome
 
 
-def _is_proof(hold: Hold | None, attempt: Attempt | None) -> bool:
-    """Whether holding `hold` proves that the holder of `attempt` is dead.
+def _is_proof(hold: Hold | None, lease: Lease | None) -> bool:
+    """Whether holding `hold` proves that the holder of `lease` is dead.
 
     It kept this very hold until its attempt was settled, so only its kernel can have released it.
     """
-    return attempt is not None and hold is not None and hold.proof is not None and hold.proof == attempt.proof
+    return lease is not None and hold is not None and hold.proof is not None and hold.proof == lease.proof
 
 
-def _is_own(attempt: Attempt, unheard: Container[str]) -> bool:
+def _is_own(lease: Lease, unheard: Container[str]) -> bool:
     """Whether it is a claim of this renewal, applied after nobody told its outcome: nothing was sent under it.
 
     One with a proof is not gone on with: others could have seen the lock free since.
     """
-    return attempt.id in unheard and attempt.proof is None
+    return lease.id in unheard and lease.proof is None
 
 
-def _is_disputed(record: Record | None, *, proven_dead: bool) -> bool:
+def _is_contested(record: Record | None, *, proven_dead: bool) -> bool:
     """Whether an earlier attempt at this generation may still come back and commit."""
     if record is None:
         return False
-    if record.state is State.LEASED and record.attempt is not None:
-        return record.attempt.disputed or not proven_dead
-    return record.failure is not None and record.failure.disputed
+    if record.state is State.LEASED and record.lease is not None:
+        return record.lease.contested or not proven_dead
+    return record.failure is not None and record.failure.contested
 
 
 async def _attempt(
-    world: World, loaded: Loaded, attempt: Attempt, wish: Wish, born: Instant, *, unheard: dict[str, Instant]
+    world: World, loaded: Loaded, lease: Lease, request: RenewalRequest, born: Instant, *, unheard: dict[str, Instant]
 ) -> Outcome | None:
     """Claim, send and commit. None: look at the record again."""
     token = loaded.record.token if loaded.record else None
-    attempt = replace(
-        attempt,
-        ttl=wish.profile.time_to_live(token, born.wall, wish.http_timeout),
+    lease = replace(
+        lease,
+        ttl=request.profile.time_to_live(token, born.wall, request.http_timeout),
         era=born.shared.era if born.shared else None,
         at=born.shared.seconds if born.shared else 0.0,
     )
     before = loaded.record
-    if before is not None and wish.owner and (wish.adopts or before.state is State.EMPTY):
-        before = replace(before, owner=wish.owner)
-    if before is not None and wish.owner and before.owner is None and attempt.grant is Grant.REFRESH:
-        said = f"its record says nothing of an owner, and is taken for one of the {wish.owner}"
-        await tell(world, Kind.UNOWNED, wish, before, said)  # once: the claim names the owner
-    leased = records.claimed(before, attempt, owner=wish.signs if before is None else wish.owner)
-    assert leased.attempt is not None
-    attempt = leased.attempt
+    if before is not None and request.owner and (request.adopts or before.state is State.EMPTY):
+        before = replace(before, owner=request.owner)
+    if before is not None and request.owner and before.owner is None and lease.grant is Grant.REFRESH:
+        said = f"its record says nothing of an owner, and is taken for one of the {request.owner}"
+        await tell(world, Kind.UNOWNED, request, before, said)  # once: the claim names the owner
+    leased = records.claimed(before, lease, owner=request.signs if before is None else request.owner)
+    assert leased.lease is not None
+    lease = leased.lease
     try:
         version = await world.cas(loaded.version, leased)
     except Conflict:
         return None
     except StoreOutcomeUnknown:
         again = await world.load()
-        if again.record is None or again.record.attempt is None or again.record.attempt.id != attempt.id:
-            unheard[attempt.id] = born
+        if again.record is None or again.record.lease is None or again.record.lease.id != lease.id:
+            unheard[lease.id] = born
             return None
         version = again.version or ""
     taken_over = loaded.record is not None and loaded.record.state is State.LEASED
-    await tell(world, Kind.TAKEN_OVER if taken_over else Kind.CLAIMED, wish, leased, attempt=attempt.id)
-    return await Spending(world, wish, leased, version, attempt, born, taken_over).run()
+    await tell(world, Kind.TAKEN_OVER if taken_over else Kind.CLAIMED, request, leased, attempt=lease.id)
+    return await run_attempt(Attempt(world, request, leased, version, lease, born, taken_over))

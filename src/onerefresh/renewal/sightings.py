@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from onerefresh.record import Attempt, Failure, Record, State
+from onerefresh.record import Failure, Lease, Record, State
 from onerefresh.renewal.world import Instant
 
 __all__ = ["Servers", "Sightings"]
@@ -102,9 +102,9 @@ class Sightings:
         self._ended: tuple[tuple[str, Record], ...] = ()  # how attempts of this process ended, by their ids
         self._logged_out: Record | None = None  # the last record that was emptied by a logout
 
-    def ends(self, attempt: Attempt, ended: Record) -> None:
-        """An attempt of this process is over, and `ended` is what the record is to say from now on."""
-        self._ended = (*self._ended, (attempt.id, ended))[-MOST:]
+    def ends(self, lease: Lease, ended: Record) -> None:
+        """The attempt with this lease, one of this process, is over; `ended`: what the record is to say from now on."""
+        self._ended = (*self._ended, (lease.id, ended))[-MOST:]
         self.remember(ended)
 
     @property
@@ -122,10 +122,10 @@ class Sightings:
         The session was logged out of and this process knows none since, or the record's attempt is one of its own that
         is over.
         """
-        emptied, attempt = self._logged_out, record.attempt
+        emptied, lease = self._logged_out, record.lease
         if emptied is not None and not knows_a_session and _is_before(record, emptied):
             return emptied
-        ends = (ended for name, ended in self._ended if attempt is not None and name == attempt.id)
+        ends = (ended for name, ended in self._ended if lease is not None and name == lease.id)
         ended = next(ends, None)
         return replace(ended, owner=record.owner) if ended is not None else None  # somebody may have consented since
 
@@ -148,7 +148,7 @@ class Sightings:
 
     def recalled(self, record: Record) -> Record:
         """`record`, with the failure of this generation that the store has lost, or was never told."""
-        failed, attempt = self._failed, record.attempt
+        failed, lease = self._failed, record.lease
         if failed is None or failed.identity != record.identity or record.token is None or record.state is State.DEAD:
             return record
         if record.failure is not None and _name(record.failure) not in failed.earlier:
@@ -157,9 +157,9 @@ class Sightings:
             return record  # somebody has begun anew, with this very token
         if not failed.is_dead:
             return replace(record, failure=failed.failure)
-        if attempt is not None and not attempt.is_recovery:
-            return replace(record, attempt=replace(attempt, origin=State.DEAD), failure=failed.failure)
-        return replace(record, state=State.DEAD, attempt=None, failure=failed.failure)
+        if lease is not None and not lease.is_recovery:
+            return replace(record, lease=replace(lease, origin=State.DEAD), failure=failed.failure)
+        return replace(record, state=State.DEAD, lease=None, failure=failed.failure)
 
     def forget_failures(self) -> None:
         """Somebody says here that they count no more."""

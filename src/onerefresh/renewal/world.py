@@ -15,7 +15,7 @@ from typing import Any
 
 from onerefresh import errors
 from onerefresh.events import Event
-from onerefresh.record import Attempt, Clock, Grant, Record
+from onerefresh.record import Clock, Grant, Lease, Record
 from onerefresh.store import Hold, Moment
 from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure
@@ -55,16 +55,16 @@ def age(born: Instant, now: Instant) -> float:
     return max(age, now.shared.seconds - born.shared.seconds)
 
 
-def left_of(attempt: Attempt, now: Instant) -> float:
-    """Seconds until `attempt` is over, as far as the store's clock tells; else all that it has to live.
+def left_of(lease: Lease, now: Instant) -> float:
+    """Seconds until `lease` is over, as far as the store's clock tells; else all that it has to live.
 
     Whoever finds it there watches it for as long then.
     """
-    if now.shared is None or attempt.era is None:
-        return attempt.ttl
-    if attempt.era != now.shared.era:
-        return 0.0 if now.shared.mortal else attempt.ttl
-    return attempt.ttl - (now.shared.seconds - attempt.at)
+    if now.shared is None or lease.era is None:
+        return lease.ttl
+    if lease.era != now.shared.era:
+        return 0.0 if now.shared.mortal else lease.ttl
+    return lease.ttl - (now.shared.seconds - lease.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ class Sent:
 
     def left(self, now: Instant) -> float:
         """Seconds until the claim is over."""
-        attempt = self.record.attempt
-        return min(left_of(attempt, now), attempt.ttl - (now.monotonic - self.since)) if attempt is not None else 0.0
+        lease = self.record.lease
+        return min(left_of(lease, now), lease.ttl - (now.monotonic - self.since)) if lease is not None else 0.0
 
 
 class Unsent(RefreshFailure):
@@ -112,8 +112,8 @@ class Spooled:
 
     def as_next(self) -> Token:
         """The token as the generation that it will be."""
-        founds = self.grant is Grant.OBTAIN
-        return self.token.numbered(self.token.seed_fingerprint() if founds else self.family, self.generation + 1)
+        is_new = self.grant is Grant.OBTAIN
+        return self.token.numbered(self.token.seed_fingerprint() if is_new else self.family, self.generation + 1)
 
 
 NO_NOTE = "-"

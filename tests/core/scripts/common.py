@@ -25,7 +25,7 @@ async def refresh_on_a_loop(token: Token) -> dict[str, object]:
 
 
 def credential() -> Credential:
-    """The one that the test has founded in the store; its refresher is async where ``how=async``."""
+    """The one that the test has put into the store; its refresher is async where ``how=async``."""
     refresher = refresh_on_a_loop if OPTIONS.get("how") == "async" else refresh
     return Credential("acme", refresher, store=OPTIONS["store"])
 

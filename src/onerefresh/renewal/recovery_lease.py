@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from onerefresh import errors
 from onerefresh import transitions as records
-from onerefresh.record import RECOVERY, Attempt, Grant
-from onerefresh.renewal.decision import Wish
+from onerefresh.record import RECOVERY, Grant, Lease
+from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.world import NO_NOTE, Loaded, Note, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 
@@ -29,25 +29,25 @@ SLICE = 1.0
 
 
 async def recovery_lease(
-    world: World, wish: Wish, *, disputed: bool = False, noted: str | None = None, again: int = 0
-) -> Attempt | None:
+    world: World, request: RenewalRequest, *, contested: bool = False, noted: str | None = None, again: int = 0
+) -> Lease | None:
     """A lease under which nothing is sent, once the loss is noted; None where nobody else can know a newer token.
 
-    `noted`: the mark of the note that names the record already. `again`: as in `Attempt`.
+    `noted`: the mark of the note that names the record already. `again`: as in `Lease`.
     """
-    seconds = wish.recovery()
+    seconds = request.recovery()
     if seconds <= 0.0:
         return None
     if noted is None:
         noted = await world.report_loss()
     born = (await world.now()).shared
-    return Attempt(
+    return Lease(
         id=f"{RECOVERY}{await world.new_id()}",
         grant=Grant.REFRESH,
         ttl=seconds,
         era=born.era if born else None,
         at=born.seconds if born else 0.0,
-        disputed=disputed,
+        contested=contested,
         guess=True,
         noted=noted,
         again=again,
@@ -69,7 +69,7 @@ class Takeover:
     unread: int = 0
     beats: dict[str, tuple[int, float]] = field(default_factory=dict)
 
-    async def is_due(self, loaded: Loaded, lease: Attempt, wish: Wish) -> bool:
+    async def is_due(self, loaded: Loaded, lease: Lease, request: RenewalRequest) -> bool:
         """Whether `lease`, which is over, may be taken over; False: look at the record again."""
         self.has_waited = False
         if lease.id == self.free:
@@ -86,7 +86,7 @@ class Takeover:
             await self._wait(loaded, "the store's note of losses cannot be read")
             return False
         if note is not None and not note.still_says(lease.noted) and lease.again < MOST_AGAIN:
-            if await self._begun_anew(loaded, lease, wish):
+            if await self._begun_anew(loaded, lease, request):
                 return False
         elif note is not None and self._is_comparing(note, now) and now - self.began < LONGEST_COMPARING:
             await self._wait(loaded, "other processes are still bringing back what the store has lost")
@@ -94,9 +94,9 @@ class Takeover:
         self.free = lease.id
         return True
 
-    async def _begun_anew(self, loaded: Loaded, lease: Attempt, wish: Wish) -> bool:
+    async def _begun_anew(self, loaded: Loaded, lease: Lease, request: RenewalRequest) -> bool:
         """Note the loss, and begin another lease, since others cannot have known; False where nobody can note it."""
-        anew = await recovery_lease(self.world, wish, disputed=lease.disputed, again=lease.again + 1)
+        anew = await recovery_lease(self.world, request, contested=lease.contested, again=lease.again + 1)
         if anew is None or anew.noted == NO_NOTE:
             return False
         with contextlib.suppress(Conflict, StoreOutcomeUnknown):  # the record says what follows

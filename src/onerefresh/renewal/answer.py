@@ -1,0 +1,154 @@
+"""Saving the answer to a request: into the store, or into the spool while the store is out of reach.
+
+The server may have made the refresh token before it invalid, so the answer is offered until it is saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onerefresh import errors
+from onerefresh import transitions as records
+from onerefresh.events import Kind
+from onerefresh.policy import backoff, windows
+from onerefresh.record import Record
+from onerefresh.renewal.attempt import Attempt, Outcome
+from onerefresh.renewal.commit import LONGEST_REST, commit_into, longest_rest, next_of
+from onerefresh.renewal.recovery import look_again, replay_later
+from onerefresh.renewal.reports import MOST_ROUNDS, tell
+from onerefresh.renewal.revocation import revoke_if_logged_out
+from onerefresh.renewal.world import Loaded, Spooled
+from onerefresh.store import Conflict, StoreOutcomeUnknown
+from onerefresh.token import Token
+
+COMMIT_TRIES_AFTER_SPOOLING = 20
+TRIES_BEFORE_EXIT = 5
+"""How often a token that is nowhere but in memory is offered to the store before the interpreter may end."""
+
+
+async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> Outcome | None:
+    """Save the new token, whatever it takes: nobody else has the refresh token that lives now.
+
+    `useless`: why its access token is of no use, so that the one before stands in its place.
+    """
+    token = answer.following(attempt.leased.token) if attempt.leased.token else answer
+    entry = Spooled(
+        *attempt.leased.identity,
+        attempt.lease.id,
+        attempt.lease.grant,
+        attempt.refused,
+        token,
+        repeated=attempt.sends > 1 or attempt.maybe_spent_before,
+        useless=useless,
+        owner=attempt.leased.owner,
+    )
+    loaded = Loaded(attempt.version, attempt.leased)
+    in_a_file, spooled, tries, conflicts = False, False, 0, 0
+    while True:
+        try:
+            committed = await commit_into(attempt.world, loaded, entry, attempt.request)
+        except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError) as error:
+            conflicts = conflicts + 1 if isinstance(error, Conflict) else 0
+            if 0 < conflicts <= MOST_ROUNDS:
+                loaded = await _reload(attempt, loaded)
+                continue
+            tries += 1
+            if tries == 1 and isinstance(error, StoreOutcomeUnknown):
+                in_a_file = await attempt.world.write_spool(entry)  # nobody is told yet: it may have been applied
+                loaded = await _reload(attempt, loaded)
+                continue
+            spooled = spooled or await _spool(attempt, entry, str(error))
+            if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING * LONGEST_REST / longest_rest(attempt.request):
+                await attempt.world.defer(
+                    replay_later(attempt.world, attempt.request)
+                )  # or the next renewal on this host, which begins with it
+                return None
+            await _rest(attempt, tries, spooled=spooled)
+            loaded = await _reload(attempt, loaded)
+            continue
+        again = records.begun_again(loaded.record, attempt.leased, token) if committed is None else None
+        if again is not None and again != (entry.family, entry.generation):
+            entry = replace(entry, family=again[0], generation=again[1])
+            continue
+        if spooled or in_a_file:
+            await attempt.world.drop_spool(entry)
+        if committed is None:
+            await tell(
+                attempt.world, Kind.ORPHANED, attempt.request, loaded.record or attempt.leased, attempt=attempt.lease.id
+            )
+            await attempt.world.leave()  # the server may take its time
+            await revoke_if_logged_out(attempt.world, loaded.record, token, attempt.request)
+        else:
+            await tell(attempt.world, Kind.REFRESHED, attempt.request, committed, attempt=attempt.lease.id)
+            is_saved = committed.token is not None and not committed.unsaved
+            if committed.token is not None and is_saved and attempt.request.look_again():
+                await attempt.world.defer(
+                    look_again(attempt.world, committed.token, attempt.lease.ttl, attempt.request)
+                )
+            if useless:
+                return await _after_a_useless_answer(attempt, committed)
+            if committed.token is not None and is_saved:
+                return Outcome.brought(committed, committed.token)
+        return None
+
+
+async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcome | None:
+    """The old access token where it still serves, now with the new refresh token; else the callers are told.
+
+    So are those who wanted one that lives longer.
+    """
+    token, failure, now = committed.token, committed.failure, await attempt.world.now()
+    assert token is not None
+    assert failure is not None
+    await attempt.world.deliver(None, unsaved=token)  # from now on this process knows it, whatever the callers get
+    if committed.unsaved:
+        return None  # the host saves it first, and then the record says what follows
+    is_enough = attempt.request.within is None and not failure.refused
+    if is_enough and now.wall < windows(token, attempt.request.spread).ends_at:
+        return Outcome.brought(committed, token, failure.delay)
+    raise failure.verdict(now.wall).error().about(attempt.request.key, committed.generation) from attempt.cause
+
+
+async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
+    """The store is down: keep the token in a file, then hand it out. Where that fails too, say so and go on."""
+    if await attempt.world.write_spool(entry):
+        await tell(attempt.world, Kind.SPOOLED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
+        if entry.useless:
+            useless = errors.RefreshProtocolError(entry.useless)
+            await attempt.world.deliver(
+                useless.about(attempt.request.key, attempt.leased.generation), unsaved=entry.as_next()
+            )
+        else:
+            ahead = next_of(attempt.leased, entry, attempt.request, await attempt.world.now())
+            await attempt.world.deliver(Outcome.brought(ahead, entry.as_next()))
+        return True
+    await tell(attempt.world, Kind.UNSAVED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
+    said = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
+    error = errors.StoreUnavailable(said, credential=attempt.request.key, generation=attempt.leased.generation)
+    await attempt.world.deliver(error, unsaved=entry.as_next())
+    return False
+
+
+async def _rest(attempt: Attempt, tries: int, *, spooled: bool) -> None:
+    try:
+        # A token that is nowhere but here is worth that the interpreter waits for some more tries.
+        rest = min(backoff(tries, (await attempt.world.now()).spread), longest_rest(attempt.request))
+        why = "its answer is here, and the store cannot be written"
+        await attempt.world.sleep(rest, why=why, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
+    except errors.CredentialClosed:
+        if not spooled:
+            await tell(
+                attempt.world,
+                Kind.UNSAVED,
+                attempt.request,
+                attempt.leased,
+                "the process ends and the new token is lost",
+            )
+        raise
+
+
+async def _reload(attempt: Attempt, loaded: Loaded) -> Loaded:
+    try:
+        return await attempt.world.load()
+    except errors.OnerefreshError:
+        return loaded  # the next write will say so again

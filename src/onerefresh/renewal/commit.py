@@ -1,0 +1,79 @@
+"""Writing a token over the generation that it was issued for, by its attempt or from the spool."""
+
+from __future__ import annotations
+
+from onerefresh import transitions as records
+from onerefresh.policy import FIRST_DELAY
+from onerefresh.record import Grant, Lease, Record
+from onerefresh.renewal.decision import RenewalRequest
+from onerefresh.renewal.recovery_lease import recovery_lease
+from onerefresh.renewal.world import Instant, Loaded, Spooled, World
+
+LONGEST_REST = 5.0
+"""Seconds between two tries to commit at most: see `longest_rest`."""
+
+
+def longest_rest(request: RenewalRequest) -> float:
+    """Seconds between two tries to commit: less than others wait for a late commit before they believe `invalid_grant`.
+
+    They wait for as long as a token request may take.
+    """
+    return min(LONGEST_REST, max(request.http_timeout / 2.0, FIRST_DELAY))
+
+
+async def commit_into(world: World, loaded: Loaded, entry: Spooled, request: RenewalRequest) -> Record | None:
+    """Write the token over the generation that it was issued for; None where that generation is gone."""
+    record = loaded.record
+    is_lost = record is None or records.rolled_back(record, entry.family, entry.generation)
+    if is_lost and _has_learned(request, entry) and request.outdated(entry.as_next()):
+        return None  # the store has lost what came after it here: a login, a logout or a newer token
+    if record is None:
+        record = lost_record(entry.family, entry.generation, request, entry.owner)
+    elif entry.grant is Grant.REFRESH and records.rolled_back(record, entry.family, entry.generation):
+        record = records.forgotten(record, entry.generation)
+    if record.committed_by == entry.attempt:
+        return record  # an earlier write of ours, whose answer was lost, was applied
+    if not records.may_commit(record, entry.family, entry.generation):
+        return None
+    new = next_of(record, entry, request, await world.now())
+    if entry.grant is Grant.REFRESH:
+        # The store has lost something, and others may be further on: the new refresh token is not sent yet.
+        recovery = await recovery_lease(world, request) if is_lost else in_recovery(record)
+        new = records.claimed(new, recovery, owner=None) if recovery is not None else new
+    await world.cas(loaded.version, new)
+    return new
+
+
+def in_recovery(record: Record) -> Lease | None:
+    """The recovery lease that the record is under, whether it is over or not."""
+    return record.lease if record.lease is not None and record.lease.is_recovery else None
+
+
+def next_of(record: Record, entry: Spooled, request: RenewalRequest, now: Instant) -> Record:
+    """What `record` says once the token is committed to it."""
+    return records.committed(
+        record,
+        entry.token,
+        by=entry.attempt,
+        grant=entry.grant,
+        now=now.wall,
+        refused=entry.refused,
+        unsaved=request.host_saves,
+        repeated=entry.repeated,
+        useless=entry.useless,
+        spread=now.spread,
+        clock=now.clock,
+    )
+
+
+def _has_learned(request: RenewalRequest, entry: Spooled) -> bool:
+    """Whether this process knows more by now than when it began, and than what the token was issued for."""
+    known = request.up_to_date().known
+    return known is not request.known and (known is None or known.identity != (entry.family, entry.generation))
+
+
+def lost_record(family: str, generation: int, request: RenewalRequest, owner: str | None = None) -> Record:
+    """The record that the store has lost; the seed stays known, so that its spent refresh token is not sent again."""
+    seed = request.seed.seed_fingerprint() if request.seed is not None else ""
+    families = (seed, family) if seed != family else (family,)
+    return records.lost_record(families, generation, owner=owner or request.keeps or request.signs)

@@ -1,0 +1,207 @@
+"""Bringing into the record what it lacks: spooled tokens, tokens that the store has lost, and how an attempt ended."""
+
+from __future__ import annotations
+
+from onerefresh import errors
+from onerefresh import transitions as records
+from onerefresh.events import Kind
+from onerefresh.record import Grant, Lease
+from onerefresh.renewal.commit import LONGEST_REST, commit_into, lost_record
+from onerefresh.renewal.decision import RenewalRequest
+from onerefresh.renewal.recovery_lease import recovery_lease
+from onerefresh.renewal.reports import tell
+from onerefresh.renewal.revocation import revoke_if_logged_out
+from onerefresh.renewal.world import Loaded, Spooled, World
+from onerefresh.store import Conflict, StoreOutcomeUnknown
+from onerefresh.token import Token
+
+LOOKS = (1.0, 10.0)
+"""Seconds after a commit when the committer looks again whether the store still has it, and then half a lease later."""
+LOOK_TRIES = 20
+"""How often such a look is tried while the store is out of reach, or is written by others."""
+
+
+async def replay_spool(world: World, request: RenewalRequest) -> bool:
+    """Bring a spooled token into the store before anybody decides anything; whether the record must be read again."""
+    entry = await world.read_spool()
+    if entry is None:
+        return False
+    loaded = await world.load()  # again: a record that was read before the entry may be older than it
+    record = loaded.record
+    if record is None and _is_outdated(entry, request):
+        await world.drop_spool(entry)
+        return True
+    is_lost = record is None or records.rolled_back(record, entry.family, entry.generation)
+    if is_lost and entry.grant is Grant.REFRESH:  # others may have gone on from it, if it is an old one
+        await repair(world, loaded, entry.as_next(), request, owner=entry.owner)
+        return True
+    try:
+        committed = await commit_into(world, loaded, entry, request)
+    except (Conflict, StoreOutcomeUnknown):
+        return True
+    await world.drop_spool(entry)
+    if committed is None:
+        await revoke_if_logged_out(world, record, entry.token, request)
+    elif committed is not loaded.record:
+        await tell(world, Kind.RESTORED, request, committed, "from the spool file", attempt=entry.attempt)
+    return True  # there may be another entry
+
+
+async def replay_later(world: World, request: RenewalRequest) -> None:
+    """Go on trying to bring what is spooled into the store, for as long as this process lives.
+
+    Nobody here need ask again before another host's patience ends: in memory the new token is fresh.
+    """
+    while True:
+        try:
+            await world.sleep(LONGEST_REST)
+            if not await replay_spool(world, request.up_to_date()):
+                return
+        except errors.CredentialClosed:
+            return
+        except errors.OnerefreshError:
+            continue  # the store is still down
+
+
+def _is_outdated(entry: Spooled, request: RenewalRequest) -> bool:
+    """Whether this process knows better than what is spooled, where the store has no record any more.
+
+    A login numbers on from the session of before. Whoever knows nothing and brings another session tells that the store
+    was emptied on purpose.
+    """
+    known, token = request.known, entry.as_next()
+    if known is None:
+        return request.seed is not None and request.seed.seed_fingerprint() != entry.family
+    return known.generation >= token.generation and known.identity != token.identity
+
+
+async def look_again(world: World, token: Token, ttl: float, request: RenewalRequest) -> None:
+    """Where the store may forget a write that it acknowledged: look whether the new token is still there.
+
+    Once the old refresh token is sent again, a strict server ends the session: so look soon, and then later.
+    """
+    looked = 0.0
+    for moment in (*LOOKS, ttl / 2.0):
+        try:
+            await world.sleep(moment - looked)
+            looked = moment
+            if not await _still_newest(world, token, request):
+                return
+        except errors.CredentialClosed:
+            return
+
+
+async def _still_newest(world: World, token: Token, request: RenewalRequest) -> bool:
+    """Bring the token back where the store has forgotten it; False where somebody has gone on from it."""
+    for _ in range(LOOK_TRIES):
+        if request.outdated(token):
+            return False  # a store that lost everything must get the newest one back
+        try:
+            record = (loaded := await world.load()).record
+            if record is not None and record.identity == token.identity:
+                return True
+            if record is not None and not records.rolled_back(record, *token.identity):
+                return False
+            await repair(world, loaded, token, request)
+        except errors.StoreUnavailable:
+            await world.sleep(LONGEST_REST)
+    return True
+
+
+async def start_session(world: World, loaded: Loaded, seed: Token, request: RenewalRequest) -> None:
+    """Begin a session with the seed.
+
+    Where the store may have lost a record, the seed may be its first token, and used up: a recovery lease gives others
+    the time to say so.
+    """
+    may_be_old = loaded.record is None and request.look_again()
+    recovery = await recovery_lease(world, request) if may_be_old else None
+    now = await world.now()
+    record = records.new_session(loaded.record, seed, now=now.wall, owner=request.signs, what="seed", recovery=recovery)
+    try:
+        await world.cas(loaded.version, record)
+    except (Conflict, StoreOutcomeUnknown):
+        return  # the record says what follows
+
+
+async def repair(
+    world: World,
+    loaded: Loaded,
+    token: Token,
+    request: RenewalRequest,
+    *,
+    noted: str | None = None,
+    owner: str | None = None,
+) -> bool:
+    """The store forgot a generation that this process has used: bring it back; whether that is known to be done.
+
+    Others may know a newer one, and this one's refresh token may be used up. So it serves, and is not sent before they
+    have had their time. `noted`: as for `recovery_lease`.
+    """
+    record = loaded.record or lost_record(token.family, token.generation, request, owner)
+    recovery = await recovery_lease(world, request, noted=noted)
+    repaired = records.restored(
+        record, token, now=(await world.now()).wall, recovery=recovery, unsaved=request.host_saves
+    )
+    repaired = request.sightings.recalled(repaired)
+    try:
+        await world.cas(loaded.version, repaired)
+    except (Conflict, StoreOutcomeUnknown):
+        return False
+    await tell(
+        world, Kind.RESTORED, request, repaired, "the store had gone back" if loaded.record else "the store had lost it"
+    )
+    return True
+
+
+async def settle(world: World, loaded: Loaded, request: RenewalRequest, *, contested: bool) -> None:
+    """Put a recovery lease on what a store says that may have gone back."""
+    recovery = await recovery_lease(world, request, contested=contested)
+    if recovery is None:
+        return
+    try:
+        # A record without an owner gets none: whoever sends its token says so first.
+        owner = request.signs if loaded.record is None else None
+        await world.cas(loaded.version, records.claimed(loaded.record, recovery, owner=owner))
+    except (Conflict, StoreOutcomeUnknown):
+        return  # the record says what follows
+
+
+async def recalled(world: World, loaded: Loaded, request: RenewalRequest) -> Loaded | None:
+    """What the store holds, and what this process knows better; None: look again.
+
+    That is how its own attempt ended, or that somebody has logged out. The store was out of reach when that was to be
+    noted, or has lost it since.
+    """
+    record = loaded.record
+    if record is None:
+        return loaded
+    request.sightings.sees_a_logout(record)
+    ended = request.sightings.end_of(record, knows_a_session=request.up_to_date().known is not None)
+    if ended is None:
+        request.sightings.remember(record)
+        return Loaded(loaded.version, request.sightings.recalled(record))
+    try:
+        return Loaded(await world.cas(loaded.version, ended), ended)
+    except (Conflict, StoreOutcomeUnknown):
+        return None
+    except errors.StoreUnavailable:
+        return Loaded(loaded.version, ended)  # it can be read, at least
+
+
+async def end_later(world: World, lease: Lease, request: RenewalRequest) -> None:
+    """Go on trying to note how an attempt ended, for as long as nobody else has claimed and this process lives.
+
+    Others would wait for it, and then send what may be spent.
+    """
+    while True:
+        try:
+            await world.sleep(LONGEST_REST)
+            loaded = await world.load()
+            if loaded.record is None or loaded.record.lease is None or loaded.record.lease.id != lease.id:
+                return
+            await recalled(world, loaded, request)
+        except errors.CredentialClosed:
+            return
+        except errors.OnerefreshError:
+            continue  # the store is still down

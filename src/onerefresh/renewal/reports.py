@@ -1,0 +1,30 @@
+"""What a renewal reports: events, and a store that contradicts itself."""
+
+from __future__ import annotations
+
+from onerefresh import errors
+from onerefresh.events import Event, Kind
+from onerefresh.record import Record
+from onerefresh.renewal.decision import RenewalRequest
+from onerefresh.renewal.world import World
+
+MOST_ROUNDS = 50
+"""Looks at the record, or writes of it, without any wait in between: more than this, and the store is at fault."""
+
+
+def unsettled() -> errors.StoreUnavailable:
+    """What is said of a store that contradicts itself."""
+    return errors.StoreUnavailable("the store's record changes faster than it can be written: is the store in order?")
+
+
+async def tell(
+    world: World,
+    kind: Kind,
+    request: RenewalRequest,
+    record: Record | None,
+    detail: str = "",
+    *,
+    attempt: str | None = None,
+) -> None:
+    """Report an event."""
+    await world.emit(Event(kind, request.key, record.generation if record else 0, attempt, detail))

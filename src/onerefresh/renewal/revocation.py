@@ -1,0 +1,26 @@
+"""Telling the server that a token is of no use any more."""
+
+from __future__ import annotations
+
+from onerefresh.events import Kind
+from onerefresh.record import Record
+from onerefresh.renewal.decision import RenewalRequest
+from onerefresh.renewal.reports import tell
+from onerefresh.renewal.world import World
+from onerefresh.token import Token
+
+
+async def revoke_if_logged_out(world: World, record: Record | None, token: Token, request: RenewalRequest) -> None:
+    """A token that a logout has overtaken serves nobody: let the server forget it, where that can be done."""
+    if record is not None and record.is_logged_out:
+        await revoke(world, record, token, request)
+
+
+async def revoke(world: World, record: Record | None, token: Token, request: RenewalRequest) -> None:
+    """Tell the server, and the events what came of it. A token of another owner is not for this one's server."""
+    if record is not None and request.is_foreign(record.owner):
+        await tell(world, Kind.NOT_REVOKED, request, record, f"it belongs to another {record.owner}")
+        return
+    problem = await world.revoke(token)
+    if problem is not None:
+        await tell(world, Kind.NOT_REVOKED if problem else Kind.REVOKED, request, record, problem)

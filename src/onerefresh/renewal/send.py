@@ -1,0 +1,128 @@
+"""One attempt, from its claim to its end: send a request, then commit the answer or give the lease back.
+
+From its request on, an attempt may hold the only refresh token that is still valid, so it does not give up before that
+token is saved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onerefresh import errors
+from onerefresh.events import Kind
+from onerefresh.policy import PATIENCE, SENDS_IN_A_LEASE, backoff
+from onerefresh.record import Grant
+from onerefresh.renewal.answer import commit_answer
+from onerefresh.renewal.attempt import Attempt, Outcome
+from onerefresh.renewal.failed import dead, doubtful_end, release, unsent
+from onerefresh.renewal.reports import tell
+from onerefresh.renewal.world import Instant, Unsent, age
+from onerefresh.token import Token
+from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+
+__all__ = ["age", "run_attempt"]
+
+
+async def run_attempt(attempt: Attempt) -> Outcome | None:
+    failures = attempt.leased.failure.count if attempt.leased.failure else 0
+    attempt.client = attempt.request.print_for(attempt.leased)  # now: a refused secret may be another one afterwards
+    verdict: Verdict | None = None
+    while (now := await _may_send(attempt)) is not None:
+        attempt.sends, sent = attempt.sends + 1, now
+        await tell(attempt.world, Kind.SENT, attempt.request, attempt.leased, attempt=attempt.lease.id)
+        try:
+            answer = await attempt.world.send(attempt.lease.grant, attempt.leased.token, attempt.lease.ttl)
+        except Unsent as failure:
+            attempt.sends -= 1
+            await tell(
+                attempt.world,
+                Kind.FAILED,
+                attempt.request,
+                attempt.leased,
+                failure.verdict.detail,
+                attempt=attempt.lease.id,
+            )
+            if verdict is None:
+                raise await unsent(attempt, failure) from failure.__cause__
+            break  # what became of the request before it counts
+        except RefreshFailure as failure:
+            verdict, attempt.cause = failure.verdict, failure.__cause__
+        else:
+            return await commit_answer(attempt, answer)
+        await tell(
+            attempt.world, Kind.FAILED, attempt.request, attempt.leased, verdict.detail, attempt=attempt.lease.id
+        )
+        if (rest := _rest_of(attempt, verdict, now)) is not None:
+            return await commit_answer(attempt, rest, verdict.detail)
+        attempt.lost_answers += verdict.meaning is Meaning.NO_ANSWER
+        if verdict.meaning.may_have_spent:
+            attempt.why_maybe_spent = verdict.detail
+        delay = backoff(failures + attempt.sends, now.spread, verdict.retry_after)
+        attempt.lost = attempt.lost or verdict.meaning.is_lost
+        if verdict.meaning.is_lost:
+            attempt.rest = attempt.request.profile.sends_again_after - age(sent, await attempt.world.now())
+            delay = max(delay, attempt.rest)
+        if delay > PATIENCE or not _may_send_again(attempt, verdict):
+            break
+        try:
+            await attempt.world.sleep(
+                delay, why=f"its last request failed, and the next one follows within {delay:.1f} s"
+            )
+        except errors.CredentialClosed:
+            break
+    # Where the loop ended by itself, this attempt is too old to send: another may think it over before the
+    # answer is here.
+    if verdict is not None and attempt.lease.grant is Grant.REFRESH:
+        if verdict.meaning is Meaning.DEAD:
+            return await dead(attempt, verdict)
+        if verdict.meaning is Meaning.DOUBTFUL:
+            return await doubtful_end(attempt, verdict)
+    return await release(attempt, verdict)
+
+
+def _rest_of(attempt: Attempt, verdict: Verdict, now: Instant) -> Token | None:
+    """What is kept of an answer whose access token is of no use: its refresh token, beside the access token before.
+
+    That one goes on serving where it still does. None where nothing is to be kept.
+    """
+    before = attempt.leased.token
+    if verdict.kept is None or before is None or attempt.lease.grant is not Grant.REFRESH:
+        return None
+    failure = attempt.leased.failure
+    is_over = attempt.refused or (failure is not None and failure.refused)
+    ends_at = before.expires_at
+    if is_over:
+        ends_at = now.wall if ends_at is None else min(ends_at, now.wall)
+    return replace(before, refresh_token=verdict.kept, expires_at=ends_at, unknown={})
+
+
+async def _may_send(attempt: Attempt) -> Instant | None:
+    """The time of sending; None where it is too late, or where the record does not have this attempt's lease any more.
+
+    The age is looked at last: reading the record takes time, and a process may be stopped in the middle of it.
+    """
+    if attempt.sends and not await _still_holds(attempt):
+        return None
+    now = await attempt.world.now()
+    return now if age(attempt.born, now) + attempt.request.http_timeout <= attempt.lease.ttl else None
+
+
+async def _still_holds(attempt: Attempt) -> bool:
+    """Whether the record still has this attempt's lease, so that the same refresh token may be sent once more.
+
+    Somebody may have brought back a newer token meanwhile, which the store had lost when this attempt claimed.
+    """
+    try:
+        loaded = await attempt.world.load()
+    except errors.StoreUnavailable:
+        return False
+    return attempt.is_mine(loaded)
+
+
+def _may_send_again(attempt: Attempt, verdict: Verdict) -> bool:
+    """Within the lease, nobody else can spend this refresh token: a lost answer may be asked for once more."""
+    if not verdict.repeatable:
+        return False
+    if verdict.meaning is Meaning.SERVER_ERROR:
+        return attempt.sends < SENDS_IN_A_LEASE
+    return verdict.meaning is Meaning.NO_ANSWER and attempt.lost_answers < 2
