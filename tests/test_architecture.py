@@ -38,7 +38,7 @@ RANKS = {
     "spool": 6,
     "loops": 6,
     "losses": 6,
-    "turns": 6,
+    "host_limiter": 6,
     "stores": 7,
     "flight": 7,
     "runner": 7,

@@ -55,7 +55,7 @@ LOCKS = {
     "credential/shared.py _Registry": "which objects share a token: only a new Credential needs it",
     "credential/aftercare.py Aftercare": "what is left to do: its thread, a renewal's end and close() take it",
     "credentials/recent.py Recent": "which tenants are kept: who is inside reads without it",
-    "turns.py Turns": "the queue at each host: only renewals on threads of their own take it",
+    "host_limiter.py HostLimiter": "the queue at each host: only renewals on threads of their own take it",
     "stores/__init__.py itself": "the stores by name: only opening one needs it",
     "stores/memory.py MemoryStore": "the records: reading needs it not; of a higher order than a credential's",
     "stores/forking.py itself": "operations of SQLite: of a higher order than those of who uses a store",

@@ -157,7 +157,7 @@ TAKING: dict[str, Callable[[World], object]] = {
     "credential/shared.py _Registry": lambda world: Credential("other", Refresher(), store=world.store),
     "credential/aftercare.py Aftercare": lambda world: aftercare.leave(world.store),
     "credentials/recent.py Recent": lambda world: world.tenants["another"],
-    "turns.py Turns": lambda world: world.tenants["tenant"].token(),
+    "host_limiter.py HostLimiter": lambda world: world.tenants["tenant"].token(),
     "stores/__init__.py itself": lambda world: stores_room.open_store(f"sqlite:///{world.folder}/tokens.db"),
     "stores/memory.py MemoryStore": lambda world: world.witness.login({"access_token": "new", "expires_in": 3600}),
     "stores/flock.py Parking": World.park,
