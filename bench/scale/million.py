@@ -15,7 +15,7 @@ from bench.scale.records import DUE_EVERY, LIVES, OWNER, body_of, fill, key_of
 from bench.timing import percentile
 from onerefresh import Credentials, Store, Token
 from onerefresh.stores import open_store
-from onerefresh.stores.postgres_sql import DEFAULT_TABLE
+from onerefresh.stores.postgres.sql import DEFAULT_TABLE
 
 __all__ = ["Million", "line", "measure"]
 

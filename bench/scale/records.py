@@ -16,8 +16,8 @@ from onerefresh import Token
 from onerefresh import transitions as records
 from onerefresh.record_text import encode
 from onerefresh.stores import open_store
-from onerefresh.stores.postgres_sql import DEFAULT_TABLE
-from onerefresh.stores.redis_address import PREFIX
+from onerefresh.stores.postgres.sql import DEFAULT_TABLE
+from onerefresh.stores.redis.address import PREFIX
 
 __all__ = ["ACCESS", "DUE_EVERY", "LIVES", "OWNER", "REFRESH", "body_of", "fill", "key_of"]
 

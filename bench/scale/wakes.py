@@ -23,9 +23,9 @@ from bench.scale.places import Place
 from bench.storm import Member
 from bench.timing import percentile
 from onerefresh.stores import open_store
-from onerefresh.stores.postgres_sql import LISTEN_FOR, Statements
-from onerefresh.stores.redis import READ, RedisStore
-from onerefresh.stores.redis_address import PREFIX
+from onerefresh.stores.postgres.sql import LISTEN_FOR, Statements
+from onerefresh.stores.redis.address import PREFIX
+from onerefresh.stores.redis.store import READ, RedisStore
 
 __all__ = ["Woken", "line", "measure", "reads_a_second"]
 

@@ -14,6 +14,7 @@ from onerefresh import errors, events
 from onerefresh.chance import CHANCE
 from onerefresh.events import Event
 from onerefresh.foreign import Seen, cleaned, parsed_answer, store_failed, vetted
+from onerefresh.host_limiter import HostLimiter, Slot
 from onerefresh.latches import interpreter_ends
 from onerefresh.loops import awaited, is_async
 from onerefresh.losses import read_note, reports
@@ -23,7 +24,6 @@ from onerefresh.renewal.world import Instant, Loaded, Note, Spooled, World
 from onerefresh.spool import Spool
 from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Unreadable
 from onerefresh.token import Answer, Token
-from onerefresh.turns import Place, Turns
 from onerefresh.verdict import RefreshFailure, judge_exception
 
 __all__ = ["Pause", "Runner", "asks_itself"]
@@ -89,7 +89,7 @@ class Runner(World):
         overdue: Callable[[float, Record | None], contextlib.AbstractContextManager[object]],
         wanted: Callable[[], bool],
         afterwards: Callable[[Runner, Coroutine[Pause, None, None]], object],
-        turns: Turns | None = None,
+        turns: HostLimiter | None = None,
         at: Callable[[str], object] | None = None,
         known: Iterable[Token] = (),
     ) -> None:
@@ -107,7 +107,7 @@ class Runner(World):
         self.leased: Record | None = None  # the claim that was written last
         self._hold: Hold | None = None
         self._turns = turns
-        self._place: Place | None = None
+        self._place: Slot | None = None
         self._seen = Seen(known, refresher)
 
     def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
@@ -281,7 +281,7 @@ class Runner(World):
         except Exception:  # noqa: BLE001 - as just said, and a store of the user's may raise anything
             return None
 
-    def _wait_in(self, place: Place) -> None:
+    def _wait_in(self, place: Slot) -> None:
         while not place.wait(QUEUE_SLICE):
             self._go_on()
 

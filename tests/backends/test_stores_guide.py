@@ -121,7 +121,7 @@ def test_every_url_of_the_page_can_be_opened(page: Page) -> None:
 
 
 def test_the_options_of_a_redis_url_are_those_of_the_page() -> None:
-    from onerefresh.stores.redis_address import OPTIONS
+    from onerefresh.stores.redis.address import OPTIONS
 
     said = GUIDE.partition("A Redis URL takes")[2].partition("\n\n")[0]
     assert {*re.findall(r"`(\w+)=", said), "db"} == OPTIONS

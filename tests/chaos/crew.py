@@ -36,7 +36,7 @@ _forks.set_forkserver_preload(
         "tests.chaos.worker",
         "onerefresh.stores.sqlite",
         *(["onerefresh.stores.redis", "redis"] if find_spec("redis") else []),
-        *(["onerefresh.stores.postgres"] if find_spec("psycopg") else []),
+        *(["onerefresh.stores.postgres.store"] if find_spec("psycopg") else []),
     ]
 )
 

@@ -133,7 +133,7 @@ def work(settings: Settings, pipe: Connection, not_ours: Connection) -> None:
     os.environ["ONEREFRESH_STATE"] = settings.state
     if settings.store.startswith("postgresql:"):  # a Redis URL says it itself
         for part in ("connections", "wakeups"):
-            vars(importlib.import_module(f"onerefresh.stores.postgres_{part}")).update(PATIENCE=settings.store_timeout)
+            vars(importlib.import_module(f"onerefresh.stores.postgres.{part}")).update(PATIENCE=settings.store_timeout)
     vars(policy).update(SHORTEST_LEASE=settings.time_to_live, LONGEST_LEASE=settings.time_to_live)
     # Sessions follow one another within a second here: no refusal, end or early refresh is remembered for so long.
     vars(policy).update(FIRST_PAUSE=0.0, EARLY_REFRESHES=sys.maxsize)

@@ -24,7 +24,7 @@ def queueing(credentials: Credentials) -> int:
     """How many renewals wait for their turn."""
     turns = credentials._terms.turns
     assert turns is not None
-    return sum(len(line.waiting) for line in turns._lines.values())
+    return sum(len(queue.waiting) for queue in turns._queues.values())
 
 
 def test_a_hanging_endpoint_delays_nobody_else(new_auth_server: Callable[..., AuthServer]) -> None:

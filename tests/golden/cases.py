@@ -20,7 +20,7 @@ from onerefresh.stores import envelope, sqlite
 from onerefresh.stores.flock import lock_path
 from onerefresh.stores.keys import KeyringKey
 from onerefresh.stores.memory import MemoryStore
-from onerefresh.stores.postgres_sql import DEFAULT_TABLE, LISTEN_FOR, Statements
+from onerefresh.stores.postgres.sql import DEFAULT_TABLE, LISTEN_FOR, Statements
 from onerefresh.stores.redis import RedisStore
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import Meaning

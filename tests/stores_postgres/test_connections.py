@@ -20,10 +20,9 @@ from tests.stores_postgres.watching import connections_of, threads_of, until, wr
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import StoreOutcomeUnknown
-from onerefresh.stores import postgres_connections, postgres_exchange
 from onerefresh.stores.postgres import PostgresStore
-from onerefresh.stores.postgres_connections import MOST, OwnConnections
-from onerefresh.stores.postgres_exchange import Refused
+from onerefresh.stores.postgres.connections import MOST, OwnConnections
+from onerefresh.stores.postgres.exchange import Refused
 from onerefresh.testing.stores.recording import Opener
 from onerefresh.token import Secret
 
@@ -76,7 +75,7 @@ def test_who_finds_all_connections_busy_is_told_so(server: PostgresServer) -> No
 def test_unused_connections_are_closed_and_their_thread_ends(
     store: PostgresStore, server: PostgresServer, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_connections, "KEPT", 0.05)
+    monkeypatch.setattr("onerefresh.stores.postgres.connections.KEPT", 0.05)
     store.make_table()
     store.load("acme")
     until(lambda: not threads_of(store))
@@ -96,7 +95,7 @@ def test_a_connection_that_cannot_be_opened_takes_no_place(through: PostgresStor
 def test_a_server_that_stopped_is_an_error_in_bounded_time(
     own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_connections, "PATIENCE", 0.3)
+    monkeypatch.setattr("onerefresh.stores.postgres.connections.PATIENCE", 0.3)
     store = PostgresStore(f"{own_server.url}?connect_timeout=2")
     version = store.cas("acme", None, "before")
     with own_server.frozen():
@@ -117,7 +116,7 @@ def test_a_statement_that_takes_too_long_leaves_no_connection_at_the_server(
 ) -> None:
     store = opener()
     version = store.cas("acme", None, "before")
-    monkeypatch.setattr(postgres_connections, "PATIENCE", 0.2)
+    monkeypatch.setattr("onerefresh.stores.postgres.connections.PATIENCE", 0.2)
     with psycopg.connect(server.url) as another_program:
         another_program.execute(f"LOCK TABLE {table}")
         with pytest.raises(StoreUnavailable, match="did not answer in time"):
@@ -135,7 +134,7 @@ def test_a_statement_that_takes_too_long_leaves_no_connection_at_the_server(
 def test_a_pool_that_is_busy_or_closed_is_an_error_in_bounded_time(
     server: PostgresServer, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_connections, "PATIENCE", 0.2)
+    monkeypatch.setattr("onerefresh.stores.postgres.connections.PATIENCE", 0.2)
     with psycopg_pool.ConnectionPool(server.url, min_size=1, max_size=1, open=True) as pool:
         store = PostgresStore(pool, table=table)
         store.cas("acme", None, "body")
@@ -204,7 +203,7 @@ def test_ctrl_c_in_the_middle_shows_nothing_and_leaves_no_answer_behind(
 
     version = store.cas("acme", None, "before")
     with monkeypatch.context() as patched:
-        patched.setattr(postgres_exchange, "_within", interrupted)
+        patched.setattr("onerefresh.stores.postgres.exchange._within", interrupted)
         with pytest.raises(KeyboardInterrupt) as caught:
             store.cas("acme", version, ACCESS)
     assert_error_is_silent(caught.value)

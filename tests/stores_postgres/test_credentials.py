@@ -20,7 +20,6 @@ from onerefresh import Credential, StoreUnavailable, Token, WaitTimeout
 from onerefresh.events import Event, Kind, subscribe
 from onerefresh.record_text import decode
 from onerefresh.store import Store
-from onerefresh.stores import postgres_connections
 from onerefresh.stores.postgres import PostgresStore
 from onerefresh.testing import AuthServer
 
@@ -153,7 +152,7 @@ def stored_directly(through: PostgresStore, relay: Relay) -> int:
 def test_a_server_that_hangs_costs_no_session(
     own_server: PostgresServer, auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch, events: list[Event]
 ) -> None:
-    monkeypatch.setattr(postgres_connections, "PATIENCE", 0.3)
+    monkeypatch.setattr("onerefresh.stores.postgres.connections.PATIENCE", 0.3)
     store = PostgresStore(f"{own_server.url}?connect_timeout=2")
     acme = credential(auth_server, store)
     store.make_table()

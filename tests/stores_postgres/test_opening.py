@@ -20,7 +20,7 @@ from tests.servers.relay import Relay
 from onerefresh import ConfigurationError, Credential
 from onerefresh.store import HEAD_START, Store
 from onerefresh.stores import open_store
-from onerefresh.stores.postgres import PostgresStore, _ServerClock
+from onerefresh.stores.postgres.store import PostgresStore, _ServerClock
 from onerefresh.testing import AuthServer
 from onerefresh.testing.stores.recording import Opener
 
@@ -218,7 +218,7 @@ def test_a_server_that_was_started_anew_has_another_era(own_server: PostgresServ
 
 def test_a_clock_that_was_set_begins_an_era_of_this_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("onerefresh.stores.postgres.shared_seconds", lambda: now)
+    monkeypatch.setattr("onerefresh.stores.postgres.store.shared_seconds", lambda: now)
     clock = _ServerClock()
     assert clock.moment() is None
     clock.told(1000.0, "start", now)

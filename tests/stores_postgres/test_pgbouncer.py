@@ -16,8 +16,7 @@ from tests.stores_postgres.test_credentials import Children, expired, refresher
 from tests.stores_postgres.watching import LONG, until, write_in_threads
 
 from onerefresh import Credential, StoreUnavailable
-from onerefresh.stores import postgres_connections
-from onerefresh.stores.postgres import POLLED, PostgresStore
+from onerefresh.stores.postgres.store import POLLED, PostgresStore
 from onerefresh.testing import AuthServer, SharedStoreContract
 from onerefresh.testing.stores.recording import Opener
 
@@ -90,7 +89,7 @@ def test_a_pooler_whose_connections_are_all_busy_is_a_store_that_cannot_be_used(
         version = store.cas("acme", None, "body")
         with psycopg.connect(pooler.url) as other:
             other.execute("SELECT 1")  # its transaction goes on
-            monkeypatch.setattr(postgres_connections, "PATIENCE", 1.0)
+            monkeypatch.setattr("onerefresh.stores.postgres.connections.PATIENCE", 1.0)
             with pytest.raises(StoreUnavailable):
                 store.load("acme")
         assert store.load("acme") == (version, "body")

@@ -13,7 +13,7 @@ from tests.servers.relay import Relay
 
 from onerefresh import StoreUnavailable
 from onerefresh.stores.postgres import PostgresStore
-from onerefresh.stores.postgres_errors import cannot_connect
+from onerefresh.stores.postgres.errors import cannot_connect
 
 PASSWORD = SEED_ACCESS
 

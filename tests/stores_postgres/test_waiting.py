@@ -14,10 +14,9 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.relay import Relay
 from tests.stores_postgres.watching import LONG, PATIENCE, connections_of, listeners, threads_of, until, waiting
 
-from onerefresh.stores import postgres, postgres_connections
-from onerefresh.stores.postgres import POLLED, WOKEN, PostgresStore
-from onerefresh.stores.postgres_connections import MOST, OwnConnections
-from onerefresh.stores.postgres_wakeups import PostgresLine
+from onerefresh.stores.postgres.connections import MOST, OwnConnections
+from onerefresh.stores.postgres.store import POLLED, WOKEN, PostgresStore
+from onerefresh.stores.postgres.wakeups import PostgresLine
 from onerefresh.testing.stores.recording import Opener
 
 pytestmark = pytest.mark.slow
@@ -67,7 +66,7 @@ def test_nothing_is_told_where_nobody_waits(store: PostgresStore, opener: Opener
 def test_a_hundred_waiters_need_one_connection_which_is_closed_behind_them(
     store: PostgresStore, server: PostgresServer, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
-    monkeypatch.setattr(postgres_connections, "KEPT", 0.05)
+    monkeypatch.setattr("onerefresh.stores.postgres.connections.KEPT", 0.05)
     versions = {f"key {number}": store.cas(f"key {number}", None, "before") for number in range(100)}
     waiters = [threading.Thread(target=store.wait, args=(key, version, LONG)) for key, version in versions.items()]
     for waiter in waiters:
@@ -205,7 +204,7 @@ def test_a_server_without_a_connection_to_spare_is_not_asked_to_listen_again_at_
 def test_behind_a_pooler_waiting_is_polling_and_that_is_said_once(
     through: PostgresStore, relay: Relay, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "POLLED", 0.01)
+    monkeypatch.setattr("onerefresh.stores.postgres.store.POLLED", 0.01)
     version = through.cas("acme", None, "before")
     through.close()
     relay.to_client = as_a_pooler

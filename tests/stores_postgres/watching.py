@@ -11,7 +11,7 @@ from tests.servers.postgres import PostgresServer
 
 from onerefresh.latches import Job
 from onerefresh.stores.postgres import PostgresStore
-from onerefresh.stores.postgres_connections import OwnConnections
+from onerefresh.stores.postgres.connections import OwnConnections
 
 LONG = 60.0
 PATIENCE = 30.0

@@ -8,9 +8,8 @@ from contextlib import closing
 import pytest
 from tests.servers.valkey import Valkey
 
-from onerefresh.stores import redis_clock
 from onerefresh.stores.redis import RedisStore
-from onerefresh.stores.redis_clock import ServerClock
+from onerefresh.stores.redis.clock import ServerClock
 
 
 class Machine:
@@ -22,7 +21,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
-    monkeypatch.setattr(redis_clock, "shared_seconds", lambda: machine.seconds)
+    monkeypatch.setattr("onerefresh.stores.redis.clock.shared_seconds", lambda: machine.seconds)
     return machine
 
 

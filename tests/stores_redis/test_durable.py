@@ -12,7 +12,6 @@ from tests.servers.valkey import Valkey
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import StoreOutcomeUnknown
-from onerefresh.stores import redis as store_file
 from onerefresh.stores.redis import RedisStore
 
 pytestmark = pytest.mark.slow
@@ -80,14 +79,14 @@ def test_a_server_that_never_syncs_its_file_is_refused(tmp_path: Path) -> None:
 def test_a_write_that_does_not_reach_the_disk_has_an_unknown_outcome(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_file, "ON_DISK_MS", 100)
+    monkeypatch.setattr("onerefresh.stores.redis.store.ON_DISK_MS", 100)
     with unsynced(tmp_path) as server, closing(RedisStore(may_not_ask(server.address), durable=True)) as store:
         with pytest.raises(StoreOutcomeUnknown, match="not on disk"):
             store.cas("acme", None, "body")
 
 
 def test_a_write_that_is_sent_once_more_waits_for_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_file, "ON_DISK_MS", 100)
+    monkeypatch.setattr("onerefresh.stores.redis.store.ON_DISK_MS", 100)
     with unsynced(tmp_path) as server, Relay(server.port) as relay:
         with closing(RedisStore(may_not_ask(relay.address), durable=True)) as store:
             assert store.load("acme") is None

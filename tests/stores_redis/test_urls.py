@@ -17,7 +17,7 @@ from tests.servers.valkey import Cluster, Sentinels, Valkey
 from onerefresh import ConfigurationError, Credential, StoreUnavailable
 from onerefresh.stores import open_store
 from onerefresh.stores.redis import RedisStore
-from onerefresh.stores.redis_address import Address
+from onerefresh.stores.redis.address import Address
 from onerefresh.token import Secret
 
 redis: Any = package

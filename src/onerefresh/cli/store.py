@@ -9,7 +9,7 @@ from onerefresh.cli.arguments import Subparsers, add_command
 from onerefresh.cli.output import say, write_lines
 from onerefresh.errors import ConfigurationError
 from onerefresh.stores import holds_password
-from onerefresh.stores.postgres_sql import DEFAULT_TABLE, Statements
+from onerefresh.stores.postgres.sql import DEFAULT_TABLE, Statements
 
 _DESCRIPTION = """\
 Create the table of a PostgreSQL store, as a user who may do so. Each PostgreSQL store of the configuration file is

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from onerefresh.credential.arguments import http_timeout_of, is_async, obtain_of, renews_from_access, seconds
 from onerefresh.credential.client import settings_of
+from onerefresh.host_limiter import HostLimiter
 from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Record
 from onerefresh.renewal.decision import must_rest
 from onerefresh.token import Answer, Token
-from onerefresh.turns import Turns
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,7 +36,7 @@ class Terms:
     profile: Profile
     loop: asyncio.AbstractEventLoop | None
     max_wait: float
-    turns: Turns | None
+    turns: HostLimiter | None
     http_timeout: float
     owner: str | None
     is_async: bool
@@ -61,7 +61,7 @@ class Terms:
         profile: str | Profile = "strict",
         loop: asyncio.AbstractEventLoop | None = None,
         max_wait: float = 60.0,
-        turns: Turns | None = None,
+        turns: HostLimiter | None = None,
         adopt: bool = False,
     ) -> Terms:
         """Raises `ConfigurationError` for an unknown profile, and a `max_wait` that is no number of seconds."""

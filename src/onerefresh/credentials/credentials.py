@@ -21,13 +21,13 @@ from onerefresh.credentials.recent import Recent
 from onerefresh.credentials.summary import Summary
 from onerefresh.credentials.tenant import Tenant
 from onerefresh.flight import Flight, running_loop
+from onerefresh.host_limiter import HostLimiter
 from onerefresh.latches import Latch, interpreter_ends, refuse_inside, start
 from onerefresh.policy import Profile
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.store import Store
 from onerefresh.stores import open_store
 from onerefresh.token import Answer, Token
-from onerefresh.turns import Turns
 
 if TYPE_CHECKING:
     import asyncio
@@ -72,7 +72,7 @@ class Credentials(Closing):
         adopt: bool = False,
     ) -> None:
         _check(refresher, refresher_for, store, loop)
-        turns = None if limit is None else Turns(_whole("limit", limit))
+        turns = None if limit is None else HostLimiter(_whole("limit", limit))
         self._terms_with = partial(Terms.of, profile=profile, loop=loop, max_wait=max_wait, turns=turns, adopt=adopt)
         self._terms = self._terms_with(_nobody if refresher is None else refresher)
         self._has_default = refresher is not None

@@ -35,7 +35,7 @@ def open_store(store: str | Secret | Store | None) -> Store:
     ``None`` or ``"memory"``: a new memory store. ``"sqlite"``: ``credentials.db`` in the platform's state folder.
     ``"sqlite:///relative.db"`` and ``"sqlite:////absolute.db"``: that file (``~`` is expanded); with
     ``?trusted_folders=/data`` these folders are trusted, beside those of ``$ONEREFRESH_TRUSTED_FOLDERS``.
-    ``"redis://host:port/db"`` and the other URLs of `onerefresh.stores.redis_address`: Redis or Valkey.
+    ``"redis://host:port/db"`` and the other URLs of `onerefresh.stores.redis.address`: Redis or Valkey.
     ``"postgresql://user@host/database"``: that PostgreSQL database. A `Store` is returned as it is.
     Opening the same place twice gives the same store, so that its users share one flight.
 
@@ -66,7 +66,7 @@ def holds_password(url: str) -> bool:
 def _no_store(thing: object) -> str:
     if type(thing).__module__.partition(".")[0] in ("psycopg", "psycopg_pool"):
         return "a psycopg_pool.ConnectionPool becomes a store by PostgresStore(pool), of onerefresh.stores.postgres"
-    from onerefresh.stores.redis_client import is_client
+    from onerefresh.stores.redis.client import is_client
 
     if not is_client(thing):
         return f"a store is a URL such as 'sqlite:///tokens.db' or a onerefresh Store, not {type(thing).__name__}"

@@ -74,7 +74,7 @@ from onerefresh.credential.aftercare import aftercare  # noqa: E402
 from onerefresh.credential.shared import NOTHING  # noqa: E402
 from onerefresh.stores.flock import FlockHold, Parking, lock_path  # noqa: E402
 from onerefresh.stores.memory import MemoryStore  # noqa: E402
-from onerefresh.stores.redis_link import Link  # noqa: E402
+from onerefresh.stores.redis.link import Link  # noqa: E402
 from onerefresh.stores.sqlite import SQLiteStore  # noqa: E402
 from onerefresh.stores.wakeups import Wakeups  # noqa: E402
 from onerefresh.testing import AuthServer  # noqa: E402
@@ -134,7 +134,7 @@ class World:
             server.fail_next()
 
     def connect_postgres(self) -> None:
-        from onerefresh.stores.postgres_connections import OwnConnections
+        from onerefresh.stores.postgres.connections import OwnConnections
 
         OwnConnections(Secret("postgresql://user@127.0.0.1:1/database")).close()
 
@@ -157,13 +157,13 @@ TAKING: dict[str, Callable[[World], object]] = {
     "credential/shared.py _Registry": lambda world: Credential("other", Refresher(), store=world.store),
     "credential/aftercare.py Aftercare": lambda world: aftercare.leave(world.store),
     "credentials/recent.py Recent": lambda world: world.tenants["another"],
-    "turns.py Turns": lambda world: world.tenants["tenant"].token(),
+    "host_limiter.py HostLimiter": lambda world: world.tenants["tenant"].token(),
     "stores/__init__.py itself": lambda world: stores_room.open_store(f"sqlite:///{world.folder}/tokens.db"),
     "stores/memory.py MemoryStore": lambda world: world.witness.login({"access_token": "new", "expires_in": 3600}),
     "stores/flock.py Parking": World.park,
     "stores/forking.py itself": lambda world: SQLiteStore(world.folder / "tokens.db").load("acme"),
     "stores/wakeups.py Wakeups": lambda world: Wakeups(Line).wait("acme", "", 0.005, lambda: False),
-    "stores/redis_link.py Link": lambda world: Link(object, (), print, mine=False)._client(),
+    "stores/redis/link.py Link": lambda world: Link(object, (), print, mine=False)._client(),
 }
 MORE: dict[str, Callable[[World], object]] = {
     "testing/authority.py Authority": World.serve,
@@ -171,7 +171,7 @@ MORE: dict[str, Callable[[World], object]] = {
     "testing/gates.py Gates": lambda world: Gates().hold("api"),
     "testing/http.py HttpServer": World.serve,
     "testing/log.py Log": lambda world: Log().entries(),
-    "stores/postgres_connections.py OwnConnections": World.connect_postgres,
+    "stores/postgres/connections.py OwnConnections": World.connect_postgres,
     "clients/httpx.py BearerTransport": World.make_transports,
     "cli/demo_worker.py itself": World.demonstrate,
 }

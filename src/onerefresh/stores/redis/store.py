@@ -25,13 +25,13 @@ from onerefresh.store import (
     text_of,
 )
 from onerefresh.stores.forking import load_modules
-from onerefresh.stores.redis_address import PREFIX, Address, need_redis
-from onerefresh.stores.redis_client import checked, place_of
-from onerefresh.stores.redis_clock import ServerClock
-from onerefresh.stores.redis_errors import Problem
-from onerefresh.stores.redis_greeting import greeting
-from onerefresh.stores.redis_link import Answer, Command, Link, Script
-from onerefresh.stores.redis_wakeups import RedisLine
+from onerefresh.stores.redis.address import PREFIX, Address, need_redis
+from onerefresh.stores.redis.client import checked, place_of
+from onerefresh.stores.redis.clock import ServerClock
+from onerefresh.stores.redis.errors import Problem
+from onerefresh.stores.redis.greeting import greeting
+from onerefresh.stores.redis.link import Answer, Command, Link, Script
+from onerefresh.stores.redis.wakeups import RedisLine
 from onerefresh.stores.wakeups import Wakeups
 from onerefresh.token import Secret
 
@@ -75,7 +75,7 @@ return {{now[1], now[2], 1}}
 class RedisStore(Store):
     """Records in Redis or Valkey.
 
-    `place`: a URL (see `onerefresh.stores.redis_address`), or a blocking client of the package `redis` or `valkey`,
+    `place`: a URL (see `onerefresh.stores.redis.address`), or a blocking client of the package `redis` or `valkey`,
     which stays open. `durable`: each write waits until the server has it in its append-only file. `prefix`: how the
     names of the store's keys and channels begin; the rest is the credential's name in braces.
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from onerefresh.stores.postgres_connections import PATIENCE, Source
-from onerefresh.stores.postgres_errors import UNDEFINED_TABLE
-from onerefresh.stores.postgres_exchange import Answer, Connection, Lost, Refused, Rows, exchange, hear
-from onerefresh.stores.postgres_sql import LISTEN_FOR, LISTEN_NO_MORE, LISTEN_TO_NOTHING, Channel, Statements
+from onerefresh.stores.postgres.connections import PATIENCE, Source
+from onerefresh.stores.postgres.errors import UNDEFINED_TABLE
+from onerefresh.stores.postgres.exchange import Answer, Connection, Lost, Refused, Rows, exchange, hear
+from onerefresh.stores.postgres.sql import LISTEN_FOR, LISTEN_NO_MORE, LISTEN_TO_NOTHING, Channel, Statements
 
 __all__ = ["CannotListen", "PostgresLine"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from onerefresh.errors import ConfigurationError
-from onerefresh.stores.postgres_errors import is_outcome_unknown
+from onerefresh.stores.postgres.errors import is_outcome_unknown
 
 try:
     import psycopg

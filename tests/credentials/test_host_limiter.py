@@ -10,14 +10,14 @@ from tests.effects import EFFECTS, Cas, Load, Queue
 
 from onerefresh import Token
 from onerefresh.events import Kind
+from onerefresh.host_limiter import HostLimiter
 from onerefresh.renewal import protocol
-from onerefresh.turns import Turns
 from onerefresh.verdict import Meaning
 
 
 def test_as_many_as_the_limit_have_their_turn_and_the_others_follow_in_order() -> None:
-    turns = Turns(2)
-    first, second, third, fourth = (turns.queue("a.example") for _ in range(4))
+    limiter = HostLimiter(2)
+    first, second, third, fourth = (limiter.queue("a.example") for _ in range(4))
     assert [place.wait(0.0) for place in (first, second, third, fourth)] == [True, True, False, False]
     second.leave()
     assert (third.wait(0.0), fourth.wait(0.0)) == (True, False)
@@ -26,39 +26,39 @@ def test_as_many_as_the_limit_have_their_turn_and_the_others_follow_in_order() -
 
 
 def test_another_host_has_turns_of_its_own() -> None:
-    turns = Turns(1)
-    assert turns.queue("a.example").wait(0.0)
-    assert not turns.queue("a.example").wait(0.0)
-    assert turns.queue("b.example").wait(0.0)
+    limiter = HostLimiter(1)
+    assert limiter.queue("a.example").wait(0.0)
+    assert not limiter.queue("a.example").wait(0.0)
+    assert limiter.queue("b.example").wait(0.0)
 
 
 def test_who_gives_up_in_the_queue_keeps_nobody_up() -> None:
-    turns = Turns(1)
-    first, second, third = (turns.queue("a.example") for _ in range(3))
+    limiter = HostLimiter(1)
+    first, second, third = (limiter.queue("a.example") for _ in range(3))
     second.leave()
     first.leave()
     assert third.wait(0.0)
     third.leave()
-    assert turns.queue("a.example").wait(0.0)
+    assert limiter.queue("a.example").wait(0.0)
 
 
 def test_nothing_is_kept_of_a_host_where_nobody_is() -> None:
-    turns = Turns(1)
-    first, second = turns.queue("a.example"), turns.queue("a.example")
+    limiter = HostLimiter(1)
+    first, second = limiter.queue("a.example"), limiter.queue("a.example")
     first.leave()
     second.leave()
-    assert turns._lines == {}
+    assert limiter._queues == {}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_all_turns_free() -> None:
-    turns = Turns(1)
-    turns.queue("a.example")
+    limiter = HostLimiter(1)
+    limiter.queue("a.example")
     child = os.fork()
     if child == 0:
-        os._exit(0 if turns.queue("a.example").wait(0.0) else 1)
+        os._exit(0 if limiter.queue("a.example").wait(0.0) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert not turns.queue("a.example").wait(0.0)
+    assert not limiter.queue("a.example").wait(0.0)
 
 
 # --- The protocol ---

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from onerefresh.stores.redis_errors import Problem
-from onerefresh.stores.redis_link import Command
+from onerefresh.stores.redis.errors import Problem
+from onerefresh.stores.redis.link import Command
 
 __all__ = ["greeting"]
 

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.store import HEAD_START, Conflict, Moment, Store, StoreOutcomeUnknown, Versioned, no_text, text_of
 from onerefresh.stores.flock import shared_seconds
-from onerefresh.stores.postgres_connections import OwnConnections, PooledConnections, Source, ask
-from onerefresh.stores.postgres_errors import EXISTS_ALREADY, REPEATABLE, UNDEFINED_TABLE, cannot_create, refused
-from onerefresh.stores.postgres_exchange import Answer, Lost, Refused
-from onerefresh.stores.postgres_sql import DEFAULT_TABLE, Statements
-from onerefresh.stores.postgres_wakeups import CannotListen, PostgresLine
+from onerefresh.stores.postgres.connections import OwnConnections, PooledConnections, Source, ask
+from onerefresh.stores.postgres.errors import EXISTS_ALREADY, REPEATABLE, UNDEFINED_TABLE, cannot_create, refused
+from onerefresh.stores.postgres.exchange import Answer, Lost, Refused
+from onerefresh.stores.postgres.sql import DEFAULT_TABLE, Statements
+from onerefresh.stores.postgres.wakeups import CannotListen, PostgresLine
 from onerefresh.stores.wakeups import Line, Wakeups
 from onerefresh.token import Secret
 

@@ -18,8 +18,8 @@ from onerefresh.chance import CHANCE
 from onerefresh.latches import Lock
 from onerefresh.store import cleaned_after_fork
 from onerefresh.stores.flock import shared_seconds
-from onerefresh.stores.redis_client import pool_of
-from onerefresh.stores.redis_errors import POOL, Problem, is_refusal, lost, refused, unreached
+from onerefresh.stores.redis.client import pool_of
+from onerefresh.stores.redis.errors import POOL, Problem, is_refusal, lost, refused, unreached
 
 __all__ = ["Answer", "Command", "Link", "Script"]
 

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from onerefresh.errors import ConfigurationError
 from onerefresh.latches import Job, Latch, Lock, start
 from onerefresh.store import cleaned_after_fork
-from onerefresh.stores.postgres_errors import cannot_connect
-from onerefresh.stores.postgres_exchange import Answer, Connection, Refused, exchange, pq, psycopg
+from onerefresh.stores.postgres.errors import cannot_connect
+from onerefresh.stores.postgres.exchange import Answer, Connection, Refused, exchange, pq, psycopg
 from onerefresh.token import Secret
 
 __all__ = ["OwnConnections", "PooledConnections", "Source", "ask"]
