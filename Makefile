@@ -19,7 +19,7 @@ help:
 	@echo "make check   lint, types and the fast tests"
 	@echo "make chaos   interrupts, kills, stops and cuts off processes, stores and hosts for some minutes"
 	@echo "make soak    a million simulated runs of the protocol (RUNS=10000: fewer)"
-	@echo "make exhaust every schedule of a few processes with a few faults, in up to half an hour"
+	@echo "make exhaust every schedule of a few processes with a few faults, in about 40 minutes"
 	@echo "make bench   the measurements of docs/benchmarks.md (PARTS=scale: those of docs/explanation/scale.md)"
 
 install: $(INSTALLED)

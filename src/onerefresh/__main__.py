@@ -7,18 +7,18 @@ import sys
 def _leave_the_working_folder() -> None:
     """Python puts it on the path, as do empty and relative parts of ``PYTHONPATH``; others may have put modules there.
 
-    Nothing more is imported before this.
+    Nothing more is imported before this: not `pathlib` either, hence the functions of `os`.
     """
     try:
-        here = os.getcwd()  # noqa: PTH109
+        here = os.getcwd()  # noqa: PTH109 - as just said
     except OSError:  # it is gone
         here = ""
     if not sys.flags.safe_path and sys.path[0] == here:
         del sys.path[0]
     variable = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
     given = variable.split(os.pathsep) if variable and here else []
-    meant = {part for part in given if os.path.isabs(part)}  # noqa: PTH117
-    relative = {os.path.abspath(part) for part in given if part not in meant}  # noqa: PTH100
+    meant = {part for part in given if os.path.isabs(part)}  # noqa: PTH117 - likewise
+    relative = {os.path.abspath(part) for part in given if part not in meant}  # noqa: PTH100 - likewise
     sys.path[:] = [place for place in sys.path if place not in relative or place in meant]
 
 

@@ -72,7 +72,7 @@ class Runner(World):
     `home` is the event loop on which async user code runs (an asyncio loop or a trio token), or None for a loop of its
     own. `wanted` tells whether anybody waits who keeps the interpreter from ending: else what merely waits ends with
     the main thread. `afterwards` is given what is left to do by and by when the renewal is over. `turns`: the limit on
-    renewals at once at the host that the refresher states, or None. `at` is told how far it is, in words.
+    renewals at once at the host that the refresher states, or None. `at` is called with how far it is, in words.
     `known`: tokens that no message may show. Those that come by are not shown either.
     """
 
@@ -146,7 +146,7 @@ class Runner(World):
         return None
 
     def _done(self, work: Callable[[], T]) -> T:
-        """Do what the renewal asks for; what is raised shows no secret, whoever raises it."""
+        """Do what the renewal asks for; what is raised shows no secret."""
         failure: BaseException
         try:
             return work()

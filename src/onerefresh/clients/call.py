@@ -36,7 +36,7 @@ Step: TypeAlias = Literal["challenges", "drain", "take", "rewind", "send"]
 | take | ask the credential for the token after the refused one | `refused` | `token` |
 | rewind | move the body back to where it began; False where it is used up | | `rewound` |
 | send | send the last request once more, with this in the token's header | `text` | `status` |
-"""  # noqa: E501 - a table
+"""  # noqa: E501 - a row of a table is one line
 
 
 class Calls:

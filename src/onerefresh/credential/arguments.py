@@ -1,4 +1,4 @@
-"""Bad arguments, told at the earliest moment."""
+"""Bad arguments, refused at the earliest moment."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def issued(shared: Shared) -> float:
 
 
 def has_gone(shared: Shared) -> bool | None:
-    """Whether the store has lost what this process knows; None where that cannot be told now."""
+    """Whether the store has lost what this process knows; None where that is not known now."""
     return _performed(shared, lambda world: has_lost(world, _request(shared), shared.claim))
 
 

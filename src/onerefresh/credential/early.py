@@ -19,7 +19,7 @@ EARLY = 5.0
 def early(credential: Credential, token: Token) -> Token:
     """`token`, or the next one where it ages and its renewal brings one in time.
 
-    For a process that has no other use for it. A renewal that fails is told by its events: `token` still serves.
+    For a process that has no other use for it. A renewal that fails is reported by its events: `token` still serves.
     """
     credential.current()  # an ageing one starts its renewal
     flight = credential._flying()

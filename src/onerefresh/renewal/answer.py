@@ -54,7 +54,9 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
                 continue
             tries += 1
             if tries == 1 and isinstance(error, StoreOutcomeUnknown):
-                in_a_file = await attempt.world.write_spool(entry)  # nobody is told yet: it may have been applied
+                in_a_file = await attempt.world.write_spool(
+                    entry
+                )  # no caller gets an answer yet: it may have been applied
                 loaded = await _reload(attempt, loaded)
                 continue
             spooled = spooled or await _spool(attempt, entry, str(error))
@@ -93,7 +95,7 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
 
 
 async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcome | None:
-    """The old access token where it still serves, now with the new refresh token; else the callers are told.
+    """The old access token where it still serves, now with the new refresh token; else the callers get the error.
 
     So are those who wanted one that lives longer.
     """

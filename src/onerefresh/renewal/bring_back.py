@@ -37,7 +37,7 @@ async def bring_back(
 ) -> bool:
     """Bring back what this process knows where the store has lost it; whether it had.
 
-    Raises `StoreUnavailable`, also where it cannot be told whether that was done. `noted`: as for `recovery_lease`.
+    Raises `StoreUnavailable`, also where it is not known whether that was done. `noted`: as for `recovery_lease`.
     `sent`: the claim under which this process has sent the refresh token, and waits for the answer by now. It comes
     back as it was: others would send the same refresh token, or an older one, before the answer is here. Where it is
     over sooner than a recovery lease, that one comes in its place: it lets those who know more have their time.

@@ -1,4 +1,4 @@
-"""Why a session may be over: what a record tells of it, in words for whoever has to log in."""
+"""Why a session may be over: what a record says about it, in words for the person who has to log in."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def decide(
         return Repair(known)
     if record.unsaved and request.host_saves and record.token is not None:
         return HostSave(record.token)
-    # Whoever has claimed was free to: it is waited for, and taken over from, whatever was refreshed before.
+    # The holder of a lease was free to claim: others wait for it and take over from it, whatever was refreshed before.
     rest = record.rest(clock or (None, now)) if record.state is State.IDLE else 0.0
     if came and record.token is not None and _is_for_them(record, record.token, request, clock or (None, now)):
         return Use(record.token, _retry_after(record, now, lease_over=lease_over), probation=record.probation)
@@ -334,7 +334,7 @@ def too_often(rest: float, *, refused: bool | None = None) -> str:
 def bound(record: Record | None, request: RenewalRequest) -> Record | None:
     """`record`, with the pause after a lost answer that this process's own profile asks for, where that is longer.
 
-    Whoever has lost it went by a profile of its own: another version of the program, say.
+    The process that lost it went by its own profile: it may run another version of the program.
     """
     failure, own = record.failure if record is not None else None, request.profile.sends_again_after
     if record is None or failure is None or not (failure.lost or failure.meaning.is_lost) or failure.count == 0:

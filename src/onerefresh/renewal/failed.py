@@ -1,4 +1,4 @@
-"""The end of an attempt that has brought no token: what is remembered of it, and what its callers are told.
+"""The end of an attempt that has brought no token: what is remembered of it, and which error its callers get.
 
 Others go by the record. So whatever a failed request may have done to the refresh token is written there before the
 lease is given back.
@@ -26,7 +26,7 @@ from onerefresh.verdict import Meaning, Verdict
 
 
 async def release(attempt: Attempt, verdict: Verdict | None) -> Outcome | None:
-    """Give the lease back, remembering the failure. The callers are told now, or wait a little and try again."""
+    """Give the lease back, remembering the failure. The callers get an error now, or wait a little and try again."""
     if verdict is not None and verdict.meaning in (Meaning.DEAD, Meaning.DOUBTFUL):
         verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
     if verdict is None and (attempt.lease.contested or attempt.taken_over):

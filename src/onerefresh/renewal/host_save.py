@@ -15,7 +15,7 @@ SAVE_TRIES = 3
 async def save_with_host(world: World, loaded: Loaded, token: Token) -> None:
     """Let the host save the token before anybody gets it; a few tries, then `SaveFailed`.
 
-    A refresh and a login may be saved at once: whoever finds a newer token afterwards saves that one, so that it comes
+    A refresh and a login may be saved at once: the one that finds a newer token afterwards saves that one, so it comes
     last.
     """
     while True:

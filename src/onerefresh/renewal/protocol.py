@@ -74,7 +74,9 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
     hold: Hold | None = None
     queued, prepared, seed_told = 0, False, request.seed_told
     awaited = ""  # the attempt that this renewal has made, or waited for
-    unheard: dict[str, Instant] = {}  # claims of this renewal of which nobody told whether they were applied
+    unheard: dict[
+        str, Instant
+    ] = {}  # our claims whose outcome is unknown, with the time of each: where one was applied, we continue under it
     rounds = 0
     if request.gives_way:
         # It is short, and somebody is about to wait.
@@ -210,7 +212,7 @@ def _is_proof(hold: Hold | None, lease: Lease | None) -> bool:
 
 
 def _is_own(lease: Lease, unheard: Container[str]) -> bool:
-    """Whether it is a claim of this renewal, applied after nobody told its outcome: nothing was sent under it.
+    """Whether it is a claim of ours whose outcome was unknown, and which was applied: nothing was sent under it.
 
     One with a proof is not gone on with: others could have seen the lock free since.
     """

@@ -66,8 +66,8 @@ async def replay_later(world: World, request: RenewalRequest) -> None:
 def _is_outdated(entry: Spooled, request: RenewalRequest) -> bool:
     """Whether this process knows better than what is spooled, where the store has no record any more.
 
-    A login numbers on from the session of before. Whoever knows nothing and brings another session tells that the store
-    was emptied on purpose.
+    A login continues the numbers of the session before it. A process that knows nothing and has a `token=` of another
+    session shows that the store was emptied on purpose.
     """
     known, token = request.known, entry.as_next()
     if known is None:
@@ -160,7 +160,7 @@ async def settle(world: World, loaded: Loaded, request: RenewalRequest, *, conte
     if recovery is None:
         return
     try:
-        # A record without an owner gets none: whoever sends its token says so first.
+        # A record without an owner gets none: the renewal that sends its token reports that first.
         owner = request.signs if loaded.record is None else None
         await world.cas(loaded.version, records.claimed(loaded.record, recovery, owner=owner))
     except (Conflict, StoreOutcomeUnknown):

@@ -1,7 +1,7 @@
-"""Recovery leases: nothing is sent under them, until whoever knows a newer token had the time to bring it back.
+"""Recovery leases: nothing is sent under them, so that processes that know a newer token have time to bring it back.
 
-Others can bring it back only if they know of the loss. So it is noted before the lease begins, and whoever takes a
-lease over makes sure that the note has said so for as long as the lease lasted.
+Others can bring it back only if they know of the loss. So it is noted before the lease begins, and a process that takes
+a lease over makes sure that the note has said so for as long as the lease lasted.
 """
 
 from __future__ import annotations

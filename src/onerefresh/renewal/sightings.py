@@ -91,7 +91,7 @@ class Sightings:
     )
 
     def __init__(self, servers: Servers | None = None) -> None:
-        self._damped: tuple[str, int] | None = None  # the last token of which it was told
+        self._damped: tuple[str, int] | None = None  # the last token for which this was reported
         self._failure: tuple[float, float] | None = None  # its date, and when it was first seen
         self._probation: tuple[float, float] | None = None
         self._servers = servers if servers is not None else Servers()
@@ -147,7 +147,7 @@ class Sightings:
         return failed is not None and failed.identity[0] == family and failed.failure.is_doubtful and not failed.is_dead
 
     def recalled(self, record: Record) -> Record:
-        """`record`, with the failure of this generation that the store has lost, or was never told."""
+        """`record`, with the failure of this generation that the store has lost, or never got."""
         failed, lease = self._failed, record.lease
         if failed is None or failed.identity != record.identity or record.token is None or record.state is State.DEAD:
             return record
@@ -185,7 +185,7 @@ class Sightings:
         return now.monotonic - max(known, self._server_since) < seconds
 
     def is_new(self, identity: tuple[str, int]) -> bool:
-        """Whether it is to be told now that this token is not refreshed: once for each."""
+        """Whether to report now that this token is not refreshed: once for each."""
         known, self._damped = self._damped, identity
         return known != identity
 

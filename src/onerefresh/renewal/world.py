@@ -1,8 +1,8 @@
 """What a renewal asks of the world outside it: the store, the clocks, the token endpoint, the spool, its waiters.
 
 The protocol touches no clock, lock, socket, thread or logger itself. So the same code runs over real stores and
-servers, and over simulated ones in which every order of events and every fault can be had. Whoever drives it decides
-what a call costs: in production a call returns at once or blocks its thread, and only `watch`, `sleep` and `queue`
+servers, and over simulated ones in which every order of events and every fault can be had. Its driver decides what a
+call costs: in production a call returns at once or blocks its thread, and only `watch`, `sleep` and `queue`
 may suspend.
 """
 
@@ -58,7 +58,7 @@ def age(born: Instant, now: Instant) -> float:
 def left_of(lease: Lease, now: Instant) -> float:
     """Seconds until `lease` is over, as far as the store's clock tells; else all that it has to live.
 
-    Whoever finds it there watches it for as long then.
+    A process that finds it there watches it for that long.
     """
     if now.shared is None or lease.era is None:
         return lease.ttl
@@ -88,7 +88,7 @@ class Unsent(RefreshFailure):
 
 
 class NotSent(errors.RefreshUnavailable):
-    """What a renewal ends with then: whoever waits for it on another loop may ask at once."""
+    """What a renewal ends with then: callers on another event loop may ask again at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ NO_NOTE = "-"
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What the store's note says to whoever would take a recovery lease over.
+    """What the store's note says to a process that would take a recovery lease over.
 
     `id` and `count`: of the note, and of the losses in it, of which it names so many as `names` says; `is_named`:
     whether this record is among those. `comparing`: the processes that are still comparing what they know with the
