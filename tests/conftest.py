@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from onerefresh.credential.shared import _registry
+from onerefresh.credential.registry import _registry
 
 if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer

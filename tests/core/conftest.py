@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tests.core.calls import PATIENCE
 
-from onerefresh.credential.shared import _registry
+from onerefresh.credential.registry import _registry
 
 # A busy machine is no reason to fail.
 settings.register_profile("core", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -14,7 +14,8 @@ from tests.regressions.test_stores_of_ones_own import Dictionary
 from onerefresh import Credential, StoreUnavailable, Token, policy
 from onerefresh.credential import bringing, watch
 from onerefresh.credential.look import NEWEST_EVERY, Look
-from onerefresh.credential.shared import Shared, shared_of
+from onerefresh.credential.registry import shared_of
+from onerefresh.credential.shared import Shared
 from onerefresh.latches import Job
 from onerefresh.losses import KEY, digest, read_losses, report_losses
 from onerefresh.record_text import decode

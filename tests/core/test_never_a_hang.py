@@ -52,7 +52,7 @@ def test_who_asks_when_the_interpreter_ends_is_answered_or_told_so(version: str,
 
 LOCKS = {
     "credential/shared.py Shared": "the token in memory and the flight: a token that serves is read without it",
-    "credential/shared.py _Registry": "which objects share a token: only a new Credential needs it",
+    "credential/registry.py _Registry": "which objects share a token: only a new Credential needs it",
     "credential/aftercare.py Aftercare": "what is left to do: its thread, a renewal's end and close() take it",
     "credentials/recent.py Recent": "which tenants are kept: who is inside reads without it",
     "host_limiter.py HostLimiter": "the queue at each host: only renewals on threads of their own take it",

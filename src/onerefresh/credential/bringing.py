@@ -16,7 +16,8 @@ from typing import Any
 
 from onerefresh import errors
 from onerefresh.chance import CHANCE
-from onerefresh.credential.shared import Shared, newest_known
+from onerefresh.credential.registry import newest_known
+from onerefresh.credential.shared import Shared
 from onerefresh.latches import start
 from onerefresh.losses import Losses, compares, digest, read_losses, reports
 from onerefresh.policy import HTTP_TIMEOUT, profile_named, recovery_time

@@ -17,7 +17,8 @@ from onerefresh.credential.arguments import check, check_key, seed_from
 from onerefresh.credential.asking import Asking
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
-from onerefresh.credential.shared import LOOK_AGAIN, Shared, shared_of
+from onerefresh.credential.registry import shared_of
+from onerefresh.credential.shared import LOOK_AGAIN, Shared
 from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.terms import Terms
 from onerefresh.credential.watch import watch

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from onerefresh import errors, events
 from onerefresh import transitions as records
 from onerefresh.credential.aftercare import aftercare
-from onerefresh.credential.shared import Shared, held_for, is_shared, is_under_way, newest_known
+from onerefresh.credential.registry import is_shared, is_under_way, newest_known
+from onerefresh.credential.shared import Shared, held_for
 from onerefresh.credential.terms import Terms
 from onerefresh.credential.watch import watch
 from onerefresh.flight import Flight, running_loop

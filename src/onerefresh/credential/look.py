@@ -15,7 +15,8 @@ from collections.abc import Callable
 from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.credential.bringing import Bringing, has_gone
-from onerefresh.credential.shared import Shared, servers_of, sharing
+from onerefresh.credential.registry import servers_of, sharing
+from onerefresh.credential.shared import Shared
 from onerefresh.losses import Beats, Losses, digest, read_losses
 from onerefresh.policy import LOOK_EVERY, look_every
 from onerefresh.renewal.world import Instant

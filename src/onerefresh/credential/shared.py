@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import weakref
 from typing import Protocol
 
 from onerefresh import errors
@@ -16,7 +15,7 @@ from onerefresh.record import FAMILIES, Record
 from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.sightings import Servers, Sightings
 from onerefresh.renewal.world import Sent
-from onerefresh.store import Store, cleaned_after_fork
+from onerefresh.store import Store
 from onerefresh.token import Token
 
 __all__ = [
@@ -26,15 +25,8 @@ __all__ = [
     "Clock",
     "Held",
     "Shared",
-    "flights_of",
     "held_for",
-    "is_shared",
-    "is_under_way",
-    "known_tokens",
-    "newest_known",
-    "servers_of",
-    "shared_of",
-    "sharing",
+    "spread_anew",
 ]
 
 NONE_TOLD: frozenset[str] = frozenset()
@@ -42,6 +34,12 @@ NONE_TOLD: frozenset[str] = frozenset()
 
 SPREAD = CHANCE.random()
 """This process's share of jitter: replicas of one program differ in it."""
+
+
+def spread_anew() -> None:
+    """A forked child differs from its parent."""
+    global SPREAD
+    SPREAD = CHANCE.random()
 
 
 class Clock(Protocol):
@@ -261,141 +259,3 @@ class Shared:
             held = held_for(self.known, self.spread)
             held.ages_at = min(max(held.ages_at, self.clock.time() + retry_after), held.ends_at)
             self.held = held
-
-
-class _Registry:
-    """Every `Shared` that somebody uses: by its key, and where a key has several, the later ones by store and key."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._known: weakref.WeakValueDictionary[str | tuple[int, str], Shared] = weakref.WeakValueDictionary()
-        self._namesakes: dict[str, weakref.WeakSet[Shared]] = {}  # where a key has, or had, several
-        self._servers: dict[int, tuple[weakref.ref[Store], Servers]] = {}  # by the id of the store
-        cleaned_after_fork(self)
-
-    def find(self, store: Store, key: str) -> Shared:
-        with self._lock:
-            first = self._known.get(key)
-            if first is not None and first.store is store:
-                return first
-            found = self._known.get((id(store), key))
-            if found is None:
-                found = Shared(store, key, self._servers_of(store))
-                self._known[key if first is None else (id(store), key)] = found
-                if first is not None:
-                    self._namesakes.setdefault(key, weakref.WeakSet()).update([first, found])
-                elif key in self._namesakes:  # the first one is gone, and others may be there
-                    self._namesakes[key].add(found)
-            return found
-
-    def tokens(self, store: Store, key: str) -> list[Token]:
-        """What is in memory of one credential."""
-        with self._lock:
-            found = [self._known.get(key), self._known.get((id(store), key))]
-        return [shared.newest for shared in found if shared is not None and shared.newest is not None]
-
-    def servers(self, store: Store) -> Servers:
-        """Which servers have answered for this store."""
-        with self._lock:
-            return self._servers_of(store)
-
-    def _servers_of(self, store: Store) -> Servers:
-        known = self._servers.get(id(store))
-        if known is None or known[0]() is not store:
-            if len(self._servers) > 100:
-                self._servers = {key: one for key, one in self._servers.items() if one[0]() is not None}
-            known = self._servers[id(store)] = weakref.ref(store), Servers()
-        return known[1]
-
-    def sharing(self, store: Store) -> list[Shared]:
-        """What is in memory for this store."""
-        with self._lock:
-            return [shared for shared in list(self._known.values()) if shared.store is store]
-
-    def newest(self, shared: Shared) -> Token | None:
-        """As `newest_known`."""
-        newest = shared.newest
-        if newest is None:
-            return None
-        for token in [other.newest for other in self.others(shared)]:
-            if token is not None and token.family == newest.family and token.generation > newest.generation:
-                newest = token
-        return newest
-
-    def others(self, shared: Shared) -> list[Shared]:
-        """Those of the same name at the same place, on other store objects."""
-        namesakes = self._namesakes.get(shared.key)
-        if namesakes is None:
-            return []
-        with self._lock:
-            return [other for other in namesakes if _same_place(shared, other)] if shared in namesakes else []
-
-    def flights(self, store: Store) -> list[Flight[Outcome]]:
-        """Those under way on this store, whoever began them, and whether their objects are still there or not."""
-        with self._lock:
-            known = list(self._known.values())
-        flights = (shared.flight for shared in known if shared.store is store)
-        return [flight for flight in flights if flight is not None and not flight.settled]
-
-    def after_fork(self) -> None:
-        global SPREAD
-        self._lock = Lock()
-        SPREAD = CHANCE.random()
-        for shared in list(self._known.values()):
-            shared.after_fork()
-
-
-_registry = _Registry()
-
-
-def _same_place(one: Shared, other: Shared) -> bool:
-    """Whether both keep their tokens in one place, as far as is known: stores of one name, or one host's ``save``."""
-    if is_shared(one.store):
-        return one.store.name == other.store.name != Store.name
-    return one.save is not None and one.save == other.save
-
-
-def shared_of(store: Store, key: str) -> Shared:
-    """What all objects of this name on this store have in common."""
-    return _registry.find(store, key)
-
-
-def sharing(store: Store) -> list[Shared]:
-    """All that is in memory for this store."""
-    return _registry.sharing(store)
-
-
-def known_tokens(store: Store, key: str) -> list[Token]:
-    """The tokens of this name that are in memory, whatever store they are from."""
-    return _registry.tokens(store, key)
-
-
-def servers_of(store: Store) -> Servers:
-    """Which servers have answered for this store, as this process has seen it."""
-    return _registry.servers(store)
-
-
-def newest_known(shared: Shared) -> Token | None:
-    """The newest token that this process knows of the session that is in memory here.
-
-    Another object of this name may have a newer one: on another store object that leads to the same place (a client
-    that was handed over beside a URL, an encrypted store beside a plain one), or for the same host. That it is of the
-    same session can be told by the family, a digest of a refresh token.
-    """
-    return _registry.newest(shared)
-
-
-def is_under_way(shared: Shared, identity: tuple[str, int], run: object) -> bool:
-    """Whether another renewal of this process than `run` has sent the refresh token of this identity, and goes on."""
-    theirs = [one.under_way or {} for one in (shared, *_registry.others(shared))]
-    return any(sent == identity for each in theirs for other, sent in each.items() if other is not run)
-
-
-def is_shared(store: Store) -> bool:
-    """Whether others may know what this store has: not where it is the memory of one process."""
-    return store.durable or store.may_go_back
-
-
-def flights_of(store: Store) -> list[Flight[Outcome]]:
-    """The renewals that are under way on this store."""
-    return _registry.flights(store)

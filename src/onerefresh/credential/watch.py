@@ -15,7 +15,8 @@ import weakref
 from onerefresh.chance import CHANCE
 from onerefresh.credential.bringing import issued
 from onerefresh.credential.look import Look
-from onerefresh.credential.shared import Shared, sharing
+from onerefresh.credential.registry import sharing
+from onerefresh.credential.shared import Shared
 from onerefresh.latches import Changes, interpreter_ends, start
 from onerefresh.policy import LOOK_SELDOM
 from onerefresh.store import Store, cleaned_after_fork

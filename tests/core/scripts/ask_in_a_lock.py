@@ -154,7 +154,7 @@ class World:
 
 TAKING: dict[str, Callable[[World], object]] = {
     "credential/shared.py Shared": lambda world: world.acme.token(),
-    "credential/shared.py _Registry": lambda world: Credential("other", Refresher(), store=world.store),
+    "credential/registry.py _Registry": lambda world: Credential("other", Refresher(), store=world.store),
     "credential/aftercare.py Aftercare": lambda world: aftercare.leave(world.store),
     "credentials/recent.py Recent": lambda world: world.tenants["another"],
     "host_limiter.py HostLimiter": lambda world: world.tenants["tenant"].token(),
