@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import Any, TypeVar
 
 from onerefresh import errors, events
 from onerefresh.chance import CHANCE
 from onerefresh.events import Event
-from onerefresh.foreign import Seen, cleaned, parsed_answer, store_failed, vetted
+from onerefresh.foreign import Seen, cleaned, store_failed, vetted
 from onerefresh.host_limiter import HostLimiter, Slot
 from onerefresh.latches import interpreter_ends
-from onerefresh.loops import awaited, is_async
 from onerefresh.losses import read_note, reports
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
@@ -24,9 +22,9 @@ from onerefresh.renewal.world import Instant, Loaded, Note, Spooled, World
 from onerefresh.spool import Spool
 from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Unreadable
 from onerefresh.token import Answer, Token
-from onerefresh.verdict import RefreshFailure, judge_exception
+from onerefresh.user_code import UserCode
 
-__all__ = ["Pause", "Runner", "asks_itself"]
+__all__ = ["Pause", "Runner"]
 
 T = TypeVar("T")
 STRANGE_WRITES = 3
@@ -35,21 +33,6 @@ SLICE = 0.1
 """Seconds between two looks at whether the interpreter ends."""
 QUEUE_SLICE = 1.0
 """The same for those who queue for their turn: they may be thousands, and kept half a processor busy with looking."""
-
-
-class _UserCode:
-    """A run of a credential's refresher or ``save``; tasks that outlive it know that it is over."""
-
-    def __init__(self, store: Store, key: str) -> None:
-        self.store, self.key, self.over = store, key, False
-
-
-_running: contextvars.ContextVar[tuple[_UserCode, ...]] = contextvars.ContextVar("onerefresh_running", default=())
-
-
-def asks_itself(store: Store, key: str) -> bool:
-    """Whether a refresher of this very credential is running here: it would wait for itself."""
-    return any(code.store is store and code.key == key and not code.over for code in _running.get())
 
 
 class Pause:
@@ -94,10 +77,8 @@ class Runner(World):
         known: Iterable[Token] = (),
     ) -> None:
         self._key, self.store, self._tell_phase = key, store, at
-        self._refresher = refresher
-        self._obtain = obtain
-        self._save = save
-        self._home = home
+        self._seen = Seen(known, refresher)
+        self._code = UserCode(store, key, refresher, obtain, save, home=home, seen=self._seen, at=at)
         self._publish = publish
         self._overdue = overdue
         self._wanted = wanted
@@ -108,7 +89,6 @@ class Runner(World):
         self._hold: Hold | None = None
         self._turns = turns
         self._place: Slot | None = None
-        self._seen = Seen(known, refresher)
 
     def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
         """Run what `work` makes of this world until it returns or raises; it waits on this thread."""
@@ -178,8 +158,8 @@ class Runner(World):
         await Pause(lambda: self._sleep(seconds, holds_the_exit=holds_the_exit), seconds)
 
     async def queue(self) -> bool:
-        host = getattr(self._refresher, "host", None)
-        if self._turns is None or self._place is not None or not isinstance(host, str):
+        host = self._code.host
+        if self._turns is None or self._place is not None or host is None:
             return False
         self._place = place = self._turns.queue(host)
         if place.wait(0.0):
@@ -201,13 +181,13 @@ class Runner(World):
         return secrets.token_hex(8)
 
     async def prepare(self) -> None:
-        self._done(self._prepare)
+        self._done(self._code.prepare)
 
     async def send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
-        return self._done(lambda: self._send(grant, token, ttl))
+        return self._done(lambda: self._code.send(grant, token, self._overdue(ttl, self.leased)))
 
     async def revoke(self, token: Token) -> str | None:
-        return self._done(lambda: self._revoke(token))
+        return self._done(lambda: self._code.revoke(token))
 
     async def read_spool(self) -> Spooled | None:
         return self._done(self._spooled)
@@ -225,7 +205,7 @@ class Runner(World):
             self._done(self._spool.clear)
 
     async def save(self, token: Token) -> None:
-        self._done(lambda: self._host_saves(token))
+        self._done(lambda: self._code.save(token))
 
     async def deliver(self, answer: object, unsaved: Token | None = None) -> None:
         self._done(lambda: self._publish(answer, unsaved))
@@ -290,11 +270,6 @@ class Runner(World):
         self.store.wait(self._key, version or "", min(seconds, self.store.look_every))
         self._go_on()
 
-    def _prepare(self) -> None:
-        if hasattr(type(self._refresher), "prepare"):  # of its class: a mock would have any attribute
-            self._at("its refresher prepares, and gets its client secret, say")
-            self._refresher.prepare()  # type: ignore[attr-defined]  # as just seen
-
     def _give_turn_back(self) -> None:
         place, self._place = self._place, None
         if place is not None:
@@ -340,70 +315,3 @@ class Runner(World):
         hold, self._hold = self._hold, None
         if hold is not None:
             hold.release()
-
-    # --- User code ---
-
-    def _send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
-        at = time.time()
-        self._seen.add(token)
-        self._at("its request is on its way, and there is no answer yet")
-        try:
-            with self._overdue(ttl, self.leased), self._asking():
-                if grant is Grant.OBTAIN or token is None:
-                    assert self._obtain is not None
-                    new = parsed_answer(self._finished(self._obtain(), self._obtain), at, self._seen.redactor())
-                else:
-                    new = parsed_answer(
-                        self._finished(self._refresher(token), self._refresher), at, self._seen.redactor()
-                    )
-        except RefreshFailure:
-            raise
-        except BaseException as error:  # a refresher that ends its thread must not leave its claim behind
-            raise RefreshFailure(judge_exception(error, hidden=self._seen.redactor())) from error
-        self._seen.add(new)
-        return new
-
-    def _revoke(self, token: Token) -> str | None:
-        has_one = hasattr(type(self._refresher), "revoke")  # of its class, as above
-        revoke: Callable[[Token], object] | None = self._refresher.revoke if has_one else None  # type: ignore[attr-defined]
-        if revoke is None:
-            return None
-        self._at("the old token is being revoked")
-        self._seen.add(token)
-        try:
-            with self._asking():
-                self._finished(revoke(token), revoke)
-        except BaseException as error:  # noqa: BLE001 - the logout itself is done, whatever the server makes of it
-            return judge_exception(error, hidden=self._seen.redactor()).detail
-        return ""
-
-    def _host_saves(self, token: Token) -> None:
-        assert self._save is not None
-        self._seen.add(token)
-        self._at("its answer is here, and the host's save has not returned")
-        try:
-            with self._asking():
-                self._finished(self._save(token), self._save)
-        except BaseException as error:  # as above: the callers must hear that it is not saved
-            raise errors.SaveFailed(
-                f"save raised {type(error).__name__}; the new token is kept in memory and the next call saves it",
-                credential=self._key,
-                generation=token.generation,
-            ) from error
-
-    @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
-        code = _UserCode(self.store, self._key)
-        mark = _running.set((*_running.get(), code))
-        try:
-            yield
-        finally:
-            code.over = True
-            _running.reset(mark)
-
-    def _finished(self, result: T | Awaitable[T], function: object) -> T:
-        """What user code returned, awaited where it is to be awaited."""
-        if isinstance(result, Awaitable):
-            finished: T = awaited(result, self._home, begins_late=is_async(function))
-            return finished
-        return result

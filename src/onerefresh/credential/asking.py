@@ -10,8 +10,8 @@ from onerefresh.credential.waiting import Waiting
 from onerefresh.flight import Flight, running_loop
 from onerefresh.latches import inside, interpreter_ends
 from onerefresh.renewal.protocol import Outcome
-from onerefresh.runner import asks_itself
 from onerefresh.token import Token
+from onerefresh.user_code import asks_itself
 
 __all__ = ["Asking"]
 

@@ -11,7 +11,7 @@ from onerefresh.credential.closing import Closing
 from onerefresh.credential.shared import Shared
 from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight, runs_here
-from onerefresh.runner import asks_itself
+from onerefresh.user_code import asks_itself
 
 __all__ = ["Waiting"]
 

@@ -12,7 +12,7 @@ from onerefresh.credential import Credential
 from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, is_async, seconds
 from onerefresh.credential.closing import Closing
-from onerefresh.credential.shared import flights_of
+from onerefresh.credential.registry import flights_of
 from onerefresh.credential.terms import Terms
 from onerefresh.credential.watch import watch
 from onerefresh.credentials.due import Progress, Run

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from onerefresh import errors, losses
 from onerefresh.chance import CHANCE
 from onerefresh.credential.arguments import check_key
-from onerefresh.credential.shared import known_tokens
+from onerefresh.credential.registry import known_tokens
 from onerefresh.credentials.looking import Due, Horizon, Other, error_of, no_refresher, what_of
 from onerefresh.credentials.reading import Reader
 from onerefresh.credentials.summary import Result, Summary, Tally, What

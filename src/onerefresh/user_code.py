@@ -1,0 +1,143 @@
+"""Runs the user's own functions for one renewal: the refresher, `obtain`, `save`, and what a refresher's class adds.
+
+They may return or raise anything, and may be async. Whatever they raise becomes an error of ours that shows no secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+from onerefresh import errors
+from onerefresh.foreign import Seen, parsed_answer
+from onerefresh.loops import awaited, is_async
+from onerefresh.record import Grant
+from onerefresh.store import Store
+from onerefresh.token import Answer, Token
+from onerefresh.verdict import RefreshFailure, judge_exception
+
+__all__ = ["UserCode", "asks_itself"]
+
+T = TypeVar("T")
+
+
+class _Call:
+    """One call of a credential's function; tasks that outlive it know that it is over."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self.store, self.key, self.over = store, key, False
+
+
+_running: contextvars.ContextVar[tuple[_Call, ...]] = contextvars.ContextVar("onerefresh_running", default=())
+
+
+def asks_itself(store: Store, key: str) -> bool:
+    """Whether a refresher of this very credential is running here: it would wait for itself."""
+    return any(call.store is store and call.key == key and not call.over for call in _running.get())
+
+
+class UserCode:
+    """The functions of one credential. `home`, `seen` and `at` are as for `Runner`."""
+
+    def __init__(
+        self,
+        store: Store,
+        key: str,
+        refresher: Callable[[Token], Answer | Awaitable[Answer]],
+        obtain: Callable[[], Answer | Awaitable[Answer]] | None,
+        save: Callable[[Token], Awaitable[None] | None] | None,
+        *,
+        home: object,
+        seen: Seen,
+        at: Callable[[str], object] | None,
+    ) -> None:
+        self._store, self._key, self._home, self._seen, self._tell_phase = store, key, home, seen, at
+        self._refresher, self._obtain, self._save = refresher, obtain, save
+
+    @property
+    def host(self) -> str | None:
+        """The token endpoint's host, as the refresher states it."""
+        host = getattr(self._refresher, "host", None)
+        return host if isinstance(host, str) else None
+
+    def _at(self, phase: str) -> None:
+        if self._tell_phase is not None:
+            self._tell_phase(phase)
+
+    def prepare(self) -> None:
+        """Let the refresher do what is slow and sends nothing. Raises `ConfigurationError`."""
+        if hasattr(type(self._refresher), "prepare"):  # of its class: a mock would have any attribute
+            self._at("its refresher prepares, and gets its client secret, say")
+            self._refresher.prepare()  # type: ignore[attr-defined]  # as just seen
+
+    def send(self, grant: Grant, token: Token | None, overdue: contextlib.AbstractContextManager[object]) -> Token:
+        """Ask for the next token, once. `overdue` watches over the time meanwhile. Raises `RefreshFailure`."""
+        at = time.time()
+        self._seen.add(token)
+        self._at("its request is on its way, and there is no answer yet")
+        try:
+            with overdue, self._asking():
+                # No name is given to the answer: a traceback with locals would show it.
+                if grant is Grant.OBTAIN or token is None:
+                    assert self._obtain is not None
+                    new = parsed_answer(self._finished(self._obtain(), self._obtain), at, self._seen.redactor())
+                else:
+                    new = parsed_answer(
+                        self._finished(self._refresher(token), self._refresher), at, self._seen.redactor()
+                    )
+        except RefreshFailure:
+            raise
+        except BaseException as error:  # a refresher that ends its thread must not leave its claim behind
+            raise RefreshFailure(judge_exception(error, hidden=self._seen.redactor())) from error
+        self._seen.add(new)
+        return new
+
+    def revoke(self, token: Token) -> str | None:
+        """As `World.revoke`."""
+        has_one = hasattr(type(self._refresher), "revoke")  # of its class, as above
+        revoke: Callable[[Token], object] | None = self._refresher.revoke if has_one else None  # type: ignore[attr-defined]
+        if revoke is None:
+            return None
+        self._at("the old token is being revoked")
+        self._seen.add(token)
+        try:
+            with self._asking():
+                self._finished(revoke(token), revoke)
+        except BaseException as error:  # noqa: BLE001 - the logout itself is done, whatever the server makes of it
+            return judge_exception(error, hidden=self._seen.redactor()).detail
+        return ""
+
+    def save(self, token: Token) -> None:
+        """Hand the token to the host. Raises `SaveFailed`."""
+        assert self._save is not None
+        self._seen.add(token)
+        self._at("its answer is here, and the host's save has not returned")
+        try:
+            with self._asking():
+                self._finished(self._save(token), self._save)
+        except BaseException as error:  # the callers must learn that it is not saved
+            raise errors.SaveFailed(
+                f"save raised {type(error).__name__}; the new token is kept in memory and the next call saves it",
+                credential=self._key,
+                generation=token.generation,
+            ) from error
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        call = _Call(self._store, self._key)
+        mark = _running.set((*_running.get(), call))
+        try:
+            yield
+        finally:
+            call.over = True
+            _running.reset(mark)
+
+    def _finished(self, result: T | Awaitable[T], function: object) -> T:
+        """What user code returned, awaited where it is to be awaited."""
+        if isinstance(result, Awaitable):
+            finished: T = awaited(result, self._home, begins_late=is_async(function))
+            return finished
+        return result
