@@ -10,7 +10,7 @@ from onerefresh.credential.arguments import http_timeout_of, is_async, obtain_of
 from onerefresh.credential.client import settings_of
 from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Record
-from onerefresh.renewal.decision import must_rest
+from onerefresh.renewal.decide import must_rest
 from onerefresh.token import Answer, Token
 from onerefresh.turns import Turns
 
