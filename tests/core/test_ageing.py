@@ -23,8 +23,8 @@ from onerefresh.credentials.looking import Due, Horizon
 from onerefresh.events import Kind
 from onerefresh.record import Record
 from onerefresh.record_text import encode
-from onerefresh.renewal.decision import Claim, Use, decide
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.decide import Claim, Use, decide
 from onerefresh.store import Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.sqlite import SQLiteStore

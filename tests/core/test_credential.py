@@ -384,7 +384,7 @@ def test_nor_on_another_store_object_of_the_same_place(monkeypatch: pytest.Monke
 def test_retry_sends_beside_a_request_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The refresher may never return: whoever calls this takes it upon himself."""
     monkeypatch.setattr("onerefresh.policy.SHORTEST_LEASE", 0.2)
-    monkeypatch.setattr("onerefresh.renewal.protocol.DETECTION", 0.05)
+    monkeypatch.setattr("onerefresh.renewal.renew.DETECTION", 0.05)
     refresher = Hung(gated=True, timeout=0.05)
     credential = Credential("acme", refresher, token=expired())
     with pytest.raises(RefreshOutcomeUnknown, match="has not returned"):

@@ -13,8 +13,8 @@ from onerefresh.events import Kind
 from onerefresh.record import PRINTS, Failure, Grant, State
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.bring_back import bring_back
-from onerefresh.renewal.decision import print_of
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.renew import renew
+from onerefresh.renewal.request import print_of
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning

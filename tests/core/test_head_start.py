@@ -16,9 +16,9 @@ from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.shared import Shared
 from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
-from onerefresh.renewal import protocol
-from onerefresh.renewal.decision import RenewalRequest
-from onerefresh.renewal.protocol import Outcome, renew
+from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.renew import renew
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import World
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.sqlite import SQLiteStore
@@ -37,7 +37,7 @@ def gave_way(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         found.append(request.gives_way)
         return renew(world, request)
 
-    monkeypatch.setattr(protocol, "renew", noted)
+    monkeypatch.setattr("onerefresh.renewal.renew.renew", noted)
     return found
 
 
@@ -93,7 +93,7 @@ def test_who_follows(
     async def renew(world: World, request: RenewalRequest) -> Outcome:
         return outcome
 
-    monkeypatch.setattr(protocol, "renew", renew)
+    monkeypatch.setattr("onerefresh.renewal.renew.renew", renew)
     shared = Shared(MemoryStore(), "acme")
     shared.known, shared.follows = before, did
     flight: Flight[Outcome] = Flight()

@@ -18,9 +18,9 @@ from onerefresh import transitions as records
 from onerefresh.events import Event, Kind
 from onerefresh.record import Grant, Record, State
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.person import adopt
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.commands import adopt
 from onerefresh.renewal.recovery import settle
+from onerefresh.renewal.renew import renew
 from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.store import Store

@@ -24,7 +24,7 @@ from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.policy import Profile
 from onerefresh.record import Record, State
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.renew import renew
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
 

@@ -18,7 +18,7 @@ from onerefresh import errors
 from onerefresh.events import Kind
 from onerefresh.policy import Profile
 from onerefresh.record import State
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.renew import renew
 from onerefresh.verdict import Meaning
 
 AT_ONCE = Profile("strict", resend=0)

@@ -24,9 +24,10 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, State
-from onerefresh.renewal import person
+from onerefresh.renewal import commands
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.bring_back import bring_back
-from onerefresh.renewal.protocol import Outcome, renew
+from onerefresh.renewal.renew import renew
 from onerefresh.renewal.world import Spooled
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
@@ -220,7 +221,7 @@ def test_a_new_token_that_a_login_overtook_is_not_revoked() -> None:
 def test_a_logout_revokes_what_was_stored_and_what_was_spooled() -> None:
     world = needy()
     world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
-    world.run(person.log_out(EFFECTS, make_request()))
+    world.run(commands.log_out(EFFECTS, make_request()))
     assert [token.reveal() for token in world.revoked] == ["access-seed", "access-next"]
     assert world.kinds() == [Kind.LOGGED_OUT, Kind.REVOKED, Kind.REVOKED]
 
@@ -236,7 +237,7 @@ def test_a_spooled_token_that_a_logout_elsewhere_overtook_is_revoked() -> None:
 def test_a_logout_leaves_the_spooled_token_of_a_login_that_came_since() -> None:
     world = needy()
     world.spools["host"] = Spooled("a later family", 7, "later", Grant.REFRESH, refused=False, token=NEXT)
-    world.run(person.log_out(EFFECTS, make_request()))
+    world.run(commands.log_out(EFFECTS, make_request()))
     assert [token.reveal() for token in world.revoked] == ["access-seed"]
     assert list(world.spools) == ["host"]
 
@@ -249,7 +250,7 @@ def test_a_logout_revokes_although_an_entry_of_the_spool_cannot_be_read() -> Non
 
     world = needy()
     revoked = world.token
-    world.run(person.log_out(EFFECTS, make_request()), faults={(ReadSpool, 1): unreadable})
+    world.run(commands.log_out(EFFECTS, make_request()), faults={(ReadSpool, 1): unreadable})
     assert world.present.is_logged_out
     assert world.revoked == [revoked]
     said = next(event for event in world.events if event.kind is Kind.LOGGED_OUT)

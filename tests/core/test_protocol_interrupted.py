@@ -17,7 +17,8 @@ from tests.effects import EFFECTS, Cas, Emit, Now, Send, Watch
 
 from onerefresh import errors
 from onerefresh.record import State
-from onerefresh.renewal.protocol import Outcome, renew
+from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.renew import renew
 from onerefresh.verdict import Meaning
 
 

@@ -27,7 +27,7 @@ from tests.effects import EFFECTS, Cas, Leave, Load, NewId, Prepare, Queue, Send
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.renew import renew
 from onerefresh.store import StoreOutcomeUnknown
 from onerefresh.verdict import Meaning
 

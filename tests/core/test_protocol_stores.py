@@ -29,10 +29,11 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, State
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.bring_back import bring_back, has_lost
-from onerefresh.renewal.person import log_in
-from onerefresh.renewal.protocol import Outcome, renew
+from onerefresh.renewal.commands import log_in
 from onerefresh.renewal.recovery import settle
+from onerefresh.renewal.renew import renew
 from onerefresh.renewal.world import Sent, Spooled
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict

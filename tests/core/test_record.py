@@ -15,7 +15,7 @@ from tests.core.driver import START, make_lease, make_request, seed
 from onerefresh import LoginRequired, StoreUnavailable, Token
 from onerefresh.record import FAMILIES, HISTORY, Failure, Grant, IllegalTransition, Lease, Probation, Record, State
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.decision import Claim, Fail, HostSave, Pause, Repair, Use, Wait, decide
+from onerefresh.renewal.decide import Claim, Fail, HostSave, Pause, Repair, Use, Wait, decide
 from onerefresh.transitions import (
     claimed,
     committed,

@@ -13,8 +13,9 @@ from onerefresh import Credential, Token
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.record import Probation
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.person import log_in, report_replay
-from onerefresh.renewal.protocol import Outcome, renew
+from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.commands import log_in, report_replay
+from onerefresh.renewal.renew import renew
 from onerefresh.testing import AuthServer
 from onerefresh.token import Secret
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict

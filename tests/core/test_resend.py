@@ -11,8 +11,8 @@ from tests.effects import EFFECTS, Send
 from onerefresh import errors
 from onerefresh.policy import FOR_GOOD, PROFILES, Profile, profile_named
 from onerefresh.record import State
-from onerefresh.renewal.person import allow_again
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.commands import allow_again
+from onerefresh.renewal.renew import renew
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning
 

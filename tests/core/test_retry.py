@@ -17,8 +17,8 @@ from onerefresh import Credential, Credentials, LoginRequired, Token, errors
 from onerefresh import transitions as records
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.record import State
-from onerefresh.renewal.person import allow_again
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.commands import allow_again
+from onerefresh.renewal.renew import renew
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 from onerefresh.verdict import Meaning

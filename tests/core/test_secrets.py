@@ -35,7 +35,8 @@ from onerefresh import Credential, OnerefreshError, Secret, StoreUnavailable, To
 from onerefresh import transitions as records
 from onerefresh.record import Grant, Lease, Record
 from onerefresh.record_text import decode, encode, token_to_fields
-from onerefresh.renewal import protocol, recovery
+from onerefresh.renewal import recovery, renew
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.memory import MemoryStore
@@ -84,8 +85,8 @@ VALUES: dict[str, Callable[[], Any]] = {
     "a spool": lambda: WriteSpool(Spooled("family", 1, "id", Grant.REFRESH, refused=False, token=token())),
     "a revocation": lambda: Revoke(token()),
     "what is left to do": left_to_do,
-    "an outcome": lambda: protocol.Outcome(token()),
-    "a published outcome": lambda: Deliver(protocol.Outcome(token())),
+    "an outcome": lambda: Outcome(token()),
+    "a published outcome": lambda: Deliver(Outcome(token())),
     "a renewal request": lambda: make_request(seed=token(), known=token()),
     "a credential": lambda: Credential("acme", lambda token: ANSWER, token=SEED),
     "a status": lambda: Credential("acme", lambda token: ANSWER, token=SEED).status(),
@@ -362,7 +363,7 @@ def test_a_failure_that_is_remembered_shows_no_token_to_who_comes_later(meaning:
     world = World([failed(meaning)] * 20)
     world.starts(token())
     for _ in range(2):
-        assert_error_is_silent(world.fails(protocol.renew(EFFECTS, make_request(refused=world.present.identity))))
+        assert_error_is_silent(world.fails(renew.renew(EFFECTS, make_request(refused=world.present.identity))))
     assert_silent(*map(repr, world.events))
 
 

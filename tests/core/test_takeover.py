@@ -11,9 +11,10 @@ from tests.effects import EFFECTS, Cas, Effect, Load, ReadNote, ReportLoss, Send
 
 from onerefresh import errors
 from onerefresh.record import State
-from onerefresh.renewal.decision import RenewalRequest
-from onerefresh.renewal.protocol import Outcome, renew
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.recovery_lease import LONGEST_COMPARING
+from onerefresh.renewal.renew import renew
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import NO_NOTE
 from onerefresh.store import Conflict

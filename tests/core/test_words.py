@@ -15,7 +15,7 @@ from onerefresh import Credential, Credentials, RefreshUnavailable, Token, WaitT
 from onerefresh import transitions as records
 from onerefresh.record import State
 from onerefresh.record_text import encode
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.renew import renew
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.verdict import Meaning
 

@@ -11,7 +11,7 @@ from tests.effects import EFFECTS, Cas, Load, Queue
 from onerefresh import Token
 from onerefresh.events import Kind
 from onerefresh.host_limiter import HostLimiter
-from onerefresh.renewal import protocol
+from onerefresh.renewal import renew
 from onerefresh.verdict import Meaning
 
 
@@ -73,7 +73,7 @@ def queued(world: World) -> World:
 
 def test_a_turn_is_taken_before_the_claim() -> None:
     world = needy(seed(lives=1.0, at=0.0), NEXT)
-    process = Process(world, protocol.renew(EFFECTS, make_request())).until(Queue)
+    process = Process(world, renew.renew(EFFECTS, make_request())).until(Queue)
     assert world.present.lease is None
     process.until(Cas)
     assert world.present.lease is None
@@ -81,7 +81,7 @@ def test_a_turn_is_taken_before_the_claim() -> None:
 
 def test_after_waiting_for_a_turn_the_record_is_read_again_before_the_claim() -> None:
     world = queued(needy(seed(lives=1.0, at=0.0), NEXT))
-    process = Process(world, protocol.renew(EFFECTS, make_request())).until(Queue)
+    process = Process(world, renew.renew(EFFECTS, make_request())).until(Queue)
     loads = process.seen[Load]
     process.until(Cas)
     assert process.seen[Load] > loads
@@ -95,7 +95,7 @@ def test_the_time_in_the_queue_is_not_counted_against_the_attempt() -> None:
     def long_queue(world: World) -> None:
         world.queue, world.now = 1, world.now + 1000.0
 
-    outcome = world.run(protocol.renew(EFFECTS, make_request()), faults={(Queue, 2): does(long_queue)})
+    outcome = world.run(renew.renew(EFFECTS, make_request()), faults={(Queue, 2): does(long_queue)})
     assert outcome.token.reveal() == "access-next"
     assert (world.kinds().count(Kind.CLAIMED), len(world.sent)) == (2, 2)
 
@@ -107,6 +107,6 @@ def test_what_another_process_refreshed_during_the_queue_is_adopted_and_nothing_
         other = world.lease()
         world.commit_by(other, Token("access-other", "refresh-other", expires_in=3600.0, issued_at=world.wall))
 
-    outcome = world.run(protocol.renew(EFFECTS, make_request()), faults={(Queue, 1): does(refreshed_elsewhere)})
+    outcome = world.run(renew.renew(EFFECTS, make_request()), faults={(Queue, 1): does(refreshed_elsewhere)})
     assert (outcome.token.reveal(), world.sent) == ("access-other", [])
     assert Kind.CLAIMED not in world.kinds()

@@ -18,7 +18,7 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.record import Record
 from onerefresh.renewal import answer, commit, recovery
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.world import Loaded, Spooled, World
 
 __all__ = ["DEFECTS", "Defect"]

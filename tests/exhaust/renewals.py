@@ -25,8 +25,9 @@ from onerefresh.policy import profile_named
 from onerefresh.record import Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import world as renewal_world
-from onerefresh.renewal.decision import RenewalRequest
-from onerefresh.renewal.protocol import Outcome, renew
+from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.renew import renew
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import Instant, Loaded, Spooled
 from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown

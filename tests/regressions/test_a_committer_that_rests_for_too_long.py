@@ -7,7 +7,7 @@ from tests.core.driver import NEXT, Process, make_request, needy, refusing, stor
 from tests.effects import EFFECTS, Cas, Sleep
 
 from onerefresh.errors import OnerefreshError
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.renew import renew
 
 
 @pytest.mark.parametrize("http_timeout", [2.0, 5.0, 10.0, 60.0])

@@ -30,9 +30,9 @@ from onerefresh import transitions as records
 from onerefresh.policy import FOR_GOOD, Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal.bring_back import bring_back
-from onerefresh.renewal.decision import RenewalRequest
-from onerefresh.renewal.person import allow_again, log_in
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.commands import allow_again, log_in
+from onerefresh.renewal.renew import renew
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import Sent
 from onerefresh.verdict import Meaning

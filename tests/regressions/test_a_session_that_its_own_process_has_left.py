@@ -11,7 +11,7 @@ from tests.effects import EFFECTS, Cas, Watch
 
 from onerefresh.errors import OnerefreshError
 from onerefresh.events import Kind
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.renew import renew
 from onerefresh.token import Token
 
 SECOND = Token("access-second", "refresh-second", expires_in=3600.0, issued_at=START)

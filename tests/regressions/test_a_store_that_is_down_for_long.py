@@ -8,7 +8,7 @@ from tests.effects import EFFECTS, Cas, Sleep
 
 from onerefresh.errors import OnerefreshError
 from onerefresh.record import State
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal.renew import renew
 
 
 @pytest.mark.parametrize("seconds", [0, 60, 600])

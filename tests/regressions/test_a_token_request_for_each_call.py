@@ -25,8 +25,8 @@ from onerefresh.events import Kind
 from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, windows
 from onerefresh.record import Floor
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal import person
-from onerefresh.renewal.protocol import renew
+from onerefresh.renewal import commands
+from onerefresh.renewal.renew import renew
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Secret
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
@@ -346,7 +346,7 @@ def test_a_renewal_ahead_of_time_leaves_the_token_in_use() -> None:
 def test_a_login_begins_anew() -> None:
     world = needy(None, *endless())
     use_up(world)
-    world.run(person.log_in(EFFECTS, Token("new", "r-new", expires_in=3600, issued_at=START), make_request()))
+    world.run(commands.log_in(EFFECTS, Token("new", "r-new", expires_in=3600, issued_at=START), make_request()))
     assert world.present.floor is None
     assert use_up(world) == EARLY_REFRESHES + 1
 

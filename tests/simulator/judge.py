@@ -21,7 +21,7 @@ from tests.simulator.words import Words
 from onerefresh import errors
 from onerefresh.events import Event, Kind
 from onerefresh.record import Grant, Lease, Record, State
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.world import Spooled
 from onerefresh.token import Token
 

@@ -19,7 +19,8 @@ from onerefresh import policy
 from onerefresh import transitions as records
 from onerefresh.credential import shared
 from onerefresh.policy import Profile
-from onerefresh.renewal import answer, bring_back, decision, failed, host_save, person, protocol, recovery, send
+from onerefresh.renewal import answer, bring_back, commands, decide, failed, host_save, recovery, renew, send
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.sightings import Sightings
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -28,8 +29,8 @@ __all__ = ["MUTANTS", "Mutant"]
 @contextlib.contextmanager
 def _nothing_learned() -> Iterator[None]:
     with (
-        mock.patch.object(decision.RenewalRequest, "up_to_date", pieces.what_was_known_at_first),
-        mock.patch.object(decision.RenewalRequest, "outdated", pieces.never_outdated),
+        mock.patch.object(RenewalRequest, "up_to_date", pieces.what_was_known_at_first),
+        mock.patch.object(RenewalRequest, "outdated", pieces.never_outdated),
     ):
         yield
 
@@ -109,7 +110,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "1",
         "a claim of its own is a stranger's when it is applied late",
-        put(protocol, "_is_own", pieces.no_proof),
+        put(renew, "_is_own", pieces.no_proof),
         fixed=APPLIED_LATE,
     ),
     Mutant(
@@ -143,7 +144,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "3",
         "a dispute is never noticed",
-        put(protocol, "_is_contested", pieces.never_contested),
+        put(renew, "_is_contested", pieces.never_contested),
         "slow answer, then a pause",
         Kind.REJECT_ONLY,
     ),
@@ -177,11 +178,11 @@ MUTANTS: tuple[Mutant, ...] = (
         fixed=SMALL_WINDOW,
     ),
     Mutant("5", "wall clocks say when a lease is over", put(world.World, "moment", pieces.wall_clock)),
-    Mutant("5", "a lease is over at first sight", put(protocol.PeriodWatch, "left", pieces.first_sight)),
+    Mutant("5", "a lease is over at first sight", put(renew.PeriodWatch, "left", pieces.first_sight)),
     Mutant(
         "5",
         "the store's clock is not asked",
-        put(protocol.PeriodWatch, "left", pieces.own_watch_only),
+        put(renew.PeriodWatch, "left", pieces.own_watch_only),
         "crash right before sending",
         fixed=(("has_clock", True), ("has_flock", False)),
         shows=(
@@ -210,7 +211,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "6",
         "age counts from after the claim",
-        put(protocol, "run_attempt", pieces.born_with_its_claim),
+        put(renew, "run_attempt", pieces.born_with_its_claim),
         "paused between claim and gate",
         STRICT,
     ),
@@ -229,10 +230,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "7",
         "any lock that is free proves a death",
-        put(protocol, "_is_proof", pieces.any_hold),
+        put(renew, "_is_proof", pieces.any_hold),
         shows="a lock on one machine is taken for news of a process on another",
     ),
-    Mutant("7", "no death is ever proven", put(protocol, "_is_proof", pieces.no_proof), "crash right before sending"),
+    Mutant("7", "no death is ever proven", put(renew, "_is_proof", pieces.no_proof), "crash right before sending"),
     Mutant(
         "8",
         "the commit gives up when the store is down",
@@ -250,7 +251,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "the spool is never read",
-        put_each("replay_spool", pieces.no, protocol, recovery, bring_back),
+        put_each("replay_spool", pieces.no, renew, recovery, bring_back),
         "store down at the commit, then a crash",
         Kind.REJECT_ONLY,
     ),
@@ -274,7 +275,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "a slow save is the last, whatever came since",
-        put_each("save_with_host", pieces.keep_whatever_came_since, protocol, person),
+        put_each("save_with_host", pieces.keep_whatever_came_since, renew, commands),
         fixed=SLOW_SAVE,
     ),
     Mutant(
@@ -285,17 +286,17 @@ MUTANTS: tuple[Mutant, ...] = (
         fixed=WIPED,
         shows="somebody wipes the store and logs in with another account; a refresh of the old one overwrites it",
     ),
-    Mutant("9", "a repair looks at the generation alone", put(protocol, "decide", pieces.repair_across_families)),
+    Mutant("9", "a repair looks at the generation alone", put(renew, "decide", pieces.repair_across_families)),
     Mutant(
         "9",
         "a spooled token is committed into any family",
-        put_each("replay_spool", pieces.spool_into_any_family, protocol, recovery, bring_back),
+        put_each("replay_spool", pieces.spool_into_any_family, renew, recovery, bring_back),
         fixed=SPOOLED,
     ),
     Mutant(
         "9",
         "a spooled token of another family stays",
-        put_each("replay_spool", pieces.spool_is_kept, protocol, recovery, bring_back),
+        put_each("replay_spool", pieces.spool_is_kept, renew, recovery, bring_back),
         fixed=SPOOLED,
     ),
     Mutant(
@@ -308,13 +309,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "9",
         "a dead login makes way for the seed before it",
-        put(person, "_earlier", pieces.nothing_before),
+        put(commands, "_earlier", pieces.nothing_before),
         fixed=LOGIN_FIRST,
     ),
     Mutant(
         "10",
         "nobody repairs a store that went back",
-        put(protocol, "decide", pieces.no_repair),
+        put(renew, "decide", pieces.no_repair),
         "store goes back after the commit",
         STRICT,
         fixed=(("may_go_back", False),),
@@ -330,13 +331,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "a record that vanished is founded again from the seed alone",
-        put(protocol, "decide", pieces.seed_alone),
+        put(renew, "decide", pieces.seed_alone),
         fixed=VANISHED,
     ),
     Mutant(
         "10",
         "a repair undoes a logout",
-        put_each("rolled_back", pieces.repair_after_a_logout, records, decision),
+        put_each("rolled_back", pieces.repair_after_a_logout, records, decide),
         fixed=LOGOUT_AFTER,
     ),
     Mutant(

@@ -18,9 +18,9 @@ from onerefresh.credential.shared import Shared
 from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
 from onerefresh.policy import Profile
-from onerefresh.renewal import protocol
+from onerefresh.renewal import renew
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.bring_back import bring_back, is_lost, lacks
-from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.world import Instant, World
 from onerefresh.store import Store, Versioned
 from onerefresh.token import Answer, Token
@@ -88,7 +88,7 @@ class _Launcher(Launcher):
             run.publish(errors.RefreshOutcomeUnknown(f"the refresher has not returned for {ttl:.0f} s"))
 
         process.renewals += 1
-        task = process.spawn(f"renewal {process.renewals}", protocol.renew(EFFECTS, request), ended)
+        task = process.spawn(f"renewal {process.renewals}", renew.renew(EFFECTS, request), ended)
         task.publish, task.overdue = run.publish, overdue
         task.has_sent = lambda leased: shared.sends(run, leased, run.epoch)
         flight.begin()

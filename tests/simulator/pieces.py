@@ -16,8 +16,9 @@ from onerefresh import transitions as records
 from onerefresh.credential import shared
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
-from onerefresh.renewal import commit, decision, host_save, person, protocol, recovery, send
+from onerefresh.renewal import commands, commit, decide, host_save, recovery, renew, send
 from onerefresh.renewal.attempt import Attempt, Outcome
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import NO_NOTE, Loaded, Spooled, World
 from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
 from onerefresh.token import Token
@@ -27,10 +28,10 @@ _cas = store.SimulatedStore.cas
 _commit_into = commit.commit_into
 _is_outdated = recovery._is_outdated
 _may_commit = records.may_commit
-_decide = decision.decide
+_decide = decide.decide
 _released = records.released
 _committed = records.committed
-_left = protocol.PeriodWatch.left
+_left = renew.PeriodWatch.left
 _adopt = shared.Shared.adopt
 
 
@@ -80,7 +81,7 @@ def logged_out_too(record: Record | None, family: str, generation: int) -> bool:
 def repair_across_families(record: Record | None, request: Any, now: float, **rest: Any) -> Any:
     known = request.known
     if record is not None and known is not None and known.generation > record.generation:
-        return decision.Repair(known)
+        return decide.Repair(known)
     return _decide(record, request, now, **rest)
 
 
@@ -173,7 +174,7 @@ def no_spool() -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_damping() -> Iterator[None]:
-    with mock.patch.object(records, "committed", no_probation), mock.patch.object(person, "report_replay", nothing):
+    with mock.patch.object(records, "committed", no_probation), mock.patch.object(commands, "report_replay", nothing):
         yield
 
 
@@ -225,7 +226,7 @@ async def spool_is_kept(world: World, request: Any) -> bool:
     return True
 
 
-def only_the_seed_tells(entry: Spooled, request: decision.RenewalRequest) -> bool:
+def only_the_seed_tells(entry: Spooled, request: RenewalRequest) -> bool:
     return request.known is None and _is_outdated(entry, request)
 
 
@@ -245,7 +246,7 @@ async def keep_whatever_came_since(world: World, loaded: Loaded, token: Token) -
             await world.cas(loaded.version, records.saved(loaded.record))
 
 
-def nothing_before(request: decision.RenewalRequest) -> tuple[str, ...]:
+def nothing_before(request: RenewalRequest) -> tuple[str, ...]:
     return ()
 
 
@@ -253,11 +254,11 @@ def not_noticed(self: Any, *_: Any) -> None:
     return None
 
 
-def what_was_known_at_first(request: decision.RenewalRequest) -> decision.RenewalRequest:
+def what_was_known_at_first(request: RenewalRequest) -> RenewalRequest:
     return request
 
 
-def never_outdated(request: decision.RenewalRequest, token: Any) -> bool:
+def never_outdated(request: RenewalRequest, token: Any) -> bool:
     return False
 
 

@@ -9,7 +9,7 @@ from onerefresh.credential.shared import NOTHING, Held, held_for
 from onerefresh.credential.waiting import Waiting
 from onerefresh.flight import Flight, running_loop
 from onerefresh.latches import inside, interpreter_ends
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.token import Token
 from onerefresh.user_code import asks_itself
 

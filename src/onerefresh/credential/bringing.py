@@ -22,7 +22,7 @@ from onerefresh.latches import start
 from onerefresh.losses import Losses, compares, digest, read_losses, reports
 from onerefresh.policy import HTTP_TIMEOUT, profile_named, recovery_time
 from onerefresh.renewal.bring_back import bring_back, has_lost
-from onerefresh.renewal.decision import RenewalRequest
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import World
 from onerefresh.runner import Runner
 from onerefresh.store import Store

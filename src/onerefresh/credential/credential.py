@@ -26,8 +26,8 @@ from onerefresh.flight import Flight, running_loop
 from onerefresh.latches import refuse_inside
 from onerefresh.policy import Profile
 from onerefresh.record import Record
-from onerefresh.renewal import person
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal import commands
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.world import World
 from onerefresh.store import Store, cleaned_after_fork
 from onerefresh.stores import open_store
@@ -182,7 +182,7 @@ class Credential(Asking):
         if tell:
             request = self._launcher.request()
             self._launcher.run_apart(
-                lambda world: person.report_replay(world, token.identity, request, accepted=accepted), None
+                lambda world: commands.report_replay(world, token.identity, request, accepted=accepted), None
             )
 
     # --- People ---
@@ -234,7 +234,7 @@ class Credential(Asking):
         before = self._waited(self._allow_again(blocking=True), LOOK)
         if (flight := self._again(before, blocking=True)) is not None:
             identity = self._waited(flight).token.identity
-            self._waited(self._launcher.run_apart(lambda world: person.look_for_refusal(world, identity), None), LOOK)
+            self._waited(self._launcher.run_apart(lambda world: commands.look_for_refusal(world, identity), None), LOOK)
         return self.token()
 
     async def aretry(self) -> Token:
@@ -243,7 +243,7 @@ class Credential(Asking):
         if (flight := self._again(before, blocking=False)) is not None:
             identity = (await self._heard(flight)).token.identity
             await self._heard(
-                self._launcher.run_apart(lambda world: person.look_for_refusal(world, identity), None), LOOK
+                self._launcher.run_apart(lambda world: commands.look_for_refusal(world, identity), None), LOOK
             )
         return await self.atoken()
 
@@ -255,14 +255,14 @@ class Credential(Asking):
         """
         self._check_open()
         return self._waited(
-            self._launcher.run_apart(lambda world: person.adopt(world, self._launcher.request()), None), LOOK
+            self._launcher.run_apart(lambda world: commands.adopt(world, self._launcher.request()), None), LOOK
         )
 
     async def aadopt(self) -> str | None:
         """As `adopt`."""
         self._check_open()
         return await self._heard(
-            self._launcher.run_apart(lambda world: person.adopt(world, self._launcher.request()), None), LOOK
+            self._launcher.run_apart(lambda world: commands.adopt(world, self._launcher.request()), None), LOOK
         )
 
     def close(self) -> None:
@@ -278,7 +278,7 @@ class Credential(Asking):
             flight.wait(self._terms.max_wait)
         if self._terms.save is not None and not self._closed:
             saving = self._launcher.run_apart(
-                lambda world: person.save_now(world, self._launcher.request()), self._home(blocking=True)
+                lambda world: commands.save_now(world, self._launcher.request()), self._home(blocking=True)
             )
             if saving.wait(self._terms.max_wait):
                 saving.result()
@@ -292,7 +292,7 @@ class Credential(Asking):
             await flight.heard(self._terms.max_wait)
         if self._terms.save is not None and not self._closed:
             saving = self._launcher.run_apart(
-                lambda world: person.save_now(world, self._launcher.request()), self._home(blocking=False)
+                lambda world: commands.save_now(world, self._launcher.request()), self._home(blocking=False)
             )
             if await saving.heard(self._terms.max_wait):
                 saving.result()
@@ -313,7 +313,7 @@ class Credential(Asking):
         async def work(world: World) -> Outcome:
             before = self._shared.known
             try:
-                outcome = await person.log_in(world, token, self._launcher.request())
+                outcome = await commands.log_in(world, token, self._launcher.request())
             except errors.SaveFailed:
                 self._shared.forget()  # the new session is in the record, and the next call saves it
                 raise
@@ -335,7 +335,7 @@ class Credential(Asking):
         self._check_open()
 
         async def work(world: World) -> None:
-            await person.log_out(world, self._launcher.request())
+            await commands.log_out(world, self._launcher.request())
             self._shared.forget()
 
         return self._launcher.run_apart(work, self._home(blocking=False))
@@ -345,7 +345,7 @@ class Credential(Asking):
         self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())
 
         async def work(world: World) -> Record | None:
-            before = await person.allow_again(world, self._launcher.request())
+            before = await commands.allow_again(world, self._launcher.request())
             self._shared.failed = None  # what was raised here last; another process may have healed it since
             self._launcher.give_up_what_hangs()
             return before

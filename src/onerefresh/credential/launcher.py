@@ -21,9 +21,9 @@ from onerefresh.policy import recovery_time
 from onerefresh.record import Record
 from onerefresh.record_text import encode
 from onerefresh.redaction import Redactor
-from onerefresh.renewal import protocol
-from onerefresh.renewal.decision import RenewalRequest
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal import renew
+from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import NotSent, Sent, World
 from onerefresh.runner import Runner
 from onerefresh.token import Token, odd_type
@@ -132,7 +132,7 @@ class Launcher:
                 return
             try:
                 request = self.request(flight.refused, ageing=ageing, within=within, run=run)
-                run.publish(self._runner(run).run(lambda world: protocol.renew(world, request)))
+                run.publish(self._runner(run).run(lambda world: renew.renew(world, request)))
             except NotSent as error:
                 flight.lost_its_loop = self._terms.loop is None
                 run.publish(errors.RefreshUnavailable(error.message).about(self._key))

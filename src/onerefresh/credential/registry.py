@@ -7,7 +7,7 @@ import weakref
 from onerefresh.credential.shared import Shared, spread_anew
 from onerefresh.flight import Flight
 from onerefresh.latches import Lock
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.sightings import Servers
 from onerefresh.store import Store, cleaned_after_fork
 from onerefresh.token import Token

@@ -12,7 +12,7 @@ from onerefresh.flight import Flight
 from onerefresh.latches import Lock
 from onerefresh.policy import LOOK_AGAIN, windows
 from onerefresh.record import FAMILIES, Record
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.sightings import Servers, Sightings
 from onerefresh.renewal.world import Sent
 from onerefresh.store import Store

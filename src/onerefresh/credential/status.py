@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from onerefresh.record import Entry, Record, State
-from onerefresh.renewal.decision import too_often
+from onerefresh.renewal.decide import too_often
 from onerefresh.renewal.world import World
 
 __all__ = ["Status", "read_status"]

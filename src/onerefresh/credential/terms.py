@@ -11,7 +11,7 @@ from onerefresh.credential.client import settings_of
 from onerefresh.host_limiter import HostLimiter
 from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Record
-from onerefresh.renewal.decision import must_rest
+from onerefresh.renewal.decide import must_rest
 from onerefresh.token import Answer, Token
 
 if TYPE_CHECKING:

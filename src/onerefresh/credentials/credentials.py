@@ -24,7 +24,7 @@ from onerefresh.flight import Flight, running_loop
 from onerefresh.host_limiter import HostLimiter
 from onerefresh.latches import Latch, interpreter_ends, refuse_inside, start
 from onerefresh.policy import Profile
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.store import Store
 from onerefresh.stores import open_store
 from onerefresh.token import Answer, Token

@@ -21,7 +21,7 @@ from onerefresh.foreign import Seen, cleaned, store_failed, vetted
 from onerefresh.record import Record, State
 from onerefresh.record_text import decode
 from onerefresh.redaction import Redactor
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.store import Store, Versioned
 
 __all__ = ["Progress", "Run"]

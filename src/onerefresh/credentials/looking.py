@@ -13,7 +13,7 @@ from onerefresh.policy import due_at, windows
 from onerefresh.record import Failure, Record, State
 from onerefresh.record_text import decode
 from onerefresh.redaction import Redactor, plain
-from onerefresh.renewal.decision import UNSTATED
+from onerefresh.renewal.request import UNSTATED
 from onerefresh.store import Versioned
 
 __all__ = ["NO_IDENTITY", "Due", "Horizon", "Other", "error_of", "no_refresher", "what_of"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from onerefresh.credential.credential import Credential
 from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
-from onerefresh.renewal import person
-from onerefresh.renewal.protocol import Outcome
+from onerefresh.renewal import commands
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.world import World
 from onerefresh.store import Store
 
@@ -51,7 +51,7 @@ class Tenant(Credential):
         """Empty the record, whatever is in it, and forget the token."""
 
         async def work(world: World) -> None:
-            await person.delete(world, self._launcher.request())
+            await commands.delete(world, self._launcher.request())
             self._shared.forget()
 
         return self._launcher.run_apart(work, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from onerefresh.record import Lease, Probation, Record
-from onerefresh.renewal.decision import RenewalRequest
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import Instant, Loaded, World
 from onerefresh.token import Token
 

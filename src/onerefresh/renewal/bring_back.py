@@ -7,9 +7,9 @@ from collections.abc import Callable, Container
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Record, State
-from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.recovery import recalled, repair, replay_spool
 from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import Instant, Loaded, Sent, World, left_of
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token

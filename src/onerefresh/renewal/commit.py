@@ -5,8 +5,8 @@ from __future__ import annotations
 from onerefresh import transitions as records
 from onerefresh.policy import FIRST_DELAY
 from onerefresh.record import Grant, Lease, Record
-from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.recovery_lease import recovery_lease
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import Instant, Loaded, Spooled, World
 
 LONGEST_REST = 5.0

@@ -7,9 +7,9 @@ from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Lease
 from onerefresh.renewal.commit import LONGEST_REST, commit_into, lost_record
-from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.recovery_lease import recovery_lease
 from onerefresh.renewal.reports import tell
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.revocation import revoke_if_logged_out
 from onerefresh.renewal.world import Loaded, Spooled, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.record import RECOVERY, Grant, Lease
-from onerefresh.renewal.decision import RenewalRequest
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import NO_NOTE, Loaded, Note, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onerefresh import errors
 from onerefresh.events import Event, Kind
 from onerefresh.record import Record
-from onerefresh.renewal.decision import RenewalRequest
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import World
 
 MOST_ROUNDS = 50

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from onerefresh.events import Kind
 from onerefresh.record import Record
-from onerefresh.renewal.decision import RenewalRequest
 from onerefresh.renewal.reports import tell
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import World
 from onerefresh.token import Token
 

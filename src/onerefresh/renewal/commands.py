@@ -9,11 +9,12 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
-from onerefresh.renewal.decision import RenewalRequest, in_use
+from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.decide import in_use
 from onerefresh.renewal.host_save import save_with_host
-from onerefresh.renewal.protocol import Outcome
 from onerefresh.renewal.recovery import recalled
 from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.revocation import revoke
 from onerefresh.renewal.world import Loaded, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown

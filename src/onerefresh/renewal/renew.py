@@ -15,12 +15,11 @@ from onerefresh.events import Kind
 from onerefresh.policy import DETECTION
 from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.attempt import Attempt, Outcome
-from onerefresh.renewal.decision import (
+from onerefresh.renewal.decide import (
     Claim,
     Fail,
     HostSave,
     Pause,
-    RenewalRequest,
     Repair,
     Settle,
     StartSession,
@@ -35,6 +34,7 @@ from onerefresh.renewal.host_save import save_with_host
 from onerefresh.renewal.recovery import recalled, repair, replay_spool, settle, start_session
 from onerefresh.renewal.recovery_lease import Takeover
 from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
+from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.send import run_attempt
 from onerefresh.renewal.world import Instant, Loaded, World, age, left_of
 from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
