@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from tests.promises.helpers import Kept, endpoint
+from tests.promises.helpers import Kept
 
 from onerefresh import Credential, LoginRequired, Token
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.record_text import decode
 from onerefresh.testing import AuthServer
 
-
-@pytest.fixture(autouse=True)
-def _short_recovery(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path))
-    monkeypatch.setattr("onerefresh.credential.launcher.recovery_time", lambda *, may_go_back: 0.5)
-
-
-@pytest.fixture
-def login(auth_server: AuthServer) -> TokenEndpoint:
-    return endpoint(auth_server)
-
-
-@pytest.fixture
-def store() -> Iterator[Kept]:
-    store = Kept()
-    yield store
-    store.close()
+pytestmark = pytest.mark.usefixtures("short_recovery")
 
 
 def process(login: TokenEndpoint, store: Kept, token: object, name: str) -> Credential:

@@ -21,9 +21,7 @@ FAILURES: dict[str, tuple[Callable[[], OnerefreshError], type[OnerefreshError]]]
 }
 
 
-@pytest.fixture(autouse=True)
-def _short_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onerefresh.credential.launcher.recovery_time", lambda *, may_go_back: 0.1)
+pytestmark = pytest.mark.usefixtures("short_recovery")
 
 
 @pytest.mark.parametrize("how", FAILURES)

@@ -42,9 +42,7 @@ NOTE = Record(families=(), generation=5_000, state=State.EMPTY)
 """It tells of more losses than it names."""
 
 
-@pytest.fixture(autouse=True)
-def _short_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onerefresh.credential.launcher.recovery_time", lambda *, may_go_back: 0.1)
+pytestmark = pytest.mark.usefixtures("short_recovery")
 
 
 def state_of(store: Dictionary) -> tuple[str, int]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
-from tests.promises.helpers import PATIENCE, Kept, endpoint
+from tests.promises.helpers import PATIENCE, Kept
 
 from onerefresh import Credential, LoginRequired, WaitTimeout
 from onerefresh.oauth2 import TokenEndpoint
@@ -14,26 +13,7 @@ from onerefresh.record import Record
 from onerefresh.record_text import decode
 from onerefresh.testing import AuthServer
 
-RECOVERY = 0.5
-"""Seconds of a recovery lease here."""
-
-
-@pytest.fixture(autouse=True)
-def _short_recovery(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path))
-    monkeypatch.setattr("onerefresh.credential.launcher.recovery_time", lambda *, may_go_back: RECOVERY)
-
-
-@pytest.fixture
-def login(auth_server: AuthServer) -> TokenEndpoint:
-    return endpoint(auth_server)
-
-
-@pytest.fixture
-def store() -> Iterator[Kept]:
-    store = Kept()
-    yield store
-    store.close()
+pytestmark = pytest.mark.usefixtures("short_recovery")
 
 
 def process(login: TokenEndpoint, store: Kept, token: object = None) -> Credential:
