@@ -69,6 +69,8 @@ BROKE_ONCE = {
     7_212_698: "a login with a used token, over a record that the store had lost",
     8_047_994: "a refusal without a proof, told to those who knew an older token, and a store that lost the record",
     8_102_463: "an answer that comes after two more logins, the last one with the token that it was asked with",
+    31_008_606: "a kept refresh token that stood before a newer one, of which only a record told",
+    31_019_269: "the same, where the record had vanished",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
 

@@ -174,7 +174,9 @@ class Shared:
     def _goes_on_with(self, token: Token, earlier: tuple[str, ...]) -> None:
         known = self.known
         self._comes_after(*earlier, *((known.family,) if known is not None and known.family != token.family else ()))
-        self.known = token
+        self.known, unsaved = token, self.unsaved
+        if unsaved is not None and (unsaved.family != token.family or unsaved.generation <= token.generation):
+            self.unsaved = None  # else it would stand before what is newer than it
 
     def is_over(self, run: object) -> None:
         """What the renewal has sent is answered, or is given up."""
