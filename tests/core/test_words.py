@@ -13,7 +13,7 @@ from tests.effects import EFFECTS, Send
 
 from onerefresh import Credential, Credentials, RefreshUnavailable, Token, WaitTimeout, errors
 from onerefresh import transitions as records
-from onerefresh.record import State
+from onerefresh.record import RECOVERY, State
 from onerefresh.record_text import encode
 from onerefresh.renewal.renew import renew
 from onerefresh.stores.memory import MemoryStore
@@ -45,6 +45,25 @@ def test_a_takeover_is_named_also_where_the_store_could_lose_writes() -> None:
     said = str(world.fails(renew(EFFECTS, make_request(**LOSES, **refusing(world)))))
     assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
     assert "lose" not in said
+
+
+def test_a_takeover_from_a_guess_that_was_sent_is_named_before_what_led_to_the_guess() -> None:
+    world = needy(None, DEAD)
+    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0, guess=True))
+    world.now = 31.0
+    said = str(world.fails(renew(EFFECTS, make_request(**refusing(world)))))
+    assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
+    assert said.endswith("; before that, the store had lost the record or gone back")
+
+
+def test_a_recovery_lease_that_is_over_is_no_takeover() -> None:
+    """Nothing was sent under it."""
+    world = needy(None, DEAD)
+    world.lease(make_lease(f"{RECOVERY}other", ttl=5.0, era=world.era, at=0.0, guess=True))
+    world.now = 6.0
+    said = str(world.fails(renew(EFFECTS, make_request(**refusing(world)))))
+    assert "nobody brought back a newer refresh token than this one" in said
+    assert "taken over" not in said
 
 
 def test_a_holder_that_was_stopped_and_sent_too_late_is_the_cause_that_is_named() -> None:

@@ -38,7 +38,8 @@ class Outcome:
 class Attempt:
     """One attempt: while its lease lasts, nobody else sends.
 
-    `leased` and `version`: the record with its lease, as it was claimed, at `born`. `taken_over`: from another attempt.
+    `leased` and `version`: the record with its lease, as it was claimed, at `born`. `taken_from`: the lease that it took
+    over, of another attempt or for recovery.
     `sends`: its requests so far; `lost_answers`: how many of them were sent and got no answer; `lost`: whether the
     answer to one of them was lost in any way. `why_maybe_spent`: what came of a request that may have spent the refresh
     token. `client`: the print of this client. `rest`: seconds for which the profile lets a lost answer rest. `cause`:
@@ -51,7 +52,7 @@ class Attempt:
     version: str
     lease: Lease
     born: Instant
-    taken_over: bool = False
+    taken_from: Lease | None = None
     sends: int = 0
     lost_answers: int = 0
     lost: bool = False
@@ -59,6 +60,11 @@ class Attempt:
     client: str = ""
     rest: float = 0.0
     cause: BaseException | None = field(default=None, repr=False)
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether it follows a lease that was over, and whose holder may still send or commit."""
+        return self.taken_from is not None
 
     @property
     def refused(self) -> bool:

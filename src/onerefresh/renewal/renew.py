@@ -258,6 +258,6 @@ async def _attempt(
             unheard[lease.id] = born
             return None
         version = again.version or ""
-    taken_over = loaded.record is not None and loaded.record.state is State.LEASED
-    await tell(world, Kind.TAKEN_OVER if taken_over else Kind.CLAIMED, request, leased, attempt=lease.id)
-    return await run_attempt(Attempt(world, request, leased, version, lease, born, taken_over))
+    before_it = loaded.record.lease if loaded.record is not None and loaded.record.state is State.LEASED else None
+    await tell(world, Kind.CLAIMED if before_it is None else Kind.TAKEN_OVER, request, leased, attempt=lease.id)
+    return await run_attempt(Attempt(world, request, leased, version, lease, born, before_it))
