@@ -38,12 +38,11 @@ class Outcome:
 class Attempt:
     """One attempt: while its lease lasts, nobody else sends.
 
-    `leased` and `version`: the record with its lease, as it was claimed, at `born`. `taken_from`: the lease that it took
-    over, of another attempt or for recovery.
-    `sends`: its requests so far; `lost_answers`: how many of them were sent and got no answer; `lost`: whether the
-    answer to one of them was lost in any way. `why_maybe_spent`: what came of a request that may have spent the refresh
-    token. `client`: the print of this client. `rest`: seconds for which the profile lets a lost answer rest. `cause`:
-    the refresher's own exception.
+    `leased` and `version`: the record with its lease, as it was claimed, at `born`. `taken_from`: the lease that it
+    took over, of another attempt or for recovery. `sends`: its requests so far; `lost_answers`: how many of them were sent
+    and got no answer; `lost`: whether the answer to one of them was lost in any way. `why_maybe_spent`: what came of a
+    request that may have spent the refresh token. `client`: the print of this client. `rest`: seconds for which the
+    profile lets a lost answer rest. `cause`: the refresher's own exception.
     """
 
     world: World
