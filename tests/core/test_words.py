@@ -66,6 +66,15 @@ def test_a_recovery_lease_that_is_over_is_no_takeover() -> None:
     assert "taken over" not in said
 
 
+def test_a_takeover_is_named_also_where_a_recovery_lease_came_in_between() -> None:
+    world = needy(None, DEAD)
+    world.lease(make_lease(f"{RECOVERY}other", ttl=5.0, era=world.era, at=0.0, guess=True, contested=True))
+    world.now = 6.0
+    said = str(world.fails(renew(EFFECTS, make_request(**refusing(world)))))
+    assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
+    assert said.endswith("; before that, the store had lost the record or gone back")
+
+
 def test_a_holder_that_was_stopped_and_sent_too_late_is_the_cause_that_is_named() -> None:
     """Others went on meanwhile, and a strict server takes its request for theft."""
     world = needy(None, DEAD, NEXT)

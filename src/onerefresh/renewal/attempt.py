@@ -39,10 +39,10 @@ class Attempt:
     """One attempt: while its lease lasts, nobody else sends.
 
     `leased` and `version`: the record with its lease, as it was claimed, at `born`. `taken_from`: the lease that it
-    took over, of another attempt or for recovery. `sends`: its requests so far; `lost_answers`: how many of them were sent
-    and got no answer; `lost`: whether the answer to one of them was lost in any way. `why_maybe_spent`: what came of a
-    request that may have spent the refresh token. `client`: the print of this client. `rest`: seconds for which the
-    profile lets a lost answer rest. `cause`: the refresher's own exception.
+    took over, of another attempt or for recovery. `sends`: its requests so far; `lost_answers`: how many of them were
+    sent and got no answer; `lost`: whether the answer to one of them was lost in any way. `why_maybe_spent`: what came
+    of a request that may have spent the refresh token. `client`: the print of this client. `rest`: seconds for which
+    the profile lets a lost answer rest. `cause`: the refresher's own exception.
     """
 
     world: World
@@ -64,6 +64,12 @@ class Attempt:
     def taken_over(self) -> bool:
         """Whether it follows a lease that was over, and whose holder may still send or commit."""
         return self.taken_from is not None
+
+    @property
+    def follows_another(self) -> bool:
+        """Whether another attempt may have sent this refresh token: under a recovery lease alone, nothing is sent."""
+        before = self.taken_from
+        return before is not None and (before.contested or not before.is_recovery)
 
     @property
     def refused(self) -> bool:

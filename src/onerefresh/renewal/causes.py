@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from onerefresh.record import HISTORY, Entry, Grant, Lease, Record, State
+from onerefresh.record import HISTORY, Entry, Grant, Record, State
 
 __all__ = ["sent_late", "told_by"]
 
@@ -13,18 +13,17 @@ LOST = "the store had lost the record or gone back"
 TAKEN_OVER = ", after an attempt was taken over whose process had vanished, or was stopped or cut off for too long"
 
 
-def told_by(record: Record, *, taken_from: Lease | None) -> str:
+def told_by(record: Record, *, follows_another: bool) -> str:
     """What happened before `invalid_grant`, as far as the record of this attempt tells; nothing that is not known.
 
-    `taken_from`: the lease that it took over, perhaps a recovery lease, under which nothing was sent.
+    `follows_another`: it took over from another attempt.
     """
     failure, lease = record.failure, record.lease
-    took_over = taken_from is not None and not taken_from.is_recovery
     is_guess = lease is not None and lease.guess
     lately = [entry.what for entry in record.history[-2:]]
     if failure is not None and failure.meaning.may_have_spent:
         return f"; before that: {failure.detail}"
-    if took_over or (lease is not None and lease.contested and not is_guess):
+    if follows_another or (lease is not None and lease.contested and not is_guess):
         return TAKEN_OVER + (f"; before that, {LOST}" if is_guess else "")
     if is_guess:
         return f"; {LOST}, and nobody brought back a newer refresh token than this one"

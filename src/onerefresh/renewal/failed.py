@@ -65,7 +65,7 @@ async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
         pause = 0.0  # the next token comes from elsewhere, at once
     elif attempt.was_lost and attempt.request.profile.rotates:
         why = "after a request that may have spent the refresh token"
-        if attempt.lease.guess and (attempt.taken_from is None or attempt.taken_from.is_recovery):
+        if attempt.lease.guess and not attempt.follows_another:
             why = "and the store may have lost a newer token"
         said = f"{verdict.detail}, {why}: it is not sent again"
         verdict, pause = replace(verdict, detail=said), FOR_GOOD
@@ -88,7 +88,7 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     elif attempt.why_maybe_spent:
         said += f"; before that: {attempt.why_maybe_spent}"
     else:
-        said += told_by(attempt.leased, taken_from=attempt.taken_from)
+        said += told_by(attempt.leased, follows_another=attempt.follows_another)
     verdict = replace(verdict, detail=said)
     dead = records.died(attempt.leased, verdict, now=(await attempt.world.now()).wall, refused=attempt.refused)
     try:

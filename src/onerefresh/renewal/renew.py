@@ -142,7 +142,8 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
             case Repair(token):
                 await repair(world, loaded, token, request)
             case Settle():
-                await settle(world, loaded, request, contested=_is_contested(record, proven_dead=proven_dead))
+                sent_nothing = proven_dead or (lease is not None and lease.is_recovery)
+                await settle(world, loaded, request, contested=_is_contested(record, proven_dead=sent_nothing))
             case Pause(seconds):
                 await world.leave()
                 hold, rounds = None, 0
