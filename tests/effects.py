@@ -6,12 +6,14 @@ A test or a simulation so sees each step of the protocol before it happens. `EFF
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Protocol, TypeVar
 
 from onerefresh.events import Event
 from onerefresh.record import Grant, Record
-from onerefresh.renewal.world import Instant, Loaded, Note, Spooled, World
+from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.known import Known
+from onerefresh.renewal.world import Loaded, Note, Spooled, World
 from onerefresh.store import Hold
 from onerefresh.token import Token
 
@@ -144,8 +146,48 @@ class Emit(Effect[None]):
     event: Event
 
 
+class Knowing:
+    """What a process knows. It learns by `knows` alone."""
+
+    def __init__(self, **known: Any) -> None:
+        self._known = Known(**known)
+
+    def known(self) -> Known:
+        return self._known
+
+    def knows(self, **known: Any) -> None:
+        """From now on also this."""
+        self._known = replace(self._known, **known)
+
+    def learn(self, record: Record) -> None:
+        """It goes on knowing the same."""
+
+    def is_under_way(self, identity: tuple[str, int]) -> bool:
+        return False
+
+
+class Memory(Protocol):
+    """What a process knows, as `Effects` asks for it."""
+
+    def known(self) -> Known: ...
+    def learn(self, record: Record) -> None: ...
+    def is_under_way(self, identity: tuple[str, int]) -> bool: ...
+
+
 class Effects(World):
-    """Asks its driver for everything."""
+    """Asks its driver for everything but what the process knows, which takes no time."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def known(self) -> Known:
+        return self._memory.known()
+
+    async def learn(self, record: Record) -> None:
+        self._memory.learn(record)
+
+    async def is_under_way(self, identity: tuple[str, int]) -> bool:
+        return self._memory.is_under_way(identity)
 
     async def load(self, *, replaces: bool = False, even_sealed: bool = False) -> Loaded:
         return await Load(replaces, even_sealed)
@@ -214,4 +256,10 @@ class Effects(World):
         await Emit(event)
 
 
-EFFECTS = Effects()
+EFFECTS = Effects(Knowing())
+"""The world of a process that knows nothing."""
+
+
+def knowing(**known: Any) -> Effects:
+    """The world of a process that knows this: as the fields of `Known`."""
+    return Effects(Knowing(**known))

@@ -6,7 +6,8 @@ import contextlib
 import functools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, TypeVar
 
 from onerefresh import errors, events
@@ -18,13 +19,15 @@ from onerefresh.latches import interpreter_ends
 from onerefresh.losses import read_note, reports
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.world import Instant, Loaded, Note, Spooled, World
+from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.known import Known
+from onerefresh.renewal.world import Loaded, Note, Spooled, World
 from onerefresh.spool import Spool
 from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Unreadable
-from onerefresh.token import Answer, Token
-from onerefresh.user_code import UserCode
+from onerefresh.token import Token
+from onerefresh.user_code import Functions, UserCode
 
-__all__ = ["Pause", "Runner"]
+__all__ = ["Pause", "Run", "Runner"]
 
 T = TypeVar("T")
 STRANGE_WRITES = 3
@@ -48,41 +51,74 @@ class Pause:
         yield self
 
 
-class Runner(World):
-    """Runs one renewal, or one of a person's commands, to its end.
+class Run(ABC):
+    """A renewal, or a command, as its process sees it: what is known in memory, and who waits for it."""
 
-    `publish` receives what the renewal hands out before it is over, and the new token that it could not save yet.
-    `home` is the event loop on which async user code runs (an asyncio loop or a trio token), or None for a loop of its
-    own. `wanted` tells whether anybody waits who keeps the interpreter from ending: else what merely waits ends with
-    the main thread. `afterwards` is given what is left to do by and by when the renewal is over. `turns`: the limit on
-    renewals at once at the host that the refresher states, or None. `at` is called with how far it is, in words.
-    `known`: tokens that no message may show. Those that come by are not shown either.
+    __slots__ = ()
+
+    @abstractmethod
+    def tokens(self) -> Iterable[Token | None]:
+        """Those that no message may show."""
+
+    @abstractmethod
+    def known(self) -> Known:
+        """As `World.known`."""
+
+    @abstractmethod
+    def learn(self, record: Record) -> None:
+        """As `World.learn`."""
+
+    @abstractmethod
+    def is_under_way(self, identity: tuple[str, int]) -> bool:
+        """As `World.is_under_way`."""
+
+    @property
+    @abstractmethod
+    def has_waiters(self) -> bool:
+        """Whether somebody waits who keeps the interpreter from ending: what merely waits ends with the main thread."""
+
+    @abstractmethod
+    def report(self, phase: str) -> None:
+        """How far it is, in words."""
+
+    @abstractmethod
+    def deliver(self, answer: object, unsaved: Token | None = None) -> None:
+        """As `World.deliver`."""
+
+    @abstractmethod
+    def defer(self, runner: Runner, rest: Coroutine[Any, Any, None]) -> None:
+        """As `World.defer`; `runner` is the world of `rest`."""
+
+    @abstractmethod
+    def sending(self, ttl: float, leased: Record | None) -> contextlib.AbstractContextManager[object]:
+        """For the time of a token request under the claim `leased`: at most `ttl` seconds long, as far as callers wait.
+
+        Meanwhile the look in the background puts a claim back that the store has lost. Until this run is over, no other
+        renewal of this process sends the same refresh token.
+        """
+
+
+class Runner(World):
+    """Runs one renewal, or one command, to its end.
+
+    `home` is the event loop on which async functions run (an asyncio loop or a trio token), or None for a loop of its
+    own. `turns`: the limit on renewals at once at the host that the refresher states, or None. No message shows the
+    tokens of `run`, nor those that come by.
     """
 
     def __init__(
         self,
         key: str,
         store: Store,
+        run: Run,
+        functions: Functions,
         *,
-        refresher: Callable[[Token], Answer | Awaitable[Answer]],
-        obtain: Callable[[], Answer | Awaitable[Answer]] | None,
-        save: Callable[[Token], Awaitable[None] | None] | None,
-        home: object,
-        publish: Callable[[Any, Token | None], object],
-        overdue: Callable[[float, Record | None], contextlib.AbstractContextManager[object]],
-        wanted: Callable[[], bool],
-        afterwards: Callable[[Runner, Coroutine[Pause, None, None]], object],
+        home: object = None,
         turns: HostLimiter | None = None,
-        at: Callable[[str], object] | None = None,
-        known: Iterable[Token] = (),
     ) -> None:
-        self._key, self.store, self._tell_phase = key, store, at
-        self._seen = Seen(known, refresher)
-        self._code = UserCode(store, key, refresher, obtain, save, home=home, seen=self._seen, at=at)
-        self._publish = publish
-        self._overdue = overdue
-        self._wanted = wanted
-        self._afterwards = afterwards
+        self._key, self.store, self._run = key, store, run
+        self._seen = Seen(filter(None, run.tokens()), functions.refresher)
+        self._code = UserCode(store, key, functions, home=home, seen=self._seen, at=run.report)
         self._spool = Spool(store, key) if store.durable or store.may_go_back else None
         self._strange_writes = 0
         self.leased: Record | None = None  # the claim that was written last
@@ -148,6 +184,15 @@ class Runner(World):
     async def read_note(self) -> Note | None:
         return self._done(lambda: read_note(self.store, self._key))
 
+    async def known(self) -> Known:
+        return self._run.known()
+
+    async def learn(self, record: Record) -> None:
+        self._run.learn(record)
+
+    async def is_under_way(self, identity: tuple[str, int]) -> bool:
+        return self._run.is_under_way(identity)
+
     async def watch(self, version: str | None, seconds: float, why: str = "") -> None:
         self._at(why)
         self._give_turn_back()
@@ -184,7 +229,7 @@ class Runner(World):
         self._done(self._code.prepare)
 
     async def send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
-        return self._done(lambda: self._code.send(grant, token, self._overdue(ttl, self.leased)))
+        return self._done(lambda: self._code.send(grant, token, self._run.sending(ttl, self.leased)))
 
     async def revoke(self, token: Token) -> str | None:
         return self._done(lambda: self._code.revoke(token))
@@ -208,10 +253,10 @@ class Runner(World):
         self._done(lambda: self._code.save(token))
 
     async def deliver(self, answer: object, unsaved: Token | None = None) -> None:
-        self._done(lambda: self._publish(answer, unsaved))
+        self._done(lambda: self._run.deliver(answer, unsaved))
 
     async def defer(self, rest: Coroutine[Pause, None, None]) -> None:
-        self._done(lambda: self._afterwards(self, rest))
+        self._done(lambda: self._run.defer(self, rest))
 
     async def emit(self, event: Event) -> None:
         self._done(lambda: events.publish(event))
@@ -219,8 +264,8 @@ class Runner(World):
     # --- What it takes ---
 
     def _at(self, phase: str) -> None:
-        if phase and self._tell_phase is not None:
-            self._tell_phase(phase)
+        if phase:
+            self._run.report(phase)
 
     def _load(self, *, replaces: bool, even_sealed: bool) -> Loaded:
         self._at("it reads its store")
@@ -307,7 +352,7 @@ class Runner(World):
             time.sleep(min(left, SLICE))
 
     def _go_on(self) -> None:
-        if interpreter_ends() and not self._wanted():
+        if interpreter_ends() and not self._run.has_waiters:
             raise errors.CredentialClosed("the interpreter is ending", credential=self._key)
 
     def _leave(self) -> None:

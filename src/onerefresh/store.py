@@ -234,3 +234,8 @@ ENCRYPTED = "it is encrypted: open its store as an EncryptedStore, with its key;
 def is_sealed(text: str) -> bool:
     """Whether the text is encrypted: only a store that has its key can tell what it says."""
     return text.startswith(SEALED)
+
+
+def is_shared(store: Store) -> bool:
+    """Whether others may know what this store has: not where it is the memory of one process."""
+    return store.durable or store.may_go_back

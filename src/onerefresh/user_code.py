@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from onerefresh import errors
@@ -19,7 +20,7 @@ from onerefresh.store import Store
 from onerefresh.token import Answer, Token
 from onerefresh.verdict import RefreshFailure, judge_exception
 
-__all__ = ["UserCode", "asks_itself"]
+__all__ = ["Functions", "UserCode", "asks_itself"]
 
 T = TypeVar("T")
 
@@ -39,33 +40,39 @@ def asks_itself(store: Store, key: str) -> bool:
     return any(call.store is store and call.key == key and not call.over for call in _running.get())
 
 
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """The functions of one credential."""
+
+    refresher: Callable[[Token], Answer | Awaitable[Answer]]
+    obtain: Callable[[], Answer | Awaitable[Answer]] | None = None
+    save: Callable[[Token], Awaitable[None] | None] | None = None
+
+
 class UserCode:
-    """The functions of one credential. `home`, `seen` and `at` are as for `Runner`."""
+    """Runs the functions of one credential. `home`: as for `Runner`. `seen`: the secrets that no message may show.
+
+    `at` is called with how far it is, in words.
+    """
 
     def __init__(
         self,
         store: Store,
         key: str,
-        refresher: Callable[[Token], Answer | Awaitable[Answer]],
-        obtain: Callable[[], Answer | Awaitable[Answer]] | None,
-        save: Callable[[Token], Awaitable[None] | None] | None,
+        functions: Functions,
         *,
         home: object,
         seen: Seen,
-        at: Callable[[str], object] | None,
+        at: Callable[[str], object],
     ) -> None:
-        self._store, self._key, self._home, self._seen, self._tell_phase = store, key, home, seen, at
-        self._refresher, self._obtain, self._save = refresher, obtain, save
+        self._store, self._key, self._home, self._seen, self._at = store, key, home, seen, at
+        self._refresher, self._obtain, self._save = functions.refresher, functions.obtain, functions.save
 
     @property
     def host(self) -> str | None:
         """The token endpoint's host, as the refresher states it."""
         host = getattr(self._refresher, "host", None)
         return host if isinstance(host, str) else None
-
-    def _at(self, phase: str) -> None:
-        if self._tell_phase is not None:
-            self._tell_phase(phase)
 
     def prepare(self) -> None:
         """Let the refresher do what is slow and sends nothing. Raises `ConfigurationError`."""

@@ -20,8 +20,9 @@ from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Grant, Lease, Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import world as renewal_world
+from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.request import RenewalRequest
-from onerefresh.renewal.world import Instant, Loaded, Spooled
+from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict

@@ -14,11 +14,16 @@ from tests.effects import EFFECTS, Effect, Sleep
 from onerefresh import Credential, Credentials, latches
 from onerefresh.credential import aftercare as aftercare_room
 from onerefresh.credential.aftercare import Aftercare
+from onerefresh.credential.registry import known_of
+from onerefresh.credential.run import CredentialRun
 from onerefresh.credentials import credentials
 from onerefresh.events import Kind
+from onerefresh.flight import Flight
 from onerefresh.renewal import recovery
 from onerefresh.runner import Runner
 from onerefresh.stores.memory import MemoryStore
+from onerefresh.token import Token
+from onerefresh.user_code import Functions
 
 
 class ForgetfulStore(MemoryStore):
@@ -154,7 +159,10 @@ def test_a_process_knows_which_token_it_has_gone_on_from(since: str) -> None:
     store = MemoryStore()
     credential = Credential("acme", Refresher(expires_in=None), token=expired(), store=store)
     first = credential.token()
-    outdates = credential._launcher.request().outdated
+
+    def outdates(token: Token) -> bool:
+        return known_of(credential._shared).outdates(token)
+
     assert not outdates(first)
     if since == "refreshed":
         credential.replayed(first, accepted=True)
@@ -180,18 +188,9 @@ def test_the_runner_stops_at_a_sleep_and_goes_on_after_it() -> None:
         await runner.sleep(7.0)
         seen.append((await runner.load()).record)
 
-    runner = Runner(
-        "acme",
-        MemoryStore(),
-        refresher=Refresher(),
-        obtain=None,
-        save=None,
-        home=None,
-        publish=lambda answer, _: seen.append(answer),
-        overdue=lambda *_: None,  # type: ignore[arg-type]  # nothing is sent here
-        wanted=lambda: False,
-        afterwards=lambda *_: None,
-    )
+    credential = Credential("acme", Refresher())
+    run = CredentialRun(credential._shared, credential._terms, None, Flight[Any]())
+    runner = Runner("acme", MemoryStore(), run, Functions(Refresher()))
     coroutine = rest()
     assert (runner.run_until_it_sleeps(coroutine), seen) == (7.0, [None])
     assert (runner.run_until_it_sleeps(coroutine), seen) == (None, [None, None])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.core.driver import NEXT, Process, World, failed, make_lease, make_request, needy, passes, refusing, seed
-from tests.effects import EFFECTS, Send
+from tests.effects import EFFECTS, Send, knowing
 
 from onerefresh import errors
 from onerefresh.events import Kind
@@ -260,12 +260,12 @@ def test_a_loss_is_no_late_commit_and_what_was_refused_is_not_sent_again(lost: s
     before, known = world.present, world.token
     world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
-    asked = make_request(known=known, recovery=lambda: 5.0, sightings=Sightings(), **refusing(world))
-    mine = Process(world, renew(EFFECTS, asked)).until(Send)
+    knows = knowing(newest=known, recovery=5.0)
+    mine = Process(world, renew(knows, make_request(sightings=Sightings(), **refusing(world)))).until(Send)
     mine.step()
     world.put(before if lost == "the claim" else None)
     if lost == "and brought back by others":
-        world.run(bring_back(EFFECTS, make_request(known=known, recovery=lambda: 5.0)))
+        world.run(bring_back(knows, make_request()))
     with pytest.raises(errors.LoginRequired) as told:
         mine.finish()
     assert told.value.proven is (meaning is Meaning.DEAD)

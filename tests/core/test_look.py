@@ -368,7 +368,7 @@ def test_a_thread_ends_when_its_store_closes_and_no_late_token_begins_another() 
     credential, _ = logged_in("acme", store)
     watch.watch.leave(store)
     until(lambda: id(store) not in watch.watch._eyes)
-    credential._launcher.begin_to_watch()
+    watch.begin_to_watch(credential._shared)
     assert id(store) not in watch.watch._eyes
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.core.calls import expired, first_token
 from tests.core.driver import NEXT, Process, failed, make_request, needy, refusing, store_goes_down
-from tests.effects import EFFECTS, Cas, Send
+from tests.effects import EFFECTS, Cas, Send, knowing
 
 from onerefresh import ConfigurationError, Credential, Credentials, LoginRequired, OnerefreshError, Token, events
 from onerefresh import transitions as records
@@ -119,7 +119,7 @@ def test_a_record_of_an_older_version_goes_on_and_is_told_once(told: list[Event]
 def test_a_record_that_is_only_waited_for_gets_no_owner() -> None:
     """What a store says that may have gone back is leased before anything is sent: that must not pass for a claim."""
     world = needy(None, NEXT)
-    world.run(settle(EFFECTS, world.load(), make_request(owner="endpoint A", recovery=lambda: 5.0), contested=False))
+    world.run(settle(knowing(recovery=5.0), world.load(), make_request(owner="endpoint A"), contested=False))
     assert (world.present.owner, world.sent) == (None, [])
     world.now += 6.0
     world.run(renew(EFFECTS, make_request(owner="endpoint A", **refusing(world))))

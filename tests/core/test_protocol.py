@@ -17,7 +17,7 @@ from tests.core.driver import (
     refusing,
     seed,
 )
-from tests.effects import EFFECTS, Cas, Send, Watch
+from tests.effects import EFFECTS, Cas, Send, Watch, knowing
 
 from onerefresh import errors
 from onerefresh import transitions as records
@@ -180,7 +180,7 @@ def test_the_refusal_of_a_token_that_was_just_refreshed_sends_nothing() -> None:
 def test_a_token_that_has_proven_itself_is_refreshed_when_it_is_refused() -> None:
     world = needy(None, NEXT, NEXT)
     world.run(renew(EFFECTS, make_request(**refusing(world))))
-    outcome = world.run(renew(EFFECTS, make_request(proven=world.present.identity, **refusing(world))))
+    outcome = world.run(renew(knowing(proven=world.present.identity), make_request(**refusing(world))))
     assert outcome.token.generation == 3
 
 

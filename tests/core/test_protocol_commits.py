@@ -18,7 +18,7 @@ from tests.core.driver import (
     refusing,
     seed,
 )
-from tests.effects import EFFECTS, Cas, Effect, ReadSpool, Send, Watch
+from tests.effects import EFFECTS, Cas, Effect, ReadSpool, Send, Watch, knowing
 
 from onerefresh import errors
 from onerefresh import transitions as records
@@ -262,10 +262,10 @@ def test_what_is_committed_over_a_loss_serves_and_is_not_sent_before_others_had_
     """A machine that sleeps through a loss commits to what it finds: others may have gone on from there."""
     world = needy(None, NEXT)
     known = world.token
-    late = Process(world, renew(EFFECTS, make_request(**refusing(world), recovery=lambda: 20.0))).until(Cas, 2)
+    late = Process(world, renew(knowing(recovery=20.0), make_request(**refusing(world)))).until(Cas, 2)
     world.put(None)
     if lost != "the whole record":
-        assert world.run(bring_back(EFFECTS, make_request(known=known, recovery=lambda: 20.0)))
+        assert world.run(bring_back(knowing(newest=known, recovery=20.0), make_request()))
     assert late.finish().token.reveal() == "access-next"
     assert world.token.reveal() == "access-next"
     assert world.present.state is State.LEASED

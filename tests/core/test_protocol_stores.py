@@ -23,7 +23,7 @@ from tests.core.driver import (
     store_goes_down,
     the_process_ends,
 )
-from tests.effects import EFFECTS, Cas, Deliver, DropSpool, ReadSpool, Send, Sleep
+from tests.effects import EFFECTS, Cas, Deliver, DropSpool, Effects, Knowing, ReadSpool, Send, Sleep, knowing
 
 from onerefresh import errors
 from onerefresh import transitions as records
@@ -31,10 +31,11 @@ from onerefresh.events import Kind
 from onerefresh.record import Grant, State
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.bring_back import bring_back, has_lost
+from onerefresh.renewal.clocks import Sent
 from onerefresh.renewal.commands import log_in
 from onerefresh.renewal.recovery import settle
 from onerefresh.renewal.renew import renew
-from onerefresh.renewal.world import Sent, Spooled
+from onerefresh.renewal.world import Spooled
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, Verdict
 
@@ -205,7 +206,7 @@ def test_a_store_that_went_back_is_repaired_by_who_knows_a_newer_generation() ->
     old = world.present
     newest = generation(world, 3)
     world.put(old)
-    assert world.run(renew(EFFECTS, make_request(known=newest))).token == newest
+    assert world.run(renew(knowing(newest=newest), make_request())).token == newest
     assert (world.token, world.sent) == (newest, [])
     assert world.kinds() == [Kind.RESTORED]
 
@@ -215,7 +216,7 @@ def test_a_repair_never_crosses_families() -> None:
     newest = generation(world, 3)
     world.put(None)
     world.starts(seed("another person"))
-    assert world.run(renew(EFFECTS, make_request(known=newest))).token.reveal() == "access-another person"
+    assert world.run(renew(knowing(newest=newest), make_request())).token.reveal() == "access-another person"
     assert world.present.generation == 1
 
 
@@ -226,7 +227,7 @@ def test_a_claim_that_the_store_lost_comes_back(lost: str) -> None:
     world.lease()
     leased, sent = world.present, Sent(world.present, world.now)
     world.put(before if lost == "the claim" else None)
-    assert world.run(bring_back(EFFECTS, make_request(known=known), lambda: sent))
+    assert world.run(bring_back(knowing(newest=known, sent=sent), make_request()))
     assert world.present == leased
 
 
@@ -239,14 +240,14 @@ def test_a_claim_cuts_no_recovery_lease_short(by: str, lasts: float) -> None:
     world.lease(make_lease(era=world.era, at=world.now - 300.0 + lasts))
     sent = Sent(world.present, world.now)
     world.put(None)
-    asked = make_request(known=known, recovery=lambda: recovery)
     if by == "another process":
-        assert world.run(bring_back(EFFECTS, asked))
-    assert world.run(bring_back(EFFECTS, asked, lambda: sent)) == (by == "this one" or lasts > recovery)
+        assert world.run(bring_back(knowing(newest=known, recovery=recovery), make_request()))
+    mine, asked = knowing(newest=known, recovery=recovery, sent=sent), make_request()
+    assert world.run(bring_back(mine, asked)) == (by == "this one" or lasts > recovery)
     assert world.present.lease is not None
     assert world.present.lease.is_recovery == (lasts < recovery)
-    assert not world.run(bring_back(EFFECTS, asked, lambda: sent))
-    assert not world.run(has_lost(EFFECTS, asked, lambda: sent))
+    assert not world.run(bring_back(mine, asked))
+    assert not world.run(has_lost(mine, asked))
 
 
 @pytest.mark.parametrize(("age", "comes"), [(299.0, True), (301.0, False)])
@@ -255,15 +256,15 @@ def test_a_claim_that_is_over_by_its_own_clock_holds_nobody_up_once_more(lost: s
     """Where the store's clock tells nothing, others would watch it for its whole time to live."""
     world = needy()
     world.era = None
-    before, known, asked = world.present, world.token, make_request(known=world.token, recovery=lambda: 0.5)
+    before, known = world.present, world.token
     world.lease()
     sent = Sent(world.present, world.now)
     if lost == "the claim":
         world.put(before)
     else:  # and whoever waited for it lets others bring back first what they know
-        world.run(settle(EFFECTS, world.load(), asked, contested=True))
+        world.run(settle(knowing(recovery=0.5), world.load(), make_request(), contested=True))
     world.now += age
-    assert world.run(bring_back(EFFECTS, asked, lambda: sent)) == comes
+    assert world.run(bring_back(knowing(newest=known, recovery=0.5, sent=sent), make_request())) == comes
     assert known == world.token
 
 
@@ -274,7 +275,7 @@ def test_a_claim_that_is_over_comes_back_where_nothing_else_was_lost() -> None:
     world.lease(make_lease(era=world.era, at=world.now - 301.0))
     sent = Sent(world.present, world.now)
     world.put(before)
-    assert world.run(bring_back(EFFECTS, make_request(known=known, recovery=lambda: 20.0), lambda: sent))
+    assert world.run(bring_back(knowing(newest=known, recovery=20.0, sent=sent), make_request()))
     process = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Send)
     assert world.present.lease is not None
     assert (world.present.lease.contested, world.now) == (True, 0.0)
@@ -290,7 +291,7 @@ def test_a_claim_does_not_come_back_over_what_an_older_copy_was_renewed_to() -> 
     world.put(before)
     world.commit_by(world.lease(), Token("access-repeated", "refresh-repeated"))
     repeated = world.present
-    assert not world.run(bring_back(EFFECTS, make_request(known=known), lambda: sent))
+    assert not world.run(bring_back(knowing(newest=known, sent=sent), make_request()))
     assert world.present == repeated
 
 
@@ -306,7 +307,7 @@ def test_a_claim_does_not_come_back_where_others_have_taken_over_since(then: str
     if then == "retried":
         world.put(records.retried(world.present, now=world.wall))
     since = world.present
-    assert not world.run(bring_back(EFFECTS, make_request(known=known), lambda: sent))
+    assert not world.run(bring_back(knowing(newest=known, sent=sent), make_request()))
     assert world.present == since
 
 
@@ -318,7 +319,7 @@ def test_nor_where_others_could_have_taken_over_before_the_store_lost_it() -> No
     sent = Sent(world.present, world.now)
     world.now += world.present.lease.ttl  # type: ignore[union-attr]  # just leased
     world.put(None)
-    assert world.run(bring_back(EFFECTS, make_request(known=known, recovery=lambda: 5.0), lambda: sent))
+    assert world.run(bring_back(knowing(newest=known, recovery=5.0, sent=sent), make_request()))
     assert world.present.lease is not None
     assert world.present.lease.is_recovery
 
@@ -403,7 +404,7 @@ def test_a_store_that_is_newer_than_this_process_is_adopted() -> None:
     world = needy()
     old = world.token
     generation(world, 3)
-    assert world.run(renew(EFFECTS, make_request(known=old))).token.generation == 3
+    assert world.run(renew(knowing(newest=old), make_request())).token.generation == 3
 
 
 @pytest.mark.parametrize("fault", [lost_but_applied, lost_and_not_applied, does(lambda world: world.lease())])
@@ -412,7 +413,7 @@ def test_a_repair_that_is_disturbed_is_made_all_the_same(fault: Any) -> None:
     old = world.present
     newest = generation(world, 3)
     world.put(old)
-    assert world.run(renew(EFFECTS, make_request(known=newest)), faults={(Cas, 1): fault}).token == newest
+    assert world.run(renew(knowing(newest=newest), make_request()), faults={(Cas, 1): fault}).token == newest
 
 
 def test_the_same_seed_is_ignored() -> None:
@@ -475,7 +476,7 @@ def test_a_vanished_record_is_founded_again_by_whoever_knows_a_newer_token() -> 
     world.commit_by(world.lease(), NEXT)
     known = world.token
     world.put(None)
-    assert world.run(renew(EFFECTS, make_request(seed=seed(), known=known))).token == known
+    assert world.run(renew(knowing(newest=known), make_request(seed=seed()))).token == known
     assert (world.present.identity, world.sent) == ((first.family, 2), [])
     assert world.kinds() == [Kind.RESTORED]
 
@@ -485,7 +486,7 @@ def test_the_seed_of_a_vanished_record_stays_known_after_a_login() -> None:
     world.starts()
     known = world.logs_in(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
     world.put(None)
-    world.run(renew(EFFECTS, make_request(seed=seed(), known=known)))
+    world.run(renew(knowing(newest=known), make_request(seed=seed())))
     assert world.present.families == (seed().seed_fingerprint(), known.family)
     assert Kind.SEED_IGNORED not in world.kinds()
 
@@ -503,29 +504,33 @@ def test_a_new_token_does_not_take_the_place_of_a_login_whose_record_vanished(*,
     """Somebody logged in in this process while it waited for the answer."""
     world = needy(None, NEXT)
     first = world.token
-    known: list[Token | None] = [first if knew else None]
+    memory = Knowing(newest=first if knew else None)
 
     def log_in_and_lose(world: World) -> None:
-        known[0] = world.logs_in(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
+        login = Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600)
+        memory.knows(newest=world.logs_in(login))
         world.put(None)
 
-    asked = make_request(refused=first.identity, seed=seed(), known=known[0], newest=lambda: known[0])
-    assert world.run(renew(EFFECTS, asked), faults={(Cas, 2): does(log_in_and_lose)}).token.reveal() == "access-login"
+    asked = make_request(refused=first.identity, seed=seed())
+    assert (
+        world.run(renew(Effects(memory), asked), faults={(Cas, 2): does(log_in_and_lose)}).token.reveal()
+        == "access-login"
+    )
     assert world.token.reveal() == "access-login"
 
 
 def test_a_token_that_was_obtained_is_saved_although_its_record_vanished() -> None:
     """What this process learned meanwhile is the token in the place of which it was obtained."""
     world = needy(None, NEXT)
-    known: list[Token | None] = [None]
+    memory = Knowing()
 
     def lose(world: World) -> None:
-        known[0] = world.token
+        memory.knows(newest=world.token)
         world.put(None)
 
-    asked = make_request(**refusing(world), can_obtain=True, newest=lambda: known[0])
+    asked = make_request(**refusing(world), can_obtain=True)
     world.put(replace(world.present, token=replace(world.token, refresh_token=None)))
-    assert world.run(renew(EFFECTS, asked), faults={(Cas, 2): does(lose)}).token.reveal() == "access-next"
+    assert world.run(renew(Effects(memory), asked), faults={(Cas, 2): does(lose)}).token.reveal() == "access-next"
 
 
 def test_a_spooled_token_whose_record_vanished_is_saved() -> None:
@@ -550,7 +555,7 @@ def test_a_spooled_token_of_before_a_login_does_not_come_back_where_the_record_v
     world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
     known = world.logs_in(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
     world.put(None)
-    assert world.run(renew(EFFECTS, make_request(seed=seed(), known=known))).token == known
+    assert world.run(renew(knowing(newest=known), make_request(seed=seed()))).token == known
     assert (world.present.identity, world.spools) == (known.identity, {})
 
 
@@ -560,7 +565,7 @@ def test_a_spooled_token_of_a_login_comes_in_the_place_of_an_older_session_that_
     login = world.logs_in(Token("access-login", "refresh-login", issued_at=world.wall, expires_in=3600))
     world.spools["host"] = Spooled(login.family, 2, "new", Grant.REFRESH, refused=False, token=NEXT)
     world.put(None)
-    assert world.run(renew(EFFECTS, make_request(seed=seed(), known=known))).token.reveal() == "access-next"
+    assert world.run(renew(knowing(newest=known), make_request(seed=seed()))).token.reveal() == "access-next"
     assert (world.present.identity, world.spools) == ((login.family, 3), {})
 
 
@@ -569,16 +574,17 @@ def test_a_spooled_token_that_its_process_has_gone_on_from_is_not_written_into_a
     world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
     known = NEXT.numbered(world.present.family, 4)
     world.put(None)
-    assert world.run(renew(EFFECTS, make_request(seed=seed(), known=known))).token == known
+    assert world.run(renew(knowing(newest=known), make_request(seed=seed()))).token == known
     assert [entry.generation for entry in world.present.history] == [4]
     assert world.spools == {}
 
 
 @pytest.mark.parametrize("looks", [0, 1, 2])
 def test_the_committer_brings_its_token_back_into_a_store_that_lost_the_record(looks: int) -> None:
-    world = needy(None, NEXT)
+    world, memory = needy(None, NEXT), Knowing(may_go_back=True)
     family = world.present.family
-    assert world.run(renew(EFFECTS, make_request(**refusing(world), look_again=lambda: True))).token.generation == 2
+    token = world.run(renew(Effects(memory), make_request(**refusing(world)))).token
+    memory.knows(newest=token)
     after = Process(world, world.left_to_do.pop())
     after.until(Sleep, looks + 1)
     world.put(None)
@@ -589,9 +595,9 @@ def test_the_committer_brings_its_token_back_into_a_store_that_lost_the_record(l
 def test_the_committer_does_not_bring_back_a_token_that_its_process_has_gone_on_from() -> None:
     """A store that has lost everything would take the spent one, and whoever refreshes next ends the session."""
     world = needy(None, NEXT)
-    known = world.token
-    world.run(renew(EFFECTS, make_request(**refusing(world), look_again=lambda: True, newest=lambda: known)))
-    known = NEXT.numbered(known.family, 3)
+    memory = Knowing(newest=world.token, may_go_back=True)
+    world.run(renew(Effects(memory), make_request(**refusing(world))))
+    memory.knows(newest=NEXT.numbered(world.present.family, 3))
     after = Process(world, world.left_to_do.pop()).until(Sleep)
     world.put(None)
     after.finish()
@@ -599,8 +605,8 @@ def test_the_committer_does_not_bring_back_a_token_that_its_process_has_gone_on_
 
 
 def test_the_committer_looks_no_further_where_somebody_has_gone_on() -> None:
-    world = needy(None, NEXT)
-    world.run(renew(EFFECTS, make_request(**refusing(world), look_again=lambda: True)))
+    world, memory = needy(None, NEXT), Knowing(may_go_back=True)
+    memory.knows(newest=world.run(renew(Effects(memory), make_request(**refusing(world)))).token)
     after = Process(world, world.left_to_do.pop()).until(Sleep)
     world.commit_by(world.lease(), Token("access-later", "refresh-later"))
     after.finish()

@@ -16,6 +16,7 @@ from onerefresh import LoginRequired, StoreUnavailable, Token
 from onerefresh.record import FAMILIES, HISTORY, Failure, Grant, IllegalTransition, Lease, Probation, Record, State
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.decide import Claim, Fail, HostSave, Pause, Repair, Use, Wait, decide
+from onerefresh.renewal.known import Known
 from onerefresh.transitions import (
     claimed,
     committed,
@@ -285,7 +286,7 @@ def test_saving_comes_before_using() -> None:
 def test_a_newer_token_of_the_same_family_repairs_the_store() -> None:
     newer = commit(commit(idle())).token
     assert newer is not None
-    assert decide(idle(), make_request(known=newer), START, lease_over=False) == Repair(newer)
+    assert decide(idle(), make_request(known=Known(newest=newer)), START, lease_over=False) == Repair(newer)
 
 
 class Life(RuleBasedStateMachine):

@@ -29,7 +29,7 @@ from tests.core.leaks import (
     logged,
     shown,
 )
-from tests.effects import EFFECTS, Cas, Defer, Deliver, Revoke, Save, Send, WriteSpool
+from tests.effects import EFFECTS, Cas, Defer, Deliver, Revoke, Save, Send, WriteSpool, knowing
 
 from onerefresh import Credential, OnerefreshError, Secret, StoreUnavailable, Token, errors
 from onerefresh import transitions as records
@@ -37,6 +37,7 @@ from onerefresh.record import Grant, Lease, Record
 from onerefresh.record_text import decode, encode, token_to_fields
 from onerefresh.renewal import recovery, renew
 from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.known import Known
 from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.memory import MemoryStore
@@ -45,7 +46,7 @@ from onerefresh.verdict import Meaning
 
 
 def left_to_do() -> Defer:
-    rest = recovery.look_again(EFFECTS, token(), 30.0, make_request(known=token()))
+    rest = recovery.look_again(knowing(newest=token()), token(), 30.0, make_request())
     rest.close()
     return Defer(rest)
 
@@ -87,7 +88,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "what is left to do": left_to_do,
     "an outcome": lambda: Outcome(token()),
     "a published outcome": lambda: Deliver(Outcome(token())),
-    "a renewal request": lambda: make_request(seed=token(), known=token()),
+    "a renewal request": lambda: make_request(seed=token(), known=Known(newest=token())),
     "a credential": lambda: Credential("acme", lambda token: ANSWER, token=SEED),
     "a status": lambda: Credential("acme", lambda token: ANSWER, token=SEED).status(),
     "a memory store": lambda: vars(Credential("acme", lambda token: ANSWER, token=SEED)._shared.store),

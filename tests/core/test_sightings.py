@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.sightings import Servers, Sightings
-from onerefresh.renewal.world import Instant
 from onerefresh.store import Moment
 
 WAIT = 5.0

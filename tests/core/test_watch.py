@@ -130,7 +130,7 @@ def test_a_claim_is_put_back_no_more_once_its_refresher_has_not_returned_in_time
         with pytest.raises(RefreshOutcomeUnknown):
             credential.token(refused=token)
         assert credential._shared.under_way
-        assert credential._shared.claim() is None
+        assert credential._shared.leased is None
         refresher.leave.set()
         aftercare.leave(credential._shared.store)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.core.calls import first_token
 from tests.core.driver import NEXT, Process, World, does, failed, make_lease, make_request, needy, passes, refusing
-from tests.effects import EFFECTS, Send
+from tests.effects import EFFECTS, Send, knowing
 
 from onerefresh import Credential, Credentials, RefreshUnavailable, Token, WaitTimeout, errors
 from onerefresh import transitions as records
@@ -20,14 +20,13 @@ from onerefresh.stores.memory import MemoryStore
 from onerefresh.verdict import Meaning
 
 DEAD = failed(Meaning.DEAD, "invalid_grant")
-LOSES: dict[str, Any] = {"look_again": lambda: True}
 
 # --- Why a session is over ---
 
 
 def test_a_store_that_could_lose_writes_is_no_cause() -> None:
     world = needy(None, DEAD)
-    error = world.fails(renew(EFFECTS, make_request(**LOSES, **refusing(world))))
+    error = world.fails(renew(knowing(may_go_back=True), make_request(**refusing(world))))
     assert str(error) == "credential 'acme': the session is over, log in again: invalid_grant"
 
 
@@ -35,14 +34,16 @@ def test_a_store_that_has_lost_writes_may_be_one() -> None:
     world = needy(None, DEAD)
     newer = world.token.numbered(world.present.family, 2)
     world.put(records.restored(world.present, newer, now=world.wall))
-    assert "the store had lost writes" in str(world.fails(renew(EFFECTS, make_request(**LOSES, **refusing(world)))))
+    assert "the store had lost writes" in str(
+        world.fails(renew(knowing(may_go_back=True), make_request(**refusing(world))))
+    )
 
 
 def test_a_takeover_is_named_also_where_the_store_could_lose_writes() -> None:
     world = needy(None, DEAD)
     world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
     world.now = 31.0
-    said = str(world.fails(renew(EFFECTS, make_request(**LOSES, **refusing(world)))))
+    said = str(world.fails(renew(knowing(may_go_back=True), make_request(**refusing(world)))))
     assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
     assert "lose" not in said
 
@@ -91,7 +92,7 @@ def test_a_holder_that_was_stopped_and_sent_too_late_is_the_cause_that_is_named(
 
     world.answers = [DEAD]
     world.now += 60.0
-    error = world.fails(renew(EFFECTS, make_request(**LOSES, **refusing(world))))
+    error = world.fails(renew(knowing(may_go_back=True), make_request(**refusing(world))))
     assert isinstance(error, errors.LoginRequired)
     assert "a process that had been stopped or cut off had sent an older refresh token" in str(error)
 

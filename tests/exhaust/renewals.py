@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests import effects
-from tests.effects import EFFECTS, Effect
+from tests.effects import Effect, Effects
 from tests.exhaust.broken import Broken
 from tests.exhaust.operations import Answer, Answered, Box, Do, Note, Noted, Operation, Spool
 from tests.exhaust.setups import ACCESS, EXPIRES_IN, HTTP_TIMEOUT, REFRESH, Setup
@@ -26,10 +26,12 @@ from onerefresh.record import Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import world as renewal_world
 from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.known import Known
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.sightings import Sightings
-from onerefresh.renewal.world import Instant, Loaded, Spooled
+from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
@@ -70,17 +72,23 @@ class _Rest(Effect[None]):
 class Memory:
     """What a process remembers from one renewal to the next."""
 
-    known: Token | None
+    token: Token | None
     sightings: Sightings = field(default_factory=Sightings)
     later: list[Coroutine[Effect[Any], Any, None]] = field(default_factory=list)
 
-    def newest(self) -> Token | None:
-        return self.known
+    def known(self) -> Known:
+        return Known(newest=self.token)
+
+    def learn(self, record: Record) -> None:
+        """Its callers ask again whatever they got."""
+
+    def is_under_way(self, identity: tuple[str, int]) -> bool:
+        return False
 
     def adopt(self, token: Token) -> None:
-        known = self.known
+        known = self.token
         if known is None or known.family != token.family or known.generation <= token.generation:
-            self.known = token
+            self.token = token
 
 
 async def _process(memory: Memory, setup: Setup, asks: int) -> None:
@@ -96,7 +104,7 @@ async def _process(memory: Memory, setup: Setup, asks: int) -> None:
 async def _ask(memory: Memory, setup: Setup) -> bool:
     """Whether the callers were given a token."""
     await _Began()
-    known, first = memory.known, _first(setup)
+    known, first = memory.token, _first(setup)
     refused = first.identity if setup.refused and (known is None or known.identity == first.identity) else None
     request = RenewalRequest(
         key=KEY,
@@ -104,13 +112,11 @@ async def _ask(memory: Memory, setup: Setup) -> bool:
         http_timeout=HTTP_TIMEOUT,
         spread=0.0,
         refused=refused,
-        known=known,
-        newest=memory.newest,
         sightings=memory.sightings,
     )
     outcome: Outcome | None = None
     try:
-        outcome = await renew(EFFECTS, request)
+        outcome = await renew(Effects(memory), request)
     except errors.OnerefreshError as error:
         await _Ended(None, error)
     else:

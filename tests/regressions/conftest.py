@@ -18,7 +18,7 @@ RECOVERY = 0.5
 @pytest.fixture
 def short_recovery(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path))
-    monkeypatch.setattr("onerefresh.credential.launcher.recovery_time", lambda *, may_go_back: RECOVERY)
+    monkeypatch.setattr("onerefresh.credential.registry.recovery_time", lambda *, may_go_back: RECOVERY)
 
 
 @pytest.fixture

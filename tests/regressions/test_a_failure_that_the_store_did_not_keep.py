@@ -23,18 +23,18 @@ from tests.core.driver import (
     seed,
     store_goes_down,
 )
-from tests.effects import EFFECTS, Cas, Load
+from tests.effects import EFFECTS, Cas, Effects, Knowing, Load
 
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.policy import FOR_GOOD, Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal.bring_back import bring_back
+from onerefresh.renewal.clocks import Sent
 from onerefresh.renewal.commands import allow_again, log_in
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.sightings import Sightings
-from onerefresh.renewal.world import Sent
 from onerefresh.verdict import Meaning
 
 LOST = failed(Meaning.NO_ANSWER, "the token request was sent and its answer was lost")
@@ -50,14 +50,14 @@ class OneProcess:
     def __init__(self, world: World, profile: str | Profile = "strict") -> None:
         self.world, self._profile = world, profile
         self._memory = Sightings()
-        self._known = world.token
+        self.memory = Knowing(newest=world.token, recovery=5.0, may_go_back=True)
+        self._token = world.token
 
     def request(self, **others: Any) -> RenewalRequest:
-        options = {"sightings": self._memory, "known": self._known, "recovery": lambda: 5.0, "look_again": lambda: True}
-        return make_request(self._profile, **{**options, **others})
+        return make_request(self._profile, **{"sightings": self._memory, **others})
 
     def fails(self, **options: Any) -> errors.OnerefreshError:
-        return self.world.fails(renew(EFFECTS, self.request(refused=self._known.identity)), **options)
+        return self.world.fails(renew(Effects(self.memory), self.request(refused=self._token.identity)), **options)
 
 
 def emptied(world: World, before: Record) -> None:
@@ -117,7 +117,7 @@ def test_a_look_brings_it_back_with_the_token() -> None:
     mine = OneProcess(world, NEVER)
     mine.fails()
     emptied(world, world.present)
-    assert world.run(bring_back(EFFECTS, mine.request()))
+    assert world.run(bring_back(Effects(mine.memory), mine.request()))
     assert world.present.failure is not None
     assert world.present.failure.is_for_good
     assert isinstance(OneProcess(world, NEVER).fails(), errors.RefreshOutcomeUnknown)
@@ -169,8 +169,8 @@ def test_retry_asks_again_whatever_is_remembered(since: Callable[[World, Record]
     if since is not None:
         since(world, before)
         mine.fails()
-    assert world.run(allow_again(EFFECTS, mine.request())) is not None
-    assert world.run(renew(EFFECTS, mine.request(refused=before.identity))).token.generation == 2
+    assert world.run(allow_again(Effects(mine.memory), mine.request())) is not None
+    assert world.run(renew(Effects(mine.memory), mine.request(refused=before.identity))).token.generation == 2
 
 
 def test_a_retry_in_another_process_counts_for_this_one() -> None:
@@ -178,7 +178,7 @@ def test_a_retry_in_another_process_counts_for_this_one() -> None:
     mine = OneProcess(world, NEVER)
     mine.fails()
     world.run(allow_again(EFFECTS, make_request(NEVER)))
-    assert world.run(renew(EFFECTS, mine.request(**refusing(world)))).token.generation == 2
+    assert world.run(renew(Effects(mine.memory), mine.request(**refusing(world)))).token.generation == 2
 
 
 def test_a_session_that_was_found_dead_is_brought_back_as_dead_and_a_new_one_begins() -> None:
@@ -199,7 +199,7 @@ def test_a_login_with_the_same_token_in_another_process_begins_anew() -> None:
     world.put(None)
     world.now += 1.0
     world.run(log_in(EFFECTS, seed(), make_request(NEVER)))
-    assert world.run(renew(EFFECTS, mine.request(**refusing(world)))).token.generation == 2
+    assert world.run(renew(Effects(mine.memory), mine.request(**refusing(world)))).token.generation == 2
 
 
 # --- A look beside a request that is answered meanwhile ---
@@ -209,7 +209,7 @@ def claimed_and_lost(end: Any) -> tuple[World, OneProcess, Process[Any]]:
     """A request is about to be sent, and its claim is lost."""
     world = needy(seed(), end)
     mine = OneProcess(world)
-    request = Process(world, renew(EFFECTS, mine.request(refused=world.present.identity)))
+    request = Process(world, renew(Effects(mine.memory), mine.request(refused=world.present.identity)))
     while world.present.lease is None:
         request.step()
     return world, mine, request
@@ -225,12 +225,12 @@ def finished(request: Process[Any]) -> None:
 def test_a_look_leaves_no_claim_behind_whose_request_is_over(then: Any, end: Any) -> None:
     """It is answered between any two steps of the look."""
     world, mine, request = claimed_and_lost(end)
-    leased: list[Sent | None] = [Sent(world.present, world.now)]
+    mine.memory.knows(sent=Sent(world.present, world.now))
     world.put(None)
-    look = Process(world, bring_back(EFFECTS, mine.request(), lambda: leased[0])).until(then)
+    look = Process(world, bring_back(Effects(mine.memory), mine.request())).until(then)
     if then is Load:
         look.step()
-    leased[0] = None
+    mine.memory.knows(sent=None)
     finished(request)
     look.finish()
     record = world.present
@@ -242,7 +242,8 @@ def test_a_look_puts_the_claim_back_while_the_request_is_on_its_way() -> None:
     world, mine, request = claimed_and_lost(DOUBT)
     leased = world.present
     world.put(None)
-    assert world.run(bring_back(EFFECTS, mine.request(), lambda: Sent(leased, world.now)))
+    mine.memory.knows(sent=Sent(leased, world.now))
+    assert world.run(bring_back(Effects(mine.memory), mine.request()))
     assert world.present == leased
     finished(request)
     assert world.present.state is State.IDLE

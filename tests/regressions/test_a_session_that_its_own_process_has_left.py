@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from tests.core.driver import NEXT, START, Process, World, make_request, needy, refusing
-from tests.effects import EFFECTS, Cas, Watch
+from tests.effects import Cas, Effects, Knowing, Watch
 
 from onerefresh.errors import OnerefreshError
 from onerefresh.events import Kind
@@ -17,19 +17,18 @@ from onerefresh.token import Token
 SECOND = Token("access-second", "refresh-second", expires_in=3600.0, issued_at=START)
 
 
-class Memory:
+class Memory(Knowing):
     """What the process knows."""
 
     def __init__(self, world: World) -> None:
+        super().__init__(newest=world.token)
         self.world = world
-        self.known: Token | None = world.token
 
     def renewal(self) -> Process[object]:
-        request = make_request(known=self.known, newest=lambda: self.known, **refusing(self.world))
-        return Process(self.world, renew(EFFECTS, request))
+        return Process(self.world, renew(Effects(self), make_request(**refusing(self.world))))
 
     def log_in(self) -> None:
-        self.known = self.world.logs_in(SECOND)
+        self.knows(newest=self.world.logs_in(SECOND))
 
 
 def test_a_renewal_that_waited_brings_back_what_is_known_now() -> None:
@@ -40,7 +39,7 @@ def test_a_renewal_that_waited_brings_back_what_is_known_now() -> None:
     memory.log_in()
     world.put(None)
     waiting.finish()
-    assert (world.token, world.sent) == (memory.known, [])
+    assert (world.token, world.sent) == (memory.known().newest, [])
 
 
 def test_a_late_commit_does_not_fill_the_place_of_a_login() -> None:
@@ -50,7 +49,7 @@ def test_a_late_commit_does_not_fill_the_place_of_a_login() -> None:
     memory.log_in()
     world.put(None)
     late.finish()
-    assert world.token == memory.known
+    assert world.token == memory.known().newest
     assert Kind.ORPHANED in world.kinds()
 
 
@@ -58,7 +57,7 @@ def test_nor_does_it_undo_a_logout() -> None:
     world = needy(None, NEXT)
     memory = Memory(world)
     late = memory.renewal().until(Cas, 2)
-    memory.known = None
+    memory.knows(newest=None)
     world.put(None)
     with pytest.raises(OnerefreshError):
         late.finish()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.core.calls import first_token, listening
 from tests.core.driver import KEY, START, Process, World, make_lease, make_request, needy, refusing, seed
-from tests.effects import EFFECTS, Watch
+from tests.effects import EFFECTS, Watch, knowing
 
 from onerefresh import Credential, LoginRequired, RefreshProtocolError, RefreshUnavailable, Token
 from onerefresh import transitions as records
@@ -191,7 +191,7 @@ def test_whoever_was_refused_it_does_not_get_it_once_more() -> None:
     world.now = 2.0
     other = world.lease()
     refused = (world.present.family, 2)
-    waiting = Process(world, renew(EFFECTS, make_request(refused=refused, proven=refused))).until(Watch)
+    waiting = Process(world, renew(knowing(proven=refused), make_request(refused=refused))).until(Watch)
     world.commit_by(other, Token("theirs", "r", expires_in=3600, issued_at=START))
     assert waiting.finish().token.reveal() == "next"
 
@@ -243,7 +243,7 @@ def use_up(world: World, *, every: float = 1.0) -> int:
     count = 0
     while True:
         before = world.present.identity
-        found = world.run(renew(EFFECTS, make_request(**refusing(world), proven=before)))
+        found = world.run(renew(knowing(proven=before), make_request(**refusing(world))))
         if found.token.identity == before:
             assert found.damped
             return count
@@ -275,7 +275,7 @@ def test_one_refresh_in_half_a_life_is_always_free(lives: float) -> None:
     for _ in range(20):
         world.now += max(lives / 2.0, 0.5)
         before = world.present.identity
-        assert world.run(renew(EFFECTS, make_request(**refusing(world), proven=before))).token.identity != before
+        assert world.run(renew(knowing(proven=before), make_request(**refusing(world)))).token.identity != before
 
 
 def test_an_expired_token_beyond_the_budget_says_that_tokens_live_too_shortly() -> None:
@@ -295,7 +295,7 @@ def test_a_refused_one_that_has_expired_says_that_the_api_refuses_them() -> None
     world = needy(None, *endless(600.0))
     use_up(world, every=0.1)
     expire(world)
-    error = world.fails(renew(EFFECTS, make_request(**refusing(world), proven=world.present.identity)))
+    error = world.fails(renew(knowing(proven=world.present.identity), make_request(**refusing(world))))
     assert isinstance(error, RefreshUnavailable)
     assert "the API refuses fresh tokens" in str(error)
 
@@ -321,7 +321,7 @@ def test_every_other_answer_without_a_usable_access_token_makes_no_budget_of_its
     for _ in range(100):
         before = world.present.identity
         try:
-            world.run(renew(EFFECTS, make_request(**refusing(world), proven=before)))
+            world.run(renew(knowing(proven=before), make_request(**refusing(world))))
         except RefreshProtocolError:
             world.now += 0.6  # the pause is over
         if world.now > BUDGET_TIME - 5.0:
@@ -421,7 +421,7 @@ def test_whoever_has_claimed_is_waited_for_and_taken_over_from() -> None:
     world = needy(None, *endless())
     use_up(world)
     world.lease(make_lease(ttl=30.0, era=world.era, at=world.now))
-    assert world.run(renew(EFFECTS, make_request(**refusing(world), proven=world.present.identity))).renewed
+    assert world.run(renew(knowing(proven=world.present.identity), make_request(**refusing(world)))).renewed
 
 
 def test_what_obtain_brings_counts_as_well() -> None:

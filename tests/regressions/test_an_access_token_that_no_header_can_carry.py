@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tests.core.calls import expired, first_token, listening
 from tests.core.driver import KEY, NEXT, START, Process, failed, make_request, needy, refusing, seed, store_goes_down
-from tests.effects import EFFECTS, Cas, Send, Sleep
+from tests.effects import EFFECTS, Cas, Effects, Knowing, Send, Sleep
 
 from onerefresh import ConfigurationError, Credential, RefreshProtocolError, RefreshUnavailable, Token, policy
 from onerefresh import transitions as records
@@ -199,12 +199,14 @@ def test_the_committer_looks_again_whether_the_store_still_has_its_refresh_token
     world = needy(seed("0", lives=60.0), refuse_to_say())
     before, world.now = world.present, 55.0
     asked = {"ageing": True} if serves else refusing(world)
-    process = Process(world, renew(EFFECTS, make_request(**asked, look_again=lambda: True)))
+    memory = Knowing(may_go_back=True)
+    process = Process(world, renew(Effects(memory), make_request(**asked)))
     if serves:
         process.finish()
     else:
         with pytest.raises(RefreshProtocolError):
             process.finish()
+    memory.knows(newest=world.token)
     world.put(before)
     Process(world, world.left_to_do.pop()).until(Sleep, 2).crash()
     assert (world.present.generation, world.token.reveal_refresh_token()) == (2, "refresh-new")

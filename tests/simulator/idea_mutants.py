@@ -10,8 +10,8 @@ from tests.simulator.server import Kind, Manner
 
 from onerefresh import policy
 from onerefresh import transitions as records
-from onerefresh.credential import launcher, shared
-from onerefresh.credential.launcher import Launcher
+from onerefresh.credential import run, shared
+from onerefresh.credential.run import CredentialRun
 from onerefresh.policy import Profile
 from onerefresh.record import Record
 from onerefresh.renewal import bring_back, commit, recovery, recovery_lease, send
@@ -98,7 +98,7 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "8",
         "nobody waits for an answer that could be saved nowhere",
-        put(Launcher, "_follow", pieces.not_followed),
+        put(CredentialRun, "_follow", pieces.not_noticed),
         fixed=UNSAVED,
         shows="a process spends the refresh token to which it holds the answer",
     ),
@@ -186,7 +186,7 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "13",
         "a process sends beside its own request that is still under way",
-        put(launcher, "is_under_way", pieces.not_noticed),
+        put(run, "is_under_way", pieces.not_noticed),
         "a refresher that never returns",
     ),
     Mutant(

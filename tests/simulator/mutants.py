@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from unittest import mock
 
+from tests.effects import Effects
 from tests.simulator import network, people, pieces, store, world
 from tests.simulator.faults import Fault, Happening, Point, What
 from tests.simulator.idea_mutants import IDEA_MUTANTS
@@ -20,7 +21,7 @@ from onerefresh import transitions as records
 from onerefresh.credential import shared
 from onerefresh.policy import Profile
 from onerefresh.renewal import answer, bring_back, commands, decide, failed, host_save, recovery, renew, send
-from onerefresh.renewal.request import RenewalRequest
+from onerefresh.renewal.known import Known
 from onerefresh.renewal.sightings import Sightings
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -29,8 +30,8 @@ __all__ = ["MUTANTS", "Mutant"]
 @contextlib.contextmanager
 def _nothing_learned() -> Iterator[None]:
     with (
-        mock.patch.object(RenewalRequest, "up_to_date", pieces.what_was_known_at_first),
-        mock.patch.object(RenewalRequest, "outdated", pieces.never_outdated),
+        mock.patch.object(Effects, "known", pieces.what_was_known_at_first),
+        mock.patch.object(Known, "outdates", pieces.never),
     ):
         yield
 

@@ -6,22 +6,27 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tests.effects import EFFECTS, Effect
+from tests.effects import Effect, Effects
 from tests.simulator.scenario import HTTP_TIMEOUT
 from tests.simulator.tasks import Ask, Pass, Until
 
 from onerefresh import errors
 from onerefresh.credential.credential import Credential
-from onerefresh.credential.launcher import Launcher, Run
+from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.look import NEWEST_EVERY
+from onerefresh.credential.registry import known_of
+from onerefresh.credential.run import CredentialRun
 from onerefresh.credential.shared import Shared
 from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
 from onerefresh.policy import Profile
+from onerefresh.record import Record
 from onerefresh.renewal import renew
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.bring_back import bring_back, is_lost, lacks
-from onerefresh.renewal.world import Instant, World
+from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.known import Known
+from onerefresh.renewal.world import World
 from onerefresh.store import Store, Versioned
 from onerefresh.token import Answer, Token
 
@@ -66,6 +71,42 @@ def _save(token: Token) -> None:
     raise NotImplementedError
 
 
+class _Memory(Shared):
+    """The process looks at its store by itself."""
+
+    needs_looks = False
+
+
+class _Run(CredentialRun):
+    """Its waiters wait in virtual time."""
+
+    __slots__ = ("_world",)
+
+    def __init__(self, process: Process, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._world = process.world
+
+    def _land(self, flight: Flight[Any], **options: Any) -> None:
+        super()._land(flight, **options)
+        self._world.settled(flight)
+
+
+class _Look:
+    """What a look in the background knows."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    def known(self) -> Known:
+        return known_of(self._shared)
+
+    def learn(self, record: Record) -> None:
+        """It finds nothing new."""
+
+    def is_under_way(self, identity: tuple[str, int]) -> bool:
+        return False
+
+
 class _Launcher(Launcher):
     """Starts simulated tasks where the real one starts threads."""
 
@@ -75,28 +116,28 @@ class _Launcher(Launcher):
 
     def launch(self, flight: Flight[Outcome], *, ageing: bool, within: float | None = None) -> None:
         process = self._process
-        run, shared = Run(self, flight), self._shared
-        request = self.request(flight.refused, ageing=ageing, within=within, run=run)
+        run, shared = self._run(flight), self._shared
+        request = self.request(flight.refused, ageing=ageing, within=within)
 
         def ended(value: object, error: errors.OnerefreshError | None) -> None:
-            shared.is_over(run)
+            run.is_over()
             process.world.judge.renewed(task, value, error)
-            run.publish(value if error is None else error.about(self._key))
+            run.deliver(value if error is None else error.about(self._key))
 
         def overdue(ttl: float) -> None:
             shared.no_more_waits_under(task.leased)
-            run.publish(errors.RefreshOutcomeUnknown(f"the refresher has not returned for {ttl:.0f} s"))
+            run.deliver(errors.RefreshOutcomeUnknown(f"the refresher has not returned for {ttl:.0f} s"))
 
         process.renewals += 1
-        task = process.spawn(f"renewal {process.renewals}", renew.renew(EFFECTS, request), ended)
-        task.publish, task.overdue = run.publish, overdue
+        task = process.spawn(f"renewal {process.renewals}", renew.renew(Effects(run), request), ended)
+        task.publish, task.overdue = run.deliver, overdue
         task.has_sent = lambda leased: shared.sends(run, leased, run.epoch)
         flight.begin()
         flight.started()
         process.world.judge.began(task)
 
-    def begin_to_watch(self) -> None:
-        """The process looks at its store by itself."""
+    def _run(self, flight: Flight[Any], *, renews: bool = True) -> CredentialRun:
+        return _Run(self._process, self._shared, self._terms, self._seed, flight, renews=renews)
 
     def run_apart(self, work: Callable[[World], Coroutine[Any, Any, T]], home: object) -> Flight[T]:
         flight: Flight[T] = Flight(home=home)
@@ -105,12 +146,8 @@ class _Launcher(Launcher):
             flight.settle(value, error)
             self._process.world.settled(flight)
 
-        self._process.spawn("command", work(EFFECTS), ended)
+        self._process.spawn("command", work(Effects(self._run(flight, renews=False))), ended)
         return flight
-
-    def _land(self, flight: Flight[Any], *arguments: Any, **options: Any) -> None:
-        super()._land(flight, *arguments, **options)
-        self._process.world.settled(flight)
 
 
 @functools.cache
@@ -134,7 +171,7 @@ class Account(Credential):
         place = _Place(shared=not scenario.host_saves, may_go_back=scenario.may_go_back, head_start=scenario.head_start)
         self._begin(KEY, terms, place, seed, owns_store=False)
         self._process = process
-        self._shared = Shared(place, KEY)  # in no register: processes that are simulated together know nothing more
+        self._shared = _Memory(place, KEY)  # in no register: processes that are simulated together know nothing more
         self._shared.clock = process.host.clock
         self._shared.spread = world.rng.random()
         self._launcher = _Launcher(process, KEY, self._shared, self._terms, seed)
@@ -158,7 +195,7 @@ class Account(Credential):
         is_there = known is None or not (is_lost(record, known, shared.earlier) or lacks(record, leased, known, now))
         if not is_another and not self._process.host.spool and is_there:
             return None  # it would read the record, and leave it as it is
-        return bring_back(EFFECTS, self._launcher.request(), shared.claim)
+        return bring_back(Effects(_Look(shared)), self._launcher.request())
 
     async def ask(self, refused: Token | None = None) -> Token:
         """As `token`, waiting in virtual time."""

@@ -18,6 +18,7 @@ from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal import commands, commit, decide, host_save, recovery, renew, send
 from onerefresh.renewal.attempt import Attempt, Outcome
+from onerefresh.renewal.known import Known
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import NO_NOTE, Loaded, Spooled, World
 from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
@@ -79,19 +80,23 @@ def logged_out_too(record: Record | None, family: str, generation: int) -> bool:
 
 
 def repair_across_families(record: Record | None, request: Any, now: float, **rest: Any) -> Any:
-    known = request.known
+    known = request.known.newest
     if record is not None and known is not None and known.generation > record.generation:
         return decide.Repair(known)
     return _decide(record, request, now, **rest)
 
 
 def no_repair(record: Record | None, request: Any, now: float, **rest: Any) -> Any:
-    return _decide(record, dataclasses.replace(request, known=None), now, **rest)
+    return _decide(record, _knowing(request, None), now, **rest)
 
 
 def seed_alone(record: Record | None, request: Any, now: float, **rest: Any) -> Any:
-    known = request.known if record is not None else None
-    return _decide(record, dataclasses.replace(request, known=known), now, **rest)
+    known = request.known.newest if record is not None else None
+    return _decide(record, _knowing(request, known), now, **rest)
+
+
+def _knowing(request: RenewalRequest, newest: Token | None) -> RenewalRequest:
+    return request.knowing(dataclasses.replace(request.known, newest=newest))
 
 
 def repair_after_a_logout(record: Record, family: str, generation: int, earlier: object = ()) -> bool:
@@ -227,7 +232,7 @@ async def spool_is_kept(world: World, request: Any) -> bool:
 
 
 def only_the_seed_tells(entry: Spooled, request: RenewalRequest) -> bool:
-    return request.known is None and _is_outdated(entry, request)
+    return request.known.newest is None and _is_outdated(entry, request)
 
 
 def taken_for_saved(record: Record, token: Token, **rest: Any) -> Record:
@@ -246,7 +251,7 @@ async def keep_whatever_came_since(world: World, loaded: Loaded, token: Token) -
             await world.cas(loaded.version, records.saved(loaded.record))
 
 
-def nothing_before(request: RenewalRequest) -> tuple[str, ...]:
+def nothing_before(request: RenewalRequest, known: Known) -> tuple[str, ...]:
     return ()
 
 
@@ -254,16 +259,11 @@ def not_noticed(self: Any, *_: Any) -> None:
     return None
 
 
-def what_was_known_at_first(request: RenewalRequest) -> RenewalRequest:
-    return request
-
-
-def never_outdated(request: RenewalRequest, token: Any) -> bool:
-    return False
-
-
-def not_followed(self: Any, flight: Any, epoch: int, unsaved: Any) -> Any:
-    return flight
+async def what_was_known_at_first(self: Any) -> Known:
+    if not hasattr(self, "known_at_first"):
+        self.known_at_first = self._memory.known()
+    known: Known = self.known_at_first
+    return known
 
 
 async def yes(*_: Any, **__: Any) -> bool:

@@ -11,6 +11,7 @@ from tests.simulator.faults import Fault, What, point_of
 from tests.simulator.tasks import Ask, Ended, Pass, Task, Until
 
 from onerefresh import errors
+from onerefresh.renewal import clocks
 from onerefresh.renewal import world as renewal_world
 from onerefresh.store import Conflict, Store, StoreOutcomeUnknown
 from onerefresh.verdict import RefreshFailure
@@ -159,7 +160,7 @@ class Process:
             return
         shared = account._shared
         if leased is not None or (shared.leased is not None and shared.leased.record is task.leased):
-            shared.leased = renewal_world.Sent(leased, self.host.clock.monotonic()) if leased is not None else None
+            shared.leased = clocks.Sent(leased, self.host.clock.monotonic()) if leased is not None else None
 
     def _end(self, task: Task, value: object, error: errors.OnerefreshError | None) -> None:
         task.over, task.ended_at = True, self.world.timeline.now
@@ -178,10 +179,10 @@ class Process:
 
     # --- Effects that take no time ---
 
-    def _now(self, task: Task, effect: effects.Now) -> renewal_world.Instant:
+    def _now(self, task: Task, effect: effects.Now) -> clocks.Instant:
         clock, world = self.host.clock, self.world
         spread = (task.looks or world.rng).random()
-        return renewal_world.Instant(clock.time(), clock.monotonic(), world.moment(self), spread)
+        return clocks.Instant(clock.time(), clock.monotonic(), world.moment(self), spread)
 
     def _afterwards(self, task: Task, effect: effects.Defer) -> None:
         self.spawn(f"{task.name} afterwards", effect.rest, lambda *_: None)

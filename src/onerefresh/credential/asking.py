@@ -7,6 +7,7 @@ import math
 from onerefresh.credential.launcher import Launcher, refuse_at_the_end
 from onerefresh.credential.shared import NOTHING, Held, held_for
 from onerefresh.credential.waiting import Waiting
+from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight, running_loop
 from onerefresh.latches import inside, interpreter_ends
 from onerefresh.renewal.attempt import Outcome
@@ -114,13 +115,13 @@ class Asking(Waiting):
         """Begin to look in the background at what the store still has: in a forked child, or where no thread could."""
         shared = self._shared
         if held.ages_at > -math.inf or held.token is None:
-            self._launcher.begin_to_watch()
+            begin_to_watch(self._shared)
             return held
         with shared.lock:
             if shared.held is held:
                 shared.held = held_for(held.token, shared.spread)
             held = shared.held
-        self._launcher.begin_to_watch()  # it may leave that to the next call
+        begin_to_watch(self._shared)  # it may leave that to the next call
         return held
 
     def _raise_known_failure(self) -> None:

@@ -11,22 +11,25 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from onerefresh import errors
 from onerefresh.chance import CHANCE
-from onerefresh.credential.registry import newest_known
+from onerefresh.credential.registry import known_of
 from onerefresh.credential.shared import Shared
 from onerefresh.latches import start
 from onerefresh.losses import Losses, compares, digest, read_losses, reports
-from onerefresh.policy import HTTP_TIMEOUT, profile_named, recovery_time
+from onerefresh.policy import HTTP_TIMEOUT, profile_named
+from onerefresh.record import Record
 from onerefresh.renewal.bring_back import bring_back, has_lost
+from onerefresh.renewal.known import Known
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import World
-from onerefresh.runner import Runner
+from onerefresh.runner import Run, Runner
 from onerefresh.store import Store
 from onerefresh.token import Answer, Token
+from onerefresh.user_code import Functions
 
 __all__ = ["Bringing", "has_gone", "issued"]
 
@@ -147,11 +150,11 @@ def issued(shared: Shared) -> float:
 
 def has_gone(shared: Shared) -> bool | None:
     """Whether the store has lost what this process knows; None where that is not known now."""
-    return _performed(shared, lambda world: has_lost(world, _request(shared), shared.claim))
+    return _performed(shared, lambda world: has_lost(world, _request(shared)))
 
 
 def _is_back(shared: Shared, noted: str) -> bool | None:
-    return _performed(shared, lambda world: bring_back(world, _request(shared), shared.claim, noted))
+    return _performed(shared, lambda world: bring_back(world, _request(shared), noted))
 
 
 def _request(shared: Shared) -> RenewalRequest:
@@ -162,33 +165,48 @@ def _request(shared: Shared) -> RenewalRequest:
         http_timeout=HTTP_TIMEOUT,
         spread=shared.spread,
         seed=shared.seed,
-        look_again=lambda: shared.store.may_go_back,
-        recovery=lambda: recovery_time(may_go_back=shared.store.may_go_back),
-        sightings=shared.sightings,
-        earlier=lambda: shared.earlier,
         owner=shared.owner,
-        known=newest_known(shared),
-        newest=lambda: newest_known(shared),
+        sightings=shared.sightings,
     )
+
+
+class _Comparison(Run):
+    """What a look in the background knows. It sends nothing, and nobody waits for it."""
+
+    has_waiters = False
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    def tokens(self) -> Iterable[Token | None]:
+        return self._shared.known, self._shared.unsaved
+
+    def known(self) -> Known:
+        return known_of(self._shared)
+
+    def learn(self, record: Record) -> None:
+        """It finds nothing new."""
+
+    def is_under_way(self, identity: tuple[str, int]) -> bool:
+        return False
+
+    def report(self, phase: str) -> None:
+        """Nobody asks how far it is."""
+
+    def deliver(self, answer: object, unsaved: Token | None = None) -> None:
+        """Nobody waits."""
+
+    def defer(self, runner: Runner, rest: Coroutine[Any, Any, None]) -> None:
+        rest.close()  # the next look comes anyway
+
+    def sending(self, ttl: float, leased: Record | None) -> contextlib.AbstractContextManager[object]:
+        raise NotImplementedError
 
 
 def _performed(shared: Shared, looking: Callable[[World], Coroutine[Any, Any, bool]]) -> bool | None:
     """What came of it; None where the store cannot be read or written now, or whatever else it raises."""
     try:
-        runner = Runner(
-            shared.key,
-            shared.store,
-            refresher=_nothing,
-            obtain=None,
-            save=None,
-            home=None,
-            publish=_nobody_waits,
-            overdue=lambda *_: contextlib.nullcontext(),
-            wanted=lambda: False,
-            afterwards=_nobody_waits,
-            known=filter(None, [shared.known, shared.unsaved]),
-        )
-        return runner.run(looking)
+        return Runner(shared.key, shared.store, _Comparison(shared), Functions(_nothing)).run(looking)
     except errors.OnerefreshError:
         return None
     except Exception:  # whatever one store raises, it must not end the looks
@@ -198,7 +216,3 @@ def _performed(shared: Shared, looking: Callable[[World], Coroutine[Any, Any, bo
 
 def _nothing(token: Token) -> Answer:
     raise NotImplementedError  # a look sends nothing
-
-
-def _nobody_waits(*_: object) -> None:
-    """A look has no waiters, and leaves nothing to be done later."""

@@ -17,11 +17,12 @@ from onerefresh.credential.arguments import check, check_key, seed_from
 from onerefresh.credential.asking import Asking
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
+from onerefresh.credential.notices import tell_type
 from onerefresh.credential.registry import shared_of
 from onerefresh.credential.shared import LOOK_AGAIN, Shared
 from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.terms import Terms
-from onerefresh.credential.watch import watch
+from onerefresh.credential.watch import begin_to_watch, watch
 from onerefresh.flight import Flight, running_loop
 from onerefresh.latches import refuse_inside
 from onerefresh.policy import Profile
@@ -324,8 +325,8 @@ class Credential(Asking):
                 if known is None or known is before or known.generation <= outcome.token.generation:
                     self._shared.adopt(outcome, self._shared.epoch)
                 self._shared.failed = None
-            self._launcher.begin_to_watch()
-            self._launcher.tell_type(outcome.token)
+            begin_to_watch(self._shared)
+            tell_type(self._shared, self._terms, outcome.token)
             return outcome
 
         self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())

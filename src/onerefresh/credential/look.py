@@ -19,7 +19,7 @@ from onerefresh.credential.registry import servers_of, sharing
 from onerefresh.credential.shared import Shared
 from onerefresh.losses import Beats, Losses, digest, read_losses
 from onerefresh.policy import LOOK_EVERY, look_every
-from onerefresh.renewal.world import Instant
+from onerefresh.renewal.clocks import Instant
 from onerefresh.store import Moment, Store
 
 __all__ = ["Look"]

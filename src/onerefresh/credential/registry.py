@@ -7,15 +7,17 @@ import weakref
 from onerefresh.credential.shared import Shared, spread_anew
 from onerefresh.flight import Flight
 from onerefresh.latches import Lock
+from onerefresh.policy import recovery_time
 from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.known import Known
 from onerefresh.renewal.sightings import Servers
-from onerefresh.store import Store, cleaned_after_fork
+from onerefresh.store import Store, cleaned_after_fork, is_shared
 from onerefresh.token import Token
 
 __all__ = [
     "flights_of",
-    "is_shared",
     "is_under_way",
+    "known_of",
     "known_tokens",
     "newest_known",
     "servers_of",
@@ -145,15 +147,24 @@ def newest_known(shared: Shared) -> Token | None:
     return _registry.newest(shared)
 
 
+def known_of(shared: Shared) -> Known:
+    """What this process knows of the credential by now."""
+    may_go_back = shared.store.may_go_back
+    return Known(
+        newest=newest_known(shared),
+        owner=shared.owner,
+        earlier=shared.earlier,
+        proven=shared.proven,
+        sent=shared.leased,
+        may_go_back=may_go_back,
+        recovery=recovery_time(may_go_back=may_go_back) if is_shared(shared.store) else 0.0,
+    )
+
+
 def is_under_way(shared: Shared, identity: tuple[str, int], run: object) -> bool:
     """Whether another renewal of this process than `run` has sent the refresh token of this identity, and goes on."""
     theirs = [one.under_way or {} for one in (shared, *_registry.others(shared))]
     return any(sent == identity for each in theirs for other, sent in each.items() if other is not run)
-
-
-def is_shared(store: Store) -> bool:
-    """Whether others may know what this store has: not where it is the memory of one process."""
-    return store.durable or store.may_go_back
 
 
 def flights_of(store: Store) -> list[Flight[Outcome]]:

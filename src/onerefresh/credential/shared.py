@@ -13,9 +13,9 @@ from onerefresh.latches import Lock
 from onerefresh.policy import LOOK_AGAIN, windows
 from onerefresh.record import FAMILIES, Record
 from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.clocks import Sent
 from onerefresh.renewal.sightings import Servers, Sightings
-from onerefresh.renewal.world import Sent
-from onerefresh.store import Store
+from onerefresh.store import Store, is_shared
 from onerefresh.token import Token
 
 __all__ = [
@@ -146,6 +146,11 @@ class Shared:
         if was_watched:
             self.look_with_the_next_call()
 
+    @property
+    def needs_looks(self) -> bool:
+        """Whether others share the store, so that this process looks at what it still has."""
+        return is_shared(self.store) and self.save is None
+
     def look_with_the_next_call(self) -> None:
         """Nobody looks at the store yet, and the next call, which asks for a fresh token, has to begin with it."""
         if not self.watched and self.held.token is not None:
@@ -189,10 +194,6 @@ class Shared:
         """The request under this claim is answered, or others may have taken over: it is put back no more."""
         if self.leased is not None and self.leased.record is leased:
             self.leased = None
-
-    def claim(self) -> Sent | None:
-        """The claim under which a renewal of this process waits for an answer now."""
-        return self.leased
 
     @property
     def newest(self) -> Token | None:

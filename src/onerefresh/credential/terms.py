@@ -13,6 +13,7 @@ from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Record
 from onerefresh.renewal.decide import must_rest
 from onerefresh.token import Answer, Token
+from onerefresh.user_code import Functions
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,6 +43,11 @@ class Terms:
     is_async: bool
     renews_from_access: bool
     adopts: bool = False
+
+    @property
+    def functions(self) -> Functions:
+        """What is run for a renewal."""
+        return Functions(self.refresher, self.obtain, self.save)
 
     def client(self) -> str:
         """A digest of the refresher's settings and code."""

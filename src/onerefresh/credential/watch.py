@@ -21,7 +21,7 @@ from onerefresh.latches import Changes, interpreter_ends, start
 from onerefresh.policy import LOOK_SELDOM
 from onerefresh.store import Store, cleaned_after_fork
 
-__all__ = ["Watch", "watch"]
+__all__ = ["Watch", "begin_to_watch", "watch"]
 
 FIRST_LOOK = (0.2, 0.5)
 """Seconds until the first look: many programs end sooner."""
@@ -144,3 +144,12 @@ class Watch:
 
 
 watch = Watch()
+
+
+def begin_to_watch(shared: Shared) -> None:
+    """Look in the background, from now on, whether the store still has what this process knows."""
+    if shared.needs_looks:
+        watch.learned(shared)
+        if not shared.watched and not interpreter_ends():  # no thread could start
+            with shared.lock:
+                shared.look_with_the_next_call()

@@ -83,7 +83,7 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
         else:
             await tell(attempt.world, Kind.REFRESHED, attempt.request, committed, attempt=attempt.lease.id)
             is_saved = committed.token is not None and not committed.unsaved
-            if committed.token is not None and is_saved and attempt.request.look_again():
+            if committed.token is not None and is_saved and (await attempt.world.known()).may_go_back:
                 await attempt.world.defer(
                     look_again(attempt.world, committed.token, attempt.lease.ttl, attempt.request)
                 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from onerefresh.record import Lease, Probation, Record
+from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.request import RenewalRequest
-from onerefresh.renewal.world import Instant, Loaded, World
+from onerefresh.renewal.world import Loaded, World
 from onerefresh.token import Token
 
 __all__ = ["Attempt", "Outcome"]

@@ -2,67 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Container
 
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Record, State
+from onerefresh.renewal.clocks import Instant, Sent, left_of
+from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery import recalled, repair, replay_spool
 from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
 from onerefresh.renewal.request import RenewalRequest
-from onerefresh.renewal.world import Instant, Loaded, Sent, World, left_of
+from onerefresh.renewal.world import Loaded, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 
 BRING_BACK_TRIES = 3
 
 
-def _nothing() -> Sent | None:
-    """There is no claim under which this process waits for an answer."""
-    return None
-
-
-async def has_lost(world: World, request: RenewalRequest, sent: Callable[[], Sent | None] = _nothing) -> bool:
-    """Whether the store has lost what this process knows. `sent`: as for `bring_back`. Raises `StoreUnavailable`."""
-    loaded, now = await world.load(), await world.now()
-    known = request.up_to_date().known
-    if known is None:
-        record = loaded.record
+async def has_lost(world: World, request: RenewalRequest) -> bool:
+    """Whether the store has lost what this process knows. Raises `StoreUnavailable`."""
+    record, now, known = (await world.load()).record, await world.now(), await world.known()
+    if known.newest is None:
         return record is not None and request.sightings.end_of(record, knows_a_session=False) is not None
-    return is_lost(loaded.record, known, request.earlier()) or lacks(loaded.record, sent(), known, now)
+    return is_lost(record, known.newest, known.earlier) or lacks(record, known.sent, known.newest, now)
 
 
-async def bring_back(
-    world: World, request: RenewalRequest, sent: Callable[[], Sent | None] = _nothing, noted: str | None = None
-) -> bool:
+async def bring_back(world: World, request: RenewalRequest, noted: str | None = None) -> bool:
     """Bring back what this process knows where the store has lost it; whether it had.
 
     Raises `StoreUnavailable`, also where it is not known whether that was done. `noted`: as for `recovery_lease`.
-    `sent`: the claim under which this process has sent the refresh token, and waits for the answer by now. It comes
-    back as it was: others would send the same refresh token, or an older one, before the answer is here. Where it is
-    over sooner than a recovery lease, that one comes in its place: it lets those who know more have their time.
+    The claim under which this process has sent the refresh token, and waits for the answer by now, comes back as it
+    was: others would send the same refresh token, or an older one, before the answer is here. Where it is over sooner
+    than a recovery lease, that one comes in its place: it lets those who know more have their time.
     """
+    request = request.knowing(await world.known())
     for _ in range(MOST_ROUNDS):
         if not await replay_spool(world, request):
             break
     for _ in range(BRING_BACK_TRIES):
         found, now = await recalled(world, await world.load(), request), await world.now()
         request.sightings.sees(now)
-        known, claim = request.up_to_date().known, sent()  # asked only now: it may be answered since
+        request = request.knowing(known := await world.known())  # asked only now: its claim may be answered since
         if found is None:
             continue
-        if known is None:
+        newest, sent = known.newest, known.sent
+        if newest is None:
             return False
-        if (
-            claim is not None
-            and lacks(found.record, claim, known, now)
-            and _outlasts(found.record, claim, request, now)
-        ):
-            if await _claim_again(world, found, claim.record, request):
+        if sent is not None and lacks(found.record, sent, newest, now) and _outlasts(found.record, sent, known, now):
+            if await _claim_again(world, found, sent.record, request):
                 return True
-        elif not is_lost(found.record, known, request.earlier()):
+        elif not is_lost(found.record, newest, known.earlier):
             return False
-        elif await repair(world, found, known, request, noted=noted):
+        elif await repair(world, found, newest, request, noted=noted):
             return True
     raise unsettled().about(request.key)
 
@@ -104,10 +95,10 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
     return record.lease is not None and record.lease.is_recovery
 
 
-def _outlasts(record: Record | None, sent: Sent, request: RenewalRequest, now: Instant) -> bool:
+def _outlasts(record: Record | None, sent: Sent, known: Known, now: Instant) -> bool:
     """Whether the claim is to come back, and not its token alone, where the store has lost that too."""
     is_there = record is not None and record.identity == sent.record.identity
-    return is_there or sent.left(now) >= request.recovery()
+    return is_there or sent.left(now) >= known.recovery
 
 
 def _failures(record: Record) -> int:

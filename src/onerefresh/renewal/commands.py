@@ -12,6 +12,7 @@ from onerefresh.record import Grant, Record, State
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.decide import in_use
 from onerefresh.renewal.host_save import save_with_host
+from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery import recalled
 from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
 from onerefresh.renewal.request import RenewalRequest
@@ -31,9 +32,9 @@ async def log_in(world: World, token: Token | None, request: RenewalRequest) -> 
     if token is None:
         token = await _obtain(world, request)
 
-    newest = _newest_of(token, request.up_to_date().known)
+    newest = _newest_of(token, (await world.known()).newest)
 
-    def login(record: Record | None, at: float) -> Record:
+    def login(record: Record | None, at: float, known: Known) -> Record:
         if record is not None and in_use(record) and records.has_gone_on_from(record, token):
             return record
         return records.new_session(
@@ -43,8 +44,8 @@ async def log_in(world: World, token: Token | None, request: RenewalRequest) -> 
             owner=request.signs,
             what="login",
             unsaved=request.host_saves,
-            earlier=_earlier(request),
-            newest=_generation(request),
+            earlier=_earlier(request, known),
+            newest=_generation(known),
         )
 
     written = await _write(world, login, request)
@@ -122,20 +123,18 @@ async def look_for_refusal(world: World, identity: tuple[str, int]) -> None:
         raise record.failure.verdict(now.wall).error()
 
 
-def _earlier(request: RenewalRequest) -> tuple[str, ...]:
+def _earlier(request: RenewalRequest, known: Known) -> tuple[str, ...]:
     """The families over which somebody logs in or out, `token=` among them: they are no new login afterwards.
 
     The store may have lost the record that names them.
     """
-    known = request.up_to_date().known
     seed = (request.seed.seed_fingerprint(),) if request.seed is not None else ()
-    return (*seed, *request.earlier(), *((known.family,) if known is not None else ()))
+    return (*seed, *known.earlier, *((known.newest.family,) if known.newest is not None else ()))
 
 
-def _generation(request: RenewalRequest) -> int:
+def _generation(known: Known) -> int:
     """The highest generation that this process knows."""
-    known = request.up_to_date().known
-    return known.generation if known is not None else 0
+    return known.newest.generation if known.newest is not None else 0
 
 
 async def save_now(world: World, request: RenewalRequest) -> None:
@@ -146,7 +145,11 @@ async def save_now(world: World, request: RenewalRequest) -> None:
 
 
 async def _write(
-    world: World, make: Callable[[Record | None, float], Record], request: RenewalRequest, *, even_sealed: bool = False
+    world: World,
+    make: Callable[[Record | None, float, Known], Record],
+    request: RenewalRequest,
+    *,
+    even_sealed: bool = False,
 ) -> Loaded:
     """Replace the record, whatever it says, by what `make` makes of it at a time; what is there afterwards.
 
@@ -158,7 +161,7 @@ async def _write(
         request.sightings.sees(now)
         if any(records.includes(loaded.record, new) for new in unknown_writes):
             return loaded
-        new = make(loaded.record, now.wall)
+        new = make(loaded.record, now.wall, await world.known())
         if new is loaded.record:
             return loaded
         try:
@@ -212,9 +215,9 @@ async def _emptied(
     """The record after it was emptied, and the token that was in it."""
     useless: list[Token] = []
 
-    def logout(record: Record | None, at: float) -> Record:
+    def logout(record: Record | None, at: float, known: Known) -> Record:
         useless[:] = [record.token] if record is not None and record.token is not None else []
-        return records.logged_out(record, now=at, earlier=_earlier(request), newest=_generation(request))
+        return records.logged_out(record, now=at, earlier=_earlier(request, known), newest=_generation(known))
 
     written = await _write(world, logout, request, even_sealed=even_sealed)
     request.sightings.sees_a_logout(written.record)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from onerefresh import transitions as records
 from onerefresh.policy import FIRST_DELAY
 from onerefresh.record import Grant, Lease, Record
+from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery_lease import recovery_lease
 from onerefresh.renewal.request import RenewalRequest
-from onerefresh.renewal.world import Instant, Loaded, Spooled, World
+from onerefresh.renewal.world import Loaded, Spooled, World
 
 LONGEST_REST = 5.0
 """Seconds between two tries to commit at most: see `longest_rest`."""
@@ -25,7 +27,7 @@ async def commit_into(world: World, loaded: Loaded, entry: Spooled, request: Ren
     """Write the token over the generation that it was issued for; None where that generation is gone."""
     record = loaded.record
     is_lost = record is None or records.rolled_back(record, entry.family, entry.generation)
-    if is_lost and _has_learned(request, entry) and request.outdated(entry.as_next()):
+    if is_lost and _has_overtaken(await world.known(), entry, request.known):
         return None  # the store has lost what came after it here: a login, a logout or a newer token
     if record is None:
         record = lost_record(entry.family, entry.generation, request, entry.owner)
@@ -38,7 +40,7 @@ async def commit_into(world: World, loaded: Loaded, entry: Spooled, request: Ren
     new = next_of(record, entry, request, await world.now())
     if entry.grant is Grant.REFRESH:
         # The store has lost something, and others may be further on: the new refresh token is not sent yet.
-        recovery = await recovery_lease(world, request) if is_lost else in_recovery(record)
+        recovery = await recovery_lease(world) if is_lost else in_recovery(record)
         new = records.claimed(new, recovery, owner=None) if recovery is not None else new
     await world.cas(loaded.version, new)
     return new
@@ -66,14 +68,16 @@ def next_of(record: Record, entry: Spooled, request: RenewalRequest, now: Instan
     )
 
 
-def _has_learned(request: RenewalRequest, entry: Spooled) -> bool:
-    """Whether this process knows more by now than when it began, and than what the token was issued for."""
-    known = request.up_to_date().known
-    return known is not request.known and (known is None or known.identity != (entry.family, entry.generation))
+def _has_overtaken(known: Known, entry: Spooled, before: Known) -> bool:
+    """Whether this process has learned since of what comes after the token."""
+    if known.newest is before.newest:
+        return False
+    is_another = known.newest is None or known.newest.identity != (entry.family, entry.generation)
+    return is_another and known.outdates(entry.as_next())
 
 
 def lost_record(family: str, generation: int, request: RenewalRequest, owner: str | None = None) -> Record:
     """The record that the store has lost; the seed stays known, so that its spent refresh token is not sent again."""
     seed = request.seed.seed_fingerprint() if request.seed is not None else ""
     families = (seed, family) if seed != family else (family,)
-    return records.lost_record(families, generation, owner=owner or request.keeps or request.signs)
+    return records.lost_record(families, generation, owner=owner or request.known.owner or request.signs)

@@ -101,7 +101,7 @@ def decide(
     counted by. `came`: the token is the answer for which this renewal has waited.
     """
     if record is None:
-        return Repair(request.known) if request.known is not None else _begin(request)
+        return Repair(request.known.newest) if request.known.newest is not None else _begin(request)
     if is_news(request.seed, record, request) and not in_use(record) and request.seed is not None:
         return StartSession(request.seed)
     if request.is_foreign(record.owner) and record.state is not State.EMPTY:
@@ -111,9 +111,9 @@ def decide(
                 "use another name, log in again under this one, or consent: adopt=True, or onerefresh adopt NAME"
             )
         )
-    known = request.known
-    if known is not None and rolled_back(record, known.family, known.generation, request.earlier()):
-        return Repair(known)
+    newest = request.known.newest
+    if newest is not None and rolled_back(record, newest.family, newest.generation, request.known.earlier):
+        return Repair(newest)
     if record.unsaved and request.host_saves and record.token is not None:
         return HostSave(record.token)
     # The holder of a lease was free to claim: others wait for it and take over from it, whatever was refreshed before.
@@ -134,7 +134,7 @@ def decide(
 
 
 def _begin(request: RenewalRequest) -> Decision:
-    if request.seed is not None and request.seed.seed_fingerprint() in request.earlier():
+    if request.seed is not None and request.seed.seed_fingerprint() in request.known.earlier:
         return Fail(errors.LoginRequired("the session with which token= began is over: log in again"))
     if request.seed is not None:
         return StartSession(request.seed)
@@ -147,9 +147,9 @@ def is_news(seed: Token | None, record: Record, request: RenewalRequest) -> bool
     """Whether the seed is of a session that neither the record nor this process has gone on from."""
     if seed is None:
         return False
-    family = seed.seed_fingerprint()
-    known = (*record.families, *request.earlier(), *((request.known.family,) if request.known is not None else ()))
-    return family not in known
+    newest = request.known.newest
+    known = (*record.families, *request.known.earlier, *((newest.family,) if newest is not None else ()))
+    return seed.seed_fingerprint() not in known
 
 
 def in_use(record: Record) -> bool:
@@ -204,7 +204,7 @@ def _damped(record: Record, request: RenewalRequest, now: float) -> bool:
     probation = record.probation
     if probation is None or record.state is State.DEAD or probation.repeated or not probation.holds(now):
         return False
-    return request.proven != record.identity
+    return request.known.proven != record.identity
 
 
 def _renew(record: Record, request: RenewalRequest, now: float) -> Decision:

@@ -17,10 +17,11 @@ from onerefresh.record import Grant, Record
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.bring_back import is_gone
 from onerefresh.renewal.causes import sent_late, told_by
+from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.decide import NOT_AGAIN
 from onerefresh.renewal.recovery import end_later
 from onerefresh.renewal.reports import MOST_ROUNDS, tell
-from onerefresh.renewal.world import Instant, NotSent, Unsent
+from onerefresh.renewal.world import NotSent, Unsent
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.verdict import Meaning, Verdict
 

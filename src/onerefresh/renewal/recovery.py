@@ -55,7 +55,7 @@ async def replay_later(world: World, request: RenewalRequest) -> None:
     while True:
         try:
             await world.sleep(LONGEST_REST)
-            if not await replay_spool(world, request.up_to_date()):
+            if not await replay_spool(world, request.knowing(await world.known())):
                 return
         except errors.CredentialClosed:
             return
@@ -69,7 +69,7 @@ def _is_outdated(entry: Spooled, request: RenewalRequest) -> bool:
     A login continues the numbers of the session before it. A process that knows nothing and has a `token=` of another
     session shows that the store was emptied on purpose.
     """
-    known, token = request.known, entry.as_next()
+    known, token = request.known.newest, entry.as_next()
     if known is None:
         return request.seed is not None and request.seed.seed_fingerprint() != entry.family
     return known.generation >= token.generation and known.identity != token.identity
@@ -94,7 +94,7 @@ async def look_again(world: World, token: Token, ttl: float, request: RenewalReq
 async def _still_newest(world: World, token: Token, request: RenewalRequest) -> bool:
     """Bring the token back where the store has forgotten it; False where somebody has gone on from it."""
     for _ in range(LOOK_TRIES):
-        if request.outdated(token):
+        if (await world.known()).outdates(token):
             return False  # a store that lost everything must get the newest one back
         try:
             record = (loaded := await world.load()).record
@@ -114,8 +114,8 @@ async def start_session(world: World, loaded: Loaded, seed: Token, request: Rene
     Where the store may have lost a record, the seed may be its first token, and used up: a recovery lease gives others
     the time to say so.
     """
-    may_be_old = loaded.record is None and request.look_again()
-    recovery = await recovery_lease(world, request) if may_be_old else None
+    may_be_old = loaded.record is None and request.known.may_go_back
+    recovery = await recovery_lease(world) if may_be_old else None
     now = await world.now()
     record = records.new_session(loaded.record, seed, now=now.wall, owner=request.signs, what="seed", recovery=recovery)
     try:
@@ -139,7 +139,7 @@ async def repair(
     have had their time. `noted`: as for `recovery_lease`.
     """
     record = loaded.record or lost_record(token.family, token.generation, request, owner)
-    recovery = await recovery_lease(world, request, noted=noted)
+    recovery = await recovery_lease(world, noted=noted)
     repaired = records.restored(
         record, token, now=(await world.now()).wall, recovery=recovery, unsaved=request.host_saves
     )
@@ -156,7 +156,7 @@ async def repair(
 
 async def settle(world: World, loaded: Loaded, request: RenewalRequest, *, contested: bool) -> None:
     """Put a recovery lease on what a store says that may have gone back."""
-    recovery = await recovery_lease(world, request, contested=contested)
+    recovery = await recovery_lease(world, contested=contested)
     if recovery is None:
         return
     try:
@@ -177,7 +177,7 @@ async def recalled(world: World, loaded: Loaded, request: RenewalRequest) -> Loa
     if record is None:
         return loaded
     request.sightings.sees_a_logout(record)
-    ended = request.sightings.end_of(record, knows_a_session=request.up_to_date().known is not None)
+    ended = request.sightings.end_of(record, knows_a_session=(await world.known()).newest is not None)
     if ended is None:
         request.sightings.remember(record)
         return Loaded(loaded.version, request.sightings.recalled(record))

@@ -29,13 +29,13 @@ SLICE = 1.0
 
 
 async def recovery_lease(
-    world: World, request: RenewalRequest, *, contested: bool = False, noted: str | None = None, again: int = 0
+    world: World, *, contested: bool = False, noted: str | None = None, again: int = 0
 ) -> Lease | None:
     """A lease under which nothing is sent, once the loss is noted; None where nobody else can know a newer token.
 
     `noted`: the mark of the note that names the record already. `again`: as in `Lease`.
     """
-    seconds = request.recovery()
+    seconds = (await world.known()).recovery
     if seconds <= 0.0:
         return None
     if noted is None:
@@ -96,7 +96,7 @@ class Takeover:
 
     async def _begun_anew(self, loaded: Loaded, lease: Lease, request: RenewalRequest) -> bool:
         """Note the loss, and begin another lease, since others cannot have known; False where nobody can note it."""
-        anew = await recovery_lease(self.world, request, contested=lease.contested, again=lease.again + 1)
+        anew = await recovery_lease(self.world, contested=lease.contested, again=lease.again + 1)
         if anew is None or anew.noted == NO_NOTE:
             return False
         with contextlib.suppress(Conflict, StoreOutcomeUnknown):  # the record says what follows

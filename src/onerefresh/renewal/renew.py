@@ -15,6 +15,7 @@ from onerefresh.events import Kind
 from onerefresh.policy import DETECTION
 from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.attempt import Attempt, Outcome
+from onerefresh.renewal.clocks import Instant, age, left_of
 from onerefresh.renewal.decide import (
     Claim,
     Fail,
@@ -36,7 +37,7 @@ from onerefresh.renewal.recovery_lease import Takeover
 from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.send import run_attempt
-from onerefresh.renewal.world import Instant, Loaded, World, age, left_of
+from onerefresh.renewal.world import Loaded, World
 from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
 
 __all__ = ["Outcome", "renew"]
@@ -87,7 +88,7 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
             await world.leave()
             raise unsettled().about(request.key)
         loaded = await world.load()
-        request = request.up_to_date()
+        request = request.knowing(await world.known())
         if await replay_spool(world, request):
             continue
         known = await recalled(world, loaded, request)
@@ -113,7 +114,7 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
             await tell(
                 world, Kind.SEED_IGNORED, request, record, "token= is another one than the store's, which is in use"
             )
-        is_unsettled = request.sightings.is_unsettled(now, request.recovery() if request.look_again() else 0.0)
+        is_unsettled = request.sightings.is_unsettled(now, request.known.recovery if request.known.may_go_back else 0.0)
         is_over = proven_dead or left <= 0.0
         came = record is not None and bool(awaited) and record.committed_by == awaited
         match decide(
@@ -123,13 +124,14 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
                 await world.leave()
                 if why and request.sightings.is_new(token.identity):
                     await tell(world, Kind.REFUSAL_DAMPED, request, record, why)
-                if request.known is not None and request.known.identity != token.identity:
+                newest = request.known.newest
+                if newest is not None and newest.identity != token.identity:
                     await tell(world, Kind.ADOPTED, request, record)
                 return Outcome(token, retry_after, damped, probation, earlier=record.families[:-1] if record else ())
             case Fail(error):
                 await world.leave()
                 if record is not None and not request.is_foreign(record.owner):
-                    request.learns(record)
+                    await world.learn(record)
                 raise error.about(request.key, record.generation if record else None)
             case HostSave(token):
                 try:
@@ -165,7 +167,7 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
                 if other.is_recovery:
                     what = "the store may have lost a newer token, and whoever knows it has"
                 await world.watch(loaded.version, left, f"{what} {left:.1f} s more")
-            case Claim() if request.is_under_way(record.identity if record is not None else ("", 0)):
+            case Claim() if await world.is_under_way(record.identity if record is not None else ("", 0)):
                 await world.leave()
                 hold, rounds = None, 0
                 await world.watch(loaded.version, DETECTION, UNDER_WAY)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from onerefresh.policy import Profile
 from onerefresh.record import Record
+from onerefresh.renewal.known import Known
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 
@@ -23,17 +24,10 @@ class RenewalRequest:
 
     `refused`: the identity of the token that the API refused. `ageing`: nobody waits; renew although the token still
     serves; `within`: once it ends within so many seconds (None: once it ages). `renews_from_access`: the refresher
-    needs no refresh token. `known`: the newest token this process has seen. `proven`: the identity that the API has
-    accepted here. `http_timeout`: seconds one token request may take.
-    `spread`: this process's share of jitter. `gives_way`: seconds for which it lets others go first. `look_again`:
-    whether the store may forget a write that it acknowledged, as far as is known by now. `recovery`: seconds for which
-    a token that was brought back is not sent, as far as is known by now; 0 where nobody else can know a newer one.
-    `earlier`: the families of sessions that this process has gone on from.
-    `sightings`: the process's memory of delays. `newest`: what `known` is by now: None after a logout here. `client`: a
-    digest of the refresher's identity and settings. `owner`: its identity. `adopts`: it may take another one's token.
-    `keeps`: whose token `known` is, where that is known. `is_under_way`: whether an earlier renewal of this process
-    still waits for an answer to what it has sent for that identity. `learns`: told of the record where nobody gets its
-    token, so that this process knows all the same that there is one.
+    needs no refresh token. `http_timeout`: seconds one token request may take. `spread`: this process's share of
+    jitter. `gives_way`: seconds for which it lets others go first. `client`: a digest of the refresher's identity and
+    settings. `owner`: its identity. `adopts`: it may take another one's token. `sightings`: the process's memory of
+    delays. `known`: what else it knew when it looked at the record.
     """
 
     key: str
@@ -48,25 +42,16 @@ class RenewalRequest:
     can_obtain: bool = False
     renews_from_access: bool = False
     host_saves: bool = False
-    look_again: Callable[[], bool] = field(default=lambda: False, compare=False)
-    recovery: Callable[[], float] = field(default=lambda: 0.0, compare=False)
-    sightings: Sightings = field(default_factory=Sightings, compare=False)
-    earlier: Callable[[], tuple[str, ...]] = field(default=lambda: (), compare=False)
     owner: str | None = None
     adopts: bool = False
-    keeps: str | None = None
-    known: Token | None = None
-    proven: tuple[str, int] | None = None
-    newest: Callable[[], Token | None] | None = field(default=None, compare=False)
     client: Callable[[], str] = field(default=lambda: "", compare=False)
     gives_way: float = 0.0
-    is_under_way: Callable[[tuple[str, int]], bool] = field(default=lambda _: False, compare=False)
-    learns: Callable[[Record], None] = field(default=lambda _: None, compare=False)
+    sightings: Sightings = field(default_factory=Sightings, compare=False)
+    known: Known = field(default_factory=Known)
 
-    def up_to_date(self) -> RenewalRequest:
+    def knowing(self, known: Known) -> RenewalRequest:
         """The same with what this process has learned since: a renewal may have waited for long."""
-        newest = self.known if self.newest is None else self.newest()
-        return self if newest is self.known else replace(self, known=newest)
+        return replace(self, known=known)
 
     @property
     def signs(self) -> str:
@@ -80,13 +65,6 @@ class RenewalRequest:
     def print_for(self, record: Record) -> str:
         """What `record` keeps of this client where it is refused."""
         return print_of(record.family, self.client())
-
-    def outdated(self, token: Token) -> bool:
-        """Whether this process knows by now that `token` is not the newest, or that its session is over."""
-        if self.newest is None:
-            return False
-        newest = self.newest()
-        return newest is None or newest.family != token.family or newest.generation > token.generation
 
 
 def print_of(family: str, client: str) -> str:

@@ -14,9 +14,10 @@ from onerefresh.policy import PATIENCE, SENDS_IN_A_LEASE, backoff
 from onerefresh.record import Grant
 from onerefresh.renewal.answer import commit_answer
 from onerefresh.renewal.attempt import Attempt, Outcome
+from onerefresh.renewal.clocks import Instant, age
 from onerefresh.renewal.failed import dead, doubtful_end, release, unsent
 from onerefresh.renewal.reports import tell
-from onerefresh.renewal.world import Instant, Unsent, age
+from onerefresh.renewal.world import Unsent
 from onerefresh.token import Token
 from onerefresh.verdict import Meaning, RefreshFailure, Verdict
 

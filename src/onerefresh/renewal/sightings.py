@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 
 from onerefresh.record import Failure, Lease, Record, State
-from onerefresh.renewal.world import Instant
+from onerefresh.renewal.clocks import Instant
 
 __all__ = ["Servers", "Sightings"]
 

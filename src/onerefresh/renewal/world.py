@@ -15,8 +15,10 @@ from typing import Any
 
 from onerefresh import errors
 from onerefresh.events import Event
-from onerefresh.record import Clock, Grant, Lease, Record
-from onerefresh.store import Hold, Moment
+from onerefresh.record import Grant, Record
+from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.known import Known
+from onerefresh.store import Hold
 from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure
 
@@ -27,60 +29,6 @@ class Loaded:
 
     version: str | None
     record: Record | None
-
-
-@dataclass(frozen=True, slots=True)
-class Instant:
-    """`wall`: seconds since the epoch; `monotonic`: this process's own; `shared`: the store's clock, if it has one.
-
-    `spread`: a random number in [0, 1), for jitter.
-    """
-
-    wall: float
-    monotonic: float
-    shared: Moment | None
-    spread: float
-
-    @property
-    def clock(self) -> Clock:
-        """What refreshes are counted by: the store's clock, if it has one."""
-        return (None, self.wall) if self.shared is None else (self.shared.era, self.shared.seconds)
-
-
-def age(born: Instant, now: Instant) -> float:
-    """Seconds since `born`, by the clock that says more: a machine's own may stand still while the machine sleeps."""
-    age = now.monotonic - born.monotonic
-    if born.shared is None or now.shared is None or born.shared.era != now.shared.era:
-        return age
-    return max(age, now.shared.seconds - born.shared.seconds)
-
-
-def left_of(lease: Lease, now: Instant) -> float:
-    """Seconds until `lease` is over, as far as the store's clock tells; else all that it has to live.
-
-    A process that finds it there watches it for that long.
-    """
-    if now.shared is None or lease.era is None:
-        return lease.ttl
-    if lease.era != now.shared.era:
-        return 0.0 if now.shared.mortal else lease.ttl
-    return lease.ttl - (now.shared.seconds - lease.at)
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The claim under which this process has sent, and waits for an answer. `since`: when, by its own clock.
-
-    That goes on where the store's clock tells nothing: it has none, or another server has taken its place.
-    """
-
-    record: Record
-    since: float
-
-    def left(self, now: Instant) -> float:
-        """Seconds until the claim is over."""
-        lease = self.record.lease
-        return min(left_of(lease, now), lease.ttl - (now.monotonic - self.since)) if lease is not None else 0.0
 
 
 class Unsent(RefreshFailure):
@@ -170,6 +118,20 @@ class World(ABC):
     @abstractmethod
     async def read_note(self) -> Note | None:
         """What the note of losses says of this record; None if the store can hold none. Raises `StoreUnavailable`."""
+
+    # --- What this process knows ---
+
+    @abstractmethod
+    async def known(self) -> Known:
+        """What it knows by now."""
+
+    @abstractmethod
+    async def learn(self, record: Record) -> None:
+        """Let it know the record's token, although no caller gets that: an older one must not take its place."""
+
+    @abstractmethod
+    async def is_under_way(self, identity: tuple[str, int]) -> bool:
+        """Whether another renewal of it has sent the refresh token of this identity, and waits for an answer."""
 
     # --- Waiting ---
 
