@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import repeat
 
 from bench.report import Row, nanoseconds, ratio
-from bench.timing import Spread, against, spread
+from bench.timing import Spread, against, jitter
 from onerefresh import Credential, Token
 
 READS = 100_000
@@ -43,4 +43,4 @@ def measure(turns: int) -> list[Row]:
 
 
 def _each(taken: tuple[int, ...]) -> Spread:
-    return spread([turn / READS for turn in taken])
+    return jitter([turn / READS for turn in taken])

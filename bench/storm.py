@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from bench.report import Row, milliseconds
-from bench.timing import Spread, spread
+from bench.timing import Spread, jitter
 from onerefresh import Credential, policy
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import RemoteServer
@@ -61,7 +61,7 @@ def measure(rounds: int) -> list[Row]:
 
 def rows(alone: list[int], waited: list[int]) -> list[Row]:
     """From nanoseconds: of the endpoint in each round, and of each process in each round."""
-    endpoint = spread(alone)
+    endpoint = jitter(alone)
     cuts = sorted(waited)
     return [
         Row("the token endpoint, asked by one", milliseconds(endpoint), ""),

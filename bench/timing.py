@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Pair", "Spread", "against", "percentile", "spread"]
+__all__ = ["Pair", "Spread", "against", "jitter", "percentile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Spread:
     upper: float
 
 
-def spread(figures: Sequence[float]) -> Spread:
+def jitter(figures: Sequence[float]) -> Spread:
     """The quartiles of at least two figures."""
     return Spread(*statistics.quantiles(figures, n=4, method="inclusive"))
 
@@ -41,7 +41,7 @@ class Pair:
     @property
     def ratio(self) -> Spread:
         """Ours against the bare one, each turn against its neighbour."""
-        return spread([ours / bare for ours, bare in zip(self.ours, self.bare, strict=True)])
+        return jitter([ours / bare for ours, bare in zip(self.ours, self.bare, strict=True)])
 
 
 def against(ours: Callable[[], object], bare: Callable[[], object], *, turns: int) -> Pair:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from bench.report import Row, milliseconds, ratio
-from bench.timing import Pair, spread
+from bench.timing import Pair, jitter
 from onerefresh import Credential, Token
 
 TASKS = 10_000
@@ -44,11 +44,11 @@ class Gate:
 def measure(turns: int) -> list[Row]:
     tasks, threads = _tasks(turns), _threads(turns)
     return [
-        Row(f"{TASKS:,} asyncio tasks", milliseconds(spread(tasks.ours)), "≤ 80 ms"),
-        Row("the same on one `asyncio.Event`", milliseconds(spread(tasks.bare)), ""),
+        Row(f"{TASKS:,} asyncio tasks", milliseconds(jitter(tasks.ours)), "≤ 80 ms"),
+        Row("the same on one `asyncio.Event`", milliseconds(jitter(tasks.bare)), ""),
         Row("one against the other", ratio(tasks.ratio), ""),
-        Row(f"{THREADS:,} threads", milliseconds(spread(threads.ours)), ""),
-        Row("the same on one `threading.Event`", milliseconds(spread(threads.bare)), ""),
+        Row(f"{THREADS:,} threads", milliseconds(jitter(threads.ours)), ""),
+        Row("the same on one `threading.Event`", milliseconds(jitter(threads.bare)), ""),
         Row("one against the other", ratio(threads.ratio), ""),
     ]
 

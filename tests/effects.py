@@ -14,7 +14,7 @@ from onerefresh.record import Grant, Record
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.world import Loaded, Note, Spooled, World
-from onerefresh.store import Hold
+from onerefresh.store import AdvisoryLock
 from onerefresh.token import Token
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Queue(Effect[bool]):
 
 
 @dataclass(frozen=True, slots=True)
-class Enter(Effect[Hold | None]):
+class Enter(Effect[AdvisoryLock | None]):
     pass
 
 
@@ -210,7 +210,7 @@ class Effects(World):
     async def queue(self) -> bool:
         return await Queue()
 
-    async def enter(self) -> Hold | None:
+    async def enter(self) -> AdvisoryLock | None:
         return await Enter()
 
     async def leave(self) -> None:

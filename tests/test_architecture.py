@@ -57,7 +57,7 @@ EXTRAS = {
     "onerefresh.clients.httpx": {"httpx2", "httpx"},
     "onerefresh.clients.requests": {"requests"},
     "onerefresh.clients.aiohttp": {"aiohttp"},
-    **{f"onerefresh.stores.postgres.{part}": {"psycopg"} for part in ("connections", "exchange", "store", "wakeups")},
+    **{f"onerefresh.stores.postgres.{part}": {"psycopg"} for part in ("connections", "exchange", "notifier", "store")},
     "onerefresh.testing.plugin": {"pytest"},
     "onerefresh.testing.stores.contract": {"pytest", "hypothesis"},
     "onerefresh.testing.stores.machine": {"hypothesis"},

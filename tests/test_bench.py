@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from bench import storm, tenants
 from bench.comparison.contenders import CONTENDERS, Contender
-from bench.comparison.run import CANCELLED, PROCESSES_4, REFUSED, Line, Result, Scenario, run
+from bench.comparison.run import CANCELLED, PROCESSES_4, REFUSED, Result, Scenario, Subscription, run
 from bench.report import insert, table
 from bench.timing import Pair, against
 
@@ -41,7 +41,7 @@ def test_the_storm_is_measured_against_the_endpoint_of_the_same_run() -> None:
 
 def test_results_that_differ_between_runs_are_given_as_a_range() -> None:
     results = [Result(1, 0, 100, "alive", Counter()), Result(3, 0, 97, "revoked", Counter())]
-    line = Line(OURS[0], {REFUSED.name: results})
+    line = Subscription(OURS[0], {REFUSED.name: results})
     assert line.cell(REFUSED, lambda result: result.token_requests) == "1 to 3"
     assert line.cell(REFUSED, lambda result: result.reuses) == "0"
     assert line.cell(REFUSED, lambda result: result.session) == "alive or revoked"

@@ -13,38 +13,38 @@ from onerefresh import errors
 from onerefresh.bodies import parse_retry_after
 from onerefresh.redaction import Redactor
 from onerefresh.token import Secret
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer, judge_exception
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict, judge_answer, judge_exception
 
 EMPTY = {"Content-Length": "0"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 PAGE = b"<!doctype html><title>Bad gateway</title>"
 
 BY_CODE = [
-    ("invalid_grant", Meaning.DEAD),
-    ("INVALID_GRANT", Meaning.DEAD),
-    ("token_not_valid", Meaning.DEAD),
-    ("bad_refresh_token", Meaning.DEAD),
-    ("refresh_token_already_used", Meaning.DEAD),
-    ("invalid_client", Meaning.CLIENT_REJECTED),
-    ("unauthorized_client", Meaning.CLIENT_REJECTED),
-    ("incorrect_client_credentials", Meaning.CLIENT_REJECTED),
-    ("invalid_request", Meaning.REQUEST_REJECTED),
-    ("invalid_scope", Meaning.REQUEST_REJECTED),
-    ("invalid_target", Meaning.REQUEST_REJECTED),
-    ("unsupported_grant_type", Meaning.REQUEST_REJECTED),
-    ("interaction_required", Meaning.INTERACTION),
-    ("mfa_required", Meaning.INTERACTION),
-    ("temporarily_unavailable", Meaning.UNAVAILABLE),
-    ("ratelimited", Meaning.UNAVAILABLE),
-    ("server_error", Meaning.SERVER_ERROR),
-    ("something_of_their_own", Meaning.DOUBTFUL),
-    ("invalid_token", Meaning.DOUBTFUL),
-    ("NotAuthorizedException", Meaning.DOUBTFUL),
+    ("invalid_grant", FailureKind.DEAD),
+    ("INVALID_GRANT", FailureKind.DEAD),
+    ("token_not_valid", FailureKind.DEAD),
+    ("bad_refresh_token", FailureKind.DEAD),
+    ("refresh_token_already_used", FailureKind.DEAD),
+    ("invalid_client", FailureKind.CLIENT_REJECTED),
+    ("unauthorized_client", FailureKind.CLIENT_REJECTED),
+    ("incorrect_client_credentials", FailureKind.CLIENT_REJECTED),
+    ("invalid_request", FailureKind.REQUEST_REJECTED),
+    ("invalid_scope", FailureKind.REQUEST_REJECTED),
+    ("invalid_target", FailureKind.REQUEST_REJECTED),
+    ("unsupported_grant_type", FailureKind.REQUEST_REJECTED),
+    ("interaction_required", FailureKind.INTERACTION),
+    ("mfa_required", FailureKind.INTERACTION),
+    ("temporarily_unavailable", FailureKind.UNAVAILABLE),
+    ("ratelimited", FailureKind.UNAVAILABLE),
+    ("server_error", FailureKind.SERVER_ERROR),
+    ("something_of_their_own", FailureKind.DOUBTFUL),
+    ("invalid_token", FailureKind.DOUBTFUL),
+    ("NotAuthorizedException", FailureKind.DOUBTFUL),
 ]
 
 
 @pytest.mark.parametrize(("code", "meaning"), BY_CODE)
-def test_an_answer_is_judged_by_its_error_code(code: str, meaning: Meaning) -> None:
+def test_an_answer_is_judged_by_its_error_code(code: str, meaning: FailureKind) -> None:
     verdict = judge_answer(400, json.dumps({"error": code}).encode())
     assert (verdict.meaning, verdict.detail) == (meaning, f"the token endpoint answered 400 {code!r}")
 
@@ -61,62 +61,62 @@ def test_an_answer_is_judged_by_its_error_code(code: str, meaning: Meaning) -> N
 )
 def test_an_error_code_is_found_wherever_apis_put_it(body: dict[str, object]) -> None:
     for form in (body, json.dumps(body), json.dumps(body).encode()):
-        assert judge_answer(400, form).meaning is Meaning.DEAD
+        assert judge_answer(400, form).meaning is FailureKind.DEAD
 
 
-BY_STATUS: list[tuple[int, bytes | None, dict[str, str], Meaning]] = [
-    (200, b"{}", {}, Meaning.PROTOCOL),
-    (200, b"[]", {}, Meaning.PROTOCOL),
-    (200, b"OK", {}, Meaning.PROTOCOL),
-    (200, b"", EMPTY, Meaning.PROTOCOL),
-    (204, None, {}, Meaning.PROTOCOL),
-    (200, b"", {"Content-Type": "application/json"}, Meaning.NO_ANSWER),
-    (200, b'{"access_token": "half', {}, Meaning.NO_ANSWER),
-    (200, PAGE, {}, Meaning.NO_ANSWER),
-    (200, None, HTML, Meaning.NO_ANSWER),
-    (200, b'{"error": "invalid_grant"}', {}, Meaning.DEAD),
-    (103, b"", {}, Meaning.NO_ANSWER),
-    (302, PAGE, HTML, Meaning.REQUEST_REJECTED),
-    (308, b"", {}, Meaning.REQUEST_REJECTED),
-    (400, b"", EMPTY, Meaning.DOUBTFUL),
-    (400, b"", {}, Meaning.DOUBTFUL),
-    (400, None, {}, Meaning.DOUBTFUL),
-    (400, b"{}", {}, Meaning.DOUBTFUL),
-    (400, b"Bad Request", {}, Meaning.DOUBTFUL),
-    (400, PAGE, {}, Meaning.UNAVAILABLE),
-    (401, b"", EMPTY, Meaning.DOUBTFUL),
-    (401, None, {}, Meaning.DOUBTFUL),
-    (401, b'{"detail": "Unauthorized"}', {}, Meaning.DOUBTFUL),
-    (401, b'{"error": "invalid_client"}', {}, Meaning.CLIENT_REJECTED),
-    (401, PAGE, {}, Meaning.UNAVAILABLE),
-    (403, b"{}", {}, Meaning.REQUEST_REJECTED),
-    (403, b'{"error": "invalid_grant"}', {}, Meaning.DEAD),
-    (403, PAGE, HTML, Meaning.UNAVAILABLE),
-    (404, PAGE, HTML, Meaning.REQUEST_REJECTED),
-    (405, b"", EMPTY, Meaning.REQUEST_REJECTED),
-    (408, b"", EMPTY, Meaning.UNAVAILABLE),
-    (429, b'{"error": "access_denied"}', {}, Meaning.UNAVAILABLE),
-    (429, b'{"error": "invalid_grant"}', {}, Meaning.UNAVAILABLE),
-    (500, b"", EMPTY, Meaning.SERVER_ERROR),
-    (502, PAGE, HTML, Meaning.SERVER_ERROR),
-    (500, b'{"error": "invalid_token"}', {}, Meaning.SERVER_ERROR),
-    (503, PAGE, HTML, Meaning.UNAVAILABLE),
-    (504, b"", EMPTY, Meaning.NO_ANSWER),
-    (504, b'{"error": "temporarily_unavailable"}', {}, Meaning.UNAVAILABLE),
-    (524, b"", EMPTY, Meaning.NO_ANSWER),
+BY_STATUS: list[tuple[int, bytes | None, dict[str, str], FailureKind]] = [
+    (200, b"{}", {}, FailureKind.PROTOCOL),
+    (200, b"[]", {}, FailureKind.PROTOCOL),
+    (200, b"OK", {}, FailureKind.PROTOCOL),
+    (200, b"", EMPTY, FailureKind.PROTOCOL),
+    (204, None, {}, FailureKind.PROTOCOL),
+    (200, b"", {"Content-Type": "application/json"}, FailureKind.NO_ANSWER),
+    (200, b'{"access_token": "half', {}, FailureKind.NO_ANSWER),
+    (200, PAGE, {}, FailureKind.NO_ANSWER),
+    (200, None, HTML, FailureKind.NO_ANSWER),
+    (200, b'{"error": "invalid_grant"}', {}, FailureKind.DEAD),
+    (103, b"", {}, FailureKind.NO_ANSWER),
+    (302, PAGE, HTML, FailureKind.REQUEST_REJECTED),
+    (308, b"", {}, FailureKind.REQUEST_REJECTED),
+    (400, b"", EMPTY, FailureKind.DOUBTFUL),
+    (400, b"", {}, FailureKind.DOUBTFUL),
+    (400, None, {}, FailureKind.DOUBTFUL),
+    (400, b"{}", {}, FailureKind.DOUBTFUL),
+    (400, b"Bad Request", {}, FailureKind.DOUBTFUL),
+    (400, PAGE, {}, FailureKind.UNAVAILABLE),
+    (401, b"", EMPTY, FailureKind.DOUBTFUL),
+    (401, None, {}, FailureKind.DOUBTFUL),
+    (401, b'{"detail": "Unauthorized"}', {}, FailureKind.DOUBTFUL),
+    (401, b'{"error": "invalid_client"}', {}, FailureKind.CLIENT_REJECTED),
+    (401, PAGE, {}, FailureKind.UNAVAILABLE),
+    (403, b"{}", {}, FailureKind.REQUEST_REJECTED),
+    (403, b'{"error": "invalid_grant"}', {}, FailureKind.DEAD),
+    (403, PAGE, HTML, FailureKind.UNAVAILABLE),
+    (404, PAGE, HTML, FailureKind.REQUEST_REJECTED),
+    (405, b"", EMPTY, FailureKind.REQUEST_REJECTED),
+    (408, b"", EMPTY, FailureKind.UNAVAILABLE),
+    (429, b'{"error": "access_denied"}', {}, FailureKind.UNAVAILABLE),
+    (429, b'{"error": "invalid_grant"}', {}, FailureKind.UNAVAILABLE),
+    (500, b"", EMPTY, FailureKind.SERVER_ERROR),
+    (502, PAGE, HTML, FailureKind.SERVER_ERROR),
+    (500, b'{"error": "invalid_token"}', {}, FailureKind.SERVER_ERROR),
+    (503, PAGE, HTML, FailureKind.UNAVAILABLE),
+    (504, b"", EMPTY, FailureKind.NO_ANSWER),
+    (504, b'{"error": "temporarily_unavailable"}', {}, FailureKind.UNAVAILABLE),
+    (524, b"", EMPTY, FailureKind.NO_ANSWER),
 ]
 
 
 @pytest.mark.parametrize(("status", "body", "headers", "meaning"), BY_STATUS)
 def test_an_answer_without_a_known_code_is_judged_by_its_status(
-    status: int, body: bytes | None, headers: dict[str, str], meaning: Meaning
+    status: int, body: bytes | None, headers: dict[str, str], meaning: FailureKind
 ) -> None:
     assert judge_answer(status, body, headers).meaning is meaning
 
 
 def test_only_what_may_have_reached_the_server_may_have_spent_the_token() -> None:
-    spent = {meaning for meaning in Meaning if meaning.may_have_spent}
-    assert spent == {Meaning.SERVER_ERROR, Meaning.NO_ANSWER, Meaning.PROTOCOL, Meaning.REFRESHER}
+    spent = {meaning for meaning in FailureKind if meaning.may_have_spent}
+    assert spent == {FailureKind.SERVER_ERROR, FailureKind.NO_ANSWER, FailureKind.PROTOCOL, FailureKind.REFRESHER}
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_any_answer_gets_a_verdict_and_an_error(
 
 
 def test_deeply_nested_json_is_no_error() -> None:
-    assert judge_answer(400, "[" * 100_000).meaning is Meaning.DOUBTFUL
+    assert judge_answer(400, "[" * 100_000).meaning is FailureKind.DOUBTFUL
 
 
 @pytest.mark.parametrize(
@@ -226,31 +226,31 @@ def test_the_claims_that_a_server_asks_for_are_in_the_error() -> None:
 
 
 MADE = {
-    Meaning.DEAD: errors.LoginRequired,
-    Meaning.DOUBTFUL: errors.LoginRequired,
-    Meaning.CLIENT_REJECTED: errors.ClientRejected,
-    Meaning.REQUEST_REJECTED: errors.RequestRejected,
-    Meaning.INTERACTION: errors.InteractionRequired,
-    Meaning.CONFIGURATION: errors.ConfigurationError,
-    Meaning.UNAVAILABLE: errors.RefreshUnavailable,
-    Meaning.SERVER_ERROR: errors.RefreshUnavailable,
-    Meaning.NO_ANSWER: errors.RefreshOutcomeUnknown,
-    Meaning.PROTOCOL: errors.RefreshProtocolError,
-    Meaning.UNUSABLE: errors.RefreshProtocolError,
-    Meaning.REFRESHER: errors.RefresherFailed,
+    FailureKind.DEAD: errors.LoginRequired,
+    FailureKind.DOUBTFUL: errors.LoginRequired,
+    FailureKind.CLIENT_REJECTED: errors.ClientRejected,
+    FailureKind.REQUEST_REJECTED: errors.RequestRejected,
+    FailureKind.INTERACTION: errors.InteractionRequired,
+    FailureKind.CONFIGURATION: errors.ConfigurationError,
+    FailureKind.UNAVAILABLE: errors.RefreshUnavailable,
+    FailureKind.SERVER_ERROR: errors.RefreshUnavailable,
+    FailureKind.NO_ANSWER: errors.RefreshOutcomeUnknown,
+    FailureKind.PROTOCOL: errors.RefreshProtocolError,
+    FailureKind.UNUSABLE: errors.RefreshProtocolError,
+    FailureKind.REFRESHER: errors.RefresherFailed,
 }
 
 
-@pytest.mark.parametrize("meaning", Meaning)
-def test_each_meaning_has_its_error(meaning: Meaning) -> None:
+@pytest.mark.parametrize("meaning", FailureKind)
+def test_each_meaning_has_its_error(meaning: FailureKind) -> None:
     error = Verdict(meaning, "what happened").error()
     assert type(error) is MADE[meaning]
     doubt = ": the session is over, or this client or function is wrong: log in again, or correct it and call retry()"
-    assert str(error) == "what happened" + doubt * (meaning is Meaning.DOUBTFUL)
+    assert str(error) == "what happened" + doubt * (meaning is FailureKind.DOUBTFUL)
 
 
 def test_only_a_doubtful_refusal_is_not_proven() -> None:
-    for meaning, proven in ((Meaning.DEAD, True), (Meaning.DOUBTFUL, False)):
+    for meaning, proven in ((FailureKind.DEAD, True), (FailureKind.DOUBTFUL, False)):
         error = Verdict(meaning, "what happened").error()
         assert isinstance(error, errors.LoginRequired)
         for one in (error, error.fresh(), error.about("acme", 3).fresh(), pickle.loads(pickle.dumps(error))):
@@ -258,10 +258,13 @@ def test_only_a_doubtful_refusal_is_not_proven() -> None:
             assert one.message == error.message
 
 
-@pytest.mark.parametrize("meaning", [meaning for meaning in Meaning if meaning is not Meaning.SERVER_ERROR])
-def test_an_error_of_ours_raised_by_a_refresher_keeps_its_meaning(meaning: Meaning) -> None:
+@pytest.mark.parametrize("meaning", [meaning for meaning in FailureKind if meaning is not FailureKind.SERVER_ERROR])
+def test_an_error_of_ours_raised_by_a_refresher_keeps_its_meaning(meaning: FailureKind) -> None:
     raised = Verdict(meaning, "what happened", retry_after=3.0, challenge="more").error()
-    if meaning in (Meaning.REFRESHER, Meaning.UNUSABLE):  # whoever raises what the latter raises, has kept nothing
+    if meaning in (
+        FailureKind.REFRESHER,
+        FailureKind.UNUSABLE,
+    ):  # whoever raises what the latter raises, has kept nothing
         return
     verdict = judge_exception(raised)
     assert verdict.meaning is meaning
@@ -273,12 +276,12 @@ def test_a_subclass_of_an_error_of_ours_counts_as_that_error() -> None:
     class Expelled(errors.LoginRequired):
         pass
 
-    assert judge_exception(Expelled("you are out")) == Verdict(Meaning.DEAD, "you are out")
+    assert judge_exception(Expelled("you are out")) == Verdict(FailureKind.DEAD, "you are out")
 
 
 def test_an_error_about_another_credential_says_nothing_about_this_one() -> None:
     raised = errors.LoginRequired("log in again", credential="parent")
-    assert judge_exception(raised).meaning is Meaning.REFRESHER
+    assert judge_exception(raised).meaning is FailureKind.REFRESHER
     assert "credential 'parent': log in again" in judge_exception(raised).detail
 
 
@@ -286,7 +289,7 @@ def test_an_error_about_another_credential_says_nothing_about_this_one() -> None
 def test_an_error_of_ours_that_no_token_endpoint_means_is_the_refreshers_own(
     kind: type[errors.OnerefreshError],
 ) -> None:
-    assert judge_exception(kind("of another credential")).meaning is Meaning.REFRESHER
+    assert judge_exception(kind("of another credential")).meaning is FailureKind.REFRESHER
 
 
 @pytest.mark.parametrize(
@@ -294,24 +297,24 @@ def test_an_error_of_ours_that_no_token_endpoint_means_is_the_refreshers_own(
 )
 def test_any_other_exception_is_the_refreshers_own_and_its_text_is_not_shown(error: Exception) -> None:
     verdict = judge_exception(error)
-    assert verdict == Verdict(Meaning.REFRESHER, f"the refresher raised {type(error).__name__}")
+    assert verdict == Verdict(FailureKind.REFRESHER, f"the refresher raised {type(error).__name__}")
 
 
 def test_an_exception_that_carries_an_oauth_error_is_judged_by_it() -> None:
     class OAuth2Error(Exception):
         error = "invalid_grant"
 
-    assert judge_exception(OAuth2Error("no")).meaning is Meaning.DEAD
+    assert judge_exception(OAuth2Error("no")).meaning is FailureKind.DEAD
 
 
 def test_an_exception_that_refers_to_itself_is_judged() -> None:
     error = ValueError()
     error.args = (error,)
-    assert judge_exception(error).meaning is Meaning.REFRESHER
+    assert judge_exception(error).meaning is FailureKind.REFRESHER
 
 
 def test_a_judged_failure_stays_as_it_is() -> None:
-    failure = RefreshFailure(Verdict(Meaning.UNAVAILABLE, "down", 2.0))
+    failure = RefreshFailure(Verdict(FailureKind.UNAVAILABLE, "down", 2.0))
     assert judge_exception(failure) is failure.verdict
     assert str(failure) == "down"
     for again in (copy.copy(failure), pickle.loads(pickle.dumps(failure))):

@@ -144,7 +144,7 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Subscription:
     """One contender's results, run after run, scenario after scenario."""
 
     contender: Contender
@@ -161,7 +161,7 @@ class Line:
         return " or ".join(sorted({str(value) for value in found}))
 
 
-def measure(runs: int, scenarios: Sequence[Scenario] = SCENARIOS) -> Iterator[Line]:
+def measure(runs: int, scenarios: Sequence[Scenario] = SCENARIOS) -> Iterator[Subscription]:
     """Every contender through every scenario, `runs` times, on one server that revokes a family on reuse."""
     with RemoteServer.start(mode="revoke_family") as server:
         server.expect_reuse()
@@ -171,4 +171,4 @@ def measure(runs: int, scenarios: Sequence[Scenario] = SCENARIOS) -> Iterator[Li
                 for scenario in scenarios
                 if scenario.fits(contender)
             }
-            yield Line(contender, results)
+            yield Subscription(contender, results)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bench.comparison.run import CANCELLED, EXPIRED, OUTAGE, OVER, PROCESSES_4, REFUSED, Line, Result, Scenario
+from bench.comparison.run import CANCELLED, EXPIRED, OUTAGE, OVER, PROCESSES_4, REFUSED, Result, Scenario, Subscription
 from bench.report import table
 
 __all__ = ["short_table", "tables"]
@@ -17,7 +17,7 @@ FIGURES: dict[str, Callable[[Result], int | str]] = {
 }
 
 
-def tables(lines: Sequence[Line]) -> dict[str, str]:
+def tables(lines: Sequence[Subscription]) -> dict[str, str]:
     """For docs/comparison.md, by the mark where each belongs."""
     named = {
         "expired": EXPIRED,
@@ -30,7 +30,7 @@ def tables(lines: Sequence[Line]) -> dict[str, str]:
     return {mark: _one(lines, scenario) for mark, scenario in named.items()}
 
 
-def _one(lines: Sequence[Line], scenario: Scenario) -> str:
+def _one(lines: Sequence[Subscription], scenario: Scenario) -> str:
     body = [
         [line.contender.title, line.contender.where, *(line.cell(scenario, figure) for figure in FIGURES.values())]
         for line in lines
@@ -39,7 +39,7 @@ def _one(lines: Sequence[Line], scenario: Scenario) -> str:
     return table(["", "in", *FIGURES], body)
 
 
-def short_table(lines: Sequence[Line]) -> str:
+def short_table(lines: Sequence[Subscription]) -> str:
     """For the README: one process and four, with a token whose expiry is known."""
     wanted = [
         ("token requests", EXPIRED, "token requests"),

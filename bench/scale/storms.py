@@ -20,7 +20,7 @@ from psycopg_pool import ConnectionPool
 
 from bench.scale.places import Place
 from bench.storm import ENDPOINT_SECONDS, NOTICE, Member
-from bench.timing import percentile, spread
+from bench.timing import jitter, percentile
 from onerefresh import Credential, Token, policy
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.stores import open_store
@@ -103,7 +103,7 @@ def figures(alone: list[int], waited: list[list[int]]) -> list[str]:
     Of all storms together 99 of 100 is decided by the worst one or two, in which something else took the machine: so it
     is told of the median storm, too.
     """
-    endpoint = spread(alone).median
+    endpoint = jitter(alone).median
     all_tasks = [nanoseconds for found in waited for nanoseconds in found]
     shares = [
         percentile(all_tasks, 0.5),

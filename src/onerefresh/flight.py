@@ -31,12 +31,12 @@ SOON = 5.0
 """Seconds within which whoever was given a flight begins to wait for it, on a machine however busy."""
 
 
-class _Bell(Protocol):
+class _Waker(Protocol):
     """Wakes all waiters of one event loop, from any thread."""
 
-    def ring(self) -> None: ...
+    def wake(self) -> None: ...
 
-    async def heard(self, seconds: float) -> None:
+    async def wait_async(self, seconds: float) -> None:
         """Return when it rang, or after so many seconds."""
 
 
@@ -48,7 +48,7 @@ class _AsyncioBell:
         self._waiters: set[asyncio.Future[None]] = set()
         self._rung = False
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         try:
             self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:
@@ -59,7 +59,7 @@ class _AsyncioBell:
         for waiter in self._waiters:
             _wake_one(waiter)
 
-    async def heard(self, seconds: float) -> None:
+    async def wait_async(self, seconds: float) -> None:
         if self._rung:
             return
         waiter = self._loop.create_future()
@@ -84,7 +84,7 @@ class _TrioBell:
         self._token = token
         self._event = trio.Event()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         import trio
 
         try:
@@ -92,7 +92,7 @@ class _TrioBell:
         except trio.RunFinishedError:
             return  # nobody waits there any more
 
-    async def heard(self, seconds: float) -> None:
+    async def wait_async(self, seconds: float) -> None:
         import trio
 
         with trio.move_on_after(seconds):
@@ -103,10 +103,10 @@ class _CallBell:
     def __init__(self, call: Callable[[], object]) -> None:
         self._call = call
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         self._call()
 
-    async def heard(self, seconds: float) -> None:
+    async def wait_async(self, seconds: float) -> None:
         raise NotImplementedError  # nobody waits by it
 
 
@@ -156,7 +156,7 @@ def _asyncio_is_the_inner_one() -> bool:
     return False
 
 
-def _bell_for(loop: object) -> _Bell:
+def _bell_for(loop: object) -> _Waker:
     trio_ = _there("trio", "lowlevel")
     if trio_ is not None and isinstance(loop, trio_.lowlevel.TrioToken):
         return _TrioBell(loop)
@@ -166,13 +166,13 @@ def _bell_for(loop: object) -> _Bell:
 class Flight(Generic[T]):
     """One result, settled once, for any number of waiters of any kind. It has no lock: each step of it is one in C.
 
-    `refused`: the identity of the token whose refusal started it. `home`: the event loop that it needs, if any.
+    `refused`: the identity of the token whose refusal started it. `loop`: the event loop that it needs, if any.
     `phase`: how far it is, in words. `lost_its_loop`: its home ended before anything was sent.
     """
 
-    def __init__(self, *, refused: tuple[str, int] | None = None, home: object = None) -> None:
+    def __init__(self, *, refused: tuple[str, int] | None = None, loop: object = None) -> None:
         self.refused = refused
-        self.home = home
+        self.loop = loop
         self.phase = "it has not begun yet"
         self.lost_its_loop = False
         self._starter: int | None = threading.get_ident()
@@ -180,7 +180,7 @@ class Flight(Generic[T]):
         self._first: dict[str, object] = {}  # who was the first to do what one of them does
         self._made_at = time.monotonic()
         self._settled = Latch()
-        self._bells: dict[object, _Bell] = {}
+        self._wakers: dict[object, _Waker] = {}
         self._waiting: dict[object, None] = {}
         self._expected_until = 0.0  # on the monotonic clock
         self._result: T | None = None
@@ -218,12 +218,12 @@ class Flight(Generic[T]):
         if not first and not self.settled:
             return False  # another thread is about to: whoever were woken before that would believe it is not settled
         self._settled.set()  # where it is already, once more: an interrupt may have come in the middle of it
-        while self._bells:
+        while self._wakers:
             try:
-                _, bell = self._bells.popitem()
+                _, waker = self._wakers.popitem()
             except KeyError:  # another thread had the last one
                 break
-            bell.ring()
+            waker.wake()
         return first
 
     def brought(self, result: object) -> bool:
@@ -231,7 +231,7 @@ class Flight(Generic[T]):
         return self.settled and self._result is result
 
     @property
-    def wanted(self) -> bool:
+    def has_waiters(self) -> bool:
         """Whether anybody waits or is about to, whom the end of the interpreter waits for: not daemon threads."""
         return bool(self._waiting) or time.monotonic() < self._expected_until
 
@@ -242,8 +242,8 @@ class Flight(Generic[T]):
 
     def when_settled(self, call: Callable[[], object]) -> None:
         """Have `call` called once it is settled: by whoever settles it, or at once. It must neither block nor raise."""
-        self._bells[call] = _CallBell(call)
-        if self.settled and self._bells.pop(call, None) is not None:
+        self._wakers[call] = _CallBell(call)
+        if self.settled and self._wakers.pop(call, None) is not None:
             call()
 
     def wait(self, seconds: float, start: Callable[[], object] | None = None) -> bool:
@@ -281,7 +281,7 @@ class Flight(Generic[T]):
             else:
                 _waits_for[me] = before
 
-    async def heard(self, seconds: float, start: Callable[[], object] | None = None) -> bool:
+    async def wait_async(self, seconds: float, start: Callable[[], object] | None = None) -> bool:
         """Wait in this task until it is settled; whether it was within so many seconds. May be cancelled.
 
         `start` as for `wait`.
@@ -290,7 +290,7 @@ class Flight(Generic[T]):
             return True
         loop, place = running_loop(), object()
         deadline = time.monotonic() + seconds
-        bell = self._bells.get(loop) or self._bells.setdefault(loop, _bell_for(loop))
+        waker = self._wakers.get(loop) or self._wakers.setdefault(loop, _bell_for(loop))
         if self.settled:  # looked at only now: whoever settles it rings those bells that are there by then
             return True
         try:
@@ -303,11 +303,11 @@ class Flight(Generic[T]):
                 is_first = start is not None and not self._begun and self._first.setdefault("watches", place) is place
                 if start is None or not is_first or left <= 0.0:
                     break
-                await bell.heard(min(left, BEGUN))
+                await waker.wait_async(min(left, BEGUN))
                 if self.settled:
                     return True
                 self._start_again(start)
-            await bell.heard(max(deadline - time.monotonic(), 0.0))
+            await waker.wait_async(max(deadline - time.monotonic(), 0.0))
         finally:
             self._waiting.pop(place, None)
             if self._first.get("watches") is place:

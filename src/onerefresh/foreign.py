@@ -16,7 +16,7 @@ from onerefresh.record import Record
 from onerefresh.redaction import LEFT_OUT, LONGEST_CHALLENGE, Redactor, is_ours, plain
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Secret, Token, parse_answer
-from onerefresh.verdict import LONGEST_WORDS, Meaning, RefreshFailure, Verdict, judge_answer, with_rest
+from onerefresh.verdict import LONGEST_WORDS, FailureKind, RefreshFailure, Verdict, judge_answer, with_rest
 
 __all__ = ["Seen", "Withheld", "cleaned", "parsed_answer", "secrets_of_client", "store_failed", "vetted"]
 
@@ -153,7 +153,7 @@ def parsed_answer(answer: object, at: float, redactor: Redactor) -> Token:
     try:
         return parse_answer(answer, at=at, hidden=redactor).arrived(at, time.time())
     except errors.RefreshProtocolError as error:
-        verdict = Verdict(Meaning.PROTOCOL, error.message)
+        verdict = Verdict(FailureKind.PROTOCOL, error.message)
         if isinstance(answer, Mapping) and "error" in answer:
             verdict = judge_answer(200, answer, hidden=redactor)
         verdict = with_rest(verdict, answer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from onerefresh.latches import Latch, Lock
-from onerefresh.store import cleaned_after_fork
+from onerefresh.store import reset_in_child
 
 __all__ = ["HostLimiter", "Slot"]
 
@@ -21,7 +21,7 @@ class HostLimiter:
         self.limit = limit
         self._lock = Lock()
         self._queues: dict[str, _HostQueue] = {}
-        cleaned_after_fork(self)
+        reset_in_child(self)
 
     def queue(self, host: str) -> Slot:
         """A slot at `host`, which is granted at once if fewer than `limit` others are."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from onerefresh.renewal.world import Unsent
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,22 +28,22 @@ def is_async(function: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(calls)
 
 
-def awaited(awaitable: Awaitable[T], home: object, *, begins_late: bool) -> T:
-    """What user code returned, awaited at `home`: an asyncio loop, a trio token, or None for a loop of its own.
+def awaited(awaitable: Awaitable[T], loop: object, *, begins_late: bool) -> T:
+    """What user code returned, awaited at `loop`: an asyncio loop, a trio token, or None for a loop of its own.
 
     `begins_late`: nothing of it has run before it is awaited. Raises `RefreshFailure` where its loop ends; `Unsent`
     where that was before it began.
     """
     lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)  # None while another thread imports it
-    if home is None:
+    if loop is None:
         import asyncio
 
         return asyncio.run(_Code(awaitable).run()).value
     code = _Code(awaitable, begins_late=begins_late)
-    if lowlevel is not None and isinstance(home, lowlevel.TrioToken):
-        result: T = _on_trio(code, home)
+    if lowlevel is not None and isinstance(loop, lowlevel.TrioToken):
+        result: T = _on_trio(code, loop)
         return result
-    return _on_loop(code, home)  # type: ignore[arg-type]  # a home is a loop, a trio token or None
+    return _on_loop(code, loop)  # type: ignore[arg-type]  # a home is a loop, a trio token or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,13 @@ class _Code(Generic[T]):
         said = "the refresher's event loop has ended"
         if not self._begins_late:
             return RefreshFailure(_ended(said))  # the function that gave what is to be awaited may have sent
-        return Unsent(Verdict(Meaning.UNAVAILABLE, f"{said}; nothing was sent", repeatable=False))
+        return Unsent(Verdict(FailureKind.UNAVAILABLE, f"{said}; nothing was sent", repeatable=False))
 
     def cannot_begin(self) -> RefreshFailure:
         """What is raised where the loop runs on this very thread, because no other could be started."""
         self.gone()
         said = "no thread can be started, and an async function needs one; nothing was sent"
-        return RefreshFailure(Verdict(Meaning.CONFIGURATION, said, repeatable=False))
+        return RefreshFailure(Verdict(FailureKind.CONFIGURATION, said, repeatable=False))
 
 
 def _on_loop(code: _Code[T], loop: asyncio.AbstractEventLoop) -> T:
@@ -132,4 +132,4 @@ def _on_trio(code: _Code[T], token: Any) -> T:
 
 
 def _ended(said: str) -> Verdict:
-    return Verdict(Meaning.NO_ANSWER, said, repeatable=False)
+    return Verdict(FailureKind.NO_ANSWER, said, repeatable=False)

@@ -24,7 +24,7 @@ from onerefresh.latches import Latch
 from onerefresh.record import Record, State
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.world import NO_NOTE, Note
-from onerefresh.store import Conflict, Store, StoreOutcomeUnknown, Unreadable, cleaned_after_fork
+from onerefresh.store import Conflict, Store, StoreOutcomeUnknown, Unreadable, reset_in_child
 
 __all__ = [
     "KEY",
@@ -268,7 +268,7 @@ class Reports:
 
     def __init__(self) -> None:
         self._desks: dict[int, _Desk] = {}  # by the id of the store: a store of the user's may have no hash
-        cleaned_after_fork(self)
+        reset_in_child(self)
 
     def after_fork(self) -> None:
         """Who wrote in the parent is not in the child."""

@@ -84,8 +84,8 @@ class Windows:
     ends_at: float
 
 
-def windows(token: Token, spread: float) -> Windows:
-    """When `token` ages and ends; `spread` in [0, 1) is this process's random share, so that fleets differ.
+def windows(token: Token, jitter: float) -> Windows:
+    """When `token` ages and ends; `jitter` in [0, 1) is this process's random share, so that fleets differ.
 
     The windows scale with the lifetime, so a token that lives for seconds is still used for most of its life: fresh for
     half of it, usable for four fifths. The spread only narrows the ageing window, never below twice the unusable one.
@@ -96,9 +96,9 @@ def windows(token: Token, spread: float) -> Windows:
         return Windows(math.inf, math.inf)
     life = max(token.expires_at - token.issued_at, 0.0)
     unusable = min(max(life * UNUSABLE_SHARE, UNUSABLE_LEAST), life * UNUSABLE_LARGEST_SHARE, UNUSABLE_MOST)
-    ageing = max(min(life * AGEING_SHARE, AGEING_MOST) * (1.0 - 0.25 * spread), unusable * (2.5 - 0.5 * spread))
+    background = max(min(life * AGEING_SHARE, AGEING_MOST) * (1.0 - 0.25 * jitter), unusable * (2.5 - 0.5 * jitter))
     ends_at = token.expires_at - unusable
-    return Windows(min(token.expires_at - ageing, ends_at), ends_at)
+    return Windows(min(token.expires_at - background, ends_at), ends_at)
 
 
 def due_at(token: Token, within: float) -> float:
@@ -115,12 +115,12 @@ def due_at(token: Token, within: float) -> float:
     return token.expires_at - min(within, life * (1.0 - SPARED_SHARE))
 
 
-def backoff(failures: int, spread: float, retry_after: float | None = None) -> float:
+def backoff(failures: int, jitter: float, retry_after: float | None = None) -> float:
     """Seconds until the token endpoint may be asked again after `failures` (1, 2, …) in a row.
 
     The server's own ``Retry-After`` counts where it is longer; an absurd one is cut to an hour.
     """
-    delay = min(FIRST_DELAY * 2.0 ** min(failures - 1, 32), LONGEST_DELAY) * (1.0 + 0.2 * spread)
+    delay = min(FIRST_DELAY * 2.0 ** min(failures - 1, 32), LONGEST_DELAY) * (1.0 + 0.2 * jitter)
     return max(delay, min(retry_after or 0.0, 3600.0))
 
 
@@ -137,9 +137,9 @@ def recovery_time(*, may_go_back: bool) -> float:
     return 2.0 * look_every(may_go_back=may_go_back)
 
 
-def doubt_pause(doubts: int, spread: float, retry_after: float | None = None) -> float:
+def doubt_pause(doubts: int, jitter: float, retry_after: float | None = None) -> float:
     """Seconds until the token endpoint may be asked again after so many doubtful refusals in a row."""
-    delay = min(FIRST_DOUBT * 2.0 ** min(doubts - 1, 32), LONGEST_DOUBT) * (1.0 + 0.2 * spread)
+    delay = min(FIRST_DOUBT * 2.0 ** min(doubts - 1, 32), LONGEST_DOUBT) * (1.0 + 0.2 * jitter)
     return max(delay, min(retry_after or 0.0, 3600.0))
 
 

@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 from onerefresh import policy
 from onerefresh.policy import BUDGET_TIME, FOR_GOOD, half_life
 from onerefresh.token import Token
-from onerefresh.verdict import Meaning, Verdict
+from onerefresh.verdict import FailureKind, Verdict
 
 __all__ = [
     "Clock",
@@ -127,7 +127,7 @@ class Failure:
     were refused. `lost`: the answer to a request at this generation was lost.
     """
 
-    meaning: Meaning
+    meaning: FailureKind
     detail: str
     count: int
     at: float
@@ -144,7 +144,7 @@ class Failure:
     @property
     def is_doubtful(self) -> bool:
         """Whether the last refusal may mean that the client is wrong, rather than that the session is over."""
-        return self.meaning is Meaning.DEAD and self.doubts > 0
+        return self.meaning is FailureKind.DEAD and self.doubts > 0
 
     @property
     def is_for_good(self) -> bool:
@@ -166,7 +166,7 @@ class Failure:
 
     def verdict(self, now: float) -> Verdict:
         """What those are told who ask during the delay."""
-        meaning = Meaning.DOUBTFUL if self.is_doubtful else self.meaning
+        meaning = FailureKind.DOUBTFUL if self.is_doubtful else self.meaning
         return Verdict(meaning, self.detail, self.remaining(now) or None, self.challenge)
 
 

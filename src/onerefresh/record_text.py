@@ -38,7 +38,7 @@ from onerefresh.stored_values import (
     truth,
 )
 from onerefresh.token import Secret, Token
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 __all__ = [
     "NEWER",
@@ -240,7 +240,7 @@ LEASE = (
 )
 FAILURE = (
     # Its delay is kept to, and then it is asked again: no word that is not known here logs anybody out.
-    Field("meaning", "meaning", Meaning, needed=True, write=_word, otherwise=Meaning.UNAVAILABLE),
+    Field("meaning", "meaning", FailureKind, needed=True, write=_word, otherwise=FailureKind.UNAVAILABLE),
     Field("detail", "detail", text, needed=True, write=_said),
     Field("count", "count", count, needed=True, write=counted),
     Field("at", "at", moment, needed=True),

@@ -23,7 +23,7 @@ from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.world import Loaded, Note, Spooled, World
 from onerefresh.spool import Spool
-from onerefresh.store import Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Unreadable
+from onerefresh.store import AdvisoryLock, Conflict, Store, StoreOutcomeUnknown, StoreTime, Unreadable
 from onerefresh.token import Token
 from onerefresh.user_code import Functions, UserCode
 
@@ -101,7 +101,7 @@ class Run(ABC):
 class Runner(World):
     """Runs one renewal, or one command, to its end.
 
-    `home` is the event loop on which async functions run (an asyncio loop or a trio token), or None for a loop of its
+    `loop` is the event loop on which async functions run (an asyncio loop or a trio token), or None for a loop of its
     own. `turns`: the limit on renewals at once at the host that the refresher states, or None. No message shows the
     tokens of `run`, nor those that come by.
     """
@@ -113,16 +113,16 @@ class Runner(World):
         run: Run,
         functions: Functions,
         *,
-        home: object = None,
+        loop: object = None,
         turns: HostLimiter | None = None,
     ) -> None:
         self._key, self.store, self._run = key, store, run
         self._seen = Seen(filter(None, run.tokens()), functions.refresher)
-        self._code = UserCode(store, key, functions, home=home, seen=self._seen, at=run.report)
+        self._code = UserCode(store, key, functions, loop=loop, seen=self._seen, at=run.report)
         self._spool = Spool(store, key) if store.durable or store.may_go_back else None
         self._strange_writes = 0
         self.leased: Record | None = None  # the claim that was written last
-        self._hold: Hold | None = None
+        self._hold: AdvisoryLock | None = None
         self._turns = turns
         self._place: Slot | None = None
 
@@ -213,7 +213,7 @@ class Runner(World):
         await Pause(lambda: self._wait_in(place))
         return True
 
-    async def enter(self) -> Hold | None:
+    async def enter(self) -> AdvisoryLock | None:
         return self._done(self._take)
 
     async def leave(self) -> None:
@@ -299,7 +299,7 @@ class Runner(World):
         self._seen.add(entry.token if entry is not None else None)
         return entry
 
-    def _moment(self) -> Moment | None:
+    def _moment(self) -> StoreTime | None:
         """The store's clock is a hint: whatever a store makes of it must not cost the token that is to be saved."""
         try:
             return self.store.moment()
@@ -320,7 +320,7 @@ class Runner(World):
         if place is not None:
             place.leave()
 
-    def _take(self) -> Hold | None:
+    def _take(self) -> AdvisoryLock | None:
         try:
             self._hold = self._hold or self.store.hold(self._key)
         except errors.OnerefreshError:

@@ -17,16 +17,16 @@ from onerefresh.errors import ConfigurationError, StoreUnavailable
 __all__ = [
     "ENCRYPTED",
     "SEALED",
+    "AdvisoryLock",
     "Conflict",
-    "Hold",
-    "Moment",
     "Store",
     "StoreOutcomeUnknown",
+    "StoreTime",
     "Unreadable",
     "Versioned",
-    "cleaned_after_fork",
     "is_sealed",
     "no_text",
+    "reset_in_child",
     "text_of",
 ]
 
@@ -74,19 +74,19 @@ class Versioned(NamedTuple):
         return f"Versioned({self.version!r}, …)"  # the body holds tokens
 
 
-class Moment(NamedTuple):
-    """A reading of the one clock that everybody who uses a store shares: seconds in an `era`, good to a second or so.
+class StoreTime(NamedTuple):
+    """A reading of the store's clock, which all its users share: seconds, good to a second or so.
 
-    Readings of different eras do not compare. `mortal`: whoever wrote in another era is gone, since all who use the
-    store live on one machine and it was started anew.
+    Readings from different epochs (`era`) cannot be compared. `single_host`: an epoch is one boot of one machine, so
+    that processes of earlier epochs are gone.
     """
 
     era: str
     seconds: float
-    mortal: bool = False
+    single_host: bool = False
 
 
-class Hold:
+class AdvisoryLock:
     """A hint that says "I am at it" while it is held; the default holds nothing.
 
     `proof`: a text that is equal for everybody who could not hold this at the same time, where the kernel releases
@@ -145,11 +145,11 @@ class Store(abc.ABC):
         """
         time.sleep(min(timeout, POLL))
 
-    def hold(self, key: str) -> Hold | None:
+    def hold(self, key: str) -> AdvisoryLock | None:
         """The hold of `key`, or None where somebody else has it now. Never blocks. Raises `StoreUnavailable`."""
-        return Hold()
+        return AdvisoryLock()
 
-    def moment(self) -> Moment | None:
+    def moment(self) -> StoreTime | None:
         """Now on the store's own clock; None where it has none. Raises `StoreUnavailable`."""
         return None
 
@@ -188,7 +188,7 @@ class Forkable(Protocol):
 _forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
-def cleaned_after_fork(thing: Forkable) -> None:
+def reset_in_child(thing: Forkable) -> None:
     """Call `thing.after_fork()` in every forked child, for as long as `thing` lives."""
     _forkables.add(thing)
 

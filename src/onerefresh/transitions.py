@@ -25,7 +25,7 @@ from onerefresh.record import (
 )
 from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.token import Token
-from onerefresh.verdict import Meaning, Verdict
+from onerefresh.verdict import FailureKind, Verdict
 
 __all__ = [
     "begun_again",
@@ -208,7 +208,7 @@ def committed(
     unsaved: bool = False,
     repeated: bool = False,
     useless: str = "",
-    spread: float = 0.0,
+    jitter: float = 0.0,
     clock: Clock | None = None,
 ) -> Record:
     """The next generation. `refused`: the API had refused the old token, which is why this one was asked for.
@@ -216,7 +216,7 @@ def committed(
     `repeated`: it may be older than it looks, as one that comes when others have taken over and perhaps sent the same.
     What was refreshed on that account earns no further refresh. `useless`:
     why the access token of the answer is of no use, so that `token` has the new refresh token beside the old access
-    token; the server is asked again after a pause. `spread`: as for `released`. `clock`: that by which refreshes are
+    token; the server is asked again after a pause. `jitter`: as for `released`. `clock`: that by which refreshes are
     counted.
     """
     generation, before = record.generation + 1, record.probation
@@ -232,8 +232,8 @@ def committed(
     if useless:
         failed, probation = record.failure, before  # which speaks of the access token
         count, was_refused = (failed.count, failed.refused) if failed is not None else (0, False)
-        delay = backoff(count + 1, spread)
-        failure = Failure(Meaning.UNUSABLE, useless, count + 1, now, delay, refused=refused or was_refused)
+        delay = backoff(count + 1, jitter)
+        failure = Failure(FailureKind.UNUSABLE, useless, count + 1, now, delay, refused=refused or was_refused)
     new = replace(
         record,
         families=families,
@@ -271,7 +271,7 @@ def released(
     verdict: Verdict | None,
     *,
     now: float,
-    spread: float,
+    jitter: float,
     sends: int = 1,
     refused: bool = False,
     maybe_spent: bool = False,
@@ -281,7 +281,7 @@ def released(
 ) -> Record:
     """The lease is given back; with a verdict, its failure after so many sends is remembered.
 
-    `spread`: a random number in [0, 1), for jitter. `refused`: the API had refused the access token.
+    `jitter`: a random number in [0, 1), for jitter. `refused`: the API had refused the access token.
     `maybe_spent`: one of the sends, or the attempt that was taken over, may have spent the refresh token. `lost`: the
     answer to one of them was lost. `client`: the
     print of who asked. `pause`: seconds until it may be asked again, where they do not follow from the verdict.
@@ -294,8 +294,8 @@ def released(
     count = (record.failure.count if record.failure else 0) + sends
     failure = _failure(record, verdict, count, 0.0, now, refused=refused)
     if pause is None and failure.is_doubtful:
-        pause = doubt_pause(failure.doubts, spread, verdict.retry_after)
-    delay = backoff(count, spread, verdict.retry_after) if pause is None else pause
+        pause = doubt_pause(failure.doubts, jitter, verdict.retry_after)
+    delay = backoff(count, jitter, verdict.retry_after) if pause is None else pause
     failure = replace(failure, delay=delay, maybe_spent=failure.maybe_spent or maybe_spent, lost=failure.lost or lost)
     if failure.is_news_to(client):
         failure = replace(failure, prints=(*failure.prints, client))
@@ -307,11 +307,11 @@ def unsent(record: Record, said: str, *, now: float, taken_over: bool) -> Record
 
     What was known of the attempts before it is still known. `said`: why nothing was sent.
     """
-    back, lease, failure = released(record, None, now=now, spread=0.0), record.lease, record.failure
+    back, lease, failure = released(record, None, now=now, jitter=0.0), record.lease, record.failure
     contested = lease is not None and lease.contested
     if not contested and not taken_over:
         return back
-    failure = failure or Failure(Meaning.UNAVAILABLE, said, 0, now, 0.0)
+    failure = failure or Failure(FailureKind.UNAVAILABLE, said, 0, now, 0.0)
     maybe_spent = failure.maybe_spent or taken_over
     return replace(back, failure=replace(failure, maybe_spent=maybe_spent, contested=failure.contested or contested))
 
@@ -328,9 +328,9 @@ def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Reco
 
 def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: float, *, refused: bool) -> Failure:
     before, lease = record.failure, record.lease
-    is_doubtful = verdict.meaning is Meaning.DOUBTFUL
+    is_doubtful = verdict.meaning is FailureKind.DOUBTFUL
     return Failure(
-        meaning=Meaning.DEAD if is_doubtful else verdict.meaning,
+        meaning=FailureKind.DEAD if is_doubtful else verdict.meaning,
         detail=verdict.detail,
         count=count,
         at=now,

@@ -50,7 +50,7 @@ class Functions:
 
 
 class UserCode:
-    """Runs the functions of one credential. `home`: as for `Runner`. `seen`: the secrets that no message may show.
+    """Runs the functions of one credential. `loop`: as for `Runner`. `seen`: the secrets that no message may show.
 
     `at` is called with how far it is, in words.
     """
@@ -61,11 +61,11 @@ class UserCode:
         key: str,
         functions: Functions,
         *,
-        home: object,
+        loop: object,
         seen: Seen,
         at: Callable[[str], object],
     ) -> None:
-        self._store, self._key, self._home, self._seen, self._at = store, key, home, seen, at
+        self._store, self._key, self._loop, self._seen, self._at = store, key, loop, seen, at
         self._refresher, self._obtain, self._save = functions.refresher, functions.obtain, functions.save
 
     @property
@@ -145,6 +145,6 @@ class UserCode:
     def _finished(self, result: T | Awaitable[T], function: object) -> T:
         """What user code returned, awaited where it is to be awaited."""
         if isinstance(result, Awaitable):
-            finished: T = awaited(result, self._home, begins_late=is_async(function))
+            finished: T = awaited(result, self._loop, begins_late=is_async(function))
             return finished
         return result

@@ -27,10 +27,10 @@ from onerefresh.bodies import (
 from onerefresh.redaction import LEFT_OUT, LONGEST_CHALLENGE, Redactor, is_ours, plain
 from onerefresh.token import Secret, refresh_token_beside, secrets_in
 
-__all__ = ["Meaning", "RefreshFailure", "Verdict", "judge_answer", "judge_exception", "with_rest"]
+__all__ = ["FailureKind", "RefreshFailure", "Verdict", "judge_answer", "judge_exception", "with_rest"]
 
 
-class Meaning(enum.Enum):
+class FailureKind(enum.Enum):
     """What a failure says about the refresh token, and so what may be done next."""
 
     DEAD = "dead"  # the session is over, unless somebody else spent this refresh token
@@ -49,7 +49,7 @@ class Meaning(enum.Enum):
     @property
     def is_lost(self) -> bool:
         """Whether there was an answer, as likely as not, that nobody has: sending again is for the profile to say."""
-        return self in (Meaning.NO_ANSWER, Meaning.PROTOCOL)
+        return self in (FailureKind.NO_ANSWER, FailureKind.PROTOCOL)
 
     @property
     def may_have_spent(self) -> bool:
@@ -66,9 +66,11 @@ EITHER = "the session is over, or this client or function is wrong: log in again
 """What a doubtful refusal means, and what to do about it."""
 LONGEST_WORDS = 500
 """So many characters of what a refresher says itself are kept."""
-_MAY_HAVE_SPENT = frozenset({Meaning.SERVER_ERROR, Meaning.NO_ANSWER, Meaning.PROTOCOL, Meaning.REFRESHER})
-_ENDS = frozenset({Meaning.DEAD, Meaning.DOUBTFUL})
-_OF_THE_CLIENT = frozenset({Meaning.CLIENT_REJECTED, Meaning.REQUEST_REJECTED, Meaning.CONFIGURATION})
+_MAY_HAVE_SPENT = frozenset(
+    {FailureKind.SERVER_ERROR, FailureKind.NO_ANSWER, FailureKind.PROTOCOL, FailureKind.REFRESHER}
+)
+_ENDS = frozenset({FailureKind.DEAD, FailureKind.DOUBTFUL})
+_OF_THE_CLIENT = frozenset({FailureKind.CLIENT_REJECTED, FailureKind.REQUEST_REJECTED, FailureKind.CONFIGURATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Verdict:
     it is gone. `kept`: the refresh token of an answer that is of no use otherwise.
     """
 
-    meaning: Meaning
+    meaning: FailureKind
     detail: str
     retry_after: float | None = None
     challenge: str | None = None
@@ -94,24 +96,24 @@ class Verdict:
 
     def error(self) -> errors.OnerefreshError:
         """The exception that says so to the callers."""
-        if self.meaning is Meaning.DOUBTFUL:
+        if self.meaning is FailureKind.DOUBTFUL:
             return errors.LoginRequired(f"{self.detail}: {EITHER}", proven=False)
-        if self.meaning is Meaning.INTERACTION:
+        if self.meaning is FailureKind.INTERACTION:
             return errors.InteractionRequired(self.detail, challenge=self.challenge)
-        if self.meaning in (Meaning.UNAVAILABLE, Meaning.SERVER_ERROR):
+        if self.meaning in (FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR):
             return errors.RefreshUnavailable(self.detail, retry_after=self.retry_after)
         return _ERRORS[self.meaning](self.detail)
 
 
-_ERRORS: Mapping[Meaning, type[errors.OnerefreshError]] = {
-    Meaning.DEAD: errors.LoginRequired,
-    Meaning.CLIENT_REJECTED: errors.ClientRejected,
-    Meaning.REQUEST_REJECTED: errors.RequestRejected,
-    Meaning.CONFIGURATION: errors.ConfigurationError,
-    Meaning.NO_ANSWER: errors.RefreshOutcomeUnknown,
-    Meaning.UNUSABLE: errors.RefreshProtocolError,  # first: who raises it means the next one
-    Meaning.PROTOCOL: errors.RefreshProtocolError,
-    Meaning.REFRESHER: errors.RefresherFailed,
+_ERRORS: Mapping[FailureKind, type[errors.OnerefreshError]] = {
+    FailureKind.DEAD: errors.LoginRequired,
+    FailureKind.CLIENT_REJECTED: errors.ClientRejected,
+    FailureKind.REQUEST_REJECTED: errors.RequestRejected,
+    FailureKind.CONFIGURATION: errors.ConfigurationError,
+    FailureKind.NO_ANSWER: errors.RefreshOutcomeUnknown,
+    FailureKind.UNUSABLE: errors.RefreshProtocolError,  # first: who raises it means the next one
+    FailureKind.PROTOCOL: errors.RefreshProtocolError,
+    FailureKind.REFRESHER: errors.RefresherFailed,
 }
 
 
@@ -127,30 +129,30 @@ class RefreshFailure(Exception):
 
 
 # RFC 6749 section 5.2, RFC 6750, RFC 8628, RFC 8707, RFC 9470, OpenID Connect, and what large providers add.
-_CODES: Mapping[Meaning, str] = {
-    Meaning.DEAD: """
+_CODES: Mapping[FailureKind, str] = {
+    FailureKind.DEAD: """
         invalid_grant token_not_valid invalid_refresh_token bad_refresh_token expired_token token_expired
         token_revoked refresh_token_not_found refresh_token_already_used session_not_found session_expired
     """,
     # RFC 6750 section 3.1 says `invalid_token` of an access token, which a gateway before a JSON endpoint may want.
     # Cognito's word is one for a refresh token that has expired and for a wrong client secret.
-    Meaning.DOUBTFUL: "invalid_token notauthorizedexception",
-    Meaning.CLIENT_REJECTED: """
+    FailureKind.DOUBTFUL: "invalid_token notauthorizedexception",
+    FailureKind.CLIENT_REJECTED: """
         invalid_client unauthorized_client invalid_client_id bad_client_secret invalid_client_credentials
         incorrect_client_credentials deleted_client disabled_client
     """,
-    Meaning.REQUEST_REJECTED: """
+    FailureKind.REQUEST_REJECTED: """
         invalid_request invalid_scope invalid_target unsupported_grant_type access_denied invalid_dpop_proof
     """,
-    Meaning.INTERACTION: """
+    FailureKind.INTERACTION: """
         interaction_required login_required consent_required account_selection_required mfa_required
         insufficient_user_authentication unmet_authentication_requirements
     """,
-    Meaning.UNAVAILABLE: """
+    FailureKind.UNAVAILABLE: """
         temporarily_unavailable slow_down rate_limit_exceeded ratelimited rate_limited too_many_requests
         over_request_rate_limit
     """,
-    Meaning.SERVER_ERROR: "server_error internal_server_error internal_error",
+    FailureKind.SERVER_ERROR: "server_error internal_server_error internal_error",
 }
 _BY_CODE = {code: meaning for meaning, codes in _CODES.items() for code in codes.split()}
 NOTHING_KNOWN = Redactor()
@@ -179,7 +181,7 @@ def judge_answer(
     code = error_code(answer)
     retry_after = parse_retry_after(header(headers, "retry-after"))
     if status in _NOT_PROCESSED:
-        meaning, hint = Meaning.UNAVAILABLE, ""
+        meaning, hint = FailureKind.UNAVAILABLE, ""
     elif (known := _BY_CODE.get(code.lower())) is not None and not (known in _ENDS and status >= 500):
         meaning, hint = known, ""  # a server in trouble proves nothing
     else:
@@ -189,50 +191,53 @@ def judge_answer(
         said += f" {quoted!r}"
     if hidden.is_complete and (description := hidden.quote(description_of(answer))):
         said += f" ({description})"
-    asked = hidden.whole(claims_of(answer), LONGEST_CHALLENGE) if meaning is Meaning.INTERACTION else None
+    asked = hidden.whole(claims_of(answer), LONGEST_CHALLENGE) if meaning is FailureKind.INTERACTION else None
     return Verdict(meaning, said + hint, retry_after, asked)
 
 
 def _by_status(
     status: int, body: object, answer: object, headers: Mapping[str, str] | None, hidden: Redactor
-) -> tuple[Meaning, str]:
+) -> tuple[FailureKind, str]:
     """What the status means where the error code says nothing, and what to tell about it."""
     if status in _GATEWAY_GAVE_UP:
-        return Meaning.NO_ANSWER, ": a gateway waited for the answer in vain"
+        return FailureKind.NO_ANSWER, ": a gateway waited for the answer in vain"
     if status >= 500:
-        return Meaning.SERVER_ERROR, ""
+        return FailureKind.SERVER_ERROR, ""
     if status < 200:
-        return Meaning.NO_ANSWER, ", which is no answer yet"
+        return FailureKind.NO_ANSWER, ", which is no answer yet"
     html = is_html(body, headers)
     if 200 <= status < 300:
         if html:
-            return Meaning.NO_ANSWER, " with a page of HTML in place of a token"
+            return FailureKind.NO_ANSWER, " with a page of HTML in place of a token"
         if answer is None and is_cut_short(body, headers):
-            return Meaning.NO_ANSWER, " with an answer that is cut short"
-        return Meaning.PROTOCOL, " without a usable access token"
+            return FailureKind.NO_ANSWER, " with an answer that is cut short"
+        return FailureKind.PROTOCOL, " without a usable access token"
     if 300 <= status < 400:
         place = hidden.quote(place_of(header(headers, "location")))
         leads = f" and points to {place}" if place else ""
-        return Meaning.REQUEST_REJECTED, f"{leads}; a token request follows no redirect: correct the token endpoint URL"
+        return (
+            FailureKind.REQUEST_REJECTED,
+            f"{leads}; a token request follows no redirect: correct the token endpoint URL",
+        )
     if status in _WRONG_ADDRESS:
-        return Meaning.REQUEST_REJECTED, "; is the token endpoint URL right?"
+        return FailureKind.REQUEST_REJECTED, "; is the token endpoint URL right?"
     if html:
-        return Meaning.UNAVAILABLE, " with a page of HTML, as gateways do"
+        return FailureKind.UNAVAILABLE, " with a page of HTML, as gateways do"
     if status in (400, 401):
         if body is None:
-            return Meaning.DOUBTFUL, ", and the refresher did not read the body, where the reason may stand"
-        return Meaning.DOUBTFUL, " with an empty body" if body in (b"", "") else ""
-    return Meaning.REQUEST_REJECTED, ""
+            return FailureKind.DOUBTFUL, ", and the refresher did not read the body, where the reason may stand"
+        return FailureKind.DOUBTFUL, " with an empty body" if body in (b"", "") else ""
+    return FailureKind.REQUEST_REJECTED, ""
 
 
 def with_rest(verdict: Verdict, answer: object) -> Verdict:
     """The verdict on an answer that brought no usable access token, with what becomes of its refresh token."""
-    if verdict.meaning is not Meaning.PROTOCOL:
+    if verdict.meaning is not FailureKind.PROTOCOL:
         return verdict
     kept = refresh_token_beside(answer)
     if kept is None:
         return replace(verdict, detail=verdict.detail + loss_in(answer))
-    return replace(verdict, meaning=Meaning.UNUSABLE, kept=kept)
+    return replace(verdict, meaning=FailureKind.UNUSABLE, kept=kept)
 
 
 def judge_exception(error: BaseException, *, hidden: Redactor = NOTHING_KNOWN) -> Verdict:
@@ -247,23 +252,23 @@ def judge_exception(error: BaseException, *, hidden: Redactor = NOTHING_KNOWN) -
     name = hidden.masked(plain(type(error).__name__))
     if isinstance(error, errors.OnerefreshError):
         own = is_ours(error)
-        meaning = next((_OURS[kind] for kind in type(error).__mro__ if kind in _OURS), Meaning.REFRESHER)
-        if meaning is Meaning.REFRESHER or error.credential is not None:
+        meaning = next((_OURS[kind] for kind in type(error).__mro__ if kind in _OURS), FailureKind.REFRESHER)
+        if meaning is FailureKind.REFRESHER or error.credential is not None:
             # Said by another credential that the refresher uses: it tells nothing about the token of this one.
-            said = Verdict(Meaning.REFRESHER, str(error)).vetted(hidden, ours=own).detail
-            return Verdict(Meaning.REFRESHER, f"the refresher raised {name}: {said}")
+            said = Verdict(FailureKind.REFRESHER, str(error)).vetted(hidden, ours=own).detail
+            return Verdict(FailureKind.REFRESHER, f"the refresher raised {name}: {said}")
         asked = as_seconds(getattr(error, "retry_after", None))
         retry_after = None if asked is None else pause_of(asked)
         verdict = Verdict(meaning, error.message, retry_after, getattr(error, "challenge", None))
         if isinstance(error, errors.LoginRequired) and not error.proven:
-            verdict = Verdict(Meaning.DOUBTFUL, error.message.removesuffix(f": {EITHER}"))
+            verdict = Verdict(FailureKind.DOUBTFUL, error.message.removesuffix(f": {EITHER}"))
         return verdict.vetted(hidden, ours=own)
     reasons = _with_reasons(error)
     names = {name for reason in reasons for name in _names(reason)}
     if names & _NOT_SENT:
-        return Verdict(Meaning.UNAVAILABLE, f"the token endpoint could not be reached ({name})")
+        return Verdict(FailureKind.UNAVAILABLE, f"the token endpoint could not be reached ({name})")
     if "aiohttp.ClientResponseError" in names and error.__cause__ is not None:
-        return Verdict(Meaning.NO_ANSWER, f"the token endpoint's answer could not be read ({name})")
+        return Verdict(FailureKind.NO_ANSWER, f"the token endpoint's answer could not be read ({name})")
     answered = _response_of(error)
     if answered is not None:
         return judge_answer(*answered, hidden=hidden)
@@ -271,13 +276,13 @@ def judge_exception(error: BaseException, *, hidden: Redactor = NOTHING_KNOWN) -
     if isinstance(code, str) and code in _BY_CODE and not names & _OF_THE_ACCESS_TOKEN:
         return Verdict(_BY_CODE[code], f"the token endpoint answered {code!r} ({name})")
     if names & _LOST:
-        return Verdict(Meaning.NO_ANSWER, f"the token request was sent and its answer was lost ({name})")
-    return Verdict(Meaning.REFRESHER, f"the refresher raised {name}")
+        return Verdict(FailureKind.NO_ANSWER, f"the token request was sent and its answer was lost ({name})")
+    return Verdict(FailureKind.REFRESHER, f"the refresher raised {name}")
 
 
-_OURS: Mapping[type, Meaning] = {kind: meaning for meaning, kind in _ERRORS.items()} | {
-    errors.InteractionRequired: Meaning.INTERACTION,
-    errors.RefreshUnavailable: Meaning.UNAVAILABLE,
+_OURS: Mapping[type, FailureKind] = {kind: meaning for meaning, kind in _ERRORS.items()} | {
+    errors.InteractionRequired: FailureKind.INTERACTION,
+    errors.RefreshUnavailable: FailureKind.UNAVAILABLE,
 }
 
 

@@ -109,8 +109,8 @@ def endure(crew: Crew, outage: Outage | Cut, chance: random.Random) -> Round:
             _before_anybody_calls(crew, place, outage, count)
         case Outage():
             holder = _behind_the_holder(crew, place, outage)
-    held_for = time.monotonic() - began
-    overdue = holder is not None and held_for >= place.time_to_live
+    cached_for = time.monotonic() - began
+    overdue = holder is not None and cached_for >= place.time_to_live
     crew.until(lambda: all(member.is_done for member in crew.members), "all told")
     if isinstance(outage, Outage) and outage.how == "failing_over" and outage.until:
         crew.until(lambda: any("restored" in member.kinds() for member in crew.members), "restored")
@@ -123,7 +123,7 @@ def endure(crew: Crew, outage: Outage | Cut, chance: random.Random) -> Round:
             allowed |= {"LoginRequired", "RefreshOutcomeUnknown"}  # A refusal of the second use may be doubtful.
         for member in crew.members:
             # The calls of a process whose refresher was held here for longer than it may take are not kept waiting.
-            late = {"RefreshOutcomeUnknown"} if member is holder and held_for >= place.http_timeout else set[str]()
+            late = {"RefreshOutcomeUnknown"} if member is holder and cached_for >= place.http_timeout else set[str]()
             assert {kind for kind, _ in member.failed} <= allowed | late, member
         ended = during.told_to_log_in > 0
     after = _ended(crew, count, outage, holder) if ended else _healed(crew, count, outage, holder)

@@ -117,7 +117,7 @@ class Worker:
                 self.tell("ready")
             elif command == "settle":
                 for job in list(latches._jobs):
-                    if not job.daemon and "aftercare" not in job.name:  # which looks at what was saved for long
+                    if not job.daemon and "background" not in job.name:  # which looks at what was saved for long
                         job.over.wait()
                 self.tell("ready")
             else:
@@ -132,12 +132,12 @@ def work(settings: Settings, pipe: Connection, not_ours: Connection) -> None:
         enter(settings.network)
     os.environ["ONEREFRESH_STATE"] = settings.state
     if settings.store.startswith("postgresql:"):  # a Redis URL says it itself
-        for part in ("connections", "wakeups"):
+        for part in ("connections", "notifier"):
             vars(importlib.import_module(f"onerefresh.stores.postgres.{part}")).update(PATIENCE=settings.store_timeout)
     vars(policy).update(SHORTEST_LEASE=settings.time_to_live, LONGEST_LEASE=settings.time_to_live)
     # Sessions follow one another within a second here: no refusal, end or early refresh is remembered for so long.
     vars(policy).update(FIRST_PAUSE=0.0, EARLY_REFRESHES=sys.maxsize)
-    for module in ("credential", "shared"):
+    for module in ("credential", "memory"):
         vars(importlib.import_module(f"onerefresh.credential.{module}")).update(LOOK_AGAIN=0.0)
     Worker(settings, pipe).obey()
 

@@ -26,7 +26,7 @@ from onerefresh.cli.output import Shown, say, write_body, write_lines
 from onerefresh.record import Entry, Failure
 from onerefresh.record_text import decode, encode
 from onerefresh.redaction import visible
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 from .conftest import Home
 
@@ -85,11 +85,11 @@ def test_an_absurd_lifetime_is_a_date(
 
 def rewritten(home: Home, detail: str) -> None:
     """As another program, or an earlier version, may have written it."""
-    store = config.read().named("acme").open()._shared.store
+    store = config.read().named("acme").open()._memory.store
     found = store.load("acme")
     assert found is not None
     record = decode(found.body, "acme")
-    failure = Failure(Meaning.UNAVAILABLE, detail, 1, 1_900_000_000.0, 60.0)
+    failure = Failure(FailureKind.UNAVAILABLE, detail, 1, 1_900_000_000.0, 60.0)
     entries = (Entry(1, 0.0, detail), Entry(1, 250_000_000_000.0, detail))
     store.cas("acme", found.version, encode(replace(record, failure=failure, history=entries)))
 

@@ -23,9 +23,9 @@ from onerefresh.renewal import world as renewal_world
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import Loaded, Spooled
-from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown
+from onerefresh.store import AdvisoryLock, Conflict, StoreOutcomeUnknown, StoreTime
 from onerefresh.token import Token
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 T = TypeVar("T")
 START = 1_800_000_000.0
@@ -42,14 +42,14 @@ def seed(name: str = "seed", *, lives: float | None = 3600.0, at: float = START)
 
 
 def failed(
-    meaning: Meaning, detail: str = "as scripted", *, retry_after: float | None = None, repeatable: bool = True
+    meaning: FailureKind, detail: str = "as scripted", *, retry_after: float | None = None, repeatable: bool = True
 ) -> RefreshFailure:
     return RefreshFailure(Verdict(meaning, detail, retry_after, repeatable=repeatable))
 
 
 def make_request(profile: str | Profile = "strict", **others: Any) -> RenewalRequest:
     return RenewalRequest(
-        **{"key": KEY, "profile": profile_named(profile), "http_timeout": 10.0, "spread": 0.0, **others}
+        **{"key": KEY, "profile": profile_named(profile), "http_timeout": 10.0, "jitter": 0.0, **others}
     )
 
 
@@ -198,11 +198,11 @@ class RotatingServer:
         else:
             self.reused += 1
             self.alive = self.alive and self.kind != "revoke_family"
-            return failed(Meaning.DEAD, "invalid_grant")
+            return failed(FailureKind.DEAD, "invalid_grant")
         return Token(f"access-{self.issued}", self.latest)
 
 
-class _Held(Hold):
+class _Held(AdvisoryLock):
     def __init__(self, proof: str | None) -> None:
         self.proof = proof
 
@@ -221,13 +221,13 @@ class Process(Generic[T]):
         host: str = "host",
         proof: str | None = None,
         faults: dict[tuple[type[Effect[Any]], int], Fault] | None = None,
-        spread: float = 0.0,
+        jitter: float = 0.0,
     ) -> None:
         self.world = world
         self.renewal = renewal
         self.host = host
         self.proof = proof
-        self.spread = spread
+        self.jitter = jitter
         self.faults = faults or {}
         self.seen: dict[type[Effect[Any]], int] = {}
         self.trace: list[Effect[Any]] = []
@@ -322,8 +322,8 @@ class Process(Generic[T]):
             case effects.Cas(expected, record):
                 return world.cas(expected, record)
             case effects.Now():
-                shared = Moment(world.era, world.now, mortal=True) if world.era else None
-                return Instant(world.wall, world.now, shared, self.spread)
+                shared = StoreTime(world.era, world.now, single_host=True) if world.era else None
+                return Instant(world.wall, world.now, shared, self.jitter)
             case effects.NewId():
                 world.names += 1
                 return f"attempt {world.names}"

@@ -17,9 +17,9 @@ from tests.core.driver import make_lease, make_request
 
 from onerefresh import Credential, RefreshUnavailable, Token
 from onerefresh import transitions as records
-from onerefresh.credential.shared import LOOK_AGAIN, Shared
-from onerefresh.credential.terms import Terms
-from onerefresh.credentials.looking import Due, Horizon
+from onerefresh.credential.memory import LOOK_AGAIN, SessionMemory
+from onerefresh.credential.options import CredentialOptions
+from onerefresh.credentials.due_filter import Due, DueFilter
 from onerefresh.events import Kind
 from onerefresh.record import Record
 from onerefresh.record_text import encode
@@ -28,10 +28,10 @@ from onerefresh.renewal.decide import Claim, Use, decide
 from onerefresh.store import Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.sqlite import SQLiteStore
-from onerefresh.verdict import Meaning, Verdict
+from onerefresh.verdict import FailureKind, Verdict
 
 
-def ageing() -> Token:
+def ageing_token() -> Token:
     """A token of an hour with some minutes left."""
     now = time.time()
     return Token("access-0", "refresh-0", issued_at=now - 3500.0, expires_at=now + 100.0)
@@ -40,7 +40,7 @@ def ageing() -> Token:
 def stored(path: Path, **others: Any) -> Refresher:
     """A refresher whose first token is in the store, and ageing."""
     refresher = Refresher(**others)
-    elsewhere(path, refresher).login(ageing())
+    elsewhere(path, refresher).login(ageing_token())
     return refresher
 
 
@@ -136,10 +136,10 @@ def test_a_login_is_new_whatever_clocks_say() -> None:
     ],
 )
 def test_a_renewal_is_postponed_after_a_try_alone(outcome: dict[str, Any], postponed: float) -> None:
-    shared = Shared(MemoryStore(), "acme")
+    memory = SessionMemory(MemoryStore(), "acme")
     began = time.time()
-    shared.adopt(Outcome(ageing().numbered("family", 1), **outcome), 0)
-    later = shared.held.ages_at - began
+    memory.adopt(Outcome(ageing_token().numbered("family", 1), **outcome), 0)
+    later = memory.held.ages_at - began
     assert later < 0.0 if postponed == 0.0 else postponed <= later < postponed + PATIENCE
 
 
@@ -149,17 +149,17 @@ def record_of(token: Token) -> Record:
 
 @pytest.mark.parametrize("background", [False, True])
 def test_a_lease_of_somebody_else_is_a_reason_to_look_again_later(*, background: bool) -> None:
-    leased = records.claimed(record_of(ageing()), make_lease(), owner=None)
-    found = decide(leased, make_request(ageing=background), time.time(), lease_over=False)
+    leased = records.claimed(record_of(ageing_token()), make_lease(), owner=None)
+    found = decide(leased, make_request(background=background), time.time(), lease_over=False)
     assert found.lease == leased.lease if background else found.retry_after > 0.0  # type: ignore[union-attr]
     assert getattr(decide(leased, make_request(), time.time(), lease_over=True), "retry_after", None) == 0.0
 
 
 def test_a_dead_session_is_looked_at_again_later() -> None:
-    leased = records.claimed(record_of(ageing()), make_lease(), owner=None)
-    dead = records.died(leased, Verdict(Meaning.DEAD, "over"), now=0.0, refused=False)
+    leased = records.claimed(record_of(ageing_token()), make_lease(), owner=None)
+    dead = records.died(leased, Verdict(FailureKind.DEAD, "over"), now=0.0, refused=False)
     for background in (False, True):
-        found = decide(dead, make_request(ageing=background), time.time(), lease_over=False)
+        found = decide(dead, make_request(background=background), time.time(), lease_over=False)
         assert isinstance(found, Use)
         assert found.retry_after > 0.0, "else each call would look for a login"
 
@@ -171,12 +171,12 @@ def test_a_dead_session_is_looked_at_again_later() -> None:
     st.floats(0.0, 1.0, exclude_max=True),
 )
 def test_what_is_looked_for_as_due_is_what_a_renewal_finds_due(
-    lives: float, within: float, spent: float, spread: float
+    lives: float, within: float, spent: float, jitter: float
 ) -> None:
     """Else a run over many credentials would begin renewals that renew nothing, or miss what ends."""
     record = record_of(Token("a", "r", issued_at=1000.0, expires_at=1000.0 + lives))
     now = 1000.0 + spent * lives
-    horizon = Horizon(within, named=True, terms_of=lambda _: Terms.of(Refresher()))
+    horizon = DueFilter(within, named=True, terms_of=lambda _: CredentialOptions.of(Refresher()))
     is_due = isinstance(horizon.judge("acme", Versioned("1", encode(record)), now), Due)
-    found = decide(record, make_request(ageing=True, within=within, spread=spread), now, lease_over=False)
+    found = decide(record, make_request(background=True, within=within, jitter=jitter), now, lease_over=False)
     assert is_due is isinstance(found, Claim)

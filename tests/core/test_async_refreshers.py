@@ -447,8 +447,8 @@ def test_the_refresher_does_not_mark_the_loop_it_runs_on(host: Loop) -> None:
 def test_a_background_renewal_runs_on_the_loop_that_asked(host: Loop) -> None:
     refresher = WhereItRuns()
     now = time.time()
-    ageing = Token("access-0", "refresh-0", issued_at=now - 3500.0, expires_at=now + 100.0)
-    credential = Credential("acme", refresher.note, token=ageing)
+    background = Token("access-0", "refresh-0", issued_at=now - 3500.0, expires_at=now + 100.0)
+    credential = Credential("acme", refresher.note, token=background)
 
     async def ask() -> None:
         assert credential.current() is not None

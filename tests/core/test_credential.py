@@ -116,8 +116,8 @@ def test_a_token_whose_expiry_is_not_known_serves_until_it_is_refused(expiry: di
 def test_an_ageing_token_is_used_while_one_background_renewal_runs() -> None:
     refresher = Refresher(gated=True)
     now = time.time()
-    ageing = Token("access-0", "refresh-0", issued_at=now - 3500.0, expires_at=now + 100.0)
-    credential = Credential("acme", refresher, token=ageing)
+    background = Token("access-0", "refresh-0", issued_at=now - 3500.0, expires_at=now + 100.0)
+    credential = Credential("acme", refresher, token=background)
     ageing_one = credential.token()
     assert [credential.token().generation for _ in range(5)] == [1] * 5
     refresher.wait_until_entered()
@@ -132,8 +132,8 @@ def test_a_failed_background_renewal_leaves_the_token_in_use_and_the_endpoint_in
     refresher = Refresher()
     refresher.failure = RefreshUnavailable("down", retry_after=60.0)
     now = time.time()
-    ageing = Token("access-0", "refresh-0", issued_at=now - 3500.0, expires_at=now + 100.0)
-    credential = Credential("acme", refresher, token=ageing)
+    background = Token("access-0", "refresh-0", issued_at=now - 3500.0, expires_at=now + 100.0)
+    credential = Credential("acme", refresher, token=background)
     credential.current()
     refresher.wait_until_entered()
     for _ in range(50):
@@ -352,7 +352,7 @@ def test_nothing_is_sent_beside_a_request_that_is_still_under_way(
     assert credential.token().generation == 2
     assert refresher.calls == 1
     deadline = time.monotonic() + PATIENCE
-    while credential._shared.under_way:
+    while credential._memory.under_way:
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -436,12 +436,12 @@ def test_a_late_answer_does_not_remove_the_flight_that_followed(monkeypatch: pyt
         credential.token(max_wait=0.0)
     assert entered.acquire(timeout=PATIENCE)
     assert entered.acquire(timeout=PATIENCE)
-    following = credential._shared.flight
+    following = credential._memory.flight
     assert following is not None
     first.set()
     while credential.current() is None:
         time.sleep(0.005)
-    assert credential._shared.flight is following
+    assert credential._memory.flight is following
     second.set()
     assert following.wait(PATIENCE)
 

@@ -17,9 +17,9 @@ from onerefresh.renewal.renew import renew
 from onerefresh.renewal.request import print_of
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
-DOUBT = failed(Meaning.DOUBTFUL, "the token endpoint answered 401")
+DOUBT = failed(FailureKind.DOUBTFUL, "the token endpoint answered 401")
 
 
 def doubted(world: World, **others: Any) -> errors.LoginRequired:
@@ -53,7 +53,7 @@ def test_a_doubtful_refusal_leaves_the_session_alive_in_the_record() -> None:
     world = needy(None, DOUBT)
     doubted(world, **refusing(world))
     assert (world.present.state, world.token.reveal_refresh_token()) == (State.IDLE, "refresh-seed")
-    assert (failure_of(world).meaning, failure_of(world).doubts) == (Meaning.DEAD, 1)
+    assert (failure_of(world).meaning, failure_of(world).doubts) == (FailureKind.DEAD, 1)
     assert Kind.DEAD not in world.kinds()
 
 
@@ -75,7 +75,7 @@ def test_it_is_asked_again_after_half_a_minute_doubled_to_six_hours_whoever_asks
 def test_a_token_that_still_serves_goes_on_serving() -> None:
     world = needy(seed(lives=3600.0), DOUBT)
     world.now = 3400.0
-    assert world.run(renew(EFFECTS, make_request(ageing=True))).token.generation == 1
+    assert world.run(renew(EFFECTS, make_request(background=True))).token.generation == 1
     assert world.run(renew(EFFECTS, make_request())).token.generation == 1
     assert len(world.sent) == 1
 
@@ -88,7 +88,7 @@ def test_a_token_that_was_refused_does_not_serve() -> None:
 
 
 def test_an_outage_in_between_does_not_begin_the_count_anew() -> None:
-    world = needy(None, DOUBT, failed(Meaning.CLIENT_REJECTED), DOUBT)
+    world = needy(None, DOUBT, failed(FailureKind.CLIENT_REJECTED), DOUBT)
     refused = refusing(world)
     for _ in range(3):
         world.fails(renew(EFFECTS, make_request(**refused)))
@@ -97,7 +97,7 @@ def test_an_outage_in_between_does_not_begin_the_count_anew() -> None:
 
 
 def test_a_proven_end_after_a_doubtful_one_is_dead_for_good() -> None:
-    world = needy(None, DOUBT, failed(Meaning.DEAD, "invalid_grant"))
+    world = needy(None, DOUBT, failed(FailureKind.DEAD, "invalid_grant"))
     refused = refusing(world)
     doubted(world, **refused)
     world.now += 30.0
@@ -139,8 +139,8 @@ def test_an_obtain_that_is_refused_as_well_rests_like_the_refresh() -> None:
 # --- Another client ---
 
 
-@pytest.mark.parametrize("meaning", [Meaning.DOUBTFUL, Meaning.CLIENT_REJECTED, Meaning.REQUEST_REJECTED])
-def test_another_client_asks_at_once_and_once(meaning: Meaning) -> None:
+@pytest.mark.parametrize("meaning", [FailureKind.DOUBTFUL, FailureKind.CLIENT_REJECTED, FailureKind.REQUEST_REJECTED])
+def test_another_client_asks_at_once_and_once(meaning: FailureKind) -> None:
     world = needy(None, *[failed(meaning)] * 3)
     refused = refusing(world)
     for name, sends in (("old", 1), ("old", 1), ("new", 2), ("old", 2), ("new", 2), ("newest", 3), ("new", 3)):
@@ -156,7 +156,7 @@ def test_the_corrected_client_heals_what_the_wrong_one_was_refused() -> None:
 
 
 def test_a_client_that_was_not_refused_itself_is_not_noted() -> None:
-    world = needy(None, failed(Meaning.REFRESHER), failed(Meaning.CLIENT_REJECTED), NEXT)
+    world = needy(None, failed(FailureKind.REFRESHER), failed(FailureKind.CLIENT_REJECTED), NEXT)
     refused = refusing(world)
     world.fails(renew(EFFECTS, make_request(**client("right"), **refused)))
     world.now += failure_of(world).delay
@@ -179,7 +179,7 @@ def test_a_print_is_short_and_differs_from_one_session_to_the_next() -> None:
 
 
 def test_an_outage_is_not_asked_at_once_by_another_client() -> None:
-    world = needy(None, failed(Meaning.UNAVAILABLE, retry_after=60.0))
+    world = needy(None, failed(FailureKind.UNAVAILABLE, retry_after=60.0))
     refused = refusing(world)
     world.fails(renew(EFFECTS, make_request(**client("old"), **refused)))
     world.fails(renew(EFFECTS, make_request(**client("new"), **refused)))
@@ -198,13 +198,13 @@ def is_not_asked_again(world: World, sends: int) -> None:
 
 
 def test_after_a_lost_answer_it_is_not_asked_again() -> None:
-    world = needy(None, failed(Meaning.NO_ANSWER), DOUBT)
+    world = needy(None, failed(FailureKind.NO_ANSWER), DOUBT)
     doubted(world, profile="grace:60", **refusing(world))
     is_not_asked_again(world, 2)
 
 
 def test_after_errors_of_the_server_it_is_asked_again() -> None:
-    world = needy(None, *[failed(Meaning.SERVER_ERROR)] * 4, DOUBT, NEXT)
+    world = needy(None, *[failed(FailureKind.SERVER_ERROR)] * 4, DOUBT, NEXT)
     refused = refusing(world)
     doubted(world, **refused)
     assert (len(world.sent), failure_of(world).delay) == (5, 30.0)
@@ -213,13 +213,13 @@ def test_after_errors_of_the_server_it_is_asked_again() -> None:
 
 
 def test_an_outage_in_between_does_not_hide_a_lost_answer() -> None:
-    world = needy(None, failed(Meaning.NO_ANSWER), *[failed(Meaning.UNAVAILABLE)] * 2, DOUBT)
+    world = needy(None, failed(FailureKind.NO_ANSWER), *[failed(FailureKind.UNAVAILABLE)] * 2, DOUBT)
     doubted(world, profile="grace:60", **refusing(world))
     is_not_asked_again(world, 4)
 
 
 def test_where_refresh_tokens_are_not_rotated_none_is_spent_and_it_is_asked_again() -> None:
-    world = needy(None, failed(Meaning.NO_ANSWER), DOUBT, NEXT)
+    world = needy(None, failed(FailureKind.NO_ANSWER), DOUBT, NEXT)
     refused = refusing(world)
     doubted(world, profile="static", **refused)
     assert (len(world.sent), failure_of(world).delay) == (2, 30.0)
@@ -228,7 +228,7 @@ def test_where_refresh_tokens_are_not_rotated_none_is_spent_and_it_is_asked_agai
 
 
 def test_after_an_earlier_failure_that_may_have_spent_it_is_not_asked_again() -> None:
-    world = needy(None, failed(Meaning.PROTOCOL), DOUBT)
+    world = needy(None, failed(FailureKind.PROTOCOL), DOUBT)
     world.fails(renew(EFFECTS, make_request(**refusing(world))))
     world.now += 60.0
     doubted(world, **refusing(world))
@@ -253,9 +253,9 @@ def test_a_late_commit_of_the_other_one_is_waited_for_first() -> None:
     assert mine.finish().token.reveal() == "access-late"
 
 
-@pytest.mark.parametrize("meaning", [Meaning.DOUBTFUL, Meaning.DEAD])
+@pytest.mark.parametrize("meaning", [FailureKind.DOUBTFUL, FailureKind.DEAD])
 @pytest.mark.parametrize("lost", ["the record", "the claim", "and brought back by others"])
-def test_a_loss_is_no_late_commit_and_what_was_refused_is_not_sent_again(lost: str, meaning: Meaning) -> None:
+def test_a_loss_is_no_late_commit_and_what_was_refused_is_not_sent_again(lost: str, meaning: FailureKind) -> None:
     world = needy(None, failed(meaning, "it said no"), NEXT)
     before, known = world.present, world.token
     world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
@@ -268,7 +268,7 @@ def test_a_loss_is_no_late_commit_and_what_was_refused_is_not_sent_again(lost: s
         world.run(bring_back(knows, make_request()))
     with pytest.raises(errors.LoginRequired) as told:
         mine.finish()
-    assert told.value.proven is (meaning is Meaning.DEAD)
+    assert told.value.proven is (meaning is FailureKind.DEAD)
     assert len(world.sent) == 1
 
 
@@ -301,4 +301,4 @@ def test_a_takeover_that_is_refused_in_doubtful_words_keeps_what_it_may_not_do()
     world.now = 31.0
     doubted(world, **refusing(world))
     assert failure_of(world).is_for_good
-    assert failure_of(world).verdict(world.wall).meaning is Meaning.DOUBTFUL
+    assert failure_of(world).verdict(world.wall).meaning is FailureKind.DOUBTFUL

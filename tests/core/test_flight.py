@@ -46,14 +46,14 @@ def test_who_comes_second_wakes_nobody_before_the_first_has_settled_it() -> None
 
 def test_it_is_wanted_from_when_somebody_is_about_to_wait_until_he_leaves() -> None:
     flight: Flight[str] = Flight()
-    assert not flight.wanted
+    assert not flight.has_waiters
     flight.expect()
-    assert flight.wanted
+    assert flight.has_waiters
     assert not flight.wait(0.0)
-    assert not flight.wanted
+    assert not flight.has_waiters
     flight.expect()
-    assert not asyncio.run(flight.heard(0.0))
-    assert not flight.wanted
+    assert not asyncio.run(flight.wait_async(0.0))
+    assert not flight.has_waiters
 
 
 def test_a_daemon_thread_does_not_make_it_wanted() -> None:
@@ -61,7 +61,7 @@ def test_a_daemon_thread_does_not_make_it_wanted() -> None:
     daemon = threading.Thread(target=flight.expect, daemon=True)
     daemon.start()
     daemon.join(PATIENCE)
-    assert not flight.wanted
+    assert not flight.has_waiters
 
 
 def test_it_is_not_wanted_for_long_by_somebody_who_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_it_is_not_wanted_for_long_by_somebody_who_never_waits(monkeypatch: pyte
     flight.expect()
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + SOON)
-    assert not flight.wanted
+    assert not flight.has_waiters
 
 
 def test_a_thread_waits_until_it_is_settled() -> None:
@@ -93,7 +93,7 @@ def test_a_thread_waits_until_it_is_settled() -> None:
 def test_a_wait_that_is_over_says_so(seconds: float) -> None:
     flight: Flight[str] = Flight()
     assert not flight.wait(seconds)
-    assert not asyncio.run(flight.heard(seconds))
+    assert not asyncio.run(flight.wait_async(seconds))
 
 
 def test_whoever_runs_it_does_not_wait_for_it() -> None:
@@ -102,7 +102,7 @@ def test_whoever_runs_it_does_not_wait_for_it() -> None:
     assert not flight.begin()
     with pytest.raises(RefreshUnavailable, match="ask again when that has returned"):
         flight.wait(PATIENCE)
-    assert not flight.wanted
+    assert not flight.has_waiters
     flight.settle("done")
     assert flight.wait(PATIENCE)
 
@@ -154,7 +154,7 @@ def test_a_wait_may_be_as_long_as_one_likes(seconds: float) -> None:
     flight: Flight[str] = Flight()
 
     async def hear() -> bool:
-        waiting = asyncio.create_task(flight.heard(seconds))
+        waiting = asyncio.create_task(flight.wait_async(seconds))
         await asyncio.sleep(0)
         await asyncio.to_thread(flight.settle, "done")
         return await waiting
@@ -167,7 +167,7 @@ def test_what_is_settled_is_heard_at_once() -> None:
     flight: Flight[str] = Flight()
     flight.settle("done")
     assert flight.wait(0.0)
-    assert asyncio.run(flight.heard(0.0))
+    assert asyncio.run(flight.wait_async(0.0))
 
 
 def test_tasks_of_several_loops_and_threads_hear_of_it() -> None:
@@ -175,7 +175,7 @@ def test_tasks_of_several_loops_and_threads_hear_of_it() -> None:
     ready = threading.Barrier(6)
 
     async def tasks() -> list[bool]:
-        waiting = [asyncio.create_task(flight.heard(PATIENCE)) for _ in range(20)]
+        waiting = [asyncio.create_task(flight.wait_async(PATIENCE)) for _ in range(20)]
         await asyncio.sleep(0)
         await asyncio.to_thread(ready.wait, PATIENCE)
         return list(await asyncio.gather(*waiting))
@@ -191,16 +191,16 @@ def test_tasks_of_several_loops_and_threads_hear_of_it() -> None:
         ready.wait(PATIENCE)
         return [flight.settle("done")]
 
-    heard = in_threads([on_a_loop, on_a_loop, on_a_loop, on_a_thread, on_a_thread, settle])
-    assert [all(told) for told in heard] == [True] * 6
-    assert [len(told) for told in heard] == [20, 20, 20, 1, 1, 1]
+    wait_async = in_threads([on_a_loop, on_a_loop, on_a_loop, on_a_thread, on_a_thread, settle])
+    assert [all(told) for told in wait_async] == [True] * 6
+    assert [len(told) for told in wait_async] == [20, 20, 20, 1, 1, 1]
 
 
 def test_cancelled_waiters_leave_nothing_behind_and_disturb_nobody() -> None:
     flight: Flight[str] = Flight()
 
     async def run() -> list[object]:
-        waiting = [asyncio.create_task(flight.heard(PATIENCE)) for _ in range(100)]
+        waiting = [asyncio.create_task(flight.wait_async(PATIENCE)) for _ in range(100)]
         await asyncio.sleep(0)
         for task in waiting[:50]:
             task.cancel()
@@ -217,7 +217,7 @@ def test_a_waiter_that_is_cancelled_when_it_is_woken_is_cancelled() -> None:
     flight: Flight[str] = Flight()
 
     async def run() -> object:
-        waiting = asyncio.create_task(flight.heard(PATIENCE))
+        waiting = asyncio.create_task(flight.wait_async(PATIENCE))
         await asyncio.sleep(0)
         flight.settle("done")
         waiting.cancel()
@@ -232,7 +232,7 @@ def test_a_timeout_around_it_is_the_callers_own() -> None:
     async def run() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
-                await flight.heard(PATIENCE)
+                await flight.wait_async(PATIENCE)
 
     asyncio.run(run())
     assert flight.settle("done")
@@ -241,7 +241,7 @@ def test_a_timeout_around_it_is_the_callers_own() -> None:
 def test_a_loop_that_is_gone_disturbs_nobody() -> None:
     flight: Flight[str] = Flight()
     loop = asyncio.new_event_loop()
-    abandoned = loop.create_task(flight.heard(PATIENCE))
+    abandoned = loop.create_task(flight.wait_async(PATIENCE))
     loop.run_until_complete(asyncio.sleep(0))
     abandoned.cancel()
     loop.run_until_complete(asyncio.gather(abandoned, return_exceptions=True))
@@ -254,8 +254,8 @@ def test_the_same_loop_may_wait_again_and_again() -> None:
     async def run() -> None:
         for _ in range(3):
             flight: Flight[int] = Flight()
-            assert not await flight.heard(0.0)
-            waiting = asyncio.create_task(flight.heard(PATIENCE))
+            assert not await flight.wait_async(0.0)
+            waiting = asyncio.create_task(flight.wait_async(PATIENCE))
             await asyncio.sleep(0)
             flight.settle(1)
             assert await waiting

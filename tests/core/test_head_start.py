@@ -13,8 +13,8 @@ from tests.effects import EFFECTS, Load, Sleep
 
 from onerefresh import Credential, Token
 from onerefresh.credential.launcher import Launcher
-from onerefresh.credential.shared import Shared
-from onerefresh.credential.terms import Terms
+from onerefresh.credential.memory import SessionMemory
+from onerefresh.credential.options import CredentialOptions
 from onerefresh.flight import Flight
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.renew import renew
@@ -94,12 +94,12 @@ def test_who_follows(
         return outcome
 
     monkeypatch.setattr("onerefresh.renewal.renew.renew", renew)
-    shared = Shared(MemoryStore(), "acme")
-    shared.known, shared.follows = before, did
+    memory = SessionMemory(MemoryStore(), "acme")
+    memory.known, memory.follows = before, did
     flight: Flight[Outcome] = Flight()
-    Launcher("acme", shared, Terms.of(Refresher()), None).launch(flight, ageing=False)
+    Launcher("acme", memory, CredentialOptions.of(Refresher()), None).launch(flight, background=False)
     assert flight.wait(PATIENCE)
-    assert shared.follows is (did if follows is None else follows)
+    assert memory.follows is (did if follows is None else follows)
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,9 @@ def test_who_follows(
 def test_who_gives_way(head_start: float, *, follows: bool, refused: tuple[str, int] | None, gives_way: object) -> None:
     store = MemoryStore()
     store.head_start = head_start
-    shared = Shared(store, "acme")
-    shared.follows = follows
-    launcher = Launcher("acme", shared, Terms.of(Refresher()), None)
+    memory = SessionMemory(store, "acme")
+    memory.follows = follows
+    launcher = Launcher("acme", memory, CredentialOptions.of(Refresher()), None)
     assert launcher.request(refused).gives_way == gives_way
 
 
@@ -127,12 +127,12 @@ def test_a_login_or_a_logout_here_ends_it(tmp_path: Path, how: str) -> None:
     first = other.token()
     refresh(one)
     other.token(refused=first)
-    assert other._shared.follows
+    assert other._memory.follows
     if how == "login":
         other.login(first_token(access_token="access-again"))
     else:
         other.logout()
-    assert not other._shared.follows
+    assert not other._memory.follows
 
 
 def test_giving_way_is_what_a_renewal_begins_with() -> None:

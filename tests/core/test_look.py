@@ -14,12 +14,12 @@ from tests.regressions.test_stores_of_ones_own import Dictionary
 from onerefresh import Credential, StoreUnavailable, Token, policy
 from onerefresh.credential import bringing, watch
 from onerefresh.credential.look import NEWEST_EVERY, Look
-from onerefresh.credential.registry import shared_of
-from onerefresh.credential.shared import Shared
+from onerefresh.credential.memory import SessionMemory
+from onerefresh.credential.registry import memory_of
 from onerefresh.latches import Job
 from onerefresh.losses import KEY, digest, read_losses, report_losses
 from onerefresh.record_text import decode
-from onerefresh.store import Moment, StoreOutcomeUnknown, Versioned
+from onerefresh.store import StoreOutcomeUnknown, StoreTime, Versioned
 
 
 class Lossy(Dictionary):
@@ -41,9 +41,9 @@ class Lossy(Dictionary):
         self._asked("cas", key)
         return super().cas(key, expected, body)
 
-    def moment(self) -> Moment:
+    def moment(self) -> StoreTime:
         self._asked("moment", "")
-        return Moment(self.era, time.monotonic())
+        return StoreTime(self.era, time.monotonic())
 
     def _asked(self, what: str, key: str) -> None:
         self.asked.append((what, key))
@@ -85,8 +85,8 @@ class Holder:
         self.looks()
 
     @property
-    def last(self) -> Shared:
-        return shared_of(self.store, list(self.credentials)[-1])
+    def last(self) -> SessionMemory:
+        return memory_of(self.store, list(self.credentials)[-1])
 
     def looks(self) -> float:
         return self.look.taken(self.store, self.last)
@@ -326,7 +326,7 @@ def test_whatever_a_look_raises_the_next_one_follows(monkeypatch: pytest.MonkeyP
     raised = threading.Event()
     last = watch.Watch._last
 
-    def raises_once(self: watch.Watch, store: Lossy) -> Shared | None:
+    def raises_once(self: watch.Watch, store: Lossy) -> SessionMemory | None:
         if threading.current_thread().name == watch.NAME and not raised.is_set():
             raised.set()
             raise OSError("strange")
@@ -339,7 +339,7 @@ def test_whatever_a_look_raises_the_next_one_follows(monkeypatch: pytest.MonkeyP
     store.lose("acme")
     report_losses(store, ["acme"])
     until(lambda: store.generation("acme") == 1)
-    assert credential._shared.watched
+    assert credential._memory.watched
 
 
 @pytest.mark.usefixtures("threads")
@@ -349,13 +349,13 @@ def test_where_no_thread_can_start_the_next_call_tries_again(monkeypatch: pytest
         patched.setattr(watch, "start", no_thread)
         store = Lossy()
         credential, token = logged_in("acme", store)
-        assert not credential._shared.watched
+        assert not credential._memory.watched
         for _ in range(2):
             assert credential.token() is token
-            assert not credential._shared.watched
+            assert not credential._memory.watched
     assert credential.token() is token
-    assert credential._shared.watched
-    held = credential._shared.held
+    assert credential._memory.watched
+    held = credential._memory.held
     assert held.ages_at > time.time(), "and later calls are as quick as ever"
     store.lose("acme")
     report_losses(store, ["acme"])
@@ -368,7 +368,7 @@ def test_a_thread_ends_when_its_store_closes_and_no_late_token_begins_another() 
     credential, _ = logged_in("acme", store)
     watch.watch.leave(store)
     until(lambda: id(store) not in watch.watch._eyes)
-    watch.begin_to_watch(credential._shared)
+    watch.begin_to_watch(credential._memory)
     assert id(store) not in watch.watch._eyes
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.core.driver import NEXT, needy
 
-from onerefresh.credential.shared import Shared
+from onerefresh.credential.memory import SessionMemory
 from onerefresh.record import Record
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Token
@@ -26,16 +26,16 @@ def test_of_a_token_that_is_saved_nowhere_and_one_that_a_record_tells_of_the_new
     unsaved: int, learned: int, newest: int
 ) -> None:
     """The first one stood before all others, for as long as no caller got another: an older copy was brought back."""
-    shared = Shared(MemoryStore(), "acme")
-    shared.unsaved = token_of(unsaved)
-    shared.learns(record_of(token_of(learned)), shared.epoch)
-    assert shared.newest is not None
-    assert shared.newest.generation == newest
+    memory = SessionMemory(MemoryStore(), "acme")
+    memory.unsaved = token_of(unsaved)
+    memory.learns(record_of(token_of(learned)), memory.epoch)
+    assert memory.newest is not None
+    assert memory.newest.generation == newest
 
 
 def test_another_session_puts_an_end_to_what_is_saved_nowhere() -> None:
-    shared = Shared(MemoryStore(), "acme")
-    shared.unsaved = token_of(3)
-    shared.learns(record_of(token_of(4, "another session")), shared.epoch)
-    assert shared.newest is not None
-    assert shared.newest.family == "another session"
+    memory = SessionMemory(MemoryStore(), "acme")
+    memory.unsaved = token_of(3)
+    memory.learns(record_of(token_of(4, "another session")), memory.epoch)
+    assert memory.newest is not None
+    assert memory.newest.family == "another session"

@@ -26,7 +26,7 @@ from onerefresh.spool import Spool
 from onerefresh.store import Store
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.sqlite import SQLiteStore
-from onerefresh.verdict import Meaning, RefreshFailure
+from onerefresh.verdict import FailureKind, RefreshFailure
 
 
 class Endpoint:
@@ -227,7 +227,7 @@ def test_a_record_that_changes_its_owner_keeps_all_else() -> None:
     assert record_of(store) == replace(before, owner="endpoint B")
 
 
-@pytest.mark.parametrize("answer", [NEXT, failed(Meaning.DEAD, "invalid_grant")])
+@pytest.mark.parametrize("answer", [NEXT, failed(FailureKind.DEAD, "invalid_grant")])
 def test_consent_that_comes_while_a_request_is_on_its_way_stays(answer: Token | RefreshFailure) -> None:
     """The renewal wrote how it had ended over it, with the owner of before."""
     world = needy(None, answer)
@@ -240,7 +240,7 @@ def test_consent_that_comes_while_a_request_is_on_its_way_stays(answer: Token | 
 
 
 def test_so_does_consent_that_comes_before_the_end_of_a_request_can_be_noted() -> None:
-    world = needy(None, failed(Meaning.DEAD, "invalid_grant"))
+    world = needy(None, failed(FailureKind.DEAD, "invalid_grant"))
     mine = make_request(**refusing(world), owner="endpoint A")
     renewal = Process(world, renew(EFFECTS, mine), faults={(Cas, 2): store_goes_down})
     with pytest.raises(LoginRequired):

@@ -58,8 +58,8 @@ def test_a_token_whose_expiry_is_not_known_never_ages() -> None:
 
 
 @given(st.floats(0.001, 10**7), SPREADS)
-def test_a_token_is_used_for_most_of_its_life_and_not_after_it(lives: float, spread: float) -> None:
-    found, calm = windows(living(lives), spread), windows(living(lives), 0.0)
+def test_a_token_is_used_for_most_of_its_life_and_not_after_it(lives: float, jitter: float) -> None:
+    found, calm = windows(living(lives), jitter), windows(living(lives), 0.0)
     rounding = 1e-6
     assert START + 0.5 * lives - rounding <= calm.ages_at <= found.ages_at <= found.ends_at <= START + lives
     assert found.ends_at >= START + 0.8 * lives - rounding
@@ -67,9 +67,9 @@ def test_a_token_is_used_for_most_of_its_life_and_not_after_it(lives: float, spr
 
 @given(st.floats(0.001, 10**7), SPREADS)
 def test_a_token_ends_two_seconds_early_where_its_life_allows_and_ages_twice_as_early(
-    lives: float, spread: float
+    lives: float, jitter: float
 ) -> None:
-    found, expires_at = windows(living(lives), spread), START + lives
+    found, expires_at = windows(living(lives), jitter), START + lives
     margin, rounding = expires_at - found.ends_at, 1e-6
     assert margin >= min(2.0, 0.2 * lives) - rounding, "servers count whole seconds, and calls travel"
     assert margin <= 5.0 + rounding
@@ -77,7 +77,7 @@ def test_a_token_ends_two_seconds_early_where_its_life_allows_and_ages_twice_as_
 
 
 def test_processes_spread_their_refreshes() -> None:
-    assert len({windows(living(3600.0), spread / 10).ages_at for spread in range(10)}) == 10
+    assert len({windows(living(3600.0), jitter / 10).ages_at for jitter in range(10)}) == 10
 
 
 def test_a_token_that_had_expired_when_it_came_is_over() -> None:
@@ -96,8 +96,8 @@ def test_the_pause_doubles_up_to_five_minutes(failures: int, delay: float) -> No
 
 
 @given(st.integers(1, 100), SPREADS)
-def test_jitter_only_lengthens_a_pause_a_little(failures: int, spread: float) -> None:
-    assert backoff(failures, 0.0) <= backoff(failures, spread) <= backoff(failures, 0.0) * 1.2
+def test_jitter_only_lengthens_a_pause_a_little(failures: int, jitter: float) -> None:
+    assert backoff(failures, 0.0) <= backoff(failures, jitter) <= backoff(failures, 0.0) * 1.2
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_when_a_token_is_due_for_who_looks_ahead(lives: float, within: float, du
 
 
 @given(st.floats(0.001, 10**7), SPREADS)
-def test_a_token_that_ages_is_due_for_who_looks_as_far_ahead(lives: float, spread: float) -> None:
-    ages_at = windows(living(lives), spread).ages_at
+def test_a_token_that_ages_is_due_for_who_looks_as_far_ahead(lives: float, jitter: float) -> None:
+    ages_at = windows(living(lives), jitter).ages_at
     assert due_at(living(lives), START + lives - ages_at) == pytest.approx(ages_at, rel=0.0, abs=1e-3)
 
 

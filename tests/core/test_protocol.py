@@ -26,7 +26,7 @@ from onerefresh.policy import Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal.renew import renew
 from onerefresh.token import Token
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 # --- Without faults ---
 
@@ -81,7 +81,7 @@ def test_only_a_token_that_no_longer_serves_is_renewed(lives: float | None, now:
 def test_a_background_renewal_begins_when_the_token_ages() -> None:
     world = needy(seed(lives=3600.0), NEXT)
     world.now = 3400.0
-    assert world.run(renew(EFFECTS, make_request(ageing=True))).token.generation == 2
+    assert world.run(renew(EFFECTS, make_request(background=True))).token.generation == 2
 
 
 def test_an_answer_without_a_refresh_token_keeps_the_old_one_and_the_scope() -> None:
@@ -149,7 +149,7 @@ def test_a_token_without_refresh_token_is_obtained_anew_where_that_is_possible()
 
 
 def test_a_dead_session_is_obtained_anew_where_that_is_possible() -> None:
-    world = needy(None, failed(Meaning.DEAD), NEXT)
+    world = needy(None, failed(FailureKind.DEAD), NEXT)
     outcome = world.run(renew(EFFECTS, make_request(can_obtain=True, **refusing(world))))
     assert outcome.token.reveal() == "access-next"
     assert (world.present.state, len(world.sent)) == (State.IDLE, 2)
@@ -237,20 +237,20 @@ def test_a_save_that_goes_on_failing_is_told_and_made_up_for_by_the_next_call() 
 
 def test_a_token_that_still_serves_is_renewed_for_who_looks_ahead() -> None:
     world = needy(seed(lives=3600.0, at=START - 3100.0), NEXT)
-    outcome = world.run(renew(EFFECTS, make_request(ageing=True, within=600.0)))
+    outcome = world.run(renew(EFFECTS, make_request(background=True, within=600.0)))
     assert (outcome.token.reveal(), outcome.renewed) == ("access-next", True)
 
 
 @pytest.mark.parametrize("within", [400.0, None])
 def test_a_token_that_ends_behind_the_horizon_is_left_alone(within: float | None) -> None:
     world = needy(seed(lives=3600.0, at=START - 3100.0))
-    outcome = world.run(renew(EFFECTS, make_request(ageing=True, within=within)))
+    outcome = world.run(renew(EFFECTS, make_request(background=True, within=within)))
     assert (outcome.token.reveal(), outcome.renewed, world.sent) == ("access-seed", False, [])
 
 
 def test_a_token_that_ages_is_left_alone_where_the_horizon_is_nearer() -> None:
     world = needy(seed(lives=3600.0, at=START - 3400.0))
-    outcome = world.run(renew(EFFECTS, make_request(ageing=True, within=100.0)))
+    outcome = world.run(renew(EFFECTS, make_request(background=True, within=100.0)))
     assert (outcome.token.reveal(), world.sent) == ("access-seed", [])
 
 
@@ -261,5 +261,5 @@ def test_what_somebody_else_renewed_meanwhile_is_adopted_by_who_looks_ahead() ->
     def commits(world: World) -> None:
         world.commit_by(other, Token("access-other", "refresh-other", expires_in=3600.0, issued_at=world.wall))
 
-    outcome = world.run(renew(EFFECTS, make_request(ageing=True, within=600.0)), faults={(Watch, 1): does(commits)})
+    outcome = world.run(renew(EFFECTS, make_request(background=True, within=600.0)), faults={(Watch, 1): does(commits)})
     assert (outcome.token.reveal(), outcome.renewed, world.sent) == ("access-other", False, [])

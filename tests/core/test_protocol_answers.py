@@ -19,22 +19,22 @@ from onerefresh.events import Kind
 from onerefresh.policy import Profile
 from onerefresh.record import State
 from onerefresh.renewal.renew import renew
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 AT_ONCE = Profile("strict", resend=0)
 OF_THE_DEVELOPER = [
-    (Meaning.CLIENT_REJECTED, errors.ClientRejected),
-    (Meaning.REQUEST_REJECTED, errors.RequestRejected),
-    (Meaning.INTERACTION, errors.InteractionRequired),
-    (Meaning.CONFIGURATION, errors.ConfigurationError),
-    (Meaning.PROTOCOL, errors.RefreshProtocolError),
-    (Meaning.REFRESHER, errors.RefresherFailed),
+    (FailureKind.CLIENT_REJECTED, errors.ClientRejected),
+    (FailureKind.REQUEST_REJECTED, errors.RequestRejected),
+    (FailureKind.INTERACTION, errors.InteractionRequired),
+    (FailureKind.CONFIGURATION, errors.ConfigurationError),
+    (FailureKind.PROTOCOL, errors.RefreshProtocolError),
+    (FailureKind.REFRESHER, errors.RefresherFailed),
 ]
 
 
 @pytest.mark.parametrize(("meaning", "kind"), OF_THE_DEVELOPER)
 def test_a_refusal_is_told_once_remembered_and_keeps_the_token(
-    meaning: Meaning, kind: type[errors.OnerefreshError]
+    meaning: FailureKind, kind: type[errors.OnerefreshError]
 ) -> None:
     world = needy(None, failed(meaning, "the reason"), NEXT)
     refused = refusing(world)
@@ -53,7 +53,7 @@ def test_a_refusal_is_told_once_remembered_and_keeps_the_token(
 
 
 @pytest.mark.parametrize(("meaning", "kind"), OF_THE_DEVELOPER)
-def test_the_pause_after_a_refusal_doubles(meaning: Meaning, kind: type[errors.OnerefreshError]) -> None:
+def test_the_pause_after_a_refusal_doubles(meaning: FailureKind, kind: type[errors.OnerefreshError]) -> None:
     world = needy(None, *[failed(meaning)] * 20)
     refused, pauses = refusing(world), []
     for _ in range(12):
@@ -67,7 +67,7 @@ def test_the_pause_after_a_refusal_doubles(meaning: Meaning, kind: type[errors.O
 
 
 def test_invalid_grant_is_remembered_for_good_and_keeps_the_token() -> None:
-    world = needy(None, failed(Meaning.DEAD, "invalid_grant"))
+    world = needy(None, failed(FailureKind.DEAD, "invalid_grant"))
     refused = refusing(world)
     for _ in range(3):
         error = world.fails(renew(EFFECTS, make_request(**refused)))
@@ -81,9 +81,9 @@ def test_invalid_grant_is_remembered_for_good_and_keeps_the_token() -> None:
 
 
 def test_a_dead_session_hands_its_access_token_out_for_as_long_as_it_serves() -> None:
-    world = needy(seed(lives=3600.0), failed(Meaning.DEAD))
+    world = needy(seed(lives=3600.0), failed(FailureKind.DEAD))
     world.now = 3400.0
-    outcome = world.run(renew(EFFECTS, make_request(ageing=True)))
+    outcome = world.run(renew(EFFECTS, make_request(background=True)))
     assert (outcome.token.generation, world.present.state) == (1, State.DEAD)
     assert world.run(renew(EFFECTS, make_request())).token.generation == 1
     world.now = 3599.0
@@ -92,20 +92,20 @@ def test_a_dead_session_hands_its_access_token_out_for_as_long_as_it_serves() ->
 
 
 def test_a_dead_session_whose_access_token_was_refused_hands_nothing_out() -> None:
-    world = needy(None, failed(Meaning.DEAD))
+    world = needy(None, failed(FailureKind.DEAD))
     world.fails(renew(EFFECTS, make_request(**refusing(world))))
     assert isinstance(world.fails(renew(EFFECTS, make_request())), errors.LoginRequired)
 
 
 def test_a_short_outage_fails_no_call() -> None:
-    world = needy(None, *[failed(Meaning.UNAVAILABLE)] * 3, NEXT)
+    world = needy(None, *[failed(FailureKind.UNAVAILABLE)] * 3, NEXT)
     assert world.run(renew(EFFECTS, make_request(**refusing(world)))).token.generation == 2
     assert len(world.sent) == 4
     assert world.now == pytest.approx(0.5 + 1.0 + 2.0, abs=1.0)
 
 
 def test_a_long_outage_is_told_with_the_time_to_wait_and_kept_from_the_endpoint() -> None:
-    world = needy(None, *[failed(Meaning.UNAVAILABLE, "503")] * 30)
+    world = needy(None, *[failed(FailureKind.UNAVAILABLE, "503")] * 30)
     refused = refusing(world)
     error = world.fails(renew(EFFECTS, make_request(**refused)))
     assert isinstance(error, errors.RefreshUnavailable)
@@ -119,7 +119,7 @@ def test_a_long_outage_is_told_with_the_time_to_wait_and_kept_from_the_endpoint(
 
 
 def test_retry_after_is_respected_by_everybody() -> None:
-    world = needy(None, failed(Meaning.UNAVAILABLE, "429", retry_after=60.0), NEXT)
+    world = needy(None, failed(FailureKind.UNAVAILABLE, "429", retry_after=60.0), NEXT)
     refused = refusing(world)
     for passed in (0.0, 30.0, 24.0):
         world.now += passed
@@ -132,13 +132,13 @@ def test_retry_after_is_respected_by_everybody() -> None:
 
 
 def test_a_short_retry_after_is_waited_for() -> None:
-    world = needy(None, failed(Meaning.UNAVAILABLE, "429", retry_after=3.0), NEXT)
+    world = needy(None, failed(FailureKind.UNAVAILABLE, "429", retry_after=3.0), NEXT)
     assert world.run(renew(EFFECTS, make_request(**refusing(world)))).token.generation == 2
     assert world.now >= 3.0
 
 
 def test_a_failing_server_is_asked_again_within_the_same_lease() -> None:
-    world = needy(None, *[failed(Meaning.SERVER_ERROR)] * 3, NEXT)
+    world = needy(None, *[failed(FailureKind.SERVER_ERROR)] * 3, NEXT)
     process = Process(world, renew(EFFECTS, make_request(**refusing(world))))
     assert process.finish().token.generation == 2
     assert (len(world.sent), process.seen[NewId]) == (4, 1)
@@ -146,7 +146,7 @@ def test_a_failing_server_is_asked_again_within_the_same_lease() -> None:
 
 
 def test_a_server_that_goes_on_failing_is_reported_as_unavailable() -> None:
-    world = needy(None, *[failed(Meaning.SERVER_ERROR, "500")] * 30)
+    world = needy(None, *[failed(FailureKind.SERVER_ERROR, "500")] * 30)
     error = world.fails(renew(EFFECTS, make_request(**refusing(world))))
     assert isinstance(error, errors.RefreshUnavailable)
     assert "500" in str(error)
@@ -157,14 +157,14 @@ def test_a_server_that_goes_on_failing_is_reported_as_unavailable() -> None:
 
 
 def test_a_lost_answer_is_asked_for_once_more_within_the_lease() -> None:
-    world = needy(None, failed(Meaning.NO_ANSWER), NEXT)
+    world = needy(None, failed(FailureKind.NO_ANSWER), NEXT)
     process = Process(world, renew(EFFECTS, make_request(AT_ONCE, **refusing(world))))
     assert process.finish().token.generation == 2
     assert (len(world.sent), process.seen[NewId]) == (2, 1)
 
 
 def test_a_twice_lost_answer_is_one_clear_error_and_later_calls_send_nothing_yet() -> None:
-    world = needy(None, failed(Meaning.NO_ANSWER), failed(Meaning.NO_ANSWER))
+    world = needy(None, failed(FailureKind.NO_ANSWER), failed(FailureKind.NO_ANSWER))
     refused = refusing(world)
     assert isinstance(world.fails(renew(EFFECTS, make_request(AT_ONCE, **refused))), errors.RefreshOutcomeUnknown)
     assert isinstance(world.fails(renew(EFFECTS, make_request(AT_ONCE, **refused))), errors.RefreshOutcomeUnknown)
@@ -175,7 +175,7 @@ def test_a_twice_lost_answer_is_one_clear_error_and_later_calls_send_nothing_yet
 
 
 def test_what_cannot_be_repeated_is_sent_once() -> None:
-    world = needy(None, failed(Meaning.NO_ANSWER, "the loop is gone", repeatable=False))
+    world = needy(None, failed(FailureKind.NO_ANSWER, "the loop is gone", repeatable=False))
     assert isinstance(
         world.fails(renew(EFFECTS, make_request(AT_ONCE, **refusing(world)))), errors.RefreshOutcomeUnknown
     )
@@ -183,14 +183,14 @@ def test_what_cannot_be_repeated_is_sent_once() -> None:
 
 
 def test_a_login_that_a_lost_answer_cost_says_so() -> None:
-    world = needy(None, failed(Meaning.NO_ANSWER), failed(Meaning.DEAD, "invalid_grant"))
+    world = needy(None, failed(FailureKind.NO_ANSWER), failed(FailureKind.DEAD, "invalid_grant"))
     error = world.fails(renew(EFFECTS, make_request(AT_ONCE, **refusing(world))))
     assert isinstance(error, errors.LoginRequired)
     assert "lost on its way" in str(error)
 
 
 def test_a_login_that_an_earlier_lease_cost_says_what_came_before() -> None:
-    world = needy(None, failed(Meaning.PROTOCOL, "200 without a token"), failed(Meaning.DEAD, "invalid_grant"))
+    world = needy(None, failed(FailureKind.PROTOCOL, "200 without a token"), failed(FailureKind.DEAD, "invalid_grant"))
     refused = refusing(world)
     world.fails(renew(EFFECTS, make_request(**refused)))
     world.now += 60.0
@@ -200,17 +200,17 @@ def test_a_login_that_an_earlier_lease_cost_says_what_came_before() -> None:
 
 
 def test_a_failure_leaves_a_token_that_still_serves_in_use() -> None:
-    world = needy(seed(lives=3600.0), failed(Meaning.UNAVAILABLE, retry_after=60.0))
+    world = needy(seed(lives=3600.0), failed(FailureKind.UNAVAILABLE, retry_after=60.0))
     world.now = 3400.0
-    outcome = world.run(renew(EFFECTS, make_request(ageing=True)))
+    outcome = world.run(renew(EFFECTS, make_request(background=True)))
     assert outcome.token.generation == 1
     assert outcome.retry_after == pytest.approx(60.0, abs=0.01)
-    assert world.run(renew(EFFECTS, make_request(ageing=True))).token.generation == 1
+    assert world.run(renew(EFFECTS, make_request(background=True))).token.generation == 1
     assert len(world.sent) == 1
 
 
 def test_the_exception_of_a_refresher_is_the_cause() -> None:
-    broken = failed(Meaning.REFRESHER)
+    broken = failed(FailureKind.REFRESHER)
     broken.__cause__ = KeyError("mine")
     world = needy(None, broken)
     error = world.fails(renew(EFFECTS, make_request(**refusing(world))))

@@ -30,7 +30,7 @@ from onerefresh.renewal.bring_back import bring_back
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.world import Spooled
 from onerefresh.token import Token
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 
 def taken_over(world: World, holder: Process[Outcome]) -> Process[Outcome]:
@@ -45,7 +45,7 @@ def paused_holder(world: World) -> Process[Outcome]:
 
 
 def test_a_late_holder_commits_over_the_lease_of_another() -> None:
-    world = needy(None, NEXT, failed(Meaning.DEAD, "invalid_grant"))
+    world = needy(None, NEXT, failed(FailureKind.DEAD, "invalid_grant"))
     late = paused_holder(world)
     other = taken_over(world, late)
     assert late.finish().token.generation == 2
@@ -55,7 +55,7 @@ def test_a_late_holder_commits_over_the_lease_of_another() -> None:
 
 
 def test_invalid_grant_waits_for_the_commit_of_an_attempt_that_may_still_come() -> None:
-    world = needy(None, NEXT, failed(Meaning.DEAD, "invalid_grant"))
+    world = needy(None, NEXT, failed(FailureKind.DEAD, "invalid_grant"))
     late = paused_holder(world)
     other = taken_over(world, late).until(Watch, 2)
     assert world.present.state is State.LEASED
@@ -64,7 +64,7 @@ def test_invalid_grant_waits_for_the_commit_of_an_attempt_that_may_still_come() 
 
 
 def test_invalid_grant_without_a_dispute_is_proven_at_once() -> None:
-    world = needy(None, failed(Meaning.DEAD))
+    world = needy(None, failed(FailureKind.DEAD))
     process = Process(world, renew(EFFECTS, make_request(**refusing(world))))
     with pytest.raises(errors.LoginRequired):
         process.finish()
@@ -72,7 +72,7 @@ def test_invalid_grant_without_a_dispute_is_proven_at_once() -> None:
 
 
 def test_invalid_grant_after_a_proven_death_is_proven_at_once() -> None:
-    world = needy(None, failed(Meaning.DEAD))
+    world = needy(None, failed(FailureKind.DEAD))
     refused = refusing(world)
     Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send).crash()
     before = world.now
@@ -82,7 +82,7 @@ def test_invalid_grant_after_a_proven_death_is_proven_at_once() -> None:
 
 
 def test_a_late_commit_revives_a_session_that_was_thought_dead() -> None:
-    world = needy(None, NEXT, failed(Meaning.DEAD, "invalid_grant"))
+    world = needy(None, NEXT, failed(FailureKind.DEAD, "invalid_grant"))
     late = paused_holder(world)
     with pytest.raises(errors.LoginRequired, match="vanished"):
         taken_over(world, late).finish()
@@ -94,7 +94,7 @@ def test_a_late_commit_revives_a_session_that_was_thought_dead() -> None:
 
 
 def test_a_revived_session_that_dies_after_all_has_a_reason() -> None:
-    world = needy(None, NEXT, failed(Meaning.DEAD, "invalid_grant"), failed(Meaning.DEAD, "invalid_grant"))
+    world = needy(None, NEXT, failed(FailureKind.DEAD, "invalid_grant"), failed(FailureKind.DEAD, "invalid_grant"))
     late = paused_holder(world)
     with pytest.raises(errors.LoginRequired):
         taken_over(world, late).finish()
@@ -105,7 +105,7 @@ def test_a_revived_session_that_dies_after_all_has_a_reason() -> None:
 
 
 def test_a_late_commit_comes_after_the_release_of_another() -> None:
-    world = needy(None, NEXT, failed(Meaning.REQUEST_REJECTED))
+    world = needy(None, NEXT, failed(FailureKind.REQUEST_REJECTED))
     late = paused_holder(world)
     with pytest.raises(errors.RequestRejected):
         taken_over(world, late).finish()
@@ -116,7 +116,7 @@ def test_a_late_commit_comes_after_the_release_of_another() -> None:
 
 def test_a_dispute_outlives_the_release_of_the_lease_that_began_it() -> None:
     """Whoever claims after a released takeover may still be overtaken by the first holder's commit."""
-    world = needy(None, NEXT, failed(Meaning.REQUEST_REJECTED), failed(Meaning.DEAD))
+    world = needy(None, NEXT, failed(FailureKind.REQUEST_REJECTED), failed(FailureKind.DEAD))
     late = paused_holder(world)
     with pytest.raises(errors.RequestRejected):
         taken_over(world, late).finish()
@@ -189,7 +189,7 @@ def test_a_lost_commit_that_others_have_built_upon_is_left_alone() -> None:
 
 
 def test_a_commit_of_an_obtained_token_begins_a_new_family() -> None:
-    world = needy(None, failed(Meaning.DEAD), NEXT)
+    world = needy(None, failed(FailureKind.DEAD), NEXT)
     token = world.run(renew(EFFECTS, make_request(can_obtain=True, **refusing(world)))).token
     assert token.family == NEXT.seed_fingerprint() == world.present.family
     assert token.generation == 2

@@ -19,7 +19,7 @@ from onerefresh import errors
 from onerefresh.record import State
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.renew import renew
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 
 def effects_of_a_renewal() -> int:
@@ -75,7 +75,7 @@ def test_a_holder_that_crashes_anywhere_costs_a_session_only_where_no_client_can
 
 
 def test_events_never_hold_a_token() -> None:
-    world = needy(None, failed(Meaning.NO_ANSWER), NEXT)
+    world = needy(None, failed(FailureKind.NO_ANSWER), NEXT)
     process = Process(world, renew(EFFECTS, make_request("static", **refusing(world))))
     process.finish()
     told = [repr(effect) for effect in process.trace if isinstance(effect, (Emit, Cas, Send, Now))]

@@ -29,7 +29,7 @@ from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.renewal.renew import renew
 from onerefresh.store import StoreOutcomeUnknown
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 # --- Claims ---
 
@@ -168,7 +168,7 @@ def test_an_attempt_leaves_room_for_the_timeout_of_its_request() -> None:
 
 
 def test_an_attempt_that_became_too_old_between_two_sends_gives_its_lease_back() -> None:
-    world = needy(None, failed(Meaning.SERVER_ERROR), NEXT)
+    world = needy(None, failed(FailureKind.SERVER_ERROR), NEXT)
     process = Process(world, renew(EFFECTS, make_request(**refusing(world))), faults={(Sleep, 1): passes(400.0)})
     assert process.finish().token.generation == 2
     assert process.seen[NewId] == 2
@@ -193,7 +193,7 @@ def test_waiting_is_told_once_for_each_attempt() -> None:
     other = world.lease(make_lease("one", era="boot"))
 
     def another(world: World) -> None:
-        world.put(records.released(world.present, None, now=world.wall, spread=0.0))
+        world.put(records.released(world.present, None, now=world.wall, jitter=0.0))
         world.lease(make_lease("two", era="boot"))
 
     faults = {
@@ -254,7 +254,7 @@ def test_a_holder_proven_dead_is_taken_over_at_once() -> None:
 
 
 def test_a_login_that_a_proven_death_cost_says_so_although_who_took_over_was_told_to_wait() -> None:
-    world = needy(None, failed(Meaning.UNAVAILABLE, "answered 429", retry_after=50.0), failed(Meaning.DEAD))
+    world = needy(None, failed(FailureKind.UNAVAILABLE, "answered 429", retry_after=50.0), failed(FailureKind.DEAD))
     refused = refusing(world)
     Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send).crash()
     assert isinstance(world.fails(renew(EFFECTS, make_request(**refused)), proof="flock 1"), errors.RefreshUnavailable)
@@ -263,7 +263,7 @@ def test_a_login_that_a_proven_death_cost_says_so_although_who_took_over_was_tol
 
 
 def test_a_login_that_a_proven_death_cost_says_so_although_who_took_over_was_too_old_to_send() -> None:
-    world = needy(None, failed(Meaning.DEAD))
+    world = needy(None, failed(FailureKind.DEAD))
     refused = refusing(world)
     Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send).crash()
     error = world.fails(renew(EFFECTS, make_request(**refused)), proof="flock 1", faults={(Cas, 1): passes(400.0)})
@@ -309,7 +309,7 @@ def test_those_who_wait_for_a_hold_send_nothing_when_it_is_free_at_last() -> Non
 
 def test_a_request_is_not_sent_once_more_where_the_look_before_it_has_taken_too_long() -> None:
     """The age was checked before that look: others had taken over, and both sent the same refresh token."""
-    world = needy(None, failed(Meaning.SERVER_ERROR, "503"), NEXT)
+    world = needy(None, failed(FailureKind.SERVER_ERROR, "503"), NEXT)
     process = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Sleep)
     process.faults = {(Load, process.seen[Load] + 1): passes(1_000.0)}
     assert process.finish().token.generation == 2

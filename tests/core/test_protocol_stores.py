@@ -37,7 +37,7 @@ from onerefresh.renewal.recovery import settle
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.world import Spooled
 from onerefresh.token import Token
-from onerefresh.verdict import Meaning, Verdict
+from onerefresh.verdict import FailureKind, Verdict
 
 # --- The store goes down after the request was sent ---
 
@@ -172,20 +172,20 @@ def test_a_spool_waits_where_the_store_cannot_be_written() -> None:
 
 
 def test_a_failure_is_told_although_the_store_is_down_when_the_lease_is_given_back() -> None:
-    world = needy(None, failed(Meaning.CLIENT_REJECTED))
+    world = needy(None, failed(FailureKind.CLIENT_REJECTED))
     error = world.fails(renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 2): store_goes_down})
     assert isinstance(error, errors.ClientRejected)
 
 
 def test_invalid_grant_is_told_although_the_store_is_down() -> None:
-    world = needy(None, failed(Meaning.DEAD, "invalid_grant"))
+    world = needy(None, failed(FailureKind.DEAD, "invalid_grant"))
     error = world.fails(renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 2): store_goes_down})
     assert isinstance(error, errors.LoginRequired)
     assert "invalid_grant" in str(error)
 
 
-@pytest.mark.parametrize("meaning", [Meaning.UNAVAILABLE, Meaning.SERVER_ERROR])
-def test_an_outage_of_everything_ends_with_an_error(meaning: Meaning) -> None:
+@pytest.mark.parametrize("meaning", [FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR])
+def test_an_outage_of_everything_ends_with_an_error(meaning: FailureKind) -> None:
     world = needy(None, *[failed(meaning)] * 30)
     error = world.fails(renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 2): store_goes_down})
     assert isinstance(error, (errors.StoreUnavailable, errors.RefreshUnavailable))
@@ -303,7 +303,7 @@ def test_a_claim_does_not_come_back_where_others_have_taken_over_since(then: str
     world.lease()
     sent = Sent(world.present, world.now)
     world.lease(make_lease("later"))
-    world.put(records.released(world.present, Verdict(Meaning.UNAVAILABLE, "down"), now=world.wall, spread=0.5))
+    world.put(records.released(world.present, Verdict(FailureKind.UNAVAILABLE, "down"), now=world.wall, jitter=0.5))
     if then == "retried":
         world.put(records.retried(world.present, now=world.wall))
     since = world.present
@@ -345,7 +345,7 @@ def test_a_late_answer_is_saved_where_somebody_has_logged_in_once_more_with_the_
     if since == "another login":
         world.logs_in(seed("of another session"))
     else:
-        dead = Verdict(Meaning.DEAD, "invalid_grant")
+        dead = Verdict(FailureKind.DEAD, "invalid_grant")
         world.put(records.died(world.present, dead, now=world.wall, refused=True))
     assert world.run(log_in(EFFECTS, first, make_request())).token.generation == world.present.generation
     family, generation = world.present.identity
@@ -387,7 +387,7 @@ def test_a_late_answer_does_not_replace_what_a_refresh_with_the_same_token_has_b
 
 def test_what_was_obtained_late_changes_no_login() -> None:
     """It was asked for with nothing of the session's."""
-    dead = Verdict(Meaning.DEAD, "invalid_grant")
+    dead = Verdict(FailureKind.DEAD, "invalid_grant")
     world = needy(None, NEXT)
     first = world.token
     world.lease()
@@ -424,15 +424,15 @@ def test_the_same_seed_is_ignored() -> None:
 
 
 def test_another_seed_is_ignored_while_the_session_lives_and_that_is_said_once() -> None:
-    world = needy(None, failed(Meaning.UNAVAILABLE), failed(Meaning.UNAVAILABLE), NEXT)
+    world = needy(None, failed(FailureKind.UNAVAILABLE), failed(FailureKind.UNAVAILABLE), NEXT)
     assert world.run(renew(EFFECTS, make_request(seed=seed("new"), **refusing(world)))).token.reveal() == "access-next"
     assert world.kinds().count(Kind.SEED_IGNORED) == 1
-    world.run(renew(EFFECTS, make_request(seed=seed("new"), seed_told=True)))
+    world.run(renew(EFFECTS, make_request(seed=seed("new"), seed_reported=True)))
     assert world.kinds().count(Kind.SEED_IGNORED) == 1
 
 
 def test_another_seed_heals_a_dead_session() -> None:
-    world = needy(None, failed(Meaning.DEAD))
+    world = needy(None, failed(FailureKind.DEAD))
     world.fails(renew(EFFECTS, make_request(**refusing(world))))
     token = world.run(renew(EFFECTS, make_request(seed=seed("new")))).token
     assert (token.reveal(), token.generation) == ("access-new", 2)
@@ -446,7 +446,7 @@ def test_another_seed_after_a_logout_is_a_login_and_the_old_one_is_not() -> None
 
 
 def test_the_seed_of_an_earlier_session_is_not_news() -> None:
-    world = needy(None, failed(Meaning.DEAD))
+    world = needy(None, failed(FailureKind.DEAD))
     world.logs_in(seed("second"))
     world.fails(renew(EFFECTS, make_request(**refusing(world))))
     assert isinstance(world.fails(renew(EFFECTS, make_request(seed=seed()))), errors.LoginRequired)
@@ -471,7 +471,7 @@ def test_a_logged_out_name_may_be_given_to_another_client() -> None:
 
 
 def test_a_vanished_record_is_founded_again_by_whoever_knows_a_newer_token() -> None:
-    world = World([failed(Meaning.DEAD, "spent long ago")])
+    world = World([failed(FailureKind.DEAD, "spent long ago")])
     first = world.starts()
     world.commit_by(world.lease(), NEXT)
     known = world.token

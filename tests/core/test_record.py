@@ -28,10 +28,10 @@ from onerefresh.transitions import (
     replay_reported,
     saved,
 )
-from onerefresh.verdict import Meaning, Verdict
+from onerefresh.verdict import FailureKind, Verdict
 
-DOWN = Verdict(Meaning.UNAVAILABLE, "down")
-DEAD = Verdict(Meaning.DEAD, "invalid_grant")
+DOWN = Verdict(FailureKind.UNAVAILABLE, "down")
+DEAD = Verdict(FailureKind.DEAD, "invalid_grant")
 
 
 def idle(**others: Any) -> Record:
@@ -111,7 +111,7 @@ def test_a_refresh_cannot_be_claimed_where_there_is_nothing_to_spend(state: str)
 @pytest.mark.parametrize("state", ["idle", "leased", "dead", "empty"])
 def test_a_token_may_be_obtained_from_any_state_and_a_release_returns_to_it(state: str) -> None:
     before = STATES[state]()
-    after = released(leased(before, grant=Grant.OBTAIN), None, now=START, spread=0.0)
+    after = released(leased(before, grant=Grant.OBTAIN), None, now=START, jitter=0.0)
     assert after.state is (State.IDLE if state == "leased" else before.state)
 
 
@@ -125,7 +125,7 @@ def test_a_takeover_keeps_the_state_beneath_the_lease() -> None:
 @pytest.mark.parametrize("state", ["idle", "dead", "empty"])
 def test_only_a_lease_can_be_released_or_die(state: str) -> None:
     with pytest.raises(IllegalTransition):
-        released(STATES[state](), DOWN, now=START, spread=0.0)
+        released(STATES[state](), DOWN, now=START, jitter=0.0)
     with pytest.raises(IllegalTransition):
         died(STATES[state](), DEAD, now=START, refused=False)
 
@@ -164,35 +164,35 @@ def test_what_was_obtained_begins_a_new_family() -> None:
 def test_a_failure_is_counted_until_a_success() -> None:
     record = idle()
     for count in (1, 2, 3):
-        record = released(leased(record), DOWN, now=START, spread=0.0)
+        record = released(leased(record), DOWN, now=START, jitter=0.0)
         assert record.failure is not None
         assert record.failure.count == count
     assert commit(record).failure is None
 
 
 def test_a_failure_of_several_sends_counts_each() -> None:
-    record = released(leased(), DOWN, now=START, spread=0.0, sends=4)
+    record = released(leased(), DOWN, now=START, jitter=0.0, sends=4)
     assert record.failure is not None
     assert (record.failure.count, record.failure.delay) == (4, 4.0)
 
 
-@pytest.mark.parametrize("meaning", list(Meaning))
-def test_what_may_have_been_spent_stays_in_doubt_until_a_success(meaning: Meaning) -> None:
-    record = released(leased(), Verdict(meaning, "first"), now=START, spread=0.0)
-    record = released(leased(record), DOWN, now=START, spread=0.0)
+@pytest.mark.parametrize("meaning", list(FailureKind))
+def test_what_may_have_been_spent_stays_in_doubt_until_a_success(meaning: FailureKind) -> None:
+    record = released(leased(), Verdict(meaning, "first"), now=START, jitter=0.0)
+    record = released(leased(record), DOWN, now=START, jitter=0.0)
     assert record.failure is not None
     assert record.failure.maybe_spent is meaning.may_have_spent
 
 
 def test_a_release_without_a_failure_leaves_no_trace() -> None:
-    assert released(leased(), None, now=START, spread=0.0) == idle()
+    assert released(leased(), None, now=START, jitter=0.0) == idle()
 
 
 @pytest.mark.parametrize(
     ("passed", "left"), [(0.0, 8.0), (3.0, 5.0), (8.0, 0.0), (99.0, 0.0), (-99.0, 8.0), (-(10.0**9), 8.0)]
 )
 def test_a_clock_that_is_off_never_makes_a_pause_longer(passed: float, left: float) -> None:
-    failure = Failure(Meaning.UNAVAILABLE, "", 1, START, 8.0)
+    failure = Failure(FailureKind.UNAVAILABLE, "", 1, START, 8.0)
     assert failure.remaining(START + passed) == left
     assert Probation(0, START, 8.0, by_refusal=True).holds(START + passed) is (left > 0.0)
 
@@ -231,7 +231,7 @@ def test_refused_replays_are_counted_over_generations() -> None:
 LEASE = Lease("id", Grant.OBTAIN, 30.0, "era", 5.0, "flock", contested=True, origin=State.DEAD)
 FULL = dataclasses.replace(
     commit(replay_reported(commit(idle()), accepted=False, now=START), unsaved=True),
-    failure=Failure(Meaning.INTERACTION, "more", 3, START, 2.0, True, True, True, "claims"),
+    failure=Failure(FailureKind.INTERACTION, "more", 3, START, 2.0, True, True, True, "claims"),
     owner="client at server",
 )
 
@@ -272,9 +272,9 @@ def test_a_token_that_serves_is_used_though_somebody_refreshes_it() -> None:
 
 def test_a_short_pause_is_waited_for_and_a_long_one_is_told() -> None:
     refused = make_request(refused=idle().identity)
-    failed = released(leased(), DOWN, now=START, spread=0.0)
+    failed = released(leased(), DOWN, now=START, jitter=0.0)
     assert decide(failed, refused, START, lease_over=False) == Pause(0.5)
-    long = released(leased(), replace(DOWN, retry_after=60.0), now=START, spread=0.0)
+    long = released(leased(), replace(DOWN, retry_after=60.0), now=START, jitter=0.0)
     assert isinstance(decide(long, refused, START, lease_over=False), Fail)
 
 
@@ -330,11 +330,11 @@ class Life(RuleBasedStateMachine):
         self.record = claimed(self.record, make_lease(self.name(), grant=Grant.OBTAIN), owner=None)
 
     @precondition(lambda self: self.is_in(State.LEASED))
-    @rule(meaning=st.sampled_from([None, *Meaning]), refused=st.booleans())
-    def it_is_released(self, meaning: Meaning | None, refused: bool) -> None:
+    @rule(meaning=st.sampled_from([None, *FailureKind]), refused=st.booleans())
+    def it_is_released(self, meaning: FailureKind | None, refused: bool) -> None:
         assert self.record is not None
         verdict = None if meaning is None else Verdict(meaning, "as drawn")
-        self.record = released(self.record, verdict, now=self.now, spread=0.5, refused=refused)
+        self.record = released(self.record, verdict, now=self.now, jitter=0.5, refused=refused)
 
     @precondition(lambda self: self.is_in(State.LEASED))
     @rule(refused=st.booleans())

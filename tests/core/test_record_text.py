@@ -41,10 +41,10 @@ from onerefresh.store import Unreadable
 from onerefresh.stored_values import CHECKSUM, LAST
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Secret
-from onerefresh.verdict import Meaning, Verdict
+from onerefresh.verdict import FailureKind, Verdict
 
-DOWN = Verdict(Meaning.UNAVAILABLE, "down")
-DEAD = Verdict(Meaning.DEAD, "invalid_grant")
+DOWN = Verdict(FailureKind.UNAVAILABLE, "down")
+DEAD = Verdict(FailureKind.DEAD, "invalid_grant")
 LATER: dict[str, object] = {"later": {"nested": [1, None, "a"]}, "ceiling": 7}
 """What a newer version writes into an object that this one knows otherwise."""
 
@@ -120,7 +120,7 @@ leases = st.builds(
     unknown=unknown(LEASE),
 )  # fmt: skip
 failures = st.builds(
-    Failure, meaning=st.sampled_from(Meaning), detail=texts, count=st.integers(0, 99), at=moments, delay=spans,
+    Failure, meaning=st.sampled_from(FailureKind), detail=texts, count=st.integers(0, 99), at=moments, delay=spans,
     maybe_spent=st.booleans(), contested=st.booleans(), refused=st.booleans(), challenge=st.none() | texts,
     doubts=st.integers(0, 99), prints=st.lists(texts, max_size=2).map(tuple), unknown=unknown(FAILURE),
 )  # fmt: skip
@@ -212,7 +212,7 @@ def idle(**others: Any) -> Record:
 def full() -> Record:
     """A record with every object that a record can have."""
     record = records.claimed(idle(), make_lease(), owner="me")
-    failure = Failure(Meaning.UNAVAILABLE, "down", 1, START, 0.5)
+    failure = Failure(FailureKind.UNAVAILABLE, "down", 1, START, 0.5)
     floor = Floor(1, START, "an era", (START - 10.0, START))
     return replace(record, failure=failure, probation=Probation(0, START, 10.0, by_refusal=True), floor=floor)
 
@@ -266,8 +266,8 @@ TRANSITIONS: Mapping[str, Callable[[Record], Record]] = {
     "taken over": lambda record: records.claimed(record, make_lease(id="another"), owner=None),
     "committed": lambda record: records.committed(record, NEW, by="b", grant=Grant.REFRESH, now=START, refused=False),
     "obtained": lambda record: records.committed(record, NEW, by="b", grant=Grant.OBTAIN, now=START, refused=False),
-    "released": lambda record: records.released(record, None, now=START, spread=0.0),
-    "failed": lambda record: records.released(record, DOWN, now=START, spread=0.0),
+    "released": lambda record: records.released(record, None, now=START, jitter=0.0),
+    "failed": lambda record: records.released(record, DOWN, now=START, jitter=0.0),
     "died": dead,
     "unsent": lambda record: records.unsent(record, "its loop ended", now=START, taken_over=True),
     "retried": lambda record: records.retried(replace(record, state=State.IDLE, lease=None), now=START),
@@ -328,7 +328,7 @@ def test_stored_fields_of_a_token_are_that_token_s_alone() -> None:
 
 
 def test_an_unknown_meaning_is_a_failure_that_passes_and_is_written_back() -> None:
-    failed = records.released(records.claimed(idle(), make_lease(), owner=None), DOWN, now=START, spread=0.0)
+    failed = records.released(records.claimed(idle(), make_lease(), owner=None), DOWN, now=START, jitter=0.0)
     for delay, expected in ((2.0, Pause(2.0)), (60.0, Fail)):
         fields = fields_of(failed)
         fields["failure"] |= {"meaning": "withdrawn", "delay": delay}
@@ -339,13 +339,13 @@ def test_an_unknown_meaning_is_a_failure_that_passes_and_is_written_back() -> No
         if isinstance(found, Fail):
             assert type(found.error).__name__ == "RefreshUnavailable"
     assert records.died(records.claimed(record, make_lease(), owner=None), DEAD, now=START, refused=False).failure == (
-        Failure(Meaning.DEAD, "invalid_grant", 2, START, 0.0)
+        Failure(FailureKind.DEAD, "invalid_grant", 2, START, 0.0)
     )
 
 
 def test_a_doubtful_end_of_a_newer_version_asks_for_a_login_for_a_while_and_is_never_final() -> None:
     """Stored as a failure of an idle record: `docs/explanation/stored-text.md`."""
-    failed = records.released(records.claimed(idle(), make_lease(), owner=None), DOWN, now=START, spread=0.0)
+    failed = records.released(records.claimed(idle(), make_lease(), owner=None), DOWN, now=START, jitter=0.0)
     fields = fields_of(failed)
     fields["failure"] |= {"meaning": "dead", "delay": 30.0, "doubts": 1, "prints": ["a1b2"]}
     record = decode(json.dumps(fields), "acme")

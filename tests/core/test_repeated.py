@@ -18,7 +18,7 @@ from onerefresh.renewal.commands import log_in, report_replay
 from onerefresh.renewal.renew import renew
 from onerefresh.testing import AuthServer
 from onerefresh.token import Secret
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 
 def fresh(number: int) -> Token:
@@ -35,8 +35,8 @@ def refresh_refused(world: World) -> Token:
     return world.run(renew(EFFECTS, make_request("grace:60", **refusing(world)))).token
 
 
-@pytest.mark.parametrize("meaning", [Meaning.NO_ANSWER, Meaning.SERVER_ERROR])
-def test_after_a_request_that_was_sent_again_a_refusal_refreshes_once_more(meaning: Meaning) -> None:
+@pytest.mark.parametrize("meaning", [FailureKind.NO_ANSWER, FailureKind.SERVER_ERROR])
+def test_after_a_request_that_was_sent_again_a_refusal_refreshes_once_more(meaning: FailureKind) -> None:
     world = needy(None, failed(meaning), fresh(2), fresh(3), fresh(4))
     assert refresh_refused(world).generation == 2
     assert probation(world).repeated
@@ -56,7 +56,7 @@ def test_after_a_takeover_a_refusal_refreshes_once_more() -> None:
 
 
 def test_after_an_earlier_attempt_that_may_have_got_the_answer_too() -> None:
-    world = needy(None, failed(Meaning.PROTOCOL), fresh(2), fresh(3))
+    world = needy(None, failed(FailureKind.PROTOCOL), fresh(2), fresh(3))
     world.fails(renew(EFFECTS, make_request("grace:60", **refusing(world))))
     world.now += 60.0
     assert refresh_refused(world).generation == 2
@@ -65,7 +65,7 @@ def test_after_an_earlier_attempt_that_may_have_got_the_answer_too() -> None:
 
 
 def test_what_a_repeated_answer_earned_earns_no_more_even_if_it_was_repeated_itself() -> None:
-    world = needy(None, failed(Meaning.NO_ANSWER), fresh(2), failed(Meaning.NO_ANSWER), fresh(3))
+    world = needy(None, failed(FailureKind.NO_ANSWER), fresh(2), failed(FailureKind.NO_ANSWER), fresh(3))
     assert refresh_refused(world).generation == 2
     assert refresh_refused(world).generation == 3
     assert refresh_refused(world).generation == 3
@@ -73,7 +73,7 @@ def test_what_a_repeated_answer_earned_earns_no_more_even_if_it_was_repeated_its
 
 
 def test_a_refused_replay_leaves_it_to_the_next_call() -> None:
-    world = needy(None, failed(Meaning.NO_ANSWER), fresh(2), fresh(3))
+    world = needy(None, failed(FailureKind.NO_ANSWER), fresh(2), fresh(3))
     refresh_refused(world)
     world.run(report_replay(EFFECTS, world.present.identity, make_request(), accepted=False))
     assert probation(world).reported
@@ -87,7 +87,7 @@ def test_a_single_request_earns_nothing() -> None:
 
 
 def test_it_is_in_the_record() -> None:
-    world = needy(None, failed(Meaning.NO_ANSWER), fresh(2))
+    world = needy(None, failed(FailureKind.NO_ANSWER), fresh(2))
     mine = Process(world, renew(EFFECTS, make_request("grace:60", **refusing(world)))).until(Send)
     mine.finish()
     assert decode(encode(world.present), "acme") == world.present
@@ -112,7 +112,7 @@ def test_the_refusal_of_an_older_token_that_a_grace_server_repeated_reaches_no_c
 @pytest.mark.parametrize("lost", [True, False])
 def test_who_is_given_a_spooled_token_knows_what_its_record_will_say(lost: bool) -> None:
     """Its refusal was damped for a second in the process that had spooled it, although it may be an older one."""
-    world = needy(None, *([failed(Meaning.NO_ANSWER)] if lost else []), fresh(2))
+    world = needy(None, *([failed(FailureKind.NO_ANSWER)] if lost else []), fresh(2))
     world.logs_in(seed("of another session"))
     renewal = Process(
         world, renew(EFFECTS, make_request("grace:60", **refusing(world))), faults={(Cas, 2): store_goes_down}
@@ -130,7 +130,7 @@ def test_who_is_given_a_spooled_token_knows_what_its_record_will_say(lost: bool)
 
 
 def test_who_logs_in_with_the_token_of_the_present_session_knows_what_its_record_says() -> None:
-    world = needy(None, failed(Meaning.NO_ANSWER), fresh(2))
+    world = needy(None, failed(FailureKind.NO_ANSWER), fresh(2))
     first = world.token
     refresh_refused(world)
     assert world.run(log_in(EFFECTS, first, make_request())).probation == probation(world)
@@ -138,9 +138,9 @@ def test_who_logs_in_with_the_token_of_the_present_session_knows_what_its_record
 
 def test_the_sessions_before_are_known_beside_an_access_token_that_is_of_no_use() -> None:
     kept = Secret("refresh-2")
-    world = needy(None, RefreshFailure(Verdict(Meaning.UNUSABLE, "no header can carry it", kept=kept)))
+    world = needy(None, RefreshFailure(Verdict(FailureKind.UNUSABLE, "no header can carry it", kept=kept)))
     world.logs_in(seed("of another session", lives=30.0))
     world.now = 25.0
-    outcome = world.run(renew(EFFECTS, make_request(ageing=True)))
+    outcome = world.run(renew(EFFECTS, make_request(background=True)))
     assert outcome.token.refresh_token == kept
     assert outcome.earlier == world.present.families[:-1] != ()

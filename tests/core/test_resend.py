@@ -14,9 +14,9 @@ from onerefresh.record import State
 from onerefresh.renewal.commands import allow_again
 from onerefresh.renewal.renew import renew
 from onerefresh.token import Token
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
-LOST = failed(Meaning.NO_ANSWER, "the token request was sent and its answer was lost")
+LOST = failed(FailureKind.NO_ANSWER, "the token request was sent and its answer was lost")
 NEVER = Profile("theirs", resend="never")
 
 
@@ -45,8 +45,8 @@ def test_a_resend_that_is_no_number_of_seconds_is_refused(resend: Any) -> None:
         Profile("theirs", resend=resend)
 
 
-@pytest.mark.parametrize("meaning", [Meaning.NO_ANSWER, Meaning.PROTOCOL])
-def test_a_strict_server_is_not_asked_again_before_a_minute_is_over(meaning: Meaning) -> None:
+@pytest.mark.parametrize("meaning", [FailureKind.NO_ANSWER, FailureKind.PROTOCOL])
+def test_a_strict_server_is_not_asked_again_before_a_minute_is_over(meaning: FailureKind) -> None:
     world = needy(None, failed(meaning), NEXT)
     refused = refusing(world)
     kind = type(failed(meaning).verdict.error())
@@ -75,7 +75,7 @@ def test_seconds_count_from_the_request_on() -> None:
 def test_a_token_that_still_serves_goes_on_serving_meanwhile() -> None:
     world = needy(seed(lives=3600.0), LOST)
     world.now = 3400.0
-    assert isinstance(world.fails(renew(EFFECTS, make_request(ageing=True))), errors.RefreshOutcomeUnknown)
+    assert isinstance(world.fails(renew(EFFECTS, make_request(background=True))), errors.RefreshOutcomeUnknown)
     assert world.run(renew(EFFECTS, make_request())).token.generation == 1
 
 
@@ -108,7 +108,7 @@ def test_a_login_ends_the_wait() -> None:
 
 
 def test_where_a_token_can_be_obtained_nobody_waits() -> None:
-    world = needy(None, LOST, failed(Meaning.UNAVAILABLE, retry_after=60.0), NEXT)
+    world = needy(None, LOST, failed(FailureKind.UNAVAILABLE, retry_after=60.0), NEXT)
     refused = refusing(world)
     world.fails(renew(EFFECTS, make_request(NEVER, **refused)))
     world.fails(renew(EFFECTS, make_request(NEVER, can_obtain=True, **refused)))
@@ -159,8 +159,8 @@ def test_what_another_profile_has_lost_waits_for_ones_own_time() -> None:
     assert isinstance(later(world, 7.0, "strict"), Token)
 
 
-@pytest.mark.parametrize("meaning", [Meaning.NO_ANSWER, Meaning.PROTOCOL])
-def test_what_another_profile_has_lost_is_never_sent_where_ones_own_says_so(meaning: Meaning) -> None:
+@pytest.mark.parametrize("meaning", [FailureKind.NO_ANSWER, FailureKind.PROTOCOL])
+def test_what_another_profile_has_lost_is_never_sent_where_ones_own_says_so(meaning: FailureKind) -> None:
     world = needy(None, failed(meaning, "lost"), NEXT)
     later(world, 0.0, Profile("theirs", resend=8))
     error = later(world, 10.0**7, NEVER)
@@ -171,7 +171,7 @@ def test_what_another_profile_has_lost_is_never_sent_where_ones_own_says_so(mean
 
 
 def test_nor_where_another_profile_has_failed_once_more_since() -> None:
-    world = needy(None, LOST, failed(Meaning.UNAVAILABLE, retry_after=20.0), NEXT)
+    world = needy(None, LOST, failed(FailureKind.UNAVAILABLE, retry_after=20.0), NEXT)
     later(world, 0.0, Profile("theirs", resend=8))
     later(world, 9.0, Profile("theirs", resend=8))
     assert len(world.sent) == 2
@@ -180,7 +180,7 @@ def test_nor_where_another_profile_has_failed_once_more_since() -> None:
 
 
 def test_after_a_retry_an_answer_that_nothing_was_done_is_followed_as_usual() -> None:
-    world = needy(None, LOST, failed(Meaning.UNAVAILABLE, retry_after=20.0), NEXT)
+    world = needy(None, LOST, failed(FailureKind.UNAVAILABLE, retry_after=20.0), NEXT)
     later(world, 0.0, NEVER)
     world.run(allow_again(EFFECTS, make_request(NEVER)))
     assert isinstance(later(world, 0.0, NEVER), errors.RefreshUnavailable)

@@ -21,16 +21,21 @@ from onerefresh.renewal.commands import allow_again
 from onerefresh.renewal.renew import renew
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
-DOUBT = failed(Meaning.DOUBTFUL, "the token endpoint answered 401")
+DOUBT = failed(FailureKind.DOUBTFUL, "the token endpoint answered 401")
 
 # --- The record ---
 
 
 @pytest.mark.parametrize(
     "failure",
-    [DOUBT, failed(Meaning.DEAD), failed(Meaning.CLIENT_REJECTED), failed(Meaning.UNAVAILABLE, retry_after=900)],
+    [
+        DOUBT,
+        failed(FailureKind.DEAD),
+        failed(FailureKind.CLIENT_REJECTED),
+        failed(FailureKind.UNAVAILABLE, retry_after=900),
+    ],
 )
 def test_whatever_was_said_the_next_one_asks_at_once(failure: Any) -> None:
     world = needy(None, failure, NEXT)
@@ -42,7 +47,7 @@ def test_whatever_was_said_the_next_one_asks_at_once(failure: Any) -> None:
 
 
 def test_a_session_that_is_dead_indeed_is_dead_again() -> None:
-    world = needy(None, failed(Meaning.DEAD), failed(Meaning.DEAD))
+    world = needy(None, failed(FailureKind.DEAD), failed(FailureKind.DEAD))
     refused = refusing(world)
     for sends in (1, 2):
         error = world.fails(renew(EFFECTS, make_request(**refused)))
@@ -53,7 +58,7 @@ def test_a_session_that_is_dead_indeed_is_dead_again() -> None:
 
 
 def test_what_may_have_spent_the_refresh_token_is_not_forgotten() -> None:
-    world = needy(None, failed(Meaning.PROTOCOL), DOUBT, DOUBT)
+    world = needy(None, failed(FailureKind.PROTOCOL), DOUBT, DOUBT)
     refused = refusing(world)
     world.fails(renew(EFFECTS, make_request(**refused)))
     world.now += 60.0
@@ -137,11 +142,11 @@ def test_a_token_that_serves_is_renewed_by_a_retry_and_goes_on_serving_where_tha
     with AuthServer() as server:
         first = server.issue()
         access, refresh = str(first["access_token"]), str(first["refresh_token"])
-        ageing = Token(access, refresh, expires_in=3600.0, issued_at=time.time() - 3500.0)
+        background = Token(access, refresh, expires_in=3600.0, issued_at=time.time() - 3500.0)
         server.fail_next(3, status=401, body="")
-        with Credential("acme", endpoint(server), token=ageing) as credential:
+        with Credential("acme", endpoint(server), token=background) as credential:
             credential.token()
-            while credential.status().failure is None or credential._shared.flight is not None:
+            while credential.status().failure is None or credential._memory.flight is not None:
                 pass  # its renewal in the background: what is retried before its end, it would send itself
             for _ in range(2):
                 with pytest.raises(LoginRequired):
@@ -184,6 +189,6 @@ def test_what_another_process_has_healed_is_not_raised_once_more(failure: Mappin
         with pytest.raises(errors.OnerefreshError):
             mine.token()
         assert other.retry().generation == 2
-        mine._shared.failed = (mine._shared.failed or (errors.LoginRequired(), 0.0))[0], float("inf")
+        mine._memory.failed = (mine._memory.failed or (errors.LoginRequired(), 0.0))[0], float("inf")
         token = asyncio.run(mine.aretry()) if is_async else mine.retry()
         assert (token.generation, server.counters.token_requests) == (2, 2)

@@ -42,7 +42,7 @@ from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import parse_answer
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 
 def left_to_do() -> Defer:
@@ -91,8 +91,8 @@ VALUES: dict[str, Callable[[], Any]] = {
     "a renewal request": lambda: make_request(seed=token(), known=Known(newest=token())),
     "a credential": lambda: Credential("acme", lambda token: ANSWER, token=SEED),
     "a status": lambda: Credential("acme", lambda token: ANSWER, token=SEED).status(),
-    "a memory store": lambda: vars(Credential("acme", lambda token: ANSWER, token=SEED)._shared.store),
-    "what credentials share": lambda: fields_of(Credential("acme", lambda token: ANSWER, token=SEED)._shared),
+    "a memory store": lambda: vars(Credential("acme", lambda token: ANSWER, token=SEED)._memory.store),
+    "what credentials share": lambda: fields_of(Credential("acme", lambda token: ANSWER, token=SEED)._memory),
 }
 
 
@@ -359,8 +359,8 @@ def test_a_hook_that_fails_is_logged_without_a_token() -> None:
     assert_silent(*lines)
 
 
-@pytest.mark.parametrize("meaning", list(Meaning))
-def test_a_failure_that_is_remembered_shows_no_token_to_who_comes_later(meaning: Meaning) -> None:
+@pytest.mark.parametrize("meaning", list(FailureKind))
+def test_a_failure_that_is_remembered_shows_no_token_to_who_comes_later(meaning: FailureKind) -> None:
     world = World([failed(meaning)] * 20)
     world.starts(token())
     for _ in range(2):

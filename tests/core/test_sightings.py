@@ -6,14 +6,14 @@ import pytest
 
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.sightings import Servers, Sightings
-from onerefresh.store import Moment
+from onerefresh.store import StoreTime
 
 WAIT = 5.0
 
 
-def at(seconds: float, server: str | None, *, mortal: bool = False) -> Instant:
-    moment = None if server is None else Moment(server, seconds, mortal=mortal)
-    return Instant(wall=1_800_000_000.0 + seconds, monotonic=seconds, shared=moment, spread=0.0)
+def at(seconds: float, server: str | None, *, single_host: bool = False) -> Instant:
+    moment = None if server is None else StoreTime(server, seconds, single_host=single_host)
+    return Instant(wall=1_800_000_000.0 + seconds, monotonic=seconds, shared=moment, jitter=0.0)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,10 @@ def at(seconds: float, server: str | None, *, mortal: bool = False) -> Instant:
         ([at(0.0, "a"), at(1.0, "b"), at(6.1, "b")], False),
         ([at(0.0, "a"), at(1.0, "b"), at(7.0, "a")], True),  # it lacks what the other one took
         ([at(0.0, "a"), at(1.0, "b"), at(7.0, "a"), at(12.1, "a")], False),
-        ([at(0.0, "a", mortal=True), at(1.0, "b", mortal=True)], False),  # one machine: all who knew more are gone
+        (
+            [at(0.0, "a", single_host=True), at(1.0, "b", single_host=True)],
+            False,
+        ),  # one machine: all who knew more are gone
     ],
 )
 def test_a_record_on_another_server_is_trusted_after_a_while(seen: list[Instant], unsettled: bool) -> None:

@@ -329,7 +329,7 @@ def test_a_flight_does_not_disturb_a_run_that_is_over() -> None:
 
     async def run() -> None:
         with trio.move_on_after(0.01):
-            await flight.heard(PATIENCE)
+            await flight.wait_async(PATIENCE)
 
     trio.run(run)
     assert flight.settle("done")

@@ -13,7 +13,7 @@ import pytest
 from tests.core.calls import PATIENCE, Refresher, first_token, listening, wait_for
 
 from onerefresh import Credential, LoginRequired, RefreshOutcomeUnknown
-from onerefresh.credential.aftercare import aftercare
+from onerefresh.credential.background import background_tasks
 from onerefresh.events import Kind
 from onerefresh.losses import report_losses
 from onerefresh.record_text import decode
@@ -51,9 +51,9 @@ def test_a_credential_that_was_refreshed_is_gone_with_its_last_reference(tmp_pat
     try:
         credential = Credential("acme", Refresher(), store=f"sqlite:///{tmp_path}/tokens.db")
         credential.token(refused=credential.login(first_token()))
-        shared, deadline = weakref.ref(credential._shared), time.monotonic() + PATIENCE
+        memory, deadline = weakref.ref(credential._memory), time.monotonic() + PATIENCE
         del credential
-        while shared() is not None:  # the thread of the refresh has to end
+        while memory() is not None:  # the thread of the refresh has to end
             assert time.monotonic() < deadline
             time.sleep(0.005)
     finally:
@@ -114,10 +114,10 @@ def test_a_process_whose_session_another_one_has_ended_and_begun_anew_looks_agai
         with pytest.raises(LoginRequired):
             mine.token(refused=token)
         other.login(first_token(refresh_token="another"))
-        other._shared.watched = True
-        mine._shared.failed = None
+        other._memory.watched = True
+        mine._memory.failed = None
         assert mine.token().generation == 3
-        assert mine._shared.watched
+        assert mine._memory.watched
 
 
 def test_a_claim_is_put_back_no_more_once_its_refresher_has_not_returned_in_time(
@@ -129,10 +129,10 @@ def test_a_claim_is_put_back_no_more_once_its_refresher_has_not_returned_in_time
         token = credential.login(first_token())
         with pytest.raises(RefreshOutcomeUnknown):
             credential.token(refused=token)
-        assert credential._shared.under_way
-        assert credential._shared.leased is None
+        assert credential._memory.under_way
+        assert credential._memory.leased is None
         refresher.leave.set()
-        aftercare.leave(credential._shared.store)
+        background_tasks.leave(credential._memory.store)
 
 
 @pytest.mark.parametrize("knows", ["nothing", "an older token"])
@@ -148,13 +148,13 @@ def test_a_process_looks_after_what_it_sends_also_where_no_caller_has_got_that_t
             other.token(refused=first)
         asking = pool.submit(credential.token, refused=first)
         refresher.wait_until_entered()
-        shared = credential._shared
+        memory = credential._memory
         try:
-            assert shared.watched
-            assert shared.known is not None
-            assert shared.known.identity == (first.family, 2)
+            assert memory.watched
+            assert memory.known is not None
+            assert memory.known.identity == (first.family, 2)
         finally:
             refresher.leave.set()
         assert asking.result(PATIENCE).generation == 3
     for one in (store, others):
-        aftercare.leave(one)
+        background_tasks.leave(one)

@@ -17,9 +17,9 @@ from onerefresh.record import RECOVERY, State
 from onerefresh.record_text import encode
 from onerefresh.renewal.renew import renew
 from onerefresh.stores.memory import MemoryStore
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
-DEAD = failed(Meaning.DEAD, "invalid_grant")
+DEAD = failed(FailureKind.DEAD, "invalid_grant")
 
 # --- Why a session is over ---
 

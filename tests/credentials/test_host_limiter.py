@@ -12,7 +12,7 @@ from onerefresh import Token
 from onerefresh.events import Kind
 from onerefresh.host_limiter import HostLimiter
 from onerefresh.renewal import renew
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 
 def test_as_many_as_the_limit_have_their_turn_and_the_others_follow_in_order() -> None:
@@ -90,7 +90,7 @@ def test_after_waiting_for_a_turn_the_record_is_read_again_before_the_claim() ->
 
 def test_the_time_in_the_queue_is_not_counted_against_the_attempt() -> None:
     """The second attempt waits for longer than it may live: it is claimed after that, and sent."""
-    world = needy(seed(lives=1.0, at=0.0), failed(Meaning.UNAVAILABLE), NEXT)
+    world = needy(seed(lives=1.0, at=0.0), failed(FailureKind.UNAVAILABLE), NEXT)
 
     def long_queue(world: World) -> None:
         world.queue, world.now = 1, world.now + 1000.0

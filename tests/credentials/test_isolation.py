@@ -15,14 +15,14 @@ from tests.credentials.tenants import PATIENCE, Face, endpoint, expired, record_
 from onerefresh import Credentials, RefreshUnavailable, Token, WaitTimeout
 from onerefresh.events import Kind
 from onerefresh.record import State
-from onerefresh.store import Hold
+from onerefresh.store import AdvisoryLock
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 
 
 def queueing(credentials: Credentials) -> int:
     """How many renewals wait for their turn."""
-    turns = credentials._terms.turns
+    turns = credentials._options.turns
     assert turns is not None
     return sum(len(queue.waiting) for queue in turns._queues.values())
 
@@ -153,8 +153,8 @@ class HeldElsewhere(MemoryStore):
         super().__init__()
         self.waiting, self.free = threading.Event(), threading.Event()
 
-    def hold(self, key: str) -> Hold | None:
-        return None if key == "a" and not self.free.is_set() else Hold()
+    def hold(self, key: str) -> AdvisoryLock | None:
+        return None if key == "a" and not self.free.is_set() else AdvisoryLock()
 
     def wait(self, key: str, version: str, timeout: float) -> None:
         self.waiting.set()

@@ -125,7 +125,7 @@ def test_records_before_an_error_count() -> None:
             raise StoreUnavailable("the rest is out of reach")
 
     with Credentials(Named(), store=Ending()) as customers:
-        store = customers["one"]._shared.store
+        store = customers["one"]._memory.store
         store.cas("damaged", None, "{")
         with pytest.raises(StoreUnavailable, match="out of reach"):
             customers.refresh_due(within=60.0, progress=lambda result, _: told.append(result))

@@ -157,7 +157,7 @@ def test_a_first_read_under_way_does_not_count_for_a_renewal(auth_server: AuthSe
         flight = credentials._tenant("a").flight
         assert flight is not None
         run = pool.submit(credentials.refresh_due, within=600)
-        until(lambda: flight._bells, "it does not join the flight")
+        until(lambda: flight._wakers, "it does not join the flight")
         store.leave.set()
         assert reading.result(PATIENCE).generation == 1
         assert run.result(PATIENCE) == Summary(looked_at=1, refreshed=1)

@@ -32,9 +32,9 @@ from onerefresh.renewal.renew import renew
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import Loaded, Spooled
-from onerefresh.store import Conflict, Hold, Moment, StoreOutcomeUnknown
+from onerefresh.store import AdvisoryLock, Conflict, StoreOutcomeUnknown, StoreTime
 from onerefresh.token import Token
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 __all__ = ["Node", "Renewals"]
 
@@ -47,7 +47,7 @@ MOST_AT_ONCE = 2_000
 """Effects of one process that nobody else could notice, one after another: more than these, and it is a loop."""
 
 
-class Lock(Hold):
+class Lock(AdvisoryLock):
     def __init__(self, proof: str | None) -> None:
         self.proof = proof
 
@@ -110,7 +110,7 @@ async def _ask(memory: Memory, setup: Setup) -> bool:
         key=KEY,
         profile=profile_named(setup.profile),
         http_timeout=HTTP_TIMEOUT,
-        spread=0.0,
+        jitter=0.0,
         refused=refused,
         sightings=memory.sightings,
     )
@@ -291,7 +291,7 @@ class _Alive:
             case Answered.UNAVAILABLE:
                 return self.until_noticed(now, error=errors.StoreUnavailable("the store is down"))
             case Answered.FAILED:
-                return self.until_noticed(now, error=RefreshFailure(Verdict(Meaning(first), second)))
+                return self.until_noticed(now, error=RefreshFailure(Verdict(FailureKind(first), second)))
 
     def until_noticed(self, now: float, value: object = None, error: BaseException | None = None) -> Operation:
         """Perform what nobody else could notice; the next operation."""
@@ -338,7 +338,9 @@ class _Alive:
     def _at_once(self, effect: Effect[Any], now: float) -> object:
         match effect:
             case effects.Now():
-                shared = Moment("boot", SHARED + now, mortal=self._setup.has_lock) if self._setup.has_clock else None
+                shared = (
+                    StoreTime("boot", SHARED + now, single_host=self._setup.has_lock) if self._setup.has_clock else None
+                )
                 return Instant(WALL + now, MONOTONIC + now, shared, 0.0)
             case effects.NewId():
                 self._names += 1

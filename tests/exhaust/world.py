@@ -17,7 +17,7 @@ from tests.exhaust.operations import Answer, Answered, Box, Do, Note, Operation,
 from tests.exhaust.setups import ACCESS, GRACE, HTTP_TIMEOUT, OUTAGE, REFRESH, Server, Setup
 from tests.exhaust.shapes import NAME
 
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 __all__ = ["Choice", "Process", "World"]
 
@@ -25,10 +25,10 @@ UNTIL_TIME_MOVES = math.inf
 POLL = 0.5
 """Seconds after which a process looks again where its lock cannot wake it: its holder is dead already."""
 
-NO_ANSWER = (Answered.FAILED, Meaning.NO_ANSWER, "no answer came back")
-SERVER_ERROR = (Answered.FAILED, Meaning.SERVER_ERROR, "answered 500")
-UNREACHABLE = (Answered.FAILED, Meaning.UNAVAILABLE, "the token endpoint cannot be reached")
-INVALID_GRANT = (Answered.FAILED, Meaning.DEAD, "invalid_grant")
+NO_ANSWER = (Answered.FAILED, FailureKind.NO_ANSWER, "no answer came back")
+SERVER_ERROR = (Answered.FAILED, FailureKind.SERVER_ERROR, "answered 500")
+UNREACHABLE = (Answered.FAILED, FailureKind.UNAVAILABLE, "the token endpoint cannot be reached")
+INVALID_GRANT = (Answered.FAILED, FailureKind.DEAD, "invalid_grant")
 NOTHING: Answer = (Answered.NOTHING, None, None)
 UNAVAILABLE: Answer = (Answered.UNAVAILABLE, None, None)
 

@@ -23,7 +23,7 @@ from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.postgres.sql import DEFAULT_TABLE, LISTEN_FOR, Statements
 from onerefresh.stores.redis import RedisStore
 from onerefresh.token import Secret, Token
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 GOLDEN = Path(__file__).parent
 KEY = bytes(range(32))
@@ -73,9 +73,9 @@ FULL_LEASE = replace(
     contested=True,
     origin=State.DEAD,
 )
-FAILURE = Failure(Meaning.UNAVAILABLE, "no connection", 1, AT, 0.5)
-FULL_FAILURE = Failure(Meaning.INTERACTION, ODD, 12, AT, 300.0, True, True, True, '{"id_token":{"acr":null}}')
-DOUBTFUL = Failure(Meaning.DEAD, "HTTP 401", 3, AT, 120.0, refused=True, doubts=3, prints=("a1b2c3d4", "00ff00ff"))
+FAILURE = Failure(FailureKind.UNAVAILABLE, "no connection", 1, AT, 0.5)
+FULL_FAILURE = Failure(FailureKind.INTERACTION, ODD, 12, AT, 300.0, True, True, True, '{"id_token":{"acr":null}}')
+DOUBTFUL = Failure(FailureKind.DEAD, "HTTP 401", 3, AT, 120.0, refused=True, doubts=3, prints=("a1b2c3d4", "00ff00ff"))
 RECOVERING = replace(LEASE, id="recovery-00112233445566778899aabbccddeeff", ttl=5.0, guess=True)
 REFUSED = "invalid_grant: the session is over"
 
@@ -108,8 +108,8 @@ RECORDS = {
     "idle-failed-fully": replace(HELD, failure=FULL_FAILURE),
     **{
         f"idle-failed-{each.value}": replace(HELD, failure=replace(FAILURE, meaning=each))
-        for each in Meaning
-        if each is not Meaning.DOUBTFUL  # it is stored as what says most to a version that does not know it
+        for each in FailureKind
+        if each is not FailureKind.DOUBTFUL  # it is stored as what says most to a version that does not know it
     },
     "idle-doubtful": replace(HELD, failure=DOUBTFUL),
     "leased-refresh": replace(HELD, state=State.LEASED, lease=LEASE),
@@ -124,7 +124,7 @@ RECORDS = {
     "dead": replace(
         HELD,
         state=State.DEAD,
-        failure=Failure(Meaning.DEAD, REFUSED, 1, AT, 0.0, refused=True),
+        failure=Failure(FailureKind.DEAD, REFUSED, 1, AT, 0.0, refused=True),
         history=(*HELD.history, Entry(3, AT, "dead")),
     ),
     "note-of-losses": Record(
@@ -134,7 +134,7 @@ RECORDS = {
         unknown={"lost": ["0123456789abcdef"], "id": "00112233445566ff", "comparing": {"00112233": int(AT)}},
     ),
     "dead-disputed": replace(
-        HELD, state=State.DEAD, failure=Failure(Meaning.DEAD, REFUSED, 2, AT, 0.0, maybe_spent=True, contested=True)
+        HELD, state=State.DEAD, failure=Failure(FailureKind.DEAD, REFUSED, 2, AT, 0.0, maybe_spent=True, contested=True)
     ),
 }
 SPOOLED = {

@@ -151,8 +151,8 @@ def test_a_persons_command_that_is_cancelled_at_any_step_is_carried_out_and_harm
 def test_waiting_that_is_cancelled_at_any_step_leaves_nothing_behind(asleep: bool) -> None:
     async def run(step: int) -> CancelledAt:
         flight: Flight[str] = Flight()
-        cancelled = CancelledAt(flight.heard(PATIENCE), step, asleep=asleep)
-        first, second = asyncio.create_task(outcome(cancelled)), asyncio.create_task(flight.heard(PATIENCE))
+        cancelled = CancelledAt(flight.wait_async(PATIENCE), step, asleep=asleep)
+        first, second = asyncio.create_task(outcome(cancelled)), asyncio.create_task(flight.wait_async(PATIENCE))
         await asyncio.sleep(0)
         await asyncio.to_thread(flight.settle, "done")
         assert await second

@@ -14,7 +14,7 @@ from tests.interleavings.shaking import shaken
 
 from onerefresh import Credential, Token, policy
 from onerefresh.credential import credential as credential_room
-from onerefresh.credential import shared as shared_room
+from onerefresh.credential import memory as memory_room
 from onerefresh.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def _no_damping(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "FIRST_PAUSE", 0.0)
     monkeypatch.setattr(policy, "EARLY_REFRESHES", sys.maxsize)
     monkeypatch.setattr(credential_room, "LOOK_AGAIN", 0.0)
-    monkeypatch.setattr(shared_room, "LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(memory_room, "LOOK_AGAIN", 0.0)
 
 
 def user(credential: Credential, chance: random.Random, steps: int) -> list[int]:

@@ -25,7 +25,7 @@ from onerefresh.oauth2.codec import (
 )
 from onerefresh.redaction import Redactor
 from onerefresh.token import Secret, Token
-from onerefresh.verdict import Meaning, Verdict
+from onerefresh.verdict import FailureKind, Verdict
 
 URL = "https://login.example/token"
 printable = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zl", "Zp", "Zs", "Co", "Cn"]), min_size=1)
@@ -268,7 +268,7 @@ def test_an_answer_that_cannot_be_used_says_why_and_its_refresh_token_is_kept(
 ) -> None:
     verdict = read(answer(200, body))
     assert isinstance(verdict, Verdict)
-    assert verdict.meaning is (Meaning.UNUSABLE if kept else Meaning.PROTOCOL)
+    assert verdict.meaning is (FailureKind.UNUSABLE if kept else FailureKind.PROTOCOL)
     assert (verdict.kept == Secret("r3fresh")) is kept
     assert said in verdict.detail
     assert "r3fresh" not in f"{verdict} {verdict!r}"
@@ -278,7 +278,7 @@ def test_an_answer_that_cannot_be_used_says_why_and_its_refresh_token_is_kept(
 def test_an_answer_that_says_an_error_is_no_token_answer_whatever_it_has_beside_it() -> None:
     verdict = read(answer(200, {"access_token": None, "refresh_token": "r3fresh", "error": "invalid_grant"}))
     assert isinstance(verdict, Verdict)
-    assert (verdict.meaning, verdict.kept) == (Meaning.DEAD, None)
+    assert (verdict.meaning, verdict.kept) == (FailureKind.DEAD, None)
 
 
 def test_an_answer_that_names_no_scope_granted_the_one_asked_for() -> None:
@@ -292,29 +292,29 @@ def test_an_answer_that_names_no_scope_granted_the_one_asked_for() -> None:
 @pytest.mark.parametrize(
     ("response", "meaning"),
     [
-        (answer(200, {}), Meaning.PROTOCOL),
-        (answer(200, {"access_token": ""}), Meaning.PROTOCOL),
-        (answer(200, {"access_token": 5}), Meaning.PROTOCOL),
-        (answer(200, {"access_token": "a\r\nb"}), Meaning.PROTOCOL),
-        (answer(200, []), Meaning.PROTOCOL),
-        (answer(200, b"token is a"), Meaning.PROTOCOL),
-        (answer(200, b'{"access_token": "a'), Meaning.NO_ANSWER),
-        (answer(200, b"\xff\xfe"), Meaning.PROTOCOL),
-        (answer(200, b"<html>log in</html>"), Meaning.NO_ANSWER),
-        (answer(200, b"[" * 100_000), Meaning.NO_ANSWER),
-        (answer(200, {"error": "invalid_grant"}), Meaning.DEAD),
-        (answer(200, {"ok": False, "error": "token_expired"}), Meaning.DEAD),
-        (answer(200, b"error=bad_refresh_token", content_type="application/x-www-form-urlencoded"), Meaning.DEAD),
-        (answer(400, {"error": "invalid_grant"}), Meaning.DEAD),
-        (answer(400, b"", Content_Length="0"), Meaning.DOUBTFUL),
-        (answer(400, {"access_token": "a"}), Meaning.DOUBTFUL),
-        (answer(401, b"", Content_Length="0"), Meaning.DOUBTFUL),
-        (answer(401, {"error": "invalid_client"}), Meaning.CLIENT_REJECTED),
-        (answer(302, b"", Location="https://b.example/token"), Meaning.REQUEST_REJECTED),
-        (answer(502, b"<html>Bad gateway</html>"), Meaning.SERVER_ERROR),
+        (answer(200, {}), FailureKind.PROTOCOL),
+        (answer(200, {"access_token": ""}), FailureKind.PROTOCOL),
+        (answer(200, {"access_token": 5}), FailureKind.PROTOCOL),
+        (answer(200, {"access_token": "a\r\nb"}), FailureKind.PROTOCOL),
+        (answer(200, []), FailureKind.PROTOCOL),
+        (answer(200, b"token is a"), FailureKind.PROTOCOL),
+        (answer(200, b'{"access_token": "a'), FailureKind.NO_ANSWER),
+        (answer(200, b"\xff\xfe"), FailureKind.PROTOCOL),
+        (answer(200, b"<html>log in</html>"), FailureKind.NO_ANSWER),
+        (answer(200, b"[" * 100_000), FailureKind.NO_ANSWER),
+        (answer(200, {"error": "invalid_grant"}), FailureKind.DEAD),
+        (answer(200, {"ok": False, "error": "token_expired"}), FailureKind.DEAD),
+        (answer(200, b"error=bad_refresh_token", content_type="application/x-www-form-urlencoded"), FailureKind.DEAD),
+        (answer(400, {"error": "invalid_grant"}), FailureKind.DEAD),
+        (answer(400, b"", Content_Length="0"), FailureKind.DOUBTFUL),
+        (answer(400, {"access_token": "a"}), FailureKind.DOUBTFUL),
+        (answer(401, b"", Content_Length="0"), FailureKind.DOUBTFUL),
+        (answer(401, {"error": "invalid_client"}), FailureKind.CLIENT_REJECTED),
+        (answer(302, b"", Location="https://b.example/token"), FailureKind.REQUEST_REJECTED),
+        (answer(502, b"<html>Bad gateway</html>"), FailureKind.SERVER_ERROR),
     ],
 )
-def test_an_answer_without_a_token_is_judged(response: TokenResponse, meaning: Meaning) -> None:
+def test_an_answer_without_a_token_is_judged(response: TokenResponse, meaning: FailureKind) -> None:
     verdict = read(response)
     assert isinstance(verdict, Verdict)
     assert verdict.meaning is meaning

@@ -19,7 +19,7 @@ from onerefresh.oauth2 import TokenRequest, TokenResponse
 from onerefresh.oauth2 import wire as wires
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.send_httpx2 import Httpx2Sender
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +100,7 @@ def from_servers(sender_for: SenderFor, raw_server: Start) -> dict[str, Verdict]
 
 
 def test_a_server_that_drips(sender_for: SenderFor, raw_server: Start) -> None:
-    said = Verdict(Meaning.NO_ANSWER, "the token request was sent and not answered within 0.6 s")
+    said = Verdict(FailureKind.NO_ANSWER, "the token request was sent and not answered within 0.6 s")
     assert from_servers(sender_for, raw_server) == dict.fromkeys(SENT, said)
 
 
@@ -114,7 +114,7 @@ def test_a_server_that_drips_while_the_interpreter_ends(
 
     monkeypatch.setattr(wires, "Alarm", no_thread)
     verdicts = from_servers(sender_for, raw_server)
-    assert {verdict.meaning for verdict in verdicts.values()} == {Meaning.NO_ANSWER}
+    assert {verdict.meaning for verdict in verdicts.values()} == {FailureKind.NO_ANSWER}
 
 
 def test_a_whole_answer_in_front_of_a_dripping_end_is_taken(sender_for: SenderFor, raw_server: Start) -> None:
@@ -127,7 +127,7 @@ def test_a_whole_answer_in_front_of_a_dripping_end_is_taken(sender_for: SenderFo
 
 def test_a_handshake_that_drips(sender_for: SenderFor, raw_server: Start) -> None:
     url = raw_server(dripping_handshake).origin.replace("http:", "https:") + "/token"
-    assert verdict_of(sender_for(url), url).meaning is Meaning.UNAVAILABLE
+    assert verdict_of(sender_for(url), url).meaning is FailureKind.UNAVAILABLE
 
 
 PROXIES = {
@@ -145,7 +145,7 @@ def proxy(connection: socket.socket, stop: threading.Event) -> None:
     PROXIES[asked](connection, stop)
 
 
-def through_a_proxy(sender_for: SenderFor, timeout: float) -> set[Meaning]:
+def through_a_proxy(sender_for: SenderFor, timeout: float) -> set[FailureKind]:
     urls = {name: f"https://{name}.example/token" for name in PROXIES}
     verdicts = all_at_once({name: partial(verdict_of, sender_for(url), url, timeout) for name, url in urls.items()})
     return {verdict.meaning for verdict in verdicts.values()}
@@ -153,14 +153,14 @@ def through_a_proxy(sender_for: SenderFor, timeout: float) -> set[Meaning]:
 
 def test_a_proxy_that_drips(sender_for: SenderFor, raw_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", raw_server(proxy).origin)
-    assert through_a_proxy(sender_for, TIMEOUT) == {Meaning.UNAVAILABLE}
+    assert through_a_proxy(sender_for, TIMEOUT) == {FailureKind.UNAVAILABLE}
 
 
 @pytest.mark.usefixtures("trusted")
 def test_a_proxy_that_drips_over_tls(raw_server: Start, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", raw_server(proxy, tls).origin)
     two_handshakes = 1.2
-    assert through_a_proxy(lambda url: Httpx2Sender(Address.parse(url)), two_handshakes) == {Meaning.UNAVAILABLE}
+    assert through_a_proxy(lambda url: Httpx2Sender(Address.parse(url)), two_handshakes) == {FailureKind.UNAVAILABLE}
 
 
 # --- Hosts of several addresses ---
@@ -202,7 +202,7 @@ def sender_without_checks(sender_for: SenderFor, url: str) -> Sender:
 def test_a_host_of_many_addresses(sender_for: SenderFor, swallowing_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     addresses(monkeypatch, *((f"127.0.0.{number}", swallowing_port) for number in range(1, 13)))
     url = f"http://many.example:{swallowing_port}/token"
-    assert verdict_of(sender_without_checks(sender_for, url), url).meaning is Meaning.UNAVAILABLE
+    assert verdict_of(sender_without_checks(sender_for, url), url).meaning is FailureKind.UNAVAILABLE
 
 
 def test_an_address_that_swallows_connections_leaves_time_for_the_next(

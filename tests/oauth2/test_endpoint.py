@@ -18,7 +18,7 @@ from onerefresh.errors import ClientRejected, ConfigurationError, OnerefreshErro
 from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
 from onerefresh.testing import AuthServer
 from onerefresh.token import parse_answer
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 Sender = Callable[[TokenRequest], TokenResponse]
 SenderFor = Callable[[str], Sender]
@@ -101,7 +101,7 @@ def test_with_refresh_tokens_there_is_nothing_to_obtain(server: AuthServer, endp
 
 
 def test_a_token_without_refresh_token_sends_nothing(server: AuthServer, endpoint_for: EndpointFor) -> None:
-    assert verdict_of(endpoint_for(server), Token("at-12345678")).meaning is Meaning.DEAD
+    assert verdict_of(endpoint_for(server), Token("at-12345678")).meaning is FailureKind.DEAD
     assert server.counters.token_requests == 0
 
 
@@ -110,27 +110,35 @@ def test_a_token_without_refresh_token_sends_nothing(server: AuthServer, endpoin
     [
         (
             {"status": 400, "body": {"error": "invalid_grant", "error_description": "too old"}},
-            Meaning.DEAD,
+            FailureKind.DEAD,
             "(too old)",
         ),
-        ({"status": 400, "body": ""}, Meaning.DOUBTFUL, "empty body"),
-        ({"status": 200, "body": {"error": "invalid_grant"}}, Meaning.DEAD, "answered 200 'invalid_grant'"),
-        ({"status": 401, "body": {"error": "invalid_client"}}, Meaning.CLIENT_REJECTED, "client_auth (now 'client_se"),
-        ({"status": 401, "body": ""}, Meaning.DOUBTFUL, "client_auth (now 'client_se"),
-        ({"status": 400, "body": {"error": "invalid_scope"}}, Meaning.REQUEST_REJECTED, "'invalid_scope'"),
-        ({"status": 400, "body": {"error": "beyond_the_standard"}}, Meaning.DOUBTFUL, "'beyond_the_standard'"),
-        ({"status": 404, "body": "<html>"}, Meaning.REQUEST_REJECTED, "is the token endpoint URL right?"),
-        ({"status": 307, "body": "", "headers": {"Location": "/new?a=b"}}, Meaning.REQUEST_REJECTED, "points to /new;"),
-        ({"status": 500, "body": {}}, Meaning.SERVER_ERROR, "answered 500"),
-        ({"status": 502, "body": "<html>Bad gateway</html>"}, Meaning.SERVER_ERROR, "answered 502"),
-        ({"status": 403, "body": "<html>Blocked</html>"}, Meaning.UNAVAILABLE, "a page of HTML"),
-        ({"status": 503, "body": {}}, Meaning.UNAVAILABLE, "answered 503"),
-        ({"status": 200, "body": {"token": "x"}}, Meaning.PROTOCOL, "without a usable access token"),
-        ({"status": 200, "body": "<html>Log in</html>"}, Meaning.NO_ANSWER, "a page of HTML"),
+        ({"status": 400, "body": ""}, FailureKind.DOUBTFUL, "empty body"),
+        ({"status": 200, "body": {"error": "invalid_grant"}}, FailureKind.DEAD, "answered 200 'invalid_grant'"),
+        (
+            {"status": 401, "body": {"error": "invalid_client"}},
+            FailureKind.CLIENT_REJECTED,
+            "client_auth (now 'client_se",
+        ),
+        ({"status": 401, "body": ""}, FailureKind.DOUBTFUL, "client_auth (now 'client_se"),
+        ({"status": 400, "body": {"error": "invalid_scope"}}, FailureKind.REQUEST_REJECTED, "'invalid_scope'"),
+        ({"status": 400, "body": {"error": "beyond_the_standard"}}, FailureKind.DOUBTFUL, "'beyond_the_standard'"),
+        ({"status": 404, "body": "<html>"}, FailureKind.REQUEST_REJECTED, "is the token endpoint URL right?"),
+        (
+            {"status": 307, "body": "", "headers": {"Location": "/new?a=b"}},
+            FailureKind.REQUEST_REJECTED,
+            "points to /new;",
+        ),
+        ({"status": 500, "body": {}}, FailureKind.SERVER_ERROR, "answered 500"),
+        ({"status": 502, "body": "<html>Bad gateway</html>"}, FailureKind.SERVER_ERROR, "answered 502"),
+        ({"status": 403, "body": "<html>Blocked</html>"}, FailureKind.UNAVAILABLE, "a page of HTML"),
+        ({"status": 503, "body": {}}, FailureKind.UNAVAILABLE, "answered 503"),
+        ({"status": 200, "body": {"token": "x"}}, FailureKind.PROTOCOL, "without a usable access token"),
+        ({"status": 200, "body": "<html>Log in</html>"}, FailureKind.NO_ANSWER, "a page of HTML"),
     ],
 )
 def test_a_failing_answer_has_its_verdict(
-    fault: dict[str, Any], meaning: Meaning, said: str, server: AuthServer, endpoint_for: EndpointFor
+    fault: dict[str, Any], meaning: FailureKind, said: str, server: AuthServer, endpoint_for: EndpointFor
 ) -> None:
     server.fail_next(**fault)
     verdict = verdict_of(endpoint_for(server), first_token(server))
@@ -143,12 +151,12 @@ def test_a_failing_answer_has_its_verdict(
 def test_retry_after_is_heeded(value: str, server: AuthServer, endpoint_for: EndpointFor) -> None:
     server.fail_next(status=429, headers={"Retry-After": value})
     verdict = verdict_of(endpoint_for(server), first_token(server))
-    assert (verdict.meaning, verdict.retry_after) == (Meaning.UNAVAILABLE, 2.0 if value == "2" else 0.0)
+    assert (verdict.meaning, verdict.retry_after) == (FailureKind.UNAVAILABLE, 2.0 if value == "2" else 0.0)
 
 
 def test_a_lost_answer_is_told_from_a_lost_session(server: AuthServer, endpoint_for: EndpointFor) -> None:
     server.lose_next_answer()
-    assert verdict_of(endpoint_for(server), first_token(server)).meaning is Meaning.NO_ANSWER
+    assert verdict_of(endpoint_for(server), first_token(server)).meaning is FailureKind.NO_ANSWER
     assert server.counters.token_requests == 1
 
 
@@ -164,28 +172,28 @@ def test_a_description_that_quotes_the_refresh_token_is_not_shown(
 def test_a_wrong_secret_is_the_clients_fault(server: AuthServer, endpoint_for: EndpointFor) -> None:
     endpoint = endpoint_for(server, client_secret="another-secret-of-the-test")
     verdict = verdict_of(endpoint, first_token(server), "another-secret-of-the-test")
-    assert verdict.meaning is Meaning.CLIENT_REJECTED
+    assert verdict.meaning is FailureKind.CLIENT_REJECTED
     assert "check client_id, client_secret and client_auth (now 'client_secret_basic')" in verdict.detail
     assert server.session == "alive"
 
 
 def test_no_second_way_of_client_authentication_is_tried(endpoint_for: EndpointFor) -> None:
     with AuthServer(client_auth="client_secret_post") as server:
-        assert verdict_of(endpoint_for(server), first_token(server)).meaning is Meaning.CLIENT_REJECTED
+        assert verdict_of(endpoint_for(server), first_token(server)).meaning is FailureKind.CLIENT_REJECTED
         assert server.counters.token_requests == 1
 
 
 @pytest.mark.parametrize(
     ("fault", "meaning"),
     [
-        ({"status": 400, "body": {"error": "invalid_grant"}}, Meaning.CLIENT_REJECTED),
-        ({"status": 400, "body": ""}, Meaning.CLIENT_REJECTED),
-        ({"status": 500, "body": {}}, Meaning.UNAVAILABLE),
-        ({"status": None}, Meaning.UNAVAILABLE),
+        ({"status": 400, "body": {"error": "invalid_grant"}}, FailureKind.CLIENT_REJECTED),
+        ({"status": 400, "body": ""}, FailureKind.CLIENT_REJECTED),
+        ({"status": 500, "body": {}}, FailureKind.UNAVAILABLE),
+        ({"status": None}, FailureKind.UNAVAILABLE),
     ],
 )
 def test_client_credentials_have_no_session_to_lose(
-    fault: dict[str, Any], meaning: Meaning, server: AuthServer, endpoint_for: EndpointFor
+    fault: dict[str, Any], meaning: FailureKind, server: AuthServer, endpoint_for: EndpointFor
 ) -> None:
     if fault["status"] is None:
         server.lose_next_answer()
@@ -221,7 +229,7 @@ class TestSecretsFromFunctions:
         secrets = iter(["an-old-secret", SECRET])
         endpoint = endpoint_for(server, client_secret=lambda: next(secrets))
         token = first_token(server)
-        assert verdict_of(endpoint, token).meaning is Meaning.CLIENT_REJECTED
+        assert verdict_of(endpoint, token).meaning is FailureKind.CLIENT_REJECTED
         assert endpoint(token).reveal()
 
     @pytest.mark.parametrize(
@@ -272,13 +280,13 @@ class TestSendersOfOnesOwn:
     @pytest.mark.parametrize(
         ("error", "meaning"),
         [
-            (ConnectionRefusedError("rt-12345678"), Meaning.UNAVAILABLE),
-            (TimeoutError("rt-12345678"), Meaning.NO_ANSWER),
-            (ValueError("rt-12345678"), Meaning.REFRESHER),
-            (RefreshFailure(Verdict(Meaning.DEAD, "said so")), Meaning.DEAD),
+            (ConnectionRefusedError("rt-12345678"), FailureKind.UNAVAILABLE),
+            (TimeoutError("rt-12345678"), FailureKind.NO_ANSWER),
+            (ValueError("rt-12345678"), FailureKind.REFRESHER),
+            (RefreshFailure(Verdict(FailureKind.DEAD, "said so")), FailureKind.DEAD),
         ],
     )
-    def test_its_exceptions_are_judged_and_go_no_further(self, error: Exception, meaning: Meaning) -> None:
+    def test_its_exceptions_are_judged_and_go_no_further(self, error: Exception, meaning: FailureKind) -> None:
         def send(request: TokenRequest) -> TokenResponse:
             raise error
 
@@ -293,7 +301,7 @@ class TestSendersOfOnesOwn:
 
     def test_what_is_no_answer_is_the_senders_fault(self) -> None:
         verdict = verdict_of(self.endpoint(lambda request: None), Token("at-12345678", "rt-12345678"))
-        assert verdict == Verdict(Meaning.REFRESHER, "send returned NoneType, not a TokenResponse")
+        assert verdict == Verdict(FailureKind.REFRESHER, "send returned NoneType, not a TokenResponse")
 
     def test_it_may_prepare(self) -> None:
         class Prepared:

@@ -17,7 +17,7 @@ import requests
 import urllib3
 
 from onerefresh.testing import AuthServer
-from onerefresh.verdict import Meaning, Verdict, judge_exception
+from onerefresh.verdict import FailureKind, Verdict, judge_exception
 
 pytestmark = pytest.mark.slow
 
@@ -77,8 +77,8 @@ def by_urllib3(url: str, proxy: str | None) -> None:
 CLIENTS = [by_httpx2, by_httpx, by_requests, by_aiohttp, by_urllib, by_http_client, by_urllib3]
 Call = Callable[[str, str | None], None]
 
-NOT_SENT, LOST = {Meaning.UNAVAILABLE}, {Meaning.NO_ANSWER}
-CAREFUL = {Meaning.UNAVAILABLE, Meaning.NO_ANSWER, Meaning.REFRESHER}
+NOT_SENT, LOST = {FailureKind.UNAVAILABLE}, {FailureKind.NO_ANSWER}
+CAREFUL = {FailureKind.UNAVAILABLE, FailureKind.NO_ANSWER, FailureKind.REFRESHER}
 """Nothing was sent, but not every client's exception proves it: then it counts as perhaps sent, never as dead."""
 
 
@@ -94,7 +94,7 @@ def verdict_of(call: Call, url: str, proxy: str | None = None) -> Verdict:
     pytest.fail("the client raised nothing")
 
 
-def meaning_of(call: Call, url: str, proxy: str | None = None) -> Meaning:
+def meaning_of(call: Call, url: str, proxy: str | None = None) -> FailureKind:
     return verdict_of(call, url, proxy).meaning
 
 
@@ -105,35 +105,35 @@ def call(request: pytest.FixtureRequest) -> Call:
 
 
 def test_a_refused_connection_was_not_sent(call: Call, refused_port: int) -> None:
-    assert meaning_of(call, f"http://127.0.0.1:{refused_port}/token") is Meaning.UNAVAILABLE
+    assert meaning_of(call, f"http://127.0.0.1:{refused_port}/token") is FailureKind.UNAVAILABLE
 
 
 def test_an_unknown_name_was_not_sent(call: Call) -> None:
-    assert meaning_of(call, "http://nothing.invalid/token") is Meaning.UNAVAILABLE
+    assert meaning_of(call, "http://nothing.invalid/token") is FailureKind.UNAVAILABLE
 
 
 def test_a_connection_that_takes_too_long_was_not_sent(call: Call, full_port: int) -> None:
     tells = call not in (by_urllib, by_http_client)  # there a time-out is a time-out, whatever was under way
     found = meaning_of(call, f"http://127.0.0.1:{full_port}/token")
-    assert found is (Meaning.UNAVAILABLE if tells else Meaning.NO_ANSWER)
+    assert found is (FailureKind.UNAVAILABLE if tells else FailureKind.NO_ANSWER)
 
 
 @pytest.mark.parametrize("behaviour", ["closes", "resets", "silent", "half body", "half chunk", "half then silent"])
 def test_an_answer_that_breaks_off_is_lost(behaviour: str, call: Call, raw_server: Any) -> None:
-    assert meaning_of(call, raw_server(behaviour).origin + "/token") is Meaning.NO_ANSWER
+    assert meaning_of(call, raw_server(behaviour).origin + "/token") is FailureKind.NO_ANSWER
 
 
 def test_an_answer_that_is_no_http_is_lost(call: Call, raw_server: Any) -> None:
-    assert meaning_of(call, raw_server("garbage").origin + "/token") is Meaning.NO_ANSWER
+    assert meaning_of(call, raw_server("garbage").origin + "/token") is FailureKind.NO_ANSWER
 
 
 @pytest.mark.parametrize("call", [by_httpx2, by_httpx, by_requests, by_aiohttp, by_urllib3])
 def test_an_answer_that_cannot_be_decoded_is_lost(call: Call, raw_server: Any) -> None:
-    assert meaning_of(call, raw_server("broken gzip").origin + "/token") is Meaning.NO_ANSWER
+    assert meaning_of(call, raw_server("broken gzip").origin + "/token") is FailureKind.NO_ANSWER
 
 
 def test_an_untrusted_certificate_was_not_sent(call: Call, raw_server: Any, tls: Any) -> None:
-    assert meaning_of(call, raw_server("closes", tls).origin + "/token") is Meaning.UNAVAILABLE
+    assert meaning_of(call, raw_server("closes", tls).origin + "/token") is FailureKind.UNAVAILABLE
 
 
 @pytest.mark.parametrize("behaviour", ["mute", "resets handshake", "plain http"])
@@ -153,20 +153,20 @@ def test_a_proxy_that_fails_never_counts_as_an_answer(behaviour: str, call: Call
 @pytest.mark.parametrize(
     ("status", "body", "meaning", "without_body"),
     [
-        (400, {"error": "invalid_grant"}, Meaning.DEAD, Meaning.DOUBTFUL),
-        (400, {"error": "invalid_scope"}, Meaning.REQUEST_REJECTED, Meaning.DOUBTFUL),
-        (400, "", Meaning.DOUBTFUL, Meaning.DOUBTFUL),
-        (401, {"code": "token_not_valid"}, Meaning.DEAD, Meaning.DOUBTFUL),
-        (401, {"error": "invalid_client"}, Meaning.CLIENT_REJECTED, Meaning.DOUBTFUL),
-        (403, {"detail": "no"}, Meaning.REQUEST_REJECTED, Meaning.REQUEST_REJECTED),
-        (429, {}, Meaning.UNAVAILABLE, Meaning.UNAVAILABLE),
-        (500, {}, Meaning.SERVER_ERROR, Meaning.SERVER_ERROR),
-        (502, "<html>Bad gateway</html>", Meaning.SERVER_ERROR, Meaning.SERVER_ERROR),
-        (503, {}, Meaning.UNAVAILABLE, Meaning.UNAVAILABLE),
+        (400, {"error": "invalid_grant"}, FailureKind.DEAD, FailureKind.DOUBTFUL),
+        (400, {"error": "invalid_scope"}, FailureKind.REQUEST_REJECTED, FailureKind.DOUBTFUL),
+        (400, "", FailureKind.DOUBTFUL, FailureKind.DOUBTFUL),
+        (401, {"code": "token_not_valid"}, FailureKind.DEAD, FailureKind.DOUBTFUL),
+        (401, {"error": "invalid_client"}, FailureKind.CLIENT_REJECTED, FailureKind.DOUBTFUL),
+        (403, {"detail": "no"}, FailureKind.REQUEST_REJECTED, FailureKind.REQUEST_REJECTED),
+        (429, {}, FailureKind.UNAVAILABLE, FailureKind.UNAVAILABLE),
+        (500, {}, FailureKind.SERVER_ERROR, FailureKind.SERVER_ERROR),
+        (502, "<html>Bad gateway</html>", FailureKind.SERVER_ERROR, FailureKind.SERVER_ERROR),
+        (503, {}, FailureKind.UNAVAILABLE, FailureKind.UNAVAILABLE),
     ],
 )
 def test_an_error_status_is_judged_by_the_answer(
-    call: Call, status: int, body: Any, meaning: Meaning, without_body: Meaning
+    call: Call, status: int, body: Any, meaning: FailureKind, without_body: FailureKind
 ) -> None:
     with AuthServer() as server:
         server.fail_next(status=status, body=body, headers={"Retry-After": "3"})
@@ -178,7 +178,7 @@ def test_an_error_status_is_judged_by_the_answer(
 
 def test_an_expired_access_token_in_a_session_of_oauthlib_ends_nothing() -> None:
     kind = type("TokenExpiredError", (Exception,), {"error": "token_expired", "__module__": "oauthlib.oauth2.rfc6749"})
-    assert judge_exception(kind()).meaning is Meaning.REFRESHER
+    assert judge_exception(kind()).meaning is FailureKind.REFRESHER
 
 
 def test_a_body_that_the_refresher_has_read_before_does_not_count_as_empty() -> None:
@@ -188,7 +188,7 @@ def test_a_body_that_the_refresher_has_read_before_does_not_count_as_empty() -> 
             by_urllib(server.token_url, None)
         with caught.value:
             assert caught.value.read()
-            assert judge_exception(caught.value).meaning is Meaning.DOUBTFUL
+            assert judge_exception(caught.value).meaning is FailureKind.DOUBTFUL
 
 
 def test_a_streamed_answer_that_nobody_read_is_judged_by_its_status() -> None:
@@ -197,4 +197,4 @@ def test_a_streamed_answer_that_nobody_read_is_judged_by_its_status() -> None:
         with client.stream("POST", server.token_url, content=BODY) as response:
             with pytest.raises(httpx2.HTTPStatusError) as caught:
                 response.raise_for_status()
-            assert judge_exception(caught.value).meaning is Meaning.DOUBTFUL
+            assert judge_exception(caught.value).meaning is FailureKind.DOUBTFUL

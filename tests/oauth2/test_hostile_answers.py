@@ -14,7 +14,7 @@ from tests.oauth2.conftest import answering
 from onerefresh import Token
 from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
 from onerefresh.oauth2.http_answer import LARGEST_HEAD
-from onerefresh.verdict import Meaning, RefreshFailure
+from onerefresh.verdict import FailureKind, RefreshFailure
 
 Sender = Callable[[TokenRequest], TokenResponse]
 SenderFor = Callable[[str], Sender]
@@ -22,7 +22,7 @@ Start = Callable[..., Any]
 
 JSON = b'{"access_token": "the-next", "refresh_token": "its-refresh-token"}'
 TOKEN = "the token"
-LOST = Meaning.NO_ANSWER
+LOST = FailureKind.NO_ANSWER
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -63,7 +63,10 @@ ANSWERS: dict[str, tuple[bytes, object]] = {
         b"HTTP/1.1 103 Early Hints\r\nContent-Length: 9\r\n\r\n" + whole(),
         TOKEN,
     ),
-    "early hints and a refusal": (HINTS + whole(status=b"400 No", body=b'{"error": "invalid_grant"}'), Meaning.DEAD),
+    "early hints and a refusal": (
+        HINTS + whole(status=b"400 No", body=b'{"error": "invalid_grant"}'),
+        FailureKind.DEAD,
+    ),
     "early hints and nothing": (HINTS, LOST),
     "another protocol": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: what\r\n\r\n", LOST),
     # Chunks (RFC 9112 section 7.1).
@@ -99,14 +102,14 @@ ANSWERS: dict[str, tuple[bytes, object]] = {
         TOKEN,
     ),
     "more than announced, and not all": (OK + b"Content-Length: 10\r\n\r\n" + HALF, LOST),
-    "nothing": (whole(body=b""), Meaning.PROTOCOL),
+    "nothing": (whole(body=b""), FailureKind.PROTOCOL),
     "no length": (OK + b"\r\n" + JSON, TOKEN),
-    "a refusal that breaks off": (b"HTTP/1.1 400 No\r\nContent-Length: 500\r\n\r\n{", Meaning.DOUBTFUL),
-    "an outage that breaks off": (b"HTTP/1.1 503 No\r\nContent-Length: 500\r\n\r\n<html>", Meaning.UNAVAILABLE),
-    "an error that breaks off": (b"HTTP/1.1 500 No\r\nContent-Length: 500\r\n\r\n<html>", Meaning.SERVER_ERROR),
+    "a refusal that breaks off": (b"HTTP/1.1 400 No\r\nContent-Length: 500\r\n\r\n{", FailureKind.DOUBTFUL),
+    "an outage that breaks off": (b"HTTP/1.1 503 No\r\nContent-Length: 500\r\n\r\n<html>", FailureKind.UNAVAILABLE),
+    "an error that breaks off": (b"HTTP/1.1 500 No\r\nContent-Length: 500\r\n\r\n<html>", FailureKind.SERVER_ERROR),
     "too many requests in broken chunks": (
         b"HTTP/1.1 429 No\r\nTransfer-Encoding: chunked\r\n\r\nwhat\r\n",
-        Meaning.UNAVAILABLE,
+        FailureKind.UNAVAILABLE,
     ),
     # Headers.
     "a folded header": (whole(b"X-Folded: one\r\n two\r\n\tthree"), TOKEN),
@@ -133,14 +136,17 @@ ANSWERS: dict[str, tuple[bytes, object]] = {
     "gzip that is none": (whole(b"Content-Encoding: gzip", body=b"abc"), LOST),
     "an outage in gzip that is none": (
         whole(b"Content-Encoding: gzip", body=b"abc", status=b"503 No"),
-        Meaning.UNAVAILABLE,
+        FailureKind.UNAVAILABLE,
     ),
     "brotli": (whole(b"Content-Encoding: br", body=b"\x0b\x02\x80"), LOST),
     "an encoding that is none": (whole(b"Content-Encoding: UTF-8"), TOKEN),
     "a character set that is a lie": (whole(b"Content-Type: application/json; charset=utf-16"), TOKEN),
     # Bodies.
     "a huge body": (OK + b"Content-Length: 90000000\r\n\r\n" + b" " * 1_100_000, LOST),
-    "a huge refusal": (b"HTTP/1.1 429 No\r\nContent-Length: 90000000\r\n\r\n" + b" " * 1_100_000, Meaning.UNAVAILABLE),
+    "a huge refusal": (
+        b"HTTP/1.1 429 No\r\nContent-Length: 90000000\r\n\r\n" + b" " * 1_100_000,
+        FailureKind.UNAVAILABLE,
+    ),
     "brackets without an end": (whole(body=b"[" * 100_000), LOST),
     "not in Unicode": (whole(body=b'{"scope": "caf\xe9", ' + JSON[1:]), TOKEN),
     "a mark of its byte order": (whole(body=b"\xef\xbb\xbf" + JSON), TOKEN),
@@ -204,7 +210,7 @@ def test_a_server_that_answers_before_it_has_read_is_heard(sender_for: SenderFor
         connection.sendall(whole(status=b"413 No", body=b"{}"))
 
     server = raw_server(behave)
-    assert outcome(sender_for(f"{server.origin}/token"), f"{server.origin}/token") != Meaning.REFRESHER
+    assert outcome(sender_for(f"{server.origin}/token"), f"{server.origin}/token") != FailureKind.REFRESHER
 
 
 @pytest.mark.parametrize(
@@ -215,4 +221,4 @@ def test_a_proxy_that_sends_without_an_end_sent_nothing(
 ) -> None:
     proxy = raw_server(answering(answer))
     monkeypatch.setenv("HTTPS_PROXY", proxy.origin)
-    assert outcome(sender_for("https://login.example/token"), "https://login.example/token") == Meaning.UNAVAILABLE
+    assert outcome(sender_for("https://login.example/token"), "https://login.example/token") == FailureKind.UNAVAILABLE

@@ -22,7 +22,7 @@ from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.send_httpx2 import Httpx2Sender
 from onerefresh.oauth2.send_stdlib import StdlibSender
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +74,7 @@ def test_a_request_whose_answer_is_lost_may_have_been_processed(
 ) -> None:
     server = raw_server(behaviour)
     url = f"{server.origin}/token"
-    assert failure_of(sender_for(url), url).meaning is Meaning.NO_ANSWER
+    assert failure_of(sender_for(url), url).meaning is FailureKind.NO_ANSWER
     assert server.connections == 1
 
 
@@ -85,36 +85,36 @@ def test_no_server_can_hold_a_request_longer_than_its_time(
     server = raw_server(behaviour)
     url = f"{server.origin}/token"
     verdict = failure_of(sender_for(url), url, timeout=1.0)
-    assert verdict == Verdict(Meaning.NO_ANSWER, "the token request was sent and not answered within 1 s")
+    assert verdict == Verdict(FailureKind.NO_ANSWER, "the token request was sent and not answered within 1 s")
     assert server.connections == 1
 
 
 def test_a_refused_connection_sent_nothing(sender_for: SenderFor, refused_port: int) -> None:
     url = f"http://127.0.0.1:{refused_port}/token"
-    assert failure_of(sender_for(url), url).meaning is Meaning.UNAVAILABLE
+    assert failure_of(sender_for(url), url).meaning is FailureKind.UNAVAILABLE
 
 
 def test_a_connection_that_takes_too_long_sent_nothing(sender_for: SenderFor, full_port: int) -> None:
     url = f"http://127.0.0.1:{full_port}/token"
-    assert failure_of(sender_for(url), url, timeout=0.4).meaning is Meaning.UNAVAILABLE
+    assert failure_of(sender_for(url), url, timeout=0.4).meaning is FailureKind.UNAVAILABLE
 
 
 def test_a_name_that_nobody_knows_sent_nothing(sender_for: SenderFor) -> None:
     url = "https://nothing.invalid/token"
-    assert failure_of(sender_for(url), url).meaning is Meaning.UNAVAILABLE
+    assert failure_of(sender_for(url), url).meaning is FailureKind.UNAVAILABLE
 
 
 @pytest.mark.parametrize("behaviour", ["mute", "resets handshake", "plain http"])
 def test_a_failed_tls_handshake_sent_nothing(behaviour: str, sender_for: SenderFor, raw_server: Start) -> None:
     url = raw_server(behaviour).origin.replace("http:", "https:") + "/token"
-    assert failure_of(sender_for(url), url, timeout=1.0).meaning is Meaning.UNAVAILABLE
+    assert failure_of(sender_for(url), url, timeout=1.0).meaning is FailureKind.UNAVAILABLE
 
 
 def test_an_untrusted_certificate_gets_nothing(sender_for: SenderFor, raw_server: Start, tls: ssl.SSLContext) -> None:
     seen: list[bytes] = []
     server = raw_server(answer_with(http(b"{}"), seen), tls)
     verdict = failure_of(sender_for(f"{server.origin}/token"), f"{server.origin}/token")
-    assert verdict.meaning is Meaning.UNAVAILABLE
+    assert verdict.meaning is FailureKind.UNAVAILABLE
     assert "certificate" in verdict.detail.lower()
     assert seen == []
 
@@ -130,7 +130,7 @@ def test_a_server_that_goes_silent_behind_tls_is_left_in_time(
     sender_for: SenderFor, raw_server: Start, tls: ssl.SSLContext
 ) -> None:
     url = raw_server("trickles", tls).origin + "/token"
-    assert failure_of(sender_for(url), url, timeout=1.5).meaning is Meaning.NO_ANSWER
+    assert failure_of(sender_for(url), url, timeout=1.5).meaning is FailureKind.NO_ANSWER
 
 
 @pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect"])
@@ -182,7 +182,7 @@ def test_an_answer_of_more_than_a_mebibyte_is_not_read(sender_for: SenderFor, ra
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 900000000\r\n\r\n" + b" " * 3_000_000
     server = raw_server(answer_with(endless))
     verdict = failure_of(sender_for(f"{server.origin}/token"), f"{server.origin}/token")
-    assert verdict == Verdict(Meaning.NO_ANSWER, "the token endpoint's answer is larger than 1 MiB")
+    assert verdict == Verdict(FailureKind.NO_ANSWER, "the token endpoint's answer is larger than 1 MiB")
 
 
 def test_a_small_answer_that_unpacks_to_a_large_one_is_not_unpacked(sender_for: SenderFor, raw_server: Start) -> None:
@@ -190,7 +190,7 @@ def test_a_small_answer_that_unpacks_to_a_large_one_is_not_unpacked(sender_for: 
     assert len(bomb) < 100_000
     server = raw_server(answer_with(http(bomb, "Content-Encoding: gzip")))
     verdict = failure_of(sender_for(f"{server.origin}/token"), f"{server.origin}/token")
-    assert verdict == Verdict(Meaning.NO_ANSWER, "the token endpoint's answer cannot be decoded")
+    assert verdict == Verdict(FailureKind.NO_ANSWER, "the token endpoint's answer cannot be decoded")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity", "deflate"])
@@ -286,7 +286,7 @@ class TestProxies:
     ) -> None:
         proxied(f"http://me:password-of-the-proxy@127.0.0.1:{raw_server(behaviour).port}")
         verdict = failure_of(sender_for("https://login.example/token"), "https://login.example/token")
-        assert verdict.meaning is Meaning.UNAVAILABLE
+        assert verdict.meaning is FailureKind.UNAVAILABLE
         assert "password-of-the-proxy" not in verdict.detail
 
     def test_loopback_goes_past_the_proxy(

@@ -55,7 +55,7 @@ def test_processes_ask_once_together(
     assert auth_server.counters.token_requests == 1
 
 
-def ageing(answer: dict[str, object]) -> Token:
+def background(answer: dict[str, object]) -> Token:
     """The token of this answer as if most of its life were over."""
     now = time.time()
     texts = (str(answer["access_token"]), str(answer["refresh_token"]))
@@ -64,7 +64,7 @@ def ageing(answer: dict[str, object]) -> Token:
 
 def test_a_token_that_still_works_goes_on_being_used(auth_server: AuthServer, login: TokenEndpoint) -> None:
     auth_server.fail_next(None, status=503, headers=LATER)
-    with Credential("acme", login, token=ageing(auth_server.issue())) as acme:
+    with Credential("acme", login, token=background(auth_server.issue())) as acme:
         with httpx2.Client(auth=BearerAuth(acme, auth_server.url)) as client:
             for _ in range(3):
                 told = at_once([lambda: client.get(f"{auth_server.url}/api/items").status_code] * 20)
@@ -80,7 +80,7 @@ def test_other_processes_go_on_using_it_too(
     program = start("calls")
     auth_server.fail_next(None, status=503, headers=LATER)
     with Credentials(login, store=url) as customers:
-        customers["acme"].login(ageing(auth_server.issue()))
+        customers["acme"].login(background(auth_server.issue()))
         customers.refresh_due(within=200.0, keys=["acme"])
         assert customers["acme"].token().generation == 1
     began([program])

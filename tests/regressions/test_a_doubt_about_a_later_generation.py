@@ -45,10 +45,10 @@ def test_where_the_store_loses_the_record_nobody_says_that_the_session_is_over(
         error = doubted(credential, refused)
         assert (error.proven, error.generation) == (False, 2)
     store.records.clear()
-    other._shared.failed = None  # a second later
+    other._memory.failed = None  # a second later
     error = doubted(other, older)
     assert (error.proven, error.generation) == (False, 2)
-    holder._shared.failed = None
+    holder._memory.failed = None
     assert not doubted(holder, newer).proven
     assert holder.retry().generation == 3
     assert other.token(refused=older).generation == 3
@@ -69,12 +69,12 @@ def test_a_token_that_somebody_has_put_an_end_to_never_comes_back(
         holder.logout()
     else:
         doubted(holder, holder.login(auth_server.issue()))
-    other._shared.failed = None
+    other._memory.failed = None
     with pytest.raises(LoginRequired):
         other.token(refused=older)
-    assert other._shared.known is None or other._shared.known.family != older.family
+    assert other._memory.known is None or other._memory.known.family != older.family
     store.records.clear()
-    other._shared.failed = None
+    other._memory.failed = None
     with pytest.raises(LoginRequired):
         other.token()
     loaded = store.load("acme")

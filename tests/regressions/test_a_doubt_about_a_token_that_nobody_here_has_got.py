@@ -52,7 +52,7 @@ def test_it_is_said_again_and_nothing_is_sent(*, how: str, has_seed: bool) -> No
             assert getattr(told.value, "proven", None) is (None if how == "an outage" else how == "proven")
             assert told.value.generation == 2
             assert sent == [1, 2]
-            mine._shared.failed = None
+            mine._memory.failed = None
             store.records.clear()
         with pytest.raises(expected):
             mine.token(refused=mine_has)

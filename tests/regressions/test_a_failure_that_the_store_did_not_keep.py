@@ -35,11 +35,11 @@ from onerefresh.renewal.commands import allow_again, log_in
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.sightings import Sightings
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
-LOST = failed(Meaning.NO_ANSWER, "the token request was sent and its answer was lost")
-DOUBT = failed(Meaning.DOUBTFUL, "the token endpoint answered 401")
-DEAD = failed(Meaning.DEAD, "invalid_grant")
+LOST = failed(FailureKind.NO_ANSWER, "the token request was sent and its answer was lost")
+DOUBT = failed(FailureKind.DOUBTFUL, "the token endpoint answered 401")
+DEAD = failed(FailureKind.DEAD, "invalid_grant")
 NEVER = Profile("theirs", resend="never")
 ENDS = [(NEVER, LOST), ("strict", LOST), ("strict", DOUBT), ("strict", DEAD), ("static", DOUBT)]
 

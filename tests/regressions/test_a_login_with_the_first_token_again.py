@@ -37,7 +37,7 @@ def test_where_the_record_is_lost_the_newest_that_is_known_is_logged_in_with(
 ) -> None:
     with Credential("acme", refresher_of(auth_server)) as acme:
         newer = acme.token(refused=acme.login(first))
-        acme._shared.store._records.clear()  # type: ignore[attr-defined]  # the memory store's
+        acme._memory.store._records.clear()  # type: ignore[attr-defined]  # the memory store's
         again = acme.login(first)
         assert again.access_token == newer.access_token
         acme.token(refused=again)

@@ -84,7 +84,7 @@ def test_nor_does_one_that_has_heard_of_the_logout() -> None:
             store.records = dict(records)
             with pytest.raises(LoginRequired, match="logged out"):
                 credential.token(refused=token)
-            credential._shared.failed = None
+            credential._memory.failed = None
     assert state_of(store) == ("empty", 2)
 
 
@@ -95,11 +95,11 @@ def test_it_brings_the_logout_back_with_the_tokens_of_others(monkeypatch: pytest
         gone, kept = (open_ones.enter_context(Credential(key, Refresher(), store=store)) for key in ("acme", "other"))
         gone.login(first_token())
         kept.login(first_token())
-        look.taken(store, kept._shared)
+        look.taken(store, kept._memory)
         before = dict(store.records)
         gone.logout()
         store.records = {**before, "\x01losses": Versioned("a note", encode(NOTE))}
-        look.taken(store, kept._shared)
+        look.taken(store, kept._memory)
     assert state_of(store) == ("empty", 2)
 
 

@@ -93,7 +93,7 @@ class Ended:
         return decode(found.body, "acme").failure
 
     def wait_until_it_is_over(self) -> None:
-        flight = self.credential._shared.flight
+        flight = self.credential._memory.flight
         assert flight is None or flight.wait(PATIENCE)
 
 
@@ -155,7 +155,7 @@ def test_a_function_that_is_not_async_may_have_sent_before_it_gave_what_is_to_be
         await ended.leave()
 
     asyncio.run(leave())
-    flight = credential._shared.flight
+    flight = credential._memory.flight
     assert flight is not None
     ended.store.gate.set()
     assert flight.wait(PATIENCE)

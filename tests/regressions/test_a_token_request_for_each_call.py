@@ -29,7 +29,7 @@ from onerefresh.renewal import commands
 from onerefresh.renewal.renew import renew
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Secret
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 
 class Slow:
@@ -316,7 +316,7 @@ def expire(world: World) -> None:
 
 
 def test_every_other_answer_without_a_usable_access_token_makes_no_budget_of_its_own() -> None:
-    useless = (RefreshFailure(Verdict(Meaning.UNUSABLE, "useless", kept=Secret(f"kept-{n}"))) for n in range(99))
+    useless = (RefreshFailure(Verdict(FailureKind.UNUSABLE, "useless", kept=Secret(f"kept-{n}"))) for n in range(99))
     world = needy(None, *itertools.chain.from_iterable(zip(useless, endless(), strict=False)))
     for _ in range(100):
         before = world.present.identity
@@ -336,10 +336,10 @@ def test_a_renewal_ahead_of_time_leaves_the_token_in_use() -> None:
     world = needy(None, *endless())
     use_up(world)
     sent = len(world.sent)
-    found = world.run(renew(EFFECTS, make_request(ageing=True, within=1e9)))
+    found = world.run(renew(EFFECTS, make_request(background=True, within=1e9)))
     assert (found.token.identity, found.renewed) == (world.present.identity, False)
     world.now += 400.0
-    assert world.run(renew(EFFECTS, make_request(ageing=True, within=1e9))).renewed
+    assert world.run(renew(EFFECTS, make_request(background=True, within=1e9))).renewed
     assert len(world.sent) == sent + 1
 
 
@@ -397,7 +397,7 @@ def test_retry_asks_nothing_where_nothing_is_put_off() -> None:
 
 
 def test_failures_count_as_before_and_a_failing_endpoint_uses_nothing_up() -> None:
-    down = RefreshFailure(Verdict(Meaning.UNAVAILABLE, "down"))
+    down = RefreshFailure(Verdict(FailureKind.UNAVAILABLE, "down"))
     world = needy(seed(lives=1.0), *[down] * 7, Token("access-1", "refresh-1", expires_in=3600, issued_at=START))
     world.now = 2.0
     while world.present.generation == 1:
@@ -413,7 +413,7 @@ def test_a_session_that_is_over_is_over_whatever_was_refreshed() -> None:
     world = needy(None, *endless()[: EARLY_REFRESHES + 1])
     use_up(world)
     leased = records.claimed(world.present, make_lease(), owner=None)
-    world.put(records.died(leased, Verdict(Meaning.DEAD, "invalid_grant"), now=START, refused=True))
+    world.put(records.died(leased, Verdict(FailureKind.DEAD, "invalid_grant"), now=START, refused=True))
     assert isinstance(world.fails(renew(EFFECTS, make_request(**refusing(world)))), LoginRequired)
 
 

@@ -10,7 +10,7 @@ import pytest
 from onerefresh import Credential, Token, events, latches
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.record_text import decode
-from onerefresh.store import Conflict, Moment, Store, Versioned
+from onerefresh.store import Conflict, Store, StoreTime, Versioned
 
 
 class Moody(Store):
@@ -40,7 +40,7 @@ class Moody(Store):
         self.kept[key] = Versioned(str(self.writes), body)
         return str(self.writes)
 
-    def moment(self) -> Moment | None:
+    def moment(self) -> StoreTime | None:
         self._strike("moment")
         return None
 

@@ -34,7 +34,7 @@ from onerefresh.renewal.recovery import replay_spool
 from onerefresh.renewal.renew import renew
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Secret
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 UNSENDABLE = ["tök€n", " x ", "x ", "\tx", "a\nb", "a\r\nX: y", "a\tb", "a\x00", "a\x7f", "\ud800", "é", "a\u2028b"]
 SENDABLE = ["x", "7|secret", "a b", "a.b.c", "~!#%&'()*,/:;<=>?@[]^`{}", "Zm9v+/==", 'a"b\\c']
@@ -136,7 +136,7 @@ def test_the_old_access_token_goes_on_serving_with_the_new_refresh_token() -> No
     ages = seed("0", lives=60.0)
     world = needy(ages, refuse_to_say())
     world.now = 55.0
-    outcome = world.run(renew(EFFECTS, make_request(ageing=True)))
+    outcome = world.run(renew(EFFECTS, make_request(background=True)))
     assert (outcome.token.reveal(), outcome.token.generation) == ("access-0", 2)
     assert outcome.retry_after > 0.0
     assert world.token.reveal_refresh_token() == "refresh-new"
@@ -144,7 +144,7 @@ def test_the_old_access_token_goes_on_serving_with_the_new_refresh_token() -> No
 
 
 def refuse_to_say(refresh: str = "refresh-new") -> RefreshFailure:
-    return RefreshFailure(Verdict(Meaning.UNUSABLE, "useless", kept=Secret(refresh)))
+    return RefreshFailure(Verdict(FailureKind.UNUSABLE, "useless", kept=Secret(refresh)))
 
 
 def test_the_access_token_that_was_refused_is_not_handed_out_with_it() -> None:
@@ -152,7 +152,7 @@ def test_the_access_token_that_was_refused_is_not_handed_out_with_it() -> None:
     error = world.fails(renew(EFFECTS, make_request(**refusing(world))))
     assert isinstance(error, RefreshProtocolError)
     assert (error.credential, error.generation) == (KEY, 2)
-    for asked in (make_request(), make_request(ageing=True), make_request(**refusing(world))):
+    for asked in (make_request(), make_request(background=True), make_request(**refusing(world))):
         assert isinstance(world.fails(renew(EFFECTS, asked)), RefreshProtocolError)
     assert len(world.sent) == 1
     failure = world.present.failure
@@ -171,7 +171,7 @@ def test_the_pauses_grow_over_all_processes() -> None:
         assert isinstance(world.fails(renew(EFFECTS, make_request())), RefreshProtocolError)
         failure = world.present.failure
         assert failure is not None
-        assert (failure.meaning, failure.count) == (Meaning.UNUSABLE, number + 1)
+        assert (failure.meaning, failure.count) == (FailureKind.UNUSABLE, number + 1)
         assert not failure.maybe_spent
         pauses.append(failure.delay)
         world.now += failure.delay
@@ -189,7 +189,7 @@ def test_a_store_that_is_down_costs_the_refresh_token_no_more_than_another_one()
     world.down = False
     world.run(replay_spool(EFFECTS, make_request()))
     assert world.present.failure is not None
-    assert world.present.failure.meaning is Meaning.UNUSABLE
+    assert world.present.failure.meaning is FailureKind.UNUSABLE
     assert world.token.reveal_refresh_token() == "refresh-new"
 
 
@@ -198,7 +198,7 @@ def test_the_committer_looks_again_whether_the_store_still_has_its_refresh_token
     """It did not: a store that went back had the spent one for the next process to send."""
     world = needy(seed("0", lives=60.0), refuse_to_say())
     before, world.now = world.present, 55.0
-    asked = {"ageing": True} if serves else refusing(world)
+    asked = {"background": True} if serves else refusing(world)
     memory = Knowing(may_go_back=True)
     process = Process(world, renew(Effects(memory), make_request(**asked)))
     if serves:
@@ -242,7 +242,7 @@ def test_no_decision_hands_such_a_record_out(refused: bool) -> None:
     assert decide(held, make_request(refused=held.identity if refused else None), START, lease_over=False) == Claim(
         Grant.REFRESH
     )
-    assert not isinstance(decide(held, make_request(ageing=True), START, lease_over=False), Use)
+    assert not isinstance(decide(held, make_request(background=True), START, lease_over=False), Use)
 
 
 def test_a_version_that_does_not_know_the_word_waits_as_after_an_outage() -> None:
@@ -343,7 +343,9 @@ def test_where_the_store_loses_it_the_new_refresh_token_is_brought_back() -> Non
 
 
 def test_other_failures_after_it_are_judged_as_ever() -> None:
-    world = needy(seed(lives=1.0), refuse_to_say(), failed(Meaning.UNAVAILABLE, retry_after=60.0), failed(Meaning.DEAD))
+    world = needy(
+        seed(lives=1.0), refuse_to_say(), failed(FailureKind.UNAVAILABLE, retry_after=60.0), failed(FailureKind.DEAD)
+    )
     world.now = 2.0
     world.fails(renew(EFFECTS, make_request()))
     world.now += 1.0

@@ -18,7 +18,7 @@ from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.stored_values import LAST_GENERATION, MOST
 from onerefresh.stores.memory import MemoryStore
-from onerefresh.verdict import Meaning, Verdict
+from onerefresh.verdict import FailureKind, Verdict
 
 
 def at(generation: int) -> Record:
@@ -63,9 +63,9 @@ def test_a_later_one_is_damage() -> None:
 
 def test_counts_stay_at_their_end() -> None:
     world = needy()
-    verdict = Verdict(Meaning.DOUBTFUL, "no")
+    verdict = Verdict(FailureKind.DOUBTFUL, "no")
     failed = records.released(
-        replace(world.present, state=State.LEASED, lease=world.lease()), verdict, now=START, spread=0.0
+        replace(world.present, state=State.LEASED, lease=world.lease()), verdict, now=START, jitter=0.0
     )
     assert failed.failure is not None
     full = replace(failed, failure=replace(failed.failure, count=MOST + 1, doubts=MOST + 1))

@@ -48,7 +48,7 @@ def expired(number: int = 1) -> Token:
     return Token("old", f"first {number}", expires_at=1)
 
 
-def ageing(number: int) -> Token:
+def background(number: int) -> Token:
     return Token("old", f"first {number}", issued_at=time.time() - 1000, expires_at=time.time() + 10)
 
 
@@ -57,7 +57,7 @@ def ageing(number: int) -> Token:
     [
         (expired, lambda credential: credential.token()),
         (expired, lambda credential: asyncio.run(credential.atoken())),
-        (ageing, lambda credential: credential.current()),
+        (background, lambda credential: credential.current()),
     ],
     ids=["token", "atoken", "current"],
 )

@@ -52,8 +52,8 @@ def unstarted(key: str, interrupted: Callable[[int], None]) -> tuple[Credential,
     interrupted(2)
     with pytest.raises(KeyboardInterrupt):
         acme.token(refused=first)
-    assert acme._shared.flight is not None
-    assert not acme._shared.flight.settled
+    assert acme._memory.flight is not None
+    assert not acme._memory.flight.settled
     return acme, refresher
 
 
@@ -67,7 +67,7 @@ def test_a_task_elsewhere_starts_it(interrupted: Callable[[int], None], monkeypa
     """Before, it waited until `max_wait` was over, and so did every other one."""
     monkeypatch.setattr("onerefresh.flight.BEGUN", 0.01)
     acme, refresher = unstarted("another thread", interrupted)
-    flight = acme._shared.flight
+    flight = acme._memory.flight
     assert flight is not None
     flight._starter = -1  # whoever was interrupted is elsewhere, and does not come back
 
@@ -97,7 +97,7 @@ def test_a_start_that_is_interrupted_again_is_tried_again(monkeypatch: pytest.Mo
 def test_who_closes_does_not_wait_for_it(interrupted: Callable[[int], None]) -> None:
     """Before, `close` waited until `max_wait` was over."""
     acme, _ = unstarted("closed", interrupted)
-    flight = acme._shared.flight
+    flight = acme._memory.flight
     assert flight is not None
     acme.close()
     with pytest.raises(CredentialClosed):
@@ -111,7 +111,7 @@ def test_who_closes_all_does_not_wait_for_it(interrupted: Callable[[int], None])
         interrupted(2)
         with pytest.raises(KeyboardInterrupt):
             customers["tenant"].token(refused=first)
-        flight = customers["tenant"]._shared.flight
+        flight = customers["tenant"]._memory.flight
         assert flight is not None
     assert flight.settled
     assert refresher.calls == 0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Account", "Line"]
+__all__ = ["Account", "Subscription"]
 
 _TASK = re.compile(r" (renewal \d+|command|login|logout)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Subscription:
     """At `at` seconds `who` did something: `what`, where it was done to somebody `to`."""
 
     at: float
@@ -29,11 +29,11 @@ class Account:
 
     def __init__(self, *, kept: bool) -> None:
         self.kept = kept
-        self.lines: list[Line] = []
+        self.lines: list[Subscription] = []
 
     def say(self, at: float, who: str, what: str, to: str | None = None) -> None:
         if self.kept:
-            self.lines.append(Line(at, who, what, to))
+            self.lines.append(Subscription(at, who, what, to))
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.lines))

@@ -101,7 +101,7 @@ def _sender_of(process: Process, token: Token, now: float) -> Task | None:
 
 def _newest_known(process: Process, token: Token) -> int:
     """The newest generation of the token's session that this process has, saved or not."""
-    known = process.world.accounts[process]._shared.known
+    known = process.world.accounts[process]._memory.known
     newest = known.generation if known is not None and known.family == token.family else 0
     return max(newest, token.generation + 1) if _holder_of_the_answer(process, token) is not None else newest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onerefresh.renewal.world import Spooled
-from onerefresh.store import Hold
+from onerefresh.store import AdvisoryLock
 
 if TYPE_CHECKING:
     from tests.simulator.process import Process
@@ -69,7 +69,7 @@ class Host:
         return f"flock {self.name} {self.boots}"
 
 
-class KernelHold(Hold):
+class KernelHold(AdvisoryLock):
     """A lock of one host's kernel, which lets it go when its holder dies."""
 
     def __init__(self, host: Host) -> None:

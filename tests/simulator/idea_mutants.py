@@ -10,7 +10,7 @@ from tests.simulator.server import Kind, Manner
 
 from onerefresh import policy
 from onerefresh import transitions as records
-from onerefresh.credential import run, shared
+from onerefresh.credential import memory, run
 from onerefresh.credential.run import CredentialRun
 from onerefresh.policy import Profile
 from onerefresh.record import Record
@@ -144,7 +144,7 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "14",
         "the renewal of an ageing token is postponed by whoever finds it in the store",
-        put(shared.Shared, "adopt", pieces.adopted_ageing_is_postponed),
+        put(memory.SessionMemory, "adopt", pieces.adopted_ageing_is_postponed),
         fixed=(("idea", Idea.VISITORS),),
     ),
     Mutant(

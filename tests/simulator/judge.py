@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tests.effects import Send
 from tests.simulator import server
-from tests.simulator.ageing import Ageing
 from tests.simulator.answers import Answers
+from tests.simulator.background import Ageing
 from tests.simulator.broken import Broken
 from tests.simulator.claims import Claims
 from tests.simulator.copies import judge_copy
@@ -57,7 +57,7 @@ class Judge:
         self.identities: dict[tuple[str, int], str] = {}
         self.claims = Claims(world)
         self.answers = Answers(world)
-        self.ageing = Ageing(world)
+        self.background = Ageing(world)
         self.calls_ended = self.calls_accepted = self.calls_failed = 0
         self.refusals: dict[tuple[str, int], float] = {}
         self._store_went_down = self.has_vanished = self.person_failed = False
@@ -95,7 +95,7 @@ class Judge:
         ):
             claim = self.claims.named(after.committed_by)
             self._commit = (self._world.timeline.now, writer, claim.ttl if claim is not None else math.inf)
-            self.ageing.refreshed(before, after, claim.born if claim is not None else None)
+            self.background.refreshed(before, after, claim.born if claim is not None else None)
         if after.state is State.DEAD and (before is None or before.state is not State.DEAD):
             self._died(writer)
         self.answers.written(before, after)
@@ -314,7 +314,7 @@ class Judge:
         if effect.grant is Grant.REFRESH:
             judge_copy(self._world, task, effect.token)
             self.answers.sends(task, effect.token)
-        self.ageing.sends(task, effect.token)
+        self.background.sends(task, effect.token)
 
     def rotated(self, task: Task, effect: Send, grant: server.Grant) -> None:
         task.spending, task.answer, task.has_answer = True, grant.access, False
@@ -430,7 +430,7 @@ class Judge:
         asked = best.get(token.family, 0)
         if token.generation < asked and not self.unordered:
             raise Broken("a process never goes back", f"{process.name}: generation {token.generation} after {asked}")
-        self.ageing.handed_out(process, token, refused=refused)
+        self.background.handed_out(process, token, refused=refused)
         known = self._best.setdefault(process, {})
         known[token.family] = max(known.get(token.family, 0), token.generation)
 

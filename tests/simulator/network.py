@@ -11,7 +11,7 @@ from tests.simulator.scenario import HTTP_TIMEOUT
 
 from onerefresh.record import Grant
 from onerefresh.token import Secret, Token
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_answer
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict, judge_answer
 
 if TYPE_CHECKING:
     from tests.simulator.tasks import Task
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Network"]
 
-UNREACHABLE = Verdict(Meaning.UNAVAILABLE, "the token endpoint cannot be reached")
-SILENCE = Verdict(Meaning.NO_ANSWER, "no answer came back")
-ERROR = Verdict(Meaning.SERVER_ERROR, "answered 500")
-REJECTED = Verdict(Meaning.CLIENT_REJECTED, "invalid_client")
-GARBAGE = Verdict(Meaning.PROTOCOL, "answered 200 without a token")
-INVALID_GRANT = Verdict(Meaning.DEAD, "invalid_grant")
+UNREACHABLE = Verdict(FailureKind.UNAVAILABLE, "the token endpoint cannot be reached")
+SILENCE = Verdict(FailureKind.NO_ANSWER, "no answer came back")
+ERROR = Verdict(FailureKind.SERVER_ERROR, "answered 500")
+REJECTED = Verdict(FailureKind.CLIENT_REJECTED, "invalid_client")
+GARBAGE = Verdict(FailureKind.PROTOCOL, "answered 200 without a token")
+INVALID_GRANT = Verdict(FailureKind.DEAD, "invalid_grant")
 USELESS = "the answer has an access token that no header can carry"
 DOUBTFUL: tuple[tuple[int, bytes, dict[str, str]], ...] = (
     (401, b"", {}),
@@ -68,7 +68,7 @@ class Network:
         if world.timeline.now < self.down_until or what is What.UNAVAILABLE:
             self._fail(travel, task, serial, UNREACHABLE)
         elif fault is not None and what is What.THROTTLED:
-            self._fail(travel, task, serial, Verdict(Meaning.UNAVAILABLE, "answered 429", fault.seconds))
+            self._fail(travel, task, serial, Verdict(FailureKind.UNAVAILABLE, "answered 429", fault.seconds))
         elif what is What.DOUBTFUL or world.timeline.now < self._is_doubtful_until(task):
             world.judge.answers.doubtful(effect.token)
             self._fail(travel, task, serial, judge_answer(*world.rng.choice(DOUBTFUL)))
@@ -124,7 +124,7 @@ class Network:
             assert grant.refresh is not None
             # A grace server repeats the refresh token: what is kept of each answer is one token, and has one name.
             task.answer = world.server.useless.setdefault(grant.refresh, grant.access)
-            useless = RefreshFailure(Verdict(Meaning.UNUSABLE, USELESS, kept=Secret(grant.refresh)))
+            useless = RefreshFailure(Verdict(FailureKind.UNUSABLE, USELESS, kept=Secret(grant.refresh)))
             world.timeline.after(travel, self._deliver, task, serial, None, useless)
             return
         token = Token(
@@ -158,7 +158,7 @@ class Network:
             if token is not None:
                 at = task.process.host.clock.time()
                 token = token.arrived(token.issued_at, at)
-                self._world.judge.ageing.arrives(token, at)
+                self._world.judge.background.arrives(token, at)
             task.process.answered(task, serial, token, failure)
 
     def _is_doubtful_until(self, task: Task) -> float:

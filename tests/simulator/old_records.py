@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.simulator.hosts import START
 
 from onerefresh.record import Failure, Grant, Lease, Record, State
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 if TYPE_CHECKING:
     from tests.simulator.world import World
@@ -31,7 +31,7 @@ def begin_with_old_record(world: World, state: str) -> None:
     if state == "leased":  # whoever claimed it has died before he sent anything
         record = replace(record, state=State.LEASED, lease=Lease("old", Grant.REFRESH, 30.0))
     elif state == "failed":
-        failure = Failure(Meaning.UNAVAILABLE, "answered 503", count=3, at=START - 1.0, delay=2.0)
+        failure = Failure(FailureKind.UNAVAILABLE, "answered 503", count=3, at=START - 1.0, delay=2.0)
         record = replace(record, failure=failure)
     world.store.begin_with(record)
     world.judge.found_before(record)

@@ -14,10 +14,10 @@ from onerefresh import errors
 from onerefresh.credential.credential import Credential
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.look import NEWEST_EVERY
+from onerefresh.credential.memory import SessionMemory
+from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import known_of
 from onerefresh.credential.run import CredentialRun
-from onerefresh.credential.shared import Shared
-from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight
 from onerefresh.policy import Profile
 from onerefresh.record import Record
@@ -46,8 +46,8 @@ class _Place(Store):
 
     name = "simulated"
 
-    def __init__(self, *, shared: bool, may_go_back: bool, head_start: float) -> None:
-        self.durable, self.may_go_back, self.head_start = shared, may_go_back, head_start
+    def __init__(self, *, memory: bool, may_go_back: bool, head_start: float) -> None:
+        self.durable, self.may_go_back, self.head_start = memory, may_go_back, head_start
 
     def load(self, key: str) -> Versioned | None:
         raise NotImplementedError
@@ -71,7 +71,7 @@ def _save(token: Token) -> None:
     raise NotImplementedError
 
 
-class _Memory(Shared):
+class _Memory(SessionMemory):
     """The process looks at its store by itself."""
 
     needs_looks = False
@@ -94,11 +94,11 @@ class _Run(CredentialRun):
 class _Look:
     """What a look in the background knows."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
+    def __init__(self, memory: SessionMemory) -> None:
+        self._memory = memory
 
     def known(self) -> Known:
-        return known_of(self._shared)
+        return known_of(self._memory)
 
     def learn(self, record: Record) -> None:
         """It finds nothing new."""
@@ -114,10 +114,10 @@ class _Launcher(Launcher):
         super().__init__(*arguments, **options)
         self._process = process
 
-    def launch(self, flight: Flight[Outcome], *, ageing: bool, within: float | None = None) -> None:
+    def launch(self, flight: Flight[Outcome], *, background: bool, within: float | None = None) -> None:
         process = self._process
-        run, shared = self._run(flight), self._shared
-        request = self.request(flight.refused, ageing=ageing, within=within)
+        run, memory = self._run(flight), self._memory
+        request = self.request(flight.refused, background=background, within=within)
 
         def ended(value: object, error: errors.OnerefreshError | None) -> None:
             run.is_over()
@@ -125,22 +125,22 @@ class _Launcher(Launcher):
             run.deliver(value if error is None else error.about(self._key))
 
         def overdue(ttl: float) -> None:
-            shared.no_more_waits_under(task.leased)
+            memory.no_more_waits_under(task.leased)
             run.deliver(errors.RefreshOutcomeUnknown(f"the refresher has not returned for {ttl:.0f} s"))
 
         process.renewals += 1
         task = process.spawn(f"renewal {process.renewals}", renew.renew(Effects(run), request), ended)
         task.publish, task.overdue = run.deliver, overdue
-        task.has_sent = lambda leased: shared.sends(run, leased, run.epoch)
+        task.has_sent = lambda leased: memory.sends(run, leased, run.epoch)
         flight.begin()
         flight.started()
         process.world.judge.began(task)
 
     def _run(self, flight: Flight[Any], *, renews: bool = True) -> CredentialRun:
-        return _Run(self._process, self._shared, self._terms, self._seed, flight, renews=renews)
+        return _Run(self._process, self._memory, self._options, self._seed, flight, renews=renews)
 
-    def run_apart(self, work: Callable[[World], Coroutine[Any, Any, T]], home: object) -> Flight[T]:
-        flight: Flight[T] = Flight(home=home)
+    def run_apart(self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object) -> Flight[T]:
+        flight: Flight[T] = Flight(loop=loop)
 
         def ended(value: Any, error: errors.OnerefreshError | None) -> None:
             flight.settle(value, error)
@@ -151,8 +151,8 @@ class _Launcher(Launcher):
 
 
 @functools.cache
-def _terms(profile: Profile, max_wait: float, *, obtains: bool, saves: bool) -> Terms:
-    return Terms.of(
+def _options(profile: Profile, max_wait: float, *, obtains: bool, saves: bool) -> CredentialOptions:
+    return CredentialOptions.of(
         _Refresher(),
         obtain=_obtain if obtains else None,
         save=_save if saves else None,
@@ -167,40 +167,40 @@ class Account(Credential):
     def __init__(self, process: Process, seed: Token | None) -> None:
         world = process.world
         scenario = world.scenario
-        terms = _terms(scenario.profile, MAX_WAIT, obtains=scenario.obtains, saves=scenario.host_saves)
-        place = _Place(shared=not scenario.host_saves, may_go_back=scenario.may_go_back, head_start=scenario.head_start)
-        self._begin(KEY, terms, place, seed, owns_store=False)
+        options = _options(scenario.profile, MAX_WAIT, obtains=scenario.obtains, saves=scenario.host_saves)
+        place = _Place(memory=not scenario.host_saves, may_go_back=scenario.may_go_back, head_start=scenario.head_start)
+        self._begin(KEY, options, place, seed, owns_store=False)
         self._process = process
-        self._shared = _Memory(place, KEY)  # in no register: processes that are simulated together know nothing more
-        self._shared.clock = process.host.clock
-        self._shared.spread = world.rng.random()
-        self._launcher = _Launcher(process, KEY, self._shared, self._terms, seed)
+        self._memory = _Memory(place, KEY)  # in no register: processes that are simulated together know nothing more
+        self._memory.clock = process.host.clock
+        self._memory.jitter = world.rng.random()
+        self._launcher = _Launcher(process, KEY, self._memory, self._options, seed)
         self._losses, self._looks = (1, 0), 0
         self._server: str | None = None
 
     def look(self) -> Coroutine[Effect[Any], Any, object] | None:
         """What this process does at each look at its store in the background; None: nothing."""
-        world, shared = self._process.world, self._shared
+        world, memory = self._process.world, self._memory
         moment = world.moment(self._process)
-        server = moment.era if moment is not None and not moment.mortal else self._server
+        server = moment.era if moment is not None and not moment.single_host else self._server
         self._looks += 1
         is_due = self._losses != (world.note, world.losses) or server not in (None, self._server)
         is_due = is_due or not world.scenario.may_go_back or server is None or self._looks % NEWEST_EVERY == 0
-        if self._terms.save is not None or not is_due or world.store.is_down:
+        if self._options.save is not None or not is_due or world.store.is_down:
             return None  # the store is its own memory, or there is no reason
-        known, is_another = shared.newest, server != self._server
+        known, is_another = memory.newest, server != self._server
         self._losses, self._server = (world.note, world.losses), server
-        record, leased = world.store.record, shared.leased
+        record, leased = world.store.record, memory.leased
         now = Instant(0.0, 0.0, moment, 0.0)
-        is_there = known is None or not (is_lost(record, known, shared.earlier) or lacks(record, leased, known, now))
+        is_there = known is None or not (is_lost(record, known, memory.earlier) or lacks(record, leased, known, now))
         if not is_another and not self._process.host.spool and is_there:
             return None  # it would read the record, and leave it as it is
-        return bring_back(Effects(_Look(shared)), self._launcher.request())
+        return bring_back(Effects(_Look(memory)), self._launcher.request())
 
     async def ask(self, refused: Token | None = None) -> Token:
         """As `token`, waiting in virtual time."""
-        clock = self._shared.clock
-        deadline = clock.monotonic() + self._terms.max_wait
+        clock = self._memory.clock
+        deadline = clock.monotonic() + self._options.max_wait
         while True:
             found = self._look(refused, blocking=True)
             if isinstance(found, Token):
@@ -216,14 +216,14 @@ class Account(Credential):
     async def sign_in(self, token: Token) -> Token:
         """As `login`."""
         flight = self._log_in(token, blocking=True)
-        if not await Until(flight, self._terms.max_wait):
+        if not await Until(flight, self._options.max_wait):
             raise self._too_late()
         return flight.result().token
 
     async def sign_out(self) -> None:
         """As `logout`."""
         flight = self._log_out()
-        if not await Until(flight, self._terms.max_wait):
+        if not await Until(flight, self._options.max_wait):
             raise self._too_late()
         flight.result()
 

@@ -13,7 +13,7 @@ from tests.simulator import process, store, world
 
 from onerefresh import errors
 from onerefresh import transitions as records
-from onerefresh.credential import shared
+from onerefresh.credential import memory
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal import commands, commit, decide, host_save, recovery, renew, send
@@ -21,9 +21,9 @@ from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import NO_NOTE, Loaded, Spooled, World
-from onerefresh.store import Conflict, Moment, StoreOutcomeUnknown
+from onerefresh.store import Conflict, StoreOutcomeUnknown, StoreTime
 from onerefresh.token import Token
-from onerefresh.verdict import Meaning, Verdict
+from onerefresh.verdict import FailureKind, Verdict
 
 _cas = store.SimulatedStore.cas
 _commit_into = commit.commit_into
@@ -33,7 +33,7 @@ _decide = decide.decide
 _released = records.released
 _committed = records.committed
 _left = renew.PeriodWatch.left
-_adopt = shared.Shared.adopt
+_adopt = memory.SessionMemory.adopt
 
 
 def blind_claim(self: store.SimulatedStore, expected: str | None, record: Record) -> str:
@@ -119,8 +119,8 @@ def thirty_seconds(*_: Any) -> float:
     return 30.0
 
 
-def wall_clock(self: world.World, process: Any) -> Moment:
-    return Moment("everybody's wall clock", process.host.clock.time())
+def wall_clock(self: world.World, process: Any) -> StoreTime:
+    return StoreTime("everybody's wall clock", process.host.clock.time())
 
 
 def first_sight(self: Any, lease: Any, now: Any) -> float:
@@ -160,7 +160,7 @@ def doubt_forgotten(record: Record, verdict: Any, **rest: Any) -> Record:
 
 
 def death_forgotten(record: Record, verdict: Any, *, now: float, refused: bool) -> Record:
-    return _released(record, None, now=now, spread=0.0)
+    return _released(record, None, now=now, jitter=0.0)
 
 
 def no_probation(record: Record, token: Any, **rest: Any) -> Record:
@@ -284,11 +284,11 @@ def no_note(self: Any, *_: Any) -> str:
     return NO_NOTE
 
 
-def adopted_ageing_is_postponed(self: shared.Shared, outcome: Outcome, epoch: int) -> None:
+def adopted_ageing_is_postponed(self: memory.SessionMemory, outcome: Outcome, epoch: int) -> None:
     _adopt(self, outcome, epoch)
     held, now = self.held, self.clock.time()
     if held.ages_at <= now:
-        held.ages_at = min(now + shared.LOOK_AGAIN, held.ends_at)
+        held.ages_at = min(now + memory.LOOK_AGAIN, held.ends_at)
 
 
 def not_marked(record: Record, token: Any, **rest: Any) -> Record:
@@ -310,4 +310,4 @@ def as_it_was_asked_for(self: Token, asked_at: float, at: float) -> Token:
 
 
 def dead_at_once(status: int, *_: Any, **__: Any) -> Verdict:
-    return Verdict(Meaning.DEAD, f"the token endpoint answered {status}")
+    return Verdict(FailureKind.DEAD, f"the token endpoint answered {status}")

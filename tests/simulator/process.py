@@ -158,7 +158,7 @@ class Process:
         account = self.world.accounts.get(self)
         if account is None or task.leased is None:
             return
-        shared = account._shared
+        shared = account._memory
         if leased is not None or (shared.leased is not None and shared.leased.record is task.leased):
             shared.leased = clocks.Sent(leased, self.host.clock.monotonic()) if leased is not None else None
 
@@ -181,8 +181,8 @@ class Process:
 
     def _now(self, task: Task, effect: effects.Now) -> clocks.Instant:
         clock, world = self.host.clock, self.world
-        spread = (task.looks or world.rng).random()
-        return clocks.Instant(clock.time(), clock.monotonic(), world.moment(self), spread)
+        jitter = (task.looks or world.rng).random()
+        return clocks.Instant(clock.time(), clock.monotonic(), world.moment(self), jitter)
 
     def _afterwards(self, task: Task, effect: effects.Defer) -> None:
         self.spawn(f"{task.name} afterwards", effect.rest, lambda *_: None)

@@ -298,10 +298,10 @@ class _Course:
         if not excuses & set(self._allowed(judge.happened_kinds)):
             said = ", ".join(sorted(excuses)) or "nothing that excuses it"
             raise Broken("the credential survives", f"it is lost after {said}")
-        heard = not any(fault.what is What.LATE_REQUEST for fault in judge.struck_faults)
+        wait_async = not any(fault.what is What.LATE_REQUEST for fault in judge.struck_faults)
         forgetful = world.scenario.host_saves or judge.unordered  # whoever knew has died, or the store has forgotten it
         silent = excuses <= {Excuse.ANSWER, Excuse.CRASH} and self._report.why == INVALID_GRANT.detail
-        if heard and not forgetful and silent:
+        if wait_async and not forgetful and silent:
             raise Broken("a loss has a reason", f"it is lost after {', '.join(sorted(excuses))}, and nobody is told")
 
     def _allowed(self, happened: set[What]) -> Iterator[Excuse]:

@@ -72,7 +72,7 @@ def _looks_old(world: World, login: Token) -> bool:
     """
     if not world.judge.unordered or world.server.first_use.keys().isdisjoint({login.reveal_refresh_token()}):
         return False
-    memories = [account._shared for account in world.accounts.values()]
+    memories = [account._memory for account in world.accounts.values()]
     return any(
         memory.known is not None and memory.known.generation > login.generation and login.family in memory.earlier
         for memory in memories

@@ -22,10 +22,10 @@ from tests.simulator.tasks import Task
 from tests.simulator.timeline import Timeline
 
 from onerefresh import errors
-from onerefresh.credential.shared import held_for
+from onerefresh.credential.memory import cached_for
 from onerefresh.flight import Flight
 from onerefresh.record import Record
-from onerefresh.store import Hold, Moment
+from onerefresh.store import AdvisoryLock, StoreTime
 from onerefresh.token import Secret, Token
 
 if TYPE_CHECKING:
@@ -90,23 +90,23 @@ class World:
     def latency(self, rng: random.Random | None = None) -> float:
         return (rng or self.rng).uniform(0.0005, 0.005)
 
-    def moment(self, process: Process) -> Moment | None:
+    def moment(self, process: Process) -> StoreTime | None:
         host = process.host
         if self.scenario.host_saves:
-            return Moment(process.name, host.clock.monotonic(), mortal=True)  # as the memory store says
+            return StoreTime(process.name, host.clock.monotonic(), single_host=True)  # as the memory store says
         if not self.scenario.has_clock or self.store.is_down:
             return None
         if self.scenario.hosts == 1 and not self.scenario.may_go_back:
-            return Moment(f"boot {host.boots}", self.timeline.now, mortal=True)
+            return StoreTime(f"boot {host.boots}", self.timeline.now, single_host=True)
         era = f"server {self.servers}"
         if process.born < self.store_clock_set_at:  # whoever sees a jump has an era of its own from then on
             era += f", set at {self.store_clock_set_at:.3f} as {process.name} sees it"
-        return Moment(era, self.timeline.now + self.store_clock_ahead)
+        return StoreTime(era, self.timeline.now + self.store_clock_ahead)
 
-    def take(self, task: Task) -> Hold | None:
+    def take(self, task: Task) -> AdvisoryLock | None:
         host = task.process.host
         if not self.scenario.has_flock:
-            return Hold()
+            return AdvisoryLock()
         if host.holder not in (None, task):
             return None
         host.holder = task
@@ -274,14 +274,14 @@ class World:
         if self.scenario.host_saves or not self.accounts:
             return
         parent = self.rng.choice(list(self.accounts))
-        memory = self.accounts[parent]._shared
+        memory = self.accounts[parent]._memory
         child = self.start(parent.host)
         self.say(parent.name, f"forks: {child.name}")
-        shared = self.accounts[child]._shared
+        shared = self.accounts[child]._memory
         for name in INHERITED:
             setattr(shared, name, getattr(memory, name))
         if shared.known is not None and shared.held.token is not None:
-            shared.held = held_for(shared.known, shared.spread)
+            shared.held = cached_for(shared.known, shared.jitter)
         if seconds:
             self.timeline.after(seconds, parent.crash)
 
@@ -311,13 +311,13 @@ class World:
     def known_to(self, task: Task) -> Token | None:
         """The newest token that its process knows by now."""
         account = self.accounts.get(task.process)
-        return account._shared.known if account is not None else None
+        return account._memory.known if account is not None else None
 
     def is_known(self, access: str, writer: Task | None) -> bool:
         """Whether this token was saved, or is its answer, or in the memory of its process."""
         if access in self.judge.saved or writer is None:
             return access in self.judge.saved
-        newest = self.accounts[writer.process]._shared.newest if writer.process in self.accounts else None
+        newest = self.accounts[writer.process]._memory.newest if writer.process in self.accounts else None
         return access == writer.answer or (newest is not None and self.server.name_of(newest) == access)
 
     def _first_token(self) -> Token:

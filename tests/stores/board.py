@@ -17,17 +17,17 @@ class Board:
 
     def __init__(self) -> None:
         self.news = threading.Condition()
-        self.lines: list[BoardLine] = []
+        self.lines: list[BoardSubscription] = []
         self.asked: list[frozenset[str]] = []
         self.opened = self.closing = self.closed = 0
         self.broken = False
-        self.kind: type[BoardLine] = BoardLine
+        self.kind: type[BoardSubscription] = BoardSubscription
         self.version = VERSION
         self.gate, self.may_close = threading.Event(), threading.Event()
         self.gate.set()
         self.may_close.set()
 
-    def connect(self) -> BoardLine:
+    def connect(self) -> BoardSubscription:
         if self.broken:
             raise OSError("test: there is no line")
         line = self.kind(self)
@@ -54,7 +54,7 @@ class Board:
             assert self.news.wait_for(happened, PATIENCE)
 
 
-class BoardLine:
+class BoardSubscription:
     reusable = False
 
     def __init__(self, board: Board) -> None:
@@ -70,7 +70,7 @@ class BoardLine:
             self.board.news.notify_all()
         return {}
 
-    def heard(self, seconds: float) -> Collection[str]:
+    def receive(self, seconds: float) -> Collection[str]:
         with self.board.news:
             self.board.news.wait_for(lambda: self.changed or self.board.broken, seconds)
             if self.board.broken:
@@ -85,7 +85,7 @@ class BoardLine:
             self.board.news.notify_all()
 
 
-class LookingLine(BoardLine):
+class LookingLine(BoardSubscription):
     """It sees the version that the board shows, and is not closed before `may_close`, which `closing` waits for."""
 
     reusable = True

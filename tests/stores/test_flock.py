@@ -18,7 +18,7 @@ import pytest
 from tests.stores import elsewhere
 
 from onerefresh import StoreUnavailable, latches
-from onerefresh.stores.flock import FlockHold, Parking, boot, lock_path
+from onerefresh.stores.flock import FlockHold, LockWaiter, boot, lock_path
 from onerefresh.stores.sqlite import SQLiteStore
 
 LONG = 60.0
@@ -91,7 +91,7 @@ def parked_threads() -> list[latches.Job]:
     return [job for job in list(latches._jobs) if job.name == "onerefresh parked"]
 
 
-def waiting_on(parking: Parking, path: Path) -> int:
+def waiting_on(parking: LockWaiter, path: Path) -> int:
     """How many threads have come to where they sleep."""
     parked = parking._parked.get(path)
     return len(parked.free._gates) if parked is not None else 0
@@ -160,7 +160,7 @@ def test_a_lock_file_that_was_deleted_proves_nothing(path: Path, holder: Holder)
 def test_something_else_in_the_place_of_the_lock_file_is_refused(path: Path, kind: str) -> None:
     path.parent.mkdir(mode=0o700)
     path.symlink_to("/etc/passwd") if kind == "link" else path.mkdir()
-    for use in (lambda: FlockHold.take(path), lambda: Parking().waited(path, 0.0)):
+    for use in (lambda: FlockHold.take(path), lambda: LockWaiter().waited(path, 0.0)):
         with pytest.raises(StoreUnavailable, match="cannot be used"):
             use()
 
@@ -176,12 +176,12 @@ def test_a_folder_of_locks_that_others_can_write_to_is_refused(path: Path) -> No
 
 
 def test_a_lock_that_is_free_is_not_waited_for(path: Path) -> None:
-    assert Parking().waited(path, LONG) is False
+    assert LockWaiter().waited(path, LONG) is False
     assert parked_threads() == []
 
 
 def test_all_waiters_wake_when_the_holder_lets_go(path: Path, holder: Holder) -> None:
-    parking = Parking()
+    parking = LockWaiter()
     with ThreadPoolExecutor(8) as pool:
         waits = [pool.submit(parking.waited, path, LONG) for _ in range(8)]
         until(lambda: waiting_on(parking, path) == 8)
@@ -190,7 +190,7 @@ def test_all_waiters_wake_when_the_holder_lets_go(path: Path, holder: Holder) ->
 
 
 def test_all_waiters_wake_when_the_holder_is_killed(path: Path, holder: Holder) -> None:
-    parkings = [Parking() for _ in range(4)]  # as of so many processes
+    parkings = [LockWaiter() for _ in range(4)]  # as of so many processes
     with ThreadPoolExecutor(4) as pool:
         waits = [pool.submit(parking.waited, path, LONG) for parking in parkings]
         until(lambda: len(parked_threads()) == 4)
@@ -199,7 +199,7 @@ def test_all_waiters_wake_when_the_holder_is_killed(path: Path, holder: Holder) 
 
 
 def test_a_stopped_holder_hangs_nobody_and_one_thread_stays_parked(path: Path, holder: Holder) -> None:
-    parking = Parking()
+    parking = LockWaiter()
     holder.child.send_signal(signal.SIGSTOP)
     for _ in range(5):
         waiters = [in_a_thread(lambda: parking.waited(path, 0.02)) for _ in range(4)]
@@ -228,7 +228,7 @@ def test_each_lock_has_a_parked_thread_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_thousand_holds_and_waits_leave_no_descriptor_and_no_thread(path: Path) -> None:
-    parking, before, threads = Parking(), open_descriptors(), threading.active_count()
+    parking, before, threads = LockWaiter(), open_descriptors(), threading.active_count()
     for _ in range(1000):
         hold = take(path)
         assert hold is not None

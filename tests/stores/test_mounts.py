@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from onerefresh import ConfigurationError
-from onerefresh.stores.mounts import refuse_network_file_system
+from onerefresh.stores.network_filesystems import refuse_network_file_system
 
 MOUNTS = """\
 /dev/vda / ext4 rw 0 0

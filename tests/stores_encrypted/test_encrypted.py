@@ -21,7 +21,7 @@ from tests.core.leaks import ACCESS, REFRESH, assert_error_is_silent, assert_sil
 from onerefresh import ConfigurationError, StoreUnavailable
 from onerefresh import transitions as records
 from onerefresh.record_text import encode
-from onerefresh.store import Hold, Moment, Store, Versioned, is_sealed
+from onerefresh.store import AdvisoryLock, Store, StoreTime, Versioned, is_sealed
 from onerefresh.stores.encrypted import EncryptedStore
 from onerefresh.stores.keys import EnvironmentKey, FunctionKey, KeyFile, KeySource
 from onerefresh.stores.memory import MemoryStore
@@ -90,12 +90,12 @@ def test_everything_else_is_passed_to_the_wrapped_store() -> None:
         def wait(self, key: str, version: str, timeout: float) -> None:
             self.heard.append((key, version, timeout))
 
-        def hold(self, key: str) -> Hold | None:
+        def hold(self, key: str) -> AdvisoryLock | None:
             self.heard.append(key)
             return None
 
-        def moment(self) -> Moment:
-            return Moment("era", 7.0)
+        def moment(self) -> StoreTime:
+            return StoreTime("era", 7.0)
 
         def close(self) -> None:
             self.heard.append("closed")
@@ -106,7 +106,7 @@ def test_everything_else_is_passed_to_the_wrapped_store() -> None:
     assert (store.name, store.durable, store.may_go_back) == ("recording", True, True)
     store.wait("acme", "1", 2.0)
     assert store.hold("acme") is None
-    assert store.moment() == Moment("era", 7.0)
+    assert store.moment() == StoreTime("era", 7.0)
     store.close()
     assert inner.heard == [("acme", "1", 2.0), "acme", "closed"]
 

@@ -62,13 +62,13 @@ def test_who_finds_all_connections_busy_is_told_so(server: PostgresServer) -> No
     connections = OwnConnections(Secret(server.url))
     with ExitStack() as stack:
         for _ in range(MOST):
-            lent = stack.enter_context(connections.lent(time.monotonic() + 10))
-            assert not isinstance(lent, Refused)
-        refused = stack.enter_context(connections.lent(time.monotonic() + 0.01))
+            borrow = stack.enter_context(connections.borrow(time.monotonic() + 10))
+            assert not isinstance(borrow, Refused)
+        refused = stack.enter_context(connections.borrow(time.monotonic() + 0.01))
         assert isinstance(refused, Refused)
         assert "busy" in refused.words
-    with connections.lent(time.monotonic() + 10) as lent:
-        assert not isinstance(lent, Refused)
+    with connections.borrow(time.monotonic() + 10) as borrow:
+        assert not isinstance(borrow, Refused)
     connections.close()
 
 
@@ -228,7 +228,7 @@ store = PostgresStore(os.environ["STORE"], table=os.environ["TABLE"])
 version = store.cas("acme", None, "of the parent")
 waiter = threading.Thread(target=store.wait, args=("acme", version, 30))
 waiter.start()
-while not store._wakeups._waits["acme"].listening:
+while not store._notifier._waits["acme"].listening:
     pass
 pids = {connection.pgconn.backend_pid for connection in store._source._open}
 child = os.fork()
@@ -259,13 +259,13 @@ from gevent import monkey
 monkey.patch_all()
 import os, threading, gevent
 from gevent.os import fork_gevent
-from onerefresh.stores import wakeups
+from onerefresh.stores import change_notifier
 from onerefresh.stores.postgres import PostgresStore
 url, table = os.environ["STORE"], os.environ["TABLE"]
 store = PostgresStore(url, table=table)
 version = store.cas("acme", None, "of the parent")
 waiter = gevent.spawn(store.wait, "acme", version, 30.0)
-while not ("acme" in store._wakeups._waits and store._wakeups._waits["acme"].listening):
+while not ("acme" in store._notifier._waits and store._notifier._waits["acme"].listening):
     gevent.sleep(0)
 [connection] = store._source._open
 number = connection.pgconn.socket
@@ -274,11 +274,11 @@ child = fork_gevent()  # as a patched `os.fork`, whose `waitpid` now and then mi
 if child == 0:
     if os.path.samestat(os.fstat(number), line):
         os._exit(2)  # whatever the child's copy of the listener does, it does to the parent's line
-    close, closed = wakeups._close, threading.Event()
+    close, closed = change_notifier._close, threading.Event()
     def closing(line):
         close(line)
         closed.set()
-    wakeups._close = closing
+    change_notifier._close = closing
     os._exit(0 if closed.wait(20) else 1)
 assert os.waitstatus_to_exitcode(monkey.get_original("os", "waitpid")(child, 0)[1]) == 0
 PostgresStore(url, table=table).cas("acme", version, "of another")

@@ -199,7 +199,7 @@ def test_two_who_use_the_store_read_one_clock(store: PostgresStore, opener: Open
     assert here is not None
     assert there is not None
     assert here.era == there.era != ""
-    assert not here.mortal
+    assert not here.single_host
     assert abs(here.seconds - now) < 1 > abs(there.seconds - now)
 
 

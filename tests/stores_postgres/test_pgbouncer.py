@@ -53,7 +53,7 @@ def test_waiting_is_polling_and_that_is_said_once(
     with caplog.at_level(logging.WARNING, "onerefresh"):
         for _ in range(3):
             store.wait("acme", version, LONG)
-            until(lambda: store._wakeups._listener is None)
+            until(lambda: store._notifier._listener is None)
     assert store.look_every == POLLED
     [said] = caplog.messages
     assert "pooler" in said

@@ -15,8 +15,8 @@ from tests.servers.relay import Relay
 from tests.stores_postgres.watching import LONG, PATIENCE, connections_of, listeners, threads_of, until, waiting
 
 from onerefresh.stores.postgres.connections import MOST, OwnConnections
+from onerefresh.stores.postgres.notifier import PostgresSubscription
 from onerefresh.stores.postgres.store import POLLED, WOKEN, PostgresStore
-from onerefresh.stores.postgres.wakeups import PostgresLine
 from onerefresh.testing.stores.recording import Opener
 
 pytestmark = pytest.mark.slow
@@ -102,11 +102,11 @@ def test_nothing_of_the_waiting_stays_on_the_connection(
     with waiting(store, "acme", version, server):
         version = opener().cas("acme", version, "after")
     assert isinstance(store._source, OwnConnections)
-    connection = store._source.apart()
+    connection = store._source.dedicated()
     assert isinstance(connection, psycopg.Connection)
     assert connection.execute("SELECT count(*) FROM pg_listening_channels()").fetchone() == (0,)
     assert not connection._notify_handlers
-    store._source.back(connection)
+    store._source.give_back(connection)
     assert listeners(server, store) == 0
 
 
@@ -115,16 +115,16 @@ def test_what_is_told_while_it_stops_listening_is_not_kept_with_the_connection(
 ) -> None:
     """psycopg keeps what nobody hears, for as long as the connection lives: that may be days."""
     version = store.cas("acme", None, "before")
-    line = PostgresLine(store._source, store._statements)
+    line = PostgresSubscription(store._source, store._statements)
     line.listen(frozenset({"acme"}))
     opener().cas("acme", version, "after")
     assert select.select([line._connection.pgconn.socket], [], [], PATIENCE)[0], "it is told by now"
     line.close()
     assert isinstance(store._source, OwnConnections)
-    connection = store._source.apart()
+    connection = store._source.dedicated()
     assert connection is line._connection
     assert not connection._notifies_backlog
-    store._source.back(connection)
+    store._source.give_back(connection)
 
 
 def test_a_key_that_shares_its_lock_is_told_after_the_other_one_is_not_listened_to_any_more(
@@ -133,11 +133,11 @@ def test_a_key_that_shares_its_lock_is_told_after_the_other_one_is_not_listened_
     lock = store._statements.channel("acme").lock
     other = next(f"key {number}" for number in count() if store._statements.channel(f"key {number}").lock == lock)
     version = store.cas("acme", None, "before")
-    line = PostgresLine(store._source, store._statements)
+    line = PostgresSubscription(store._source, store._statements)
     assert line.listen(frozenset({"acme", other})) == {"acme": version, other: ""}
     assert line.listen(frozenset({"acme"})) == {}
     opener().cas("acme", version, "after")
-    assert line.heard(PATIENCE) == ["acme"]
+    assert line.receive(PATIENCE) == ["acme"]
     line.close()
 
 
@@ -164,7 +164,7 @@ def test_a_listener_that_is_killed_as_it_gives_its_connection_back_closes_it(
     def killed(connection: object) -> None:
         raise Killed
 
-    line = PostgresLine(store._source, store._statements)
+    line = PostgresSubscription(store._source, store._statements)
     monkeypatch.setattr(store._source, "back", killed)
     with pytest.raises(Killed):
         line.close()
@@ -194,7 +194,7 @@ def test_a_server_without_a_connection_to_spare_is_not_asked_to_listen_again_at_
     version = through.cas("acme", None, "before")
     with relay.down():
         through.wait("acme", version, 0.1)
-        until(lambda: through._wakeups._listener is None)
+        until(lambda: through._notifier._listener is None)
         accepted = relay.accepted
         for _ in range(5):
             through.wait("acme", version, 0.01)
@@ -212,7 +212,7 @@ def test_behind_a_pooler_waiting_is_polling_and_that_is_said_once(
     with caplog.at_level(logging.WARNING, "onerefresh"):
         for _ in range(3):
             through.wait("acme", version, LONG)
-            until(lambda: through._wakeups._listener is None)
+            until(lambda: through._notifier._listener is None)
     assert through.look_every == 0.01 < POLLED
     [said] = caplog.messages
     assert "pooler" in said

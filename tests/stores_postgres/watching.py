@@ -48,7 +48,7 @@ def waiting(store: PostgresStore, key: str, version: str, server: PostgresServer
 
 def threads_of(store: PostgresStore) -> list[Job]:
     assert isinstance(store._source, OwnConnections)
-    return [thread for thread in (store._source._closer, store._wakeups._listener) if thread is not None]
+    return [thread for thread in (store._source._closer, store._notifier._listener) if thread is not None]
 
 
 def connections_of(name: str, server: PostgresServer) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.servers.relay import Relay
 
-from onerefresh.credential.aftercare import aftercare
+from onerefresh.credential.background import background_tasks
 
 try:
     import redis  # noqa: F401 - is it there?
@@ -26,9 +26,11 @@ def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_looks_to_come() -> Iterator[None]:
     """The server is the next test's, too: what this one saved must not be put back into it."""
     yield
-    for store in {rest[2].store for rest in list(aftercare._due)} | {getattr(aftercare._at_work, "store", None)}:
+    for store in {rest[2].store for rest in list(background_tasks._due)} | {
+        getattr(background_tasks._at_work, "store", None)
+    }:
         if store is not None:
-            aftercare.leave(store)
+            background_tasks.leave(store)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def hears(clock: ServerClock, machine: Machine, at: float, *, server: str | None = "a", took: float = 0.0) -> None:
     began, machine.seconds = machine.seconds, machine.seconds + took
-    clock.heard(server, (b"%d" % int(at), b"%d" % (at % 1 * 1e6)), began, machine.seconds)
+    clock.sees(server, (b"%d" % int(at), b"%d" % (at % 1 * 1e6)), began, machine.seconds)
 
 
 def test_it_goes_on_by_itself_between_answers(machine: Machine) -> None:
@@ -104,7 +104,7 @@ def test_it_is_the_server_s(server: Valkey) -> None:
             assert moment is not None
             assert abs(moment.seconds - int(seconds)) < 10.0
             assert moment.era == server.do("INFO", "server")["run_id"]
-            assert not moment.mortal
+            assert not moment.single_host
 
 
 def test_a_server_that_is_started_anew_begins_an_era(own_server: Valkey) -> None:

@@ -15,7 +15,7 @@ from tests.servers.relay import Relay
 from tests.servers.valkey import PATIENCE, Valkey, until
 
 from onerefresh import Credential, Credentials, StoreUnavailable, WaitTimeout, events, policy
-from onerefresh.credential.aftercare import aftercare
+from onerefresh.credential.background import background_tasks
 from onerefresh.events import Event, Kind
 from onerefresh.record_text import decode
 from onerefresh.store import HEAD_START, Store
@@ -304,7 +304,7 @@ def test_who_asks_first_after_a_failover_repairs_what_was_lost(
 
 def test_nothing_is_put_back_into_a_store_that_was_closed(server: Valkey, auth_server: AuthServer) -> None:
     def looks_to_come() -> list[object]:
-        return [rest for *_, runner, rest in aftercare._due if runner.store is store]
+        return [rest for *_, runner, rest in background_tasks._due if runner.store is store]
 
     credentials = Credentials(refresher_of(auth_server), store=server.url)
     store = credentials._store
@@ -312,7 +312,7 @@ def test_nothing_is_put_back_into_a_store_that_was_closed(server: Valkey, auth_s
     credentials["acme"].token(refused=token)
     until(looks_to_come)
     credentials.close()
-    until(lambda: aftercare._at_work is None)
+    until(lambda: background_tasks._at_work is None)
     assert looks_to_come() == []
 
 

@@ -333,7 +333,7 @@ def test_a_user_who_may_not_write_is_told_what_to_grant(own_server: Valkey) -> N
 
 
 def test_a_pool_that_is_exhausted_is_named(server: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onerefresh.stores.redis.link.QUEUE", 0.01)
+    monkeypatch.setattr("onerefresh.stores.redis.connection.QUEUE", 0.01)
     pool: Any = redis.ConnectionPool(host="127.0.0.1", port=server.port, max_connections=1)
     taken = pool.get_connection()
     assert_unavailable(RedisStore(redis.Redis(connection_pool=pool)), "larger max_connections")

@@ -156,8 +156,8 @@ def _told(run: Finished) -> Iterator[str]:
 
 
 def _waits(run: Finished, what: str) -> str:
-    spread = _spread(run, what)
-    return f"{spread['median']:.2f} s, at most {spread['longest']:.2f} s" if spread else "-"
+    jitter = _spread(run, what)
+    return f"{jitter['median']:.2f} s, at most {jitter['longest']:.2f} s" if jitter else "-"
 
 
 def _judged(said: str, is_well: bool) -> Text:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx2
 
-from onerefresh.cli.fetch_files import Body, FileBody, PrintedBody
+from onerefresh.cli.fetch_files import BoundedBody, FileBody, PrintedBody
 from onerefresh.cli.output import OutputFailed
 from onerefresh.clients.httpx import BearerAuth
 from onerefresh.credential import Credential
@@ -34,7 +34,7 @@ class Call:
     path: Path | None = None
     prints_body: bool = False
 
-    def body(self) -> AbstractContextManager[Body | None]:
+    def body(self) -> AbstractContextManager[BoundedBody | None]:
         """Where the body goes, once it is there."""
         if self.path is not None:
             return FileBody(self.path)

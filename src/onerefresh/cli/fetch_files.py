@@ -16,13 +16,13 @@ from urllib.parse import unquote, urlsplit
 from onerefresh.cli.output import OutputFailed, Shown, write_body
 from onerefresh.errors import ConfigurationError
 
-__all__ = ["Body", "FileBody", "PrintedBody", "file_names", "make_folder"]
+__all__ = ["BoundedBody", "FileBody", "PrintedBody", "file_names", "make_folder"]
 
 LONGEST_NAME = 120
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")  # devices on Windows, with any suffix
 
 
-class Body(Protocol):
+class BoundedBody(Protocol):
     """Takes a body piece by piece."""
 
     def write(self, chunk: bytes) -> None:

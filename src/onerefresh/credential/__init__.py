@@ -1,7 +1,7 @@
 """Credential: what users hold.
 
-`credential` decides and answers, `launcher` runs renewals on threads, `aftercare` what is left to do after them,
-`shared` is what all objects of one name have in common, `terms` what all credentials of one kind have in common,
+`credential` decides and answers, `launcher` runs renewals on threads, `background_tasks` what is left to do after them,
+`memory` is what all objects of one name have in common, `options` what all credentials of one kind have in common,
 `status` and `arguments` are what they say, `closing` is how they end.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from onerefresh.credential.launcher import Launcher, refuse_at_the_end
-from onerefresh.credential.shared import NOTHING, Held, held_for
+from onerefresh.credential.memory import NOTHING, CachedToken, cached_for
 from onerefresh.credential.waiting import Waiting
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight, running_loop
@@ -32,22 +32,22 @@ class Asking(Waiting):
                 self._ageing()
             return served
         refuse_at_the_end(self.key)
-        shared, fresh = self._shared, None
+        memory, fresh = self._memory, None
         try:
-            with shared.lock:
+            with memory.lock:
                 token = self._from_memory(refused)
                 flight = self._flying() if token is None else None
                 if token is None and flight is None:
-                    self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())
+                    self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
                     self._raise_known_failure()
                     flight = fresh = self._flight(refused, blocking=blocking)
-                    shared.flight = fresh
+                    memory.flight = fresh
             if flight is not None:
                 flight.expect()
                 if flight is fresh or flight.is_mine_to_start:
-                    self._launcher.launch(flight, ageing=False)
+                    self._launcher.launch(flight, background=False)
         except BaseException:  # Ctrl-C: others may wait for the flight already
-            self._launch_after_all(fresh, ageing=False)
+            self._launch_after_all(fresh, background=False)
             raise
         if token is not None:
             if refused is None:
@@ -55,11 +55,11 @@ class Asking(Waiting):
             return token
         assert flight is not None
         if flight is not fresh:
-            self._check_caller(blocking=blocking, home=flight.home)
+            self._check_caller(blocking=blocking, loop=flight.loop)
         return flight
 
     def _from_memory(self, refused: Token | None) -> Token | None:
-        held, clock = self._shared.held, self._shared.clock
+        held, clock = self._memory.held, self._memory.clock
         token = held.token
         if token is None or clock.time() >= held.ends_at:
             return None
@@ -69,64 +69,64 @@ class Asking(Waiting):
         if token.family == identity[0] and token.generation < identity[1]:
             return None
         if token.identity == identity:
-            damped = self._shared.damped
+            damped = self._memory.damped
             is_damped = damped is not None and damped[0] == token.identity and clock.monotonic() < damped[1]
             return token if is_damped else None
         return token
 
     def _identity_of(self, refused: Token) -> tuple[str, int]:
         """A token without a number was made by hand; if its text is the present one's, that is the one meant."""
-        known = self._shared.known
+        known = self._memory.known
         if refused.generation == 0 and known is not None and refused.access_token == known.access_token:
             return known.identity
         return refused.identity
 
     def _flying(self) -> Flight[Outcome] | None:
-        flight = self._shared.flight
+        flight = self._memory.flight
         return flight if flight is not None and not flight.settled else None
 
     def _ageing(self) -> Token | None:
         """The token if it is still usable, having started one background renewal."""
-        shared = self._shared
-        held = shared.held
-        now = shared.clock.time()
+        memory = self._memory
+        held = memory.held
+        now = memory.clock.time()
         if held.token is None or now >= held.ends_at:
             return None
-        if not shared.watched and not self._closed and not inside():
+        if not memory.watched and not self._closed and not inside():
             held = self._watch_again(held)
-        if now < held.ages_at or self._closed or asks_itself(shared.store, self.key):
+        if now < held.ages_at or self._closed or asks_itself(memory.store, self.key):
             return held.token
         if inside() or interpreter_ends():
             return held.token  # where nothing can begin: it is renewed by who asks next, or not at all
         fresh = None
         try:
-            with shared.lock:
-                if self._flying() is None and shared.held is held:
+            with memory.lock:
+                if self._flying() is None and memory.held is held:
                     fresh = self._flight(None, blocking=False)
-                    shared.flight = fresh
+                    memory.flight = fresh
             if fresh is not None:
-                self._launcher.launch(fresh, ageing=True)
+                self._launcher.launch(fresh, background=True)
         except BaseException:  # Ctrl-C: others may wait for the flight already
-            self._launch_after_all(fresh, ageing=True)
+            self._launch_after_all(fresh, background=True)
             raise
         return held.token
 
-    def _watch_again(self, held: Held) -> Held:
+    def _watch_again(self, held: CachedToken) -> CachedToken:
         """Begin to look in the background at what the store still has: in a forked child, or where no thread could."""
-        shared = self._shared
+        memory = self._memory
         if held.ages_at > -math.inf or held.token is None:
-            begin_to_watch(self._shared)
+            begin_to_watch(self._memory)
             return held
-        with shared.lock:
-            if shared.held is held:
-                shared.held = held_for(held.token, shared.spread)
-            held = shared.held
-        begin_to_watch(self._shared)  # it may leave that to the next call
+        with memory.lock:
+            if memory.held is held:
+                memory.held = cached_for(held.token, memory.jitter)
+            held = memory.held
+        begin_to_watch(self._memory)  # it may leave that to the next call
         return held
 
     def _raise_known_failure(self) -> None:
-        failed = self._shared.failed
-        if failed is not None and self._shared.clock.monotonic() < failed[1]:
+        failed = self._memory.failed
+        if failed is not None and self._memory.clock.monotonic() < failed[1]:
             raise failed[0].fresh() from failed[0]
 
     def _satisfies(self, token: Token, refused: Token | None, flight: Flight[Outcome]) -> bool:
@@ -136,17 +136,17 @@ class Asking(Waiting):
         identity = self._identity_of(refused)
         return token.identity != identity or flight.refused == identity
 
-    def _home(self, *, blocking: bool) -> object:
-        return self._terms.loop if self._terms.loop is not None else None if blocking else running_loop()
+    def _loop(self, *, blocking: bool) -> object:
+        return self._options.loop if self._options.loop is not None else None if blocking else running_loop()
 
     def _flight(self, refused: Token | None, *, blocking: bool) -> Flight[Outcome]:
-        shared = self._shared
+        memory = self._memory
         identity = self._identity_of(refused) if refused is not None else None
-        if shared.held.token is not None and shared.held.token.identity == identity:
-            shared.held = NOTHING  # refused: others wait for the next one rather than try it
-        return Flight(refused=identity, home=self._home(blocking=blocking))
+        if memory.held.token is not None and memory.held.token.identity == identity:
+            memory.held = NOTHING  # refused: others wait for the next one rather than try it
+        return Flight(refused=identity, loop=self._loop(blocking=blocking))
 
-    def _launch_after_all(self, fresh: Flight[Outcome] | None, *, ageing: bool) -> None:
+    def _launch_after_all(self, fresh: Flight[Outcome] | None, *, background: bool) -> None:
         """Ctrl-C (or another signal's exception) hit the caller who was starting the flight: others may wait for it."""
-        if fresh is not None and self._shared.flight is fresh:
-            self._launcher.launch(fresh, ageing=ageing)
+        if fresh is not None and self._memory.flight is fresh:
+            self._launcher.launch(fresh, background=background)

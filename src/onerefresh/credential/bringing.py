@@ -16,8 +16,8 @@ from typing import Any
 
 from onerefresh import errors
 from onerefresh.chance import CHANCE
+from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.registry import known_of
-from onerefresh.credential.shared import Shared
 from onerefresh.latches import start
 from onerefresh.losses import Losses, compares, digest, read_losses, reports
 from onerefresh.policy import HTTP_TIMEOUT, profile_named
@@ -46,7 +46,7 @@ BEAT = 1.5
 
 
 class Bringing:
-    """One time at which `shareds` (by their keys) are compared with the store.
+    """One time at which `memories` (by their keys) are compared with the store.
 
     `named`: the keys of those whose loss the note has named since the last look. `losses`: what the note says.
     `silent`: the processes in it that have died, it seems.
@@ -55,7 +55,7 @@ class Bringing:
     def __init__(
         self,
         store: Store,
-        shareds: dict[str, Shared],
+        memories: dict[str, SessionMemory],
         named: set[str],
         losses: Losses,
         goes_on: Callable[[], bool],
@@ -63,7 +63,7 @@ class Bringing:
         silent: frozenset[str] = frozenset(),
     ) -> None:
         self.named, self.losses = named, losses
-        self._store, self._shareds, self._goes_on = store, shareds, goes_on
+        self._store, self._shareds, self._goes_on = store, memories, goes_on
         self._silent = silent
         self._failed: set[str] = set()
         self._process = secrets.token_hex(4)
@@ -98,9 +98,9 @@ class Bringing:
         mark = reports.report(self._store, fresh) if fresh else ""
         told = dict.fromkeys(fresh, mark)
         known = self.losses.mark
-        self._of(lost, lambda shared: _is_back(shared, told.get(shared.key, known)))
+        self._of(lost, lambda memory: _is_back(memory, told.get(memory.key, known)))
 
-    def _of(self, keys: list[str], work: Callable[[Shared], bool | None]) -> list[str]:
+    def _of(self, keys: list[str], work: Callable[[SessionMemory], bool | None]) -> list[str]:
         """Those for which `work` says True, done several at a time; where it says None, it has failed."""
         left, done = deque(keys), deque[str]()
 
@@ -143,30 +143,30 @@ class Bringing:
         self.losses = now
 
 
-def issued(shared: Shared) -> float:
+def issued(memory: SessionMemory) -> float:
     """When its token was issued, as far as one is known."""
-    return shared.known.issued_at if shared.known is not None else 0.0
+    return memory.known.issued_at if memory.known is not None else 0.0
 
 
-def has_gone(shared: Shared) -> bool | None:
+def has_gone(memory: SessionMemory) -> bool | None:
     """Whether the store has lost what this process knows; None where that is not known now."""
-    return _performed(shared, lambda world: has_lost(world, _request(shared)))
+    return _performed(memory, lambda world: has_lost(world, _request(memory)))
 
 
-def _is_back(shared: Shared, noted: str) -> bool | None:
-    return _performed(shared, lambda world: bring_back(world, _request(shared), noted))
+def _is_back(memory: SessionMemory, noted: str) -> bool | None:
+    return _performed(memory, lambda world: bring_back(world, _request(memory), noted))
 
 
-def _request(shared: Shared) -> RenewalRequest:
+def _request(memory: SessionMemory) -> RenewalRequest:
     """What a look needs to know: nothing is sent."""
     return RenewalRequest(
-        key=shared.key,
+        key=memory.key,
         profile=profile_named("strict"),
         http_timeout=HTTP_TIMEOUT,
-        spread=shared.spread,
-        seed=shared.seed,
-        owner=shared.owner,
-        sightings=shared.sightings,
+        jitter=memory.jitter,
+        seed=memory.seed,
+        owner=memory.owner,
+        sightings=memory.sightings,
     )
 
 
@@ -175,14 +175,14 @@ class _Comparison(Run):
 
     has_waiters = False
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
+    def __init__(self, memory: SessionMemory) -> None:
+        self._memory = memory
 
     def tokens(self) -> Iterable[Token | None]:
-        return self._shared.known, self._shared.unsaved
+        return self._memory.known, self._memory.unsaved
 
     def known(self) -> Known:
-        return known_of(self._shared)
+        return known_of(self._memory)
 
     def learn(self, record: Record) -> None:
         """It finds nothing new."""
@@ -203,10 +203,10 @@ class _Comparison(Run):
         raise NotImplementedError
 
 
-def _performed(shared: Shared, looking: Callable[[World], Coroutine[Any, Any, bool]]) -> bool | None:
+def _performed(memory: SessionMemory, looking: Callable[[World], Coroutine[Any, Any, bool]]) -> bool | None:
     """What came of it; None where the store cannot be read or written now, or whatever else it raises."""
     try:
-        return Runner(shared.key, shared.store, _Comparison(shared), Functions(_nothing)).run(looking)
+        return Runner(memory.key, memory.store, _Comparison(memory), Functions(_nothing)).run(looking)
     except errors.OnerefreshError:
         return None
     except Exception:  # whatever one store raises, it must not end the looks

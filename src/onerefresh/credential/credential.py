@@ -12,16 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from onerefresh import errors
-from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, seed_from
 from onerefresh.credential.asking import Asking
+from onerefresh.credential.background import background_tasks
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
+from onerefresh.credential.memory import LOOK_AGAIN, SessionMemory
 from onerefresh.credential.notices import tell_type
-from onerefresh.credential.registry import shared_of
-from onerefresh.credential.shared import LOOK_AGAIN, Shared
+from onerefresh.credential.options import CredentialOptions
+from onerefresh.credential.registry import memory_of
 from onerefresh.credential.status import Status, read_status
-from onerefresh.credential.terms import Terms
 from onerefresh.credential.watch import begin_to_watch, watch
 from onerefresh.flight import Flight, running_loop
 from onerefresh.latches import refuse_inside
@@ -30,7 +30,7 @@ from onerefresh.record import Record
 from onerefresh.renewal import commands
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.world import World
-from onerefresh.store import Store, cleaned_after_fork
+from onerefresh.store import Store, reset_in_child
 from onerefresh.stores import open_store
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Answer, Secret, Token
@@ -59,7 +59,15 @@ class Credential(Asking):
     Raises `ConfigurationError` for arguments that cannot work.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_launcher", "_owns_store", "_shared", "_terms", "key")  # there may be many
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_launcher",
+        "_memory",
+        "_options",
+        "_owns_store",
+        "key",
+    )  # there may be many
 
     def __init__(
         self,
@@ -83,26 +91,28 @@ class Credential(Asking):
         del store  # as above: a URL may hold a password
         check_key(key)
         check(refresher, save=save, store=place, obtain=obtain, loop=loop)
-        terms = Terms.of(
+        options = CredentialOptions.of(
             refresher, obtain=obtain, save=save, profile=profile, loop=loop, max_wait=max_wait, adopt=adopt
         )
-        self._begin(key, terms, open_store(place), seed, owns_store=not isinstance(place, Store))
-        if isinstance(self._shared.store, MemoryStore):
+        self._begin(key, options, open_store(place), seed, owns_store=not isinstance(place, Store))
+        if isinstance(self._memory.store, MemoryStore):
             self._launcher.adopt_seed_now()
 
-    def _begin(self, key: str, terms: Terms, store: Store, seed: Token | None, *, owns_store: bool) -> None:
+    def _begin(
+        self, key: str, options: CredentialOptions, store: Store, seed: Token | None, *, owns_store: bool
+    ) -> None:
         self.key = key
-        self._terms = terms
+        self._options = options
         self._closed = False
         self._owns_store = owns_store
-        self._shared = shared_of(store, key)
-        self._launcher = Launcher(key, self._shared, terms, seed)
+        self._memory = memory_of(store, key)
+        self._launcher = Launcher(key, self._memory, options, seed)
 
     # --- Tokens ---
 
     def current(self) -> Token | None:
         """The token in memory if it still serves, else None. Never blocks; an ageing one starts its renewal."""
-        held = self._shared.held
+        held = self._memory.held
         if _now() < held.ages_at:
             return held.token
         return self._ageing()
@@ -120,9 +130,9 @@ class Credential(Asking):
             found = self._look(refused, blocking=True)
             if isinstance(found, Token):
                 return found
-            if not found.wait(deadline - time.monotonic(), partial(self._launcher.launch, found, ageing=False)):
+            if not found.wait(deadline - time.monotonic(), partial(self._launcher.launch, found, background=False)):
                 raise self._too_late(found)
-            if found.lost_its_loop and found.home is not self._home(blocking=True):
+            if found.lost_its_loop and found.loop is not self._loop(blocking=True):
                 continue  # that of another caller
             token = found.result().token
             if self._satisfies(token, refused, found):
@@ -137,13 +147,15 @@ class Credential(Asking):
             found = self._look(refused, blocking=False)
             if isinstance(found, Token):
                 return found
-            if not await found.heard(deadline - time.monotonic(), partial(self._launcher.launch, found, ageing=False)):
+            if not await found.wait_async(
+                deadline - time.monotonic(), partial(self._launcher.launch, found, background=False)
+            ):
                 raise self._too_late(found)
-            if found.lost_its_loop and found.home is not self._home(blocking=False):
+            if found.lost_its_loop and found.loop is not self._loop(blocking=False):
                 continue  # that of another caller
             token = found.result().token
             if self._satisfies(token, refused, found):
-                if refused is None and self._ageing() and self._terms.is_async:
+                if refused is None and self._ageing() and self._options.is_async:
                     token = await aearly(self, token)
                 return token
 
@@ -160,7 +172,7 @@ class Credential(Asking):
     @property
     def unproven(self) -> Token | None:
         """The present token, if it was just refreshed and no call has succeeded with it yet."""
-        return self._shared.unproven
+        return self._memory.unproven
 
     def replayed(self, token: Token, *, accepted: bool) -> None:
         """Say how the API took a call that was replayed with `token`. Does not block.
@@ -168,18 +180,18 @@ class Credential(Asking):
         A token that is refused although it was just refreshed is not refreshed again for a while, by nobody who
         shares the credential; an accepted one ends this.
         """
-        shared = self._shared
-        with shared.lock:
-            if shared.known is None or shared.known.identity != token.identity:
+        memory = self._memory
+        with memory.lock:
+            if memory.known is None or memory.known.identity != token.identity:
                 return
-            shared.unproven = None
+            memory.unproven = None
             if accepted:
-                tell = shared.refused_replays > 0
-                shared.proven, shared.damped, shared.refused_replays = token.identity, None, 0
+                tell = memory.refused_replays > 0
+                memory.proven, memory.damped, memory.refused_replays = token.identity, None, 0
             else:
-                tell = shared.proven is not None or shared.damped is None
-                until = shared.clock.monotonic() + LOOK_AGAIN
-                shared.proven, shared.damped = None, None if shared.repeated else (token.identity, until)
+                tell = memory.proven is not None or memory.damped is None
+                until = memory.clock.monotonic() + LOOK_AGAIN
+                memory.proven, memory.damped = None, None if memory.repeated else (token.identity, until)
         if tell:
             request = self._launcher.request()
             self._launcher.run_apart(
@@ -272,82 +284,82 @@ class Credential(Asking):
         Raises `SaveFailed`, and stays open, where the newest token is in memory only and ``save`` still fails.
         """
         refuse_inside()
-        flight = self._shared.flight
+        flight = self._memory.flight
         if flight is not None:
-            self._check_caller(blocking=True, home=flight.home)
+            self._check_caller(blocking=True, loop=flight.loop)
             flight.give_up(errors.CredentialClosed("it was closed", credential=self.key))
-            flight.wait(self._terms.max_wait)
-        if self._terms.save is not None and not self._closed:
+            flight.wait(self._options.max_wait)
+        if self._options.save is not None and not self._closed:
             saving = self._launcher.run_apart(
-                lambda world: commands.save_now(world, self._launcher.request()), self._home(blocking=True)
+                lambda world: commands.save_now(world, self._launcher.request()), self._loop(blocking=True)
             )
-            if saving.wait(self._terms.max_wait):
+            if saving.wait(self._options.max_wait):
                 saving.result()
         self._let_go()
 
     async def aclose(self) -> None:
         """As `close`."""
-        flight = self._shared.flight
+        flight = self._memory.flight
         if flight is not None:
             flight.give_up(errors.CredentialClosed("it was closed", credential=self.key))
-            await flight.heard(self._terms.max_wait)
-        if self._terms.save is not None and not self._closed:
+            await flight.wait_async(self._options.max_wait)
+        if self._options.save is not None and not self._closed:
             saving = self._launcher.run_apart(
-                lambda world: commands.save_now(world, self._launcher.request()), self._home(blocking=False)
+                lambda world: commands.save_now(world, self._launcher.request()), self._loop(blocking=False)
             )
-            if await saving.heard(self._terms.max_wait):
+            if await saving.wait_async(self._options.max_wait):
                 saving.result()
         self._let_go()
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_shared"):
+        if not hasattr(self, "_memory"):
             return "Credential(…)"  # half made: a traceback with locals shows it where the constructor fails
-        return f"Credential({self.key!r}, store={self._shared.store.name!r})"
+        return f"Credential({self.key!r}, store={self._memory.store.name!r})"
 
     # --- Inside ---
 
     def _log_in(self, token: Token | None, *, blocking: bool) -> Flight[Outcome]:
         self._check_open()
-        if token is None and self._terms.obtain is None:
+        if token is None and self._options.obtain is None:
             raise errors.ConfigurationError("login() needs a token response, or obtain=", credential=self.key)
 
         async def work(world: World) -> Outcome:
-            before = self._shared.known
+            before = self._memory.known
             try:
                 outcome = await commands.log_in(world, token, self._launcher.request())
             except errors.SaveFailed:
-                self._shared.forget()  # the new session is in the record, and the next call saves it
+                self._memory.forget()  # the new session is in the record, and the next call saves it
                 raise
-            with self._shared.lock:
-                self._shared.epoch += 1
-                known = self._shared.known
+            with self._memory.lock:
+                self._memory.epoch += 1
+                known = self._memory.known
                 # What was learned since is perhaps of a login that came later.
                 if known is None or known is before or known.generation <= outcome.token.generation:
-                    self._shared.adopt(outcome, self._shared.epoch)
-                self._shared.failed = None
-            begin_to_watch(self._shared)
-            tell_type(self._shared, self._terms, outcome.token)
+                    self._memory.adopt(outcome, self._memory.epoch)
+                self._memory.failed = None
+            begin_to_watch(self._memory)
+            tell_type(self._memory, self._options, outcome.token)
             return outcome
 
-        self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())
-        return self._launcher.run_apart(work, self._home(blocking=blocking))
+        self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
+        return self._launcher.run_apart(work, self._loop(blocking=blocking))
 
     def _log_out(self) -> Flight[None]:
         self._check_open()
 
         async def work(world: World) -> None:
             await commands.log_out(world, self._launcher.request())
-            self._shared.forget()
+            self._memory.forget()
 
-        return self._launcher.run_apart(work, self._home(blocking=False))
+        return self._launcher.run_apart(work, self._loop(blocking=False))
 
     def _allow_again(self, *, blocking: bool) -> Flight[Record | None]:
         self._check_open()
-        self._check_caller(blocking=blocking, home=self._terms.loop or running_loop())
+        self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
 
         async def work(world: World) -> Record | None:
             before = await commands.allow_again(world, self._launcher.request())
-            self._shared.failed = None  # what was raised here last; another process may have healed it since
+            self._memory.failed = None  # what was raised here last; another process may have healed it since
             self._launcher.give_up_what_hangs()
             return before
 
@@ -358,33 +370,33 @@ class Credential(Asking):
         if before is None:
             return None
         refused = before.identity if before.failure is not None and before.failure.refused else None
-        return self._ahead(math.inf, self._home(blocking=blocking), refused)[0]
+        return self._ahead(math.inf, self._loop(blocking=blocking), refused)[0]
 
     def _ahead(
-        self, within: float, home: object, refused: tuple[str, int] | None = None
+        self, within: float, loop: object, refused: tuple[str, int] | None = None
     ) -> tuple[Flight[Outcome], bool]:
         """The flight that renews a token which ends within so many seconds; whether it began with this call."""
-        shared = self._shared
+        memory = self._memory
         fresh: Flight[Outcome] | None = None
         try:
-            with shared.lock:
+            with memory.lock:
                 flight = self._flying()
                 if flight is None:
-                    flight = fresh = Flight(refused=refused, home=home)
-                    shared.flight = fresh
+                    flight = fresh = Flight(refused=refused, loop=loop)
+                    memory.flight = fresh
             if fresh is not None:
-                self._launcher.launch(fresh, ageing=True, within=within)
+                self._launcher.launch(fresh, background=True, within=within)
         except BaseException:  # Ctrl-C: others may wait for the flight already
-            self._launch_after_all(fresh, ageing=True)
+            self._launch_after_all(fresh, background=True)
             raise
         return flight, fresh is not None
 
     def _let_go(self) -> None:
         self._closed = True
-        store = self._shared.store
-        self._shared = Shared(store, self.key)  # nothing in it, and nobody else's: `current` has nothing to give
-        cleaned_after_fork(self._shared)
+        store = self._memory.store
+        self._memory = SessionMemory(store, self.key)  # nothing in it, and nobody else's: `current` has nothing to give
+        reset_in_child(self._memory)
         if self._owns_store:
-            aftercare.leave(store)
+            background_tasks.leave(store)
             watch.leave(store)
             store.close()

@@ -31,7 +31,7 @@ def early(credential: Credential, token: Token) -> Token:
 async def aearly(credential: Credential, token: Token) -> Token:
     """As `early`, for a task on whose loop the renewal runs: after a last call it would end with the loop."""
     flight = credential._flying()
-    if flight is None or flight.home is not running_loop():
+    if flight is None or flight.loop is not running_loop():
         return token
-    await flight.heard(EARLY)
+    await flight.wait_async(EARLY)
     return credential.current() or token

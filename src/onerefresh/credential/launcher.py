@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from onerefresh import errors
 from onerefresh import transitions as records
+from onerefresh.credential.memory import SessionMemory, cached_for
 from onerefresh.credential.notices import tell_type
+from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.run import CredentialRun
-from onerefresh.credential.shared import Shared, held_for
-from onerefresh.credential.terms import Terms
 from onerefresh.flight import Flight, running_loop
 from onerefresh.latches import finalizing, interpreter_ends, refuse_inside, start
 from onerefresh.record_text import encode
@@ -27,76 +27,76 @@ T = TypeVar("T")
 
 
 class Launcher:
-    """What one `Credential` object brings to a flight: its terms and its seed."""
+    """What one `Credential` object brings to a flight: its options and its seed."""
 
-    __slots__ = ("_key", "_seed", "_shared", "_terms")
+    __slots__ = ("_key", "_memory", "_options", "_seed")
 
-    def __init__(self, key: str, shared: Shared, terms: Terms, seed: Token | None) -> None:
+    def __init__(self, key: str, memory: SessionMemory, options: CredentialOptions, seed: Token | None) -> None:
         self._key = key
-        self._shared = shared
-        self._terms = terms
+        self._memory = memory
+        self._options = options
         self._seed = seed
-        shared.seed, shared.save = seed or shared.seed, terms.save
-        if shared.known is None:  # else the token that is in memory is another one's, perhaps
-            shared.owner = terms.owner or shared.owner
+        memory.seed, memory.save = seed or memory.seed, options.save
+        if memory.known is None:  # else the token that is in memory is another one's, perhaps
+            memory.owner = options.owner or memory.owner
 
     def request(
         self,
         refused: tuple[str, int] | None = None,
         *,
-        ageing: bool = False,
+        background: bool = False,
         within: float | None = None,
     ) -> RenewalRequest:
         """What this credential asks of a renewal now."""
-        shared, terms = self._shared, self._terms
+        memory, options = self._memory, self._options
         return RenewalRequest(
             key=self._key,
-            profile=terms.profile,
-            http_timeout=terms.http_timeout,
-            spread=shared.spread,
+            profile=options.profile,
+            http_timeout=options.http_timeout,
+            jitter=memory.jitter,
             refused=refused,
-            ageing=ageing,
+            background=background,
             within=within,
             seed=self._seed,
-            seed_told=self._seed is None or self._seed.seed_fingerprint() in shared.seeds_told,
-            can_obtain=terms.obtain is not None,
-            renews_from_access=terms.renews_from_access,
-            host_saves=terms.save is not None,
-            owner=terms.owner,
-            adopts=terms.adopts,
-            client=terms.client,
+            seed_reported=self._seed is None or self._seed.seed_fingerprint() in memory.seeds_told,
+            can_obtain=options.obtain is not None,
+            renews_from_access=options.renews_from_access,
+            host_saves=options.save is not None,
+            owner=options.owner,
+            adopts=options.adopts,
+            client=options.client,
             gives_way=self._gives_way() if refused else 0.0,
-            sightings=shared.sightings,
+            sightings=memory.sightings,
         )
 
     def give_up_what_hangs(self) -> None:
         """Let the next renewal send beside those whose refreshers have not returned in time."""
-        shared = self._shared
-        for run in [run for run in shared.under_way or () if isinstance(run, CredentialRun) and run.flight.settled]:
+        memory = self._memory
+        for run in [run for run in memory.under_way or () if isinstance(run, CredentialRun) and run.flight.settled]:
             run.is_over()
 
     def _gives_way(self) -> float:
         """Seconds: who refreshed the last time is let go first, and each of the others has a time of its own."""
-        shared = self._shared
-        return shared.store.head_start * (1.0 + shared.spread) / 2.0 if shared.follows else 0.0
+        memory = self._memory
+        return memory.store.head_start * (1.0 + memory.jitter) / 2.0 if memory.follows else 0.0
 
     def adopt_seed_now(self) -> None:
         """For a store in memory, which needs no waiting: the seed serves at once."""
-        shared = self._shared
-        with shared.lock:
-            if self._seed is None or shared.store.load(self._key) is not None:
+        memory = self._memory
+        with memory.lock:
+            if self._seed is None or memory.store.load(self._key) is not None:
                 return
             request = self.request()
-            record = records.new_session(None, self._seed, now=shared.clock.time(), owner=request.signs, what="seed")
-            shared.store.cas(self._key, None, encode(record))
+            record = records.new_session(None, self._seed, now=memory.clock.time(), owner=request.signs, what="seed")
+            memory.store.cas(self._key, None, encode(record))
             assert record.token is not None
-            shared.known, shared.held = record.token, held_for(record.token, shared.spread)
-        tell_type(shared, self._terms, record.token)
+            memory.known, memory.held = record.token, cached_for(record.token, memory.jitter)
+        tell_type(memory, self._options, record.token)
 
     def _run(self, flight: Flight[Any], *, renews: bool = True) -> CredentialRun:
-        return CredentialRun(self._shared, self._terms, self._seed, flight, renews=renews)
+        return CredentialRun(self._memory, self._options, self._seed, flight, renews=renews)
 
-    def launch(self, flight: Flight[Outcome], *, ageing: bool, within: float | None = None) -> None:
+    def launch(self, flight: Flight[Outcome], *, background: bool, within: float | None = None) -> None:
         """Start the renewal of a flight that is registered. A second call changes nothing."""
         run = self._run(flight)
 
@@ -104,10 +104,10 @@ class Launcher:
             if not flight.begin():
                 return
             try:
-                request = self.request(flight.refused, ageing=ageing, within=within)
+                request = self.request(flight.refused, background=background, within=within)
                 run.deliver(run.runner().run(lambda world: renew.renew(world, request)))
             except NotSent as error:
-                flight.lost_its_loop = self._terms.loop is None
+                flight.lost_its_loop = self._options.loop is None
                 run.deliver(errors.RefreshUnavailable(error.message).about(self._key))
             except errors.OnerefreshError as error:
                 run.deliver(error.about(self._key))
@@ -118,19 +118,19 @@ class Launcher:
                 run.is_over()
 
         try:
-            _on_a_thread(work, self._key, never_here=ageing and within is None)
+            _on_a_thread(work, self._key, never_here=background and within is None)
         except errors.OnerefreshError as error:
             run.deliver(error)
         flight.started()  # not after an interrupt: then it is still this thread's to start
 
-    def run_apart(self, work: Callable[[World], Coroutine[Any, Any, T]], home: object) -> Flight[T]:
+    def run_apart(self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object) -> Flight[T]:
         """Run a command beside the renewals, on a thread of its own; nobody else waits for it.
 
         Raises `Reentered` where nothing can be waited for, and `CredentialClosed` where nothing can begin any more.
         """
         refuse_inside()
         refuse_at_the_end(self._key)
-        flight: Flight[T] = Flight(home=home)
+        flight: Flight[T] = Flight(loop=loop)
         runner = self._run(flight, renews=False).runner()
 
         def run() -> None:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.credential.bringing import Bringing, has_gone
+from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.registry import servers_of, sharing
-from onerefresh.credential.shared import Shared
 from onerefresh.losses import Beats, Losses, digest, read_losses
 from onerefresh.policy import LOOK_EVERY, look_every
 from onerefresh.renewal.clocks import Instant
-from onerefresh.store import Moment, Store
+from onerefresh.store import Store, StoreTime
 
 __all__ = ["Look"]
 
@@ -43,7 +43,7 @@ class Look:
         self._left: set[str] = set()  # the keys of what has to be compared yet
         self._named: set[str] = set()  # those of them which the note names
 
-    def taken(self, store: Store, last: Shared | None) -> float:
+    def taken(self, store: Store, last: SessionMemory | None) -> float:
         """Look once; the seconds until the next time. `last`: the credential learned last. Never raises."""
         interval = LOOK_EVERY
         try:
@@ -59,24 +59,24 @@ class Look:
             interval = min(interval, FIRST_PAUSE * 2.0 ** min(self._failures - 1, 16))
         return interval * CHANCE.uniform(0.75, 1.0)
 
-    def _look(self, store: Store, last: Shared) -> bool:
+    def _look(self, store: Store, last: SessionMemory) -> bool:
         """Whether all was compared that may be lost."""
         self._read(store)
         if self._newest_is_due:
             gone = has_gone(last)
             self._newest_is_due = gone is None
-            self._left |= {shared.key for shared in _known(store) if gone}
+            self._left |= {memory.key for memory in _known(store) if gone}
         if self._left:
-            shareds = {shared.key: shared for shared in _known(store) if shared.key in self._left}
-            named, losses = self._named & set(shareds), self._losses or Losses()
-            bringing = Bringing(store, shareds, named, losses, self._goes_on, silent=self._beats.silent())
+            memories = {memory.key: memory for memory in _known(store) if memory.key in self._left}
+            named, losses = self._named & set(memories), self._losses or Losses()
+            bringing = Bringing(store, memories, named, losses, self._goes_on, silent=self._beats.silent())
             self._left = bringing.run()
             self._named = bringing.named & self._left
         return not self._left and not self._newest_is_due
 
     def _read(self, store: Store) -> None:
         """Read the note and the clock, and remember what may be lost. Raises `OnerefreshError`, and forgets nothing."""
-        moment: Moment | None = None
+        moment: StoreTime | None = None
         may_go_back, can_note = store.may_go_back, True
         try:
             losses = read_losses(store)
@@ -94,10 +94,10 @@ class Look:
         if is_another and self._server is not None:
             lost = None  # another server, which may lack the last writes
         if lost is None or lost:
-            for shared in _known(store):
-                name = digest(shared.key)
-                self._left |= {shared.key} if lost is None or name in lost else set()
-                self._named |= {shared.key} if name in named else set()
+            for memory in _known(store):
+                name = digest(memory.key)
+                self._left |= {memory.key} if lost is None or name in lost else set()
+                self._named |= {memory.key} if name in named else set()
         self._losses, self._server = losses, server if is_another else self._server
         self._beats.sees(losses)
         if before is None:
@@ -107,6 +107,6 @@ class Look:
             self._newest_is_due = True
 
 
-def _known(store: Store) -> list[Shared]:
+def _known(store: Store) -> list[SessionMemory]:
     """What this process knows of the store: tokens, and that somebody has logged out."""
-    return [shared for shared in sharing(store) if shared.known is not None or shared.sightings.know_a_logout]
+    return [memory for memory in sharing(store) if memory.known is not None or memory.sightings.know_a_logout]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import weakref
 
-from onerefresh.credential.shared import Shared, spread_anew
+from onerefresh.credential.memory import SessionMemory, spread_anew
 from onerefresh.flight import Flight
 from onerefresh.latches import Lock
 from onerefresh.policy import recovery_time
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.sightings import Servers
-from onerefresh.store import Store, cleaned_after_fork, is_shared
+from onerefresh.store import Store, is_shared, reset_in_child
 from onerefresh.token import Token
 
 __all__ = [
@@ -19,31 +19,31 @@ __all__ = [
     "is_under_way",
     "known_of",
     "known_tokens",
+    "memory_of",
     "newest_known",
     "servers_of",
-    "shared_of",
     "sharing",
 ]
 
 
 class _Registry:
-    """Every `Shared` that somebody uses: by its key, and where a key has several, the later ones by store and key."""
+    """Every `SessionMemory` in use: by its key, and where a key has several, the later ones by store and key."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._known: weakref.WeakValueDictionary[str | tuple[int, str], Shared] = weakref.WeakValueDictionary()
-        self._namesakes: dict[str, weakref.WeakSet[Shared]] = {}  # where a key has, or had, several
+        self._known: weakref.WeakValueDictionary[str | tuple[int, str], SessionMemory] = weakref.WeakValueDictionary()
+        self._namesakes: dict[str, weakref.WeakSet[SessionMemory]] = {}  # where a key has, or had, several
         self._servers: dict[int, tuple[weakref.ref[Store], Servers]] = {}  # by the id of the store
-        cleaned_after_fork(self)
+        reset_in_child(self)
 
-    def find(self, store: Store, key: str) -> Shared:
+    def find(self, store: Store, key: str) -> SessionMemory:
         with self._lock:
             first = self._known.get(key)
             if first is not None and first.store is store:
                 return first
             found = self._known.get((id(store), key))
             if found is None:
-                found = Shared(store, key, self._servers_of(store))
+                found = SessionMemory(store, key, self._servers_of(store))
                 self._known[key if first is None else (id(store), key)] = found
                 if first is not None:
                     self._namesakes.setdefault(key, weakref.WeakSet()).update([first, found])
@@ -55,7 +55,7 @@ class _Registry:
         """What is in memory of one credential."""
         with self._lock:
             found = [self._known.get(key), self._known.get((id(store), key))]
-        return [shared.newest for shared in found if shared is not None and shared.newest is not None]
+        return [memory.newest for memory in found if memory is not None and memory.newest is not None]
 
     def servers(self, store: Store) -> Servers:
         """Which servers have answered for this store."""
@@ -70,59 +70,59 @@ class _Registry:
             known = self._servers[id(store)] = weakref.ref(store), Servers()
         return known[1]
 
-    def sharing(self, store: Store) -> list[Shared]:
+    def sharing(self, store: Store) -> list[SessionMemory]:
         """What is in memory for this store."""
         with self._lock:
-            return [shared for shared in list(self._known.values()) if shared.store is store]
+            return [memory for memory in list(self._known.values()) if memory.store is store]
 
-    def newest(self, shared: Shared) -> Token | None:
+    def newest(self, memory: SessionMemory) -> Token | None:
         """As `newest_known`."""
-        newest = shared.newest
+        newest = memory.newest
         if newest is None:
             return None
-        for token in [other.newest for other in self.others(shared)]:
+        for token in [other.newest for other in self.others(memory)]:
             if token is not None and token.family == newest.family and token.generation > newest.generation:
                 newest = token
         return newest
 
-    def others(self, shared: Shared) -> list[Shared]:
+    def others(self, memory: SessionMemory) -> list[SessionMemory]:
         """Those of the same name at the same place, on other store objects."""
-        namesakes = self._namesakes.get(shared.key)
+        namesakes = self._namesakes.get(memory.key)
         if namesakes is None:
             return []
         with self._lock:
-            return [other for other in namesakes if _same_place(shared, other)] if shared in namesakes else []
+            return [other for other in namesakes if _same_place(memory, other)] if memory in namesakes else []
 
     def flights(self, store: Store) -> list[Flight[Outcome]]:
         """Those under way on this store, whoever began them, and whether their objects are still there or not."""
         with self._lock:
             known = list(self._known.values())
-        flights = (shared.flight for shared in known if shared.store is store)
+        flights = (memory.flight for memory in known if memory.store is store)
         return [flight for flight in flights if flight is not None and not flight.settled]
 
     def after_fork(self) -> None:
         self._lock = Lock()
         spread_anew()
-        for shared in list(self._known.values()):
-            shared.after_fork()
+        for memory in list(self._known.values()):
+            memory.after_fork()
 
 
 _registry = _Registry()
 
 
-def _same_place(one: Shared, other: Shared) -> bool:
+def _same_place(one: SessionMemory, other: SessionMemory) -> bool:
     """Whether both keep their tokens in one place, as far as is known: stores of one name, or one host's ``save``."""
     if is_shared(one.store):
         return one.store.name == other.store.name != Store.name
     return one.save is not None and one.save == other.save
 
 
-def shared_of(store: Store, key: str) -> Shared:
+def memory_of(store: Store, key: str) -> SessionMemory:
     """What all objects of this name on this store have in common."""
     return _registry.find(store, key)
 
 
-def sharing(store: Store) -> list[Shared]:
+def sharing(store: Store) -> list[SessionMemory]:
     """All that is in memory for this store."""
     return _registry.sharing(store)
 
@@ -137,33 +137,33 @@ def servers_of(store: Store) -> Servers:
     return _registry.servers(store)
 
 
-def newest_known(shared: Shared) -> Token | None:
+def newest_known(memory: SessionMemory) -> Token | None:
     """The newest token that this process knows of the session that is in memory here.
 
     Another object of this name may have a newer one: on another store object that leads to the same place (a client
     that was handed over beside a URL, an encrypted store beside a plain one), or for the same host. That it is of the
     same session can be told by the family, a digest of a refresh token.
     """
-    return _registry.newest(shared)
+    return _registry.newest(memory)
 
 
-def known_of(shared: Shared) -> Known:
+def known_of(memory: SessionMemory) -> Known:
     """What this process knows of the credential by now."""
-    may_go_back = shared.store.may_go_back
+    may_go_back = memory.store.may_go_back
     return Known(
-        newest=newest_known(shared),
-        owner=shared.owner,
-        earlier=shared.earlier,
-        proven=shared.proven,
-        sent=shared.leased,
+        newest=newest_known(memory),
+        owner=memory.owner,
+        earlier=memory.earlier,
+        proven=memory.proven,
+        sent=memory.leased,
         may_go_back=may_go_back,
-        recovery=recovery_time(may_go_back=may_go_back) if is_shared(shared.store) else 0.0,
+        recovery=recovery_time(may_go_back=may_go_back) if is_shared(memory.store) else 0.0,
     )
 
 
-def is_under_way(shared: Shared, identity: tuple[str, int], run: object) -> bool:
+def is_under_way(memory: SessionMemory, identity: tuple[str, int], run: object) -> bool:
     """Whether another renewal of this process than `run` has sent the refresh token of this identity, and goes on."""
-    theirs = [one.under_way or {} for one in (shared, *_registry.others(shared))]
+    theirs = [one.under_way or {} for one in (memory, *_registry.others(memory))]
     return any(sent == identity for each in theirs for other, sent in each.items() if other is not run)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any
 
 from onerefresh import errors
-from onerefresh.credential.aftercare import aftercare
+from onerefresh.credential.background import background_tasks
+from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.notices import tell_rotation, tell_type
+from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import is_under_way, known_of
-from onerefresh.credential.shared import Shared
-from onerefresh.credential.terms import Terms
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight
 from onerefresh.latches import Alarm
@@ -32,40 +32,46 @@ class CredentialRun(Run):
     is no command. `seed`: the first token of the `Credential` that began it.
     """
 
-    __slots__ = ("_seed", "_shared", "_terms", "epoch", "flight", "renews")
+    __slots__ = ("_memory", "_options", "_seed", "epoch", "flight", "renews")
 
     def __init__(
-        self, shared: Shared, terms: Terms, seed: Token | None, flight: Flight[Any], *, renews: bool = True
+        self,
+        memory: SessionMemory,
+        options: CredentialOptions,
+        seed: Token | None,
+        flight: Flight[Any],
+        *,
+        renews: bool = True,
     ) -> None:
-        self._shared, self._terms, self._seed = shared, terms, seed
-        self.flight, self.renews, self.epoch = flight, renews, shared.epoch
+        self._memory, self._options, self._seed = memory, options, seed
+        self.flight, self.renews, self.epoch = flight, renews, memory.epoch
 
     def runner(self) -> Runner:
         """Its world."""
-        shared, terms = self._shared, self._terms
-        return Runner(shared.key, shared.store, self, terms.functions, home=self.flight.home, turns=terms.turns)
+        memory, options = self._memory, self._options
+        return Runner(memory.key, memory.store, self, options.functions, loop=self.flight.loop, turns=options.turns)
 
     # --- What it knows ---
 
     def tokens(self) -> Iterable[Token | None]:
-        return self._shared.known, self._shared.unsaved, self._seed
+        return self._memory.known, self._memory.unsaved, self._seed
 
     def known(self) -> Known:
-        return known_of(self._shared)
+        return known_of(self._memory)
 
     def learn(self, record: Record) -> None:
         if self.renews and record.token is not None:
-            self._shared.learns(record, self.epoch)
-            begin_to_watch(self._shared)
+            self._memory.learns(record, self.epoch)
+            begin_to_watch(self._memory)
 
     def is_under_way(self, identity: tuple[str, int]) -> bool:
-        return self._terms.profile.rotates and is_under_way(self._shared, identity, self)
+        return self._options.profile.rotates and is_under_way(self._memory, identity, self)
 
     # --- Those who wait for it ---
 
     @property
     def has_waiters(self) -> bool:
-        return self.flight.wanted
+        return self.flight.has_waiters
 
     def report(self, phase: str) -> None:
         self.flight.phase = phase
@@ -83,26 +89,26 @@ class CredentialRun(Run):
             self._remember(unsaved)
 
     def defer(self, runner: Runner, rest: Coroutine[Any, Any, None]) -> None:
-        aftercare.look_after(runner, rest)
+        background_tasks.look_after(runner, rest)
 
     @contextlib.contextmanager
     def sending(self, ttl: float, leased: Record | None) -> Iterator[None]:
-        shared = self._shared
+        memory = self._memory
         if not self.renews:
             leased = None  # a login: it spends nothing of the record's
         if leased is not None:
-            shared.leased = Sent(leased, shared.clock.monotonic())
-            shared.sends(self, leased, self.epoch)
-            begin_to_watch(shared)
+            memory.leased = Sent(leased, memory.clock.monotonic())
+            memory.sends(self, leased, self.epoch)
+            begin_to_watch(memory)
         try:
             with self._overdue(ttl, leased):
                 yield
         finally:
-            shared.no_more_waits_under(leased)
+            memory.no_more_waits_under(leased)
 
     def is_over(self) -> None:
         """It has ended: another renewal may send what this one has sent."""
-        self._shared.is_over(self)
+        self._memory.is_over(self)
 
     # --- Inside ---
 
@@ -112,9 +118,9 @@ class CredentialRun(Run):
         flight = self.flight
 
         def fail() -> None:
-            self._shared.no_more_waits_under(leased)
+            self._memory.no_more_waits_under(leased)
             said = f"the refresher has not returned for {ttl:.0f} s"
-            self._land(flight, error=errors.RefreshOutcomeUnknown(said, credential=self._shared.key))
+            self._land(flight, error=errors.RefreshOutcomeUnknown(said, credential=self._memory.key))
 
         try:
             alarm = Alarm(ttl, fail)
@@ -128,46 +134,46 @@ class CredentialRun(Run):
 
     def _remember(self, unsaved: Token) -> bool:
         """The newest token is saved nowhere yet; False where somebody has logged in or out since."""
-        with self._shared.lock:
-            if self.epoch == self._shared.epoch:
-                self._shared.unsaved = unsaved
-            return self.epoch == self._shared.epoch
+        with self._memory.lock:
+            if self.epoch == self._memory.epoch:
+                self._memory.unsaved = unsaved
+            return self.epoch == self._memory.epoch
 
     def _follow(self, unsaved: Token) -> None:
         """A new token is saved nowhere: callers who come later wait for that, and none spends the one before it.
 
         Where somebody has logged in or out since, the token is of no use to anybody.
         """
-        shared, flight = self._shared, self.flight
-        following: Flight[Outcome] = Flight(refused=flight.refused, home=flight.home)
+        memory, flight = self._memory, self.flight
+        following: Flight[Outcome] = Flight(refused=flight.refused, loop=flight.loop)
         following.begin()
         following.started()
         if not self._remember(unsaved):
             return
-        with shared.lock:
-            if shared.flight is flight or shared.flight is None or shared.flight.settled:
-                shared.flight = following
+        with memory.lock:
+            if memory.flight is flight or memory.flight is None or memory.flight.settled:
+                memory.flight = following
         self.flight = following
 
     def _land(
         self, flight: Flight[Any], *, outcome: Outcome | None = None, error: errors.OnerefreshError | None = None
     ) -> None:
         """Take a result into memory, then wake those who wait for it."""
-        shared = self._shared
-        with shared.lock:
-            before = shared.known
-            if shared.flight is flight:
-                shared.flight = None
+        memory = self._memory
+        with memory.lock:
+            before = memory.known
+            if memory.flight is flight:
+                memory.flight = None
             if self._seed is not None:
-                shared.seeds_told |= {self._seed.seed_fingerprint()}
+                memory.seeds_told |= {self._seed.seed_fingerprint()}
             if outcome is not None:
-                shared.adopt(outcome, self.epoch)
-                shared.owner = self._terms.owner or shared.owner
-            elif error is not None and self.epoch == shared.epoch and not flight.lost_its_loop:
-                shared.give_up(error)
+                memory.adopt(outcome, self.epoch)
+                memory.owner = self._options.owner or memory.owner
+            elif error is not None and self.epoch == memory.epoch and not flight.lost_its_loop:
+                memory.give_up(error)
         flight.settle(outcome, error)
         if outcome is not None:
-            begin_to_watch(shared)
-            tell_type(shared, self._terms, outcome.token)
+            begin_to_watch(memory)
+            tell_type(memory, self._options, outcome.token)
             if before is not None:
-                tell_rotation(shared, before, outcome.token)
+                tell_rotation(memory, before, outcome.token)

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from onerefresh import errors
 from onerefresh.credential.arguments import seconds
-from onerefresh.credential.closing import Closing
-from onerefresh.credential.shared import Shared
-from onerefresh.credential.terms import Terms
+from onerefresh.credential.context_managed import ContextManaged
+from onerefresh.credential.memory import SessionMemory
+from onerefresh.credential.options import CredentialOptions
 from onerefresh.flight import Flight, runs_here
 from onerefresh.user_code import asks_itself
 
@@ -19,28 +19,28 @@ T = TypeVar("T")
 REFRESH = "the refresh"
 
 
-class Waiting(Closing):
+class Waiting(ContextManaged):
     """What a credential's callers wait with."""
 
     __slots__ = ()
     key: str
     _closed: bool
-    _shared: Shared
-    _terms: Terms
+    _memory: SessionMemory
+    _options: CredentialOptions
 
     def _check_open(self) -> None:
         if self._closed:
             raise errors.CredentialClosed("it was closed", credential=self.key)
 
-    def _check_caller(self, *, blocking: bool, home: object) -> None:
+    def _check_caller(self, *, blocking: bool, loop: object) -> None:
         """Refuse a wait that could never end."""
-        if asks_itself(self._shared.store, self.key):
+        if asks_itself(self._memory.store, self.key):
             raise errors.ConfigurationError(
                 "the refresher asked its own credential for a token and would wait for itself: "
                 "use the token that it is given",
                 credential=self.key,
             )
-        if blocking and self._terms.is_async and home is not None and runs_here(home):
+        if blocking and self._options.is_async and loop is not None and runs_here(loop):
             raise errors.ConfigurationError(
                 "this blocks the event loop on which the async refresher has to run: "
                 "use `await atoken()`, and alogin() and aclose() likewise",
@@ -48,19 +48,19 @@ class Waiting(Closing):
             )
 
     def _waited(self, flight: Flight[T], what: str = REFRESH) -> T:
-        if not flight.wait(self._terms.max_wait):
+        if not flight.wait(self._options.max_wait):
             raise self._too_late(flight, what)
         return flight.result()
 
     async def _heard(self, flight: Flight[T], what: str = REFRESH) -> T:
-        if not await flight.heard(self._terms.max_wait):
+        if not await flight.wait_async(self._options.max_wait):
             raise self._too_late(flight, what)
         return flight.result()
 
     def _deadline(self, max_wait: float | None) -> float:
-        return time.monotonic() + (self._terms.max_wait if max_wait is None else seconds("max_wait", max_wait))
+        return time.monotonic() + (self._options.max_wait if max_wait is None else seconds("max_wait", max_wait))
 
     def _too_late(self, flight: Flight[T] | None = None, what: str = REFRESH) -> errors.WaitTimeout:
-        generation = self._shared.known.generation if self._shared.known else None
+        generation = self._memory.known.generation if self._memory.known else None
         said = f"max_wait is over and {what} is not" + (f": {flight.phase}" if flight is not None else "")
         return errors.WaitTimeout(said, credential=self.key, generation=generation)

@@ -15,11 +15,11 @@ import weakref
 from onerefresh.chance import CHANCE
 from onerefresh.credential.bringing import issued
 from onerefresh.credential.look import Look
+from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.registry import sharing
-from onerefresh.credential.shared import Shared
 from onerefresh.latches import Changes, interpreter_ends, start
 from onerefresh.policy import LOOK_SELDOM
-from onerefresh.store import Store, cleaned_after_fork
+from onerefresh.store import Store, reset_in_child
 
 __all__ = ["Watch", "begin_to_watch", "watch"]
 
@@ -52,16 +52,16 @@ class Watch:
 
     def __init__(self) -> None:
         self._eyes: dict[int, _Eye] = {}  # those with a thread, by the ids of their stores
-        self._learned: dict[int, weakref.ref[Shared]] = {}  # the credential learned last, by the id of its store
-        cleaned_after_fork(self)
+        self._learned: dict[int, weakref.ref[SessionMemory]] = {}  # the credential learned last, by the id of its store
+        reset_in_child(self)
 
-    def learned(self, shared: Shared) -> None:
+    def learned(self, memory: SessionMemory) -> None:
         """This process has learned a token: look at its store from now on. Neither blocks nor raises."""
-        last = self._last(shared.store)
-        if last is None or issued(last) <= issued(shared):
-            self._learned[id(shared.store)] = weakref.ref(shared)
-        if not shared.watched:
-            shared.watched = self._begin(shared.store)
+        last = self._last(memory.store)
+        if last is None or issued(last) <= issued(memory):
+            self._learned[id(memory.store)] = weakref.ref(memory)
+        if not memory.watched:
+            memory.watched = self._begin(memory.store)
 
     def leave(self, store: Store) -> None:
         """Look at `store` no more: it closes."""
@@ -119,22 +119,22 @@ class Watch:
         if self._eyes.get(eye.place) is eye:
             self._eyes.pop(eye.place, None)
         store = eye.store() if not eye.has_left else None  # what comes late must not open a closed store again
-        for shared in sharing(store) if store is not None else ():
-            shared.watched = False
+        for memory in sharing(store) if store is not None else ():
+            memory.watched = False
 
     def _begin_again(self, eye: _Eye) -> None:
         """Somebody may have learned a token while the thread was about to end."""
         store = eye.store()
-        for shared in sharing(store) if store is not None else ():
-            if not shared.watched:
-                self.learned(shared)
+        for memory in sharing(store) if store is not None else ():
+            if not memory.watched:
+                self.learned(memory)
 
-    def _last(self, store: Store) -> Shared | None:
+    def _last(self, store: Store) -> SessionMemory | None:
         """The credential of `store` whose token this process learned last, as far as it is still in memory."""
         reference = self._learned.get(id(store))
         last = reference() if reference is not None else None
         if last is None or last.store is not store or last.known is None:
-            left = [shared for shared in sharing(store) if shared.known is not None]
+            left = [memory for memory in sharing(store) if memory.known is not None]
             last = max(left, key=issued, default=None)
             if last is not None:
                 self._learned[id(store)] = weakref.ref(last)
@@ -146,10 +146,10 @@ class Watch:
 watch = Watch()
 
 
-def begin_to_watch(shared: Shared) -> None:
+def begin_to_watch(memory: SessionMemory) -> None:
     """Look in the background, from now on, whether the store still has what this process knows."""
-    if shared.needs_looks:
-        watch.learned(shared)
-        if not shared.watched and not interpreter_ends():  # no thread could start
-            with shared.lock:
-                shared.look_with_the_next_call()
+    if memory.needs_looks:
+        watch.learned(memory)
+        if not memory.watched and not interpreter_ends():  # no thread could start
+            with memory.lock:
+                memory.look_with_the_next_call()

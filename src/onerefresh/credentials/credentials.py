@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.credential import Credential
-from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, is_async, seconds
-from onerefresh.credential.closing import Closing
+from onerefresh.credential.background import background_tasks
+from onerefresh.credential.context_managed import ContextManaged
+from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import flights_of
-from onerefresh.credential.terms import Terms
 from onerefresh.credential.watch import watch
 from onerefresh.credentials.due import Progress, Run
-from onerefresh.credentials.looking import NO_IDENTITY, Horizon
-from onerefresh.credentials.recent import Recent
+from onerefresh.credentials.due_filter import NO_IDENTITY, DueFilter
+from onerefresh.credentials.lru import LruWithWeakTail
 from onerefresh.credentials.summary import Summary
 from onerefresh.credentials.tenant import Tenant
 from onerefresh.flight import Flight, running_loop
@@ -42,7 +42,7 @@ RATE = 50.0
 AT_ONCE = 16
 
 
-class Credentials(Closing):
+class Credentials(ContextManaged):
     """Many credentials of one kind: the tenants of a backend, or its connections to somebody's API.
 
     ``credentials[key]`` is the `Credential` of that key. `refresher` is as a `Credential`'s, for all of them;
@@ -73,11 +73,13 @@ class Credentials(Closing):
     ) -> None:
         _check(refresher, refresher_for, store, loop)
         turns = None if limit is None else HostLimiter(_whole("limit", limit))
-        self._terms_with = partial(Terms.of, profile=profile, loop=loop, max_wait=max_wait, turns=turns, adopt=adopt)
-        self._terms = self._terms_with(_nobody if refresher is None else refresher)
+        self._terms_with = partial(
+            CredentialOptions.of, profile=profile, loop=loop, max_wait=max_wait, turns=turns, adopt=adopt
+        )
+        self._options = self._terms_with(_nobody if refresher is None else refresher)
         self._has_default = refresher is not None
         self._refresher_for = refresher_for
-        self._recent: Recent[Tenant] = Recent(_whole("keep", keep))
+        self._recent: LruWithWeakTail[Tenant] = LruWithWeakTail(_whole("keep", keep))
         self._owns_store = not isinstance(store, Store)
         self._store = open_store(store)
         self._closed = False
@@ -121,11 +123,11 @@ class Credentials(Closing):
         cannot list its records; `StoreUnavailable` where that fails.
         """
         self._refuse_to_block()
-        if self._terms.is_async and running_loop() is not None:
+        if self._options.is_async and running_loop() is not None:
             raise errors.ConfigurationError(
                 "this blocks the event loop on which async refreshers have to run: use `await arefresh_due()`"
             )
-        run = self._run(within, keys=keys, rate=rate, at_once=at_once, progress=progress, home=None, left=None)
+        run = self._run(within, keys=keys, rate=rate, at_once=at_once, progress=progress, loop=None, left=None)
         return run.over(keys)
 
     async def arefresh_due(
@@ -138,8 +140,8 @@ class Credentials(Closing):
         progress: Progress | None = None,
     ) -> Summary:
         """As `refresh_due`, for tasks; it works on a thread, where `progress` is called. Cancelling it ends the run."""
-        left, home = Latch(), running_loop()
-        run = self._run(within, keys=keys, rate=rate, at_once=at_once, progress=progress, home=home, left=left)
+        left, loop = Latch(), running_loop()
+        run = self._run(within, keys=keys, rate=rate, at_once=at_once, progress=progress, loop=loop, left=left)
         flight: Flight[Summary | BaseException] = Flight()
 
         def work() -> None:
@@ -154,7 +156,7 @@ class Credentials(Closing):
             raise errors.RefreshUnavailable("no thread can be started", retry_after=1.0) from None
         try:
             while True:
-                if await flight.heard(3600.0):
+                if await flight.wait_async(3600.0):
                     break
         finally:
             left.set()
@@ -171,7 +173,7 @@ class Credentials(Closing):
         is revoked where the `refresher` of all can do that, as at a logout. Raises `StoreUnavailable`.
         """
         flight = self._deleting(key)
-        if not flight.wait(self._terms.max_wait):
+        if not flight.wait(self._options.max_wait):
             raise _too_late(key)
         flight.result()
         self._recent.release(key)
@@ -179,7 +181,7 @@ class Credentials(Closing):
     async def adelete(self, key: str) -> None:
         """As `delete`."""
         flight = self._deleting(key)
-        if not await flight.heard(self._terms.max_wait):
+        if not await flight.wait_async(self._options.max_wait):
             raise _too_late(key)
         flight.result()
         self._recent.release(key)
@@ -188,16 +190,16 @@ class Credentials(Closing):
         """Begin nothing more, and wait for the renewals under way: `max_wait` seconds at most."""
         refuse_inside()
         self._refuse_to_block()
-        deadline = time.monotonic() + self._terms.max_wait
+        deadline = time.monotonic() + self._options.max_wait
         for flight in self._shut():
             flight.wait(deadline - time.monotonic())
         self._let_go()
 
     async def aclose(self) -> None:
         """As `close`."""
-        deadline = time.monotonic() + self._terms.max_wait
+        deadline = time.monotonic() + self._options.max_wait
         for flight in self._shut():
-            await flight.heard(max(deadline - time.monotonic(), 0.0))
+            await flight.wait_async(max(deadline - time.monotonic(), 0.0))
         self._let_go()
 
     def __repr__(self) -> str:
@@ -207,7 +209,7 @@ class Credentials(Closing):
 
     # --- Inside ---
 
-    def _terms_of(self, key: str) -> Terms:
+    def _terms_of(self, key: str) -> CredentialOptions:
         """Raises what `refresher_for` raises."""
         refresher = None if self._refresher_for is None else self._refresher_for(key)
         if refresher is not None:
@@ -215,7 +217,7 @@ class Credentials(Closing):
             return self._terms_with(refresher)
         if not self._has_default:
             raise errors.ConfigurationError("refresher_for returned None, and there is no refresher for all")
-        return self._terms
+        return self._options
 
     def _tenant(self, key: str) -> Tenant:
         """The credential of `key`, without its being used: looking at a million keeps none of them in memory."""
@@ -230,7 +232,7 @@ class Credentials(Closing):
         rate: float | None,
         at_once: int,
         progress: Progress | None,
-        home: object,
+        loop: object,
         left: Latch | None,
     ) -> Run:
         """`left`: set where nobody waits for the run any more."""
@@ -240,7 +242,7 @@ class Credentials(Closing):
         if rate is not None and not seconds("rate", rate) > 0.0:
             raise errors.ConfigurationError("rate is a number of renewals in a second, more than 0, or None")
         named = keys is not None
-        if not named and self._refresher_for is None and self._terms.owner is None:
+        if not named and self._refresher_for is None and self._options.owner is None:
             raise errors.ConfigurationError(NO_IDENTITY)
 
         def check_wanted() -> None:
@@ -250,12 +252,12 @@ class Credentials(Closing):
 
         return Run(
             self._store,
-            Horizon(seconds("within", within), named, self._terms_of),
+            DueFilter(seconds("within", within), named, self._terms_of),
             self._tenant,
             rate=rate,
             at_once=_whole("at_once", at_once),
-            max_wait=self._terms.max_wait,
-            home=home,
+            max_wait=self._options.max_wait,
+            loop=loop,
             progress=progress,
             check=check_wanted,
         )
@@ -265,7 +267,7 @@ class Credentials(Closing):
         check_key(key)
         tenant = self._recent.peek(key)
         if tenant is None or tenant.is_closed:
-            tenant = Tenant(key, self._terms, self._store)  # whoever its refresher was: it is not asked again
+            tenant = Tenant(key, self._options, self._store)  # whoever its refresher was: it is not asked again
         return tenant.delete()
 
     def _refuse_to_block(self) -> None:
@@ -273,7 +275,7 @@ class Credentials(Closing):
         for tenant in self._recent.all() if running_loop() is not None else []:
             flight = tenant.flight
             if flight is not None:
-                tenant.refuse_to_block(flight.home)
+                tenant.refuse_to_block(flight.loop)
 
     def _shut(self) -> list[Flight[Outcome]]:
         """Let nothing begin any more; what is still under way."""
@@ -289,7 +291,7 @@ class Credentials(Closing):
             tenant.let_go()
         self._recent.clear()
         if self._owns_store:
-            aftercare.leave(self._store)
+            background_tasks.leave(self._store)
             watch.leave(self._store)
             self._store.close()
 

@@ -12,7 +12,7 @@ from onerefresh import errors, losses
 from onerefresh.chance import CHANCE
 from onerefresh.credential.arguments import check_key
 from onerefresh.credential.registry import known_tokens
-from onerefresh.credentials.looking import Due, Horizon, Other, error_of, no_refresher, what_of
+from onerefresh.credentials.due_filter import Due, DueFilter, Other, error_of, no_refresher, what_of
 from onerefresh.credentials.reading import Reader
 from onerefresh.credentials.summary import Result, Summary, Tally, What
 from onerefresh.credentials.tenant import Tenant
@@ -48,27 +48,27 @@ class Run:
     """One run over many credentials, on the thread that calls it.
 
     `rate`: renewals that begin in a second at most. `at_once`: renewals under way at most. `max_wait`: seconds after
-    which the run waits for one no longer. `home`: the event loop of async refreshers. `check`: called now and then;
+    which the run waits for one no longer. `loop`: the event loop of async refreshers. `check`: called now and then;
     raises where the run is to stop.
     """
 
     def __init__(
         self,
         store: Store,
-        horizon: Horizon,
+        horizon: DueFilter,
         tenant_of: Callable[[str], Tenant],
         *,
         rate: float | None,
         at_once: int,
         max_wait: float,
-        home: object,
+        loop: object,
         progress: Progress | None,
         check: Callable[[], None],
     ) -> None:
         self._store, self._horizon, self._tenant_of = store, horizon, tenant_of
         self._reader = Reader(store, check)
         self._pause = 1.0 / rate if rate else 0.0
-        self._at_once, self._max_wait, self._home = at_once, max_wait, home
+        self._at_once, self._max_wait, self._loop = at_once, max_wait, loop
         self._progress, self._check = progress, check
         self._tally = Tally()
         self._under_way: dict[Flight[Outcome], _UnderWay] = {}
@@ -151,7 +151,7 @@ class Run:
             return
         self._next_at = max(self._next_at, time.monotonic()) + self._pause
         try:
-            flight, ours = self._tenant_of(due.key).renew_ahead(self._horizon.within, self._home)
+            flight, ours = self._tenant_of(due.key).renew_ahead(self._horizon.within, self._loop)
         except errors.OnerefreshError as error:
             self._tell(Result(due.key, What.FAILED, error_of(error)))
             return

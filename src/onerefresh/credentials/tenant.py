@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onerefresh.credential.credential import Credential
-from onerefresh.credential.terms import Terms
+from onerefresh.credential.options import CredentialOptions
 from onerefresh.flight import Flight
 from onerefresh.renewal import commands
 from onerefresh.renewal.attempt import Outcome
@@ -14,16 +14,16 @@ __all__ = ["Tenant"]
 
 
 class Tenant(Credential):
-    """A `Credential` whose terms were checked before, and whose store belongs to others too."""
+    """A `Credential` whose options were checked before, and whose store belongs to others too."""
 
     __slots__ = ()
 
-    def __init__(self, key: str, terms: Terms, store: Store) -> None:
-        self._begin(key, terms, store, None, owns_store=False)
+    def __init__(self, key: str, options: CredentialOptions, store: Store) -> None:
+        self._begin(key, options, store, None, owns_store=False)
 
     @property
-    def terms(self) -> Terms:
-        return self._terms
+    def options(self) -> CredentialOptions:
+        return self._options
 
     @property
     def is_closed(self) -> bool:
@@ -34,25 +34,25 @@ class Tenant(Credential):
         """The renewal under way."""
         return self._flying()
 
-    def refuse_to_block(self, home: object) -> None:
-        """Raise `ConfigurationError` where a wait for what runs on the loop `home` would block this very loop."""
-        self._check_caller(blocking=True, home=home)
+    def refuse_to_block(self, loop: object) -> None:
+        """Raise `ConfigurationError` where a wait for what runs on the loop `loop` would block this very loop."""
+        self._check_caller(blocking=True, loop=loop)
 
-    def renew_ahead(self, within: float, home: object) -> tuple[Flight[Outcome], bool]:
+    def renew_ahead(self, within: float, loop: object) -> tuple[Flight[Outcome], bool]:
         """The flight that renews the token if it ends within so many seconds; whether it began with this call.
 
-        `home`: the event loop on which async functions run, where there is none of the terms.
+        `loop`: the event loop on which async functions run, where there is none among the options.
         """
         self._check_open()
-        self._check_caller(blocking=False, home=None)
-        return self._ahead(within, home if self._terms.loop is None else self._terms.loop)
+        self._check_caller(blocking=False, loop=None)
+        return self._ahead(within, loop if self._options.loop is None else self._options.loop)
 
     def delete(self) -> Flight[None]:
         """Empty the record, whatever is in it, and forget the token."""
 
         async def work(world: World) -> None:
             await commands.delete(world, self._launcher.request())
-            self._shared.forget()
+            self._memory.forget()
 
         return self._launcher.run_apart(work, None)
 

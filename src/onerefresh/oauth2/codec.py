@@ -12,7 +12,7 @@ from onerefresh.errors import ConfigurationError, RefreshProtocolError
 from onerefresh.oauth2.client_auth import Identification
 from onerefresh.redaction import Redactor
 from onerefresh.token import Secret, Token, parse_answer
-from onerefresh.verdict import NOTHING_KNOWN, Meaning, Verdict, judge_answer, with_rest
+from onerefresh.verdict import NOTHING_KNOWN, FailureKind, Verdict, judge_answer, with_rest
 
 __all__ = [
     "Grant",
@@ -187,7 +187,7 @@ def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden
     fields = _fields(response)
     if 200 <= response.status < 300 and fields is not None:
         if (said := not_bearer(fields)) is not None:
-            return with_rest(Verdict(Meaning.PROTOCOL, said), fields)
+            return with_rest(Verdict(FailureKind.PROTOCOL, said), fields)
         try:
             token = parse_answer(fields, at=at)
         except RefreshProtocolError:
@@ -202,7 +202,7 @@ def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden
     )
     access = field_of(fields, "access_token") if fields is not None else None
     said = unsendable(access) if isinstance(access, str) else None
-    if verdict.meaning is Meaning.PROTOCOL and said is not None:
+    if verdict.meaning is FailureKind.PROTOCOL and said is not None:
         verdict = replace(verdict, detail=f"the token endpoint answered {response.status} with {said}")
     return with_rest(verdict, fields)
 

@@ -35,7 +35,7 @@ from onerefresh.oauth2.codec import (
 from onerefresh.oauth2.revocation import revoke
 from onerefresh.redaction import PART, Redactor
 from onerefresh.token import Secret, Token
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict, judge_exception
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict, judge_exception
 
 __all__ = ["Send", "TokenEndpoint"]
 
@@ -188,7 +188,7 @@ class TokenEndpoint:
         if self.grant == "client_credentials":
             return self._request(hidden=token.secrets)
         if token.refresh_token is None:
-            raise RefreshFailure(Verdict(Meaning.DEAD, "there is no refresh token: log in again"))
+            raise RefreshFailure(Verdict(FailureKind.DEAD, "there is no refresh token: log in again"))
         return self._request(token.refresh_token, hidden=token.secrets)
 
     def _request(self, refresh_token: Secret | None = None, *, hidden: Sequence[Secret] = ()) -> Token:
@@ -240,16 +240,18 @@ class TokenEndpoint:
             return judge_exception(error, hidden=hidden)
         if isinstance(response, TokenResponse):
             return response
-        return Verdict(Meaning.REFRESHER, f"send returned {type(response).__name__}, not a TokenResponse")
+        return Verdict(FailureKind.REFRESHER, f"send returned {type(response).__name__}, not a TokenResponse")
 
     def _explained(self, verdict: Verdict) -> Verdict:
         """The verdict as it stands for this client: what to look at, and what no grant but `refresh_token` can mean."""
         if self.grant == "client_credentials":
-            if verdict.meaning in (Meaning.DEAD, Meaning.DOUBTFUL):
-                verdict = replace(verdict, meaning=Meaning.CLIENT_REJECTED)  # there is no session that could be over
-            elif verdict.meaning in (Meaning.NO_ANSWER, Meaning.SERVER_ERROR):
-                verdict = replace(verdict, meaning=Meaning.UNAVAILABLE)  # nothing was spent: it may be asked again
-        if verdict.meaning in (Meaning.CLIENT_REJECTED, Meaning.DOUBTFUL):
+            if verdict.meaning in (FailureKind.DEAD, FailureKind.DOUBTFUL):
+                verdict = replace(
+                    verdict, meaning=FailureKind.CLIENT_REJECTED
+                )  # there is no session that could be over
+            elif verdict.meaning in (FailureKind.NO_ANSWER, FailureKind.SERVER_ERROR):
+                verdict = replace(verdict, meaning=FailureKind.UNAVAILABLE)  # nothing was spent: it may be asked again
+        if verdict.meaning in (FailureKind.CLIENT_REJECTED, FailureKind.DOUBTFUL):
             if self._source is not None:
                 self._old_secret = self._secret or self._old_secret
                 self._secret, self._looks_at = None, 0.0  # asked for anew: it may have been changed

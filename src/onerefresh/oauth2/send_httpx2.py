@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
-from onerefresh.oauth2.wire import Wire, password_of, proxy_for
-from onerefresh.stores.forking import load_modules, undivided
+from onerefresh.oauth2.wire import RequestDeadline, password_of, proxy_for
+from onerefresh.stores.forking import fork_lock, load_modules
 from onerefresh.token import Secret
 from onerefresh.verdict import RefreshFailure
 
@@ -44,14 +44,14 @@ class Httpx2Sender:
         if self._tls is None:
             is_https = self._address.scheme == "https"
             self._tls = httpx2.create_ssl_context() if is_https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        with undivided:
+        with fork_lock:
             # It imports its parts with its first pool: 0.2 s that should not pass within a lease.
-            self._pool(_Network(None, Wire(1.0))).close()
+            self._pool(_Network(None, RequestDeadline(1.0))).close()
 
     def __call__(self, request: TokenRequest) -> TokenResponse:
         """Raises `RefreshFailure` where there is no answer."""
         self.prepare()
-        wire = Wire(request.timeout, request.hidden.knowing(password_of(self._proxy)))
+        wire = RequestDeadline(request.timeout, request.hidden.knowing(password_of(self._proxy)))
         try:
             return self._exchange(request, wire)
         except Exception as error:  # noqa: BLE001 - whatever it is, the wire knows whether the request was sent
@@ -61,7 +61,7 @@ class Httpx2Sender:
         # Raised here, so that nothing refers to the client's exception: it holds the request with its secrets.
         raise RefreshFailure(verdict)
 
-    def _exchange(self, request: TokenRequest, wire: Wire) -> TokenResponse:
+    def _exchange(self, request: TokenRequest, wire: RequestDeadline) -> TokenResponse:
         import httpcore2
 
         def follow(event: str, info: dict[str, Any]) -> None:
@@ -111,7 +111,7 @@ class _Sent(Exception):
 class _Network:
     """Connects for httpcore2, with what is left of the time, and keeps the connection beyond its end."""
 
-    def __init__(self, plain: Any, wire: Wire) -> None:
+    def __init__(self, plain: Any, wire: RequestDeadline) -> None:
         self._plain, self._wire = plain, wire
         self._links: list[_Link] = []
 
@@ -145,7 +145,7 @@ class _Network:
 class _Link:
     """A connection on which nothing waits for longer than there is time, whatever it is asked for."""
 
-    def __init__(self, stream: Stream, wire: Wire, links: list[_Link]) -> None:
+    def __init__(self, stream: Stream, wire: RequestDeadline, links: list[_Link]) -> None:
         self._stream, self._wire, self._links = stream, wire, links
         links.append(self)
 

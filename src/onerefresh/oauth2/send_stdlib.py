@@ -13,7 +13,7 @@ from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
 from onerefresh.oauth2.http_answer import Incoming, read_head
-from onerefresh.oauth2.wire import Wire, password_of, proxy_for
+from onerefresh.oauth2.wire import RequestDeadline, password_of, proxy_for
 from onerefresh.stores.forking import load_modules
 from onerefresh.token import Secret
 from onerefresh.verdict import RefreshFailure
@@ -44,7 +44,7 @@ class StdlibSender:
     def __call__(self, request: TokenRequest) -> TokenResponse:
         """Raises `RefreshFailure` where there is no answer."""
         self.prepare()
-        wire = Wire(request.timeout, request.hidden.knowing(password_of(self._proxy)))
+        wire = RequestDeadline(request.timeout, request.hidden.knowing(password_of(self._proxy)))
         link = _Link(wire)
         try:
             self._connect(link)
@@ -71,7 +71,7 @@ class StdlibSender:
 class _Link:
     """A connection on which nothing waits for longer than there is time."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: RequestDeadline) -> None:
         self.wire = wire
         self._socket: socket.socket | None = None
 

@@ -18,9 +18,9 @@ from onerefresh.oauth2.codec import TokenResponse
 from onerefresh.oauth2.http_answer import Incoming, read_body, read_head, read_on
 from onerefresh.redaction import Redactor
 from onerefresh.token import Secret
-from onerefresh.verdict import NOTHING_KNOWN, Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import NOTHING_KNOWN, FailureKind, RefreshFailure, Verdict
 
-__all__ = ["LARGEST_BODY", "Body", "Wire", "password_of", "proxy_for"]
+__all__ = ["LARGEST_BODY", "BoundedBody", "RequestDeadline", "password_of", "proxy_for"]
 
 LARGEST_BODY = 1024 * 1024
 """Bytes of an answer that are read, before and after its content encoding is undone."""
@@ -28,10 +28,10 @@ _BEFORE_THE_BODY = LARGEST_BODY // 2
 _IN_ALL = 4 * LARGEST_BODY
 """Bytes that one connection may bring: headers and interim answers first, then a body with the frames of its chunks."""
 _MOST_ENCODINGS = 4
-_TOO_LARGE = Verdict(Meaning.NO_ANSWER, "the token endpoint's answer is larger than 1 MiB")
+_TOO_LARGE = Verdict(FailureKind.NO_ANSWER, "the token endpoint's answer is larger than 1 MiB")
 
 
-class Wire:
+class RequestDeadline:
     """Follows one request, so that a failure can be told from what is known rather than guessed.
 
     All that is waited for ends in time: connecting to each address in turn, proxies, TLS, and reading the answer. Only
@@ -117,7 +117,7 @@ class Wire:
         head = read_head(stream)
         self._most = _IN_ALL
         encoding, is_success = head.encoding, 200 <= head.status < 300
-        body = Body()
+        body = BoundedBody()
         try:
             body.read(read_body(head, stream))
             if is_success and body.is_cut_short(encoding):
@@ -145,10 +145,12 @@ class Wire:
             # A proxy's own words, perhaps.
             reason = "connecting took too long" if self._is_cut else self._hidden.quote(str(error))
             said = f"{name}: {reason}" if reason else name
-            return Verdict(Meaning.UNAVAILABLE, f"the token endpoint could not be reached ({said})")
+            return Verdict(FailureKind.UNAVAILABLE, f"the token endpoint could not be reached ({said})")
         if self._is_cut or time.monotonic() >= self._begun + self.timeout:
-            return Verdict(Meaning.NO_ANSWER, f"the token request was sent and not answered within {self.timeout:g} s")
-        return Verdict(Meaning.NO_ANSWER, f"the token request was sent and its answer was lost ({name})")
+            return Verdict(
+                FailureKind.NO_ANSWER, f"the token request was sent and not answered within {self.timeout:g} s"
+            )
+        return Verdict(FailureKind.NO_ANSWER, f"the token request was sent and its answer was lost ({name})")
 
     def _set_alarm(self) -> None:
         with contextlib.suppress(RuntimeError):
@@ -168,7 +170,7 @@ class Wire:
                 self._connection.shutdown(socket.SHUT_RDWR)
 
 
-class Body:
+class BoundedBody:
     """The body of an answer while it is read; shows nothing of it."""
 
     __slots__ = ("_read",)
@@ -194,7 +196,7 @@ class Body:
         """
         whole, plain = self._undone(encoding)
         if not whole:
-            raise RefreshFailure(Verdict(Meaning.NO_ANSWER, "the token endpoint's answer cannot be decoded"))
+            raise RefreshFailure(Verdict(FailureKind.NO_ANSWER, "the token endpoint's answer cannot be decoded"))
         return plain
 
     def begun(self, encoding: str) -> bytes:

@@ -106,7 +106,7 @@ async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcom
     if committed.unsaved:
         return None  # the host saves it first, and then the record says what follows
     is_enough = attempt.request.within is None and not failure.refused
-    if is_enough and now.wall < windows(token, attempt.request.spread).ends_at:
+    if is_enough and now.wall < windows(token, attempt.request.jitter).ends_at:
         return Outcome.brought(committed, token, failure.delay)
     raise failure.verdict(now.wall).error().about(attempt.request.key, committed.generation) from attempt.cause
 
@@ -134,7 +134,7 @@ async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
 async def _rest(attempt: Attempt, tries: int, *, spooled: bool) -> None:
     try:
         # A token that is nowhere but here is worth that the interpreter waits for some more tries.
-        rest = min(backoff(tries, (await attempt.world.now()).spread), longest_rest(attempt.request))
+        rest = min(backoff(tries, (await attempt.world.now()).jitter), longest_rest(attempt.request))
         why = "its answer is here, and the store cannot be written"
         await attempt.world.sleep(rest, why=why, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
     except errors.CredentialClosed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onerefresh.record import Clock, Lease, Record
-from onerefresh.store import Moment
+from onerefresh.store import StoreTime
 
 __all__ = ["Instant", "Sent", "age", "left_of"]
 
@@ -14,13 +14,13 @@ __all__ = ["Instant", "Sent", "age", "left_of"]
 class Instant:
     """`wall`: seconds since the epoch; `monotonic`: this process's own; `shared`: the store's clock, if it has one.
 
-    `spread`: a random number in [0, 1), for jitter.
+    `jitter`: a random number in [0, 1), for jitter.
     """
 
     wall: float
     monotonic: float
-    shared: Moment | None
-    spread: float
+    shared: StoreTime | None
+    jitter: float
 
     @property
     def clock(self) -> Clock:
@@ -44,7 +44,7 @@ def left_of(lease: Lease, now: Instant) -> float:
     if now.shared is None or lease.era is None:
         return lease.ttl
     if lease.era != now.shared.era:
-        return 0.0 if now.shared.mortal else lease.ttl
+        return 0.0 if now.shared.single_host else lease.ttl
     return lease.ttl - (now.shared.seconds - lease.at)
 
 

@@ -63,7 +63,7 @@ def next_of(record: Record, entry: Spooled, request: RenewalRequest, now: Instan
         unsaved=request.host_saves,
         repeated=entry.repeated,
         useless=entry.useless,
-        spread=now.spread,
+        jitter=now.jitter,
         clock=now.clock,
     )
 

@@ -12,7 +12,7 @@ from onerefresh.renewal.request import RenewalRequest, print_of
 from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.token import Token
 from onerefresh.transitions import rolled_back
-from onerefresh.verdict import Meaning
+from onerefresh.verdict import FailureKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +163,17 @@ def _serves(record: Record, token: Token, request: RenewalRequest, now: float, r
     """Whether the stored token may be handed out for this request. `rest`: seconds until it may be refreshed."""
     if request.refused == record.identity:
         damped = _damped(record, request, now) or (rest > 0.0 and not must_rest(record, request.client, now))
-        return damped and now < windows(token, request.spread).ends_at
-    found = windows(token, request.spread)
+        return damped and now < windows(token, request.jitter).ends_at
+    found = windows(token, request.jitter)
     if now >= found.ends_at or record.state is State.EMPTY:
         return False
     if State.DEAD in (record.state, _origin(record)):
         return record.failure is not None and not record.failure.refused
     failure = record.failure
-    if failure is not None and failure.refused and (failure.is_doubtful or failure.meaning is Meaning.UNUSABLE):
+    if failure is not None and failure.refused and (failure.is_doubtful or failure.meaning is FailureKind.UNUSABLE):
         return False
     ages_at = found.ages_at if request.within is None else due_at(token, request.within)
-    if request.ageing and now >= ages_at:
+    if request.background and now >= ages_at:
         return rest > 0.0 or must_rest(record, request.client, now)
     return True
 
@@ -277,7 +277,7 @@ def _put_off(record: Record, request: RenewalRequest, rest: float) -> Decision:
 
 def _respect(failure: Failure, now: float) -> Decision:
     left = failure.remaining(now)
-    if left <= PATIENCE and failure.meaning in (Meaning.UNAVAILABLE, Meaning.SERVER_ERROR):
+    if left <= PATIENCE and failure.meaning in (FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR):
         return Pause(left)
     return Fail(failure.verdict(now).error())
 

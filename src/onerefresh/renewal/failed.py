@@ -23,12 +23,12 @@ from onerefresh.renewal.recovery import end_later
 from onerefresh.renewal.reports import MOST_ROUNDS, tell
 from onerefresh.renewal.world import NotSent, Unsent
 from onerefresh.store import Conflict, StoreOutcomeUnknown
-from onerefresh.verdict import Meaning, Verdict
+from onerefresh.verdict import FailureKind, Verdict
 
 
 async def release(attempt: Attempt, verdict: Verdict | None) -> Outcome | None:
     """Give the lease back, remembering the failure. The callers get an error now, or wait a little and try again."""
-    if verdict is not None and verdict.meaning in (Meaning.DEAD, Meaning.DOUBTFUL):
+    if verdict is not None and verdict.meaning in (FailureKind.DEAD, FailureKind.DOUBTFUL):
         verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
     if verdict is None and (attempt.lease.contested or attempt.taken_over):
         return None  # too old to send: it runs out, rather than let the others forget the attempt before it
@@ -43,7 +43,7 @@ async def release(attempt: Attempt, verdict: Verdict | None) -> Outcome | None:
         if verdict is None:
             raise
         # The lease runs out by itself; what the token endpoint said matters more to the callers.
-    if verdict is None or verdict.meaning in (Meaning.UNAVAILABLE, Meaning.SERVER_ERROR):
+    if verdict is None or verdict.meaning in (FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR):
         return None
     raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
 
@@ -73,7 +73,7 @@ async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     try:
         await _settle(attempt, _back(attempt, verdict, now, pause))
     except errors.StoreUnavailable:
-        if attempt.request.ageing:
+        if attempt.request.background:
             raise  # nobody waits, and the access token still serves
         raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
     return None  # the record says what follows
@@ -97,7 +97,7 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
             await _note_that_it_was_late(attempt)
             return None
     except errors.StoreUnavailable:
-        if attempt.request.ageing:
+        if attempt.request.background:
             raise  # nobody waits, and the access token still serves
         raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
     await tell(attempt.world, Kind.DEAD, attempt.request, dead, said, attempt=attempt.lease.id)
@@ -109,7 +109,7 @@ def _back(attempt: Attempt, verdict: Verdict | None, now: Instant, pause: float 
         attempt.leased,
         verdict,
         now=now.wall,
-        spread=now.spread,
+        jitter=now.jitter,
         sends=attempt.sends,
         refused=attempt.refused,
         maybe_spent=bool(attempt.why_maybe_spent) or attempt.taken_over,
@@ -124,7 +124,7 @@ def _after_a_loss(attempt: Attempt, verdict: Verdict, now: Instant) -> tuple[Ver
     if attempt.request.profile.sends_again_after >= FOR_GOOD:
         return replace(verdict, detail=f"{verdict.detail}; {NOT_AGAIN}"), FOR_GOOD
     count = (attempt.leased.failure.count if attempt.leased.failure else 0) + attempt.sends
-    return verdict, max(backoff(count, now.spread, verdict.retry_after), attempt.rest)
+    return verdict, max(backoff(count, now.jitter, verdict.retry_after), attempt.rest)
 
 
 async def _note_that_it_was_late(attempt: Attempt) -> None:

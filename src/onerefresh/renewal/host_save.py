@@ -41,4 +41,4 @@ async def _hand_over(world: World, token: Token) -> None:
         except errors.SaveFailed:
             if tries == SAVE_TRIES:
                 raise
-            await world.sleep(backoff(tries, (await world.now()).spread), holds_the_exit=True)
+            await world.sleep(backoff(tries, (await world.now()).jitter), holds_the_exit=True)

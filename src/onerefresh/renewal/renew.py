@@ -38,7 +38,7 @@ from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.send import run_attempt
 from onerefresh.renewal.world import Loaded, World
-from onerefresh.store import Conflict, Hold, StoreOutcomeUnknown
+from onerefresh.store import AdvisoryLock, Conflict, StoreOutcomeUnknown
 
 __all__ = ["Outcome", "renew"]
 
@@ -72,8 +72,8 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
     Raises an `OnerefreshError` that says who must act.
     """
     watch, takeover = PeriodWatch(), Takeover(world)
-    hold: Hold | None = None
-    queued, prepared, seed_told = 0, False, request.seed_told
+    hold: AdvisoryLock | None = None
+    queued, prepared, seed_reported = 0, False, request.seed_reported
     awaited = ""  # the attempt that this renewal has made, or waited for
     unheard: dict[
         str, Instant
@@ -109,8 +109,8 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
             continue
         left = watch.left(lease, now) if lease else 0.0
         proven_dead = _is_proof(hold, lease)
-        if record and not seed_told and in_use(record) and is_news(request.seed, record, request):
-            seed_told = True
+        if record and not seed_reported and in_use(record) and is_news(request.seed, record, request):
+            seed_reported = True
             await tell(
                 world, Kind.SEED_IGNORED, request, record, "token= is another one than the store's, which is in use"
             )
@@ -206,7 +206,7 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
                     return outcome
 
 
-def _is_proof(hold: Hold | None, lease: Lease | None) -> bool:
+def _is_proof(hold: AdvisoryLock | None, lease: Lease | None) -> bool:
     """Whether holding `hold` proves that the holder of `lease` is dead.
 
     It kept this very hold until its attempt was settled, so only its kernel can have released it.

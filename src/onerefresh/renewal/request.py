@@ -22,23 +22,23 @@ Records of older versions may have no owner at all."""
 class RenewalRequest:
     """What is asked of a renewal, and by whom.
 
-    `refused`: the identity of the token that the API refused. `ageing`: nobody waits; renew although the token still
-    serves; `within`: once it ends within so many seconds (None: once it ages). `renews_from_access`: the refresher
-    needs no refresh token. `http_timeout`: seconds one token request may take. `spread`: this process's share of
-    jitter. `gives_way`: seconds for which it lets others go first. `client`: a digest of the refresher's identity and
-    settings. `owner`: its identity. `adopts`: it may take another one's token. `sightings`: the process's memory of
-    delays. `known`: what else it knew when it looked at the record.
+    `refused`: the identity of the token that the API refused. `background`: nobody waits; renew although the token
+    still serves; `within`: once it ends within so many seconds (None: once it ages). `renews_from_access`: the
+    refresher needs no refresh token. `http_timeout`: seconds one token request may take. `jitter`: this process's own,
+    in [0, 1). `gives_way`: seconds for which it lets others go first. `client`: a digest of the refresher's identity
+    and settings. `owner`: its identity. `adopts`: it may take another one's token. `sightings`: the process's memory
+    of delays. `known`: what else it knew when it looked at the record.
     """
 
     key: str
     profile: Profile
     http_timeout: float
-    spread: float
+    jitter: float
     refused: tuple[str, int] | None = None
-    ageing: bool = False
+    background: bool = False
     within: float | None = None
     seed: Token | None = None
-    seed_told: bool = False
+    seed_reported: bool = False
     can_obtain: bool = False
     renews_from_access: bool = False
     host_saves: bool = False

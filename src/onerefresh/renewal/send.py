@@ -19,7 +19,7 @@ from onerefresh.renewal.failed import dead, doubtful_end, release, unsent
 from onerefresh.renewal.reports import tell
 from onerefresh.renewal.world import Unsent
 from onerefresh.token import Token
-from onerefresh.verdict import Meaning, RefreshFailure, Verdict
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 __all__ = ["age", "run_attempt"]
 
@@ -55,10 +55,10 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
         )
         if (rest := _rest_of(attempt, verdict, now)) is not None:
             return await commit_answer(attempt, rest, verdict.detail)
-        attempt.lost_answers += verdict.meaning is Meaning.NO_ANSWER
+        attempt.lost_answers += verdict.meaning is FailureKind.NO_ANSWER
         if verdict.meaning.may_have_spent:
             attempt.why_maybe_spent = verdict.detail
-        delay = backoff(failures + attempt.sends, now.spread, verdict.retry_after)
+        delay = backoff(failures + attempt.sends, now.jitter, verdict.retry_after)
         attempt.lost = attempt.lost or verdict.meaning.is_lost
         if verdict.meaning.is_lost:
             attempt.rest = attempt.request.profile.sends_again_after - age(sent, await attempt.world.now())
@@ -74,9 +74,9 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
     # Where the loop ended by itself, this attempt is too old to send: another may think it over before the
     # answer is here.
     if verdict is not None and attempt.lease.grant is Grant.REFRESH:
-        if verdict.meaning is Meaning.DEAD:
+        if verdict.meaning is FailureKind.DEAD:
             return await dead(attempt, verdict)
-        if verdict.meaning is Meaning.DOUBTFUL:
+        if verdict.meaning is FailureKind.DOUBTFUL:
             return await doubtful_end(attempt, verdict)
     return await release(attempt, verdict)
 
@@ -124,6 +124,6 @@ def _may_send_again(attempt: Attempt, verdict: Verdict) -> bool:
     """Within the lease, nobody else can spend this refresh token: a lost answer may be asked for once more."""
     if not verdict.repeatable:
         return False
-    if verdict.meaning is Meaning.SERVER_ERROR:
+    if verdict.meaning is FailureKind.SERVER_ERROR:
         return attempt.sends < SENDS_IN_A_LEASE
-    return verdict.meaning is Meaning.NO_ANSWER and attempt.lost_answers < 2
+    return verdict.meaning is FailureKind.NO_ANSWER and attempt.lost_answers < 2

@@ -34,7 +34,7 @@ class Servers:
 
         `has_the_note`: it has the note of losses, of which there is one.
         """
-        if now.shared is None or now.shared.mortal:
+        if now.shared is None or now.shared.single_host:
             return None
         server = now.shared.era
         if server in self._replaced:

@@ -18,7 +18,7 @@ from onerefresh.events import Event
 from onerefresh.record import Grant, Record
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
-from onerefresh.store import Hold
+from onerefresh.store import AdvisoryLock
 from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure
 
@@ -158,7 +158,7 @@ class World(ABC):
         """
 
     @abstractmethod
-    async def enter(self) -> Hold | None:
+    async def enter(self) -> AdvisoryLock | None:
         """Take the store's hold on this credential, without waiting; None where somebody else has it."""
 
     @abstractmethod

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.store import Hold, Moment, Store, Unreadable, Versioned, is_sealed, no_text, text_of
+from onerefresh.store import AdvisoryLock, Store, StoreTime, Unreadable, Versioned, is_sealed, no_text, text_of
 from onerefresh.stores import open_store
 from onerefresh.stores.envelope import NEWER, Key, Purpose, digest_of, need_cryptography, parse, sealed, unsealed
 from onerefresh.stores.keys import KeySource, keys_in, source_of
@@ -118,10 +118,10 @@ class EncryptedStore(Store):
     def wait(self, key: str, version: str, timeout: float) -> None:
         self._store.wait(key, version, timeout)
 
-    def hold(self, key: str) -> Hold | None:
+    def hold(self, key: str) -> AdvisoryLock | None:
         return self._store.hold(key)
 
-    def moment(self) -> Moment | None:
+    def moment(self) -> StoreTime | None:
         return self._store.moment()
 
     def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:

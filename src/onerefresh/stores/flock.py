@@ -20,15 +20,15 @@ from onerefresh.errors import StoreUnavailable
 from onerefresh.latches import Latch, Lock, start
 from onerefresh.private_files import check_private, make_folder
 from onerefresh.safe_folders import Trust, trust
-from onerefresh.store import Hold, cleaned_after_fork
-from onerefresh.stores.forking import undivided
+from onerefresh.store import AdvisoryLock, reset_in_child
+from onerefresh.stores.forking import fork_lock
 
 try:
     import fcntl
 except ImportError:  # Windows: no proof of death, and waiting is polling
     fcntl = None  # type: ignore[assignment]  # a module or None
 
-__all__ = ["FlockHold", "Parking", "boot", "lock_path", "shared_seconds"]
+__all__ = ["FlockHold", "LockWaiter", "boot", "lock_path", "shared_seconds"]
 
 
 @functools.cache
@@ -82,7 +82,7 @@ def _unusable(path: Path, error: OSError) -> StoreUnavailable:
     return StoreUnavailable(f"the lock file {path} cannot be used: {error.strerror}")
 
 
-class FlockHold(Hold):
+class FlockHold(AdvisoryLock):
     """The exclusive lock on one file, held until `release`."""
 
     _descriptor: int | None = None
@@ -92,18 +92,18 @@ class FlockHold(Hold):
         found = os.fstat(descriptor)
         # The same file at the same start of the same machine: whoever locks it later can tell that this holder is gone.
         self.proof = f"flock {boot()} {found.st_dev}:{found.st_ino}" if boot() else None
-        cleaned_after_fork(self)
+        reset_in_child(self)
 
     @classmethod
-    def take(cls, path: Path, trusted: Trust | None = None) -> Self | Hold | None:
+    def take(cls, path: Path, trusted: Trust | None = None) -> Self | AdvisoryLock | None:
         """The lock if it is free; None where somebody has it; a hold that proves nothing where there is no flock.
 
         `trusted`: None for what the environment says.
         """
         if fcntl is None:
-            return Hold()
+            return AdvisoryLock()
         trusted = trust() if trusted is None else trusted
-        with undivided:
+        with fork_lock:
             descriptor = _open(path, trusted)
             hold = cls(descriptor)  # it lets go of the lock also where an interrupt comes before anybody has it
             try:
@@ -150,14 +150,14 @@ def _threads_are_greenlets() -> bool:
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
-class Parking:
+class LockWaiter:
     """Where this process waits for lock files to be free: at most one thread parks in the kernel for each file."""
 
     def __init__(self, trusted: Trust | None = None) -> None:
         self._trusted = trust() if trusted is None else trusted
         self._lock = Lock(order=2)
         self._parked: dict[Path, _Parked] = {}
-        cleaned_after_fork(self)
+        reset_in_child(self)
 
     def waited(self, path: Path, timeout: float) -> bool:
         """Wait until nobody holds the lock, at most `timeout` seconds; False at once where nobody holds it now.
@@ -168,7 +168,7 @@ class Parking:
             return False
         if _threads_are_greenlets():
             return False
-        with undivided, self._lock:
+        with fork_lock, self._lock:
             parked = self._parked.get(path)
             if parked is None:
                 descriptor = _open(path, self._trusted)

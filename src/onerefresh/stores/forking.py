@@ -6,9 +6,9 @@ import importlib
 
 from onerefresh.latches import Lock
 
-__all__ = ["load_modules", "undivided"]
+__all__ = ["fork_lock", "load_modules"]
 
-undivided = Lock(order=1)
+fork_lock = Lock(order=1)
 """Held while something is done that a forked child could neither finish nor undo; a fork waits until it is free.
 
 SQLite keeps locks of its own and believes that it holds those of the file: a child that is forked in the middle of
@@ -16,11 +16,11 @@ another thread's operation could never use SQLite again. A descriptor that is op
 open in the child, and with it a lock.
 """
 
-undivided.hold_over_forks()
+fork_lock.hold_over_forks()
 
 
 def load_modules(*names: str) -> None:
     """Import these, with no fork in the middle: a child of it would wait for the other thread's import for ever."""
-    with undivided:
+    with fork_lock:
         for name in names:
             importlib.import_module(name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from onerefresh.errors import StoreUnavailable
 from onerefresh.latches import Changes, Lock
-from onerefresh.store import Conflict, Moment, Store, Versioned, cleaned_after_fork
+from onerefresh.store import Conflict, Store, StoreTime, Versioned, reset_in_child
 
 __all__ = ["MemoryStore"]
 
@@ -26,7 +26,7 @@ class MemoryStore(Store):
         self._lock = Lock(order=1)  # a credential that takes its seed has its own lock at the time
         self._changes = Changes()
         self._era = secrets.token_hex(8)
-        cleaned_after_fork(self)
+        reset_in_child(self)
 
     def load(self, key: str) -> Versioned | None:
         return self._records.get(key)
@@ -49,8 +49,8 @@ class MemoryStore(Store):
 
         self._changes.wait_for(has_changed, timeout)
 
-    def moment(self) -> Moment:
-        return Moment(self._era, time.monotonic(), mortal=True)
+    def moment(self) -> StoreTime:
+        return StoreTime(self._era, time.monotonic(), single_host=True)
 
     def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
         with self._lock:

@@ -21,10 +21,20 @@ from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.latches import Within
 from onerefresh.private_files import at_home, check_file, make_folder
 from onerefresh.safe_folders import trust
-from onerefresh.store import POLL, Conflict, Hold, Moment, Store, StoreOutcomeUnknown, Versioned, no_text, text_of
-from onerefresh.stores.flock import FlockHold, Parking, boot, lock_path, shared_seconds
-from onerefresh.stores.forking import undivided
-from onerefresh.stores.mounts import refuse_network_file_system
+from onerefresh.store import (
+    POLL,
+    AdvisoryLock,
+    Conflict,
+    Store,
+    StoreOutcomeUnknown,
+    StoreTime,
+    Versioned,
+    no_text,
+    text_of,
+)
+from onerefresh.stores.flock import FlockHold, LockWaiter, boot, lock_path, shared_seconds
+from onerefresh.stores.forking import fork_lock
+from onerefresh.stores.network_filesystems import refuse_network_file_system
 from onerefresh.token import Secret
 
 __all__ = ["SQLiteStore"]
@@ -74,7 +84,7 @@ class SQLiteStore(Store):
         self.name = f"sqlite:///{self.path}"
         self._address = f"{self.path.as_uri()}?mode=rw"  # a file that vanished is not made anew, with other permissions
         self._trusted = trust(trusted_folders)
-        self._parking = Parking(self._trusted)
+        self._parking = LockWaiter(self._trusted)
         refuse_network_file_system(self.path)
 
     def load(self, key: str) -> Versioned | None:
@@ -105,13 +115,13 @@ class SQLiteStore(Store):
                 return
         time.sleep(max(min(POLL, deadline - time.monotonic()), 0.0))
 
-    def hold(self, key: str) -> Hold | None:
+    def hold(self, key: str) -> AdvisoryLock | None:
         self._make_folder()
         return FlockHold.take(lock_path(self.path, key), self._trusted)
 
-    def moment(self) -> Moment | None:
+    def moment(self) -> StoreTime | None:
         era = boot()
-        return Moment(era, shared_seconds(), mortal=True) if era else None
+        return StoreTime(era, shared_seconds(), single_host=True) if era else None
 
     def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
         after = ""
@@ -135,7 +145,7 @@ class SQLiteStore(Store):
     def _undivided(self) -> Within:
         """One operation at a time in this process, and no fork in the middle of it."""
         said = f"{self.path} was busy in this process for {BUSY_SECONDS:.0f} s"
-        return undivided.within(BUSY_SECONDS, lambda: StoreUnavailable(said))
+        return fork_lock.within(BUSY_SECONDS, lambda: StoreUnavailable(said))
 
     def _connected(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` makes of a connection of its own; whatever goes wrong comes out as `StoreUnavailable`.

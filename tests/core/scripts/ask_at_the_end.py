@@ -17,7 +17,7 @@ from collections.abc import Callable
 atexit.register(lambda: ask(early, "an exit function from before"))  # it comes after those of the library
 
 from onerefresh import Credential, OnerefreshError, Token  # noqa: E402
-from onerefresh.credential.shared import NOTHING  # noqa: E402
+from onerefresh.credential.memory import NOTHING  # noqa: E402
 
 early: dict[str, Credential] = {}
 faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)
@@ -32,7 +32,7 @@ ASKING: dict[str, Callable[[Credential], object]] = {
     "token": lambda credential: credential.token(max_wait=5).reveal(),
     "current": lambda credential: credential.current(),
     "bearer": lambda credential: credential.bearer(),
-    "refused": lambda credential: credential.token(refused=credential._shared.known, max_wait=5).reveal(),
+    "refused": lambda credential: credential.token(refused=credential._memory.known, max_wait=5).reveal(),
     "login": lambda credential: credential.login({"access_token": "new", "expires_in": 3600}).reveal(),
     "status": lambda credential: credential.status().state,
     "logout": Credential.logout,
@@ -44,11 +44,11 @@ def made(place: str, life: str) -> Credential:
     seed = {"access_token": "first", "refresh_token": "refresh", "expires_in": 3600}
     credential = Credential(f"{place} {life}", refresh, token=seed, store=sys.argv[1])
     credential.token()
-    held = credential._shared.held
+    held = credential._memory.held
     if life == "ageing":
         held.ages_at = time.time() - 1
     elif life == "expired":
-        credential._shared.held = NOTHING
+        credential._memory.held = NOTHING
     return credential
 
 

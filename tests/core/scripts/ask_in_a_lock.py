@@ -70,13 +70,13 @@ from onerefresh import (  # noqa: E402
     flight,
 )
 from onerefresh import stores as stores_room  # noqa: E402
-from onerefresh.credential.aftercare import aftercare  # noqa: E402
-from onerefresh.credential.shared import NOTHING  # noqa: E402
-from onerefresh.stores.flock import FlockHold, Parking, lock_path  # noqa: E402
+from onerefresh.credential.background import background_tasks  # noqa: E402
+from onerefresh.credential.memory import NOTHING  # noqa: E402
+from onerefresh.stores.change_notifier import ChangeNotifier  # noqa: E402
+from onerefresh.stores.flock import FlockHold, LockWaiter, lock_path  # noqa: E402
 from onerefresh.stores.memory import MemoryStore  # noqa: E402
-from onerefresh.stores.redis.link import Link  # noqa: E402
+from onerefresh.stores.redis.connection import RedisConnection  # noqa: E402
 from onerefresh.stores.sqlite import SQLiteStore  # noqa: E402
-from onerefresh.stores.wakeups import Wakeups  # noqa: E402
 from onerefresh.testing import AuthServer  # noqa: E402
 from onerefresh.testing.gates import Gates  # noqa: E402
 from onerefresh.testing.log import Log  # noqa: E402
@@ -90,13 +90,13 @@ class Refresher:
         return {"access_token": "next", "refresh_token": "refresh", "expires_in": 3600}
 
 
-class Line:
+class Subscription:
     reusable = False
 
     def listen(self, keys: frozenset[str]) -> dict[str, str]:
         return {}
 
-    def heard(self, seconds: float) -> tuple[str, ...]:
+    def receive(self, seconds: float) -> tuple[str, ...]:
         time.sleep(0.001)
         return ()
 
@@ -116,12 +116,12 @@ class World:
         self.tenants = Credentials(Refresher(), store=self.store, max_wait=5, limit=1)
         self.tenants["tenant"].login({"access_token": "old", "refresh_token": "refresh", "expires_at": 1_000_000_000})
         self.acme.token()
-        self.acme._shared.held = NOTHING
+        self.acme._memory.held = NOTHING
 
     def park(self) -> None:
         path = lock_path(self.folder / "tokens.db", next(places))  # the thread of another one may still be leaving it
         hold = FlockHold.take(path)
-        Parking().waited(path, 0.001)
+        LockWaiter().waited(path, 0.001)
         assert isinstance(hold, FlockHold)
         hold.release()
 
@@ -153,17 +153,21 @@ class World:
 
 
 TAKING: dict[str, Callable[[World], object]] = {
-    "credential/shared.py Shared": lambda world: world.acme.token(),
+    "credential/memory.py SessionMemory": lambda world: world.acme.token(),
     "credential/registry.py _Registry": lambda world: Credential("other", Refresher(), store=world.store),
-    "credential/aftercare.py Aftercare": lambda world: aftercare.leave(world.store),
-    "credentials/recent.py Recent": lambda world: world.tenants["another"],
+    "credential/background.py BackgroundTasks": lambda world: background_tasks.leave(world.store),
+    "credentials/lru.py LruWithWeakTail": lambda world: world.tenants["another"],
     "host_limiter.py HostLimiter": lambda world: world.tenants["tenant"].token(),
     "stores/__init__.py itself": lambda world: stores_room.open_store(f"sqlite:///{world.folder}/tokens.db"),
     "stores/memory.py MemoryStore": lambda world: world.witness.login({"access_token": "new", "expires_in": 3600}),
-    "stores/flock.py Parking": World.park,
+    "stores/flock.py LockWaiter": World.park,
     "stores/forking.py itself": lambda world: SQLiteStore(world.folder / "tokens.db").load("acme"),
-    "stores/wakeups.py Wakeups": lambda world: Wakeups(Line).wait("acme", "", 0.005, lambda: False),
-    "stores/redis/link.py Link": lambda world: Link(object, (), print, mine=False)._client(),
+    "stores/change_notifier.py ChangeNotifier": lambda world: ChangeNotifier(Subscription).wait(
+        "acme", "", 0.005, lambda: False
+    ),
+    "stores/redis/connection.py RedisConnection": lambda world: RedisConnection(
+        object, (), print, mine=False
+    )._client(),
 }
 MORE: dict[str, Callable[[World], object]] = {
     "testing/authority.py Authority": World.serve,
@@ -179,7 +183,7 @@ ASKING: dict[str, Callable[[World], object]] = {
     "token": lambda world: world.acme.token(),
     "current": lambda world: world.acme.current() or "nothing",
     "bearer": lambda world: world.acme.bearer(),
-    "refused": lambda world: world.acme.token(refused=world.acme._shared.known),
+    "refused": lambda world: world.acme.token(refused=world.acme._memory.known),
     "login": lambda world: world.acme.login({"access_token": "new", "expires_in": 3600}),
     "logout": lambda world: world.acme.logout(),
     "status": lambda world: world.acme.status(),
@@ -247,7 +251,7 @@ def tried(name: str, way: str, method: str, folder: Path) -> None:
     closed = method in ("close all", "close", "logout")
     goes_on = [outcome_of(lambda world: world.witness.token(refused=world.witness.token()), world)]
     if not closed:
-        goes_on.append(outcome_of(lambda world: world.acme.token(refused=world.acme._shared.known), world))
+        goes_on.append(outcome_of(lambda world: world.acme.token(refused=world.acme._memory.known), world))
     print(f"{name}: {way}: {method}: {outcome[0]}; {afterwards}; {', '.join(goes_on)}", flush=True)
 
 
@@ -272,7 +276,7 @@ def at_line(place: int, thread: str, method: str, folder: Path) -> bool:
     threading.settrace(None)
     for job in list(latches._jobs):
         job.over.wait(5)
-    goes_on = outcome_of(lambda world: world.acme.token(refused=world.acme._shared.known), world)
+    goes_on = outcome_of(lambda world: world.acme.token(refused=world.acme._memory.known), world)
     if outcome:
         print(f"line {place} of {thread}: {method}: {outcome[0]}; {afterwards}; {goes_on}", flush=True)
     return bool(outcome)

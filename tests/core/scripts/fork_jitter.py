@@ -15,7 +15,7 @@ acme = Credential("acme", refresh)
 for _ in range(4):
     child = os.fork()
     if child == 0:
-        say(f"{acme._launcher.request().spread} {Credential('other', refresh)._launcher.request().spread}")
+        say(f"{acme._launcher.request().jitter} {Credential('other', refresh)._launcher.request().jitter}")
         os._exit(0)
     os.waitpid(child, 0)
-say(f"{acme._launcher.request().spread} {Credential('other', refresh)._launcher.request().spread}")
+say(f"{acme._launcher.request().jitter} {Credential('other', refresh)._launcher.request().jitter}")

@@ -38,6 +38,6 @@ for key in "ab":
 credentials._tenant("a").renew_ahead(600, None)
 sent.wait(20)
 credentials._tenant("b").renew_ahead(600, None)
-while not any(queue.waiting for queue in credentials._terms.turns._queues.values()):  # type: ignore[union-attr]  # there is a limit
+while not any(queue.waiting for queue in credentials._options.turns._queues.values()):  # type: ignore[union-attr]  # there is a limit
     time.sleep(0.01)
 say("the main thread ends")

@@ -33,7 +33,7 @@ threads = [threading.Thread(target=lambda key=key: credentials[key].token()) for
 threads[0].start()
 entered.wait(20)
 threads[1].start()
-while not any(queue.waiting for queue in credentials._terms.turns._queues.values()):  # type: ignore[union-attr]  # there is a limit
+while not any(queue.waiting for queue in credentials._options.turns._queues.values()):  # type: ignore[union-attr]  # there is a limit
     time.sleep(0.01)
 locked = threading.Event()
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from onerefresh import Credential, Credentials, Store, Token
-from onerefresh.stores.forking import undivided
+from onerefresh.stores.forking import fork_lock
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.sqlite import SQLiteStore
 
@@ -138,7 +138,7 @@ class Ask(Way):
 
     def after(self, acme: Credential) -> None:
         """What else is to hold."""
-        if (flight := acme._shared.flight) is not None and not flight.settled:
+        if (flight := acme._memory.flight) is not None and not flight.settled:
             raise Wrong("a flight is never settled")
 
 
@@ -186,7 +186,7 @@ class Age(Way):
         refresher = Refresher(self.chance)
         acme = Credential(next(names), refresher, token={**FIRST, "expires_in": 60}, max_wait=MAX_WAIT)
         first = acme.token()
-        acme._shared.held.ages_at = 0.0
+        acme._memory.held.ages_at = 0.0
         others = Others(lambda: acme.token(refused=first), self.chance)
         aim.at(acme.token)
         if acme.token().generation not in (1, 2):
@@ -353,7 +353,7 @@ class Fork(Way):
         if os.getpid() != me:
             try:
                 self.acme.token(refused=self.acme.token())
-                with undivided:
+                with fork_lock:
                     os._exit(0)
             except BaseException as error:  # noqa: BLE001 - it is told
                 print(f"child: {error!r}", flush=True)

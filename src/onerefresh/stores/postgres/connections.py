@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.latches import Job, Latch, Lock, start
-from onerefresh.store import cleaned_after_fork
+from onerefresh.store import reset_in_child
 from onerefresh.stores.postgres.errors import cannot_connect
 from onerefresh.stores.postgres.exchange import Answer, Connection, Refused, exchange, pq, psycopg
 from onerefresh.token import Secret
@@ -46,13 +46,13 @@ class Source(Protocol):
     place: str
     reuses: bool
 
-    def lent(self, deadline: float) -> contextlib.AbstractContextManager[Connection | Refused]:
+    def borrow(self, deadline: float) -> contextlib.AbstractContextManager[Connection | Refused]:
         """A connection for one statement."""
 
-    def apart(self) -> Connection | Refused:
+    def dedicated(self) -> Connection | Refused:
         """A connection of one's own, for longer than a statement."""
 
-    def back(self, connection: Connection) -> None:
+    def give_back(self, connection: Connection) -> None:
         """It is not needed apart any more, and nothing is left on it."""
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ def ask(source: Source, statement: str, values: Sequence[bytes] = ()) -> Answer:
     """The rows that the statement gives, in its own transaction. `values`: its parameters, in binary form."""
     deadline = time.monotonic() + PATIENCE
     try:
-        with source.lent(deadline) as connection:
+        with source.borrow(deadline) as connection:
             return connection if isinstance(connection, Refused) else exchange(connection, statement, values, deadline)
     finally:
         del values  # tokens, which would show in a traceback with locals
@@ -136,25 +136,25 @@ class OwnConnections:
         self._idle: list[tuple[float, Connection]] = []
         self._lent = 0
         self._closer: Job | None = None
-        cleaned_after_fork(self)
+        reset_in_child(self)
 
-    def apart(self) -> Connection | Refused:
+    def dedicated(self) -> Connection | Refused:
         return self._idle_one() or self._connect()
 
-    def back(self, connection: Connection) -> None:
+    def give_back(self, connection: Connection) -> None:
         with self._lock:
             surplus = self._keep(connection)
         _close(surplus)
 
     @contextlib.contextmanager
-    def lent(self, deadline: float) -> Iterator[Connection | Refused]:
+    def borrow(self, deadline: float) -> Iterator[Connection | Refused]:
         connection: Connection | Refused | None = None
         turn = self._queued()
         try:
             if not turn.wait(deadline - time.monotonic()):
                 yield Refused(f"all {MOST} connections of this process were busy")
                 return
-            connection = self.apart()
+            connection = self.dedicated()
             yield connection
         finally:
             surplus = None
@@ -322,7 +322,7 @@ class PooledConnections:
         arguments = getattr(self._pool, "kwargs", None)
         return dict((arguments() if callable(arguments) else arguments) or {})
 
-    def apart(self) -> Connection | Refused:
+    def dedicated(self) -> Connection | Refused:
         def opened() -> Connection:
             kind = getattr(self._pool, "connection_class", psycopg.Connection)
             connection: Connection = kind.connect(self._conninfo(), **self._arguments())
@@ -330,11 +330,11 @@ class PooledConnections:
 
         return _connected(opened)
 
-    def back(self, connection: Connection) -> None:
+    def give_back(self, connection: Connection) -> None:
         connection.close()
 
     @contextlib.contextmanager
-    def lent(self, deadline: float) -> Iterator[Connection | Refused]:
+    def borrow(self, deadline: float) -> Iterator[Connection | Refused]:
         while True:
             with contextlib.ExitStack() as stack:
                 borrowed = self._borrowed(stack, deadline)

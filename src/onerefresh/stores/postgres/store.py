@@ -14,14 +14,14 @@ import time
 from collections.abc import Iterator, Sequence
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.store import HEAD_START, Conflict, Moment, Store, StoreOutcomeUnknown, Versioned, no_text, text_of
+from onerefresh.store import HEAD_START, Conflict, Store, StoreOutcomeUnknown, StoreTime, Versioned, no_text, text_of
+from onerefresh.stores.change_notifier import ChangeNotifier, Subscription
 from onerefresh.stores.flock import shared_seconds
 from onerefresh.stores.postgres.connections import OwnConnections, PooledConnections, Source, ask
 from onerefresh.stores.postgres.errors import EXISTS_ALREADY, REPEATABLE, UNDEFINED_TABLE, cannot_create, refused
 from onerefresh.stores.postgres.exchange import Answer, Lost, Refused
+from onerefresh.stores.postgres.notifier import CannotListen, PostgresSubscription
 from onerefresh.stores.postgres.sql import DEFAULT_TABLE, Statements
-from onerefresh.stores.postgres.wakeups import CannotListen, PostgresLine
-from onerefresh.stores.wakeups import Line, Wakeups
 from onerefresh.token import Secret
 
 __all__ = ["PostgresStore"]
@@ -56,7 +56,7 @@ class PostgresStore(Store):
         self.may_go_back = may_go_back is not False  # until the server has told
         self._is_told, self._saw_standby = may_go_back is not None, False
         self._clock = _ServerClock()
-        self._wakeups = Wakeups(self._line)
+        self._notifier = ChangeNotifier(self._subscription)
         self._deaf_until = 0.0
 
     def load(self, key: str) -> Versioned | None:
@@ -99,9 +99,9 @@ class PostgresStore(Store):
         if time.monotonic() < self._deaf_until:
             time.sleep(min(timeout, POLLED))
         else:
-            self._wakeups.wait(key, version, timeout, lambda: self._has_changed(key, version))
+            self._notifier.wait(key, version, timeout, lambda: self._has_changed(key, version))
 
-    def moment(self) -> Moment | None:
+    def moment(self) -> StoreTime | None:
         return self._clock.moment()
 
     def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
@@ -200,9 +200,9 @@ class PostgresStore(Store):
 
     # --- Listening ---
 
-    def _line(self) -> Line:
+    def _subscription(self) -> Subscription:
         try:
-            line = PostgresLine(self._source, self._statements)
+            line = PostgresSubscription(self._source, self._statements)
         except CannotListen as error:
             if error.for_good and self._deaf_until == 0.0:
                 logging.getLogger("onerefresh").warning(
@@ -240,12 +240,12 @@ class _ServerClock:
             era = f"{started}/{secrets.token_hex(8)}"  # somebody set it: older readings do not compare
         self._last = (era, ahead, now)
 
-    def moment(self) -> Moment | None:
+    def moment(self) -> StoreTime | None:
         now = shared_seconds()
         era, ahead, told_at = self._last
         if not era or now - told_at > self.TRUSTED:
             return None
-        return Moment(era, now + ahead)
+        return StoreTime(era, now + ahead)
 
 
 def _source(place: object) -> Source:

@@ -6,7 +6,7 @@ import secrets
 import threading
 from collections.abc import Sequence
 
-from onerefresh.store import Moment
+from onerefresh.store import StoreTime
 from onerefresh.stores.flock import shared_seconds
 
 __all__ = ["ServerClock"]
@@ -31,7 +31,7 @@ class ServerClock:
         self._known: dict[str, tuple[float, str]] = {}
         self._here = threading.local()  # in a cluster, which server this thread's record is on
 
-    def heard(self, server: str | None, reading: Sequence[bytes], began: float, ended: float) -> None:
+    def sees(self, server: str | None, reading: Sequence[bytes], began: float, ended: float) -> None:
         """`reading`: the server's `TIME`, asked for when `shared_seconds` was `began` and here when it was `ended`."""
         self._here.server = server
         if server is None or ended - began > SLOWEST:
@@ -48,7 +48,7 @@ class ServerClock:
         """Whether this thread has heard of a server."""
         return hasattr(self._here, "server")
 
-    def now(self) -> Moment | None:
+    def now(self) -> StoreTime | None:
         """Now by the clock of the server that this thread heard last; None where that is not known."""
         found = self._known.get(getattr(self._here, "server", None) or "")
-        return Moment(found[1], found[0] + shared_seconds()) if found else None
+        return StoreTime(found[1], found[0] + shared_seconds()) if found else None

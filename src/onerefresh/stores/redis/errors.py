@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["POOL", "Problem", "is_refusal", "lost", "refused", "unreached"]
+__all__ = ["POOL", "RedisFailure", "is_refusal", "lost", "refused", "unreached"]
 
 WORDS = {
     "LOADING": "it is still loading its data: try again soon",
@@ -51,7 +51,7 @@ POOL = "POOL"
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RedisFailure:
     """Why there is no answer.
 
     `sent`: what was asked for may have been done all the same. `again`: another connection may do better. `code`: the
@@ -73,40 +73,40 @@ def is_refusal(error: BaseException) -> bool:
     return "ResponseError" in names or any(name in CODES for name in names) or bool(_special(error))
 
 
-def refused(error: BaseException) -> Problem:
+def refused(error: BaseException) -> RedisFailure:
     """The server's refusal."""
     code = _code(error)
     place = (error.host, error.port) if code in ("MOVED", "ASK") else None  # type: ignore[attr-defined]  # theirs have it
     said = WORDS.get(code, "it does not accept a command: is it Redis 6 or Valkey, or newer?")
     # A sentinel's client has dropped the connection to the demoted primary, and asks for the new one when it is used.
     again = code == "READONLY" and bool(_special(error))
-    return Problem(said, code=code, place=place, again=again, dropped="ConnectionError" in _names(error))
+    return RedisFailure(said, code=code, place=place, again=again, dropped="ConnectionError" in _names(error))
 
 
-def unreached(error: BaseException) -> Problem:
+def unreached(error: BaseException) -> RedisFailure:
     """No connection could be had: nothing was sent."""
     refusal = next((found for found in _chain(error) if is_refusal(found)), None)
     if str(error).endswith("Cluster mode is not enabled on this node"):
-        return Problem("it is no cluster (redis://HOST), or the user may not run CLUSTER SLOTS")
+        return RedisFailure("it is no cluster (redis://HOST), or the user may not run CLUSTER SLOTS")
     if refusal is not None:
         return refused(refusal)
     names = _names(error)
     if "MasterNotFoundError" in names:
         if "SSL" in str(error).partition(" : ")[2]:  # what each sentinel said follows there
-            return Problem("TLS failed with its sentinels: see ssl_ca_certs, ssl_certfile and ssl_keyfile")
-        return Problem("no sentinel knows a primary of this service that is up, or these are no sentinels")
+            return RedisFailure("TLS failed with its sentinels: see ssl_ca_certs, ssl_certfile and ssl_keyfile")
+        return RedisFailure("no sentinel knows a primary of this service that is up, or these are no sentinels")
     if "SlotNotCoveredError" in names:
-        return Problem(WORDS["CLUSTERDOWN"])
+        return RedisFailure(WORDS["CLUSTERDOWN"])
     if "MaxConnectionsError" in names or str(error) in ("Too many connections", "No connection available."):
         said = "all connections of this client's pool are in use: give the client a larger max_connections"
-        return Problem(said, code=POOL)
-    return Problem(f"it cannot be reached: {_cause(error)}")
+        return RedisFailure(said, code=POOL)
+    return RedisFailure(f"it cannot be reached: {_cause(error)}")
 
 
-def lost(error: BaseException) -> Problem:
+def lost(error: BaseException) -> RedisFailure:
     """The connection failed after something may have been sent; one that timed out would only do so again."""
     timed_out = "TimeoutError" in _names(error)
-    return Problem(
+    return RedisFailure(
         "it did not answer in time" if timed_out else "the connection was lost", sent=True, again=not timed_out
     )
 

@@ -16,23 +16,23 @@ from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.store import (
     HEAD_START,
     Conflict,
-    Moment,
     Store,
     StoreOutcomeUnknown,
+    StoreTime,
     Unreadable,
     Versioned,
     no_text,
     text_of,
 )
+from onerefresh.stores.change_notifier import ChangeNotifier
 from onerefresh.stores.forking import load_modules
 from onerefresh.stores.redis.address import PREFIX, Address, need_redis
 from onerefresh.stores.redis.client import checked, place_of
 from onerefresh.stores.redis.clock import ServerClock
-from onerefresh.stores.redis.errors import Problem
-from onerefresh.stores.redis.greeting import greeting
-from onerefresh.stores.redis.link import Answer, Command, Link, Script
-from onerefresh.stores.redis.wakeups import RedisLine
-from onerefresh.stores.wakeups import Wakeups
+from onerefresh.stores.redis.connection import Answer, Command, RedisConnection, Script
+from onerefresh.stores.redis.errors import RedisFailure
+from onerefresh.stores.redis.handshake import handshake
+from onerefresh.stores.redis.notifier import RedisSubscription
 from onerefresh.token import Secret
 
 __all__ = ["RedisStore"]
@@ -110,14 +110,14 @@ class RedisStore(Store):
         self.durable = durable
         self.name = where if prefix == PREFIX else f"{where}#{prefix}"
         self._prefix = prefix
-        self._link = Link(make, *greeting(durable=durable), mine=self._owns_client)
+        self._link = RedisConnection(make, *handshake(durable=durable), mine=self._owns_client)
         self._clock = ServerClock()
-        self._wakeups = Wakeups(lambda: RedisLine(self._link.connection_apart(), self._key))
+        self._notifier = ChangeNotifier(lambda: RedisSubscription(self._link.dedicated_connection(), self._key))
 
     def load(self, key: str) -> Versioned | None:
         name = self._key(key)
         answer = self._asked(self._link.ask(name, lambda whole: [READ.call(name, whole=whole)]))
-        self._clock.heard(answer.server, answer.first[:2], answer.began, answer.ended)
+        self._clock.sees(answer.server, answer.first[:2], answer.began, answer.ended)
         version, body = answer.first[2:]
         if version is None:
             return None
@@ -138,10 +138,10 @@ class RedisStore(Store):
             return [written, ("WAITAOF", 1, 0, ON_DISK_MS)] if self.durable else [written]
 
         found = self._link.ask(name, commands)
-        if isinstance(found, Problem) and found.sent:
+        if isinstance(found, RedisFailure) and found.sent:
             raise StoreOutcomeUnknown(f"{self.name}: {found.said}")
         answer = self._asked(found)
-        self._clock.heard(answer.server, answer.first[:2], answer.began, answer.ended)
+        self._clock.sees(answer.server, answer.first[:2], answer.began, answer.ended)
         if not answer.first[2]:
             if answer.doubtful:
                 raise StoreOutcomeUnknown(f"{self.name}: the connection was lost, and somebody else has written since")
@@ -153,17 +153,17 @@ class RedisStore(Store):
         return version
 
     def wait(self, key: str, version: str, timeout: float) -> None:
-        self._wakeups.wait(key, version, timeout, lambda: self._version(key) not in (version, None))
+        self._notifier.wait(key, version, timeout, lambda: self._version(key) not in (version, None))
 
-    def moment(self) -> Moment | None:
+    def moment(self) -> StoreTime | None:
         if not self._clock.asked:
             answer = self._asked(self._link.ask(self._key(""), lambda _: [("TIME",)]))
-            self._clock.heard(answer.server, answer.first, answer.began, answer.ended)
+            self._clock.sees(answer.server, answer.first, answer.began, answer.ended)
         return self._clock.now()
 
     def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
         for pool in self._link.pools():
-            if isinstance(pool, Problem):
+            if isinstance(pool, RedisFailure):
                 raise self._unavailable(pool)
             cursor, server = b"0", None
             while True:
@@ -196,14 +196,14 @@ class RedisStore(Store):
         if not names:
             return
         page = self._link.exchange(pool, [("HMGET", name, "version", "body") for name in names])
-        if isinstance(page, Problem):
+        if isinstance(page, RedisFailure):
             raise self._unavailable(page)
         for name, reply in zip(names, page.replies, strict=True):
             whole = text_of(name)
             if whole is None:
                 continue  # no credential has such a name
             key = whole[len(self._prefix) + 1 : -1]
-            if isinstance(reply, Problem):
+            if isinstance(reply, RedisFailure):
                 try:
                     found = self.load(key)  # a cluster may have moved it meanwhile
                 except StoreUnavailable as error:
@@ -218,18 +218,18 @@ class RedisStore(Store):
         """The present version, "" where there is no record, or None where that cannot be known now."""
         name = self._key(key)
         found = self._link.ask(name, lambda _: [("HGET", name, "version")])
-        if isinstance(found, Problem):
+        if isinstance(found, RedisFailure):
             return None
         return (found.first or b"").decode("utf-8", "surrogateescape")
 
-    def _asked(self, found: Answer | Problem) -> Answer:
-        if isinstance(found, Problem):
+    def _asked(self, found: Answer | RedisFailure) -> Answer:
+        if isinstance(found, RedisFailure):
             raise self._unavailable(found)
-        if isinstance(found.first, Problem):
+        if isinstance(found.first, RedisFailure):
             raise self._unavailable(found.first)
         return found
 
-    def _unavailable(self, problem: Problem) -> StoreUnavailable:
+    def _unavailable(self, problem: RedisFailure) -> StoreUnavailable:
         return StoreUnavailable(f"{self.name}: {problem.said}; nothing was changed")
 
 
@@ -240,4 +240,4 @@ def _versioned(key: str, version: bytes, body: bytes | None) -> Versioned | Unre
 
 
 def _is_on_disk(reply: Any) -> bool:
-    return not isinstance(reply, Problem) and reply[0] >= 1
+    return not isinstance(reply, RedisFailure) and reply[0] >= 1

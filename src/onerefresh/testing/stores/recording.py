@@ -15,7 +15,7 @@ from multiprocessing.synchronize import Barrier as ProcessBarrier
 from threading import BrokenBarrierError
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.store import Conflict, Hold, Store, StoreOutcomeUnknown
+from onerefresh.store import AdvisoryLock, Conflict, Store, StoreOutcomeUnknown
 from onerefresh.testing.stores.history import NOTHING, Did, Mark, Operation
 
 __all__ = ["KEY", "Opener", "Outage", "held_elsewhere", "record_in_processes", "record_in_threads"]
@@ -97,7 +97,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _holding(self) -> Iterator[None]:
-        hold: Hold | None = None
+        hold: AdvisoryLock | None = None
         try:
             hold = self._store.hold(KEY)
         except StoreUnavailable:

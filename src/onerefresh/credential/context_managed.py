@@ -6,10 +6,10 @@ import abc
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Closing"]
+__all__ = ["ContextManaged"]
 
 
-class Closing(abc.ABC):
+class ContextManaged(abc.ABC):
     """Begins and ends with a `with` or an `async with` block."""
 
     __slots__ = ()

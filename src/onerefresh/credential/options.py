@@ -18,11 +18,11 @@ from onerefresh.user_code import Functions
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Terms"]
+__all__ = ["CredentialOptions"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Terms:
+class CredentialOptions:
     """The arguments that many credentials may have in common, checked, with what follows from them.
 
     `http_timeout`: seconds that one token request may take. `owner`: the refresher's identity, where it has one.
@@ -69,7 +69,7 @@ class Terms:
         max_wait: float = 60.0,
         turns: HostLimiter | None = None,
         adopt: bool = False,
-    ) -> Terms:
+    ) -> CredentialOptions:
         """Raises `ConfigurationError` for an unknown profile, and a `max_wait` that is no number of seconds."""
         obtain = obtain if obtain is not None else obtain_of(refresher)
         identity = getattr(refresher, "identity", None)

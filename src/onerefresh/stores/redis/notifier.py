@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-__all__ = ["RedisLine"]
+__all__ = ["RedisSubscription"]
 
 
-class RedisLine:
+class RedisSubscription:
     """A connection that subscribes to the channels of some keys. `channel` gives the channel of a key."""
 
     reusable = False
@@ -35,7 +35,7 @@ class RedisLine:
         self._keys = wanted
         return {}  # a connection that subscribes takes no other commands
 
-    def heard(self, seconds: float) -> Collection[str]:
+    def receive(self, seconds: float) -> Collection[str]:
         while self._connection.can_read(0.0 if self._news else seconds):
             self._note()
         news, self._news = self._news, set()

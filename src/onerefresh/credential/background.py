@@ -11,9 +11,9 @@ from collections.abc import Coroutine
 
 from onerefresh.latches import Changes, Job, Lock, interpreter_ends, start
 from onerefresh.runner import Pause, Runner
-from onerefresh.store import Store, cleaned_after_fork
+from onerefresh.store import Store, reset_in_child
 
-__all__ = ["Aftercare", "aftercare"]
+__all__ = ["BackgroundTasks", "background_tasks"]
 
 SLICE = 0.2
 """Seconds between two looks at whether the interpreter ends."""
@@ -21,7 +21,7 @@ SLICE = 0.2
 Rest = Coroutine[Pause, None, None]
 
 
-class Aftercare:
+class BackgroundTasks:
     """Runs coroutines that mostly sleep, each when its time has come. The thread ends with the last one.
 
     What is still to do when the interpreter ends is not done: nothing but what makes faults of a store less likely is
@@ -35,7 +35,7 @@ class Aftercare:
         self._numbers = itertools.count()
         self._thread: Job | None = None
         self._at_work: Runner | None = None  # whose rest is being advanced now, unless its store has closed since
-        cleaned_after_fork(self)
+        reset_in_child(self)
 
     def look_after(self, runner: Runner, rest: Rest) -> None:
         """Begin with `rest` soon; `runner` is their world."""
@@ -43,7 +43,7 @@ class Aftercare:
             self._put(time.monotonic(), runner, rest)
             if self._thread is None:
                 try:
-                    self._thread = start(self._work, "onerefresh aftercare")
+                    self._thread = start(self._work, "onerefresh background")
                 except RuntimeError:  # no thread can start any more: as when the interpreter ends
                     self._give_up()
                     return
@@ -112,4 +112,4 @@ def _advanced(runner: Runner, rest: Rest) -> float | None:
         return None
 
 
-aftercare = Aftercare()
+background_tasks = BackgroundTasks()

@@ -16,12 +16,12 @@ from typing import Any
 
 from onerefresh.chance import CHANCE
 from onerefresh.latches import Lock
-from onerefresh.store import cleaned_after_fork
+from onerefresh.store import reset_in_child
 from onerefresh.stores.flock import shared_seconds
 from onerefresh.stores.redis.client import pool_of
-from onerefresh.stores.redis.errors import POOL, Problem, is_refusal, lost, refused, unreached
+from onerefresh.stores.redis.errors import POOL, RedisFailure, is_refusal, lost, refused, unreached
 
-__all__ = ["Answer", "Command", "Link", "Script"]
+__all__ = ["Answer", "Command", "RedisConnection", "Script"]
 
 Command = tuple[bytes | str | int, ...]
 ROUTES = 5
@@ -64,7 +64,7 @@ class Script:
         return (*how, 1, key, *arguments)
 
 
-class Link:
+class RedisConnection:
     """The way to the server that has a key: through the client's one pool, or that of a cluster's node.
 
     `make`: makes the client; it is called when it is first needed. `greet`: asked of each new connection before it is
@@ -72,16 +72,16 @@ class Link:
     """
 
     def __init__(
-        self, make: Callable[[], Any], greeting: Sequence[Command], greet: Callable[..., Any], *, mine: bool
+        self, make: Callable[[], Any], handshake: Sequence[Command], greet: Callable[..., Any], *, mine: bool
     ) -> None:
         self._make, self._mine = make, mine
         self._made: Any = None
         self._making = Lock()
         self._stale = False
         """Whether a cluster is to be asked again which node has which slots."""
-        self._greeting, self._greet = greeting, greet
+        self._handshake, self._greet = handshake, greet
         self._known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
-        cleaned_after_fork(self)
+        reset_in_child(self)
 
     def after_fork(self) -> None:
         """A child makes a client of its own: another thread may have held a lock of the old one's.
@@ -107,24 +107,24 @@ class Link:
             for pool in pools:
                 pool.disconnect(inuse_connections=False)
 
-    def ask(self, key: bytes, commands: Callable[[bool], Sequence[Command]]) -> Answer | Problem:
+    def ask(self, key: bytes, commands: Callable[[bool], Sequence[Command]]) -> Answer | RedisFailure:
         """The answers to `commands(whole)`, which is called once more where a script must be sent whole.
 
         A lost connection is tried once more on a new one.
         """
         whole, asking, doubtful, broken = False, False, False, False
         place: tuple[str, int] | None = None
-        problem = Problem("the cluster sends this from node to node")
+        problem = RedisFailure("the cluster sends this from node to node")
         for _ in range(ROUTES):
             pool = self._pool(key, place)
-            found = pool if isinstance(pool, Problem) else self.exchange(pool, commands(whole), asking=asking)
-            if isinstance(found, Problem):
+            found = pool if isinstance(pool, RedisFailure) else self.exchange(pool, commands(whole), asking=asking)
+            if isinstance(found, RedisFailure):
                 self._stale, doubtful = self._is_cluster(), doubtful or found.sent
                 if broken or not (found.again or (self._is_cluster() and not found.sent)):
                     return replace(found, sent=doubtful)
                 broken, place, asking = True, None, False
                 continue
-            if not isinstance(found.first, Problem):
+            if not isinstance(found.first, RedisFailure):
                 return replace(found, doubtful=doubtful)
             problem = found.first
             match problem.code:
@@ -141,19 +141,19 @@ class Link:
                     break
         return replace(problem, sent=doubtful)
 
-    def exchange(self, pool: Any, commands: Sequence[Command], *, asking: bool = False) -> Answer | Problem:
-        """Send the commands on one connection, and read an answer to each: a value, or a `Problem`."""
+    def exchange(self, pool: Any, commands: Sequence[Command], *, asking: bool = False) -> Answer | RedisFailure:
+        """Send the commands on one connection, and read an answer to each: a value, or a `RedisFailure`."""
         connection = _taken(pool)
-        if isinstance(connection, Problem):
+        if isinstance(connection, RedisFailure):
             return connection
         whole = False
         try:
             server = self._greeted(connection)
-            if isinstance(server, Problem):
+            if isinstance(server, RedisFailure):
                 return server
             found = _talk(connection, [("ASKING",), *commands] if asking else commands)
-            whole = not isinstance(found, Problem)
-            if isinstance(found, Problem):
+            whole = not isinstance(found, RedisFailure)
+            if isinstance(found, RedisFailure):
                 return found
             replies, began, ended = found
             return Answer(tuple(replies[1:] if asking else replies), server, began, ended)
@@ -163,20 +163,20 @@ class Link:
             pool.release(connection)
 
     def pools(self) -> Iterator[Any]:
-        """The pool of each primary. Yields a `Problem` where there is none."""
+        """The pool of each primary. Yields a `RedisFailure` where there is none."""
         client = self._client()
-        if isinstance(client, Problem) or not self._is_cluster():
-            yield client if isinstance(client, Problem) else client.connection_pool
+        if isinstance(client, RedisFailure) or not self._is_cluster():
+            yield client if isinstance(client, RedisFailure) else client.connection_pool
             return
         self._stale = True
         self._look_around()
         for node in client.get_primaries():
             yield pool_of(client, node)
 
-    def connection_apart(self) -> Any:
+    def dedicated_connection(self) -> Any:
         """A new connection, of no pool: who listens on it for long keeps nobody from asking. Raises anything."""
         client = self._client()
-        if isinstance(client, Problem):
+        if isinstance(client, RedisFailure):
             raise ConnectionError(client.said)
         pool = pool_of(client, CHANCE.choice(client.get_primaries())) if self._is_cluster() else client.connection_pool
         connection = pool.connection_class(**pool.connection_kwargs)
@@ -198,8 +198,8 @@ class Link:
 
     def _pool(self, key: bytes, place: tuple[str, int] | None) -> Any:
         client = self._client()
-        if isinstance(client, Problem) or not self._is_cluster():
-            return client if isinstance(client, Problem) else client.connection_pool
+        if isinstance(client, RedisFailure) or not self._is_cluster():
+            return client if isinstance(client, RedisFailure) else client.connection_pool
         self._look_around()
         try:
             node = (client.get_node(*place) if place else None) or client.get_node_from_key(key)
@@ -217,17 +217,17 @@ class Link:
                 self._stale = True
 
     def _greeted(self, connection: Any) -> Any:
-        """The server's run id (None where it does not tell), or a `Problem`. Asked once for each connection."""
+        """The server's run id (None where it does not tell), or a `RedisFailure`. Asked once for each connection."""
         known = self._known.get(connection)
         if known is None:
             known = self._known[connection] = _Known()
             connection.register_connect_callback(known.forget)
         if known.fresh:
-            found = _talk(connection, self._greeting)
-            if isinstance(found, Problem):
+            found = _talk(connection, self._handshake)
+            if isinstance(found, RedisFailure):
                 return replace(found, sent=False)
             server = self._greet(*found[0])
-            if isinstance(server, Problem):
+            if isinstance(server, RedisFailure):
                 return server
             known.server, known.fresh = server, False
         return known.server
@@ -252,7 +252,7 @@ def _with_sentinels(client: Any) -> list[Any]:
 
 
 def _taken(pool: Any) -> Any:
-    """A connection of the pool that is ready to send, or a `Problem`."""
+    """A connection of the pool that is ready to send, or a `RedisFailure`."""
     deadline = time.monotonic() + QUEUE
     while True:
         try:
@@ -279,14 +279,14 @@ def _wants_a_name(kind: Any) -> bool:
     return asked is not None and asked.default is inspect.Parameter.empty
 
 
-def _talk(connection: Any, commands: Sequence[Command]) -> tuple[list[Any], float, float] | Problem:
-    """Send all, then read all. Half an exchange is a `Problem`: the connection is of no use any more."""
+def _talk(connection: Any, commands: Sequence[Command]) -> tuple[list[Any], float, float] | RedisFailure:
+    """Send all, then read all. Half an exchange is a `RedisFailure`: the connection is of no use any more."""
     began, replies = shared_seconds(), []
     try:
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         for _ in commands:
             replies.append(reply := _read(connection))
-            if isinstance(reply, Problem) and reply.dropped:
+            if isinstance(reply, RedisFailure) and reply.dropped:
                 break  # there is no other answer
     except Exception as error:  # noqa: BLE001 - whatever a client raises: it is not known what was done
         return lost(error)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from onerefresh.stores.redis.errors import Problem
-from onerefresh.stores.redis.link import Command
+from onerefresh.stores.redis.connection import Command
+from onerefresh.stores.redis.errors import RedisFailure
 
-__all__ = ["greeting"]
+__all__ = ["handshake"]
 
 WAITS = ("WAITAOF", 1, 0, 1)
 SYNCS = ("CONFIG", "GET", "appendfsync")
 
 
-def greeting(*, durable: bool) -> tuple[Sequence[Command], Callable[..., str | Problem | None]]:
+def handshake(*, durable: bool) -> tuple[Sequence[Command], Callable[..., str | RedisFailure | None]]:
     """The commands, and what judges their replies.
 
     It gives the server's run id (None where it does not tell), or why the server must not be used.
@@ -22,21 +22,25 @@ def greeting(*, durable: bool) -> tuple[Sequence[Command], Callable[..., str | P
     return ([("INFO",), WAITS, SYNCS], _judged) if durable else ([("INFO",)], _judged)
 
 
-def _judged(info: Any, waits: Any = None, syncs: Any = None) -> str | Problem | None:
-    if isinstance(info, Problem) and info.code != "NOPERM":
+def _judged(info: Any, waits: Any = None, syncs: Any = None) -> str | RedisFailure | None:
+    if isinstance(info, RedisFailure) and info.code != "NOPERM":
         return info
-    if isinstance(waits, Problem):
+    if isinstance(waits, RedisFailure):
         if waits.code in ("NOPERM", "LOADING", "NOAUTH"):
             return waits
-        return Problem("durable=True needs Redis 7.2 or any Valkey, with `appendonly yes` (CONFIG SET appendonly yes)")
+        return RedisFailure(
+            "durable=True needs Redis 7.2 or any Valkey, with `appendonly yes` (CONFIG SET appendonly yes)"
+        )
     if isinstance(syncs, list) and b"no" in syncs:
-        return Problem("durable=True needs a server that syncs its file: CONFIG SET appendfsync everysec, or always")
-    if isinstance(info, Problem):
+        return RedisFailure(
+            "durable=True needs a server that syncs its file: CONFIG SET appendfsync everysec, or always"
+        )
+    if isinstance(info, RedisFailure):
         return None  # the user may not ask
     told = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
     policy = told.get("maxmemory_policy", "")
     if told.get("maxmemory", "0") != "0" and policy.startswith("allkeys"):
-        return Problem(
+        return RedisFailure(
             f"it throws away records when its memory is full (maxmemory-policy {policy}), and with them sessions: "
             "CONFIG SET maxmemory-policy noeviction, or volatile-lru, which leaves these records alone"
         )

@@ -1,4 +1,4 @@
-"""Which of many records are due, and which are in trouble: pure, but for the function that tells a key's terms."""
+"""Which of many records are due, and which are in trouble: pure, but for the function that gives a key's options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from onerefresh import errors
-from onerefresh.credential.terms import Terms
+from onerefresh.credential.options import CredentialOptions
 from onerefresh.credentials.summary import Result, What
 from onerefresh.foreign import cleaned, vetted
 from onerefresh.policy import due_at, windows
@@ -16,7 +16,7 @@ from onerefresh.redaction import Redactor, plain
 from onerefresh.renewal.request import UNSTATED
 from onerefresh.store import Versioned
 
-__all__ = ["NO_IDENTITY", "Due", "Horizon", "Other", "error_of", "no_refresher", "what_of"]
+__all__ = ["NO_IDENTITY", "Due", "DueFilter", "Other", "error_of", "no_refresher", "what_of"]
 
 NO_IDENTITY = (
     "this refresher does not say whose tokens it refreshes (a TokenEndpoint does, with its `identity`), and a refresh "
@@ -38,12 +38,12 @@ class Other:
 
 
 @dataclass(frozen=True, slots=True)
-class Horizon:
+class DueFilter:
     """What is looked for. `named`: the keys were given, so each of them belongs here and is missed where it is not."""
 
     within: float
     named: bool
-    terms_of: Callable[[str], Terms]
+    terms_of: Callable[[str], CredentialOptions]
 
     def judge(
         self, key: str, found: Versioned | errors.OnerefreshError | None, now: float
@@ -70,29 +70,29 @@ class Horizon:
         dead = origin is State.DEAD
         if not dead and not _is_due(record, self.within, now):
             return None
-        terms = self._terms(key)
-        if not self.named and terms.owner is None and record.owner in (None, UNSTATED):
+        options = self._options(key)
+        if not self.named and options.owner is None and record.owner in (None, UNSTATED):
             raise errors.ConfigurationError(NO_IDENTITY)
-        if not self.named and record.owner != terms.owner:
+        if not self.named and record.owner != options.owner:
             return Other()
-        if dead and terms.obtain is None:
+        if dead and options.obtain is None:
             said = record.failure.detail if record.failure else "it was ended"
             login = errors.LoginRequired(f"the session is over, log in again: {said}", credential=key)
             return Result(key, What.NEEDS_LOGIN, login.about(key, record.generation))
         failure = record.failure
-        if failure is not None and terms.must_rest(record, now):
+        if failure is not None and options.must_rest(record, now):
             return Result(key, what_of(failure), failure.verdict(now).error().about(key, record.generation))
         return Due(key, record.identity)
 
     def _begin(self, key: str, record: Record | None) -> Due | Result:
         """A named key without a session: where a token can be had without a person, it is due."""
         logged_out = record is not None and record.is_logged_out
-        if not logged_out and self._terms(key).obtain is not None:
+        if not logged_out and self._options(key).obtain is not None:
             return Due(key, ("", 0) if record is None else record.identity)
         said = "logged out: log in again" if logged_out else "there is no token yet: log in"
         return Result(key, What.NEEDS_LOGIN, errors.LoginRequired(said, credential=key))
 
-    def _terms(self, key: str) -> Terms:
+    def _options(self, key: str) -> CredentialOptions:
         try:
             return self.terms_of(key)
         except errors.OnerefreshError:

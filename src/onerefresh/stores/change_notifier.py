@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from onerefresh.latches import Job, Latch, Lock, start
-from onerefresh.store import POLL, cleaned_after_fork
+from onerefresh.store import POLL, reset_in_child
 
-__all__ = ["Line", "Wakeups"]
+__all__ = ["ChangeNotifier", "Subscription"]
 
 TURN = 0.05
 """Seconds that the listener listens before it looks whether others want to listen to more keys."""
@@ -20,7 +20,7 @@ LINGER = 0.25
 """Seconds for which it goes on listening to a key that nobody waits for: who looked at the record often comes back."""
 
 
-class Line(Protocol):
+class Subscription(Protocol):
     """One connection on which the server tells of changes. Used by one thread.
 
     `reusable`: once it is closed, its connection is at hand for those who were waiting.
@@ -34,25 +34,25 @@ class Line(Protocol):
         It may look at those that are new, once it listens, and give the versions that it saw ("" of no record).
         """
 
-    def heard(self, seconds: float) -> Collection[str]:
+    def receive(self, seconds: float) -> Collection[str]:
         """The keys that were told to have changed, as soon as there are any, or none after so many seconds."""
 
     def close(self) -> None:
         """Give the connection back."""
 
 
-class Wakeups:
+class ChangeNotifier:
     """Lets any number of threads wait for changes, with one listener thread and one line for all of them.
 
     `connect` opens a line; it and the line's methods may raise anything.
     """
 
-    def __init__(self, connect: Callable[[], Line]) -> None:
+    def __init__(self, connect: Callable[[], Subscription]) -> None:
         self._connect = connect
         self._lock = Lock()
         self._waits: dict[str, _Waits] = {}
         self._listener: Job | None = None
-        cleaned_after_fork(self)
+        reset_in_child(self)
 
     def wait(self, key: str, version: str, seconds: float, changed: Callable[[], bool]) -> None:
         """Return when `key` is not at `version`, at the latest after `seconds`; early, too, if nothing can be heard.
@@ -65,16 +65,16 @@ class Wakeups:
         try:
             self._enter(key, waiter)
         except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
-            waiter.deaf = True
+            waiter.unreachable = True
             waiter.listening.set()
         try:
             if not waiter.listening.wait(seconds) or (not waiter.looked and changed()):
                 return
             left = max(deadline - time.monotonic(), 0.0)
-            if waiter.deaf:
+            if waiter.unreachable:
                 time.sleep(min(left, POLL))
             else:
-                waiter.rung.wait(left)
+                waiter.woken.wait(left)
         finally:
             self._leave(key, waiter)
 
@@ -102,22 +102,22 @@ class Wakeups:
     # --- The listener's thread ---
 
     def _listen(self) -> None:
-        line: Line | None = None
+        subscription: Subscription | None = None
         last: Collection[_Waiter] = ()
         with self._lock:
             me = self._listener  # None in a forked child, which has a copy of its parent's greenlet
         try:
-            line = self._connect()
+            subscription = self._connect()
             listening: frozenset[str] = frozenset()
             while True:
                 if not (wanted := self._wanted(me)):
                     break
                 news: Collection[str] = ()
                 if wanted != listening:
-                    news = self._tell_listening(wanted, line.listen(wanted))
+                    news = self._tell_listening(wanted, subscription.listen(wanted))
                     listening = wanted
-                news = news or line.heard(TURN)
-                if line.reusable and (last := self._last(me, news)):
+                news = news or subscription.receive(TURN)
+                if subscription.reusable and (last := self._last(me, news)):
                     break
                 self._ring(news)
         except BaseException as error:  # whatever happens to it: those who wait look for themselves
@@ -126,11 +126,11 @@ class Wakeups:
                 raise
         finally:
             try:
-                if line is not None:
-                    _close(line)
+                if subscription is not None:
+                    _close(subscription)
             finally:
                 for waiter in last:
-                    waiter.rung.set()
+                    waiter.woken.set()
 
     def _wanted(self, me: Job | None) -> frozenset[str]:
         """The keys to listen to. Where there is none any more the listener is no longer this store's."""
@@ -174,7 +174,7 @@ class Wakeups:
             for key in keys:
                 if (waits := self._waits.get(key)) is not None:
                     for waiter in waits.waiters:
-                        waiter.rung.set()
+                        waiter.woken.set()
 
     def _give_up(self, me: Job | None) -> None:
         with self._lock:
@@ -183,24 +183,24 @@ class Wakeups:
             waits, self._waits, self._listener = self._waits, {}, None
             for one in waits.values():
                 for waiter in one.waiters:
-                    waiter.deaf = True
+                    waiter.unreachable = True
                     waiter.listening.set()
-                    waiter.rung.set()
+                    waiter.woken.set()
 
 
 class _Waiter:
     """One thread that waits.
 
-    `version`: the one that it knows. `looked`: the line has seen whether there is another one already. `deaf`: nothing
-    can be heard, so it must look for itself.
+    `version`: the one that it knows. `looked`: the subscription has seen whether there is another one already.
+    `unreachable`: no change can be reported, so it must look by itself.
     """
 
     def __init__(self, version: str) -> None:
         self.version = version
         self.looked = False
         self.listening = Latch()
-        self.rung = Latch()
-        self.deaf = False
+        self.woken = Latch()
+        self.unreachable = False
 
 
 class _Waits:
@@ -212,8 +212,8 @@ class _Waits:
         self.left_at = time.monotonic()
 
 
-def _close(line: Line) -> None:
+def _close(subscription: Subscription) -> None:
     try:
-        line.close()
+        subscription.close()
     except Exception:  # noqa: BLE001 - it was of no use any more
         return

@@ -7,14 +7,14 @@ from collections import OrderedDict
 from typing import Generic, TypeVar
 
 from onerefresh.latches import Lock, inside
-from onerefresh.store import cleaned_after_fork
+from onerefresh.store import reset_in_child
 
-__all__ = ["Recent"]
+__all__ = ["LruWithWeakTail"]
 
 T = TypeVar("T")
 
 
-class Recent(Generic[T]):
+class LruWithWeakTail(Generic[T]):
     """Keeps the `most` objects that were used last. For one key there is never more than one object."""
 
     def __init__(self, most: int) -> None:
@@ -22,7 +22,7 @@ class Recent(Generic[T]):
         self._lock = Lock()
         self._kept: OrderedDict[str, T] = OrderedDict()
         self._held_elsewhere: weakref.WeakValueDictionary[str, T] = weakref.WeakValueDictionary()
-        cleaned_after_fork(self)
+        reset_in_child(self)
 
     def use(self, key: str) -> T | None:
         """The object of `key`, which is the last one used from now on; None where there is none."""

@@ -11,7 +11,7 @@ from onerefresh.stores.postgres.errors import UNDEFINED_TABLE
 from onerefresh.stores.postgres.exchange import Answer, Connection, Lost, Refused, Rows, exchange, hear
 from onerefresh.stores.postgres.sql import LISTEN_FOR, LISTEN_NO_MORE, LISTEN_TO_NOTHING, Channel, Statements
 
-__all__ = ["CannotListen", "PostgresLine"]
+__all__ = ["CannotListen", "PostgresSubscription"]
 
 
 class CannotListen(Exception):
@@ -22,7 +22,7 @@ class CannotListen(Exception):
         self.for_good = for_good
 
 
-class PostgresLine:
+class PostgresSubscription:
     """A connection that listens to the channels of many keys. Raises `CannotListen` where none can be had.
 
     It was used for statements before, and is again afterwards, where the source does that: a server needs about ten
@@ -48,18 +48,18 @@ class PostgresLine:
         self._keys = wanted
         return self._versions(new) if new else {}
 
-    def heard(self, seconds: float) -> Collection[str]:
+    def receive(self, seconds: float) -> Collection[str]:
         if not self._heard:
             self._heard.update(hear(self._connection, seconds))
-        heard, self._heard = self._heard, set()
-        return [self._keys[name] for name in heard if name in self._keys]
+        receive, self._heard = self._heard, set()
+        return [self._keys[name] for name in receive if name in self._keys]
 
     def close(self) -> None:
         try:
             if self.reusable:
                 self._ask(LISTEN_TO_NOTHING)
             self._connection.remove_notify_handler(self._note)  # no sooner: what nobody hears psycopg keeps
-            self._source.back(self._connection)
+            self._source.give_back(self._connection)
         except BaseException:
             self._connection.close()
             raise
@@ -89,7 +89,7 @@ def _taken(source: Source, tries: int = 2) -> Connection:
 
     A pooler gives each client a process id that it made up.
     """
-    taken = source.apart()
+    taken = source.dedicated()
     if isinstance(taken, Refused):
         raise CannotListen(taken.words)
     try:

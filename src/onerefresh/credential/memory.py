@@ -22,15 +22,15 @@ __all__ = [
     "LOOK_AGAIN",
     "NOTHING",
     "SPREAD",
+    "CachedToken",
     "Clock",
-    "Held",
-    "Shared",
-    "held_for",
+    "SessionMemory",
+    "cached_for",
     "spread_anew",
 ]
 
 NONE_TOLD: frozenset[str] = frozenset()
-"""The one empty set for all: each of its own would cost as much as the rest of a `Shared`."""
+"""The one empty set for all: each of its own would cost as much as the rest of a `SessionMemory`."""
 
 SPREAD = CHANCE.random()
 """This process's share of jitter: replicas of one program differ in it."""
@@ -52,7 +52,7 @@ class Clock(Protocol):
         """Seconds that nobody sets."""
 
 
-class Held:
+class CachedToken:
     """The token in memory: fresh until `ages_at`, usable until `ends_at` (seconds since the epoch)."""
 
     __slots__ = ("ages_at", "ends_at", "token")
@@ -63,15 +63,15 @@ class Held:
         self.ends_at = ends_at
 
 
-NOTHING = Held(None, -math.inf, -math.inf)
+NOTHING = CachedToken(None, -math.inf, -math.inf)
 
 
-def held_for(token: Token, spread: float) -> Held:
-    found = windows(token, spread)
-    return Held(token, found.ages_at, found.ends_at)
+def cached_for(token: Token, jitter: float) -> CachedToken:
+    found = windows(token, jitter)
+    return CachedToken(token, found.ages_at, found.ends_at)
 
 
-class Shared:
+class SessionMemory:
     """What all objects of one name on one store have in common in this process: the token, and the flight."""
 
     __slots__ = (  # `held` is looked up for every request
@@ -84,6 +84,7 @@ class Shared:
         "flight",
         "follows",
         "held",
+        "jitter",
         "key",
         "known",
         "leased",
@@ -97,7 +98,6 @@ class Shared:
         "seed",
         "seeds_told",
         "sightings",
-        "spread",
         "store",
         "type_told",
         "under_way",
@@ -110,7 +110,7 @@ class Shared:
         self.store = store
         self.key = key
         self.clock: Clock = time
-        self.spread = SPREAD
+        self.jitter = SPREAD
         self.lock = Lock()
         self.held = NOTHING
         self.flight: Flight[Outcome] | None = None
@@ -138,10 +138,10 @@ class Shared:
     def after_fork(self) -> None:
         """The child has the token, and none of the threads: no flight, and a lock that nobody holds."""
         self.lock = Lock()
-        self.spread = CHANCE.random()
+        self.jitter = CHANCE.random()
         flight, self.flight, self.leased, self.under_way = self.flight, None, None, None
         if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
-            self.held = held_for(self.known, self.spread)
+            self.held = cached_for(self.known, self.jitter)
         was_watched, self.watched = self.watched, False
         if was_watched:
             self.look_with_the_next_call()
@@ -154,7 +154,7 @@ class Shared:
     def look_with_the_next_call(self) -> None:
         """Nobody looks at the store yet, and the next call, which asks for a fresh token, has to begin with it."""
         if not self.watched and self.held.token is not None:
-            self.held = Held(self.held.token, -math.inf, self.held.ends_at)
+            self.held = CachedToken(self.held.token, -math.inf, self.held.ends_at)
 
     def sends(self, run: object, leased: Record, epoch: int) -> None:
         """A renewal of this process, which began in this `epoch`, sends the refresh token of the record `leased`."""
@@ -212,7 +212,7 @@ class Shared:
             self.follows = not outcome.renewed
         self._goes_on_with(token, outcome.earlier)
         self.failed = self.unsaved = None
-        held = held_for(token, self.spread)
+        held = cached_for(token, self.jitter)
         # A token that ages is renewed with the next call, however it came here: unless that was tried just now.
         if outcome.retry_after or (outcome.renewed and held.ages_at <= self.clock.time()):
             soon = self.clock.time() + max(outcome.retry_after, LOOK_AGAIN)
@@ -259,6 +259,6 @@ class Shared:
         if isinstance(error, errors.RefreshUnavailable):
             self.failed = (error, now + min(retry_after, LOOK_AGAIN))
         if self.known is not None and not isinstance(error, errors.SaveFailed):
-            held = held_for(self.known, self.spread)
+            held = cached_for(self.known, self.jitter)
             held.ages_at = min(max(held.ages_at, self.clock.time() + retry_after), held.ends_at)
             self.held = held

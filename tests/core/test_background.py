@@ -12,8 +12,8 @@ from tests.core.calls import PATIENCE, Refresher, expired, listening
 from tests.effects import EFFECTS, Effect, Sleep
 
 from onerefresh import Credential, Credentials, latches
-from onerefresh.credential import aftercare as aftercare_room
-from onerefresh.credential.aftercare import Aftercare
+from onerefresh.credential import background as background_room
+from onerefresh.credential.background import BackgroundTasks
 from onerefresh.credential.registry import known_of
 from onerefresh.credential.run import CredentialRun
 from onerefresh.credentials import credentials
@@ -62,13 +62,13 @@ def until(condition: Any) -> None:
 
 
 def threads() -> list[latches.Job]:
-    return [job for job in list(latches._jobs) if job.name == "onerefresh aftercare"]
+    return [job for job in list(latches._jobs) if job.name == "onerefresh background"]
 
 
 @pytest.fixture(autouse=True)
 def _alone() -> None:
     """What other tests of this process have left to do has a thread, too, and it may stay for a minute."""
-    aftercare_room.aftercare._give_up()
+    background_room.background_tasks._give_up()
     until(lambda: not threads())
 
 
@@ -76,17 +76,17 @@ def _alone() -> None:
 def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(recovery, "LOOKS", (0.02, 0.04, 0.06))
     yield
-    aftercare_room.aftercare._give_up()  # half a time to live is too long to wait for here
+    background_room.background_tasks._give_up()  # half a time to live is too long to wait for here
     until(lambda: not threads())
 
 
 def test_many_share_one_thread_which_ends_with_the_last(soon: None) -> None:
-    care, steps = Aftercare(), Steps()
+    care, steps = BackgroundTasks(), Steps()
     for _ in range(20):
         care.look_after(steps, naps(3, 0.01))  # type: ignore[arg-type]  # all that it asks of a runner
     until(lambda: len(steps.done) == 60)
     until(lambda: not threads())
-    assert set(steps.done) == {"onerefresh aftercare"}
+    assert set(steps.done) == {"onerefresh background"}
 
 
 @pytest.mark.parametrize("failure", [ValueError("a defect"), SystemExit(1)])
@@ -98,7 +98,7 @@ def test_what_fails_does_not_end_the_care_for_the_others(
             rest.close()
             raise failure
 
-    care, steps = Aftercare(), Steps()
+    care, steps = BackgroundTasks(), Steps()
     care.look_after(Failing(), naps(1, 0.0))  # type: ignore[arg-type]  # as above
     care.look_after(steps, naps(1, 0.0))  # type: ignore[arg-type]
     until(lambda: steps.done)
@@ -107,7 +107,7 @@ def test_what_fails_does_not_end_the_care_for_the_others(
 
 
 def test_a_store_that_closes_is_left_alone() -> None:
-    care, steps, others = Aftercare(), Steps(), Steps()
+    care, steps, others = BackgroundTasks(), Steps(), Steps()
     care.look_after(steps, naps(2, 3600.0))  # type: ignore[arg-type]  # as above
     care.look_after(others, naps(2, 3600.0))  # type: ignore[arg-type]
     until(lambda: steps.done and others.done)
@@ -125,7 +125,7 @@ def test_a_store_that_closes_while_it_is_looked_at_is_left_alone() -> None:
             return super().run_until_it_sleeps(rest)
 
     at_it, may_go_on = threading.Event(), threading.Event()
-    care, steps = Aftercare(), Slow()
+    care, steps = BackgroundTasks(), Slow()
     care.look_after(steps, naps(2, 3600.0))  # type: ignore[arg-type]  # as above
     assert at_it.wait(PATIENCE)
     care.leave(steps.store)
@@ -161,7 +161,7 @@ def test_a_process_knows_which_token_it_has_gone_on_from(since: str) -> None:
     first = credential.token()
 
     def outdates(token: Token) -> bool:
-        return known_of(credential._shared).outdates(token)
+        return known_of(credential._memory).outdates(token)
 
     assert not outdates(first)
     if since == "refreshed":
@@ -189,7 +189,7 @@ def test_the_runner_stops_at_a_sleep_and_goes_on_after_it() -> None:
         seen.append((await runner.load()).record)
 
     credential = Credential("acme", Refresher())
-    run = CredentialRun(credential._shared, credential._terms, None, Flight[Any]())
+    run = CredentialRun(credential._memory, credential._options, None, Flight[Any]())
     runner = Runner("acme", MemoryStore(), run, Functions(Refresher()))
     coroutine = rest()
     assert (runner.run_until_it_sleeps(coroutine), seen) == (7.0, [None])

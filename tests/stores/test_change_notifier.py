@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from tests.stores.board import LONG, PATIENCE, VERSION, Board, BoardLine, LookingLine, Looks
+from tests.stores.board import LONG, PATIENCE, VERSION, Board, BoardSubscription, LookingLine, Looks
 
 from onerefresh import latches
-from onerefresh.stores import wakeups
-from onerefresh.stores.wakeups import Wakeups
+from onerefresh.stores import change_notifier
+from onerefresh.stores.change_notifier import ChangeNotifier
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def never() -> bool:
 
 
 def test_a_change_ends_the_wait(board: Board, pool: ThreadPoolExecutor) -> None:
-    waits, looks = Wakeups(board.connect), Looks()
+    waits, looks = ChangeNotifier(board.connect), Looks()
     waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     looks.until(1)
     board.change("acme")
@@ -47,14 +47,14 @@ def test_a_change_ends_the_wait(board: Board, pool: ThreadPoolExecutor) -> None:
 
 def test_what_changed_before_it_listens_ends_the_wait_at_once(board: Board) -> None:
     looks = Looks(changed=True)
-    Wakeups(board.connect).wait("acme", VERSION, LONG, looks)
+    ChangeNotifier(board.connect).wait("acme", VERSION, LONG, looks)
     assert looks.count == 1
     assert board.asked == [frozenset({"acme"})], "it looks once it listens, not before"
 
 
 def test_it_looks_only_once_it_listens(board: Board, pool: ThreadPoolExecutor) -> None:
     board.gate.clear()
-    waits, looks = Wakeups(board.connect), Looks(changed=True)
+    waits, looks = ChangeNotifier(board.connect), Looks(changed=True)
     waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     board.until(lambda: board.opened == 1)
     assert looks.count == 0
@@ -64,7 +64,7 @@ def test_it_looks_only_once_it_listens(board: Board, pool: ThreadPoolExecutor) -
 
 
 def test_a_change_of_another_key_wakes_nobody(board: Board, pool: ThreadPoolExecutor) -> None:
-    waits, looks = Wakeups(board.connect), Looks()
+    waits, looks = ChangeNotifier(board.connect), Looks()
     acme, other = (pool.submit(waits.wait, key, VERSION, LONG, looks) for key in ("acme", "other"))
     looks.until(2)
     board.change("other")
@@ -75,26 +75,26 @@ def test_a_change_of_another_key_wakes_nobody(board: Board, pool: ThreadPoolExec
 
 
 def test_the_time_is_over_without_a_change(board: Board) -> None:
-    Wakeups(board.connect).wait("acme", VERSION, 0.01, never)
-    Wakeups(board.connect).wait("acme", VERSION, 0.0, never)
+    ChangeNotifier(board.connect).wait("acme", VERSION, 0.01, never)
+    ChangeNotifier(board.connect).wait("acme", VERSION, 0.0, never)
 
 
 def test_a_line_that_takes_long_to_open_holds_nobody_up(board: Board, pool: ThreadPoolExecutor) -> None:
     opens = threading.Event()
 
-    def connect() -> BoardLine:
+    def connect() -> BoardSubscription:
         assert opens.wait(PATIENCE)
         return board.connect()
 
     looks = Looks()
-    Wakeups(connect).wait("acme", VERSION, 0.05, looks)
+    ChangeNotifier(connect).wait("acme", VERSION, 0.05, looks)
     assert looks.count == 0, "the time is over: looking would only take more of it, where the server hangs"
     opens.set()
     board.until(lambda: board.closed == 1)
 
 
 def test_many_threads_and_keys_share_one_line(board: Board, pool: ThreadPoolExecutor) -> None:
-    waits, looks = Wakeups(board.connect), Looks()
+    waits, looks = ChangeNotifier(board.connect), Looks()
     waiting = [pool.submit(waits.wait, f"key {number % 10}", VERSION, LONG, looks) for number in range(40)]
     looks.until(40)
     assert (board.opened, len(listeners())) == (1, 1)
@@ -107,15 +107,15 @@ def test_many_threads_and_keys_share_one_line(board: Board, pool: ThreadPoolExec
 
 
 def test_who_comes_back_finds_the_line_still_listening(board: Board) -> None:
-    waits = Wakeups(board.connect)
+    waits = ChangeNotifier(board.connect)
     for _ in range(20):
         waits.wait("acme", VERSION, LONG, Looks(changed=True))
     assert board.opened == len(board.asked) == 1
 
 
 def test_the_listener_ends_with_its_line_when_nobody_waits(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wakeups, "LINGER", 0.0)
-    waits = Wakeups(board.connect)
+    monkeypatch.setattr(change_notifier, "LINGER", 0.0)
+    waits = ChangeNotifier(board.connect)
     waits.wait("acme", VERSION, LONG, Looks(changed=True))
     board.until(lambda: board.closed == 1)
     for listener in listeners():
@@ -127,8 +127,8 @@ def test_the_listener_ends_with_its_line_when_nobody_waits(board: Board, monkeyp
 def test_a_key_for_which_nobody_waits_is_listened_to_no_longer(
     board: Board, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakeups, "LINGER", 0.0)
-    waits, looks = Wakeups(board.connect), Looks()
+    monkeypatch.setattr(change_notifier, "LINGER", 0.0)
+    waits, looks = ChangeNotifier(board.connect), Looks()
     stays = pool.submit(waits.wait, "stays", VERSION, LONG, looks)
     looks.until(1)
     waits.wait("goes", VERSION, LONG, Looks(changed=True))
@@ -142,7 +142,7 @@ def test_a_key_for_which_nobody_waits_is_listened_to_no_longer(
 
 def test_where_the_line_looks_nobody_else_does(board: Board, pool: ThreadPoolExecutor) -> None:
     board.kind = LookingLine
-    waits, looks = Wakeups(board.connect), Looks()
+    waits, looks = ChangeNotifier(board.connect), Looks()
     waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     board.until(lambda: board.asked == [{"acme"}])
     board.change("acme")
@@ -152,13 +152,13 @@ def test_where_the_line_looks_nobody_else_does(board: Board, pool: ThreadPoolExe
 
 def test_what_the_line_sees_to_have_changed_ends_the_wait(board: Board) -> None:
     board.kind, board.version = LookingLine, "2"
-    Wakeups(board.connect).wait("acme", VERSION, LONG, Looks())
+    ChangeNotifier(board.connect).wait("acme", VERSION, LONG, Looks())
     assert (board.opened, board.closed) == (1, 1)
 
 
 def test_who_joins_a_line_that_listens_already_looks_for_himself(board: Board, pool: ThreadPoolExecutor) -> None:
     board.kind = LookingLine
-    waits, looks = Wakeups(board.connect), Looks()
+    waits, looks = ChangeNotifier(board.connect), Looks()
     first = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     while "acme" not in waits._waits or not waits._waits["acme"].listening:
         os.sched_yield()
@@ -173,13 +173,13 @@ def test_who_joins_a_line_that_listens_already_looks_for_himself(board: Board, p
 def test_the_last_are_woken_when_the_line_is_closed(board: Board, pool: ThreadPoolExecutor) -> None:
     board.kind = LookingLine
     board.may_close.clear()
-    waits = Wakeups(board.connect)
+    waits = ChangeNotifier(board.connect)
     waiting = pool.submit(waits.wait, "acme", VERSION, LONG, never)
     board.until(lambda: board.asked == [{"acme"}])
     [waiter] = waits._waits["acme"].waiters
     board.change("acme")
     board.until(lambda: board.closing == 1)
-    assert not waiter.rung.is_set
+    assert not waiter.woken.is_set
     later = pool.submit(waits.wait, "acme", VERSION, LONG, never)
     board.until(lambda: board.opened == 2)
     board.may_close.set()
@@ -191,7 +191,7 @@ def test_the_last_are_woken_when_the_line_is_closed(board: Board, pool: ThreadPo
 
 def test_while_others_wait_for_something_else_the_line_stays(board: Board, pool: ThreadPoolExecutor) -> None:
     board.kind = LookingLine
-    waits = Wakeups(board.connect)
+    waits = ChangeNotifier(board.connect)
     acme, other = (pool.submit(waits.wait, key, VERSION, LONG, never) for key in ("acme", "other"))
     board.until(lambda: board.asked[-1:] == [{"acme", "other"}])
     board.change("other")
@@ -203,23 +203,23 @@ def test_while_others_wait_for_something_else_the_line_stays(board: Board, pool:
     assert (board.opened, board.closed) == (1, 1)
 
 
-@pytest.mark.parametrize("kind", [BoardLine, LookingLine])
+@pytest.mark.parametrize("kind", [BoardSubscription, LookingLine])
 def test_who_comes_back_after_his_time_was_over_finds_the_line_still_listening(
-    board: Board, monkeypatch: pytest.MonkeyPatch, kind: type[BoardLine]
+    board: Board, monkeypatch: pytest.MonkeyPatch, kind: type[BoardSubscription]
 ) -> None:
     turns: list[float] = []
 
     class CountingLine(kind):  # type: ignore[misc, valid-type]  # one of two
-        def heard(self, seconds: float) -> Collection[str]:
+        def receive(self, seconds: float) -> Collection[str]:
             with board.news:
                 turns.append(seconds)
                 board.news.notify_all()
-            return super().heard(seconds)  # type: ignore[no-any-return]
+            return super().receive(seconds)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(wakeups, "TURN", 0.01)
-    monkeypatch.setattr(wakeups, "LINGER", LONG)
+    monkeypatch.setattr(change_notifier, "TURN", 0.01)
+    monkeypatch.setattr(change_notifier, "LINGER", LONG)
     board.kind = CountingLine
-    waits = Wakeups(board.connect)
+    waits = ChangeNotifier(board.connect)
     for _ in range(3):
         waits.wait("acme", VERSION, 0.01, never)
         whole = len(turns) + 2  # one at least has begun and ended with nobody waiting
@@ -230,7 +230,7 @@ def test_who_comes_back_after_his_time_was_over_finds_the_line_still_listening(
 
 
 def test_a_line_whose_connection_nobody_needs_stays_when_all_are_woken(board: Board, pool: ThreadPoolExecutor) -> None:
-    waits, looks = Wakeups(board.connect), Looks()
+    waits, looks = ChangeNotifier(board.connect), Looks()
     waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     looks.until(1)
     listener = waits._listener
@@ -244,17 +244,17 @@ def test_a_line_whose_connection_nobody_needs_stays_when_all_are_woken(board: Bo
 
 
 def test_where_no_line_opens_they_look_for_themselves(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wakeups, "POLL", 0.01)
+    monkeypatch.setattr(change_notifier, "POLL", 0.01)
     board.broken = True
     looks = Looks()
-    waits = Wakeups(board.connect)
+    waits = ChangeNotifier(board.connect)
     for count in range(1, 4):
         waits.wait("acme", VERSION, LONG, looks)
         assert looks.count == count
 
 
 def test_a_line_that_breaks_wakes_all_and_the_next_wait_opens_another(board: Board, pool: ThreadPoolExecutor) -> None:
-    waits, looks = Wakeups(board.connect), Looks()
+    waits, looks = ChangeNotifier(board.connect), Looks()
     waiting = [pool.submit(waits.wait, f"key {number % 3}", VERSION, LONG, looks) for number in range(9)]
     looks.until(9)
     board.break_down()
@@ -280,21 +280,21 @@ def test_a_listener_that_is_killed_leaves_nobody_behind(
     kill = threading.Event()
     died: list[object] = []
 
-    class DoomedLine(BoardLine):
-        def heard(self, seconds: float) -> Collection[str]:
+    class DoomedLine(BoardSubscription):
+        def receive(self, seconds: float) -> Collection[str]:
             if kill.wait(seconds):
                 raise Killed
             return ()
 
     monkeypatch.setattr(threading, "excepthook", lambda died_of: died.append(died_of.exc_type))
     board.kind = DoomedLine
-    waits, looks = Wakeups(board.connect), Looks()
+    waits, looks = ChangeNotifier(board.connect), Looks()
     waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     looks.until(1)
     kill.set()
     waiting.result(PATIENCE)
     board.until(lambda: board.closed == 1)
-    board.kind = BoardLine
+    board.kind = BoardSubscription
     again = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     looks.until(2)
     board.change("acme")
@@ -303,7 +303,7 @@ def test_a_listener_that_is_killed_leaves_nobody_behind(
 
 
 def test_where_no_thread_starts_they_look_for_themselves(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wakeups, "POLL", 0.01)
+    monkeypatch.setattr(change_notifier, "POLL", 0.01)
 
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -311,7 +311,7 @@ def test_where_no_thread_starts_they_look_for_themselves(board: Board, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr("_thread.start_new_thread", refuse)
         looks = Looks()
-        waits = Wakeups(board.connect)
+        waits = ChangeNotifier(board.connect)
         waits.wait("acme", VERSION, LONG, looks)
         assert (looks.count, board.opened) == (1, 0)
     waits.wait("acme", VERSION, LONG, Looks(changed=True))
@@ -322,7 +322,7 @@ def test_an_error_of_who_looks_leaves_no_waiter_behind(board: Board) -> None:
     def fail() -> bool:
         raise ValueError("test")
 
-    waits = Wakeups(board.connect)
+    waits = ChangeNotifier(board.connect)
     with pytest.raises(ValueError, match="test"):
         waits.wait("acme", VERSION, LONG, fail)
     board.until(lambda: board.closed == 1)
@@ -342,7 +342,7 @@ def test_a_listener_that_is_killed_while_it_closes_the_line_wakes_the_last(
     died: list[object] = []
     monkeypatch.setattr(threading, "excepthook", lambda died_of: died.append(died_of.exc_type))
     board.kind = DoomedLine
-    waits = Wakeups(board.connect)
+    waits = ChangeNotifier(board.connect)
     waiting = pool.submit(waits.wait, "acme", VERSION, LONG, never)
     board.until(lambda: board.asked == [{"acme"}])
     listener = waits._listener
@@ -358,7 +358,7 @@ def test_a_line_that_cannot_be_closed_holds_nobody_up_for_longer_than_he_waits(
 ) -> None:
     board.kind, board.version = LookingLine, "2"
     board.may_close.clear()
-    Wakeups(board.connect).wait("acme", VERSION, 0.05, never)
+    ChangeNotifier(board.connect).wait("acme", VERSION, 0.05, never)
     assert board.closed == 0
     board.may_close.set()
     board.until(lambda: board.closed == 1)
@@ -379,16 +379,16 @@ def dies_in_time() -> Iterator[None]:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
 def test_a_forked_child_listens_on_a_line_of_its_own(board: Board, pool: ThreadPoolExecutor) -> None:
-    waits, looks = Wakeups(board.connect), Looks()
+    waits, looks = ChangeNotifier(board.connect), Looks()
     waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
     looks.until(1)
     child = os.fork()
     if child == 0:
         with dies_in_time():
-            opened: list[BoardLine] = []
+            opened: list[BoardSubscription] = []
 
-            def connect() -> BoardLine:
-                opened.append(BoardLine(Board()))
+            def connect() -> BoardSubscription:
+                opened.append(BoardSubscription(Board()))
                 opened[0].board.lines.append(opened[0])
                 return opened[0]
 
