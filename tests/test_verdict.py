@@ -43,10 +43,10 @@ BY_CODE = [
 ]
 
 
-@pytest.mark.parametrize(("code", "meaning"), BY_CODE)
-def test_an_answer_is_judged_by_its_error_code(code: str, meaning: FailureKind) -> None:
+@pytest.mark.parametrize(("code", "kind"), BY_CODE)
+def test_an_answer_is_judged_by_its_error_code(code: str, kind: FailureKind) -> None:
     verdict = judge_answer(400, json.dumps({"error": code}).encode())
-    assert (verdict.meaning, verdict.detail) == (meaning, f"the token endpoint answered 400 {code!r}")
+    assert (verdict.kind, verdict.detail) == (kind, f"the token endpoint answered 400 {code!r}")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_an_answer_is_judged_by_its_error_code(code: str, meaning: FailureKind) 
 )
 def test_an_error_code_is_found_wherever_apis_put_it(body: dict[str, object]) -> None:
     for form in (body, json.dumps(body), json.dumps(body).encode()):
-        assert judge_answer(400, form).meaning is FailureKind.DEAD
+        assert judge_answer(400, form).kind is FailureKind.DEAD
 
 
 BY_STATUS: list[tuple[int, bytes | None, dict[str, str], FailureKind]] = [
@@ -107,15 +107,15 @@ BY_STATUS: list[tuple[int, bytes | None, dict[str, str], FailureKind]] = [
 ]
 
 
-@pytest.mark.parametrize(("status", "body", "headers", "meaning"), BY_STATUS)
+@pytest.mark.parametrize(("status", "body", "headers", "kind"), BY_STATUS)
 def test_an_answer_without_a_known_code_is_judged_by_its_status(
-    status: int, body: bytes | None, headers: dict[str, str], meaning: FailureKind
+    status: int, body: bytes | None, headers: dict[str, str], kind: FailureKind
 ) -> None:
-    assert judge_answer(status, body, headers).meaning is meaning
+    assert judge_answer(status, body, headers).kind is kind
 
 
 def test_only_what_may_have_reached_the_server_may_have_spent_the_token() -> None:
-    spent = {meaning for meaning in FailureKind if meaning.may_have_spent}
+    spent = {kind for kind in FailureKind if kind.may_have_spent}
     assert spent == {FailureKind.SERVER_ERROR, FailureKind.NO_ANSWER, FailureKind.PROTOCOL, FailureKind.REFRESHER}
 
 
@@ -180,7 +180,7 @@ def test_any_answer_gets_a_verdict_and_an_error(
 
 
 def test_deeply_nested_json_is_no_error() -> None:
-    assert judge_answer(400, "[" * 100_000).meaning is FailureKind.DOUBTFUL
+    assert judge_answer(400, "[" * 100_000).kind is FailureKind.DOUBTFUL
 
 
 @pytest.mark.parametrize(
@@ -241,33 +241,33 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize("meaning", FailureKind)
-def test_each_meaning_has_its_error(meaning: FailureKind) -> None:
-    error = Verdict(meaning, "what happened").error()
-    assert type(error) is MADE[meaning]
+@pytest.mark.parametrize("kind", FailureKind)
+def test_each_meaning_has_its_error(kind: FailureKind) -> None:
+    error = Verdict(kind, "what happened").error()
+    assert type(error) is MADE[kind]
     doubt = ": the session is over, or this client or function is wrong: log in again, or correct it and call retry()"
-    assert str(error) == "what happened" + doubt * (meaning is FailureKind.DOUBTFUL)
+    assert str(error) == "what happened" + doubt * (kind is FailureKind.DOUBTFUL)
 
 
 def test_only_a_doubtful_refusal_is_not_proven() -> None:
-    for meaning, proven in ((FailureKind.DEAD, True), (FailureKind.DOUBTFUL, False)):
-        error = Verdict(meaning, "what happened").error()
+    for kind, proven in ((FailureKind.DEAD, True), (FailureKind.DOUBTFUL, False)):
+        error = Verdict(kind, "what happened").error()
         assert isinstance(error, errors.LoginRequired)
         for one in (error, error.fresh(), error.about("acme", 3).fresh(), pickle.loads(pickle.dumps(error))):
             assert one.proven is proven
             assert one.message == error.message
 
 
-@pytest.mark.parametrize("meaning", [meaning for meaning in FailureKind if meaning is not FailureKind.SERVER_ERROR])
-def test_an_error_of_ours_raised_by_a_refresher_keeps_its_meaning(meaning: FailureKind) -> None:
-    raised = Verdict(meaning, "what happened", retry_after=3.0, challenge="more").error()
-    if meaning in (
+@pytest.mark.parametrize("kind", [kind for kind in FailureKind if kind is not FailureKind.SERVER_ERROR])
+def test_an_error_of_ours_raised_by_a_refresher_keeps_its_meaning(kind: FailureKind) -> None:
+    raised = Verdict(kind, "what happened", retry_after=3.0, challenge="more").error()
+    if kind in (
         FailureKind.REFRESHER,
         FailureKind.UNUSABLE,
     ):  # whoever raises what the latter raises, has kept nothing
         return
     verdict = judge_exception(raised)
-    assert verdict.meaning is meaning
+    assert verdict.kind is kind
     assert type(verdict.error()) is type(raised)
     assert vars(verdict.error()) == vars(raised)
 
@@ -281,7 +281,7 @@ def test_a_subclass_of_an_error_of_ours_counts_as_that_error() -> None:
 
 def test_an_error_about_another_credential_says_nothing_about_this_one() -> None:
     raised = errors.LoginRequired("log in again", credential="parent")
-    assert judge_exception(raised).meaning is FailureKind.REFRESHER
+    assert judge_exception(raised).kind is FailureKind.REFRESHER
     assert "credential 'parent': log in again" in judge_exception(raised).detail
 
 
@@ -289,7 +289,7 @@ def test_an_error_about_another_credential_says_nothing_about_this_one() -> None
 def test_an_error_of_ours_that_no_token_endpoint_means_is_the_refreshers_own(
     kind: type[errors.OnerefreshError],
 ) -> None:
-    assert judge_exception(kind("of another credential")).meaning is FailureKind.REFRESHER
+    assert judge_exception(kind("of another credential")).kind is FailureKind.REFRESHER
 
 
 @pytest.mark.parametrize(
@@ -304,13 +304,13 @@ def test_an_exception_that_carries_an_oauth_error_is_judged_by_it() -> None:
     class OAuth2Error(Exception):
         error = "invalid_grant"
 
-    assert judge_exception(OAuth2Error("no")).meaning is FailureKind.DEAD
+    assert judge_exception(OAuth2Error("no")).kind is FailureKind.DEAD
 
 
 def test_an_exception_that_refers_to_itself_is_judged() -> None:
     error = ValueError()
     error.args = (error,)
-    assert judge_exception(error).meaning is FailureKind.REFRESHER
+    assert judge_exception(error).kind is FailureKind.REFRESHER
 
 
 def test_a_judged_failure_stays_as_it_is() -> None:

@@ -75,8 +75,8 @@ class Event:
     at: float = field(default_factory=time.time)
 
     def __str__(self) -> str:
-        said = f"{self.credential}: {self.kind.replace('_', ' ')} (generation {self.generation})"
-        return f"{said}: {self.detail}" if self.detail else said
+        message = f"{self.credential}: {self.kind.replace('_', ' ')} (generation {self.generation})"
+        return f"{message}: {self.detail}" if self.detail else message
 
 
 _hooks: tuple[Callable[[Event], object], ...] = ()

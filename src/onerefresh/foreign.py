@@ -39,8 +39,8 @@ def vetted(error: BaseException, redactor: Redactor) -> BaseException:
         verdict = error.verdict.vetted(redactor, ours=ours)
         checked = error if verdict is error.verdict else RefreshFailure(verdict)
     elif isinstance(error, (Conflict, StoreOutcomeUnknown)):
-        said = _words(str(error), redactor, ours=ours)
-        checked = error if said == str(error) else type(error)(said)
+        message = _words(str(error), redactor, ours=ours)
+        checked = error if message == str(error) else type(error)(message)
     elif _shows(error, redactor):
         checked = _withheld(error, redactor)
     behind = list(_behind(error))
@@ -56,15 +56,15 @@ def _words(text: str, redactor: Redactor, *, ours: bool) -> str:
 
 
 def _with_words(error: errors.OnerefreshError, redactor: Redactor, *, ours: bool) -> errors.OnerefreshError:
-    said = _words(error.message, redactor, ours=ours)
+    message = _words(error.message, redactor, ours=ours)
     challenge = getattr(error, "challenge", None)
     asked = redactor.whole(challenge, LONGEST_CHALLENGE)
     credential = error.credential if ours or not redactor.shows(str(error.credential)) else None
-    if (said, asked, credential) == (error.message, challenge, error.credential):
+    if (message, asked, credential) == (error.message, challenge, error.credential):
         return error
     checked = error.fresh()
     checked.credential = credential
-    checked.message, checked.args = said, (said,)
+    checked.message, checked.args = message, (message,)
     if isinstance(checked, errors.InteractionRequired):
         checked.challenge = asked
     return checked

@@ -72,16 +72,16 @@ class _Code(Generic[T]):
             return RefreshFailure(_ended("the event loop of the refresher ended while it ran"))
         if inspect.iscoroutine(self._awaitable):
             self._awaitable.close()
-        said = "the refresher's event loop has ended"
+        message = "the refresher's event loop has ended"
         if not self._begins_late:
-            return RefreshFailure(_ended(said))  # the function that gave what is to be awaited may have sent
-        return Unsent(Verdict(FailureKind.UNAVAILABLE, f"{said}; nothing was sent", repeatable=False))
+            return RefreshFailure(_ended(message))  # the function that gave what is to be awaited may have sent
+        return Unsent(Verdict(FailureKind.UNAVAILABLE, f"{message}; nothing was sent", repeatable=False))
 
     def cannot_begin(self) -> RefreshFailure:
         """What is raised where the loop runs on this very thread, because no other could be started."""
         self.gone()
-        said = "no thread can be started, and an async function needs one; nothing was sent"
-        return RefreshFailure(Verdict(FailureKind.CONFIGURATION, said, repeatable=False))
+        message = "no thread can be started, and an async function needs one; nothing was sent"
+        return RefreshFailure(Verdict(FailureKind.CONFIGURATION, message, repeatable=False))
 
 
 def _on_loop(code: _Code[T], loop: asyncio.AbstractEventLoop) -> T:
@@ -131,5 +131,5 @@ def _on_trio(code: _Code[T], token: Any) -> T:
     return returned.value
 
 
-def _ended(said: str) -> Verdict:
-    return Verdict(FailureKind.NO_ANSWER, said, repeatable=False)
+def _ended(message: str) -> Verdict:
+    return Verdict(FailureKind.NO_ANSWER, message, repeatable=False)

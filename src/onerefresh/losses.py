@@ -125,8 +125,8 @@ def read_note(store: Store, key: str) -> Note | None:
         raise
     except Exception:  # noqa: BLE001 - a store of the user's may have its own idea of what a key is
         return None
-    said = Losses(version) if record is None else _said(version, record)
-    return Note(said.id, said.count, len(said.lost), digest(key) in said.lost, dict(said.comparing))
+    message = Losses(version) if record is None else _said(version, record)
+    return Note(message.id, message.count, len(message.lost), digest(key) in message.lost, dict(message.comparing))
 
 
 def report_losses(store: Store, keys: Iterable[str]) -> str:
@@ -136,7 +136,7 @@ def report_losses(store: Store, keys: Iterable[str]) -> str:
     hold the note, or only a newer version can write it.
     """
     new = tuple(dict.fromkeys(digest(key) for key in keys))
-    return _written(store, lambda said: _with_names(said, new)) if new else ""
+    return _written(store, lambda message: _with_names(message, new)) if new else ""
 
 
 class Beats:
@@ -148,12 +148,12 @@ class Beats:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, float]] = {}
 
-    def sees(self, said: Losses) -> None:
+    def sees(self, message: Losses) -> None:
         now = time.monotonic()
         known = self._seen
         self._seen = {
             who: known[who] if known.get(who, (None, 0.0))[0] == beat else (beat, now)
-            for who, beat in said.comparing.items()
+            for who, beat in message.comparing.items()
         }
 
     def silent(self) -> frozenset[str]:
@@ -168,7 +168,7 @@ def compares(store: Store, process: str, *, over: bool, silent: frozenset[str] =
     `silent`: those that are to be left out of the note.
     """
     tries = TRIES if over else BEAT_TRIES  # there is another beat soon
-    return _written(store, lambda said: _with_process(said, process, silent, over=over), tries)
+    return _written(store, lambda message: _with_process(message, process, silent, over=over), tries)
 
 
 def _read(store: Store) -> tuple[str | None, Record | None]:
@@ -187,22 +187,22 @@ def _read(store: Store) -> tuple[str | None, Record | None]:
 
 
 def _said(version: str | None, record: Record) -> Losses:
-    said = record.unknown
-    lost, name, comparing = said.get(LOST), said.get(ID), said.get(COMPARING)
+    message = record.unknown
+    lost, name, comparing = message.get(LOST), message.get(ID), message.get(COMPARING)
     names = tuple(map(str, lost)) if isinstance(lost, list) else ()
     beats = {who: at for who, at in comparing.items() if isinstance(at, int)} if isinstance(comparing, dict) else {}
     return Losses(version, record.generation, names, name if isinstance(name, str) else "", beats)
 
 
-def _with_names(said: Losses, new: tuple[str, ...]) -> Losses:
-    return replace(said, count=said.count + len(new), lost=(*said.lost, *new)[-MOST:])
+def _with_names(message: Losses, new: tuple[str, ...]) -> Losses:
+    return replace(message, count=message.count + len(new), lost=(*message.lost, *new)[-MOST:])
 
 
-def _with_process(said: Losses, process: str, silent: frozenset[str], *, over: bool) -> Losses:
-    beats = {who: beat for who, beat in said.comparing.items() if who != process and who not in silent}
+def _with_process(message: Losses, process: str, silent: frozenset[str], *, over: bool) -> Losses:
+    beats = {who: beat for who, beat in message.comparing.items() if who != process and who not in silent}
     if not over:
-        beats[process] = max(int(time.time()), said.comparing.get(process, 0) + 1)
-    return replace(said, comparing=dict(list(beats.items())[-MOST_COMPARING:]))
+        beats[process] = max(int(time.time()), message.comparing.get(process, 0) + 1)
+    return replace(message, comparing=dict(list(beats.items())[-MOST_COMPARING:]))
 
 
 def _written(store: Store, change: Callable[[Losses], Losses], most: int = TRIES) -> str:
@@ -212,8 +212,8 @@ def _written(store: Store, change: Callable[[Losses], Losses], most: int = TRIES
         try:
             version, record = _read(store)
             record = record or Record(families=(), generation=0, state=State.EMPTY)
-            said = _said(version, record)
-            new = change(replace(said, id=said.id or secrets.token_hex(8)))
+            message = _said(version, record)
+            new = change(replace(message, id=message.id or secrets.token_hex(8)))
             store.cas(KEY, version, encode(_noted(record, new)))
         except (Conflict, StoreOutcomeUnknown):
             continue
@@ -230,13 +230,13 @@ def _written(store: Store, change: Callable[[Losses], Losses], most: int = TRIES
     return ""
 
 
-def _noted(record: Record, said: Losses) -> Record:
+def _noted(record: Record, message: Losses) -> Record:
     """The note's record with what is said now, and with what newer versions have added to it."""
     unknown = {name: value for name, value in record.unknown.items() if name != COMPARING}
-    unknown |= {LOST: list(said.lost), ID: said.id}
-    if said.comparing:
-        unknown[COMPARING] = dict(said.comparing)
-    return replace(record, generation=said.count, unknown=unknown)
+    unknown |= {LOST: list(message.lost), ID: message.id}
+    if message.comparing:
+        unknown[COMPARING] = dict(message.comparing)
+    return replace(record, generation=message.count, unknown=unknown)
 
 
 class _Report:

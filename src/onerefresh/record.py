@@ -85,10 +85,10 @@ class Grant(enum.StrEnum):
 class Lease:
     """The right of one attempt to send, until its `ttl` in seconds is over; a lease is written by a claim.
 
-    `era` and `at`: when it began, on the store's own clock. `proof`: what the holder's kernel would release if the
-    holder died (or None). `contested`: an earlier attempt at this generation was not proven dead, and may still commit.
-    `origin`: the state to which a release returns. `guess`: the store had lost the record, or may have gone back, so
-    that the refresh token may be one that was used up before.
+    `clock_epoch` and `at`: when it began, on the store's own clock. `death_proof`: what the holder's kernel would
+    release if the holder died (or None). `contested`: an earlier attempt at this generation was not proven dead, and
+    may still commit. `origin`: the state to which a release returns. `guess`: the store had lost the record, or may
+    have gone back, so that the refresh token may be one that was used up before.
 
     A *recovery lease* has `guess`, and nothing is sent under it: it keeps a token that was brought back from being sent
     before a process that knows a newer token has brought that one back. The attempt that takes over from it guesses.
@@ -99,9 +99,9 @@ class Lease:
     id: str
     grant: Grant
     ttl: float
-    era: str | None = None
+    clock_epoch: str | None = None
     at: float = 0.0
-    proof: str | None = None
+    death_proof: str | None = None
     contested: bool = False
     origin: State = State.IDLE
     guess: bool = False
@@ -123,11 +123,11 @@ class Failure:
     whose clock is far off waits at most `delay`). `maybe_spent`: the refresh token may have been spent. `contested`: an
     attempt that may still come back and commit was under way. `refused`: the API had refused the access token, so that
     token does not serve either once the session is dead, or doubtful. `doubts`: doubtful refusals at this generation;
-    with ``meaning`` ``DEAD`` and some of them, the session is not dead, but doubtful. `prints`: of the clients that
+    with ``kind`` ``DEAD`` and some of them, the session is not dead, but doubtful. `prints`: of the clients that
     were refused. `lost`: the answer to a request at this generation was lost.
     """
 
-    meaning: FailureKind
+    kind: FailureKind
     detail: str
     count: int
     at: float
@@ -144,7 +144,7 @@ class Failure:
     @property
     def is_doubtful(self) -> bool:
         """Whether the last refusal may mean that the client is wrong, rather than that the session is over."""
-        return self.meaning is FailureKind.DEAD and self.doubts > 0
+        return self.kind is FailureKind.DEAD and self.doubts > 0
 
     @property
     def is_for_good(self) -> bool:
@@ -154,7 +154,7 @@ class Failure:
     @property
     def may_be_the_clients(self) -> bool:
         """Whether another client may have more luck, and is to ask at once: once for each, and a few of them."""
-        return (self.is_doubtful or self.meaning.of_the_client) and not self.is_for_good and len(self.prints) < PRINTS
+        return (self.is_doubtful or self.kind.of_the_client) and not self.is_for_good and len(self.prints) < PRINTS
 
     def is_news_to(self, client: str) -> bool:
         """Whether the client with this print was not among those that were refused."""
@@ -166,8 +166,8 @@ class Failure:
 
     def verdict(self, now: float) -> Verdict:
         """What those are told who ask during the delay."""
-        meaning = FailureKind.DOUBTFUL if self.is_doubtful else self.meaning
-        return Verdict(meaning, self.detail, self.remaining(now) or None, self.challenge)
+        kind = FailureKind.DOUBTFUL if self.is_doubtful else self.kind
+        return Verdict(kind, self.detail, self.remaining(now) or None, self.challenge)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,22 +197,22 @@ class Floor:
 
     `generation`: the last one that a refresh has brought; `at`: when that was begun. `early`: when the last ones were
     begun that came early, less than half a token's life after the one before. Seconds by the store's clock of this
-    `era`, so that it holds for all machines; by wall clocks where that is None.
+    `clock_epoch`, so that it holds for all machines; by wall clocks where that is None.
     """
 
     generation: int
     at: float
-    era: str | None = None
+    clock_epoch: str | None = None
     early: tuple[float, ...] = ()
     unknown: Mapping[str, object] = _unknown()
 
     def after(self, generation: int, clock: Clock, *, early: bool) -> Floor:
         """The same after one more refresh, which was begun at that time."""
-        era, now = clock
-        early_ones = [at for at in self.early if era == self.era and _since(at, now) < BUDGET_TIME]
+        clock_epoch, now = clock
+        early_ones = [at for at in self.early if clock_epoch == self.clock_epoch and _since(at, now) < BUDGET_TIME]
         early_ones += [now] if early else []
         lately = tuple(early_ones[-policy.EARLY_REFRESHES :])
-        return replace(self, generation=generation, at=now, era=era, early=lately)
+        return replace(self, generation=generation, at=now, clock_epoch=clock_epoch, early=lately)
 
     def is_early(self, generation: int, token: Token, clock: Clock) -> bool:
         """Whether a refresh of `token`, which is of this generation, comes early at that time."""
@@ -222,8 +222,8 @@ class Floor:
         """Seconds until `token`, which is of this generation, may be refreshed. Never longer than twice the budget's
         time: a clock that was set locks nobody out.
         """
-        (era, now), most = clock, policy.EARLY_REFRESHES
-        lately = sorted(_since(at, now) for at in self.early) if era == self.era else []
+        (clock_epoch, now), most = clock, policy.EARLY_REFRESHES
+        lately = sorted(_since(at, now) for at in self.early) if clock_epoch == self.clock_epoch else []
         if len(lately) < most or lately[most - 1] >= BUDGET_TIME:
             return 0.0
         left = min(self._half_life_left(generation, token, clock), BUDGET_TIME - lately[most - 1])
@@ -231,12 +231,12 @@ class Floor:
 
     def is_of_late(self, generation: int, clock: Clock) -> bool:
         """Whether a refresh brought this generation within the last minute."""
-        era, now = clock
-        return (generation, era) == (self.generation, self.era) and _since(self.at, now) < BUDGET_TIME
+        clock_epoch, now = clock
+        return (generation, clock_epoch) == (self.generation, self.clock_epoch) and _since(self.at, now) < BUDGET_TIME
 
     def _half_life_left(self, generation: int, token: Token, clock: Clock) -> float:
-        era, now = clock
-        if generation != self.generation or era != self.era:
+        clock_epoch, now = clock
+        if generation != self.generation or clock_epoch != self.clock_epoch:
             return 0.0  # an earlier version, a login or a repair has brought it, or the store's clock is another one
         return max(half_life(token) - _since(self.at, now), 0.0)
 

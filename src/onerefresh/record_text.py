@@ -229,9 +229,9 @@ LEASE = (
     # Whatever it spends, the refresh token may be among it: so nobody takes it for harmless.
     Field("grant", "grant", Grant, needed=True, write=_word, otherwise=Grant.REFRESH),
     Field("ttl", "ttl", span, needed=True, write=_within_reason),
-    Field("era", "era", text_or_none, write=_said),
+    Field("clock_epoch", "era", text_or_none, write=_said),
     Field("at", "at", number, write=_finite),
-    Field("proof", "proof", text_or_none, write=_said),
+    Field("death_proof", "proof", text_or_none, write=_said),
     Field("contested", "disputed", truth),
     Field("origin", "origin", _state, needed=True, write=_word),
     Field("guess", "guess", truth),
@@ -240,7 +240,7 @@ LEASE = (
 )
 FAILURE = (
     # Its delay is kept to, and then it is asked again: no word that is not known here logs anybody out.
-    Field("meaning", "meaning", FailureKind, needed=True, write=_word, otherwise=FailureKind.UNAVAILABLE),
+    Field("kind", "meaning", FailureKind, needed=True, write=_word, otherwise=FailureKind.UNAVAILABLE),
     Field("detail", "detail", text, needed=True, write=_said),
     Field("count", "count", count, needed=True, write=counted),
     Field("at", "at", moment, needed=True),
@@ -274,7 +274,7 @@ TOKEN = (
 FLOOR = (
     Field("generation", "generation", generation, needed=True),
     Field("at", "at", number, needed=True, write=_finite),
-    Field("era", "era", text_or_none, write=_said),
+    Field("clock_epoch", "era", text_or_none, write=_said),
     Field("early", "early", numbers, write=lambda moments: list(map(_finite, moments))),
 )
 RECORD = (

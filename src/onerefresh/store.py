@@ -77,11 +77,11 @@ class Versioned(NamedTuple):
 class StoreTime(NamedTuple):
     """A reading of the store's clock, which all its users share: seconds, good to a second or so.
 
-    Readings from different epochs (`era`) cannot be compared. `single_host`: an epoch is one boot of one machine, so
-    that processes of earlier epochs are gone.
+    Readings from different epochs (`clock_epoch`) cannot be compared. `single_host`: an epoch is one boot of one
+    machine, so that processes of earlier epochs are gone.
     """
 
-    era: str
+    clock_epoch: str
     seconds: float
     single_host: bool = False
 
@@ -89,11 +89,11 @@ class StoreTime(NamedTuple):
 class AdvisoryLock:
     """A hint that says "I am at it" while it is held; the default holds nothing.
 
-    `proof`: a text that is equal for everybody who could not hold this at the same time, where the kernel releases
-    it if the holder dies; None where it proves nothing.
+    `death_proof`: a text that is equal for everybody who could not hold this at the same time, where the kernel
+    releases it if the holder dies; None where it proves nothing.
     """
 
-    proof: str | None = None
+    death_proof: str | None = None
 
     def release(self) -> None:
         """Let it go. Never raises."""
@@ -222,8 +222,8 @@ def text_of(stored: object) -> str | None:
 
 def no_text(key: str, version: str) -> Unreadable:
     """What is said of a record of which `text_of` has made nothing."""
-    said = "the stored record cannot be read (it is damaged: no text); log in again to replace it"
-    return Unreadable(said, credential=key, version=version, damaged=True)
+    message = "the stored record cannot be read (it is damaged: no text); log in again to replace it"
+    return Unreadable(message, credential=key, version=version, damaged=True)
 
 
 SEALED = '{"sealed":'

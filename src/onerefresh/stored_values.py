@@ -152,9 +152,9 @@ def check_whole(fields: dict[str, Any]) -> None:
 
     One that fits under another name has lost a letter of its own.
     """
-    said = fields.pop(CHECKSUM, None)
-    if isinstance(said, str) and said.startswith(KIND):
-        if said != checksum_of(fields):
+    message = fields.pop(CHECKSUM, None)
+    if isinstance(message, str) and message.startswith(KIND):
+        if message != checksum_of(fields):
             raise Damage("its checksum does not fit")
         return
     for name in [name for name, value in fields.items() if isinstance(value, str) and value.startswith(KIND)]:

@@ -272,10 +272,10 @@ def parse_answer(answer: object, *, at: float, kept: bool = False, hidden: Redac
     Raises `RefreshProtocolError` where there is no usable access token: none at all, one that no header can carry, or
     one that is no bearer token.
     """
-    said = useless(answer)
-    if said is not None:
+    message = useless(answer)
+    if message is not None:
         del answer  # it holds tokens, and would show in a traceback with locals
-        raise RefreshProtocolError(said)
+        raise RefreshProtocolError(message)
     if isinstance(answer, Token):
         return answer
     if not isinstance(answer, Mapping):
@@ -305,15 +305,15 @@ def parse_answer(answer: object, *, at: float, kept: bool = False, hidden: Redac
 def useless(answer: object) -> str | None:
     """Why no request can carry the access token of this answer, or must not; None where one may, or there is none."""
     fields: object = answer.extra if isinstance(answer, Token) else answer
-    if isinstance(fields, Mapping) and (said := not_bearer(fields)) is not None:
-        return said
+    if isinstance(fields, Mapping) and (message := not_bearer(fields)) is not None:
+        return message
     access: object = answer.reveal() if isinstance(answer, Token) else None
     if isinstance(answer, Mapping):
         access = field_of(answer, "access_token")
         if not isinstance(access, str) or not access.strip():
             return None
-    said = unsendable(access) if isinstance(access, str) else None
-    return None if said is None else f"the answer has {said}"
+    message = unsendable(access) if isinstance(access, str) else None
+    return None if message is None else f"the answer has {message}"
 
 
 def refresh_token_beside(answer: object) -> Secret | None:

@@ -253,7 +253,7 @@ def committed(
 def _begun(record: Record, by: str, now: Clock) -> Clock:
     """When the attempt `by` was begun, as far as its record tells; else `now`."""
     lease = record.lease
-    if lease is None or lease.id != by or lease.era is None or lease.era != now[0]:
+    if lease is None or lease.id != by or lease.clock_epoch is None or lease.clock_epoch != now[0]:
         return now
     return now[0], lease.at
 
@@ -302,16 +302,16 @@ def released(
     return replace(back, failure=failure)
 
 
-def unsent(record: Record, said: str, *, now: float, taken_over: bool) -> Record:
+def unsent(record: Record, message: str, *, now: float, taken_over: bool) -> Record:
     """The lease is given back, and surely nothing was sent under it: the next attempt may follow at once.
 
-    What was known of the attempts before it is still known. `said`: why nothing was sent.
+    What was known of the attempts before it is still known. `message`: why nothing was sent.
     """
     back, lease, failure = released(record, None, now=now, jitter=0.0), record.lease, record.failure
     contested = lease is not None and lease.contested
     if not contested and not taken_over:
         return back
-    failure = failure or Failure(FailureKind.UNAVAILABLE, said, 0, now, 0.0)
+    failure = failure or Failure(FailureKind.UNAVAILABLE, message, 0, now, 0.0)
     maybe_spent = failure.maybe_spent or taken_over
     return replace(back, failure=replace(failure, maybe_spent=maybe_spent, contested=failure.contested or contested))
 
@@ -328,20 +328,20 @@ def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Reco
 
 def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: float, *, refused: bool) -> Failure:
     before, lease = record.failure, record.lease
-    is_doubtful = verdict.meaning is FailureKind.DOUBTFUL
+    is_doubtful = verdict.kind is FailureKind.DOUBTFUL
     return Failure(
-        meaning=FailureKind.DEAD if is_doubtful else verdict.meaning,
+        kind=FailureKind.DEAD if is_doubtful else verdict.kind,
         detail=verdict.detail,
         count=count,
         at=now,
         delay=delay,
-        maybe_spent=verdict.meaning.may_have_spent or (before is not None and before.maybe_spent),
+        maybe_spent=verdict.kind.may_have_spent or (before is not None and before.maybe_spent),
         contested=(lease is not None and lease.contested) or (before is not None and before.contested),
         refused=refused or (before is not None and before.refused),
         challenge=verdict.challenge,
         doubts=(before.doubts if before is not None else 0) + is_doubtful,
         prints=before.prints if before is not None else (),
-        lost=verdict.meaning.is_lost or (before is not None and before.lost),
+        lost=verdict.kind.is_lost or (before is not None and before.lost),
     )
 
 

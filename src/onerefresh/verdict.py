@@ -80,7 +80,7 @@ class Verdict:
     it is gone. `kept`: the refresh token of an answer that is of no use otherwise.
     """
 
-    meaning: FailureKind
+    kind: FailureKind
     detail: str
     retry_after: float | None = None
     challenge: str | None = None
@@ -96,13 +96,13 @@ class Verdict:
 
     def error(self) -> errors.OnerefreshError:
         """The exception that says so to the callers."""
-        if self.meaning is FailureKind.DOUBTFUL:
+        if self.kind is FailureKind.DOUBTFUL:
             return errors.LoginRequired(f"{self.detail}: {EITHER}", proven=False)
-        if self.meaning is FailureKind.INTERACTION:
+        if self.kind is FailureKind.INTERACTION:
             return errors.InteractionRequired(self.detail, challenge=self.challenge)
-        if self.meaning in (FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR):
+        if self.kind in (FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR):
             return errors.RefreshUnavailable(self.detail, retry_after=self.retry_after)
-        return _ERRORS[self.meaning](self.detail)
+        return _ERRORS[self.kind](self.detail)
 
 
 _ERRORS: Mapping[FailureKind, type[errors.OnerefreshError]] = {
@@ -154,7 +154,7 @@ _CODES: Mapping[FailureKind, str] = {
     """,
     FailureKind.SERVER_ERROR: "server_error internal_server_error internal_error",
 }
-_BY_CODE = {code: meaning for meaning, codes in _CODES.items() for code in codes.split()}
+_BY_CODE = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
 NOTHING_KNOWN = Redactor()
 _NOT_PROCESSED = frozenset({408, 425, 429, 503})
 _GATEWAY_GAVE_UP = frozenset({504, 524, 598})
@@ -181,18 +181,18 @@ def judge_answer(
     code = error_code(answer)
     retry_after = parse_retry_after(header(headers, "retry-after"))
     if status in _NOT_PROCESSED:
-        meaning, hint = FailureKind.UNAVAILABLE, ""
+        kind, hint = FailureKind.UNAVAILABLE, ""
     elif (known := _BY_CODE.get(code.lower())) is not None and not (known in _ENDS and status >= 500):
-        meaning, hint = known, ""  # a server in trouble proves nothing
+        kind, hint = known, ""  # a server in trouble proves nothing
     else:
-        meaning, hint = _by_status(status, body, answer, headers, hidden)
-    said = f"the token endpoint answered {status}"
+        kind, hint = _by_status(status, body, answer, headers, hidden)
+    message = f"the token endpoint answered {status}"
     if code and (quoted := hidden.masked(code) if code.lower() in _BY_CODE else hidden.quote(code)):
-        said += f" {quoted!r}"
+        message += f" {quoted!r}"
     if hidden.is_complete and (description := hidden.quote(description_of(answer))):
-        said += f" ({description})"
-    asked = hidden.whole(claims_of(answer), LONGEST_CHALLENGE) if meaning is FailureKind.INTERACTION else None
-    return Verdict(meaning, said + hint, retry_after, asked)
+        message += f" ({description})"
+    asked = hidden.whole(claims_of(answer), LONGEST_CHALLENGE) if kind is FailureKind.INTERACTION else None
+    return Verdict(kind, message + hint, retry_after, asked)
 
 
 def _by_status(
@@ -232,12 +232,12 @@ def _by_status(
 
 def with_rest(verdict: Verdict, answer: object) -> Verdict:
     """The verdict on an answer that brought no usable access token, with what becomes of its refresh token."""
-    if verdict.meaning is not FailureKind.PROTOCOL:
+    if verdict.kind is not FailureKind.PROTOCOL:
         return verdict
     kept = refresh_token_beside(answer)
     if kept is None:
         return replace(verdict, detail=verdict.detail + loss_in(answer))
-    return replace(verdict, meaning=FailureKind.UNUSABLE, kept=kept)
+    return replace(verdict, kind=FailureKind.UNUSABLE, kept=kept)
 
 
 def judge_exception(error: BaseException, *, hidden: Redactor = NOTHING_KNOWN) -> Verdict:
@@ -252,14 +252,14 @@ def judge_exception(error: BaseException, *, hidden: Redactor = NOTHING_KNOWN) -
     name = hidden.masked(plain(type(error).__name__))
     if isinstance(error, errors.OnerefreshError):
         own = is_ours(error)
-        meaning = next((_OURS[kind] for kind in type(error).__mro__ if kind in _OURS), FailureKind.REFRESHER)
-        if meaning is FailureKind.REFRESHER or error.credential is not None:
+        kind = next((_OURS[base] for base in type(error).__mro__ if base in _OURS), FailureKind.REFRESHER)
+        if kind is FailureKind.REFRESHER or error.credential is not None:
             # Said by another credential that the refresher uses: it tells nothing about the token of this one.
-            said = Verdict(FailureKind.REFRESHER, str(error)).vetted(hidden, ours=own).detail
-            return Verdict(FailureKind.REFRESHER, f"the refresher raised {name}: {said}")
+            message = Verdict(FailureKind.REFRESHER, str(error)).vetted(hidden, ours=own).detail
+            return Verdict(FailureKind.REFRESHER, f"the refresher raised {name}: {message}")
         asked = as_seconds(getattr(error, "retry_after", None))
         retry_after = None if asked is None else pause_of(asked)
-        verdict = Verdict(meaning, error.message, retry_after, getattr(error, "challenge", None))
+        verdict = Verdict(kind, error.message, retry_after, getattr(error, "challenge", None))
         if isinstance(error, errors.LoginRequired) and not error.proven:
             verdict = Verdict(FailureKind.DOUBTFUL, error.message.removesuffix(f": {EITHER}"))
         return verdict.vetted(hidden, ours=own)
@@ -280,7 +280,7 @@ def judge_exception(error: BaseException, *, hidden: Redactor = NOTHING_KNOWN) -
     return Verdict(FailureKind.REFRESHER, f"the refresher raised {name}")
 
 
-_OURS: Mapping[type, FailureKind] = {kind: meaning for meaning, kind in _ERRORS.items()} | {
+_OURS: Mapping[type, FailureKind] = {error: kind for kind, error in _ERRORS.items()} | {
     errors.InteractionRequired: FailureKind.INTERACTION,
     errors.RefreshUnavailable: FailureKind.UNAVAILABLE,
 }

@@ -42,9 +42,9 @@ def seed(name: str = "seed", *, lives: float | None = 3600.0, at: float = START)
 
 
 def failed(
-    meaning: FailureKind, detail: str = "as scripted", *, retry_after: float | None = None, repeatable: bool = True
+    kind: FailureKind, detail: str = "as scripted", *, retry_after: float | None = None, repeatable: bool = True
 ) -> RefreshFailure:
-    return RefreshFailure(Verdict(meaning, detail, retry_after, repeatable=repeatable))
+    return RefreshFailure(Verdict(kind, detail, retry_after, repeatable=repeatable))
 
 
 def make_request(profile: str | Profile = "strict", **others: Any) -> RenewalRequest:
@@ -67,7 +67,7 @@ class World:
     wall_is_off: float = 0.0
     version: int = 0
     body: str | None = None
-    era: str | None = "boot"
+    clock_epoch: str | None = "boot"
     held_by: Process[Any] | None = None
     spools: dict[str, Spooled] = field(default_factory=dict)
     spool_is_writable: bool = True
@@ -135,7 +135,7 @@ class World:
 
     def lease(self, other: Lease | None = None) -> Lease:
         """Somebody else has claimed the present generation."""
-        other = other or make_lease(era=self.era, at=self.now)
+        other = other or make_lease(clock_epoch=self.clock_epoch, at=self.now)
         self.put(records.claimed(self.record, other, owner=None))
         return other
 
@@ -143,7 +143,7 @@ class World:
         """The holder of `other` comes back and commits."""
         before = self.present
         new = token.following(before.token) if before.token else token
-        clock = (self.era, self.now) if self.era else (None, self.wall)
+        clock = (self.clock_epoch, self.now) if self.clock_epoch else (None, self.wall)
         by, grant = other.id, other.grant
         self.put(records.committed(before, new, by=by, grant=grant, now=self.wall, refused=False, clock=clock))
 
@@ -203,8 +203,8 @@ class RotatingServer:
 
 
 class _Held(AdvisoryLock):
-    def __init__(self, proof: str | None) -> None:
-        self.proof = proof
+    def __init__(self, death_proof: str | None) -> None:
+        self.death_proof = death_proof
 
 
 class Process(Generic[T]):
@@ -219,14 +219,14 @@ class Process(Generic[T]):
         renewal: Coroutine[Effect[Any], Any, T],
         *,
         host: str = "host",
-        proof: str | None = None,
+        death_proof: str | None = None,
         faults: dict[tuple[type[Effect[Any]], int], Fault] | None = None,
         jitter: float = 0.0,
     ) -> None:
         self.world = world
         self.renewal = renewal
         self.host = host
-        self.proof = proof
+        self.death_proof = death_proof
         self.jitter = jitter
         self.faults = faults or {}
         self.seen: dict[type[Effect[Any]], int] = {}
@@ -322,7 +322,7 @@ class Process(Generic[T]):
             case effects.Cas(expected, record):
                 return world.cas(expected, record)
             case effects.Now():
-                shared = StoreTime(world.era, world.now, single_host=True) if world.era else None
+                shared = StoreTime(world.clock_epoch, world.now, single_host=True) if world.clock_epoch else None
                 return Instant(world.wall, world.now, shared, self.jitter)
             case effects.NewId():
                 world.names += 1
@@ -343,7 +343,7 @@ class Process(Generic[T]):
                 if world.held_by not in (None, self):
                     return None
                 world.held_by = self
-                return _Held(self.proof)
+                return _Held(self.death_proof)
             case effects.ReadSpool():
                 return world.spools.get(self.host)
             case effects.WriteSpool(entry):

@@ -53,7 +53,7 @@ def test_a_doubtful_refusal_leaves_the_session_alive_in_the_record() -> None:
     world = needy(None, DOUBT)
     doubted(world, **refusing(world))
     assert (world.present.state, world.token.reveal_refresh_token()) == (State.IDLE, "refresh-seed")
-    assert (failure_of(world).meaning, failure_of(world).doubts) == (FailureKind.DEAD, 1)
+    assert (failure_of(world).kind, failure_of(world).doubts) == (FailureKind.DEAD, 1)
     assert Kind.DEAD not in world.kinds()
 
 
@@ -139,9 +139,9 @@ def test_an_obtain_that_is_refused_as_well_rests_like_the_refresh() -> None:
 # --- Another client ---
 
 
-@pytest.mark.parametrize("meaning", [FailureKind.DOUBTFUL, FailureKind.CLIENT_REJECTED, FailureKind.REQUEST_REJECTED])
-def test_another_client_asks_at_once_and_once(meaning: FailureKind) -> None:
-    world = needy(None, *[failed(meaning)] * 3)
+@pytest.mark.parametrize("kind", [FailureKind.DOUBTFUL, FailureKind.CLIENT_REJECTED, FailureKind.REQUEST_REJECTED])
+def test_another_client_asks_at_once_and_once(kind: FailureKind) -> None:
+    world = needy(None, *[failed(kind)] * 3)
     refused = refusing(world)
     for name, sends in (("old", 1), ("old", 1), ("new", 2), ("old", 2), ("new", 2), ("newest", 3), ("new", 3)):
         world.fails(renew(EFFECTS, make_request(**client(name), **refused)))
@@ -237,7 +237,7 @@ def test_after_an_earlier_failure_that_may_have_spent_it_is_not_asked_again() ->
 
 def test_after_a_takeover_it_is_not_asked_again() -> None:
     world = needy(None, DOUBT)
-    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(ttl=30.0, clock_epoch=world.clock_epoch, at=0.0))
     world.now = 31.0
     doubted(world, **refusing(world))
     is_not_asked_again(world, 1)
@@ -245,7 +245,7 @@ def test_after_a_takeover_it_is_not_asked_again() -> None:
 
 def test_a_late_commit_of_the_other_one_is_waited_for_first() -> None:
     world = needy(None, DOUBT)
-    other = world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
+    other = world.lease(make_lease(ttl=30.0, clock_epoch=world.clock_epoch, at=0.0))
     world.now = 31.0
     mine = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Send)
     mine.step()
@@ -253,12 +253,12 @@ def test_a_late_commit_of_the_other_one_is_waited_for_first() -> None:
     assert mine.finish().token.reveal() == "access-late"
 
 
-@pytest.mark.parametrize("meaning", [FailureKind.DOUBTFUL, FailureKind.DEAD])
+@pytest.mark.parametrize("kind", [FailureKind.DOUBTFUL, FailureKind.DEAD])
 @pytest.mark.parametrize("lost", ["the record", "the claim", "and brought back by others"])
-def test_a_loss_is_no_late_commit_and_what_was_refused_is_not_sent_again(lost: str, meaning: FailureKind) -> None:
-    world = needy(None, failed(meaning, "it said no"), NEXT)
+def test_a_loss_is_no_late_commit_and_what_was_refused_is_not_sent_again(lost: str, kind: FailureKind) -> None:
+    world = needy(None, failed(kind, "it said no"), NEXT)
     before, known = world.present, world.token
-    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(ttl=30.0, clock_epoch=world.clock_epoch, at=0.0))
     world.now = 31.0
     knows = knowing(newest=known, recovery=5.0)
     mine = Process(world, renew(knows, make_request(sightings=Sightings(), **refusing(world)))).until(Send)
@@ -268,7 +268,7 @@ def test_a_loss_is_no_late_commit_and_what_was_refused_is_not_sent_again(lost: s
         world.run(bring_back(knows, make_request()))
     with pytest.raises(errors.LoginRequired) as told:
         mine.finish()
-    assert told.value.proven is (meaning is FailureKind.DEAD)
+    assert told.value.proven is (kind is FailureKind.DEAD)
     assert len(world.sent) == 1
 
 
@@ -297,8 +297,8 @@ def test_the_record_is_written_so_that_an_older_version_asks_again() -> None:
 
 def test_a_takeover_that_is_refused_in_doubtful_words_keeps_what_it_may_not_do() -> None:
     world = needy(None, DOUBT)
-    world.lease(make_lease(grant=Grant.REFRESH, ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(grant=Grant.REFRESH, ttl=30.0, clock_epoch=world.clock_epoch, at=0.0))
     world.now = 31.0
     doubted(world, **refusing(world))
     assert failure_of(world).is_for_good
-    assert failure_of(world).verdict(world.wall).meaning is FailureKind.DOUBTFUL
+    assert failure_of(world).verdict(world.wall).kind is FailureKind.DOUBTFUL

@@ -29,7 +29,7 @@ class Lossy(Dictionary):
 
     def __init__(self) -> None:
         super().__init__()
-        self.era = "first"
+        self.clock_epoch = "first"
         self.fails: dict[tuple[str, str], list[Exception]] = {}
         self.asked: list[tuple[str, str]] = []
 
@@ -43,7 +43,7 @@ class Lossy(Dictionary):
 
     def moment(self) -> StoreTime:
         self._asked("moment", "")
-        return StoreTime(self.era, time.monotonic())
+        return StoreTime(self.clock_epoch, time.monotonic())
 
     def _asked(self, what: str, key: str) -> None:
         self.asked.append((what, key))
@@ -108,17 +108,17 @@ BLIPS = {
 
 @pytest.mark.parametrize(("what", "key", "error"), BLIPS.values(), ids=list(BLIPS))
 @pytest.mark.parametrize("times", [1, 3])
-@pytest.mark.parametrize("era", ["first", "second"])
+@pytest.mark.parametrize("clock_epoch", ["first", "second"])
 def test_what_cannot_be_read_or_written_now_is_looked_at_again(
-    what: str, key: str, error: Exception, times: int, era: str
+    what: str, key: str, error: Exception, times: int, clock_epoch: str
 ) -> None:
     """Before, the loss counted as seen, and the next look knew nothing of it."""
     store = Lossy()
     holder = Holder(store, "acme", "last")
     store.lose("acme")
-    if era == "first":
+    if clock_epoch == "first":
         report_losses(store, ["acme"])  # else another server answers, which has not got it
-    store.era = era
+    store.clock_epoch = clock_epoch
     store.fails[what, key] = [error] * times
     looks = 0
     while store.generation("acme") is None:
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_or_written_now_is_looked_at_again(
 def test_only_what_failed_is_looked_at_again() -> None:
     store = Lossy()
     holder = Holder(store, "acme", "beta", "last")
-    store.era = "second"
+    store.clock_epoch = "second"
     store.fails["load", "beta"] = [DOWN]
     holder.looks()
     store.asked.clear()
@@ -193,7 +193,7 @@ def test_what_others_have_noted_comes_back_first_and_what_is_lost_is_noted_befor
     holder = Holder(store, *keys)
     store.lose(*keys)
     report_losses(store, ["tenant-7", "tenant-8"])
-    store.era = "second"
+    store.clock_epoch = "second"
     store.asked.clear()
     holder.looks()
     written = [key for what, key in store.asked if what == "cas"]
@@ -220,7 +220,7 @@ def test_a_process_that_has_much_to_compare_says_so_until_it_has_done_it() -> No
             said.append(len(read_losses(store).comparing))
         return load(key)
 
-    store.era = "second"
+    store.clock_epoch = "second"
     store.load = loads  # type: ignore[method-assign]
     holder.looks()
     assert set(said) == {1}
@@ -231,7 +231,7 @@ def test_so_does_one_whose_store_is_slow(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(bringing, "BEAT", 0.0)
     store = Lossy()
     holder = Holder(store, "acme")
-    store.era = "second"
+    store.clock_epoch = "second"
     store.asked.clear()
     holder.looks()
     assert ("cas", KEY) in store.asked
@@ -249,7 +249,7 @@ def test_several_are_compared_at_the_same_time() -> None:
             together.wait(PATIENCE)
         return load(key)
 
-    store.era = "second"
+    store.clock_epoch = "second"
     store.load = loads  # type: ignore[method-assign]
     assert holder.looks() > 1.0
 
@@ -258,7 +258,7 @@ def test_it_is_done_by_one_thread_where_no_other_can_start(monkeypatch: pytest.M
     store = Lossy()
     holder = Holder(store, "acme", "beta")
     store.lose("acme", "beta")
-    store.era = "second"
+    store.clock_epoch = "second"
     monkeypatch.setattr(bringing, "start", no_thread)
     holder.looks()
     assert (store.generation("acme"), store.generation("beta")) == (1, 1)

@@ -32,32 +32,32 @@ OF_THE_DEVELOPER = [
 ]
 
 
-@pytest.mark.parametrize(("meaning", "kind"), OF_THE_DEVELOPER)
+@pytest.mark.parametrize(("kind", "error_type"), OF_THE_DEVELOPER)
 def test_a_refusal_is_told_once_remembered_and_keeps_the_token(
-    meaning: FailureKind, kind: type[errors.OnerefreshError]
+    kind: FailureKind, error_type: type[errors.OnerefreshError]
 ) -> None:
-    world = needy(None, failed(meaning, "the reason"), NEXT)
+    world = needy(None, failed(kind, "the reason"), NEXT)
     refused = refusing(world)
     error = world.fails(renew(EFFECTS, make_request(**refused)))
-    assert type(error) is kind
+    assert type(error) is error_type
     assert "the reason" in str(error)
     assert (error.credential, error.generation) == ("acme", 1)
     assert world.present.state is State.IDLE
     assert world.token.reveal_refresh_token() == "refresh-seed"
 
-    assert type(world.fails(renew(EFFECTS, make_request(**refused)))) is kind
+    assert type(world.fails(renew(EFFECTS, make_request(**refused)))) is error_type
     assert len(world.sent) == 1
 
     world.now += 3600.0
     assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
 
 
-@pytest.mark.parametrize(("meaning", "kind"), OF_THE_DEVELOPER)
-def test_the_pause_after_a_refusal_doubles(meaning: FailureKind, kind: type[errors.OnerefreshError]) -> None:
-    world = needy(None, *[failed(meaning)] * 20)
+@pytest.mark.parametrize(("kind", "error_type"), OF_THE_DEVELOPER)
+def test_the_pause_after_a_refusal_doubles(kind: FailureKind, error_type: type[errors.OnerefreshError]) -> None:
+    world = needy(None, *[failed(kind)] * 20)
     refused, pauses = refusing(world), []
     for _ in range(12):
-        assert type(world.fails(renew(EFFECTS, make_request(AT_ONCE, **refused)))) is kind
+        assert type(world.fails(renew(EFFECTS, make_request(AT_ONCE, **refused)))) is error_type
         failure = world.present.failure
         assert failure is not None
         pauses.append(failure.delay)

@@ -74,9 +74,9 @@ def test_invalid_grant_without_a_dispute_is_proven_at_once() -> None:
 def test_invalid_grant_after_a_proven_death_is_proven_at_once() -> None:
     world = needy(None, failed(FailureKind.DEAD))
     refused = refusing(world)
-    Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send).crash()
+    Process(world, renew(EFFECTS, make_request(**refused)), death_proof="flock 1").until(Send).crash()
     before = world.now
-    world.fails(renew(EFFECTS, make_request(**refused)), proof="flock 1")
+    world.fails(renew(EFFECTS, make_request(**refused)), death_proof="flock 1")
     assert world.present.state is State.DEAD
     assert world.now - before < 5.0
 

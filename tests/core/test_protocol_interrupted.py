@@ -24,13 +24,13 @@ from onerefresh.verdict import FailureKind
 
 def effects_of_a_renewal() -> int:
     world = needy(None, NEXT)
-    process = Process(world, renew(EFFECTS, make_request(**refusing(world))), proof="flock 1")
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world))), death_proof="flock 1")
     process.finish()
     return len(process.trace)
 
 
 def paused_after(world: World, steps: int) -> Process[Outcome]:
-    process = Process(world, renew(EFFECTS, make_request(**refusing(world))), proof="flock 1")
+    process = Process(world, renew(EFFECTS, make_request(**refusing(world))), death_proof="flock 1")
     for _ in range(steps):
         process.step()
     return process
@@ -45,7 +45,7 @@ def test_a_holder_that_is_paused_anywhere_costs_no_session(kind: str, steps: int
     world.starts()
     refused = refusing(world)
     first = paused_after(world, steps)
-    second = Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1")
+    second = Process(world, renew(EFFECTS, make_request(**refused)), death_proof="flock 1")
     second.until_over_or(Watch, 60 if frozen else 3)
     results = [first.finish(), second.finish()]
     assert world.server is not None
@@ -63,7 +63,7 @@ def test_a_holder_that_crashes_anywhere_costs_a_session_only_where_no_client_can
     refused = refusing(world)
     paused_after(world, steps).crash()
     is_lost = server.issued == 1 and world.present.generation == 1
-    later = Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1")
+    later = Process(world, renew(EFFECTS, make_request(**refused)), death_proof="flock 1")
     if is_lost and kind != "grace":
         with pytest.raises(errors.LoginRequired):
             later.finish()

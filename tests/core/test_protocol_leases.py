@@ -68,22 +68,25 @@ def test_a_claim_that_was_lost_is_made_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("proof", "seconds", "loads"),
+    ("death_proof", "seconds", "loads"),
     [(None, 0.0, 1), (None, 1.0, 2), ("flock", 0.0, 2)],
     ids=["prepared at once", "prepared slowly", "with a lock"],
 )
 def test_what_was_loaded_just_now_is_not_loaded_again_before_the_claim(
-    proof: str | None, seconds: float, loads: int
+    death_proof: str | None, seconds: float, loads: int
 ) -> None:
     world = needy(None, NEXT)
     process = Process(
-        world, renew(EFFECTS, make_request(**refusing(world))), proof=proof, faults={(Prepare, 1): passes(seconds)}
+        world,
+        renew(EFFECTS, make_request(**refusing(world))),
+        death_proof=death_proof,
+        faults={(Prepare, 1): passes(seconds)},
     )
     assert process.until(Cas).seen[Load] == loads
     assert process.finish().token.generation == 2
 
 
-def applied_after_the_next_look(proof: str | None, *, looks: int = 2) -> tuple[World, Process[Any]]:
+def applied_after_the_next_look(death_proof: str | None, *, looks: int = 2) -> tuple[World, Process[Any]]:
     """A renewal whose claim is lost, and is applied when it has looked in vain whether it was."""
     world = needy(None, NEXT)
     late: list[Cas] = []
@@ -95,7 +98,9 @@ def applied_after_the_next_look(proof: str | None, *, looks: int = 2) -> tuple[W
     def arrives(world: World, effect: Any) -> None:
         world.cas(late[0].expected, late[0].record)
 
-    process = Process(world, renew(EFFECTS, make_request(**refusing(world))), proof=proof, faults={(Cas, 1): lost})
+    process = Process(
+        world, renew(EFFECTS, make_request(**refusing(world))), death_proof=death_proof, faults={(Cas, 1): lost}
+    )
     process.until(Cas).step()
     process.until(Load, looks)
     process.faults[(Load, process.seen[Load] + 1)] = arrives
@@ -190,11 +195,11 @@ def test_a_lease_is_waited_for_and_its_commit_adopted() -> None:
 def test_waiting_is_told_once_for_each_attempt() -> None:
     world = needy()
     refused = refusing(world)
-    other = world.lease(make_lease("one", era="boot"))
+    other = world.lease(make_lease("one", clock_epoch="boot"))
 
     def another(world: World) -> None:
         world.put(records.released(world.present, None, now=world.wall, jitter=0.0))
-        world.lease(make_lease("two", era="boot"))
+        world.lease(make_lease("two", clock_epoch="boot"))
 
     faults = {
         (Watch, 3): does(another),
@@ -207,8 +212,8 @@ def test_waiting_is_told_once_for_each_attempt() -> None:
 def test_a_lease_is_taken_over_when_it_was_watched_for_its_time_to_live() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    world.era = None  # no clock of the store's: only this process's own
-    world.lease(make_lease(ttl=40.0, era=None))
+    world.clock_epoch = None  # no clock of the store's: only this process's own
+    world.lease(make_lease(ttl=40.0, clock_epoch=None))
     assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
     assert 40.0 <= world.now <= 42.0
     assert world.kinds() == [Kind.WAITING, Kind.TAKEN_OVER, Kind.SENT, Kind.REFRESHED]
@@ -217,7 +222,7 @@ def test_a_lease_is_taken_over_when_it_was_watched_for_its_time_to_live() -> Non
 def test_a_short_lived_process_takes_over_by_the_clock_of_the_store() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    world.lease(make_lease(ttl=40.0, era="boot", at=0.0))
+    world.lease(make_lease(ttl=40.0, clock_epoch="boot", at=0.0))
     world.now = 39.0
     assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
     assert 40.0 <= world.now <= 41.0
@@ -226,7 +231,7 @@ def test_a_short_lived_process_takes_over_by_the_clock_of_the_store() -> None:
 def test_an_attempt_from_before_a_restart_of_the_machine_is_over() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    world.lease(make_lease(era="the boot before", at=0.0))
+    world.lease(make_lease(clock_epoch="the boot before", at=0.0))
     assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
     assert world.now < 1.0
 
@@ -234,8 +239,8 @@ def test_an_attempt_from_before_a_restart_of_the_machine_is_over() -> None:
 def test_a_wall_clock_that_jumps_takes_no_lease_over() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    world.era = None
-    world.lease(make_lease(ttl=300.0, era=None))
+    world.clock_epoch = None
+    world.lease(make_lease(ttl=300.0, clock_epoch=None))
     waiting = Process(world, renew(EFFECTS, make_request(**refused))).until(Watch, 3)
     world.wall_is_off = 10.0**6
     waiting.until(Watch, 3)
@@ -247,8 +252,8 @@ def test_a_wall_clock_that_jumps_takes_no_lease_over() -> None:
 def test_a_holder_proven_dead_is_taken_over_at_once() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send).crash()
-    assert world.run(renew(EFFECTS, make_request(**refused)), proof="flock 1").token.generation == 2
+    Process(world, renew(EFFECTS, make_request(**refused)), death_proof="flock 1").until(Send).crash()
+    assert world.run(renew(EFFECTS, make_request(**refused)), death_proof="flock 1").token.generation == 2
     assert world.now < 5.0
     assert Kind.TAKEN_OVER in world.kinds()
 
@@ -256,17 +261,21 @@ def test_a_holder_proven_dead_is_taken_over_at_once() -> None:
 def test_a_login_that_a_proven_death_cost_says_so_although_who_took_over_was_told_to_wait() -> None:
     world = needy(None, failed(FailureKind.UNAVAILABLE, "answered 429", retry_after=50.0), failed(FailureKind.DEAD))
     refused = refusing(world)
-    Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send).crash()
-    assert isinstance(world.fails(renew(EFFECTS, make_request(**refused)), proof="flock 1"), errors.RefreshUnavailable)
+    Process(world, renew(EFFECTS, make_request(**refused)), death_proof="flock 1").until(Send).crash()
+    assert isinstance(
+        world.fails(renew(EFFECTS, make_request(**refused)), death_proof="flock 1"), errors.RefreshUnavailable
+    )
     world.now += 60.0
-    assert "may have spent" in str(world.fails(renew(EFFECTS, make_request(**refused)), proof="flock 1"))
+    assert "may have spent" in str(world.fails(renew(EFFECTS, make_request(**refused)), death_proof="flock 1"))
 
 
 def test_a_login_that_a_proven_death_cost_says_so_although_who_took_over_was_too_old_to_send() -> None:
     world = needy(None, failed(FailureKind.DEAD))
     refused = refusing(world)
-    Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send).crash()
-    error = world.fails(renew(EFFECTS, make_request(**refused)), proof="flock 1", faults={(Cas, 1): passes(400.0)})
+    Process(world, renew(EFFECTS, make_request(**refused)), death_proof="flock 1").until(Send).crash()
+    error = world.fails(
+        renew(EFFECTS, make_request(**refused)), death_proof="flock 1", faults={(Cas, 1): passes(400.0)}
+    )
     assert "was taken over" in str(error)
     assert len(world.sent) == 1
 
@@ -282,16 +291,16 @@ def test_a_login_that_a_proven_death_cost_says_so_although_who_took_over_was_too
 def test_a_hold_that_proves_nothing_waits_for_the_time_to_live(holder: str | None, waiter: str | None) -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    Process(world, renew(EFFECTS, make_request(**refused)), proof=holder).until(Send).crash()
-    assert world.run(renew(EFFECTS, make_request(**refused)), proof=waiter).token.generation == 2
+    Process(world, renew(EFFECTS, make_request(**refused)), death_proof=holder).until(Send).crash()
+    assert world.run(renew(EFFECTS, make_request(**refused)), death_proof=waiter).token.generation == 2
     assert world.now >= 299.0
 
 
 def test_a_living_holder_is_waited_for_although_others_want_its_hold() -> None:
     world = needy(None, NEXT)
     refused = refusing(world)
-    holder = Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Send)
-    waiter = Process(world, renew(EFFECTS, make_request(**refused)), proof="flock 1").until(Watch, 5)
+    holder = Process(world, renew(EFFECTS, make_request(**refused)), death_proof="flock 1").until(Send)
+    waiter = Process(world, renew(EFFECTS, make_request(**refused)), death_proof="flock 1").until(Watch, 5)
     holder.finish()
     assert waiter.finish().token.generation == 2
     assert len(world.sent) == 1

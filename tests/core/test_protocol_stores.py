@@ -184,9 +184,9 @@ def test_invalid_grant_is_told_although_the_store_is_down() -> None:
     assert "invalid_grant" in str(error)
 
 
-@pytest.mark.parametrize("meaning", [FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR])
-def test_an_outage_of_everything_ends_with_an_error(meaning: FailureKind) -> None:
-    world = needy(None, *[failed(meaning)] * 30)
+@pytest.mark.parametrize("kind", [FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR])
+def test_an_outage_of_everything_ends_with_an_error(kind: FailureKind) -> None:
+    world = needy(None, *[failed(kind)] * 30)
     error = world.fails(renew(EFFECTS, make_request(**refusing(world))), faults={(Cas, 2): store_goes_down})
     assert isinstance(error, (errors.StoreUnavailable, errors.RefreshUnavailable))
 
@@ -237,7 +237,7 @@ def test_a_claim_cuts_no_recovery_lease_short(by: str, lasts: float) -> None:
     """One that was over, or nearly, was put over it: the next process sent at once, and had no reason to wait."""
     world = needy()
     known, recovery = world.token, 20.0
-    world.lease(make_lease(era=world.era, at=world.now - 300.0 + lasts))
+    world.lease(make_lease(clock_epoch=world.clock_epoch, at=world.now - 300.0 + lasts))
     sent = Sent(world.present, world.now)
     world.put(None)
     if by == "another process":
@@ -255,7 +255,7 @@ def test_a_claim_cuts_no_recovery_lease_short(by: str, lasts: float) -> None:
 def test_a_claim_that_is_over_by_its_own_clock_holds_nobody_up_once_more(lost: str, age: float, *, comes: bool) -> None:
     """Where the store's clock tells nothing, others would watch it for its whole time to live."""
     world = needy()
-    world.era = None
+    world.clock_epoch = None
     before, known = world.present, world.token
     world.lease()
     sent = Sent(world.present, world.now)
@@ -272,7 +272,7 @@ def test_a_claim_that_is_over_comes_back_where_nothing_else_was_lost() -> None:
     """It holds nobody up, and whoever takes over knows that its holder may yet come with an answer."""
     world = needy(None, NEXT)
     before, known = world.present, world.token
-    world.lease(make_lease(era=world.era, at=world.now - 301.0))
+    world.lease(make_lease(clock_epoch=world.clock_epoch, at=world.now - 301.0))
     sent = Sent(world.present, world.now)
     world.put(before)
     assert world.run(bring_back(knowing(newest=known, recovery=20.0, sent=sent), make_request()))

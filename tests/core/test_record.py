@@ -176,12 +176,12 @@ def test_a_failure_of_several_sends_counts_each() -> None:
     assert (record.failure.count, record.failure.delay) == (4, 4.0)
 
 
-@pytest.mark.parametrize("meaning", list(FailureKind))
-def test_what_may_have_been_spent_stays_in_doubt_until_a_success(meaning: FailureKind) -> None:
-    record = released(leased(), Verdict(meaning, "first"), now=START, jitter=0.0)
+@pytest.mark.parametrize("kind", list(FailureKind))
+def test_what_may_have_been_spent_stays_in_doubt_until_a_success(kind: FailureKind) -> None:
+    record = released(leased(), Verdict(kind, "first"), now=START, jitter=0.0)
     record = released(leased(record), DOWN, now=START, jitter=0.0)
     assert record.failure is not None
-    assert record.failure.maybe_spent is meaning.may_have_spent
+    assert record.failure.maybe_spent is kind.may_have_spent
 
 
 def test_a_release_without_a_failure_leaves_no_trace() -> None:
@@ -330,10 +330,10 @@ class Life(RuleBasedStateMachine):
         self.record = claimed(self.record, make_lease(self.name(), grant=Grant.OBTAIN), owner=None)
 
     @precondition(lambda self: self.is_in(State.LEASED))
-    @rule(meaning=st.sampled_from([None, *FailureKind]), refused=st.booleans())
-    def it_is_released(self, meaning: FailureKind | None, refused: bool) -> None:
+    @rule(kind=st.sampled_from([None, *FailureKind]), refused=st.booleans())
+    def it_is_released(self, kind: FailureKind | None, refused: bool) -> None:
         assert self.record is not None
-        verdict = None if meaning is None else Verdict(meaning, "as drawn")
+        verdict = None if kind is None else Verdict(kind, "as drawn")
         self.record = released(self.record, verdict, now=self.now, jitter=0.5, refused=refused)
 
     @precondition(lambda self: self.is_in(State.LEASED))

@@ -115,12 +115,12 @@ def unknown(table: tuple[Field, ...]) -> st.SearchStrategy[dict[str, object]]:
 
 
 leases = st.builds(
-    Lease, id=texts, grant=st.sampled_from(Grant), ttl=spans, era=st.none() | texts, at=numbers,
-    proof=st.none() | texts, contested=st.booleans(), origin=st.sampled_from(State), guess=st.booleans(),
+    Lease, id=texts, grant=st.sampled_from(Grant), ttl=spans, clock_epoch=st.none() | texts, at=numbers,
+    death_proof=st.none() | texts, contested=st.booleans(), origin=st.sampled_from(State), guess=st.booleans(),
     unknown=unknown(LEASE),
 )  # fmt: skip
 failures = st.builds(
-    Failure, meaning=st.sampled_from(FailureKind), detail=texts, count=st.integers(0, 99), at=moments, delay=spans,
+    Failure, kind=st.sampled_from(FailureKind), detail=texts, count=st.integers(0, 99), at=moments, delay=spans,
     maybe_spent=st.booleans(), contested=st.booleans(), refused=st.booleans(), challenge=st.none() | texts,
     doubts=st.integers(0, 99), prints=st.lists(texts, max_size=2).map(tuple), unknown=unknown(FAILURE),
 )  # fmt: skip
@@ -135,7 +135,7 @@ tokens = st.builds(
     family=texts, unknown=unknown(TOKEN),
 )  # fmt: skip
 floors = st.builds(
-    Floor, generation=st.integers(0, 99), at=floats, era=st.none() | texts,
+    Floor, generation=st.integers(0, 99), at=floats, clock_epoch=st.none() | texts,
     early=st.lists(floats, max_size=6).map(tuple), unknown=unknown(FLOOR),
 )  # fmt: skip
 entries = st.builds(Entry, st.integers(0, 99), moments, texts, st.lists(json_values, max_size=3).map(tuple))

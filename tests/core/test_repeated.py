@@ -35,9 +35,9 @@ def refresh_refused(world: World) -> Token:
     return world.run(renew(EFFECTS, make_request("grace:60", **refusing(world)))).token
 
 
-@pytest.mark.parametrize("meaning", [FailureKind.NO_ANSWER, FailureKind.SERVER_ERROR])
-def test_after_a_request_that_was_sent_again_a_refusal_refreshes_once_more(meaning: FailureKind) -> None:
-    world = needy(None, failed(meaning), fresh(2), fresh(3), fresh(4))
+@pytest.mark.parametrize("kind", [FailureKind.NO_ANSWER, FailureKind.SERVER_ERROR])
+def test_after_a_request_that_was_sent_again_a_refusal_refreshes_once_more(kind: FailureKind) -> None:
+    world = needy(None, failed(kind), fresh(2), fresh(3), fresh(4))
     assert refresh_refused(world).generation == 2
     assert probation(world).repeated
     assert refresh_refused(world).generation == 3
@@ -48,7 +48,7 @@ def test_after_a_request_that_was_sent_again_a_refusal_refreshes_once_more(meani
 
 def test_after_a_takeover_a_refusal_refreshes_once_more() -> None:
     world = needy(None, fresh(2), fresh(3))
-    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(ttl=30.0, clock_epoch=world.clock_epoch, at=0.0))
     world.now = 31.0
     assert refresh_refused(world).generation == 2
     assert refresh_refused(world).generation == 3

@@ -45,14 +45,14 @@ def test_a_resend_that_is_no_number_of_seconds_is_refused(resend: Any) -> None:
         Profile("theirs", resend=resend)
 
 
-@pytest.mark.parametrize("meaning", [FailureKind.NO_ANSWER, FailureKind.PROTOCOL])
-def test_a_strict_server_is_not_asked_again_before_a_minute_is_over(meaning: FailureKind) -> None:
-    world = needy(None, failed(meaning), NEXT)
+@pytest.mark.parametrize("kind", [FailureKind.NO_ANSWER, FailureKind.PROTOCOL])
+def test_a_strict_server_is_not_asked_again_before_a_minute_is_over(kind: FailureKind) -> None:
+    world = needy(None, failed(kind), NEXT)
     refused = refusing(world)
-    kind = type(failed(meaning).verdict.error())
+    error_type = type(failed(kind).verdict.error())
     for moment in (0.0, 10.0, 59.0):
         world.now = moment
-        assert type(world.fails(renew(EFFECTS, make_request(**refused)))) is kind
+        assert type(world.fails(renew(EFFECTS, make_request(**refused)))) is error_type
         assert len(world.sent) == 1
     world.now = 61.0
     assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
@@ -117,10 +117,10 @@ def test_where_a_token_can_be_obtained_nobody_waits() -> None:
     assert (found.generation, found.family) == (2, NEXT.seed_fingerprint())
 
 
-@pytest.mark.parametrize("kind", ["revoke_family", "reject_only"])
-def test_a_strict_server_that_processed_the_lost_request_sees_no_second_use(kind: str) -> None:
+@pytest.mark.parametrize("error_type", ["revoke_family", "reject_only"])
+def test_a_strict_server_that_processed_the_lost_request_sees_no_second_use(error_type: str) -> None:
     """It was overloaded: the request took longer than its client waited."""
-    server = RotatingServer(kind)
+    server = RotatingServer(error_type)
     world = needy(None)
     refused = refusing(world)
     server.answer(world.token)
@@ -159,9 +159,9 @@ def test_what_another_profile_has_lost_waits_for_ones_own_time() -> None:
     assert isinstance(later(world, 7.0, "strict"), Token)
 
 
-@pytest.mark.parametrize("meaning", [FailureKind.NO_ANSWER, FailureKind.PROTOCOL])
-def test_what_another_profile_has_lost_is_never_sent_where_ones_own_says_so(meaning: FailureKind) -> None:
-    world = needy(None, failed(meaning, "lost"), NEXT)
+@pytest.mark.parametrize("kind", [FailureKind.NO_ANSWER, FailureKind.PROTOCOL])
+def test_what_another_profile_has_lost_is_never_sent_where_ones_own_says_so(kind: FailureKind) -> None:
+    world = needy(None, failed(kind, "lost"), NEXT)
     later(world, 0.0, Profile("theirs", resend=8))
     error = later(world, 10.0**7, NEVER)
     assert "is not sent again before retry() or a login" in str(error)

@@ -359,9 +359,9 @@ def test_a_hook_that_fails_is_logged_without_a_token() -> None:
     assert_silent(*lines)
 
 
-@pytest.mark.parametrize("meaning", list(FailureKind))
-def test_a_failure_that_is_remembered_shows_no_token_to_who_comes_later(meaning: FailureKind) -> None:
-    world = World([failed(meaning)] * 20)
+@pytest.mark.parametrize("kind", list(FailureKind))
+def test_a_failure_that_is_remembered_shows_no_token_to_who_comes_later(kind: FailureKind) -> None:
+    world = World([failed(kind)] * 20)
     world.starts(token())
     for _ in range(2):
         assert_error_is_silent(world.fails(renew.renew(EFFECTS, make_request(refused=world.present.identity))))

@@ -41,7 +41,7 @@ def test_a_store_that_has_lost_writes_may_be_one() -> None:
 
 def test_a_takeover_is_named_also_where_the_store_could_lose_writes() -> None:
     world = needy(None, DEAD)
-    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0))
+    world.lease(make_lease(ttl=30.0, clock_epoch=world.clock_epoch, at=0.0))
     world.now = 31.0
     said = str(world.fails(renew(knowing(may_go_back=True), make_request(**refusing(world)))))
     assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
@@ -50,7 +50,7 @@ def test_a_takeover_is_named_also_where_the_store_could_lose_writes() -> None:
 
 def test_a_takeover_from_a_guess_that_was_sent_is_named_before_what_led_to_the_guess() -> None:
     world = needy(None, DEAD)
-    world.lease(make_lease(ttl=30.0, era=world.era, at=0.0, guess=True))
+    world.lease(make_lease(ttl=30.0, clock_epoch=world.clock_epoch, at=0.0, guess=True))
     world.now = 31.0
     said = str(world.fails(renew(EFFECTS, make_request(**refusing(world)))))
     assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
@@ -60,7 +60,7 @@ def test_a_takeover_from_a_guess_that_was_sent_is_named_before_what_led_to_the_g
 def test_a_recovery_lease_that_is_over_is_no_takeover() -> None:
     """Nothing was sent under it."""
     world = needy(None, DEAD)
-    world.lease(make_lease(f"{RECOVERY}other", ttl=5.0, era=world.era, at=0.0, guess=True))
+    world.lease(make_lease(f"{RECOVERY}other", ttl=5.0, clock_epoch=world.clock_epoch, at=0.0, guess=True))
     world.now = 6.0
     said = str(world.fails(renew(EFFECTS, make_request(**refusing(world)))))
     assert "nobody brought back a newer refresh token than this one" in said
@@ -69,7 +69,9 @@ def test_a_recovery_lease_that_is_over_is_no_takeover() -> None:
 
 def test_a_takeover_is_named_also_where_a_recovery_lease_came_in_between() -> None:
     world = needy(None, DEAD)
-    world.lease(make_lease(f"{RECOVERY}other", ttl=5.0, era=world.era, at=0.0, guess=True, contested=True))
+    world.lease(
+        make_lease(f"{RECOVERY}other", ttl=5.0, clock_epoch=world.clock_epoch, at=0.0, guess=True, contested=True)
+    )
     world.now = 6.0
     said = str(world.fails(renew(EFFECTS, make_request(**refusing(world)))))
     assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
@@ -83,7 +85,9 @@ def test_a_holder_that_was_stopped_and_sent_too_late_is_the_cause_that_is_named(
 
     def others_go_on(world: World) -> None:
         world.now += 400.0
-        world.commit_by(world.lease(make_lease(era=world.era, at=world.now)), Token("access-2", "refresh-2"))
+        world.commit_by(
+            world.lease(make_lease(clock_epoch=world.clock_epoch, at=world.now)), Token("access-2", "refresh-2")
+        )
 
     stopped = Process(world, renew(EFFECTS, make_request(**refused)), faults={(Send, 1): does(others_go_on)})
     assert stopped.finish().token.generation == 2

@@ -48,8 +48,8 @@ MOST_AT_ONCE = 2_000
 
 
 class Lock(AdvisoryLock):
-    def __init__(self, proof: str | None) -> None:
-        self.proof = proof
+    def __init__(self, death_proof: str | None) -> None:
+        self.death_proof = death_proof
 
 
 class _Began(Effect[None]):

@@ -67,9 +67,9 @@ LEASE = Lease("00112233445566778899aabbccddeeff", Grant.REFRESH, 30.0)
 FULL_LEASE = replace(
     LEASE,
     grant=Grant.OBTAIN,
-    era="5f0b4d6e-boot",
+    clock_epoch="5f0b4d6e-boot",
     at=1234.5,
-    proof="flock 5f0b4d6e-boot 64:1024",
+    death_proof="flock 5f0b4d6e-boot 64:1024",
     contested=True,
     origin=State.DEAD,
 )
@@ -107,7 +107,7 @@ RECORDS = {
     "idle-probation-reported": replace(HELD, probation=Probation(3, AT, 80.0, by_refusal=True, reported=True)),
     "idle-failed-fully": replace(HELD, failure=FULL_FAILURE),
     **{
-        f"idle-failed-{each.value}": replace(HELD, failure=replace(FAILURE, meaning=each))
+        f"idle-failed-{each.value}": replace(HELD, failure=replace(FAILURE, kind=each))
         for each in FailureKind
         if each is not FailureKind.DOUBTFUL  # it is stored as what says most to a version that does not know it
     },
@@ -120,7 +120,7 @@ RECORDS = {
     "leased-recovery-noted": replace(
         HELD, state=State.LEASED, lease=replace(RECOVERING, noted="00112233445566ff:7", again=1)
     ),
-    "leased-era": replace(HELD, state=State.LEASED, lease=replace(LEASE, era="1700000000.25", at=17.0)),
+    "leased-era": replace(HELD, state=State.LEASED, lease=replace(LEASE, clock_epoch="1700000000.25", at=17.0)),
     "dead": replace(
         HELD,
         state=State.DEAD,

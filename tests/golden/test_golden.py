@@ -128,9 +128,9 @@ def test_what_processes_of_one_machine_compare_is_made_of_the_same_facts(tmp_pat
     """The era of a local store's clock, and the proof of a hold: one version must understand another's."""
     said = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     moment = SQLiteStore(tmp_path / "tokens.db").moment()
-    assert (boot(), moment and moment.era) == (said, said)
+    assert (boot(), moment and moment.clock_epoch) == (said, said)
     hold = FlockHold.take(tmp_path / "new" / "one.lock")
     assert hold is not None
     found = (tmp_path / "new" / "one.lock").stat()
-    assert hold.proof == f"flock {said} {found.st_dev}:{found.st_ino}"
+    assert hold.death_proof == f"flock {said} {found.st_dev}:{found.st_ino}"
     hold.release()

@@ -268,7 +268,7 @@ def test_an_answer_that_cannot_be_used_says_why_and_its_refresh_token_is_kept(
 ) -> None:
     verdict = read(answer(200, body))
     assert isinstance(verdict, Verdict)
-    assert verdict.meaning is (FailureKind.UNUSABLE if kept else FailureKind.PROTOCOL)
+    assert verdict.kind is (FailureKind.UNUSABLE if kept else FailureKind.PROTOCOL)
     assert (verdict.kept == Secret("r3fresh")) is kept
     assert said in verdict.detail
     assert "r3fresh" not in f"{verdict} {verdict!r}"
@@ -278,7 +278,7 @@ def test_an_answer_that_cannot_be_used_says_why_and_its_refresh_token_is_kept(
 def test_an_answer_that_says_an_error_is_no_token_answer_whatever_it_has_beside_it() -> None:
     verdict = read(answer(200, {"access_token": None, "refresh_token": "r3fresh", "error": "invalid_grant"}))
     assert isinstance(verdict, Verdict)
-    assert (verdict.meaning, verdict.kept) == (FailureKind.DEAD, None)
+    assert (verdict.kind, verdict.kept) == (FailureKind.DEAD, None)
 
 
 def test_an_answer_that_names_no_scope_granted_the_one_asked_for() -> None:
@@ -290,7 +290,7 @@ def test_an_answer_that_names_no_scope_granted_the_one_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("response", "meaning"),
+    ("response", "kind"),
     [
         (answer(200, {}), FailureKind.PROTOCOL),
         (answer(200, {"access_token": ""}), FailureKind.PROTOCOL),
@@ -314,10 +314,10 @@ def test_an_answer_that_names_no_scope_granted_the_one_asked_for() -> None:
         (answer(502, b"<html>Bad gateway</html>"), FailureKind.SERVER_ERROR),
     ],
 )
-def test_an_answer_without_a_token_is_judged(response: TokenResponse, meaning: FailureKind) -> None:
+def test_an_answer_without_a_token_is_judged(response: TokenResponse, kind: FailureKind) -> None:
     verdict = read(response)
     assert isinstance(verdict, Verdict)
-    assert verdict.meaning is meaning
+    assert verdict.kind is kind
 
 
 @given(

@@ -114,7 +114,7 @@ def test_a_server_that_drips_while_the_interpreter_ends(
 
     monkeypatch.setattr(wires, "Alarm", no_thread)
     verdicts = from_servers(sender_for, raw_server)
-    assert {verdict.meaning for verdict in verdicts.values()} == {FailureKind.NO_ANSWER}
+    assert {verdict.kind for verdict in verdicts.values()} == {FailureKind.NO_ANSWER}
 
 
 def test_a_whole_answer_in_front_of_a_dripping_end_is_taken(sender_for: SenderFor, raw_server: Start) -> None:
@@ -127,7 +127,7 @@ def test_a_whole_answer_in_front_of_a_dripping_end_is_taken(sender_for: SenderFo
 
 def test_a_handshake_that_drips(sender_for: SenderFor, raw_server: Start) -> None:
     url = raw_server(dripping_handshake).origin.replace("http:", "https:") + "/token"
-    assert verdict_of(sender_for(url), url).meaning is FailureKind.UNAVAILABLE
+    assert verdict_of(sender_for(url), url).kind is FailureKind.UNAVAILABLE
 
 
 PROXIES = {
@@ -148,7 +148,7 @@ def proxy(connection: socket.socket, stop: threading.Event) -> None:
 def through_a_proxy(sender_for: SenderFor, timeout: float) -> set[FailureKind]:
     urls = {name: f"https://{name}.example/token" for name in PROXIES}
     verdicts = all_at_once({name: partial(verdict_of, sender_for(url), url, timeout) for name, url in urls.items()})
-    return {verdict.meaning for verdict in verdicts.values()}
+    return {verdict.kind for verdict in verdicts.values()}
 
 
 def test_a_proxy_that_drips(sender_for: SenderFor, raw_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def sender_without_checks(sender_for: SenderFor, url: str) -> Sender:
 def test_a_host_of_many_addresses(sender_for: SenderFor, swallowing_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     addresses(monkeypatch, *((f"127.0.0.{number}", swallowing_port) for number in range(1, 13)))
     url = f"http://many.example:{swallowing_port}/token"
-    assert verdict_of(sender_without_checks(sender_for, url), url).meaning is FailureKind.UNAVAILABLE
+    assert verdict_of(sender_without_checks(sender_for, url), url).kind is FailureKind.UNAVAILABLE
 
 
 def test_an_address_that_swallows_connections_leaves_time_for_the_next(

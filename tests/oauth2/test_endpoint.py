@@ -101,12 +101,12 @@ def test_with_refresh_tokens_there_is_nothing_to_obtain(server: AuthServer, endp
 
 
 def test_a_token_without_refresh_token_sends_nothing(server: AuthServer, endpoint_for: EndpointFor) -> None:
-    assert verdict_of(endpoint_for(server), Token("at-12345678")).meaning is FailureKind.DEAD
+    assert verdict_of(endpoint_for(server), Token("at-12345678")).kind is FailureKind.DEAD
     assert server.counters.token_requests == 0
 
 
 @pytest.mark.parametrize(
-    ("fault", "meaning", "said"),
+    ("fault", "kind", "said"),
     [
         (
             {"status": 400, "body": {"error": "invalid_grant", "error_description": "too old"}},
@@ -138,11 +138,11 @@ def test_a_token_without_refresh_token_sends_nothing(server: AuthServer, endpoin
     ],
 )
 def test_a_failing_answer_has_its_verdict(
-    fault: dict[str, Any], meaning: FailureKind, said: str, server: AuthServer, endpoint_for: EndpointFor
+    fault: dict[str, Any], kind: FailureKind, said: str, server: AuthServer, endpoint_for: EndpointFor
 ) -> None:
     server.fail_next(**fault)
     verdict = verdict_of(endpoint_for(server), first_token(server))
-    assert verdict.meaning is meaning
+    assert verdict.kind is kind
     assert said in verdict.detail
     assert server.counters.token_requests == 1
 
@@ -151,12 +151,12 @@ def test_a_failing_answer_has_its_verdict(
 def test_retry_after_is_heeded(value: str, server: AuthServer, endpoint_for: EndpointFor) -> None:
     server.fail_next(status=429, headers={"Retry-After": value})
     verdict = verdict_of(endpoint_for(server), first_token(server))
-    assert (verdict.meaning, verdict.retry_after) == (FailureKind.UNAVAILABLE, 2.0 if value == "2" else 0.0)
+    assert (verdict.kind, verdict.retry_after) == (FailureKind.UNAVAILABLE, 2.0 if value == "2" else 0.0)
 
 
 def test_a_lost_answer_is_told_from_a_lost_session(server: AuthServer, endpoint_for: EndpointFor) -> None:
     server.lose_next_answer()
-    assert verdict_of(endpoint_for(server), first_token(server)).meaning is FailureKind.NO_ANSWER
+    assert verdict_of(endpoint_for(server), first_token(server)).kind is FailureKind.NO_ANSWER
     assert server.counters.token_requests == 1
 
 
@@ -172,19 +172,19 @@ def test_a_description_that_quotes_the_refresh_token_is_not_shown(
 def test_a_wrong_secret_is_the_clients_fault(server: AuthServer, endpoint_for: EndpointFor) -> None:
     endpoint = endpoint_for(server, client_secret="another-secret-of-the-test")
     verdict = verdict_of(endpoint, first_token(server), "another-secret-of-the-test")
-    assert verdict.meaning is FailureKind.CLIENT_REJECTED
+    assert verdict.kind is FailureKind.CLIENT_REJECTED
     assert "check client_id, client_secret and client_auth (now 'client_secret_basic')" in verdict.detail
     assert server.session == "alive"
 
 
 def test_no_second_way_of_client_authentication_is_tried(endpoint_for: EndpointFor) -> None:
     with AuthServer(client_auth="client_secret_post") as server:
-        assert verdict_of(endpoint_for(server), first_token(server)).meaning is FailureKind.CLIENT_REJECTED
+        assert verdict_of(endpoint_for(server), first_token(server)).kind is FailureKind.CLIENT_REJECTED
         assert server.counters.token_requests == 1
 
 
 @pytest.mark.parametrize(
-    ("fault", "meaning"),
+    ("fault", "kind"),
     [
         ({"status": 400, "body": {"error": "invalid_grant"}}, FailureKind.CLIENT_REJECTED),
         ({"status": 400, "body": ""}, FailureKind.CLIENT_REJECTED),
@@ -193,13 +193,13 @@ def test_no_second_way_of_client_authentication_is_tried(endpoint_for: EndpointF
     ],
 )
 def test_client_credentials_have_no_session_to_lose(
-    fault: dict[str, Any], meaning: FailureKind, server: AuthServer, endpoint_for: EndpointFor
+    fault: dict[str, Any], kind: FailureKind, server: AuthServer, endpoint_for: EndpointFor
 ) -> None:
     if fault["status"] is None:
         server.lose_next_answer()
     else:
         server.fail_next(**fault)
-    assert verdict_of(endpoint_for(server, grant="client_credentials"), Token("at-12345678")).meaning is meaning
+    assert verdict_of(endpoint_for(server, grant="client_credentials"), Token("at-12345678")).kind is kind
 
 
 class TestSecretsFromFunctions:
@@ -229,7 +229,7 @@ class TestSecretsFromFunctions:
         secrets = iter(["an-old-secret", SECRET])
         endpoint = endpoint_for(server, client_secret=lambda: next(secrets))
         token = first_token(server)
-        assert verdict_of(endpoint, token).meaning is FailureKind.CLIENT_REJECTED
+        assert verdict_of(endpoint, token).kind is FailureKind.CLIENT_REJECTED
         assert endpoint(token).reveal()
 
     @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ class TestSendersOfOnesOwn:
         assert seen[0].timeout == 10.0
 
     @pytest.mark.parametrize(
-        ("error", "meaning"),
+        ("error", "kind"),
         [
             (ConnectionRefusedError("rt-12345678"), FailureKind.UNAVAILABLE),
             (TimeoutError("rt-12345678"), FailureKind.NO_ANSWER),
@@ -286,11 +286,11 @@ class TestSendersOfOnesOwn:
             (RefreshFailure(Verdict(FailureKind.DEAD, "said so")), FailureKind.DEAD),
         ],
     )
-    def test_its_exceptions_are_judged_and_go_no_further(self, error: Exception, meaning: FailureKind) -> None:
+    def test_its_exceptions_are_judged_and_go_no_further(self, error: Exception, kind: FailureKind) -> None:
         def send(request: TokenRequest) -> TokenResponse:
             raise error
 
-        assert verdict_of(self.endpoint(send), Token("at-12345678", "rt-12345678")).meaning is meaning
+        assert verdict_of(self.endpoint(send), Token("at-12345678", "rt-12345678")).kind is kind
 
     def test_a_configuration_error_of_it_comes_through(self) -> None:
         def send(request: TokenRequest) -> TokenResponse:

@@ -95,7 +95,7 @@ def verdict_of(call: Call, url: str, proxy: str | None = None) -> Verdict:
 
 
 def meaning_of(call: Call, url: str, proxy: str | None = None) -> FailureKind:
-    return verdict_of(call, url, proxy).meaning
+    return verdict_of(call, url, proxy).kind
 
 
 @pytest.fixture(params=CLIENTS, ids=lambda call: call.__name__.removeprefix("by_"))
@@ -151,7 +151,7 @@ def test_a_proxy_that_fails_never_counts_as_an_answer(behaviour: str, call: Call
 
 @pytest.mark.parametrize("call", [by_httpx2, by_httpx, by_requests, by_aiohttp, by_urllib])
 @pytest.mark.parametrize(
-    ("status", "body", "meaning", "without_body"),
+    ("status", "body", "kind", "without_body"),
     [
         (400, {"error": "invalid_grant"}, FailureKind.DEAD, FailureKind.DOUBTFUL),
         (400, {"error": "invalid_scope"}, FailureKind.REQUEST_REJECTED, FailureKind.DOUBTFUL),
@@ -166,19 +166,19 @@ def test_a_proxy_that_fails_never_counts_as_an_answer(behaviour: str, call: Call
     ],
 )
 def test_an_error_status_is_judged_by_the_answer(
-    call: Call, status: int, body: Any, meaning: FailureKind, without_body: FailureKind
+    call: Call, status: int, body: Any, kind: FailureKind, without_body: FailureKind
 ) -> None:
     with AuthServer() as server:
         server.fail_next(status=status, body=body, headers={"Retry-After": "3"})
         verdict = verdict_of(call, server.token_url)
     # aiohttp's exception does not hold the body, so only the status speaks.
-    assert verdict.meaning is (without_body if call is by_aiohttp else meaning)
+    assert verdict.kind is (without_body if call is by_aiohttp else kind)
     assert verdict.retry_after == 3.0
 
 
 def test_an_expired_access_token_in_a_session_of_oauthlib_ends_nothing() -> None:
     kind = type("TokenExpiredError", (Exception,), {"error": "token_expired", "__module__": "oauthlib.oauth2.rfc6749"})
-    assert judge_exception(kind()).meaning is FailureKind.REFRESHER
+    assert judge_exception(kind()).kind is FailureKind.REFRESHER
 
 
 def test_a_body_that_the_refresher_has_read_before_does_not_count_as_empty() -> None:
@@ -188,7 +188,7 @@ def test_a_body_that_the_refresher_has_read_before_does_not_count_as_empty() -> 
             by_urllib(server.token_url, None)
         with caught.value:
             assert caught.value.read()
-            assert judge_exception(caught.value).meaning is FailureKind.DOUBTFUL
+            assert judge_exception(caught.value).kind is FailureKind.DOUBTFUL
 
 
 def test_a_streamed_answer_that_nobody_read_is_judged_by_its_status() -> None:
@@ -197,4 +197,4 @@ def test_a_streamed_answer_that_nobody_read_is_judged_by_its_status() -> None:
         with client.stream("POST", server.token_url, content=BODY) as response:
             with pytest.raises(httpx2.HTTPStatusError) as caught:
                 response.raise_for_status()
-            assert judge_exception(caught.value).meaning is FailureKind.DOUBTFUL
+            assert judge_exception(caught.value).kind is FailureKind.DOUBTFUL

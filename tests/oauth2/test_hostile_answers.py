@@ -181,7 +181,7 @@ def outcome(send: Sender, url: str, timeout: float = 5.0) -> object:
     try:
         token = endpoint(Token("old", "its-old-refresh-token"))
     except RefreshFailure as failure:
-        return "a leak" if "its-old-refresh-token" in failure.verdict.detail else failure.verdict.meaning
+        return "a leak" if "its-old-refresh-token" in failure.verdict.detail else failure.verdict.kind
     return TOKEN if token.reveal_refresh_token() == "its-refresh-token" else "another token"
 
 

@@ -74,7 +74,7 @@ def test_a_request_whose_answer_is_lost_may_have_been_processed(
 ) -> None:
     server = raw_server(behaviour)
     url = f"{server.origin}/token"
-    assert failure_of(sender_for(url), url).meaning is FailureKind.NO_ANSWER
+    assert failure_of(sender_for(url), url).kind is FailureKind.NO_ANSWER
     assert server.connections == 1
 
 
@@ -91,30 +91,30 @@ def test_no_server_can_hold_a_request_longer_than_its_time(
 
 def test_a_refused_connection_sent_nothing(sender_for: SenderFor, refused_port: int) -> None:
     url = f"http://127.0.0.1:{refused_port}/token"
-    assert failure_of(sender_for(url), url).meaning is FailureKind.UNAVAILABLE
+    assert failure_of(sender_for(url), url).kind is FailureKind.UNAVAILABLE
 
 
 def test_a_connection_that_takes_too_long_sent_nothing(sender_for: SenderFor, full_port: int) -> None:
     url = f"http://127.0.0.1:{full_port}/token"
-    assert failure_of(sender_for(url), url, timeout=0.4).meaning is FailureKind.UNAVAILABLE
+    assert failure_of(sender_for(url), url, timeout=0.4).kind is FailureKind.UNAVAILABLE
 
 
 def test_a_name_that_nobody_knows_sent_nothing(sender_for: SenderFor) -> None:
     url = "https://nothing.invalid/token"
-    assert failure_of(sender_for(url), url).meaning is FailureKind.UNAVAILABLE
+    assert failure_of(sender_for(url), url).kind is FailureKind.UNAVAILABLE
 
 
 @pytest.mark.parametrize("behaviour", ["mute", "resets handshake", "plain http"])
 def test_a_failed_tls_handshake_sent_nothing(behaviour: str, sender_for: SenderFor, raw_server: Start) -> None:
     url = raw_server(behaviour).origin.replace("http:", "https:") + "/token"
-    assert failure_of(sender_for(url), url, timeout=1.0).meaning is FailureKind.UNAVAILABLE
+    assert failure_of(sender_for(url), url, timeout=1.0).kind is FailureKind.UNAVAILABLE
 
 
 def test_an_untrusted_certificate_gets_nothing(sender_for: SenderFor, raw_server: Start, tls: ssl.SSLContext) -> None:
     seen: list[bytes] = []
     server = raw_server(answer_with(http(b"{}"), seen), tls)
     verdict = failure_of(sender_for(f"{server.origin}/token"), f"{server.origin}/token")
-    assert verdict.meaning is FailureKind.UNAVAILABLE
+    assert verdict.kind is FailureKind.UNAVAILABLE
     assert "certificate" in verdict.detail.lower()
     assert seen == []
 
@@ -130,7 +130,7 @@ def test_a_server_that_goes_silent_behind_tls_is_left_in_time(
     sender_for: SenderFor, raw_server: Start, tls: ssl.SSLContext
 ) -> None:
     url = raw_server("trickles", tls).origin + "/token"
-    assert failure_of(sender_for(url), url, timeout=1.5).meaning is FailureKind.NO_ANSWER
+    assert failure_of(sender_for(url), url, timeout=1.5).kind is FailureKind.NO_ANSWER
 
 
 @pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect"])
@@ -286,7 +286,7 @@ class TestProxies:
     ) -> None:
         proxied(f"http://me:password-of-the-proxy@127.0.0.1:{raw_server(behaviour).port}")
         verdict = failure_of(sender_for("https://login.example/token"), "https://login.example/token")
-        assert verdict.meaning is FailureKind.UNAVAILABLE
+        assert verdict.kind is FailureKind.UNAVAILABLE
         assert "password-of-the-proxy" not in verdict.detail
 
     def test_loopback_goes_past_the_proxy(

@@ -70,7 +70,7 @@ def went_back(world: World, before: Record) -> None:
 
 def brought_back_by_another(world: World, before: Record) -> None:
     """One that had never seen the failure."""
-    recovery = make_lease("recovery-theirs", ttl=5.0, era=world.era, at=world.now, guess=True)
+    recovery = make_lease("recovery-theirs", ttl=5.0, clock_epoch=world.clock_epoch, at=world.now, guess=True)
     world.put(records.restored(replace(before, token=None), before.token or seed(), now=world.wall, recovery=recovery))
 
 

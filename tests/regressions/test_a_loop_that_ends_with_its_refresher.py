@@ -133,7 +133,7 @@ def test_what_was_known_of_an_attempt_before_it_is_still_known() -> None:
     ended = Ended()
     found = ended.store.load("acme")
     assert found is not None
-    lost = Lease("another's", Grant.REFRESH, 0.0, era="another machine")
+    lost = Lease("another's", Grant.REFRESH, 0.0, clock_epoch="another machine")
     MemoryStore.cas(
         ended.store, "acme", found.version, encode(records.claimed(decode(found.body, "acme"), lost, owner=None))
     )

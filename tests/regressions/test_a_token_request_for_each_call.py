@@ -176,7 +176,7 @@ def test_a_host_that_saves_slowly_gets_one_token_for_each_call(monkeypatch: pyte
 def test_so_do_those_who_waited_for_another_process() -> None:
     world = needy(seed(lives=1.0))
     world.now = 2.0
-    other = world.lease(make_lease(ttl=300.0, era=world.era, at=world.now))
+    other = world.lease(make_lease(ttl=300.0, clock_epoch=world.clock_epoch, at=world.now))
     waiting = Process(world, renew(EFFECTS, make_request())).until(Watch)
     world.commit_by(other, Token("theirs", "r", expires_in=4, issued_at=world.wall))
     world.now += 10.0
@@ -260,7 +260,11 @@ def test_the_budget_is_in_the_record_and_comes_back_within_a_minute() -> None:
     assert use_up(world) == EARLY_REFRESHES + 1, "the first one comes after nothing"
     floor = world.present.floor
     assert floor is not None
-    assert (floor.generation, floor.era, len(floor.early)) == (world.present.generation, "boot", EARLY_REFRESHES)
+    assert (floor.generation, floor.clock_epoch, len(floor.early)) == (
+        world.present.generation,
+        "boot",
+        EARLY_REFRESHES,
+    )
     assert use_up(world) == 0
     world.now += BUDGET_TIME - EARLY_REFRESHES + 0.1
     assert use_up(world, every=0.0) == 1
@@ -420,7 +424,7 @@ def test_a_session_that_is_over_is_over_whatever_was_refreshed() -> None:
 def test_whoever_has_claimed_is_waited_for_and_taken_over_from() -> None:
     world = needy(None, *endless())
     use_up(world)
-    world.lease(make_lease(ttl=30.0, era=world.era, at=world.now))
+    world.lease(make_lease(ttl=30.0, clock_epoch=world.clock_epoch, at=world.now))
     assert world.run(renew(knowing(proven=world.present.identity), make_request(**refusing(world)))).renewed
 
 
@@ -443,14 +447,14 @@ def test_what_obtain_brings_counts_as_well() -> None:
 # --- Clocks ---
 
 
-@pytest.mark.parametrize("era", ["boot", None])
+@pytest.mark.parametrize("clock_epoch", ["boot", None])
 @pytest.mark.parametrize("step", [-1e6, -3600.0, -59.0, -30.0, 30.0, 3600.0])
-def test_a_clock_that_is_set_locks_nobody_out(step: float, era: str | None) -> None:
+def test_a_clock_that_is_set_locks_nobody_out(step: float, clock_epoch: str | None) -> None:
     world = needy(seed(lives=1e9), *endless(1e9))
-    world.era = era
+    world.clock_epoch = clock_epoch
     use_up(world)
     world.wall_is_off += step
-    if era is not None:
+    if clock_epoch is not None:
         assert use_up(world) == 0, "the store's clock counts, and not a machine's own"
     began = world.now
     while use_up(world) == 0:
@@ -461,7 +465,7 @@ def test_a_clock_that_is_set_locks_nobody_out(step: float, era: str | None) -> N
 def test_a_store_that_was_started_anew_begins_anew() -> None:
     world = needy(None, *endless())
     use_up(world)
-    world.era = "another boot"
+    world.clock_epoch = "another boot"
     assert use_up(world) == EARLY_REFRESHES + 1
 
 

@@ -171,7 +171,7 @@ def test_the_pauses_grow_over_all_processes() -> None:
         assert isinstance(world.fails(renew(EFFECTS, make_request())), RefreshProtocolError)
         failure = world.present.failure
         assert failure is not None
-        assert (failure.meaning, failure.count) == (FailureKind.UNUSABLE, number + 1)
+        assert (failure.kind, failure.count) == (FailureKind.UNUSABLE, number + 1)
         assert not failure.maybe_spent
         pauses.append(failure.delay)
         world.now += failure.delay
@@ -189,7 +189,7 @@ def test_a_store_that_is_down_costs_the_refresh_token_no_more_than_another_one()
     world.down = False
     world.run(replay_spool(EFFECTS, make_request()))
     assert world.present.failure is not None
-    assert world.present.failure.meaning is FailureKind.UNUSABLE
+    assert world.present.failure.kind is FailureKind.UNUSABLE
     assert world.token.reveal_refresh_token() == "refresh-new"
 
 

@@ -33,8 +33,8 @@ class Claim:
     ttl: float
     token: Token | None
     generation: int
-    proof: str | None
-    era: str | None  # of the store's clock, by which it is dated
+    death_proof: str | None
+    clock_epoch: str | None  # of the store's clock, by which it is dated
     boots: int
     contested: bool  # one that has become too old to send is left to run out
     known: Token | None  # the newest token that its process knew
@@ -66,7 +66,7 @@ class Claims:
         if claim is None:
             return
         claim.sent = claim.sent or event.kind is Kind.SENT
-        own = claim.task is task and event.attempt in self._abandoned and claim.proof is None
+        own = claim.task is task and event.attempt in self._abandoned and claim.death_proof is None
         if event.kind is Kind.WAITING and own and not claim.sent and not claim.contested:
             raise Broken("a renewal knows its own claim", f"{task} waits for {event.attempt}, which is its own")
 
@@ -90,12 +90,14 @@ class Claims:
             lease.ttl,
             after.token,
             after.generation,
-            lease.proof,
-            lease.era,
+            lease.death_proof,
+            lease.clock_epoch,
             writer.process.host.boots,
             lease.contested,
             self._world.known_to(writer),
-            lease.era is not None and (now := self._world.moment(writer.process)) is not None and now.era != lease.era,
+            lease.clock_epoch is not None
+            and (now := self._world.moment(writer.process)) is not None
+            and now.clock_epoch != lease.clock_epoch,
         )
 
     def is_overtaken(self, attempt: str | None) -> bool:
@@ -131,13 +133,13 @@ class Claims:
         holder = claim.task
         same_host = by.process.host is holder.process.host
         same_boot = claim.boots == holder.process.host.boots
-        if same_host and same_boot and claim.proof is not None and (holder.over or by.process.host.holder is by):
+        if same_host and same_boot and claim.death_proof is not None and (holder.over or by.process.host.holder is by):
             self._taken_over_in_time(claim, by, now)
             return
         if same_host and not same_boot:
             return  # the machine was started anew
         if claim.outdated or (
-            claim.era is not None and claim.born < self._world.store_clock_set_at
+            claim.clock_epoch is not None and claim.born < self._world.store_clock_set_at
         ):  # whoever has not seen that is misled by it
             self._world.judge.excuses.add(Excuse.OVERRUN, claim.token)
             return
@@ -148,7 +150,7 @@ class Claims:
             )
         world = self._world
         moment = world.moment(by.process)  # of another era than the claim where both do not go by one clock
-        dated = claim.era is not None and moment is not None and moment.era == claim.era
+        dated = claim.clock_epoch is not None and moment is not None and moment.clock_epoch == claim.clock_epoch
         over = (claim.born if dated else claim.watchers.get(by, now)) + claim.ttl
         if world.went_back_at > claim.born:  # whoever finds it there again watches it anew, where no clock tells more
             over = max(over, world.went_back_at + (0.0 if dated else claim.ttl))

@@ -65,7 +65,7 @@ class Host:
         self.freed: list[tuple[Task, int]] = []  # who waits for the lock, by task and effect
 
     @property
-    def proof(self) -> str:
+    def death_proof(self) -> str:
         return f"flock {self.name} {self.boots}"
 
 
@@ -73,4 +73,4 @@ class KernelHold(AdvisoryLock):
     """A lock of one host's kernel, which lets it go when its holder dies."""
 
     def __init__(self, host: Host) -> None:
-        self.proof = host.proof
+        self.death_proof = host.death_proof

@@ -182,7 +182,7 @@ class Account(Credential):
         """What this process does at each look at its store in the background; None: nothing."""
         world, memory = self._process.world, self._memory
         moment = world.moment(self._process)
-        server = moment.era if moment is not None and not moment.single_host else self._server
+        server = moment.clock_epoch if moment is not None and not moment.single_host else self._server
         self._looks += 1
         is_due = self._losses != (world.note, world.losses) or server not in (None, self._server)
         is_due = is_due or not world.scenario.may_go_back or server is None or self._looks % NEWEST_EVERY == 0

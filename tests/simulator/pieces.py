@@ -128,7 +128,7 @@ def first_sight(self: Any, lease: Any, now: Any) -> float:
 
 
 def own_watch_only(self: Any, lease: Any, now: Any) -> float:
-    return _left(self, dataclasses.replace(lease, era=None), now)
+    return _left(self, dataclasses.replace(lease, clock_epoch=None), now)
 
 
 def any_hold(hold: Any, lease: Any) -> bool:

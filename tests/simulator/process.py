@@ -383,7 +383,7 @@ class Process:
         """Whether the holder of the present attempt died before anybody could wait for its lock."""
         record = self.store.record
         claim = self.world.judge.claims.named(record.lease.id) if record is not None and record.lease else None
-        return claim is not None and claim.proof is not None and claim.task.crashed
+        return claim is not None and claim.death_proof is not None and claim.task.crashed
 
     def _sleep(self, task: Task, effect: effects.Sleep, fault: Fault | None) -> None:
         task.waits, task.holds_the_exit = not effect.holds_the_exit, effect.holds_the_exit

@@ -98,10 +98,10 @@ class World:
             return None
         if self.scenario.hosts == 1 and not self.scenario.may_go_back:
             return StoreTime(f"boot {host.boots}", self.timeline.now, single_host=True)
-        era = f"server {self.servers}"
+        clock_epoch = f"server {self.servers}"
         if process.born < self.store_clock_set_at:  # whoever sees a jump has an era of its own from then on
-            era += f", set at {self.store_clock_set_at:.3f} as {process.name} sees it"
-        return StoreTime(era, self.timeline.now + self.store_clock_ahead)
+            clock_epoch += f", set at {self.store_clock_set_at:.3f} as {process.name} sees it"
+        return StoreTime(clock_epoch, self.timeline.now + self.store_clock_ahead)
 
     def take(self, task: Task) -> AdvisoryLock | None:
         host = task.process.host

@@ -174,7 +174,7 @@ def try_to_lock(path: str) -> str:
 def take(path: str) -> dict[str, object]:
     """Whether the hold of this credential is free, and what it proves."""
     hold = SQLiteStore(path).hold("acme")
-    return {"free": hold is not None, "proof": hold.proof if hold else None}
+    return {"free": hold is not None, "proof": hold.death_proof if hold else None}
 
 
 def without_fcntl(path: str) -> dict[str, object]:
@@ -196,7 +196,7 @@ def without_fcntl(path: str) -> dict[str, object]:
     changed.join()
     for hold in (held, second):
         hold.release()
-    return {"proofs": [held.proof, second.proof], "body": found.body if found else None}
+    return {"proofs": [held.death_proof, second.death_proof], "body": found.body if found else None}
 
 
 # --- Forks ---
@@ -270,7 +270,7 @@ def leave_a_child(path: str) -> dict[str, object]:
         signal.alarm(60)
         signal.pause()
     os.close(keep)
-    print(json.dumps({"child": child, "proof": hold.proof}), flush=True)
+    print(json.dumps({"child": child, "proof": hold.death_proof}), flush=True)
     os._exit(0)
 
 

@@ -45,7 +45,7 @@ class Holder:
             [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self.child.stdout is not None
-        self.proof = self.child.stdout.readline().strip()
+        self.death_proof = self.child.stdout.readline().strip()
 
     def release(self) -> None:
         assert self.child.stdin is not None
@@ -143,8 +143,8 @@ def test_a_hold_after_a_crash_proves_that_its_holder_is_gone(path: Path, holder:
     holder.end()
     hold = take(path)
     assert hold is not None
-    assert hold.proof == holder.proof
-    assert str(boot()) in holder.proof
+    assert hold.death_proof == holder.death_proof
+    assert str(boot()) in holder.death_proof
     hold.release()
 
 
@@ -152,7 +152,7 @@ def test_a_lock_file_that_was_deleted_proves_nothing(path: Path, holder: Holder)
     path.unlink()
     hold = take(path)
     assert hold is not None
-    assert hold.proof != holder.proof
+    assert hold.death_proof != holder.death_proof
     hold.release()
 
 

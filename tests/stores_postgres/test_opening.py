@@ -198,7 +198,7 @@ def test_two_who_use_the_store_read_one_clock(store: PostgresStore, opener: Open
     here, there = store.moment(), other.moment()
     assert here is not None
     assert there is not None
-    assert here.era == there.era != ""
+    assert here.clock_epoch == there.clock_epoch != ""
     assert not here.single_host
     assert abs(here.seconds - now) < 1 > abs(there.seconds - now)
 
@@ -213,7 +213,7 @@ def test_a_server_that_was_started_anew_has_another_era(own_server: PostgresServ
     after = store.moment()
     assert before is not None
     assert after is not None
-    assert before.era != after.era
+    assert before.clock_epoch != after.clock_epoch
 
 
 def test_a_clock_that_was_set_begins_an_era_of_this_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_a_clock_that_was_set_begins_an_era_of_this_process_alone(monkeypatch: p
     clock.told(1020.0, "start", now)
     set_to = clock.moment()
     assert set_to is not None
-    assert set_to.era.startswith("start/")
+    assert set_to.clock_epoch.startswith("start/")
     assert set_to.seconds == 1020.0
     clock.told(1020.0, "start", now)
     assert clock.moment() == set_to

@@ -407,7 +407,7 @@ def test_slots_that_move_take_their_records_along(cluster: Cluster) -> None:
 def test_a_failover_is_followed(sentinels: Sentinels) -> None:
     with closing(RedisStore(sentinels.url + QUICK)) as store:
         version = store.cas("acme", None, "body")
-        era = store.moment()
+        clock_epoch = store.moment()
         sentinels.primary.do("WAIT", 1, 0)
         until(lambda: sentinels.replica.do("EXISTS", "onerefresh:{acme}"))
         sentinels.primary.kill()
@@ -422,9 +422,9 @@ def test_a_failover_is_followed(sentinels: Sentinels) -> None:
         until(is_back)
         store.cas("acme", version, "after")
         after = store.moment()
-        assert era is not None
+        assert clock_epoch is not None
         assert after is not None
-        assert era.era != after.era, "the new server has a clock of its own"
+        assert clock_epoch.clock_epoch != after.clock_epoch, "the new server has a clock of its own"
 
 
 def test_a_cluster_that_has_lost_a_node_says_so_and_comes_back(cluster: Cluster) -> None:

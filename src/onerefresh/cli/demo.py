@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _shortcoming(ours: Finished) -> str:
-    said = f"{ours.answered} of {ours.calls} calls answered, {ours.token_requests} token requests for "
-    said += f"{ours.refreshes} new tokens, {ours.reuse_detected} reuses, session {ours.session}"
+    message = f"{ours.answered} of {ours.calls} calls answered, {ours.token_requests} token requests for "
+    message += f"{ours.refreshes} new tokens, {ours.reuse_detected} reuses, session {ours.session}"
     problems = ", ".join(f"{problem} ({count})" for problem, count in ours.problems.most_common())
-    return f"{said}; {problems}" if problems else said
+    return f"{message}; {problems}" if problems else message

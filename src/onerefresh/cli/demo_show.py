@@ -39,14 +39,14 @@ class Live:
         self._progress: Progress | None = None
         if sys.stderr.isatty():
             columns = (TextColumn("{task.description:18}"), BarColumn(24), MofNCompleteColumn())
-            self._progress = Progress(*columns, TextColumn("{task.fields[said]}"), console=Console(stderr=True))
+            self._progress = Progress(*columns, TextColumn("{task.fields[message]}"), console=Console(stderr=True))
 
     def watch(self, way: Way) -> Watch:
         """What a run of this kind reports to."""
         progress = self._progress
         if progress is None:
             return _Lines(_NAMES[way], self._workers, self._total)
-        return _Bar(progress, progress.add_task(_NAMES[way], total=self._total, said=""), self._workers, self._total)
+        return _Bar(progress, progress.add_task(_NAMES[way], total=self._total, message=""), self._workers, self._total)
 
     def __enter__(self) -> Self:
         if self._progress is not None:
@@ -80,9 +80,9 @@ class _Lines(_Stages):
         self._name = name
 
     def __call__(self, stage: Stage, ended: int) -> None:
-        said = self.entered(stage, ended)
-        if said is not None:
-            print(visible(f"{self._name}: {said}"), file=sys.stderr, flush=True)
+        message = self.entered(stage, ended)
+        if message is not None:
+            print(visible(f"{self._name}: {message}"), file=sys.stderr, flush=True)
 
 
 class _Bar(_Stages):
@@ -92,9 +92,9 @@ class _Bar(_Stages):
         self._task = task
 
     def __call__(self, stage: Stage, ended: int) -> None:
-        said = self.entered(stage, ended)
-        if said is not None:
-            self._progress.update(self._task, said=said)
+        message = self.entered(stage, ended)
+        if message is not None:
+            self._progress.update(self._task, message=message)
         self._progress.update(self._task, completed=ended)
 
 
@@ -160,5 +160,5 @@ def _waits(run: Finished, what: str) -> str:
     return f"{jitter['median']:.2f} s, at most {jitter['longest']:.2f} s" if jitter else "-"
 
 
-def _judged(said: str, is_well: bool) -> Text:
-    return Text(said, style="green" if is_well else "red")
+def _judged(message: str, is_well: bool) -> Text:
+    return Text(message, style="green" if is_well else "red")

@@ -32,7 +32,7 @@ def do_each(args: argparse.Namespace, act: Callable[[Entry], str], show: Callabl
         try:
             show(act(entry))
         except OnerefreshError as error:
-            said = error if error.credential or isinstance(error, ConfigurationError) else error.about(entry.name)
-            say(explain(said))
+            message = error if error.credential or isinstance(error, ConfigurationError) else error.about(entry.name)
+            say(explain(message))
             code = code or exit_code(error)
     return code

@@ -28,9 +28,9 @@ def exit_code(error: errors.OnerefreshError) -> int:
 
 def explain(error: errors.OnerefreshError) -> str:
     """One line: what is wrong, and what to do about it where the error's own words do not say that."""
-    said = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     advice = _advice(error)
-    return f"{said}; {advice}" if advice else said
+    return f"{message}; {advice}" if advice else message
 
 
 def _advice(error: errors.OnerefreshError) -> str:

@@ -119,8 +119,8 @@ def _phrase(status: int) -> str:
 def _words(error: httpx2.HTTPError, token: Token | None) -> str:
     """``ReadTimeout`` as "read timeout", with what else it says: it may quote a server that repeats the token."""
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
-    said = Redactor(token.secrets if token is not None else ()).quote(str(error))
-    return f"{kind}: {said}" if said else kind
+    message = Redactor(token.secrets if token is not None else ()).quote(str(error))
+    return f"{kind}: {message}" if message else kind
 
 
 def _first(several: BaseExceptionGroup[Exception]) -> Exception:

@@ -43,7 +43,7 @@ class Show:
             self._tell(result)
         if self._bar is not None:
             failed = f", {self.failed} failed" if self.failed else ""
-            self._bar.update(self._bar.task_ids[0], advance=1, said=f"{size(self._size)}{failed}")
+            self._bar.update(self._bar.task_ids[0], advance=1, message=f"{size(self._size)}{failed}")
 
     def _tell(self, result: Result) -> None:
         if self._bar is not None:
@@ -65,9 +65,9 @@ def _bar(total: int) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[said]}"))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[message]}"))
     bar = Progress(*columns, console=Console(stderr=True))
-    bar.add_task("", total=total, said="")
+    bar.add_task("", total=total, message="")
     return bar
 
 

@@ -80,13 +80,13 @@ def _answer(entry: Entry) -> Token:
             'standard input holds no token response: it is a JSON object such as {"access_token": "…", '
             '"refresh_token": "…", "expires_in": 3600}; nothing was changed'
         )
-    said = useless(answer)
-    token = None if said else _usable(answer)
+    message = useless(answer)
+    token = None if message else _usable(answer)
     if token is None:
         names = names_in(answer)
         del answer  # it holds tokens, and would show in a traceback with locals
-        if said:
-            raise ConfigurationError(f"{said}; nothing was changed")
+        if message:
+            raise ConfigurationError(f"{message}; nothing was changed")
         raise ConfigurationError(
             f"the token response has no usable access_token (it holds: {names}); nothing was changed"
         )

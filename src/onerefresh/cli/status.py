@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
         for entry, status, error in looked
     ]
     width = max((len(name) for name, _ in rows), default=0)
-    write_lines([f"{name:{width}}  {said}" for name, said in rows] or [f"{configuration.path} has no credentials"])
+    write_lines(
+        [f"{name:{width}}  {message}" for name, message in rows] or [f"{configuration.path} has no credentials"]
+    )
     return code
 
 
@@ -95,24 +97,26 @@ def _summary(status: Status, now: float, entry: Entry) -> str:
         return "no token yet; the first call fetches one" if can_obtain else "no token yet: log in"
     if status.state == "dead":
         return f"the session is over: log in again ({status.failure})"
-    said = f"generation {status.generation} {life(status.expires_at, now)}"
+    message = f"generation {status.generation} {life(status.expires_at, now)}"
     if status.state == "leased":
-        said += ", brought back into its store; refreshed in a moment" if status.recovering else ", being refreshed now"
+        message += (
+            ", brought back into its store; refreshed in a moment" if status.recovering else ", being refreshed now"
+        )
     elif status.expires_at is not None and status.expires_at <= now:
         # A function may renew without a refresh token, from the access token alone.
         asks = ": log in again" if entry.refresher is None else ", the next call asks its refresher"
-        said += ", the next call refreshes it" if status.refreshable or can_obtain else asks
+        message += ", the next call refreshes it" if status.refreshable or can_obtain else asks
     if status.failure:
-        said += f"; {'the next one is put off' if status.put_off else 'the last refresh failed'}: {status.failure}"
+        message += f"; {'the next one is put off' if status.put_off else 'the last refresh failed'}: {status.failure}"
     if status.doubts:
         times = "" if status.doubts == 1 else f" ({status.doubts} times)"
-        said += f"{times}: {EITHER}"
+        message += f"{times}: {EITHER}"
     if not status.asks_again:
-        said += f"; nothing is sent before a login, or: onerefresh retry {status.key}"
+        message += f"; nothing is sent before a login, or: onerefresh retry {status.key}"
     elif status.retry_after:
-        said += f"; nothing is sent for {amount(status.retry_after)}"
-        said += f", or until: onerefresh retry {status.key}" if status.doubts else ""
-    return said
+        message += f"; nothing is sent for {amount(status.retry_after)}"
+        message += f", or until: onerefresh retry {status.key}" if status.doubts else ""
+    return message
 
 
 def _details(status: Status, now: float, entry: Entry) -> list[str]:

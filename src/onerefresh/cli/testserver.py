@@ -138,11 +138,11 @@ def _show(shown: dict[str, Any], *, as_json: bool) -> None:
 
 def _summarize(server: AuthServer) -> None:
     seen = server.counters
-    said = (
+    message = (
         f"token requests {seen.token_requests}, refreshes {seen.refreshes}, reuse detected {seen.reuse_detected}, "
         f"session {server.session}"
     )
-    write_lines([said])
+    write_lines([message])
 
 
 def _wait_for_eof(ended: SimpleQueue[None]) -> None:

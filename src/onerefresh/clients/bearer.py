@@ -78,9 +78,9 @@ class Bearer:
         last = self._last
         if last is not None and last.token is token:
             return last
-        if (said := unsendable(token.reveal())) is not None:
+        if (message := unsendable(token.reveal())) is not None:
             raise RefreshProtocolError(
-                f"the credential has {said}",
+                f"the credential has {message}",
                 credential=self.credential,
                 generation=token.generation,
             )

@@ -79,8 +79,8 @@ class Entry:
         try:
             return Credential(self.name, self._refresher(), store=self.store_url().reveal(), **self._options())
         except ConfigurationError as error:
-            said = error.message
-        raise ConfigurationError(f"{self.source}: credentials.{self.name}: {said}")
+            message = error.message
+        raise ConfigurationError(f"{self.source}: credentials.{self.name}: {message}")
 
     def store_url(self) -> Secret:
         """Where the credential is kept; it may hold a password. Raises `ConfigurationError` where it cannot be had."""
@@ -231,8 +231,8 @@ def _origins(value: object, where: str) -> tuple[str, ...]:
     try:
         return tuple(Origins(several)) if several else ()
     except ConfigurationError as error:
-        said = error.message
-    raise ConfigurationError(f"{where}: {said}")
+        message = error.message
+    raise ConfigurationError(f"{where}: {message}")
 
 
 def _refuse_unknown(table: Mapping[str, object], known: Sequence[str], where: str) -> None:

@@ -15,8 +15,8 @@ def text(value: object, where: str) -> str:
     """Raises `ConfigurationError` for what is no text, or an empty one."""
     if isinstance(value, str) and value:
         return value
-    said = "an empty text" if value == "" else kind(value)
-    raise ConfigurationError(f'{where} is a text in quotes, not {said}: write {where.rpartition(".")[2]} = "…"')
+    message = "an empty text" if value == "" else kind(value)
+    raise ConfigurationError(f'{where} is a text in quotes, not {message}: write {where.rpartition(".")[2]} = "…"')
 
 
 def kind(value: object) -> str:

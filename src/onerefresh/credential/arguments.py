@@ -30,10 +30,10 @@ def seed_from(answer: Answer | None, name: str, *, kept: bool = False) -> Token 
     try:
         return parse_answer(answer, at=time.time(), kept=kept)
     except errors.RefreshProtocolError as error:
-        said = error.message
+        message = error.message
     finally:
         del answer  # it holds tokens, and would show in a traceback with locals
-    raise errors.ConfigurationError(f"{name}: {said}")
+    raise errors.ConfigurationError(f"{name}: {message}")
 
 
 def obtain_of(refresher: object) -> Callable[[], Answer | Awaitable[Answer]] | None:

@@ -58,7 +58,7 @@ class Launcher:
             background=background,
             within=within,
             seed=self._seed,
-            seed_reported=self._seed is None or self._seed.seed_fingerprint() in memory.seeds_told,
+            seed_reported=self._seed is None or self._seed.seed_fingerprint() in memory.seeds_reported,
             can_obtain=options.obtain is not None,
             renews_from_access=options.renews_from_access,
             host_saves=options.save is not None,
@@ -170,8 +170,8 @@ def _on_a_thread(work: Callable[[], None], key: str, *, never_here: bool = False
             if never_here or threading.current_thread().daemon:
                 raise errors.CredentialClosed("the interpreter is ending", credential=key) from None
         elif never_here or running_loop() is not None:
-            said = "no thread can be started: this process has as many as it may have"
-            raise errors.RefreshUnavailable(said, credential=key, retry_after=1.0) from None
+            message = "no thread can be started: this process has as many as it may have"
+            raise errors.RefreshUnavailable(message, credential=key, retry_after=1.0) from None
         work()
 
 

@@ -93,13 +93,13 @@ class SessionMemory:
         "proven",
         "refused_replays",
         "repeated",
-        "rotation_told",
+        "rotation_reported",
         "save",
         "seed",
-        "seeds_told",
+        "seeds_reported",
         "sightings",
         "store",
-        "type_told",
+        "type_reported",
         "under_way",
         "unproven",
         "unsaved",
@@ -130,8 +130,8 @@ class SessionMemory:
         self.refused_replays = 0
         self.repeated = False  # whether the token may be older than it looks, so that a refusal refreshes it
         self.epoch = 0  # one more with every login and logout here: what began before must not undo them
-        self.seeds_told = NONE_TOLD  # fingerprints of the seeds that have had their hearing
-        self.rotation_told = self.type_told = False
+        self.seeds_reported = NONE_TOLD  # fingerprints of the seeds that have had their hearing
+        self.rotation_reported = self.type_reported = False
         self.failed: tuple[errors.OnerefreshError, float] | None = None  # until when, on the monotonic clock
         self.damped: tuple[tuple[str, int], float] | None = None
 

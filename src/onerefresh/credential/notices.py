@@ -13,20 +13,20 @@ __all__ = ["tell_rotation", "tell_type"]
 
 def tell_type(memory: SessionMemory, options: CredentialOptions, token: Token) -> None:
     """Say once that a token is sent as a bearer token although its server calls it otherwise."""
-    if memory.type_told:
+    if memory.type_reported:
         return
     name = odd_type(token, Seen(filter(None, [memory.known, memory.seed]), options.refresher).redactor())
     if name is not None:
-        memory.type_told = True
-        said = f"its token_type is {name}; it is sent as a bearer token"
-        events.publish(events.Event(events.Kind.ODD_TYPE, memory.key, token.generation, detail=said))
+        memory.type_reported = True
+        message = f"its token_type is {name}; it is sent as a bearer token"
+        events.publish(events.Event(events.Kind.ODD_TYPE, memory.key, token.generation, detail=message))
 
 
 def tell_rotation(memory: SessionMemory, before: Token, after: Token) -> None:
     """Say once that a rotating server deserves a store that survives the process."""
     rotated = before.refresh_token is not None and before.refresh_token != after.refresh_token
-    if memory.store.durable or memory.save is not None or memory.rotation_told or not rotated:
+    if memory.store.durable or memory.save is not None or memory.rotation_reported or not rotated:
         return
-    memory.rotation_told = True
-    said = f"the server rotates refresh tokens, and {memory.store.forgets}"
-    events.publish(events.Event(events.Kind.NOT_DURABLE, memory.key, after.generation, detail=said))
+    memory.rotation_reported = True
+    message = f"the server rotates refresh tokens, and {memory.store.forgets}"
+    events.publish(events.Event(events.Kind.NOT_DURABLE, memory.key, after.generation, detail=message))

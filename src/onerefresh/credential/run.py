@@ -119,8 +119,8 @@ class CredentialRun(Run):
 
         def fail() -> None:
             self._memory.no_more_waits_under(leased)
-            said = f"the refresher has not returned for {ttl:.0f} s"
-            self._land(flight, error=errors.RefreshOutcomeUnknown(said, credential=self._memory.key))
+            message = f"the refresher has not returned for {ttl:.0f} s"
+            self._land(flight, error=errors.RefreshOutcomeUnknown(message, credential=self._memory.key))
 
         try:
             alarm = Alarm(ttl, fail)
@@ -165,7 +165,7 @@ class CredentialRun(Run):
             if memory.flight is flight:
                 memory.flight = None
             if self._seed is not None:
-                memory.seeds_told |= {self._seed.seed_fingerprint()}
+                memory.seeds_reported |= {self._seed.seed_fingerprint()}
             if outcome is not None:
                 memory.adopt(outcome, self.epoch)
                 memory.owner = self._options.owner or memory.owner

@@ -62,5 +62,5 @@ class Waiting(ContextManaged):
 
     def _too_late(self, flight: Flight[T] | None = None, what: str = REFRESH) -> errors.WaitTimeout:
         generation = self._memory.known.generation if self._memory.known else None
-        said = f"max_wait is over and {what} is not" + (f": {flight.phase}" if flight is not None else "")
-        return errors.WaitTimeout(said, credential=self.key, generation=generation)
+        message = f"max_wait is over and {what} is not" + (f": {flight.phase}" if flight is not None else "")
+        return errors.WaitTimeout(message, credential=self.key, generation=generation)

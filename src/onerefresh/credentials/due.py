@@ -214,8 +214,8 @@ class Run:
         for flight, one in list(self._under_way.items()):
             if now >= one.deadline:
                 del self._under_way[flight]
-                said = f"max_wait is over and the refresh is not: {flight.phase}"
-                self._tell(Result(one.due.key, What.FAILED, errors.WaitTimeout(said, credential=one.due.key)))
+                message = f"max_wait is over and the refresh is not: {flight.phase}"
+                self._tell(Result(one.due.key, What.FAILED, errors.WaitTimeout(message, credential=one.due.key)))
 
     def _finish(self, flight: Flight[Outcome], one: _UnderWay) -> None:
         key = one.due.key
@@ -241,8 +241,8 @@ class Run:
             return Result(key, What.FAILED, error_of(error))
         failure = record.failure if record is not None else None
         if record is None or failure is None:
-            said = "it was not refreshed, as it was in use or not due any more, or was refreshed too often of late"
-            return Result(key, What.FAILED, errors.RefreshUnavailable(said, credential=key))
+            message = "it was not refreshed, as it was in use or not due any more, or was refreshed too often of late"
+            return Result(key, What.FAILED, errors.RefreshUnavailable(message, credential=key))
         if record.state is State.DEAD:
             login = errors.LoginRequired(f"the session is over, log in again: {failure.detail}", credential=key)
             return Result(key, What.NEEDS_LOGIN, login.about(key, record.generation))

@@ -76,8 +76,8 @@ class DueFilter:
         if not self.named and record.owner != options.owner:
             return Other()
         if dead and options.obtain is None:
-            said = record.failure.detail if record.failure else "it was ended"
-            login = errors.LoginRequired(f"the session is over, log in again: {said}", credential=key)
+            message = record.failure.detail if record.failure else "it was ended"
+            login = errors.LoginRequired(f"the session is over, log in again: {message}", credential=key)
             return Result(key, What.NEEDS_LOGIN, login.about(key, record.generation))
         failure = record.failure
         if failure is not None and options.must_rest(record, now):
@@ -89,8 +89,8 @@ class DueFilter:
         logged_out = record is not None and record.is_logged_out
         if not logged_out and self._options(key).obtain is not None:
             return Due(key, ("", 0) if record is None else record.identity)
-        said = "logged out: log in again" if logged_out else "there is no token yet: log in"
-        return Result(key, What.NEEDS_LOGIN, errors.LoginRequired(said, credential=key))
+        message = "logged out: log in again" if logged_out else "there is no token yet: log in"
+        return Result(key, What.NEEDS_LOGIN, errors.LoginRequired(message, credential=key))
 
     def _options(self, key: str) -> CredentialOptions:
         try:

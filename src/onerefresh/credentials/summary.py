@@ -32,8 +32,8 @@ class Result:
     error: OnerefreshError | None = None
 
     def __str__(self) -> str:
-        said = f"{self.key}: {self.what.replace('_', ' ')}"
-        return f"{said}: {self.error.message}" if self.error else said
+        message = f"{self.key}: {self.what.replace('_', ' ')}"
+        return f"{message}: {self.error.message}" if self.error else message
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,8 +186,8 @@ def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden
     """
     fields = _fields(response)
     if 200 <= response.status < 300 and fields is not None:
-        if (said := not_bearer(fields)) is not None:
-            return with_rest(Verdict(FailureKind.PROTOCOL, said), fields)
+        if (message := not_bearer(fields)) is not None:
+            return with_rest(Verdict(FailureKind.PROTOCOL, message), fields)
         try:
             token = parse_answer(fields, at=at)
         except RefreshProtocolError:
@@ -201,9 +201,9 @@ def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden
         hidden=hidden,
     )
     access = field_of(fields, "access_token") if fields is not None else None
-    said = unsendable(access) if isinstance(access, str) else None
-    if verdict.meaning is FailureKind.PROTOCOL and said is not None:
-        verdict = replace(verdict, detail=f"the token endpoint answered {response.status} with {said}")
+    message = unsendable(access) if isinstance(access, str) else None
+    if verdict.kind is FailureKind.PROTOCOL and message is not None:
+        verdict = replace(verdict, detail=f"the token endpoint answered {response.status} with {message}")
     return with_rest(verdict, fields)
 
 

@@ -115,12 +115,12 @@ class TokenEndpoint:
     @property
     def identity(self) -> str:
         """Whose tokens these are: readable, the same in every process, and not secret."""
-        said = f"token endpoint {self._address.identity}, client {self.client_id}"
+        message = f"token endpoint {self._address.identity}, client {self.client_id}"
         if self.grant == "refresh_token":
-            return said
+            return message
         wanted = [f"scope {self.scope}"] if self.scope else []
         wanted += [f"{name} {text}" for name, text in self._extra if name in ("resource", "audience")]
-        return ", ".join([said, "client_credentials", *wanted])
+        return ", ".join([message, "client_credentials", *wanted])
 
     @property
     def settings(self) -> tuple[object, ...]:
@@ -245,13 +245,11 @@ class TokenEndpoint:
     def _explained(self, verdict: Verdict) -> Verdict:
         """The verdict as it stands for this client: what to look at, and what no grant but `refresh_token` can mean."""
         if self.grant == "client_credentials":
-            if verdict.meaning in (FailureKind.DEAD, FailureKind.DOUBTFUL):
-                verdict = replace(
-                    verdict, meaning=FailureKind.CLIENT_REJECTED
-                )  # there is no session that could be over
-            elif verdict.meaning in (FailureKind.NO_ANSWER, FailureKind.SERVER_ERROR):
-                verdict = replace(verdict, meaning=FailureKind.UNAVAILABLE)  # nothing was spent: it may be asked again
-        if verdict.meaning in (FailureKind.CLIENT_REJECTED, FailureKind.DOUBTFUL):
+            if verdict.kind in (FailureKind.DEAD, FailureKind.DOUBTFUL):
+                verdict = replace(verdict, kind=FailureKind.CLIENT_REJECTED)  # there is no session that could be over
+            elif verdict.kind in (FailureKind.NO_ANSWER, FailureKind.SERVER_ERROR):
+                verdict = replace(verdict, kind=FailureKind.UNAVAILABLE)  # nothing was spent: it may be asked again
+        if verdict.kind in (FailureKind.CLIENT_REJECTED, FailureKind.DOUBTFUL):
             if self._source is not None:
                 self._old_secret = self._secret or self._old_secret
                 self._secret, self._looks_at = None, 0.0  # asked for anew: it may have been changed

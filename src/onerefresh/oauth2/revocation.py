@@ -40,5 +40,5 @@ def revoke(
             return
         verdict = judge_answer(response.status, response.body, response.headers, hidden=hidden)
     # Raised here, so that nothing refers to the sender's exception: some hold a part of the request.
-    said = verdict.detail.replace("token endpoint", "revocation endpoint").replace("token request", "request")
-    raise RefreshFailure(Verdict(verdict.meaning, said, repeatable=False))
+    message = verdict.detail.replace("token endpoint", "revocation endpoint").replace("token request", "request")
+    raise RefreshFailure(Verdict(verdict.kind, message, repeatable=False))

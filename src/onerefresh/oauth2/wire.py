@@ -144,8 +144,8 @@ class RequestDeadline:
         if not self.sent:
             # A proxy's own words, perhaps.
             reason = "connecting took too long" if self._is_cut else self._hidden.quote(str(error))
-            said = f"{name}: {reason}" if reason else name
-            return Verdict(FailureKind.UNAVAILABLE, f"the token endpoint could not be reached ({said})")
+            message = f"{name}: {reason}" if reason else name
+            return Verdict(FailureKind.UNAVAILABLE, f"the token endpoint could not be reached ({message})")
         if self._is_cut or time.monotonic() >= self._begun + self.timeout:
             return Verdict(
                 FailureKind.NO_ANSWER, f"the token request was sent and not answered within {self.timeout:g} s"

@@ -125,8 +125,8 @@ async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
             await attempt.world.deliver(Outcome.brought(ahead, entry.as_next()))
         return True
     await tell(attempt.world, Kind.UNSAVED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
-    said = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
-    error = errors.StoreUnavailable(said, credential=attempt.request.key, generation=attempt.leased.generation)
+    message = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
+    error = errors.StoreUnavailable(message, credential=attempt.request.key, generation=attempt.leased.generation)
     await attempt.world.deliver(error, unsaved=entry.as_next())
     return False
 

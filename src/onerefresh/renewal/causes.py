@@ -21,7 +21,7 @@ def told_by(record: Record, *, follows_another: bool) -> str:
     failure, lease = record.failure, record.lease
     is_guess = lease is not None and lease.guess
     lately = [entry.what for entry in record.history[-2:]]
-    if failure is not None and failure.meaning.may_have_spent:
+    if failure is not None and failure.kind.may_have_spent:
         return f"; before that: {failure.detail}"
     if follows_another or (lease is not None and lease.contested and not is_guess):
         return TAKEN_OVER + (f"; before that, {LOST}" if is_guess else "")

@@ -25,13 +25,13 @@ class Instant:
     @property
     def clock(self) -> Clock:
         """What refreshes are counted by: the store's clock, if it has one."""
-        return (None, self.wall) if self.shared is None else (self.shared.era, self.shared.seconds)
+        return (None, self.wall) if self.shared is None else (self.shared.clock_epoch, self.shared.seconds)
 
 
 def age(born: Instant, now: Instant) -> float:
     """Seconds since `born`, by the clock that says more: a machine's own may stand still while the machine sleeps."""
     age = now.monotonic - born.monotonic
-    if born.shared is None or now.shared is None or born.shared.era != now.shared.era:
+    if born.shared is None or now.shared is None or born.shared.clock_epoch != now.shared.clock_epoch:
         return age
     return max(age, now.shared.seconds - born.shared.seconds)
 
@@ -41,9 +41,9 @@ def left_of(lease: Lease, now: Instant) -> float:
 
     A process that finds it there watches it for that long.
     """
-    if now.shared is None or lease.era is None:
+    if now.shared is None or lease.clock_epoch is None:
         return lease.ttl
-    if lease.era != now.shared.era:
+    if lease.clock_epoch != now.shared.clock_epoch:
         return 0.0 if now.shared.single_host else lease.ttl
     return lease.ttl - (now.shared.seconds - lease.at)
 

@@ -170,7 +170,7 @@ def _serves(record: Record, token: Token, request: RenewalRequest, now: float, r
     if State.DEAD in (record.state, _origin(record)):
         return record.failure is not None and not record.failure.refused
     failure = record.failure
-    if failure is not None and failure.refused and (failure.is_doubtful or failure.meaning is FailureKind.UNUSABLE):
+    if failure is not None and failure.refused and (failure.is_doubtful or failure.kind is FailureKind.UNUSABLE):
         return False
     ages_at = found.ages_at if request.within is None else due_at(token, request.within)
     if request.background and now >= ages_at:
@@ -209,8 +209,10 @@ def _damped(record: Record, request: RenewalRequest, now: float) -> bool:
 
 def _renew(record: Record, request: RenewalRequest, now: float) -> Decision:
     if record.generation >= LAST_GENERATION:
-        said = "the stored record cannot go on (it is damaged: its generation is too high); log in again to replace it"
-        return Fail(errors.StoreUnavailable(said))
+        message = (
+            "the stored record cannot go on (it is damaged: its generation is too high); log in again to replace it"
+        )
+        return Fail(errors.StoreUnavailable(message))
     failure = record.failure
     over = _origin(record) in (State.DEAD, State.EMPTY) or record.token is None
     if over and not (request.can_obtain and not record.is_logged_out):
@@ -254,9 +256,9 @@ def bound(record: Record | None, request: RenewalRequest) -> Record | None:
     The process that lost it went by its own profile: it may run another version of the program.
     """
     failure, own = record.failure if record is not None else None, request.profile.sends_again_after
-    if record is None or failure is None or not (failure.lost or failure.meaning.is_lost) or failure.count == 0:
+    if record is None or failure is None or not (failure.lost or failure.kind.is_lost) or failure.count == 0:
         return record
-    is_last, detail = failure.meaning.is_lost, failure.detail
+    is_last, detail = failure.kind.is_lost, failure.detail
     if own >= FOR_GOOD:
         is_retried = any(entry.what == "retry" and entry.generation == record.generation for entry in record.history)
         if failure.is_for_good or request.can_obtain or (is_retried and not is_last):
@@ -277,7 +279,7 @@ def _put_off(record: Record, request: RenewalRequest, rest: float) -> Decision:
 
 def _respect(failure: Failure, now: float) -> Decision:
     left = failure.remaining(now)
-    if left <= PATIENCE and failure.meaning in (FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR):
+    if left <= PATIENCE and failure.kind in (FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR):
         return Pause(left)
     return Fail(failure.verdict(now).error())
 

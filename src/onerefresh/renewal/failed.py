@@ -28,12 +28,12 @@ from onerefresh.verdict import FailureKind, Verdict
 
 async def release(attempt: Attempt, verdict: Verdict | None) -> Outcome | None:
     """Give the lease back, remembering the failure. The callers get an error now, or wait a little and try again."""
-    if verdict is not None and verdict.meaning in (FailureKind.DEAD, FailureKind.DOUBTFUL):
+    if verdict is not None and verdict.kind in (FailureKind.DEAD, FailureKind.DOUBTFUL):
         verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
     if verdict is None and (attempt.lease.contested or attempt.taken_over):
         return None  # too old to send: it runs out, rather than let the others forget the attempt before it
     now, pause = await attempt.world.now(), None
-    if verdict is not None and verdict.meaning.is_lost and attempt.lease.grant is Grant.REFRESH:
+    if verdict is not None and verdict.kind.is_lost and attempt.lease.grant is Grant.REFRESH:
         verdict, pause = _after_a_loss(attempt, verdict, now)
     back = _back(attempt, verdict, now, pause)
     try:
@@ -43,18 +43,18 @@ async def release(attempt: Attempt, verdict: Verdict | None) -> Outcome | None:
         if verdict is None:
             raise
         # The lease runs out by itself; what the token endpoint said matters more to the callers.
-    if verdict is None or verdict.meaning in (FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR):
+    if verdict is None or verdict.kind in (FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR):
         return None
     raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
 
 
 async def unsent(attempt: Attempt, failure: Unsent) -> NotSent:
     """Give the lease back: the next renewal begins at once, as if this one had never been."""
-    said = failure.verdict.detail
-    back = records.unsent(attempt.leased, said, now=(await attempt.world.now()).wall, taken_over=attempt.taken_over)
+    message = failure.verdict.detail
+    back = records.unsent(attempt.leased, message, now=(await attempt.world.now()).wall, taken_over=attempt.taken_over)
     with contextlib.suppress(errors.StoreUnavailable):  # it is noted later
         await _settle(attempt, back)
-    return NotSent(said, credential=attempt.request.key, generation=attempt.leased.generation)
+    return NotSent(message, credential=attempt.request.key, generation=attempt.leased.generation)
 
 
 async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
@@ -68,8 +68,8 @@ async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
         why = "after a request that may have spent the refresh token"
         if attempt.lease.guess and not attempt.follows_another:
             why = "and the store may have lost a newer token"
-        said = f"{verdict.detail}, {why}: it is not sent again"
-        verdict, pause = replace(verdict, detail=said), FOR_GOOD
+        message = f"{verdict.detail}, {why}: it is not sent again"
+        verdict, pause = replace(verdict, detail=message), FOR_GOOD
     try:
         await _settle(attempt, _back(attempt, verdict, now, pause))
     except errors.StoreUnavailable:
@@ -83,14 +83,14 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     """`invalid_grant` proves nothing while another attempt may have spent this generation: wait for its commit."""
     if attempt.lease.contested and await _someone_commits(attempt):
         return None
-    said = verdict.detail
+    message = verdict.detail
     if attempt.lost_answers:
-        said += ", after the answer to an earlier request was lost on its way"
+        message += ", after the answer to an earlier request was lost on its way"
     elif attempt.why_maybe_spent:
-        said += f"; before that: {attempt.why_maybe_spent}"
+        message += f"; before that: {attempt.why_maybe_spent}"
     else:
-        said += told_by(attempt.leased, follows_another=attempt.follows_another)
-    verdict = replace(verdict, detail=said)
+        message += told_by(attempt.leased, follows_another=attempt.follows_another)
+    verdict = replace(verdict, detail=message)
     dead = records.died(attempt.leased, verdict, now=(await attempt.world.now()).wall, refused=attempt.refused)
     try:
         if not await _settle(attempt, dead):
@@ -100,7 +100,7 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
         if attempt.request.background:
             raise  # nobody waits, and the access token still serves
         raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
-    await tell(attempt.world, Kind.DEAD, attempt.request, dead, said, attempt=attempt.lease.id)
+    await tell(attempt.world, Kind.DEAD, attempt.request, dead, message, attempt=attempt.lease.id)
     return None
 
 

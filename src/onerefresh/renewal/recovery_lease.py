@@ -45,7 +45,7 @@ async def recovery_lease(
         id=f"{RECOVERY}{await world.new_id()}",
         grant=Grant.REFRESH,
         ttl=seconds,
-        era=born.era if born else None,
+        clock_epoch=born.clock_epoch if born else None,
         at=born.seconds if born else 0.0,
         contested=contested,
         guess=True,

@@ -151,7 +151,7 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
                 hold, rounds = None, 0
                 await world.watch(loaded.version, seconds, f"the token endpoint is left alone for {seconds:.1f} s more")
             case Wait(other):
-                if hold is None and other.proof is not None:
+                if hold is None and other.death_proof is not None:
                     hold = await world.enter()
                     if hold is not None:
                         continue  # look again with the hold in our hands: is it still this attempt?
@@ -193,12 +193,12 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
                 if not prepared:
                     await world.prepare()  # with the hold: of all who queue, only the first needs it
                     prepared = True
-                    if age(now, await world.now()) > QUICK or (hold is not None and hold.proof is not None):
+                    if age(now, await world.now()) > QUICK or (hold is not None and hold.death_proof is not None):
                         continue  # and what was loaded before that may be old as well
                 contested = _is_contested(record, proven_dead=proven_dead)
                 awaited = await world.new_id()
-                proof = hold.proof if hold else None
-                mine = Lease(awaited, grant, 0.0, proof=proof, contested=contested)
+                death_proof = hold.death_proof if hold else None
+                mine = Lease(awaited, grant, 0.0, death_proof=death_proof, contested=contested)
                 outcome = await _attempt(world, loaded, mine, request, now, unheard=unheard)
                 await world.leave()
                 hold = None
@@ -211,7 +211,12 @@ def _is_proof(hold: AdvisoryLock | None, lease: Lease | None) -> bool:
 
     It kept this very hold until its attempt was settled, so only its kernel can have released it.
     """
-    return lease is not None and hold is not None and hold.proof is not None and hold.proof == lease.proof
+    return (
+        lease is not None
+        and hold is not None
+        and hold.death_proof is not None
+        and hold.death_proof == lease.death_proof
+    )
 
 
 def _is_own(lease: Lease, unheard: Container[str]) -> bool:
@@ -219,7 +224,7 @@ def _is_own(lease: Lease, unheard: Container[str]) -> bool:
 
     One with a proof is not gone on with: others could have seen the lock free since.
     """
-    return lease.id in unheard and lease.proof is None
+    return lease.id in unheard and lease.death_proof is None
 
 
 def _is_contested(record: Record | None, *, proven_dead: bool) -> bool:
@@ -239,15 +244,15 @@ async def _attempt(
     lease = replace(
         lease,
         ttl=request.profile.time_to_live(token, born.wall, request.http_timeout),
-        era=born.shared.era if born.shared else None,
+        clock_epoch=born.shared.clock_epoch if born.shared else None,
         at=born.shared.seconds if born.shared else 0.0,
     )
     before = loaded.record
     if before is not None and request.owner and (request.adopts or before.state is State.EMPTY):
         before = replace(before, owner=request.owner)
     if before is not None and request.owner and before.owner is None and lease.grant is Grant.REFRESH:
-        said = f"its record says nothing of an owner, and is taken for one of the {request.owner}"
-        await tell(world, Kind.UNOWNED, request, before, said)  # once: the claim names the owner
+        message = f"its record says nothing of an owner, and is taken for one of the {request.owner}"
+        await tell(world, Kind.UNOWNED, request, before, message)  # once: the claim names the owner
     leased = records.claimed(before, lease, owner=request.signs if before is None else request.owner)
     assert leased.lease is not None
     lease = leased.lease

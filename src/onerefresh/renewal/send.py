@@ -55,12 +55,12 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
         )
         if (rest := _rest_of(attempt, verdict, now)) is not None:
             return await commit_answer(attempt, rest, verdict.detail)
-        attempt.lost_answers += verdict.meaning is FailureKind.NO_ANSWER
-        if verdict.meaning.may_have_spent:
+        attempt.lost_answers += verdict.kind is FailureKind.NO_ANSWER
+        if verdict.kind.may_have_spent:
             attempt.why_maybe_spent = verdict.detail
         delay = backoff(failures + attempt.sends, now.jitter, verdict.retry_after)
-        attempt.lost = attempt.lost or verdict.meaning.is_lost
-        if verdict.meaning.is_lost:
+        attempt.lost = attempt.lost or verdict.kind.is_lost
+        if verdict.kind.is_lost:
             attempt.rest = attempt.request.profile.sends_again_after - age(sent, await attempt.world.now())
             delay = max(delay, attempt.rest)
         if delay > PATIENCE or not _may_send_again(attempt, verdict):
@@ -74,9 +74,9 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
     # Where the loop ended by itself, this attempt is too old to send: another may think it over before the
     # answer is here.
     if verdict is not None and attempt.lease.grant is Grant.REFRESH:
-        if verdict.meaning is FailureKind.DEAD:
+        if verdict.kind is FailureKind.DEAD:
             return await dead(attempt, verdict)
-        if verdict.meaning is FailureKind.DOUBTFUL:
+        if verdict.kind is FailureKind.DOUBTFUL:
             return await doubtful_end(attempt, verdict)
     return await release(attempt, verdict)
 
@@ -124,6 +124,6 @@ def _may_send_again(attempt: Attempt, verdict: Verdict) -> bool:
     """Within the lease, nobody else can spend this refresh token: a lost answer may be asked for once more."""
     if not verdict.repeatable:
         return False
-    if verdict.meaning is FailureKind.SERVER_ERROR:
+    if verdict.kind is FailureKind.SERVER_ERROR:
         return attempt.sends < SENDS_IN_A_LEASE
-    return verdict.meaning is FailureKind.NO_ANSWER and attempt.lost_answers < 2
+    return verdict.kind is FailureKind.NO_ANSWER and attempt.lost_answers < 2

@@ -36,7 +36,7 @@ class Servers:
         """
         if now.shared is None or now.shared.single_host:
             return None
-        server = now.shared.era
+        server = now.shared.clock_epoch
         if server in self._replaced:
             self._replaced = tuple(other for other in self._replaced if other != server)
             self._since[server] = now.monotonic
@@ -213,7 +213,7 @@ def _is_before(record: Record, emptied: Record) -> bool:
 
 
 def _name(failure: Failure) -> object:
-    return failure.at, failure.count, failure.meaning
+    return failure.at, failure.count, failure.kind
 
 
 def _seen(known: tuple[float, float] | None, date: float, now: Instant) -> tuple[tuple[float, float], float]:

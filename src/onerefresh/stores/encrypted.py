@@ -39,7 +39,7 @@ class _Ring:
 class _Problem(NamedTuple):
     """Why a text was not opened. `damaged`: nobody can open it any more, so that a login may write over it."""
 
-    said: str
+    message: str
     damaged: bool = False
 
 
@@ -111,8 +111,8 @@ class EncryptedStore(Store):
         del text  # as above: it may not be encrypted
         opened, problem = self._open(key, kept, Purpose.SPOOL)
         if opened is None:
-            said = f"the spooled token {problem.said}; nothing was changed"
-            raise Unreadable(said, credential=key, damaged=problem.damaged)
+            message = f"the spooled token {problem.message}; nothing was changed"
+            raise Unreadable(message, credential=key, damaged=problem.damaged)
         return opened.reveal()
 
     def wait(self, key: str, version: str, timeout: float) -> None:
@@ -149,8 +149,8 @@ class EncryptedStore(Store):
         text, problem = self._open(key, Secret(body), Purpose.RECORD)
         del body  # as above
         if text is None:
-            said = f"the stored record {problem.said}; nothing was changed"
-            raise Unreadable(said, credential=key, version=found.version, damaged=problem.damaged)
+            message = f"the stored record {problem.message}; nothing was changed"
+            raise Unreadable(message, credential=key, version=found.version, damaged=problem.damaged)
         return Versioned(found.version, text.reveal())
 
     def _open(self, key: str, kept: Secret, purpose: Purpose) -> tuple[Secret | None, _Problem]:
@@ -184,8 +184,8 @@ class EncryptedStore(Store):
             )
         text = unsealed(envelope, found, purpose, key, self._context)
         if text is None:
-            said = f"was changed since it was encrypted, or belongs to another credential: {again}"
-            return None, _Problem(said, damaged=True)
+            message = f"was changed since it was encrypted, or belongs to another credential: {again}"
+            return None, _Problem(message, damaged=True)
         return text, _Problem("")
 
     def _is_elsewhere(self, digest: str | None) -> str | None:

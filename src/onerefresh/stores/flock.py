@@ -91,7 +91,7 @@ class FlockHold(AdvisoryLock):
         self._descriptor = descriptor
         found = os.fstat(descriptor)
         # The same file at the same start of the same machine: whoever locks it later can tell that this holder is gone.
-        self.proof = f"flock {boot()} {found.st_dev}:{found.st_ino}" if boot() else None
+        self.death_proof = f"flock {boot()} {found.st_dev}:{found.st_ino}" if boot() else None
         reset_in_child(self)
 
     @classmethod

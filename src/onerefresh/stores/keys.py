@@ -182,8 +182,8 @@ class KeyringKey(KeySource):
         try:
             return action(), ""
         except Exception as error:  # noqa: BLE001 - each backend raises what its system raises
-            said = str(error).splitlines()[:1] if type(error).__module__ == "keyring.errors" else []
-            return None, ": ".join([type(error).__name__, *said])
+            message = str(error).splitlines()[:1] if type(error).__module__ == "keyring.errors" else []
+            return None, ": ".join([type(error).__name__, *message])
 
     @contextlib.contextmanager
     def _making(self) -> Iterator[None]:

@@ -120,8 +120,8 @@ class SQLiteStore(Store):
         return FlockHold.take(lock_path(self.path, key), self._trusted)
 
     def moment(self) -> StoreTime | None:
-        era = boot()
-        return StoreTime(era, shared_seconds(), single_host=True) if era else None
+        clock_epoch = boot()
+        return StoreTime(clock_epoch, shared_seconds(), single_host=True) if clock_epoch else None
 
     def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
         after = ""
@@ -144,8 +144,8 @@ class SQLiteStore(Store):
 
     def _undivided(self) -> Within:
         """One operation at a time in this process, and no fork in the middle of it."""
-        said = f"{self.path} was busy in this process for {BUSY_SECONDS:.0f} s"
-        return fork_lock.within(BUSY_SECONDS, lambda: StoreUnavailable(said))
+        message = f"{self.path} was busy in this process for {BUSY_SECONDS:.0f} s"
+        return fork_lock.within(BUSY_SECONDS, lambda: StoreUnavailable(message))
 
     def _connected(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` makes of a connection of its own; whatever goes wrong comes out as `StoreUnavailable`.

@@ -82,10 +82,10 @@ def is_outcome_unknown(sqlstate: str) -> bool:
 
 def refused(sqlstate: str, table: str) -> str:
     """Why the server did not do it, and what to do."""
-    said = _REFUSALS.get(sqlstate)
-    if said is None:
+    message = _REFUSALS.get(sqlstate)
+    if message is None:
         return f"the server answered with error {sqlstate or 'without a code'}: see its log"
-    return said.format(table=table)
+    return message.format(table=table)
 
 
 def cannot_connect(message: str) -> str:

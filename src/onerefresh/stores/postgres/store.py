@@ -193,10 +193,10 @@ class PostgresStore(Store):
         return answer  # type: ignore[return-value]  # no column is null
 
     def _unavailable(self, problem: Refused | Lost) -> StoreUnavailable:
-        said = problem.words
-        if isinstance(problem, Refused) and not said:
-            said = refused(problem.sqlstate, self._statements.table)
-        return StoreUnavailable(f"{self.name}: {said}; nothing was changed")
+        message = problem.words
+        if isinstance(problem, Refused) and not message:
+            message = refused(problem.sqlstate, self._statements.table)
+        return StoreUnavailable(f"{self.name}: {message}; nothing was changed")
 
     # --- Listening ---
 
@@ -233,19 +233,19 @@ class _ServerClock:
         """The server's clock said `server`, between `begun` on this machine's and now."""
         now = shared_seconds()
         ahead = server - (begun + now) / 2.0
-        era, was_ahead, _ = self._last
-        if era.partition("/")[0] != started:
-            era = started
+        clock_epoch, was_ahead, _ = self._last
+        if clock_epoch.partition("/")[0] != started:
+            clock_epoch = started
         elif abs(ahead - was_ahead) > self.JUMP + (now - begun):
-            era = f"{started}/{secrets.token_hex(8)}"  # somebody set it: older readings do not compare
-        self._last = (era, ahead, now)
+            clock_epoch = f"{started}/{secrets.token_hex(8)}"  # somebody set it: older readings do not compare
+        self._last = (clock_epoch, ahead, now)
 
     def moment(self) -> StoreTime | None:
         now = shared_seconds()
-        era, ahead, told_at = self._last
-        if not era or now - told_at > self.TRUSTED:
+        clock_epoch, ahead, told_at = self._last
+        if not clock_epoch or now - told_at > self.TRUSTED:
             return None
-        return StoreTime(era, now + ahead)
+        return StoreTime(clock_epoch, now + ahead)
 
 
 def _source(place: object) -> Source:

@@ -69,9 +69,9 @@ class Address:
         try:
             return cls._parsed(url.reveal())
         except _WrongUrl as error:
-            said = str(error)
+            message = str(error)
         # Raised here, where no frame is left that holds a part of the URL.
-        raise ConfigurationError(f"that is no URL of a Redis store{said}. Write {SHAPES}")
+        raise ConfigurationError(f"that is no URL of a Redis store{message}. Write {SHAPES}")
 
     @classmethod
     def _parsed(cls, url: str) -> Address:
@@ -248,7 +248,7 @@ def _seconds(options: Mapping[str, Secret]) -> float:
 
 
 def _flag(options: Mapping[str, Secret]) -> bool:
-    said = options["durable"].reveal().lower() if "durable" in options else "no"
-    if said not in ("yes", "true", "1", "no", "false", "0"):
+    message = options["durable"].reveal().lower() if "durable" in options else "no"
+    if message not in ("yes", "true", "1", "no", "false", "0"):
         raise _wrong("durable is yes or no")
-    return said in ("yes", "true", "1")
+    return message in ("yes", "true", "1")

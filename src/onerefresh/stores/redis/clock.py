@@ -37,11 +37,11 @@ class ServerClock:
         if server is None or ended - began > SLOWEST:
             return
         distance = int(reading[0]) + int(reading[1]) / 1e6 - (began + ended) / 2.0
-        known, era = self._known.get(server, (distance, server))
+        known, clock_epoch = self._known.get(server, (distance, server))
         if abs(distance - known) > JUMP:
-            era = f"{server} {secrets.token_hex(4)}"
+            clock_epoch = f"{server} {secrets.token_hex(4)}"
         if abs(distance - known) > DRIFT or server not in self._known:
-            self._known[server] = distance, era
+            self._known[server] = distance, clock_epoch
 
     @property
     def asked(self) -> bool:

@@ -177,7 +177,7 @@ class RedisConnection:
         """A new connection, of no pool: who listens on it for long keeps nobody from asking. Raises anything."""
         client = self._client()
         if isinstance(client, RedisFailure):
-            raise ConnectionError(client.said)
+            raise ConnectionError(client.message)
         pool = pool_of(client, CHANCE.choice(client.get_primaries())) if self._is_cluster() else client.connection_pool
         connection = pool.connection_class(**pool.connection_kwargs)
         connection.connect()

@@ -59,7 +59,7 @@ class RedisFailure:
     connection for it.
     """
 
-    said: str
+    message: str
     sent: bool = False
     again: bool = False
     code: str = ""
@@ -77,10 +77,10 @@ def refused(error: BaseException) -> RedisFailure:
     """The server's refusal."""
     code = _code(error)
     place = (error.host, error.port) if code in ("MOVED", "ASK") else None  # type: ignore[attr-defined]  # theirs have it
-    said = WORDS.get(code, "it does not accept a command: is it Redis 6 or Valkey, or newer?")
+    message = WORDS.get(code, "it does not accept a command: is it Redis 6 or Valkey, or newer?")
     # A sentinel's client has dropped the connection to the demoted primary, and asks for the new one when it is used.
     again = code == "READONLY" and bool(_special(error))
-    return RedisFailure(said, code=code, place=place, again=again, dropped="ConnectionError" in _names(error))
+    return RedisFailure(message, code=code, place=place, again=again, dropped="ConnectionError" in _names(error))
 
 
 def unreached(error: BaseException) -> RedisFailure:
@@ -98,8 +98,8 @@ def unreached(error: BaseException) -> RedisFailure:
     if "SlotNotCoveredError" in names:
         return RedisFailure(WORDS["CLUSTERDOWN"])
     if "MaxConnectionsError" in names or str(error) in ("Too many connections", "No connection available."):
-        said = "all connections of this client's pool are in use: give the client a larger max_connections"
-        return RedisFailure(said, code=POOL)
+        message = "all connections of this client's pool are in use: give the client a larger max_connections"
+        return RedisFailure(message, code=POOL)
     return RedisFailure(f"it cannot be reached: {_cause(error)}")
 
 
@@ -144,8 +144,8 @@ def _cause(error: BaseException) -> str:
         if "TimeoutError" in names:
             return "it did not answer in time"
         if "SSLCertVerificationError" in names:
-            said = getattr(found, "verify_message", "").rstrip(".")
-            return f"TLS failed: {said}: see ssl_ca_certs and the server's certificate"
+            message = getattr(found, "verify_message", "").rstrip(".")
+            return f"TLS failed: {message}: see ssl_ca_certs and the server's certificate"
         if "SSLError" in names:
             return (
                 "TLS failed: see that this port speaks it, that ssl_ca_certs holds certificates, and that ssl_certfile "

@@ -139,7 +139,7 @@ class RedisStore(Store):
 
         found = self._link.ask(name, commands)
         if isinstance(found, RedisFailure) and found.sent:
-            raise StoreOutcomeUnknown(f"{self.name}: {found.said}")
+            raise StoreOutcomeUnknown(f"{self.name}: {found.message}")
         answer = self._asked(found)
         self._clock.sees(answer.server, answer.first[:2], answer.began, answer.ended)
         if not answer.first[2]:
@@ -230,7 +230,7 @@ class RedisStore(Store):
         return found
 
     def _unavailable(self, problem: RedisFailure) -> StoreUnavailable:
-        return StoreUnavailable(f"{self.name}: {problem.said}; nothing was changed")
+        return StoreUnavailable(f"{self.name}: {problem.message}; nothing was changed")
 
 
 def _versioned(key: str, version: bytes, body: bytes | None) -> Versioned | Unreadable:

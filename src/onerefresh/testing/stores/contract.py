@@ -203,7 +203,7 @@ class StoreContract:
     ) -> None:
         first = store.hold("acme")
         assert first is not None
-        if first.proof is not None:
+        if first.death_proof is not None:
             assert soon(lambda: store.hold("acme")) is None
             assert soon(lambda: again.hold("acme")) is None
         other = soon(lambda: again.hold("another"))
@@ -211,8 +211,8 @@ class StoreContract:
         first.release()
         second = soon(lambda: again.hold("acme"))
         assert second is not None
-        assert second.proof == first.proof
-        assert other.proof is None or other.proof != first.proof
+        assert second.death_proof == first.death_proof
+        assert other.death_proof is None or other.death_proof != first.death_proof
         for hold in (first, second, second, other):
             hold.release()
 
@@ -226,7 +226,7 @@ class StoreContract:
     def test_the_store_s_clock_goes_on(self, store: Store, again: Store) -> None:
         readings = [store.moment(), again.moment(), store.moment()]
         if readings[0] is not None:
-            eras = {reading.era for reading in readings if reading is not None}
+            eras = {reading.clock_epoch for reading in readings if reading is not None}
             first, elsewhere, last = (reading.seconds for reading in readings if reading is not None)
             assert len(eras) == 1
             assert first <= last
@@ -289,16 +289,16 @@ class SharedStoreContract(StoreContract):
 
     def test_a_process_that_is_killed_leaves_what_it_wrote_and_holds_nothing(self, opener: Opener) -> None:
         with closing(opener()) as store:
-            with held_elsewhere(opener, "body") as (version, proof):
+            with held_elsewhere(opener, "body") as (version, death_proof):
                 assert store.load(KEY) == (version, "body")
                 free = soon(lambda: store.hold(KEY))
-                assert (free is None) == (proof is not None)
+                assert (free is None) == (death_proof is not None)
                 if free is not None:
                     free.release()
             assert store.load(KEY) == (version, "body")
             hold = soon(lambda: store.hold(KEY))
             assert hold is not None
-            assert hold.proof == proof
+            assert hold.death_proof == death_proof
             hold.release()
             store.cas(KEY, version, "after")
 

@@ -106,7 +106,7 @@ class Worker:
         begin = time.monotonic_ns()
         yield
         if hold is not None:
-            if hold.proof is not None:
+            if hold.death_proof is not None:
                 self._note(Did.HELD, begin, time.monotonic_ns())
             hold.release()
 
@@ -202,8 +202,8 @@ def held_elsewhere(opener: Opener, body: str) -> Iterator[tuple[str, str | None]
         try:
             if not ours.poll(PATIENCE):
                 raise TimeoutError(f"the process that opens the store said nothing for {PATIENCE:.0f} s")
-            version, proof = ours.recv()
-            yield version, proof
+            version, death_proof = ours.recv()
+            yield version, death_proof
         finally:
             process.kill()
             process.join()
@@ -215,7 +215,7 @@ def _hold(opener: Opener, body: str, parent: Connection) -> None:
     version = store.cas(KEY, None, body)
     hold = store.hold(KEY)
     assert hold is not None, "nobody else holds it"
-    parent.send((version, hold.proof))
+    parent.send((version, hold.death_proof))
     parent.poll(None)  # until it is killed, or the parent is gone
 
 
