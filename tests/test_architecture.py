@@ -27,6 +27,8 @@ RANKS = {
     "private_files": 2,
     "policy": 2,
     "verdict": 2,
+    "judge_answer": 3,
+    "judge_exception": 4,
     "events": 2,
     "record": 3,
     "stored_values": 3,

@@ -14,11 +14,12 @@ from typing import TypeVar
 
 from onerefresh import errors
 from onerefresh.foreign import Seen, parsed_answer
+from onerefresh.judge_exception import judge_exception
 from onerefresh.loops import awaited, is_async
 from onerefresh.record import Grant
 from onerefresh.store import Store
 from onerefresh.token import Answer, Token
-from onerefresh.verdict import RefreshFailure, judge_exception
+from onerefresh.verdict import RefreshFailure
 
 __all__ = ["Functions", "UserCode", "asks_itself"]
 

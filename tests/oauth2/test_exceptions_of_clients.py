@@ -16,8 +16,9 @@ import pytest
 import requests
 import urllib3
 
+from onerefresh.judge_exception import judge_exception
 from onerefresh.testing import AuthServer
-from onerefresh.verdict import FailureKind, Verdict, judge_exception
+from onerefresh.verdict import FailureKind, Verdict
 
 pytestmark = pytest.mark.slow
 

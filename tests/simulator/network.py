@@ -9,9 +9,10 @@ from tests.simulator import server
 from tests.simulator.faults import Fault, What
 from tests.simulator.scenario import HTTP_TIMEOUT
 
+from onerefresh.judge_answer import judge_answer
 from onerefresh.record import Grant
 from onerefresh.token import Secret, Token
-from onerefresh.verdict import FailureKind, RefreshFailure, Verdict, judge_answer
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 if TYPE_CHECKING:
     from tests.simulator.tasks import Task

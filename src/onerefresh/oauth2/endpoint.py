@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 from onerefresh.answers import is_secret
 from onerefresh.errors import ConfigurationError
+from onerefresh.judge_exception import judge_exception
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.client_auth import (
     ClientAuth,
@@ -35,7 +36,7 @@ from onerefresh.oauth2.codec import (
 from onerefresh.oauth2.revocation import revoke
 from onerefresh.redaction import PART, Redactor
 from onerefresh.token import Secret, Token
-from onerefresh.verdict import FailureKind, RefreshFailure, Verdict, judge_exception
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 __all__ = ["Send", "TokenEndpoint"]
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from onerefresh.errors import ConfigurationError
+from onerefresh.judge_answer import judge_answer
+from onerefresh.judge_exception import judge_exception
 from onerefresh.oauth2.client_auth import Identification
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse, build_revocation
 from onerefresh.redaction import Redactor
 from onerefresh.token import Token
-from onerefresh.verdict import RefreshFailure, Verdict, judge_answer, judge_exception
+from onerefresh.verdict import RefreshFailure, Verdict
 
 __all__ = ["revoke"]
 

@@ -15,7 +15,7 @@ from onerefresh.record import Record
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.commit import LONGEST_REST, commit_into, longest_rest, next_of
 from onerefresh.renewal.recovery import look_again, replay_later
-from onerefresh.renewal.reports import MOST_ROUNDS, tell
+from onerefresh.renewal.reports import MOST_ROUNDS, report
 from onerefresh.renewal.revocation import revoke_if_logged_out
 from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import Conflict, StoreOutcomeUnknown
@@ -75,13 +75,13 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
         if spooled or in_a_file:
             await attempt.world.drop_spool(entry)
         if committed is None:
-            await tell(
+            await report(
                 attempt.world, Kind.ORPHANED, attempt.request, loaded.record or attempt.leased, attempt=attempt.lease.id
             )
             await attempt.world.leave()  # the server may take its time
             await revoke_if_logged_out(attempt.world, loaded.record, token, attempt.request)
         else:
-            await tell(attempt.world, Kind.REFRESHED, attempt.request, committed, attempt=attempt.lease.id)
+            await report(attempt.world, Kind.REFRESHED, attempt.request, committed, attempt=attempt.lease.id)
             is_saved = committed.token is not None and not committed.unsaved
             if committed.token is not None and is_saved and (await attempt.world.known()).may_go_back:
                 await attempt.world.defer(
@@ -114,7 +114,7 @@ async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcom
 async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
     """The store is down: keep the token in a file, then hand it out. Where that fails too, say so and go on."""
     if await attempt.world.write_spool(entry):
-        await tell(attempt.world, Kind.SPOOLED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
+        await report(attempt.world, Kind.SPOOLED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
         if entry.useless:
             useless = errors.RefreshProtocolError(entry.useless)
             await attempt.world.deliver(
@@ -124,7 +124,7 @@ async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
             ahead = next_of(attempt.leased, entry, attempt.request, await attempt.world.now())
             await attempt.world.deliver(Outcome.brought(ahead, entry.as_next()))
         return True
-    await tell(attempt.world, Kind.UNSAVED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
+    await report(attempt.world, Kind.UNSAVED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
     message = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
     error = errors.StoreUnavailable(message, credential=attempt.request.key, generation=attempt.leased.generation)
     await attempt.world.deliver(error, unsaved=entry.as_next())
@@ -139,7 +139,7 @@ async def _rest(attempt: Attempt, tries: int, *, spooled: bool) -> None:
         await attempt.world.sleep(rest, why=why, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
     except errors.CredentialClosed:
         if not spooled:
-            await tell(
+            await report(
                 attempt.world,
                 Kind.UNSAVED,
                 attempt.request,

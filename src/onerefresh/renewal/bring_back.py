@@ -10,7 +10,7 @@ from onerefresh.record import Record, State
 from onerefresh.renewal.clocks import Instant, Sent, left_of
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery import recalled, repair, replay_spool
-from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
+from onerefresh.renewal.reports import MOST_ROUNDS, report, unsettled
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import Loaded, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
@@ -112,7 +112,7 @@ async def _claim_again(world: World, loaded: Loaded, leased: Record, request: Re
         return False
     # Where its request was answered meanwhile, and that could not be noted: else the claim would be nobody's.
     if await recalled(world, Loaded(version, leased), request) == Loaded(version, leased):
-        await tell(
+        await report(
             world, Kind.RESTORED, request, leased, "the store had lost the claim of a request that is on its way"
         )
     return True

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from onerefresh.record import HISTORY, Entry, Grant, Record, State
 
-__all__ = ["sent_late", "told_by"]
+__all__ = ["cause_of", "sent_late"]
 
 LATE = "sent late"
 LOST = "the store had lost the record or gone back"
 TAKEN_OVER = ", after an attempt was taken over whose process had vanished, or was stopped or cut off for too long"
 
 
-def told_by(record: Record, *, follows_another: bool) -> str:
+def cause_of(record: Record, *, follows_another: bool) -> str:
     """What happened before `invalid_grant`, as far as the record of this attempt tells; nothing that is not known.
 
     `follows_another`: it took over from another attempt.

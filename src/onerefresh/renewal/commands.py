@@ -14,7 +14,7 @@ from onerefresh.renewal.decide import in_use
 from onerefresh.renewal.host_save import save_with_host
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery import recalled
-from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
+from onerefresh.renewal.reports import MOST_ROUNDS, report, unsettled
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.revocation import revoke
 from onerefresh.renewal.world import Loaded, World
@@ -54,7 +54,7 @@ async def log_in(world: World, token: Token | None, request: RenewalRequest) -> 
     if record is None or record.token is None:
         raise errors.LoginRequired("somebody logged out at the same time: log in again", credential=request.key)
     if records.has_gone_on_from(record, token):
-        await tell(
+        await report(
             world,
             Kind.SEED_IGNORED,
             request,
@@ -62,7 +62,7 @@ async def log_in(world: World, token: Token | None, request: RenewalRequest) -> 
             "the session began with the token of this login, and has a newer one",
         )
     else:
-        await tell(world, Kind.LOGGED_IN, request, record)
+        await report(world, Kind.LOGGED_IN, request, record)
     if record.unsaved:
         await save_with_host(world, written, record.token)
     return Outcome.brought(record, record.token)
@@ -195,7 +195,7 @@ async def log_out(world: World, request: RenewalRequest) -> None:
             useless.append(spooled.token)
     except errors.StoreUnavailable as error:  # an entry that cannot be read; the logout is done all the same
         problem = error.message
-    await tell(world, Kind.LOGGED_OUT, request, emptied, problem)
+    await report(world, Kind.LOGGED_OUT, request, emptied, problem)
     for token in useless:
         await revoke(world, emptied, token, request)
 
@@ -204,7 +204,7 @@ async def delete(world: World, request: RenewalRequest) -> None:
     """Empty the record and the spool, even where they cannot be read: nobody is to use this credential again."""
     emptied, useless = await _emptied(world, request, even_sealed=True)
     await world.clear_spool()
-    await tell(world, Kind.LOGGED_OUT, request, emptied, "deleted")
+    await report(world, Kind.LOGGED_OUT, request, emptied, "deleted")
     for token in useless:
         await revoke(world, emptied, token, request)
 
@@ -239,4 +239,4 @@ async def report_replay(world: World, identity: tuple[str, int], request: Renewa
     except (Conflict, StoreOutcomeUnknown):
         return  # a newer record needs no such note
     if not accepted:
-        await tell(world, Kind.REFUSAL_DAMPED, request, record, "the refreshed token was refused as well")
+        await report(world, Kind.REFUSAL_DAMPED, request, record, "the refreshed token was refused as well")

@@ -93,12 +93,12 @@ def decide(
     lease_over: bool,
     is_unsettled: bool = False,
     clock: Clock | None = None,
-    came: bool = False,
+    was_awaited: bool = False,
 ) -> Decision:
     """What to do about `record`. `now`: seconds since the epoch. `lease_over`: its lease may be taken over.
 
     `is_unsettled`: this process has only just seen that the store is on another server. `clock`: what refreshes are
-    counted by. `came`: the token is the answer for which this renewal has waited.
+    counted by. `was_awaited`: the token is the answer for which this renewal has waited.
     """
     if record is None:
         return Repair(request.known.newest) if request.known.newest is not None else _begin(request)
@@ -118,7 +118,7 @@ def decide(
         return HostSave(record.token)
     # The holder of a lease was free to claim: others wait for it and take over from it, whatever was refreshed before.
     rest = record.rest(clock or (None, now)) if record.state is State.IDLE else 0.0
-    if came and record.token is not None and _is_for_them(record, record.token, request, clock or (None, now)):
+    if was_awaited and record.token is not None and _is_for_them(record, record.token, request, clock or (None, now)):
         return Use(record.token, _retry_after(record, now, lease_over=lease_over), probation=record.probation)
     if record.token is not None and _serves(record, record.token, request, now, rest):
         damped = request.refused == record.identity

@@ -16,11 +16,11 @@ from onerefresh.policy import FOR_GOOD, backoff
 from onerefresh.record import Grant, Record
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.bring_back import is_gone
-from onerefresh.renewal.causes import sent_late, told_by
+from onerefresh.renewal.causes import cause_of, sent_late
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.decide import NOT_AGAIN
 from onerefresh.renewal.recovery import end_later
-from onerefresh.renewal.reports import MOST_ROUNDS, tell
+from onerefresh.renewal.reports import MOST_ROUNDS, report
 from onerefresh.renewal.world import NotSent, Unsent
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.verdict import FailureKind, Verdict
@@ -89,7 +89,7 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     elif attempt.why_maybe_spent:
         message += f"; before that: {attempt.why_maybe_spent}"
     else:
-        message += told_by(attempt.leased, follows_another=attempt.follows_another)
+        message += cause_of(attempt.leased, follows_another=attempt.follows_another)
     verdict = replace(verdict, detail=message)
     dead = records.died(attempt.leased, verdict, now=(await attempt.world.now()).wall, refused=attempt.refused)
     try:
@@ -100,7 +100,7 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
         if attempt.request.background:
             raise  # nobody waits, and the access token still serves
         raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
-    await tell(attempt.world, Kind.DEAD, attempt.request, dead, message, attempt=attempt.lease.id)
+    await report(attempt.world, Kind.DEAD, attempt.request, dead, message, attempt=attempt.lease.id)
     return None
 
 

@@ -8,7 +8,7 @@ from onerefresh.events import Kind
 from onerefresh.record import Grant, Lease
 from onerefresh.renewal.commit import LONGEST_REST, commit_into, lost_record
 from onerefresh.renewal.recovery_lease import recovery_lease
-from onerefresh.renewal.reports import tell
+from onerefresh.renewal.reports import report
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.revocation import revoke_if_logged_out
 from onerefresh.renewal.world import Loaded, Spooled, World
@@ -43,7 +43,7 @@ async def replay_spool(world: World, request: RenewalRequest) -> bool:
     if committed is None:
         await revoke_if_logged_out(world, record, entry.token, request)
     elif committed is not loaded.record:
-        await tell(world, Kind.RESTORED, request, committed, "from the spool file", attempt=entry.attempt)
+        await report(world, Kind.RESTORED, request, committed, "from the spool file", attempt=entry.attempt)
     return True  # there may be another entry
 
 
@@ -148,7 +148,7 @@ async def repair(
         await world.cas(loaded.version, repaired)
     except (Conflict, StoreOutcomeUnknown):
         return False
-    await tell(
+    await report(
         world, Kind.RESTORED, request, repaired, "the store had gone back" if loaded.record else "the store had lost it"
     )
     return True

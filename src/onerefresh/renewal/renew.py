@@ -34,7 +34,7 @@ from onerefresh.renewal.decide import (
 from onerefresh.renewal.host_save import save_with_host
 from onerefresh.renewal.recovery import recalled, repair, replay_spool, settle, start_session
 from onerefresh.renewal.recovery_lease import Takeover
-from onerefresh.renewal.reports import MOST_ROUNDS, tell, unsettled
+from onerefresh.renewal.reports import MOST_ROUNDS, report, unsettled
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.send import run_attempt
 from onerefresh.renewal.world import Loaded, World
@@ -75,7 +75,7 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
     hold: AdvisoryLock | None = None
     queued, prepared, seed_reported = 0, False, request.seed_reported
     awaited = ""  # the attempt that this renewal has made, or waited for
-    unheard: dict[
+    unconfirmed: dict[
         str, Instant
     ] = {}  # our claims whose outcome is unknown, with the time of each: where one was applied, we continue under it
     rounds = 0
@@ -97,12 +97,12 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
         loaded, now = known, await world.now()
         record = bound(request.sightings.dated(loaded.record, now), request)
         lease = record.lease if record and record.state is State.LEASED else None
-        if record and lease and _is_own(lease, unheard):
+        if record and lease and _is_own(lease, unconfirmed):
             if await world.queue():
                 continue  # what was loaded before may be old
             awaited = lease.id
             outcome = await run_attempt(
-                Attempt(world, request, record, loaded.version or "", lease, unheard.pop(lease.id))
+                Attempt(world, request, record, loaded.version or "", lease, unconfirmed.pop(lease.id))
             )
             if outcome is not None:
                 return outcome
@@ -111,22 +111,28 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
         proven_dead = _is_proof(hold, lease)
         if record and not seed_reported and in_use(record) and is_news(request.seed, record, request):
             seed_reported = True
-            await tell(
+            await report(
                 world, Kind.SEED_IGNORED, request, record, "token= is another one than the store's, which is in use"
             )
         is_unsettled = request.sightings.is_unsettled(now, request.known.recovery if request.known.may_go_back else 0.0)
         is_over = proven_dead or left <= 0.0
-        came = record is not None and bool(awaited) and record.committed_by == awaited
+        was_awaited = record is not None and bool(awaited) and record.committed_by == awaited
         match decide(
-            record, request, now.wall, lease_over=is_over, is_unsettled=is_unsettled, clock=now.clock, came=came
+            record,
+            request,
+            now.wall,
+            lease_over=is_over,
+            is_unsettled=is_unsettled,
+            clock=now.clock,
+            was_awaited=was_awaited,
         ):
             case Use(token, retry_after, damped, probation, why):
                 await world.leave()
                 if why and request.sightings.is_new(token.identity):
-                    await tell(world, Kind.REFUSAL_DAMPED, request, record, why)
+                    await report(world, Kind.REFUSAL_DAMPED, request, record, why)
                 newest = request.known.newest
                 if newest is not None and newest.identity != token.identity:
-                    await tell(world, Kind.ADOPTED, request, record)
+                    await report(world, Kind.ADOPTED, request, record)
                 return Outcome(token, retry_after, damped, probation, earlier=record.families[:-1] if record else ())
             case Fail(error):
                 await world.leave()
@@ -160,7 +166,7 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
                 if awaited != other.id:
                     awaited = other.id
                     whom = "whoever knows a newer token" if other.is_recovery else "another process"
-                    await tell(
+                    await report(
                         world, Kind.WAITING, request, record, f"at most {left:.1f} s for {whom}", attempt=other.id
                     )
                 what = "another process is at it, for at most"
@@ -199,7 +205,7 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
                 awaited = await world.new_id()
                 death_proof = hold.death_proof if hold else None
                 mine = Lease(awaited, grant, 0.0, death_proof=death_proof, contested=contested)
-                outcome = await _attempt(world, loaded, mine, request, now, unheard=unheard)
+                outcome = await _attempt(world, loaded, mine, request, now, unconfirmed=unconfirmed)
                 await world.leave()
                 hold = None
                 if outcome is not None:
@@ -219,12 +225,12 @@ def _is_proof(hold: AdvisoryLock | None, lease: Lease | None) -> bool:
     )
 
 
-def _is_own(lease: Lease, unheard: Container[str]) -> bool:
+def _is_own(lease: Lease, unconfirmed: Container[str]) -> bool:
     """Whether it is a claim of ours whose outcome was unknown, and which was applied: nothing was sent under it.
 
     One with a proof is not gone on with: others could have seen the lock free since.
     """
-    return lease.id in unheard and lease.death_proof is None
+    return lease.id in unconfirmed and lease.death_proof is None
 
 
 def _is_contested(record: Record | None, *, proven_dead: bool) -> bool:
@@ -237,7 +243,13 @@ def _is_contested(record: Record | None, *, proven_dead: bool) -> bool:
 
 
 async def _attempt(
-    world: World, loaded: Loaded, lease: Lease, request: RenewalRequest, born: Instant, *, unheard: dict[str, Instant]
+    world: World,
+    loaded: Loaded,
+    lease: Lease,
+    request: RenewalRequest,
+    born: Instant,
+    *,
+    unconfirmed: dict[str, Instant],
 ) -> Outcome | None:
     """Claim, send and commit. None: look at the record again."""
     token = loaded.record.token if loaded.record else None
@@ -252,7 +264,7 @@ async def _attempt(
         before = replace(before, owner=request.owner)
     if before is not None and request.owner and before.owner is None and lease.grant is Grant.REFRESH:
         message = f"its record says nothing of an owner, and is taken for one of the {request.owner}"
-        await tell(world, Kind.UNOWNED, request, before, message)  # once: the claim names the owner
+        await report(world, Kind.UNOWNED, request, before, message)  # once: the claim names the owner
     leased = records.claimed(before, lease, owner=request.signs if before is None else request.owner)
     assert leased.lease is not None
     lease = leased.lease
@@ -263,9 +275,9 @@ async def _attempt(
     except StoreOutcomeUnknown:
         again = await world.load()
         if again.record is None or again.record.lease is None or again.record.lease.id != lease.id:
-            unheard[lease.id] = born
+            unconfirmed[lease.id] = born
             return None
         version = again.version or ""
     before_it = loaded.record.lease if loaded.record is not None and loaded.record.state is State.LEASED else None
-    await tell(world, Kind.CLAIMED if before_it is None else Kind.TAKEN_OVER, request, leased, attempt=lease.id)
+    await report(world, Kind.CLAIMED if before_it is None else Kind.TAKEN_OVER, request, leased, attempt=lease.id)
     return await run_attempt(Attempt(world, request, leased, version, lease, born, before_it))

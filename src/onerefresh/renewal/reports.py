@@ -17,7 +17,7 @@ def unsettled() -> errors.StoreUnavailable:
     return errors.StoreUnavailable("the store's record changes faster than it can be written: is the store in order?")
 
 
-async def tell(
+async def report(
     world: World,
     kind: Kind,
     request: RenewalRequest,

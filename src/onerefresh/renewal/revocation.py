@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onerefresh.events import Kind
 from onerefresh.record import Record
-from onerefresh.renewal.reports import tell
+from onerefresh.renewal.reports import report
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import World
 from onerefresh.token import Token
@@ -19,8 +19,8 @@ async def revoke_if_logged_out(world: World, record: Record | None, token: Token
 async def revoke(world: World, record: Record | None, token: Token, request: RenewalRequest) -> None:
     """Tell the server, and the events what came of it. A token of another owner is not for this one's server."""
     if record is not None and request.is_foreign(record.owner):
-        await tell(world, Kind.NOT_REVOKED, request, record, f"it belongs to another {record.owner}")
+        await report(world, Kind.NOT_REVOKED, request, record, f"it belongs to another {record.owner}")
         return
     problem = await world.revoke(token)
     if problem is not None:
-        await tell(world, Kind.NOT_REVOKED if problem else Kind.REVOKED, request, record, problem)
+        await report(world, Kind.NOT_REVOKED if problem else Kind.REVOKED, request, record, problem)

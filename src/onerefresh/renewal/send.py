@@ -16,7 +16,7 @@ from onerefresh.renewal.answer import commit_answer
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.clocks import Instant, age
 from onerefresh.renewal.failed import dead, doubtful_end, release, unsent
-from onerefresh.renewal.reports import tell
+from onerefresh.renewal.reports import report
 from onerefresh.renewal.world import Unsent
 from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
@@ -30,12 +30,12 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
     verdict: Verdict | None = None
     while (now := await _may_send(attempt)) is not None:
         attempt.sends, sent = attempt.sends + 1, now
-        await tell(attempt.world, Kind.SENT, attempt.request, attempt.leased, attempt=attempt.lease.id)
+        await report(attempt.world, Kind.SENT, attempt.request, attempt.leased, attempt=attempt.lease.id)
         try:
             answer = await attempt.world.send(attempt.lease.grant, attempt.leased.token, attempt.lease.ttl)
         except Unsent as failure:
             attempt.sends -= 1
-            await tell(
+            await report(
                 attempt.world,
                 Kind.FAILED,
                 attempt.request,
@@ -50,7 +50,7 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
             verdict, attempt.cause = failure.verdict, failure.__cause__
         else:
             return await commit_answer(attempt, answer)
-        await tell(
+        await report(
             attempt.world, Kind.FAILED, attempt.request, attempt.leased, verdict.detail, attempt=attempt.lease.id
         )
         if (rest := _rest_of(attempt, verdict, now)) is not None:

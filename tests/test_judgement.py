@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from onerefresh import errors
 from onerefresh.bodies import parse_retry_after
+from onerefresh.judge_answer import judge_answer
+from onerefresh.judge_exception import judge_exception
 from onerefresh.redaction import Redactor
 from onerefresh.token import Secret
-from onerefresh.verdict import FailureKind, RefreshFailure, Verdict, judge_answer, judge_exception
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 EMPTY = {"Content-Length": "0"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}

@@ -1,0 +1,140 @@
+"""What an answer of the token endpoint that brought no token means.
+
+It is judged by its OAuth ``error`` (RFC 6749 section 5.2), then by its HTTP status. Rules only: nothing here sends or
+waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from onerefresh.answers import loss_in
+from onerefresh.bodies import (
+    claims_of,
+    description_of,
+    error_code,
+    header,
+    is_cut_short,
+    is_html,
+    parse_retry_after,
+    parsed,
+    place_of,
+)
+from onerefresh.redaction import LONGEST_CHALLENGE, Redactor
+from onerefresh.token import refresh_token_beside, secrets_in
+from onerefresh.verdict import FailureKind, Verdict
+
+__all__ = ["BY_CODE", "NOTHING_KNOWN", "judge_answer", "with_rest"]
+
+# RFC 6749 section 5.2, RFC 6750, RFC 8628, RFC 8707, RFC 9470, OpenID Connect, and what large providers add.
+_CODES: Mapping[FailureKind, str] = {
+    FailureKind.DEAD: """
+        invalid_grant token_not_valid invalid_refresh_token bad_refresh_token expired_token token_expired
+        token_revoked refresh_token_not_found refresh_token_already_used session_not_found session_expired
+    """,
+    # RFC 6750 section 3.1 says `invalid_token` of an access token, which a gateway before a JSON endpoint may want.
+    # Cognito's word is one for a refresh token that has expired and for a wrong client secret.
+    FailureKind.DOUBTFUL: "invalid_token notauthorizedexception",
+    FailureKind.CLIENT_REJECTED: """
+        invalid_client unauthorized_client invalid_client_id bad_client_secret invalid_client_credentials
+        incorrect_client_credentials deleted_client disabled_client
+    """,
+    FailureKind.REQUEST_REJECTED: """
+        invalid_request invalid_scope invalid_target unsupported_grant_type access_denied invalid_dpop_proof
+    """,
+    FailureKind.INTERACTION: """
+        interaction_required login_required consent_required account_selection_required mfa_required
+        insufficient_user_authentication unmet_authentication_requirements
+    """,
+    FailureKind.UNAVAILABLE: """
+        temporarily_unavailable slow_down rate_limit_exceeded ratelimited rate_limited too_many_requests
+        over_request_rate_limit
+    """,
+    FailureKind.SERVER_ERROR: "server_error internal_server_error internal_error",
+}
+BY_CODE = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
+NOTHING_KNOWN = Redactor()
+_ENDS = frozenset({FailureKind.DEAD, FailureKind.DOUBTFUL})
+_NOT_PROCESSED = frozenset({408, 425, 429, 503})
+_GATEWAY_GAVE_UP = frozenset({504, 524, 598})
+_WRONG_ADDRESS = frozenset({404, 405, 410, 411, 413, 414, 415, 426, 431})
+
+
+def judge_answer(
+    status: int,
+    body: bytes | str | Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    hidden: Redactor = NOTHING_KNOWN,
+) -> Verdict:
+    """What an answer of the token endpoint that brought no token means.
+
+    `body`: JSON or not; None where the HTTP client did not keep it. `headers` are looked up without regard to case.
+    `hidden` knows the secrets of the request; where it knows all of them, the ``error_description`` is quoted too.
+
+    401 and 400 without a known code are doubtful: plain JSON APIs say so that a session is over, and others, by the
+    book or not, that the client's secret is wrong or a header is missing.
+    """
+    answer = parsed(body)
+    hidden = hidden.knowing(secrets_in(answer))
+    code = error_code(answer)
+    retry_after = parse_retry_after(header(headers, "retry-after"))
+    if status in _NOT_PROCESSED:
+        kind, hint = FailureKind.UNAVAILABLE, ""
+    elif (known := BY_CODE.get(code.lower())) is not None and not (known in _ENDS and status >= 500):
+        kind, hint = known, ""  # a server in trouble proves nothing
+    else:
+        kind, hint = _by_status(status, body, answer, headers, hidden)
+    message = f"the token endpoint answered {status}"
+    if code and (quoted := hidden.masked(code) if code.lower() in BY_CODE else hidden.quote(code)):
+        message += f" {quoted!r}"
+    if hidden.is_complete and (description := hidden.quote(description_of(answer))):
+        message += f" ({description})"
+    asked = hidden.whole(claims_of(answer), LONGEST_CHALLENGE) if kind is FailureKind.INTERACTION else None
+    return Verdict(kind, message + hint, retry_after, asked)
+
+
+def _by_status(
+    status: int, body: object, answer: object, headers: Mapping[str, str] | None, hidden: Redactor
+) -> tuple[FailureKind, str]:
+    """What the status means where the error code says nothing, and what to tell about it."""
+    if status in _GATEWAY_GAVE_UP:
+        return FailureKind.NO_ANSWER, ": a gateway waited for the answer in vain"
+    if status >= 500:
+        return FailureKind.SERVER_ERROR, ""
+    if status < 200:
+        return FailureKind.NO_ANSWER, ", which is no answer yet"
+    html = is_html(body, headers)
+    if 200 <= status < 300:
+        if html:
+            return FailureKind.NO_ANSWER, " with a page of HTML in place of a token"
+        if answer is None and is_cut_short(body, headers):
+            return FailureKind.NO_ANSWER, " with an answer that is cut short"
+        return FailureKind.PROTOCOL, " without a usable access token"
+    if 300 <= status < 400:
+        place = hidden.quote(place_of(header(headers, "location")))
+        leads = f" and points to {place}" if place else ""
+        return (
+            FailureKind.REQUEST_REJECTED,
+            f"{leads}; a token request follows no redirect: correct the token endpoint URL",
+        )
+    if status in _WRONG_ADDRESS:
+        return FailureKind.REQUEST_REJECTED, "; is the token endpoint URL right?"
+    if html:
+        return FailureKind.UNAVAILABLE, " with a page of HTML, as gateways do"
+    if status in (400, 401):
+        if body is None:
+            return FailureKind.DOUBTFUL, ", and the refresher did not read the body, where the reason may stand"
+        return FailureKind.DOUBTFUL, " with an empty body" if body in (b"", "") else ""
+    return FailureKind.REQUEST_REJECTED, ""
+
+
+def with_rest(verdict: Verdict, answer: object) -> Verdict:
+    """The verdict on an answer that brought no usable access token, with what becomes of its refresh token."""
+    if verdict.kind is not FailureKind.PROTOCOL:
+        return verdict
+    kept = refresh_token_beside(answer)
+    if kept is None:
+        return replace(verdict, detail=verdict.detail + loss_in(answer))
+    return replace(verdict, kind=FailureKind.UNUSABLE, kept=kept)
