@@ -20,7 +20,7 @@ from onerefresh import policy
 from onerefresh import transitions as records
 from onerefresh.credential import memory
 from onerefresh.policy import Profile
-from onerefresh.renewal import answer, bring_back, commands, decide, failed, host_save, recovery, renew, send
+from onerefresh.renewal import answer, bring_back, claim, commands, decide, failed, host_save, recovery, renew, send
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.sightings import Sightings
 
@@ -145,7 +145,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "3",
         "a dispute is never noticed",
-        put(renew, "_is_contested", pieces.never_contested),
+        put(renew, "is_contested", pieces.never_contested),
         "slow answer, then a pause",
         Kind.REJECT_ONLY,
     ),
@@ -212,7 +212,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "6",
         "age counts from after the claim",
-        put(renew, "run_attempt", pieces.born_with_its_claim),
+        put_each("run_attempt", pieces.born_with_its_claim, claim, renew),
         "paused between claim and gate",
         STRICT,
     ),

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.record import RECOVERY, Grant, Lease
-from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import NO_NOTE, Loaded, Note, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 
@@ -69,7 +68,7 @@ class Takeover:
     unread: int = 0
     beats: dict[str, tuple[int, float]] = field(default_factory=dict)
 
-    async def is_due(self, loaded: Loaded, lease: Lease, request: RenewalRequest) -> bool:
+    async def is_due(self, loaded: Loaded, lease: Lease) -> bool:
         """Whether `lease`, which is over, may be taken over; False: look at the record again."""
         self.has_waited = False
         if lease.id == self.free:
@@ -86,7 +85,7 @@ class Takeover:
             await self._wait(loaded, "the store's note of losses cannot be read")
             return False
         if note is not None and not note.still_says(lease.noted) and lease.again < MOST_AGAIN:
-            if await self._begun_anew(loaded, lease, request):
+            if await self._begun_anew(loaded, lease):
                 return False
         elif note is not None and self._is_comparing(note, now) and now - self.began < LONGEST_COMPARING:
             await self._wait(loaded, "other processes are still bringing back what the store has lost")
@@ -94,7 +93,7 @@ class Takeover:
         self.free = lease.id
         return True
 
-    async def _begun_anew(self, loaded: Loaded, lease: Lease, request: RenewalRequest) -> bool:
+    async def _begun_anew(self, loaded: Loaded, lease: Lease) -> bool:
         """Note the loss, and begin another lease, since others cannot have known; False where nobody can note it."""
         anew = await recovery_lease(self.world, contested=lease.contested, again=lease.again + 1)
         if anew is None or anew.noted == NO_NOTE:

@@ -1,0 +1,68 @@
+"""Claiming the record: from then on this process alone may send its refresh token."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onerefresh import transitions as records
+from onerefresh.events import Kind
+from onerefresh.record import Grant, Lease, Record, State
+from onerefresh.renewal.attempt import Attempt, Outcome
+from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.reports import report
+from onerefresh.renewal.request import RenewalRequest
+from onerefresh.renewal.send import run_attempt
+from onerefresh.renewal.world import Loaded, World
+from onerefresh.store import Conflict, StoreOutcomeUnknown
+
+__all__ = ["claim_and_send", "is_contested"]
+
+
+def is_contested(record: Record | None, *, proven_dead: bool) -> bool:
+    """Whether an earlier attempt at this generation may still come back and commit."""
+    if record is None:
+        return False
+    if record.state is State.LEASED and record.lease is not None:
+        return record.lease.contested or not proven_dead
+    return record.failure is not None and record.failure.contested
+
+
+async def claim_and_send(
+    world: World,
+    loaded: Loaded,
+    lease: Lease,
+    request: RenewalRequest,
+    born: Instant,
+    *,
+    unconfirmed: dict[str, Instant],
+) -> Outcome | None:
+    """Claim, send and commit. None: look at the record again."""
+    token = loaded.record.token if loaded.record else None
+    lease = replace(
+        lease,
+        ttl=request.profile.time_to_live(token, born.wall, request.http_timeout),
+        clock_epoch=born.shared.clock_epoch if born.shared else None,
+        at=born.shared.seconds if born.shared else 0.0,
+    )
+    before = loaded.record
+    if before is not None and request.owner and (request.adopts or before.state is State.EMPTY):
+        before = replace(before, owner=request.owner)
+    if before is not None and request.owner and before.owner is None and lease.grant is Grant.REFRESH:
+        message = f"its record says nothing of an owner, and is taken for one of the {request.owner}"
+        await report(world, Kind.UNOWNED, request, before, message)  # once: the claim names the owner
+    leased = records.claimed(before, lease, owner=request.signs if before is None else request.owner)
+    assert leased.lease is not None
+    lease = leased.lease
+    try:
+        version = await world.cas(loaded.version, leased)
+    except Conflict:
+        return None
+    except StoreOutcomeUnknown:
+        again = await world.load()
+        if again.record is None or again.record.lease is None or again.record.lease.id != lease.id:
+            unconfirmed[lease.id] = born
+            return None
+        version = again.version or ""
+    before_it = loaded.record.lease if loaded.record is not None and loaded.record.state is State.LEASED else None
+    await report(world, Kind.CLAIMED if before_it is None else Kind.TAKEN_OVER, request, leased, attempt=lease.id)
+    return await run_attempt(Attempt(world, request, leased, version, lease, born, before_it))
