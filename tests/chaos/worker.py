@@ -137,7 +137,7 @@ def work(settings: Settings, pipe: Connection, not_ours: Connection) -> None:
     vars(policy).update(SHORTEST_LEASE=settings.time_to_live, LONGEST_LEASE=settings.time_to_live)
     # Sessions follow one another within a second here: no refusal, end or early refresh is remembered for so long.
     vars(policy).update(FIRST_PAUSE=0.0, EARLY_REFRESHES=sys.maxsize)
-    for module in ("credential", "memory"):
+    for module in ("acceptance", "memory"):
         vars(importlib.import_module(f"onerefresh.credential.{module}")).update(LOOK_AGAIN=0.0)
     Worker(settings, pipe).obey()
 

@@ -13,7 +13,7 @@ from tests.core.calls import PATIENCE, in_threads
 from tests.interleavings.shaking import shaken
 
 from onerefresh import Credential, Token, policy
-from onerefresh.credential import credential as credential_room
+from onerefresh.credential import acceptance as acceptance_room
 from onerefresh.credential import memory as memory_room
 from onerefresh.stores.memory import MemoryStore
 
@@ -56,7 +56,7 @@ def _no_damping(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused new token may be refreshed at once: here that is what happens all the time."""
     monkeypatch.setattr(policy, "FIRST_PAUSE", 0.0)
     monkeypatch.setattr(policy, "EARLY_REFRESHES", sys.maxsize)
-    monkeypatch.setattr(credential_room, "LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(acceptance_room, "LOOK_AGAIN", 0.0)
     monkeypatch.setattr(memory_room, "LOOK_AGAIN", 0.0)
 
 

@@ -89,12 +89,15 @@ def _judge_others(world: World, task: Task, token: Token) -> None:
 
 
 def _sender_of(process: Process, token: Token, now: float) -> Task | None:
-    """The task of this process that has sent the refresh token and gets an answer, under a claim that is not over."""
+    """The task of this process that has sent the refresh token and gets an answer, under a claim that is not over.
+
+    A static server's one refresh token is in every generation: who sends a later one repeats no request.
+    """
     for task in process.tasks:
         claim, spent = process.world.judge.claims.of(task), task.spent
         if claim is None or spent is None or not task.sending or task.hangs or task.disturbed:
             continue
-        if spent.refresh_token == token.refresh_token and now < claim.born + claim.ttl:
+        if spent.identity == token.identity and now < claim.born + claim.ttl:
             return task
     return None
 

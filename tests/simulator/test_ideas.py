@@ -71,6 +71,7 @@ BROKE_ONCE = {
     8_102_463: "an answer that comes after two more logins, the last one with the token that it was asked with",
     31_008_606: "a kept refresh token that stood before a newer one, of which only a record told",
     31_019_269: "the same, where the record had vanished",
+    40_061_542: "a static server's refresh token, which a later generation has as well",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
 

@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["World"]
 
-INHERITED = (
-    "damped", "epoch", "failed", "follows", "held", "known", "proven", "refused_replays", "unproven", "unsaved",
-)  # fmt: skip
+INHERITED = ("acceptance", "epoch", "failed", "follows", "held", "known", "unsaved")
 """What a forked child has of its parent's memory."""
 
 

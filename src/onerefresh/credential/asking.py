@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from onerefresh.credential.launcher import Launcher, refuse_at_the_end
-from onerefresh.credential.memory import NOTHING, CachedToken, cached_for
+from onerefresh.credential.memory import CachedToken, cached_for
 from onerefresh.credential.waiting import Waiting
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight, running_loop
@@ -26,7 +26,7 @@ class Asking(Waiting):
     def _look(self, refused: Token | None, *, blocking: bool) -> Token | Flight[Outcome]:
         """A token from memory, or the flight to wait for. Raises what is already known to go wrong."""
         self._check_open()
-        served = self._from_memory(refused)
+        served = self._memory.serving(refused)
         if served is not None:
             if refused is None:
                 self._ageing()
@@ -35,12 +35,12 @@ class Asking(Waiting):
         memory, fresh = self._memory, None
         try:
             with memory.lock:
-                token = self._from_memory(refused)
-                flight = self._flying() if token is None else None
+                token = self._memory.serving(refused)
+                flight = self._memory.flying if token is None else None
                 if token is None and flight is None:
                     self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
-                    self._raise_known_failure()
-                    flight = fresh = self._flight(refused, blocking=blocking)
+                    memory.raise_known_failure()
+                    flight = fresh = memory.new_flight(refused, self._loop(blocking=blocking))
                     memory.flight = fresh
             if flight is not None:
                 flight.expect()
@@ -58,33 +58,6 @@ class Asking(Waiting):
             self._check_caller(blocking=blocking, loop=flight.loop)
         return flight
 
-    def _from_memory(self, refused: Token | None) -> Token | None:
-        held, clock = self._memory.held, self._memory.clock
-        token = held.token
-        if token is None or clock.time() >= held.ends_at:
-            return None
-        if refused is None:
-            return token
-        identity = self._identity_of(refused)
-        if token.family == identity[0] and token.generation < identity[1]:
-            return None
-        if token.identity == identity:
-            damped = self._memory.damped
-            is_damped = damped is not None and damped[0] == token.identity and clock.monotonic() < damped[1]
-            return token if is_damped else None
-        return token
-
-    def _identity_of(self, refused: Token) -> tuple[str, int]:
-        """A token without a number was made by hand; if its text is the present one's, that is the one meant."""
-        known = self._memory.known
-        if refused.generation == 0 and known is not None and refused.access_token == known.access_token:
-            return known.identity
-        return refused.identity
-
-    def _flying(self) -> Flight[Outcome] | None:
-        flight = self._memory.flight
-        return flight if flight is not None and not flight.settled else None
-
     def _ageing(self) -> Token | None:
         """The token if it is still usable, having started one background renewal."""
         memory = self._memory
@@ -101,8 +74,8 @@ class Asking(Waiting):
         fresh = None
         try:
             with memory.lock:
-                if self._flying() is None and memory.held is held:
-                    fresh = self._flight(None, blocking=False)
+                if self._memory.flying is None and memory.held is held:
+                    fresh = memory.new_flight(None, self._loop(blocking=False))
                     memory.flight = fresh
             if fresh is not None:
                 self._launcher.launch(fresh, background=True)
@@ -124,27 +97,15 @@ class Asking(Waiting):
         begin_to_watch(self._memory)  # it may leave that to the next call
         return held
 
-    def _raise_known_failure(self) -> None:
-        failed = self._memory.failed
-        if failed is not None and self._memory.clock.monotonic() < failed[1]:
-            raise failed[0].fresh() from failed[0]
-
     def _satisfies(self, token: Token, refused: Token | None, flight: Flight[Outcome]) -> bool:
         """Whether what the flight brought is an answer for this caller; a flight may have begun for another reason."""
         if refused is None:
             return True
-        identity = self._identity_of(refused)
+        identity = self._memory.identity_of(refused)
         return token.identity != identity or flight.refused == identity
 
     def _loop(self, *, blocking: bool) -> object:
         return self._options.loop if self._options.loop is not None else None if blocking else running_loop()
-
-    def _flight(self, refused: Token | None, *, blocking: bool) -> Flight[Outcome]:
-        memory = self._memory
-        identity = self._identity_of(refused) if refused is not None else None
-        if memory.held.token is not None and memory.held.token.identity == identity:
-            memory.held = NOTHING  # refused: others wait for the next one rather than try it
-        return Flight(refused=identity, loop=self._loop(blocking=blocking))
 
     def _launch_after_all(self, fresh: Flight[Outcome] | None, *, background: bool) -> None:
         """Ctrl-C (or another signal's exception) hit the caller who was starting the flight: others may wait for it."""

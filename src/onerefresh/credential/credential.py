@@ -17,7 +17,7 @@ from onerefresh.credential.asking import Asking
 from onerefresh.credential.background import background_tasks
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
-from onerefresh.credential.memory import LOOK_AGAIN, SessionMemory
+from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.notices import tell_type
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import memory_of
@@ -172,7 +172,7 @@ class Credential(Asking):
     @property
     def unproven(self) -> Token | None:
         """The present token, if it was just refreshed and no call has succeeded with it yet."""
-        return self._memory.unproven
+        return self._memory.acceptance.unproven
 
     def replayed(self, token: Token, *, accepted: bool) -> None:
         """Say how the API took a call that was replayed with `token`. Does not block.
@@ -180,19 +180,7 @@ class Credential(Asking):
         A token that is refused although it was just refreshed is not refreshed again for a while, by nobody who
         shares the credential; an accepted one ends this.
         """
-        memory = self._memory
-        with memory.lock:
-            if memory.known is None or memory.known.identity != token.identity:
-                return
-            memory.unproven = None
-            if accepted:
-                tell = memory.refused_replays > 0
-                memory.proven, memory.damped, memory.refused_replays = token.identity, None, 0
-            else:
-                tell = memory.proven is not None or memory.damped is None
-                until = memory.clock.monotonic() + LOOK_AGAIN
-                memory.proven, memory.damped = None, None if memory.repeated else (token.identity, until)
-        if tell:
+        if self._memory.replayed(token, accepted=accepted):
             request = self._launcher.request()
             self._launcher.run_apart(
                 lambda world: commands.report_replay(world, token.identity, request, accepted=accepted), None
@@ -330,13 +318,7 @@ class Credential(Asking):
             except errors.SaveFailed:
                 self._memory.forget()  # the new session is in the record, and the next call saves it
                 raise
-            with self._memory.lock:
-                self._memory.epoch += 1
-                known = self._memory.known
-                # What was learned since is perhaps of a login that came later.
-                if known is None or known is before or known.generation <= outcome.token.generation:
-                    self._memory.adopt(outcome, self._memory.epoch)
-                self._memory.failed = None
+            self._memory.logged_in(outcome, before)
             begin_to_watch(self._memory)
             tell_type(self._memory, self._options, outcome.token)
             return outcome
@@ -380,7 +362,7 @@ class Credential(Asking):
         fresh: Flight[Outcome] | None = None
         try:
             with memory.lock:
-                flight = self._flying()
+                flight = memory.flying
                 if flight is None:
                     flight = fresh = Flight(refused=refused, loop=loop)
                     memory.flight = fresh

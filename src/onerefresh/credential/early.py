@@ -22,7 +22,7 @@ def early(credential: Credential, token: Token) -> Token:
     For a process that has no other use for it. A renewal that fails is reported by its events: `token` still serves.
     """
     credential.current()  # an ageing one starts its renewal
-    flight = credential._flying()
+    flight = credential._memory.flying
     if flight is not None:
         flight.wait(EARLY)
     return credential.current() or token
@@ -30,7 +30,7 @@ def early(credential: Credential, token: Token) -> Token:
 
 async def aearly(credential: Credential, token: Token) -> Token:
     """As `early`, for a task on whose loop the renewal runs: after a last call it would end with the loop."""
-    flight = credential._flying()
+    flight = credential._memory.flying
     if flight is None or flight.loop is not running_loop():
         return token
     await flight.wait_async(EARLY)

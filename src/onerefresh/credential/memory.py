@@ -8,6 +8,7 @@ from typing import Protocol
 
 from onerefresh import errors
 from onerefresh.chance import CHANCE
+from onerefresh.credential.acceptance import UNTRIED
 from onerefresh.flight import Flight
 from onerefresh.latches import Lock
 from onerefresh.policy import LOOK_AGAIN, windows
@@ -76,8 +77,8 @@ class SessionMemory:
 
     __slots__ = (  # `held` is looked up for every request
         "__weakref__",
+        "acceptance",
         "clock",
-        "damped",
         "earlier",
         "epoch",
         "failed",
@@ -90,9 +91,6 @@ class SessionMemory:
         "leased",
         "lock",
         "owner",
-        "proven",
-        "refused_replays",
-        "repeated",
         "rotation_reported",
         "save",
         "seed",
@@ -101,7 +99,6 @@ class SessionMemory:
         "store",
         "type_reported",
         "under_way",
-        "unproven",
         "unsaved",
         "watched",
     )
@@ -125,15 +122,73 @@ class SessionMemory:
         self.seed: Token | None = None
         self.save: object = None  # the host's function, where the host keeps the tokens
         self.watched = False  # whether this process looks in the background at what the store still has
-        self.proven: tuple[str, int] | None = None
-        self.unproven: Token | None = None
-        self.refused_replays = 0
-        self.repeated = False  # whether the token may be older than it looks, so that a refusal refreshes it
+        self.acceptance = UNTRIED
         self.epoch = 0  # one more with every login and logout here: what began before must not undo them
         self.seeds_reported = NONE_TOLD  # fingerprints of the seeds that have had their hearing
         self.rotation_reported = self.type_reported = False
         self.failed: tuple[errors.OnerefreshError, float] | None = None  # until when, on the monotonic clock
-        self.damped: tuple[tuple[str, int], float] | None = None
+
+    # --- What callers are given ---
+
+    def serving(self, refused: Token | None) -> Token | None:
+        """The token that answers a call without any waiting. `refused`: the API refused this one."""
+        token = self.held.token
+        if token is None or self.clock.time() >= self.held.ends_at:
+            return None
+        if refused is None:
+            return token
+        identity = self.identity_of(refused)
+        if token.family == identity[0] and token.generation < identity[1]:
+            return None
+        if token.identity != identity or self.acceptance.is_cooling(identity, self.clock.monotonic()):
+            return token
+        return None
+
+    def identity_of(self, refused: Token) -> tuple[str, int]:
+        """A token without a number was made by hand; if its text is the present one's, that is the one meant."""
+        known = self.known
+        if refused.generation == 0 and known is not None and refused.access_token == known.access_token:
+            return known.identity
+        return refused.identity
+
+    @property
+    def flying(self) -> Flight[Outcome] | None:
+        """The renewal under way."""
+        flight = self.flight
+        return flight if flight is not None and not flight.settled else None
+
+    def raise_known_failure(self) -> None:
+        """Raise what went wrong only just now: it would go wrong again."""
+        if self.failed is not None and self.clock.monotonic() < self.failed[1]:
+            raise self.failed[0].fresh() from self.failed[0]
+
+    def new_flight(self, refused: Token | None, loop: object) -> Flight[Outcome]:
+        """A flight, which the caller registers: he holds the lock, and has it at hand should a signal come between."""
+        identity = self.identity_of(refused) if refused is not None else None
+        if self.held.token is not None and self.held.token.identity == identity:
+            self.held = NOTHING  # refused: others wait for the next one rather than try it
+        return Flight(refused=identity, loop=loop)
+
+    def replayed(self, token: Token, *, accepted: bool) -> bool:
+        """The API has taken a replay with this token, or not; whether the record has to say so too."""
+        with self.lock:
+            if self.known is None or self.known.identity != token.identity:
+                return False
+            now = self.clock.monotonic()
+            self.acceptance, is_news = self.acceptance.replayed(token, now, accepted=accepted)
+        return is_news
+
+    def logged_in(self, outcome: Outcome, before: Token | None) -> None:
+        """Somebody has logged in here. `before`: the newest token that was known when that began."""
+        with self.lock:
+            self.epoch += 1
+            known = self.known
+            # What was learned since is perhaps of a login that came later.
+            if known is None or known is before or known.generation <= outcome.token.generation:
+                self.adopt(outcome, self.epoch)
+            self.failed = None
+
+    # --- What renewals bring, and what happens to the process ---
 
     def after_fork(self) -> None:
         """The child has the token, and none of the threads: no flight, and a lock that nobody holds."""
@@ -218,11 +273,7 @@ class SessionMemory:
             soon = self.clock.time() + max(outcome.retry_after, LOOK_AGAIN)
             held.ages_at = min(max(held.ages_at, soon), held.ends_at)
         self.held = held
-        probation = outcome.probation
-        self.refused_replays, self.repeated = (probation.refusals, probation.repeated) if probation else (0, False)
-        waits = probation is not None and not probation.by_refusal and self.proven != token.identity
-        self.unproven = token if waits else None
-        self.damped = (token.identity, self.clock.monotonic() + LOOK_AGAIN) if outcome.damped else None
+        self.acceptance = self.acceptance.of(outcome, self.clock.monotonic())
 
     def _is_over(self) -> None:
         if self.known is not None:
@@ -240,7 +291,7 @@ class SessionMemory:
             self._is_over()
             self.held, self.known, self.failed, self.follows = NOTHING, None, None, False
             self.unsaved = None
-            self.proven = self.unproven = self.damped = None
+            self.acceptance = UNTRIED
             self.watched = False  # where nothing is known, nobody looks any more
 
     def give_up(self, error: errors.OnerefreshError) -> None:

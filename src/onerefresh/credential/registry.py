@@ -154,7 +154,7 @@ def known_of(memory: SessionMemory) -> Known:
         newest=newest_known(memory),
         owner=memory.owner,
         earlier=memory.earlier,
-        proven=memory.proven,
+        proven=memory.acceptance.proven,
         sent=memory.leased,
         may_go_back=may_go_back,
         recovery=recovery_time(may_go_back=may_go_back) if is_shared(memory.store) else 0.0,

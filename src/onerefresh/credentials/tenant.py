@@ -32,7 +32,7 @@ class Tenant(Credential):
     @property
     def flight(self) -> Flight[Outcome] | None:
         """The renewal under way."""
-        return self._flying()
+        return self._memory.flying
 
     def refuse_to_block(self, loop: object) -> None:
         """Raise `ConfigurationError` where a wait for what runs on the loop `loop` would block this very loop."""
