@@ -18,7 +18,7 @@ from tests.simulator.server import Kind, Manner
 
 from onerefresh import policy
 from onerefresh import transitions as records
-from onerefresh.credential import memory
+from onerefresh.credential import acceptance, memory
 from onerefresh.policy import Profile
 from onerefresh.renewal import answer, bring_back, claim, commands, decide, failed, host_save, recovery, renew, send
 from onerefresh.renewal.known import Known
@@ -347,7 +347,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _nothing_learned,
         fixed=LEFT_BEHIND,
     ),
-    Mutant("12", "a dead session is never looked up again", put(memory, "LOOK_AGAIN", 1e9)),
+    Mutant("12", "a dead session is never looked up again", put_each("LOOK_AGAIN", 1e9, acceptance, memory)),
     Mutant(
         "12",
         "an `invalid_grant` is not remembered",
