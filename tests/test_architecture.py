@@ -39,6 +39,7 @@ RANKS = {
     "foreign": 6,
     "spool": 6,
     "loops": 6,
+    "refresher": 6,
     "losses": 6,
     "host_limiter": 6,
     "stores": 7,

@@ -17,6 +17,7 @@ from onerefresh.foreign import Seen, parsed_answer
 from onerefresh.judge_exception import judge_exception
 from onerefresh.loops import awaited, is_async
 from onerefresh.record import Grant
+from onerefresh.refresher import host_of, prepare_of, revoke_of
 from onerefresh.store import Store
 from onerefresh.token import Answer, Token
 from onerefresh.verdict import RefreshFailure
@@ -72,14 +73,14 @@ class UserCode:
     @property
     def host(self) -> str | None:
         """The token endpoint's host, as the refresher states it."""
-        host = getattr(self._refresher, "host", None)
-        return host if isinstance(host, str) else None
+        return host_of(self._refresher)
 
     def prepare(self) -> None:
         """Let the refresher do what is slow and sends nothing. Raises `ConfigurationError`."""
-        if hasattr(type(self._refresher), "prepare"):  # of its class: a mock would have any attribute
+        prepare = prepare_of(self._refresher)
+        if prepare is not None:
             self._at("its refresher prepares, and gets its client secret, say")
-            self._refresher.prepare()  # type: ignore[attr-defined]  # as just seen
+            prepare()
 
     def send(self, grant: Grant, token: Token | None, overdue: contextlib.AbstractContextManager[object]) -> Token:
         """Ask for the next token, once. `overdue` watches over the time meanwhile. Raises `RefreshFailure`."""
@@ -105,8 +106,7 @@ class UserCode:
 
     def revoke(self, token: Token) -> str | None:
         """As `World.revoke`."""
-        has_one = hasattr(type(self._refresher), "revoke")  # of its class, as above
-        revoke: Callable[[Token], object] | None = self._refresher.revoke if has_one else None  # type: ignore[attr-defined]
+        revoke = revoke_of(self._refresher)
         if revoke is None:
             return None
         self._at("the old token is being revoked")

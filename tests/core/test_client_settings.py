@@ -15,7 +15,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from onerefresh import Credential
-from onerefresh.credential.client import settings_of
+from onerefresh.credential.client import digest_of
 from onerefresh.latches import Lock
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.oauth2.address import Address
@@ -54,7 +54,7 @@ def program(text: str = PROGRAM) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["refresh", "refresher"])
 def test_all_processes_of_a_deployment_agree(name: str, tmp_path: Path) -> None:
     (tmp_path / "tokens.py").write_text(PROGRAM)
-    script = f"import tokens; from onerefresh.credential.client import settings_of; print(settings_of(tokens.{name}))"
+    script = f"import tokens; from onerefresh.credential.client import digest_of; print(digest_of(tokens.{name}))"
     found = [
         subprocess.run(
             [sys.executable, "-c", script],
@@ -81,16 +81,16 @@ def test_all_processes_of_a_deployment_agree(name: str, tmp_path: Path) -> None:
 )
 def test_another_deployment_differs(old: str, new: str) -> None:
     assert PROGRAM.replace(old, new) != PROGRAM
-    assert settings_of(program()["refresh"]) == settings_of(program()["refresh"])
-    assert settings_of(program()["refresh"]) != settings_of(program(PROGRAM.replace(old, new))["refresh"])
+    assert digest_of(program()["refresh"]) == digest_of(program()["refresh"])
+    assert digest_of(program()["refresh"]) != digest_of(program(PROGRAM.replace(old, new))["refresh"])
 
 
 def test_an_object_that_refreshes_is_told_by_its_class_and_its_attributes() -> None:
     scope = program()
-    assert settings_of(scope["Refresher"]("one")) == settings_of(scope["refresher"])
-    assert settings_of(scope["Refresher"]("two")) != settings_of(scope["refresher"])
+    assert digest_of(scope["Refresher"]("one")) == digest_of(scope["refresher"])
+    assert digest_of(scope["Refresher"]("two")) != digest_of(scope["refresher"])
     other = program(PROGRAM.replace('"X-Key": self.key', '"X-Keys": self.key'))
-    assert settings_of(other["refresher"]) != settings_of(scope["refresher"])
+    assert digest_of(other["refresher"]) != digest_of(scope["refresher"])
 
 
 def test_partials_methods_closures_and_secrets_count() -> None:
@@ -110,12 +110,12 @@ def test_partials_methods_closures_and_secrets_count() -> None:
         MagicMock(),
         print,
     ]
-    assert len({settings_of(kind) for kind in kinds}) == len(kinds)
+    assert len({digest_of(kind) for kind in kinds}) == len(kinds)
 
 
 def test_what_refers_to_itself_is_looked_at_once() -> None:
     scope = program("def refresh(token):\n    return again(token)\n\ndef again(token):\n    return refresh(token)\n")
-    assert settings_of(scope["refresh"])
+    assert digest_of(scope["refresh"])
 
 
 URL = "https://login.acme.com/token"
@@ -139,17 +139,17 @@ def endpoint(**others: Any) -> TokenEndpoint:
     ],
 )
 def test_each_setting_of_a_token_endpoint_counts(others: dict[str, Any]) -> None:
-    assert settings_of(endpoint()) == settings_of(endpoint())
-    assert settings_of(endpoint(**others)) != settings_of(endpoint())
+    assert digest_of(endpoint()) == digest_of(endpoint())
+    assert digest_of(endpoint(**others)) != digest_of(endpoint())
 
 
 def test_a_sender_of_this_library_says_the_same_whatever_the_library_does_meanwhile() -> None:
     """What it is made of changes all the time, and nobody could correct it."""
     login = endpoint(send=StdlibSender(Address.parse(URL)))
-    before = settings_of(login)
+    before = digest_of(login)
     with Lock():
-        assert settings_of(login) == before
-    assert settings_of(login) == before != settings_of(endpoint())
+        assert digest_of(login) == before
+    assert digest_of(login) == before != digest_of(endpoint())
 
 
 def test_a_secret_that_a_function_gives_is_looked_at_rarely() -> None:
@@ -160,7 +160,7 @@ def test_a_secret_that_a_function_gives_is_looked_at_rarely() -> None:
         return "one"
 
     login = endpoint(client_secret=secret)
-    assert {settings_of(login) for _ in range(10)} == {settings_of(endpoint())}
+    assert {digest_of(login) for _ in range(10)} == {digest_of(endpoint())}
     assert len(asked) == 1
 
 
@@ -168,7 +168,7 @@ def test_a_secret_that_cannot_be_had_is_no_error_here() -> None:
     def secret() -> str:
         raise FileNotFoundError("secret.txt")
 
-    assert settings_of(endpoint(client_secret=secret))
+    assert digest_of(endpoint(client_secret=secret))
 
 
 class Nested:
@@ -212,7 +212,7 @@ def test_what_a_refresher_refers_to_costs_no_renewal_whatever_it_is(value: objec
     assert acme.token().reveal() == "next"
     try:
         sys.setrecursionlimit(400)
-        assert settings_of(refresh) == settings_of(refresh)
+        assert digest_of(refresh) == digest_of(refresh)
     finally:
         sys.setrecursionlimit(limit)
 
@@ -226,4 +226,4 @@ def test_settings_that_fail_cost_no_renewal() -> None:
         def __call__(self, token: object) -> object:
             return token
 
-    assert settings_of(Broken())
+    assert digest_of(Broken())

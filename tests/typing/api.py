@@ -30,6 +30,7 @@ from onerefresh.clients import httpx as for_httpx
 from onerefresh.clients import requests as for_requests
 from onerefresh.events import Event, Kind, subscribe
 from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.refresher import FullRefresher
 from onerefresh.store import Conflict, Versioned
 
 if TYPE_CHECKING:
@@ -174,3 +175,23 @@ def test_it_in_another_process() -> None:
     with RemoteServer.start("grace", grace=5.0) as server:
         assert_type(server, RemoteServer)
         assert_type(server.api_url, str)
+
+
+class EverythingAboutItself:
+    """A refresher with all that may be said of one."""
+
+    identity, host, timeout, renews_from_access = "keys of example.com", "example.com", 5.0, False
+    settings = ("a client",)
+
+    def __call__(self, token: Token) -> Token:
+        return token
+
+    async def obtain(self) -> Token:
+        return Token("first")
+
+    def prepare(self) -> None: ...
+    def revoke(self, token: Token) -> None: ...
+
+
+def a_full_refresher() -> FullRefresher:
+    return EverythingAboutItself()

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Awaitable, Callable
 
 from onerefresh import errors
 from onerefresh.loops import is_async
-from onerefresh.policy import HTTP_TIMEOUT
 from onerefresh.token import Answer, Token, parse_answer
 
 __all__ = [
     "check",
     "check_key",
-    "http_timeout_of",
     "is_async",
-    "obtain_of",
-    "renews_from_access",
     "seconds",
     "seed_from",
 ]
@@ -34,27 +28,6 @@ def seed_from(answer: Answer | None, name: str, *, kept: bool = False) -> Token 
     finally:
         del answer  # it holds tokens, and would show in a traceback with locals
     raise errors.ConfigurationError(f"{name}: {message}")
-
-
-def obtain_of(refresher: object) -> Callable[[], Answer | Awaitable[Answer]] | None:
-    """How it gets a first token, where its class says so: a mock would have any attribute."""
-    found: Callable[[], Answer | Awaitable[Answer]] | None = None
-    if hasattr(type(refresher), "obtain"):
-        found = getattr(refresher, "obtain", None)
-    return found
-
-
-def renews_from_access(refresher: object) -> bool:
-    """Whether it declares that it needs no refresh token: `Token.reveal` is enough."""
-    return getattr(refresher, "renews_from_access", False) is True
-
-
-def http_timeout_of(refresher: object) -> float:
-    """Seconds that one of its requests may take, where it says so itself."""
-    timeout = getattr(refresher, "timeout", None)
-    if isinstance(timeout, (int, float)) and 0.0 < timeout < math.inf:
-        return float(timeout)
-    return HTTP_TIMEOUT
 
 
 def seconds(name: str, value: object) -> float:

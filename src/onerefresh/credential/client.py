@@ -12,23 +12,18 @@ import hashlib
 import types
 from collections.abc import Iterator
 
+from onerefresh.refresher import settings_of
 from onerefresh.token import Secret
 
-__all__ = ["settings_of"]
+__all__ = ["digest_of"]
 
 MOST = 300
 """So many functions and values are looked at, at most."""
 
 
-def settings_of(refresher: object) -> str:
+def digest_of(refresher: object) -> str:
     """A digest of what is known of a refresher: of its `settings`, where its class has that, else of its code."""
-    told = refresher
-    if hasattr(type(refresher), "settings"):  # of its class: a mock would have any attribute
-        try:
-            told = refresher.settings  # type: ignore[attr-defined]  # as just seen
-        except Exception as error:  # noqa: BLE001 - whatever a class of the user's raises, a renewal must go on
-            told = type(error).__name__
-    return hashlib.sha256("\0".join(_Walk().parts(told)).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256("\0".join(_Walk().parts(settings_of(refresher))).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class _Walk:

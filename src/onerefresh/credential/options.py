@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onerefresh.credential.arguments import http_timeout_of, is_async, obtain_of, renews_from_access, seconds
-from onerefresh.credential.client import settings_of
+from onerefresh.credential.arguments import seconds
+from onerefresh.credential.client import digest_of
 from onerefresh.host_limiter import HostLimiter
+from onerefresh.loops import is_async
 from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Record
+from onerefresh.refresher import identity_of, obtain_of, renews_from_access, timeout_of
 from onerefresh.renewal.decide import must_rest
 from onerefresh.token import Answer, Token
 from onerefresh.user_code import Functions
@@ -51,7 +53,7 @@ class CredentialOptions:
 
     def client(self) -> str:
         """A digest of the refresher's settings and code."""
-        return settings_of(self.refresher)
+        return digest_of(self.refresher)
 
     def must_rest(self, record: Record, now: float) -> bool:
         """Whether nothing is to be sent for this record yet."""
@@ -72,7 +74,6 @@ class CredentialOptions:
     ) -> CredentialOptions:
         """Raises `ConfigurationError` for an unknown profile, and a `max_wait` that is no number of seconds."""
         obtain = obtain if obtain is not None else obtain_of(refresher)
-        identity = getattr(refresher, "identity", None)
         return cls(
             refresher=refresher,
             obtain=obtain,
@@ -81,8 +82,8 @@ class CredentialOptions:
             loop=loop,
             max_wait=seconds("max_wait", max_wait),
             turns=turns,
-            http_timeout=http_timeout_of(refresher),
-            owner=identity if isinstance(identity, str) else None,
+            http_timeout=timeout_of(refresher),
+            owner=identity_of(refresher),
             is_async=any(map(is_async, (refresher, obtain, save))),
             renews_from_access=renews_from_access(refresher),
             adopts=adopt,
