@@ -75,23 +75,27 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
         if spooled or in_a_file:
             await attempt.world.drop_spool(entry)
         if committed is None:
-            await report(
-                attempt.world, Kind.ORPHANED, attempt.request, loaded.record or attempt.leased, attempt=attempt.lease.id
-            )
-            await attempt.world.leave()  # the server may take its time
-            await revoke_if_logged_out(attempt.world, loaded.record, token, attempt.request)
-        else:
-            await report(attempt.world, Kind.REFRESHED, attempt.request, committed, attempt=attempt.lease.id)
-            is_saved = committed.token is not None and not committed.unsaved
-            if committed.token is not None and is_saved and (await attempt.world.known()).may_go_back:
-                await attempt.world.defer(
-                    look_again(attempt.world, committed.token, attempt.lease.ttl, attempt.request)
-                )
-            if useless:
-                return await _after_a_useless_answer(attempt, committed)
-            if committed.token is not None and is_saved:
-                return Outcome.brought(committed, committed.token)
-        return None
+            await _orphaned(attempt, loaded.record, token)
+            return None  # the record says what follows
+        return await _refreshed(attempt, committed, useless=bool(useless))
+
+
+async def _orphaned(attempt: Attempt, record: Record | None, token: Token) -> None:
+    """Others have gone on from an earlier generation: the new token is of no use."""
+    await report(attempt.world, Kind.ORPHANED, attempt.request, record or attempt.leased, attempt=attempt.lease.id)
+    await attempt.world.leave()  # the server may take its time
+    await revoke_if_logged_out(attempt.world, record, token, attempt.request)
+
+
+async def _refreshed(attempt: Attempt, committed: Record, *, useless: bool) -> Outcome | None:
+    """The new token is in the record. None: the host has to save it first."""
+    await report(attempt.world, Kind.REFRESHED, attempt.request, committed, attempt=attempt.lease.id)
+    token = committed.token if not committed.unsaved else None
+    if token is not None and (await attempt.world.known()).may_go_back:
+        await attempt.world.defer(look_again(attempt.world, token, attempt.lease.ttl, attempt.request))
+    if useless:
+        return await _after_a_useless_answer(attempt, committed)
+    return Outcome.brought(committed, token) if token is not None else None
 
 
 async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcome | None:
