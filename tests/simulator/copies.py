@@ -91,13 +91,17 @@ def _judge_others(world: World, task: Task, token: Token) -> None:
 def _sender_of(process: Process, token: Token, now: float) -> Task | None:
     """The task of this process that has sent the refresh token and gets an answer, under a claim that is not over.
 
-    A static server's one refresh token is in every generation: who sends a later one repeats no request.
+    A static server's one refresh token is in every generation: who sends a later one repeats no request. A store's
+    clock that was set forward ends the claim early, as far as those can tell who came later.
     """
+    world = process.world
     for task in process.tasks:
         claim, spent = process.world.judge.claims.of(task), task.spent
         if claim is None or spent is None or not task.sending or task.hangs or task.disturbed:
             continue
-        if spent.identity == token.identity and now < claim.born + claim.ttl:
+        was_set = claim.clock_epoch is not None and claim.born < world.store_clock_set_at
+        ends_at = claim.born + claim.ttl - (max(world.store_clock_ahead, 0.0) if was_set else 0.0)
+        if spent.identity == token.identity and now < ends_at:
             return task
     return None
 
