@@ -12,17 +12,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from onerefresh import errors
-from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, seed_from
 from onerefresh.credential.asking import Asking
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.notices import tell_type
+from onerefresh.credential.opened import opened
 from onerefresh.credential.registry import shared_of
 from onerefresh.credential.shared import LOOK_AGAIN, Shared
 from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.terms import Terms
-from onerefresh.credential.watch import begin_to_watch, watch
+from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight, running_loop
 from onerefresh.latches import refuse_inside
 from onerefresh.policy import Profile
@@ -97,6 +97,8 @@ class Credential(Asking):
         self._owns_store = owns_store
         self._shared = shared_of(store, key)
         self._launcher = Launcher(key, self._shared, terms, seed)
+        if owns_store:
+            opened.enter(store, self)
 
     # --- Tokens ---
 
@@ -385,6 +387,4 @@ class Credential(Asking):
         self._shared = Shared(store, self.key)  # nothing in it, and nobody else's: `current` has nothing to give
         cleaned_after_fork(self._shared)
         if self._owns_store:
-            aftercare.leave(store)
-            watch.leave(store)
-            store.close()
+            opened.leave(store, self)

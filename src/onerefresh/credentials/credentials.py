@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.credential import Credential
-from onerefresh.credential.aftercare import aftercare
 from onerefresh.credential.arguments import check, check_key, is_async, seconds
 from onerefresh.credential.closing import Closing
+from onerefresh.credential.opened import opened
 from onerefresh.credential.registry import flights_of
 from onerefresh.credential.terms import Terms
-from onerefresh.credential.watch import watch
 from onerefresh.credentials.due import Progress, Run
 from onerefresh.credentials.looking import NO_IDENTITY, Horizon
 from onerefresh.credentials.recent import Recent
@@ -81,6 +80,8 @@ class Credentials(Closing):
         self._owns_store = not isinstance(store, Store)
         self._store = open_store(store)
         self._closed = False
+        if self._owns_store:
+            opened.enter(self._store, self)
 
     def __getitem__(self, key: str) -> Credential:
         """The credential of `key`: the same object again for as long as it is in use.
@@ -289,9 +290,7 @@ class Credentials(Closing):
             tenant.let_go()
         self._recent.clear()
         if self._owns_store:
-            aftercare.leave(self._store)
-            watch.leave(self._store)
-            self._store.close()
+            opened.leave(self._store, self)
 
     def _check_open(self) -> None:
         if self._closed:
