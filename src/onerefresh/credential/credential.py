@@ -115,7 +115,7 @@ class Credential(Asking):
     def current(self) -> Token | None:
         """The token in memory if it still serves, else None. Never blocks; an ageing one starts its renewal."""
         held = self._memory.held
-        if _now() < held.ages_at:
+        if _now() < held.refresh_at:
             return held.token
         return self._ageing()
 
