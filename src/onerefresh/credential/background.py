@@ -1,4 +1,4 @@
-"""What is left to do when renewals are over, by and by, on one thread for all credentials of this process."""
+"""Work that is left when renewals are over, on one thread for all credentials of this process."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from onerefresh.store import Store, reset_in_child
 __all__ = ["BackgroundTasks", "background_tasks"]
 
 SLICE = 0.2
-"""Seconds between two looks at whether the interpreter ends."""
+"""Seconds between two checks of whether the interpreter is ending."""
 
 Rest = Coroutine[Pause, None, None]
 
 
 class BackgroundTasks:
-    """Runs coroutines that mostly sleep, each when its time has come. The thread ends with the last one.
+    """Runs coroutines that mostly sleep, each when it is due. The thread ends with the last one.
 
-    What is still to do when the interpreter ends is not done: nothing but what makes faults of a store less likely is
-    left to this.
+    Tasks still pending at interpreter exit are dropped. Schedule nothing here that correctness depends on: these tasks
+    only make faults of a store less likely to do harm. `_lock` guards the schedule and the thread.
     """
 
     def __init__(self) -> None:
@@ -34,23 +34,23 @@ class BackgroundTasks:
         self._due: list[tuple[float, int, Runner, Rest]] = []
         self._numbers = itertools.count()
         self._thread: Job | None = None
-        self._at_work: Runner | None = None  # whose rest is being advanced now, unless its store has closed since
+        self._at_work: Runner | None = None  # the world of the task that runs now; None once its store closes
         reset_in_child(self)
 
     def look_after(self, runner: Runner, rest: Rest) -> None:
-        """Begin with `rest` soon; `runner` is their world."""
+        """Schedule `rest`, to begin soon. `runner` is its world."""
         with self._lock:
             self._put(time.monotonic(), runner, rest)
             if self._thread is None:
                 try:
                     self._thread = start(self._work, "onerefresh background")
-                except RuntimeError:  # no thread can start any more: as when the interpreter ends
+                except RuntimeError:  # no thread can start any more, as at the interpreter's end
                     self._give_up()
                     return
         self._changes.tell()
 
     def leave(self, store: Store) -> None:
-        """Nothing is to be done in `store` any more: it closes."""
+        """Drop all tasks of `store`, which is closing."""
         with self._lock:
             for due in [due for due in self._due if due[2].store is store]:
                 self._due.remove(due)
@@ -60,7 +60,7 @@ class BackgroundTasks:
                 self._at_work = None
 
     def after_fork(self) -> None:
-        """What the parent's thread has to do is not the child's."""
+        """Drop all tasks in a forked child: the parent's thread performs them."""
         self._lock, self._changes, self._thread, self._at_work = Lock(), Changes(), None, None
         self._give_up()
 
@@ -79,7 +79,7 @@ class BackgroundTasks:
                     rest.close()
 
     def _next(self) -> tuple[Runner, Rest] | None:
-        """What is due, when it is due; None where there is nothing left, and this thread is to end."""
+        """Wait for the next task to be due; None where nothing is left and this thread has to end."""
         while True:
             with self._lock:
                 if not self._due or interpreter_ends():
@@ -105,9 +105,10 @@ class BackgroundTasks:
 
 
 def _advanced(runner: Runner, rest: Rest) -> float | None:
+    """Run a task until it sleeps; the seconds until it is due again, or None where it has ended."""
     try:
         return runner.run_until_it_sleeps(rest)
-    except BaseException:  # whatever one credential's store raises, it must not end the care for the others
+    except BaseException:  # an exception of one store must not end the tasks of others
         logging.getLogger("onerefresh").exception("looking after a token that was saved failed")
         return None
 
