@@ -1,10 +1,15 @@
 """Credential: what users hold.
 
-A call is answered from `memory`, which all objects of one name have in common; `registry` finds it. Where it has no
-token that serves, `asking` joins or starts a flight, and `waiting` waits for it. `launcher` runs a renewal on a
-thread, and `run` is that renewal as its process sees it. `background` goes on with what is left to do, `watch`,
-`look` and `bringing` compare the store with memory. `options` is what all credentials of one kind have in common,
-`acceptance` how the API takes their tokens, `status` what the record says to a person.
+* `credential` is the public class. `asking` decides whether memory answers a call, and otherwise joins or starts a
+  flight; `waiting` waits for the flight; `early` waits for a renewal that is not urgent.
+* `memory` is what all objects of one name share, and `registry` finds it. `acceptance` is how the API takes their
+  tokens.
+* `launcher` runs a renewal on a thread, and `run` is that renewal as its process sees it. `background` does what is
+  left when renewals are over.
+* `watch`, `look` and `bringing` compare the store with memory, and restore what the store has lost.
+* `options` is what all credentials of one kind have in common, `client` tells one client from another, and `arguments`
+  checks the arguments of users.
+* `status` describes the record for people, and `notices` reports what is reported once for each credential.
 """
 
 from onerefresh.credential.credential import Credential

@@ -1,4 +1,4 @@
-"""How the API takes the tokens of one session: whether one has proven itself, and whether a refusal refreshes it."""
+"""How the API takes the tokens of one session: which one it has accepted, and which refusal causes a refresh."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ __all__ = ["UNTRIED", "Acceptance"]
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What this process has seen of it. Tokens are named by their identities.
+    """What this process has seen of the API's answers. Tokens are given by their identities.
 
-    `proven`: the one that the API has accepted. `unproven`: the present one, where it was just refreshed and no call
-    has succeeded with it yet. `refusals`: how many replays were refused in a row, as far as the record says.
-    `repeated`: the present one may be older than it looks, so that its refusal refreshes it. `cooling`: the one whose
-    refusal refreshes nothing until then, on the monotonic clock.
+    * `proven`: the token that the API has accepted.
+    * `unproven`: the present token, where it was just refreshed and no call has succeeded with it yet.
+    * `refusals`: refused replays in a row, as far as the record says.
+    * `repeated`: the server may have repeated an older answer, so a refusal of the present token refreshes it.
+    * `cooling`: a token whose refusal refreshes nothing until the given time on the monotonic clock.
     """
 
     proven: tuple[str, int] | None = None
@@ -28,7 +29,7 @@ class Acceptance:
     cooling: tuple[tuple[str, int], float] | None = None
 
     def of(self, outcome: Outcome, now: float) -> Acceptance:
-        """With the token that a renewal has brought."""
+        """The state after a renewal has brought a token."""
         token, probation = outcome.token, outcome.probation
         waits = probation is not None and not probation.by_refusal and self.proven != token.identity
         return Acceptance(
@@ -40,7 +41,7 @@ class Acceptance:
         )
 
     def replayed(self, token: Token, now: float, *, accepted: bool) -> tuple[Acceptance, bool]:
-        """After a replay with the present token; and whether the record has to say so too."""
+        """The state after a replay with the present token; and whether the record has to say so, too."""
         if accepted:
             return Acceptance(proven=token.identity, repeated=self.repeated), self.refusals > 0
         cooling = None if self.repeated else (token.identity, now + LOOK_AGAIN)
@@ -53,4 +54,4 @@ class Acceptance:
 
 
 UNTRIED = Acceptance()
-"""The one of all sessions of which nothing is known yet: each of its own would cost memory."""
+"""One object for all sessions of which nothing is known yet, to save memory."""

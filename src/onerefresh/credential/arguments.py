@@ -1,4 +1,4 @@
-"""Bad arguments, refused at the earliest moment."""
+"""Checks of users' arguments, so that bad ones are refused at the earliest moment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ __all__ = [
 
 
 def seed_from(answer: Answer | None, name: str, *, kept: bool = False) -> Token | None:
-    """The first token of a session; `kept`: its answer may be older than this process."""
+    """The first token of a session. `kept`: the answer may be older than this process.
+
+    Raises `ConfigurationError` for an answer without a usable token.
+    """
     if answer is None:
         return None
     try:
@@ -31,12 +34,14 @@ def seed_from(answer: Answer | None, name: str, *, kept: bool = False) -> Token 
 
 
 def seconds(name: str, value: object) -> float:
+    """`value` as a number of seconds. Raises `ConfigurationError` for anything else, and below 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
         raise errors.ConfigurationError(f"{name} is a number of seconds, not {value!r}")
     return float(value)
 
 
 def check_key(key: object) -> None:
+    """Raise `ConfigurationError` for a key that is not a text of 1 to 512 printable characters."""
     if not isinstance(key, str) or not key or not key.isprintable() or len(key) > 512:
         raise errors.ConfigurationError("a credential's key is a text of 1 to 512 printable characters")
 
@@ -44,6 +49,7 @@ def check_key(key: object) -> None:
 def check(
     refresher: object, *, save: object = None, store: object = None, obtain: object = None, loop: object = None
 ) -> None:
+    """Raise `ConfigurationError` for arguments of a `Credential` that are of the wrong kind, or exclude each other."""
     if not callable(refresher):
         raise errors.ConfigurationError(
             "the refresher is a function that takes a Token and returns the next one, or a TokenEndpoint, "

@@ -1,4 +1,4 @@
-"""What is answered from memory, and which flight brings the rest: decided under a lock, and acted on after it."""
+"""What memory answers, and which flight answers the rest: decided under a lock, carried out after it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["Asking"]
 
 
 class Asking(Waiting):
-    """What a credential decides for those who ask it for a token."""
+    """What a credential decides when a caller asks for a token."""
 
     __slots__ = ()
     _launcher: Launcher
 
     def _look(self, refused: Token | None, *, blocking: bool) -> Token | Flight[Outcome]:
-        """A token from memory, or the flight to wait for. Raises what is already known to go wrong."""
+        """A token from memory, or the flight to wait for. Raises what is already known to fail."""
         self._check_open()
         served = self._memory.serving(refused)
         if served is not None:
@@ -59,7 +59,7 @@ class Asking(Waiting):
         return flight
 
     def _ageing(self) -> Token | None:
-        """The token if it is still usable, having started one background renewal."""
+        """The token if it is still usable. One that is ageing starts one renewal in the background."""
         memory = self._memory
         held = memory.held
         now = memory.clock.time()
@@ -70,7 +70,7 @@ class Asking(Waiting):
         if now < held.refresh_at or self._closed or asks_itself(memory.store, self.key):
             return held.token
         if inside() or interpreter_ends():
-            return held.token  # where nothing can begin: it is renewed by who asks next, or not at all
+            return held.token  # no renewal can begin here: the next call starts it, if there is one
         fresh = None
         try:
             with memory.lock:
@@ -85,7 +85,7 @@ class Asking(Waiting):
         return held.token
 
     def _watch_again(self, held: CachedToken) -> CachedToken:
-        """Begin to look in the background at what the store still has: in a forked child, or where no thread could."""
+        """Start the background look again: in a forked child, or where no thread could start before."""
         memory = self._memory
         if held.refresh_at > -math.inf or held.token is None:
             begin_to_watch(self._memory)
@@ -94,20 +94,21 @@ class Asking(Waiting):
             if memory.held is held:
                 memory.held = cached_for(held.token, memory.jitter)
             held = memory.held
-        begin_to_watch(self._memory)  # it may leave that to the next call
+        begin_to_watch(self._memory)  # where no thread can start, the next call tries again
         return held
 
     def _satisfies(self, token: Token, refused: Token | None, flight: Flight[Outcome]) -> bool:
-        """Whether what the flight brought is an answer for this caller; a flight may have begun for another reason."""
+        """Whether the flight's token is an answer for this caller. The flight may have begun for another reason."""
         if refused is None:
             return True
         identity = self._memory.identity_of(refused)
         return token.identity != identity or flight.refused == identity
 
     def _loop(self, *, blocking: bool) -> object:
+        """The event loop for async functions: the given one, else the caller's own unless the caller blocks."""
         return self._options.loop if self._options.loop is not None else None if blocking else running_loop()
 
     def _launch_after_all(self, fresh: Flight[Outcome] | None, *, background: bool) -> None:
-        """Ctrl-C (or another signal's exception) hit the caller who was starting the flight: others may wait for it."""
+        """Start a flight although Ctrl-C, or another signal's exception, hit its caller: others may wait for it."""
         if fresh is not None and self._memory.flight is fresh:
             self._launcher.launch(fresh, background=background)

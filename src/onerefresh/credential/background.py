@@ -1,4 +1,4 @@
-"""What is left to do when renewals are over, by and by: a thread for each store, for all of its credentials."""
+"""Work that is left when renewals are over, on one thread for each store."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from onerefresh.store import Store, reset_in_child
 __all__ = ["BackgroundTasks", "background_tasks"]
 
 SLICE = 0.2
-"""Seconds between two looks at whether the interpreter ends."""
+"""Seconds between two checks of whether the interpreter is ending."""
 
 Rest = Coroutine[Pause, None, None]
 
 
 class _Work:
-    """What is left to do in one store, and the thread that does it."""
+    """The tasks of one store, and the thread that runs them."""
 
     __slots__ = ("changes", "due", "thread")
 
@@ -33,10 +33,11 @@ class _Work:
 
 
 class BackgroundTasks:
-    """Runs coroutines that mostly sleep, each when its time has come. A store's thread ends with the last of its own.
+    """Runs coroutines that mostly sleep, each when it is due. A store's thread ends with the last of its tasks.
 
-    A store that hangs holds up the care for no other, and nobody waits for it: what is still to do when the interpreter
-    ends is not done. Nothing but what makes faults of a store less likely is left to this.
+    A store that hangs delays no task of another store. Tasks still pending at interpreter exit are dropped. Schedule
+    nothing here that correctness depends on: these tasks only make faults of a store less likely to do harm. `_lock`
+    guards the schedules and the threads.
     """
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class BackgroundTasks:
         reset_in_child(self)
 
     def look_after(self, runner: Runner, rest: Rest) -> None:
-        """Begin with `rest` soon; `runner` is their world."""
+        """Schedule `rest`, to begin soon. `runner` is its world."""
         with self._lock:
             work = self._works.setdefault(id(runner.store), _Work())
             self._put(work, time.monotonic(), runner, rest)
@@ -60,7 +61,7 @@ class BackgroundTasks:
         work.changes.tell()
 
     def leave(self, store: Store) -> None:
-        """Nothing is to be done in `store` any more: it closes."""
+        """Drop all tasks of `store`, which is closing."""
         with self._lock:
             work = self._works.get(id(store))
             if work is None:
@@ -69,7 +70,7 @@ class BackgroundTasks:
         work.changes.tell()
 
     def after_fork(self) -> None:
-        """What the parent's threads have to do is not the child's."""
+        """Drop all tasks in a forked child: the parent's threads perform them."""
         self._lock = Lock()
         self._give_up()
 
@@ -88,7 +89,7 @@ class BackgroundTasks:
             del due, runner, rest
 
     def _next(self, work: _Work, store: Store) -> tuple[Runner, Rest] | None:
-        """What is due, when it is due; None where there is nothing left, and this thread is to end."""
+        """Wait for the next task to be due; None where nothing is left and this thread has to end."""
         while True:
             with self._lock:
                 if not work.due or interpreter_ends():
@@ -106,7 +107,7 @@ class BackgroundTasks:
             return not work.due or work.due[0] is not entry
 
     def _end(self, place: int, work: _Work) -> None:
-        """Nothing more of it is done. Called with the lock held."""
+        """Drop its tasks. The caller holds the lock."""
         if self._works.get(place) is work:
             del self._works[place]
         for _, _, _, rest in work.due:
@@ -119,9 +120,10 @@ class BackgroundTasks:
 
 
 def _advanced(runner: Runner, rest: Rest) -> float | None:
+    """Run a task until it sleeps; the seconds until it is due again, or None where it has ended."""
     try:
         return runner.run_until_it_sleeps(rest)
-    except BaseException:  # whatever one credential's store raises, it must not end the care for the others
+    except BaseException:  # an exception of one store must not end the tasks of others
         logging.getLogger("onerefresh").exception("looking after a token that was saved failed")
         return None
 

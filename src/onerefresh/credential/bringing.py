@@ -1,7 +1,7 @@
-"""Brings back into a store what it has lost: those first that others have noted, several at the same time.
+"""Restoring into a store what it has lost: first what others have noted, several credentials at a time.
 
-A copy that somebody else has brought back is sent when its recovery lease is over. So whoever is still comparing what
-it knows says so in the note, and is waited for.
+A copy that another process has restored is sent when its recovery lease is over. So a process that is still comparing
+its memory with the store says so in the note, and the others wait for it.
 """
 
 from __future__ import annotations
@@ -36,20 +36,22 @@ __all__ = ["Bringing", "has_gone", "issued"]
 BATCH = 50
 """Credentials that are compared before the note is read again."""
 AT_ONCE = 8
-"""So many of them at the same time."""
+"""How many of them are compared at the same time."""
 REST = 0.02
-"""Seconds between two batches, at most."""
+"""Most seconds between two batches."""
 FIRST_REST = 0.3
-"""Seconds at most until the first batch: the processes of a fleet see the loss at about the same time."""
+"""Most seconds until the first batch. The processes of a fleet notice a loss at about the same time."""
 BEAT = 1.5
-"""Seconds between two times at which this process says that it is still comparing."""
+"""Seconds between two signs in the note that this process is still comparing."""
 
 
 class Bringing:
-    """One time at which `memories` (by their keys) are compared with the store.
+    """One comparison of `memories`, which are given by key, with the store.
 
-    `named`: the keys of those whose loss the note has named since the last look. `losses`: what the note says.
-    `silent`: the processes in it that have died, it seems.
+    * `named`: the keys whose loss the note has named since the last look.
+    * `losses`: what the note says.
+    * `goes_on`: whether to go on; the store closes otherwise.
+    * `silent`: the processes named in the note that seem to have died.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Bringing:
         self._is_announced, self._beat_at = False, time.monotonic()
 
     def run(self) -> set[str]:
-        """Compare them, and bring back what is lost; the keys of those for which that failed."""
+        """Compare everything and restore what is lost; return the keys for which that failed."""
         left = list(self._shareds)
         CHANCE.shuffle(left)
         self._beat(many=len(left) > BATCH)
@@ -87,11 +89,12 @@ class Bringing:
                     self._read()
                 time.sleep(CHANCE.uniform(0.0, REST))
         finally:
-            if self._is_announced and self._goes_on():  # else the store closes
+            if self._is_announced and self._goes_on():  # else the store is closing
                 compares(self._store, self._process, over=True, silent=self._silent)
         return self._failed | set(left)
 
     def _compare(self, batch: list[str]) -> None:
+        """Compare one batch, note losses that the note does not name yet, then restore them."""
         lost = [key for key in batch if key in self.named]
         lost += self._of([key for key in batch if key not in self.named], has_gone)
         fresh = [key for key in lost if key not in self.named]
@@ -101,7 +104,7 @@ class Bringing:
         self._of(lost, lambda memory: _is_back(memory, told.get(memory.key, known)))
 
     def _of(self, keys: list[str], work: Callable[[SessionMemory], bool | None]) -> list[str]:
-        """Those for which `work` says True, done several at a time; where it says None, it has failed."""
+        """The keys for which `work` returns True, several at a time. Where it returns None, it has failed."""
         left, done = deque(keys), deque[str]()
 
         def some() -> None:
@@ -116,7 +119,7 @@ class Bringing:
                     self._beat()
 
         jobs = []
-        with contextlib.suppress(RuntimeError):  # no thread to spare: this one does it alone
+        with contextlib.suppress(RuntimeError):  # no thread to spare: this one does all the work
             for _ in range(min(len(keys), AT_ONCE) - 1):
                 jobs.append(start(some, "onerefresh watch", daemon=True))  # noqa: PERF401 - those that could start
         some()
@@ -133,10 +136,10 @@ class Bringing:
             compares(self._store, self._process, over=False, silent=self._silent)
 
     def _read(self) -> None:
-        """Which of them others have noted meanwhile."""
+        """Read which losses other processes have noted meanwhile."""
         try:
             now = read_losses(self._store)
-        except Exception:  # noqa: BLE001 - what it would have said is read at the next look
+        except Exception:  # noqa: BLE001 - the next look reads the note again
             return
         names = now.named_since(self.losses)
         self.named |= {key for key in self._shareds if digest(key) in names} if names else set()
@@ -144,21 +147,22 @@ class Bringing:
 
 
 def issued(memory: SessionMemory) -> float:
-    """When its token was issued, as far as one is known."""
+    """When the memory's token was issued, in seconds since the epoch; 0 where none is known."""
     return memory.known.issued_at if memory.known is not None else 0.0
 
 
 def has_gone(memory: SessionMemory) -> bool | None:
-    """Whether the store has lost what this process knows; None where that is not known now."""
+    """Whether the store has lost what this process knows; None where that cannot be found out now."""
     return _performed(memory, lambda world: has_lost(world, _request(memory)))
 
 
 def _is_back(memory: SessionMemory, noted: str) -> bool | None:
+    """Restore what the store has lost; whether it had lost anything, or None where that failed."""
     return _performed(memory, lambda world: bring_back(world, _request(memory), noted))
 
 
 def _request(memory: SessionMemory) -> RenewalRequest:
-    """What a look needs to know: nothing is sent."""
+    """The request of a look, which sends nothing."""
     return RenewalRequest(
         key=memory.key,
         profile=profile_named("strict"),
@@ -171,7 +175,7 @@ def _request(memory: SessionMemory) -> RenewalRequest:
 
 
 class _Comparison(Run):
-    """What a look in the background knows. It sends nothing, and nobody waits for it."""
+    """The run of a look in the background. It sends nothing, and no caller waits for it."""
 
     has_waiters = False
 
@@ -185,16 +189,16 @@ class _Comparison(Run):
         return known_of(self._memory)
 
     def learn(self, record: Record) -> None:
-        """It finds nothing new."""
+        """Do nothing: a comparison finds no newer token."""
 
     def is_under_way(self, identity: tuple[str, int]) -> bool:
         return False
 
     def report(self, phase: str) -> None:
-        """Nobody asks how far it is."""
+        """Do nothing: no caller asks how far it is."""
 
     def deliver(self, answer: object, unsaved: Token | None = None) -> None:
-        """Nobody waits."""
+        """Do nothing: no caller waits."""
 
     def defer(self, runner: Runner, rest: Coroutine[Any, Any, None]) -> None:
         rest.close()  # the next look comes anyway
@@ -204,12 +208,12 @@ class _Comparison(Run):
 
 
 def _performed(memory: SessionMemory, looking: Callable[[World], Coroutine[Any, Any, bool]]) -> bool | None:
-    """What came of it; None where the store cannot be read or written now, or whatever else it raises."""
+    """Perform a comparison; None where the store cannot be used now, or raises anything else."""
     try:
         return Runner(memory.key, memory.store, _Comparison(memory), Functions(_nothing)).run(looking)
     except errors.OnerefreshError:
         return None
-    except Exception:  # whatever one store raises, it must not end the looks
+    except Exception:  # an exception of one store must not end the looks
         logging.getLogger("onerefresh").exception("looking at whether a store has lost its record failed")
         return None
 

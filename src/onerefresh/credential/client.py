@@ -1,7 +1,7 @@
-"""What tells one client from another: its refresher's settings and code, as a digest that shows nothing of them.
+"""What tells one client from another: a digest of its refresher's settings and code, which reveals neither.
 
-A refusal that may be the client's own fault is not held against a client that differs. So the digest is the same in
-all processes of one deployment, and another one where the deployment has changed, as far as can be seen: what a
+A refusal that may be one client's own fault does not bind a client that differs from it. So the digest is the same in
+all processes of one deployment, and differs once the deployment has changed, as far as that can be seen. What a
 function reads from elsewhere, such as the environment, is not seen.
 """
 
@@ -18,19 +18,19 @@ from onerefresh.token import Secret
 __all__ = ["digest_of"]
 
 MOST = 300
-"""So many functions and values are looked at, at most."""
+"""How many functions and values are looked at, at most."""
 
 
 def digest_of(refresher: object) -> str:
-    """A digest of what is known of a refresher: of its `settings`, where its class has that, else of its code."""
+    """A digest of the refresher's `settings`, where its class has that attribute, else of its code."""
     return hashlib.sha256("\0".join(_Walk().parts(settings_of(refresher))).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class _Walk:
-    """What can be known of a value, as texts in an order that does not change from one process to the next."""
+    """What can be known of a value, as texts whose order is the same in all processes."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, object] = {}  # held: a number must not stand for another object later
+        self._seen: dict[int, object] = {}  # keeps the objects alive, so that no id is used again
         self._package = ""
 
     def parts(self, value: object) -> Iterator[str]:
@@ -42,7 +42,7 @@ class _Walk:
             elif id(value) not in self._seen and len(self._seen) < MOST:
                 self._seen[id(value)] = value
                 yield from self._of_object(value)
-        except Exception as error:  # noqa: BLE001 - as above: values are changed meanwhile, nested deeply, or odd
+        except Exception as error:  # noqa: BLE001 - values change meanwhile, are nested deeply, or odd
             yield type(error).__name__
 
     def _of_object(self, value: object) -> Iterator[str]:
@@ -54,7 +54,7 @@ class _Walk:
             case frozenset():
                 yield _text(value)
             case dict() | types.MappingProxyType():
-                known = dict(value)  # at once: another thread may change it meanwhile
+                known = dict(value)  # a copy: another thread may change it meanwhile
                 for name in sorted(name for name in known if isinstance(name, str)):
                     yield name
                     yield from self.parts(known[name])
@@ -92,7 +92,7 @@ class _Walk:
         for cell in function.__closure__ or ():
             try:
                 inner = cell.cell_contents
-            except ValueError:  # not filled yet
+            except ValueError:  # a cell that is not filled yet
                 continue
             yield from self.parts(inner)
         for name in sorted(_names(code)):
@@ -108,7 +108,7 @@ class _Walk:
             yield from self.parts(constant)
 
     def _is_ours(self, module: str) -> bool:
-        """Whether it is the code of the same program, rather than of a library that it uses, such as this one."""
+        """Whether the module belongs to the same program, rather than to a library that it uses, such as this one."""
         return _package(module) == self._package != _package(__name__)
 
 
@@ -117,7 +117,7 @@ def _package(module: str) -> str:
 
 
 def _text(value: object) -> str:
-    """A constant as a text that is the same in every process, whatever the order of a set is there."""
+    """A constant as a text that is the same in every process, although the order of a set is not."""
     if isinstance(value, frozenset):
         return f"{{{' '.join(sorted(map(_text, value)))}}}"
     if isinstance(value, tuple):
@@ -128,6 +128,6 @@ def _text(value: object) -> str:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """The global names that a function uses, those of the functions within it too."""
+    """The global names that a function uses, with those of the functions within it."""
     inner = (_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
     return set(code.co_names).union(*inner)

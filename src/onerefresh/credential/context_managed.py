@@ -1,4 +1,4 @@
-"""What is closed at the end of its block."""
+"""Objects that are closed at the end of a block."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["ContextManaged"]
 
 
 class ContextManaged(abc.ABC):
-    """Begins and ends with a `with` or an `async with` block."""
+    """Is closed at the end of a `with` or an `async with` block."""
 
     __slots__ = ()
 
     @abc.abstractmethod
     def close(self) -> None:
-        """End it, from ordinary code."""
+        """Close it, from ordinary code."""
 
     @abc.abstractmethod
     async def aclose(self) -> None:
-        """End it, from a task."""
+        """Close it, from a task."""
 
     def __enter__(self) -> Self:
         return self

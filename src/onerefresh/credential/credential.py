@@ -1,6 +1,6 @@
-"""Credential: answers from memory while the token is fresh, else lets one flight get the next.
+"""Credential: it answers from memory while the token is fresh; otherwise one flight gets the next token.
 
-Decisions are made under a lock, and acted on after it.
+Decisions are made under the lock of `SessionMemory`, and carried out after the lock is released.
 """
 
 from __future__ import annotations
@@ -41,20 +41,25 @@ if TYPE_CHECKING:
 __all__ = ["Credential"]
 
 LOOK = "the look at the store"
-_now = time.time  # looked up once: `current` is called for every request
+_now = time.time  # looked up once, since `current` is called for every request
 
 
 class Credential(Asking):
     """One grant at one authorization server, shared by any number of calls.
 
-    `key` names it. `refresher` trades a token for the next one: a function (it may be async) that returns a `Token` or
-    a token response, or a `TokenEndpoint`. `token` is the first token; it never overwrites a stored one. `store`:
-    ``"sqlite"``, a URL, or a `Store` (default: this object's memory). `save` replaces it for hosts that keep tokens
-    themselves: it is given each new token before anybody else. `obtain` gets a token where there is none, where the
-    session is dead, or where there is no refresh token; a refresher with an attribute ``renews_from_access = True`` is
-    asked before that. `profile` says what the server does when a refresh token is used twice. `loop` is the event loop
-    on which async functions run. `max_wait`: seconds that a caller waits. `adopt`: consent to send a stored token
-    to this refresher's server although another refresher stored it.
+    * `key`: the credential's name.
+    * `refresher`: trades a token for the next one. It is a function (it may be async) that returns a `Token` or a token
+      response, or a `TokenEndpoint`.
+    * `token`: the first token. It never overwrites a stored one.
+    * `store`: ``"sqlite"``, a URL, or a `Store`. Default: this object's memory.
+    * `save`: a function of a host application that keeps tokens itself; it replaces `store`. It gets each new token
+      before any caller does.
+    * `obtain`: a function that gets a token where there is none, where the session is dead, or where there is no
+      refresh token. A refresher with an attribute ``renews_from_access = True`` is asked before it.
+    * `profile`: what the server does when a refresh token is used twice, as a `Profile` or the name of one.
+    * `loop`: the asyncio event loop on which async functions run.
+    * `max_wait`: seconds that a caller waits.
+    * `adopt`: consent to send a stored token to this refresher's server although another refresher stored it.
 
     Raises `ConfigurationError` for arguments that cannot work.
     """
@@ -67,7 +72,7 @@ class Credential(Asking):
         "_options",
         "_owns_store",
         "key",
-    )  # there may be many
+    )  # slots, because there may be many credentials
 
     def __init__(
         self,
@@ -88,7 +93,7 @@ class Credential(Asking):
         finally:
             del token  # it holds tokens, and would show in a traceback with locals
         place = Secret(store) if isinstance(store, str) else store
-        del store  # as above: a URL may hold a password
+        del store  # a URL may hold a password, which would show there, too
         check_key(key)
         check(refresher, save=save, store=place, obtain=obtain, loop=loop)
         options = CredentialOptions.of(
@@ -113,19 +118,23 @@ class Credential(Asking):
     # --- Tokens ---
 
     def current(self) -> Token | None:
-        """The token in memory if it still serves, else None. Never blocks; an ageing one starts its renewal."""
+        """The token in memory if it still serves, else None. Never blocks.
+
+        An ageing token starts its renewal in the background.
+        """
         held = self._memory.held
         if _now() < held.refresh_at:
             return held.token
         return self._ageing()
 
     def token(self, *, refused: Token | None = None, max_wait: float | None = None) -> Token:
-        """A token that serves. `refused`: the API refused this one, so the next one is wanted.
+        """Return a token that serves; where the one in memory does not, wait until it is refreshed.
 
-        Blocks for at most `max_wait` seconds (default: the credential's) while the token is refreshed. Gives `refused`
-        itself back where it was refreshed only just now, or too often of late, and refreshing again would be in vain.
+        `refused`: the token that the API refused, so that the next one is returned. It is returned itself where it was
+        refreshed only just now, or too often of late, and another refresh would be in vain. `max_wait`: most seconds to
+        wait (default: the credential's).
 
-        Raises an `OnerefreshError`; `WaitTimeout` where the refresh takes longer, which goes on all the same.
+        Raises an `OnerefreshError`; `WaitTimeout` where the refresh takes longer, while the refresh goes on.
         """
         deadline = self._deadline(max_wait)
         while True:
@@ -135,7 +144,7 @@ class Credential(Asking):
             if not found.wait(deadline - time.monotonic(), partial(self._launcher.launch, found, background=False)):
                 raise self._too_late(found)
             if found.lost_its_loop and found.loop is not self._loop(blocking=True):
-                continue  # that of another caller
+                continue  # another caller's loop has ended: try again with this caller's
             token = found.result().token
             if self._satisfies(token, refused, found):
                 if refused is None:
@@ -143,7 +152,10 @@ class Credential(Asking):
                 return token
 
     async def atoken(self, *, refused: Token | None = None, max_wait: float | None = None) -> Token:
-        """As `token`, for tasks of asyncio and trio. Cancelling it leaves the refresh and its other waiters alone."""
+        """As `token`, for tasks of asyncio and trio.
+
+        Cancelling the task affects neither the refresh nor the other callers that wait for it.
+        """
         deadline = self._deadline(max_wait)
         while True:
             found = self._look(refused, blocking=False)
@@ -154,7 +166,7 @@ class Credential(Asking):
             ):
                 raise self._too_late(found)
             if found.lost_its_loop and found.loop is not self._loop(blocking=False):
-                continue  # that of another caller
+                continue  # another caller's loop has ended: try again with this caller's
             token = found.result().token
             if self._satisfies(token, refused, found):
                 if refused is None and self._ageing() and self._options.is_async:
@@ -162,25 +174,28 @@ class Credential(Asking):
                 return token
 
     def bearer(self) -> str:
-        """The text of a fresh access token: for clients that take a function and nothing better."""
+        """The text of a fresh access token, for clients that accept only a function.
+
+        Raises what `token` raises.
+        """
         return (self.current() or self.token()).reveal()
 
     async def abearer(self) -> str:
         """As `bearer`, for async clients."""
         return (self.current() or await self.atoken()).reveal()
 
-    # --- What a client integration reports ---
+    # --- For client integrations ---
 
     @property
     def unproven(self) -> Token | None:
-        """The present token, if it was just refreshed and no call has succeeded with it yet."""
+        """The present token, if it was just refreshed and no call has succeeded with it yet; else None."""
         return self._memory.acceptance.unproven
 
     def replayed(self, token: Token, *, accepted: bool) -> None:
-        """Say how the API took a call that was replayed with `token`. Does not block.
+        """Report whether the API accepted a call that was replayed with `token`. Does not block.
 
-        A token that is refused although it was just refreshed is not refreshed again for a while, by nobody who
-        shares the credential; an accepted one ends this.
+        A token that is refused although it was just refreshed is not refreshed again for a while, by any process that
+        shares the credential. An accepted one ends this.
         """
         if self._memory.replayed(token, accepted=accepted):
             request = self._launcher.request()
@@ -188,51 +203,60 @@ class Credential(Asking):
                 lambda world: commands.report_replay(world, token.identity, request, accepted=accepted), None
             )
 
-    # --- People ---
+    # --- Login, logout and the state of the session ---
 
     def login(self, answer: Answer | None = None) -> Token:
-        """Start a new session with `answer` (a token response or a `Token`), or with what ``obtain=`` gets.
+        """Start a new session and return its token.
 
-        It replaces whatever is stored, and heals every process that shares the store.
+        `answer`: a token response or a `Token`; None: ``obtain=`` gets one. It replaces whatever is stored, and every
+        process that shares the store goes on with it.
+
+        Raises `ConfigurationError` for an `answer` without a usable token, and where there is neither `answer` nor
+        ``obtain=``. Raises `SaveFailed` where ``save`` fails, and `WaitTimeout` where the login takes longer than
+        `max_wait`.
         """
         try:
             token = seed_from(answer, "login()")
         finally:
-            del answer  # as in the constructor
+            del answer  # it holds tokens, as in the constructor
         return self._waited(self._log_in(token, blocking=True), "the login").token
 
     async def alogin(self, answer: Answer | None = None) -> Token:
-        """As `login`."""
+        """As `login`, for tasks."""
         try:
             token = seed_from(answer, "login()")
         finally:
-            del answer  # as in the constructor
+            del answer  # it holds tokens, as in the constructor
         return (await self._heard(self._log_in(token, blocking=False), "the login")).token
 
     def logout(self) -> None:
-        """Forget the session, here and in the store. A refresh under way can no longer save its token."""
+        """Forget the session, in this process and in the store. Raises `StoreUnavailable`, and `WaitTimeout`.
+
+        A refresh under way can no longer save its token.
+        """
         self._waited(self._log_out(), "the logout")
 
     async def alogout(self) -> None:
-        """As `logout`."""
+        """As `logout`, for tasks."""
         await self._heard(self._log_out(), "the logout")
 
     def status(self) -> Status:
-        """What the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
+        """Return what the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
         self._check_open()
         return self._waited(self._launcher.run_apart(lambda world: read_status(world, self.key), None), LOOK)
 
     async def astatus(self) -> Status:
-        """As `status`."""
+        """As `status`, for tasks."""
         self._check_open()
         return await self._heard(self._launcher.run_apart(lambda world: read_status(world, self.key), None), LOOK)
 
     def retry(self) -> Token:
-        """Ask the token endpoint at once, whatever it said before: when the client or the function was corrected.
+        """Ask the token endpoint at once, whatever it said before, and return a token that serves.
 
-        Also where the session was found dead, and where a lost answer may have spent the refresh token, or one that
-        the refresher still waits for: whoever calls this takes it upon himself. Where nothing failed and no refresh is
-        put off, nothing is asked. Raises as `token` does.
+        For use after the client or the function was corrected. The endpoint is asked also where the session was found
+        dead, where a lost answer may have spent the refresh token, and while a refresher that has not returned may
+        still spend it: the risk is the caller's. Where nothing failed and no refresh is put off, nothing is asked.
+        Raises what `token` raises.
         """
         before = self._waited(self._allow_again(blocking=True), LOOK)
         if (flight := self._again(before, blocking=True)) is not None:
@@ -241,7 +265,7 @@ class Credential(Asking):
         return self.token()
 
     async def aretry(self) -> Token:
-        """As `retry`."""
+        """As `retry`, for tasks."""
         before = await self._heard(self._allow_again(blocking=False), LOOK)
         if (flight := self._again(before, blocking=False)) is not None:
             identity = (await self._heard(flight)).token.identity
@@ -251,10 +275,10 @@ class Credential(Asking):
         return await self.atoken()
 
     def adopt(self) -> str | None:
-        """Make the stored token this refresher's, whoever stored it. Whose it was; None where nothing was to do.
+        """Make the stored token this refresher's, whoever stored it; return the earlier owner.
 
-        Its refresh token is then sent to this refresher's server. Raises `ConfigurationError` where the refresher
-        states no ``identity``.
+        Returns None where there was nothing to do. From then on the refresh token is sent to this refresher's server.
+        Raises `ConfigurationError` where the refresher states no ``identity``.
         """
         self._check_open()
         return self._waited(
@@ -262,7 +286,7 @@ class Credential(Asking):
         )
 
     async def aadopt(self) -> str | None:
-        """As `adopt`."""
+        """As `adopt`, for tasks."""
         self._check_open()
         return await self._heard(
             self._launcher.run_apart(lambda world: commands.adopt(world, self._launcher.request()), None), LOOK
@@ -288,7 +312,7 @@ class Credential(Asking):
         self._let_go()
 
     async def aclose(self) -> None:
-        """As `close`."""
+        """As `close`, for tasks."""
         flight = self._memory.flight
         if flight is not None:
             flight.give_up(errors.CredentialClosed("it was closed", credential=self.key))
@@ -303,10 +327,10 @@ class Credential(Asking):
 
     def __repr__(self) -> str:
         if not hasattr(self, "_memory"):
-            return "Credential(…)"  # half made: a traceback with locals shows it where the constructor fails
+            return "Credential(…)"  # incomplete: a traceback with locals shows it where the constructor fails
         return f"Credential({self.key!r}, store={self._memory.store.name!r})"
 
-    # --- Inside ---
+    # --- Internals ---
 
     def _log_in(self, token: Token | None, *, blocking: bool) -> Flight[Outcome]:
         self._check_open()
@@ -343,14 +367,14 @@ class Credential(Asking):
 
         async def work(world: World) -> Record | None:
             before = await commands.allow_again(world, self._launcher.request())
-            self._memory.failed = None  # what was raised here last; another process may have healed it since
+            self._memory.failed = None  # the last failure here, which another process may have healed since
             self._launcher.give_up_what_hangs()
             return before
 
         return self._launcher.run_apart(work, None)
 
     def _again(self, before: Record | None, *, blocking: bool) -> Flight[Outcome] | None:
-        """The flight that asks again, where there is anything to ask."""
+        """The flight that asks the token endpoint again; None where there is nothing to ask."""
         if before is None:
             return None
         refused = before.identity if before.failure is not None and before.failure.refused else None
@@ -359,7 +383,7 @@ class Credential(Asking):
     def _ahead(
         self, within: float, loop: object, refused: tuple[str, int] | None = None
     ) -> tuple[Flight[Outcome], bool]:
-        """The flight that renews a token which ends within so many seconds; whether it began with this call."""
+        """The flight that renews a token which ends `within` so many seconds; whether it began with this call."""
         memory = self._memory
         fresh: Flight[Outcome] | None = None
         try:
@@ -378,7 +402,7 @@ class Credential(Asking):
     def _let_go(self) -> None:
         self._closed = True
         store = self._memory.store
-        self._memory = SessionMemory(store, self.key)  # nothing in it, and nobody else's: `current` has nothing to give
+        self._memory = SessionMemory(store, self.key)  # empty and shared with no other object: `current` returns None
         reset_in_child(self._memory)
         if self._owns_store:
             opened.leave(store, self)

@@ -1,4 +1,4 @@
-"""Waiting for the renewal of a token that still serves, where what waits may end before the next call."""
+"""Waiting for the renewal of a token that still serves, in a process or task that may end before its next call."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 __all__ = ["EARLY", "aearly", "early"]
 
 EARLY = 5.0
-"""Seconds for which the next token is waited for; then the present one is used, since it still serves."""
+"""Seconds to wait for the next token; then the present one is used, since it still serves."""
 
 
 def early(credential: Credential, token: Token) -> Token:
-    """`token`, or the next one where it ages and its renewal brings one in time.
+    """`token`, or the next one where `token` is ageing and its renewal ends in time.
 
-    For a process that has no other use for it. A renewal that fails is reported by its events: `token` still serves.
+    For a process that does nothing but hand the token out. A failed renewal is reported by its events; `token` still
+    serves.
     """
-    credential.current()  # an ageing one starts its renewal
+    credential.current()  # starts the renewal of an ageing token
     flight = credential._memory.flying
     if flight is not None:
         flight.wait(EARLY)
@@ -29,7 +30,7 @@ def early(credential: Credential, token: Token) -> Token:
 
 
 async def aearly(credential: Credential, token: Token) -> Token:
-    """As `early`, for a task on whose loop the renewal runs: after a last call it would end with the loop."""
+    """As `early`, for a task on whose loop the renewal runs: after the task's last call both would end."""
     flight = credential._memory.flying
     if flight is None or flight.loop is not running_loop():
         return token

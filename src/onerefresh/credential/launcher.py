@@ -1,4 +1,4 @@
-"""Starts renewals, and the commands of people, on threads of their own."""
+"""Starting renewals, and the commands of people, on threads of their own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Launcher:
-    """What one `Credential` object brings to a flight: its options and its seed."""
+    """What one `Credential` object contributes to a flight: its options and its seed."""
 
     __slots__ = ("_key", "_memory", "_options", "_seed")
 
@@ -37,7 +37,7 @@ class Launcher:
         self._options = options
         self._seed = seed
         memory.seed, memory.save = seed or memory.seed, options.save
-        if memory.known is None:  # else the token that is in memory is another one's, perhaps
+        if memory.known is None:  # else the token in memory may belong to another owner
             memory.owner = options.owner or memory.owner
 
     def request(
@@ -47,7 +47,7 @@ class Launcher:
         background: bool = False,
         within: float | None = None,
     ) -> RenewalRequest:
-        """What this credential asks of a renewal now."""
+        """The request of this credential for a renewal now."""
         memory, options = self._memory, self._options
         return RenewalRequest(
             key=self._key,
@@ -70,18 +70,21 @@ class Launcher:
         )
 
     def give_up_what_hangs(self) -> None:
-        """Let the next renewal send beside those whose refreshers have not returned in time."""
+        """Let the next renewal send although earlier ones still wait for refreshers that have not returned in time."""
         memory = self._memory
         for run in [run for run in memory.under_way or () if isinstance(run, CredentialRun) and run.flight.settled]:
             run.is_over()
 
     def _gives_way(self) -> float:
-        """Seconds: who refreshed the last time is let go first, and each of the others has a time of its own."""
+        """Seconds to wait so that the process that refreshed last can claim first.
+
+        That is between half and all of `Store.head_start`, or 0 where no other process was seen to refresh last.
+        """
         memory = self._memory
         return memory.store.head_start * (1.0 + memory.jitter) / 2.0 if memory.follows else 0.0
 
     def adopt_seed_now(self) -> None:
-        """For a store in memory, which needs no waiting: the seed serves at once."""
+        """Write the seed into a store in memory, which needs no waiting, so that the seed serves at once."""
         memory = self._memory
         with memory.lock:
             if self._seed is None or memory.store.load(self._key) is not None:
@@ -97,7 +100,7 @@ class Launcher:
         return CredentialRun(self._memory, self._options, self._seed, flight, renews=renews)
 
     def launch(self, flight: Flight[Outcome], *, background: bool, within: float | None = None) -> None:
-        """Start the renewal of a flight that is registered. A second call changes nothing."""
+        """Start the renewal of a registered flight. A second call changes nothing."""
         run = self._run(flight)
 
         def work() -> None:
@@ -111,7 +114,7 @@ class Launcher:
                 run.deliver(errors.RefreshUnavailable(error.message).about(self._key))
             except errors.OnerefreshError as error:
                 run.deliver(error.about(self._key))
-            except BaseException as error:  # a defect of ours or of a store: the waiters must hear of it
+            except BaseException as error:  # a defect here or in a store: the callers must not wait on
                 run.deliver(_unforeseen(error, self._key))
                 raise
             finally:
@@ -121,12 +124,12 @@ class Launcher:
             _on_a_thread(work, self._key, never_here=background and within is None)
         except errors.OnerefreshError as error:
             run.deliver(error)
-        flight.started()  # not after an interrupt: then it is still this thread's to start
+        flight.started()  # skipped by an interrupt: then this thread must still start the flight
 
     def run_apart(self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object) -> Flight[T]:
-        """Run a command beside the renewals, on a thread of its own; nobody else waits for it.
+        """Run a command beside the renewals, on a thread of its own; no other caller waits for it.
 
-        Raises `Reentered` where nothing can be waited for, and `CredentialClosed` where nothing can begin any more.
+        Raises `Reentered` where waiting is impossible, and `CredentialClosed` where nothing can begin any more.
         """
         refuse_inside()
         refuse_at_the_end(self._key)
@@ -139,7 +142,7 @@ class Launcher:
                 flight.settle(runner.run(work))
             except errors.OnerefreshError as error:
                 flight.settle(None, error.about(self._key))
-            except BaseException as error:  # as above
+            except BaseException as error:  # a defect, as in `launch`
                 flight.settle(None, _unforeseen(error, self._key))
                 raise
 
@@ -151,16 +154,17 @@ class Launcher:
 
 
 def refuse_at_the_end(key: str) -> None:
-    """Raise `CredentialClosed` where Python takes its modules apart: a new token could not be saved any more."""
+    """Raise `CredentialClosed` once Python takes its modules apart: a new token could not be saved any more."""
     if finalizing():
         raise errors.CredentialClosed("the interpreter is ending", credential=key)
 
 
 def _on_a_thread(work: Callable[[], None], key: str, *, never_here: bool = False) -> None:
-    """Run it on a thread that the interpreter waits for at exit; when none can start any more, run it here.
+    """Run `work` on a thread that the interpreter waits for at exit, or here where no thread can start any more.
 
-    Raises `RefreshUnavailable` where the system has no thread to spare and this one cannot be held up (`never_here`, or
-    it runs an event loop), and `CredentialClosed` where the interpreter ends and would stop this thread in the middle.
+    Raises `RefreshUnavailable` where the system has no thread to spare and this thread must not be blocked
+    (`never_here`, or it runs an event loop). Raises `CredentialClosed` where the interpreter ends and would stop this
+    thread in the middle.
     """
     refuse_at_the_end(key)
     try:
@@ -176,6 +180,7 @@ def _on_a_thread(work: Callable[[], None], key: str, *, never_here: bool = False
 
 
 def _unforeseen(error: BaseException, key: str) -> errors.RefresherFailed:
+    """The error for an exception that no other code handles."""
     failed = errors.RefresherFailed(f"unexpected {type(error).__name__}; see the cause", credential=key)
     failed.__cause__ = error
     return failed

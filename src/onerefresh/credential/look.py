@@ -1,9 +1,9 @@
-"""One store as it is looked at in the background: what is read each time, and what has to be compared.
+"""One look at a store: what is read each time, and which credentials have to be compared with it.
 
-Each process reads the note that whoever finds a record lost leaves in the store (`onerefresh.losses`): every 2.5 s
-where the store may lose writes, else every 10 s. It also reads the credential that it learned last: every 10 s, and as
-often as the note where nothing tells which server answers. Where something is lost it brings back what it knows. What
-could not be read or written now is looked at again soon.
+Each process reads the note of losses (`onerefresh.losses`), which a process leaves in the store when it finds a record
+lost: every 2.5 s where the store may lose writes, else every 10 s. It also reads the credential whose token it learned
+last: every 10 s, and as often as the note where nothing identifies the server that answers. Where something is lost,
+the process restores what it knows. What cannot be read or written is looked at again soon.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ from onerefresh.store import Store, StoreTime
 __all__ = ["Look"]
 
 NEWEST_EVERY = 4
-"""Looks at the note for one at the credential learned last, where the store's clock tells which server answers."""
+"""Looks at the note for each look at the credential learned last.
+
+This holds where the store's clock identifies the server. Elsewhere that credential is read as often as the note.
+"""
 FIRST_PAUSE = 0.2
-"""Seconds until the next look after one that failed, and twice as long after each further one."""
+"""Seconds until the next look after one that failed; doubled with each further one."""
 
 
 class Look:
-    """What is known of one store. `goes_on`: whether it is still to be looked at; else what is begun is left."""
+    """What is known of one store. `goes_on`: whether to go on looking; else unfinished work is dropped."""
 
     def __init__(self, goes_on: Callable[[], bool]) -> None:
         self._goes_on = goes_on
@@ -40,18 +43,21 @@ class Look:
         self._server: str | None = None
         self._looks = self._failures = 0
         self._newest_is_due = False
-        self._left: set[str] = set()  # the keys of what has to be compared yet
-        self._named: set[str] = set()  # those of them which the note names
+        self._left: set[str] = set()  # the keys of the credentials that are still to be compared
+        self._named: set[str] = set()  # those of them that the note names
 
     def taken(self, store: Store, last: SessionMemory | None) -> float:
-        """Look once; the seconds until the next time. `last`: the credential learned last. Never raises."""
+        """Look once; return the seconds until the next look. Never raises.
+
+        `last`: the credential whose token this process learned last.
+        """
         interval = LOOK_EVERY
         try:
             interval = look_every(may_go_back=store.may_go_back)
             is_done = last is None or self._look(store, last)
         except errors.OnerefreshError:
             is_done = False
-        except Exception:  # whatever the store raises, it must not end the looks
+        except Exception:  # an exception of the store must not end the looks
             logging.getLogger("onerefresh").exception("looking at whether a store has lost its records failed")
             is_done = False
         self._failures = 0 if is_done else self._failures + 1
@@ -60,7 +66,7 @@ class Look:
         return interval * CHANCE.uniform(0.75, 1.0)
 
     def _look(self, store: Store, last: SessionMemory) -> bool:
-        """Whether all was compared that may be lost."""
+        """Compare what may be lost; whether all of it was compared."""
         self._read(store)
         if self._newest_is_due:
             gone = has_gone(last)
@@ -75,7 +81,10 @@ class Look:
         return not self._left and not self._newest_is_due
 
     def _read(self, store: Store) -> None:
-        """Read the note and the clock, and remember what may be lost. Raises `OnerefreshError`, and forgets nothing."""
+        """Read the note and the clock, and remember what may be lost.
+
+        Raises `OnerefreshError`; what was remembered before is kept.
+        """
         moment: StoreTime | None = None
         may_go_back, can_note = store.may_go_back, True
         try:
@@ -83,12 +92,12 @@ class Look:
             moment = store.moment()
         except errors.OnerefreshError:
             raise
-        except Exception:  # noqa: BLE001 - a store of the user's may raise anything, for what is no credential's name say
+        except Exception:  # noqa: BLE001 - a store of the user's may raise anything, for the note's key, say
             losses, can_note = self._losses or Losses(), False
         server = servers_of(store).sees(Instant(time.time(), time.monotonic(), moment, 0.0), has_the_note=True)
         before = self._losses
         is_another = server is not None and server != self._server
-        # What the note names at the first look may have been lost since this process learned it.
+        # What the note names at the first look may have been lost after this process had learned it.
         lost = frozenset(losses.lost) if before is None else losses.since(before)
         named = losses.named_since(before) if before is not None else frozenset[str]()
         if is_another and self._server is not None:
@@ -108,5 +117,5 @@ class Look:
 
 
 def _known(store: Store) -> list[SessionMemory]:
-    """What this process knows of the store: tokens, and that somebody has logged out."""
+    """What this process knows of the store: tokens, and logouts that it has seen."""
     return [memory for memory in sharing(store) if memory.known is not None or memory.sightings.know_a_logout]

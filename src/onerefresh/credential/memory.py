@@ -1,4 +1,4 @@
-"""What all objects of one name on one store have in common in this process: the token in memory, and the flight."""
+"""What all objects of one name on one store share in this process: the token in memory, and the flight."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 NONE_TOLD: frozenset[str] = frozenset()
-"""The one empty set for all: each of its own would cost as much as the rest of a `SessionMemory`."""
+"""One empty set for all: a set for each would cost as much memory as the rest of a `SessionMemory`."""
 
 SPREAD = CHANCE.random()
-"""This process's share of jitter: replicas of one program differ in it."""
+"""This process's jitter, in [0, 1). Replicas of one program differ in it."""
 
 
 def spread_anew() -> None:
-    """A forked child differs from its parent."""
+    """Draw the jitter anew, so that a forked child differs from its parent."""
     global SPREAD
     SPREAD = CHANCE.random()
 
@@ -50,7 +50,7 @@ class Clock(Protocol):
         """Seconds since the epoch."""
 
     def monotonic(self) -> float:
-        """Seconds that nobody sets."""
+        """Seconds on a clock that nobody sets."""
 
 
 class CachedToken:
@@ -68,14 +68,20 @@ NOTHING = CachedToken(None, -math.inf, -math.inf)
 
 
 def cached_for(token: Token, jitter: float) -> CachedToken:
+    """The token with its thresholds in this process."""
     found = thresholds(token, jitter)
     return CachedToken(token, found.refresh_at, found.unusable_at)
 
 
 class SessionMemory:
-    """What all objects of one name on one store have in common in this process: the token, and the flight."""
+    """What all objects of one name on one store share in this process: the token, and the flight.
 
-    __slots__ = (  # `held` is looked up for every request
+    `lock` guards the token in memory and the flight: a decision and the change that follows from it are one step.
+    `held` is replaced as a whole and read without the lock, so that a token that serves costs a call no lock. No other
+    code is called under the lock.
+    """
+
+    __slots__ = (  # slots, because `held` is looked up for every request
         "__weakref__",
         "acceptance",
         "clock",
@@ -111,27 +117,27 @@ class SessionMemory:
         self.lock = Lock()
         self.held = NOTHING
         self.flight: Flight[Outcome] | None = None
-        self.follows = False  # whether another process refreshed the last time, as far as this one has seen
+        self.follows = False  # whether another process was the last to refresh, as far as this one knows
         self.sightings = Sightings(servers)
         self.known: Token | None = None  # the newest token seen, whether it serves or not
         self.earlier: tuple[str, ...] = ()  # the families of sessions that came before it, oldest first
-        self.leased: Sent | None = None  # the claim of a renewal of this process that waits for an answer
+        self.leased: Sent | None = None  # the claim of this process whose request is not answered yet
         self.under_way: dict[object, tuple[str, int]] | None = None  # by renewal, what it has sent; never changed
-        self.unsaved: Token | None = None  # a newer one, which a renewal of this process could save nowhere yet
-        self.owner: str | None = None  # the refresher's identity, as a record that was lost has to name it again
+        self.unsaved: Token | None = None  # a newer token that a renewal of this process could save nowhere yet
+        self.owner: str | None = None  # the refresher's identity, which a lost record has to name again
         self.seed: Token | None = None
-        self.save: object = None  # the host's function, where the host keeps the tokens
-        self.watched = False  # whether this process looks in the background at what the store still has
+        self.save: object = None  # the host application's function, where it keeps the tokens
+        self.watched = False  # whether a background thread checks what the store still has
         self.acceptance = UNTRIED
-        self.epoch = 0  # one more with every login and logout here: what began before must not undo them
-        self.seeds_reported = NONE_TOLD  # fingerprints of the seeds that have had their hearing
+        self.epoch = 0  # grows with every login and logout here, which earlier work must not undo
+        self.seeds_reported = NONE_TOLD  # fingerprints of the seeds that renewals have considered
         self.rotation_reported = self.type_reported = False
         self.failed: tuple[errors.OnerefreshError, float] | None = None  # until when, on the monotonic clock
 
-    # --- What callers are given ---
+    # --- Answers to callers ---
 
     def serving(self, refused: Token | None) -> Token | None:
-        """The token that answers a call without any waiting. `refused`: the API refused this one."""
+        """The token that answers a call without waiting, or None. `refused`: the API refused this token."""
         token = self.held.token
         if token is None or self.clock.time() >= self.held.unusable_at:
             return None
@@ -145,7 +151,11 @@ class SessionMemory:
         return None
 
     def identity_of(self, refused: Token) -> tuple[str, int]:
-        """A token without a number was made by hand; if its text is the present one's, that is the one meant."""
+        """The identity of a refused token.
+
+        A token without a generation was made by hand. If its text is that of the present token, the present token is
+        meant.
+        """
         known = self.known
         if refused.generation == 0 and known is not None and refused.access_token == known.access_token:
             return known.identity
@@ -153,24 +163,27 @@ class SessionMemory:
 
     @property
     def flying(self) -> Flight[Outcome] | None:
-        """The renewal under way."""
+        """The renewal under way, or None."""
         flight = self.flight
         return flight if flight is not None and not flight.settled else None
 
     def raise_known_failure(self) -> None:
-        """Raise what went wrong only just now: it would go wrong again."""
+        """Raise the failure of a moment ago again, since another try would fail, too."""
         if self.failed is not None and self.clock.monotonic() < self.failed[1]:
             raise self.failed[0].fresh() from self.failed[0]
 
     def new_flight(self, refused: Token | None, loop: object) -> Flight[Outcome]:
-        """A flight, which the caller registers: he holds the lock, and has it at hand should a signal come between."""
+        """Make a flight. The caller holds the lock, and registers the flight itself.
+
+        So the caller has the flight at hand where a signal interrupts the registration.
+        """
         identity = self.identity_of(refused) if refused is not None else None
         if self.held.token is not None and self.held.token.identity == identity:
-            self.held = NOTHING  # refused: others wait for the next one rather than try it
+            self.held = NOTHING  # refused: other callers wait for the next token
         return Flight(refused=identity, loop=loop)
 
     def replayed(self, token: Token, *, accepted: bool) -> bool:
-        """The API has taken a replay with this token, or not; whether the record has to say so too."""
+        """Remember whether the API accepted a replay with this token; whether the record has to say so, too."""
         with self.lock:
             if self.known is None or self.known.identity != token.identity:
                 return False
@@ -179,19 +192,19 @@ class SessionMemory:
         return is_news
 
     def logged_in(self, outcome: Outcome, before: Token | None) -> None:
-        """Somebody has logged in here. `before`: the newest token that was known when that began."""
+        """Take in the outcome of a login here. `before`: the newest token that was known when the login began."""
         with self.lock:
             self.epoch += 1
             known = self.known
-            # What was learned since is perhaps of a login that came later.
+            # A token that was learned since may belong to a later login.
             if known is None or known is before or known.generation <= outcome.token.generation:
                 self.adopt(outcome, self.epoch)
             self.failed = None
 
-    # --- What renewals bring, and what happens to the process ---
+    # --- Results of renewals, and forks of the process ---
 
     def after_fork(self) -> None:
-        """The child has the token, and none of the threads: no flight, and a lock that nobody holds."""
+        """Begin anew in a forked child, which has the token and none of the threads: no flight, and a new lock."""
         self.lock = Lock()
         self.jitter = CHANCE.random()
         flight, self.flight, self.leased, self.under_way = self.flight, None, None, None
@@ -203,24 +216,25 @@ class SessionMemory:
 
     @property
     def needs_looks(self) -> bool:
-        """Whether others share the store, so that this process looks at what it still has."""
+        """Whether other processes share the store, so that this process checks what the store still has."""
         return is_shared(self.store) and self.save is None
 
     def look_with_the_next_call(self) -> None:
-        """Nobody looks at the store yet, and the next call, which asks for a fresh token, has to begin with it."""
+        """Let the next call start the background look: until then the token does not count as fresh."""
         if not self.watched and self.held.token is not None:
             self.held = CachedToken(self.held.token, -math.inf, self.held.unusable_at)
 
     def sends(self, run: object, leased: Record, epoch: int) -> None:
-        """A renewal of this process, which began in this `epoch`, sends the refresh token of the record `leased`."""
+        """Note that a renewal, begun in `epoch`, sends the refresh token of the record `leased`."""
         with self.lock:
             self.under_way = {**(self.under_way or {}), run: leased.identity}
         self.learns(leased, epoch)
 
     def learns(self, record: Record, epoch: int) -> None:
-        """From now on this process knows the record's token, although no caller has got it.
+        """Remember the record's token, although no caller has got it.
 
-        Where the store loses the record, an older copy must not take its place. `epoch`: when this was begun.
+        If the store loses the record, an older copy must not take its place. `epoch`: the epoch in which this work
+        began.
         """
         token = record.token
         with self.lock:
@@ -236,27 +250,27 @@ class SessionMemory:
         self._comes_after(*earlier, *((known.family,) if known is not None and known.family != token.family else ()))
         self.known, unsaved = token, self.unsaved
         if unsaved is not None and (unsaved.family != token.family or unsaved.generation <= token.generation):
-            self.unsaved = None  # else it would stand before what is newer than it
+            self.unsaved = None  # else it would hide the newer token
 
     def is_over(self, run: object) -> None:
-        """What the renewal has sent is answered, or is given up."""
+        """Note that what the renewal has sent is answered or given up."""
         if self.under_way is not None:
             with self.lock:
                 left = {other: sent for other, sent in (self.under_way or {}).items() if other is not run}
                 self.under_way = left or None
 
     def no_more_waits_under(self, leased: Record | None) -> None:
-        """The request under this claim is answered, or others may have taken over: it is put back no more."""
+        """Stop restoring this claim: its request is answered, or other processes may have taken over."""
         if self.leased is not None and self.leased.record is leased:
             self.leased = None
 
     @property
     def newest(self) -> Token | None:
-        """The newest token that this process knows of, saved or not."""
+        """The newest token that this process knows, saved or not."""
         return self.unsaved or self.known
 
     def adopt(self, outcome: Outcome, epoch: int) -> None:
-        """Take the outcome into memory, unless something newer is there."""
+        """Take an outcome into memory, unless something newer is there."""
         token, known = outcome.token, self.known
         same_family = known is not None and token.family == known.family
         if not same_family and epoch != self.epoch:
@@ -280,30 +294,30 @@ class SessionMemory:
             self._comes_after(self.known.family)
 
     def _comes_after(self, *families: str) -> None:
-        """Remember the sessions of these families as earlier ones."""
+        """Remember these families as those of earlier sessions."""
         if families and not set(families) <= set(self.earlier):
             self.earlier = tuple(dict.fromkeys((*self.earlier, *families)))[-FAMILIES:]
 
     def forget(self) -> None:
-        """The session that is in memory is over."""
+        """Forget the session in memory, which is over."""
         with self.lock:
             self.epoch += 1
             self._is_over()
             self.held, self.known, self.failed, self.follows = NOTHING, None, None, False
             self.unsaved = None
             self.acceptance = UNTRIED
-            self.watched = False  # where nothing is known, nobody looks any more
+            self.watched = False  # where nothing is known, there is nothing to look for
 
     def give_up(self, error: errors.OnerefreshError) -> None:
-        """Remember a failure for a moment; an outage leaves a token that has not expired in use."""
+        """Remember a failure for a moment. After an outage, a token that has not expired stays in use."""
         now = self.clock.monotonic()
         if isinstance(error, errors.LoginRequired):
             self.held = NOTHING
             is_later = self.known is not None and (error.generation or 0) > self.known.generation
             if self.known is not None and is_later and (error.proven or not self.sightings.doubts(self.known.family)):
                 self._is_over()
-                self.known = self.unsaved = None  # somebody logged in or out: it must never come back
-                self.watched = False  # as in `forget`
+                self.known = self.unsaved = None  # there was a login or logout: this token must never come back
+                self.watched = False  # nothing is known now, as in `forget`
             self.failed = (error, now + LOOK_AGAIN)
             return
         retry_after = getattr(error, "retry_after", None) or LOOK_AGAIN

@@ -1,4 +1,4 @@
-"""What is reported once for each credential: a token of a strange type, and a store that does not suit its server."""
+"""Notices given once for each credential: a strange token type, and a store that does not suit its server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["tell_rotation", "tell_type"]
 
 
 def tell_type(memory: SessionMemory, options: CredentialOptions, token: Token) -> None:
-    """Say once that a token is sent as a bearer token although its server calls it otherwise."""
+    """Report once that a token is sent as a bearer token although its server states another type."""
     if memory.type_reported:
         return
     name = odd_type(token, Seen(filter(None, [memory.known, memory.seed]), options.refresher).redactor())
@@ -23,7 +23,7 @@ def tell_type(memory: SessionMemory, options: CredentialOptions, token: Token) -
 
 
 def tell_rotation(memory: SessionMemory, before: Token, after: Token) -> None:
-    """Say once that a rotating server deserves a store that survives the process."""
+    """Report once that a server which rotates refresh tokens needs a store that survives the process."""
     rotated = before.refresh_token is not None and before.refresh_token != after.refresh_token
     if memory.store.durable or memory.save is not None or memory.rotation_reported or not rotated:
         return

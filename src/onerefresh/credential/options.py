@@ -1,4 +1,4 @@
-"""What holds for every credential of one kind: its functions, its profile, its limits."""
+"""What all credentials of one kind have in common: functions, profile and limits."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ __all__ = ["CredentialOptions"]
 class CredentialOptions:
     """The arguments that many credentials may have in common, checked, with what follows from them.
 
-    `http_timeout`: seconds that one token request may take. `owner`: the refresher's identity, where it has one.
-    `renews_from_access`: it is asked although there is no refresh token, before `obtain`.
-    `turns`: the limit on renewals at once at one host, or None. `adopts`: a stored token of another refresher's is
-    taken for this one's.
+    * `http_timeout`: seconds that one token request may take.
+    * `owner`: the refresher's identity, where it has one.
+    * `renews_from_access`: the refresher is asked, before `obtain`, although there is no refresh token.
+    * `turns`: the limit on concurrent renewals at one host, or None.
+    * `adopts`: a stored token that belongs to another refresher is taken over.
     """
 
     refresher: Callable[[Token], Answer | Awaitable[Answer]]
@@ -48,7 +49,7 @@ class CredentialOptions:
 
     @property
     def functions(self) -> Functions:
-        """What is run for a renewal."""
+        """The user's functions that a renewal calls."""
         return Functions(self.refresher, self.obtain, self.save)
 
     def client(self) -> str:
@@ -56,7 +57,7 @@ class CredentialOptions:
         return digest_of(self.refresher)
 
     def must_rest(self, record: Record, now: float) -> bool:
-        """Whether nothing is to be sent for this record yet."""
+        """Whether nothing may be sent for this record yet."""
         return must_rest(record, self.client, now)
 
     @classmethod
@@ -72,7 +73,10 @@ class CredentialOptions:
         turns: HostLimiter | None = None,
         adopt: bool = False,
     ) -> CredentialOptions:
-        """Raises `ConfigurationError` for an unknown profile, and a `max_wait` that is no number of seconds."""
+        """Check the arguments and derive the rest.
+
+        Raises `ConfigurationError` for an unknown profile, and for a `max_wait` that is no number of seconds.
+        """
         obtain = obtain if obtain is not None else obtain_of(refresher)
         return cls(
             refresher=refresher,

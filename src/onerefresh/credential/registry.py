@@ -1,4 +1,4 @@
-"""Which objects share a token in this process: those of one name on one store, and their namesakes on other stores."""
+"""Which objects share a token in this process: those of one name on one store, and namesakes on other stores."""
 
 from __future__ import annotations
 
@@ -27,16 +27,20 @@ __all__ = [
 
 
 class _Registry:
-    """Every `SessionMemory` in use: by its key, and where a key has several, the later ones by store and key."""
+    """Every `SessionMemory` in use: the first of each key by the key, further ones by store and key.
+
+    `_lock` guards all maps; no other code is called under it.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._known: weakref.WeakValueDictionary[str | tuple[int, str], SessionMemory] = weakref.WeakValueDictionary()
-        self._namesakes: dict[str, weakref.WeakSet[SessionMemory]] = {}  # where a key has, or had, several
+        self._namesakes: dict[str, weakref.WeakSet[SessionMemory]] = {}  # of keys that have, or had, several
         self._servers: dict[int, tuple[weakref.ref[Store], Servers]] = {}  # by the id of the store
         reset_in_child(self)
 
     def find(self, store: Store, key: str) -> SessionMemory:
+        """The memory of `key` on `store`, which is made where there is none yet."""
         with self._lock:
             first = self._known.get(key)
             if first is not None and first.store is store:
@@ -47,18 +51,18 @@ class _Registry:
                 self._known[key if first is None else (id(store), key)] = found
                 if first is not None:
                     self._namesakes.setdefault(key, weakref.WeakSet()).update([first, found])
-                elif key in self._namesakes:  # the first one is gone, and others may be there
+                elif key in self._namesakes:  # the first one is gone, and others may still exist
                     self._namesakes[key].add(found)
             return found
 
     def tokens(self, store: Store, key: str) -> list[Token]:
-        """What is in memory of one credential."""
+        """The tokens of this name that are in memory."""
         with self._lock:
             found = [self._known.get(key), self._known.get((id(store), key))]
         return [memory.newest for memory in found if memory is not None and memory.newest is not None]
 
     def servers(self, store: Store) -> Servers:
-        """Which servers have answered for this store."""
+        """The servers that have answered for this store."""
         with self._lock:
             return self._servers_of(store)
 
@@ -71,12 +75,12 @@ class _Registry:
         return known[1]
 
     def sharing(self, store: Store) -> list[SessionMemory]:
-        """What is in memory for this store."""
+        """The memories of this store."""
         with self._lock:
             return [memory for memory in list(self._known.values()) if memory.store is store]
 
     def newest(self, memory: SessionMemory) -> Token | None:
-        """As `newest_known`."""
+        """See `newest_known`."""
         newest = memory.newest
         if newest is None:
             return None
@@ -86,7 +90,7 @@ class _Registry:
         return newest
 
     def others(self, memory: SessionMemory) -> list[SessionMemory]:
-        """Those of the same name at the same place, on other store objects."""
+        """Memories of the same name at the same place that belong to other store objects."""
         namesakes = self._namesakes.get(memory.key)
         if namesakes is None:
             return []
@@ -94,7 +98,7 @@ class _Registry:
             return [other for other in namesakes if _same_place(memory, other)] if memory in namesakes else []
 
     def flights(self, store: Store) -> list[Flight[Outcome]]:
-        """Those under way on this store, whoever began them, and whether their objects are still there or not."""
+        """The flights under way on this store, also those whose `Credential` objects are gone."""
         with self._lock:
             known = list(self._known.values())
         flights = (memory.flight for memory in known if memory.store is store)
@@ -111,44 +115,44 @@ _registry = _Registry()
 
 
 def _same_place(one: SessionMemory, other: SessionMemory) -> bool:
-    """Whether both keep their tokens in one place, as far as is known: stores of one name, or one host's ``save``."""
+    """Whether both keep their tokens in one place, as far as is known: stores of one name, or one ``save``."""
     if is_shared(one.store):
         return one.store.name == other.store.name != Store.name
     return one.save is not None and one.save == other.save
 
 
 def memory_of(store: Store, key: str) -> SessionMemory:
-    """What all objects of this name on this store have in common."""
+    """What all objects of this name on this store share."""
     return _registry.find(store, key)
 
 
 def sharing(store: Store) -> list[SessionMemory]:
-    """All that is in memory for this store."""
+    """The memories of all credentials on this store."""
     return _registry.sharing(store)
 
 
 def known_tokens(store: Store, key: str) -> list[Token]:
-    """The tokens of this name that are in memory, whatever store they are from."""
+    """The tokens of this name that are in memory, from this store or from the first one of the name."""
     return _registry.tokens(store, key)
 
 
 def servers_of(store: Store) -> Servers:
-    """Which servers have answered for this store, as this process has seen it."""
+    """The servers that have answered for this store, as this process has seen it."""
     return _registry.servers(store)
 
 
 def newest_known(memory: SessionMemory) -> Token | None:
-    """The newest token that this process knows of the session that is in memory here.
+    """The newest token that this process knows of the session in `memory`.
 
     Another object of this name may have a newer one: on another store object that leads to the same place (a client
-    that was handed over beside a URL, an encrypted store beside a plain one), or for the same host. That it is of the
-    same session can be told by the family, a digest of a refresh token.
+    that was handed in beside a URL, an encrypted store beside a plain one), or for the same host application. The
+    family, a digest of a refresh token, shows that it belongs to the same session.
     """
     return _registry.newest(memory)
 
 
 def known_of(memory: SessionMemory) -> Known:
-    """What this process knows of the credential by now."""
+    """What this process knows of the credential now."""
     may_go_back = memory.store.may_go_back
     return Known(
         newest=newest_known(memory),
@@ -162,11 +166,11 @@ def known_of(memory: SessionMemory) -> Known:
 
 
 def is_under_way(memory: SessionMemory, identity: tuple[str, int], run: object) -> bool:
-    """Whether another renewal of this process than `run` has sent the refresh token of this identity, and goes on."""
+    """Whether a renewal of this process other than `run` has sent this refresh token and still waits."""
     theirs = [one.under_way or {} for one in (memory, *_registry.others(memory))]
     return any(sent == identity for each in theirs for other, sent in each.items() if other is not run)
 
 
 def flights_of(store: Store) -> list[Flight[Outcome]]:
-    """The renewals that are under way on this store."""
+    """The renewals under way on this store."""
     return _registry.flights(store)

@@ -1,4 +1,4 @@
-"""One renewal under way in this process: what it knows, and how what it brings gets into memory."""
+"""One renewal under way in this process: what it knows, and how its result gets into memory."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ __all__ = ["CredentialRun"]
 
 
 class CredentialRun(Run):
-    """One renewal, or one command, of a credential. `flight`: the one whose waiters get its next answer.
+    """One renewal, or one command, of a credential.
 
-    `epoch`: that of the memory when it began: what began before a login or logout here must not undo it. `renews`: it
-    is no command. `seed`: the first token of the `Credential` that began it.
+    * `flight`: its callers get the next result.
+    * `epoch`: the memory's epoch at the beginning. What began before a login or logout here must not undo it.
+    * `renews`: this is a renewal, and no command.
+    * `seed`: the first token of the `Credential` that began the run.
     """
 
     __slots__ = ("_memory", "_options", "_seed", "epoch", "flight", "renews")
@@ -47,11 +49,11 @@ class CredentialRun(Run):
         self.flight, self.renews, self.epoch = flight, renews, memory.epoch
 
     def runner(self) -> Runner:
-        """Its world."""
+        """The `World` of this run."""
         memory, options = self._memory, self._options
         return Runner(memory.key, memory.store, self, options.functions, loop=self.flight.loop, turns=options.turns)
 
-    # --- What it knows ---
+    # --- Memory of the process ---
 
     def tokens(self) -> Iterable[Token | None]:
         return self._memory.known, self._memory.unsaved, self._seed
@@ -67,7 +69,7 @@ class CredentialRun(Run):
     def is_under_way(self, identity: tuple[str, int]) -> bool:
         return self._options.profile.rotates and is_under_way(self._memory, identity, self)
 
-    # --- Those who wait for it ---
+    # --- Callers ---
 
     @property
     def has_waiters(self) -> bool:
@@ -95,7 +97,7 @@ class CredentialRun(Run):
     def sending(self, ttl: float, leased: Record | None) -> Iterator[None]:
         memory = self._memory
         if not self.renews:
-            leased = None  # a login: it spends nothing of the record's
+            leased = None  # a login spends nothing that is in the record
         if leased is not None:
             memory.leased = Sent(leased, memory.clock.monotonic())
             memory.sends(self, leased, self.epoch)
@@ -107,14 +109,14 @@ class CredentialRun(Run):
             memory.no_more_waits_under(leased)
 
     def is_over(self) -> None:
-        """It has ended: another renewal may send what this one has sent."""
+        """Note that this run has ended: another renewal may send what this one has sent."""
         self._memory.is_over(self)
 
-    # --- Inside ---
+    # --- Internals ---
 
     @contextlib.contextmanager
     def _overdue(self, ttl: float, leased: Record | None) -> Iterator[None]:
-        """Fail the waiters of a refresher that does not return within `ttl` seconds; a late result still counts."""
+        """Fail the callers of a refresher that does not return within `ttl` seconds; a late result still counts."""
         flight = self.flight
 
         def fail() -> None:
@@ -124,7 +126,7 @@ class CredentialRun(Run):
 
         try:
             alarm = Alarm(ttl, fail)
-        except RuntimeError:  # the interpreter is ending: nobody waits any more
+        except RuntimeError:  # the interpreter is ending: no caller waits any more
             yield
             return
         try:
@@ -133,16 +135,16 @@ class CredentialRun(Run):
             alarm.cancel()
 
     def _remember(self, unsaved: Token) -> bool:
-        """The newest token is saved nowhere yet; False where somebody has logged in or out since."""
+        """Remember a new token that is saved nowhere yet; False where a login or logout has come since."""
         with self._memory.lock:
             if self.epoch == self._memory.epoch:
                 self._memory.unsaved = unsaved
             return self.epoch == self._memory.epoch
 
     def _follow(self, unsaved: Token) -> None:
-        """A new token is saved nowhere: callers who come later wait for that, and none spends the one before it.
+        """Let later callers wait for a new token that is saved nowhere yet, so that none spends the one before it.
 
-        Where somebody has logged in or out since, the token is of no use to anybody.
+        After a login or logout, that token is of no use to anybody.
         """
         memory, flight = self._memory, self.flight
         following: Flight[Outcome] = Flight(refused=flight.refused, loop=flight.loop)
@@ -158,7 +160,7 @@ class CredentialRun(Run):
     def _land(
         self, flight: Flight[Any], *, outcome: Outcome | None = None, error: errors.OnerefreshError | None = None
     ) -> None:
-        """Take a result into memory, then wake those who wait for it."""
+        """Take a result into memory, then wake the callers that wait for it."""
         memory = self._memory
         with memory.lock:
             before = memory.known

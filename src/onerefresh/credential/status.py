@@ -1,4 +1,4 @@
-"""What a credential's record says, for people; no secret in it."""
+"""What a credential's record says, for people. It holds no secret."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ __all__ = ["Status", "read_status"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the store knows of a credential; no secret in it.
+    """What the store knows of a credential; it holds no secret.
 
-    `state`: ``"empty"``, ``"idle"``, ``"leased"`` or ``"dead"``. Leased means that a refresh is under way; or, where
-    `recovering`, that the token was brought back into a store that had lost it, and is not sent yet. `expires_at`:
-    seconds since the epoch, or None. `failure`: the last failure since the last success, in words; or that it was
-    refreshed too often of late. `retry_after`: seconds for which nothing is sent on its account. `asks_again`: False
-    where nothing is sent until a login or `retry()`. `doubts`: how often it was refused in words that may mean that the
-    session is over, or that the client is wrong. `put_off`: that `failure` is no failure, but too many refreshes.
+    * `state`: ``"empty"``, ``"idle"``, ``"leased"`` or ``"dead"``. Leased means that a refresh is under way; or, with
+      `recovering`, that the token was restored into a store that had lost it, and is not sent yet.
+    * `expires_at`: seconds since the epoch, or None.
+    * `refreshable`: whether there is a refresh token.
+    * `failure`: the last failure since the last success, in words; or that the token was refreshed too often of late,
+      which `put_off` tells apart.
+    * `retry_after`: seconds for which nothing is sent because of that.
+    * `asks_again`: False where nothing is sent until a login or `retry()`.
+    * `doubts`: how often a refusal left open whether the session is over or the client is wrong.
+    * `history`: the record's last entries, oldest first.
     """
 
     key: str
@@ -40,6 +44,7 @@ class Status:
 
 
 async def read_status(world: World, key: str) -> Status:
+    """Read the record and describe it. Raises `StoreUnavailable`."""
     loaded, now = await world.load(), await world.now()
     return _status_of(key, loaded.record, 0.0 if loaded.record is None else loaded.record.rest(now.clock))
 

@@ -1,4 +1,4 @@
-"""Waiting for a flight, and what is said where the wait is over."""
+"""Waiting for a flight, and the error where the wait is over."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REFRESH = "the refresh"
 
 
 class Waiting(ContextManaged):
-    """What a credential's callers wait with."""
+    """How a credential's callers wait."""
 
     __slots__ = ()
     key: str
@@ -48,11 +48,13 @@ class Waiting(ContextManaged):
             )
 
     def _waited(self, flight: Flight[T], what: str = REFRESH) -> T:
+        """The result of a flight, for which this thread waits. Raises `WaitTimeout`."""
         if not flight.wait(self._options.max_wait):
             raise self._too_late(flight, what)
         return flight.result()
 
     async def _heard(self, flight: Flight[T], what: str = REFRESH) -> T:
+        """The result of a flight, for which this task waits. Raises `WaitTimeout`."""
         if not await flight.wait_async(self._options.max_wait):
             raise self._too_late(flight, what)
         return flight.result()

@@ -1,9 +1,9 @@
-"""A look in the background at whether the stores still have what this process knows: a thread for each of them.
+"""A background thread for each store, which checks whether the store still has what this process knows.
 
-A store may be emptied, restored from a backup, or replaced by a server that lacks the last writes. Whoever holds a
-fresh token asks the store nothing, and would learn of that too late: others, with an older copy, would have sent a
-refresh token that is used up. `onerefresh.credential.look` is what such a thread does, again and again. A store that
-hangs holds nobody up but those who use it.
+A store may be emptied, restored from a backup, or replaced by a server that lacks the last writes. A process with a
+fresh token asks the store nothing, and would notice too late: by then, others with an older copy would have sent a
+refresh token that is spent. The thread repeats what `onerefresh.credential.look` does. Each store has a thread of its
+own, so that a store that hangs delays only its own users.
 """
 
 from __future__ import annotations
@@ -24,28 +24,29 @@ from onerefresh.store import Store, reset_in_child
 __all__ = ["Watch", "begin_to_watch", "watch"]
 
 FIRST_LOOK = (0.2, 0.5)
-"""Seconds until the first look: many programs end sooner."""
+"""The range of seconds until the first look. Many programs end sooner."""
 NAME = "onerefresh watch"
 
 
 class _Eye:
-    """One thread's view of the store that it looks at. `has_left`: the store closes."""
+    """One thread's view of its store. `has_left`: the store is closing."""
 
     __slots__ = ("__weakref__", "has_left", "news", "place", "store")
 
     def __init__(self, store: Store) -> None:
         self.news = news = Changes()
-        self.place = id(store)  # a store of the user's may have no hash
+        self.place = id(store)  # an id, since a store of the user's may not be hashable
         self.store = weakref.ref(store, lambda _: news.tell())
         self.has_left = False
 
     @property
     def is_over(self) -> bool:
+        """Whether the thread has to end: the store is closing or gone, or the interpreter ends."""
         return self.has_left or self.store() is None or interpreter_ends()
 
 
 class Watch:
-    """Looks at each store for as long as something of it is in memory. A store's thread ends with the last of them.
+    """Watches each store while something of it is in memory. A store's thread ends with the last of it.
 
     Nothing here is locked: `learned` may be called anywhere.
     """
@@ -57,7 +58,7 @@ class Watch:
         reset_in_child(self)
 
     def learned(self, memory: SessionMemory) -> None:
-        """This process has learned a token: look at its store from now on. Neither blocks nor raises."""
+        """Watch the store of a token that this process has learned. Neither blocks nor raises."""
         last = self._last(memory.store)
         if last is None or issued(last) <= issued(memory):
             self._learned[id(memory.store)] = weakref.ref(memory)
@@ -82,7 +83,7 @@ class Watch:
                 memory.look_with_the_next_call()
 
     def after_fork(self) -> None:
-        """The threads are not in the child."""
+        """Forget the threads, which a forked child does not have."""
         self._eyes = {}
 
     def _begin(self, store: Store) -> bool:
@@ -96,7 +97,7 @@ class Watch:
             if eye is not mine:
                 if not eye.is_over and eye.store() is store:
                     return True
-                self._eyes[mine.place] = mine  # that one ends
+                self._eyes[mine.place] = mine  # the other thread is ending
             start(functools.partial(self._work, mine), NAME, daemon=True)
         except BaseException as error:
             self._ended(mine)
@@ -106,6 +107,7 @@ class Watch:
         return True
 
     def _work(self, eye: _Eye) -> None:
+        """Look at the store again and again until nothing is left to look for."""
         look, seconds, is_needed = Look(lambda: not eye.is_over), CHANCE.uniform(*FIRST_LOOK), True
         try:
             while True:
@@ -122,7 +124,7 @@ class Watch:
                 self._begin_again(eye)
 
     def _look(self, eye: _Eye, look: Look) -> tuple[bool, float]:
-        """Whether there is anything to look for, and the seconds until the next look."""
+        """Look once; whether there is anything to look for, and the seconds until the next look."""
         store = eye.store()
         last = self._last(store) if store is not None else None
         if store is None or (last is None and not sharing(store)):
@@ -130,21 +132,22 @@ class Watch:
         return True, look.taken(store, last)
 
     def _ended(self, eye: _Eye) -> None:
+        """Forget the thread of `eye`, so that the next token starts another one."""
         if self._eyes.get(eye.place) is eye:
             self._eyes.pop(eye.place, None)
-        store = eye.store() if not eye.has_left else None  # what comes late must not open a closed store again
+        store = eye.store() if not eye.has_left else None  # a late look must not open a closed store again
         for memory in sharing(store) if store is not None else ():
             memory.watched = False
 
     def _begin_again(self, eye: _Eye) -> None:
-        """Somebody may have learned a token while the thread was about to end."""
+        """Start another thread where a token was learned while this one was about to end."""
         store = eye.store()
         for memory in sharing(store) if store is not None else ():
             if not memory.watched:
                 self.learned(memory)
 
     def _last(self, store: Store) -> SessionMemory | None:
-        """The credential of `store` whose token this process learned last, as far as it is still in memory."""
+        """The credential of `store` whose token this process learned last, of those still in memory."""
         reference = self._learned.get(id(store))
         last = reference() if reference is not None else None
         if last is None or last.store is not store or last.known is None:
@@ -161,7 +164,7 @@ watch = Watch()
 
 
 def begin_to_watch(memory: SessionMemory) -> None:
-    """Look in the background, from now on, whether the store still has what this process knows."""
+    """Check in the background, from now on, whether the store still has what this process knows."""
     if memory.needs_looks:
         watch.learned(memory)
         if not memory.watched and not interpreter_ends():  # no thread could start

@@ -1,6 +1,6 @@
-"""Saving the answer to a request: into the store, or into the spool while the store is out of reach.
+"""Saving the answer to a request: into the store, or into the spool while the store is unreachable.
 
-The server may have made the refresh token before it invalid, so the answer is offered until it is saved.
+The server may have invalidated the refresh token before it. So the write is repeated until the new token is saved.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 
 COMMIT_TRIES_AFTER_SPOOLING = 20
+"""After so many writes at pauses of `LONGEST_REST`, a spooled token is left to a background task."""
 TRIES_BEFORE_EXIT = 5
-"""How often a token that is nowhere but in memory is offered to the store before the interpreter may end."""
+"""How many tries to save a token that exists in memory alone may delay the interpreter's exit."""
 
 
 async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> Outcome | None:
-    """Save the new token, whatever it takes: nobody else has the refresh token that lives now.
+    """Save the new token, whatever it takes: it may hold the only refresh token that still works.
 
-    `useless`: why its access token is of no use, so that the one before stands in its place.
+    `useless`: why the answer's access token cannot be used, so that `answer` has the old access token in its place.
     """
     token = answer.following(attempt.leased.token) if attempt.leased.token else answer
     entry = Spooled(
@@ -54,16 +55,14 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
                 continue
             tries += 1
             if tries == 1 and isinstance(error, StoreOutcomeUnknown):
-                in_a_file = await attempt.world.write_spool(
-                    entry
-                )  # no caller gets an answer yet: it may have been applied
+                # The write may have been applied, so no caller gets the token from the file yet.
+                in_a_file = await attempt.world.write_spool(entry)
                 loaded = await _reload(attempt, loaded)
                 continue
             spooled = spooled or await _spool(attempt, entry, str(error))
             if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING * LONGEST_REST / longest_rest(attempt.request):
-                await attempt.world.defer(
-                    replay_later(attempt.world, attempt.request)
-                )  # or the next renewal on this host, which begins with it
+                # The next renewal on this host also begins with the spool.
+                await attempt.world.defer(replay_later(attempt.world, attempt.request))
                 return None
             await _rest(attempt, tries, spooled=spooled)
             loaded = await _reload(attempt, loaded)
@@ -76,19 +75,19 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
             await attempt.world.drop_spool(entry)
         if committed is None:
             await _orphaned(attempt, loaded.record, token)
-            return None  # the record says what follows
+            return None  # the record decides what follows
         return await _refreshed(attempt, committed, useless=bool(useless))
 
 
 async def _orphaned(attempt: Attempt, record: Record | None, token: Token) -> None:
-    """Others have gone on from an earlier generation: the new token is of no use."""
+    """Report that the new token is of no use because its generation is gone, and revoke it after a logout."""
     await report(attempt.world, Kind.ORPHANED, attempt.request, record or attempt.leased, attempt=attempt.lease.id)
-    await attempt.world.leave()  # the server may take its time
+    await attempt.world.leave()  # revoking may take the server a while
     await revoke_if_logged_out(attempt.world, record, token, attempt.request)
 
 
 async def _refreshed(attempt: Attempt, committed: Record, *, useless: bool) -> Outcome | None:
-    """The new token is in the record. None: the host has to save it first."""
+    """Report that the new token is in the record; return it, or None where the host has to save it first."""
     await report(attempt.world, Kind.REFRESHED, attempt.request, committed, attempt=attempt.lease.id)
     token = committed.token if not committed.unsaved else None
     if token is not None and (await attempt.world.known()).may_go_back:
@@ -99,16 +98,16 @@ async def _refreshed(attempt: Attempt, committed: Record, *, useless: bool) -> O
 
 
 async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcome | None:
-    """The old access token where it still serves, now with the new refresh token; else the callers get the error.
+    """Return the old access token with the new refresh token where it still serves; else raise the error.
 
-    So are those who wanted one that lives longer.
+    Callers that asked for a token of a longer life get the error, too.
     """
     token, failure, now = committed.token, committed.failure, await attempt.world.now()
     assert token is not None
     assert failure is not None
-    await attempt.world.deliver(None, unsaved=token)  # from now on this process knows it, whatever the callers get
+    await attempt.world.deliver(None, unsaved=token)  # this process knows it now, whatever callers get
     if committed.unsaved:
-        return None  # the host saves it first, and then the record says what follows
+        return None  # the host saves it first; then the record says what follows
     is_enough = attempt.request.within is None and not failure.refused
     if is_enough and now.wall < thresholds(token, attempt.request.jitter).unusable_at:
         return Outcome.brought(committed, token, failure.delay)
@@ -116,7 +115,10 @@ async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcom
 
 
 async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
-    """The store is down: keep the token in a file, then hand it out. Where that fails too, say so and go on."""
+    """Keep the token in a file while the store is down, then hand it out; return whether it was kept.
+
+    Where the file cannot be written either, the waiting callers get `StoreUnavailable`, and the commit is tried again.
+    """
     if await attempt.world.write_spool(entry):
         await report(attempt.world, Kind.SPOOLED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
         if entry.useless:
@@ -136,8 +138,9 @@ async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
 
 
 async def _rest(attempt: Attempt, tries: int, *, spooled: bool) -> None:
+    """Pause before the next try to save; raise `CredentialClosed` where the interpreter ends."""
     try:
-        # A token that is nowhere but here is worth that the interpreter waits for some more tries.
+        # A token that exists in memory alone is worth delaying the interpreter's exit for a few more tries.
         rest = min(backoff(tries, (await attempt.world.now()).jitter), longest_rest(attempt.request))
         why = "its answer is here, and the store cannot be written"
         await attempt.world.sleep(rest, why=why, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
@@ -154,7 +157,8 @@ async def _rest(attempt: Attempt, tries: int, *, spooled: bool) -> None:
 
 
 async def _reload(attempt: Attempt, loaded: Loaded) -> Loaded:
+    """Load the record again; where that fails, `loaded` as it was."""
     try:
         return await attempt.world.load()
     except errors.OnerefreshError:
-        return loaded  # the next write will say so again
+        return loaded  # the next write reports the same problem

@@ -1,4 +1,4 @@
-"""What is known of one attempt, from its claim to its end. `send` runs it, `commit` and `failed` end it."""
+"""The state of one attempt, from its claim to its end. `send` runs it; `answer` and `failed` end it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ __all__ = ["Attempt", "Outcome"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a renewal ended well.
+    """The result of a renewal that succeeded.
 
-    `retry_after`: seconds until a background renewal makes sense again. `damped`: the token was refused, and may not be
-    refreshed again yet. `probation`: the token has yet to prove itself. `renewed`: by this very renewal, or login.
-    `earlier`: the families of sessions that came before this one, as far as the record says.
+    * `retry_after`: seconds until another background renewal makes sense.
+    * `damped`: the API refused this token, but it may not be refreshed again yet.
+    * `probation`: the token was just refreshed, and no accepted call has proven it yet.
+    * `renewed`: this very renewal or login brought the token.
+    * `earlier`: the families of the sessions before this one, as far as the record names them.
     """
 
     token: Token
@@ -31,19 +33,22 @@ class Outcome:
 
     @classmethod
     def brought(cls, record: Record, token: Token, retry_after: float = 0.0) -> Outcome:
-        """What a renewal or a login has brought into `record`, or is about to."""
+        """The outcome of a renewal or login that has brought `token` into `record`, or is about to."""
         return cls(token, retry_after, probation=record.probation, renewed=True, earlier=record.families[:-1])
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt: while its lease lasts, nobody else sends.
+    """One attempt: while its lease lasts, no other process sends.
 
-    `leased` and `version`: the record with its lease, as it was claimed, at `born`. `taken_from`: the lease that it
-    took over, of another attempt or for recovery. `sends`: its requests so far; `lost_answers`: how many of them were
-    sent and got no answer; `lost`: whether the answer to one of them was lost in any way. `why_maybe_spent`: what came
-    of a request that may have spent the refresh token. `client`: the print of this client. `rest`: seconds for which
-    the profile lets a lost answer rest. `cause`: the refresher's own exception.
+    * `leased`, `version`: the record with the lease, as it was claimed at `born`.
+    * `taken_from`: the lease that this attempt took over: another attempt's, or a recovery lease.
+    * `sends`: requests so far; `lost_answers`: how many of them were sent and got no answer; `lost`: whether the answer
+      to one of them was lost in any way.
+    * `why_maybe_spent`: how a request failed that may have spent the refresh token.
+    * `client`: the fingerprint of this client, for the record.
+    * `rest`: seconds that the profile demands before a request whose answer was lost is repeated.
+    * `cause`: the refresher's own exception.
     """
 
     world: World
@@ -63,12 +68,12 @@ class Attempt:
 
     @property
     def taken_over(self) -> bool:
-        """Whether it follows a lease that was over, and whose holder may still send or commit."""
+        """Whether this attempt follows a lease that was over, whose holder may still send or commit."""
         return self.taken_from is not None
 
     @property
     def follows_another(self) -> bool:
-        """Whether another attempt may have sent this refresh token: under a recovery lease alone, nothing is sent."""
+        """Whether another attempt may have sent this refresh token. Nothing is sent under a mere recovery lease."""
         before = self.taken_from
         return before is not None and (before.contested or not before.is_recovery)
 
@@ -78,20 +83,23 @@ class Attempt:
         return self.request.refused == self.leased.identity
 
     def is_mine(self, loaded: Loaded) -> bool:
-        """Whether the record has this attempt's lease: the look in the background may have written it once more."""
+        """Whether the record has this attempt's lease.
+
+        The version may differ: the background look may have written the same lease again.
+        """
         lease = loaded.record.lease if loaded.record else None
         return lease is not None and lease.id == self.lease.id
 
     @property
     def maybe_spent_before(self) -> bool:
-        """Whether another request than the last one may have spent the refresh token, and got the same answer."""
+        """Whether a request before the last one may have spent the refresh token and received the same answer."""
         before = self.leased.failure
         earlier = before is not None and (before.maybe_spent or before.contested)
         return bool(self.why_maybe_spent) or self.taken_over or self.lease.contested or self.lease.guess or earlier
 
     @property
     def was_lost(self) -> bool:
-        """Whether the answer to an earlier request was lost, as far as is known. A server error was an answer."""
+        """Whether the answer to an earlier request was lost, as far as is known. A server error is an answer."""
         before = self.leased.failure
         earlier = before is not None and (before.lost or before.contested)
         return self.lost or self.taken_over or self.lease.contested or self.lease.guess or earlier

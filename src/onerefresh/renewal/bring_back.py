@@ -1,4 +1,4 @@
-"""Comparing the store with what this process knows, outside a renewal, and bringing back what the store has lost."""
+"""Comparing the store with this process's memory outside a renewal, and restoring what the store has lost."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 
 BRING_BACK_TRIES = 3
+"""How many times the comparison is tried while the record keeps changing."""
 
 
 async def has_lost(world: World, request: RenewalRequest) -> bool:
@@ -28,12 +29,14 @@ async def has_lost(world: World, request: RenewalRequest) -> bool:
 
 
 async def bring_back(world: World, request: RenewalRequest, noted: str | None = None) -> bool:
-    """Bring back what this process knows where the store has lost it; whether it had.
+    """Restore what this process knows where the store has lost it; whether the store had lost anything.
 
-    Raises `StoreUnavailable`, also where it is not known whether that was done. `noted`: as for `recovery_lease`.
-    The claim under which this process has sent the refresh token, and waits for the answer by now, comes back as it
-    was: others would send the same refresh token, or an older one, before the answer is here. Where it is over sooner
-    than a recovery lease, that one comes in its place: it lets those who know more have their time.
+    Raises `StoreUnavailable`, also where the outcome of the restoring write is unknown. `noted`: as for
+    `recovery_lease`.
+
+    A claim of this process whose request is not answered yet is restored as it was: without it, other processes would
+    send the same refresh token, or an older one, before the answer arrives. A claim that ends sooner than a recovery
+    lease is replaced by a recovery lease, which gives processes with a newer token time to restore it.
     """
     request = request.knowing(await world.known())
     for _ in range(MOST_ROUNDS):
@@ -42,7 +45,7 @@ async def bring_back(world: World, request: RenewalRequest, noted: str | None = 
     for _ in range(BRING_BACK_TRIES):
         found, now = await recalled(world, await world.load(), request), await world.now()
         request.sightings.sees(now)
-        request = request.knowing(known := await world.known())  # asked only now: its claim may be answered since
+        request = request.knowing(known := await world.known())  # asked again: the claim may be answered by now
         if found is None:
             continue
         newest, sent = known.newest, known.sent
@@ -59,18 +62,18 @@ async def bring_back(world: World, request: RenewalRequest, noted: str | None = 
 
 
 def is_lost(record: Record | None, known: Token, earlier: Container[str] = ()) -> bool:
-    """Whether the store has forgotten a token that this process knows. A logout is no loss, nor is another login.
+    """Whether the store has forgotten a token that this process knows. Neither a logout nor another login is a loss.
 
-    `earlier`: the families of sessions that this process has gone on from.
+    `earlier`: the families of the sessions before the present one, as this process knows them.
     """
     return record is None or records.rolled_back(record, known.family, known.generation, earlier)
 
 
 def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) -> bool:
-    """Whether the claim of `sent` is to come back, since the store has lost it.
+    """Whether the claim of `sent` must be restored because the store has lost it.
 
-    A recovery lease that lasts longer stays: the claim would cut it short. A claim that is over does not come back
-    where others could not tell that, and would wait for it once more.
+    A recovery lease that lasts longer stays, because the claim would cut it short. A claim that is over is not restored
+    where other processes could not see that it is over and would wait for it once more.
     """
     leased = sent.record if sent is not None else None
     if sent is None or leased is None or leased.lease is None or not is_gone(record, leased, known):
@@ -90,13 +93,13 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
         return True
     if record.identity != leased.identity or record.token != leased.token:
         return False
-    if record.state is State.IDLE:  # as before the claim, unless somebody took over and was refused
+    if record.state is State.IDLE:  # the record from before the claim, unless another attempt took over and was refused
         return record.history == leased.history and _failures(record) == _failures(leased)
     return record.lease is not None and record.lease.is_recovery
 
 
 def _outlasts(record: Record | None, sent: Sent, known: Known, now: Instant) -> bool:
-    """Whether the claim is to come back, and not its token alone, where the store has lost that too."""
+    """Whether to restore the claim, rather than the token alone, where the store has lost both."""
     is_there = record is not None and record.identity == sent.record.identity
     return is_there or sent.left(now) >= known.recovery
 
@@ -110,7 +113,7 @@ async def _claim_again(world: World, loaded: Loaded, leased: Record, request: Re
         version = await world.cas(loaded.version, leased)
     except (Conflict, StoreOutcomeUnknown):
         return False
-    # Where its request was answered meanwhile, and that could not be noted: else the claim would be nobody's.
+    # The request may have ended meanwhile without a note in the record. Then nobody would release the claim.
     if await recalled(world, Loaded(version, leased), request) == Loaded(version, leased):
         await report(
             world, Kind.RESTORED, request, leased, "the store had lost the claim of a request that is on its way"

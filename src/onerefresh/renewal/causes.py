@@ -1,4 +1,4 @@
-"""Why a session may be over: what a record says about it, in words for the person who has to log in."""
+"""Why a session may be over: the record's account of it, worded for the person who has to log in."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TAKEN_OVER = ", after an attempt was taken over whose process had vanished, or w
 
 
 def cause_of(record: Record, *, follows_another: bool) -> str:
-    """What happened before `invalid_grant`, as far as the record of this attempt tells; nothing that is not known.
+    """What happened before `invalid_grant`, as far as the record of this attempt shows; never a guess.
 
-    `follows_another`: it took over from another attempt.
+    `follows_another`: this attempt took over from another one.
     """
     failure, lease = record.failure, record.lease
     is_guess = lease is not None and lease.guess
@@ -39,7 +39,10 @@ def cause_of(record: Record, *, follows_another: bool) -> str:
 
 
 def sent_late(record: Record | None, attempted: Record, *, now: float) -> Record | None:
-    """With a note that `attempted` was sent after others had gone on from it; None where it cannot be noted."""
+    """`record` with a note that the request of `attempted` was sent after another process had already renewed.
+
+    None where the record has no place for the note: it is gone, not idle, of another family or not newer.
+    """
     if record is None or record.state is not State.IDLE or record.family != attempted.family:
         return None
     if record.generation <= attempted.generation:

@@ -1,4 +1,4 @@
-"""Claiming the record: from then on this process alone may send its refresh token."""
+"""The claim: the write after which this process alone may send the refresh token."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ async def claim_and_send(
     *,
     unconfirmed: dict[str, Instant],
 ) -> Outcome | None:
-    """Claim, send and commit. None: look at the record again."""
+    """Claim, send and commit; None: look at the record again.
+
+    A claim whose write outcome stays unknown is added to `unconfirmed`.
+    """
     token = loaded.record.token if loaded.record else None
     lease = replace(
         lease,
@@ -49,7 +52,7 @@ async def claim_and_send(
         before = replace(before, owner=request.owner)
     if before is not None and request.owner and before.owner is None and lease.grant is Grant.REFRESH:
         message = f"its record says nothing of an owner, and is taken for one of the {request.owner}"
-        await report(world, Kind.UNOWNED, request, before, message)  # once: the claim names the owner
+        await report(world, Kind.UNOWNED, request, before, message)  # once, since the claim records the owner
     leased = records.claimed(before, lease, owner=request.signs if before is None else request.owner)
     assert leased.lease is not None
     lease = leased.lease

@@ -1,4 +1,4 @@
-"""Readings of the clocks, and how long a period that somebody has begun goes on by them."""
+"""Readings of the clocks, and how much of a lease they leave."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ __all__ = ["Instant", "Sent", "age", "left_of"]
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """`wall`: seconds since the epoch; `monotonic`: this process's own; `shared`: the store's clock, if it has one.
+    """One reading of all clocks.
 
-    `jitter`: a random number in [0, 1), for jitter.
+    * `wall`: this machine's time, in seconds since the epoch.
+    * `monotonic`: this process's monotonic clock, in seconds.
+    * `shared`: the store's clock, if it has one.
+    * `jitter`: a random number in [0, 1).
     """
 
     wall: float
@@ -24,12 +27,15 @@ class Instant:
 
     @property
     def clock(self) -> Clock:
-        """What refreshes are counted by: the store's clock, if it has one."""
+        """The clock by which refreshes are counted: the store's, or this machine's where the store has none."""
         return (None, self.wall) if self.shared is None else (self.shared.clock_epoch, self.shared.seconds)
 
 
 def age(born: Instant, now: Instant) -> float:
-    """Seconds since `born`, by the clock that says more: a machine's own may stand still while the machine sleeps."""
+    """Seconds since `born`, by the clock that shows more time.
+
+    A machine's own clock may stand still while the machine sleeps.
+    """
     age = now.monotonic - born.monotonic
     if born.shared is None or now.shared is None or born.shared.clock_epoch != now.shared.clock_epoch:
         return age
@@ -37,9 +43,9 @@ def age(born: Instant, now: Instant) -> float:
 
 
 def left_of(lease: Lease, now: Instant) -> float:
-    """Seconds until `lease` is over, as far as the store's clock tells; else all that it has to live.
+    """Seconds until `lease` is over by the store's clock; its whole time to live where that clock cannot tell.
 
-    A process that finds it there watches it for that long.
+    A process that cannot tell watches the lease for that long.
     """
     if now.shared is None or lease.clock_epoch is None:
         return lease.ttl
@@ -50,9 +56,10 @@ def left_of(lease: Lease, now: Instant) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The claim under which this process has sent, and waits for an answer. `since`: when, by its own clock.
+    """A claim under which this process has sent a request, and waits for the answer.
 
-    That goes on where the store's clock tells nothing: it has none, or another server has taken its place.
+    `since`: when it was sent, on this process's monotonic clock. That clock goes on where the store's clock tells
+    nothing because the store has none, or another server has replaced it.
     """
 
     record: Record

@@ -1,4 +1,4 @@
-"""What people and clients do to a record beside renewing it: log in, log out, report how a replay was taken."""
+"""What people and clients do to a record beside renewals: log in and out, retry, adopt, report replays."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from onerefresh.verdict import RefreshFailure
 async def log_in(world: World, token: Token | None, request: RenewalRequest) -> Outcome:
     """Start a new session with `token`, or with one that the refresher obtains, whatever the record says.
 
-    But for the token with which the present session began: it was refreshed since, perhaps by another process that was
-    given the same one, and would take the place of a newer one.
+    With one exception: `token` may be the one with which the present session began. It was refreshed since, perhaps by
+    another process that was given the same token, so the session keeps its newer token.
     """
     if token is None:
         token = await _obtain(world, request)
@@ -69,14 +69,17 @@ async def log_in(world: World, token: Token | None, request: RenewalRequest) -> 
 
 
 def _newest_of(token: Token, known: Token | None) -> Token:
-    """The token of a login; or what this process knows to have come of it, where it has been refreshed since."""
+    """The token of a login, or the newest token to which this process knows it was refreshed."""
     if known is None or known.family != token.seed_fingerprint() or known.seed_fingerprint() == known.family:
         return token
     return known
 
 
 async def allow_again(world: World, request: RenewalRequest) -> Record | None:
-    """Let the token endpoint be asked again at once, whatever it said before; the record of before, if it failed."""
+    """Let the token endpoint be asked again at once, whatever it said before.
+
+    Returns the record as it was, or None where nothing had failed and no refresh was put off.
+    """
     for _ in range(MOST_ROUNDS):
         loaded = await recalled(world, await world.load(), request)
         if loaded is None:
@@ -86,19 +89,19 @@ async def allow_again(world: World, request: RenewalRequest) -> Record | None:
             return None
         again = records.retried(record, now=now.wall)
         try:
-            if again is not record:  # else somebody is asking just now
+            if again is not record:  # else an attempt is under way
                 await world.cas(loaded.version, again)
         except (Conflict, StoreOutcomeUnknown):
-            continue  # what is there now says what is left to do
+            continue  # the record that is there now decides what is left to do
         request.sightings.forget_failures()
         return record
     raise unsettled().about(request.key)
 
 
 async def adopt(world: World, request: RenewalRequest) -> str | None:
-    """Make the stored token this refresher's; whose it was before, or None where there was nothing to do.
+    """Make the stored token this refresher's; return the earlier owner, or None where there was nothing to do.
 
-    Raises `ConfigurationError` where the refresher does not say whose tokens it refreshes.
+    Raises `ConfigurationError` where the refresher does not state whose tokens it refreshes.
     """
     if request.owner is None:
         raise errors.ConfigurationError("this refresher has no `identity`, so that no token can be said to be its own")
@@ -110,13 +113,13 @@ async def adopt(world: World, request: RenewalRequest) -> str | None:
         try:
             await world.cas(loaded.version, replace(record, owner=request.owner))
         except (Conflict, StoreOutcomeUnknown):
-            continue  # what is there now says whether it was applied
+            continue  # the record that is there now shows whether the write was applied
         return record.owner or "nobody"
     raise unsettled().about(request.key)
 
 
 async def look_for_refusal(world: World, identity: tuple[str, int]) -> None:
-    """Raise why the token with this identity could not be renewed, although it still serves."""
+    """Raise the failure for which the token with this identity was not renewed, although it still serves."""
     loaded, now = await world.load(), await world.now()
     record = loaded.record
     if record is not None and record.identity == identity and record.failure is not None:
@@ -124,9 +127,9 @@ async def look_for_refusal(world: World, identity: tuple[str, int]) -> None:
 
 
 def _earlier(request: RenewalRequest, known: Known) -> tuple[str, ...]:
-    """The families over which somebody logs in or out, `token=` among them: they are no new login afterwards.
+    """The families of the sessions that a login or logout ends, with that of ``token=``.
 
-    The store may have lost the record that names them.
+    The store may have lost the record that names them. None of them counts as a new login afterwards.
     """
     seed = (request.seed.seed_fingerprint(),) if request.seed is not None else ()
     return (*seed, *known.earlier, *((known.newest.family,) if known.newest is not None else ()))
@@ -138,7 +141,7 @@ def _generation(known: Known) -> int:
 
 
 async def save_now(world: World, request: RenewalRequest) -> None:
-    """Let the host save the present token, where it has not done so yet. Raises `SaveFailed`."""
+    """Let the host application save the present token where it has not done so yet. Raises `SaveFailed`."""
     loaded = await world.load()
     if request.host_saves and loaded.record is not None and loaded.record.unsaved and loaded.record.token is not None:
         await save_with_host(world, loaded, loaded.record.token)
@@ -151,9 +154,9 @@ async def _write(
     *,
     even_sealed: bool = False,
 ) -> Loaded:
-    """Replace the record, whatever it says, by what `make` makes of it at a time; what is there afterwards.
+    """Replace the record with what `make` makes of it; return what is there afterwards.
 
-    Nothing is written twice: where the outcome of a write is not known, others may have gone on from it since.
+    Nothing is written twice: after a write of unknown outcome, other processes may have continued from it.
     """
     unknown_writes: list[Record] = []
     for _ in range(MOST_ROUNDS):
@@ -174,6 +177,7 @@ async def _write(
 
 
 async def _obtain(world: World, request: RenewalRequest) -> Token:
+    """Ask the refresher for a token that needs no refresh token."""
     try:
         await world.queue()
         await world.prepare()
@@ -183,17 +187,17 @@ async def _obtain(world: World, request: RenewalRequest) -> Token:
 
 
 async def log_out(world: World, request: RenewalRequest) -> None:
-    """Empty the record, then let the server forget what was in it. A renewal in flight finds its generation gone."""
+    """Empty the record, then revoke what was in it. A renewal in flight finds its generation gone."""
     emptied, useless = await _emptied(world, request)
     families = emptied.families if emptied is not None else ()
     problem = ""
     try:
         while (
             spooled := await world.read_spool()
-        ) is not None and spooled.family in families:  # not that of a login since
+        ) is not None and spooled.family in families:  # not the entry of a login since
             await world.drop_spool(spooled)
             useless.append(spooled.token)
-    except errors.StoreUnavailable as error:  # an entry that cannot be read; the logout is done all the same
+    except errors.StoreUnavailable as error:  # an unreadable entry; the logout is done all the same
         problem = error.message
     await report(world, Kind.LOGGED_OUT, request, emptied, problem)
     for token in useless:
@@ -201,7 +205,7 @@ async def log_out(world: World, request: RenewalRequest) -> None:
 
 
 async def delete(world: World, request: RenewalRequest) -> None:
-    """Empty the record and the spool, even where they cannot be read: nobody is to use this credential again."""
+    """Empty the record and the spool even where they cannot be read, so that nobody uses this credential again."""
     emptied, useless = await _emptied(world, request, even_sealed=True)
     await world.clear_spool()
     await report(world, Kind.LOGGED_OUT, request, emptied, "deleted")
@@ -212,7 +216,7 @@ async def delete(world: World, request: RenewalRequest) -> None:
 async def _emptied(
     world: World, request: RenewalRequest, *, even_sealed: bool = False
 ) -> tuple[Record | None, list[Token]]:
-    """The record after it was emptied, and the token that was in it."""
+    """Empty the record; return it, and the tokens that were in it."""
     useless: list[Token] = []
 
     def logout(record: Record | None, at: float, known: Known) -> Record:
@@ -225,7 +229,7 @@ async def _emptied(
 
 
 async def report_replay(world: World, identity: tuple[str, int], request: RenewalRequest, *, accepted: bool) -> None:
-    """Note in the record how the API took a replay with this token, for all who share it."""
+    """Note in the record whether the API accepted a replay with this token, for all processes that share it."""
     loaded, now = await world.load(), await world.now()
     record = loaded.record
     if record is None or record.identity != identity or record.state is not State.IDLE:
@@ -233,7 +237,7 @@ async def report_replay(world: World, identity: tuple[str, int], request: Renewa
     if accepted and record.probation is None:
         return
     if not accepted and record.probation is not None and record.probation.reported:
-        return  # somebody else has reported the same
+        return  # another process has reported the same
     try:
         await world.cas(loaded.version, records.replay_reported(record, accepted=accepted, now=now.wall))
     except (Conflict, StoreOutcomeUnknown):

@@ -1,4 +1,4 @@
-"""Writing a token over the generation that it was issued for, by its attempt or from the spool."""
+"""Committing a token: writing it over the generation it was issued for, by its attempt or from the spool."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import Loaded, Spooled, World
 
 LONGEST_REST = 5.0
-"""Seconds between two tries to commit at most: see `longest_rest`."""
+"""Most seconds between two tries to commit; see `longest_rest`."""
 
 
 def longest_rest(request: RenewalRequest) -> float:
-    """Seconds between two tries to commit: less than others wait for a late commit before they believe `invalid_grant`.
+    """Most seconds between two tries to commit.
 
-    They wait for as long as a token request may take.
+    Other processes wait for a late commit for as long as a token request may take, before they believe `invalid_grant`.
+    The pause is shorter than that.
     """
     return min(LONGEST_REST, max(request.http_timeout / 2.0, FIRST_DELAY))
 
@@ -28,18 +29,18 @@ async def commit_into(world: World, loaded: Loaded, entry: Spooled, request: Ren
     record = loaded.record
     is_lost = record is None or records.rolled_back(record, entry.family, entry.generation)
     if is_lost and _has_overtaken(await world.known(), entry, request.known):
-        return None  # the store has lost what came after it here: a login, a logout or a newer token
+        return None  # the store has lost what this process did since: a login, a logout or a newer token
     if record is None:
         record = lost_record(entry.family, entry.generation, request, entry.owner)
     elif entry.grant is Grant.REFRESH and records.rolled_back(record, entry.family, entry.generation):
         record = records.forgotten(record, entry.generation)
     if record.committed_by == entry.attempt:
-        return record  # an earlier write of ours, whose answer was lost, was applied
+        return record  # an earlier write of this attempt was applied although its answer was lost
     if not records.may_commit(record, entry.family, entry.generation):
         return None
     new = next_of(record, entry, request, await world.now())
     if entry.grant is Grant.REFRESH:
-        # The store has lost something, and others may be further on: the new refresh token is not sent yet.
+        # The store has lost writes, and others may know a newer token: the new refresh token is not sent yet.
         recovery = await recovery_lease(world) if is_lost else in_recovery(record)
         new = records.claimed(new, recovery, owner=None) if recovery is not None else new
     await world.cas(loaded.version, new)
@@ -47,12 +48,12 @@ async def commit_into(world: World, loaded: Loaded, entry: Spooled, request: Ren
 
 
 def in_recovery(record: Record) -> Lease | None:
-    """The recovery lease that the record is under, whether it is over or not."""
+    """The record's recovery lease, whether it is over or not; None where it has none."""
     return record.lease if record.lease is not None and record.lease.is_recovery else None
 
 
 def next_of(record: Record, entry: Spooled, request: RenewalRequest, now: Instant) -> Record:
-    """What `record` says once the token is committed to it."""
+    """`record` as it is once the token is committed to it."""
     return records.committed(
         record,
         entry.token,
@@ -69,7 +70,7 @@ def next_of(record: Record, entry: Spooled, request: RenewalRequest, now: Instan
 
 
 def _has_overtaken(known: Known, entry: Spooled, before: Known) -> bool:
-    """Whether this process has learned since of what comes after the token."""
+    """Whether this process has learned since the renewal began of what comes after the token."""
     if known.newest is before.newest:
         return False
     is_another = known.newest is None or known.newest.identity != (entry.family, entry.generation)
@@ -77,7 +78,10 @@ def _has_overtaken(known: Known, entry: Spooled, before: Known) -> bool:
 
 
 def lost_record(family: str, generation: int, request: RenewalRequest, owner: str | None = None) -> Record:
-    """The record that the store has lost; the seed stays known, so that its spent refresh token is not sent again."""
+    """A stand-in for the record that the store has lost.
+
+    It names the family of the seed, so that the seed's spent refresh token is not sent again.
+    """
     seed = request.seed.seed_fingerprint() if request.seed is not None else ""
     families = (seed, family) if seed != family else (family,)
     return records.lost_record(families, generation, owner=owner or request.known.owner or request.signs)

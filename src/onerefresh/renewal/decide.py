@@ -1,4 +1,4 @@
-"""What to do about a record: pure, from the record and a request to a named decision."""
+"""What to do about a record: a pure function of the record and a request, which returns a named decision."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from onerefresh.verdict import FailureKind
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Hand this token out. `retry_after`: seconds until a background renewal makes sense again.
+    """Hand this token out.
 
-    `damped`: although it was refused; `why`, where that is not said elsewhere. `probation`: it has yet to prove itself.
+    * `retry_after`: seconds until a background renewal makes sense again.
+    * `damped`: the token is handed out although the API refused it; `why`: the reason, where no other event reports it.
+    * `probation`: the token was just refreshed and has yet to prove itself.
     """
 
     token: Token
@@ -31,56 +33,63 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
+    """Raise this error to the callers."""
+
     error: errors.OnerefreshError
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The token endpoint wants to be left alone for so many seconds, and the callers can wait that long."""
+    """Leave the token endpoint alone for so many seconds, which the callers can wait."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Another attempt holds the lease."""
+    """Wait for the attempt that holds this lease."""
 
     lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
+    """Claim the record, to spend `grant`."""
+
     grant: Grant
 
 
 @dataclass(frozen=True, slots=True)
 class StartSession:
-    """Begin a session with the seed."""
+    """Begin a session with the seed, the token that was given as ``token=``."""
 
     seed: Token
 
 
 @dataclass(frozen=True, slots=True)
 class HostSave:
-    """The host saves this token before anybody gets it."""
+    """Let the host application save this token before any caller gets it."""
 
     token: Token
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """The store went back, or lost the record: bring the newer token that this process knows into it again."""
+    """Write this newer token of the process's memory into a store that went back or lost the record."""
 
     token: Token
 
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The store is on another server now, and may have gone back: let others bring back what they know first."""
+    """Put a recovery lease on the record, because the store's server has changed and may lack writes.
+
+    It gives other processes the time to restore what they know.
+    """
 
 
 NOT_AGAIN = "the refresh token may be spent, and is not sent again before retry() or a login"
-"""What is said of a lost answer where the profile never sends again."""
+"""Part of the message about a lost answer where the profile never repeats the request."""
 
 Decision = Use | Fail | Pause | Wait | Claim | StartSession | HostSave | Repair | Settle
 
@@ -95,10 +104,13 @@ def decide(
     clock: Clock | None = None,
     was_awaited: bool = False,
 ) -> Decision:
-    """What to do about `record`. `now`: seconds since the epoch. `lease_over`: its lease may be taken over.
+    """Return what to do about `record`.
 
-    `is_unsettled`: this process has only just seen that the store is on another server. `clock`: what refreshes are
-    counted by. `was_awaited`: the token is the answer for which this renewal has waited.
+    * `now`: seconds since the epoch.
+    * `lease_over`: the record's lease may be taken over.
+    * `is_unsettled`: this process has known the store's present server for a short time only.
+    * `clock`: the clock by which refreshes are counted.
+    * `was_awaited`: the record's token is the answer for which this renewal has waited.
     """
     if record is None:
         return Repair(request.known.newest) if request.known.newest is not None else _begin(request)
@@ -116,7 +128,8 @@ def decide(
         return Repair(newest)
     if record.unsaved and request.host_saves and record.token is not None:
         return HostSave(record.token)
-    # The holder of a lease was free to claim: others wait for it and take over from it, whatever was refreshed before.
+    # Only an idle record has to rest. The holder of a lease was allowed to claim, so others wait for that attempt and
+    # take over from it, however often the token was refreshed before.
     rest = record.rest(clock or (None, now)) if record.state is State.IDLE else 0.0
     if was_awaited and record.token is not None and _is_for_them(record, record.token, request, clock or (None, now)):
         return Use(record.token, _retry_after(record, now, lease_over=lease_over), probation=record.probation)
@@ -134,6 +147,7 @@ def decide(
 
 
 def _begin(request: RenewalRequest) -> Decision:
+    """What to do where the store has no record and this process knows no token."""
     if request.seed is not None and request.seed.seed_fingerprint() in request.known.earlier:
         return Fail(errors.LoginRequired("the session with which token= began is over: log in again"))
     if request.seed is not None:
@@ -144,7 +158,7 @@ def _begin(request: RenewalRequest) -> Decision:
 
 
 def is_news(seed: Token | None, record: Record, request: RenewalRequest) -> bool:
-    """Whether the seed is of a session that neither the record nor this process has gone on from."""
+    """Whether the seed belongs to a session that neither the record nor this process knows."""
     if seed is None:
         return False
     newest = request.known.newest
@@ -153,7 +167,10 @@ def is_news(seed: Token | None, record: Record, request: RenewalRequest) -> bool
 
 
 def in_use(record: Record) -> bool:
-    """Whether its session is not over, as far as is known: a new seed is ignored then, and else it is a login."""
+    """Whether the record's session is not over, as far as is known.
+
+    A new seed is ignored while it is in use; otherwise the seed is a login.
+    """
     if record.state is State.IDLE and record.failure is not None and record.failure.is_doubtful:
         return False
     return record.state in (State.IDLE, State.LEASED)
@@ -179,15 +196,18 @@ def _serves(record: Record, token: Token, request: RenewalRequest, now: float, r
 
 
 def _is_for_them(record: Record, token: Token, request: RenewalRequest, clock: Clock) -> bool:
-    """Whether a token that just came is for those who waited for it: once, even where it is over by now."""
+    """Whether a token that has just arrived goes to the callers who waited for it.
+
+    They get it once, even if it is over by now, since the store or the application's ``save`` may be slow.
+    """
     if record.floor is None or not record.floor.is_of_late(record.generation, clock):
-        return False  # this process may have slept meanwhile
+        return False  # the token is older: this process may have slept meanwhile
     is_free = record.state is State.IDLE and record.failure is None
     return is_free and token.is_sendable and request.refused != record.identity
 
 
 def _retry_after(record: Record, now: float, *, lease_over: bool) -> float:
-    """Seconds until a background renewal makes sense: at once, unless one was tried, or somebody else tries it now."""
+    """Seconds until a background renewal makes sense: 0, unless one failed or another process tries it now."""
     left = record.failure.remaining(now) if record.failure else 0.0
     if record.state is State.DEAD or (record.state is State.LEASED and not lease_over):
         return max(left, LOOK_AGAIN)
@@ -195,12 +215,12 @@ def _retry_after(record: Record, now: float, *, lease_over: bool) -> float:
 
 
 def _origin(record: Record) -> State:
-    """The state beneath a lease."""
+    """The state to which the record returns when its lease is released; the record's state without a lease."""
     return record.lease.origin if record.state is State.LEASED and record.lease else record.state
 
 
 def _damped(record: Record, request: RenewalRequest, now: float) -> bool:
-    """Whether the refusal of a token that was just refreshed must not refresh it once more."""
+    """Whether the refusal of a token that was just refreshed must not cause another refresh."""
     probation = record.probation
     if probation is None or record.state is State.DEAD or probation.repeated or not probation.holds(now):
         return False
@@ -208,6 +228,7 @@ def _damped(record: Record, request: RenewalRequest, now: float) -> bool:
 
 
 def _renew(record: Record, request: RenewalRequest, now: float) -> Decision:
+    """How to get a newer token for this record."""
     if record.generation >= LAST_GENERATION:
         message = (
             "the stored record cannot go on (it is damaged: its generation is too high); log in again to replace it"
@@ -219,13 +240,13 @@ def _renew(record: Record, request: RenewalRequest, now: float) -> Decision:
         return Fail(_needs_login(record))
     may_be_spent = failure is not None and failure.maybe_spent and request.profile.sends_again_after >= FOR_GOOD
     if failure is not None and failure.is_for_good and request.can_obtain:
-        return Claim(Grant.OBTAIN)  # what may be spent is not sent again, and this needs no person
+        return Claim(Grant.OBTAIN)  # what may be spent is not sent again, and `obtain` needs no person
     if failure is not None and must_rest(record, request.client, now):
         return _respect(failure, now)
     if over or (may_be_spent and request.can_obtain):
         return Claim(Grant.OBTAIN)
     if failure is not None and failure.doubts and request.can_obtain:
-        return Claim(Grant.OBTAIN)  # a login heals a doubtful end, and this one needs no person
+        return Claim(Grant.OBTAIN)  # `obtain` is a login that needs no person, and a login heals a doubtful end
     cannot_refresh = record.token is not None and record.token.refresh_token is None and not request.renews_from_access
     if cannot_refresh and request.can_obtain:
         return Claim(Grant.OBTAIN)
@@ -233,7 +254,10 @@ def _renew(record: Record, request: RenewalRequest, now: float) -> Decision:
 
 
 def must_rest(record: Record, client: Callable[[], str], now: float) -> bool:
-    """Whether nothing is to be sent yet: another client may have more luck than the one that was refused."""
+    """Whether nothing may be sent for this record yet.
+
+    A refusal that may be the client's fault does not bind a client that has not been refused itself.
+    """
     failure = record.failure
     if failure is None or failure.remaining(now) <= 0.0:
         return False
@@ -241,7 +265,7 @@ def must_rest(record: Record, client: Callable[[], str], now: float) -> bool:
 
 
 def too_often(rest: float, *, refused: bool | None = None) -> str:
-    """What is said where too many refreshes came too early. `refused`: whether the API has refused the last token."""
+    """The message for too many early refreshes. `refused`: whether the API refused the last token; None: unknown."""
     short, once = "the server's tokens live too shortly", "the API refuses fresh tokens, or takes each one only once"
     why = f"{short}, or {once}" if refused is None else once if refused else f"{short}, or end before their time"
     return (
@@ -251,9 +275,9 @@ def too_often(rest: float, *, refused: bool | None = None) -> str:
 
 
 def bound(record: Record | None, request: RenewalRequest) -> Record | None:
-    """`record`, with the pause after a lost answer that this process's own profile asks for, where that is longer.
+    """`record` with the pause that this process's profile demands after a lost answer, where that is longer.
 
-    The process that lost it went by its own profile: it may run another version of the program.
+    The process that lost the answer applied its own profile, and may run another version of the program.
     """
     failure, own = record.failure if record is not None else None, request.profile.sends_again_after
     if record is None or failure is None or not (failure.lost or failure.kind.is_lost) or failure.count == 0:
@@ -265,12 +289,12 @@ def bound(record: Record | None, request: RenewalRequest) -> Record | None:
             return record
         detail = f"{detail}; {NOT_AGAIN}"
     elif not is_last or failure.delay + request.http_timeout >= own:
-        return record  # its seconds count from the request on, and these from the failure
+        return record  # the profile counts from the request, `delay` from the failure
     return replace(record, failure=replace(failure, delay=own, detail=detail))
 
 
 def _put_off(record: Record, request: RenewalRequest, rest: float) -> Decision:
-    """The token endpoint is left alone for a while, although it has answered each time."""
+    """Leave the token endpoint alone for a while because of too many early refreshes, although each succeeded."""
     if rest <= PATIENCE:
         return Pause(rest)
     refused = request.refused == record.identity
@@ -278,6 +302,7 @@ def _put_off(record: Record, request: RenewalRequest, rest: float) -> Decision:
 
 
 def _respect(failure: Failure, now: float) -> Decision:
+    """Wait out the pause after a failure, or raise the failure where the pause is long or of another kind."""
     left = failure.remaining(now)
     if left <= PATIENCE and failure.kind in (FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR):
         return Pause(left)
@@ -285,6 +310,7 @@ def _respect(failure: Failure, now: float) -> Decision:
 
 
 def _needs_login(record: Record) -> errors.OnerefreshError:
+    """The error for a session that only a login can continue."""
     if record.is_logged_out:
         return errors.LoginRequired("logged out: log in again")
     if State.DEAD in (record.state, _origin(record)) and record.failure is not None:

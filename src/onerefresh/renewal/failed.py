@@ -1,7 +1,7 @@
-"""The end of an attempt that has brought no token: what is remembered of it, and which error its callers get.
+"""The end of an attempt without a token: what the record remembers of it, and which error its callers get.
 
-Others go by the record. So whatever a failed request may have done to the refresh token is written there before the
-lease is given back.
+Other processes act on the record. So whatever a failed request may have done to the refresh token is written there
+before the lease is released.
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from onerefresh.verdict import FailureKind, Verdict
 
 
 async def release(attempt: Attempt, verdict: Verdict | None) -> Outcome | None:
-    """Give the lease back, remembering the failure. The callers get an error now, or wait a little and try again."""
+    """Release the lease and remember the failure.
+
+    Raises the error for the callers, or returns None where the renewal waits a little and tries again.
+    """
     if verdict is not None and verdict.kind in (FailureKind.DEAD, FailureKind.DOUBTFUL):
         verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
     if verdict is None and (attempt.lease.contested or attempt.taken_over):
-        return None  # too old to send: it runs out, rather than let the others forget the attempt before it
+        return None  # too old to send: the lease runs out, since a release would make others forget the earlier attempt
     now, pause = await attempt.world.now(), None
     if verdict is not None and verdict.kind.is_lost and attempt.lease.grant is Grant.REFRESH:
         verdict, pause = _after_a_loss(attempt, verdict, now)
@@ -42,28 +45,34 @@ async def release(attempt: Attempt, verdict: Verdict | None) -> Outcome | None:
     except errors.StoreUnavailable:
         if verdict is None:
             raise
-        # The lease runs out by itself; what the token endpoint said matters more to the callers.
+        # The lease runs out by itself; the token endpoint's answer matters more to the callers.
     if verdict is None or verdict.kind in (FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR):
         return None
     raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
 
 
 async def unsent(attempt: Attempt, failure: Unsent) -> NotSent:
-    """Give the lease back: the next renewal begins at once, as if this one had never been."""
+    """Release the lease as if the attempt had never been, so that the next renewal begins at once.
+
+    Returns the error for the callers.
+    """
     message = failure.verdict.detail
     back = records.unsent(attempt.leased, message, now=(await attempt.world.now()).wall, taken_over=attempt.taken_over)
-    with contextlib.suppress(errors.StoreUnavailable):  # it is noted later
+    with contextlib.suppress(errors.StoreUnavailable):  # a background task notes it later
         await _settle(attempt, back)
     return NotSent(message, credential=attempt.request.key, generation=attempt.leased.generation)
 
 
 async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
-    """A refusal that may be the client's fault: remembered, and asked again unless the token may be spent."""
+    """Remember a refusal that may be the client's fault.
+
+    The token endpoint is asked again after a pause, unless the refresh token may be spent.
+    """
     if attempt.lease.contested and await _someone_commits(attempt):
         return None
     now, pause = await attempt.world.now(), None
     if attempt.request.can_obtain:
-        pause = 0.0  # the next token comes from elsewhere, at once
+        pause = 0.0  # `obtain` gets the next token at once
     elif attempt.was_lost and attempt.request.profile.rotates:
         why = "after a request that may have spent the refresh token"
         if attempt.lease.guess and not attempt.follows_another:
@@ -74,13 +83,16 @@ async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
         await _settle(attempt, _back(attempt, verdict, now, pause))
     except errors.StoreUnavailable:
         if attempt.request.background:
-            raise  # nobody waits, and the access token still serves
+            raise  # no caller waits, and the access token still serves
         raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
-    return None  # the record says what follows
+    return None  # the record decides what follows
 
 
 async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
-    """`invalid_grant` proves nothing while another attempt may have spent this generation: wait for its commit."""
+    """Declare the session dead, unless another attempt commits first.
+
+    `invalid_grant` proves nothing while another attempt may have spent this generation, so its commit is awaited.
+    """
     if attempt.lease.contested and await _someone_commits(attempt):
         return None
     message = verdict.detail
@@ -98,13 +110,14 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
             return None
     except errors.StoreUnavailable:
         if attempt.request.background:
-            raise  # nobody waits, and the access token still serves
+            raise  # no caller waits, and the access token still serves
         raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
     await report(attempt.world, Kind.DEAD, attempt.request, dead, message, attempt=attempt.lease.id)
     return None
 
 
 def _back(attempt: Attempt, verdict: Verdict | None, now: Instant, pause: float | None = None) -> Record:
+    """The record after the lease is released with this verdict."""
     return records.released(
         attempt.leased,
         verdict,
@@ -120,7 +133,7 @@ def _back(attempt: Attempt, verdict: Verdict | None, now: Instant, pause: float 
 
 
 def _after_a_loss(attempt: Attempt, verdict: Verdict, now: Instant) -> tuple[Verdict, float | None]:
-    """What is said of a lost answer, and when the same refresh token may be sent again."""
+    """The verdict for a lost answer, and the seconds until the same refresh token may be sent again."""
     if attempt.request.profile.sends_again_after >= FOR_GOOD:
         return replace(verdict, detail=f"{verdict.detail}; {NOT_AGAIN}"), FOR_GOOD
     count = (attempt.leased.failure.count if attempt.leased.failure else 0) + attempt.sends
@@ -128,7 +141,7 @@ def _after_a_loss(attempt: Attempt, verdict: Verdict, now: Instant) -> tuple[Ver
 
 
 async def _note_that_it_was_late(attempt: Attempt) -> None:
-    """Where others have gone on from this attempt: its request came late, which explains an end of the session."""
+    """Where others have already renewed, note that this request came late: it may explain the session's end."""
     with contextlib.suppress(Conflict, StoreOutcomeUnknown, errors.StoreUnavailable):
         loaded, now = await attempt.world.load(), await attempt.world.now()
         noted = sent_late(loaded.record, attempt.leased, now=now.wall)
@@ -137,9 +150,9 @@ async def _note_that_it_was_late(attempt: Attempt) -> None:
 
 
 async def _settle(attempt: Attempt, ended: Record) -> bool:
-    """Write how this attempt ended, over its own lease; whether the record says so now. Raises `StoreUnavailable`.
+    """Write how this attempt ended, over its own lease; whether the record says so now.
 
-    This process goes by it whatever becomes of the write.
+    Raises `StoreUnavailable`. This process acts on the end whether the write succeeds or not.
     """
     attempt.request.sightings.ends(attempt.lease, ended)
     try:
@@ -158,7 +171,7 @@ async def _written(attempt: Attempt, ended: Record) -> bool:
             loaded = await attempt.world.load()
             if loaded.record is None or not attempt.is_mine(loaded):
                 return loaded.record == ended
-            # Not applied: left alone, the lease would hold everybody up. Somebody may have consented meanwhile.
+            # Not applied: a lease that stays would delay everybody. `adopt` may have changed the owner.
             version, ended = loaded.version or "", replace(ended, owner=loaded.record.owner)
         else:
             return True
@@ -166,7 +179,10 @@ async def _written(attempt: Attempt, ended: Record) -> bool:
 
 
 async def _someone_commits(attempt: Attempt) -> bool:
-    """Whether somebody goes on from here: not where the store loses this attempt, or gets an old copy back."""
+    """Wait for another attempt to commit, for the time of one request; whether the record has moved on.
+
+    A store that loses this attempt's lease, or returns to an old copy, has not moved on.
+    """
     why, token = "it was refused, and another process may yet save a new token", attempt.leased.token
     version, until = attempt.version, (await attempt.world.now()).monotonic + attempt.request.http_timeout
     while (left := until - (await attempt.world.now()).monotonic) > 0:

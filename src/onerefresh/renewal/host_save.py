@@ -1,4 +1,4 @@
-"""The host's own save: with ``save=``, nobody is given a token before the host has it."""
+"""Saving by the host application: with ``save=``, no caller gets a token before the application has it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 
 SAVE_TRIES = 3
+"""How often ``save`` is tried before `SaveFailed` is raised."""
 
 
 async def save_with_host(world: World, loaded: Loaded, token: Token) -> None:
-    """Let the host save the token before anybody gets it; a few tries, then `SaveFailed`.
+    """Let the host application save the token before any caller gets it. Raises `SaveFailed` after a few tries.
 
-    A refresh and a login may be saved at once: the one that finds a newer token afterwards saves that one, so it comes
-    last.
+    A refresh and a login may be saved at the same time. The one that finds a newer token in the record afterwards saves
+    that one, so the newest token is saved last.
     """
     while True:
         await _hand_over(world, token)

@@ -1,4 +1,4 @@
-"""What a process knows of a credential beside what the store says: its memory, as a value."""
+"""What a process knows of a credential beside the record: its memory, as a value."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ __all__ = ["Known"]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What this process knows at one moment. A renewal asks anew with each look at the record: others add to it.
+    """What this process knows at one moment.
 
-    `newest`: the newest token it has seen; None also after a logout here. `owner`: whose token that is, where that is
-    known. `earlier`: the families of sessions that this process has gone on from, oldest first. `proven`: the identity
-    of the token that the API has accepted here. `sent`: the claim under which it has sent, and waits for an answer.
-    `may_go_back`: whether the store may forget a write that it acknowledged, as far as is known by now. `recovery`:
-    seconds for which a token that was brought back is not sent; 0 where nobody else can know a newer one.
+    A renewal asks again with each look at the record, because other threads add to this knowledge.
+
+    * `newest`: the newest token that this process has seen; None before that, and after a logout here.
+    * `owner`: the identity of the refresher to which that token belongs, where it is known.
+    * `earlier`: the families of the sessions before the present one, oldest first.
+    * `proven`: the identity of the token that the API has accepted in this process.
+    * `sent`: the claim under which this process has sent a request that is not answered yet.
+    * `may_go_back`: whether the store may forget a write that it acknowledged, as far as is known now.
+    * `recovery`: seconds for which a restored token is not sent; 0 where no other process can know a newer one.
     """
 
     newest: Token | None = None
@@ -30,5 +34,5 @@ class Known:
     recovery: float = 0.0
 
     def outdates(self, token: Token) -> bool:
-        """Whether `token` is not the newest, or its session is over."""
+        """Whether `token` is not the newest one, or its session is over."""
         return self.newest is None or self.newest.family != token.family or self.newest.generation > token.generation

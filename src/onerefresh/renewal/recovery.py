@@ -1,4 +1,4 @@
-"""Bringing into the record what it lacks: spooled tokens, tokens that the store has lost, and how an attempt ended."""
+"""Adding what the record lacks: spooled tokens, tokens that the store has lost, and how an attempt ended."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 
 LOOKS = (1.0, 10.0)
-"""Seconds after a commit when the committer looks again whether the store still has it, and then half a lease later."""
+"""Seconds after a commit at which its process checks that the store still has it.
+
+A last check follows half a time to live after the commit.
+"""
 LOOK_TRIES = 20
-"""How often such a look is tried while the store is out of reach, or is written by others."""
+"""How often such a check is tried while the store is unreachable, or is written by others."""
 
 
 async def replay_spool(world: World, request: RenewalRequest) -> bool:
-    """Bring a spooled token into the store before anybody decides anything; whether the record must be read again."""
+    """Move a spooled token into the store before anything is decided; whether to read the record again."""
     entry = await world.read_spool()
     if entry is None:
         return False
-    loaded = await world.load()  # again: a record that was read before the entry may be older than it
+    loaded = await world.load()  # again: a record that was read before the entry may be older than the entry
     record = loaded.record
     if record is None and _is_outdated(entry, request):
         await world.drop_spool(entry)
         return True
     is_lost = record is None or records.rolled_back(record, entry.family, entry.generation)
-    if is_lost and entry.grant is Grant.REFRESH:  # others may have gone on from it, if it is an old one
+    if is_lost and entry.grant is Grant.REFRESH:  # if the entry is old, others may have refreshed its token since
         await repair(world, loaded, entry.as_next(), request, owner=entry.owner)
         return True
     try:
@@ -48,9 +51,9 @@ async def replay_spool(world: World, request: RenewalRequest) -> bool:
 
 
 async def replay_later(world: World, request: RenewalRequest) -> None:
-    """Go on trying to bring what is spooled into the store, for as long as this process lives.
+    """Keep trying to move the spooled token into the store, for as long as this process lives.
 
-    Nobody here need ask again before another host's patience ends: in memory the new token is fresh.
+    No caller on this host may ask before another host's patience ends, because the new token is fresh in memory.
     """
     while True:
         try:
@@ -64,10 +67,10 @@ async def replay_later(world: World, request: RenewalRequest) -> None:
 
 
 def _is_outdated(entry: Spooled, request: RenewalRequest) -> bool:
-    """Whether this process knows better than what is spooled, where the store has no record any more.
+    """Whether this process knows better than the spool entry, where the store has no record any more.
 
-    A login continues the numbers of the session before it. A process that knows nothing and has a `token=` of another
-    session shows that the store was emptied on purpose.
+    A login continues the generation numbers of the session before it. A process that knows no token and has a
+    ``token=`` of another session shows that the store was emptied on purpose.
     """
     known, token = request.known.newest, entry.as_next()
     if known is None:
@@ -76,9 +79,10 @@ def _is_outdated(entry: Spooled, request: RenewalRequest) -> bool:
 
 
 async def look_again(world: World, token: Token, ttl: float, request: RenewalRequest) -> None:
-    """Where the store may forget a write that it acknowledged: look whether the new token is still there.
+    """Check that the new token is still in a store that may forget an acknowledged write.
 
-    Once the old refresh token is sent again, a strict server ends the session: so look soon, and then later.
+    If the old refresh token were sent again, a strict server would end the session. So the first check comes soon, and
+    the others later.
     """
     looked = 0.0
     for moment in (*LOOKS, ttl / 2.0):
@@ -92,10 +96,10 @@ async def look_again(world: World, token: Token, ttl: float, request: RenewalReq
 
 
 async def _still_newest(world: World, token: Token, request: RenewalRequest) -> bool:
-    """Bring the token back where the store has forgotten it; False where somebody has gone on from it."""
+    """Restore the token where the store has forgotten it; False where it is not the newest one any more."""
     for _ in range(LOOK_TRIES):
         if (await world.known()).outdates(token):
-            return False  # a store that lost everything must get the newest one back
+            return False  # a store that lost everything must get the newest token back
         try:
             record = (loaded := await world.load()).record
             if record is not None and record.identity == token.identity:
@@ -111,8 +115,8 @@ async def _still_newest(world: World, token: Token, request: RenewalRequest) -> 
 async def start_session(world: World, loaded: Loaded, seed: Token, request: RenewalRequest) -> None:
     """Begin a session with the seed.
 
-    Where the store may have lost a record, the seed may be its first token, and used up: a recovery lease gives others
-    the time to say so.
+    Where the store may have lost a record, the seed may be that record's first token, and already spent. A recovery
+    lease then gives other processes time to restore what they know.
     """
     may_be_old = loaded.record is None and request.known.may_go_back
     recovery = await recovery_lease(world) if may_be_old else None
@@ -121,7 +125,7 @@ async def start_session(world: World, loaded: Loaded, seed: Token, request: Rene
     try:
         await world.cas(loaded.version, record)
     except (Conflict, StoreOutcomeUnknown):
-        return  # the record says what follows
+        return  # the record decides what follows
 
 
 async def repair(
@@ -133,10 +137,11 @@ async def repair(
     noted: str | None = None,
     owner: str | None = None,
 ) -> bool:
-    """The store forgot a generation that this process has used: bring it back; whether that is known to be done.
+    """Restore a generation that the store forgot and this process has used; whether it is known to be restored.
 
-    Others may know a newer one, and this one's refresh token may be used up. So it serves, and is not sent before they
-    have had their time. `noted`: as for `recovery_lease`.
+    Other processes may know a newer token, and the refresh token of this one may be spent. So the token serves, but is
+    not sent before they had time to restore theirs. `noted`: as for `recovery_lease`. `owner`: the owner for a record
+    that is gone.
     """
     record = loaded.record or lost_record(token.family, token.generation, request, owner)
     recovery = await recovery_lease(world, noted=noted)
@@ -155,23 +160,23 @@ async def repair(
 
 
 async def settle(world: World, loaded: Loaded, request: RenewalRequest, *, contested: bool) -> None:
-    """Put a recovery lease on what a store says that may have gone back."""
+    """Put a recovery lease on the record of a store that may have gone back."""
     recovery = await recovery_lease(world, contested=contested)
     if recovery is None:
         return
     try:
-        # A record without an owner gets none: the renewal that sends its token reports that first.
+        # A record without an owner stays without one: the renewal that sends its token reports that first.
         owner = request.signs if loaded.record is None else None
         await world.cas(loaded.version, records.claimed(loaded.record, recovery, owner=owner))
     except (Conflict, StoreOutcomeUnknown):
-        return  # the record says what follows
+        return  # the record decides what follows
 
 
 async def recalled(world: World, loaded: Loaded, request: RenewalRequest) -> Loaded | None:
-    """What the store holds, and what this process knows better; None: look again.
+    """The stored record, corrected by what this process knows better; None: look again.
 
-    That is how its own attempt ended, or that somebody has logged out. The store was out of reach when that was to be
-    noted, or has lost it since.
+    This process may know how its own attempt ended, or that somebody has logged out, where the store was unreachable
+    when that should have been noted, or has lost it since.
     """
     record = loaded.record
     if record is None:
@@ -186,13 +191,13 @@ async def recalled(world: World, loaded: Loaded, request: RenewalRequest) -> Loa
     except (Conflict, StoreOutcomeUnknown):
         return None
     except errors.StoreUnavailable:
-        return Loaded(loaded.version, ended)  # it can be read, at least
+        return Loaded(loaded.version, ended)  # the store can be read but not written: act on the known end
 
 
 async def end_later(world: World, lease: Lease, request: RenewalRequest) -> None:
-    """Go on trying to note how an attempt ended, for as long as nobody else has claimed and this process lives.
+    """Keep trying to note how an attempt ended, until another process claims or this process ends.
 
-    Others would wait for it, and then send what may be spent.
+    Without the note, other processes would wait for the attempt, and then send a refresh token that may be spent.
     """
     while True:
         try:

@@ -1,7 +1,7 @@
-"""Recovery leases: nothing is sent under them, so that processes that know a newer token have time to bring it back.
+"""Recovery leases: nothing is sent under them, so that processes with a newer token have time to restore it.
 
-Others can bring it back only if they know of the loss. So it is noted before the lease begins, and a process that takes
-a lease over makes sure that the note has said so for as long as the lease lasted.
+Other processes can restore a token only if they know of the loss. So the loss is noted before the lease begins, and a
+process that takes the lease over first makes sure that the note has said so for as long as the lease lasted.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from onerefresh.store import Conflict, StoreOutcomeUnknown
 __all__ = ["Takeover", "recovery_lease"]
 
 MOST_AGAIN = 2
-"""So many recovery leases follow the first one at most, where the loss cannot be noted."""
+"""How many recovery leases may follow the first one where the loss is not noted."""
 LONGEST_COMPARING = 30.0
-"""Seconds at most for which a renewal waits for those who are still comparing: no caller waits longer by default."""
+"""Most seconds that a renewal waits for processes that are still comparing their memory with the store."""
 BEAT = 5.0
-"""Seconds after which a process that was comparing, and has said nothing more, is taken for gone."""
+"""Seconds without a new sign in the note after which a process that was comparing counts as gone."""
 SLICE = 1.0
-"""Seconds between two looks at the note."""
+"""Seconds between two reads of the note."""
 
 
 async def recovery_lease(
     world: World, *, contested: bool = False, noted: str | None = None, again: int = 0
 ) -> Lease | None:
-    """A lease under which nothing is sent, once the loss is noted; None where nobody else can know a newer token.
+    """Note the loss, then make a lease under which nothing is sent.
 
-    `noted`: the mark of the note that names the record already. `again`: as in `Lease`.
+    None where no other process can know a newer token. `noted`: the mark of a note that names the record already.
+    `again`: as in `Lease`.
     """
     seconds = (await world.known()).recovery
     if seconds <= 0.0:
@@ -55,10 +56,13 @@ async def recovery_lease(
 
 @dataclass(slots=True)
 class Takeover:
-    """This renewal's way to take recovery leases over: not before all who know more had their time.
+    """Decides for one renewal when a recovery lease may be taken over: after all others had time to restore.
 
-    `free`: the lease that may be taken over. `beats`: how far each process was that is still comparing, and since when,
-    by this process's own clock. `has_waited`: whether the last call took its time.
+    * `has_waited`: whether the last call waited.
+    * `free`: the id of the lease that may be taken over.
+    * `began`: when this renewal first asked; `unread`: how often the note could not be read.
+    * `beats`: the number of each process that is still comparing, and since when this renewal has seen that number, on
+      this process's own clock.
     """
 
     world: World
@@ -80,7 +84,7 @@ class Takeover:
         except errors.StoreUnavailable:
             self.unread += 1
             if self.unread > MOST_AGAIN:
-                self.free = lease.id  # the record can be read, and the note cannot
+                self.free = lease.id  # the record can be read and the note cannot: stop waiting for it
                 return True
             await self._wait(loaded, "the store's note of losses cannot be read")
             return False
@@ -94,15 +98,19 @@ class Takeover:
         return True
 
     async def _begun_anew(self, loaded: Loaded, lease: Lease) -> bool:
-        """Note the loss, and begin another lease, since others cannot have known; False where nobody can note it."""
+        """Note the loss and write another recovery lease, since other processes cannot have known of the loss.
+
+        False where nobody can note the loss.
+        """
         anew = await recovery_lease(self.world, contested=lease.contested, again=lease.again + 1)
         if anew is None or anew.noted == NO_NOTE:
             return False
-        with contextlib.suppress(Conflict, StoreOutcomeUnknown):  # the record says what follows
+        with contextlib.suppress(Conflict, StoreOutcomeUnknown):  # the next look at the record decides what follows
             await self.world.cas(loaded.version, records.claimed(loaded.record, anew, owner=None))
         return True
 
     def _is_comparing(self, note: Note, now: float) -> bool:
+        """Whether a process in the note has given a new sign within the last `BEAT` seconds."""
         for process, beat in note.comparing.items():
             if self.beats.get(process, (None, 0.0))[0] != beat:
                 self.beats[process] = (beat, now)

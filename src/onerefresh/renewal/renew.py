@@ -1,7 +1,31 @@
-"""One renewal: load, claim, send, commit.
+"""One renewal: load the record, claim it, send the token request, commit the answer.
 
-Truth is one record per credential, changed only by compare-and-swap. Holds, wake-ups and clocks are hints: they save
-time, and no rule's correctness rests on them.
+The record in the store is the only truth. It changes by compare-and-swap alone, on the version that was loaded, so all
+processes that share the store agree on the order of its changes. What a process has in memory only helps it to decide
+what to do with the record.
+
+1. *Load.* If the record has a token that serves the request, that token is the outcome, and nothing is sent.
+2. *Claim before sending.* The claim writes a lease into the record. The write proves that the store can be written at
+   this moment, and tells other processes that the refresh token is about to be spent. After a conflict the renewal
+   loads again.
+3. *Send*, but only while the attempt is young enough for the answer to arrive within the lease.
+4. *Commit, whatever it takes.* A server that rotates has invalidated the old refresh token by now, so the answer holds
+   the only one that works. It is committed as long as family and generation match, even if another attempt holds the
+   lease by then or the session was declared dead. While the store is down, the token goes into a spool file on this
+   host, is then handed out, and the write is tried again.
+
+Leases let one process send at a time, and bound the wait for a process that has vanished. A lease is over when the
+store's clock says so, or when a waiting process has watched it for its whole time to live on its own monotonic clock.
+No wall clock decides who may send. On the same host a released lock proves that the holder is dead, and others take
+over at once. After a takeover without that proof the lease is *contested*: the earlier attempt may still commit.
+`invalid_grant` then proves nothing yet, and the record is watched for as long as a token request may take before the
+session is declared dead.
+
+A store that lost writes gets the newest known token back under a *recovery lease*. Nothing is sent under it, so that
+processes with a still newer token have time to restore that one.
+
+Locks, wake-ups and clocks are hints. They save time, and no rule's correctness depends on them. `decide` chooses each
+step without side effects; this file performs it.
 """
 
 from __future__ import annotations
@@ -43,43 +67,50 @@ from onerefresh.store import AdvisoryLock
 __all__ = ["Outcome", "renew"]
 
 QUEUE_TRIES = 3
+"""How many times a renewal queues for the store's lock before it claims without it."""
 UNDER_WAY = "its own request is under way: the refresher has not returned, and retry() would send beside it"
 QUICK = 0.05
-"""Seconds for which what was loaded is as good as new: a load more would take a store as long as the claim itself."""
+"""Seconds for which a loaded record counts as current. Loading it again would take as long as the claim itself."""
 
 
 @dataclass(slots=True)
 class PeriodWatch:
-    """A period that somebody else began, here the last lease seen, and since when this renewal has watched it.
+    """The last lease of another attempt that this renewal has seen, and since when it has watched that lease.
 
-    It is over by the store's clock, or by this process's monotonic clock once it was watched for its full length: so
-    a store without a clock, or with one that was set, holds nobody up for longer than that.
+    A lease is over by the store's clock, or by this process's monotonic clock once it has been watched for its whole
+    time to live. So a store without a clock, or with a clock that was set, delays nobody for longer than that.
     """
 
     watched: str | None = None
     since: float = 0.0
 
     def left(self, lease: Lease, now: Instant) -> float:
-        """Seconds until `lease` is over, by whichever clock says so first."""
+        """Seconds until `lease` is over, by the clock on which it ends first."""
         if lease.id != self.watched:
             self.watched, self.since = lease.id, now.monotonic
         return min(lease.ttl - (now.monotonic - self.since), left_of(lease, now))
 
 
 async def renew(world: World, request: RenewalRequest) -> Outcome:
-    """A token that satisfies `request`.
+    """Return a token that satisfies `request`.
 
     Raises an `OnerefreshError` that says who must act.
     """
     if request.gives_way:
-        # It is short, and somebody is about to wait.
+        # The delay is short and a caller is about to wait, so the interpreter's exit may wait for it, too.
         await world.sleep(request.gives_way, holds_the_exit=True, why="it lets who refreshed the last time go first")
     return await _Renewal(world, request).run()
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What one look at the record has found, `now`: the record as this process understands it, and its lease."""
+    """One look at the record.
+
+    * `loaded`: what the store holds, with what this process knows better.
+    * `now`: the time of the look.
+    * `record`: the record as this process understands it, with its dates and pauses adjusted.
+    * `lease`: the record's lease, or None if the record is not leased.
+    """
 
     loaded: Loaded
     now: Instant
@@ -88,16 +119,19 @@ class _Look:
 
     @property
     def identity(self) -> tuple[str, int]:
-        """Of the record's token."""
+        """Family and generation of the record's token; an empty family and 0 without a record."""
         return self.record.identity if self.record is not None else ("", 0)
 
 
 class _Renewal:
-    """One renewal: it looks at the record and does what is decided, until that brings a token.
+    """One renewal: it looks at the record and performs the decided step, until there is a token or an error.
 
-    `lock`: the store's hold, while this renewal has it. `queued`: how often it found others at it. `awaited`: the
-    attempt that it has made, or waited for. `unconfirmed`: its claims whose write has no known outcome, each with its
-    time: where one was applied, it continues under that. `rounds`: looks since it last waited.
+    * `lock`: the store's lock while this renewal holds it; `queued`: how often another process held it.
+    * `prepared`: whether the refresher has been prepared.
+    * `awaited`: the id of the attempt that this renewal has made or waited for.
+    * `unconfirmed`: our claims whose write outcome is unknown, with the time of each. If one turns out to have been
+      applied, the renewal continues under it.
+    * `rounds`: looks since the last wait.
     """
 
     def __init__(self, world: World, request: RenewalRequest) -> None:
@@ -110,7 +144,7 @@ class _Renewal:
         self.rounds = 0
 
     async def run(self) -> Outcome:
-        """Go on until there is a token, or an error."""
+        """Look and act until there is a token; raise the error that ends the renewal."""
         while True:
             self.rounds += 1
             if self.rounds > MOST_ROUNDS:
@@ -127,7 +161,7 @@ class _Renewal:
                 return outcome
 
     async def look(self) -> _Look | None:
-        """Read the record, once what this host has spooled is in it. None: read it again."""
+        """Read the record once everything spooled on this host is in it; None: read again."""
         loaded = await self.world.load()
         self.request = self.request.knowing(await self.world.known())
         if await replay_spool(self.world, self.request):
@@ -140,15 +174,15 @@ class _Renewal:
         return _Look(known, now, record, record.lease if record and record.state is State.LEASED else None)
 
     async def continue_under(self, lease: Lease, record: Record, look: _Look) -> Outcome | None:
-        """Send under a claim of its own that was applied although nobody knew."""
+        """Send under a claim of this renewal that was applied although its outcome was unknown."""
         if await self.world.queue():
-            return None  # what was loaded before may be old
+            return None  # the wait for a turn took time: the loaded record may be stale
         self.awaited = lease.id
         born = self.unconfirmed.pop(lease.id)
         return await run_attempt(Attempt(self.world, self.request, record, look.loaded.version or "", lease, born))
 
     async def decide(self, look: _Look) -> Outcome | None:
-        """Do what is to be done about the record. None: look again."""
+        """Decide what to do about the record, and do it; None: look again."""
         world, request, record, lease, now = self.world, self.request, look.record, look.lease, look.now
         left = self.watch.left(lease, now) if lease else 0.0
         proven_dead = _is_proof(self.lock, lease)
@@ -176,7 +210,7 @@ class _Renewal:
                 try:
                     await save_with_host(world, look.loaded, token)
                 except errors.SaveFailed:
-                    await world.deliver(None, unsaved=token)  # nobody is given it, and nobody spends the one before it
+                    await world.deliver(None, unsaved=token)  # no caller gets it, and no renewal spends the one before
                     raise
             case StartSession(seed):
                 await start_session(world, look.loaded, seed, request)
@@ -196,7 +230,7 @@ class _Renewal:
         return None
 
     async def report_seed(self, record: Record | None) -> None:
-        """Say once that ``token=`` is ignored."""
+        """Report once that ``token=`` is ignored because another session is in use."""
         if self.seed_reported or record is None or not in_use(record):
             return
         if is_news(self.request.seed, record, self.request):
@@ -205,7 +239,7 @@ class _Renewal:
             await report(self.world, Kind.SEED_IGNORED, self.request, record, message)
 
     async def use(self, found: Use, record: Record | None) -> Outcome:
-        """The record's token serves."""
+        """Return the record's token."""
         request, newest = self.request, self.request.known.newest
         await self.world.leave()
         if found.why and request.sightings.is_new(found.token.identity):
@@ -216,21 +250,21 @@ class _Renewal:
         return Outcome(found.token, found.retry_after, found.damped, found.probation, earlier=earlier)
 
     async def wait(self, look: _Look, seconds: float, why: str) -> None:
-        """Wait for a change of the record, holding nothing meanwhile."""
+        """Release the lock and the turn, then wait for a change of the record."""
         await self.let_go()
         await self.world.watch(look.loaded.version, seconds, why)
 
     async def let_go(self) -> None:
-        """Release the lock, before a wait."""
+        """Release the lock and the turn before a wait."""
         await self.world.leave()
         self.lock, self.rounds = None, 0
 
     async def wait_for(self, other: Lease, look: _Look, left: float) -> None:
-        """Wait until another attempt's lease is over, or it is proven that its process is dead."""
+        """Wait until the lease of another attempt is over, or the death of its process is proven."""
         if self.lock is None and other.death_proof is not None:
             self.lock = await self.world.enter()
             if self.lock is not None:
-                return  # look again with the lock: is it still this attempt?
+                return  # look again under the lock: the lease may be another one by now
         await self.let_go()
         if self.awaited != other.id:
             self.awaited = other.id
@@ -243,7 +277,7 @@ class _Renewal:
         await self.world.watch(look.loaded.version, left, f"{what} {left:.1f} s more")
 
     async def claim(self, grant: Grant, look: _Look, *, proven_dead: bool) -> Outcome | None:
-        """Claim and send, with the lock and a turn if they can be had. None: look again."""
+        """Claim and send, with the store's lock and a turn where they are available; None: look again."""
         world, lease = self.world, look.lease
         is_guess = lease is not None and lease.is_recovery and grant is Grant.REFRESH
         if lease and is_guess and not await self.takeover.is_due(look.loaded, lease):
@@ -252,7 +286,7 @@ class _Renewal:
             return None
         if await world.queue():
             self.rounds = 0
-            return None  # before the claim, which would age in the queue; what was loaded before may be old
+            return None  # queue before the claim, which would age meanwhile; the loaded record may be stale
         if not await self.is_ready(look):
             return None
         contested = is_contested(look.record, proven_dead=proven_dead)
@@ -265,30 +299,31 @@ class _Renewal:
         return outcome
 
     async def is_ready(self, look: _Look) -> bool:
-        """Take the lock, and let the refresher prepare; False where the record has to be looked at again."""
+        """Take the lock and let the refresher prepare; False: look at the record again."""
         world = self.world
         if self.lock is None and self.queued < QUEUE_TRIES:
             self.lock = await world.enter()
             if self.lock is None and look.lease is not None:
-                self.queued = QUEUE_TRIES  # its holder stands still: there is no use in queueing behind it
+                self.queued = QUEUE_TRIES  # the lease's holder makes no progress: do not queue behind it
             elif self.lock is None:
                 self.queued += 1
                 await world.watch(look.loaded.version, DETECTION, "others of this host are about to do it")
                 return False
             elif self.prepared:
-                return False  # what was loaded before the lock may be old
+                return False  # the record was loaded before the lock was taken: it may be stale
         if self.prepared:
             return True
-        await world.prepare()  # with the lock: of all who queue, only the first needs it
+        await world.prepare()  # under the lock: of all processes in the queue, only the first needs it
         self.prepared = True
         is_new = age(look.now, await world.now()) <= QUICK
-        return is_new and (self.lock is None or self.lock.death_proof is None)  # else what was loaded may be old
+        return is_new and (self.lock is None or self.lock.death_proof is None)  # else the loaded record may be stale
 
 
 def _is_proof(lock: AdvisoryLock | None, lease: Lease | None) -> bool:
     """Whether holding `lock` proves that the holder of `lease` is dead.
 
-    It kept this very lock until its attempt was settled, so only its kernel can have released it.
+    The holder kept this very lock until its attempt was settled. While the record still has the lease, only the kernel
+    can have released the lock, when the holder died.
     """
     return (
         lease is not None
@@ -299,8 +334,8 @@ def _is_proof(lock: AdvisoryLock | None, lease: Lease | None) -> bool:
 
 
 def _is_own(lease: Lease, unconfirmed: Container[str]) -> bool:
-    """Whether it is a claim of ours whose outcome was unknown, and which was applied: nothing was sent under it.
+    """Whether `lease` is a claim of this renewal that was applied with an unknown outcome: nothing was sent under it.
 
-    One with a proof is not gone on with: others could have seen the lock free since.
+    A claim with a death proof is not continued: other processes could have found its lock free since.
     """
     return lease.id in unconfirmed and lease.death_proof is None

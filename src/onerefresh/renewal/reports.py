@@ -1,4 +1,4 @@
-"""What a renewal reports: events, and a store that contradicts itself."""
+"""The events of a renewal, and the error for a store that contradicts itself."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import World
 
 MOST_ROUNDS = 50
-"""Looks at the record, or writes of it, without any wait in between: more than this, and the store is at fault."""
+"""Most looks at the record, or writes of it, without a wait in between. More means that the store is at fault."""
 
 
 def unsettled() -> errors.StoreUnavailable:
-    """What is said of a store that contradicts itself."""
+    """The error for a store that contradicts itself."""
     return errors.StoreUnavailable("the store's record changes faster than it can be written: is the store in order?")
 
 
@@ -26,5 +26,5 @@ async def report(
     *,
     attempt: str | None = None,
 ) -> None:
-    """Report an event."""
+    """Report an event about `record`."""
     await world.emit(Event(kind, request.key, record.generation if record else 0, attempt, detail))

@@ -1,4 +1,4 @@
-"""What is asked of a renewal: by whom, for which token, and what the process that asks knows."""
+"""What is asked of a renewal: by which credential, for which token, and with what knowledge."""
 
 from __future__ import annotations
 
@@ -13,21 +13,29 @@ from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 
 UNSTATED = "refresher, which does not say whose tokens it refreshes"
-"""The owner of a record that was begun by a refresher without an identity: nobody else's token endpoint gets its token.
+"""The owner of a record that a refresher without an identity has begun.
 
-Records of older versions may have no owner at all."""
+No other refresher's token endpoint gets the record's token. Records of older versions may have no owner at all.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class RenewalRequest:
-    """What is asked of a renewal, and by whom.
+    """What is asked of a renewal, and by which credential.
 
-    `refused`: the identity of the token that the API refused. `background`: nobody waits; renew although the token
-    still serves; `within`: once it ends within so many seconds (None: once it ages). `renews_from_access`: the
-    refresher needs no refresh token. `http_timeout`: seconds one token request may take. `jitter`: this process's own,
-    in [0, 1). `gives_way`: seconds for which it lets others go first. `client`: a digest of the refresher's identity
-    and settings. `owner`: its identity. `adopts`: it may take another one's token. `sightings`: the process's memory
-    of delays. `known`: what else it knew when it looked at the record.
+    * `refused`: the identity of the token that the API refused.
+    * `background`: no caller waits; renew although the token still serves. `within`: renew once the token ends within
+      so many seconds (None: once it is ageing).
+    * `seed`: the token that was given as ``token=``; `seed_reported`: whether it has been reported as ignored.
+    * `can_obtain`: the refresher can get a token without a refresh token.
+    * `renews_from_access`: the refresher needs no refresh token.
+    * `host_saves`: the host application saves tokens itself.
+    * `http_timeout`: seconds that one token request may take. `jitter`: this process's random number in [0, 1).
+    * `gives_way`: seconds that the renewal waits at first, so that another process can claim.
+    * `client`: returns a digest of the refresher's identity and settings. `owner`: the refresher's identity.
+    * `adopts`: the refresher may take over a token that belongs to another one.
+    * `sightings`: what this process remembers of the records it has read.
+    * `known`: what else it knew when it looked at the record.
     """
 
     key: str
@@ -50,23 +58,26 @@ class RenewalRequest:
     known: Known = field(default_factory=Known)
 
     def knowing(self, known: Known) -> RenewalRequest:
-        """The same with what this process has learned since: a renewal may have waited for long."""
+        """The same request with what this process has learned since: a renewal may have waited for long."""
         return replace(self, known=known)
 
     @property
     def signs(self) -> str:
-        """The owner of what this refresher begins."""
+        """The owner of the records that this refresher begins."""
         return self.owner or UNSTATED
 
     def is_foreign(self, owner: str | None) -> bool:
-        """Whether a token of this owner is known to be another refresher's, to whose server alone it may be sent."""
+        """Whether a token of this owner is known to belong to another refresher, whose server alone may get it."""
         return bool(self.owner and owner) and self.owner != owner and not self.adopts
 
     def print_for(self, record: Record) -> str:
-        """What `record` keeps of this client where it is refused."""
+        """The fingerprint of this client that `record` keeps where the client is refused."""
         return print_of(record.family, self.client())
 
 
 def print_of(family: str, client: str) -> str:
-    """What a record keeps of a client's identity and settings: enough to tell it from others, and no more."""
+    """The fingerprint of a client that a record of this family keeps; empty where the client is not known.
+
+    It is just long enough to tell one client's identity and settings from another's.
+    """
     return hashlib.sha256(f"{family}\0{client}".encode("utf-8", "surrogatepass")).hexdigest()[:8] if client else ""

@@ -1,4 +1,4 @@
-"""Telling the server that a token is of no use any more."""
+"""Revoking tokens that are of no use any more."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from onerefresh.token import Token
 
 
 async def revoke_if_logged_out(world: World, record: Record | None, token: Token, request: RenewalRequest) -> None:
-    """A token that a logout has overtaken serves nobody: let the server forget it, where that can be done."""
+    """Revoke the token if a logout has overtaken it, where the server can do that."""
     if record is not None and record.is_logged_out:
         await revoke(world, record, token, request)
 
 
 async def revoke(world: World, record: Record | None, token: Token, request: RenewalRequest) -> None:
-    """Tell the server, and the events what came of it. A token of another owner is not for this one's server."""
+    """Revoke the token at the server, and report the result as an event.
+
+    A token of another owner is not sent to this owner's server.
+    """
     if record is not None and request.is_foreign(record.owner):
         await report(world, Kind.NOT_REVOKED, request, record, f"it belongs to another {record.owner}")
         return

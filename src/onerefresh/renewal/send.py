@@ -1,6 +1,6 @@
-"""One attempt, from its claim to its end: send a request, then commit the answer or give the lease back.
+"""One attempt, from its claim to its end: send requests, then commit the answer or release the lease.
 
-From its request on, an attempt may hold the only refresh token that is still valid, so it does not give up before that
+After its first request an attempt may hold the only refresh token that still works. So it does not give up before that
 token is saved.
 """
 
@@ -25,8 +25,13 @@ __all__ = ["age", "run_attempt"]
 
 
 async def run_attempt(attempt: Attempt) -> Outcome | None:
+    """Send until there is an answer, or until no further request makes sense; then settle the attempt.
+
+    Returns None where the record says what follows. Raises the error for the callers otherwise.
+    """
     failures = attempt.leased.failure.count if attempt.leased.failure else 0
-    attempt.client = attempt.request.print_for(attempt.leased)  # now: a refused secret may be another one afterwards
+    # Taken before sending: a client secret that is refused may be replaced meanwhile.
+    attempt.client = attempt.request.print_for(attempt.leased)
     verdict: Verdict | None = None
     while (now := await _may_send(attempt)) is not None:
         attempt.sends, sent = attempt.sends + 1, now
@@ -45,7 +50,7 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
             )
             if verdict is None:
                 raise await unsent(attempt, failure) from failure.__cause__
-            break  # what became of the request before it counts
+            break  # the outcome of the request before this one counts
         except RefreshFailure as failure:
             verdict, attempt.cause = failure.verdict, failure.__cause__
         else:
@@ -71,8 +76,8 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
             )
         except errors.CredentialClosed:
             break
-    # Where the loop ended by itself, this attempt is too old to send: another may think it over before the
-    # answer is here.
+    # If the loop ended by its condition, this attempt is too old to send: another process may consider it over
+    # before the answer arrives.
     if verdict is not None and attempt.lease.grant is Grant.REFRESH:
         if verdict.kind is FailureKind.DEAD:
             return await dead(attempt, verdict)
@@ -82,9 +87,9 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
 
 
 def _rest_of(attempt: Attempt, verdict: Verdict, now: Instant) -> Token | None:
-    """What is kept of an answer whose access token is of no use: its refresh token, beside the access token before.
+    """What is kept of an answer with a useless access token: its refresh token, beside the access token before it.
 
-    That one goes on serving where it still does. None where nothing is to be kept.
+    The old access token stays in use where it still serves. None where there is nothing to keep.
     """
     before = attempt.leased.token
     if verdict.kept is None or before is None or attempt.lease.grant is not Grant.REFRESH:
@@ -98,9 +103,9 @@ def _rest_of(attempt: Attempt, verdict: Verdict, now: Instant) -> Token | None:
 
 
 async def _may_send(attempt: Attempt) -> Instant | None:
-    """The time of sending; None where it is too late, or where the record does not have this attempt's lease any more.
+    """The time of sending; None if the attempt is too old, or the record no longer has its lease.
 
-    The age is looked at last: reading the record takes time, and a process may be stopped in the middle of it.
+    The age is checked last: reading the record takes time, and the process may be stopped meanwhile.
     """
     if attempt.sends and not await _still_holds(attempt):
         return None
@@ -111,7 +116,7 @@ async def _may_send(attempt: Attempt) -> Instant | None:
 async def _still_holds(attempt: Attempt) -> bool:
     """Whether the record still has this attempt's lease, so that the same refresh token may be sent once more.
 
-    Somebody may have brought back a newer token meanwhile, which the store had lost when this attempt claimed.
+    Another process may have restored a newer token, which the store had lost when this attempt claimed.
     """
     try:
         loaded = await attempt.world.load()
@@ -121,7 +126,10 @@ async def _still_holds(attempt: Attempt) -> bool:
 
 
 def _may_send_again(attempt: Attempt, verdict: Verdict) -> bool:
-    """Within the lease, nobody else can spend this refresh token: a lost answer may be asked for once more."""
+    """Whether the lease allows one more request: under it, no other process can spend this refresh token.
+
+    A lost answer is asked for again once, a server error up to `SENDS_IN_A_LEASE` requests in total.
+    """
     if not verdict.repeatable:
         return False
     if verdict.kind is FailureKind.SERVER_ERROR:

@@ -1,6 +1,6 @@
-"""What one process remembers of the records that it has seen: failures, other servers, and since when.
+"""What one process remembers of the records it has read: failures, logouts, servers, and when it first saw them.
 
-Times are by its own monotonic clock.
+Times are on the process's own monotonic clock.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ __all__ = ["Servers", "Sightings"]
 
 
 class Servers:
-    """Since when one process has known of each server that answered for one store, by its own monotonic clock.
+    """The servers that have answered for one store, and since when this process has known each of them.
 
-    The era of a store's clock tells which server it is. One that took another's place, or was started anew, may have
-    lost the last writes; so may one that comes back after another had its place. Nothing is known of the first one: it
-    may be as old as the store. Several may answer at a time, each for some of the records.
+    The epoch of a store's clock identifies the server. A server that replaced another one, or was restarted, may lack
+    the last writes; so may one that returns after another server had its place. Nothing is known of the first server:
+    it may be as old as the store. Several servers may answer at the same time, each for some of the records.
     """
 
     __slots__ = ("_of_the_note", "_replaced", "_since")
@@ -27,12 +27,13 @@ class Servers:
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
         self._of_the_note: str | None = None
-        self._replaced: tuple[str, ...] = ()  # those that had the note of losses before others had it
+        self._replaced: tuple[str, ...] = ()  # servers that had the note of losses before another one had it
 
     def sees(self, now: Instant, *, has_the_note: bool = False) -> str | None:
-        """Which server answers now; None where nothing tells, or where it makes no difference: on one machine alone.
+        """The server that answers now; None where the store has no clock, or lives on one machine alone.
 
-        `has_the_note`: it has the note of losses, of which there is one.
+        On one machine a change of server makes no difference. `has_the_note`: this server has the store's one note of
+        losses.
         """
         if now.shared is None or now.shared.single_host:
             return None
@@ -48,18 +49,19 @@ class Servers:
         return server
 
     def since(self, server: str) -> float:
+        """Since when this process has known the server, on its monotonic clock; minus infinity for the first one."""
         return self._since[server]
 
 
 NEVER = -math.inf
-"""One for all: there may be thousands of credentials."""
+"""A time before all others; one object for all instances, of which there may be thousands."""
 MOST = 8
-"""So many earlier failures of one generation, and ends of attempts, are remembered."""
+"""How many earlier failures of one generation, and how many ends of attempts, are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """The last failure at a generation. `earlier`: what tells the failures before it from others."""
+    """The last failure at a generation. `earlier`: what identifies the failures before it."""
 
     identity: tuple[str, int]
     failure: Failure
@@ -68,13 +70,15 @@ class _Failed:
 
 
 class Sightings:
-    """What one process remembers of the failures, probations and servers of one credential that it has seen.
+    """What one process remembers of the failures, probations and servers of one credential.
 
-    A record dates its failures by the clock of the machine that wrote it. Where that clock is ahead, they would last
-    until this machine's clock has caught up. `servers`: of its store, for all of its credentials.
+    A record dates its failures by the wall clock of the machine that wrote it. Where that clock is ahead, a failure
+    would last until this machine's clock has caught up, so no failure is dated later than its first sight here.
 
-    A store may lose a failure, or be out of reach when it is to be noted. Whoever knows of it goes on by it all the
-    same: else the same process would send again what may be spent.
+    A store may lose a failure, or be unreachable when the failure should be noted. A process that knows of it acts on
+    it all the same; otherwise the process would send a refresh token again that may be spent.
+
+    `servers`: those of the store, shared by all of its credentials.
     """
 
     __slots__ = (
@@ -91,46 +95,47 @@ class Sightings:
     )
 
     def __init__(self, servers: Servers | None = None) -> None:
-        self._damped: tuple[str, int] | None = None  # the last token for which this was reported
-        self._failure: tuple[float, float] | None = None  # its date, and when it was first seen
+        self._damped: tuple[str, int] | None = None  # the last token whose refusal was reported as damped
+        self._failure: tuple[float, float] | None = None  # the date of the last failure, and when it was first seen
         self._probation: tuple[float, float] | None = None
         self._servers = servers if servers is not None else Servers()
         self._server: str | None = None
-        self._replaced: tuple[str, ...] = ()  # servers that had the record before others had it
+        self._replaced: tuple[str, ...] = ()  # servers that had the record before another one had it
         self._server_since = NEVER
         self._failed: _Failed | None = None
-        self._ended: tuple[tuple[str, Record], ...] = ()  # how attempts of this process ended, by their ids
-        self._logged_out: Record | None = None  # the last record that was emptied by a logout
+        self._ended: tuple[tuple[str, Record], ...] = ()  # how attempts of this process ended, by lease id
+        self._logged_out: Record | None = None  # the last record that a logout has emptied
 
     def ends(self, lease: Lease, ended: Record) -> None:
-        """The attempt with this lease, one of this process, is over; `ended`: what the record is to say from now on."""
+        """Remember how an attempt of this process ended: `ended` is what the record should say from now on."""
         self._ended = (*self._ended, (lease.id, ended))[-MOST:]
         self.remember(ended)
 
     @property
     def know_a_logout(self) -> bool:
+        """Whether this process has seen a logout of this credential."""
         return self._logged_out is not None
 
     def sees_a_logout(self, emptied: Record | None) -> None:
-        """Remember what the record says since somebody has logged out, here or elsewhere."""
+        """Remember the emptied record that a logout has left, here or elsewhere; ignore any other record."""
         if emptied is not None and emptied.is_logged_out:
             self._logged_out = emptied
 
     def end_of(self, record: Record, *, knows_a_session: bool) -> Record | None:
-        """What the record is to say where the store has gone back behind what this process has seen.
+        """What `record` should say where the store has gone back behind what this process has seen; else None.
 
-        The session was logged out of and this process knows none since, or the record's attempt is one of its own that
-        is over.
+        That is the emptied record, if the record's session was logged out and this process knows no session since. Or
+        it is the known end of the record's attempt, if that was an attempt of this process.
         """
         emptied, lease = self._logged_out, record.lease
         if emptied is not None and not knows_a_session and _is_before(record, emptied):
             return emptied
         ends = (ended for name, ended in self._ended if lease is not None and name == lease.id)
         ended = next(ends, None)
-        return replace(ended, owner=record.owner) if ended is not None else None  # somebody may have consented since
+        return replace(ended, owner=record.owner) if ended is not None else None  # `adopt` may have changed the owner
 
     def remember(self, record: Record | None) -> None:
-        """The last failure that `record` tells of, unless the store has gone back to an earlier one."""
+        """Remember the last failure in `record`, unless the store has gone back to an earlier one."""
         failed, failure = self._failed, record.failure if record is not None else None
         if record is None or failure is None:
             return
@@ -147,14 +152,14 @@ class Sightings:
         return failed is not None and failed.identity[0] == family and failed.failure.is_doubtful and not failed.is_dead
 
     def recalled(self, record: Record) -> Record:
-        """`record`, with the failure of this generation that the store has lost, or never got."""
+        """`record` with the failure of this generation that the store has lost, or never received."""
         failed, lease = self._failed, record.lease
         if failed is None or failed.identity != record.identity or record.token is None or record.state is State.DEAD:
             return record
         if record.failure is not None and _name(record.failure) not in failed.earlier:
             return record
         if any(entry.what == "login" and entry.at > failed.failure.at for entry in record.history):
-            return record  # somebody has begun anew, with this very token
+            return record  # somebody has logged in again with this very token
         if not failed.is_dead:
             return replace(record, failure=failed.failure)
         if lease is not None and not lease.is_recovery:
@@ -162,7 +167,7 @@ class Sightings:
         return replace(record, state=State.DEAD, lease=None, failure=failed.failure)
 
     def forget_failures(self) -> None:
-        """Somebody says here that they count no more."""
+        """Forget the last failure, because a login or `retry()` in this process has cancelled it."""
         self._failed = None
 
     def sees(self, now: Instant) -> None:
@@ -176,21 +181,21 @@ class Sightings:
         self._server = server
 
     def is_unsettled(self, now: Instant, seconds: float) -> bool:
-        """Whether this process has known for less than so many seconds of the server that has the record now.
+        """Whether this process has known the record's present server for less than `seconds`.
 
-        Others who know more than that server have not had the time to bring it back.
+        Until then, processes that know more than that server may not have had the time to restore it.
         """
         self.sees(now)
         known = self._servers.since(self._server) if self._server is not None else -math.inf
         return now.monotonic - max(known, self._server_since) < seconds
 
     def is_new(self, identity: tuple[str, int]) -> bool:
-        """Whether to report now that this token is not refreshed: once for each."""
+        """Whether to report that this token is not refreshed: once for each token."""
         known, self._damped = self._damped, identity
         return known != identity
 
     def dated(self, record: Record | None, now: Instant) -> Record | None:
-        """The record with its dates by this machine's clock, none of them later than the first sight."""
+        """`record` with its dates on this machine's clock, none of them later than its first sight here."""
         if record is None:
             return None
         failure, probation = record.failure, record.probation
@@ -206,17 +211,19 @@ class Sightings:
 
 
 def _is_before(record: Record, emptied: Record) -> bool:
-    """Whether `record` is of a session that was logged out with `emptied`, and nobody has logged in with it since."""
+    """Whether `record` belongs to a session that the logout `emptied` has ended, without a login since."""
     if record.is_logged_out or record.generation >= emptied.generation or record.family not in emptied.families:
         return False
     return not any(entry.what == "login" and entry not in emptied.history for entry in record.history)
 
 
 def _name(failure: Failure) -> object:
+    """What tells a failure from others at the same generation."""
     return failure.at, failure.count, failure.kind
 
 
 def _seen(known: tuple[float, float] | None, date: float, now: Instant) -> tuple[tuple[float, float], float]:
+    """The date with the time of its first sight, and the date limited to that first sight."""
     if known is None or known[0] != date:
         known = (date, now.monotonic)
     return known, min(date, now.wall - (now.monotonic - known[1]))

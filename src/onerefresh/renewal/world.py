@@ -1,9 +1,9 @@
-"""What a renewal asks of the world outside it: the store, the clocks, the token endpoint, the spool, its waiters.
+"""What a renewal needs from outside: the store, clocks, the token endpoint, the spool, its callers.
 
-The protocol touches no clock, lock, socket, thread or logger itself. So the same code runs over real stores and
-servers, and over simulated ones in which every order of events and every fault can be had. Its driver decides what a
-call costs: in production a call returns at once or blocks its thread, and only `watch`, `sleep` and `queue`
-may suspend.
+The protocol itself touches no clock, lock, socket, thread or logger. So the same code runs over real stores and
+servers, and over simulated ones in which tests produce any order of events and any fault. The driver decides what a
+call costs: in production a call returns at once or blocks its thread, and only `watch`, `sleep` and `queue` may
+suspend.
 """
 
 from __future__ import annotations
@@ -25,26 +25,29 @@ from onerefresh.verdict import RefreshFailure
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the store holds: its version, and the record."""
+    """What the store holds: the version and the record, each None where there is no record."""
 
     version: str | None
     record: Record | None
 
 
 class Unsent(RefreshFailure):
-    """The refresher surely sent nothing: its event loop ended before it began."""
+    """The refresher surely sent nothing, because its event loop ended before it began."""
 
 
 class NotSent(errors.RefreshUnavailable):
-    """What a renewal ends with then: callers on another event loop may ask again at once."""
+    """The error with which a renewal ends after `Unsent`: callers on another event loop may ask again at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """A new token that could not be committed: the answer to `attempt`, which spent `generation` of `family`.
+    """A new token that is not committed yet: the answer to `attempt`, which spent `generation` of `family`.
 
-    `repeated`: perhaps the answer to an earlier request once more. `useless`: why its access token was of no use, so
-    that `token` has the one before in its place. `owner`: as a record's.
+    * `refused`: the API had refused the token before it.
+    * `repeated`: the server may have repeated its answer to an earlier request.
+    * `useless`: why the answer's access token cannot be used; `token` then has the old access token in its place.
+    * `owner`: as in `Record`.
+    * `unknown`: what a newer version stored with the entry.
     """
 
     family: str
@@ -59,22 +62,25 @@ class Spooled:
     unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
 
     def as_next(self) -> Token:
-        """The token as the generation that it will be."""
+        """The token, numbered as the generation that it will become."""
         is_new = self.grant is Grant.OBTAIN
         return self.token.numbered(self.token.seed_fingerprint() if is_new else self.family, self.generation + 1)
 
 
 NO_NOTE = "-"
-"""What is said of a store that can hold no note: it refuses the note's name, or only a newer version can write it."""
+"""The mark for a store that can hold no note.
+
+Such a store refuses the note's key, or has a note that only a newer version can write.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What the store's note says to a process that would take a recovery lease over.
+    """What the store's note of losses says to a process that is about to take over a recovery lease.
 
-    `id` and `count`: of the note, and of the losses in it, of which it names so many as `names` says; `is_named`:
-    whether this record is among those. `comparing`: the processes that are still comparing what they know with the
-    store, and how far each is.
+    * `id`, `count`: the note's id, and the number of losses in it.
+    * `names`: how many of those losses it names; `is_named`: whether this record is among them.
+    * `comparing`: the processes that are still comparing their memory with the store, each with a number that grows.
     """
 
     id: str
@@ -84,7 +90,7 @@ class Note:
     comparing: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def still_says(self, mark: str) -> bool:
-        """Whether the loss that was noted with this mark is in it; or was, before others came in its place."""
+        """Whether the loss that was noted with `mark` is in the note, or was until newer losses displaced it."""
         name, _, count = mark.rpartition(":")
         if not count.isdecimal() or name != self.id or int(count) > self.count:
             return False
@@ -92,7 +98,7 @@ class Note:
 
 
 class World(ABC):
-    """All that one renewal, or one command of a person's, can do and learn."""
+    """Everything that one renewal, or one command of a person, can do and learn."""
 
     # --- The store ---
 
@@ -100,72 +106,77 @@ class World(ABC):
     async def load(self, *, replaces: bool = False, even_sealed: bool = False) -> Loaded:
         """Read the record. Raises `StoreUnavailable`.
 
-        `replaces`: it will be replaced whatever it says, so one that is damaged counts as none. `even_sealed`: so does
-        one that no key opens, or that only a newer version can read.
+        `replaces`: the caller replaces the record whatever it says, so a damaged one counts as none. `even_sealed`: so
+        does a record that no key opens, or that only a newer version can read.
         """
 
     @abstractmethod
     async def cas(self, expected: str | None, record: Record) -> str:
-        """Write the record if the version is still `expected`; the new version. Raises as `Store.cas` does."""
+        """Write the record if the version is still `expected`; return the new version.
+
+        Raises what `Store.cas` raises.
+        """
 
     @abstractmethod
     async def report_loss(self) -> str:
-        """Let all who use the store know that it has lost this record, or may have. Never raises.
+        """Note in the store that this record is lost, or may be, so that all users of the store learn of it.
 
-        The mark of the note that says so; empty where that is not known to be done, or `NO_NOTE`.
+        Never raises. Returns the mark of the note that says so, an empty text where it is not known to be written, or
+        `NO_NOTE`.
         """
 
     @abstractmethod
     async def read_note(self) -> Note | None:
         """What the note of losses says of this record; None if the store can hold none. Raises `StoreUnavailable`."""
 
-    # --- What this process knows ---
+    # --- This process's memory ---
 
     @abstractmethod
     async def known(self) -> Known:
-        """What it knows by now."""
+        """What this process knows by now."""
 
     @abstractmethod
     async def learn(self, record: Record) -> None:
-        """Let it know the record's token, although no caller gets that: an older one must not take its place."""
+        """Remember the record's token although no caller gets it, so that no older token replaces it in the store."""
 
     @abstractmethod
     async def is_under_way(self, identity: tuple[str, int]) -> bool:
-        """Whether another renewal of it has sent the refresh token of this identity, and waits for an answer."""
+        """Whether another renewal of this process has sent the refresh token of this identity and awaits the answer."""
 
     # --- Waiting ---
 
     @abstractmethod
     async def watch(self, version: str | None, seconds: float, why: str = "") -> None:
-        """Wait until the record may have changed from `version`, at most `seconds`. May return early.
+        """Wait until the record may have changed from `version`, for at most `seconds`. May return early.
 
-        Raises `CredentialClosed` where the interpreter is ending. `why`: what is waited for, in words.
+        Raises `CredentialClosed` where the interpreter is ending. `why`: what the renewal waits for, in words.
         """
 
     @abstractmethod
     async def sleep(self, seconds: float, *, holds_the_exit: bool = False, why: str = "") -> None:
-        """Let `seconds` pass. Raises `CredentialClosed` where the interpreter is ending, unless it must wait for this.
+        """Wait for `seconds`.
 
-        `why`: as for `watch`.
+        Raises `CredentialClosed` where the interpreter is ending, unless `holds_the_exit`. `why`: as for `watch`.
         """
 
     @abstractmethod
     async def queue(self) -> bool:
-        """Wait for a turn at the token endpoint's host, where renewals at once are limited; whether it took waiting.
+        """Wait for a turn at the token endpoint's host, which limits concurrent renewals; whether a wait was needed.
 
-        At once where this renewal has its turn already. `leave` and `watch` give it back: who merely waits for another
-        process keeps nobody from the endpoint. Raises `CredentialClosed` where the interpreter is ending.
+        Returns at once where this renewal has its turn already. `leave` and `watch` give the turn back, so that a
+        renewal that merely waits for another process does not keep others from the endpoint. Raises `CredentialClosed`
+        where the interpreter is ending.
         """
 
     @abstractmethod
     async def enter(self) -> AdvisoryLock | None:
-        """Take the store's hold on this credential, without waiting; None where somebody else has it."""
+        """Take the store's lock on this credential without waiting; None where another holder has it."""
 
     @abstractmethod
     async def leave(self) -> None:
-        """Release the hold, if it is held, and give the turn back."""
+        """Release the lock, if it is held, and give the turn back."""
 
-    # --- Time and chance ---
+    # --- Clocks and random numbers ---
 
     @abstractmethod
     async def now(self) -> Instant:
@@ -179,24 +190,28 @@ class World(ABC):
 
     @abstractmethod
     async def prepare(self) -> None:
-        """Let the refresher do what is slow and sends nothing. Raises `ConfigurationError`."""
+        """Let the refresher do its slow preparations, which send no token request. Raises `ConfigurationError`."""
 
     @abstractmethod
     async def send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
-        """Ask for the next token, once, within `ttl` seconds. Raises `RefreshFailure`; `Unsent` if nothing was sent."""
+        """Ask for the next token, once, within `ttl` seconds.
+
+        Raises `RefreshFailure`; `Unsent` if nothing was sent.
+        """
 
     @abstractmethod
     async def revoke(self, token: Token) -> str | None:
-        """Tell the server that the token is not needed any more. Never raises.
+        """Revoke the token at the server. Never raises.
 
-        None where the refresher cannot do it, an empty text where the server confirmed it, else what went wrong.
+        Returns None where the refresher cannot revoke, an empty text where the server confirmed it, else what went
+        wrong.
         """
 
-    # --- Keeping the new token ---
+    # --- Spool and `save=` ---
 
     @abstractmethod
     async def read_spool(self) -> Spooled | None:
-        """What this host has spooled for this credential."""
+        """A new token that this host has spooled for this credential; None if there is none."""
 
     @abstractmethod
     async def write_spool(self, entry: Spooled) -> bool:
@@ -208,28 +223,28 @@ class World(ABC):
 
     @abstractmethod
     async def clear_spool(self) -> None:
-        """Delete all that this host has spooled for this credential, whether it can be read or not."""
+        """Delete everything that this host has spooled for this credential, readable or not."""
 
     @abstractmethod
     async def save(self, token: Token) -> None:
-        """Hand the token to the host's ``save``. Raises `SaveFailed`."""
+        """Hand the token to the host application's ``save``. Raises `SaveFailed`."""
 
-    # --- Those who wait for this renewal ---
+    # --- Callers, background work and events ---
 
     @abstractmethod
     async def deliver(self, answer: object, unsaved: Token | None = None) -> None:
-        """Give the waiters their answer now; the renewal itself goes on.
+        """Answer the waiting callers now, while the renewal goes on.
 
-        `unsaved`: the new token that nobody may be given yet, because it is saved nowhere: no other renewal of this
-        process sends what this one has spent. Callers who come after an error join this renewal. No answer: they go on
-        waiting.
+        `answer`: an `Outcome`, an error, or None: the callers go on waiting. `unsaved`: a new token that no caller may
+        get yet because it is saved nowhere. Meanwhile no other renewal of this process sends the refresh token that was
+        spent for it, and callers who come after the error join this renewal.
         """
 
     @abstractmethod
     async def defer(self, rest: Coroutine[Any, Any, None]) -> None:
-        """Go on with `rest` by and by, when this renewal is over: mostly it sleeps, and nobody waits for it.
+        """Run `rest` in the background when this renewal is over: it mostly sleeps, and no caller waits for it.
 
-        `rest` asks this same world.
+        `rest` uses this same world.
         """
 
     @abstractmethod
