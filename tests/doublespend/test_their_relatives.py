@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.core.calls import outcomes, refresher_of, status_of
+from tests.core.calls import PATIENCE, outcomes, refresher_of, status_of
 from tests.core.children import Child
 from tests.doublespend.conftest import LOOKS
 
-from onerefresh import Credential, Credentials, SaveFailed, Token
+from onerefresh import Credential, Credentials, LoginRequired, SaveFailed, Token
+from onerefresh.credential.registry import _registry
 from onerefresh.store import Store
 from onerefresh.stores.sqlite import SQLiteStore
 from onerefresh.testing import AuthServer
@@ -182,6 +186,149 @@ def test_a_host_that_could_not_save_makes_its_next_object_from_what_it_has(
     asks = host.credential(authority, resources)
     assert_unharmed(authority, outcomes([lambda: asks.token(refused=first)])[0])
     assert host.kept.generation == 2
+
+
+def _as_kept(token: Token) -> dict[str, object]:
+    """What a host writes into a row of its own."""
+    texts = {"access_token": token.reveal(), "refresh_token": token.reveal_refresh_token()}
+    return {**texts, "expires_at": token.expires_at}
+
+
+def _assert_goes_on(server: AuthServer, host: Host, asks: Credential, requests: int) -> None:
+    token = asks.token(refused=asks.token())
+    counters = server.counters
+    assert (counters.reuse_detected, counters.token_requests, server.session) == (0, requests, "alive"), counters
+    assert status_of(f"{server.api_url}/items", token) == 200
+    assert token.reveal() == host.kept.reveal()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tokens_before", [0, 1, 2])
+@pytest.mark.parametrize("before", ["is there", "is garbage", "was closed"])
+def test_an_object_that_is_made_anew_has_what_the_one_before_could_not_save(
+    authority: AuthServer, resources: ExitStack, before: str, tokens_before: int
+) -> None:
+    """Before, it sent the refresh token that the host had kept, and that was used up, unless that was the first one."""
+    host = Host(authority.issue())
+    knows = Credential("acme", refresher_of(authority), token=host.kept, save=host.keep)
+    for _ in range(tokens_before):
+        knows.token(refused=knows.token())
+        knows.replayed(knows.token(), accepted=True)
+    host.kept = _as_kept(host.kept) if tokens_before else host.kept
+    host.is_full = True
+    with pytest.raises(SaveFailed):
+        knows.token(refused=knows.token())
+    if before == "was closed":
+        with pytest.raises(SaveFailed):
+            knows.close()
+    if before != "is there":
+        del knows
+        gc.collect()
+    host.is_full = False
+    _assert_goes_on(authority, host, host.credential(authority, resources), tokens_before + 1)
+    gc.collect()
+    assert not _registry._kept
+
+
+def test_an_object_that_is_made_of_what_was_kept_a_moment_ago_has_what_was_saved_since(
+    authority: AuthServer, resources: ExitStack
+) -> None:
+    host = Host(authority.issue())
+    knows = host.credential(authority, resources)
+    knows.replayed(knows.token(refused=knows.token()), accepted=True)
+    row = _as_kept(host.kept)
+    knows.token(refused=knows.token())
+    asks = resources.enter_context(Credential("acme", refresher_of(authority), token=row, save=host.keep))
+    _assert_goes_on(authority, host, asks, 2)
+    asks.replayed(asks.token(), accepted=True)
+    asks.token(refused=asks.token())
+    _assert_goes_on(authority, host, knows, 3)
+
+
+def test_it_waits_for_the_answer_to_what_another_one_has_sent(authority: AuthServer, resources: ExitStack) -> None:
+    host = Host(authority.issue())
+    knows = host.credential(authority, resources)
+    knows.replayed(knows.token(refused=knows.token()), accepted=True)
+    host.kept = _as_kept(host.kept)
+    asks = host.credential(authority, resources)
+    authority.hold("token")
+    with ThreadPoolExecutor(2) as pool:
+        told = [pool.submit(one.token, refused=one.token()) for one in (knows, asks)]
+        authority.wait_for("token", 1)
+        authority.release("token")
+        texts = {one.result(PATIENCE).reveal() for one in told}
+    counters = authority.counters
+    assert (len(texts), counters.reuse_detected, counters.token_requests) == (1, 0, 2)
+    assert authority.session == "alive"
+
+
+def test_several_that_ask_at_the_same_moment_send_one_request(authority: AuthServer, resources: ExitStack) -> None:
+    """Before, most of them sent: each has a record of its own, in which it alone claims."""
+    for number in range(1, 11):
+        host = Host(authority.issue())
+        several = [
+            resources.enter_context(
+                Credential(f"acme {number}", refresher_of(authority), token=host.kept, save=host.keep)
+            )
+            for _ in range(3)
+        ]
+        first = [one.token() for one in several]
+        asks = [partial(one.token, refused=token) for one, token in zip(several, first, strict=True)]
+        told = outcomes(asks * 2)
+        counters = authority.counters
+        assert (counters.reuse_detected, counters.token_requests) == (0, number)
+        assert {token.reveal() if isinstance(token, Token) else token for token in told} == {host.kept.reveal()}
+
+
+def test_a_host_that_logs_in_anew_begins_a_session_of_its_own(authority: AuthServer, resources: ExitStack) -> None:
+    host = Host(authority.issue())
+    knows = Credential("acme", refresher_of(authority), token=host.kept, save=host.keep)
+    host.is_full = True
+    with pytest.raises(SaveFailed):
+        knows.token(refused=knows.token())
+    del knows
+    host.is_full, host.kept = False, authority.issue()
+    asks = host.credential(authority, resources)
+    assert asks.token(refused=asks.token()).reveal() == host.kept.reveal()
+    assert authority.counters.reuse_detected == 0
+    assert not _registry._kept
+
+
+# --- A first token, and an object on another store object that knows more ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_an_object_with_the_first_token_on_another_way_to_a_store_that_has_lost_its_record(
+    authority: AuthServer, new_place: Callable[[str], Place], resources: ExitStack, way: str
+) -> None:
+    """Before, it took itself for the first one, although another object of the same process knew better."""
+    kind, other_way = WAYS[way]
+    place, seed = new_place(kind), authority.issue()
+    knows = resources.enter_context(Credential("acme", refresher_of(authority), token=seed, store=place.url))
+    first = knows.token()
+    assert knows.token(refused=first).generation == 2
+    place.forget()
+    asks = resources.enter_context(
+        Credential("acme", refresher_of(authority), token=seed, store=other_way(place.url, resources))
+    )
+    assert_unharmed(authority, outcomes([lambda: asks.token(refused=first)])[0])
+
+
+def test_a_first_token_whose_session_was_logged_out_of_is_not_brought_back(
+    authority: AuthServer, new_place: Callable[[str], Place], resources: ExitStack
+) -> None:
+    place, seed = new_place("sqlite deleted"), authority.issue()
+    knows = resources.enter_context(Credential("acme", refresher_of(authority), token=seed, store=place.url))
+    knows.token()
+    asks = resources.enter_context(
+        Credential("acme", refresher_of(authority), token=seed, store=_sqlite(place.url, resources))
+    )
+    asks.logout()
+    place.forget()
+    with pytest.raises(LoginRequired):
+        asks.token()
+    assert authority.counters.token_requests == 0
 
 
 # --- A forked child, and another process ---

@@ -20,7 +20,7 @@ from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.notices import tell_type
 from onerefresh.credential.opened import opened
 from onerefresh.credential.options import CredentialOptions
-from onerefresh.credential.registry import memory_of
+from onerefresh.credential.registry import let_go, memory_of
 from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight, running_loop
@@ -345,6 +345,7 @@ class Credential(Asking):
                 self._memory.forget()  # the new session is in the record, and the next call saves it
                 raise
             self._memory.logged_in(outcome, before)
+            let_go(self._memory)
             begin_to_watch(self._memory)
             tell_type(self._memory, self._options, outcome.token)
             return outcome
@@ -358,6 +359,7 @@ class Credential(Asking):
         async def work(world: World) -> None:
             await commands.log_out(world, self._launcher.request())
             self._memory.forget()
+            let_go(self._memory)
 
         return self._launcher.run_apart(work, self._loop(blocking=False))
 

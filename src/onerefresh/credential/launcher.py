@@ -11,6 +11,7 @@ from onerefresh import transitions as records
 from onerefresh.credential.memory import SessionMemory, cached_for
 from onerefresh.credential.notices import tell_type
 from onerefresh.credential.options import CredentialOptions
+from onerefresh.credential.registry import runs_under_way
 from onerefresh.credential.run import CredentialRun
 from onerefresh.flight import Flight, running_loop
 from onerefresh.latches import finalizing, interpreter_ends, refuse_inside, start
@@ -71,9 +72,9 @@ class Launcher:
 
     def give_up_what_hangs(self) -> None:
         """Let the next renewal send although earlier ones still wait for refreshers that have not returned in time."""
-        memory = self._memory
-        for run in [run for run in memory.under_way or () if isinstance(run, CredentialRun) and run.flight.settled]:
-            run.is_over()
+        for run in runs_under_way(self._memory):
+            if isinstance(run, CredentialRun) and run.flight.settled:
+                run.is_over()
 
     def _gives_way(self) -> float:
         """Seconds to wait so that the process that refreshed last can claim first.

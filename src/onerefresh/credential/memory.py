@@ -102,6 +102,7 @@ class SessionMemory:
         "seed",
         "seeds_reported",
         "sightings",
+        "spent",
         "store",
         "type_reported",
         "under_way",
@@ -127,6 +128,7 @@ class SessionMemory:
         self.owner: str | None = None  # the refresher's identity, which a lost record has to name again
         self.seed: Token | None = None
         self.save: object = None  # the host application's function, where it keeps the tokens
+        self.spent: tuple[str, ...] = ()  # digests of the last refresh tokens that were traded in, where the host saves
         self.watched = False  # whether a background thread checks what the store still has
         self.acceptance = UNTRIED
         self.epoch = 0  # grows with every login and logout here, which earlier work must not undo
@@ -245,7 +247,26 @@ class SessionMemory:
         known = self.known
         return known is not None and known.family == token.family and known.generation >= token.generation
 
+    def cannot_save(self, token: Token) -> None:
+        """Note the newest token, which is saved nowhere yet. The caller holds the lock."""
+        self._trades(token)
+        self.unsaved = token
+
+    def _trades(self, token: Token) -> None:
+        """Note that the newest refresh token is spent: the host may still hand it to another object."""
+        before = self.newest
+        if self.save is None or before is None or before.refresh_token is None or before.family != token.family:
+            return
+        if before.refresh_token != token.refresh_token:
+            self.spent = (*self.spent, before.refresh_token.fingerprint())[-FAMILIES:]
+
+    def has_gone_on_from(self, token: Token) -> bool:
+        """Whether the refresh token of `token` was traded in here, where the host saves."""
+        refresh = token.refresh_token
+        return bool(self.spent) and refresh is not None and refresh.fingerprint() in self.spent
+
     def _goes_on_with(self, token: Token, earlier: tuple[str, ...]) -> None:
+        self._trades(token)
         known = self.known
         self._comes_after(*earlier, *((known.family,) if known is not None and known.family != token.family else ()))
         self.known, unsaved = token, self.unsaved

@@ -16,11 +16,16 @@ from onerefresh.token import Token
 
 __all__ = [
     "flights_of",
+    "free",
     "is_under_way",
+    "keep",
     "known_of",
     "known_tokens",
+    "let_go",
     "memory_of",
     "newest_known",
+    "reserves",
+    "runs_under_way",
     "servers_of",
     "sharing",
 ]
@@ -36,6 +41,8 @@ class _Registry:
         self._lock = Lock()
         self._known: weakref.WeakValueDictionary[str | tuple[int, str], SessionMemory] = weakref.WeakValueDictionary()
         self._namesakes: dict[str, weakref.WeakSet[SessionMemory]] = {}  # of keys that have, or had, several
+        self._kept: dict[SessionMemory, None] = {}  # of hosts, where the newest token is saved nowhere yet
+        self._sending: dict[tuple[str, str], object] = {}  # of hosts: by key and digest, the run that may send a token
         self._servers: dict[int, tuple[weakref.ref[Store], Servers]] = {}  # by the id of the store
         reset_in_child(self)
 
@@ -82,12 +89,44 @@ class _Registry:
     def newest(self, memory: SessionMemory) -> Token | None:
         """See `newest_known`."""
         newest = memory.newest
-        if newest is None:
+        identity = newest.identity if newest is not None else _begins_with(memory)
+        if identity is None:
             return None
-        for token in [other.newest for other in self.others(memory)]:
-            if token is not None and token.family == newest.family and token.generation > newest.generation:
-                newest = token
+        for other in self.others(memory):
+            token = other.newest
+            if token is not None and token.family == identity[0] and token.generation > identity[1]:
+                newest, identity = token, token.identity
+            elif token is not None and newest is not None and other.has_gone_on_from(newest):
+                newest = token.numbered(newest.family, newest.generation + 1)
+                identity = newest.identity
         return newest
+
+    def reserves(self, memory: SessionMemory, identity: tuple[str, int], run: object) -> bool:
+        """See the function of this name."""
+        newest = self.newest(memory) if memory.save is not None else None
+        if newest is None or newest.refresh_token is None:
+            return True
+        if self._sending.setdefault((memory.key, newest.refresh_token.fingerprint()), run) is not run:
+            return False
+        # Again, now that it is reserved: the run that had it before may have brought a newer token a moment ago.
+        newest = self.newest(memory)
+        return newest is None or newest.family != identity[0] or newest.generation <= identity[1]
+
+    def free(self, run: object) -> None:
+        """See the function of this name."""
+        for name in [name for name, other in list(self._sending.items()) if other is run]:
+            self._sending.pop(name, None)
+
+    def keep(self, memory: SessionMemory) -> None:
+        """See the function of this name."""
+        if memory.save is not None:
+            self._kept[memory] = None
+
+    def let_go(self, memory: SessionMemory) -> None:
+        """See the function of this name."""
+        if self._kept:
+            for one in (memory, *self.others(memory)):
+                self._kept.pop(one, None)
 
     def others(self, memory: SessionMemory) -> list[SessionMemory]:
         """Memories of the same name at the same place that belong to other store objects."""
@@ -105,13 +144,22 @@ class _Registry:
         return [flight for flight in flights if flight is not None and not flight.settled]
 
     def after_fork(self) -> None:
-        self._lock = Lock()
+        self._lock, self._sending = Lock(), {}
         spread_anew()
         for memory in list(self._known.values()):
             memory.after_fork()
 
 
 _registry = _Registry()
+
+
+def _begins_with(memory: SessionMemory) -> tuple[str, int] | None:
+    """An identity older than the first token, where only that is known and its session is not over."""
+    seed = memory.seed
+    if seed is None or memory.sightings.know_a_logout:
+        return None
+    family = seed.seed_fingerprint()
+    return None if family in memory.earlier else (family, 0)
 
 
 def _same_place(one: SessionMemory, other: SessionMemory) -> bool:
@@ -169,6 +217,35 @@ def is_under_way(memory: SessionMemory, identity: tuple[str, int], run: object) 
     """Whether a renewal of this process other than `run` has sent this refresh token and still waits."""
     theirs = [one.under_way or {} for one in (memory, *_registry.others(memory))]
     return any(sent == identity for each in theirs for other, sent in each.items() if other is not run)
+
+
+def reserves(memory: SessionMemory, identity: tuple[str, int], run: object) -> bool:
+    """Whether `run` alone may send the refresh token of this identity until it is over.
+
+    Where a host application saves the tokens, each object has a record of its own, so that no claim decides between
+    several objects of one name: this does.
+    """
+    return _registry.reserves(memory, identity, run)
+
+
+def runs_under_way(memory: SessionMemory) -> list[object]:
+    """The renewals of this process that have sent a refresh token of this credential and are not over."""
+    return [run for one in (memory, *_registry.others(memory)) for run in one.under_way or ()]
+
+
+def free(run: object) -> None:
+    """Let others send what `run` has reserved: it is over."""
+    _registry.free(run)
+
+
+def keep(memory: SessionMemory) -> None:
+    """Keep the memory of a host's session whose newest token is saved nowhere yet, for the next object of the name."""
+    _registry.keep(memory)
+
+
+def let_go(memory: SessionMemory) -> None:
+    """Keep it no longer: its newest token is saved, or a login or logout has come."""
+    _registry.let_go(memory)
 
 
 def flights_of(store: Store) -> list[Flight[Outcome]]:

@@ -11,7 +11,7 @@ from onerefresh.credential.background import background_tasks
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.notices import tell_rotation, tell_type
 from onerefresh.credential.options import CredentialOptions
-from onerefresh.credential.registry import is_under_way, known_of
+from onerefresh.credential.registry import free, is_under_way, keep, known_of, let_go, reserves
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight
 from onerefresh.latches import Alarm
@@ -67,7 +67,9 @@ class CredentialRun(Run):
             begin_to_watch(self._memory)
 
     def is_under_way(self, identity: tuple[str, int]) -> bool:
-        return self._options.profile.rotates and is_under_way(self._memory, identity, self)
+        if not self._options.profile.rotates:
+            return False
+        return is_under_way(self._memory, identity, self) or not self._reserve(identity)
 
     # --- Callers ---
 
@@ -111,8 +113,12 @@ class CredentialRun(Run):
     def is_over(self) -> None:
         """Note that this run has ended: another renewal may send what this one has sent."""
         self._memory.is_over(self)
+        free(self)
 
     # --- Internals ---
+
+    def _reserve(self, identity: tuple[str, int]) -> bool:
+        return reserves(self._memory, identity, self)
 
     @contextlib.contextmanager
     def _overdue(self, ttl: float, leased: Record | None) -> Iterator[None]:
@@ -137,9 +143,12 @@ class CredentialRun(Run):
     def _remember(self, unsaved: Token) -> bool:
         """Remember a new token that is saved nowhere yet; False where a login or logout has come since."""
         with self._memory.lock:
-            if self.epoch == self._memory.epoch:
-                self._memory.unsaved = unsaved
-            return self.epoch == self._memory.epoch
+            is_newest = self.epoch == self._memory.epoch
+            if is_newest:
+                self._memory.cannot_save(unsaved)
+        if is_newest:
+            keep(self._memory)
+        return is_newest
 
     def _follow(self, unsaved: Token) -> None:
         """Let later callers wait for a new token that is saved nowhere yet, so that none spends the one before it.
@@ -175,6 +184,7 @@ class CredentialRun(Run):
                 memory.give_up(error)
         flight.settle(outcome, error)
         if outcome is not None:
+            let_go(memory)
             begin_to_watch(memory)
             tell_type(memory, self._options, outcome.token)
             if before is not None:
