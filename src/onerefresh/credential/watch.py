@@ -35,7 +35,7 @@ class _Eye:
 
     def __init__(self, store: Store) -> None:
         self.news = news = Changes()
-        self.place = id(store)  # an id, since a store of the user's may not be hashable
+        self.place = id(store)  # an id, since a user's store may not be hashable
         self.store = weakref.ref(store, lambda _: news.tell())
         self.has_left = False
 

@@ -182,7 +182,7 @@ class Run:
             return self._store.load(key)
         except errors.StoreUnavailable as error:
             return self._vetted(key, error)
-        except Exception as error:  # noqa: BLE001 - a store of the user's may raise anything, and the others go on
+        except Exception as error:  # noqa: BLE001 - a user's store may raise anything, and the others go on
             failed = store_failed("load", error)
             failed.__cause__ = vetted(error, self._redactor(key)).with_traceback(None)
             return failed

@@ -94,7 +94,7 @@ def _connected(connect: Callable[[], Connection]) -> Connection | Refused:
         return connect()
     except psycopg.Error as error:
         return Refused(cannot_connect(str(error)))
-    except Exception as error:  # noqa: BLE001 - a pool of the user's may raise anything, with a password in it
+    except Exception as error:  # noqa: BLE001 - a user's pool may raise anything, with a password in it
         return Refused(f"connecting raised {type(error).__name__}")
 
 
