@@ -25,6 +25,18 @@ def test_each_target_is_there() -> None:
     assert named <= targets
 
 
+def test_each_rule_is_where_the_table_says() -> None:
+    rows = re.findall(r"^\| ([^|`]+) \| (`[^|]+`) \|$", TEXT.split("## Where each rule is")[1], re.MULTILINE)
+    rules = {rule: re.findall(r"`(\S+) (\w+)`", files) for rule, files in rows}
+    assert len(rules) >= 20
+    for rule, places in rules.items():
+        assert 1 <= len(places) <= 2, rule
+        for file, name in places:
+            tree = ast.parse((PACKAGE / file).read_text("utf-8"))
+            kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+            assert name in {node.name for node in ast.walk(tree) if isinstance(node, kinds)}, f"{rule}: {file} {name}"
+
+
 def test_each_lock_is_there_with_its_order() -> None:
     listed = dict(re.findall(r"^\| `([^`]+)` \| .* \| (\d) \|$", TEXT, re.MULTILINE))
     assert set(listed) == {

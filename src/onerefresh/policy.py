@@ -21,7 +21,7 @@ __all__ = [
     "LOOK_AGAIN",
     "PROFILES",
     "Profile",
-    "Windows",
+    "Thresholds",
     "backoff",
     "doubt_pause",
     "due_at",
@@ -30,7 +30,7 @@ __all__ = [
     "profile_named",
     "recovery_time",
     "refusal_pause",
-    "windows",
+    "thresholds",
 ]
 
 # How long before its end a token counts as unusable: a share of its life, and at least two seconds where that is no
@@ -85,29 +85,29 @@ restores its data can make it lose them.
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
-    """A token is fresh until `ages_at`, ageing until `ends_at`, then unusable. Seconds since the epoch."""
+class Thresholds:
+    """A token is fresh until `refresh_at`, ageing until `unusable_at`, then unusable. Seconds since the epoch."""
 
-    ages_at: float
-    ends_at: float
+    refresh_at: float
+    unusable_at: float
 
 
-def windows(token: Token, jitter: float) -> Windows:
-    """The times at which `token` begins to age and ends.
+def thresholds(token: Token, jitter: float) -> Thresholds:
+    """The times from which `token` is ageing and unusable.
 
-    `jitter`, in [0, 1), is this process's random share, so that a fleet does not refresh in step. The windows scale
+    `jitter`, in [0, 1), is this process's random share, so that a fleet does not refresh in step. The thresholds scale
     with the lifetime, so a token that lives for seconds is still used for most of its life: fresh for half of it,
     usable for four fifths. The jitter only narrows the ageing window, never below twice the unusable one.
     """
     if not token.is_sendable:
-        return Windows(-math.inf, -math.inf)  # stored by an earlier version: no call can use it
+        return Thresholds(-math.inf, -math.inf)  # stored by an earlier version: no call can use it
     if token.expires_at is None:
-        return Windows(math.inf, math.inf)
+        return Thresholds(math.inf, math.inf)
     life = max(token.expires_at - token.issued_at, 0.0)
     unusable = min(max(life * UNUSABLE_SHARE, UNUSABLE_LEAST), life * UNUSABLE_LARGEST_SHARE, UNUSABLE_MOST)
-    background = max(min(life * AGEING_SHARE, AGEING_MOST) * (1.0 - 0.25 * jitter), unusable * (2.5 - 0.5 * jitter))
-    ends_at = token.expires_at - unusable
-    return Windows(min(token.expires_at - background, ends_at), ends_at)
+    ageing = max(min(life * AGEING_SHARE, AGEING_MOST) * (1.0 - 0.25 * jitter), unusable * (2.5 - 0.5 * jitter))
+    unusable_at = token.expires_at - unusable
+    return Thresholds(min(token.expires_at - ageing, unusable_at), unusable_at)
 
 
 def due_at(token: Token, within: float) -> float:

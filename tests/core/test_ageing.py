@@ -139,7 +139,7 @@ def test_a_renewal_is_postponed_after_a_try_alone(outcome: dict[str, Any], postp
     memory = SessionMemory(MemoryStore(), "acme")
     began = time.time()
     memory.adopt(Outcome(ageing_token().numbered("family", 1), **outcome), 0)
-    later = memory.held.ages_at - began
+    later = memory.held.refresh_at - began
     assert later < 0.0 if postponed == 0.0 else postponed <= later < postponed + PATIENCE
 
 

@@ -1,7 +1,9 @@
-"""What is left to do after a renewal: one thread for all, and none when there is nothing left."""
+"""What is left to do after a renewal: one thread for each store, and none when there is nothing left."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Coroutine, Iterator
@@ -112,7 +114,7 @@ def test_a_store_that_closes_is_left_alone() -> None:
     care.look_after(others, naps(2, 3600.0))  # type: ignore[arg-type]
     until(lambda: steps.done and others.done)
     care.leave(steps.store)
-    assert [due[2].store for due in care._due] == [others.store]
+    assert [place for place, work in care._works.items() if work.due] == [id(others.store)]
     care.leave(others.store)
     until(lambda: not threads())
 
@@ -131,7 +133,61 @@ def test_a_store_that_closes_while_it_is_looked_at_is_left_alone() -> None:
     care.leave(steps.store)
     may_go_on.set()
     until(lambda: not threads())
-    assert care._due == []
+    assert care._works == {}
+
+
+def test_a_store_that_hangs_holds_up_the_care_for_no_other() -> None:
+    """Before, one thread looked after all stores, one after the other."""
+    hangs, go_on = threading.Event(), threading.Event()
+
+    class Hanging(Steps):
+        def run_until_it_sleeps(self, rest: Coroutine[Effect[Any], Any, None]) -> float | None:
+            hangs.set()
+            assert go_on.wait(3 * PATIENCE)
+            return super().run_until_it_sleeps(rest)
+
+    care, hanging, steps = BackgroundTasks(), Hanging(), Steps()
+    care.look_after(hanging, naps(1, 0.0))  # type: ignore[arg-type]  # as above
+    assert hangs.wait(PATIENCE)
+    try:
+        care.look_after(steps, naps(3, 0.0))  # type: ignore[arg-type]
+        until(lambda: len(steps.done) == 3)
+        care.leave(hanging.store)  # it closes, and is opened again
+        hanging.run_until_it_sleeps = steps.run_until_it_sleeps  # type: ignore[method-assign]
+        care.look_after(hanging, naps(3, 0.0))  # type: ignore[arg-type]
+        until(lambda: len(steps.done) == 6)
+    finally:
+        go_on.set()
+    until(lambda: not threads())
+
+
+def test_the_interpreter_does_not_wait_for_a_store_that_hangs() -> None:
+    """Before, a process whose store hung for ever while its new token was looked after did not end."""
+    program = [sys.executable, "-c", HANGS]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stdout) == (0, "it hangs\n"), done.stderr
+
+
+HANGS = """
+import threading
+from onerefresh import Credential
+from onerefresh.stores.memory import MemoryStore
+
+class Hanging(MemoryStore):
+    may_go_back = True
+    def load(self, key):
+        if threading.current_thread().name == "onerefresh background":
+            hangs.set()
+            threading.Event().wait()
+        return super().load(key)
+
+hangs = threading.Event()
+acme = Credential("acme", lambda token: {"access_token": "a2", "refresh_token": "r2"}, store=Hanging())
+acme.token(refused=acme.login({"access_token": "a1", "refresh_token": "r1"}))
+hangs.wait()
+acme.close()
+print("it hangs")
+"""
 
 
 def test_many_credentials_that_close_leave_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

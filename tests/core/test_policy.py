@@ -19,7 +19,7 @@ from onerefresh.policy import (
     due_at,
     profile_named,
     refusal_pause,
-    windows,
+    thresholds,
 )
 
 START = 1_800_000_000.0
@@ -47,42 +47,42 @@ def living(seconds: float | None) -> Token:
     ],
 )
 def test_the_windows_scale_with_the_life_of_a_token(lives: float, ages_after: float, ends_after: float) -> None:
-    found = windows(living(lives), 0.0)
-    assert found.ages_at - START == pytest.approx(ages_after, abs=0.001)
-    assert found.ends_at - START == pytest.approx(ends_after, abs=0.001)
+    found = thresholds(living(lives), 0.0)
+    assert found.refresh_at - START == pytest.approx(ages_after, abs=0.001)
+    assert found.unusable_at - START == pytest.approx(ends_after, abs=0.001)
 
 
 def test_a_token_whose_expiry_is_not_known_never_ages() -> None:
-    found = windows(living(None), 0.5)
-    assert (found.ages_at, found.ends_at) == (math.inf, math.inf)
+    found = thresholds(living(None), 0.5)
+    assert (found.refresh_at, found.unusable_at) == (math.inf, math.inf)
 
 
 @given(st.floats(0.001, 10**7), SPREADS)
 def test_a_token_is_used_for_most_of_its_life_and_not_after_it(lives: float, jitter: float) -> None:
-    found, calm = windows(living(lives), jitter), windows(living(lives), 0.0)
+    found, calm = thresholds(living(lives), jitter), thresholds(living(lives), 0.0)
     rounding = 1e-6
-    assert START + 0.5 * lives - rounding <= calm.ages_at <= found.ages_at <= found.ends_at <= START + lives
-    assert found.ends_at >= START + 0.8 * lives - rounding
+    assert START + 0.5 * lives - rounding <= calm.refresh_at <= found.refresh_at <= found.unusable_at <= START + lives
+    assert found.unusable_at >= START + 0.8 * lives - rounding
 
 
 @given(st.floats(0.001, 10**7), SPREADS)
 def test_a_token_ends_two_seconds_early_where_its_life_allows_and_ages_twice_as_early(
     lives: float, jitter: float
 ) -> None:
-    found, expires_at = windows(living(lives), jitter), START + lives
-    margin, rounding = expires_at - found.ends_at, 1e-6
+    found, expires_at = thresholds(living(lives), jitter), START + lives
+    margin, rounding = expires_at - found.unusable_at, 1e-6
     assert margin >= min(2.0, 0.2 * lives) - rounding, "servers count whole seconds, and calls travel"
     assert margin <= 5.0 + rounding
-    assert expires_at - found.ages_at >= 2.0 * margin - rounding
+    assert expires_at - found.refresh_at >= 2.0 * margin - rounding
 
 
 def test_processes_spread_their_refreshes() -> None:
-    assert len({windows(living(3600.0), jitter / 10).ages_at for jitter in range(10)}) == 10
+    assert len({thresholds(living(3600.0), jitter / 10).refresh_at for jitter in range(10)}) == 10
 
 
 def test_a_token_that_had_expired_when_it_came_is_over() -> None:
-    found = windows(Token("a", expires_at=START - 10.0, issued_at=START), 0.0)
-    assert found.ages_at <= found.ends_at <= START
+    found = thresholds(Token("a", expires_at=START - 10.0, issued_at=START), 0.0)
+    assert found.refresh_at <= found.unusable_at <= START
 
 
 # --- Pauses ---
@@ -189,7 +189,7 @@ def test_when_a_token_is_due_for_who_looks_ahead(lives: float, within: float, du
 
 @given(st.floats(0.001, 10**7), SPREADS)
 def test_a_token_that_ages_is_due_for_who_looks_as_far_ahead(lives: float, jitter: float) -> None:
-    ages_at = windows(living(lives), jitter).ages_at
+    ages_at = thresholds(living(lives), jitter).refresh_at
     assert due_at(living(lives), START + lives - ages_at) == pytest.approx(ages_at, rel=0.0, abs=1e-3)
 
 

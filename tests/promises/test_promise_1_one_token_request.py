@@ -1,4 +1,4 @@
-"""While nothing fails, one token request for each new token, whoever asks and wherever they run."""
+"""While nothing fails, one token request for each new token, for all callers in all processes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Cancelling a call, a time limit, Ctrl-C or the end of an event loop loses no refresh that has been sent. (An async
-function of your own ends with its loop; the callers are told.)"""
+"""Cancelling a call, a time limit, Ctrl-C or the end of an event loop loses no refresh that has been sent. (Your own
+async function ends with its loop; its callers get an error.)"""
 
 from __future__ import annotations
 

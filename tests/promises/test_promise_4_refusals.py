@@ -1,6 +1,6 @@
-"""A 401 for an old token causes no refresh. Nor does a 401 for one that was just refreshed, but once where the server
-may have repeated an older answer. An API that refuses each token costs six early refreshes a minute at most, in all
-processes together. A call is replayed once at most."""
+"""A 401 for an old token causes no refresh. A 401 for a token that was just refreshed causes none either, except once
+if the server may have repeated an older answer. An API that refuses each token costs six early refreshes a minute at
+most, in all processes together. A call is replayed once at most."""
 
 from __future__ import annotations
 

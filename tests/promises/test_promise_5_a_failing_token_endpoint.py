@@ -1,5 +1,5 @@
-"""A failing token endpoint is asked rarely, by all callers and processes together; a token that still works goes on
-being used."""
+"""A failing token endpoint is asked rarely, by all callers and processes together; a token that still works stays in
+use."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """An outage is not a logout. Only a proven `invalid_grant` is, and it is remembered until somebody logs in. A refusal
-that may mean a wrong client is asked again by itself, rarely."""
+that may mean a wrong client is retried automatically, rarely."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""A token goes to no other origin, and into no log, repr, traceback or event of ours. Of HTTP clients [the rest is
-named](docs/clients.md#what-clients-show-of-a-token).
-"""
+"""A token goes to no other origin, and into no log, repr, traceback or event of this library. What HTTP clients show of
+it [is listed](docs/clients.md#what-clients-show-of-a-token)."""
 
 from __future__ import annotations
 

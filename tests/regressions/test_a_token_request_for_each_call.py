@@ -22,7 +22,7 @@ from onerefresh import Credential, LoginRequired, RefreshProtocolError, RefreshU
 from onerefresh import transitions as records
 from onerefresh.cli import main
 from onerefresh.events import Kind
-from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, windows
+from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, thresholds
 from onerefresh.record import Floor
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal import commands
@@ -133,7 +133,7 @@ def test_a_token_is_compared_with_the_moment_of_its_arrival(
     token = Token("a", expires_at=START + asked + expires_in, issued_at=START + asked)
     arrived = token.arrived(START + asked, START + came)
     assert (arrived.issued_at - START, arrived.expires_at and arrived.expires_at - START) == (issued_at, expires_at)
-    assert windows(arrived, 0.0).ends_at > START + came
+    assert thresholds(arrived, 0.0).unusable_at > START + came
 
 
 def test_one_of_unknown_expiry_is_as_it_was() -> None:

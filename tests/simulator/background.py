@@ -10,7 +10,7 @@ from tests.simulator.broken import Broken
 from tests.simulator.faults import What
 from tests.simulator.ideas import Idea
 
-from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, half_life, windows
+from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, half_life, thresholds
 
 if TYPE_CHECKING:
     from tests.simulator.process import Process
@@ -51,7 +51,7 @@ class Ageing:
 
     def arrives(self, token: Token, at: float) -> None:
         """A new token is here; `at`: by the clock of who gets it."""
-        ends_at = windows(token, 1.0).ends_at
+        ends_at = thresholds(token, 1.0).unusable_at
         if self._world.scenario.watches(Idea.ONCE) and ends_at <= at:
             raise Broken("a new token serves when it comes", f"it was over for {at - ends_at:.2f} s")
 
@@ -92,7 +92,7 @@ class Ageing:
             )
         record = self._world.store.record
         is_free = record is not None and record.lease is None and not self._must_rest(process, record)
-        if is_free and not refused and process in self._customers and now >= windows(token, 1.0).ages_at:
+        if is_free and not refused and process in self._customers and now >= thresholds(token, 1.0).refresh_at:
             self._visits.setdefault(token.identity, []).append(self._world.timeline.now)
         self._customers.add(process)  # who asks for the first time has it from the store, and may know no better
 
@@ -114,7 +114,7 @@ class Ageing:
         if judge.struck_faults or judge.happened_kinds - _HARMLESS or scenario.wrong_client:
             return
         visits = [at for at in self._visits.get(token.identity, ()) if at < self._world.timeline.now - A_RENEWAL]
-        if len(visits) >= VISITS and task.process.host.clock.time() >= windows(token, 0.0).ends_at:
+        if len(visits) >= VISITS and task.process.host.clock.time() >= thresholds(token, 0.0).unusable_at:
             raise Broken(
                 "somebody renews an ageing token before it is unusable",
                 f"generation {token.generation} was used {len(visits)} times while it aged",

@@ -287,8 +287,8 @@ def no_note(self: Any, *_: Any) -> str:
 def adopted_ageing_is_postponed(self: memory.SessionMemory, outcome: Outcome, epoch: int) -> None:
     _adopt(self, outcome, epoch)
     held, now = self.held, self.clock.time()
-    if held.ages_at <= now:
-        held.ages_at = min(now + memory.LOOK_AGAIN, held.ends_at)
+    if held.refresh_at <= now:
+        held.refresh_at = min(now + memory.LOOK_AGAIN, held.unusable_at)
 
 
 def not_marked(record: Record, token: Any, **rest: Any) -> Record:

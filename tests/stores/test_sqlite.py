@@ -9,7 +9,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +21,10 @@ from tests.stores.databases import FIRST, Refresher, raw, uses
 from onerefresh import Credential, StoreUnavailable
 from onerefresh.store import StoreOutcomeUnknown
 from onerefresh.stores import sqlite as sqlite_store
+from onerefresh.stores.forking import load_modules
 from onerefresh.stores.sqlite import SQLiteStore
+
+PATIENCE = 30.0
 
 
 def mode_of(path: Path) -> int:
@@ -204,6 +207,25 @@ def test_a_commit_whose_answer_was_lost_is_not_called_failed(path: Path, monkeyp
     assert found.body == "after"
 
 
+def test_a_commit_whose_answer_was_lost_and_that_cannot_be_looked_up_is_not_called_failed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SQLiteStore(path)
+    version = store.cas("acme", None, "body")
+    fail_at_commit(monkeypatch, applied=True)
+
+    def unreadable(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(store, "_read", unreadable)
+    with pytest.raises(StoreOutcomeUnknown):
+        store.cas("acme", version, "after")
+    monkeypatch.undo()
+    found = store.load("acme")
+    assert found is not None
+    assert found.body == "after"
+
+
 def test_a_commit_that_surely_failed_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SQLiteStore(path)
     version = store.cas("acme", None, "body")
@@ -244,6 +266,54 @@ def test_a_database_that_another_program_has_locked_is_said_to_be_so(
                 use()
         other.execute("ROLLBACK")
     assert store.load("acme") == (version, "body")
+
+
+def test_a_file_that_another_program_has_locked_holds_up_no_other_file(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor forks, nor who imports a client's modules: before, all of them waited for as long as the file was locked."""
+    monkeypatch.setattr(sqlite_store, "BUSY_SECONDS", 60.0)
+    locked, free = SQLiteStore(path), SQLiteStore(tmp_path / "others" / "tokens.db")
+    version = locked.cas("acme", None, "body")
+    with raw(path) as other, ThreadPoolExecutor(2) as pool:
+        other.execute("BEGIN EXCLUSIVE")
+        try:
+            waiting: list[Future[Any]] = [
+                pool.submit(locked.load, "acme"),
+                pool.submit(locked.cas, "acme", version, "after"),
+            ]
+            for number in range(20):
+                free.cas(f"key {number}", None, "body")
+                load_modules("json")
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+            assert not any(one.done() for one in waiting)
+        finally:
+            other.execute("ROLLBACK")
+        found, written = (one.result(PATIENCE) for one in waiting)
+    assert found in ((version, "body"), (written, "after"))
+    assert locked.load("acme") == (written, "after")
+
+
+def test_who_reads_for_long_holds_up_no_other_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit waits for readers: one may have been stopped."""
+    monkeypatch.setattr(sqlite_store, "BUSY_SECONDS", 60.0)
+    read, free = SQLiteStore(path), SQLiteStore(tmp_path / "others" / "tokens.db")
+    version = read.cas("acme", None, "body")
+    with raw(path) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM records").fetchall()
+        try:
+            waiting = pool.submit(read.cas, "acme", version, "after")
+            for number in range(20):
+                free.cas(f"key {number}", None, "body")
+            assert not waiting.done()
+        finally:
+            other.execute("ROLLBACK")
+        after = waiting.result(PATIENCE)
+    assert read.load("acme") == (after, "after")
 
 
 def test_nothing_that_the_store_does_drops_a_lock_on_its_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

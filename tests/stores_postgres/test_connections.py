@@ -16,11 +16,13 @@ import pytest
 from tests.core.leaks import ACCESS, assert_error_is_silent
 from tests.servers.postgres import PostgresServer
 from tests.servers.relay import Relay
+from tests.signals.places import signals_in
 from tests.stores_postgres.watching import connections_of, threads_of, until, write_in_threads
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import StoreOutcomeUnknown
-from onerefresh.stores.postgres import PostgresStore
+from onerefresh.stores import change_notifier
+from onerefresh.stores.postgres import PostgresStore, connections
 from onerefresh.stores.postgres.connections import MOST, OwnConnections
 from onerefresh.stores.postgres.exchange import Refused
 from onerefresh.testing.stores.recording import Opener
@@ -212,6 +214,38 @@ def test_ctrl_c_in_the_middle_shows_nothing_and_leaves_no_answer_behind(
     assert found.body in ("before", ACCESS)
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("use", ["load", "cas", "scan", "wait"])
+def test_a_signal_at_any_place_leaves_no_turn_taken_and_no_connection_with_two(store: PostgresStore, use: str) -> None:
+    """Before, four of them at the wrong place left the store unusable, for as long as the process lived.
+
+    A connection that nobody has got yet may be lost: the garbage collector closes it.
+    """
+    store.cas("acme", None, "body")
+    store.cas("beta", None, "other")
+    source, count = store._source, 0
+    assert isinstance(source, OwnConnections)
+
+    def used() -> None:
+        found = store.load("acme")
+        assert found is not None
+        if use == "cas":
+            store.cas("acme", found.version, "body")
+        elif use == "scan":
+            assert len(list(store.scan())) == 2
+        elif use == "wait":
+            store.wait("acme", found.version, 0.001)
+
+    for _ in signals_in(used, connections, change_notifier):
+        count += 1
+        assert not source._turns, f"after {count} signals"
+        idle = [connection for _, connection in source._idle]
+        assert len(set(idle)) == len(idle) <= MOST
+        assert not any(waits.waiters for waits in store._notifier._waits.values())
+        assert [getattr(store.load(key), "body", None) for key in ("acme", "beta")] == ["body", "other"]
+    assert count > 100
+
+
 def test_a_pool_without_utf_8_is_refused_before_anything_is_written(server: PostgresServer, table: str) -> None:
     with psycopg_pool.ConnectionPool(f"{server.url}?client_encoding=LATIN1", min_size=1, open=True) as pool:
         store = PostgresStore(pool, table=table)
@@ -223,7 +257,8 @@ def test_a_pool_without_utf_8_is_refused_before_anything_is_written(server: Post
 
 FORK = """
 import os, sys, threading
-from onerefresh.stores.postgres import PostgresStore
+from onerefresh.stores import change_notifier
+from onerefresh.stores.postgres import PostgresStore, connections
 store = PostgresStore(os.environ["STORE"], table=os.environ["TABLE"])
 version = store.cas("acme", None, "of the parent")
 waiter = threading.Thread(target=store.wait, args=("acme", version, 30))
@@ -260,7 +295,7 @@ monkey.patch_all()
 import os, threading, gevent
 from gevent.os import fork_gevent
 from onerefresh.stores import change_notifier
-from onerefresh.stores.postgres import PostgresStore
+from onerefresh.stores.postgres import PostgresStore, connections
 url, table = os.environ["STORE"], os.environ["TABLE"]
 store = PostgresStore(url, table=table)
 version = store.cas("acme", None, "of the parent")

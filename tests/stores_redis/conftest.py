@@ -26,11 +26,7 @@ def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_looks_to_come() -> Iterator[None]:
     """The server is the next test's, too: what this one saved must not be put back into it."""
     yield
-    for store in {rest[2].store for rest in list(background_tasks._due)} | {
-        getattr(background_tasks._at_work, "store", None)
-    }:
-        if store is not None:
-            background_tasks.leave(store)
+    background_tasks._give_up()
 
 
 @pytest.fixture(scope="session")

@@ -304,15 +304,18 @@ def test_who_asks_first_after_a_failover_repairs_what_was_lost(
 
 def test_nothing_is_put_back_into_a_store_that_was_closed(server: Valkey, auth_server: AuthServer) -> None:
     def looks_to_come() -> list[object]:
-        return [rest for *_, runner, rest in background_tasks._due if runner.store is store]
+        work = background_tasks._works.get(id(store))
+        return [] if work is None else [*work.due]
 
     credentials = Credentials(refresher_of(auth_server), store=server.url)
     store = credentials._store
     token = credentials["acme"].login(auth_server.issue())
     credentials["acme"].token(refused=token)
     until(looks_to_come)
+    [job] = [work.thread for place, work in background_tasks._works.items() if place == id(store)]
     credentials.close()
-    until(lambda: background_tasks._at_work is None)
+    assert job is not None
+    assert job.over.wait(10.0)
     assert looks_to_come() == []
 
 

@@ -63,11 +63,11 @@ class Asking(Waiting):
         memory = self._memory
         held = memory.held
         now = memory.clock.time()
-        if held.token is None or now >= held.ends_at:
+        if held.token is None or now >= held.unusable_at:
             return None
         if not memory.watched and not self._closed and not inside():
             held = self._watch_again(held)
-        if now < held.ages_at or self._closed or asks_itself(memory.store, self.key):
+        if now < held.refresh_at or self._closed or asks_itself(memory.store, self.key):
             return held.token
         if inside() or interpreter_ends():
             return held.token  # no renewal can begin here: the next call starts it, if there is one
@@ -87,7 +87,7 @@ class Asking(Waiting):
     def _watch_again(self, held: CachedToken) -> CachedToken:
         """Start the background look again: in a forked child, or where no thread could start before."""
         memory = self._memory
-        if held.ages_at > -math.inf or held.token is None:
+        if held.refresh_at > -math.inf or held.token is None:
             begin_to_watch(self._memory)
             return held
         with memory.lock:

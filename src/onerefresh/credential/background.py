@@ -1,4 +1,4 @@
-"""Work that is left when renewals are over, on one thread for all credentials of this process."""
+"""Work that is left when renewals are over, on one thread for each store."""
 
 from __future__ import annotations
 
@@ -21,87 +21,102 @@ SLICE = 0.2
 Rest = Coroutine[Pause, None, None]
 
 
-class BackgroundTasks:
-    """Runs coroutines that mostly sleep, each when it is due. The thread ends with the last one.
+class _Work:
+    """The tasks of one store, and the thread that runs them."""
 
-    Tasks still pending at interpreter exit are dropped. Schedule nothing here that correctness depends on: these tasks
-    only make faults of a store less likely to do harm. `_lock` guards the schedule and the thread.
+    __slots__ = ("changes", "due", "thread")
+
+    def __init__(self) -> None:
+        self.changes = Changes()
+        self.due: list[tuple[float, int, Runner, Rest]] = []
+        self.thread: Job | None = None
+
+
+class BackgroundTasks:
+    """Runs coroutines that mostly sleep, each when it is due. A store's thread ends with the last of its tasks.
+
+    A store that hangs delays no task of another store. Tasks still pending at interpreter exit are dropped. Schedule
+    nothing here that correctness depends on: these tasks only make faults of a store less likely to do harm. `_lock`
+    guards the schedules and the threads.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._changes = Changes()
-        self._due: list[tuple[float, int, Runner, Rest]] = []
         self._numbers = itertools.count()
-        self._thread: Job | None = None
-        self._at_work: Runner | None = None  # the world of the task that runs now; None once its store closes
+        self._works: dict[int, _Work] = {}  # by the id of the store, which is there as long as anything is to be done
         reset_in_child(self)
 
     def look_after(self, runner: Runner, rest: Rest) -> None:
         """Schedule `rest`, to begin soon. `runner` is its world."""
         with self._lock:
-            self._put(time.monotonic(), runner, rest)
-            if self._thread is None:
+            work = self._works.setdefault(id(runner.store), _Work())
+            self._put(work, time.monotonic(), runner, rest)
+            if work.thread is None:
                 try:
-                    self._thread = start(self._work, "onerefresh background")
-                except RuntimeError:  # no thread can start any more, as at the interpreter's end
-                    self._give_up()
+                    doing = functools.partial(self._do, work, runner.store)
+                    work.thread = start(doing, "onerefresh background", daemon=True)
+                except RuntimeError:  # no thread can start any more: as when the interpreter ends
+                    self._end(id(runner.store), work)
                     return
-        self._changes.tell()
+        work.changes.tell()
 
     def leave(self, store: Store) -> None:
         """Drop all tasks of `store`, which is closing."""
         with self._lock:
-            for due in [due for due in self._due if due[2].store is store]:
-                self._due.remove(due)
-                due[3].close()
-            heapq.heapify(self._due)
-            if self._at_work is not None and self._at_work.store is store:
-                self._at_work = None
+            work = self._works.get(id(store))
+            if work is None:
+                return
+            self._end(id(store), work)
+        work.changes.tell()
 
     def after_fork(self) -> None:
-        """Drop all tasks in a forked child: the parent's thread performs them."""
-        self._lock, self._changes, self._thread, self._at_work = Lock(), Changes(), None, None
+        """Drop all tasks in a forked child: the parent's threads perform them."""
+        self._lock = Lock()
         self._give_up()
 
-    def _put(self, at: float, runner: Runner, rest: Rest) -> None:
-        heapq.heappush(self._due, (at, next(self._numbers), runner, rest))
+    def _put(self, work: _Work, at: float, runner: Runner, rest: Rest) -> None:
+        heapq.heappush(work.due, (at, next(self._numbers), runner, rest))
 
-    def _work(self) -> None:
-        while (due := self._next()) is not None:
+    def _do(self, work: _Work, store: Store) -> None:
+        while (due := self._next(work, store)) is not None:
             runner, rest = due
             seconds = _advanced(runner, rest)
             with self._lock:
-                is_left, self._at_work = self._at_work is not runner, None
-                if seconds is not None and not is_left:
-                    self._put(time.monotonic() + seconds, runner, rest)
+                if seconds is not None and self._works.get(id(store)) is work:
+                    self._put(work, time.monotonic() + seconds, runner, rest)
                 else:
                     rest.close()
+            del due, runner, rest
 
-    def _next(self) -> tuple[Runner, Rest] | None:
+    def _next(self, work: _Work, store: Store) -> tuple[Runner, Rest] | None:
         """Wait for the next task to be due; None where nothing is left and this thread has to end."""
         while True:
             with self._lock:
-                if not self._due or interpreter_ends():
-                    self._give_up()
-                    self._thread = None
+                if not work.due or interpreter_ends():
+                    self._end(id(store), work)
                     return None
-                at, _, runner, rest = first = self._due[0]
+                at, _, runner, rest = first = work.due[0]
                 left = at - time.monotonic()
                 if left <= 0.0:
-                    heapq.heappop(self._due)
-                    self._at_work = runner
+                    heapq.heappop(work.due)
                     return runner, rest
-            self._changes.wait_for(functools.partial(self._is_first_no_more, first), min(left, SLICE))
+            work.changes.wait_for(functools.partial(self._is_first_no_more, work, first), min(left, SLICE))
 
-    def _is_first_no_more(self, entry: object) -> bool:
+    def _is_first_no_more(self, work: _Work, entry: object) -> bool:
         with self._lock:
-            return not self._due or self._due[0] is not entry
+            return not work.due or work.due[0] is not entry
+
+    def _end(self, place: int, work: _Work) -> None:
+        """Drop its tasks. The caller holds the lock."""
+        if self._works.get(place) is work:
+            del self._works[place]
+        for _, _, _, rest in work.due:
+            rest.close()
+        work.due.clear()
 
     def _give_up(self) -> None:
-        for _, _, _, rest in self._due:
-            rest.close()
-        self._due.clear()
+        for place, work in list(self._works.items()):
+            self._end(place, work)
 
 
 def _advanced(runner: Runner, rest: Rest) -> float | None:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from onerefresh import errors
 from onerefresh.credential.arguments import check, check_key, seed_from
 from onerefresh.credential.asking import Asking
-from onerefresh.credential.background import background_tasks
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.notices import tell_type
+from onerefresh.credential.opened import opened
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import memory_of
 from onerefresh.credential.status import Status, read_status
-from onerefresh.credential.watch import begin_to_watch, watch
+from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight, running_loop
 from onerefresh.latches import refuse_inside
 from onerefresh.policy import Profile
@@ -112,6 +112,8 @@ class Credential(Asking):
         self._owns_store = owns_store
         self._memory = memory_of(store, key)
         self._launcher = Launcher(key, self._memory, options, seed)
+        if owns_store:
+            opened.enter(store, self)
 
     # --- Tokens ---
 
@@ -121,7 +123,7 @@ class Credential(Asking):
         An ageing token starts its renewal in the background.
         """
         held = self._memory.held
-        if _now() < held.ages_at:
+        if _now() < held.refresh_at:
             return held.token
         return self._ageing()
 
@@ -403,6 +405,4 @@ class Credential(Asking):
         self._memory = SessionMemory(store, self.key)  # empty and shared with no other object: `current` returns None
         reset_in_child(self._memory)
         if self._owns_store:
-            background_tasks.leave(store)
-            watch.leave(store)
-            store.close()
+            opened.leave(store, self)

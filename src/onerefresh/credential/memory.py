@@ -11,7 +11,7 @@ from onerefresh.chance import CHANCE
 from onerefresh.credential.acceptance import UNTRIED
 from onerefresh.flight import Flight
 from onerefresh.latches import Lock
-from onerefresh.policy import LOOK_AGAIN, windows
+from onerefresh.policy import LOOK_AGAIN, thresholds
 from onerefresh.record import FAMILIES, Record
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.clocks import Sent
@@ -54,23 +54,23 @@ class Clock(Protocol):
 
 
 class CachedToken:
-    """The token in memory: fresh until `ages_at`, usable until `ends_at` (seconds since the epoch)."""
+    """The token in memory: fresh until `refresh_at`, usable until `unusable_at` (seconds since the epoch)."""
 
-    __slots__ = ("ages_at", "ends_at", "token")
+    __slots__ = ("refresh_at", "token", "unusable_at")
 
-    def __init__(self, token: Token | None, ages_at: float, ends_at: float) -> None:
+    def __init__(self, token: Token | None, refresh_at: float, unusable_at: float) -> None:
         self.token = token
-        self.ages_at = ages_at
-        self.ends_at = ends_at
+        self.refresh_at = refresh_at
+        self.unusable_at = unusable_at
 
 
 NOTHING = CachedToken(None, -math.inf, -math.inf)
 
 
 def cached_for(token: Token, jitter: float) -> CachedToken:
-    """The token with its windows in this process."""
-    found = windows(token, jitter)
-    return CachedToken(token, found.ages_at, found.ends_at)
+    """The token with its thresholds in this process."""
+    found = thresholds(token, jitter)
+    return CachedToken(token, found.refresh_at, found.unusable_at)
 
 
 class SessionMemory:
@@ -139,7 +139,7 @@ class SessionMemory:
     def serving(self, refused: Token | None) -> Token | None:
         """The token that answers a call without waiting, or None. `refused`: the API refused this token."""
         token = self.held.token
-        if token is None or self.clock.time() >= self.held.ends_at:
+        if token is None or self.clock.time() >= self.held.unusable_at:
             return None
         if refused is None:
             return token
@@ -222,7 +222,7 @@ class SessionMemory:
     def look_with_the_next_call(self) -> None:
         """Let the next call start the background look: until then the token does not count as fresh."""
         if not self.watched and self.held.token is not None:
-            self.held = CachedToken(self.held.token, -math.inf, self.held.ends_at)
+            self.held = CachedToken(self.held.token, -math.inf, self.held.unusable_at)
 
     def sends(self, run: object, leased: Record, epoch: int) -> None:
         """Note that a renewal, begun in `epoch`, sends the refresh token of the record `leased`."""
@@ -282,10 +282,10 @@ class SessionMemory:
         self._goes_on_with(token, outcome.earlier)
         self.failed = self.unsaved = None
         held = cached_for(token, self.jitter)
-        # An ageing token is renewed with the next call, whatever brought it, unless that was tried just now.
-        if outcome.retry_after or (outcome.renewed and held.ages_at <= self.clock.time()):
+        # A token that ages is renewed with the next call, however it came here: unless that was tried just now.
+        if outcome.retry_after or (outcome.renewed and held.refresh_at <= self.clock.time()):
             soon = self.clock.time() + max(outcome.retry_after, LOOK_AGAIN)
-            held.ages_at = min(max(held.ages_at, soon), held.ends_at)
+            held.refresh_at = min(max(held.refresh_at, soon), held.unusable_at)
         self.held = held
         self.acceptance = self.acceptance.of(outcome, self.clock.monotonic())
 
@@ -325,5 +325,5 @@ class SessionMemory:
             self.failed = (error, now + min(retry_after, LOOK_AGAIN))
         if self.known is not None and not isinstance(error, errors.SaveFailed):
             held = cached_for(self.known, self.jitter)
-            held.ages_at = min(max(held.ages_at, self.clock.time() + retry_after), held.ends_at)
+            held.refresh_at = min(max(held.refresh_at, self.clock.time() + retry_after), held.unusable_at)
             self.held = held

@@ -48,12 +48,13 @@ class _Eye:
 class Watch:
     """Watches each store while something of it is in memory. A store's thread ends with the last of it.
 
-    There is no lock here: `learned` and `leave` may be called anywhere.
+    Nothing here is locked: `learned` may be called anywhere.
     """
 
     def __init__(self) -> None:
         self._eyes: dict[int, _Eye] = {}  # those with a thread, by the ids of their stores
-        self._learned: dict[int, weakref.ref[SessionMemory]] = {}  # the one learned last, by the id of its store
+        self._learned: dict[int, weakref.ref[SessionMemory]] = {}  # the credential learned last, by the id of its store
+        self._left: dict[int, weakref.ref[Store]] = {}  # those that have closed: what comes late opens none again
         reset_in_child(self)
 
     def learned(self, memory: SessionMemory) -> None:
@@ -64,19 +65,32 @@ class Watch:
         if not memory.watched:
             memory.watched = self._begin(memory.store)
 
+    def enter(self, store: Store) -> None:
+        """Look at `store` again, where it has closed: somebody uses it."""
+        self._left.pop(id(store), None)
+
     def leave(self, store: Store) -> None:
-        """Stop watching `store`, which is closing."""
+        """Look at `store` no more: it closes."""
+        self._left = {place: one for place, one in self._left.items() if one() is not None}
+        self._left[id(store)] = weakref.ref(store)
         eye = self._eyes.get(id(store))
         if eye is not None and eye.store() is store:
             eye.has_left = True
             eye.news.tell()
+        for memory in sharing(store):  # whoever opens it again goes on with what is in memory
+            memory.watched = False
+            with memory.lock:
+                memory.look_with_the_next_call()
 
     def after_fork(self) -> None:
         """Forget the threads, which a forked child does not have."""
         self._eyes = {}
 
     def _begin(self, store: Store) -> bool:
-        """Start a thread for the store; whether one runs now. Where none can start, the next token tries again."""
+        """Whether a thread looks at the store from now on; where none can start, the next token tries again."""
+        left = self._left.get(id(store))
+        if left is not None and left() is store:
+            return False
         mine = _Eye(store)
         try:
             eye = self._eyes.setdefault(mine.place, mine)

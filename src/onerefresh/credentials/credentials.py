@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from onerefresh import errors
 from onerefresh.credential import Credential
 from onerefresh.credential.arguments import check, check_key, is_async, seconds
-from onerefresh.credential.background import background_tasks
 from onerefresh.credential.context_managed import ContextManaged
+from onerefresh.credential.opened import opened
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import flights_of
-from onerefresh.credential.watch import watch
 from onerefresh.credentials.due import Progress, Run
 from onerefresh.credentials.due_filter import NO_IDENTITY, DueFilter
 from onerefresh.credentials.lru import LruWithWeakTail
@@ -83,6 +82,8 @@ class Credentials(ContextManaged):
         self._owns_store = not isinstance(store, Store)
         self._store = open_store(store)
         self._closed = False
+        if self._owns_store:
+            opened.enter(self._store, self)
 
     def __getitem__(self, key: str) -> Credential:
         """The credential of `key`: the same object again for as long as it is in use.
@@ -291,9 +292,7 @@ class Credentials(ContextManaged):
             tenant.let_go()
         self._recent.clear()
         if self._owns_store:
-            background_tasks.leave(self._store)
-            watch.leave(self._store)
-            self._store.close()
+            opened.leave(self._store, self)
 
     def _check_open(self) -> None:
         if self._closed:

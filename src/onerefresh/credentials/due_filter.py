@@ -9,7 +9,7 @@ from onerefresh import errors
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credentials.summary import Result, What
 from onerefresh.foreign import cleaned, vetted
-from onerefresh.policy import due_at, windows
+from onerefresh.policy import due_at, thresholds
 from onerefresh.record import Failure, Record, State
 from onerefresh.record_text import decode
 from onerefresh.redaction import Redactor, plain
@@ -117,7 +117,7 @@ class _NotOurs(Exception):
 
 def _is_due(record: Record, within: float, now: float) -> bool:
     token = record.token
-    return token is not None and now >= min(due_at(token, within), windows(token, 0.0).ends_at)
+    return token is not None and now >= min(due_at(token, within), thresholds(token, 0.0).unusable_at)
 
 
 def error_of(error: errors.OnerefreshError) -> errors.OnerefreshError:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
-from onerefresh.policy import backoff, windows
+from onerefresh.policy import backoff, thresholds
 from onerefresh.record import Record
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.commit import LONGEST_REST, commit_into, longest_rest, next_of
@@ -109,7 +109,7 @@ async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcom
     if committed.unsaved:
         return None  # the host saves it first; then the record says what follows
     is_enough = attempt.request.within is None and not failure.refused
-    if is_enough and now.wall < windows(token, attempt.request.jitter).ends_at:
+    if is_enough and now.wall < thresholds(token, attempt.request.jitter).unusable_at:
         return Outcome.brought(committed, token, failure.delay)
     raise failure.verdict(now.wall).error().about(attempt.request.key, committed.generation) from attempt.cause
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from onerefresh import errors
-from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, due_at, windows
+from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, due_at, thresholds
 from onerefresh.record import Clock, Failure, Grant, Lease, Probation, Record, State
 from onerefresh.renewal.request import RenewalRequest, print_of
 from onerefresh.stored_values import LAST_GENERATION
@@ -180,17 +180,17 @@ def _serves(record: Record, token: Token, request: RenewalRequest, now: float, r
     """Whether the stored token may be handed out for this request. `rest`: seconds until it may be refreshed."""
     if request.refused == record.identity:
         damped = _damped(record, request, now) or (rest > 0.0 and not must_rest(record, request.client, now))
-        return damped and now < windows(token, request.jitter).ends_at
-    found = windows(token, request.jitter)
-    if now >= found.ends_at or record.state is State.EMPTY:
+        return damped and now < thresholds(token, request.jitter).unusable_at
+    found = thresholds(token, request.jitter)
+    if now >= found.unusable_at or record.state is State.EMPTY:
         return False
     if State.DEAD in (record.state, _origin(record)):
         return record.failure is not None and not record.failure.refused
     failure = record.failure
     if failure is not None and failure.refused and (failure.is_doubtful or failure.kind is FailureKind.UNUSABLE):
         return False
-    ages_at = found.ages_at if request.within is None else due_at(token, request.within)
-    if request.background and now >= ages_at:
+    refresh_at = found.refresh_at if request.within is None else due_at(token, request.within)
+    if request.background and now >= refresh_at:
         return rest > 0.0 or must_rest(record, request.client, now)
     return True
 

@@ -63,20 +63,23 @@ class ChangeNotifier:
         deadline = time.monotonic() + seconds
         waiter = _Waiter(version)
         try:
-            self._enter(key, waiter)
-        except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
-            waiter.unreachable = True
-            waiter.listening.set()
-        try:
-            if not waiter.listening.wait(seconds) or (not waiter.looked and changed()):
-                return
-            left = max(deadline - time.monotonic(), 0.0)
-            if waiter.unreachable:
-                time.sleep(min(left, POLL))
-            else:
-                waiter.woken.wait(left)
+            try:
+                try:
+                    self._enter(key, waiter)
+                except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
+                    waiter.unreachable = True
+                    waiter.listening.set()
+                if not waiter.listening.wait(seconds) or (not waiter.looked and changed()):
+                    return
+                left = max(deadline - time.monotonic(), 0.0)
+                if waiter.unreachable:
+                    time.sleep(min(left, POLL))
+                else:
+                    waiter.woken.wait(left)
+            finally:
+                self._leave(key, waiter)
         finally:
-            self._leave(key, waiter)
+            self._leave(key, waiter)  # again, where an interrupt cut it short: the line stays open for whoever waits
 
     def after_fork(self) -> None:
         """The child has neither the listener nor its line; the parent's connection is left alone."""

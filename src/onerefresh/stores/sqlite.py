@@ -46,6 +46,10 @@ BESIDE = ("-journal", "-wal", "-shm")
 BUSY_SECONDS = 5.0
 BUSY_SLEEPS = (0.0005, 0.004)
 """Seconds between two tries to get a lock of SQLite's, which are held for milliseconds."""
+LONG, LONG_SLEEPS = 0.5, (0.005, 0.02)
+"""So many seconds that it was held are long, and the sleeps where it is."""
+COMMITTING = 0.05
+"""Seconds for which a commit waits for those who are reading: it keeps others from beginning to."""
 APPLICATION_ID = 0x6F6E6572  # "oner", in the file's header: this file is ours
 # Not WITHOUT ROWID: such a table lays all of a record but its first kilobyte on a page of its own.
 TABLE = """
@@ -88,20 +92,17 @@ class SQLiteStore(Store):
         refuse_network_file_system(self.path)
 
     def load(self, key: str) -> Versioned | None:
-        with self._undivided():
-            if not self._is_there():
-                return None
-            return self._connected(lambda database: self._read(database, key))
+        return self._in_turn(lambda: self._load(key))
 
     def cas(self, key: str, expected: str | None, body: str) -> str:
-        version = secrets.token_hex(8)
-        try:
-            with self._undivided():
-                self._make_file()
-                text = Secret(body)
-                self._connected(lambda database: self._save(database, key, expected, version, text))
-        finally:
-            del body  # it holds tokens, and would show in a traceback with locals
+        version, text = secrets.token_hex(8), Secret(body)
+        del body  # it holds tokens, and would show in a traceback with locals
+
+        def save() -> None:
+            self._make_file()
+            self._connected(lambda database: self._save(database, key, expected, version, text))
+
+        self._in_turn(save)
         return version
 
     def wait(self, key: str, version: str, timeout: float) -> None:
@@ -132,15 +133,41 @@ class SQLiteStore(Store):
             after = page[-1][0]
 
     def _page(self, after: str) -> list[tuple[str, str, bytes]]:
-        with self._undivided():
-            if not self._is_there():
-                return []
-            return self._connected(lambda database: self._read_page(database, after))
+        return self._in_turn(lambda: self._load_page(after))
+
+    def _load(self, key: str) -> Versioned | None:
+        if not self._is_there():
+            return None
+        return self._connected(lambda database: self._read(database, key))
+
+    def _load_page(self, after: str) -> list[tuple[str, str, bytes]]:
+        if not self._is_there():
+            return []
+        return self._connected(lambda database: self._read_page(database, after))
 
     def _is_there(self) -> bool:
         """Whether there is a file; nobody else had a hand in it, nor in what SQLite reads beside it."""
         self._check_links()
         return check_file(self.path, self._trusted, link=False, beside=BESIDE)
+
+    def _in_turn(self, operation: Callable[[], T]) -> T:
+        """Do it when the file is free; between two tries others have their turn, forks and other files among them.
+
+        SQLite's own patience is not used: it would wait in the middle of the operation, and sleeps for whole seconds
+        where it was built without usleep, as in Debian.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                with self._undivided():
+                    return operation()
+            except _Busy as busy:
+                waited = time.monotonic() - began
+                if waited >= BUSY_SECONDS:
+                    said = busy.message
+                    break
+            time.sleep(CHANCE.uniform(*(BUSY_SLEEPS if waited < LONG else LONG_SLEEPS)))
+        raise StoreUnavailable(said)
 
     def _undivided(self) -> Within:
         """One operation at a time in this process, and no fork in the middle of it."""
@@ -148,7 +175,7 @@ class SQLiteStore(Store):
         return fork_lock.within(BUSY_SECONDS, lambda: StoreUnavailable(message))
 
     def _connected(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` makes of a connection of its own; whatever goes wrong comes out as `StoreUnavailable`.
+        """What `work` makes of a connection of its own; `_Busy` or `StoreUnavailable` where something goes wrong.
 
         No block for ``with``: an interrupt at its beginning or end would leave the connection open, and with it a lock
         on the file, for as long as somebody keeps the traceback.
@@ -164,8 +191,8 @@ class SQLiteStore(Store):
                 if connection is not None:
                     connection.close()
         except sqlite3.Error as error:
-            explained = _explained(error, self.path)
-        raise StoreUnavailable(explained)
+            failed = (_Busy if _is_busy(error) else StoreUnavailable)(_explained(error, self.path))
+        raise failed
 
     def _read(self, database: sqlite3.Connection, key: str) -> Versioned | None:
         # One transaction: another process may make the table between two of these looks.
@@ -198,19 +225,19 @@ class SQLiteStore(Store):
 
     def _begin(self, database: sqlite3.Connection) -> None:
         """A transaction with the write lock, in a file that is ours."""
-        (mode,) = _patiently(database, "PRAGMA journal_mode = DELETE").fetchone()
+        (mode,) = database.execute("PRAGMA journal_mode = DELETE").fetchone()
         if mode != "delete":
             raise StoreUnavailable(f"{self.path} is in journal mode {mode}, and cannot be set to DELETE now")
-        _patiently(database, "PRAGMA synchronous = EXTRA")
-        _patiently(database, "PRAGMA secure_delete = ON")
-        _patiently(database, "BEGIN IMMEDIATE")
+        database.execute("PRAGMA synchronous = EXTRA")
+        database.execute("PRAGMA secure_delete = ON")
+        database.execute("BEGIN IMMEDIATE")
         if self._is_blank(database):
             database.execute(TABLE)
             database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     def _is_blank(self, database: sqlite3.Connection) -> bool:
         """Whether nothing was ever stored here. Another program's file is left as it is."""
-        (application,) = _patiently(database, "PRAGMA application_id").fetchone()
+        (application,) = database.execute("PRAGMA application_id").fetchone()
         if application == APPLICATION_ID:
             return False
         (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -234,14 +261,17 @@ class SQLiteStore(Store):
 
     def _commit(self, database: sqlite3.Connection, key: str, version: str) -> None:
         try:
-            _patiently(database, "COMMIT")
+            _committed(database)
         except sqlite3.Error as error:
             if database.in_transaction:
                 raise  # surely not applied: closing the connection rolls it back
             reason = str(error)
         else:
             return
-        present = self._connected(lambda again: self._read(again, key))
+        try:
+            present = self._connected(lambda again: self._read(again, key))
+        except StoreUnavailable:
+            raise StoreOutcomeUnknown(f"{self.path}: {reason}") from None
         if present is not None and present.version == version:
             raise StoreOutcomeUnknown(f"{self.path}: {reason}")  # applied, but perhaps not yet durable
         raise StoreUnavailable(f"{self.path}: {reason}; nothing was changed")
@@ -268,19 +298,25 @@ class SQLiteStore(Store):
             raise StoreUnavailable(f"{self.path} vanished at this moment; nothing was changed")
 
 
-def _patiently(database: sqlite3.Connection, statement: str) -> sqlite3.Cursor:
-    """Execute a statement that takes a lock, when it is free.
+class _Busy(StoreUnavailable):
+    """Another process holds SQLite's lock on the file; nothing was changed."""
 
-    SQLite's own patience is not used: it sleeps for whole seconds where it was built without usleep, as in Debian.
-    """
-    deadline = time.monotonic() + BUSY_SECONDS
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+
+
+def _committed(database: sqlite3.Connection) -> None:
+    """Commit, when those who are reading have done so."""
+    deadline = time.monotonic() + COMMITTING
     while True:
         try:
-            return database.execute(statement)
+            database.execute("COMMIT")
         except sqlite3.OperationalError as error:
-            busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
-            if not busy or time.monotonic() >= deadline:
+            if not _is_busy(error) or time.monotonic() >= deadline:
                 raise
+        else:
+            return
         time.sleep(CHANCE.uniform(*BUSY_SLEEPS))
 
 

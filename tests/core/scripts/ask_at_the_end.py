@@ -46,7 +46,7 @@ def made(place: str, life: str) -> Credential:
     credential.token()
     held = credential._memory.held
     if life == "ageing":
-        held.ages_at = time.time() - 1
+        held.refresh_at = time.time() - 1
     elif life == "expired":
         credential._memory.held = NOTHING
     return credential

@@ -186,7 +186,7 @@ class Age(Way):
         refresher = Refresher(self.chance)
         acme = Credential(next(names), refresher, token={**FIRST, "expires_in": 60}, max_wait=MAX_WAIT)
         first = acme.token()
-        acme._memory.held.ages_at = 0.0
+        acme._memory.held.refresh_at = 0.0
         others = Others(lambda: acme.token(refused=first), self.chance)
         aim.at(acme.token)
         if acme.token().generation not in (1, 2):

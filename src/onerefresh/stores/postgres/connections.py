@@ -6,9 +6,11 @@ import contextlib
 import os
 import selectors
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Protocol
 
 from onerefresh.errors import ConfigurationError
@@ -24,6 +26,8 @@ PATIENCE = 5.0
 """Seconds that one statement may take, with getting a connection for it."""
 MOST = 4
 """Connections that a store uses at the same time, beside the one on which it listens."""
+SLICE = 0.1
+"""Seconds between two looks of who waits for a connection at whether it is his turn."""
 KEPT = 3.0
 """Seconds for which an unused connection is kept: a renewal uses it three times."""
 DEFAULTS = {
@@ -37,6 +41,19 @@ DEFAULTS = {
 }
 
 
+class Loan(contextlib.AbstractContextManager["Connection | Refused"]):
+    """A connection for the time of a block."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def end(self) -> None:
+        """Give back what was lent. A second call changes nothing, unless an interrupt has cut the first one short."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.end()
+
+
 class Source(Protocol):
     """Where connections come from.
 
@@ -46,7 +63,7 @@ class Source(Protocol):
     place: str
     reuses: bool
 
-    def borrow(self, deadline: float) -> contextlib.AbstractContextManager[Connection | Refused]:
+    def borrow(self, deadline: float) -> Loan:
         """A connection for one statement."""
 
     def dedicated(self) -> Connection | Refused:
@@ -62,9 +79,18 @@ class Source(Protocol):
 def ask(source: Source, statement: str, values: Sequence[bytes] = ()) -> Answer:
     """The rows that the statement gives, in its own transaction. `values`: its parameters, in binary form."""
     deadline = time.monotonic() + PATIENCE
+    loan = source.borrow(deadline)
     try:
-        with source.borrow(deadline) as connection:
-            return connection if isinstance(connection, Refused) else exchange(connection, statement, values, deadline)
+        try:
+            try:
+                with loan as connection:
+                    if isinstance(connection, Refused):
+                        return connection
+                    return exchange(connection, statement, values, deadline)
+            finally:
+                loan.end()  # also where an interrupt came before the block, or at its end
+        finally:
+            loan.end()  # and where one came just now
     finally:
         del values  # tokens, which would show in a traceback with locals
 
@@ -131,10 +157,9 @@ class OwnConnections:
         timeout = {"connect_timeout": str(max(2, int(PATIENCE) // hosts))}
         self._conninfo = Secret(psycopg.conninfo.make_conninfo(**{**DEFAULTS, **timeout, **parameters.held}))
         self._lock = Lock()
-        self._queue: deque[Latch] = deque()
-        self._open: set[Connection] = set()
+        self._turns: dict[Latch, None] = {}  # of all who have or want a connection: it is the turn of the first ones
+        self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._idle: list[tuple[float, Connection]] = []
-        self._lent = 0
         self._closer: Job | None = None
         reset_in_child(self)
 
@@ -146,43 +171,37 @@ class OwnConnections:
             surplus = self._keep(connection)
         _close(surplus)
 
-    @contextlib.contextmanager
-    def borrow(self, deadline: float) -> Iterator[Connection | Refused]:
-        connection: Connection | Refused | None = None
-        turn = self._queued()
+    def borrow(self, deadline: float) -> Loan:
+        return _Lent(self, deadline)
+
+    def begin(self, turn: Latch, deadline: float) -> bool:
+        """Whether it is this turn before `deadline`. No step of it is in two halves: it may be interrupted anywhere."""
+        self._turns[turn] = None
+        while True:
+            self._call()
+            if turn.wait(min(max(deadline - time.monotonic(), 0.0), SLICE)):
+                return True
+            if time.monotonic() >= deadline:
+                return False
+
+    def end(self, turn: Latch, connection: Connection | None) -> None:
+        """The turn is over, and what it was given is not needed any more."""
+        surplus = None
         try:
-            if not turn.wait(deadline - time.monotonic()):
-                yield Refused(f"all {MOST} connections of this process were busy")
-                return
-            connection = self.dedicated()
-            yield connection
-        finally:
-            surplus = None
-            with self._lock:
-                if connection is not None and not isinstance(connection, Refused):
+            if connection is not None:
+                with self._lock:
                     surplus = self._keep(connection)
-                self._leave(turn)
-            _close(surplus)
+        finally:
+            try:
+                self._turns.pop(turn, None)
+            finally:
+                self._call()
+        _close(surplus)
 
-    def _queued(self) -> Latch:
-        """A place in the queue: it is set when one may have a connection."""
-        turn = Latch()
-        with self._lock:
-            if self._lent < MOST:
-                self._lent += 1
-                turn.set()
-            else:
-                self._queue.append(turn)
-        return turn
-
-    def _leave(self, turn: Latch) -> None:
-        """Give the turn to the next one, or give up the place in the queue. Called with the lock held."""
-        if not turn.is_set:
-            self._queue.remove(turn)
-        elif self._queue:
-            self._queue.popleft().set()
-        else:
-            self._lent -= 1
+    def _call(self) -> None:
+        """Let those go whose turn it is."""
+        for turn in list(self._turns)[:MOST]:
+            turn.set()
 
     def close(self) -> None:
         with self._lock:
@@ -192,9 +211,9 @@ class OwnConnections:
 
     def after_fork(self) -> None:
         """The child lets its copies of the descriptors go, and tells the server nothing: the parent goes on."""
-        self._lock, self._queue = Lock(), deque()
-        opened, self._open = self._open, set()
-        self._idle, self._lent, self._closer = [], 0, None
+        self._lock, self._turns = Lock(), {}
+        opened, self._open = list(self._open), weakref.WeakSet()
+        self._idle, self._closer = [], None
         for connection in opened:
             if connection.pgconn.status == pq.ConnStatus.OK:
                 _lead_nowhere(connection.pgconn.socket)
@@ -253,6 +272,29 @@ class OwnConnections:
             time.sleep(wait)
 
 
+class _Lent(Loan):
+    """One of the store's own connections, when it is the borrower's turn."""
+
+    __slots__ = ("_connection", "_deadline", "_source", "_turn")
+
+    def __init__(self, source: OwnConnections, deadline: float) -> None:
+        self._source, self._deadline, self._turn = source, deadline, Latch()
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Connection | Refused:
+        if not self._source.begin(self._turn, self._deadline):
+            return Refused(f"all {MOST} connections of this process were busy")
+        found = self._source.dedicated()
+        if not isinstance(found, Refused):
+            self._connection = found
+        return found
+
+    def end(self) -> None:
+        connection = self._connection
+        self._connection = None  # no later: what is given back twice would be lent to two at once
+        self._source.end(self._turn, connection)
+
+
 def _close(connection: Connection | None) -> None:
     if connection is not None:
         connection.close()
@@ -296,7 +338,7 @@ def _checked(place: str | None, what: str) -> str:
     return place
 
 
-def _forget_closed(opened: set[Connection]) -> None:
+def _forget_closed(opened: weakref.WeakSet[Connection]) -> None:
     opened.difference_update([connection for connection in list(opened) if connection.closed])
 
 
@@ -333,19 +375,20 @@ class PooledConnections:
     def give_back(self, connection: Connection) -> None:
         connection.close()
 
-    @contextlib.contextmanager
-    def borrow(self, deadline: float) -> Iterator[Connection | Refused]:
+    def borrow(self, deadline: float) -> Loan:
+        return _Borrowed(self, deadline)
+
+    def borrowed(self, stack: contextlib.ExitStack, deadline: float) -> Connection | Refused:
+        """One that can be used, given back with `stack`."""
         while True:
-            with contextlib.ExitStack() as stack:
-                borrowed = self._borrowed(stack, deadline)
-                if not isinstance(borrowed, Refused):
-                    if _is_gone(borrowed):
-                        borrowed.pgconn.finish()  # the pool replaces it
-                        continue
-                    if problem := _unusable(borrowed):
-                        borrowed = Refused(problem)
-                yield borrowed
-                return
+            found = self._borrowed(stack, deadline)
+            if isinstance(found, Refused):
+                return found
+            if not _is_gone(found):
+                problem = _unusable(found)
+                return Refused(problem) if problem else found
+            found.pgconn.finish()  # the pool replaces it
+            stack.close()
 
     def _borrowed(self, stack: contextlib.ExitStack, deadline: float) -> Connection | Refused:
         try:
@@ -359,3 +402,21 @@ class PooledConnections:
 
     def close(self) -> None:
         """The pool is the user's."""
+
+
+class _Borrowed(Loan):
+    """A connection of the user's pool."""
+
+    __slots__ = ("_deadline", "_source", "_stack")
+
+    def __init__(self, source: PooledConnections, deadline: float) -> None:
+        self._source, self._deadline, self._stack = source, deadline, contextlib.ExitStack()
+
+    def __enter__(self) -> Connection | Refused:
+        return self._source.borrowed(self._stack, self._deadline)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.__exit__(kind, error, at)  # the pool looks at what went wrong
+
+    def end(self) -> None:
+        self._stack.close()
