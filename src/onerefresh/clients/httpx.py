@@ -193,7 +193,7 @@ class _Flow:
         return challenges
 
 
-class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # as above
+class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # their Requests differ
     """Sends the token of `credential` to `origins` and nowhere else. A refused call waits for the next token, once.
 
     It is the ``auth=`` of a client or of a call, of httpx2 or httpx, sync or async, and may serve many of them. A call
