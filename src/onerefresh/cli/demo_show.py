@@ -1,4 +1,4 @@
-"""What the demo shows: how far it is, then what was seen, side by side."""
+"""What the demo shows: the progress, then the results of both runs, side by side."""
 
 from __future__ import annotations
 

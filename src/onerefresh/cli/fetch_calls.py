@@ -1,4 +1,4 @@
-"""The calls of `onerefresh fetch`: bounded in number and in memory, each judged by itself."""
+"""The calls of `onerefresh fetch`: bounded in number and in memory, each with its own result."""
 
 from __future__ import annotations
 
@@ -58,9 +58,10 @@ def fetch_all(
     concurrency: int,
     report: Callable[[Result], None],
 ) -> None:
-    """Make all calls, at most `concurrency` at the same time, and report each as it ends.
+    """Make all calls, at most `concurrency` at the same time, and report each when it ends.
 
-    An error of the credential concerns every call: the first one ends them all, and is raised. So does `OutputFailed`.
+    An error of the credential concerns every call: the first one ends them all, and is raised. The same holds for
+    `OutputFailed`.
     """
     asyncio.run(_fetch_all(credential, BearerAuth(credential, origins), iter(calls), concurrency, report))
 
@@ -77,7 +78,7 @@ async def _fetch_all(
     async with httpx2.AsyncClient(auth=auth, limits=limits, timeout=TIMEOUT, follow_redirects=True) as client:
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(concurrency):  # one that finds nothing left to do ends at once
+                for _ in range(concurrency):  # a worker without a call ends at once
                     group.create_task(_work(client, calls, report, credential))
         except* (OnerefreshError, OutputFailed) as several:
             stopped = _first(several)
@@ -88,7 +89,7 @@ async def _fetch_all(
 async def _work(
     client: httpx2.AsyncClient, calls: Iterator[Call], report: Callable[[Result], None], credential: Credential
 ) -> None:
-    for call in calls:  # shared by all workers: each takes the next one
+    for call in calls:  # shared by all workers, which take the next call from it
         report(await _made(client, call, credential))
 
 

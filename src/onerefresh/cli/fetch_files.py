@@ -1,4 +1,4 @@
-"""Where the bodies go: files with safe and distinct names, whole or not there at all; or standard output."""
+"""Where the bodies go: into files with safe and distinct names, complete or not at all; or to standard output."""
 
 from __future__ import annotations
 

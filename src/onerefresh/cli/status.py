@@ -136,7 +136,7 @@ def _details(status: Status, now: float, entry: Entry) -> list[str]:
 def _moment(at: float) -> str:
     try:
         return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
-    except (ValueError, OverflowError, OSError, TypeError):  # somebody else has written it
+    except (ValueError, OverflowError, OSError, TypeError):  # another program has written it
         return "at a time that no calendar has"
 
 
