@@ -1,8 +1,8 @@
 """The usual way to share a token, written in good faith. The demo runs it for comparison.
 
 A lock lets one call of this process refresh; the others find the new token when they get the lock. The new token is
-saved as a whole before it is used. Two things are missing: other processes do not share the lock, and a failed refresh
-is not shared, so that the next call tries again.
+saved as a whole before it is used. Two things are missing. Other processes do not share the lock, and no other call
+learns of a failed refresh, so the next call tries again.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class _Stopwatch(httpx2.AsyncBaseTransport):
 
 
 class _Told(Credential):
-    """A credential that reports which call says that its token was refused, and when it gets the next one."""
+    """A credential that reports which call had its token refused, and when that call gets the next one."""
 
     async def atoken(self, *, refused: Token | None = None, max_wait: float | None = None) -> Token:
         if refused is None:

@@ -23,7 +23,7 @@ from onerefresh.token import Token
 __all__ = ["Call", "Result", "fetch_all"]
 
 TIMEOUT = httpx2.Timeout(60.0, connect=10.0, pool=None)
-"""Seconds without a byte. Nobody waits for a connection: there are as many as calls at the same time."""
+"""Seconds without a byte. No call waits for a connection, since there are as many as concurrent calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ async def _made(client: httpx2.AsyncClient, call: Call, credential: Credential) 
 
 
 def _phrase(status: int) -> str:
-    """The status in words; the server's own are not shown, since they could hold anything."""
+    """The status in words. The server's own words are not shown, since they could hold anything."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -118,7 +118,7 @@ def _phrase(status: int) -> str:
 
 
 def _words(error: httpx2.HTTPError, token: Token | None) -> str:
-    """``ReadTimeout`` as "read timeout", with what else it says: it may quote a server that repeats the token."""
+    """``ReadTimeout`` as "read timeout", with the exception's text, which may quote a server that repeats the token."""
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
     message = Redactor(token.secrets if token is not None else ()).quote(str(error))
     return f"{kind}: {message}" if message else kind

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _looked_at(entry: Entry) -> tuple[Status | None, OnerefreshError | None]:
-    """What is known of one of several: one that cannot be read must not hide the others."""
+    """The status of one of several credentials; one that cannot be read must not hide the others."""
     try:
         return entry.open().status(), None
     except OnerefreshError as error:

@@ -123,7 +123,7 @@ def _life(token: Token) -> float:
 
 
 def _was_refreshed(credential: Credential) -> bool:
-    """Whether the present token came from a refresh. One that a person stored may have been old already."""
+    """Whether the present token came from a refresh. A token that a person stored may have been old already."""
     history = credential.status().history
     return bool(history) and history[-1].what not in ("login", "seed")
 

@@ -71,7 +71,7 @@ class Calls:
         """What is left of a call that was sent with `sent`; None where the answer is the caller's, whatever it says."""
         if status in self.bearer.refused_statuses:
             return RefusedCall(self.credential, self.bearer, sent, status)
-        # Any other answer shows that the API takes a token that was only just refreshed.
+        # Any other answer shows that the API accepts a token that was only just refreshed.
         if self.credential.unproven is sent.token:
             self.credential.replayed(sent.token, accepted=True)
         return None

@@ -53,7 +53,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._eyes: dict[int, _Eye] = {}  # those with a thread, by the ids of their stores
-        self._learned: dict[int, weakref.ref[SessionMemory]] = {}  # the credential learned last, by the id of its store
+        self._learned: dict[int, weakref.ref[SessionMemory]] = {}  # the one learned last, by the id of its store
         self._left: dict[int, weakref.ref[Store]] = {}  # stores that have closed: late work must open none again
         reset_in_child(self)
 
