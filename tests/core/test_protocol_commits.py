@@ -234,6 +234,18 @@ def test_a_spooled_token_that_a_logout_elsewhere_overtook_is_revoked() -> None:
     assert ([token.reveal() for token in world.revoked], world.spools) == (["access-next"], {})
 
 
+def test_a_look_leaves_the_token_that_a_logout_overtook_to_a_renewal_which_can_revoke_it() -> None:
+    """The look dropped it: the server kept a session that everybody here had left."""
+    world = needy()
+    known = world.token
+    world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
+    world.put(records.logged_out(world.record, now=world.wall))
+    assert not world.run(bring_back(knowing(newest=known), make_request(can_revoke=False)))
+    assert (world.revoked, list(world.spools)) == ([], ["host"])
+    world.fails(renew(EFFECTS, make_request()))
+    assert ([token.reveal() for token in world.revoked], world.spools) == (["access-next"], {})
+
+
 def test_a_logout_leaves_the_spooled_token_of_a_login_that_came_since() -> None:
     world = needy()
     world.spools["host"] = Spooled("a later family", 7, "later", Grant.REFRESH, refused=False, token=NEXT)

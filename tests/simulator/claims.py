@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tests.simulator.broken import Broken
 from tests.simulator.excuses import NOTICING, Excuse
 from tests.simulator.faults import What
+from tests.simulator.scenario import HTTP_TIMEOUT
 
 from onerefresh.events import Event, Kind
 from onerefresh.policy import PATIENCE
@@ -154,7 +155,9 @@ class Claims:
         over = (claim.born if dated else claim.watchers.get(by, now)) + claim.ttl
         if world.went_back_at > claim.born:  # whoever finds it there again watches it anew, where no clock tells more
             over = max(over, world.went_back_at + (0.0 if dated else claim.ttl))
-        waited = now - max(over, by.began, by.sent_until)
+        # Its own request was refused under a claim that the store has lost: it gave others time to commit first.
+        refused_until = by.sent_until + HTTP_TIMEOUT if by.sent_until > claim.born else 0.0
+        waited = now - max(over, by.began, by.sent_until, min(refused_until, now))
         if waited > NOTICING + PATIENCE and not by.disturbed:
             raise Broken("an outage is over with its lease", f"{by} waited for {waited:.1f} s more behind {holder}")
 

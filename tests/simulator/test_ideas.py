@@ -73,6 +73,7 @@ BROKE_ONCE = {
     31_019_269: "the same, where the record had vanished",
     40_061_542: "a static server's refresh token, which a later generation has as well",
     40_087_977: "a claim that the store's clock, which was set forward, ends early for those who came later",
+    40_119_368: "a refusal under a claim that the store has lost, after which others were given time to commit",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
 

@@ -169,6 +169,7 @@ def _request(memory: SessionMemory) -> RenewalRequest:
         http_timeout=HTTP_TIMEOUT,
         jitter=memory.jitter,
         seed=memory.seed,
+        can_revoke=False,
         owner=memory.owner,
         sightings=memory.sightings,
     )
