@@ -5,13 +5,14 @@ import sys
 
 
 def _leave_the_working_folder() -> None:
-    """Python puts it on the path, as do empty and relative parts of ``PYTHONPATH``; others may have put modules there.
+    """Remove the working folder from the module path, where other users may have put modules.
 
-    Nothing more is imported before this: not `pathlib` either, hence the functions of `os`.
+    Python puts it there, as do empty and relative parts of ``PYTHONPATH``. Nothing more is imported before this, not
+    even `pathlib`, hence the functions of `os`.
     """
     try:
-        here = os.getcwd()  # noqa: PTH109 - as just said
-    except OSError:  # it is gone
+        here = os.getcwd()  # noqa: PTH109 - `pathlib` is not imported yet
+    except OSError:  # the folder is gone
         here = ""
     if not sys.flags.safe_path and sys.path[0] == here:
         del sys.path[0]

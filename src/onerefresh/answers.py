@@ -1,4 +1,4 @@
-"""What stands in a token answer (RFC 6749 section 5.1), under the names that servers use for it."""
+"""The fields of a token answer (RFC 6749 section 5.1), under the names that servers use for them."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ KNOWN = frozenset(name for names in _NAMES.values() for name in names)
 LONGEST_LIFE = 3_153_600_000.0
 """Seconds, a hundred years: no token lives longer, whatever its server says."""
 LATEST = 32_503_680_000.0
-"""Seconds since the epoch, the year 3000: what is later counts as that. Not every system can write later dates."""
+"""Seconds since the epoch, the year 3000. Later times are cut to it, since not every system can write them as dates."""
 LONGEST_NUMBER = 40
 """A text with more characters is no number of seconds."""
 LONGEST_SCOPE = 4096
 LARGEST_BITS = 10_000
 LARGEST_EXTRA = 65_536
-"""So many characters, about, of what else a server answers are kept with a token."""
+"""About how many characters of an answer's other fields are kept with a token."""
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds this is the year 5138, so such an expiry counts milliseconds
 
 
 def field_of(answer: Mapping[str, object], name: str) -> object:
-    """The field of this name, whatever the server calls it; None where there is none."""
+    """The field `name`, under whichever name the server uses; None where there is none."""
     return next((answer[known] for known in _NAMES[name] if answer.get(known) is not None), None)
 
 
 def scope_of(answer: Mapping[str, object]) -> str | None:
-    """The scope, which some servers answer as a list."""
+    """The scope as one text; some servers send a list."""
     value = field_of(answer, "scope")
     if isinstance(value, (list, tuple)):
         value = " ".join(one for one in value if isinstance(one, str))
@@ -66,19 +66,22 @@ def scope_of(answer: Mapping[str, object]) -> str | None:
 
 
 def short_scope(scope: str) -> str:
-    """The scope, without those at its end that are too many."""
+    """The scope without the values at its end that exceed `LONGEST_SCOPE` characters."""
     if len(scope) <= LONGEST_SCOPE:
         return scope
     return scope[: LONGEST_SCOPE + 1].rpartition(" ")[0] or scope[:LONGEST_SCOPE]
 
 
 def fitting(extra: Mapping[str, object]) -> dict[str, object]:
-    """What may be kept of this, the first of it first: it is stored with every token, and grows with every answer."""
+    """The entries of `extra` that may be kept, from the first one on.
+
+    They are stored with every token, and their number grows with every answer.
+    """
     kept, left = {}, LARGEST_EXTRA
     for name, value in extra.items():
         try:
             weight = _weight([name, value], left)
-        except Exception:  # noqa: BLE001 - a value of the user's own kind may raise anything, and must cost no token
+        except Exception:  # noqa: BLE001 - a value of a user's class may raise anything, and must cost no token
             weight = left + 1
         if weight <= left:
             kept[name] = value
@@ -87,7 +90,7 @@ def fitting(extra: Mapping[str, object]) -> dict[str, object]:
 
 
 def _weight(value: object, most: int) -> int:
-    """About the length of `value` as JSON; where that is more than `most`, any number that is."""
+    """About the length of `value` as JSON; some larger number than `most` where it is longer than that."""
     weight, waiting = 0, [value]
     while waiting and weight <= most:
         inner = waiting.pop()
@@ -95,7 +98,7 @@ def _weight(value: object, most: int) -> int:
         if isinstance(inner, (str, bytes)):
             weight += len(inner)
         elif isinstance(inner, int):
-            # Python writes no number of more than 4300 digits, and the whole record could not be written.
+            # Python writes no int of more than 4300 digits, so the whole record could not be written.
             weight += inner.bit_length() // 3 if inner.bit_length() < LARGEST_BITS else most + 1
         elif isinstance(inner, Mapping):
             waiting += [*inner.keys(), *inner.values()]
@@ -105,18 +108,18 @@ def _weight(value: object, most: int) -> int:
 
 
 def read_json(text: bytes | str) -> object:
-    """What JSON says that somebody else wrote. Raises ValueError, or RecursionError where it is nested too deep.
+    """Parse JSON that another party wrote.
 
-    A number that no field could mean costs neither the answer that it stands in, as Python's own limit on its digits
-    would, nor much time. Nor does a line break within a text, or a text that is not in Unicode.
+    Raises ValueError, or RecursionError where it is nested too deep. An answer stays readable, in little time, where it
+    has a number of more digits than Python converts, a line break within a text, or a text that is not Unicode.
     """
     return json.loads(_unicode(text), cls=_Lenient)
 
 
 def object_in(body: bytes) -> dict[str, object] | None:
-    """The JSON object that a body holds; None where it holds none.
+    """The JSON object in a body; None where there is none.
 
-    It may stand between other text where it brings a token: a prefix against scripts, a warning, a comment.
+    An object with a token may stand between other text: a prefix against script inclusion, a warning, a comment.
     """
     text = _unicode(body)
     try:
@@ -157,7 +160,7 @@ def _whole_number(digits: str) -> int | float:
 
 
 def expiry_of(answer: Mapping[str, object], access: str, at: float) -> float | None:
-    """When the token in an answer to a request at `at` expires; None: nobody knows."""
+    """When the token in an answer to a request at `at` expires, in seconds since the epoch; None: unknown."""
     lifetime = as_seconds(field_of(answer, "expires_in"))
     if lifetime is not None and lifetime > 0:
         return at + min(lifetime, LONGEST_LIFE)
@@ -168,9 +171,9 @@ def expiry_of(answer: Mapping[str, object], access: str, at: float) -> float | N
 
 
 def times_of_old(answer: Mapping[str, object], access: str, at: float) -> tuple[float, float | None]:
-    """When an answer that may be old was issued, and when it expires.
+    """When an answer that may be old was issued, and when it expires (seconds since the epoch).
 
-    Nothing tells when a token came that is no JWT and has ``expires_in`` alone: it is taken for new.
+    A token that is no JWT and has ``expires_in`` alone cannot be dated, and counts as new.
     """
     lifetime, claims = as_seconds(field_of(answer, "expires_in")), _claims(access)
     lifetime = None if lifetime is None else min(lifetime, LONGEST_LIFE)
@@ -195,12 +198,12 @@ def _moment(answer: Mapping[str, object]) -> float | None:
 
 
 def claimed_expiry(access: str) -> float | None:
-    """``exp`` of a JWT (RFC 7519 section 4.1.4)."""
+    """``exp`` of a JWT (RFC 7519 section 4.1.4); None where there is none."""
     return as_moment(_claims(access).get("exp"))
 
 
 def _claims(access: str) -> Mapping[str, object]:
-    """The claims of a JWT (RFC 7519 section 4.1), read without verifying: they only say when to refresh."""
+    """The claims of a JWT (RFC 7519 section 4.1), not verified, since they only say when to refresh."""
     parts = access.split(".")
     if len(parts) != 3:
         return {}
@@ -211,16 +214,16 @@ def _claims(access: str) -> Mapping[str, object]:
     return claims if isinstance(claims, dict) else {}
 
 
-# What a header field holds, and all servers read in the same way. RFC 9110 section 5.5: visible characters, with spaces
-# and tabs between them; what stands at the ends is taken off, and what is not ASCII is opaque. RFC 6749 appendix A.12
-# leaves the tabs out, too. The b64token of RFC 6750 would be too narrow: servers issue tokens such as "7|secret".
+# What a header field can hold and all servers read in the same way. RFC 9110 section 5.5 allows visible characters with
+# spaces and tabs between them, strips both ends, and treats anything but ASCII as opaque. RFC 6749 appendix A.12 leaves
+# out tabs, too. The b64token of RFC 6750 would be too narrow: servers issue tokens such as "7|secret".
 _SENDABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 def unsendable(access: str) -> str | None:
     """Why no header can carry this access token, in words for an error; None where one can.
 
-    The one definition of a valid access token: where tokens are made, stored, handed out and written into a header.
+    This is the one definition of a valid access token, wherever tokens are made, stored, handed out and sent.
     """
     if _SENDABLE.fullmatch(access):
         return None
@@ -243,7 +246,7 @@ _LONG = 8
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a field of this name holds a secret: the tokens themselves, and what is named like one and is long."""
+    """Whether a field of this name holds a secret: a token, or a long value whose name suggests a secret."""
     return name in _TOKENS or (len(value) >= _LONG and _SECRET_NAMES.search(name) is not None)
 
 
@@ -252,9 +255,9 @@ _NOT_BEARER = {name.casefold(): name for name in ("DPoP", "mac", "N_A")}  # RFC 
 
 
 def not_bearer(answer: Mapping[str, object]) -> str | None:
-    """Why the access token of this answer is not sent as a bearer token (RFC 6749 section 7.1), and what to do.
+    """Why the answer's access token is not sent as a bearer token (RFC 6749 section 7.1), and what to do.
 
-    None where it may be: servers call bearer tokens by many names.
+    None where it may be sent: servers call bearer tokens by many names.
     """
     name = _NOT_BEARER.get(type_of(answer).casefold())
     if name is None:
@@ -266,25 +269,28 @@ def not_bearer(answer: Mapping[str, object]) -> str | None:
 
 
 def names_access_token(answer: Mapping[str, object]) -> bool:
-    """Whether it has a field for the access token, whatever stands there: else it may be no token answer at all."""
+    """Whether the answer has a field for the access token, whatever its value; else it may be no token answer."""
     return any(name in answer for name in _NAMES["access_token"])
 
 
 def loss_in(answer: object) -> str:
-    """What to add where nothing of an answer to a renewal is used: what becomes of the refresh token in it."""
+    """An addition to the message where nothing of an answer is used: what becomes of its refresh token."""
     if not isinstance(answer, Mapping) or not isinstance(field_of(answer, "refresh_token"), str):
         return ""
     return "; the refresh token in it is not kept: if the server rotates refresh tokens, log in again"
 
 
 def type_of(answer: Mapping[str, object]) -> str:
-    """Its token type as the server writes it, or nothing."""
+    """The token type as the server writes it; empty where the answer has none."""
     found = next((answer[name] for name in _TYPES if answer.get(name) is not None), "")
     return found.strip() if isinstance(found, str) else ""
 
 
 def as_seconds(value: object) -> float | None:
-    """A number of seconds, or None where this is none: an odd expiry must not cost the token that came with it."""
+    """`value` as a number of seconds; None where it is none.
+
+    An odd expiry must not cost the token that came with it.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     if isinstance(value, str) and len(value) > LONGEST_NUMBER:
@@ -297,6 +303,6 @@ def as_seconds(value: object) -> float | None:
 
 
 def as_moment(value: object) -> float | None:
-    """Seconds since the epoch that a calendar has, or None where this is no number."""
+    """`value` as seconds since the epoch, limited to what a calendar has; None where it is no number."""
     seconds = as_seconds(value)
     return None if seconds is None else min(max(seconds, 0.0), LATEST)

@@ -1,6 +1,6 @@
-"""What stands in the answer of a token endpoint that brings no token: its code, its words, its headers.
+"""The parts of a token endpoint's answer that brings no token: its code, its texts, its headers.
 
-Everything here was written by somebody else: nothing of it is shown before `onerefresh.redaction` has seen it.
+Other parties wrote all of it. None of it is shown before `onerefresh.redaction` has checked it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 LONGEST_PAUSE = 86_400.0
-"""Seconds, a day: what a server asks for beyond that counts as that."""
+"""Seconds, a day. A longer pause that a server asks for is cut to it."""
 LONGEST_DATE = 100
-"""A header with more characters tells no time."""
+"""A header with more characters is not read as a time."""
 
 
 def parsed(body: object) -> object:
-    """The JSON value that a body holds; None where it holds none."""
+    """The JSON value in a body; None where there is none."""
     if isinstance(body, Mapping):
         return body
     if not isinstance(body, (bytes, str)):
@@ -45,7 +45,7 @@ def parsed(body: object) -> object:
 
 
 def error_code(answer: object) -> str:
-    """The error code of an answer: OAuth's ``error``, else what plain JSON APIs call it."""
+    """The error code of an answer: OAuth's ``error``, else what plain JSON APIs use; empty where there is none."""
     if not isinstance(answer, Mapping):
         return ""
     for name in ("error", "code", "error_code", "errorCode", "__type"):
@@ -58,18 +58,18 @@ def error_code(answer: object) -> str:
 
 
 def description_of(answer: object) -> object:
-    """``error_description``, whatever it is."""
+    """``error_description``, cut to a limit; None where it is no text."""
     text = answer.get("error_description") if isinstance(answer, Mapping) else None
     return text[: 10 * LONGEST] if isinstance(text, str) else None
 
 
 def claims_of(answer: object) -> object:
-    """What the server wants proven: the ``claims`` that Entra sends beside ``interaction_required``."""
+    """The claims that the server demands: ``claims``, which Entra sends with ``interaction_required``."""
     return answer.get("claims") if isinstance(answer, Mapping) else None
 
 
 def place_of(location: str | None) -> str:
-    """Where a redirect leads: origin and path alone, for a query may hold what nobody should see."""
+    """Where a redirect leads: origin and path alone, since a query may hold secrets."""
     address = (location or "").partition("?")[0].partition("#")[0]
     if len(address) > 10 * LONGEST:
         return ""
@@ -84,6 +84,7 @@ def place_of(location: str | None) -> str:
 
 
 def is_html(body: object, headers: Mapping[str, str] | None) -> bool:
+    """Whether a body is HTML, by its content type or its first character."""
     if "html" in (header(headers, "content-type") or "").lower():
         return True
     return _begin(body) == "<"
@@ -94,7 +95,7 @@ def _is_empty(body: object, headers: Mapping[str, str] | None) -> bool:
 
 
 def is_cut_short(body: object, headers: Mapping[str, str] | None) -> bool:
-    """Whether an unreadable body looks like the beginning of an answer, of which the rest was lost."""
+    """Whether an unreadable body looks like the beginning of an answer whose rest was lost."""
     if body in (b"", ""):
         return headers is not None and not _is_empty(body, headers)
     return _begin(body) in ("{", "[")
@@ -106,13 +107,14 @@ def _begin(body: object) -> str:
 
 
 def header(headers: Mapping[str, str] | None, name: str) -> str | None:
+    """The value of the header `name`, in any case; None where there is none."""
     return next((value for key, value in (headers or {}).items() if key.lower() == name), None)
 
 
 def parse_retry_after(value: str | None, now: float | None = None) -> float | None:
-    """Seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3): a number or a date. None where it is neither.
+    """Seconds of a ``Retry-After`` header (RFC 9110 section 10.2.3), a number or a date; None if it is neither.
 
-    `now`: seconds since the epoch, instead of the clock. A moment that is past gives 0, and one that is far off a day.
+    `now`: seconds since the epoch, instead of the clock. A time that is past gives 0, and one that is far off a day.
     """
     if value is None or len(value) > LONGEST_DATE:
         return None
@@ -125,12 +127,12 @@ def parse_retry_after(value: str | None, now: float | None = None) -> float | No
 
 
 def pause_of(seconds: float) -> float:
-    """What is kept of a pause that somebody asks for."""
+    """A pause that somebody asks for, limited to a day."""
     return min(max(seconds, 0.0), LONGEST_PAUSE)
 
 
 def _moment(text: str) -> float | None:
-    """Seconds since the epoch of an HTTP date."""
+    """An HTTP date as seconds since the epoch; None where it is none."""
     from datetime import UTC
     from email.utils import parsedate_to_datetime
 

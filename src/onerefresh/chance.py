@@ -1,6 +1,6 @@
-"""Chance of this library's own.
+"""Random numbers of this library's own.
 
-Drawing from the module `random` would change what a program draws next that has seeded it.
+A program that has seeded the module `random` would draw other numbers if this library drew from it, too.
 """
 
 from __future__ import annotations

@@ -6,20 +6,21 @@
     ├── InteractionRequired     the person proves more (MFA, step-up, consent); see ``.challenge``
     ├── ClientRejected          the developer: client id, client secret or client authentication is wrong
     ├── RequestRejected         the developer: the server does not accept this request (scope, URL, parameters)
-    ├── RefreshUnavailable      nobody yet: the token endpoint is down or asks to wait ``.retry_after`` seconds
+    ├── RefreshUnavailable      nobody yet: the token endpoint is down, or asks for a pause of ``.retry_after`` seconds
     ├── RefreshOutcomeUnknown   nobody yet: a request was sent and its answer was lost; where the profile never sends
-    │                           again (``resend="never"``), whoever calls ``retry()``, or the person logs in
-    ├── RefreshProtocolError    the server's keeper: it answered 2xx without a usable token
-    ├── RefresherFailed         the developer of the refresher: it raised something of its own (see its causes)
+    │                           again (``resend="never"``), the person logs in, or somebody calls ``retry()``
+    ├── RefreshProtocolError    the server's operator: it answered 2xx without a usable token
+    ├── RefresherFailed         the refresher's developer: it raised an exception of its own (see the causes)
     ├── WaitTimeout             the caller: the refresh is not over; ask again, or allow a longer ``max_wait``
-    ├── StoreUnavailable        the operator: the store cannot be read or written; nothing was sent, or the message says
-    │                           that a new token waits for the store
-    ├── SaveFailed              the host: its ``save`` failed; the token stays in memory and the next call saves it
+    ├── StoreUnavailable        the store's operator: it cannot be read or written; nothing was sent, or the message
+    │                           says that a new token waits for the store
+    ├── SaveFailed              the host application: its ``save`` failed; the token stays in memory, and the next call
+    │                           saves it
     ├── ConfigurationError      the developer: a setting or an argument is wrong
     └── CredentialClosed        the caller: the credential was closed
 
-Every one carries ``.credential`` (its key) and ``.generation`` (of the token it is about), or ``None``
-where that is not known. None of them ever holds a token.
+Every error carries ``.credential`` (the key) and ``.generation`` (of the token in question), each ``None`` where it is
+not known. No error ever holds a token.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ __all__ = [
 
 
 class OnerefreshError(Exception):
-    """The base of every error of this library. Clients raise them unchanged."""
+    """The base of every error of this library. Client integrations raise them unchanged."""
 
     _kept: ClassVar[tuple[str, ...]] = ("credential", "generation")
 
@@ -61,12 +62,12 @@ class OnerefreshError(Exception):
         return f"credential {self.credential!r}: {self.message}"
 
     def fresh(self) -> Self:
-        """An equal error without traceback or cause: one for each caller that is to be raised it."""
+        """An equal error without traceback or cause, so that each caller is raised an error of its own."""
         kept = {name: getattr(self, name) for name in self._kept}
         return type(self)(self.message, **kept)
 
     def about(self, credential: str, generation: int | None = None) -> Self:
-        """The same error, saying which credential it is about where it did not say so yet."""
+        """This error, with the credential and generation that it concerns where they were not set before."""
         if self.credential is None:
             self.credential = credential
         if self.generation is None:
@@ -88,8 +89,8 @@ def _revive(kind: type[OnerefreshError], message: str, kept: dict[str, object]) 
 class LoginRequired(OnerefreshError):
     """The person must log in again. The token is kept, and a login heals every process at once.
 
-    ``proven``: the session is over, and no request is sent until a login or ``retry()``. Where it is False, the server
-    refused in words that also fit a wrong client or function: correct that and call ``retry()``, or log in.
+    ``proven``: the session is over, and no request is sent until a login or ``retry()``. Where it is False, the
+    server's refusal also fits a wrong client or function: correct that and call ``retry()``, or log in.
     """
 
     _kept: ClassVar[tuple[str, ...]] = ("credential", "generation", "proven")
@@ -107,7 +108,10 @@ class LoginRequired(OnerefreshError):
 
 
 class InteractionRequired(OnerefreshError):
-    """The API or the server wants more from the person than a token (RFC 9470, or Entra's claims challenge)."""
+    """The API or the server demands more of the person than a token (RFC 9470, or Entra's claims challenge).
+
+    ``challenge``: the demand as the server sent it, or None.
+    """
 
     _kept: ClassVar[tuple[str, ...]] = ("credential", "generation", "challenge")
 
@@ -132,10 +136,10 @@ class RequestRejected(OnerefreshError):
 
 
 class RefreshUnavailable(OnerefreshError):
-    """The token endpoint cannot answer now. ``retry_after``: seconds until it may be asked again.
+    """The token endpoint cannot answer now. ``retry_after``: seconds until it may be asked again, or None.
 
-    Also where it has answered too often: its tokens live too shortly, or the API refuses them while they are fresh.
-    Also where the answer cannot be waited for: a destructor, a signal handler or a callback asks in the middle of this
+    Raised also where it has answered too often, because its tokens live too shortly or the API refuses fresh ones. And
+    where the answer cannot be waited for: a destructor, a signal handler or a callback asks in the middle of this
     library's own work on the same thread.
     """
 
@@ -158,7 +162,7 @@ class RefreshOutcomeUnknown(OnerefreshError):
 
 
 class RefreshProtocolError(OnerefreshError):
-    """The server answered with success, but with no access token that could be used."""
+    """The server answered with success, but without an access token that could be used."""
 
 
 class RefresherFailed(OnerefreshError):
@@ -170,14 +174,14 @@ class WaitTimeout(OnerefreshError, TimeoutError):
 
 
 class StoreUnavailable(OnerefreshError):
-    """The store cannot be read or written now. Surely the call that raised this changed nothing in it.
+    """The store cannot be read or written now. The call that raised this surely changed nothing in it.
 
-    Where a new token could be saved nowhere, the message says so: it is tried again, and later calls wait for it.
+    Where a new token could be saved nowhere, the message says so: saving is tried again, and later calls wait for it.
     """
 
 
 class SaveFailed(OnerefreshError):
-    """The host's ``save`` failed after several tries. The next call saves before it hands the token out."""
+    """The host application's ``save`` failed after several tries. The next call saves before it hands the token out."""
 
 
 class ConfigurationError(OnerefreshError):

@@ -1,4 +1,4 @@
-"""What happened, as frozen records, and the hook that receives them.
+"""Events: what happened, as frozen records, and the hooks that receive them.
 
 An `Event` never holds a token. Every event is also written to the logger ``onerefresh``.
 """
@@ -22,26 +22,26 @@ class Kind(enum.StrEnum):
     """What an event reports."""
 
     CLAIMED = "claimed"  # this attempt may send
-    TAKEN_OVER = "taken_over"  # it took over from an attempt that is over
-    WAITING = "waiting"  # somebody else refreshes
+    TAKEN_OVER = "taken_over"  # this attempt took over from one that is over
+    WAITING = "waiting"  # another process refreshes
     SENT = "sent"  # a token request is about to be sent
     REFRESHED = "refreshed"  # the new token is durable
-    ADOPTED = "adopted"  # somebody else's newer token was found in the store
+    ADOPTED = "adopted"  # a newer token of another process was found in the store
     FAILED = "failed"  # a token request failed
     DEAD = "dead"  # a proven `invalid_grant`
     LOGGED_IN = "logged_in"
     LOGGED_OUT = "logged_out"
-    SEED_IGNORED = "seed_ignored"  # another token= than the store's, and the store's still lives
+    SEED_IGNORED = "seed_ignored"  # token= differs from the stored token, whose session is in use
     REFUSAL_DAMPED = "refusal_damped"  # a refusal that may not refresh (again) yet
     SPOOLED = "spooled"  # the store is down; the new token is in the spool file
     UNSAVED = "unsaved"  # neither the store nor the spool could be written; tried again
-    RESTORED = "restored"  # a spooled or newer token was brought back into the store
-    REVOKED = "revoked"  # the server was told to forget a token that a logout has made useless
-    NOT_REVOKED = "not_revoked"  # it was asked to, and did not confirm it
-    ORPHANED = "orphaned"  # a new token came too late: logged out, or logged in anew, meanwhile
-    NOT_DURABLE = "not_durable"  # a server that rotates, and a store that forgets
-    UNOWNED = "unowned"  # a record of an older version, which does not say whose token it is
-    ODD_TYPE = "odd_type"  # the server calls the token otherwise than Bearer, and it is sent as one
+    RESTORED = "restored"  # a spooled or newer token was restored into the store
+    REVOKED = "revoked"  # the server has revoked a token that is of no use any more
+    NOT_REVOKED = "not_revoked"  # the server did not confirm that, or could not be asked
+    ORPHANED = "orphaned"  # a new token came too late: after a logout or another login
+    NOT_DURABLE = "not_durable"  # the server rotates refresh tokens, and the store may forget them
+    UNOWNED = "unowned"  # a record of an older version, which does not name the token's owner
+    ODD_TYPE = "odd_type"  # the server states another type than Bearer; the token is sent as one
 
 
 _WARNINGS = frozenset(
@@ -63,8 +63,10 @@ _WARNINGS = frozenset(
 class Event:
     """One thing that happened to the credential named `credential`.
 
-    `generation`: of the token that it is about. `attempt`: the id of the attempt, where there is one. `at`: seconds
-    since the epoch. `detail`: a short text for people.
+    * `generation`: that of the token in question.
+    * `attempt`: the id of the attempt, where there is one.
+    * `at`: seconds since the epoch.
+    * `detail`: a short text for people.
     """
 
     kind: Kind
@@ -83,9 +85,9 @@ _hooks: tuple[Callable[[Event], object], ...] = ()
 
 
 def subscribe(hook: Callable[[Event], object]) -> Callable[[], None]:
-    """Call `hook` with every event from now on; returns a function that ends this.
+    """Call `hook` with every event from now on; return a function that ends this.
 
-    The hook runs on the thread where the event happened and should return quickly. What it raises is logged.
+    The hook runs on the thread where the event happened, and should return quickly. What it raises is logged.
     """
     global _hooks
     _hooks = (*_hooks, hook)
@@ -99,14 +101,14 @@ def subscribe(hook: Callable[[Event], object]) -> Callable[[], None]:
 
 @functools.cache
 def _logger() -> logging.Logger:
-    """Looked up once: that takes a lock, which an interrupt in somebody's code, or a fork, may have left taken."""
+    """The logger, looked up once: the look-up takes a lock that an interrupt or a fork may have left taken."""
     import logging
 
     return logging.getLogger("onerefresh")
 
 
 def publish(event: Event) -> None:
-    """Tell the hooks and the log."""
+    """Hand the event to the log and to the hooks."""
     import logging
 
     logger = _logger()
@@ -119,5 +121,5 @@ def publish(event: Event) -> None:
     for hook in _hooks:
         try:
             hook(event)
-        except Exception:  # a hook of somebody's must not cost a token
+        except Exception:  # a hook that fails must not cost a token
             logger.exception("a hook for onerefresh events failed")

@@ -1,7 +1,7 @@
-"""Waiting for the one renewal under way: threads, any number of event loops, and trio.
+"""Waiting for the one renewal under way: on threads, on any number of event loops, and on trio.
 
-Waiters wait on the flight and not on the work, so leaving does no harm. One wake-up a loop and one event for all
-threads: ten thousand waiters cost about as much as one.
+Callers wait on the flight and not on the work, so a caller that leaves does no harm. There is one wake-up for each
+event loop and one latch for all threads: ten thousand callers cost about as much as one.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ __all__ = ["Flight", "running_loop", "runs_here"]
 
 T = TypeVar("T")
 BEGUN = 1.0
-"""Seconds after which a renewal that has not begun is started once more."""
+"""Seconds after which a renewal that has not begun is started again."""
 SOON = 5.0
-"""Seconds within which whoever was given a flight begins to wait for it, on a machine however busy."""
+"""Seconds within which a caller that was given a flight begins to wait for it, on a machine however busy."""
 
 
 class _Waker(Protocol):
-    """Wakes all waiters of one event loop, from any thread."""
+    """Wakes all callers on one event loop, from any thread."""
 
     def wake(self) -> None: ...
 
     async def wait_async(self, seconds: float) -> None:
-        """Return when it rang, or after so many seconds."""
+        """Return after `wake`, or after so many seconds."""
 
 
 class _AsyncioBell:
-    """One callback on the loop wakes all of its waiters, each a bare future: the cheapest that asyncio has."""
+    """Wakes all callers of one loop by one callback. Each waits on a bare future, which is cheapest in asyncio."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -52,7 +52,7 @@ class _AsyncioBell:
         try:
             self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:
-            return  # the loop is closed: nobody waits there any more
+            return  # the loop is closed: no caller waits there any more
 
     def _wake(self) -> None:
         self._rung = True
@@ -90,7 +90,7 @@ class _TrioBell:
         try:
             self._token.run_sync_soon(self._event.set)
         except trio.RunFinishedError:
-            return  # nobody waits there any more
+            return  # no caller waits there any more
 
     async def wait_async(self, seconds: float) -> None:
         import trio
@@ -107,13 +107,13 @@ class _CallBell:
         self._call()
 
     async def wait_async(self, seconds: float) -> None:
-        raise NotImplementedError  # nobody waits by it
+        raise NotImplementedError  # it calls a function, and no task waits on it
 
 
 def running_loop() -> asyncio.AbstractEventLoop | trio.lowlevel.TrioToken | None:
     """What runs the present task: an asyncio loop, trio's token, or None in ordinary code.
 
-    Trio is asked first, and for its task: in its guest mode the tasks of trio and of asyncio share one thread.
+    Trio is asked first, and for its task: in its guest mode, the tasks of trio and of asyncio share one thread.
     """
     loop: asyncio.AbstractEventLoop | None = None
     asyncio_, trio_ = _there("asyncio", "get_running_loop"), _there("trio", "lowlevel")
@@ -131,7 +131,7 @@ def running_loop() -> asyncio.AbstractEventLoop | trio.lowlevel.TrioToken | None
 
 
 def runs_here(loop: object) -> bool:
-    """Whether this thread runs that event loop: in a task, or between two, where a signal handler may be."""
+    """Whether this thread runs that event loop: in a task, or between two, where a signal handler may run."""
     if loop is running_loop():
         return True
     trio_ = _there("trio", "lowlevel")
@@ -140,13 +140,16 @@ def runs_here(loop: object) -> bool:
 
 
 def _there(name: str, needs: str) -> Any:
-    """The module, where it was imported: one that another thread still imports lacks something, and runs nothing."""
+    """The module, where it is imported; one that another thread still imports lacks `needs`, and runs nothing."""
     module = sys.modules.get(name)
     return module if hasattr(module, needs) else None
 
 
 def _asyncio_is_the_inner_one() -> bool:
-    """Of a run within a task of another library, which the caller's own is: neither library can tell."""
+    """Whether asyncio runs the caller's own task, where one library runs within a task of the other.
+
+    Neither library can tell, so the stack is searched.
+    """
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))
@@ -164,10 +167,14 @@ def _bell_for(loop: object) -> _Waker:
 
 
 class Flight(Generic[T]):
-    """One result, settled once, for any number of waiters of any kind. It has no lock: each step of it is one in C.
+    """One result, settled once, for any number of callers of any kind.
 
-    `refused`: the identity of the token whose refusal started it. `loop`: the event loop that it needs, if any.
-    `phase`: how far it is, in words. `lost_its_loop`: its home ended before anything was sent.
+    It has no lock: each of its steps is one call in C.
+
+    * `refused`: the identity of the token whose refusal started it.
+    * `loop`: the event loop that the refresher needs, if any.
+    * `phase`: how far the renewal is, in words.
+    * `lost_its_loop`: the refresher's loop ended before anything was sent.
     """
 
     def __init__(self, *, refused: tuple[str, int] | None = None, loop: object = None) -> None:
@@ -176,8 +183,8 @@ class Flight(Generic[T]):
         self.phase = "it has not begun yet"
         self.lost_its_loop = False
         self._starter: int | None = threading.get_ident()
-        self._begun: dict[str, tuple[int]] = {}  # by which thread
-        self._first: dict[str, object] = {}  # who was the first to do what one of them does
+        self._begun: dict[str, tuple[int]] = {}  # the thread that runs it
+        self._first: dict[str, object] = {}  # the first to do what only one of them does
         self._made_at = time.monotonic()
         self._settled = Latch()
         self._wakers: dict[object, _Waker] = {}
@@ -188,6 +195,7 @@ class Flight(Generic[T]):
 
     @property
     def settled(self) -> bool:
+        """Whether there is a result or an error."""
         return self._settled.is_set
 
     @property
@@ -196,32 +204,32 @@ class Flight(Generic[T]):
         return self._starter == threading.get_ident()
 
     def started(self) -> None:
-        """It is somebody else's from now on."""
+        """Note that this thread does not have to start it any more."""
         self._starter = None
 
     def give_up(self, error: OnerefreshError) -> None:
-        """Settle it with an error where it is this thread's to start and was not started: an interrupt kept it."""
+        """Settle it with an error where this thread was to start it, and an interrupt prevented that."""
         if self.is_mine_to_start and not self.settled and self.begin():
             self.settle(None, error)
 
     def begin(self) -> bool:
-        """Whether the renewal begins with this call, on this thread; only the first one may run it."""
-        claim = (threading.get_ident(),)  # an object of its own: the same thread may come twice
+        """Whether the renewal begins with this call, on this thread. Only the first caller may run it."""
+        claim = (threading.get_ident(),)  # a new object: the same thread may call twice
         return self._begun.setdefault("by", claim) is claim
 
     def settle(self, result: T | None, error: OnerefreshError | None = None) -> bool:
-        """Wake everybody with a result or an error; whether this was the first time. Later ones change nothing."""
+        """Wake all callers with a result or an error; whether this call was the first. Later ones change nothing."""
         me = threading.get_ident()
         first = not self.settled and self._first.setdefault("settle", me) == me
         if first:
             self._result, self._error = result, error
         if not first and not self.settled:
-            return False  # another thread is about to: whoever were woken before that would believe it is not settled
-        self._settled.set()  # where it is already, once more: an interrupt may have come in the middle of it
+            return False  # another thread is settling it: a caller woken before that would find it unsettled
+        self._settled.set()  # also where it is set: an interrupt may have cut the first call short
         while self._wakers:
             try:
                 _, waker = self._wakers.popitem()
-            except KeyError:  # another thread had the last one
+            except KeyError:  # another thread took the last one
                 break
             waker.wake()
         return first
@@ -232,36 +240,36 @@ class Flight(Generic[T]):
 
     @property
     def has_waiters(self) -> bool:
-        """Whether anybody waits or is about to, whom the end of the interpreter waits for: not daemon threads."""
+        """Whether a caller waits or is about to, which delays the interpreter's end: daemon threads do not count."""
         return bool(self._waiting) or time.monotonic() < self._expected_until
 
     def expect(self) -> None:
-        """This thread is about to wait: for its caller the renewal must not end before that."""
+        """Note that this thread is about to wait: the renewal must not end before its caller has begun to wait."""
         if not threading.current_thread().daemon:
             self._expected_until = time.monotonic() + SOON
 
     def when_settled(self, call: Callable[[], object]) -> None:
-        """Have `call` called once it is settled: by whoever settles it, or at once. It must neither block nor raise."""
+        """Call `call` once it is settled: on the thread that settles it, or at once. It may neither block nor raise."""
         self._wakers[call] = _CallBell(call)
         if self.settled and self._wakers.pop(call, None) is not None:
             call()
 
     def wait(self, seconds: float, start: Callable[[], object] | None = None) -> bool:
-        """Block this thread until it is settled; whether it was within so many seconds.
+        """Block this thread until it is settled; whether that was within so many seconds.
 
-        `start` starts it once more: a destructor may run on the thread that is about to begin, and wait for it; and
-        Ctrl-C, pressed twice, may keep whoever was about to start it from doing so.
-        Raises `Reentered` where that would be for ever, since something that it needs is below on this thread's stack.
+        `start` starts the renewal again if it has not begun: a destructor may run on the thread that is about to start
+        it, and wait for it; and Ctrl-C, pressed twice, may keep that thread from starting it. Raises `Reentered` where
+        the wait would never end, because something that it needs is below on this thread's stack.
         """
         if self.settled:
             return True
         me, place = threading.get_ident(), object()
         before, deadline = _waits_for.get(me), time.monotonic() + seconds
-        # Each cleaning is the first thing of its block: an interrupt in the midst of one leaves the other to be done.
+        # Each clean-up is the first step of its block, so that an interrupt in one leaves the other to be done.
         try:
             try:
                 _waits_for[me] = self
-                self._refuse_a_circle(me)  # no sooner: another thread may come to close the circle at the same time
+                self._refuse_a_circle(me)  # not before: another thread may close the circle at the same time
                 if not threading.current_thread().daemon:
                     self._waiting[place] = None
                 self._expected_until = 0.0
@@ -282,22 +290,22 @@ class Flight(Generic[T]):
                 _waits_for[me] = before
 
     async def wait_async(self, seconds: float, start: Callable[[], object] | None = None) -> bool:
-        """Wait in this task until it is settled; whether it was within so many seconds. May be cancelled.
+        """Wait in this task until it is settled; whether that was within so many seconds. May be cancelled.
 
-        `start` as for `wait`.
+        `start`: as for `wait`.
         """
         if self.settled:
             return True
         loop, place = running_loop(), object()
         deadline = time.monotonic() + seconds
         waker = self._wakers.get(loop) or self._wakers.setdefault(loop, _bell_for(loop))
-        if self.settled:  # looked at only now: whoever settles it rings those bells that are there by then
+        if self.settled:  # checked again: `settle` wakes only those wakers that are there by then
             return True
         try:
             if not threading.current_thread().daemon:
                 self._waiting[place] = None
             self._expected_until = 0.0
-            # One of them is enough: they may be thousands, and the others sleep until the bell rings.
+            # One task is enough to start it again. There may be thousands, and the others sleep until they are woken.
             while True:
                 left = deadline - time.monotonic()
                 is_first = start is not None and not self._begun and self._first.setdefault("watches", place) is place
@@ -315,22 +323,22 @@ class Flight(Generic[T]):
         return self.settled
 
     def _start_again(self, start: Callable[[], object]) -> None:
-        """Where it has not begun: whoever was about to start it was interrupted, or is held up by who waits.
+        """Start a renewal that has not begun: its starter was interrupted, or is held up by a caller that waits.
 
-        Done by one of those who wait, after one second, two, four and so on: a machine may be busy, too.
+        One of the callers does it, after one second, two, four and so on, since the machine may merely be busy.
         """
         me, time_ = object(), f"start {int((time.monotonic() - self._made_at) / BEGUN).bit_length()}"
         if not self._begun and self._first.setdefault(time_, me) is me:
             start()
 
     def result(self) -> T:
-        """The result; each caller is raised an error of its own, from the shared one."""
+        """The result, or the error: each caller is raised an error of its own, from the shared one."""
         if self._error is not None:
             raise self._error.fresh() from self._error
         return self._result  # type: ignore[return-value]  # settled without an error: it is the result
 
     def _refuse_a_circle(self, me: int) -> None:
-        """Raise `Reentered` where whoever is to settle it waits, by whatever detours, for this thread."""
+        """Raise `Reentered` where the thread that is to settle it waits, directly or not, for this thread."""
         flight: Flight[Any] | None = self
         for _ in range(len(_waits_for) + 1):
             if flight is None or flight.settled or not flight._begun:
@@ -342,7 +350,7 @@ class Flight(Generic[T]):
 
 
 _waits_for: dict[int, Flight[Any]] = {}
-"""Which flight each thread waits for."""
+"""The flight for which each thread waits."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_waits_for.clear)

@@ -1,7 +1,7 @@
-"""What functions and stores of the user's raise and return, before the renewal hears of it.
+"""What users' functions and stores raise and return, made fit to be shown.
 
-An exception from outside passes `vetted`, which leaves out what shows a secret: in its own words, and in those of the
-exceptions behind it, which a traceback would print as well.
+An exception from outside passes `vetted`, which leaves out what shows a secret: in its own text, and in the texts of
+the exceptions behind it, which a traceback would print as well.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ UNKNOWN = Secret("?")
 
 
 class Withheld(Exception):
-    """Stands for an exception whose own words show a secret, or could; its traceback is that one's."""
+    """Stands for an exception whose own text shows a secret, or could; it has that exception's traceback."""
 
 
 def vetted(error: BaseException, redactor: Redactor) -> BaseException:
-    """`error` as it may go on: the same one where nothing in it shows a secret."""
+    """`error` as it may be passed on: the same object where nothing in it shows a secret."""
     ours, checked = is_ours(error), error
     if isinstance(error, errors.OnerefreshError):
         checked = _with_words(error, redactor, ours=ours)
@@ -72,7 +72,7 @@ def _with_words(error: errors.OnerefreshError, redactor: Redactor, *, ours: bool
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions behind it that anybody may print, also those that ``from None`` hides."""
+    """The exceptions behind `error` that a traceback may print, also those that ``from None`` hides."""
     seen, waiting = {id(error)}, [error]
     for link in waiting:
         parts = link.exceptions if isinstance(link, BaseExceptionGroup) else ()
@@ -87,7 +87,7 @@ def _shows(error: BaseException, redactor: Redactor) -> bool:
     try:
         challenge = getattr(error, "challenge", "")
         text = "\n".join(map(str, [error, repr(error), challenge, *getattr(error, "__notes__", ())]))
-    except Exception:  # noqa: BLE001 - whatever it raises, it cannot be looked at
+    except Exception:  # noqa: BLE001 - an exception that cannot be read may show anything
         return True
     return redactor.shows(text) or redactor.holds_word(text)
 
@@ -98,7 +98,7 @@ def _withheld(error: BaseException, redactor: Redactor) -> Withheld:
 
 
 def cleaned(record: Record) -> Record:
-    """The record without words that an earlier version took over as they were."""
+    """The record without foreign text that an earlier version stored as it was."""
     failure = record.failure
     if failure is None:
         return record
@@ -110,21 +110,22 @@ def cleaned(record: Record) -> Record:
 
 
 def secrets_of_client(refresher: object) -> list[Secret]:
-    """What the refresher says nobody may be shown, where its class says so: a mock would have any attribute.
+    """The secrets that the refresher declares in `secrets_to_hide`, where its class has that attribute.
 
-    Where it fails to say so, nothing foreign may be quoted: never does that cost the answer that is at hand.
+    The class counts, because a mock has any attribute. Where the attribute raises, nothing foreign may be quoted, but
+    the answer at hand is not lost.
     """
     if not hasattr(type(refresher), "secrets_to_hide"):
         return []
     try:
-        found = list(islice(refresher.secrets_to_hide, MOST_SECRETS))  # type: ignore[attr-defined]  # as just seen
-    except Exception:  # noqa: BLE001 - as just said
+        found = list(islice(refresher.secrets_to_hide, MOST_SECRETS))  # type: ignore[attr-defined]  # its class has it
+    except Exception:  # noqa: BLE001 - it is user code
         return [UNKNOWN]
     return [secret if isinstance(secret, Secret) else UNKNOWN for secret in found]
 
 
 class Seen:
-    """The tokens that have come by in one renewal: what no word of others may show, beside the client's secrets."""
+    """The tokens that one renewal has come across, which no foreign text may show, beside the client's secrets."""
 
     __slots__ = ("_refresher", "_tokens")
 
@@ -142,14 +143,14 @@ class Seen:
 
 
 def store_failed(operation: str, error: Exception) -> errors.StoreUnavailable:
-    """What is said of a store that raises what its contract does not know."""
+    """The error for a store that raises an exception outside its contract."""
     return errors.StoreUnavailable(f"the store's {operation} raised {plain(type(error).__name__)}; see the cause")
 
 
 def parsed_answer(answer: object, at: float, redactor: Redactor) -> Token:
-    """The token of an answer; some libraries return the server's error as a mapping in its place.
+    """The token in a refresher's answer. `at`: when it was asked for, in seconds since the epoch.
 
-    Raises `RefreshFailure` where it holds none.
+    Some libraries return the server's error as a mapping in its place. Raises `RefreshFailure` where there is no token.
     """
     try:
         return parse_answer(answer, at=at, hidden=redactor).arrived(at, time.time())

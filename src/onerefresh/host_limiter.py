@@ -1,7 +1,7 @@
-"""A limit on the renewals that run at once at each token endpoint's host.
+"""A limit on the renewals that run at the same time at each token endpoint's host.
 
-A slow or blocked host would otherwise take the threads of all other hosts' renewals. Slots are granted in the order
-in which they were asked for.
+A slow or blocked host would otherwise take the threads of all other hosts' renewals. Slots are granted in the order in
+which they were asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["HostLimiter", "Slot"]
 
 
 class HostLimiter:
-    """Grants at most `limit` slots at each host at the same time."""
+    """Grants at most `limit` slots at each host at the same time. `_lock` guards the queues of all hosts."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

@@ -1,7 +1,7 @@
-"""What an answer of the token endpoint that brought no token means.
+"""What an answer of the token endpoint means that brought no token.
 
-It is judged by its OAuth ``error`` (RFC 6749 section 5.2), then by its HTTP status. Rules only: nothing here sends or
-waits.
+It is judged by its OAuth ``error`` (RFC 6749 section 5.2), then by its HTTP status. These are rules only: nothing here
+sends or waits.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _CODES: Mapping[FailureKind, str] = {
         invalid_grant token_not_valid invalid_refresh_token bad_refresh_token expired_token token_expired
         token_revoked refresh_token_not_found refresh_token_already_used session_not_found session_expired
     """,
-    # RFC 6750 section 3.1 says `invalid_token` of an access token, which a gateway before a JSON endpoint may want.
-    # Cognito's word is one for a refresh token that has expired and for a wrong client secret.
+    # RFC 6750 section 3.1 uses `invalid_token` for access tokens, which a gateway before a JSON endpoint may demand.
+    # Cognito uses one code both for a refresh token that has expired and for a wrong client secret.
     FailureKind.DOUBTFUL: "invalid_token notauthorizedexception",
     FailureKind.CLIENT_REJECTED: """
         invalid_client unauthorized_client invalid_client_id bad_client_secret invalid_client_credentials
@@ -68,13 +68,13 @@ def judge_answer(
     *,
     hidden: Redactor = NOTHING_KNOWN,
 ) -> Verdict:
-    """What an answer of the token endpoint that brought no token means.
+    """The verdict on an answer of the token endpoint that brought no token.
 
-    `body`: JSON or not; None where the HTTP client did not keep it. `headers` are looked up without regard to case.
-    `hidden` knows the secrets of the request; where it knows all of them, the ``error_description`` is quoted too.
+    `body`: JSON or not; None where the HTTP client did not keep it. `headers`: looked up without regard to case.
+    `hidden`: knows the secrets of the request; where it knows all of them, ``error_description`` is quoted, too.
 
-    401 and 400 without a known code are doubtful: plain JSON APIs say so that a session is over, and others, by the
-    book or not, that the client's secret is wrong or a header is missing.
+    401 and 400 without a known code are doubtful: with them plain JSON APIs say that a session is over, and others,
+    with or without the standard, that the client's secret is wrong or a header is missing.
     """
     answer = parsed(body)
     hidden = hidden.knowing(secrets_in(answer))
@@ -98,7 +98,7 @@ def judge_answer(
 def _by_status(
     status: int, body: object, answer: object, headers: Mapping[str, str] | None, hidden: Redactor
 ) -> tuple[FailureKind, str]:
-    """What the status means where the error code says nothing, and what to tell about it."""
+    """What the status means where the error code says nothing, and an addition to the message."""
     if status in _GATEWAY_GAVE_UP:
         return FailureKind.NO_ANSWER, ": a gateway waited for the answer in vain"
     if status >= 500:
@@ -131,7 +131,7 @@ def _by_status(
 
 
 def with_rest(verdict: Verdict, answer: object) -> Verdict:
-    """The verdict on an answer that brought no usable access token, with what becomes of its refresh token."""
+    """The verdict on an answer without a usable access token, with what becomes of its refresh token."""
     if verdict.kind is not FailureKind.PROTOCOL:
         return verdict
     kept = refresh_token_beside(answer)

@@ -1,4 +1,4 @@
-"""What an exception of a refresher or a sender means: it is judged by the answer that it carries, else by its type."""
+"""What an exception of a refresher or sender means: by the answer that it carries, else by its type."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["judge_exception"]
 
 
 def judge_exception(error: BaseException, *, hidden: Redactor = NOTHING_KNOWN) -> Verdict:
-    """What an exception of a user's refresher or sender means; `hidden` as for `judge_answer`.
+    """The verdict on an exception of a user's refresher or sender. `hidden`: as for `judge_answer`.
 
-    An exception that carries an HTTP response is judged by the response, one that carries an OAuth ``error`` code
-    by the code. Of the connection errors of httpx, httpx2, requests, urllib3, aiohttp and the standard library those
-    that surely happened before the request was sent are told from the others. Anything else is the refresher's own.
+    An exception that carries an HTTP response is judged by the response, one that carries an OAuth ``error`` code by
+    the code. Of the connection errors of httpx, httpx2, requests, urllib3, aiohttp and the standard library, those that
+    surely happened before the request was sent are told apart from the others. Anything else is the refresher's own.
     """
     if isinstance(error, RefreshFailure):
         return error.verdict.vetted(hidden, ours=is_ours(error))
@@ -28,7 +28,7 @@ def judge_exception(error: BaseException, *, hidden: Redactor = NOTHING_KNOWN) -
         own = is_ours(error)
         kind = next((_OURS[base] for base in type(error).__mro__ if base in _OURS), FailureKind.REFRESHER)
         if kind is FailureKind.REFRESHER or error.credential is not None:
-            # Said by another credential that the refresher uses: it tells nothing about the token of this one.
+            # Another credential that the refresher uses raised it: it says nothing about the token of this one.
             message = Verdict(FailureKind.REFRESHER, str(error)).vetted(hidden, ours=own).detail
             return Verdict(FailureKind.REFRESHER, f"the refresher raised {name}: {message}")
         asked = as_seconds(getattr(error, "retry_after", None))
@@ -64,7 +64,7 @@ def _qualified(names: Mapping[str, str]) -> frozenset[str]:
     return frozenset(f"{package}.{name}" for package, listed in names.items() for name in listed.split())
 
 
-# Told by name, so that no client is imported: "root package.Class" of the exception, its ancestors and what it wraps.
+# By name, so that no client is imported: "root package.Class" of the exception, its ancestors and what it wraps.
 _NOT_SENT = _qualified(
     {
         "httpx": "ConnectError ConnectTimeout PoolTimeout UnsupportedProtocol ProxyError",
@@ -90,7 +90,7 @@ _LOST = _qualified(
     }
 )
 
-# Raised before anything is sent, where a session is asked for a request with an access token that has expired.
+# Raised before anything is sent, when a session is to make a request with an access token that has expired.
 _OF_THE_ACCESS_TOKEN = _qualified({"oauthlib": "TokenExpiredError"})
 
 
@@ -109,6 +109,7 @@ def _with_reasons(error: BaseException) -> list[BaseException]:
 
 
 def _response_of(error: BaseException) -> tuple[int, bytes | None, Mapping[str, str]] | None:
+    """Status, body and headers of the HTTP response that the exception carries; None where it carries none."""
     names = _names(error)
     if "urllib.HTTPError" in names:
         headers = _texts(getattr(error, "headers", None))
@@ -128,7 +129,7 @@ def _texts(headers: object) -> Mapping[str, str]:
 
 
 def _rest_of_body(error: BaseException, headers: Mapping[str, str]) -> bytes | None:
-    """What is still to be read of an answer; None where somebody has read it before."""
+    """What is still to be read of an answer; None where it has been read before."""
     from http.client import HTTPException
 
     try:
@@ -141,6 +142,6 @@ def _rest_of_body(error: BaseException, headers: Mapping[str, str]) -> bytes | N
 def _kept_body(response: object) -> bytes | None:
     try:
         content = getattr(response, "content", None)
-    except (OSError, RuntimeError):  # a streamed body that nobody read: the status alone decides
+    except (OSError, RuntimeError):  # a streamed body that was not read: the status alone decides
         return None
     return content if isinstance(content, bytes) else None

@@ -1,13 +1,12 @@
-"""Locks, latches and threads for code in whose midst anything may run, and be stopped, at any time.
+"""Locks, latches and threads for code that may be interrupted, or stopped, at any step.
 
-User code runs wherever Python likes: a destructor in a garbage collection, a signal handler, a weakref callback, on a
-thread that has a lock of ours. It cannot wait for what the frames below it have to do first. So here nothing waits for
-itself: a thread that has a lock gets `Reentered` at once where another wait could never end. And an exception out of
-a signal handler (Ctrl-C) leaves nothing taken for good: what is taken is taken by one call in C, or is private to the
-caller who was interrupted.
+Python runs destructors, weakref callbacks and signal handlers anywhere, also on a thread that holds one of these locks.
+Such code cannot wait for what the frames below it have yet to do. So nothing here waits for itself: a thread that holds
+a lock gets `Reentered` at once where another wait could never end. And an exception from a signal handler (Ctrl-C)
+leaves nothing locked for good: a lock is taken by one call in C, or is private to the interrupted caller.
 
-The rules that follow from it: no user code is called, and nothing is waited for, while a lock is held; and whoever
-must take two locks takes the one of lower `order` first.
+Two rules follow for the users of these locks. While a lock is held, no user code is called and nothing is waited for.
+And a thread that must take two locks takes the one of lower `order` first.
 """
 
 from __future__ import annotations
@@ -41,15 +40,15 @@ __all__ = [
 
 
 SHORT = 1.0
-"""Seconds that an alarm's call may take, which is to be short."""
+"""Most seconds to wait for an alarm's call, which is meant to be short."""
 
 
 class Reentered(RefreshUnavailable):
-    """Asked in the middle of this library's own work on the same thread, where an answer cannot be waited for."""
+    """A call in the middle of this library's own work on the same thread, where an answer cannot be waited for."""
 
 
 def reentered() -> Reentered:
-    """The error for a caller who would wait for himself."""
+    """The error for a caller that would wait for itself."""
     return Reentered(
         "asked in the middle of this library's own work (by a destructor, a signal handler or a callback that ran just "
         "then), where nothing can be waited for: ask again when that has returned",
@@ -58,14 +57,14 @@ def reentered() -> Reentered:
 
 
 def finalizing() -> bool:
-    """Whether Python takes its modules apart: no thread runs any more but this one, and nothing can be imported."""
+    """Whether Python takes its modules apart: no other thread runs any more, and nothing can be imported."""
     return sys.is_finalizing()
 
 
 def interpreter_ends() -> bool:
-    """Whether the main thread is done: what is left must come to an end."""
+    """Whether the main thread is done, so that what is left must come to an end."""
     main = threading.main_thread()
-    # Up to 3.12 an interrupt in the midst of `is_alive` has Python believe, for good, that the main thread has ended.
+    # Up to 3.12, an interrupt within `is_alive` makes Python believe for good that the main thread has ended.
     stopped: bool | None = getattr(main, "_is_stopped", None)
     return not main.is_alive() if stopped is None else stopped
 
@@ -74,7 +73,7 @@ def interpreter_ends() -> bool:
 
 
 class _Marks(threading.local):
-    """The locks that this thread has entered last. Each may be left since: whether it is held the lock itself knows."""
+    """The locks that this thread has entered last. Each may be released since; only the lock itself knows that."""
 
     entered: tuple[Lock, ...] = ()
 
@@ -88,26 +87,26 @@ def _held() -> tuple[Lock, ...]:
 
 
 def inside() -> bool:
-    """Whether this thread holds a lock of ours: a frame below is in the middle of something."""
+    """Whether this thread holds a lock of this library, because a frame below is in the middle of something."""
     return any(lock.mine for lock in _marks.entered)
 
 
 def refuse_inside() -> None:
-    """Raise `Reentered` where this thread holds a lock of ours."""
+    """Raise `Reentered` where this thread holds a lock of this library."""
     if inside():
         raise reentered()
 
 
 class Lock:
-    """Mutual exclusion, by ``with``. Raises `Reentered` where this thread could wait for itself, or for the dead.
+    """Mutual exclusion, by ``with``. Raises `Reentered` where this thread would wait for itself, or for a dead thread.
 
-    `order`: a thread that holds locks may take only those of a higher order than all of them.
+    `order`: a thread that holds locks may take only locks of a higher order than all of them.
     """
 
     __slots__ = ("_raw", "order")
 
     def __init__(self, order: int = 0) -> None:
-        self._raw: Any = threading.RLock()  # it knows whose it is, and a `with` takes it and is told so in one step
+        self._raw: Any = threading.RLock()  # it knows its owner; a `with` takes it and records that in one step
         self.order = order
 
     if TYPE_CHECKING:
@@ -117,35 +116,35 @@ class Lock:
         def __exit__(self, *_: object) -> None: ...
 
     else:
-        # ``with`` looks both up before it calls the first: what is decided here is decided before the lock is taken,
-        # and what takes it is C. A method in Python might be interrupted between the taking and the ``with``.
+        # ``with`` looks up both methods before it calls the first. So the checks here are made before the lock is
+        # taken, which happens in C. A method in Python could be interrupted between taking the lock and the ``with``.
 
         @property
-        def __enter__(self):  # noqa: ANN204 - mypy is told above
+        def __enter__(self):  # noqa: ANN204 - typed above
             enter = self._raw.__enter__
             self._may_be_taken()
             return enter
 
         @property
-        def __exit__(self):  # noqa: ANN204, PLE0302 - as above; and it gives what takes the arguments
+        def __exit__(self):  # noqa: ANN204, PLE0302 - typed above; it returns what takes the arguments
             leave = self._raw.__exit__
-            self._mark()  # once more: a signal handler may have come in between, and have dropped it
+            self._mark()  # again: a signal handler may have run in between, and dropped the mark
             return leave
 
     @property
     def mine(self) -> bool:
-        """Whether this thread holds it."""
+        """Whether this thread holds the lock."""
         held: bool = self._raw._is_owned()
         return held
 
     def within(self, seconds: float, late: Callable[[], BaseException]) -> Within:
-        """For ``with``, as the lock itself: but raises `late()` where it is not free within so many seconds."""
+        """For ``with``, as the lock itself; raises `late()` where the lock is not free within so many seconds."""
         return Within(self, seconds, late)
 
     def hold_over_forks(self) -> None:
-        """Have a fork wait until it is free, and hold it meanwhile."""
+        """Make a fork wait until the lock is free, and hold the lock during the fork."""
         if hasattr(os, "register_at_fork"):
-            # What lets it go is no function in Python: an interrupt in one would leave the lock taken.
+            # It is released by a call in C: an interrupt in a Python function would leave the lock taken.
             release = self._raw.release
             os.register_at_fork(before=self._before_fork, after_in_parent=release, after_in_child=release)
             os.register_at_fork(after_in_child=self._in_child)
@@ -155,7 +154,7 @@ class Lock:
         if held and max(lock.order for lock in held) >= self.order:
             raise reentered()
         if finalizing() and not self._is_free():
-            raise reentered()  # a daemon thread had it when Python stopped it
+            raise reentered()  # a daemon thread had the lock when Python stopped that thread
         _marks.entered = (*held, self)
 
     def _mark(self) -> None:
@@ -164,14 +163,14 @@ class Lock:
             _marks.entered = (*entered, self)
 
     def _is_free(self, seconds: float = 0.0) -> bool:
-        """Whether it is free, or is so within so many seconds."""
+        """Whether the lock is free, or becomes free within so many seconds."""
         free: bool = False
         try:
             free = self._raw.acquire(timeout=seconds)
         finally:
-            # Whatever is known of `free`: an interrupt may have come before that was noted. And nothing is called
-            # before `release`, or an interrupt could come before that.
-            try:  # noqa: SIM105 - as just said
+            # Released whatever `free` says: an interrupt may have come before it was assigned. And no other call is
+            # made before `release`, since an interrupt could come there.
+            try:  # noqa: SIM105 - `suppress` would be such a call
                 self._raw.release()
             except RuntimeError:  # it was not taken
                 pass
@@ -181,12 +180,12 @@ class Lock:
         self._raw.acquire(blocking=not finalizing())
 
     def _in_child(self) -> None:
-        if not self.mine and not self._is_free():  # an interrupt cut `_before_fork` short, and who has it is not here
+        if not self.mine and not self._is_free():  # `_before_fork` was interrupted, and the owner is not in the child
             self._raw._at_fork_reinit()
 
 
 class Within:
-    """A lock that one does not wait for without end; see `Lock.within`."""
+    """A lock with a bounded wait; see `Lock.within`."""
 
     __slots__ = ("_late", "_lock", "_seconds")
 
@@ -200,17 +199,17 @@ class Within:
         def __exit__(self, *_: object) -> None: ...
 
     else:
-        # As the lock's own. It was free a moment ago: whoever came in between keeps it no longer than others do.
+        # As in `Lock`. The lock was free a moment ago; a thread that has taken it since holds it only briefly.
 
         @property
-        def __enter__(self):  # noqa: ANN204 - as above
+        def __enter__(self):  # noqa: ANN204 - typed above
             enter = self._lock.__enter__
             if not self._lock._is_free(self._seconds):
                 raise self._late()
             return enter
 
         @property
-        def __exit__(self):  # noqa: ANN204, PLE0302 - as above
+        def __exit__(self):  # noqa: ANN204, PLE0302 - typed above
             return self._lock.__exit__
 
 
@@ -218,7 +217,7 @@ class Within:
 
 
 class Latch:
-    """Set once and for all; any number of threads wait for it, each at a gate of its own: no lock."""
+    """Set once and for all. Any number of threads wait for it, each at a gate of its own, without a lock."""
 
     __slots__ = ("_gates", "is_set")
 
@@ -227,12 +226,15 @@ class Latch:
         self._gates: dict[Any, None] = {}
 
     def set(self) -> None:
-        """Let everybody go who waits, or comes to wait. To be called again where an interrupt may have cut it short."""
+        """Let all threads go on that wait, or come to wait.
+
+        Call it again where an interrupt may have cut it short.
+        """
         self.is_set = True
         _open(self._gates)
 
     def wait(self, seconds: float = threading.TIMEOUT_MAX) -> bool:
-        """Wait until it is set, at most so many seconds; whether it is. Raises `Reentered` in a lock."""
+        """Wait until it is set, for at most so many seconds; whether it is set. Raises `Reentered` under a lock."""
         if seconds <= 0.0:
             return self.is_set
         if not self.is_set:
@@ -240,7 +242,7 @@ class Latch:
         gate = _closed_gate()
         try:
             self._gates[gate] = None
-            if not self.is_set and not finalizing():  # looked at only now; and at the end nobody is left to set it
+            if not self.is_set and not finalizing():  # checked after the gate is there; at the end nothing sets it
                 gate.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
             return self.is_set
         finally:
@@ -248,7 +250,7 @@ class Latch:
 
 
 class Changes:
-    """Lets any number of threads wait for what others change, as at a latch."""
+    """Lets any number of threads wait for what others change, each at a gate of its own."""
 
     __slots__ = ("_gates",)
 
@@ -256,11 +258,11 @@ class Changes:
         self._gates: dict[Any, None] = {}
 
     def tell(self) -> None:
-        """Something has changed: whoever waits looks again."""
+        """Wake all threads that wait, so that they look again."""
         _open(self._gates)
 
     def wait_for(self, holds: Callable[[], bool], seconds: float = threading.TIMEOUT_MAX) -> bool:
-        """Wait until `holds()` is true, at most so many seconds; whether it is. Raises `Reentered` in a lock.
+        """Wait until `holds()` is true, for at most so many seconds; whether it is. Raises `Reentered` under a lock.
 
         `holds` is not called again once it was true.
         """
@@ -270,7 +272,7 @@ class Changes:
             gate = _closed_gate()
             try:
                 self._gates[gate] = None
-                if holds():  # looked at only now: whoever changes it later opens this gate
+                if holds():  # checked after the gate is there: a later change opens the gate
                     return True
                 left = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
                 if left <= 0.0 or finalizing() or not gate.acquire(timeout=left):
@@ -289,7 +291,7 @@ def _open(gates: dict[Any, None]) -> None:
     for gate in list(gates):
         try:
             gate.release()
-        except RuntimeError:  # it is open already, and who waited there has not gone yet
+        except RuntimeError:  # the gate is open already, and its thread has not gone yet
             continue
 
 
@@ -297,9 +299,9 @@ def _open(gates: dict[Any, None]) -> None:
 
 
 _jobs: dict[Job, None] = {}
-"""Those that are not over, as far as who started them was not interrupted."""
+"""Jobs that are not over, except for those whose starter was interrupted."""
 _begun: dict[Job, None] = {}
-"""Those that have begun and are not over; each adds itself."""
+"""Jobs that have begun and are not over. Each adds itself."""
 _exiting = False
 
 
@@ -313,25 +315,28 @@ class Job:
         self.over = Latch()
 
     def _begin(self) -> None:
-        """On a thread that takes no signals, and for which nobody waits: only here may Python code wait for a start."""
+        """Start the job's own thread, from a thread that takes no signals and that nothing waits for.
+
+        Only there may Python code wait for a thread to start.
+        """
         _begun[self] = None
-        if _exiting and self not in _jobs:  # who started it was interrupted, and nobody waits for it
+        if _exiting and self not in _jobs:  # its starter was interrupted, and nothing waits for it
             self._work = _nothing
         thread = threading.Thread(target=self._run, name=self.name, daemon=self.daemon)
         try:
             thread.start()
-        except RuntimeError:  # this one is there at least, and is waited for as well
+        except RuntimeError:  # this thread does the work instead; the exit waits for it, too
             self._run()
 
     def _run(self) -> None:
-        work, self._work = self._work, _nothing  # what it holds is let go with its end
+        work, self._work = self._work, _nothing  # what the work refers to is released when the work ends
         try:
             work()
         finally:
             del work
             _begun.pop(self, None)
-            if _jobs.pop(self, self) is self:  # a greenlet's copy in a forked child, whom Python has forgotten
-                threading.current_thread()  # makes it known again, or its end would be an error
+            if _jobs.pop(self, self) is self:  # a greenlet's copy in a forked child, which Python has forgotten
+                threading.current_thread()  # registers it again, or its end would be an error
             self.over.set()
 
 
@@ -340,41 +345,41 @@ def _nothing() -> None:
 
 
 def start(work: Callable[[], object], name: str, *, daemon: bool = False) -> Job:
-    """Run `work` on a new thread; the interpreter waits for its end, unless it is a `daemon`.
+    """Run `work` on a new thread. The interpreter waits for its end, unless it is a `daemon`.
 
-    Neither waits nor takes a lock, so it may be called anywhere; ``Thread.start`` waits for the new thread with locks
-    that an interrupt can leave taken, and for ever where the interpreter ends. Raises `RuntimeError` where no thread
-    can start: the system has none to spare, or the interpreter ends. Where an interrupt comes in its midst, `work` may
-    be done or not.
+    This neither waits nor takes a lock, so it may be called anywhere. ``Thread.start`` waits for the new thread with
+    locks that an interrupt can leave taken, and for ever where the interpreter ends. Raises `RuntimeError` where no
+    thread can start: the system has none to spare, or the interpreter ends. After an interrupt within this call, `work`
+    may or may not be done.
     """
     job = Job(work, name, daemon)
     try:
         _jobs[job] = None
         _refuse_at_the_end()
         _thread.start_new_thread(job._begin, ())
-    except BaseException:  # Ctrl-C, too: whoever waits for it at the exit would wait for ever
+    except BaseException:  # Ctrl-C, too: the exit would wait for this job for ever
         _jobs.pop(job, None)
         raise
     return job
 
 
 class Alarm:
-    """Calls `call` once when so many seconds are over, unless it is cancelled before. Raises as `start` does.
+    """Calls `call` once when so many seconds are over, unless it is cancelled before. Raises what `start` raises.
 
-    `call` must be short: nobody waits for it when the interpreter ends.
+    `call` must be short, and the interpreter's end does not wait for it.
     """
 
     __slots__ = ("_call", "_decided", "_off", "_over", "_seconds")
 
     def __init__(self, seconds: float, call: Callable[[], object]) -> None:
         self._seconds, self._call = seconds, call
-        self._decided: Any = threading.Lock()  # taken for good by who comes first, the end of the time or `cancel`
+        self._decided: Any = threading.Lock()  # taken for good by the first: the end of the time, or `cancel`
         self._off, self._over = Latch(), Latch()
         _refuse_at_the_end()
         _thread.start_new_thread(self._work, ())
 
     def cancel(self) -> None:
-        """Call nothing any more. Where `call` runs just now, this returns when it has ended."""
+        """Prevent the call. Where `call` is running, wait for its end, for `SHORT` seconds at most."""
         came_first = self._decided.acquire(blocking=False)
         self._off.set()
         if not came_first:
@@ -394,7 +399,10 @@ def _refuse_at_the_end() -> None:
 
 
 def _at_exit() -> None:
-    """After the threads that Python itself waits for; until here daemon threads run, too."""
+    """Wait for the jobs that are left, after the threads that Python itself waits for.
+
+    Until here daemon threads run, too.
+    """
     global _exiting
     _exiting = True
     for job in [*_jobs, *_begun]:

@@ -1,4 +1,4 @@
-"""Runs async user code on the event loop it belongs to, and finds out whether it has begun there."""
+"""Runs async user code on the event loop it belongs to, and finds out whether the code has begun there."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["awaited", "is_async"]
 
 T = TypeVar("T")
 SLICE = 0.1
-"""Seconds between two looks at whether the loop is gone."""
+"""Seconds between two checks of whether the loop is gone."""
 
 
 def is_async(function: object) -> bool:
-    """Whether a call of it runs nothing yet, and gives what is to be awaited."""
-    calls = getattr(type(function), "__call__", None)  # noqa: B004 - not whether it can be called, but how
+    """Whether a call of `function` runs nothing yet, and returns something to await."""
+    calls = getattr(type(function), "__call__", None)  # noqa: B004 - how it is called, not whether it can be
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(calls)
 
 
 def awaited(awaitable: Awaitable[T], loop: object, *, begins_late: bool) -> T:
-    """What user code returned, awaited at `loop`: an asyncio loop, a trio token, or None for a loop of its own.
+    """Await what user code returned on `loop`: an asyncio loop, a trio token, or None for a new loop.
 
-    `begins_late`: nothing of it has run before it is awaited. Raises `RefreshFailure` where its loop ends; `Unsent`
-    where that was before it began.
+    `begins_late`: nothing of it has run before it is awaited. Raises `RefreshFailure` where the loop ends; `Unsent`
+    where it ended before the code began.
     """
     lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)  # None while another thread imports it
     if loop is None:
@@ -43,23 +43,23 @@ def awaited(awaitable: Awaitable[T], loop: object, *, begins_late: bool) -> T:
     if lowlevel is not None and isinstance(loop, lowlevel.TrioToken):
         result: T = _on_trio(code, loop)
         return result
-    return _on_loop(code, loop)  # type: ignore[arg-type]  # a home is a loop, a trio token or None
+    return _on_loop(code, loop)  # type: ignore[arg-type]  # an asyncio loop is what remains
 
 
 @dataclass(frozen=True, slots=True)
 class _Returned(Generic[T]):
-    """What user code returned. A loop in debug mode logs the result of a slow task, and this one shows nothing."""
+    """What user code returned, hidden from ``repr``, because a loop in debug mode logs the result of a slow task."""
 
     value: T = field(repr=False)
 
 
 class _Code(Generic[T]):
-    """A run of user code on a loop, which begins there, or is called off before that."""
+    """A run of user code on a loop. It either begins there, or is called off before that."""
 
     def __init__(self, awaitable: Awaitable[T], *, begins_late: bool = False) -> None:
         self._awaitable = awaitable
         self._begins_late = begins_late
-        self._decided: dict[str, str] = {}  # by who came first: it begins, or it is called off
+        self._decided: dict[str, str] = {}  # decided by whichever came first: it begins, or it is called off
 
     async def run(self) -> _Returned[T]:
         if self._decided.setdefault("by", "run") != "run":
@@ -67,25 +67,25 @@ class _Code(Generic[T]):
         return _Returned(await self._awaitable)
 
     def gone(self) -> RefreshFailure:
-        """What is raised where its loop has ended; from now on it does not begin any more."""
+        """The error for a loop that has ended. From now on the code does not begin any more."""
         if self._decided.setdefault("by", "gone") == "run":
             return RefreshFailure(_ended("the event loop of the refresher ended while it ran"))
         if inspect.iscoroutine(self._awaitable):
             self._awaitable.close()
         message = "the refresher's event loop has ended"
         if not self._begins_late:
-            return RefreshFailure(_ended(message))  # the function that gave what is to be awaited may have sent
+            return RefreshFailure(_ended(message))  # the call that returned the awaitable may have sent
         return Unsent(Verdict(FailureKind.UNAVAILABLE, f"{message}; nothing was sent", repeatable=False))
 
     def cannot_begin(self) -> RefreshFailure:
-        """What is raised where the loop runs on this very thread, because no other could be started."""
+        """The error for a loop that runs on this very thread, because no other thread could be started."""
         self.gone()
         message = "no thread can be started, and an async function needs one; nothing was sent"
         return RefreshFailure(Verdict(FailureKind.CONFIGURATION, message, repeatable=False))
 
 
 def _on_loop(code: _Code[T], loop: asyncio.AbstractEventLoop) -> T:
-    """Run it on its loop, and watch the loop: one that stops or closes must not hang those who wait."""
+    """Run it on its loop, and watch the loop: one that stops or closes must not make callers hang."""
     import asyncio
 
     if loop.is_closed() or not loop.is_running():
@@ -95,11 +95,11 @@ def _on_loop(code: _Code[T], loop: asyncio.AbstractEventLoop) -> T:
     coroutine = code.run()
     try:
         future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-    except RuntimeError:  # it was closed just now
+    except RuntimeError:  # the loop was closed just now
         coroutine.close()
         raise code.gone() from None
     while not futures.wait([future], SLICE).done:
-        if (loop.is_closed() or not loop.is_running()) and not future.done():  # once more: it may have ended with it
+        if (loop.is_closed() or not loop.is_running()) and not future.done():  # again: both may have ended together
             gone = code.gone()
             if not loop.is_closed():
                 future.cancel()

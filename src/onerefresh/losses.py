@@ -1,10 +1,11 @@
-"""A note in a store that it has lost records, so that every process which uses it brings back what it knows.
+"""The note that a store has lost records, for every process that uses the store to restore what it knows.
 
-The process that finds its record gone may know only an old copy. Those that know a newer one ask the store nothing for
-as long as that one is fresh. So the finder leaves a note, and each process reads that one note every few seconds.
+The process that finds its record gone may know only an old copy. Processes that know a newer one ask the store nothing
+while that one is fresh. So the finder leaves a note in the store, and each process reads that one note every few
+seconds.
 
-The note is stored as a record that was emptied, under a name that no credential can have: a version that does not know
-it takes it for a credential that somebody logged out of.
+The note is stored as an emptied record, under a key that no credential can have. A version that does not know the note
+takes it for a credential that somebody logged out of.
 """
 
 from __future__ import annotations
@@ -40,31 +41,41 @@ __all__ = [
 ]
 
 KEY: Final = "\x01losses"
-"""The note's name: a credential's has only printable characters."""
+"""The note's key. The keys of credentials have only printable characters."""
 LOST, ID, COMPARING = "lost", "id", "comparing"
-"""Stored names: the digests of the lost records' names, those that were lost last at the end; the note's random id; and
-which processes are still comparing what they know, each with a number that grows."""
+"""Stored names of the note's fields.
+
+The digests of the lost records' keys, the latest losses at the end; the note's random id; and the processes that are
+still comparing their memory with the store, each with a number that grows.
+"""
 MOST = 1_000
-"""So many are named; of more it is only said how many they are."""
+"""How many losses are named. Older ones are only counted."""
 MOST_COMPARING = 50
 LONGEST_COMPARING = 600.0
-"""Seconds after which a process that has said nothing more is left out of the note, by whoever has seen it for so long:
-it died."""
+"""Seconds without a new sign after which a comparing process counts as dead.
+
+A process that has seen no sign for so long leaves it out of the note.
+"""
 TRIES, BEAT_TRIES = 20, 4
 REST = 0.02
-"""Seconds before the next try, at most, and longer with each one: a whole fleet may find its records lost at once."""
+"""Most seconds before the second try, and more with each further one.
+
+A whole fleet may find its records lost at the same time.
+"""
 SLICE = 0.05
-"""Seconds between two looks of who waits for another thread's report at whether it is that thread's turn itself."""
+"""Seconds between two checks by a thread that waits for another thread's report of whether it has to write itself."""
 DOWN_TRIES = 2
-"""How often the store may be down meanwhile."""
+"""After so many failures of the store the note is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What the note says. `count`: how many records were lost. `lost`: digests of the names of the last of them.
+    """What the note says.
 
-    `version`: the store's mark of the note, or None where there is none. `id`: tells one note from another that took
-    its place, when the store had lost it. `comparing`: the processes that are still comparing, and how far each is.
+    * `version`: the store's version of the note, or None where there is none.
+    * `count`: how many records were lost. `lost`: digests of the keys of the last of them.
+    * `id`: tells the note from another one that took its place after the store had lost it.
+    * `comparing`: the processes that are still comparing, each with a number that grows.
     """
 
     version: str | None = None
@@ -74,7 +85,7 @@ class Losses:
     comparing: Mapping[str, int] = field(default_factory=dict)
 
     def since(self, earlier: Losses) -> frozenset[str] | None:
-        """The digests of what was lost since `earlier` was read; None where it may have been anything."""
+        """The digests of what was lost since `earlier` was read; None where that may be anything."""
         if self.version == earlier.version:
             return frozenset()
         new = self.count - earlier.count
@@ -85,11 +96,11 @@ class Losses:
             return None  # the note itself was lost, or cannot be read here, or does not name them all
         before = self.lost[: len(self.lost) - new]
         if before != earlier.lost[len(earlier.lost) - len(before) :]:
-            return None  # the note went back, and others have written since
+            return None  # the store went back to an older note, and others have written since
         return frozenset(self.lost[len(self.lost) - new :])
 
     def named_since(self, earlier: Losses) -> frozenset[str]:
-        """Those of them that it surely names since then."""
+        """The digests of those losses since `earlier` that the note surely names."""
         found = self.since(earlier)
         if found is None and (self.id != earlier.id or self.count - earlier.count > len(self.lost)):
             return frozenset(self.lost)
@@ -97,20 +108,20 @@ class Losses:
 
     @property
     def mark(self) -> str:
-        """What tells later that the note still says all that it says now."""
+        """A text by which a process can tell later that the note still says all that it says now."""
         return f"{self.id}:{self.count}"
 
 
 def digest(key: str) -> str:
-    """By what the note names a credential."""
+    """The digest by which the note names a credential."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def read_losses(store: Store) -> Losses:
-    """What the store's note says now. Raises `StoreUnavailable`, and what else a store of the user's may raise."""
+    """What the store's note says now. Raises `StoreUnavailable`, and what else a user's store may raise."""
     try:
         version, record = _read(store)
-    except Unreadable as error:  # written by somebody with another key, or newer: that it changes says something
+    except Unreadable as error:  # written with another key, or by a newer version: its version still shows changes
         return Losses(error.version)
     return Losses(version) if record is None else _said(version, record)
 
@@ -123,7 +134,7 @@ def read_note(store: Store, key: str) -> Note | None:
         return None
     except errors.OnerefreshError:
         raise
-    except Exception:  # noqa: BLE001 - a store of the user's may have its own idea of what a key is
+    except Exception:  # noqa: BLE001 - a user's store may have its own idea of what a key is
         return None
     message = Losses(version) if record is None else _said(version, record)
     return Note(message.id, message.count, len(message.lost), digest(key) in message.lost, dict(message.comparing))
@@ -132,23 +143,24 @@ def read_note(store: Store, key: str) -> Note | None:
 def report_losses(store: Store, keys: Iterable[str]) -> str:
     """Note that these records were lost. Never raises.
 
-    The mark of the note that says so; empty where that is not known to be done, and `NO_NOTE` where the store cannot
-    hold the note, or only a newer version can write it.
+    Returns the mark of the note that says so; an empty text where it is not known to be written, and `NO_NOTE` where
+    the store cannot hold the note, or only a newer version can write it.
     """
     new = tuple(dict.fromkeys(digest(key) for key in keys))
     return _written(store, lambda message: _with_names(message, new)) if new else ""
 
 
 class Beats:
-    """How long each process that is comparing has said nothing more, by this process's own monotonic clock.
+    """For how long each comparing process has given no new sign, on this process's own monotonic clock.
 
-    Its number in the note is no time: a machine whose clock is wrong would leave out those that are still at it.
+    Its number in the note is no time: a machine whose clock is wrong would leave out processes that are still at work.
     """
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, float]] = {}
 
     def sees(self, message: Losses) -> None:
+        """Take in what the note says now."""
         now = time.monotonic()
         known = self._seen
         self._seen = {
@@ -157,22 +169,22 @@ class Beats:
         }
 
     def silent(self) -> frozenset[str]:
-        """Those that have died, it seems."""
+        """The processes that seem to have died."""
         before = time.monotonic() - LONGEST_COMPARING
         return frozenset(who for who, (_, since) in self._seen.items() if since <= before)
 
 
 def compares(store: Store, process: str, *, over: bool, silent: frozenset[str] = frozenset()) -> str:
-    """Note that this process is still comparing what it knows with the store, or that this is over. Never raises.
+    """Note that this process is still comparing its memory with the store, or that it has finished. Never raises.
 
-    `silent`: those that are to be left out of the note.
+    `silent`: the processes to leave out of the note.
     """
-    tries = TRIES if over else BEAT_TRIES  # there is another beat soon
+    tries = TRIES if over else BEAT_TRIES  # the next sign follows soon
     return _written(store, lambda message: _with_process(message, process, silent, over=over), tries)
 
 
 def _read(store: Store) -> tuple[str | None, Record | None]:
-    """The note's version, and its record; None where there is none, or where it is damaged."""
+    """The note's version and record; the record is None where there is none, or it is damaged."""
     found = store.load(KEY)
     if found is None:
         return None, None
@@ -187,6 +199,7 @@ def _read(store: Store) -> tuple[str | None, Record | None]:
 
 
 def _said(version: str | None, record: Record) -> Losses:
+    """What the note's record says."""
     message = record.unknown
     lost, name, comparing = message.get(LOST), message.get(ID), message.get(COMPARING)
     names = tuple(map(str, lost)) if isinstance(lost, list) else ()
@@ -206,6 +219,7 @@ def _with_process(message: Losses, process: str, silent: frozenset[str], *, over
 
 
 def _written(store: Store, change: Callable[[Losses], Losses], most: int = TRIES) -> str:
+    """Write what `change` makes of the note, with a few tries; its mark, an empty text, or `NO_NOTE`."""
     downs = 0
     for tries in range(most):
         time.sleep(CHANCE.uniform(0.0, REST * tries))
@@ -223,7 +237,7 @@ def _written(store: Store, change: Callable[[Losses], Losses], most: int = TRIES
             downs += 1
             if downs == DOWN_TRIES:
                 return ""
-        except Exception:  # noqa: BLE001 - a store of the user's may have its own idea of what a key is
+        except Exception:  # noqa: BLE001 - a user's store may have its own idea of what a key is
             return NO_NOTE
         else:
             return new.mark
@@ -231,7 +245,7 @@ def _written(store: Store, change: Callable[[Losses], Losses], most: int = TRIES
 
 
 def _noted(record: Record, message: Losses) -> Record:
-    """The note's record with what is said now, and with what newer versions have added to it."""
+    """The note's record with these losses, and with what newer versions have added to it."""
     unknown = {name: value for name, value in record.unknown.items() if name != COMPARING}
     unknown |= {LOST: list(message.lost), ID: message.id}
     if message.comparing:
@@ -240,7 +254,7 @@ def _noted(record: Record, message: Losses) -> Record:
 
 
 class _Report:
-    """What one thread has to report. `mark`: what came of it, once it is `over`."""
+    """What one thread has to report. `mark`: the result, once the report is `over`."""
 
     __slots__ = ("keys", "mark", "over")
 
@@ -249,7 +263,7 @@ class _Report:
 
 
 class _Desk:
-    """The reports to one store that wait to be written, and who writes now."""
+    """The reports to one store that wait to be written, and the thread that writes now."""
 
     __slots__ = ("asked", "store", "writing")
 
@@ -260,22 +274,22 @@ class _Desk:
 
 
 class Reports:
-    """Reports of one process: of all threads that find records lost at the same time, one writes for them all.
+    """The reports of one process. Where many threads find records lost at the same time, one writes for all.
 
-    A hundred that write one note would get into each other's way for longer than a recovery lease lasts. Nothing here
-    is locked: it may be called anywhere.
+    A hundred threads that write one note would delay each other for longer than a recovery lease lasts. There is no
+    lock here, so it may be called anywhere.
     """
 
     def __init__(self) -> None:
-        self._desks: dict[int, _Desk] = {}  # by the id of the store: a store of the user's may have no hash
+        self._desks: dict[int, _Desk] = {}  # by the store's id: a user's store may not be hashable
         reset_in_child(self)
 
     def after_fork(self) -> None:
-        """Who wrote in the parent is not in the child."""
+        """Forget the reports: the parent's writing threads are not in the child."""
         self._desks = {}
 
     def report(self, store: Store, keys: Iterable[str]) -> str:
-        """As `report_losses`."""
+        """See `report_losses`."""
         desk, mine = self._desk_of(store), _Report(keys)
         desk.asked.append(mine)
         while not mine.over.is_set:

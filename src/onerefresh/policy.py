@@ -1,6 +1,6 @@
 """When to refresh, how long to back off, and what an authorization server does with a used refresh token.
 
-Rules only: nothing here reads a clock or sleeps.
+These are rules only: nothing here reads a clock or sleeps.
 """
 
 from __future__ import annotations
@@ -37,43 +37,51 @@ __all__ = [
 # more than a fifth of it. Servers count whole seconds, and a call travels for a while.
 UNUSABLE_SHARE, UNUSABLE_LEAST, UNUSABLE_MOST = 0.02, 2.0, 5.0
 UNUSABLE_LARGEST_SHARE = 0.2
-# How long before its end it counts as ageing: a share of its life, and at least twice as long as it is unusable.
+# How long before its end a token counts as ageing: a share of its life, at least twice as long as it is unusable.
 AGEING_SHARE, AGEING_MOST = 0.2, 300.0
 
 SPARED_SHARE = 0.1
-"""The share of a token's life in which nobody renews it for the sake of a horizon."""
+"""The first share of a token's life, in which `due_at` never renews it."""
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at a record that had nothing better to offer."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 300.0
 PATIENCE = 5.0
-"""Seconds: callers wait through a pause of the token endpoint up to this long; for a longer one they are told."""
+"""Seconds: the longest pause of the token endpoint through which callers wait. For a longer one they get an error."""
 
 FIRST_DOUBT, LONGEST_DOUBT = 30.0, 21_600.0
-"""Seconds until what was refused in doubtful words is asked again."""
+"""Seconds until the token endpoint is asked again after a doubtful refusal: at first, and at most."""
 FOR_GOOD = 3_153_600_000.0
-"""Seconds that mean: not by itself, only when somebody says so. A number, so that any version understands it."""
+"""Seconds that mean: never, unless somebody asks for it. It is a number, so that every version understands it."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
 EARLY_REFRESHES, BUDGET_TIME = 6, 60.0
-"""So many refreshes within so many seconds may come early: sooner than half a token's life after the one before."""
+"""So many refreshes within so many seconds may come early.
+
+Early means sooner than half a token's life after the refresh before.
+"""
 SHORTEST_HALF_LIFE = 0.5
-"""Seconds: servers count whole ones, so what lives for less than twice as long is a mistake, and would be refreshed for
-each call."""
+"""Seconds. A token that lives for less than twice as long is a mistake, since servers count whole seconds.
+
+Without this bound, such a token would be refreshed for each call.
+"""
 HTTP_TIMEOUT = 10.0
-"""Seconds a token request may take where the refresher does not say so itself (its attribute ``timeout``)."""
+"""Seconds that a token request may take where the refresher states none itself (its attribute ``timeout``)."""
 DETECTION = 2.0
-"""Seconds: how late a waiter may notice that a lease is over."""
+"""Seconds: how late a waiting process may notice that a lease is over."""
 SHORTEST_LEASE, LONGEST_LEASE = 30.0, 300.0
 SENDS_IN_A_LEASE = 4
 NEVER: Literal["never"] = "never"
 STRICT_RESEND = 60.0
-"""Seconds after which no server or proxy is at work on a request any more: what it was going to do with it is done."""
+"""Seconds after which no server or proxy is at work on a request any more."""
 
 LOOK_EVERY, LOOK_SELDOM = 2.5, 10.0
-"""Seconds between two looks of one process at whether a store has lost what it was given: where it may lose writes
-(`Store.may_go_back`), and where only somebody who deletes or restores its data can make it lose them."""
+"""Seconds between two looks of one process at whether a store has lost what it was given.
+
+The first applies where the store may lose writes (`Store.may_go_back`), the second where only somebody who deletes or
+restores its data can make it lose them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +93,14 @@ class Thresholds:
 
 
 def thresholds(token: Token, jitter: float) -> Thresholds:
-    """When `token` ages and ends; `jitter` in [0, 1) is this process's random share, so that fleets differ.
+    """The times from which `token` is ageing and unusable.
 
-    The windows scale with the lifetime, so a token that lives for seconds is still used for most of its life: fresh for
-    half of it, usable for four fifths. The jitter only narrows the ageing window, never below twice the unusable one.
+    `jitter`, in [0, 1), is this process's random share, so that a fleet does not refresh in step. The thresholds scale
+    with the lifetime, so a token that lives for seconds is still used for most of its life: fresh for half of it,
+    usable for four fifths. The jitter only narrows the ageing window, never below twice the unusable one.
     """
     if not token.is_sendable:
-        return Thresholds(-math.inf, -math.inf)  # as an earlier version stored it: no call can use it
+        return Thresholds(-math.inf, -math.inf)  # stored by an earlier version: no call can use it
     if token.expires_at is None:
         return Thresholds(math.inf, math.inf)
     life = max(token.expires_at - token.issued_at, 0.0)
@@ -102,10 +111,10 @@ def thresholds(token: Token, jitter: float) -> Thresholds:
 
 
 def due_at(token: Token, within: float) -> float:
-    """When `token` is due for who wants it renewed once it ends within so many seconds. Seconds since the epoch.
+    """When a token becomes due if everything that expires within `within` seconds is to be renewed.
 
-    Not in the first tenth of its life, though: several who do this at the same time would renew in turn what cannot
-    live any longer.
+    Seconds since the epoch. Never in the first tenth of a token's life: several workers would otherwise renew
+    short-lived tokens over and over.
     """
     if not token.is_sendable:
         return -math.inf
@@ -118,7 +127,7 @@ def due_at(token: Token, within: float) -> float:
 def backoff(failures: int, jitter: float, retry_after: float | None = None) -> float:
     """Seconds until the token endpoint may be asked again after `failures` (1, 2, …) in a row.
 
-    The server's own ``Retry-After`` counts where it is longer; an absurd one is cut to an hour.
+    The server's own ``Retry-After`` counts where it is longer; an absurdly long one is cut to an hour.
     """
     delay = min(FIRST_DELAY * 2.0 ** min(failures - 1, 32), LONGEST_DELAY) * (1.0 + 0.2 * jitter)
     return max(delay, min(retry_after or 0.0, 3600.0))
@@ -130,9 +139,9 @@ def look_every(*, may_go_back: bool) -> float:
 
 
 def recovery_time(*, may_go_back: bool) -> float:
-    """Seconds for which nobody sends a token that was brought back into a store that had lost it: two looks.
+    """Seconds for which a token that was restored into a store is not sent: two looks.
 
-    By then each process that holds a newer one has seen the loss, and brought that one back.
+    By then each process that holds a newer token has seen the loss, and restored that one.
     """
     return 2.0 * look_every(may_go_back=may_go_back)
 
@@ -144,12 +153,12 @@ def doubt_pause(doubts: int, jitter: float, retry_after: float | None = None) ->
 
 
 def refusal_pause(refused_replays: int) -> float:
-    """Seconds before a refusal may refresh again, after so many refused replays in a row."""
+    """Seconds before a refusal may cause a refresh again, after so many refused replays in a row."""
     return min(FIRST_PAUSE * 2.0 ** min(max(refused_replays - 1, 0), 32), LONGEST_PAUSE)
 
 
 def half_life(token: Token) -> float:
-    """Seconds after one refresh from which on the next one is not early."""
+    """Seconds after a refresh from which on the next one is not early."""
     if token.expires_at is None:
         return math.inf
     return max((token.expires_at - token.issued_at) / 2.0, SHORTEST_HALF_LIFE)
@@ -159,10 +168,10 @@ def half_life(token: Token) -> float:
 class Profile:
     """What an authorization server does when a refresh token is used twice.
 
-    `grace`: seconds in which a used refresh token is answered once more (0: never). `rotates`: whether a refresh
-    gives a new refresh token at all; where it does not, a second use costs nothing. `resend`: seconds after which the
-    same refresh token is sent again where the answer to it was lost, or ``"never"``: not before somebody calls
-    `retry()`. Default: what the server promises; at once where a second use does no harm.
+    * `grace`: seconds in which a used refresh token is answered once more (0: never).
+    * `rotates`: whether a refresh gives a new refresh token at all. Where it does not, a second use costs nothing.
+    * `resend`: seconds after which a refresh token is sent again where the answer to it was lost, or ``"never"``: not
+      before somebody calls `retry()`. Default: what the server promises; at once where a second use does no harm.
 
     Raises `ConfigurationError` for a `resend` that is neither.
     """
@@ -180,16 +189,16 @@ class Profile:
 
     @property
     def sends_again_after(self) -> float:
-        """Seconds between two uses of one refresh token, after a lost answer; `FOR_GOOD` where there is no second."""
+        """Seconds between two uses of one refresh token after a lost answer; `FOR_GOOD` where there is no second."""
         if self.resend is not None:
             return FOR_GOOD if self.resend == NEVER else float(self.resend)
         return 0.0 if self.grace or not self.rotates else STRICT_RESEND
 
     def time_to_live(self, token: Token | None, now: float, http_timeout: float) -> float:
-        """Seconds after which others may take an attempt over that nobody has heard of since.
+        """Seconds after which other processes may take over an attempt that has not ended.
 
-        Within a grace window the repeated use must still be answered. A strict server is given as long as the
-        old access token still serves, so that a holder that was merely paused can come back and save.
+        Within a grace window, the repeated use must still be answered. A strict server is given as long as the old
+        access token still serves, so that a holder that was merely paused can come back and save.
         """
         shortest = max(SHORTEST_LEASE, 2.5 * http_timeout)
         if not self.rotates:

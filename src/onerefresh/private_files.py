@@ -1,7 +1,7 @@
-"""Files and folders that hold secrets: this user's alone from the moment that they exist.
+"""Files and folders that hold secrets: private to this user from the moment they exist.
 
-Nothing here opens a file that exists: POSIX drops all locks that a process has on a file, SQLite's too, when the
-process closes any descriptor of it. Their folders are safe, so that what was looked at is what will be opened.
+Nothing here opens an existing file: when a process closes any descriptor of a file, POSIX drops all of its locks on
+that file, SQLite's too. The folders are safe, so what was checked is what will be opened.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = [
 
 
 def state_folder() -> Path:
-    """The platform's folder for a program's state, of onerefresh: not made here.
+    r"""The platform's folder for the state of onerefresh. The folder is not made here.
 
-    ``$ONEREFRESH_STATE``, else ``$XDG_STATE_HOME/onerefresh`` (``~/.local/state``), on macOS
-    ``~/Library/Application Support/onerefresh``, on Windows ``%LOCALAPPDATA%\\onerefresh``.
+    ``$ONEREFRESH_STATE``, else ``$XDG_STATE_HOME/onerefresh`` (``~/.local/state``), on macOS ``~/Library/Application
+    Support/onerefresh``, on Windows ``%LOCALAPPDATA%\onerefresh``.
 
-    Raises `ConfigurationError` where this user has no home, and where the variable holds a relative path: the working
-    folder may be anybody's, and is another one each time.
+    Raises `ConfigurationError` where this user has no home folder, and where the variable holds a relative path: the
+    working folder may belong to anybody, and is another one each time.
     """
     try:
         chosen = os.environ.get("ONEREFRESH_STATE")
@@ -65,16 +65,19 @@ def at_home(path: str | os.PathLike[str]) -> Path:
 
 
 def check_settings() -> None:
-    """Raise `ConfigurationError` where a variable about folders is wrong: what uses it later can tell nobody."""
+    """Raise `ConfigurationError` where a variable about folders is wrong.
+
+    The code that uses the variable later has no caller to whom it could report that.
+    """
     trust()
     if os.environ.get("ONEREFRESH_STATE"):
         state_folder()
 
 
 def make_folder(folder: Path, trusted: Trust, *, wanted: str) -> Allowed:
-    """Make the folder of the file `wanted` where it is missing, with its parents: 0700, and durable.
+    """Make the folder of the file `wanted`, with its parents, where it is missing: mode 0700, and durable.
 
-    Raises `StoreUnavailable` where that fails, or where others could put something of theirs on the way there.
+    Raises `StoreUnavailable` where that fails, or where other users could put something of theirs on the path.
     """
     place = _way_to(f"{folder}/.", trusted, wanted=wanted)
     if place.found is not None:
@@ -86,17 +89,17 @@ def make_folder(folder: Path, trusted: Trust, *, wanted: str) -> Allowed:
             sync_folder(new.parent)
     except OSError as error:
         raise StoreUnavailable(f"the folder {folder} cannot be made: {error.strerror}") from None
-    place = _way_to(f"{folder}/.", trusted, wanted=wanted)  # another may have made it at the same moment
+    place = _way_to(f"{folder}/.", trusted, wanted=wanted)  # another process may have made it meanwhile
     if place.found is None:
         raise StoreUnavailable(f"the folder {folder} is a link to nothing: remove it")
     return place.allowed
 
 
 def check_file(path: Path, trusted: Trust, *, link: bool = True, beside: Sequence[str] = ()) -> bool:
-    """Whether there is such a file. Its folder is safe, and it is this user's alone.
+    """Whether the file exists, in a safe folder and private to this user.
 
-    `link`: whether it may be a link to the file. `beside`: endings of files beside it that must be so too, where they
-    are there. Raises `StoreUnavailable`, which says what to do.
+    `link`: whether it may be a link to the file. `beside`: endings of files beside it that must be private, too, where
+    they exist. Raises `StoreUnavailable`, whose message says what to do.
     """
     place = _way_to(path, trusted, link=link)
     for ending in beside if place.has_folder else ():
@@ -117,7 +120,7 @@ def check_file(path: Path, trusted: Trust, *, link: bool = True, beside: Sequenc
 
 
 def check_private(path: Path, found: os.stat_result, allowed: Allowed) -> None:
-    """Raise `StoreUnavailable` where this is no file, or where others own or can read it."""
+    """Raise `StoreUnavailable` where this is not a regular file, or where other users own or can read it."""
     if stat.S_ISLNK(found.st_mode):
         raise StoreUnavailable(f"{path} is a link: remove it, or name the file that it leads to")
     if not stat.S_ISREG(found.st_mode):
@@ -133,10 +136,11 @@ def check_private(path: Path, found: os.stat_result, allowed: Allowed) -> None:
 
 
 def file_of_ours(path: Path, trusted: Trust, why: str, *, own_group: bool = True) -> Path:
-    """The file that `path` leads to, by way of safe folders: this user or root owns it, and others cannot write to it.
+    """The file to which `path` leads through safe folders.
 
-    `why`: what others could do otherwise. `own_group`: whether the user's private group may write to it.
-    Raises `ConfigurationError`, which says what to do, and `OSError` where nothing is there.
+    This user or root owns it, and others cannot write to it. `why`: what others could do otherwise. `own_group`:
+    whether the user's private group may write to it. Raises `ConfigurationError`, whose message says what to do, and
+    `OSError` where nothing is there.
     """
     try:
         place = follow(path, trusted, why=why, own_group=own_group)
@@ -163,6 +167,7 @@ def file_of_ours(path: Path, trusted: Trust, why: str, *, own_group: bool = True
 
 
 def _way_to(path: str | Path, trusted: Trust, *, link: bool = True, wanted: str = "") -> Place:
+    """Follow `path`. Raises `StoreUnavailable` where it is unsafe or cannot be followed."""
     try:
         return follow(path, trusted, link=link, wanted=wanted)
     except UnsafePath as error:

@@ -1,7 +1,7 @@
-"""The record of one credential, and the states that it goes through; `onerefresh.transitions` has each step.
+"""The record of one credential, and its states; `onerefresh.transitions` has each transition.
 
     IDLE(g)    ── claim ──►         LEASED(g, lease)
-    LEASED(g)  ── commit ──►        IDLE(g+1)       also from DEAD(g) and IDLE(g), whoever holds the lease
+    LEASED(g)  ── commit ──►        IDLE(g+1)       also from DEAD(g) and IDLE(g), under any lease
     LEASED(g)  ── release ──►       IDLE(g, failure)
     LEASED(g)  ── take over ──►     LEASED(g, another lease)
     LEASED(g)  ── invalid_grant ──► DEAD(g)
@@ -11,7 +11,7 @@
     any        ── log in ──►        IDLE(g+1), new family
     any        ── log out ──►       EMPTY(g+1)
 
-Nothing here reads a clock, a store or a socket.
+Here `g` is the generation. Nothing here reads a clock, a store or a socket.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ __all__ = [
 
 HISTORY = 8
 RECOVERY = "recovery-"
-"""How the id of a recovery lease begins."""
+"""The prefix of a recovery lease's id."""
 FAMILIES = 32
-"""So many sessions are remembered: the first token of an older one would count as a new login."""
+"""How many sessions are remembered. The first token of an older one would count as a new login."""
 MOMENT = 0.001
-"""Seconds that nobody waits for: a clock may not even show them."""
+"""Seconds that are not worth a wait: a clock may not even show them."""
 PRINTS = 8
-"""So many different clients ask at once about what another one was refused; the next ones wait for the pause."""
+"""How many different clients ask at once for what another one was refused. Further ones wait for the pause."""
 
 
 Clock: TypeAlias = tuple[str | None, float]
-"""The era of the store's own clock, and what it says; or None and seconds since the epoch, where it has none."""
+"""The epoch and the reading of the store's own clock; or None and seconds since the Unix epoch, where it has none."""
 
 
 def _unknown() -> Any:
-    """The attribute `unknown` of each object that is stored: what a newer version stored with it, by its stored name.
+    """The field `unknown` of each stored object: what a newer version stored with the object, by its stored name.
 
-    It is kept as long as its object is, and written back.
+    It is kept as long as the object is, and written back.
     """
     return field(default_factory=dict, repr=False, hash=False)
 
@@ -68,6 +68,8 @@ class IllegalTransition(AssertionError):
 
 
 class State(enum.StrEnum):
+    """The states of a record; the module's diagram has the transitions."""
+
     EMPTY = "empty"
     IDLE = "idle"
     LEASED = "leased"
@@ -75,7 +77,7 @@ class State(enum.StrEnum):
 
 
 class Grant(enum.StrEnum):
-    """What an attempt spends: the refresh token, or (``obtain=``) something else than this credential's token."""
+    """What an attempt spends: the refresh token, or (``obtain=``) something other than this credential's token."""
 
     REFRESH = "refresh"
     OBTAIN = "obtain"
@@ -83,17 +85,21 @@ class Grant(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right of one attempt to send, until its `ttl` in seconds is over; a lease is written by a claim.
+    """The right of one attempt to send until its `ttl`, in seconds, is over. A claim writes the lease.
 
-    `clock_epoch` and `at`: when it began, on the store's own clock. `death_proof`: what the holder's kernel would
-    release if the holder died (or None). `contested`: an earlier attempt at this generation was not proven dead, and
-    may still commit. `origin`: the state to which a release returns. `guess`: the store had lost the record, or may
-    have gone back, so that the refresh token may be one that was used up before.
+    * `clock_epoch`, `at`: when it began, on the store's own clock.
+    * `death_proof`: the lock that the kernel would release if the holder died, or None.
+    * `contested`: an earlier attempt at this generation was not proven dead, and may still commit.
+    * `origin`: the state to which a release returns.
+    * `guess`: the store had lost the record, or may have gone back, so the refresh token may be one that was spent
+      before.
 
-    A *recovery lease* has `guess`, and nothing is sent under it: it keeps a token that was brought back from being sent
-    before a process that knows a newer token has brought that one back. The attempt that takes over from it guesses.
-    `noted`: the mark of the note of losses that had named the record when this lease began; empty where that is not
-    known. `again`: how many recovery leases there were before this one because the note did not name the record.
+    A *recovery lease* has `guess`, and nothing is sent under it. It keeps a restored token from being sent before a
+    process that knows a newer one has restored that. The attempt that takes it over has `guess`, too.
+
+    * `noted`: the mark of the note of losses that named the record when this lease began; empty where that is not
+      known.
+    * `again`: how many recovery leases came before this one because the note did not name the record.
     """
 
     id: str
@@ -117,14 +123,20 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The last failure at this generation, remembered for all who share the credential.
+    """The last failure at this generation, remembered for all processes that share the credential.
 
-    `count`: failures in a row. Nothing is sent until `delay` seconds after `at` (seconds since the epoch; a machine
-    whose clock is far off waits at most `delay`). `maybe_spent`: the refresh token may have been spent. `contested`: an
-    attempt that may still come back and commit was under way. `refused`: the API had refused the access token, so that
-    token does not serve either once the session is dead, or doubtful. `doubts`: doubtful refusals at this generation;
-    with ``kind`` ``DEAD`` and some of them, the session is not dead, but doubtful. `prints`: of the clients that
-    were refused. `lost`: the answer to a request at this generation was lost.
+    * `count`: failures in a row.
+    * `at`, `delay`: nothing is sent until `delay` seconds after `at` (seconds since the epoch). A machine whose clock
+      is far off waits for at most `delay`.
+    * `maybe_spent`: the refresh token may have been spent.
+    * `contested`: an attempt that may still come back and commit was under way.
+    * `refused`: the API had refused the access token. So that token does not serve either once the session is dead or
+      doubtful.
+    * `challenge`: what the server demands of the person, for `InteractionRequired`.
+    * `doubts`: doubtful refusals at this generation. With ``kind`` ``DEAD`` and some of them, the session is doubtful,
+      not dead.
+    * `prints`: fingerprints of the clients that were refused.
+    * `lost`: the answer to a request at this generation was lost.
     """
 
     kind: FailureKind
@@ -148,16 +160,16 @@ class Failure:
 
     @property
     def is_for_good(self) -> bool:
-        """Whether nothing is sent until a login, or until somebody says `retry()`."""
+        """Whether nothing is sent until a login or `retry()`."""
         return self.delay >= FOR_GOOD
 
     @property
     def may_be_the_clients(self) -> bool:
-        """Whether another client may have more luck, and is to ask at once: once for each, and a few of them."""
+        """Whether another client may succeed and is to ask at once: once for each client, and for a few of them."""
         return (self.is_doubtful or self.kind.of_the_client) and not self.is_for_good and len(self.prints) < PRINTS
 
     def is_news_to(self, client: str) -> bool:
-        """Whether the client with this print was not among those that were refused."""
+        """Whether the client with this fingerprint is not among those that were refused."""
         return self.may_be_the_clients and bool(client) and client not in self.prints
 
     def remaining(self, now: float) -> float:
@@ -165,18 +177,20 @@ class Failure:
         return min(max(self.at + self.delay - now, 0.0), self.delay)
 
     def verdict(self, now: float) -> Verdict:
-        """What those are told who ask during the delay."""
+        """The verdict for callers who ask during the delay."""
         kind = FailureKind.DOUBTFUL if self.is_doubtful else self.kind
         return Verdict(kind, self.detail, self.remaining(now) or None, self.challenge)
 
 
 @dataclass(frozen=True, slots=True)
 class Probation:
-    """A refreshed token that has yet to prove itself: until `delay` seconds after `at` its refusal refreshes nothing.
+    """A refreshed token that is not proven yet. Until `delay` seconds after `at`, a refusal of it refreshes nothing.
 
-    `refusals`: refused replays in a row, over generations. `by_refusal`: the refresh was asked for by a refusal, so
-    that only an accepted replay is a proof. `reported`: a replay with this generation was refused. `repeated`: the
-    request was sent again, or taken over, so the server may have repeated an older answer: a refusal refreshes at once.
+    * `refusals`: refused replays in a row, over generations.
+    * `by_refusal`: a refusal caused the refresh, so only an accepted replay proves the token.
+    * `reported`: a replay with this generation was refused.
+    * `repeated`: the request was sent again, or taken over, so the server may have repeated an older answer. A refusal
+      then refreshes at once.
     """
 
     refusals: int
@@ -188,16 +202,19 @@ class Probation:
     unknown: Mapping[str, object] = _unknown()
 
     def holds(self, now: float) -> bool:
+        """Whether the delay is not over yet."""
         return min(self.at + self.delay - now, self.delay) > 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """How often the token was refreshed of late, so that a server or an API is not asked for one with each call.
+    """How often the token was refreshed lately. It keeps a server or an API from causing a refresh with each call.
 
-    `generation`: the last one that a refresh has brought; `at`: when that was begun. `early`: when the last ones were
-    begun that came early, less than half a token's life after the one before. Seconds by the store's clock of this
-    `clock_epoch`, so that it holds for all machines; by wall clocks where that is None.
+    * `generation`: the last one that a refresh has brought; `at`: when that refresh was begun.
+    * `early`: when the last early refreshes were begun, those less than half a token's life after the one before.
+
+    Times are in seconds on the store's clock of this `clock_epoch`, so that they hold for all machines; on wall clocks
+    where that is None.
     """
 
     generation: int
@@ -215,12 +232,13 @@ class Floor:
         return replace(self, generation=generation, at=now, clock_epoch=clock_epoch, early=lately)
 
     def is_early(self, generation: int, token: Token, clock: Clock) -> bool:
-        """Whether a refresh of `token`, which is of this generation, comes early at that time."""
+        """Whether a refresh of `token`, which is of this generation, is early at that time."""
         return self._half_life_left(generation, token, clock) > 0.0
 
     def rest(self, generation: int, token: Token, clock: Clock) -> float:
-        """Seconds until `token`, which is of this generation, may be refreshed. Never longer than twice the budget's
-        time: a clock that was set locks nobody out.
+        """Seconds until `token`, which is of this generation, may be refreshed.
+
+        Never longer than twice the budget's time, so that a clock that was set locks nobody out.
         """
         (clock_epoch, now), most = clock, policy.EARLY_REFRESHES
         lately = sorted(_since(at, now) for at in self.early) if clock_epoch == self.clock_epoch else []
@@ -237,18 +255,18 @@ class Floor:
     def _half_life_left(self, generation: int, token: Token, clock: Clock) -> float:
         clock_epoch, now = clock
         if generation != self.generation or clock_epoch != self.clock_epoch:
-            return 0.0  # an earlier version, a login or a repair has brought it, or the store's clock is another one
+            return 0.0  # an earlier version, a login or a repair brought it, or the store's clock is another one
         return max(half_life(token) - _since(self.at, now), 0.0)
 
 
 def _since(at: float, now: float) -> float:
-    """Seconds since then. A moment that is far ahead is one of a clock that was set since, and says nothing."""
+    """Seconds since `at`. A time far ahead comes from a clock that was set since, and says nothing."""
     return math.inf if at - now > BUDGET_TIME else max(now - at, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the record's short history. `more`: what a newer version wrote behind it."""
+    """One entry of the record's short history. `more`: further elements that a newer version wrote."""
 
     generation: int
     at: float
@@ -258,12 +276,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """All that is known of one credential. `families`: digests of its seeds and logins, the present one last.
+    """All that is known of one credential.
 
-    `committed_by`: the attempt that committed the present generation. `owner`: the refresher's identity, where it has
-    one. `unsaved`: the host's ``save`` has not taken this token yet. `floor`: how often it was refreshed of late.
+    * `families`: digests of its seeds and logins, the present one last.
+    * `committed_by`: the attempt that committed the present generation.
+    * `owner`: the refresher's identity, where it has one.
+    * `unsaved`: the host application's ``save`` has not taken this token yet.
+    * `floor`: how often the token was refreshed lately.
 
-    `unknown` outlives every transition, a login and a logout too.
+    `unknown` outlives every transition, also a login and a logout.
     """
 
     families: tuple[str, ...]
@@ -282,19 +303,21 @@ class Record:
 
     @property
     def family(self) -> str:
+        """The family of the present session; empty where there was none yet."""
         return self.families[-1] if self.families else ""
 
     @property
     def is_logged_out(self) -> bool:
-        """Emptied by a logout, rather than never filled."""
+        """Whether a logout has emptied the record; False also where it was never filled."""
         return self.state is State.EMPTY and self.generation > 0
 
     @property
     def identity(self) -> tuple[str, int]:
+        """Family and generation of the record."""
         return (self.family, self.generation)
 
     def rest(self, clock: Clock) -> float:
-        """Seconds until it may be refreshed, as far as its earlier refreshes tell."""
+        """Seconds until the token may be refreshed, as far as its earlier refreshes tell."""
         if self.floor is None or self.token is None:
             return 0.0
         return self.floor.rest(self.generation, self.token, clock)

@@ -1,7 +1,7 @@
-"""The text form of a record: which attribute is stored under which name, and what is done with the rest.
+"""The text form of a record: which attribute is stored under which name, and how unknown fields are kept.
 
-Several versions of this library work on one store at the same time. So what a text holds that this version does not
-know is kept with its object and written back, and a stored name keeps its meaning for good. The rules are in
+Several versions of this library work on one store at the same time. So a field that this version does not know is kept
+with its object and written back, and a stored name keeps its meaning for good. The rules are in
 docs/explanation/stored-text.md, and the texts that each version must read in tests/golden.
 """
 
@@ -60,11 +60,11 @@ SCHEMA = 1
 LARGEST_SCHEMA = 10_000
 NEWER = "it was written by a newer version of onerefresh: update onerefresh"
 MOST_NESTED = 100
-"""What is nested deeper, in a token's `extra` say, is not kept: Python cannot write any depth as JSON."""
+"""What is nested deeper, in a token's `extra` for example, is not kept: Python cannot write any depth as JSON."""
 
 
 class Newer(Exception):
-    """The text says something that an older version must not guess at."""
+    """The text says something at which an older version must not guess."""
 
 
 def check_schema(schema: object, newest: int) -> None:
@@ -76,7 +76,10 @@ def check_schema(schema: object, newest: int) -> None:
 
 
 def known_word(words: type[W], word: object) -> W:
-    """Raises `Newer` for one that another version may have: what is to be done then cannot be guessed."""
+    """The member of `words` for a stored word. Raises `Newer` for a word that another version may have.
+
+    What to do about such a word cannot be guessed.
+    """
     try:
         return words(text(word))
     except ValueError:
@@ -87,11 +90,11 @@ def known_word(words: type[W], word: object) -> W:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One line of a table: the attribute, the name under which it is stored, and how it is read and written.
+    """One line of a table: an attribute, the name under which it is stored, and how it is read and written.
 
-    `read` raises for what does not belong there, by its type or its range: then the text is damaged. `needed`: a text
-    without it is damaged, too; else the attribute's default stands in. `otherwise`: how a word is taken that this
-    version does not know. It is written back as it was.
+    * `read`: raises for a value of another type or range; then the text is damaged.
+    * `needed`: a text without the field is damaged, too. Otherwise the attribute's default is used.
+    * `otherwise`: stands for a word that this version does not know. The word itself is written back as it was.
     """
 
     attribute: str
@@ -103,7 +106,7 @@ class Field:
 
 
 def stored(lines: tuple[Field, ...], thing: Any) -> dict[str, object]:
-    """The attributes of `thing` by their stored names, and what it has that this version does not know."""
+    """The attributes of `thing` by their stored names, with what this version does not know of it."""
     fields = {}
     for field in lines:
         value = getattr(thing, field.attribute)
@@ -114,7 +117,7 @@ def stored(lines: tuple[Field, ...], thing: Any) -> dict[str, object]:
 
 
 def attributes(lines: tuple[Field, ...], fields: object) -> dict[str, Any]:
-    """What `stored` was given, as arguments; what `lines` does not name is the argument ``unknown``.
+    """The keyword arguments that stored `fields` make; fields that `lines` does not name are the argument ``unknown``.
 
     Raises `Damage`, which names the field, and `Newer`.
     """
@@ -195,7 +198,7 @@ def _expiry(value: object) -> float | None:
     return None if value is None else moment_of_token(value)
 
 
-# What a refresher, a store or a setting of the user's states may be anything: it must not make the record unreadable.
+# A user's refresher, store or setting may state anything, which must not make the record unreadable.
 
 
 def _said(value: object) -> object:
@@ -211,7 +214,7 @@ def _within_reason(seconds: float) -> float:
 
 
 def _plain(value: object, depth: int = 0) -> object:
-    """`value` as JSON: what JSON cannot hold is kept as text rather than costing the token."""
+    """`value` as JSON. What JSON cannot hold is kept as text, rather than cost the token."""
     if depth > MOST_NESTED:
         return "…"
     if isinstance(value, Mapping):
@@ -223,10 +226,10 @@ def _plain(value: object, depth: int = 0) -> object:
     return str(value)
 
 
-# A stored name is never given another meaning, and never taken away; what is added later has a default.
+# A stored name is never given another meaning, and never removed. A name that is added later has a default.
 LEASE = (
     Field("id", "id", text, needed=True),
-    # Whatever it spends, the refresh token may be among it: so nobody takes it for harmless.
+    # A grant that is not known here may spend the refresh token, so it counts as a refresh.
     Field("grant", "grant", Grant, needed=True, write=_word, otherwise=Grant.REFRESH),
     Field("ttl", "ttl", span, needed=True, write=_within_reason),
     Field("clock_epoch", "era", text_or_none, write=_said),
@@ -239,7 +242,7 @@ LEASE = (
     Field("again", "again", count, write=counted),
 )
 FAILURE = (
-    # Its delay is kept to, and then it is asked again: no word that is not known here logs anybody out.
+    # A kind that is not known here must not log anybody out: after its delay the server is asked again.
     Field("kind", "meaning", FailureKind, needed=True, write=_word, otherwise=FailureKind.UNAVAILABLE),
     Field("detail", "detail", text, needed=True, write=_said),
     Field("count", "count", count, needed=True, write=counted),
@@ -294,21 +297,21 @@ RECORD = (
 
 
 def encode(record: Record) -> str:
-    """The record as JSON text. It holds the tokens as they are: a store keeps it private."""
+    """The record as JSON text. It holds the tokens in clear, so a store has to keep it private."""
     fields = stored(RECORD, record)
-    token = fields.pop("token")  # it comes last: Redis logs the first 128 bytes of a slow command's argument
+    token = fields.pop("token")  # the token is last: Redis logs the first 128 bytes of a slow command's argument
     whole = {**fields, CHECKSUM: "", "schema": SCHEMA, "token": token}
     whole[CHECKSUM] = checksum_of(whole)
     return json.dumps(whole, separators=(",", ":"))
 
 
 def token_to_fields(token: Token) -> dict[str, object]:
-    """A token as JSON-able fields, secrets and all."""
+    """A token as fields for JSON, with its secrets in clear."""
     return stored(TOKEN, token)
 
 
 def token_from_fields(fields: object) -> Token:
-    """What `token_to_fields` wrote. Raises `Damage` where it is damaged."""
+    """The token that `token_to_fields` wrote. Raises `Damage` where it is damaged."""
     return Token(**attributes(TOKEN, fields))
 
 
@@ -316,9 +319,9 @@ def decode(body: object, key: str) -> Record:
     """The record that `encode` wrote, in this version or another one.
 
     Raises `Unreadable` where only another key or a newer version reads the text, and `StoreUnavailable` where it is
-    damaged; it is left as it is.
+    damaged. The stored text stays as it is.
     """
-    if isinstance(body, str) and is_sealed(body):  # a store of somebody's own may give anything
+    if isinstance(body, str) and is_sealed(body):  # a user's store may return anything
         raise Unreadable(f"the stored record cannot be read: {ENCRYPTED}", credential=key)
     try:
         record, problem = _decoded(body)
@@ -332,9 +335,10 @@ def decode(body: object, key: str) -> Record:
 
 
 def _decoded(body: object) -> tuple[Record | None, str]:
+    """The record, or None and why it cannot be read."""
     try:
         fields = table(json.loads(text(body)))
-        check_whole(fields)  # before the schema: the byte that was flipped may be that of a newer one
+        check_whole(fields)  # before the schema: a flipped byte may make the schema look newer
         check_schema(fields.pop("schema", None), SCHEMA)
         record = Record(**attributes(RECORD, fields))
         if record.token is not None and not record.families:

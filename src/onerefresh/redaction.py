@@ -1,7 +1,7 @@
-"""Text from outside, before it is shown: one short printable line, and left out where it shows a secret.
+"""Text from others, before it is shown: made one short printable line, and left out where it shows a secret.
 
-Outside is whatever somebody else wrote: a token endpoint and an API, a refresher, a ``save`` and a store of the user's.
-None of it becomes a message, an event, a log line or a part of the record before a `Redactor` has looked at it.
+Others are all that write text outside of this library: a token endpoint or an API, a user's refresher, ``save`` or
+store. None of it gets into a message, an event, a log line or the record before a `Redactor` has checked it.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from urllib.parse import quote_plus, unquote
 __all__ = ["LEFT_OUT", "LONGEST", "LONGEST_CHALLENGE", "PART", "Redactor", "Revealing", "is_ours", "plain", "visible"]
 
 PART = 8
-"""So many characters of a secret, in a row, are a leak."""
+"""So many characters of a secret in a row count as a leak."""
 LONGEST = 200
-"""So many characters of a foreign text are quoted."""
+"""How many characters of a foreign text are quoted."""
 LONGEST_CHALLENGE = 8192
-"""What asks for more in more characters is left out: a part of it would be of no use."""
+"""A challenge with more characters is left out, since a part of it would be of no use."""
 LOOKED_AT = 65_536
-"""What is longer counts as showing a secret: nobody reads it."""
+"""A text with more characters counts as showing a secret: no person would read it."""
 LONGEST_SECRET = 16_384
-"""Of one that is longer, the beginning and the end are looked for."""
+"""Of a secret with more characters, the beginning and the end are looked for."""
 ROUNDS = 16
-"""How often one escape is undone within another."""
+"""How many times an escape is undone within another one."""
 
 
 LEFT_OUT = "what was said is left out: it shows a secret, or a secret is too short to be looked for"
 
 
 class Revealing(Protocol):
-    """A secret: `onerefresh.Secret`."""
+    """A secret, such as `onerefresh.Secret`."""
 
     def reveal(self) -> str: ...
 
 
 def plain(text: str, most: int = LONGEST) -> str:
-    """`text` as one line of at most so many characters: what cannot be printed becomes a space."""
+    """`text` as one line of at most so many characters, with a space for what cannot be printed."""
     letters = "".join(letter if letter.isprintable() else " " for letter in text[: 10 * most])
     return " ".join(letters.split())[:most]
 
@@ -48,8 +48,8 @@ def plain(text: str, most: int = LONGEST) -> str:
 def visible(text: str) -> str:
     """`text` as one line that a terminal shows and does not obey: what cannot be printed is escaped as in Python.
 
-    That goes for control characters, line separators, marks that change the direction of writing, and what is no
-    character.
+    That goes for control characters, line separators, marks that change the direction of writing, and code points that
+    are no characters.
     """
     if text.isprintable():
         return text
@@ -58,7 +58,7 @@ def visible(text: str) -> str:
     )
 
 
-# What stands after a name that secrets have, or looks like one: what nobody here knows may be quoted just so.
+# Texts that follow a secret's name, or look like a secret: secrets that are not known here may be quoted that way.
 _DIGIT_IN: Final = r"(?=[^\s\"'=]{0,200}[0-9])[^\s\"',;=]{8,}"
 _SHAPES: Final = re.compile(
     rf"""(?ix) (?:token|secret|password|assertion|api_?key)[\\"']*\s*[:=]\s*[\\"']*{_DIGIT_IN}
@@ -76,7 +76,7 @@ _SAME: Final = str.maketrans({"-": "+", "_": "/"} | {chr(code): None for code in
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether this library raised it, in words of its own, and not a function or a store of the user's."""
+    """Whether this library raised it, with a text of its own, and not a user's function or store."""
     innermost: TracebackType | None = error.__traceback__
     while innermost is not None and innermost.tb_next is not None:
         innermost = innermost.tb_next
@@ -85,13 +85,13 @@ def is_ours(error: BaseException) -> bool:
 
 
 class Redactor:
-    """Knows the secrets of a token and of its client, and looks for them in what others say.
+    """Knows the secrets of a token and of its client, and looks for them in texts from others.
 
     A text shows a secret where it holds eight characters of it in a row: as they are, in upper or lower case, with
     something between them, or as URLs, JSON, HTML, base64 and hexadecimal digits write them. A secret of less than
-    eight characters cannot be looked for, as it may stand anywhere by chance: then nothing foreign is quoted at all.
+    eight characters cannot be looked for, as it may occur anywhere by chance. Then nothing foreign is quoted at all.
 
-    `complete`: these are all secrets that the text could show. Else the longer words of a server are not quoted.
+    `complete`: these are all secrets that the text could show. Otherwise a server's longer texts are not quoted.
     """
 
     __slots__ = ("_complete", "_secrets")
@@ -101,7 +101,7 @@ class Redactor:
         self._complete = complete
 
     def knowing(self, secrets: Iterable[Revealing]) -> Redactor:
-        """One that knows these as well."""
+        """A redactor that knows these secrets as well."""
         return Redactor((*self._secrets, *secrets), complete=self._complete)
 
     @property
@@ -115,7 +115,7 @@ class Redactor:
         return plain(text, most)
 
     def whole(self, text: object, most: int) -> str | None:
-        """`text` as it is, which programs read; None where it shows a secret, is too long, or is no printable text."""
+        """`text` for programs, known secrets replaced; None where it still shows one, is too long or not printable."""
         if not isinstance(text, str) or len(text) > most or not "".join(text.split()).isprintable():
             return None
         for secret in self._secrets:
@@ -123,18 +123,18 @@ class Redactor:
         return None if self._is_blind or self._finds(text) else text
 
     def masked(self, text: str) -> str:
-        """A text of ours, in which somebody else's may stand: the words of it that show a secret are left out."""
+        """A text of this library's that may quote others, without the words that show a secret."""
         if not self.shows(text):
             return text
         words = " ".join("…" if self.shows(word) else word for word in text.split(" "))
         return "…" if self.shows(words) else words
 
     def shows(self, text: str) -> bool:
-        """Whether `text` shows a secret that can be looked for, or something that has the shape of one."""
+        """Whether `text` shows a secret that can be looked for, or something of a secret's shape."""
         return len(text) > LOOKED_AT or any(map(_SHAPES.search, _readings(text))) or self._finds(text)
 
     def _finds(self, text: str) -> bool:
-        """Whether eight characters of a secret stand there in a row, also with what is no letter or digit between."""
+        """Whether eight characters of a secret occur in a row, also with what is no letter or digit between them."""
         folded = [_folded(reading) for reading in _readings(text)]
         return any(self._holds(folded, fold) for fold in (str, _bare))
 
@@ -145,7 +145,7 @@ class Redactor:
         return any(part in parts for secret in self._secrets for form in _forms(secret) for part in _parts(fold(form)))
 
     def holds_word(self, text: str) -> bool:
-        """Whether one of the secrets that are too short to be looked for stands in `text` as a word of its own."""
+        """Whether a secret that is too short to be looked for occurs in `text` as a word of its own."""
         short = [secret.reveal() for secret in self._secrets if _is_short(secret)]
         return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text[:LOOKED_AT]) for word in short)
 
@@ -166,41 +166,38 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _folded(text: str) -> str:
-    """`text` without what may stand between its characters, and without what tells some ways to write them apart."""
+    """`text` without what may stand between its characters, and without differences of case and notation."""
     if not text.isascii():
-        from unicodedata import (
-            category,
-            normalize,
-        )  # of each character alone: of a long text it would take quadratic time
+        from unicodedata import category, normalize
 
+        # Each character is normalised alone: a long text as a whole would take quadratic time.
         letters = (normalize("NFKC", letter) for letter in text if letter.isprintable() and not letter.isspace())
         text = "".join(letter for letter in "".join(letters) if category(letter) not in _MARKS)
     return text.casefold().translate(_SAME)
 
 
 def _bare(text: str) -> str:
-    """The letters and digits alone, where anything may stand between them."""
+    """The letters and digits alone, since anything else may stand between them."""
     return "".join(filter(str.isalnum, text))
 
 
 def _forms(secret: Revealing) -> set[str]:
-    """How others may write the secret, folded. What escapes single characters is undone by `_readings` instead."""
+    """The forms in which others may write the secret, folded. `_readings` undoes escapes of single characters."""
     forms, whole = set(), secret.reveal()
     if len(whole) > LONGEST_SECRET:
-        whole = (
-            whole[: LONGEST_SECRET // 2] + whole[-LONGEST_SECRET // 2 :]
-        )  # no header carries it, and nobody quotes it
+        # No header carries such a secret, and nobody quotes it.
+        whole = whole[: LONGEST_SECRET // 2] + whole[-LONGEST_SECRET // 2 :]
     for text in {whole, quote_plus(whole, errors="surrogatepass")}:
         data = text.encode("utf-8", "surrogatepass")
         forms |= {text, data.hex()}
-        for before in range(3):  # the place in a group of three bytes where it begins
+        for before in range(3):  # where the secret begins within a group of three bytes
             encoded = base64.b64encode(bytes(before) + data).decode("ascii").rstrip("=")
             forms.add(encoded[(0, 2, 3)[before] : len(encoded) - ((before + len(data)) % 3 > 0)])
     return {_folded(form) for form in forms}
 
 
 def _readings(text: str) -> Iterator[str]:
-    """`text`, and what it says once the escapes of URLs, JSON and HTML are undone, then base64, and those within."""
+    """`text`, and what it says once the escapes of URLs, JSON and HTML are undone, then base64, and so on within."""
     yield text
     for _ in range(ROUNDS):
         undone = unquote(unescape(_ESCAPE.sub(_character, text)))
@@ -215,9 +212,9 @@ def _readings(text: str) -> Iterator[str]:
 
 
 def _decoded(run: re.Match[str]) -> str:
-    """What stands there in base64 or hexadecimal digits, where it is a text, or as far as it is one.
+    """What base64 or hexadecimal digits encode, where that is a text, or as far as it is one.
 
-    It may hold what a form of the secret does not show, and begin anywhere in the run.
+    It may hold what a form of the secret does not show, and may begin anywhere in the run.
     """
     data = run[0].rstrip("=").translate(_STANDARD)
     try:
@@ -240,6 +237,7 @@ def _from_base64(data: str) -> bytes:
 
 
 def _character(escape: re.Match[str]) -> str:
+    """The character for which an escape stands."""
     four, two, itself, hexadecimal, decimal = escape.groups()
     if itself is not None:
         return itself if itself not in "nrtbf" else " "

@@ -1,8 +1,8 @@
-"""What a refresher may be beside a function: all that this library asks of one is here.
+"""What a refresher may be beside a function: this file has all that the library asks of one.
 
-A refresher is called with a `Token` and returns the next one. One that is an object may say more about itself, as
-`FullRefresher` does. Methods count only where its class has them, and texts and numbers only where they are such: a
-mock would have any attribute.
+A refresher is called with a `Token` and returns the next one. A refresher that is an object may state more about
+itself, as `FullRefresher` does. Methods count only where its class has them, and texts and numbers only where they are
+of these types, because a mock would have any attribute.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ __all__ = [
 
 
 class FullRefresher(Protocol):
-    """A refresher that says everything about itself. Each part may be missing.
+    """A refresher that states everything about itself. Each part may be missing.
 
-    `identity`: whose tokens it refreshes, in words; a stored token of another identity is not sent to it. `host`: the
-    host at which renewals are limited. `timeout`: seconds that one request may take. `renews_from_access`: it needs no
-    refresh token. `settings`: what tells it from the same refresher with other settings, without secrets in the clear.
+    * `identity`: whose tokens it refreshes, in words. A stored token of another identity is not sent to it.
+    * `host`: the host at which concurrent renewals are limited.
+    * `timeout`: seconds that one request may take.
+    * `renews_from_access`: it needs no refresh token.
+    * `settings`: what tells it from the same refresher with other settings, without secrets in clear.
     """
 
     @property
@@ -47,32 +49,32 @@ class FullRefresher(Protocol):
     def settings(self) -> object: ...
 
     def __call__(self, token: Token) -> Answer | Awaitable[Answer]:
-        """The next token. Raises an `OnerefreshError`, or whatever its HTTP client raises."""
+        """Return the next token. Raises an `OnerefreshError`, or whatever its HTTP client raises."""
 
     def obtain(self) -> Answer | Awaitable[Answer]:
-        """A first token, without any before it."""
+        """Return a first token, for which none is needed."""
 
     def prepare(self) -> None:
-        """Do what is slow and sends nothing, such as reading a client secret. Raises `ConfigurationError`."""
+        """Do slow work that sends nothing, such as reading a client secret. Raises `ConfigurationError`."""
 
     def revoke(self, token: Token) -> object:
-        """Tell the server that the token is not needed any more. May be async."""
+        """Revoke the token at the server. May be async."""
 
 
 def identity_of(refresher: object) -> str | None:
-    """Whose tokens it refreshes, as far as it says so."""
+    """The refresher's identity; None where it states none."""
     identity = getattr(refresher, "identity", None)
     return identity if isinstance(identity, str) else None
 
 
 def host_of(refresher: object) -> str | None:
-    """The token endpoint's host, as far as it says so."""
+    """The token endpoint's host; None where the refresher states none."""
     host = getattr(refresher, "host", None)
     return host if isinstance(host, str) else None
 
 
 def timeout_of(refresher: object) -> float:
-    """Seconds that one of its requests may take, where it says so itself."""
+    """Seconds that one of its requests may take: as it states, else `HTTP_TIMEOUT`."""
     timeout = getattr(refresher, "timeout", None)
     if isinstance(timeout, (int, float)) and 0.0 < timeout < math.inf:
         return float(timeout)
@@ -80,33 +82,33 @@ def timeout_of(refresher: object) -> float:
 
 
 def renews_from_access(refresher: object) -> bool:
-    """Whether it declares that it needs no refresh token: `Token.reveal` is enough."""
+    """Whether the refresher declares that it needs no refresh token: `Token.reveal` is enough."""
     return getattr(refresher, "renews_from_access", False) is True
 
 
 def obtain_of(refresher: object) -> Callable[[], Answer | Awaitable[Answer]] | None:
-    """How it gets a first token."""
+    """The refresher's `obtain`; None where its class has none."""
     found: Callable[[], Answer | Awaitable[Answer]] | None = _method(refresher, "obtain")
     return found
 
 
 def prepare_of(refresher: object) -> Callable[[], object] | None:
-    """How it prepares."""
+    """The refresher's `prepare`; None where its class has none."""
     found: Callable[[], object] | None = _method(refresher, "prepare")
     return found
 
 
 def revoke_of(refresher: object) -> Callable[[Token], object] | None:
-    """How it lets the server forget a token."""
+    """The refresher's `revoke`; None where its class has none."""
     found: Callable[[Token], object] | None = _method(refresher, "revoke")
     return found
 
 
 def settings_of(refresher: object) -> object:
-    """Its settings, where its class has them; else itself, since its code then tells it from others."""
+    """The refresher's settings, where its class has them; else itself, since its code then tells it from others."""
     try:
         return getattr(refresher, "settings", None) if hasattr(type(refresher), "settings") else refresher
-    except Exception as error:  # noqa: BLE001 - whatever a class of the user's raises, a renewal must go on
+    except Exception as error:  # noqa: BLE001 - a user's class may raise anything, and the renewal goes on
         return type(error).__name__
 
 

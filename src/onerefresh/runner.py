@@ -1,4 +1,4 @@
-"""Runs a renewal on a thread: the world as it is in production."""
+"""Runs a renewal on a thread: the `World` of production."""
 
 from __future__ import annotations
 
@@ -31,15 +31,21 @@ __all__ = ["Pause", "Run", "Runner"]
 
 T = TypeVar("T")
 STRANGE_WRITES = 3
-"""How often a store may raise what its contract does not know: whether it has written is looked up each time."""
+"""How often a write may raise an exception outside the store's contract before the renewal fails.
+
+Until then, the renewal looks up each time whether the store has written.
+"""
 SLICE = 0.1
-"""Seconds between two looks at whether the interpreter ends."""
+"""Seconds between two checks of whether the interpreter is ending."""
 QUEUE_SLICE = 1.0
-"""The same for those who queue for their turn: they may be thousands, and kept half a processor busy with looking."""
+"""The same for renewals that wait for their turn.
+
+There may be thousands of them, and such checks at each `SLICE` kept half a processor busy.
+"""
 
 
 class Pause:
-    """What a renewal awaits where it waits: `wait` does it on a thread. `seconds`: it merely sleeps for so long."""
+    """What a renewal awaits where it waits. `wait` waits on a thread; `seconds`: it is a mere sleep of that length."""
 
     __slots__ = ("seconds", "wait")
 
@@ -52,58 +58,62 @@ class Pause:
 
 
 class Run(ABC):
-    """A renewal, or a command, as its process sees it: what is known in memory, and who waits for it."""
+    """A renewal, or a command, as its process sees it: what is in memory, and which callers wait."""
 
     __slots__ = ()
 
     @abstractmethod
     def tokens(self) -> Iterable[Token | None]:
-        """Those that no message may show."""
+        """The tokens that no message may show."""
 
     @abstractmethod
     def known(self) -> Known:
-        """As `World.known`."""
+        """See `World.known`."""
 
     @abstractmethod
     def learn(self, record: Record) -> None:
-        """As `World.learn`."""
+        """See `World.learn`."""
 
     @abstractmethod
     def is_under_way(self, identity: tuple[str, int]) -> bool:
-        """As `World.is_under_way`."""
+        """See `World.is_under_way`."""
 
     @property
     @abstractmethod
     def has_waiters(self) -> bool:
-        """Whether somebody waits who keeps the interpreter from ending: what merely waits ends with the main thread."""
+        """Whether a caller waits for whom the interpreter's end is delayed.
+
+        Without one, a run that merely waits ends with the main thread.
+        """
 
     @abstractmethod
     def report(self, phase: str) -> None:
-        """How far it is, in words."""
+        """Take in how far the run is, in words."""
 
     @abstractmethod
     def deliver(self, answer: object, unsaved: Token | None = None) -> None:
-        """As `World.deliver`."""
+        """See `World.deliver`."""
 
     @abstractmethod
     def defer(self, runner: Runner, rest: Coroutine[Any, Any, None]) -> None:
-        """As `World.defer`; `runner` is the world of `rest`."""
+        """See `World.defer`; `runner` is the world of `rest`."""
 
     @abstractmethod
     def sending(self, ttl: float, leased: Record | None) -> contextlib.AbstractContextManager[object]:
-        """For the time of a token request under the claim `leased`: at most `ttl` seconds long, as far as callers wait.
+        """A context for a token request under the claim `leased`, for which callers wait at most `ttl` seconds.
 
-        Meanwhile the look in the background puts a claim back that the store has lost. Until this run is over, no other
-        renewal of this process sends the same refresh token.
+        Meanwhile the background look restores the claim if the store loses it. Until this run is over, no other renewal
+        of this process sends the same refresh token.
         """
 
 
 class Runner(World):
     """Runs one renewal, or one command, to its end.
 
-    `loop` is the event loop on which async functions run (an asyncio loop or a trio token), or None for a loop of its
-    own. `turns`: the limit on renewals at once at the host that the refresher states, or None. No message shows the
-    tokens of `run`, nor those that come by.
+    * `loop`: the event loop on which async functions run (an asyncio loop or a trio token), or None for a new loop.
+    * `turns`: the limit on concurrent renewals at the host that the refresher states, or None.
+
+    No message shows the tokens of `run`, nor those that the renewal comes across.
     """
 
     def __init__(
@@ -127,7 +137,7 @@ class Runner(World):
         self._place: Slot | None = None
 
     def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
-        """Run what `work` makes of this world until it returns or raises; it waits on this thread."""
+        """Run what `work` makes of this world until it returns or raises. It waits on this thread."""
         renewal, failure = work(self), None
         try:
             while True:
@@ -142,7 +152,7 @@ class Runner(World):
             renewal.close()
 
     def run_until_it_sleeps(self, rest: Coroutine[Pause, None, None]) -> float | None:
-        """Go on with `rest` until it wants to sleep; for how many seconds, or None where it has returned."""
+        """Continue `rest` until it wants to sleep; return for how many seconds, or None where it has returned."""
         failure: BaseException | None = None
         while True:
             try:
@@ -154,21 +164,21 @@ class Runner(World):
             failure = self._waited(pause)
 
     def _waited(self, pause: Pause) -> BaseException | None:
-        """Wait on this thread; what went wrong, for the renewal to judge."""
+        """Wait on this thread; return what went wrong, for the renewal to judge."""
         try:
             self._done(pause.wait)
-        except BaseException as error:  # noqa: BLE001 - as just said
+        except BaseException as error:  # noqa: BLE001 - the renewal judges it
             return error
         return None
 
     def _done(self, work: Callable[[], T]) -> T:
-        """Do what the renewal asks for; what is raised shows no secret."""
+        """Do what the renewal asks for. What is raised shows no secret."""
         failure: BaseException
         try:
             return work()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the renewal's to judge
+        except BaseException as error:  # noqa: BLE001 - the renewal judges it, whatever it is
             failure = vetted(error, self._seen.redactor())
-        raise failure  # here it has no other error for its context
+        raise failure  # outside of `except`, so that no other error is its context
 
     # --- The world ---
 
@@ -261,7 +271,7 @@ class Runner(World):
     async def emit(self, event: Event) -> None:
         self._done(lambda: events.publish(event))
 
-    # --- What it takes ---
+    # --- Internals ---
 
     def _at(self, phase: str) -> None:
         if phase:
@@ -285,7 +295,7 @@ class Runner(World):
             record = cleaned(decode(found.body, self._key))
         except Unreadable:
             if not even_sealed:
-                raise  # what only lacks its key, or a newer version of this library, is not damaged
+                raise  # a record that needs a key or a newer version is not damaged
         except errors.StoreUnavailable:
             if not replaces:
                 raise
@@ -300,10 +310,10 @@ class Runner(World):
         return entry
 
     def _moment(self) -> StoreTime | None:
-        """The store's clock is a hint: whatever a store makes of it must not cost the token that is to be saved."""
+        """The store's clock, or None. It is a hint: what it raises must not cost the token that is to be saved."""
         try:
             return self.store.moment()
-        except Exception:  # noqa: BLE001 - as just said, and a store of the user's may raise anything
+        except Exception:  # noqa: BLE001 - a user's store may raise anything
             return None
 
     def _wait_in(self, place: Slot) -> None:

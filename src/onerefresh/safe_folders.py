@@ -1,11 +1,11 @@
-"""The folders on the way to a file that this user trusts: nobody else can put anything of their own there.
+"""The folders on the way to a file that this user trusts: no other user can put anything of theirs there.
 
-As OpenSSH does it: every folder belongs to this user or to root, and others cannot write to it. On the way a sticky
-folder will do, such as the system's temporary one, but not as the folder of the file itself: there others could put a
-file beside it, as a journal that SQLite would play back. The path is followed part by part, as the system follows it,
-so that the folder of each link is looked at too.
+As in OpenSSH, every folder belongs to this user or to root, and others cannot write to it. On the way a sticky folder
+will do, such as the system's temporary one, but not as the folder of the file itself: there others could put a file
+beside it, such as a journal that SQLite would play back. The path is followed part by part, as the system follows it,
+so that the folder of each link is checked, too.
 
-Other set-ups name the folders that are trusted, in ``ONEREFRESH_TRUSTED_FOLDERS`` or in a store's URL.
+Where a set-up differs, ``ONEREFRESH_TRUSTED_FOLDERS`` or a store's URL names the folders that are trusted.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ VARIABLE = "ONEREFRESH_TRUSTED_FOLDERS"
 ROOT = Path("/")
 MOST_LINKS = 40  # as many as Linux follows
 UNMAPPED = 65_534
-"""Every user whom a user namespace does not know, unless the system says another number."""
+"""The uid of every user whom a user namespace does not know, unless the system states another one."""
 
 _logged: set[Path] = set()
 
 
 class UnsafePath(Exception):
-    """Others could put something of theirs on the way to a file; the message says what to do."""
+    """Other users could put something of theirs on the way to a file; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Who may, beside this user, own and write what lies in a folder. `anybody`: whoever can write to the folder.
+    """Who, beside this user, may own and write what lies in a folder.
 
-    `here_alone`: that is more than in the folders in it.
+    `anybody`: every user who can write to the folder. `here_alone`: the folders in it allow fewer users.
     """
 
     owners: frozenset[int] = frozenset()
@@ -66,10 +66,11 @@ class Trust:
 
 
 def trust(more: str = "") -> Trust:
-    """What ``$ONEREFRESH_TRUSTED_FOLDERS`` names, and `more`: folders with colons between them.
+    """The folders that ``$ONEREFRESH_TRUSTED_FOLDERS`` and `more` name, with colons between them.
 
-    Whoever owns such a folder or can write to it is trusted with it; its owner, and a group that can write to it, also
-    with all that is below. Each folder is logged once. Raises `ConfigurationError` for a relative path.
+    The owner of such a folder, and everybody who can write to it, is trusted with the folder. Its owner, and a group
+    that can write to it, are also trusted with all that is below. Each folder is logged once. Raises
+    `ConfigurationError` for a relative path.
     """
     named = {VARIABLE: os.environ.get(VARIABLE, ""), "trusted_folders": more}
     folders: set[Path] = set()
@@ -95,13 +96,15 @@ def follow(
     own_group: bool = True,
     wanted: str = "",
 ) -> Place:
-    """Where `path` leads, by way of safe folders. A path that ends in ``/.`` is that folder, as the folder of a file.
+    """Where `path` leads through safe folders. A path that ends in ``/.`` is that folder, as the folder of a file.
 
-    `why`: what others could do otherwise. `link`: whether the last part may be a link, which is then followed.
-    `own_group`: whether the user's private group may write to the file's own folder. `wanted`: the name of the file,
-    where the path does not end in it.
+    * `why`: what others could do otherwise.
+    * `link`: whether the last part may be a link, which is then followed.
+    * `own_group`: whether the user's private group may write to the file's own folder.
+    * `wanted`: the name of the file, where the path does not end in it.
 
-    Raises `UnsafePath`, and `OSError` where it cannot be followed. Windows has other permissions: nothing is checked.
+    Raises `UnsafePath`, and `OSError` where it cannot be followed. Windows has other permissions, and nothing is
+    checked there.
     """
     if os.name == "nt":
         whole = Path(path).absolute()
@@ -126,7 +129,7 @@ class _Step:
 
 
 class _Walk:
-    """One way from the root, and what was wrong with the folders on it."""
+    """One walk from the root, and what is wrong with the folders on the way."""
 
     def __init__(self, trusted: Trust, why: str) -> None:
         self._trusted, self._why = trusted.folders, why
@@ -175,7 +178,7 @@ class _Walk:
         self._look_at(self._steps[-1])
 
     def look_at_the_nearest(self, wanted: str, *, own_group: bool) -> None:
-        """The last folder is that of the file `wanted`: there must be no others at all."""
+        """Check the last folder as that of the file `wanted`: no other user at all may write to it."""
         self._look_at(self._steps[-1], wanted, own_group=own_group)
 
     def _look_at(self, step: _Step, wanted: str = "", *, own_group: bool = True) -> None:
@@ -211,7 +214,10 @@ class _Walk:
         )
 
     def _check_link(self, entry: Path, found: os.stat_result) -> None:
-        """In a folder where others can make links, a link of theirs leads wherever they like, and elsewhere later."""
+        """Raise `UnsafePath` for a link of another user, in a folder where others can make links.
+
+        It leads wherever that user likes, and may lead elsewhere later.
+        """
         here = self._steps[-1]
         if (
             others_can_write(here.found, here.allowed)
@@ -224,7 +230,7 @@ class _Walk:
             )
 
     def judge(self) -> None:
-        """Raise what is wrong, with all that would have to be trusted for this path."""
+        """Raise what is wrong, with all folders that would have to be trusted for this path."""
         if not self._problems:
             return
         folders = [str(folder) for folder in self._problems]
@@ -236,7 +242,7 @@ class _Walk:
 
 
 def others_can_write(found: os.stat_result, allowed: Allowed, *, own_group: bool = True) -> bool:
-    """Whether anybody can write there beside this user, root and those who are allowed to."""
+    """Whether any user beside this one, root and the allowed ones can write there."""
     if found.st_mode & stat.S_IWOTH:
         return not allowed.anybody
     if not found.st_mode & stat.S_IWGRP or found.st_gid in allowed.groups:
@@ -249,13 +255,13 @@ def _is_owned(found: os.stat_result, allowed: Allowed) -> bool:
 
 
 def _with_those_of(folder: os.stat_result, above: Allowed) -> Allowed:
-    """Who is trusted in a folder that is trusted, and below."""
+    """Who is allowed in a trusted folder, and below it."""
     groups = set(above.groups)
-    # A folder that all can write to says nothing of its group, unless what is made in it is to be of that group.
+    # A folder that all can write to says nothing of its group, unless files made in it get that group.
     if folder.st_mode & stat.S_IWGRP and (not folder.st_mode & stat.S_IWOTH or folder.st_mode & stat.S_ISGID):
         groups.add(folder.st_gid)
     anybody = bool(folder.st_mode & stat.S_IWOTH) and not folder.st_mode & stat.S_ISVTX
-    # The number of the unmapped stands for many users: what lies in a folder of one of them was let in by that one.
+    # This uid stands for many users. What lies in a folder of one of them is there with that user's consent.
     here_alone = anybody or folder.st_uid == _unmapped()
     return Allowed(above.owners | {folder.st_uid}, frozenset(groups), anybody, here_alone)
 
@@ -268,7 +274,7 @@ def _unmapped() -> int:
 
 
 def _is_private_group(gid: int) -> bool:
-    """Whether this is the group that many systems give each user, with nobody else in it."""
+    """Whether this is the group that many systems give each user, without other members."""
     import grp
     import pwd
 

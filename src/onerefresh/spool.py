@@ -1,7 +1,7 @@
-"""The spool: where a new token waits on this host while its store is down.
+"""The spool: files on this host in which new tokens wait while their store is down.
 
-One file an attempt, 0600 in a 0700 folder, written whole or not at all, and never overwritten by another attempt's.
-It is encrypted where its store is.
+Each attempt has one file, 0600 in a 0700 folder. It is written whole or not at all, never overwritten by another
+attempt's, and encrypted where its store is.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ __all__ = ["Spool"]
 
 _said: set[str] = set()
 _folders: dict[Path, Path] = {}
-"""One object for each place: a process of many credentials has as many spools."""
+"""One object for each folder: a process with many credentials has as many spools."""
 SCHEMA = 1
-"""It is not written as long as it is 1."""
+"""The version of a file's form. It is not written as long as it is 1."""
 
 
 def _grant(word: object) -> Grant:
-    """Which family a token belongs to whose grant is not known here cannot be guessed."""
+    """The stored grant. Raises `Newer` for an unknown one, since the token's family cannot be guessed then."""
     return known_word(Grant, word)
 
 
@@ -71,9 +71,9 @@ ENTRY = (
 
 
 class Spool:
-    """The spool files of one credential in one store. None of its methods raises for what the disk does.
+    """The spool files of one credential in one store. No method raises for what the disk does.
 
-    A store that says no name of its own has none: its files could be those of another such store.
+    A store without a name of its own has no spool: its files could be those of another such store.
     """
 
     def __init__(self, store: Store, key: str, folder: Path | None = None) -> None:
@@ -84,10 +84,10 @@ class Spool:
         self.folder = folder or (None if store.name == Store.name else _default_folder())
 
     def read(self) -> Spooled | None:
-        """Something that is spooled and not yet dropped; None where there is nothing that can be read.
+        """An entry that is spooled and not yet dropped; None where there is none that can be read.
 
-        Raises `StoreUnavailable` for a file that is encrypted with a key which is not there, and for one that a newer
-        version wrote: the token in it may be the only one that lives.
+        Raises `StoreUnavailable` for a file that is encrypted with a key which is not at hand, and for one that a newer
+        version wrote: the token in it may be the only one that works.
         """
         if self.folder is None:
             return None
@@ -100,7 +100,7 @@ class Spool:
         return next((entry for entry in waiting if entry.attempt not in self._done), None)
 
     def write(self, entry: Spooled) -> bool:
-        """Keep `entry`, durably; whether that worked."""
+        """Keep `entry` durably; whether that worked."""
         if self.folder is None:
             return False
         path = self._path(self.folder, entry)
@@ -108,7 +108,7 @@ class Spool:
         try:
             text = Secret(self._store.seal(self._key, _encoded(entry)))
             make_folder(self.folder, trust(), wanted=path.name)
-            part.unlink(missing_ok=True)  # of a write that was cut off, or whatever else it is
+            part.unlink(missing_ok=True)  # left by a write that was cut off, or by something else
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -123,7 +123,7 @@ class Spool:
         except (StoreUnavailable, ConfigurationError) as error:
             _say(error)
             return False
-        except Exception:  # noqa: BLE001 - a store of the user's may raise anything, and the renewal still has the token
+        except Exception:  # noqa: BLE001 - a user's store may raise anything, and the renewal still has the token
             return False
         return True
 
@@ -135,14 +135,14 @@ class Spool:
                 self._path(self.folder, entry).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Delete all entries, whether they can be read or not."""
+        """Delete all entries, readable or not."""
         if self.folder is not None:
             with contextlib.suppress(OSError):
                 for name in self._names():
                     (self.folder / name).unlink(missing_ok=True)
 
     def _names(self) -> list[str]:
-        """Of the files that are this credential's. Others may have thousands here."""
+        """The names of this credential's files. Other credentials may have thousands here."""
         if self.folder is None:
             return []
         return [path.name for path in self.folder.iterdir() if path.name.startswith(self._prefix)]
@@ -174,7 +174,7 @@ class Spool:
 
 
 def _say(error: OnerefreshError) -> None:
-    """Say once why no token can wait here: the crash that would show it comes later."""
+    """Log once why no token can wait here, since the crash that would show it comes later."""
     if error.message not in _said:
         _said.add(error.message)
         logging.getLogger("onerefresh").warning("the spool cannot be used: %s", error.message)
@@ -194,7 +194,7 @@ def _encoded(entry: Spooled) -> str:
 
 
 def _decoded(body: str) -> tuple[Spooled | None, str]:
-    """The entry, where the file is whole; and why it must not be passed over, where it must not be."""
+    """The entry of a file that is whole; and why a file must not be passed over, if it must not be."""
     try:
         fields = table(json.loads(body))
         check_whole(fields)

@@ -1,6 +1,6 @@
-"""The contract of a store.
+"""The contract of a store: two operations, `load` and `cas`.
 
-A store needs two operations: `load` and `cas`. Everything else is a hint with a default that does no harm.
+Everything else is a hint with a default that does no harm.
 """
 
 from __future__ import annotations
@@ -31,9 +31,13 @@ __all__ = [
 ]
 
 POLL = 0.2
+"""Seconds after which the default `Store.wait` returns at the latest."""
 HEAD_START = 0.04
-"""Seconds of `Store.head_start` where the first look takes a new connection: eight processes that looked and claimed at
-the same moment, on two cores, waited for the new token 8 ms (Redis) or 21 ms (PostgreSQL) longer."""
+"""Seconds of `Store.head_start` where the first read takes a new connection.
+
+Without it, eight processes that read and claimed at the same moment, on two cores, waited for the new token 8 ms
+(Redis) or 21 ms (PostgreSQL) longer.
+"""
 
 
 class Conflict(Exception):
@@ -45,8 +49,11 @@ class StoreOutcomeUnknown(Exception):
 
 
 class Unreadable(StoreUnavailable):
-    """The record is there, in `version`, and cannot be read here: no key opens it, or a newer version of this library
-    wrote it. Only who deletes it may write over it; and who logs in or out, where it is `damaged`: nobody reads it."""
+    """The record exists, in `version`, and cannot be read here: no key opens it, or a newer version wrote it.
+
+    Only a deletion may overwrite it. Where it is `damaged`, so that nobody can read it, a login or logout may do so,
+    too.
+    """
 
     _kept: ClassVar[tuple[str, ...]] = ("credential", "generation", "version", "damaged")
 
@@ -65,7 +72,7 @@ class Unreadable(StoreUnavailable):
 
 
 class Versioned(NamedTuple):
-    """A record's text, and the store's own mark for exactly this text."""
+    """A record's text, and the store's version of exactly this text."""
 
     version: str
     body: str
@@ -75,10 +82,10 @@ class Versioned(NamedTuple):
 
 
 class StoreTime(NamedTuple):
-    """A reading of the store's clock, which all its users share: seconds, good to a second or so.
+    """A reading of the store's clock, which all its users share: seconds, accurate to about a second.
 
-    Readings from different epochs (`clock_epoch`) cannot be compared. `single_host`: an epoch is one boot of one
-    machine, so that processes of earlier epochs are gone.
+    Readings of different epochs (`clock_epoch`) cannot be compared. `single_host`: an epoch is one boot of one machine,
+    so that processes of earlier epochs are gone.
     """
 
     clock_epoch: str
@@ -87,33 +94,33 @@ class StoreTime(NamedTuple):
 
 
 class AdvisoryLock:
-    """A hint that says "I am at it" while it is held; the default holds nothing.
+    """A hint that its holder is at work on a credential; the default locks nothing.
 
-    `death_proof`: a text that is equal for everybody who could not hold this at the same time, where the kernel
-    releases it if the holder dies; None where it proves nothing.
+    `death_proof`: a text that is equal for all who could not hold this lock at the same time, where the kernel releases
+    it if the holder dies; None where it proves nothing.
     """
 
     death_proof: str | None = None
 
     def release(self) -> None:
-        """Let it go. Never raises."""
+        """Release the lock. Never raises."""
 
 
 class Store(abc.ABC):
-    """Where records live. Subclass it with `load` and `cas`; both are called from any thread.
+    """Where records live. A subclass has `load` and `cas`, which are called from any thread.
 
-    Beside the names of credentials both get the key of the note in `onerefresh.losses`: it begins with a control
-    character, and is stored like any other.
+    Beside the keys of credentials, both get the key of the note in `onerefresh.losses`. It begins with a control
+    character, and its record is stored like any other.
 
-    `name` says which store this is, without any secret; two stores of one name are the same place. While a store that
-    names itself is down, a new token waits in a file on this host.
-    `durable`: what `cas` returned for survives a crash of the machine. `may_go_back`: the store may forget what `cas`
-    returned for while its users live on, because another replica takes its place. `look_every`: seconds after which
-    who waits looks at the record itself, since a wake-up is only a hint. `head_start`: seconds; where the API refuses a
-    token, a process that has seen another one refresh it the last time looks at the record half of it to the whole
-    later, so that this one goes first. It costs them that time where nobody does, or the new token is there already:
-    worth it where many first looks at once cost more. `forgets`: how a store that is not durable loses records, and
-    what to do about it.
+    * `name`: says which store this is, without any secret. Two stores of one name are the same place. While a store
+      with a name of its own is down, a new token waits in a file on this host.
+    * `durable`: a write for which `cas` returned survives a crash of the machine.
+    * `may_go_back`: the store may forget such a write while its users live on, because another replica takes its place.
+    * `look_every`: seconds after which a waiting process reads the record itself, since a wake-up is only a hint.
+    * `head_start`: seconds. After a 401, every process but the one that refreshed last waits between half and all of
+      this time before its first read, so that one can claim first. If that process is gone, or the new token is there
+      already, the wait is wasted. It pays where many first reads at the same time cost more.
+    * `forgets`: how a store that is not durable loses records, and what to do about it.
     """
 
     name: str = "a store of your own"
@@ -132,32 +139,33 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def cas(self, key: str, expected: str | None, body: str) -> str:
-        """Write `body` if the present version is `expected` (None: if there is no record); the new version.
+        """Write `body` if the present version is `expected` (None: there is no record); return the new version.
 
-        Durable on return. Versions never come back. Raises `Conflict` or `StoreUnavailable` (surely not applied),
-        or `StoreOutcomeUnknown`.
+        Durable on return. Versions never recur. Raises `Conflict` or `StoreUnavailable` where surely nothing was
+        written, and `StoreOutcomeUnknown` where that is not known.
         """
 
     def wait(self, key: str, version: str, timeout: float) -> None:
-        """Return when the record may have another version than `version`, at the latest after `timeout` seconds.
+        """Wait until the record may have another version than `version`, for at most `timeout` seconds.
 
         May return early or late. Never raises.
         """
         time.sleep(min(timeout, POLL))
 
     def hold(self, key: str) -> AdvisoryLock | None:
-        """The hold of `key`, or None where somebody else has it now. Never blocks. Raises `StoreUnavailable`."""
+        """Take the lock of `key`; None where another holder has it. Never blocks. Raises `StoreUnavailable`."""
         return AdvisoryLock()
 
     def moment(self) -> StoreTime | None:
-        """Now on the store's own clock; None where it has none. Raises `StoreUnavailable`."""
+        """The time on the store's own clock; None where it has none. Raises `StoreUnavailable`."""
         return None
 
     def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
-        """Each key with its record, in any order: what was there from the beginning to the end, once at least.
+        """Each key with its record, in any order, at least once for what is there during the whole scan.
 
-        Read in pages, so that a million records need little memory. A record that `load` could not read comes as the
-        error that `load` would raise. Raises `StoreUnavailable`; `ConfigurationError` for a store that cannot do it.
+        The records are read in pages, so that a million of them need little memory. A record that `load` could not read
+        comes as the error that `load` would raise. Raises `StoreUnavailable`; `ConfigurationError` for a store that
+        cannot list.
         """
         raise ConfigurationError(f"{self.name} cannot list its records: name the keys yourself")
 
@@ -169,17 +177,17 @@ class Store(abc.ABC):
         return text
 
     def unseal(self, key: str, text: str) -> str:
-        """What `seal` was given. Raises `StoreUnavailable` where no key opens it."""
+        """The text that `seal` was given. Raises `StoreUnavailable` where no key opens it."""
         if is_sealed(text):
             raise StoreUnavailable(ENCRYPTED, credential=key)
         return text
 
     def close(self) -> None:  # noqa: B027 - most stores keep nothing open
-        """Give back what the store itself opened."""
+        """Release what the store itself opened."""
 
 
 class Forkable(Protocol):
-    """Something that a forked child must make clean: the threads that held its locks are not there."""
+    """Something that a forked child must reset, because the threads that held its locks are not there."""
 
     def after_fork(self) -> None:
         """Called in the child, before anything else runs there."""
@@ -202,7 +210,7 @@ def _clean() -> None:
             left[-1].after_fork()
             left.pop()
     finally:
-        for thing in left:  # Ctrl-C, which Python drops here: the child needs the others clean all the same
+        for thing in left:  # after Ctrl-C, which Python drops here: the child needs the others reset all the same
             thing.after_fork()
 
 
@@ -211,7 +219,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def text_of(stored: object) -> str | None:
-    """What a database holds in the place of a record's text; None where others have put something else there."""
+    """The text that a database holds in the place of a record; None where something else was put there."""
     if isinstance(stored, (bytes, bytearray, memoryview)):
         try:
             return bytes(stored).decode("utf-8", "surrogatepass")
@@ -221,21 +229,21 @@ def text_of(stored: object) -> str | None:
 
 
 def no_text(key: str, version: str) -> Unreadable:
-    """What is said of a record of which `text_of` has made nothing."""
+    """The error for a record of which `text_of` makes no text."""
     message = "the stored record cannot be read (it is damaged: no text); log in again to replace it"
     return Unreadable(message, credential=key, version=version, damaged=True)
 
 
 SEALED = '{"sealed":'
-"""How a text begins that is encrypted."""
+"""How an encrypted text begins."""
 ENCRYPTED = "it is encrypted: open its store as an EncryptedStore, with its key; nothing was changed"
 
 
 def is_sealed(text: str) -> bool:
-    """Whether the text is encrypted: only a store that has its key can tell what it says."""
+    """Whether the text is encrypted: only a store that has its key can read it."""
     return text.startswith(SEALED)
 
 
 def is_shared(store: Store) -> bool:
-    """Whether others may know what this store has: not where it is the memory of one process."""
+    """Whether other processes may share this store; False where it is the memory of one process."""
     return store.durable or store.may_go_back

@@ -1,7 +1,8 @@
-"""What may stand in a stored field, and whether a stored text is whole.
+"""What a stored field may hold, and whether a stored text is whole.
 
-Each of these functions returns what it was given, or raises `ValueError`, `TypeError` or `OverflowError`: then it is
-damage. Nothing is converted, so that no text passes for a number, and no error says what was found: it may be a token.
+Each of these functions returns its argument, or raises `ValueError`, `TypeError` or `OverflowError`: then the text is
+damaged. Nothing is converted, so that no text passes for a number. No error tells what was found, since that may be a
+token.
 """
 
 from __future__ import annotations
@@ -34,19 +35,23 @@ __all__ = [
 ]
 
 CHECKSUM = "checksum"
-"""It speaks of the text in which it stands, so nobody keeps it: whoever writes a text makes a new one or none."""
+"""The name of the checksum's field.
+
+The checksum speaks of the text in which it stands. So no version keeps it: whatever writes a text makes a new one or
+none.
+"""
 KIND = "sha256:"
-"""How a checksum of this version begins. What begins otherwise is another version's, and is not compared."""
+"""How a checksum of this version begins. One that begins otherwise is another version's, and is not compared."""
 MOST = 2**40
-"""Generations and counts: one a millisecond, for 34 years. What is counted stays at it."""
+"""The largest generation and count: one a millisecond, for 34 years. A count stays at it."""
 LAST_GENERATION = MOST - 1
-"""Nothing is sent for this one, since the next could not be read; a login begins at 1 again."""
+"""Nothing is sent for this generation, since the next one could not be read; a login begins at 1 again."""
 LAST = 253_370_764_800.0
-"""The beginning of the year 9999, in seconds since the epoch: what comes later has no date."""
+"""The beginning of the year 9999, in seconds since the epoch: later times have no date."""
 
 
 class Damage(ValueError):
-    """A stored text is not as it was written. Its words name the place, and nothing that stands there."""
+    """A stored text is not as it was written. The message names the place, and nothing of what stands there."""
 
 
 def text(value: object) -> str:
@@ -86,7 +91,7 @@ def generation(value: object) -> int:
 
 
 def generation_before(value: object) -> int:
-    """One that another follows."""
+    """A generation that another one follows."""
     if (found := count(value)) >= LAST_GENERATION:
         raise ValueError
     return found
@@ -104,7 +109,7 @@ def table(value: object) -> dict[str, Any]:
 
 
 def number(value: object) -> float:
-    """What a store's own clock says may be any number that is one."""
+    """A finite number. A store's own clock may state any."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError
     if not math.isfinite(value):  # an int that is too large for a float raises OverflowError
@@ -129,7 +134,7 @@ def span(value: object) -> float:
 
 
 def moment_of_token(value: object) -> float:
-    """A moment that a server or a refresher has stated, so that it may be any number: an odd one costs no token."""
+    """A time that a server or a refresher has stated: any number, since an odd one must not cost the token."""
     return min(max(number(value), 0.0), LATEST)
 
 
@@ -141,7 +146,10 @@ def _between(value: object, most: float) -> float:
 
 
 def checksum_of(fields: Mapping[str, object]) -> str:
-    """Of the values rather than of the text: a store of somebody's own may keep JSON, and write it otherwise."""
+    """The checksum of the values, rather than of the text.
+
+    A user's store may keep JSON, and write it otherwise.
+    """
     rest = {name: value for name, value in fields.items() if name != CHECKSUM}
     written = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return KIND + hashlib.sha256(written.encode("ascii")).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Token and Secret: values that show nothing of themselves.
+"""Token and Secret: values that do not show what they hold.
 
 A `Token` is made from a token response (RFC 6749 section 5.1) or by hand, and never changes.
 """
@@ -49,19 +49,19 @@ __all__ = [
 
 NOTHING_KNOWN = Redactor()
 USUAL = KNOWN | {"code", "data", "error", "error_description", "id_token", "message", "status", "token_type"}
-"""Names of fields that are told whatever the secrets are: everybody knows them."""
+"""Names of fields that are shown whatever the secrets are, since everybody knows them."""
 MOST_NAMES, LONGEST_NAME = 20, 40
-"""So many names of an answer's fields, and so many characters of each, are told."""
+"""How many names of an answer's fields are shown, and how many characters of each."""
 MOST_LOOKED_AT = 1000
-"""So many values of an answer are looked at for secrets."""
+"""How many values of an answer are searched for secrets."""
 EXPIRED_ON_ARRIVAL = 60.0
 """Seconds for which a token is used that had expired before it came."""
 
 
 class Secret:
-    """A text that is shown only where somebody asks for it by name, with `reveal`.
+    """A text that is shown only where code asks for it by name, with `reveal`.
 
-    Its ``repr``, ``str`` and ``format`` say nothing; it compares in constant time; it cannot be pickled.
+    Its ``repr``, ``str`` and ``format`` show nothing; it compares in constant time; it cannot be pickled.
     """
 
     __slots__ = ("_text",)
@@ -78,7 +78,7 @@ class Secret:
         return self._text
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of a digest: tells secrets apart in logs and records, and reveals none."""
+        """16 hexadecimal digits of a digest, which tell secrets apart in logs and records and reveal none."""
         return hashlib.sha256(b"onerefresh:" + self._text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def __eq__(self, other: object) -> bool:
@@ -111,15 +111,18 @@ class Secret:
 class Token:
     """One access token, with the refresh token that came with it.
 
-    `expires_at` and `issued_at` are seconds since the epoch; ``expires_at is None``: not known, so the token
-    serves until it is refused. `expires_in` (seconds) may be given instead; where neither is given, a JWT's own ``exp``
-    counts, as in a token response. `generation` numbers the tokens of
-    one `family` (0: not yet in a credential). `scope` and `extra` are what else the server answered, up to 4 and about
-    64 KiB of it; values in `extra` are never shown. `unknown`: what a newer version of this library stored with this
-    token.
+    * `expires_at`, `issued_at`: seconds since the epoch. Where `expires_at` is None, it is not known, and the token
+      serves until it is refused.
+    * `expires_in`: seconds; it may be given instead of `expires_at`. Where neither is given, a JWT's own ``exp``
+      counts, as in a token response.
+    * `scope`, `extra`: what else the server answered, up to 4 and about 64 KiB of it. Values in `extra` are never
+      shown.
+    * `family`, `generation`: the session, and the number of the token in it (0: not yet in a credential).
+    * `unknown`: what a newer version of this library stored with this token.
 
     Raises `RefreshProtocolError` for an access token that is empty or not a text. One that no header can carry is no
-    error here, since the refresh token beside it may be the only one that lives; no credential takes it for a token.
+    error here, since the refresh token beside it may be the only one that works; but no credential takes it for a
+    token.
     """
 
     access_token: Secret
@@ -186,17 +189,17 @@ class Token:
 
     @property
     def is_sendable(self) -> bool:
-        """Whether a request can carry the access token."""
+        """Whether a header can carry the access token."""
         return unsendable(self.reveal()) is None
 
     @property
     def secrets(self) -> list[Secret]:
-        """All that nobody may be shown of it: both tokens, and what else in `extra` looks like one."""
+        """Everything in it that may not be shown: both tokens, and what in `extra` looks like one."""
         return [self.access_token, *filter(None, [self.refresh_token]), *secrets_in(self.extra)]
 
     @property
     def identity(self) -> tuple[str, int]:
-        """Family and generation: what tokens are compared by (two refreshes may return the same text)."""
+        """Family and generation, by which tokens are compared: two refreshes may return the same text."""
         return (self.family, self.generation)
 
     def numbered(self, family: str, generation: int) -> Self:
@@ -204,7 +207,7 @@ class Token:
         return replace(self, family=family, generation=generation)
 
     def following(self, previous: Token) -> Self:
-        """This answer as the successor of `previous`: what the server did not repeat goes on as it was.
+        """This answer as the successor of `previous`: what the server did not repeat stays as it was.
 
         RFC 6749 section 6: without a new refresh token the old one stays; section 5.1: so does the scope.
         """
@@ -219,9 +222,10 @@ class Token:
     def arrived(self, asked_at: float, at: float) -> Self:
         """This token as the answer that came at `at` to a request sent at `asked_at` (seconds since the epoch).
 
-        One that had expired before it was asked for tells of clocks that differ, or of a cache. It is given a minute:
-        else every call would refresh it once more. So would a token that took more than half of its life to come: its
-        life counts from its arrival, since the server may have issued it as late as that.
+        A token that had expired before it was asked for shows that clocks differ, or comes from a cache. It is used for
+        a minute, since otherwise every call would refresh it again. The same would happen to a token that took more
+        than half of its life to come. Its life counts from its arrival, since the server may have issued it as late as
+        that.
         """
         if self.expires_at is None:
             return self
@@ -229,7 +233,7 @@ class Token:
             return replace(self, issued_at=at, expires_at=at + EXPIRED_ON_ARRIVAL)
         life = self.expires_at - max(self.issued_at, asked_at)
         if 0.0 <= at - asked_at <= life / 2.0:
-            return self  # else it took long; or the clock was set back meanwhile, and the token would live too long
+            return self  # else it took long; or the clock was set back, and the token would live too long
         return replace(self, issued_at=at, expires_at=at + life)
 
     def seed_fingerprint(self) -> str:
@@ -238,7 +242,7 @@ class Token:
 
     def __repr__(self) -> str:
         if not hasattr(self, "unknown"):
-            return "Token(…)"  # half made: a traceback with locals shows it where the constructor fails
+            return "Token(…)"  # incomplete: a traceback with locals shows it where the constructor fails
         expiry = "unknown" if self.expires_at is None else f"{self.expires_at:.0f}"
         refreshable = "yes" if self.refresh_token else "no"
         extra = f", extra={sorted(map(str, self.extra))}" if self.extra else ""
@@ -259,15 +263,15 @@ Answer: TypeAlias = Token | Mapping[str, object]
 
 
 def parse_answer(answer: object, *, at: float, kept: bool = False, hidden: Redactor = NOTHING_KNOWN) -> Token:
-    """The token in a refresher's answer; `at` is when it was asked for, in seconds since the epoch.
+    """The token in a refresher's answer. `at`: when it was asked for, in seconds since the epoch.
 
-    `kept`: it may have been asked for long before `at`, so what tells a moment counts before what tells a duration.
-    `hidden` knows the secrets of the request, which no error shows.
+    `kept`: it may have been asked for long before `at`, so a point in time counts before a duration. `hidden`: knows
+    the secrets of the request, which no error shows.
 
-    A mapping holds ``access_token`` and may hold ``refresh_token``, ``expires_in`` (seconds: int, float or text;
-    0 or unreadable means not known), ``expires_at`` (seconds or milliseconds since the epoch) and ``scope``
-    (text or list); ``accessToken``, ``access`` and so on are understood too, and what else it holds is
-    kept as ``extra``. A JWT (RFC 7519) that comes without any expiry may tell its ``exp``, unverified.
+    A mapping holds ``access_token`` and may hold ``refresh_token``, ``expires_in`` (seconds: int, float or text; 0 or
+    unreadable means not known), ``expires_at`` (seconds or milliseconds since the epoch) and ``scope`` (text or list).
+    ``accessToken``, ``access`` and so on are understood, too, and what else it holds is kept as ``extra``. A JWT (RFC
+    7519) that comes without any expiry may state its ``exp``, which is not verified.
 
     Raises `RefreshProtocolError` where there is no usable access token: none at all, one that no header can carry, or
     one that is no bearer token.
@@ -303,7 +307,7 @@ def parse_answer(answer: object, *, at: float, kept: bool = False, hidden: Redac
 
 
 def useless(answer: object) -> str | None:
-    """Why no request can carry the access token of this answer, or must not; None where one may, or there is none."""
+    """Why no request can or may carry the answer's access token; None where one may, or there is none."""
     fields: object = answer.extra if isinstance(answer, Token) else answer
     if isinstance(fields, Mapping) and (message := not_bearer(fields)) is not None:
         return message
@@ -317,9 +321,10 @@ def useless(answer: object) -> str | None:
 
 
 def refresh_token_beside(answer: object) -> Secret | None:
-    """The refresh token of an answer whose access token is of no use: where the server rotates, no other one lives.
+    """The refresh token of an answer whose access token is of no use.
 
-    None where there is none, and where the answer has no field for an access token: it may be no token answer.
+    Where the server rotates, no other one works. None where there is none, and where the answer has no field for an
+    access token, since it may be no token answer.
     """
     if isinstance(answer, Token):
         return answer.refresh_token
@@ -330,13 +335,13 @@ def refresh_token_beside(answer: object) -> Secret | None:
 
 
 def _latest(before: Mapping[str, object], now: Mapping[str, object]) -> dict[str, object]:
-    """Both, as far as they may be kept, and in their order; what came now goes before what was there."""
+    """Both mappings in their order, as far as they may be kept; new values are kept before old ones."""
     kept = fitting({**now, **{name: value for name, value in before.items() if name not in now}})
     return {name: kept[name] for name in {**before, **now} if name in kept}
 
 
 def names_in(answer: Mapping[str, object], hidden: Redactor = NOTHING_KNOWN) -> str:
-    """The names of its fields, for an error: a few of them, and none that shows a secret."""
+    """The names of an answer's fields, for an error: a few of them, and none that shows a secret."""
     hidden = hidden.knowing(secrets_in(answer))
     names = islice(map(str, answer), MOST_NAMES)
     shown = [name if name in USUAL else hidden.quote(name, LONGEST_NAME) for name in names]
@@ -345,7 +350,7 @@ def names_in(answer: Mapping[str, object], hidden: Redactor = NOTHING_KNOWN) -> 
 
 
 def secrets_in(value: object) -> list[Secret]:
-    """What is secret in an answer, or in a part of it: the values of fields that are named like one, however deep."""
+    """What is secret in an answer, or in a part of it: the values of fields with a secret's name, however deep."""
     found: list[Secret] = []
     waiting: deque[tuple[str, object]] = deque([("", value)])
     for _ in range(MOST_LOOKED_AT):
@@ -353,7 +358,7 @@ def secrets_in(value: object) -> list[Secret]:
             break
         name, inner = waiting.popleft()
         if isinstance(inner, Mapping):
-            # Of a kind of the user's own it may raise anything, and must cost no token.
+            # A mapping of a user's class may raise anything, and must cost no token.
             with contextlib.suppress(Exception):
                 waiting += [(str(key), one) for key, one in islice(inner.items(), MOST_LOOKED_AT)]
         elif isinstance(inner, (list, tuple)):
@@ -364,7 +369,7 @@ def secrets_in(value: object) -> list[Secret]:
 
 
 def odd_type(token: Token, hidden: Redactor = NOTHING_KNOWN) -> str | None:
-    """What its server calls a token that is sent as a bearer token although it is called otherwise; else None."""
+    """The type that the server states for a token that is sent as a bearer token although it is another; else None."""
     name = type_of(token.extra)
     if name.casefold() in ("", "bearer"):
         return None

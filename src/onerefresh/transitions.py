@@ -1,4 +1,4 @@
-"""The legal transitions of a record: state in, decision out. The diagram is in `onerefresh.record`.
+"""The legal transitions of a record, as pure functions from record to record; `onerefresh.record` has the diagram.
 
 Nothing here reads a clock, a store or a socket.
 """
@@ -50,11 +50,12 @@ __all__ = [
 
 
 def _noted(record: Record, what: str, at: float) -> tuple[Entry, ...]:
+    """The history with one more entry."""
     return (*record.history, Entry(record.generation, at, what))[-HISTORY:]
 
 
 def _numbered_on(generation: int) -> int:
-    """The generation with which another session begins after this one."""
+    """The generation with which the next session begins after this one."""
     return generation + 1 if generation < LAST_GENERATION else 1
 
 
@@ -70,11 +71,11 @@ def new_session(
     newest: int = 0,
     recovery: Lease | None = None,
 ) -> Record:
-    """A seed or a login: the first generation of a new family, numbered on from the old one.
+    """A seed or a login: the first generation of a new family, whose number follows that of the old session.
 
-    `earlier`: the families of sessions that the process of a login knows, which are no news afterwards; `newest`: the
-    highest generation that it knows. The store may have lost both. `recovery`: the recovery lease of a seed that may
-    have been used up, where the store may have lost what came of it.
+    `earlier`: the families of sessions that the process of a login knows, which are not new afterwards; `newest`: the
+    highest generation that it knows. The store may have lost both. `recovery`: the recovery lease of a seed that may be
+    spent, where the store may have lost what came of it.
     """
     family = token.seed_fingerprint()
     families = tuple(known for known in _known(record, earlier) if known != family)
@@ -94,22 +95,22 @@ def new_session(
 
 
 def _known(record: Record | None, earlier: Iterable[str]) -> tuple[str, ...]:
-    """The families of the record, and then those others that somebody knows."""
+    """The families of the record, and then other ones that the process knows."""
     families = record.families if record is not None else ()
     return tuple(dict.fromkeys((*families, *filter(None, earlier))))
 
 
 def lost_record(families: Iterable[str], generation: int, *, owner: str | None) -> Record:
-    """What a record must have been that the store has lost altogether: one without its token, to be written anew.
+    """A stand-in for a record that the store has lost altogether: without a token, which is written anew.
 
-    Never a logout: that leaves an emptied record behind.
+    It is never a logout, which leaves an emptied record behind.
     """
     distinct = tuple(dict.fromkeys(family for family in families if family))
     return Record(families=distinct[-FAMILIES:], generation=generation, state=State.IDLE, owner=owner)
 
 
 def forgotten(record: Record, generation: int) -> Record:
-    """What a record must have been that the store took back to an older generation: its token is to be written anew."""
+    """A stand-in for a record that went back to an older generation: without its token, which is written anew."""
     return replace(
         record, generation=generation, state=State.IDLE, token=None, lease=None, failure=None, committed_by=None
     )
@@ -118,10 +119,10 @@ def forgotten(record: Record, generation: int) -> Record:
 def restored(
     record: Record, token: Token, *, now: float, recovery: Lease | None = None, unsaved: bool = False
 ) -> Record:
-    """`token`, the newest that this process knows, in the place of an older generation or of an earlier session.
+    """`token`, the newest that this process knows, in the place of an older generation or an earlier session.
 
-    `recovery`: the lease that keeps it from being sent until others have brought back what they know; None where nobody
-    else can know a newer one.
+    `recovery`: the lease that keeps the token from being sent until others have restored what they know; None where no
+    other process can know a newer one.
     """
     state = State.IDLE if recovery is None else State.LEASED
     families = (*(family for family in record.families if family != token.family), token.family)
@@ -140,7 +141,7 @@ def restored(
 
 
 def claimed(record: Record | None, lease: Lease, *, owner: str | None) -> Record:
-    """The durable intent to send. Legal unless logged out; the caller knows that an older attempt is over."""
+    """The durable intent to send. Legal unless logged out; the caller knows that any older attempt is over."""
     if record is None:
         record = Record(families=(), generation=0, state=State.EMPTY)
     if lease.grant is Grant.REFRESH and (record.state in (State.EMPTY, State.DEAD) or record.token is None):
@@ -156,10 +157,10 @@ def claimed(record: Record | None, lease: Lease, *, owner: str | None) -> Record
 
 
 def may_commit(record: Record | None, family: str, generation: int) -> bool:
-    """Whether a token that was issued for this family and generation is the one that must be saved now.
+    """Whether a token that was issued for this family and generation must be saved now.
 
-    It does not matter whose lease it is, nor whether the generation was thought dead: a late holder has the only
-    refresh token that lives.
+    Neither the lease's holder nor a session that counts as dead matters: a late holder may have the only refresh token
+    that still works.
     """
     if record is None or record.identity != (family, generation):
         return False
@@ -167,10 +168,10 @@ def may_commit(record: Record | None, family: str, generation: int) -> bool:
 
 
 def rolled_back(record: Record, family: str, generation: int, earlier: Container[str] = ()) -> bool:
-    """Whether the store forgot this generation, so that it may be brought back. A logout is final.
+    """Whether the store forgot this generation, so that it may be restored. A logout is final.
 
-    `earlier`: the families of sessions that came before this one. Generations are numbered on from one session to the
-    next, so that a record of an earlier one with a lower number is older.
+    `earlier`: the families of the sessions before this one. Generations are numbered on from one session to the next,
+    so a record of an earlier session with a lower number is older.
     """
     if record.generation >= generation or record.is_logged_out:
         return False
@@ -178,16 +179,16 @@ def rolled_back(record: Record, family: str, generation: int, earlier: Container
 
 
 def has_gone_on_from(record: Record, token: Token) -> bool:
-    """Whether the present session began with this token, which is used up by now, or about to be."""
+    """Whether the present session began with this token, which is spent by now or about to be."""
     if record.token is None or record.family != token.seed_fingerprint():
         return False
     return record.state is State.LEASED or record.token.seed_fingerprint() != record.family
 
 
 def begun_again(record: Record | None, leased: Record, answer: Token) -> tuple[str, int] | None:
-    """The session where somebody has logged in once more with the token that brought `answer`, sent under `leased`.
+    """The session where somebody has logged in again with the token that brought `answer`, sent under `leased`.
 
-    It has another number since. Its refresh token is used up, and the answer has the one that lives.
+    That session has another number. Its refresh token is spent, and the answer has the one that still works.
     """
     spent, token, lease = leased.token, record.token if record is not None else None, leased.lease
     if record is None or token is None or spent is None or lease is None or token.refresh_token is None:
@@ -211,13 +212,15 @@ def committed(
     jitter: float = 0.0,
     clock: Clock | None = None,
 ) -> Record:
-    """The next generation. `refused`: the API had refused the old token, which is why this one was asked for.
+    """The next generation.
 
-    `repeated`: it may be older than it looks, as one that comes when others have taken over and perhaps sent the same.
-    What was refreshed on that account earns no further refresh. `useless`:
-    why the access token of the answer is of no use, so that `token` has the new refresh token beside the old access
-    token; the server is asked again after a pause. `jitter`: as for `released`. `clock`: that by which refreshes are
-    counted.
+    * `by`, `grant`: the attempt, and what it spent.
+    * `refused`: the API had refused the old token, which caused this refresh.
+    * `repeated`: the server may have repeated an older answer, as may one that comes after others have taken over and
+      perhaps sent the same token. What was refreshed for that reason earns no further refresh.
+    * `useless`: why the answer's access token cannot be used, so that `token` has the new refresh token beside the old
+      access token. The server is asked again after a pause.
+    * `jitter`: a random number in [0, 1). `clock`: the clock by which refreshes are counted.
     """
     generation, before = record.generation + 1, record.probation
     is_late = grant is Grant.REFRESH and (record.lease is None or record.lease.id != by)
@@ -230,7 +233,7 @@ def committed(
     probation: Probation | None = Probation(refusals, now, refusal_pause(refusals), refused, repeated=repeated)
     failure = None
     if useless:
-        failed, probation = record.failure, before  # which speaks of the access token
+        failed, probation = record.failure, before  # the probation is of the old access token, which stays
         count, was_refused = (failed.count, failed.refused) if failed is not None else (0, False)
         delay = backoff(count + 1, jitter)
         failure = Failure(FailureKind.UNUSABLE, useless, count + 1, now, delay, refused=refused or was_refused)
@@ -251,7 +254,7 @@ def committed(
 
 
 def _begun(record: Record, by: str, now: Clock) -> Clock:
-    """When the attempt `by` was begun, as far as its record tells; else `now`."""
+    """When the attempt `by` was begun, as far as the record tells; else `now`."""
     lease = record.lease
     if lease is None or lease.id != by or lease.clock_epoch is None or lease.clock_epoch != now[0]:
         return now
@@ -259,7 +262,7 @@ def _begun(record: Record, by: str, now: Clock) -> Clock:
 
 
 def _counted(record: Record, clock: Clock) -> Floor:
-    """How often it was refreshed of late, with one more."""
+    """How often the token was refreshed lately, with one more refresh."""
     generation, floor, token = record.generation + 1, record.floor, record.token
     if floor is None or token is None:
         return Floor(generation, clock[1], clock[0])
@@ -279,12 +282,14 @@ def released(
     client: str = "",
     pause: float | None = None,
 ) -> Record:
-    """The lease is given back; with a verdict, its failure after so many sends is remembered.
+    """The record after the lease is given back. With a verdict, the failure after so many sends is remembered.
 
-    `jitter`: a random number in [0, 1), for jitter. `refused`: the API had refused the access token.
-    `maybe_spent`: one of the sends, or the attempt that was taken over, may have spent the refresh token. `lost`: the
-    answer to one of them was lost. `client`: the
-    print of who asked. `pause`: seconds until it may be asked again, where they do not follow from the verdict.
+    * `jitter`: a random number in [0, 1).
+    * `refused`: the API had refused the access token.
+    * `maybe_spent`: one of the sends, or the attempt that was taken over, may have spent the refresh token.
+    * `lost`: the answer to one of them was lost.
+    * `client`: the fingerprint of the client that asked.
+    * `pause`: seconds until it may be asked again, where they do not follow from the verdict.
     """
     if record.state is not State.LEASED or record.lease is None:
         raise IllegalTransition(f"nothing to release in {record.state}")
@@ -303,9 +308,9 @@ def released(
 
 
 def unsent(record: Record, message: str, *, now: float, taken_over: bool) -> Record:
-    """The lease is given back, and surely nothing was sent under it: the next attempt may follow at once.
+    """The record after a lease under which surely nothing was sent: the next attempt may follow at once.
 
-    What was known of the attempts before it is still known. `message`: why nothing was sent.
+    What was known of earlier attempts is still known. `message`: why nothing was sent.
     """
     back, lease, failure = released(record, None, now=now, jitter=0.0), record.lease, record.failure
     contested = lease is not None and lease.contested
@@ -317,7 +322,7 @@ def unsent(record: Record, message: str, *, now: float, taken_over: bool) -> Rec
 
 
 def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Record:
-    """A proven `invalid_grant`. The token is kept: a late commit may still revive it."""
+    """The record after a proven `invalid_grant`. The token is kept: a late commit may still revive it."""
     if record.state is not State.LEASED:
         raise IllegalTransition(f"{record.state} cannot die")
     count = (record.failure.count if record.failure else 0) + 1
@@ -346,14 +351,14 @@ def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: fl
 
 
 def retried(record: Record, *, now: float) -> Record:
-    """The same, as if nothing had been refused or refreshed yet: the next who needs a token asks at once.
+    """The record as if nothing had been refused or refreshed yet: the next caller that needs a token asks at once.
 
-    What may have spent the refresh token is still known: whoever says so takes it upon himself.
+    What may have spent the refresh token is still known; the person who calls `retry()` takes that risk.
     """
     failure, lease = record.failure, record.lease
     is_claimed = record.state is State.LEASED and not (lease is not None and lease.is_recovery)
     if is_claimed or (failure is None and record.floor is None):
-        return record  # somebody is at it; nobody is during a recovery lease, which stays
+        return record  # an attempt is under way; under a recovery lease there is none, and that lease stays
     is_dead = record.state is State.DEAD and record.token is not None
     asked = replace(failure, count=0, at=now, delay=0.0, doubts=0, prints=()) if failure is not None else None
     again = replace(record, state=State.IDLE if is_dead else record.state, failure=asked, floor=None)
@@ -361,9 +366,9 @@ def retried(record: Record, *, now: float) -> Record:
 
 
 def logged_out(record: Record | None, *, now: float, earlier: Iterable[str] = (), newest: int = 0) -> Record:
-    """Final: a renewal in flight finds its generation gone. The families are remembered, the tokens are not.
+    """The record after a logout, which is final: a renewal in flight finds its generation gone.
 
-    `earlier` and `newest`: as for `new_session`.
+    The families are remembered, the tokens are not. `earlier`, `newest`: as for `new_session`.
     """
     base = record or Record(families=(), generation=0, state=State.EMPTY)
     others = tuple(known for known in _known(record, earlier) if known != base.family)
@@ -379,21 +384,21 @@ def logged_out(record: Record | None, *, now: float, earlier: Iterable[str] = ()
 
 
 def includes(record: Record | None, new: Record) -> bool:
-    """Whether the write of `new` was applied: `record` is it, or what came of it since."""
+    """Whether the write of `new` was applied: `record` is that record, or comes from it."""
     return record is not None and new.history[-1] in record.history
 
 
 def replay_reported(record: Record, *, accepted: bool, now: float) -> Record:
-    """How the API took a replay with the present token: accepted ends the probation, refused doubles it."""
+    """The record after a replay with the present token: accepted ends the probation, refused doubles it."""
     if accepted:
         return replace(record, probation=None)
     before = record.probation
     refusals, repeated, unknown = (before.refusals, before.repeated, before.unknown) if before else (0, False, {})
     delay = refusal_pause(refusals + 1)
     probation = Probation(refusals + 1, now, delay, True, reported=True, repeated=repeated, unknown=unknown)
-    return replace(record, probation=probation)  # with what is unknown: it is the same one, of the same generation
+    return replace(record, probation=probation)  # `unknown` stays: it is the probation of the same generation
 
 
 def saved(record: Record) -> Record:
-    """The host has saved the present token."""
+    """The record after the host application has saved the present token."""
     return replace(record, unsaved=False)

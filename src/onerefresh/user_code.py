@@ -1,6 +1,7 @@
-"""Runs the user's own functions for one renewal: the refresher, `obtain`, `save`, and what a refresher's class adds.
+"""Runs the user's own functions for one renewal: the refresher, `obtain`, `save`, and a refresher's methods.
 
-They may return or raise anything, and may be async. Whatever they raise becomes an error of ours that shows no secret.
+They may return or raise anything, and may be async. What they raise becomes an error of this library that shows no
+secret.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 class _Call:
-    """One call of a credential's function; tasks that outlive it know that it is over."""
+    """One call of a credential's function. Tasks that outlive the call can see that it is over."""
 
     def __init__(self, store: Store, key: str) -> None:
         self.store, self.key, self.over = store, key, False
@@ -52,9 +53,11 @@ class Functions:
 
 
 class UserCode:
-    """Runs the functions of one credential. `loop`: as for `Runner`. `seen`: the secrets that no message may show.
+    """Runs the functions of one credential.
 
-    `at` is called with how far it is, in words.
+    * `loop`: as for `Runner`.
+    * `seen`: the secrets that no message may show.
+    * `at`: is called with how far the renewal is, in words.
     """
 
     def __init__(
@@ -76,20 +79,23 @@ class UserCode:
         return host_of(self._refresher)
 
     def prepare(self) -> None:
-        """Let the refresher do what is slow and sends nothing. Raises `ConfigurationError`."""
+        """Let the refresher do its slow preparations, which send nothing. Raises `ConfigurationError`."""
         prepare = prepare_of(self._refresher)
         if prepare is not None:
             self._at("its refresher prepares, and gets its client secret, say")
             prepare()
 
     def send(self, grant: Grant, token: Token | None, overdue: contextlib.AbstractContextManager[object]) -> Token:
-        """Ask for the next token, once. `overdue` watches over the time meanwhile. Raises `RefreshFailure`."""
+        """Ask for the next token, once. Raises `RefreshFailure`.
+
+        `overdue`: a context that watches the time meanwhile.
+        """
         at = time.time()
         self._seen.add(token)
         self._at("its request is on its way, and there is no answer yet")
         try:
             with overdue, self._asking():
-                # No name is given to the answer: a traceback with locals would show it.
+                # The answer gets no name, since a traceback with locals would show it.
                 if grant is Grant.OBTAIN or token is None:
                     assert self._obtain is not None
                     new = parsed_answer(self._finished(self._obtain(), self._obtain), at, self._seen.redactor())
@@ -105,7 +111,7 @@ class UserCode:
         return new
 
     def revoke(self, token: Token) -> str | None:
-        """As `World.revoke`."""
+        """See `World.revoke`."""
         revoke = revoke_of(self._refresher)
         if revoke is None:
             return None
@@ -114,12 +120,12 @@ class UserCode:
         try:
             with self._asking():
                 self._finished(revoke(token), revoke)
-        except BaseException as error:  # noqa: BLE001 - the logout itself is done, whatever the server makes of it
+        except BaseException as error:  # noqa: BLE001 - the logout itself is done, whatever the server answers
             return judge_exception(error, hidden=self._seen.redactor()).detail
         return ""
 
     def save(self, token: Token) -> None:
-        """Hand the token to the host. Raises `SaveFailed`."""
+        """Hand the token to the host application's ``save``. Raises `SaveFailed`."""
         assert self._save is not None
         self._seen.add(token)
         self._at("its answer is here, and the host's save has not returned")
@@ -135,6 +141,7 @@ class UserCode:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
+        """A context in which `asks_itself` is true for this credential."""
         call = _Call(self._store, self._key)
         mark = _running.set((*_running.get(), call))
         try:
@@ -144,7 +151,7 @@ class UserCode:
             _running.reset(mark)
 
     def _finished(self, result: T | Awaitable[T], function: object) -> T:
-        """What user code returned, awaited where it is to be awaited."""
+        """What user code returned, awaited where it is awaitable."""
         if isinstance(result, Awaitable):
             finished: T = awaited(result, self._loop, begins_late=is_async(function))
             return finished

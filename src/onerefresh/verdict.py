@@ -16,7 +16,7 @@ __all__ = ["EITHER", "ERRORS", "FailureKind", "RefreshFailure", "Verdict"]
 class FailureKind(enum.Enum):
     """What a failure says about the refresh token, and so what may be done next."""
 
-    DEAD = "dead"  # the session is over, unless somebody else spent this refresh token
+    DEAD = "dead"  # the session is over, unless another attempt spent this refresh token
     DOUBTFUL = "doubtful"  # refused: the session may be over, or the client or the function may be wrong
     CLIENT_REJECTED = "client_rejected"
     REQUEST_REJECTED = "request_rejected"
@@ -31,7 +31,7 @@ class FailureKind(enum.Enum):
 
     @property
     def is_lost(self) -> bool:
-        """Whether there was an answer, as likely as not, that nobody has: sending again is for the profile to say."""
+        """Whether the server may have sent an answer that was lost. The profile then decides about sending again."""
         return self in (FailureKind.NO_ANSWER, FailureKind.PROTOCOL)
 
     @property
@@ -41,14 +41,14 @@ class FailureKind(enum.Enum):
 
     @property
     def of_the_client(self) -> bool:
-        """Whether it is the fault of one client, of which another one may be free."""
+        """Whether it is the fault of one client, which another client may not have."""
         return self in _OF_THE_CLIENT
 
 
 EITHER = "the session is over, or this client or function is wrong: log in again, or correct it and call retry()"
 """What a doubtful refusal means, and what to do about it."""
 LONGEST_WORDS = 500
-"""So many characters of what a refresher says itself are kept."""
+"""How many characters of a refresher's own text are kept."""
 _MAY_HAVE_SPENT = frozenset(
     {FailureKind.SERVER_ERROR, FailureKind.NO_ANSWER, FailureKind.PROTOCOL, FailureKind.REFRESHER}
 )
@@ -57,9 +57,13 @@ _OF_THE_CLIENT = frozenset({FailureKind.CLIENT_REJECTED, FailureKind.REQUEST_REJ
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One judged failure. `detail` is safe to show: what it quotes of an answer has gone through a `Redactor`.
-    `retry_after`: seconds. `repeatable`: False where the same request cannot be sent once more, because what carried
-    it is gone. `kept`: the refresh token of an answer that is of no use otherwise.
+    """One judged failure.
+
+    * `detail`: safe to show, since what it quotes of an answer has gone through a `Redactor`.
+    * `retry_after`: seconds.
+    * `challenge`: what the server demands of the person, for `InteractionRequired`.
+    * `repeatable`: False where the same request cannot be sent again, because what carried it is gone.
+    * `kept`: the refresh token of an answer that is of no use otherwise.
     """
 
     kind: FailureKind
@@ -70,14 +74,14 @@ class Verdict:
     kept: Secret | None = field(default=None, repr=False, compare=False)
 
     def vetted(self, redactor: Redactor, *, ours: bool) -> Verdict:
-        """The same as it may be shown; `ours`: this library wrote it, though it may quote others."""
+        """The verdict as it may be shown. `ours`: this library wrote it, though it may quote others."""
         detail = redactor.masked(self.detail) if ours else redactor.quote(self.detail, LONGEST_WORDS) or LEFT_OUT
         challenge = redactor.whole(self.challenge, LONGEST_CHALLENGE)
         same = (detail, challenge) == (self.detail, self.challenge)
         return self if same else replace(self, detail=detail, challenge=challenge)
 
     def error(self) -> errors.OnerefreshError:
-        """The exception that says so to the callers."""
+        """The exception for the callers."""
         if self.kind is FailureKind.DOUBTFUL:
             return errors.LoginRequired(f"{self.detail}: {EITHER}", proven=False)
         if self.kind is FailureKind.INTERACTION:
@@ -93,14 +97,14 @@ ERRORS: Mapping[FailureKind, type[errors.OnerefreshError]] = {
     FailureKind.REQUEST_REJECTED: errors.RequestRejected,
     FailureKind.CONFIGURATION: errors.ConfigurationError,
     FailureKind.NO_ANSWER: errors.RefreshOutcomeUnknown,
-    FailureKind.UNUSABLE: errors.RefreshProtocolError,  # first: who raises it means the next one
+    FailureKind.UNUSABLE: errors.RefreshProtocolError,  # before PROTOCOL, which a refresher means that raises it itself
     FailureKind.PROTOCOL: errors.RefreshProtocolError,
     FailureKind.REFRESHER: errors.RefresherFailed,
 }
 
 
 class RefreshFailure(Exception):
-    """A refresher's failure, judged. Refreshers of this library raise it; for others `judge_exception` makes one."""
+    """A refresher's failure, judged. This library's refreshers raise it; for others `judge_exception` makes one."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.detail)

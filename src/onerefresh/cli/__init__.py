@@ -1,4 +1,4 @@
-"""The command `onerefresh`. Each command is a module of its own, imported only where it is asked for."""
+"""The command `onerefresh`. Each command is a module of its own, which is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         args = _parsed(arguments)
-    except SystemExit as done:  # argparse has said everything
+    except SystemExit as done:  # argparse has printed everything
         return int(done.code or 0)
     except KeyboardInterrupt:  # while a command's module was loaded
         say("interrupted")
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, OutputFailed) and error.args[0]:
             say(error.args[0])
         return OTHER
-    except Exception as error:  # noqa: BLE001 - whatever it is, a person reads it
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person reads the message
         say_traceback(error)
         say(f"unexpected {type(error).__name__}: this is a defect of onerefresh, or of a refresher or store of yours")
         return OTHER
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = build_parser(arguments)
     args, rest = parser.parse_known_args(arguments)
-    # argparse gives a list of arguments only what stands before the next option: URLs may come after it as well.
+    # argparse ends a list of arguments at the next option, but URLs may follow the option as well.
     urls = [word for word in rest if word == "-" or not word.startswith("-")]
     if rest and (len(urls) < len(rest) or "urls" not in args):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -117,7 +117,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def build_parser(arguments: Collection[str] | None = None) -> argparse.ArgumentParser:
-    """The parser; with the options of those commands alone that `arguments` name (None: of all)."""
+    """The parser, with the options of those commands only that `arguments` name (None: of all)."""
     parser = Parser(
         prog="onerefresh",
         description=_DESCRIPTION,
@@ -141,7 +141,7 @@ def build_parser(arguments: Collection[str] | None = None) -> argparse.ArgumentP
 
 @contextlib.contextmanager
 def _logging(*, debug: bool) -> Iterator[None]:
-    """Events go to standard error where they are asked for; else what is worth telling comes as the one error."""
+    """A context in which events go to standard error with `debug`; otherwise a problem is reported as the one error."""
     import logging
 
     logger = logging.getLogger("onerefresh")
@@ -161,7 +161,7 @@ def _logging(*, debug: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _ending_on_sigterm() -> Iterator[None]:
-    """End like on Ctrl-C: a refresh that has been sent is still finished and saved."""
+    """A context in which SIGTERM ends the command like Ctrl-C: a refresh that has been sent is finished and saved."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

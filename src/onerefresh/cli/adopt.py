@@ -25,7 +25,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Adopt; the exit code of the first that failed."""
+    """Adopt the stored tokens; return the exit code of the first failure."""
     return do_each(args, _adopted, say)
 
 

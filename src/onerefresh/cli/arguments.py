@@ -1,4 +1,4 @@
-"""Arguments that several commands have."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add_command(
     subparsers: Subparsers, name: str, line: str, description: str, *, epilog: str = "", aliases: tuple[str, ...] = ()
 ) -> argparse.ArgumentParser:
-    """A parser for the command, which takes --config and --debug after its name as well as before it."""
+    """Add the parser of a command. It takes --config and --debug after the command's name as well as before it."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name,
         help=line,
@@ -27,19 +27,19 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    # Suppressed, so that what stands before the command's name is not overwritten by a default.
+    # Suppressed, so that a default does not overwrite an option before the command's name.
     parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="the configuration file")
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="tell what happens")
     return parser
 
 
 def add_name(parser: argparse.ArgumentParser) -> None:
-    """The credential's name."""
+    """Add the credential's name."""
     parser.add_argument("name", metavar="NAME", help="the credential, as the configuration file calls it")
 
 
 def seconds(text: str) -> float:
-    """A number of seconds, 0 or more."""
+    """A type for arguments: a number of seconds, 0 or more."""
     try:
         found = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""`onerefresh demo`: the same calls twice, as usually written and through onerefresh, against a strict server."""
+"""`onerefresh demo`: the same calls twice, in the usual way and through onerefresh, against a strict server."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo and show what was seen."""
+    """Run the demo and show the results."""
     require("demo", "httpx2", "rich")
     from onerefresh.cli.demo_run import run_calls
     from onerefresh.cli.demo_show import Live, as_fields, print_tables

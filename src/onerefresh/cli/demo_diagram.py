@@ -1,6 +1,6 @@
-"""A run of the demo as a Mermaid sequence diagram: a few calls by name, the rest counted.
+"""A run of the demo as a Mermaid sequence diagram: a few calls by name, the others counted.
 
-Every line is something that happened: from the server's log, and from what the worker processes reported.
+Every line is something that happened, from the server's log or from the reports of the worker processes.
 """
 
 from __future__ import annotations

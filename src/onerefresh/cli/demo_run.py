@@ -1,7 +1,7 @@
-"""One run of the demo: a test server in a process of its own, worker processes, and tokens that die in the middle.
+"""One run of the demo: a test server in its own process, worker processes, and a token that dies in the middle.
 
-Every worker makes the first half of its calls. When all have done so, they make the second half; when all these calls
-have reached the API and none is answered, the access token is revoked. Nothing waits for a time to pass.
+Every worker makes the first half of its calls. When all have done so, they make the second half. When all of these
+calls have reached the API and none is answered, the access token is revoked. Nothing waits for time to pass.
 """
 
 from __future__ import annotations
@@ -34,17 +34,20 @@ Way: TypeAlias = Literal["usual", "onerefresh"]
 Message: TypeAlias = Mapping[str, Any]
 Stage: TypeAlias = Literal["starting", "first half", "revoked", "done"]
 Watch: TypeAlias = Callable[[Stage, int], None]
-"""Is told the stage, and how many calls have ended."""
+"""A function that is called with the stage, and how many calls have ended."""
 
 PATIENCE = 60.0
-"""Seconds without a word of any worker, after which the demo gives up."""
+"""Seconds without a message of any worker after which the demo gives up."""
 TOKEN_SECONDS, API_SECONDS = 0.1, 0.02
-"""How long the token endpoint and the API take for an answer, as real ones do."""
+"""Seconds that the token endpoint and the API take for an answer, as real ones do."""
 
 
 @dataclass(slots=True)
 class Finished:
-    """What was seen in a run. `messages`: what the workers reported; `revoked_at`: on the monotonic clock, seconds."""
+    """The results of a run.
+
+    `messages`: the reports of the workers. `revoked_at`: when the token was revoked, in seconds on the monotonic clock.
+    """
 
     calls: int
     messages: list[Message] = field(default_factory=list)
@@ -85,7 +88,7 @@ class Finished:
 
 
 def run_calls(way: Way, workers: int, calls: int, watch: Watch) -> Finished:
-    """Make `calls` calls in each of so many worker processes, in this way.
+    """Make `calls` calls in each of so many worker processes, in the given way.
 
     Raises `OnerefreshError` where a worker process dies.
     """
@@ -137,7 +140,7 @@ def _make_calls(crew: _Crew, server: RemoteServer, finished: Finished, watch: Wa
 
 
 def _job(way: Way, server: RemoteServer, folder: Path) -> dict[str, Any]:
-    """What every worker is told. The first token is in the store, or in the file, that all of them share."""
+    """The job of every worker. The first token is in the store, or in the file, that all of them share."""
     assert server.client_secret is not None
     job: dict[str, Any] = {
         "way": way,
@@ -150,7 +153,7 @@ def _job(way: Way, server: RemoteServer, folder: Path) -> dict[str, Any]:
         path = folder / "token.json"
         path.write_text(json.dumps(server.issue()), "utf-8")
         return {**job, "file": str(path)}
-    # Where all can write to the temporary folder and it is not sticky, a store in it would be refused.
+    # The store would refuse a temporary folder to which everybody can write and that is not sticky.
     store = f"sqlite:///{folder / 'store.db'}?trusted_folders={quote(str(folder.resolve().parent))}"
     endpoint = TokenEndpoint(server.token_url, client_id=server.client_id, client_secret=server.client_secret)
     Credential(KEY, endpoint, store=store).login(server.issue())
@@ -158,7 +161,7 @@ def _job(way: Way, server: RemoteServer, folder: Path) -> dict[str, Any]:
 
 
 class _Crew:
-    """The worker processes. What they say arrives in one queue."""
+    """The worker processes. Their messages arrive in one queue."""
 
     def __init__(self, processes: list[subprocess.Popen[str]]) -> None:
         self._processes = processes
@@ -174,7 +177,7 @@ class _Crew:
         self._said.put((number, None))
 
     def wait_for_all(self, kind: str, hear: Callable[[Message], None]) -> None:
-        """Hand on what they say until each has said this."""
+        """Pass their messages on until each process has sent this kind."""
         silent = set(range(1, len(self._processes) + 1))
         while silent:
             try:
@@ -217,7 +220,7 @@ def _crew(job: Mapping[str, Any], workers: int, calls: int, folder: str) -> Iter
 
 def _write_line(process: subprocess.Popen[str], line: str) -> None:
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it has died, and who waits for its words will say so
+    with contextlib.suppress(BrokenPipeError):  # it has died, which the wait for its messages reports
         process.stdin.write(line + "\n")
         process.stdin.flush()
 

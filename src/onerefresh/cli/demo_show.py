@@ -1,4 +1,4 @@
-"""What the demo shows: how far it is, then what was seen, side by side."""
+"""What the demo shows: the progress, then the results of both runs, side by side."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STAGES: Mapping[Stage, str] = MappingProxyType(
 
 
 class Live:
-    """How far the demo is: bars on a terminal, a line a stage elsewhere; on standard error."""
+    """Shows how far the demo is, on standard error: bars on a terminal, else a line for each stage."""
 
     def __init__(self, workers: int, calls: int) -> None:
         self._workers = workers
@@ -42,7 +42,7 @@ class Live:
             self._progress = Progress(*columns, TextColumn("{task.fields[message]}"), console=Console(stderr=True))
 
     def watch(self, way: Way) -> Watch:
-        """What a run of this kind reports to."""
+        """The function to which a run of this kind reports."""
         progress = self._progress
         if progress is None:
             return _Lines(_NAMES[way], self._workers, self._total)
@@ -59,7 +59,7 @@ class Live:
 
 
 class _Stages:
-    """Says something when a new stage begins, and nothing while it goes on."""
+    """Gives a text when a new stage begins, and none while the stage goes on."""
 
     def __init__(self, workers: int, total: int) -> None:
         self._workers = workers
@@ -67,7 +67,7 @@ class _Stages:
         self._stage: Stage | None = None
 
     def entered(self, stage: Stage, ended: int) -> str | None:
-        """What to say, if the stage is new; `ended`: calls that have ended."""
+        """The text for a stage, if it is new. `ended`: calls that have ended."""
         if stage == self._stage:
             return None
         self._stage = stage
@@ -99,7 +99,7 @@ class _Bar(_Stages):
 
 
 def as_fields(run: Finished) -> dict[str, object]:
-    """What was seen, for JSON. Times are in seconds; waits are those of the calls that were refused."""
+    """The results, for JSON. Times are in seconds; the waits are those of the calls that were refused."""
     return {
         "calls": run.calls,
         "answered": run.answered,
@@ -120,7 +120,7 @@ def _spread(run: Finished, what: str) -> dict[str, float] | None:
 
 
 def print_tables(usual: Finished, ours: Finished) -> None:
-    """Print what was seen in both runs."""
+    """Print the results of both runs."""
     console = Console(width=None if sys.stdout.isatty() else 100)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("", *_NAMES.values()):
@@ -147,7 +147,7 @@ def print_tables(usual: Finished, ours: Finished) -> None:
 
 
 def _told(run: Finished) -> Iterator[str]:
-    """What the numbers mean, where they are not what they should be."""
+    """What the numbers mean, where they are not as they should be."""
     if run.reuse_detected:
         ended = ", and ended the session: people would have to log in again" if run.session == "revoked" else ""
         yield f"the server saw a refresh token that was used before{ended}"

@@ -1,8 +1,8 @@
-"""The usual way to share a token, written in good faith: the demo runs it for comparison.
+"""The usual way to share a token, written in good faith. The demo runs it for comparison.
 
 A lock lets one call of this process refresh; the others find the new token when they get the lock. The new token is
-saved, whole, before anybody uses it. What is missing: other processes know nothing of the lock, and a refresh that
-fails tells nobody, so the next call tries it again.
+saved as a whole before it is used. Two things are missing. Other processes do not share the lock, and no other call
+learns of a failed refresh, so the next call tries again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class UsualClient:
 
     async def _token_after(self, refused: dict[str, Any]) -> dict[str, Any]:
         async with self._lock:
-            if self._token is refused:  # nobody has refreshed it while this call waited for the lock
+            if self._token is refused:  # no other call has refreshed it while this one waited for the lock
                 form = {"grant_type": "refresh_token", "refresh_token": refused["refresh_token"]}
                 answer = await self._client.post(self._token_url, data=form, auth=self._client_auth)
                 answer.raise_for_status()

@@ -1,6 +1,6 @@
-"""One worker process of the demo: makes its calls in two halves, and reports each as a line of JSON.
+"""One worker process of the demo: it makes its calls in two halves, and reports each as a line of JSON.
 
-The job is the first line on standard input; each further line lets it go on. Ctrl-C is for the parent.
+The job is the first line on standard input. Each further line lets the worker go on. Ctrl-C is for the parent.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Stopwatch(httpx2.AsyncBaseTransport):
 
 
 class _Told(Credential):
-    """A credential that reports which call says that its token was refused, and when it gets the next one."""
+    """A credential that reports which call had its token refused, and when that call gets the next one."""
 
     async def atoken(self, *, refused: Token | None = None, max_wait: float | None = None) -> Token:
         if refused is None:
@@ -98,7 +98,7 @@ async def _work(job: dict[str, Any]) -> None:
         for half in job["halves"]:
             _tell("ready")
             if not await asyncio.to_thread(sys.stdin.readline):
-                return  # the parent has gone
+                return  # the parent is gone
             await asyncio.gather(*(_call(get, watch, job["api_url"], call) for call in half))
     _tell("done")
 

@@ -1,4 +1,4 @@
-"""One credential of the configuration file, or all of them in turn: what `adopt` and `retry` have in common."""
+"""One credential of the configuration file, or all of them in turn: what `adopt` and `retry` share."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ __all__ = ["add_which", "do_each"]
 
 
 def add_which(parser: argparse.ArgumentParser) -> None:
-    """NAME or --all."""
+    """Add the arguments NAME and --all."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("name", metavar="NAME", nargs="?", help="the credential, as the configuration file calls it")
     which.add_argument("--all", action="store_true", help="all credentials of the configuration file, in turn")
 
 
 def do_each(args: argparse.Namespace, act: Callable[[Entry], str], show: Callable[[str], None]) -> int:
-    """Show what `act` says of each; with --all the others follow one that fails. The exit code of the first failure."""
+    """Show the result of `act` for each credential; return the exit code of the first failure.
+
+    With --all, the other credentials follow one that fails.
+    """
     configuration = config.read(args.config)
     if args.name is not None:
         show(act(configuration.named(args.name)))

@@ -1,4 +1,4 @@
-"""What a failure means for who runs the command: an exit code, and one line that says who must do what."""
+"""What a failure means for the person who runs the command: an exit code, and one line that says what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def exit_code(error: errors.OnerefreshError) -> int:
 
 
 def explain(error: errors.OnerefreshError) -> str:
-    """One line: what is wrong, and what to do about it where the error's own words do not say that."""
+    """One line: what is wrong, and what to do about it where the error's own message does not say that."""
     message = " ".join(str(error).split())
     advice = _advice(error)
     return f"{message}; {advice}" if advice else message

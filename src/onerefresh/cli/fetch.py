@@ -103,7 +103,7 @@ def _on_standard_input() -> Iterable[str]:
 
 
 def _checked(urls: list[str], entry: Entry) -> list[str]:
-    """The URLs as they will be sent. Raises `ConfigurationError` where one must not get the token, or there is none."""
+    """The URLs as they are sent. Raises `ConfigurationError` where there is none, or one must not get the token."""
     import httpx2
 
     if not entry.origins:
@@ -139,7 +139,7 @@ def _checked(urls: list[str], entry: Entry) -> list[str]:
 
 
 def _calls(urls: list[str], folder: Path | None, *, printed: bool) -> list[Call]:
-    """What to call, and where each body goes."""
+    """The calls to make, and the place of each body."""
     from onerefresh.cli.fetch_calls import Call
     from onerefresh.cli.fetch_files import file_names, make_folder
 

@@ -1,4 +1,4 @@
-"""The calls of `onerefresh fetch`: bounded in number and in memory, each judged by itself."""
+"""The calls of `onerefresh fetch`: bounded in number and in memory, each with its own result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from onerefresh.token import Token
 __all__ = ["Call", "Result", "fetch_all"]
 
 TIMEOUT = httpx2.Timeout(60.0, connect=10.0, pool=None)
-"""Seconds without a byte. Nobody waits for a connection: there are as many as calls at the same time."""
+"""Seconds without a byte. No call waits for a connection, since there are as many as concurrent calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,10 @@ def fetch_all(
     concurrency: int,
     report: Callable[[Result], None],
 ) -> None:
-    """Make all calls, at most `concurrency` at the same time, and report each as it ends.
+    """Make all calls, at most `concurrency` at the same time, and report each when it ends.
 
-    An error of the credential concerns every call: the first one ends them all, and is raised. So does `OutputFailed`.
+    An error of the credential concerns every call: the first one ends them all, and is raised. The same holds for
+    `OutputFailed`.
     """
     asyncio.run(_fetch_all(credential, BearerAuth(credential, origins), iter(calls), concurrency, report))
 
@@ -77,7 +78,7 @@ async def _fetch_all(
     async with httpx2.AsyncClient(auth=auth, limits=limits, timeout=TIMEOUT, follow_redirects=True) as client:
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(concurrency):  # one that finds nothing left to do ends at once
+                for _ in range(concurrency):  # a worker without a call ends at once
                     group.create_task(_work(client, calls, report, credential))
         except* (OnerefreshError, OutputFailed) as several:
             stopped = _first(several)
@@ -88,7 +89,7 @@ async def _fetch_all(
 async def _work(
     client: httpx2.AsyncClient, calls: Iterator[Call], report: Callable[[Result], None], credential: Credential
 ) -> None:
-    for call in calls:  # shared by all workers: each takes the next one
+    for call in calls:  # shared by all workers, which take the next call from it
         report(await _made(client, call, credential))
 
 
@@ -109,7 +110,7 @@ async def _made(client: httpx2.AsyncClient, call: Call, credential: Credential) 
 
 
 def _phrase(status: int) -> str:
-    """The status in words; the server's own are not shown, since they could hold anything."""
+    """The status in words. The server's own words are not shown, since they could hold anything."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -117,7 +118,7 @@ def _phrase(status: int) -> str:
 
 
 def _words(error: httpx2.HTTPError, token: Token | None) -> str:
-    """``ReadTimeout`` as "read timeout", with what else it says: it may quote a server that repeats the token."""
+    """``ReadTimeout`` as "read timeout", with the exception's text, which may quote a server that repeats the token."""
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
     message = Redactor(token.secrets if token is not None else ()).quote(str(error))
     return f"{kind}: {message}" if message else kind

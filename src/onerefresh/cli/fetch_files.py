@@ -1,4 +1,4 @@
-"""Where the bodies go: files with safe and distinct names, whole or not there at all; or standard output."""
+"""Where the bodies go: into files with safe and distinct names, complete or not at all; or to standard output."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class BoundedBody(Protocol):
     """Takes a body piece by piece."""
 
     def write(self, chunk: bytes) -> None:
-        """Raises `OutputFailed`."""
+        """Take a piece. Raises `OutputFailed`."""
 
 
 class PrintedBody:
-    """A body on standard output: as it is, but on a terminal, which would obey what it holds."""
+    """A body on standard output: unchanged, except on a terminal, which would obey some of its bytes."""
 
     def __init__(self) -> None:
         self._shown = Shown() if sys.stdout.isatty() else None
@@ -40,7 +40,7 @@ class PrintedBody:
 
 
 class FileBody:
-    """A body in a file, which has its name only when the body is whole."""
+    """A body in a file, which gets its name only when the body is complete."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -77,7 +77,7 @@ class FileBody:
 
 
 def make_folder(folder: Path) -> None:
-    """Raises `ConfigurationError` for a folder that cannot be used."""
+    """Make the folder. Raises `ConfigurationError` for a folder that cannot be used."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,7 +87,7 @@ def make_folder(folder: Path) -> None:
 
 
 def file_names(urls: Iterable[str]) -> list[str]:
-    """A file name for each URL, the same ones for the same URLs, and distinct even where case does not count.
+    """A file name for each URL: always the same for the same URLs, and distinct even where case does not count.
 
     It is made of the path and the query: ``/items/7?page=2`` gives ``items_7_page=2``, and ``…-2`` the second time.
     """

@@ -1,4 +1,4 @@
-"""What `onerefresh fetch` shows: a progress bar on a terminal, a line for each URL otherwise."""
+"""What `onerefresh fetch` shows: a progress bar on a terminal, else a line for each URL."""
 
 from __future__ import annotations
 

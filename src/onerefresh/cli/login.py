@@ -1,4 +1,4 @@
-"""`onerefresh login`, and `import` as its other name: the beginning of a session."""
+"""`onerefresh login`, also named `import`: the beginning of a session."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _answer(entry: Entry) -> Token:
 
 def _usable(answer: dict[str, object]) -> Token | None:
     try:
-        return parse_answer(answer, at=time.time(), kept=True)  # it may come from an old file
+        return parse_answer(answer, at=time.time(), kept=True)  # the answer may come from an old file
     except RefreshProtocolError:
         return None
 

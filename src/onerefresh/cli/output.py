@@ -1,7 +1,8 @@
-"""Standard output for results, standard error for people.
+"""Standard output is for results, standard error for people.
 
-Whatever a person reads goes through here, line by line, and is shown rather than obeyed: a server's scope, a message
-or a file's name may hold what moves the cursor, clears the screen, or begins a line of its own.
+Every text for a person goes through this file, line by line, so that the terminal shows it and does not obey it. A
+server's scope, a message or a file's name may hold characters that move the cursor, clear the screen, or begin a line
+of their own.
 """
 
 from __future__ import annotations
@@ -38,28 +39,28 @@ __all__ = [
 ]
 
 INDENT = "    "
-"""Before each line of a traceback: none of them looks like a message of its own."""
+"""Stands before each line of a traceback, so that none of them looks like a message of its own."""
 _Info: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]"
 
 
 class OutputFailed(Exception):
-    """Standard output cannot be written; without a text where its reader has simply gone."""
+    """Standard output cannot be written. The text is empty where its reader is simply gone."""
 
 
 def say(line: str) -> None:
-    """One line on standard error."""
-    with contextlib.suppress(OSError):  # nobody is there to be told
+    """Print one line on standard error."""
+    with contextlib.suppress(OSError):  # standard error is closed
         print(f"onerefresh: {visible(line)}", file=sys.stderr, flush=True)
 
 
 def say_traceback(error: BaseException) -> None:
-    """The error with its traceback, on standard error."""
+    """Print the error with its traceback on standard error."""
     with contextlib.suppress(OSError):
         print(_indented("".join(traceback.format_exception(error))), file=sys.stderr, flush=True)
 
 
 def say_traceback_of(thread: threading.ExceptHookArgs) -> None:
-    """What is said of a thread that an exception has ended: a `threading.excepthook`."""
+    """Print the exception that has ended a thread: a `threading.excepthook`."""
     if thread.exc_value is not None and not isinstance(thread.exc_value, SystemExit):
         say_traceback(thread.exc_value)
 
@@ -69,18 +70,18 @@ def _indented(text: str) -> str:
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Lines for people, on standard output. Raises `OutputFailed`."""
+    """Print lines for people on standard output. Raises `OutputFailed`."""
     write_exactly(_writable("".join(f"{visible(line)}\n" for line in lines)))
 
 
 def _writable(text: str) -> str:
-    """`text`, with what standard output cannot write in its encoding as escapes."""
+    """`text`, with escapes for what standard output cannot write in its encoding."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def write_exactly(text: str) -> None:
-    """Write to standard output, at once: what a program reads, a token or JSON in ASCII. Raises `OutputFailed`."""
+    """Write to standard output and flush: a token or JSON in ASCII, for a program. Raises `OutputFailed`."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -91,7 +92,7 @@ def write_exactly(text: str) -> None:
 
 
 class Shown:
-    """A body as it may be shown on a terminal, where its bytes would be obeyed."""
+    """Makes a body fit to be shown on a terminal, which would obey some of its bytes."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -102,7 +103,7 @@ class Shown:
 
 
 def write_body(chunk: bytes, shown: Shown | None) -> None:
-    """Write a part of a body to standard output: as it is, or as it may be shown. Raises `OutputFailed`."""
+    """Write a part of a body to standard output: as it is, or made fit for a terminal. Raises `OutputFailed`."""
     if shown is not None:
         write_exactly(_writable(shown.of(chunk)))
     else:
@@ -110,9 +111,9 @@ def write_body(chunk: bytes, shown: Shown | None) -> None:
 
 
 class VisibleFormatter(logging.Formatter):
-    """Log records as lines that show what they hold."""
+    """Formats log records as lines whose characters are all visible."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging calls it so
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is that of logging
         return visible(super().formatMessage(record))
 
     def formatException(self, ei: _Info) -> str:  # noqa: N802 - likewise
@@ -120,7 +121,7 @@ class VisibleFormatter(logging.Formatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Its messages repeat what it was given."""
+    """A parser whose messages are visible, since they repeat the arguments."""
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         shown = "\n".join(map(visible, message.split("\n"))) if message else message
@@ -144,5 +145,5 @@ def _reason(error: OSError) -> str:
 
 
 def abandon_output() -> None:
-    """Let what is left go nowhere: Python flushes once more at exit, and that must not fail again."""
+    """Discard what is left: Python flushes once more at exit, and that must not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

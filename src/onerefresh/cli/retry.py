@@ -26,7 +26,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Retry; the exit code of the first that failed."""
+    """Retry; return the exit code of the first failure."""
     return do_each(args, _retried, lambda line: write_lines([line]))
 
 

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _looked_at(entry: Entry) -> tuple[Status | None, OnerefreshError | None]:
-    """What is known of one of several: one that cannot be read must not hide the others."""
+    """The status of one of several credentials; one that cannot be read must not hide the others."""
     try:
         return entry.open().status(), None
     except OnerefreshError as error:
@@ -136,7 +136,7 @@ def _details(status: Status, now: float, entry: Entry) -> list[str]:
 def _moment(at: float) -> str:
     try:
         return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
-    except (ValueError, OverflowError, OSError, TypeError):  # somebody else has written it
+    except (ValueError, OverflowError, OSError, TypeError):  # another program has written it
         return "at a time that no calendar has"
 
 

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     except ValueError as problem:
         raise ConfigurationError(str(problem)) from problem
     ended: SimpleQueue[None] = SimpleQueue()  # its `put` is safe in a signal handler, unlike `Event.set`
-    # In place before anything is printed: whoever reads the addresses may send a signal at once.
+    # In place before anything is printed: a program that reads the addresses may send a signal at once.
     previous = {number: signal.signal(number, lambda *_: ended.put(None)) for number in (signal.SIGINT, signal.SIGTERM)}
     path: Path | None = None
     try:

@@ -1,4 +1,4 @@
-"""`onerefresh token`: a fresh access token for scripts. It needs no extras and starts fast."""
+"""`onerefresh token`: a fresh access token for scripts. It needs no extras and starts quickly."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _next(credential: Credential, token: Token, reason: str) -> Token:
 
 
 def _longer(credential: Credential, token: Token, min_valid: float) -> Token:
-    """The next token, unless the server's tokens never live that long: each call would refresh, for nothing."""
+    """The next token, unless the server's tokens never live that long: each call would refresh in vain."""
     if _life(token) >= min_valid or not _was_refreshed(credential):
         token = _next(credential, token, f"it expires within {min_valid:.0f} s")
     if _expires_within(token, min_valid):
@@ -123,7 +123,7 @@ def _life(token: Token) -> float:
 
 
 def _was_refreshed(credential: Credential) -> bool:
-    """Whether the present token came from a refresh. One that a person stored may have been old already."""
+    """Whether the present token came from a refresh. A token that a person stored may have been old already."""
     history = credential.status().history
     return bool(history) and history[-1].what not in ("login", "seed")
 

@@ -26,12 +26,16 @@ __all__ = ["BearerAuth"]
 
 
 class BearerAuth:
-    """Sends the token of `credential` to `origins` and nowhere else; a refused call waits for the next one, once.
+    """Sends the token of `credential` to `origins` and nowhere else. A refused call waits for the next token, once.
 
-    It is one of the ``middlewares`` of a session or of a call, and may serve many of them. A request that has the
-    header already passes through: its caller's, or that of ``~/.netrc`` where the session has ``trust_env``. `scheme`
-    stands before the token (``""``: the bare token); `refused_statuses` are those by which this API refuses a token.
-    Calls raise an `OnerefreshError` where there is no token to be had.
+    It is one of the ``middlewares`` of a session or of a call, and may serve many of them. A request that already has
+    the header passes through: the caller's own, or that of ``~/.netrc`` where the session has ``trust_env``.
+
+    * `scheme`: stands before the token (``""``: the bare token).
+    * `refused_statuses`: the statuses by which this API refuses a token.
+
+    Raises `ConfigurationError` for arguments that make no sense. Calls raise an `OnerefreshError` where no token is
+    available.
     """
 
     def __init__(
@@ -45,13 +49,13 @@ class BearerAuth:
     ) -> None:
         self._calls = Calls(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
         self._bearer = self._calls.bearer
-        self._header = istr(self._bearer.header)  # so that no request has to fold its case
+        self._header = istr(self._bearer.header)  # so that its case is not folded for each request
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        """aiohttp calls this for every hop of a call."""
+        """Perform one hop of a call; aiohttp calls this for each."""
         calls, bearer, header, url = self._calls, self._bearer, self._header, request.url
         held = request.headers.get(header)
-        # A text of ours is there where another middleware sends the same request again.
+        # Our own value is there where another middleware sends the same request again.
         theirs = held is not None and not isinstance(held, HeaderText)
         if theirs or not bearer.origins.cover(url.scheme, url.raw_host, url.port):
             return await handler(request)
@@ -79,14 +83,14 @@ class BearerAuth:
 
 
 async def _can_go_again(request: ClientRequest) -> bool:
-    """Whether aiohttp can send the body again: it knows which are used up, and rewinds files by itself."""
+    """Whether aiohttp can send the body again: it knows which bodies are used up, and rewinds files by itself."""
     await request.close()  # a refusal may come while the body is still being written
     body = request.body
     return body == b"" or not body.consumed
 
 
 async def _drain(response: ClientResponse) -> None:
-    """Read a refusal, at most 1 MiB of it, and give its connection back: others wait for it. It can be read again."""
+    """Read a refusal, at most 1 MiB of it, and give its connection back for other calls. It can be read again."""
     kept = bytearray()
     try:
         while True:

@@ -19,9 +19,10 @@ UNAUTHORIZED: Final = frozenset({401})
 
 
 class HeaderText(str):
-    """A header's value with the token in it, and the `token` it was made from. Its ``repr`` shows neither.
+    """A header's value that holds the token, and the `token` from which it was made. Its ``repr`` shows neither.
 
-    Clients keep it in their requests, and those in their responses, which people pickle: there it is ``…``.
+    Clients keep it in their requests, and the requests in their responses, which people pickle. A pickle has ``…`` in
+    its place.
     """
 
     __slots__ = ("token",)
@@ -46,10 +47,12 @@ _RESERVED_HEADERS: Final = frozenset(
 
 
 class Bearer:
-    """How one credential meets one API: which origins get the token, in which header, which statuses refuse it.
+    """How one credential is used with one API: which origins get the token, in which header, which statuses refuse it.
 
-    `credential` is its name, for errors. `scheme` stands before the token; ``""`` or None sends the bare token
-    (``X-Api-Key`` and its like). Raises `ConfigurationError` for arguments that make no sense.
+    * `credential`: the credential's name, for errors.
+    * `scheme`: stands before the token; ``""`` or None sends the bare token (``X-Api-Key`` and its like).
+
+    Raises `ConfigurationError` for arguments that make no sense.
     """
 
     __slots__ = ("_last", "credential", "header", "origins", "refused_statuses", "scheme")
@@ -73,7 +76,7 @@ class Bearer:
     def text(self, token: Token) -> HeaderText:
         """The header's value for `token`.
 
-        Raises `RefreshProtocolError` where no header can carry it. A credential gives out no such token.
+        Raises `RefreshProtocolError` where no header can carry the token. A credential hands out no such token.
         """
         last = self._last
         if last is not None and last.token is token:
@@ -90,7 +93,7 @@ class Bearer:
         return text
 
     def judge(self, status: int, headers: Iterable[str] | None) -> Decision:
-        """What an answer means to a token; `headers` are its ``WWW-Authenticate``.
+        """What an answer means for its token. `headers`: the answer's ``WWW-Authenticate`` headers.
 
         None stands for an answer to a request that did not carry the token.
         """
@@ -99,12 +102,12 @@ class Bearer:
         return judge_refusal(parse_challenges(headers), self.scheme)
 
     def interaction(self, decision: Interaction, token: Token) -> InteractionRequired:
-        """The error that tells the person what the API asked for when it was sent `token`."""
+        """The error for the person whose token was not enough: what the API demanded when it was sent `token`."""
         return InteractionRequired(
             f"the API wants more of the person than this token proves ({decision.error})",
             credential=self.credential,
             generation=token.generation,
-            challenge=Redactor(token.secrets).whole(decision.challenge, LONGEST_CHALLENGE),  # it may repeat them
+            challenge=Redactor(token.secrets).whole(decision.challenge, LONGEST_CHALLENGE),  # it may repeat the secrets
         )
 
 

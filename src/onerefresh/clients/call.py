@@ -1,13 +1,15 @@
 """One call of an HTTP client: its rules, without any client.
 
-A call goes out with the present token, and its answer is judged. Where it refuses the token, the refusal is read, so
-that its connection is free for others; then the next token is taken, the body is moved back to where it began, and the
-last request goes out once more. How the API took that is reported to the credential. No call is replayed twice.
+A call is sent with the present token, and its answer is judged. Where the answer refuses the token, the refusal is
+read, so that its connection becomes free. Then the next token is taken, the body is moved back to its beginning, and
+the last request is sent once more. Whether the API accepted that is reported to the credential. No call is replayed
+twice.
 
-An integration sends the request with what `Calls.fresh` gives (or waits for a token), and asks `Calls.answered` what is
-left to do. Mostly that is nothing. Otherwise it is a `RefusedCall`, a generator of steps: the integration performs each
-of them and notes what came of it. What knows a client, blocks or awaits stands in the integrations; what to do next
-stands here, once for all of them. An error or a cancellation during a step ends the call there, and reports nothing.
+An integration sends the request with what `Calls.fresh` returns (or waits for a token), and asks `Calls.answered` what
+is left to do. Mostly that is nothing. Otherwise it is a `RefusedCall`, a generator of steps: the integration performs
+each step and sets its result. Code that knows a client, blocks or awaits is in the integrations; the decision about the
+next step is here, once for all of them. An error or a cancellation during a step ends the call, and nothing is
+reported.
 """
 
 from __future__ import annotations
@@ -24,23 +26,22 @@ from onerefresh.token import Token
 __all__ = ["LONGEST_REFUSAL", "Calls", "RefusedCall", "Step"]
 
 LONGEST_REFUSAL: Final = 1_048_576
-"""So many bytes of a refusal are kept."""
+"""How many bytes of a refusal are kept."""
 
 Step: TypeAlias = Literal["challenges", "drain", "take", "rewind", "send"]
-"""What an integration has to do, and which attributes of its `RefusedCall` it reads and sets:
+"""What an integration has to do, and which attributes of its `RefusedCall` it reads and sets.
 
-| step | to do | reads | sets |
-| --- | --- | --- | --- |
-| challenges | look at the last answer's ``WWW-Authenticate``; None where its request did not carry the token | `text` | `challenges` |
-| drain | read the last answer, and give its connection back | | |
-| take | ask the credential for the token after the refused one | `refused` | `token` |
-| rewind | move the body back to where it began; False where it is used up | | `rewound` |
-| send | send the last request once more, with this in the token's header | `text` | `status` |
-"""  # noqa: E501 - a row of a table is one line
+* ``challenges``: set `challenges` to the last answer's ``WWW-Authenticate`` headers; to None where its request did not
+  carry `text` in the token's header.
+* ``drain``: read the last answer, and give its connection back.
+* ``take``: ask the credential for the token after `refused`, and set `token` to it.
+* ``rewind``: move the body back to its beginning, and set `rewound`; False where the body is used up.
+* ``send``: send the last request once more, with `text` in the token's header, and set `status` to the answer's.
+"""
 
 
 class Calls:
-    """The calls that an integration makes with `credential`; the other arguments are those of `Bearer`.
+    """The calls that an integration makes with `credential`. The other arguments are those of `Bearer`.
 
     Raises `ConfigurationError` for arguments that make no sense.
     """
@@ -62,7 +63,7 @@ class Calls:
         self.bearer = Bearer(credential.key, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
 
     def fresh(self) -> HeaderText | None:
-        """What a request has to carry; None where the credential must be waited for."""
+        """The header's value for a request; None where the credential must be waited for."""
         token = self.credential.current()
         return None if token is None else self.bearer.text(token)
 
@@ -70,14 +71,14 @@ class Calls:
         """What is left of a call that was sent with `sent`; None where the answer is the caller's, whatever it says."""
         if status in self.bearer.refused_statuses:
             return RefusedCall(self.credential, self.bearer, sent, status)
-        # Any other answer shows that the API takes a token that was only just refreshed.
+        # Any other answer shows that the API accepts a token that was only just refreshed.
         if self.credential.unproven is sent.token:
             self.credential.replayed(sent.token, accepted=True)
         return None
 
 
 class RefusedCall:
-    """What is left of a call that was answered with a status that may refuse its token, as steps."""
+    """What is left of a call whose answer has a status that may refuse its token, as steps; see `Step`."""
 
     __slots__ = ("_bearer", "_credential", "challenges", "refused", "rewound", "status", "text", "token")
 
@@ -104,7 +105,7 @@ class RefusedCall:
         yield "take"
         newer = self.token
         if newer.identity == self.refused.identity:
-            return  # it was refreshed only just now, or too often of late: the API would refuse the next one, too
+            return  # refreshed only just now, or too often of late: the API would refuse the next one, too
         yield "rewind"
         if not self.rewound:
             return

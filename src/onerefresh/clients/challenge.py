@@ -1,4 +1,4 @@
-"""What the challenges of an answer say (RFC 9110 section 11.6.1), and what they mean to the token that was sent."""
+"""What an answer's challenges say (RFC 9110 section 11.6.1), and what they mean for the token that was sent."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Challenge:
     text: str = field(repr=False)
 
 
-# Possessive quantifiers: none of these can backtrack, so hostile headers cost linear time.
+# The quantifiers are possessive: without backtracking, hostile headers cost linear time.
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]++")
-"""A word of RFC 9110 section 5.6.2: a scheme, or the name of a header or parameter."""
+"""A token of RFC 9110 section 5.6.2: a scheme, or the name of a header or parameter."""
 _TOKEN68: Final = re.compile(r"[ \t]++([A-Za-z0-9._~+/-]++=*+)(?=[ \t]*+(?:,|\Z))")
 _EQUALS: Final = re.compile(r"[ \t]*+=[ \t]*+")
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
@@ -48,10 +48,10 @@ _MOST_HEADERS, _MOST_CHALLENGES = 64, 48
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
-    """The challenges of all ``WWW-Authenticate`` headers of an answer, in their order (RFC 9110 section 11.6.1).
+    """The challenges in all ``WWW-Authenticate`` headers of an answer, in their order (RFC 9110 section 11.6.1).
 
-    A header may hold several challenges. What cannot be understood is left out; only the first 16 KiB of all headers
-    together, and the first 48 challenges, are looked at. Never raises, and takes linear time.
+    A header may hold several challenges. Parts that cannot be understood are left out. Only the first 16 KiB of all
+    headers together, and the first 48 challenges, are read. Never raises, and takes linear time.
     """
     found: list[Challenge] = []
     left = _LONGEST_HEADERS
@@ -96,7 +96,7 @@ def _parse_header(header: str, most: int) -> list[Challenge]:
 
 @dataclass(frozen=True, slots=True)
 class PassThrough:
-    """The answer is the caller's: it says nothing about our token, or nothing that a newer one could change."""
+    """The answer is the caller's: it says nothing about our token, or nothing that a newer token could change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """The person must prove more: `error` is the code, `challenge` the whole challenge that says what.
+    """The person must prove more. `error`: the code; `challenge`: the whole challenge, which says what.
 
-    Its ``repr``, which a traceback with locals shows, leaves the challenge out: it may repeat the token.
+    Its ``repr``, which a traceback with locals shows, leaves the challenge out, since that may repeat the token.
     """
 
     error: str
@@ -117,16 +117,16 @@ class Interaction:
 
 Decision: TypeAlias = PassThrough | Refused | Interaction
 
-# A 401 that offers nothing but these was never about a bearer token.
+# A 401 that offers only these does not concern a bearer token.
 _OTHER_SCHEMES: Final = frozenset({"basic", "digest", "kerberos", "negotiate", "ntlm"})
 # RFC 9470 section 3, and Microsoft Entra's claims challenge.
 _INTERACTION: Final = frozenset({"insufficient_user_authentication", "insufficient_claims"})
-# RFC 9449 section 8 and RFC 6750 section 3.1: another token of the same kind would be refused just so.
+# RFC 9449 section 8 and RFC 6750 section 3.1: another token of the same kind would be refused, too.
 _NOT_THE_TOKEN: Final = frozenset({"use_dpop_nonce", "insufficient_scope"})
 
 
 def judge_refusal(challenges: Iterable[Challenge], scheme: str = "Bearer") -> Decision:
-    """What an answer with a refusing status means to a token that was sent with `scheme`.
+    """What an answer with a refusing status means for a token that was sent with `scheme`.
 
     No challenge, or one without an error, is a refusal, since many servers say no more.
     """

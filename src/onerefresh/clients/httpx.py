@@ -1,6 +1,6 @@
 """httpx2 and httpx, sync and async, on asyncio and trio.
 
-`BearerAuth` is an ``auth=`` for a client; `BearerTransport` is mounted on an origin and does the same below the
+`BearerAuth` is an ``auth=`` for a client. `BearerTransport` is mounted on an origin, and does the same below the
 client's redirects and event hooks:
 
     httpx2.AsyncClient(auth=BearerAuth(credential, "https://api.example.com"))
@@ -25,7 +25,7 @@ from onerefresh.latches import Lock
 
 __all__ = ["BearerAuth", "BearerTransport"]
 
-# Of either package: their classes are alike, and have no ancestor in common.
+# Objects of either package: their classes are alike, but have no common base.
 Request: TypeAlias = Any
 Response: TypeAlias = Any
 Transport: TypeAlias = Any
@@ -75,14 +75,14 @@ else:
 
 
 class _Silence(logging.Filter):
-    """hpack, which packs headers for HTTP/2, logs them at level DEBUG: what is said of ours leaves out the value."""
+    """Removes tokens from log records of hpack, which packs headers for HTTP/2 and logs them at level DEBUG."""
 
     def __init__(self) -> None:
         super().__init__()
         self.headers: set[bytes] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Never drops a record."""
+        """Return True: no record is dropped."""
         given = record.args if isinstance(record.args, tuple) else (record.args,)
         shown = repr(given).lower().encode("ascii", "replace")
         if "block" in str(record.msg) or any(header in shown for header in self.headers):
@@ -96,11 +96,11 @@ _silent: Final = _Silence()
 def _silence(header: bytes) -> None:
     _silent.headers |= {header}
     for name in ("hpack.hpack", "hpack.table"):
-        logging.getLogger(name).addFilter(_silent)  # once, however often it is said
+        logging.getLogger(name).addFilter(_silent)  # added once, however often this is called
 
 
 class _Flow:
-    """One call from the first try to the replay, as a generator that is given the answers to what it yields."""
+    """One call, from the first try to the replay, as a generator that yields requests and is sent their answers."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class _Flow:
                 case "rewind":
                     call.rewound = all(rewind(*body) for body in bodies)
                 case "send":
-                    # After redirects it is another request: what came before it was accepted, and must not go again.
+                    # After redirects it is another request: those before it were accepted, and must not be sent again.
                     response = yield self._attach(response.request, call.text)
                     call.status = response.status_code
 
@@ -168,12 +168,12 @@ class _Flow:
                     call.status = response.status_code
 
     def _concerns(self, request: Request) -> bool:
-        """Whether this request gets our token: it goes to our origin, and its caller brought nothing of their own."""
+        """Whether this request gets our token: its origin is ours, and its caller brought no header of their own."""
         url = request.url
-        # What is connected to; `url.host` is made for people.
+        # `raw_host` is what the client connects to; `url.host` is for display.
         if not self._bearer.origins.cover(url.scheme, url.raw_host, url.port):
             return False
-        # `headers.get` first guesses an encoding for all headers: it would cost as much as all the rest here.
+        # `headers.get` first guesses an encoding for all headers, which would cost as much as all the rest here.
         header, length = self._header, len(self._header)
         for name, _ in request.headers.raw:
             if len(name) == length and name.lower() == header:
@@ -182,7 +182,7 @@ class _Flow:
 
     def _attach(self, request: Request, text: HeaderText) -> Request:
         request.headers[self._bearer.header] = text
-        request.extensions[_MARK] = text  # goes along with the header when a client builds the request of a redirect
+        request.extensions[_MARK] = text  # a client copies it with the header into the request of a redirect
         return request
 
     def _challenges(self, response: Response, text: HeaderText) -> list[str] | None:
@@ -193,16 +193,19 @@ class _Flow:
         return challenges
 
 
-class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # as above
-    """Sends the token of `credential` to `origins` and nowhere else; a refused call waits for the next one, once.
+class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # their Requests differ
+    """Sends the token of `credential` to `origins` and nowhere else. A refused call waits for the next token, once.
 
     It is the ``auth=`` of a client or of a call, of httpx2 or httpx, sync or async, and may serve many of them. A call
-    that brings its own ``Authorization`` passes through. `scheme` stands before the token (``""``: the bare token);
-    `refused_statuses` are those by which this API refuses a token. Calls raise an `OnerefreshError` where there is no
-    token to be had.
+    that brings its own ``Authorization`` passes through.
 
-    httpx carries any header but ``Authorization`` to wherever a redirect leads. So another `header` is a
-    `ConfigurationError` here: `BearerTransport` takes it.
+    * `scheme`: stands before the token (``""``: the bare token).
+    * `refused_statuses`: the statuses by which this API refuses a token.
+
+    Calls raise an `OnerefreshError` where no token is available.
+
+    httpx carries any header but ``Authorization`` to wherever a redirect leads. So another `header` raises
+    `ConfigurationError` here; `BearerTransport` accepts it. Other arguments that make no sense raise it, too.
     """
 
     def __init__(
@@ -222,11 +225,12 @@ class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # as above
 
 
 class BearerTransport(_Transport):
-    """As `BearerAuth`, for one origin's transport: redirects, event hooks and ``max_redirects`` cannot disturb it.
+    """As `BearerAuth`, for one origin's transport: redirects, event hooks and ``max_redirects`` cannot affect it.
 
     Mount it: ``Client(mounts={"https://api.example.com": BearerTransport(credential, "https://api.example.com")})``.
-    `transport` sends the requests (default: a plain one of the client's package). The caller's request never holds
-    the token, so `header` may be any.
+
+    `transport` sends the requests (default: a plain one of the client's package); `_making` guards its creation. The
+    caller's request never holds the token, so `header` may be any.
     """
 
     def __init__(
@@ -247,7 +251,7 @@ class BearerTransport(_Transport):
         self._async: Transport = transport
 
     def handle_request(self, request: Request) -> Response:
-        """For `Client`."""
+        """Perform a call of a `Client`."""
         if self._sync is None:
             self._make(request)
         flow = self._flow.sync_auth_flow(_copy(request))
@@ -261,7 +265,7 @@ class BearerTransport(_Transport):
                     attempt = flow.send(response)
                 except StopIteration:
                     return response
-        except BaseException:  # also a cancellation: the connection goes back to its pool
+        except BaseException:  # a cancellation, too: the connection goes back to its pool
             if response is not None:
                 response.close()
             raise
@@ -269,7 +273,7 @@ class BearerTransport(_Transport):
             flow.close()
 
     async def handle_async_request(self, request: Request) -> Response:
-        """For `AsyncClient`."""
+        """Perform a call of an `AsyncClient`."""
         if self._async is None:
             self._make(request)
         flow = self._flow.async_auth_flow(_copy(request))
@@ -283,7 +287,7 @@ class BearerTransport(_Transport):
                     attempt = await flow.asend(response)
                 except StopAsyncIteration:
                     return response
-        except BaseException:  # also a cancellation: the connection goes back to its pool
+        except BaseException:  # a cancellation, too: the connection goes back to its pool
             if response is not None:
                 await response.aclose()
             raise
@@ -325,12 +329,12 @@ class BearerTransport(_Transport):
             await self._async.__aexit__(exc_type, exc_value, traceback)
 
     def close(self) -> None:
-        """Close the transport beneath."""
+        """Close the transport that sends."""
         if self._sync is not None:
             self._sync.close()
 
     async def aclose(self) -> None:
-        """Close the transport beneath."""
+        """As `close`, for an async client."""
         if self._async is not None:
             await self._async.aclose()
 
@@ -346,20 +350,20 @@ _PACKAGE_OF: Final = {kind: package for package in _packages for kind in (packag
 
 
 def _copy(request: Request) -> Request:
-    """The client builds the request of a redirect from its own one, which is to hold no token."""
+    """A copy of the request for the token: the client builds the request of a redirect from its own one."""
     return _package_of(request).Request(
         request.method, request.url, headers=request.headers, stream=request.stream, extensions=request.extensions
     )
 
 
 def _bodies(request: Request) -> Bodies:
-    """What the request's body is read from, and where each file among it begins."""
+    """The sources of the request's body, each with the position where a file among them begins."""
     stream = request.stream
     if isinstance(stream, _IN_MEMORY):
         return []
-    if hasattr(stream, "fields"):  # multipart: the client itself begins each file at its start
+    if hasattr(stream, "fields"):  # multipart: the client itself sends each file from its start
         return [(getattr(field, "file", getattr(field, "value", field)), 0) for field in stream.fields]
-    body = getattr(stream, "_stream", stream)  # the only way to learn what the user gave
+    body = getattr(stream, "_stream", stream)  # the only way to get the body that the user gave
     return [(body, body_position(body))]
 
 
@@ -367,7 +371,7 @@ _IN_MEMORY: Final = tuple(package.ByteStream for package in _packages)
 
 
 def _drain(response: Response) -> None:
-    """Read a refusal, at most 1 MiB of it, and give its connection back: others wait for it. It can be read again."""
+    """Read a refusal, at most 1 MiB of it, and give its connection back for other calls. It can be read again."""
     if response.is_closed:
         return
     kept = bytearray()
@@ -391,7 +395,7 @@ async def _adrain(response: Response) -> None:
                 if len(kept) > 2 * LONGEST_REFUSAL:
                     break
                 if len(kept) > LONGEST_REFUSAL:
-                    # Go on until that fails: trio wants each asynchronous generator to come to its end, and this
+                    # Go on until that fails: trio requires each asynchronous generator to reach its end, and this
                     # is the only way to those within the client.
                     await stream.aclose()
     except _package_of(response).RequestError:
@@ -410,7 +414,7 @@ def _keep(response: Response, content: bytes) -> None:
 
 @contextlib.contextmanager
 def _blaming(response: Response) -> Iterator[None]:
-    """Errors of the client name their request, as they do elsewhere."""
+    """Let errors of the client name their request, as they do elsewhere."""
     try:
         yield
     except _package_of(response).RequestError as error:

@@ -1,4 +1,4 @@
-"""The origins that may see a token (RFC 6454)."""
+"""The origins that may receive a token (RFC 6454)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https
 _DEFAULT_PORT: Final = {"http": 80, "https": 443}
 _HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
-# IDNA 2003 and 2008 take these for different hosts: ß, final sigma, joiner, non-joiner, and letters that are not seen.
+# IDNA 2003 and 2008 read these as different hosts: ß, final sigma, joiner, non-joiner, and invisible letters.
 _DEVIATIONS: Final = frozenset("ßς\u200c\u200d\u115f\u1160\u17b4\u17b5")
 _REMEMBERED, _LONGEST_REMEMBERED = 256, 300
 _PARTS: Final = frozenset("@?#")
 
 
 class Origins:
-    """The origins that may see a token: scheme, host and port, one or several, never a wildcard.
+    """The origins that may receive a token: scheme, host and port, one or several, never a wildcard.
 
     Each is written ``https://api.example.com`` or ``https://api.example.com:8443``. ``wss`` counts as ``https`` and
-    ``ws`` as ``http``; case, default ports and a trailing dot are normalised. An international name is taken where all
-    standards agree which host it is, else it must be written as ``xn--…``. Plain ``http`` is
-    taken where it is written out, and sends the token unencrypted (RFC 6750 section 5.3 wants TLS): use it on
-    loopback and on networks that are trusted. ``http://host`` on port 80 covers ``https://host`` on port 443 as well,
-    since clients carry the header along when a host redirects to its own TLS; never the other way round.
+    ``ws`` as ``http``; case, default ports and a trailing dot are normalised. An international name is accepted where
+    all standards agree on its host; otherwise it must be written as ``xn--…``.
+
+    Plain ``http`` is accepted where it is written out. It sends the token unencrypted (RFC 6750 section 5.3 demands
+    TLS): use it on loopback and on trusted networks. ``http://host`` on port 80 covers ``https://host`` on port 443 as
+    well, since clients carry the header along when a host redirects to its own TLS. It is never covered the other way
+    round.
 
     Raises `ConfigurationError` for anything else: no scheme, a path, a query, user information, no origin at all.
     """
@@ -47,10 +49,10 @@ class Origins:
         self._known_urls: dict[str, bool] = {}
 
     def cover(self, scheme: str, host: str | bytes | None, port: int | None) -> bool:
-        """Whether a request to there may carry the token. `port` None is the scheme's default.
+        """Whether a request to this scheme, host and port may carry the token. `port` None: the scheme's default.
 
-        Takes the parts as the client connects to them: an international host in its ASCII form, since clients differ in
-        how they get there. In any other form it is not covered. Never raises.
+        The arguments are those to which the client connects: an international host in its ASCII form, since clients
+        differ in how they make it. Any other form is not covered. Never raises.
         """
         try:
             return self._known[scheme, host, port]
@@ -62,14 +64,14 @@ class Origins:
             return covered
 
     def cover_url(self, url: str) -> bool:
-        """`cover` for clients that keep a URL as text and connect to what `urllib.parse` reads from it."""
-        # All that decides stands before the path's first slash, so that most calls need no more than to look this up.
+        """As `cover`, for clients that keep a URL as text and connect to what `urllib.parse` reads from it."""
+        # All that decides is before the path's first slash, so that most calls need one look-up.
         start = url[: url.find("/", 8) + 1] if url.startswith(("https://", "http://")) else ""
         try:
             return self._known_urls[start]
         except KeyError:
             covered = self._read_url(start or url)
-            # What stands before an @ or after a question mark may be secret.
+            # What is before an @ or after a question mark may be secret.
             is_plain = start and len(start) <= _LONGEST_REMEMBERED and _PARTS.isdisjoint(start)
             if is_plain and len(self._known_urls) < _REMEMBERED:
                 self._known_urls[start] = covered
@@ -145,17 +147,18 @@ def _normal_host(host: str) -> str | None:
         host = host.lower().removesuffix(".")
         if not _HOST_NAME.fullmatch(host) or ".." in host:
             return None
-        # Clients read 127.1 and 0x7f.1 in different ways: only four plain numbers are an address.
+        # Clients read 127.1 and 0x7f.1 in different ways, so only four plain numbers are an address.
         return str(ipaddress.IPv4Address(host)) if _NUMBER.fullmatch(host.rpartition(".")[2]) else host
     except ValueError:
         return None
 
 
 def _in_ascii(host: str) -> str:
-    """An international name as it goes over the wire. Raises `ValueError` where IDNA 2003 and 2008 may not agree on it.
+    """An international name in ASCII, as requests send it.
 
-    This package may not use more than the standard library, which knows IDNA 2003 and Unicode 3.2; clients know 2008.
-    They agree where the rules of both spell a name in the same way (Cherokee, for one, was changed since).
+    Raises `ValueError` where IDNA 2003 and 2008 may differ. This package uses only the standard library, which
+    implements IDNA 2003 with Unicode 3.2; clients implement IDNA 2008. They agree where the rules of both spell a name
+    in the same way (Cherokee, for example, has changed since).
     """
     from encodings.idna import nameprep
     from unicodedata import normalize, ucd_3_2_0

@@ -1,4 +1,4 @@
-"""Which bodies can be sent again, and moving them back to where they began."""
+"""Which request bodies can be sent again, and how they are moved back to their beginning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["arewind", "body_position", "rewind"]
 
 
 def body_position(body: object) -> int | None:
-    """Where a file begins that is about to be sent; None for any other body, and for a file that cannot tell."""
+    """The position of a file that is about to be sent; None for any other body, and for a file that cannot tell it."""
     if not hasattr(body, "read") or isinstance(body, AsyncIterable):
         return None
     try:
@@ -21,8 +21,8 @@ def body_position(body: object) -> int | None:
 def rewind(body: object, position: int | None) -> bool:
     """Whether `body`, which was sent once, can be sent again; a file is moved back to `position` for that.
 
-    No body, bytes and text can; a file that seeks can; an iterator cannot; another iterable can where it starts
-    anew each time and is not used up (it is asked for its first item).
+    No body, bytes and text can be sent again; so can a file that seeks. An iterator cannot. Another iterable can where
+    it starts anew each time and is not used up (its first item is requested to find out).
     """
     if body is None or isinstance(body, (bytes, bytearray, memoryview, str)):
         return True
@@ -34,7 +34,7 @@ def rewind(body: object, position: int | None) -> bool:
 
 
 async def arewind(body: object, position: int | None) -> bool:
-    """`rewind`, for bodies that may be asynchronous iterables too."""
+    """As `rewind`, for bodies that may be asynchronous iterables, too."""
     if not isinstance(body, AsyncIterable):
         return rewind(body, position)
     if isinstance(body, AsyncIterator) or aiter(body) is aiter(body):

@@ -52,16 +52,16 @@ class _Call:
         return isinstance(url, str) and self._bearer.origins.cover_url(url)
 
     def held(self, request: PreparedRequest) -> str | bytes | None:
-        """What the request has in the token's header."""
+        """The value of the token's header in the request."""
         return request.headers.get(self._bearer.header)
 
     def attach(self, request: PreparedRequest) -> None:
-        """Put the present token on the request. Raises an `OnerefreshError` where there is none to be had."""
+        """Put the present token on the request. Raises an `OnerefreshError` where no token is available."""
         text = self._calls.fresh() or self._bearer.text(self._calls.credential.token())
         request.headers[self._bearer.header] = text
 
     def send_on(self, request: PreparedRequest, final: Response) -> None:
-        """Make `request` ready to be copied for the redirect that `final` asks for: with our token, or without it."""
+        """Prepare `request` to be copied for the redirect that `final` asks for: with our token, or without it."""
         if final.status_code not in REDIRECT_STATI:
             return
         target, sent = _redirect_target(final), self.held(final.request)
@@ -75,7 +75,7 @@ class _Call:
     def settle(self, response: Response, send: Callable[[PreparedRequest], Response]) -> Response:
         """What the caller gets for `response`: itself, or the answer to the replay."""
         held = self.held(response.request)
-        # The token on the wire travels inside the header's value. A redirect or ~/.netrc may have put another there.
+        # The header's value knows its token. A redirect or ~/.netrc may have put another value there.
         if not isinstance(held, HeaderText) or not self.covers(response.request.url):
             return response
         call = self._calls.answered(held, response.status_code)
@@ -101,14 +101,19 @@ class _Call:
 
 
 class BearerAuth(AuthBase):
-    """Sends the token of `credential` to `origins` and nowhere else; a refused call waits for the next one, once.
+    """Sends the token of `credential` to `origins` and nowhere else. A refused call waits for the next token, once.
 
     It is the ``auth`` of a session or of a call, and may serve many of them. A call that brings its own header passes
-    through. `scheme` stands before the token (``""``: the bare token); `refused_statuses` are those by which this API
-    refuses a token. Calls raise an `OnerefreshError` where there is no token to be had.
+    through.
+
+    * `scheme`: stands before the token (``""``: the bare token).
+    * `refused_statuses`: the statuses by which this API refuses a token.
+
+    Raises `ConfigurationError` for arguments that make no sense. Calls raise an `OnerefreshError` where no token is
+    available.
 
     A ``~/.netrc`` that names the API's host replaces the token when requests follows a redirect, unless the session's
-    ``trust_env`` is off; `BearerAdapter` does not mind.
+    ``trust_env`` is off. `BearerAdapter` is not affected.
     """
 
     def __init__(
@@ -133,7 +138,7 @@ class BearerAuth(AuthBase):
 
 
 class _Hook:
-    """requests calls this for the answer of every hop. A request that is pickled leaves it behind."""
+    """requests calls this for the answer of every hop. A pickled request leaves it behind."""
 
     def __init__(self, call: _Call) -> None:
         self._call = call
@@ -158,12 +163,12 @@ def _hook_left_behind() -> Callable[..., Response]:
 
 
 def _unhooked(response: Response, **_: Any) -> Response:
-    """What `_Hook` is in a request that was pickled: it lives on without its credential."""
+    """Stands for `_Hook` in a request that was pickled, which goes on without its credential."""
     return response
 
 
 def _sent(adapter: Any, request: PreparedRequest, *given: Any, **options: Any) -> Response:
-    """Send the request. Where that fails, nothing beneath keeps what it sent: a traceback with locals would show it."""
+    """Send the request. After a failure no frame keeps what was sent, since a traceback with locals would show it."""
     try:
         response: Response = adapter.send(request, *given, **options)
     except Exception as error:
@@ -177,11 +182,12 @@ def _sent(adapter: Any, request: PreparedRequest, *given: Any, **options: Any) -
 
 
 class BearerAdapter(BaseAdapter):
-    """As `BearerAuth`, for one origin's adapter: redirects and ``~/.netrc`` cannot disturb it.
+    """As `BearerAuth`, for one origin's adapter: redirects and ``~/.netrc`` cannot affect it.
 
-    ``session.mount("https://api.example.com/", BearerAdapter(credential, "https://api.example.com"))``. `adapter` sends
-    the requests (default: an `HTTPAdapter`). The caller's request never holds the token, nor does the traceback of a
-    call that fails, whatever shows the locals of its frames.
+    ``session.mount("https://api.example.com/", BearerAdapter(credential, "https://api.example.com"))``.
+
+    `adapter` sends the requests (default: an `HTTPAdapter`). The caller's request never holds the token, nor does the
+    traceback of a call that fails, even where it shows the locals of its frames.
     """
 
     def __init__(
@@ -200,7 +206,7 @@ class BearerAdapter(BaseAdapter):
         if not isinstance(self._adapter, BaseAdapter):
             raise ConfigurationError(f"adapter is an adapter of requests, not {type(adapter).__name__}")
 
-    def send(  # noqa: PLR0917 - requests decides what it is given
+    def send(  # noqa: PLR0917 - the signature is that of requests
         self,
         request: PreparedRequest,
         stream: bool = False,
@@ -209,7 +215,7 @@ class BearerAdapter(BaseAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> Response:
-        """Send the request with the token on a copy of it; the arguments are those of `HTTPAdapter.send`."""
+        """Send the request with the token on a copy of it. The arguments are those of `HTTPAdapter.send`."""
 
         def beneath(sent: PreparedRequest) -> Response:
             return _sent(self._adapter, sent, stream, timeout, verify, cert, proxies)
@@ -222,12 +228,12 @@ class BearerAdapter(BaseAdapter):
         return self._call.settle(beneath(sent), beneath)
 
     def close(self) -> None:
-        """Close the adapter beneath."""
+        """Close the adapter that sends."""
         self._adapter.close()
 
 
 def _from_netrc(request: PreparedRequest) -> bool:
-    """Whether the request's Authorization is what requests found in ``~/.netrc``, and not what its caller gave."""
+    """Whether the request's Authorization comes from ``~/.netrc``, and not from its caller."""
     found = get_netrc_auth(str(request.url))
     if found is None:
         return False
@@ -236,7 +242,7 @@ def _from_netrc(request: PreparedRequest) -> bool:
 
 
 def _redirect_target(response: Response) -> str | None:
-    """Where requests would go next, found as requests does it."""
+    """The URL to which requests would go next, found in its own way."""
     location = SessionRedirectMixin().get_redirect_target(response)
     return None if location is None else urljoin(response.url, location)
 
@@ -247,12 +253,12 @@ def _values(response: Response, header: str) -> list[str]:
 
 
 def _rewind(request: PreparedRequest) -> bool:
-    position = getattr(request, "_body_position", None)  # where requests saw a file begin
+    position = getattr(request, "_body_position", None)  # the beginning of a file, as requests noted it
     return rewind(request.body, position if isinstance(position, int) else None)
 
 
 def _drain(response: Response) -> None:
-    """Read a refusal, at most 1 MiB of it, and give its connection back: others wait for it. It can be read again."""
+    """Read a refusal, at most 1 MiB of it, and give its connection back for other calls. It can be read again."""
     kept = bytearray()
     for chunk in response.iter_content(65_536):
         kept += chunk

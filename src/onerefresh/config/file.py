@@ -10,10 +10,10 @@
     client_secret = { env = "ACME_SECRET" }          # exactly one of env, file, command = ["…"]
     scope = "read"
     extra = { audience = "x" }
-    revocation_endpoint = "https://login.acme.com/revoke"  # told of the token that a logout has made useless
+    revocation_endpoint = "https://login.acme.com/revoke"  # revokes a token that is of no use after a logout
     origins = ["https://api.acme.com"]               # where `onerefresh fetch` may send the token
     profile = "strict"
-    resend = "never"                                 # or seconds: when a lost answer is asked for again
+    resend = "never"                                 # or seconds until a request is repeated whose answer was lost
     max_wait = 60
     store = "sqlite:////abs/path.db"                 # three slashes: beside this file; four: absolute; ~ expands
                                                      # or { env = "ACME_STORE" } and so on, for a URL with a password
@@ -51,8 +51,8 @@ LARGEST_FILE = 1024 * 1024
 def load(name: str, *, config: str | os.PathLike[str] | None = None) -> Credential:
     """The credential that the configuration file calls `name`.
 
-    `config` names the file; else ``$ONEREFRESH_CONFIG`` does, else it is ``onerefresh/onerefresh.toml`` in the user's
-    configuration folder. A client secret is looked up only when it is needed.
+    `config`: the file; else ``$ONEREFRESH_CONFIG`` names it, else it is ``onerefresh/onerefresh.toml`` in the user's
+    configuration folder. A client secret is fetched only when it is needed.
 
     Raises `ConfigurationError` where the file, the name or a setting is wrong.
     """
@@ -64,7 +64,7 @@ def load(name: str, *, config: str | os.PathLike[str] | None = None) -> Credenti
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One credential of the file, as written there; `open` makes it usable."""
+    """One credential of the file, as written there. `open` makes it usable."""
 
     name: str
     source: Path
@@ -75,7 +75,7 @@ class Entry:
     options: Mapping[str, Any]
 
     def open(self) -> Credential:
-        """Raises `ConfigurationError` for settings that cannot work."""
+        """The credential. Raises `ConfigurationError` for settings that cannot work."""
         try:
             return Credential(self.name, self._refresher(), store=self.store_url().reveal(), **self._options())
         except ConfigurationError as error:
@@ -83,7 +83,10 @@ class Entry:
         raise ConfigurationError(f"{self.source}: credentials.{self.name}: {message}")
 
     def store_url(self) -> Secret:
-        """Where the credential is kept; it may hold a password. Raises `ConfigurationError` where it cannot be had."""
+        """The URL of the credential's store, which may hold a password.
+
+        Raises `ConfigurationError` where the URL cannot be fetched.
+        """
         if isinstance(self.store, SecretSource):
             return Secret(placed(self.store().reveal(), self.source.parent))
         return Secret(self.store)
@@ -105,13 +108,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A configuration file that was read and found to be in order."""
+    """A configuration file that was read and checked."""
 
     path: Path
     entries: Mapping[str, Entry]
 
     def named(self, name: str) -> Entry:
-        """Raises `ConfigurationError` for a name that the file does not have."""
+        """The entry of that name. Raises `ConfigurationError` for a name that the file does not have."""
         if name in self.entries:
             return self.entries[name]
         known = ", ".join(self.entries) or "none"
@@ -121,7 +124,7 @@ class Configuration:
         )
 
 
-# --- Reading it: text in, configuration out ---
+# --- Parsing: text in, configuration out ---
 
 _ENDPOINT_KEYS = (
     "token_endpoint",
@@ -140,14 +143,14 @@ _SECRET_WORDS = ("token", "secret", "password", "passwd", "assertion", "api_key"
 
 
 def parse(text: str, path: Path) -> Configuration:
-    """The configuration that `text` (TOML) holds; `path` is where it comes from.
+    """The configuration in `text` (TOML). `path`: where it comes from.
 
-    Raises `ConfigurationError` that names the key and what to write there.
+    Raises `ConfigurationError`, which names the key and what to write there.
     """
     found = _parsed(text, path)
     if isinstance(found, Configuration):
         return found
-    del text  # a secret written into it by mistake would show in a traceback with locals
+    del text  # a secret in it, by mistake, would show in a traceback with locals
     raise ConfigurationError(found)
 
 
@@ -193,7 +196,7 @@ def _entry(name: str, section: object, path: Path, store: object) -> Entry:
 
 
 def _endpoint(settings: Mapping[str, object], where: str, folder: Path) -> dict[str, object]:
-    """The arguments of the `TokenEndpoint`."""
+    """The arguments for the `TokenEndpoint`."""
     if "client_id" not in settings:
         raise ConfigurationError(f"{where}.client_id is missing: write the id that the server registered")
     found: dict[str, object] = {"url": settings["token_endpoint"]}
@@ -262,13 +265,14 @@ def _table(value: object, where: str) -> dict[str, object]:
     raise ConfigurationError(f"{where} is a table, not {kind(value)}: write [{where}]")
 
 
-# --- The edges: files, the environment, other programs ---
+# --- Finding and reading the file ---
 
 
 def config_file(config: str | os.PathLike[str] | None = None) -> Path:
-    """Where the configuration is: `config`, else ``$ONEREFRESH_CONFIG``, else in the user's configuration folder.
+    """The configuration file's path: `config`, else ``$ONEREFRESH_CONFIG``, else in the user's configuration folder.
 
-    Raises `ConfigurationError` where the variable holds a relative path: the working folder may be anybody's.
+    Raises `ConfigurationError` where the variable holds a relative path, since the working folder may belong to
+    anybody.
     """
     if config is not None:
         return expanded(config).absolute()

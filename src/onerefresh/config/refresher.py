@@ -1,7 +1,7 @@
 """The refresher that the configuration file names: imported, but never from the working folder.
 
-Python looks there first where it runs ``python -m``, ``python -c`` or its prompt, and whoever can write to that folder
-would run code as this user.
+Python looks there first with ``python -m``, ``python -c`` or its prompt. A user who can write to that folder could run
+code as this user.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def imported(reference: str) -> Callable[[Any], Any]:
         raise ConfigurationError(
             f"refresher {reference!r}: there is no module {error.name!r}: install it beside onerefresh"
         ) from None
-    except Exception as error:  # the user's module may raise anything; it is the cause
+    except Exception as error:  # the user's module may raise anything; the cause shows it
         raise ConfigurationError(f"refresher {reference!r}: importing it raised {type(error).__name__}") from error
     found = getattr(home, name, None)
     if found is None:
@@ -49,18 +49,21 @@ def imported(reference: str) -> Callable[[Any], Any]:
 
 
 class _OnlyThere(ImportError):
-    """The module is nowhere but in the working folder."""
+    """The module is in the working folder and nowhere else."""
 
 
 def _keep_out_of_the_working_folder(module: str) -> None:
-    """Import what a plain import would take from the working folder from elsewhere. Raises `_OnlyThere`."""
+    """Import the module's packages from elsewhere where a plain import would use the working folder.
+
+    Raises `_OnlyThere`.
+    """
     folders = _working_folders()
     parts = module.split(".")
     for number in range(1, len(parts) + 1) if folders else ():
         name = ".".join(parts[:number])
         if name in sys.modules:
             if getattr(sys.modules[name], "__file__", None):
-                return  # the program itself has this package already, and it is in one folder
+                return  # the program itself has imported this package, which is in one folder
             continue
         spec = importlib.util.find_spec(name)
         beyond = {folder.joinpath(*parts[: number - 1]) for folder in folders}
@@ -79,7 +82,7 @@ def _import_from_elsewhere(name: str, beyond: set[Path]) -> None:
     if spec is None:
         raise _OnlyThere(name=name)
     module = importlib.util.module_from_spec(spec)
-    if spec.loader is None or spec.origin is None:  # of a package without __init__, which would look everywhere again
+    if spec.loader is None or spec.origin is None:  # a package without __init__, which would search everywhere again
         module.__path__ = [*(spec.submodule_search_locations or ())]
     sys.modules[name] = module
     try:
@@ -91,7 +94,7 @@ def _import_from_elsewhere(name: str, beyond: set[Path]) -> None:
 
 
 def _found_by(finder: Any, name: str, places: list[str], *, at_top: bool) -> importlib.machinery.ModuleSpec | None:
-    """What this finder finds, in these places where it is the one that knows places."""
+    """What this finder finds; in these places only, where it is a finder that searches places."""
     if not hasattr(finder, "find_spec"):
         return None
     path = None if at_top and finder is not importlib.machinery.PathFinder else places
@@ -100,7 +103,7 @@ def _found_by(finder: Any, name: str, places: list[str], *, at_top: bool) -> imp
 
 
 def _folders_of(spec: importlib.machinery.ModuleSpec) -> Iterator[Path]:
-    """The folders in which it was found."""
+    """The folders in which the module was found."""
     if spec.submodule_search_locations is not None:
         yield from (Path(place).absolute().parent for place in spec.submodule_search_locations)
     elif spec.has_location and spec.origin is not None:
@@ -108,19 +111,19 @@ def _folders_of(spec: importlib.machinery.ModuleSpec) -> Iterator[Path]:
 
 
 def _working_folders() -> set[Path]:
-    """Where Python would look for modules only since this process was started there, or by a relative path.
+    """The folders that Python searches only because this process was started there, or through a relative path.
 
-    A program that lies in its working folder itself is at home there, and so is what was put on the path as an absolute
-    one: by ``PYTHONPATH``, by an installation or by the program.
+    A program whose own folder is the working folder is at home there. So is a folder that was put on the path as an
+    absolute one: by ``PYTHONPATH``, by an installation or by the program.
     """
     try:
         here = Path.cwd()
     except OSError:
-        return set()  # it is gone, and nothing can be there
+        return set()  # the folder is gone, so nothing can be in it
     variable = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
     given = variable.split(os.pathsep) if variable else []
     relative = {here / place for place in sys.path if not Path(place).is_absolute()}
-    # As Python makes them absolute, without following links.
+    # Made absolute as Python does it, without following links.
     made_absolute = {Path(os.path.abspath(place)) for place in given if not Path(place).is_absolute()}  # noqa: PTH100
     absolute = [Path(place) for place in sys.path if Path(place).is_absolute()]
     for folder in made_absolute:
@@ -134,7 +137,7 @@ def _working_folders() -> set[Path]:
 
 
 def _was_started_from_elsewhere(here: Path) -> bool:
-    """Whether ``python -m`` put the working folder on the path for a program that does not lie there."""
+    """Whether ``python -m`` put the working folder on the path for a program that is not in it."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if sys.flags.safe_path or spec is None:

@@ -1,4 +1,4 @@
-"""Where a secret comes from that does not stand in the configuration file: the environment, a file, a command."""
+"""Where a secret comes from that is not in the configuration file: the environment, a file, a command."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _CALLED = {"client_secret": "the client secret", "store": "the URL of the store"
 
 @dataclass(frozen=True, slots=True)
 class SecretSource:
-    """Where a secret comes from; calling it fetches the secret. `kind`: ``env``, ``file`` or ``command``.
+    """A source of a secret; calling it fetches the secret. `kind`: ``env``, ``file`` or ``command``.
 
-    `key` names it in the file, for errors.
+    `key`: the setting's name in the file, for errors.
     """
 
     key: str
@@ -37,7 +37,7 @@ class SecretSource:
         return f"from {self.kind} {self.place if isinstance(self.place, str) else self.place[0]}"
 
     def __call__(self) -> Secret:
-        """Raises `ConfigurationError` where there is no secret."""
+        """Fetch the secret. Raises `ConfigurationError` where there is none."""
         if isinstance(self.place, tuple):
             return _printed_by(self.place, self.key, self.folder)
         if self.kind == "env":
@@ -46,7 +46,7 @@ class SecretSource:
 
 
 def secret_source(value: object, where: str, folder: Path) -> SecretSource:
-    """The source that `value` of the file describes. Raises `ConfigurationError` for anything else."""
+    """The source that a `value` of the file describes. Raises `ConfigurationError` for anything else."""
     if not isinstance(value, dict):
         raise ConfigurationError(f"{where}: a secret does not belong into this file; {WRITE_A_SOURCE}")
     if len(value) != 1 or next(iter(value)) not in ("env", "file", "command"):
@@ -84,7 +84,7 @@ def _from_file(path: Path, key: str) -> Secret:
 
 
 def _printed_by(command: tuple[str, ...], key: str, folder: Path) -> Secret:
-    """What the command prints. Its standard error stays the user's; there is nothing for it to read."""
+    """What the command prints. It has no standard input, and its standard error is the user's."""
     path = os.pathsep.join(filter(_is_absolute, os.environ.get("PATH", "").split(os.pathsep))) or os.defpath
     program = _program(command[0], folder, path)
     if program is None:
@@ -97,14 +97,14 @@ def _printed_by(command: tuple[str, ...], key: str, folder: Path) -> Secret:
 
 
 def _program(name: str, folder: Path, path: str) -> Path | None:
-    """What is run: the file itself, relative to the configuration, where `name` has a slash; else from `path`.
+    """The program to run: a file relative to the configuration where `name` has a slash, else one found in `path`.
 
-    Raises `ConfigurationError` where others could have put that file there, or could change it. Whom `PATH` trusts is
-    for the user to say, who runs everything else by it.
+    Raises `ConfigurationError` where other users could have put that file there, or could change it. Whom `PATH` trusts
+    is the user's decision, who runs everything else by it.
     """
     if Path(name).name != name:
         program = folder / expanded(name)
-        with contextlib.suppress(OSError):  # what cannot be found is told when it is to be run
+        with contextlib.suppress(OSError):  # a missing file is reported when it is run
             file_of_ours(program, trust(), "make it run commands as you")
         return program
     import shutil
@@ -119,7 +119,7 @@ def _is_absolute(path: str) -> bool:
 
 
 def _safe_working_folder(folder: Path) -> Path:
-    """The command's working folder: programs look there for modules and settings of theirs."""
+    """The command's working folder: programs look there for modules and settings of their own."""
     try:
         return folder if follow(f"{folder}/.", trust()).found else ROOT
     except (UnsafePath, OSError):
@@ -127,7 +127,10 @@ def _safe_working_folder(folder: Path) -> Path:
 
 
 def _output(command: tuple[str, ...], key: str, folder: Path, path: str) -> tuple[Secret, str]:
-    """What it printed, or why that is none. Raises nothing: what is held here would show in a traceback with locals."""
+    """What the command printed, or why that is nothing.
+
+    Raises nothing, since a traceback with locals would show the secret.
+    """
     import subprocess
 
     try:

@@ -1,4 +1,4 @@
-"""A store's URL in the configuration file: relative paths in it count from that file, not from the working folder."""
+"""A store's URL in the configuration file, with relative paths that start at that file, not at the working folder."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ FILES = frozenset(
         *("sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "passfile"),  # of PostgreSQL
     }
 )
-"""Parameters that name a file: whoever puts the certificate of an authority there decides which server is trusted."""
+"""Parameters that name a file.
+
+The file of a certificate authority decides which server is trusted, so a user who can write it decides, too.
+"""
 
 
 def placed(store: str, folder: Path) -> str:
-    """The URL, with relative paths in it placed in `folder`."""
+    """The URL, with relative paths in it made to start in `folder`."""
     address, mark, query = store.partition("?")
     if store.startswith(SQLITE):
         path = address.removeprefix(SQLITE)

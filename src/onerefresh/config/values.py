@@ -12,7 +12,7 @@ __all__ = ["expanded", "kind", "text"]
 
 
 def text(value: object, where: str) -> str:
-    """Raises `ConfigurationError` for what is no text, or an empty one."""
+    """`value` as a text. Raises `ConfigurationError` for anything else, and for an empty text."""
     if isinstance(value, str) and value:
         return value
     message = "an empty text" if value == "" else kind(value)
@@ -20,13 +20,13 @@ def text(value: object, where: str) -> str:
 
 
 def kind(value: object) -> str:
-    """What kind of value it is, in words."""
+    """The kind of a value, in words."""
     names = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a table"}
     return names.get(type(value), "a date or time")
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """The path, with ``~`` expanded. Raises `ConfigurationError` where there is no such home folder."""
+    """The path with ``~`` expanded. Raises `ConfigurationError` where there is no such home folder."""
     try:
         return at_home(path)
     except RuntimeError:

@@ -43,7 +43,7 @@ class BackgroundTasks:
     def __init__(self) -> None:
         self._lock = Lock()
         self._numbers = itertools.count()
-        self._works: dict[int, _Work] = {}  # by the id of the store, which is there as long as anything is to be done
+        self._works: dict[int, _Work] = {}  # by the id of the store, which lives while a task of it is left
         reset_in_child(self)
 
     def look_after(self, runner: Runner, rest: Rest) -> None:
@@ -55,7 +55,7 @@ class BackgroundTasks:
                 try:
                     doing = functools.partial(self._do, work, runner.store)
                     work.thread = start(doing, "onerefresh background", daemon=True)
-                except RuntimeError:  # no thread can start any more: as when the interpreter ends
+                except RuntimeError:  # no thread can start any more, as at the interpreter's end
                     self._end(id(runner.store), work)
                     return
         work.changes.tell()
@@ -107,7 +107,7 @@ class BackgroundTasks:
             return not work.due or work.due[0] is not entry
 
     def _end(self, place: int, work: _Work) -> None:
-        """Drop its tasks. The caller holds the lock."""
+        """Drop all tasks of `work`. The caller holds the lock."""
         if self._works.get(place) is work:
             del self._works[place]
         for _, _, _, rest in work.due:

@@ -92,7 +92,7 @@ class Look:
             moment = store.moment()
         except errors.OnerefreshError:
             raise
-        except Exception:  # noqa: BLE001 - a store of the user's may raise anything, for the note's key, say
+        except Exception:  # noqa: BLE001 - a user's store may raise anything, for the note's key, say
             losses, can_note = self._losses or Losses(), False
         server = servers_of(store).sees(Instant(time.time(), time.monotonic(), moment, 0.0), has_the_note=True)
         before = self._losses

@@ -303,7 +303,7 @@ class SessionMemory:
         self._goes_on_with(token, outcome.earlier)
         self.failed = self.unsaved = None
         held = cached_for(token, self.jitter)
-        # A token that ages is renewed with the next call, however it came here: unless that was tried just now.
+        # An ageing token is renewed with the next call, whatever brought it, unless that was tried just now.
         if outcome.retry_after or (outcome.renewed and held.refresh_at <= self.clock.time()):
             soon = self.clock.time() + max(outcome.retry_after, LOOK_AGAIN)
             held.refresh_at = min(max(held.refresh_at, soon), held.unusable_at)

@@ -1,4 +1,4 @@
-"""Stores that were opened by their URLs: all who name one place share one store, which closes with the last of them."""
+"""Stores that were opened by their URLs: all users of one place share one store, which closes with the last of them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["opened"]
 
 
 class _Opened:
-    """Who uses which store. Nothing here is locked; who is gone without having closed counts no more."""
+    """The users of each store. There is no lock here; a user that is gone without having closed does not count."""
 
     def __init__(self) -> None:
         self._users: dict[int, tuple[weakref.ref[Store], weakref.WeakSet[object]]] = {}  # by the id of the store
 
     def enter(self, store: Store, user: object) -> None:
-        """`user` has named the place of `store`."""
+        """Note that `user` uses `store`."""
         self._of(store).add(user)
         watch.enter(store)
 
     def leave(self, store: Store, user: object) -> None:
-        """`user` closes: with the last one nothing more is done in the store, and it closes."""
+        """Note that `user` closes. With the last user all work in the store ends, and the store closes."""
         users = self._of(store)
         users.discard(user)
         if len(users):
@@ -31,7 +31,7 @@ class _Opened:
         background_tasks.leave(store)
         watch.leave(store)
         store.close()
-        if len(users):  # somebody has entered just now: a store that has closed opens again by itself
+        if len(users):  # another user came just now: a closed store opens again by itself
             watch.enter(store)
         else:
             self._users.pop(id(store), None)

@@ -35,7 +35,7 @@ class _Eye:
 
     def __init__(self, store: Store) -> None:
         self.news = news = Changes()
-        self.place = id(store)  # an id, since a store of the user's may not be hashable
+        self.place = id(store)  # an id, since a user's store may not be hashable
         self.store = weakref.ref(store, lambda _: news.tell())
         self.has_left = False
 
@@ -48,13 +48,13 @@ class _Eye:
 class Watch:
     """Watches each store while something of it is in memory. A store's thread ends with the last of it.
 
-    Nothing here is locked: `learned` may be called anywhere.
+    There is no lock here: `learned` may be called anywhere.
     """
 
     def __init__(self) -> None:
         self._eyes: dict[int, _Eye] = {}  # those with a thread, by the ids of their stores
-        self._learned: dict[int, weakref.ref[SessionMemory]] = {}  # the credential learned last, by the id of its store
-        self._left: dict[int, weakref.ref[Store]] = {}  # those that have closed: what comes late opens none again
+        self._learned: dict[int, weakref.ref[SessionMemory]] = {}  # the one learned last, by the id of its store
+        self._left: dict[int, weakref.ref[Store]] = {}  # stores that have closed: late work must open none again
         reset_in_child(self)
 
     def learned(self, memory: SessionMemory) -> None:
@@ -66,18 +66,18 @@ class Watch:
             memory.watched = self._begin(memory.store)
 
     def enter(self, store: Store) -> None:
-        """Look at `store` again, where it has closed: somebody uses it."""
+        """Allow looks at `store` again where it has closed, because it is used again."""
         self._left.pop(id(store), None)
 
     def leave(self, store: Store) -> None:
-        """Look at `store` no more: it closes."""
+        """Stop watching `store`, which is closing."""
         self._left = {place: one for place, one in self._left.items() if one() is not None}
         self._left[id(store)] = weakref.ref(store)
         eye = self._eyes.get(id(store))
         if eye is not None and eye.store() is store:
             eye.has_left = True
             eye.news.tell()
-        for memory in sharing(store):  # whoever opens it again goes on with what is in memory
+        for memory in sharing(store):  # a user that opens it again goes on with what is in memory
             memory.watched = False
             with memory.lock:
                 memory.look_with_the_next_call()
@@ -87,7 +87,7 @@ class Watch:
         self._eyes = {}
 
     def _begin(self, store: Store) -> bool:
-        """Whether a thread looks at the store from now on; where none can start, the next token tries again."""
+        """Start a thread for the store; whether one runs now. Where none can start, the next token tries again."""
         left = self._left.get(id(store))
         if left is not None and left() is store:
             return False

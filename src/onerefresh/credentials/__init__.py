@@ -1,7 +1,9 @@
 """Credentials: many credentials of one kind, for backends with hundreds of thousands of customers.
 
-`credentials` is what users hold, `tenant` is one of the many, `recent` keeps those in use in memory, `due` refreshes
-what is about to expire, `looking` tells what that is, and `summary` says what came of it.
+* `credentials` is the public class, and `tenant` is one of the many credentials.
+* `lru` keeps the credentials in use in memory.
+* `due` refreshes what is about to expire, `due_filter` decides which records that concerns, `reading` reads them, and
+  `summary` counts the results.
 """
 
 from onerefresh.credentials.credentials import Credentials

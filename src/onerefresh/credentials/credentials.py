@@ -42,17 +42,18 @@ AT_ONCE = 16
 
 
 class Credentials(ContextManaged):
-    """Many credentials of one kind: the tenants of a backend, or its connections to somebody's API.
+    """Many credentials of one kind: the tenants of a backend, or its connections to an API.
 
-    ``credentials[key]`` is the `Credential` of that key. `refresher` is as a `Credential`'s, for all of them;
-    `refresher_for` is given a key and returns the refresher of that one where they differ (None: `refresher`, which
-    may be None itself where each has its own). `store`: a URL, which is opened once and closed by `close`, or a
-    `Store`, which stays open.
+    ``credentials[key]`` is the `Credential` of that key.
 
-    `profile`, `loop`, `max_wait` and `adopt` are as a `Credential`'s. `keep`: how many credentials stay in memory with
-    their tokens, those that were used last; others are read from the store again. `limit`: renewals at once at each
-    host that a refresher states (a `TokenEndpoint` does, a function does not); the others wait for their turn before
-    they claim anything. None: no limit.
+    * `refresher`: as a `Credential`'s, for all of them; None where `refresher_for` gives each its own.
+    * `refresher_for`: a function from a key to the refresher of that credential, or None for `refresher`.
+    * `store`: a URL, which is opened once and closed by `close`, or a `Store`, which stays open.
+    * `profile`, `loop`, `max_wait`, `adopt`: as a `Credential`'s.
+    * `keep`: how many credentials stay in memory with their tokens, those that were used last. Others are read from the
+      store again.
+    * `limit`: concurrent renewals at each host that a refresher states (a `TokenEndpoint` does, a function does not).
+      Others wait for their turn before they claim anything. None: no limit.
 
     Raises `ConfigurationError` for arguments that cannot work.
     """
@@ -86,9 +87,9 @@ class Credentials(ContextManaged):
             opened.enter(self._store, self)
 
     def __getitem__(self, key: str) -> Credential:
-        """The credential of `key`: the same object again for as long as it is in use.
+        """The credential of `key`: the same object for as long as it is in use.
 
-        Nothing is read until it is asked for a token. Raises `ConfigurationError` for what is no key, and what
+        Nothing is read until a token is asked for. Raises `ConfigurationError` for what is no key, and whatever
         `refresher_for` raises.
         """
         self._check_open()
@@ -100,7 +101,7 @@ class Credentials(ContextManaged):
             self._recent.drop(key, found)
         return self._recent.add(key, Tenant(key, self._terms_of(key), self._store))
 
-    # --- All of them ---
+    # --- All credentials together ---
 
     def refresh_due(
         self,
@@ -111,17 +112,18 @@ class Credentials(ContextManaged):
         at_once: int = AT_ONCE,
         progress: Progress | None = None,
     ) -> Summary:
-        """Refresh what has expired or ends within so many seconds, and say what came of it. For a cron job or a worker.
+        """Refresh what has expired or ends `within` so many seconds, and return a summary.
 
-        Looks at all records of the store that belong to this refresher (by its `identity`, which a `TokenEndpoint`
-        has), or at those of `keys`. At most `rate` renewals begin in a second (None: no limit), and `at_once` are under
-        way. `progress` is called with each `Result` and the `Summary` so far; what it raises ends the run.
+        For a cron job or a worker. It reads all records of the store that belong to this refresher (by its `identity`,
+        which a `TokenEndpoint` has), or those of `keys`. At most `rate` renewals begin each second (None: no limit),
+        and `at_once` are under way. `progress` is called with each `Result` and the `Summary` so far; an exception from
+        it ends the run.
 
         Any number of workers may do this at the same time: each credential is refreshed once. A failure stops none of
         the others, and a dead session is left alone. A token in the first tenth of its life is not due.
 
         Raises `ConfigurationError` where the refresher states no identity and no `keys` are given, and where the store
-        cannot list its records; `StoreUnavailable` where that fails.
+        cannot list its records; `StoreUnavailable` where listing fails.
         """
         self._refuse_to_block()
         if self._options.is_async and running_loop() is not None:
@@ -140,7 +142,7 @@ class Credentials(ContextManaged):
         at_once: int = AT_ONCE,
         progress: Progress | None = None,
     ) -> Summary:
-        """As `refresh_due`, for tasks; it works on a thread, where `progress` is called. Cancelling it ends the run."""
+        """As `refresh_due`, for tasks. It works on a thread, where `progress` is called. Cancelling it ends the run."""
         left, loop = Latch(), running_loop()
         run = self._run(within, keys=keys, rate=rate, at_once=at_once, progress=progress, loop=loop, left=left)
         flight: Flight[Summary | BaseException] = Flight()
@@ -148,7 +150,7 @@ class Credentials(ContextManaged):
         def work() -> None:
             try:
                 flight.settle(run.over(keys))
-            except BaseException as error:  # noqa: BLE001 - it is raised where the task waits
+            except BaseException as error:  # noqa: BLE001 - raised where the task waits
                 flight.settle(error)
 
         try:
@@ -167,11 +169,12 @@ class Credentials(ContextManaged):
         return result
 
     def delete(self, key: str) -> None:
-        """The tenant is gone: end its session here and in the store, and delete what is spooled for it on this host.
+        """End the session of a tenant that is gone, here and in the store, and delete its spooled tokens on this host.
 
-        A record without tokens remains, so that no process that still knows a token can bring it back. It works on a
-        record that cannot be read as well: one that is damaged, or was encrypted with a key that is lost. The token
-        is revoked where the `refresher` of all can do that, as at a logout. Raises `StoreUnavailable`.
+        A record without tokens remains, so that no process that still knows a token can restore it. A record that
+        cannot be read is replaced as well: one that is damaged, or was encrypted with a key that is lost. The token is
+        revoked where the `refresher` of all can do that, as at a logout. Raises `StoreUnavailable`, and `WaitTimeout`
+        after `max_wait`.
         """
         flight = self._deleting(key)
         if not flight.wait(self._options.max_wait):
@@ -180,7 +183,7 @@ class Credentials(ContextManaged):
         self._recent.release(key)
 
     async def adelete(self, key: str) -> None:
-        """As `delete`."""
+        """As `delete`, for tasks."""
         flight = self._deleting(key)
         if not await flight.wait_async(self._options.max_wait):
             raise _too_late(key)
@@ -188,7 +191,7 @@ class Credentials(ContextManaged):
         self._recent.release(key)
 
     def close(self) -> None:
-        """Begin nothing more, and wait for the renewals under way: `max_wait` seconds at most."""
+        """Begin nothing more, and wait for the renewals under way, for `max_wait` seconds at most."""
         refuse_inside()
         self._refuse_to_block()
         deadline = time.monotonic() + self._options.max_wait
@@ -197,7 +200,7 @@ class Credentials(ContextManaged):
         self._let_go()
 
     async def aclose(self) -> None:
-        """As `close`."""
+        """As `close`, for tasks."""
         deadline = time.monotonic() + self._options.max_wait
         for flight in self._shut():
             await flight.wait_async(max(deadline - time.monotonic(), 0.0))
@@ -205,13 +208,13 @@ class Credentials(ContextManaged):
 
     def __repr__(self) -> str:
         if not hasattr(self, "_store"):
-            return "Credentials(…)"  # half made, as in a traceback with locals
+            return "Credentials(…)"  # incomplete: a traceback with locals shows it where the constructor fails
         return f"Credentials(store={self._store.name!r})"
 
-    # --- Inside ---
+    # --- Internals ---
 
     def _terms_of(self, key: str) -> CredentialOptions:
-        """Raises what `refresher_for` raises."""
+        """The options of one key. Raises what `refresher_for` raises."""
         refresher = None if self._refresher_for is None else self._refresher_for(key)
         if refresher is not None:
             check(refresher)
@@ -221,7 +224,7 @@ class Credentials(ContextManaged):
         return self._options
 
     def _tenant(self, key: str) -> Tenant:
-        """The credential of `key`, without its being used: looking at a million keeps none of them in memory."""
+        """The credential of `key`, without counting as a use: looking at a million keeps none of them in memory."""
         found = self._recent.peek(key)
         return found if found is not None and not found.is_closed else Tenant(key, self._terms_of(key), self._store)
 
@@ -236,7 +239,7 @@ class Credentials(ContextManaged):
         loop: object,
         left: Latch | None,
     ) -> Run:
-        """`left`: set where nobody waits for the run any more."""
+        """A run over many credentials. `left`: set once no caller waits for the run any more."""
         self._check_open()
         if isinstance(keys, str):
             raise errors.ConfigurationError("keys are several texts: a list, or whatever else gives one after another")
@@ -268,18 +271,18 @@ class Credentials(ContextManaged):
         check_key(key)
         tenant = self._recent.peek(key)
         if tenant is None or tenant.is_closed:
-            tenant = Tenant(key, self._options, self._store)  # whoever its refresher was: it is not asked again
+            tenant = Tenant(key, self._options, self._store)  # `refresher_for` is not asked for it
         return tenant.delete()
 
     def _refuse_to_block(self) -> None:
-        """Raise `ConfigurationError` where waiting here would stop the loop on which a renewal is under way."""
+        """Raise `ConfigurationError` where waiting here would block the loop on which a renewal is under way."""
         for tenant in self._recent.all() if running_loop() is not None else []:
             flight = tenant.flight
             if flight is not None:
                 tenant.refuse_to_block(flight.loop)
 
     def _shut(self) -> list[Flight[Outcome]]:
-        """Let nothing begin any more; what is still under way."""
+        """Let nothing begin any more; return what is still under way."""
         self._closed = True
         for tenant in self._recent.all():
             tenant.shut()
@@ -310,7 +313,7 @@ def _check(refresher: object, refresher_for: object, store: object, loop: object
 
 
 def _nobody(_: Token) -> Answer:
-    """Stands where there is no refresher for all."""
+    """Stands for the refresher of all, where there is none."""
     raise errors.ConfigurationError("there is no refresher for this credential")
 
 

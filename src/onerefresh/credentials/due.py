@@ -1,4 +1,4 @@
-"""Refreshing what is due: so many a second at most, so many at once, and no failure stops the rest."""
+"""Refreshing what is due, with limits on the rate and on concurrency; no failure stops the rest."""
 
 from __future__ import annotations
 
@@ -30,10 +30,13 @@ Progress = Callable[[Result, Summary], object]
 Found = tuple[str, Versioned | errors.OnerefreshError | None]
 
 AHEAD = 100
-"""Due credentials that are gathered before the first is refreshed: in any order, so that workers do not run in step."""
+"""Due credentials that are gathered before the first is refreshed.
+
+They are then refreshed in random order, so that workers do not run in step.
+"""
 TRIES = 3
 SLICE = 0.1
-"""Seconds between two looks at whether the run is to stop."""
+"""Seconds between two checks of whether the run has to stop."""
 
 
 @dataclass(slots=True)
@@ -47,9 +50,10 @@ class _UnderWay:
 class Run:
     """One run over many credentials, on the thread that calls it.
 
-    `rate`: renewals that begin in a second at most. `at_once`: renewals under way at most. `max_wait`: seconds after
-    which the run waits for one no longer. `loop`: the event loop of async refreshers. `check`: called now and then;
-    raises where the run is to stop.
+    * `rate`: how many renewals begin each second at most. `at_once`: how many are under way at most.
+    * `max_wait`: seconds after which the run does not wait for a renewal any longer.
+    * `loop`: the event loop of async refreshers.
+    * `check`: called now and then; raises where the run has to stop.
     """
 
     def __init__(
@@ -108,7 +112,7 @@ class Run:
                 self._hear(SLICE)
         return self._tally.summary()
 
-    # --- Looking ---
+    # --- Finding what is due ---
 
     def _scanned(self) -> Iterator[Found]:
         for key, found in self._reader.scan():
@@ -126,7 +130,7 @@ class Run:
         return self._load(key)
 
     def _due(self, records: Iterable[Found]) -> Iterator[Due]:
-        """Those that are due; of those in trouble it is told at once."""
+        """The credentials that are due. Those in trouble are reported at once."""
         for key, found in records:
             self._check()
             self._tally.looked_at += 1
@@ -147,7 +151,7 @@ class Run:
             self._hear(min(left, SLICE))
         self._check()
         if self._is_done(due):
-            self._tell(Result(due.key, What.ADOPTED))  # it takes nothing from the rate: workers share the work
+            self._tell(Result(due.key, What.ADOPTED))  # not counted for the rate: workers share the work
             return
         self._next_at = max(self._next_at, time.monotonic()) + self._pause
         try:
@@ -159,16 +163,16 @@ class Run:
             self._tell(Result(due.key, What.FAILED, no_refresher(due.key, error)))
             return
         if flight in self._under_way:
-            return  # a key that was named twice
+            return  # the key was given twice
         self._under_way[flight] = _UnderWay(due, ours, time.monotonic() + self._max_wait, tries)
         flight.when_settled(lambda: self._settled.put(flight))
 
     def _is_done(self, due: Due) -> bool:
-        """Whether somebody else has refreshed it since it was looked at."""
+        """Whether another process has refreshed it since it was read."""
         try:
             record = self._record(due.key)
         except errors.StoreUnavailable:
-            return False  # the renewal will say so, in words that are meant for it
+            return False  # the renewal will report that in its own words
         return record is not None and record.identity != due.identity
 
     def _record(self, key: str) -> Record | None:
@@ -182,7 +186,7 @@ class Run:
             return self._store.load(key)
         except errors.StoreUnavailable as error:
             return self._vetted(key, error)
-        except Exception as error:  # noqa: BLE001 - a store of the user's may raise anything, and the others go on
+        except Exception as error:  # noqa: BLE001 - a user's store may raise anything, and the others go on
             failed = store_failed("load", error)
             failed.__cause__ = vetted(error, self._redactor(key)).with_traceback(None)
             return failed
@@ -193,11 +197,11 @@ class Run:
         return checked
 
     def _redactor(self, key: str) -> Redactor:
-        """Knows what this process knows of the credential: a store may repeat what it holds."""
+        """A redactor that knows the tokens of the credential in memory: a store may repeat what it holds."""
         return Seen(known_tokens(self._store, key), None).redactor()
 
     def _hear(self, seconds: float) -> None:
-        """Take what has settled, waiting for it at most so many seconds."""
+        """Take in a renewal that has settled, after a wait of at most so many seconds."""
         self._check()
         try:
             flight = self._settled.get(timeout=seconds)
@@ -209,7 +213,7 @@ class Run:
             self._finish(flight, one)
 
     def _give_up(self) -> None:
-        """Whoever has taken too long goes on alone."""
+        """Stop waiting for renewals that have taken too long; they go on by themselves."""
         now = time.monotonic()
         for flight, one in list(self._under_way.items()):
             if now >= one.deadline:
@@ -229,12 +233,12 @@ class Run:
             if outcome.token.identity != one.due.identity:
                 self._tell(Result(key, What.REFRESHED if one.ours and outcome.renewed else What.ADOPTED))
             elif not one.ours and one.tries < TRIES:
-                self._again.append((one.due, one.tries + 1))  # its caller was content with the present token
+                self._again.append((one.due, one.tries + 1))  # the present token was enough for its caller
             else:
                 self._tell(self._left_alone(key))
 
     def _left_alone(self, key: str) -> Result:
-        """Nothing was renewed although the token is due: the record says why."""
+        """The result where nothing was renewed although the token is due: the record says why."""
         try:
             record = self._record(key)
         except errors.StoreUnavailable as error:

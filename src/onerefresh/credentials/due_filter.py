@@ -1,4 +1,4 @@
-"""Which of many records are due, and which are in trouble: pure, but for the function that gives a key's options."""
+"""Which of many records are due or in trouble: pure, except for the function that gives a key's options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NO_IDENTITY = (
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The credential `key` is to be refreshed; its present token is the one with this `identity`."""
+    """The credential `key` is to be refreshed. `identity`: that of its present token."""
 
     key: str
     identity: tuple[str, int]
@@ -39,7 +39,7 @@ class Other:
 
 @dataclass(frozen=True, slots=True)
 class DueFilter:
-    """What is looked for. `named`: the keys were given, so each of them belongs here and is missed where it is not."""
+    """What is looked for. `named`: the keys were given, so each belongs here; one without a record is in trouble."""
 
     within: float
     named: bool
@@ -48,7 +48,7 @@ class DueFilter:
     def judge(
         self, key: str, found: Versioned | errors.OnerefreshError | None, now: float
     ) -> Due | Result | Other | None:
-        """What is to be done about a record, or why there is none; None: nothing. `now`: seconds since the epoch."""
+        """What is to be done about a record, or why nothing can be; None: nothing. `now`: seconds since the epoch."""
         if isinstance(found, errors.OnerefreshError):
             unreadable = isinstance(found, errors.StoreUnavailable)
             return Result(key, What.UNREADABLE if unreadable else What.FAILED, found)
@@ -85,7 +85,7 @@ class DueFilter:
         return Due(key, record.identity)
 
     def _begin(self, key: str, record: Record | None) -> Due | Result:
-        """A named key without a session: where a token can be had without a person, it is due."""
+        """A named key without a session: it is due where a token can be obtained without a person."""
         logged_out = record is not None and record.is_logged_out
         if not logged_out and self._options(key).obtain is not None:
             return Due(key, ("", 0) if record is None else record.identity)
@@ -99,7 +99,7 @@ class DueFilter:
             raise
         except LookupError as error:
             if not self.named:
-                raise _NotOurs from None  # `refresher_for` knows no such tenant: it may be of another kind
+                raise _NotOurs from None  # `refresher_for` does not know it: a tenant of another kind
             failed = no_refresher(key, error)
         except Exception as error:  # noqa: BLE001 - whatever `refresher_for` raises, the others go on
             failed = no_refresher(key, error)
@@ -107,7 +107,7 @@ class DueFilter:
 
 
 def what_of(failure: Failure) -> What:
-    """What became of a credential whose last refresh failed so."""
+    """The result for a credential whose last refresh failed in this way."""
     return What.NEEDS_LOGIN if failure.is_doubtful else What.FAILED
 
 
@@ -121,12 +121,12 @@ def _is_due(record: Record, within: float, now: float) -> bool:
 
 
 def error_of(error: errors.OnerefreshError) -> errors.OnerefreshError:
-    """The error without its traceback, which would keep all that its frames hold."""
+    """The error without its traceback, which would keep everything in its frames alive."""
     return error.with_traceback(None)
 
 
 def no_refresher(key: str, error: Exception) -> errors.RefresherFailed:
-    """What is said of a tenant whose refresher cannot be had."""
+    """The error for a tenant whose `refresher_for` raised."""
     name = plain(type(error).__name__)
     failed = errors.RefresherFailed(f"refresher_for raised {name}; see the cause", credential=key)
     failed.__cause__ = vetted(error, Redactor()).with_traceback(None)

@@ -1,6 +1,6 @@
-"""Reading a store for whoever may be interrupted: on another thread, which takes no signals.
+"""Reading a store on another thread, which takes no signals.
 
-A signal in the midst of a read can lose what the read has borrowed, such as a connection of a pool, for good.
+A signal during a read can lose for good what the read has borrowed, such as a connection of a pool.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ __all__ = ["Reader"]
 T = TypeVar("T")
 Found = tuple[str, Versioned | errors.StoreUnavailable]
 SLICE = 0.1
-"""Seconds between two looks at whether the caller has to stop, and at whether the thread is still there."""
+"""Seconds between two checks of whether the caller has to stop, and whether the thread still exists."""
 IDLE = 2.0
-"""Seconds after which the thread ends for which nobody has anything to do: whoever was interrupted does not say so."""
+"""Seconds after which a thread without work ends: a caller that was interrupted does not end it."""
 AT_ONCE = 100
-"""Records that are read before the caller sees the first of them."""
+"""Records that are read before the caller gets the first of them."""
 
 
 class Reader:
-    """Reads for one caller. `check`: called now and then while he waits; raises where he has to stop."""
+    """Reads for one caller. `check`: called now and then while the caller waits; raises where it has to stop."""
 
     def __init__(self, store: Store, check: Callable[[], None]) -> None:
         self._store, self._check = store, check
@@ -37,7 +37,7 @@ class Reader:
         self._is_left = False
 
     def ask(self, work: Callable[[], T]) -> T:
-        """What `work` returns on the other thread, or raises."""
+        """What `work` returns or raises on the other thread."""
         answers: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
         self._wishes.put(lambda: answers.put(_outcome(work)))
         while True:
@@ -51,8 +51,8 @@ class Reader:
             return outcome()
 
     def each(self, keys: Iterable[str], load: Callable[[str], T]) -> Iterator[tuple[str, T]]:
-        """The keys, each with what `load` makes of it on the other thread."""
-        source = iter(keys)  # the caller's own: it runs on his thread
+        """The keys, each with the result of `load` on the other thread."""
+        source = iter(keys)  # the caller's own iterable, which runs on the caller's thread
         while some := list(islice(source, AT_ONCE)):
             yield from self.ask(partial(self._all, some, load))
 
@@ -60,7 +60,7 @@ class Reader:
         return [(key, load(key)) for key in keys if not self._is_left]
 
     def scan(self) -> Iterator[Found]:
-        """Raises what the store raises, after what came before that."""
+        """All records of the store. Raises what the store raises, after the records before it."""
         records: list[Iterator[Found]] = []  # begun on the other thread, too
 
         def read() -> tuple[list[Found], Exception | None]:
@@ -68,8 +68,8 @@ class Reader:
             found: list[Found] = []
             try:
                 for one in islice(records[0], AT_ONCE):
-                    found.append(one)  # noqa: PERF402 - what came before an error counts
-            except Exception as error:  # noqa: BLE001 - it is raised below
+                    found.append(one)  # noqa: PERF402 - records before an error count
+            except Exception as error:  # noqa: BLE001 - raised below
                 return found, error
             return found, None
 
@@ -82,22 +82,22 @@ class Reader:
                 return
 
     def end(self) -> None:
-        """Nothing more is to be read."""
+        """End the thread: nothing more is to be read."""
         self._is_left = True
         self._wishes.put(None)
 
     def _serve_anew(self) -> None:
         try:
             self._job = start(partial(_serve, self._wishes, IDLE), "onerefresh reader", daemon=True)
-        except RuntimeError:  # no thread can start: nothing is left but to read here
+        except RuntimeError:  # no thread can start: read on this one
             _serve(self._wishes, 0.0)
 
 
 def _outcome(work: Callable[[], T]) -> Callable[[], T]:
-    """What gives or raises, when it is called, what `work` gave or raised."""
+    """A function that returns or raises what `work` returned or raised."""
     try:
         result = work()
-    except Exception as error:  # noqa: BLE001 - it is raised where it is asked for
+    except Exception as error:  # noqa: BLE001 - raised where the result is asked for
         failed = error
 
         def fail() -> T:
@@ -108,7 +108,7 @@ def _outcome(work: Callable[[], T]) -> Callable[[], T]:
 
 
 def _serve(wishes: queue.SimpleQueue[Callable[[], None] | None], idle: float) -> None:
-    """Do what is wished for, until somebody says that this is all, or nobody wishes for anything."""
+    """Do the work in the queue, until None comes or there is none for `idle` seconds."""
     while True:
         try:
             wish = wishes.get(timeout=idle) if idle else wishes.get_nowait()

@@ -1,4 +1,4 @@
-"""What came of refreshing many credentials; no secret in it."""
+"""The result of refreshing many credentials. It holds no secret."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ERRORS_KEPT = 100
 class What(enum.StrEnum):
     """What became of one credential."""
 
-    REFRESHED = "refreshed"  # here and now
-    ADOPTED = "adopted"  # somebody else refreshed it meanwhile
+    REFRESHED = "refreshed"  # by this run
+    ADOPTED = "adopted"  # another process refreshed it meanwhile
     NEEDS_LOGIN = "needs_login"  # its session is over, or there is none
     FAILED = "failed"  # see the error; the next run tries it again
-    UNREADABLE = "unreadable"  # its record: it is damaged, no key opens it, or the store is down
+    UNREADABLE = "unreadable"  # its record is damaged, no key opens it, or the store is down
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,10 @@ class Result:
 class Summary:
     """How many credentials there were, and what became of those that were due or in trouble.
 
-    `looked_at`: records and keys in all. `others`: those of another refresher, which were left alone. `errors`: the
-    first hundred.
+    * `looked_at`: records and keys in all.
+    * `others`: records of other refreshers, which were left alone.
+    * `refreshed`, `adopted`, `needs_login`, `failed`, `unreadable`: how many had that result; see `What`.
+    * `errors`: the first hundred.
     """
 
     looked_at: int = 0
@@ -55,7 +57,7 @@ class Summary:
 
 
 class Tally:
-    """Counts up to a `Summary`."""
+    """Counts the results for a `Summary`."""
 
     def __init__(self) -> None:
         self.looked_at = 0

@@ -1,4 +1,4 @@
-"""One of many credentials, and what only `Credentials` does with it."""
+"""One of many credentials, with what only `Credentials` does with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Tenant"]
 
 
 class Tenant(Credential):
-    """A `Credential` whose options were checked before, and whose store belongs to others too."""
+    """A `Credential` whose options are checked already, and whose store others use, too."""
 
     __slots__ = ()
 
@@ -31,17 +31,17 @@ class Tenant(Credential):
 
     @property
     def flight(self) -> Flight[Outcome] | None:
-        """The renewal under way."""
+        """The renewal under way, or None."""
         return self._memory.flying
 
     def refuse_to_block(self, loop: object) -> None:
-        """Raise `ConfigurationError` where a wait for what runs on the loop `loop` would block this very loop."""
+        """Raise `ConfigurationError` where a wait for code on `loop` would block this very loop."""
         self._check_caller(blocking=True, loop=loop)
 
     def renew_ahead(self, within: float, loop: object) -> tuple[Flight[Outcome], bool]:
-        """The flight that renews the token if it ends within so many seconds; whether it began with this call.
+        """The flight that renews the token if it ends `within` so many seconds; whether it began with this call.
 
-        `loop`: the event loop on which async functions run, where there is none among the options.
+        `loop`: the event loop on which async functions run, where the options have none.
         """
         self._check_open()
         self._check_caller(blocking=False, loop=None)

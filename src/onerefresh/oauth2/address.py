@@ -18,7 +18,7 @@ _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Address:
-    """A token endpoint's URL, checked. Its query is sent, and shown nowhere."""
+    """A token endpoint's URL, checked. Its query is sent, but never shown."""
 
     scheme: str
     host: str
@@ -28,7 +28,10 @@ class Address:
 
     @classmethod
     def parse(cls, url: object, what: str = "the token endpoint", *, allow_unencrypted_http: bool = False) -> Address:
-        """Raises `ConfigurationError` for a URL that nothing secret must be sent to; `what` it is, for its message."""
+        """The parts of a URL. `what` names it in errors.
+
+        Raises `ConfigurationError` for a URL to which no secret may be sent.
+        """
         if not isinstance(url, str):
             raise ConfigurationError(f"{what} is a URL, not {type(url).__name__}")
         if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
@@ -69,18 +72,18 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """Host and port, without a port that is the usual one: what the header ``Host`` says."""
+        """Host and port, without the scheme's usual port, as in the header ``Host``."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
 
     @property
     def shown(self) -> str:
-        """The URL without its query, and without a port that is the usual one."""
+        """The URL without its query, and without the scheme's usual port."""
         return f"{self.scheme}://{self.authority}{self.path}"
 
     @property
     def target(self) -> str:
-        """Path and query, as the request line has them."""
+        """Path and query, as in the request line."""
         return f"{self.path}?{self.query}" if self.query else self.path
 
     @property
@@ -90,12 +93,12 @@ class Address:
 
     @property
     def query_names(self) -> frozenset[str]:
-        """The parameters that the URL itself brings."""
+        """The names of the parameters in the URL itself."""
         return frozenset(name for name, _ in parse_qsl(self.query, keep_blank_values=True))
 
     @property
     def identity(self) -> str:
-        """The URL, with a digest in place of its query: tells endpoints apart and shows nothing."""
+        """The URL with a digest in place of its query, which tells endpoints apart and reveals nothing."""
         return f"{self.shown}?…{Secret(self.query).fingerprint()[:8]}" if self.query else self.shown
 
     def __repr__(self) -> str:

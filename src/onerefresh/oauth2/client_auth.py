@@ -1,4 +1,4 @@
-"""Client authentication: how a client tells the token endpoint who it is (RFC 6749 section 2.3)."""
+"""Client authentication: how a client identifies itself to the token endpoint (RFC 6749 section 2.3)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from onerefresh.token import Secret
 __all__ = ["ClientAuth", "Identification", "checked_client_auth", "checked_client_id", "checked_secret", "identify"]
 
 ClientAuth: TypeAlias = Literal["client_secret_basic", "client_secret_post", "none"]
-"""The names of OpenID Connect Core section 9; ``none`` is a public client."""
+"""Names from OpenID Connect Core section 9; ``none`` is a public client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """What a token request says about its client: an ``Authorization`` header, or fields of the body."""
+    """What a token request states about its client: an ``Authorization`` header, or fields of the body."""
 
     authorization: Secret | None
     fields: tuple[tuple[str, str | Secret], ...]
 
 
 def identify(client_auth: ClientAuth, client_id: str, secret: Secret | None) -> Identification:
-    """The client's identification; `secret` is None only for a public client."""
+    """The client's identification. `secret` is None only for a public client."""
     if secret is None or client_auth == "none":
         return Identification(None, (("client_id", client_id),))
     if client_auth == "client_secret_post":
@@ -34,13 +34,13 @@ def identify(client_auth: ClientAuth, client_id: str, secret: Secret | None) -> 
 
 
 def _basic(client_id: str, secret: Secret) -> Secret:
-    """HTTP Basic, of the form-encoded id and secret: RFC 6749 section 2.3.1 and appendix B."""
+    """HTTP Basic with the form-encoded id and secret (RFC 6749 section 2.3.1 and appendix B)."""
     pair = Secret(f"{quote_plus(client_id)}:{quote_plus(secret.reveal())}")
     return Secret("Basic " + base64.b64encode(pair.reveal().encode("ascii")).decode("ascii"))
 
 
 def checked_client_id(client_id: object) -> str:
-    """Raises `ConfigurationError` for an id that no request can carry."""
+    """The client id. Raises `ConfigurationError` for one that no request can carry."""
     if not isinstance(client_id, str):
         raise ConfigurationError(f"client_id is a text, not {type(client_id).__name__}")
     if not client_id or not client_id.isprintable():
@@ -49,7 +49,7 @@ def checked_client_id(client_id: object) -> str:
 
 
 def checked_secret(secret: object, source: str) -> Secret:
-    """The client secret as a `Secret`; `source` says in an error where it came from.
+    """The client secret as a `Secret`. `source`: where it came from, for errors.
 
     Raises `ConfigurationError` for one that no request can carry.
     """
@@ -57,7 +57,7 @@ def checked_secret(secret: object, source: str) -> Secret:
         secret = Secret(secret)
     if not isinstance(secret, Secret):
         kind = type(secret).__name__
-        del secret  # bytes, say: a traceback with locals would show them
+        del secret  # it may be bytes, which a traceback with locals would show
         raise ConfigurationError(f"{source} is a str or a Secret, not {kind}")
     if not secret:
         raise ConfigurationError(f"{source} is empty: leave client_secret out for a public client")
@@ -69,7 +69,7 @@ def checked_secret(secret: object, source: str) -> Secret:
 
 
 def checked_client_auth(client_auth: object, *, has_secret: bool) -> ClientAuth:
-    """`client_auth`, or where it is None the usual one. Raises `ConfigurationError` where it does not fit."""
+    """`client_auth`, or the usual method where it is None. Raises `ConfigurationError` where it does not fit."""
     if client_auth is None:
         return "client_secret_basic" if has_secret else "none"
     for known in get_args(ClientAuth):

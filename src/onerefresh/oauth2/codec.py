@@ -34,11 +34,11 @@ _OWN = frozenset(
 )
 _FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 100
-"""So many fields of a form are read."""
+"""How many fields of a form are read."""
 
 
 class _Guarded:
-    """What holds secrets and is therefore neither shown nor pickled."""
+    """Holds secrets, and is therefore neither shown nor pickled."""
 
     __slots__ = ()
 
@@ -48,10 +48,11 @@ class _Guarded:
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest(_Guarded):
-    """One POST to the token endpoint. Its repr shows neither headers nor body: both hold secrets.
+    """One POST to the token endpoint. Its ``repr`` shows neither headers nor body, since both hold secrets.
 
-    `headers` are all there are, but for ``Host`` and ``Content-Length``; `timeout`: seconds for the request in all.
-    `hidden` knows its secrets: no error quotes what it does not let pass.
+    * `headers`: all of them, except ``Host`` and ``Content-Length``.
+    * `timeout`: seconds for the whole request.
+    * `hidden`: knows the request's secrets; no error quotes what it rejects.
     """
 
     url: str
@@ -63,7 +64,7 @@ class TokenRequest(_Guarded):
 
 @dataclass(frozen=True, slots=True)
 class TokenResponse(_Guarded):
-    """What the token endpoint answered: the status, the headers, and the body as it is without its encoding."""
+    """What the token endpoint answered: the status, the headers, and the body with its content encoding undone."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -81,7 +82,7 @@ def build_request(
     timeout: float = 10.0,
     hidden: Redactor = NOTHING_KNOWN,
 ) -> TokenRequest:
-    """The token request; `refresh_token` belongs to the grant of that name (RFC 6749 section 6)."""
+    """The token request. `refresh_token` belongs to the grant of that name (RFC 6749 section 6)."""
     fields: list[tuple[str, str | Secret]] = [("grant_type", grant)]
     if refresh_token is not None:
         fields.append(("refresh_token", refresh_token))
@@ -100,7 +101,7 @@ def build_revocation(
     timeout: float = 10.0,
     hidden: Redactor = NOTHING_KNOWN,
 ) -> TokenRequest:
-    """The request to forget `token`, which is of the kind `hint` (RFC 7009 section 2.1)."""
+    """The request to revoke `token`, which is of the kind `hint` (RFC 7009 section 2.1)."""
     fields: list[tuple[str, str | Secret]] = [("token", token), ("token_type_hint", hint), *identification.fields]
     return _post(url, fields, identification, timeout, hidden)
 
@@ -129,12 +130,12 @@ def _form(fields: Iterable[tuple[str, str | Secret]]) -> bytes:
 
 
 def _quoted(value: str | Secret) -> str:
-    # A refresh token that is no Unicode text is for the server to refuse: an encoding error would hold it whole.
+    # The server may refuse a refresh token that is no Unicode text. An encoding error here would quote it in full.
     return quote_plus(value.reveal() if isinstance(value, Secret) else value, errors="surrogatepass")
 
 
 def checked_scope(scope: object) -> str | None:
-    """Raises `ConfigurationError` for what is no scope of RFC 6749 section 3.3."""
+    """The scope. Raises `ConfigurationError` for one that RFC 6749 section 3.3 does not allow."""
     if scope is None:
         return None
     if not isinstance(scope, str):
@@ -146,7 +147,7 @@ def checked_scope(scope: object) -> str | None:
 
 
 def checked_extra(extra: object, query_names: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
-    """Further fields of the body, as pairs; a list of texts is allowed where a standard repeats the field.
+    """Further fields of the body, as pairs. A list of texts is allowed where a standard repeats the field.
 
     Raises `ConfigurationError` for a field that is set elsewhere, or twice (RFC 6749 section 3.2).
     """
@@ -180,10 +181,10 @@ def _can_be_sent(text: str) -> bool:
 
 
 def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden: Redactor) -> Token | Verdict:
-    """The token that an answer brings, or what it means that it brings none.
+    """The token in an answer, or the verdict on an answer without one.
 
-    `at`: when it was asked for, in seconds since the epoch. `scope`: the one asked for, which an answer that names
-    none has granted (RFC 6749 section 5.1). `hidden` knows the request's secrets, which no verdict quotes.
+    `at`: when it was asked for, in seconds since the epoch. `scope`: the one that was asked for, which an answer that
+    names none has granted (RFC 6749 section 5.1). `hidden`: knows the request's secrets, which no verdict quotes.
     """
     fields = _fields(response)
     if 200 <= response.status < 300 and fields is not None:
@@ -209,14 +210,14 @@ def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden
 
 
 class _Fields(dict[str, object]):
-    """An answer's fields; shown as nothing but their number."""
+    """An answer's fields. Its ``repr`` shows only their number."""
 
     def __repr__(self) -> str:
         return f"<{len(self)} fields>"
 
 
 def _fields(response: TokenResponse) -> Mapping[str, object] | None:
-    """The answer's fields: JSON, or a form as a few servers still answer, whatever it is labelled. None for neither."""
+    """The answer's fields: JSON, or a form as a few servers still send, under any content type; None for neither."""
     answer = object_in(response.body)
     if answer is not None:
         return _Fields(answer)

@@ -41,10 +41,10 @@ from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 __all__ = ["Send", "TokenEndpoint"]
 
 LOOK_AGAIN = 30.0
-"""Seconds between two looks at a secret that was refused."""
+"""Seconds between two requests for a client secret that the server has refused."""
 
 Send: TypeAlias = Callable[[TokenRequest], TokenResponse]
-"""Sends one request, once, and returns the answer whatever its status; an exception where there is none.
+"""Sends one request, once, and returns the answer, whatever its status; raises where there is none.
 
 Where it has a method ``prepare()``, that is called before a renewal begins.
 """
@@ -53,20 +53,20 @@ Where it has a method ``prepare()``, that is called before a renewal begins.
 class TokenEndpoint:
     """The token endpoint of an authorization server, as the refresher of a credential (RFC 6749).
 
-    `url`: https, or http to this machine; ``allow_unencrypted_http=True`` allows http elsewhere, where everybody on
-        the way can read the tokens. A query is kept, a fragment refused (section 3.2).
-    `client_secret`: None for a public client; a text or `Secret`; or a function that returns one, called by `prepare`
-        (a credential does that before each renewal), so that a secret may change or come from a vault.
-    `grant`: ``"refresh_token"`` (section 6), or ``"client_credentials"`` (section 4.4), which needs no login.
-    `client_auth`: how the client proves itself (section 2.3.1): ``"client_secret_basic"``, which is usual where there
-        is a secret, ``"client_secret_post"`` or ``"none"``. Another way is never tried.
-    `scope`: asked for with every request (section 3.3). `extra`: further fields of the body, such as ``audience``
-        or ``resource`` (RFC 8707), which may be lists.
-    `send`: sends the request in place of httpx2 (where it is installed) or the standard library.
-    `timeout`: seconds that one request may take in all.
-    `revocation_url`: where a token is revoked that a logout has made useless (RFC 7009); None: it just expires.
+    * `url`: https, or http to this machine. ``allow_unencrypted_http=True`` allows http elsewhere, where everybody on
+      the way can read the tokens. A query is kept, a fragment rejected (section 3.2).
+    * `client_secret`: None for a public client; a text or `Secret`; or a function that returns one. `prepare` calls the
+      function, which a credential does before each renewal, so a secret may change or come from a vault.
+    * `grant`: ``"refresh_token"`` (section 6), or ``"client_credentials"`` (section 4.4), which needs no login.
+    * `client_auth`: how the client proves its identity (section 2.3.1): ``"client_secret_basic"``, the default with a
+      secret, ``"client_secret_post"`` or ``"none"``. No other method is tried.
+    * `scope`: is asked for with every request (section 3.3).
+    * `extra`: further fields of the body, such as ``audience`` or ``resource`` (RFC 8707), which may be lists.
+    * `send`: sends the request instead of httpx2 (where it is installed) or the standard library.
+    * `timeout`: seconds that one request may take in total.
+    * `revocation_url`: where a token is revoked that is of no use after a logout (RFC 7009). None: it just expires.
 
-    One call sends one request: nothing is tried again and no redirect is followed. Raises `ConfigurationError` for
+    One call sends one request: nothing is tried again, and no redirect is followed. Raises `ConfigurationError` for
     settings that are wrong.
     """
 
@@ -85,7 +85,7 @@ class TokenEndpoint:
         revocation_url: str | None = None,
         allow_unencrypted_http: bool = False,
     ) -> None:
-        # First of all, so that no traceback of this frame shows it.
+        # The first statement, so that no traceback of this frame shows the secret.
         client_secret = Secret(client_secret) if isinstance(client_secret, str) else client_secret
         self._address = Address.parse(url, allow_unencrypted_http=allow_unencrypted_http)
         self.client_id = checked_client_id(client_id)
@@ -101,7 +101,7 @@ class TokenEndpoint:
         has_secret = self._secret is not None or self._source is not None
         self.client_auth = checked_client_auth(client_auth, has_secret=has_secret)
         if grant == "client_credentials" and not has_secret and send is None:
-            # RFC 6749 section 4.4; a `send` of one's own may authenticate in another way, say by a TLS certificate.
+            # RFC 6749 section 4.4. A user's `send` may authenticate in another way, such as a TLS certificate.
             raise ConfigurationError("grant 'client_credentials' needs a client_secret: it is for confidential clients")
         self.scope = checked_scope(scope)
         self._extra = checked_extra(extra, self._address.query_names)
@@ -115,7 +115,7 @@ class TokenEndpoint:
 
     @property
     def identity(self) -> str:
-        """Whose tokens these are: readable, the same in every process, and not secret."""
+        """Whose tokens these are: readable, the same in every process, and no secret."""
         message = f"token endpoint {self._address.identity}, client {self.client_id}"
         if self.grant == "refresh_token":
             return message
@@ -125,31 +125,32 @@ class TokenEndpoint:
 
     @property
     def settings(self) -> tuple[object, ...]:
-        """All that tells this client from another: what was refused to one is asked at once by the other.
+        """Everything that tells this client from another one, which may ask at once for what this one was refused.
 
-        A secret that a function gives is asked for again, where the last time is half a minute ago.
+        A secret that comes from a function is requested again half a minute after the last time.
         """
         if self._source is not None and time.monotonic() >= self._looks_at:
             self._looks_at = time.monotonic() + LOOK_AGAIN
-            with contextlib.suppress(ConfigurationError):  # the next renewal says so
+            with contextlib.suppress(ConfigurationError):  # the next renewal reports it
                 self._secret = _asked(self._source, self._redactor())
         return (self.identity, self.client_auth, self.scope, self._extra, self._secret, self._own_send)
 
     @property
     def host(self) -> str:
-        """The host and port that its requests go to: `Credentials` limits how many of them go there at once."""
+        """Host and port of its requests, at which `Credentials` limits concurrent renewals."""
         return f"{self._address.host}:{self._address.port}"
 
     @property
     def obtain(self) -> Callable[[], Token] | None:
-        """For the grant ``client_credentials`` the function that gets a first token; else None: a person logs in."""
+        """The function that gets a first token with ``client_credentials``; else None, since a person has to log in."""
         return self._request if self.grant == "client_credentials" else None
 
     @property
     def revoke(self) -> Callable[[Token], None] | None:
         """The function that revokes a token (RFC 7009), where there is a `revocation_url`; else None.
 
-        It blocks for `timeout` seconds at most, and raises `RefreshFailure` where the server did not confirm it.
+        The function blocks for `timeout` seconds at most, and raises `RefreshFailure` where the server did not confirm
+        it.
         """
         return None if self._revocation is None else self._revoke
 
@@ -161,7 +162,7 @@ class TokenEndpoint:
         revoke(token, self._revocation.url, send, who, timeout=self.timeout, hidden=hidden)
 
     def prepare(self) -> None:
-        """Do what may take long or fail before anything is sent: fetch the client secret, load the HTTP client.
+        """Do what may take long or fail before a request is sent: fetch the client secret, load the HTTP client.
 
         Raises `ConfigurationError` where the function given as `client_secret` fails.
         """
@@ -175,16 +176,17 @@ class TokenEndpoint:
             self._looks_at = time.monotonic() + LOOK_AGAIN
 
     def _current_secret(self) -> Secret | None:
-        # Taken once for a request: another thread's refused request may forget the secret meanwhile.
+        # Read once for each request: another thread may reset the secret after a refusal.
         secret = self._secret
         if secret is None and self._source is not None:
             secret = self._secret = _asked(self._source, self._redactor())
         return secret
 
     def __call__(self, token: Token) -> Token:
-        """The token that follows `token`. Blocks for `timeout` seconds at most.
+        """Return the token that follows `token`. Blocks for `timeout` seconds at most.
 
-        Raises `RefreshFailure` with a verdict where the server gives none, `ConfigurationError` as `prepare` does.
+        Raises `RefreshFailure` with a verdict where the server gives no token, and `ConfigurationError` as `prepare`
+        does.
         """
         if self.grant == "client_credentials":
             return self._request(hidden=token.secrets)
@@ -219,7 +221,7 @@ class TokenEndpoint:
 
     @property
     def secrets_to_hide(self) -> list[Secret]:
-        """What no error, event or record may show: the client's secrets, and what the URLs and `extra` may hold."""
+        """What no error, event or record may show: the client's secrets, and secrets in the URLs and in `extra`."""
         secrets = [secret for secret in (self._secret, self._old_secret) if secret is not None]
         who = (identify(self.client_auth, self.client_id, secret).authorization for secret in secrets)
         queries = [address.query for address in (self._address, self._revocation) if address is not None]
@@ -231,7 +233,7 @@ class TokenEndpoint:
         return Redactor([*secrets, *self.secrets_to_hide], complete=True)
 
     def _sent(self, request: TokenRequest, hidden: Redactor) -> TokenResponse | Verdict:
-        """The answer, or why there is none. The sender's exception ends here: it may hold the request."""
+        """The answer, or the verdict where there is none. The sender's exception ends here: it may hold the request."""
         assert self._send is not None
         try:
             response = self._send(request)
@@ -244,23 +246,26 @@ class TokenEndpoint:
         return Verdict(FailureKind.REFRESHER, f"send returned {type(response).__name__}, not a TokenResponse")
 
     def _explained(self, verdict: Verdict) -> Verdict:
-        """The verdict as it stands for this client: what to look at, and what no grant but `refresh_token` can mean."""
+        """The verdict for this client, with what to check, and corrected for ``client_credentials``.
+
+        That grant has no session that could be over, and no refresh token that could be spent.
+        """
         if self.grant == "client_credentials":
             if verdict.kind in (FailureKind.DEAD, FailureKind.DOUBTFUL):
                 verdict = replace(verdict, kind=FailureKind.CLIENT_REJECTED)  # there is no session that could be over
             elif verdict.kind in (FailureKind.NO_ANSWER, FailureKind.SERVER_ERROR):
-                verdict = replace(verdict, kind=FailureKind.UNAVAILABLE)  # nothing was spent: it may be asked again
+                verdict = replace(verdict, kind=FailureKind.UNAVAILABLE)  # nothing was spent: it may be repeated
         if verdict.kind in (FailureKind.CLIENT_REJECTED, FailureKind.DOUBTFUL):
             if self._source is not None:
                 self._old_secret = self._secret or self._old_secret
-                self._secret, self._looks_at = None, 0.0  # asked for anew: it may have been changed
+                self._secret, self._looks_at = None, 0.0  # requested again, since it may have been changed
             look = "client_id" if self.client_auth == "none" else "client_id, client_secret"
             return replace(verdict, detail=f"{verdict.detail}; check {look} and client_auth (now {self.client_auth!r})")
         return verdict
 
     def __repr__(self) -> str:
         if not hasattr(self, "client_auth"):
-            return "TokenEndpoint(…)"  # one whose settings were refused, as a traceback shows it
+            return "TokenEndpoint(…)"  # incomplete: a traceback with locals shows it where the constructor fails
         return (
             f"TokenEndpoint({self._address.identity!r}, client_id={self.client_id!r}, grant={self.grant!r}, "
             f"client_auth={self.client_auth!r})"
@@ -268,13 +273,13 @@ class TokenEndpoint:
 
 
 def _asked(source: Callable[[], str | Secret], hidden: Redactor) -> Secret:
-    """The secret from the function that was given for it."""
+    """The secret from the function that was given for it. Raises `ConfigurationError`."""
     try:
         return checked_secret(source(), "what the client_secret function returned")
     except ConfigurationError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it raises, nothing was sent and the developer must act
-        # A missing file or variable is told by its name; of other exceptions the text could hold the secret.
+        # A missing file or variable is quoted. The text of any other exception could hold the secret.
         words = hidden.quote(str(error)) if isinstance(error, (OSError, KeyError)) else ""
         reason = f": {words}" if words else ""
         failed = f"the client_secret function raised {type(error).__name__}{reason}; nothing was sent"

@@ -1,7 +1,7 @@
 """Reads one HTTP/1.1 answer from a connection that serves no other (RFC 9112).
 
-A server may break the rules, by mistake or on purpose. What can be understood is: the answer may hold the only refresh
-token that lives. What cannot is `UnreadableAnswer`.
+A server may break the rules, by mistake or on purpose. What can be understood is read, because the answer may hold the
+only refresh token that works. Anything else is `UnreadableAnswer`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 __all__ = ["Head", "Incoming", "Received", "UnreadableAnswer", "read_body", "read_head", "read_on"]
 
 LARGEST_HEAD = 256 * 1024
-"""Bytes of status lines and headers in all, those of interim answers too."""
+"""Bytes of status lines and headers in total, including those of interim answers."""
 
 _LONGEST_CHUNK_LINE = 4096
 _AT_ONCE = 65_536
@@ -26,11 +26,11 @@ _NO_BODY = frozenset({101, 204, 304})
 
 
 class UnreadableAnswer(Exception):
-    """What came is no answer, or breaks off. Quotes nothing of it."""
+    """The received bytes are no answer, or break off. The message quotes nothing of them."""
 
 
 class Received(Protocol):
-    """What comes over the connection: an `io.BufferedReader`."""
+    """The bytes from the connection: an `io.BufferedReader`."""
 
     def readline(self, size: int, /) -> bytes: ...
 
@@ -38,7 +38,7 @@ class Received(Protocol):
 
 
 class Incoming(io.RawIOBase):
-    """What comes over a connection, as a file: `receive` is given a number of bytes and returns so many at most."""
+    """The bytes from a connection, as a file. `receive` takes a number of bytes and returns that many at most."""
 
     def __init__(self, receive: Callable[[int], bytes]) -> None:
         self._receive = receive
@@ -54,21 +54,21 @@ class Incoming(io.RawIOBase):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The status and the headers of an answer, with their names in lower case."""
+    """The status and the headers of an answer, with header names in lower case."""
 
     status: int
     headers: Mapping[str, str]
 
     @property
     def codings(self) -> list[str]:
-        """The transfer codings in their order; a server or a proxy may have named one of them twice."""
+        """The transfer codings in their order; a server or proxy may have named one of them twice."""
         named = self.headers.get("transfer-encoding", "").lower().split(",")
         found = (coding.partition(";")[0].strip(' \t"') for coding in named)
         return [coding for coding in found if coding not in ("", "identity")]
 
     @property
     def encoding(self) -> str:
-        """How the body is packed within its chunks, as the header ``Content-Encoding`` would say it."""
+        """How the body is encoded within its chunks, as a ``Content-Encoding`` header would state it."""
         more = [coding for coding in self.codings if coding != "chunked"]
         return ", ".join(filter(None, [self.headers.get("content-encoding", ""), *more]))
 
@@ -76,15 +76,14 @@ class Head:
 def read_head(lines: Received) -> Head:
     """The head of the final answer.
 
-    Interim ones are skipped, all but 101, after which it is no HTTP any more (RFC 9110 section 15.2).
-
-    Raises `UnreadableAnswer`; what reading raises.
+    Interim answers are skipped, except 101, after which the connection does not speak HTTP any more (RFC 9110 section
+    15.2). Raises `UnreadableAnswer`, and what reading raises.
     """
     left = LARGEST_HEAD
     while True:
         first, left = _line(lines, left)
         if not first:
-            continue  # an empty line too many
+            continue  # a superfluous empty line
         found = _STATUS_LINE.fullmatch(first)
         if found is None:
             raise UnreadableAnswer("the answer does not begin with a status")
@@ -103,7 +102,7 @@ def read_head(lines: Received) -> Head:
 
 
 def read_body(head: Head, stream: Received) -> Iterator[bytes]:
-    """The body in parts, as they come. Raises `UnreadableAnswer` where it breaks off; what reading raises."""
+    """The body in parts, as they arrive. Raises `UnreadableAnswer` where it breaks off, and what reading raises."""
     if head.status in _NO_BODY:
         return
     if "chunked" in head.codings:
@@ -115,7 +114,7 @@ def read_body(head: Head, stream: Received) -> Iterator[bytes]:
 
 
 def read_on(stream: Received) -> Iterator[bytes]:
-    """What comes until the connection is closed: some servers announce characters where they should announce bytes."""
+    """Everything until the connection is closed: some servers announce the characters rather than the bytes."""
     while part := stream.read1(_AT_ONCE):
         yield part
 
@@ -133,7 +132,7 @@ def _whole(line: bytes, limit: int) -> bytes:
 
 
 def _add(headers: list[tuple[str, str]], line: str) -> None:
-    """Take one line of the headers: a header, the rest of the one before (obs-fold), or junk, which is left out."""
+    """Take in one line of the headers: a header, the rest of the one before (obs-fold), or junk, which is left out."""
     if line[0] in " \t":
         if headers:
             name, value = headers[-1]
@@ -145,7 +144,7 @@ def _add(headers: list[tuple[str, str]], line: str) -> None:
 
 
 def _length(text: str) -> int | None:
-    """The announced length; None where it is none, or there are several: the end of the connection is the end then."""
+    """The announced length. None where there is none, or several: then the body ends with the connection."""
     values = {value.strip() for value in text.split(",")}
     value = values.pop() if len(values) == 1 else ""
     return int(value) if _LENGTH.fullmatch(value) else None
@@ -153,7 +152,7 @@ def _length(text: str) -> int | None:
 
 def _chunks(stream: Received) -> Iterator[bytes]:
     line = stream.readline(_LONGEST_CHUNK_LINE + 1)
-    if line.lstrip().startswith(b"{"):  # a proxy has undone the chunks, and left the header
+    if line.lstrip().startswith(b"{"):  # a proxy has removed the chunks, but not the header
         yield line
         yield from read_on(stream)
         return

@@ -1,4 +1,4 @@
-"""Telling the server that a token is not needed any more (RFC 7009)."""
+"""Revoking a token at the server (RFC 7009)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def revoke(
     timeout: float,
     hidden: Redactor,
 ) -> None:
-    """Revoke the refresh token, and with it what was issued for it; the access token where there is no other.
+    """Revoke the refresh token, and with it what was issued for it; the access token where there is no refresh token.
 
-    Raises `RefreshFailure` where the server did not confirm it (section 2.2), in words that `hidden` has looked at.
+    Raises `RefreshFailure` where the server did not confirm it (section 2.2), in words that `hidden` has checked.
     """
     hint = "access_token" if token.refresh_token is None else "refresh_token"
     secret = token.access_token if token.refresh_token is None else token.refresh_token
@@ -41,6 +41,6 @@ def revoke(
         if 200 <= response.status < 300:
             return
         verdict = judge_answer(response.status, response.body, response.headers, hidden=hidden)
-    # Raised here, so that nothing refers to the sender's exception: some hold a part of the request.
+    # Raised here, so that nothing refers to the sender's exception, which may hold a part of the request.
     message = verdict.detail.replace("token endpoint", "revocation endpoint").replace("token request", "request")
     raise RefreshFailure(Verdict(verdict.kind, message, repeatable=False))

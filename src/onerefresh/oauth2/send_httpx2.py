@@ -24,7 +24,7 @@ Stream: TypeAlias = Any
 
 
 class Httpx2Sender:
-    """httpcore2, the engine beneath httpx2: no redirects, cookies, netrc or retries beneath it."""
+    """Uses httpcore2, the engine of httpx2: no redirects, cookies, netrc or retries."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -45,20 +45,20 @@ class Httpx2Sender:
             is_https = self._address.scheme == "https"
             self._tls = httpx2.create_ssl_context() if is_https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         with fork_lock:
-            # It imports its parts with its first pool: 0.2 s that should not pass within a lease.
+            # httpcore2 imports its parts with its first pool, which takes 0.2 s that should not pass within a lease.
             self._pool(_Network(None, RequestDeadline(1.0))).close()
 
     def __call__(self, request: TokenRequest) -> TokenResponse:
-        """Raises `RefreshFailure` where there is no answer."""
+        """Send the request and return the answer. Raises `RefreshFailure` where there is none."""
         self.prepare()
         wire = RequestDeadline(request.timeout, request.hidden.knowing(password_of(self._proxy)))
         try:
             return self._exchange(request, wire)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the wire knows whether the request was sent
+        except Exception as error:  # noqa: BLE001 - whatever it is, `wire` knows whether the request was sent
             verdict = wire.failure(error)
         finally:
             wire.close()
-        # Raised here, so that nothing refers to the client's exception: it holds the request with its secrets.
+        # Raised here, so that nothing refers to the client's exception, which holds the request with its secrets.
         raise RefreshFailure(verdict)
 
     def _exchange(self, request: TokenRequest, wire: RequestDeadline) -> TokenResponse:
@@ -90,7 +90,7 @@ class Httpx2Sender:
             network.close()
 
     def _pool(self, network: Any) -> Any:
-        """What makes the one connection: to the host itself, or through the proxy."""
+        """The pool that makes the one connection: to the host itself, or through the proxy."""
         import httpcore2
 
         if self._proxy is None:
@@ -105,11 +105,15 @@ class Httpx2Sender:
 
 
 class _Sent(Exception):
-    """Has httpcore2 leave the answer to us: it refuses what breaks a rule, and the only refresh token may be there."""
+    """Stops httpcore2 before it reads the answer.
+
+    httpcore2 rejects what breaks a rule of HTTP, and the only refresh token may be in it. So this library reads the
+    answer.
+    """
 
 
 class _Network:
-    """Connects for httpcore2, with what is left of the time, and keeps the connection beyond its end."""
+    """Connects for httpcore2 within the time that is left, and keeps the connection longer than httpcore2 does."""
 
     def __init__(self, plain: Any, wire: RequestDeadline) -> None:
         self._plain, self._wire = plain, wire
@@ -134,7 +138,7 @@ class _Network:
         return _Link(stream, self._wire, self._links)
 
     def receive(self, most: int) -> bytes:
-        """What the token endpoint sends, within all that is around it."""
+        """Bytes from the token endpoint, through all layers around the connection."""
         return self._links[-1].read(most)
 
     def close(self) -> None:
@@ -143,7 +147,7 @@ class _Network:
 
 
 class _Link:
-    """A connection on which nothing waits for longer than there is time, whatever it is asked for."""
+    """A connection on which no wait is longer than the time that is left, whatever the caller asks for."""
 
     def __init__(self, stream: Stream, wire: RequestDeadline, links: list[_Link]) -> None:
         self._stream, self._wire, self._links = stream, wire, links
@@ -156,7 +160,7 @@ class _Link:
         self._stream.write(buffer, self._wire.left())
 
     def close(self) -> None:
-        """httpcore2 calls this when it is done; the answer may still be to come."""
+        """Do nothing: httpcore2 calls this when it is done, and the answer may still arrive."""
 
     def end(self) -> None:
         self._stream.close()
@@ -171,7 +175,7 @@ class _Link:
 
 
 def _parts_of(proxy: Secret) -> tuple[str, tuple[bytes, bytes] | None]:
-    """The proxy's URL without its user, and the user with the password."""
+    """The proxy's URL without user and password; and these two, or None."""
     try:
         split, port = urlsplit(proxy.reveal()), urlsplit(proxy.reveal()).port
     except ValueError:

@@ -22,7 +22,7 @@ __all__ = ["StdlibSender"]
 
 
 class StdlibSender:
-    """HTTP/1.1 without redirects and cookies; through an ``http://`` proxy where one is set."""
+    """Uses HTTP/1.1 without redirects and cookies, through an ``http://`` proxy where one is set."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -32,7 +32,7 @@ class StdlibSender:
     def prepare(self) -> None:
         """Load the certificate authorities, which takes long the first time.
 
-        Raises `ConfigurationError` for a proxy that cannot be used; httpx2 knows more kinds.
+        Raises `ConfigurationError` for a proxy that cannot be used; httpx2 supports more kinds.
         """
         load_modules("encodings.idna")
         self._proxy = proxy_for(self._address, ("http",))
@@ -42,19 +42,19 @@ class StdlibSender:
             self._tls = ssl.create_default_context()
 
     def __call__(self, request: TokenRequest) -> TokenResponse:
-        """Raises `RefreshFailure` where there is no answer."""
+        """Send the request and return the answer. Raises `RefreshFailure` where there is none."""
         self.prepare()
         wire = RequestDeadline(request.timeout, request.hidden.knowing(password_of(self._proxy)))
         link = _Link(wire)
         try:
             self._connect(link)
             return _exchange(link, self._address, request)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the wire knows whether the request was sent
+        except Exception as error:  # noqa: BLE001 - whatever it is, `wire` knows whether the request was sent
             verdict = wire.failure(error)
         finally:
             link.close()
             wire.close()
-        # Raised here, so that nothing refers to the exception: some hold a part of the answer.
+        # Raised here, so that nothing refers to the exception, which may hold a part of the answer.
         raise RefreshFailure(verdict)
 
     def _connect(self, link: _Link) -> None:
@@ -69,7 +69,7 @@ class StdlibSender:
 
 
 class _Link:
-    """A connection on which nothing waits for longer than there is time."""
+    """A connection on which no wait is longer than the time that is left."""
 
     def __init__(self, wire: RequestDeadline) -> None:
         self.wire = wire
@@ -104,10 +104,10 @@ class _Link:
 
 
 def _tunnel(link: _Link, to: Address, proxy: Secret) -> None:
-    """Have the proxy connect to the token endpoint (RFC 9110 section 9.3.6)."""
+    """Let the proxy connect to the token endpoint (RFC 9110 section 9.3.6)."""
     target = f"[{to.host}]:{to.port}" if ":" in to.host else f"{to.host}:{to.port}"
     link.send(_head("CONNECT", target, {"Host": target, **_proxy_headers(proxy)}))
-    status = read_head(io.BufferedReader(Incoming(link.receive), 1)).status  # byte by byte: what follows is the host's
+    status = read_head(io.BufferedReader(Incoming(link.receive), 1)).status  # byte by byte: the rest is the host's
     if not 200 <= status < 300:
         raise OSError(f"the proxy answered {status}")
 
@@ -115,7 +115,7 @@ def _tunnel(link: _Link, to: Address, proxy: Secret) -> None:
 def _exchange(link: _Link, to: Address, request: TokenRequest) -> TokenResponse:
     headers = {"Host": to.authority, "Content-Length": str(len(request.body)), **request.headers}
     link.wire.sending()
-    with contextlib.suppress(ConnectionError):  # a server may answer before it has read everything, and close
+    with contextlib.suppress(ConnectionError):  # a server may answer and close before it has read everything
         link.send(_head("POST", to.target, headers), request.body)
     return link.wire.answer(link.receive)
 

@@ -1,4 +1,4 @@
-"""One token request on its way: how long it may take, whether it has been sent, and how much is read of its answer."""
+"""One token request under way: its time limit, whether it has been sent, and how much of its answer is read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 __all__ = ["LARGEST_BODY", "BoundedBody", "RequestDeadline", "password_of", "proxy_for"]
 
 LARGEST_BODY = 1024 * 1024
-"""Bytes of an answer that are read, before and after its content encoding is undone."""
+"""Bytes of an answer that are read, both before and after its content encoding is undone."""
 _BEFORE_THE_BODY = LARGEST_BODY // 2
 _IN_ALL = 4 * LARGEST_BODY
 """Bytes that one connection may bring: headers and interim answers first, then a body with the frames of its chunks."""
@@ -33,11 +33,11 @@ _TOO_LARGE = Verdict(FailureKind.NO_ANSWER, "the token endpoint's answer is larg
 
 
 class RequestDeadline:
-    """Follows one request, so that a failure can be told from what is known rather than guessed.
+    """Follows one request, so that a failure can be judged by what is known rather than guessed.
 
-    All that is waited for ends in time: connecting to each address in turn, proxies, TLS, and reading the answer. Only
-    looking up a host's name does not: no system call ends that. Half of the time at most goes into connecting: a
-    request is sent only while there is time for its answer.
+    Every wait ends in time: connecting to each address in turn, proxies, TLS, and reading the answer. Only the look-up
+    of a host's name does not, since no system call can end it. At most half of the time is spent on connecting, so that
+    a request is sent only while there is time for its answer.
     """
 
     def __init__(self, timeout: float, hidden: Redactor = NOTHING_KNOWN) -> None:
@@ -52,7 +52,7 @@ class RequestDeadline:
         self._most = _BEFORE_THE_BODY
 
     def left(self) -> float:
-        """Seconds left for what is done now: connecting, or the whole request. Raises `TimeoutError` for none."""
+        """Seconds left for the present step: connecting, or the whole request. Raises `TimeoutError` for none."""
         share = self.timeout if self.sent else self.timeout / 2
         seconds = self._begun + share - time.monotonic()
         if seconds <= 0:
@@ -60,9 +60,9 @@ class RequestDeadline:
         return seconds
 
     def connect(self, host: str, port: int, connect: Callable[[str, int, float], socket.socket]) -> None:
-        """Try the addresses of a host in turn, with a fair share of the time for each, until `connect` succeeds.
+        """Try the addresses of a host in turn, each with a fair share of the time, until `connect` succeeds.
 
-        `connect` is given an address, the port and its seconds. Raises what the first address failed with.
+        `connect` is called with an address, the port and its seconds. Raises the first address's exception.
         """
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
@@ -70,23 +70,23 @@ class RequestDeadline:
         for number, address in enumerate(addresses):
             try:
                 self.watch(connect(address, port, self.left() / (len(addresses) - number)))
-            except Exception as error:  # noqa: BLE001 - the client's own errors; the next address may do better
+            except Exception as error:  # noqa: BLE001 - the client's own errors; the next address may succeed
                 failed = failed if number else error
             else:
                 return
         raise failed
 
     def watch(self, connection: socket.socket) -> None:
-        """Cut `connection`, whatever is done with it, when the time for connecting is over."""
+        """Cut off `connection`, whatever uses it, when the time for connecting is over."""
         self.close()
-        # A descriptor of its own: that of `connection` moves on when TLS is put around it.
+        # A separate descriptor: that of `connection` moves to another object when TLS is put around it.
         self._connection = connection.dup()
         self._set_alarm()
 
     def sending(self) -> None:
-        """To be called right before the first byte of the request is sent; from now on the whole time counts.
+        """Note that the first byte of the request is about to be sent: from now on the whole time counts.
 
-        Raises `TimeoutError` where connecting took so long that nothing is to be sent any more.
+        Raises `TimeoutError` where connecting took so long that nothing may be sent any more.
         """
         self._stop_alarm()
         self.left()
@@ -96,9 +96,10 @@ class RequestDeadline:
         self._set_alarm()
 
     def received(self, part: bytes) -> bytes:
-        """Bytes that came, of whatever kind; none is the end.
+        """Count received bytes of any kind, and return them. No bytes mean the end.
 
-        Raises `RefreshFailure` where a server or proxy sends without an end, `TimeoutError` where the end is our cut.
+        Raises `RefreshFailure` where a server or proxy sends without an end, and `TimeoutError` where the end was our
+        own cut.
         """
         if not part and self._is_cut:
             raise TimeoutError("timed out")
@@ -108,11 +109,11 @@ class RequestDeadline:
         return part
 
     def answer(self, receive: Callable[[int], bytes]) -> TokenResponse:
-        """Read the answer; `receive` is given a number of bytes and returns so many at most.
+        """Read the answer. `receive` takes a number of bytes and returns that many at most.
 
-        A body that breaks off, or cannot be decoded, is an answer all the same where nothing of it is missing that
-        counts: its status says that no token was issued, or it is a whole JSON object, which nothing can follow.
-        Raises `RefreshFailure`, `UnreadableAnswer` or what receiving raised, where that is not so.
+        A body that breaks off, or cannot be decoded, is still an answer where nothing that matters is missing: its
+        status says that no token was issued, or it is a whole JSON object, which nothing can follow. Otherwise raises
+        `RefreshFailure`, `UnreadableAnswer` or what receiving raised.
         """
         stream = io.BufferedReader(Incoming(receive))
         head = read_head(stream)
@@ -131,19 +132,19 @@ class RequestDeadline:
         return TokenResponse(head.status, head.headers, plain)
 
     def close(self) -> None:
-        """End the watch over the time."""
+        """Stop watching the time."""
         self._stop_alarm()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def failure(self, error: Exception) -> Verdict:
-        """What `error`, of whatever kind, means for the request: it tells by itself only what was not sent."""
+        """What `error` means for the request. An exception alone shows only what was surely not sent."""
         if isinstance(error, RefreshFailure) and self.sent:
             return error.verdict
         name = type(error).__name__
         if not self.sent:
-            # A proxy's own words, perhaps.
+            # The text may be a proxy's.
             reason = "connecting took too long" if self._is_cut else self._hidden.quote(str(error))
             message = f"{name}: {reason}" if reason else name
             return Verdict(FailureKind.UNAVAILABLE, f"the token endpoint could not be reached ({message})")
@@ -155,7 +156,7 @@ class RequestDeadline:
 
     def _set_alarm(self) -> None:
         with contextlib.suppress(RuntimeError):
-            # At the interpreter's exit no thread can start any more; the senders ask `left` before each wait as well.
+            # At the interpreter's exit no thread can start any more. The senders also check `left` before each wait.
             self._alarm = Alarm(self.left(), self._cut)
 
     def _stop_alarm(self) -> None:
@@ -164,15 +165,15 @@ class RequestDeadline:
             self._alarm = None
 
     def _cut(self) -> None:
-        """End every wait on the connection. TLS says no goodbye here: that could wait itself."""
+        """End every wait on the connection. TLS is not shut down here, since that could wait itself."""
         self._is_cut = True
         if self._connection is not None:
-            with contextlib.suppress(OSError):  # it is closed already
+            with contextlib.suppress(OSError):  # the connection is closed already
                 self._connection.shutdown(socket.SHUT_RDWR)
 
 
 class BoundedBody:
-    """The body of an answer while it is read; shows nothing of it."""
+    """The body of an answer while it is read. It shows nothing of its content."""
 
     __slots__ = ("_read",)
 
@@ -180,7 +181,7 @@ class BoundedBody:
         self._read = bytearray()
 
     def read(self, parts: Iterable[bytes]) -> None:
-        """Take all parts. Raises `RefreshFailure` for an answer that is too large."""
+        """Take in all parts. Raises `RefreshFailure` for an answer that is too large."""
         iterator = iter(parts)
         while self._extend(next(iterator, None)):
             if len(self._read) > LARGEST_BODY:
@@ -191,9 +192,9 @@ class BoundedBody:
         return part is not None
 
     def decoded(self, encoding: str) -> bytes:
-        """The body without its content encoding, which was not asked for.
+        """The body with its content encoding undone, for which the request did not ask.
 
-        Raises `RefreshFailure` where it cannot be undone. An encoding that is none, such as ``utf-8``, is passed over.
+        Raises `RefreshFailure` where it cannot be undone. An encoding that is none, such as ``utf-8``, is ignored.
         """
         whole, plain = self._undone(encoding)
         if not whole:
@@ -205,22 +206,22 @@ class BoundedBody:
         return self._undone(encoding)[1]
 
     def is_whole(self, encoding: str) -> bool:
-        """Whether a JSON object is there from its first bracket to its last."""
+        """Whether the body has a JSON object from its first bracket to its last."""
         return object_in(self.begun(encoding)) is not None
 
     def is_cut_short(self, encoding: str) -> bool:
-        """Whether a JSON object begins there, and does not end."""
+        """Whether the body has the beginning of a JSON object, but not its end."""
         return _begins_an_object(self.begun(encoding)) and not self.is_whole(encoding)
 
     def _undone(self, encoding: str) -> tuple[bool, bytes]:
-        """Whether the body could be decoded to its end, and what came of it."""
+        """Whether the body could be decoded to its end, and the result."""
         kinds = [kind for kind in encoding.lower().replace(" ", "").split(",") if kind not in ("", "identity")]
         whole, plain = len(kinds) <= _MOST_ENCODINGS, bytes(self._read)
         if not kinds and plain.startswith(_GZIP):
-            kinds = ["gzip"]  # whatever the headers say: no text begins so
+            kinds = ["gzip"]  # whatever the headers say: no text begins with these bytes
         for kind in reversed(kinds[:_MOST_ENCODINGS]):
             if _begins_an_object(plain):
-                continue  # a proxy has undone it, and left the header
+                continue  # a proxy has undone the encoding, but left the header
             if kind in ("gzip", "x-gzip", "deflate"):
                 ended, plain = _inflated(plain)
                 whole = whole and ended
@@ -237,13 +238,16 @@ def _begins_an_object(body: bytes) -> bool:
 
 
 def _inflated(packed: bytes) -> tuple[bool, bytes]:
-    """What zlib makes of it, and whether that is all: with a header of gzip or zlib, or with none, as some send it."""
+    """Whether the data could be unpacked to its end, and the result.
+
+    It may have a header of gzip or zlib, or none, as some servers send it.
+    """
     for wbits in (47, -15):
         with contextlib.suppress(zlib.error):
             inflater = zlib.decompressobj(wbits)
             plain = inflater.decompress(packed, LARGEST_BODY)
             while inflater.eof and inflater.unused_data.startswith(_GZIP) and len(plain) < LARGEST_BODY:
-                rest, inflater = inflater.unused_data, zlib.decompressobj(wbits)  # gzip may come in several parts
+                rest, inflater = inflater.unused_data, zlib.decompressobj(wbits)  # gzip may have several members
                 plain += inflater.decompress(rest, LARGEST_BODY - len(plain))
             return inflater.eof, plain
     return False, b""
@@ -252,8 +256,8 @@ def _inflated(packed: bytes) -> tuple[bool, bytes]:
 def proxy_for(address: Address, schemes: Collection[str]) -> Secret | None:
     """The URL of the proxy that the environment (``HTTPS_PROXY``, ``NO_PROXY`` …) names for a token endpoint.
 
-    A proxy serves for https alone, where it sees nothing but the host. Raises `ConfigurationError` for one whose
-    scheme is not among `schemes`.
+    A proxy is used for https only, where it sees nothing but the host. Raises `ConfigurationError` for one whose scheme
+    is not among `schemes`.
     """
     from urllib.request import getproxies, proxy_bypass
 
@@ -270,7 +274,7 @@ def proxy_for(address: Address, schemes: Collection[str]) -> Secret | None:
 
 
 def password_of(proxy: Secret | None) -> list[Secret]:
-    """The password in a proxy's URL: the proxy may repeat it."""
+    """The password in a proxy's URL, which the proxy may repeat in its answers."""
     try:
         password = urlsplit(proxy.reveal()).password if proxy is not None else None
     except ValueError:

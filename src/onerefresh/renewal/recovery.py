@@ -43,7 +43,7 @@ async def replay_spool(world: World, request: RenewalRequest) -> bool:
     except (Conflict, StoreOutcomeUnknown):
         return True
     if committed is None and record is not None and record.is_logged_out and not request.can_revoke:
-        return False  # the entry is left to a renewal, which lets the server forget the token
+        return False  # left to a renewal, which can revoke the token
     await world.drop_spool(entry)
     if committed is None:
         await revoke_if_logged_out(world, record, entry.token, request)

@@ -30,7 +30,7 @@ class RenewalRequest:
     * `can_obtain`: the refresher can get a token without a refresh token.
     * `renews_from_access`: the refresher needs no refresh token.
     * `host_saves`: the host application saves tokens itself.
-    * `can_revoke`: a refresher is at hand, so that the server can be told of tokens that are not needed any more.
+    * `can_revoke`: a refresher is at hand, so that tokens that are of no use any more can be revoked at the server.
     * `http_timeout`: seconds that one token request may take. `jitter`: this process's random number in [0, 1).
     * `gives_way`: seconds that the renewal waits at first, so that another process can claim.
     * `client`: returns a digest of the refresher's identity and settings. `owner`: the refresher's identity.

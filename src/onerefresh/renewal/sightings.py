@@ -147,7 +147,7 @@ class Sightings:
         self._failed = _Failed(record.identity, failure, record.state is State.DEAD, earlier)
 
     def doubts(self, family: str) -> bool:
-        """Whether the last failure leaves open whether the session of this family is over."""
+        """Whether the last failure leaves open whether this family's session is over."""
         failed = self._failed
         return failed is not None and failed.identity[0] == family and failed.failure.is_doubtful and not failed.is_dead
 

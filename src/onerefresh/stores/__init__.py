@@ -18,6 +18,7 @@ __all__ = ["holds_password", "open_store"]
 
 _opened: weakref.WeakValueDictionary[str, Store] = weakref.WeakValueDictionary()
 _opening = Lock()
+"""Guards `_opened`, the stores by name."""
 
 
 def _after_fork() -> None:
@@ -30,16 +31,17 @@ if hasattr(os, "register_at_fork"):
 
 
 def open_store(store: str | Secret | Store | None) -> Store:
-    """The store that `store` names.
+    """The store that `store` names. A `Store` is returned as it is.
 
-    ``None`` or ``"memory"``: a new memory store. ``"sqlite"``: ``credentials.db`` in the platform's state folder.
-    ``"sqlite:///relative.db"`` and ``"sqlite:////absolute.db"``: that file (``~`` is expanded); with
-    ``?trusted_folders=/data`` these folders are trusted, beside those of ``$ONEREFRESH_TRUSTED_FOLDERS``.
-    ``"redis://host:port/db"`` and the other URLs of `onerefresh.stores.redis.address`: Redis or Valkey.
-    ``"postgresql://user@host/database"``: that PostgreSQL database. A `Store` is returned as it is.
-    Opening the same place twice gives the same store, so that its users share one flight.
+    * ``None`` or ``"memory"``: a new memory store.
+    * ``"sqlite"``: ``credentials.db`` in the platform's state folder.
+    * ``"sqlite:///relative.db"`` and ``"sqlite:////absolute.db"``: that file (``~`` is expanded). With
+      ``?trusted_folders=/data`` these folders are trusted, beside those of ``$ONEREFRESH_TRUSTED_FOLDERS``.
+    * ``"redis://host:port/db"`` and the other URLs of `onerefresh.stores.redis.address`: Redis or Valkey.
+    * ``"postgresql://user@host/database"``: that PostgreSQL database.
 
-    A URL may be a `Secret`: it can hold a password. Raises `ConfigurationError` for anything else.
+    Opening the same place twice gives the same store, so that its users share one flight. A URL may be a `Secret`,
+    since it can hold a password. Raises `ConfigurationError` for anything else.
     """
     if isinstance(store, Store):
         return store
@@ -55,7 +57,7 @@ def open_store(store: str | Secret | Store | None) -> Store:
 
 
 def holds_password(url: str) -> bool:
-    """Whether a store's URL holds a password, or may hold one since it cannot be read."""
+    """Whether a store's URL holds a password, or may hold one because it cannot be read."""
     try:
         parts = urlsplit(url)
         return bool(parts.password) or any("password" in name for name in parse_qs(parts.query))
@@ -77,7 +79,7 @@ def _no_store(thing: object) -> str:
 
 def _by_url(url: Secret) -> Store:
     check_settings()
-    # No part of it is kept in a variable: what is no URL may hold a password anywhere.
+    # No part of it is kept in a variable: a text that is no URL may hold a password anywhere.
     if url.reveal().partition("://")[0].partition("+")[0] in ("redis", "rediss", "valkey", "valkeys", "unix"):
         return _redis(url)
     if url.reveal().startswith(("postgresql:", "postgres:", "postgresql+", "postgres+")):
@@ -87,13 +89,13 @@ def _by_url(url: Secret) -> Store:
 
 
 def _sqlite_path(url: Secret) -> tuple[Path, str]:
-    """Of what file it is the URL, and which folders are trusted for it."""
+    """The file of a SQLite URL, and the folders that it trusts."""
     if url.reveal() == "sqlite":
         return state_folder() / "credentials.db", ""
     scheme, separator, rest = url.reveal().partition("://")
     if scheme != "sqlite" or not separator:
         named = f" {scheme!r}" if re.fullmatch(r"[\w+.-]{0,20}", scheme) else ""
-        del scheme, rest  # as above
+        del scheme, rest  # they may hold a password
         raise ConfigurationError(
             f"unknown store{named}: use 'memory', 'sqlite', 'sqlite:///relative.db', 'sqlite:////absolute.db', "
             "'redis://HOST:PORT/DB' or 'postgresql://USER@HOST/DATABASE'"

@@ -1,6 +1,6 @@
-"""Waiting for the changes of many keys on one connection, which is open only while somebody waits.
+"""Waiting for changes of many keys on one connection, which is open only while some thread waits.
 
-Whatever goes wrong with the connection ends the wait early, after a short sleep: a wake-up is only a hint.
+Any problem of the connection ends the wait early, after a short sleep, since a wake-up is only a hint.
 """
 
 from __future__ import annotations
@@ -15,36 +15,37 @@ from onerefresh.store import POLL, reset_in_child
 __all__ = ["ChangeNotifier", "Subscription"]
 
 TURN = 0.05
-"""Seconds that the listener listens before it looks whether others want to listen to more keys."""
+"""Seconds that the listener listens before it checks whether threads want to listen to more keys."""
 LINGER = 0.25
-"""Seconds for which it goes on listening to a key that nobody waits for: who looked at the record often comes back."""
+"""Seconds for which it still listens to a key for which no thread waits: many threads read the record and come back."""
 
 
 class Subscription(Protocol):
-    """One connection on which the server tells of changes. Used by one thread.
+    """One connection on which the server announces changes. One thread uses it.
 
-    `reusable`: once it is closed, its connection is at hand for those who were waiting.
+    `reusable`: once it is closed, its connection is available to the threads that were waiting.
     """
 
     reusable: bool
 
     def listen(self, keys: frozenset[str]) -> Mapping[str, str]:
-        """Listen to exactly these keys from now on; on return the server tells of each change that is made after it.
+        """Listen to exactly these keys from now on. On return, the server announces each later change of them.
 
-        It may look at those that are new, once it listens, and give the versions that it saw ("" of no record).
+        It may read the new ones once it listens, and return the versions that it saw ("" for no record).
         """
 
     def receive(self, seconds: float) -> Collection[str]:
-        """The keys that were told to have changed, as soon as there are any, or none after so many seconds."""
+        """The keys that were announced as changed, as soon as there are any; none after so many seconds."""
 
     def close(self) -> None:
         """Give the connection back."""
 
 
 class ChangeNotifier:
-    """Lets any number of threads wait for changes, with one listener thread and one line for all of them.
+    """Lets any number of threads wait for changes, with one listener thread and one connection for all of them.
 
-    `connect` opens a line; it and the line's methods may raise anything.
+    `connect` opens a subscription; it and the subscription's methods may raise anything. `_lock` guards the waits and
+    the choice of the listener.
     """
 
     def __init__(self, connect: Callable[[], Subscription]) -> None:
@@ -55,10 +56,11 @@ class ChangeNotifier:
         reset_in_child(self)
 
     def wait(self, key: str, version: str, seconds: float, changed: Callable[[], bool]) -> None:
-        """Return when `key` is not at `version`, at the latest after `seconds`; early, too, if nothing can be heard.
+        """Wait until `key` is not at `version`, for at most `seconds`; shorter where no change can be received.
 
-        `changed` looks whether it is so already, and is called once the line listens: what happens from then on is
-        heard. Where the line itself has looked it is not called, nor where it does not listen in time.
+        `changed` checks whether it has changed already. It is called once the subscription listens, so that no later
+        change is missed. It is not called where the subscription itself has read the record, or does not listen in
+        time.
         """
         deadline = time.monotonic() + seconds
         waiter = _Waiter(version)
@@ -79,10 +81,10 @@ class ChangeNotifier:
             finally:
                 self._leave(key, waiter)
         finally:
-            self._leave(key, waiter)  # again, where an interrupt cut it short: the line stays open for whoever waits
+            self._leave(key, waiter)  # again, where an interrupt cut it short: a wait that is left keeps it open
 
     def after_fork(self) -> None:
-        """The child has neither the listener nor its line; the parent's connection is left alone."""
+        """Forget the listener and its connection, which belong to the parent."""
         self._lock = Lock()
         self._waits, self._listener = {}, None
 
@@ -123,7 +125,7 @@ class ChangeNotifier:
                 if subscription.reusable and (last := self._last(me, news)):
                     break
                 self._ring(news)
-        except BaseException as error:  # whatever happens to it: those who wait look for themselves
+        except BaseException as error:  # whatever happens to it: the waiting threads read the record
             self._give_up(me)
             if not isinstance(error, Exception):
                 raise
@@ -136,7 +138,7 @@ class ChangeNotifier:
                     waiter.woken.set()
 
     def _wanted(self, me: Job | None) -> frozenset[str]:
-        """The keys to listen to. Where there is none any more the listener is no longer this store's."""
+        """The keys to listen to. Where none is left, the listener is not this notifier's any more, and ends."""
         with self._lock:
             if me is None or self._listener is not me:
                 return frozenset()  # in a forked child's copy, or after it gave up
@@ -147,7 +149,7 @@ class ChangeNotifier:
             return frozenset(self._waits)
 
     def _tell_listening(self, keys: frozenset[str], seen: Mapping[str, str]) -> Collection[str]:
-        """The keys that somebody waits for in vain: they are at another version already."""
+        """Note that the subscription listens; return the keys that are at another version than a thread waits for."""
         news = set()
         with self._lock:
             for key in keys:
@@ -161,9 +163,9 @@ class ChangeNotifier:
         return news
 
     def _last(self, me: Job | None, news: Collection[str]) -> Collection[_Waiter]:
-        """All who wait, if they wait for nothing but what is in the news: the listener is not this store's any more.
+        """All waiting threads, if they wait only for keys in the news: the listener then ends.
 
-        They are woken once the line is closed, because they need its connection.
+        They are woken once the subscription is closed, because they need its connection.
         """
         with self._lock:
             waiting = {key for key, waits in self._waits.items() if waits.waiters}
@@ -173,6 +175,7 @@ class ChangeNotifier:
             return [waiter for one in waits.values() for waiter in one.waiters]
 
     def _ring(self, keys: Collection[str]) -> None:
+        """Wake all threads that wait for these keys."""
         with self._lock:
             for key in keys:
                 if (waits := self._waits.get(key)) is not None:
@@ -180,6 +183,7 @@ class ChangeNotifier:
                         waiter.woken.set()
 
     def _give_up(self, me: Job | None) -> None:
+        """Wake all waiting threads, which have to read the record by themselves."""
         with self._lock:
             if me is None or self._listener is not me:
                 return
@@ -192,10 +196,11 @@ class ChangeNotifier:
 
 
 class _Waiter:
-    """One thread that waits.
+    """One waiting thread.
 
-    `version`: the one that it knows. `looked`: the subscription has seen whether there is another one already.
-    `unreachable`: no change can be reported, so it must look by itself.
+    * `version`: the version that it knows.
+    * `looked`: the subscription has read whether there is another version already.
+    * `unreachable`: no change can be received, so that the thread must read the record by itself.
     """
 
     def __init__(self, version: str) -> None:
@@ -207,7 +212,7 @@ class _Waiter:
 
 
 class _Waits:
-    """Those who wait for one key. `listening`: the line is known to tell of it."""
+    """The threads that wait for one key. `listening`: the subscription is known to announce its changes."""
 
     def __init__(self) -> None:
         self.waiters: set[_Waiter] = set()

@@ -1,4 +1,4 @@
-"""The encrypted store: any other store, with nothing but ciphertext in it and in the spool of its credentials."""
+"""The encrypted store: any other store, with nothing but ciphertext in it and in its credentials' spool."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["EncryptedStore"]
 
 @dataclass(frozen=True, slots=True)
 class _Ring:
-    """The keys that are known, by source. The first key of the first source encrypts, each decrypts."""
+    """The known keys, by source. The first key of the first source encrypts; each key decrypts."""
 
     held: tuple[tuple[KeySource, tuple[Key, ...]], ...]
 
@@ -37,27 +37,26 @@ class _Ring:
 
 
 class _Problem(NamedTuple):
-    """Why a text was not opened. `damaged`: nobody can open it any more, so that a login may write over it."""
+    """Why a text was not opened. `damaged`: nobody can open it any more, so that a login may overwrite it."""
 
     message: str
     damaged: bool = False
 
 
 class EncryptedStore(Store):
-    """`store` (a `Store`, or a URL) with all that it holds encrypted.
+    """`store` (a `Store`, or a URL) with everything that it holds encrypted.
 
-    `keys`: one source or several: `KeyFile`, `EnvironmentKey`, `KeyringKey`, or a function that returns keys. The first
-    key of the first source encrypts; each key decrypts, and a record is encrypted anew whenever it is written. Sources
-    are read when a key is needed, and once more for an envelope whose key is not known yet.
+    * `keys`: one source or several: `KeyFile`, `EnvironmentKey`, `KeyringKey`, or a function that returns keys. The
+      first key of the first source encrypts; each key decrypts, and a record is encrypted anew whenever it is written.
+      Sources are read when a key is needed, and again for an envelope whose key is not known yet.
+    * `context`: a text that says where this store belongs, such as ``"production"``. A text that was encrypted under
+      another context does not open here. The context is no secret, and the same in each program. A text that was
+      encrypted without a context opens until it is written again, and never with `require_context`.
+    * `adopt_plain`: read records that were stored without encryption, too. Their next write encrypts them.
 
-    `context`: a text that says where this store belongs, such as ``"production"``: what was encrypted under another
-    one does not open here. It is no secret, and the same in each program. What was encrypted without a context opens
-    until it is written again, and never with `require_context`.
-
-    `adopt_plain`: read what was stored without encryption too; its next write encrypts it.
-
-    What another key or context would open raises `StoreUnavailable` and stays as it is, whatever is asked for, a login
-    too; only `Credentials.delete` writes over it. A login or a logout writes over what nothing opens any more.
+    A record that another key or context would open raises `StoreUnavailable` and stays as it is, whatever is asked for,
+    also a login; only `Credentials.delete` overwrites it. A login or a logout overwrites a record that nothing opens
+    any more.
 
     Raises `ConfigurationError` for arguments that cannot work, or where the package `cryptography` is missing.
     """
@@ -104,11 +103,11 @@ class EncryptedStore(Store):
         try:
             return sealed(text, self._key_that_writes(), Purpose.SPOOL, key, self._context)
         finally:
-            del text  # as above
+            del text  # it holds tokens, and would show in a traceback with locals
 
     def unseal(self, key: str, text: str) -> str:
         kept = Secret(text)
-        del text  # as above: it may not be encrypted
+        del text  # it may not be encrypted, and hold tokens
         opened, problem = self._open(key, kept, Purpose.SPOOL)
         if opened is None:
             message = f"the spooled token {problem.message}; nothing was changed"
@@ -138,23 +137,23 @@ class EncryptedStore(Store):
         self._store.close()
 
     def _learn(self) -> None:
-        """A store may learn what it is from its server's answers."""
+        """Take over the store's attributes: a store may learn from its server's answers what it is."""
         self.may_go_back, self.look_every = self._store.may_go_back, self._store.look_every
         self.head_start = self._store.head_start
 
     def _read(self, key: str, found: Versioned) -> Versioned:
-        body = text_of(found.body)  # a store of somebody's own may give anything
+        body = text_of(found.body)  # a user's store may return anything
         if body is None:
             raise no_text(key, found.version)
         text, problem = self._open(key, Secret(body), Purpose.RECORD)
-        del body  # as above
+        del body  # it may hold tokens, as in `cas`
         if text is None:
             message = f"the stored record {problem.message}; nothing was changed"
             raise Unreadable(message, credential=key, version=found.version, damaged=problem.damaged)
         return Versioned(found.version, text.reveal())
 
     def _open(self, key: str, kept: Secret, purpose: Purpose) -> tuple[Secret | None, _Problem]:
-        """What was kept, decrypted; or None, and why not. Raises `StoreUnavailable` where the keys cannot be had."""
+        """The decrypted text; or None, and why not. Raises `StoreUnavailable` where the keys cannot be read."""
         again = "restore it, or remove the file" if purpose is Purpose.SPOOL else "restore it, or log in again"
         if not is_sealed(kept.reveal()):
             if self._adopt_plain:
@@ -189,7 +188,7 @@ class EncryptedStore(Store):
         return text, _Problem("")
 
     def _is_elsewhere(self, digest: str | None) -> str | None:
-        """Why an envelope of this context is not to be opened here; None where it is."""
+        """Why an envelope with this context must not be opened here; None where it may be."""
         context = self._context
         if digest is None:
             if not self._require_context:
@@ -234,7 +233,7 @@ def _checked_context(context: object) -> str | None:
 
 
 def _is_plain(text: Secret) -> bool:
-    """Whether it may be a record or a spooled token that is not encrypted: both have a field of that name."""
+    """Whether the text may be a record or a spooled token without encryption: both have a field named ``token``."""
     try:
         fields = json.loads(text.reveal())
     except (ValueError, RecursionError):

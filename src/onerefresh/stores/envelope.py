@@ -1,8 +1,8 @@
-"""The envelope: an encrypted text, with all that opening it needs but the key.
+"""The envelope: an encrypted text, with all that is needed to open it but the key.
 
-AES-256-GCM with a random nonce of 96 bits (NIST SP 800-38D section 8.2.2). What the text is, whose it is, which
-generation it tells of, and the store's context where it has one are bound to it as associated data: an envelope that
-was changed, or put into another's place, does not open.
+AES-256-GCM with a random nonce of 96 bits (NIST SP 800-38D section 8.2.2). The kind of text, its credential, its
+generation and the store's context, if any, are bound to it as associated data. So an envelope that was changed, or put
+in the place of another one, does not open.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ __all__ = [
 ]
 
 SCHEMA = 2
-"""Of an envelope that is bound to a context; without one it is 1, as older versions read it."""
+"""The schema of an envelope that is bound to a context. Without a context it is 1, which older versions read."""
 KEY_BYTES = 32
 NONCE_BYTES = 12
-ALGORITHM = "A256GCM"  # by its name in RFC 7518 section 5.1
+ALGORITHM = "A256GCM"  # the name in RFC 7518 section 5.1
 
 
 NEWER = "was encrypted by a newer version of onerefresh: update onerefresh"
 
 
 class Purpose(enum.StrEnum):
-    """What an envelope holds: one may not stand in for the other."""
+    """What an envelope holds. One kind cannot stand in for the other."""
 
     RECORD = "record"
     SPOOL = "spool"
 
 
 class Key:
-    """An AES key of 32 bytes. `id`: 16 hexadecimal digits of a digest, by which envelopes name it."""
+    """An AES key of 32 bytes. `id`: 16 hexadecimal digits of its digest, by which envelopes name it."""
 
     __slots__ = ("cipher", "id")
 
@@ -66,9 +66,9 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What was read from a text; nothing in it is to be believed before `unsealed` has opened it.
+    """The fields of an envelope; none of them can be trusted before `unsealed` has opened it.
 
-    `context`: a digest of the context that it is bound to, which tells the wrong one from damage; None without one.
+    `context`: a digest of the context to which it is bound, which tells a wrong context from damage; None without one.
     """
 
     key: str
@@ -92,7 +92,7 @@ def need_cryptography() -> None:
 
 
 def digest_of(context: str) -> str:
-    """What an envelope says of its context: no secret, since whoever guesses the context can compare."""
+    """What an envelope says of its context. It is no secret: anybody can compare a guess with it."""
     return hashlib.sha256(b"onerefresh context:" + context.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -113,7 +113,7 @@ def sealed(text: str, key: Key, purpose: Purpose, name: str, context: str | None
 
 
 def parse(text: str) -> Envelope | str:
-    """The envelope in a text that is sealed; or why there is none, in words."""
+    """The envelope in a sealed text; or in words why there is none."""
     try:
         fields = json.loads(text)
         schema, algorithm = fields["schema"], fields["sealed"]
@@ -140,9 +140,9 @@ def parse(text: str) -> Envelope | str:
 
 
 def unsealed(envelope: Envelope, key: Key, purpose: Purpose, name: str, context: str | None = None) -> Secret | None:
-    """The text; None where it was changed, or was not sealed for this purpose, this credential and this context.
+    """The text; None where it was changed, or sealed for another purpose, credential or context.
 
-    An envelope without a context opens in each.
+    An envelope without a context opens in any context.
     """
     from cryptography.exceptions import InvalidTag
 
@@ -153,7 +153,7 @@ def unsealed(envelope: Envelope, key: Key, purpose: Purpose, name: str, context:
     bound = _bound(key.id, envelope.generation, purpose, name, context)
     try:
         return Secret(key.cipher.decrypt(envelope.nonce, envelope.ciphertext, bound).decode("utf-8", "surrogatepass"))
-    except (InvalidTag, ValueError):  # ValueError: a nonce that never was one
+    except (InvalidTag, ValueError):  # ValueError: a nonce of an impossible length
         return None
 
 
@@ -164,7 +164,7 @@ def _bound(key_id: str, generation: int | None, purpose: Purpose, name: str, con
 
 
 def _generation(text: str) -> int | None:
-    """The generation that a record or a spooled token tells of; None where the text is neither."""
+    """The generation of a record or a spooled token; None where the text is neither."""
     try:
         generation = json.loads(text)["generation"]
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):

@@ -1,8 +1,8 @@
-"""flock as queue, wake-up and proof of death on one machine.
+"""flock as a queue, a wake-up and a proof of death on one machine.
 
-The holder of a credential has the file locked exclusively; who waits asks for it shared. The kernel releases the lock
-of a process that dies. A process that is merely stopped keeps it: so nobody whose time is bounded ever blocks in flock.
-A daemon thread parks there and signals.
+The holder of a credential has an exclusive lock on a file, and processes that wait ask for a shared one. The kernel
+releases the lock of a process that dies. A process that is merely stopped keeps it, so no thread whose time is bounded
+may block in flock. A daemon thread blocks there and signals the others.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["FlockHold", "LockWaiter", "boot", "lock_path", "shared_seconds"]
 
 @functools.cache
 def boot() -> str | None:
-    """The id of this start of the machine; None where the system does not tell."""
+    """The id of this start of the machine; None where the system does not tell it."""
     if sys.platform == "darwin":
         return _boot_of_macos()
     try:
@@ -54,17 +54,18 @@ def _boot_of_macos() -> str | None:
 
 
 def shared_seconds() -> float:
-    """A clock that all processes of this machine share and nobody sets; it counts while the machine sleeps."""
+    """A clock that all processes of this machine share and nobody sets. It counts while the machine sleeps, too."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def lock_path(database: Path, key: str) -> Path:
-    """The lock file of `key`, beside the database. It is never deleted, and nothing is ever written to it."""
+    """The lock file of `key`, beside the database. It is never deleted and never written to."""
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return database.with_name(f"{database.name}.locks") / f"{digest}.lock"
 
 
 def _open(path: Path, trusted: Trust) -> int:
+    """Open the lock file, and make it where it is missing. Raises `StoreUnavailable`."""
     allowed = make_folder(path.parent, trusted, wanted=path.name)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
@@ -90,22 +91,22 @@ class FlockHold(AdvisoryLock):
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         found = os.fstat(descriptor)
-        # The same file at the same start of the same machine: whoever locks it later can tell that this holder is gone.
+        # The same file at the same start of the same machine: a process that locks it later knows this holder is gone.
         self.death_proof = f"flock {boot()} {found.st_dev}:{found.st_ino}" if boot() else None
         reset_in_child(self)
 
     @classmethod
     def take(cls, path: Path, trusted: Trust | None = None) -> Self | AdvisoryLock | None:
-        """The lock if it is free; None where somebody has it; a hold that proves nothing where there is no flock.
+        """Take the lock; None where another holder has it, and a lock that proves nothing where there is no flock.
 
-        `trusted`: None for what the environment says.
+        `trusted`: the trusted folders; None for those that the environment names.
         """
         if fcntl is None:
             return AdvisoryLock()
         trusted = trust() if trusted is None else trusted
         with fork_lock:
             descriptor = _open(path, trusted)
-            hold = cls(descriptor)  # it lets go of the lock also where an interrupt comes before anybody has it
+            hold = cls(descriptor)  # it releases the lock, too, if an interrupt comes before it is returned
             try:
                 if _lock(descriptor, fcntl.LOCK_EX):
                     return hold
@@ -118,18 +119,18 @@ class FlockHold(AdvisoryLock):
     def release(self) -> None:
         descriptor = self._descriptor
         if descriptor is not None:
-            # Unlocked by name and not by closing alone: a copy of the descriptor in a forked child would keep the lock.
+            # Unlocked explicitly: after closing alone, a copy of the descriptor in a forked child would keep the lock.
             with contextlib.suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
-            self._descriptor = None  # no sooner: an interrupt until now leaves it to `__del__`
+            self._descriptor = None  # not before: after an interrupt until here, `__del__` closes it
             os.close(descriptor)
 
     def __del__(self) -> None:
-        """An interrupt may come when nobody has it yet, or in the midst of its release."""
+        """Release the lock where an interrupt came before it was returned, or during its release."""
         self.release()
 
     def after_fork(self) -> None:
-        """A child only closes its copy: unlocking it would unlock the parent's."""
+        """Close the child's copy only: unlocking it would unlock the parent's."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -145,13 +146,16 @@ def _lock(descriptor: int, kind: int) -> bool:
 
 
 def _threads_are_greenlets() -> bool:
-    """Whether gevent has patched this process: one greenlet that parked in the kernel would stop all the others."""
+    """Whether gevent has patched this process: a greenlet that blocks in the kernel would stop all others."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 class LockWaiter:
-    """Where this process waits for lock files to be free: at most one thread parks in the kernel for each file."""
+    """Waits for lock files to become free. At most one thread of this process blocks in the kernel for each file.
+
+    `_lock` guards the map of blocked threads.
+    """
 
     def __init__(self, trusted: Trust | None = None) -> None:
         self._trusted = trust() if trusted is None else trusted
@@ -160,9 +164,9 @@ class LockWaiter:
         reset_in_child(self)
 
     def waited(self, path: Path, timeout: float) -> bool:
-        """Wait until nobody holds the lock, at most `timeout` seconds; False at once where nobody holds it now.
+        """Wait until nobody holds the lock, for at most `timeout` seconds; False at once where nobody holds it now.
 
-        False at once, too, where no thread can park. Raises `StoreUnavailable` where the file cannot be used.
+        False at once, too, where no thread can block. Raises `StoreUnavailable` where the file cannot be used.
         """
         if fcntl is None:
             return False
@@ -177,7 +181,7 @@ class LockWaiter:
                 except OSError as error:
                     os.close(descriptor)
                     raise _unusable(path, error) from None
-                except BaseException:  # Ctrl-C: nobody else would ever close it, and with it goes the lock
+                except BaseException:  # Ctrl-C: no other code would close it and so release the lock
                     os.close(descriptor)
                     raise
                 if is_free:
@@ -194,7 +198,8 @@ class LockWaiter:
         return True
 
     def _park(self, path: Path, parked: _Parked) -> None:
-        with contextlib.suppress(OSError):  # whatever is wrong with the file, whoever waits looks for himself
+        """Block in the kernel until the lock is free, then wake the threads that wait."""
+        with contextlib.suppress(OSError):  # whatever is wrong with the file, the waiting threads read the record
             fcntl.flock(parked.descriptor, fcntl.LOCK_SH)
             fcntl.flock(parked.descriptor, fcntl.LOCK_UN)
         with self._lock:
@@ -204,7 +209,7 @@ class LockWaiter:
         parked.free.set()
 
     def after_fork(self) -> None:
-        """The parked threads are not in the child: close the child's copies of their descriptors."""
+        """Close the child's copies of the descriptors: the threads that block with them are not in the child."""
         self._lock = Lock(order=2)
         parked, self._parked = self._parked, {}
         for one in parked.values():
@@ -213,7 +218,7 @@ class LockWaiter:
 
 
 class _Parked:
-    """One thread that waits in the kernel, and the event by which it wakes the others."""
+    """One thread that blocks in the kernel, and the latch by which it wakes the others."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor

@@ -1,4 +1,4 @@
-"""What a fork must not cut in half."""
+"""Operations that a fork must not interrupt."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from onerefresh.latches import Lock
 __all__ = ["fork_lock", "load_modules"]
 
 fork_lock = Lock(order=1)
-"""Held while something is done that a forked child could neither finish nor undo; a fork waits until it is free.
+"""Held during operations that a forked child could neither finish nor undo; a fork waits until it is free.
 
-SQLite keeps locks of its own and believes that it holds those of the file: a child that is forked in the middle of
-another thread's operation could never use SQLite again. A descriptor that is open but not yet written down would stay
+SQLite keeps locks of its own and believes that it holds those of the file. So a child that is forked during another
+thread's operation could never use SQLite again. And a descriptor that is open but not yet noted anywhere would stay
 open in the child, and with it a lock.
 """
 
@@ -20,7 +20,7 @@ fork_lock.hold_over_forks()
 
 
 def load_modules(*names: str) -> None:
-    """Import these, with no fork in the middle: a child of it would wait for the other thread's import for ever."""
+    """Import these modules without a fork meanwhile: the child would wait for the other thread's import for ever."""
     with fork_lock:
         for name in names:
             importlib.import_module(name)

@@ -1,7 +1,7 @@
 """Where the keys of an `EncryptedStore` come from: a file, the environment, the OS keyring, or a function.
 
-A source gives a text with one key or several, one a line: 32 random bytes each, in base64 or hexadecimal, as
-``openssl rand -base64 32`` prints them. The first one encrypts, each of them decrypts.
+A source gives a text with one key or several, one on each line: 32 random bytes each, in base64 or hexadecimal, as
+``openssl rand -base64 32`` prints them. The first one encrypts; each of them decrypts.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ HOW_TO_MAKE_ONE = "`openssl rand -base64 32` makes one"
 
 
 class KeySource(abc.ABC):
-    """A place that holds keys. Its ``str`` says which, and never a key."""
+    """A place that holds keys. Its ``str`` says which place, and never shows a key."""
 
     @abc.abstractmethod
     def read(self) -> Secret | None:
         """The keys, as text; None where there is none yet. Raises `StoreUnavailable`."""
 
     def make(self) -> None:
-        """Make a key where there is none: whoever else does so at the same time gets the same one.
+        """Make a key where there is none. Processes that do so at the same time all get the same one.
 
-        Raises `StoreUnavailable`, also where this source makes none.
+        Raises `StoreUnavailable`, also where this source cannot make keys.
         """
         raise StoreUnavailable(f"{self} holds no key: set it; {HOW_TO_MAKE_ONE}")
 
 
 class KeyFile(KeySource):
-    """A file of this user's alone (0600). It is made, with a random key, when something is to be encrypted.
+    """A file that is private to this user (0600). It is made, with a random key, when something is to be encrypted.
 
-    Raises `ConfigurationError` for a path that cannot be.
+    Raises `ConfigurationError` for a path that cannot exist.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -93,7 +93,7 @@ class KeyFile(KeySource):
 
 
 class EnvironmentKey(KeySource):
-    """An environment variable. Other programs that this process starts inherit it."""
+    """An environment variable. Programs that this process starts inherit it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -106,7 +106,10 @@ class EnvironmentKey(KeySource):
 
 
 class FunctionKey(KeySource):
-    """A function that returns keys as text, or one key as 32 bytes. It is called from any thread."""
+    """A function that returns keys as text, or one key as 32 bytes. It is called from any thread.
+
+    Raises `ConfigurationError` for an async function.
+    """
 
     def __init__(self, function: Callable[[], object]) -> None:
         if inspect.iscoroutinefunction(function):
@@ -160,8 +163,8 @@ class KeyringKey(KeySource):
         return found or None
 
     def make(self) -> None:
-        # A keyring has no "set where there is none": of two keys made at one time, one would be lost with all that it
-        # had encrypted.
+        # A keyring has no "set where there is none": of two keys made at the same time, one would be lost, and with it
+        # everything that it had encrypted.
         with self._making():
             if self.read() is not None:
                 return
@@ -178,7 +181,7 @@ class KeyringKey(KeySource):
                 raise StoreUnavailable("the keyring did not keep the key that it was given: use another source of keys")
 
     def _try(self, action: Callable[[], Secret]) -> tuple[Secret | None, str]:
-        """What the keyring gave, or what went wrong: nothing is raised from frames that hold a key."""
+        """What the keyring gave, or what went wrong. Nothing is raised, because the frames hold a key."""
         try:
             return action(), ""
         except Exception as error:  # noqa: BLE001 - each backend raises what its system raises
@@ -187,6 +190,7 @@ class KeyringKey(KeySource):
 
     @contextlib.contextmanager
     def _making(self) -> Iterator[None]:
+        """A context in which no other process of this machine makes the key."""
         deadline = time.monotonic() + MAKING_SECONDS
         folder = state_folder()
         while (hold := FlockHold.take(folder / "keyring.lock")) is None:
@@ -205,7 +209,7 @@ class KeyringKey(KeySource):
 
 
 def source_of(given: object) -> KeySource:
-    """The source that a user gave. Raises `ConfigurationError` for what is none."""
+    """The source that a user gave. Raises `ConfigurationError` for anything else."""
     if isinstance(given, KeySource):
         return given
     if callable(given) and not isinstance(given, type):
@@ -240,7 +244,7 @@ def _key(word: str) -> Key | None:
 
 
 def _as_text(found: object) -> tuple[Secret | None, str]:
-    """What a function returned, as text; or None, and the kind of thing that it returned instead."""
+    """What a function returned, as text; or None, and the kind of what it returned."""
     if isinstance(found, Secret):
         return found, ""
     if isinstance(found, str):

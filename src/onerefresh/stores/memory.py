@@ -1,4 +1,4 @@
-"""The memory store: one process, nothing on disk. What it holds is gone with the process."""
+"""The memory store: for one process, with nothing on disk. Its records end with the process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ __all__ = ["MemoryStore"]
 
 
 class MemoryStore(Store):
-    """Records in a dict. A forked child goes on with a copy of its own."""
+    """Records in a dict. A forked child goes on with a copy of its own.
+
+    `_lock` guards writes and scans; `load` takes no lock.
+    """
 
     name = "memory"
     durable = False
@@ -23,7 +26,7 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self._records: dict[str, Versioned] = {}
         self._writes = 0
-        self._lock = Lock(order=1)  # a credential that takes its seed has its own lock at the time
+        self._lock = Lock(order=1)  # a credential that stores its seed holds its own lock meanwhile
         self._changes = Changes()
         self._era = secrets.token_hex(8)
         reset_in_child(self)
@@ -58,6 +61,6 @@ class MemoryStore(Store):
         yield from records
 
     def after_fork(self) -> None:
-        """New locks for a forked child: whoever held the old ones is not there."""
+        """Make new locks in a forked child, where the threads that held the old ones are missing."""
         self._lock, self._changes = Lock(order=1), Changes()
         self._era = secrets.token_hex(8)

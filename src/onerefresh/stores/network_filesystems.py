@@ -1,4 +1,4 @@
-"""Which file system a path is on."""
+"""Finds out on which file system a path is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 
 def refuse_network_file_system(path: Path, mounts: str | None = None) -> None:
-    """Raise `ConfigurationError` where `path` lies on a network file system: locks do not hold there.
+    """Raise `ConfigurationError` where `path` is on a network file system, because locks do not hold there.
 
     `mounts`: the text of ``/proc/self/mounts``; read where there is one.
     """
@@ -39,7 +39,7 @@ def refuse_network_file_system(path: Path, mounts: str | None = None) -> None:
             continue
         point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[1]))
         depth = len(point.parts)
-        if real.is_relative_to(point) and depth >= best:  # of two on one place, the later one covers the other
+        if real.is_relative_to(point) and depth >= best:  # of two mounts on one place, the later one covers the other
             best, kind = depth, fields[2]
     if kind in NETWORK_FILE_SYSTEMS:
         raise ConfigurationError(

@@ -1,8 +1,8 @@
 """The SQLite store: the embedded default, for all processes of one machine.
 
-Rollback journal and the strictest synchronisation: never WAL (SQLite before 3.51.3 can lose a committed WAL
-transaction), and never a transaction held across the network. A connection lives for one operation, so nothing is
-shared with a forked child and nothing is open in between.
+It uses a rollback journal and the strictest synchronisation. It never uses WAL (SQLite before 3.51.3 can lose a
+committed WAL transaction), and never holds a transaction across the network. A connection lives for one operation, so
+nothing is shared with a forked child, and nothing is open between operations.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ __all__ = ["SQLiteStore"]
 T = TypeVar("T")
 PAGE = 100
 BESIDE = ("-journal", "-wal", "-shm")
-"""Endings of the files beside it that SQLite reads and writes as the database itself."""
+"""Endings of the files beside the database that SQLite reads and writes as a part of it."""
 BUSY_SECONDS = 5.0
 BUSY_SLEEPS = (0.0005, 0.004)
-"""Seconds between two tries to get a lock of SQLite's, which are held for milliseconds."""
+"""Seconds between two tries to get a lock of SQLite's. Such locks are held for milliseconds."""
 LONG, LONG_SLEEPS = 0.5, (0.005, 0.02)
-"""So many seconds that it was held are long, and the sleeps where it is."""
+"""After so many seconds a lock counts as held for long, and the sleeps are those of `LONG_SLEEPS`."""
 COMMITTING = 0.05
-"""Seconds for which a commit waits for those who are reading: it keeps others from beginning to."""
-APPLICATION_ID = 0x6F6E6572  # "oner", in the file's header: this file is ours
-# Not WITHOUT ROWID: such a table lays all of a record but its first kilobyte on a page of its own.
+"""Seconds for which a commit waits for present readers. Meanwhile no other one can begin."""
+APPLICATION_ID = 0x6F6E6572  # "oner", in the file's header: the file is this library's
+# Not WITHOUT ROWID: such a table stores all of a record but its first kilobyte on a page of its own.
 TABLE = """
 CREATE TABLE records (
     key TEXT PRIMARY KEY NOT NULL,
@@ -61,10 +61,10 @@ CREATE TABLE records (
 """
 
 
-# Another program may have written what is no text, and text that is not UTF-8: neither gets in the way of a login.
+# Another program may have written a value that is no text, or text that is not UTF-8. Neither prevents a login.
 VERSION = "SELECT coalesce(CAST(version AS TEXT), '') FROM records WHERE key = ?"
 ROW = "SELECT coalesce(CAST(version AS TEXT), ''), CAST(body AS BLOB) FROM records WHERE key = ?"
-# A key that is no text is nobody's: no credential has such a name.
+# A key that is no text belongs to no credential.
 ROWS = """
 SELECT key, coalesce(CAST(version AS TEXT), ''), CAST(body AS BLOB) FROM records
 WHERE typeof(key) = 'text' AND key > CAST(? AS TEXT) ORDER BY key LIMIT ?
@@ -72,13 +72,13 @@ WHERE typeof(key) = 'text' AND key > CAST(? AS TEXT) ORDER BY key LIMIT ?
 
 
 class SQLiteStore(Store):
-    """Records in one SQLite file, 0600 in a folder that nobody else can write to.
+    """Records in one SQLite file, 0600, in a folder to which no other user can write.
 
-    `trusted_folders`: folders where others own something or can write, and are trusted; more than the variable
-    ``ONEREFRESH_TRUSTED_FOLDERS`` names, and written as there.
+    `trusted_folders`: folders in which other users own something or can write, and are trusted. They are written as in
+    the variable ``ONEREFRESH_TRUSTED_FOLDERS``, and add to it.
 
-    Raises `ConfigurationError` where the path can never be used, and `StoreUnavailable`, each saying what to do, where
-    the file cannot be read or written now.
+    Raises `ConfigurationError` where the path can never be used, and `StoreUnavailable` where the file cannot be read
+    or written now. Each message says what to do.
     """
 
     durable = True
@@ -86,7 +86,7 @@ class SQLiteStore(Store):
     def __init__(self, path: str | os.PathLike[str], *, trusted_folders: str = "") -> None:
         self._given, self.path = _real(path)
         self.name = f"sqlite:///{self.path}"
-        self._address = f"{self.path.as_uri()}?mode=rw"  # a file that vanished is not made anew, with other permissions
+        self._address = f"{self.path.as_uri()}?mode=rw"  # SQLite must not make a missing file, with other permissions
         self._trusted = trust(trusted_folders)
         self._parking = LockWaiter(self._trusted)
         refuse_network_file_system(self.path)
@@ -110,7 +110,7 @@ class SQLiteStore(Store):
         with contextlib.suppress(StoreUnavailable):
             if self._parking.waited(lock_path(self.path, key), timeout):
                 return
-            # Nobody holds the credential: whoever works on it does so without the hold, so look from time to time.
+            # The lock is free: a process may be at work without it, so read the record from time to time.
             present = self.load(key)
             if (present.version if present else "") != version:
                 return
@@ -146,15 +146,20 @@ class SQLiteStore(Store):
         return self._connected(lambda database: self._read_page(database, after))
 
     def _is_there(self) -> bool:
-        """Whether there is a file; nobody else had a hand in it, nor in what SQLite reads beside it."""
+        """Whether the file exists.
+
+        Raises `StoreUnavailable` where another user may have had a hand in it, or in the files that SQLite reads beside
+        it.
+        """
         self._check_links()
         return check_file(self.path, self._trusted, link=False, beside=BESIDE)
 
     def _in_turn(self, operation: Callable[[], T]) -> T:
-        """Do it when the file is free; between two tries others have their turn, forks and other files among them.
+        """Perform the operation once the file is free.
 
-        SQLite's own patience is not used: it would wait in the middle of the operation, and sleeps for whole seconds
-        where it was built without usleep, as in Debian.
+        Between two tries, forks and operations on other files can proceed. SQLite's own busy handler is not used: it
+        would wait in the middle of the operation, and it sleeps for whole seconds where SQLite was built without
+        usleep, as in Debian.
         """
         began = time.monotonic()
         while True:
@@ -170,21 +175,21 @@ class SQLiteStore(Store):
         raise StoreUnavailable(said)
 
     def _undivided(self) -> Within:
-        """One operation at a time in this process, and no fork in the middle of it."""
+        """Allow one operation at a time in this process, and no fork during it."""
         message = f"{self.path} was busy in this process for {BUSY_SECONDS:.0f} s"
         return fork_lock.within(BUSY_SECONDS, lambda: StoreUnavailable(message))
 
     def _connected(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` makes of a connection of its own; `_Busy` or `StoreUnavailable` where something goes wrong.
+        """What `work` makes of a new connection. Raises `_Busy` or `StoreUnavailable` where something goes wrong.
 
-        No block for ``with``: an interrupt at its beginning or end would leave the connection open, and with it a lock
-        on the file, for as long as somebody keeps the traceback.
+        It does not use ``with``: after an interrupt at the beginning or end of the block, the connection would stay
+        open, and with it a lock on the file, for as long as the traceback is kept.
         """
         connection = None
         try:
             try:
                 connection = sqlite3.connect(self._address, uri=True, timeout=0.0, isolation_level=None)
-                # Python quotes text that is not UTF-8 in its error, and this text may hold tokens.
+                # Python's error would quote text that is not UTF-8, and this text may hold tokens.
                 connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
                 return work(connection)
             finally:
@@ -195,7 +200,7 @@ class SQLiteStore(Store):
         raise failed
 
     def _read(self, database: sqlite3.Connection, key: str) -> Versioned | None:
-        # One transaction: another process may make the table between two of these looks.
+        # One transaction: another process may make the table between two of these statements.
         database.execute("BEGIN")
         if self._is_blank(database):
             return None
@@ -203,7 +208,7 @@ class SQLiteStore(Store):
         if row is None:
             return None
         version, text = row[0], text_of(row[1])
-        del row  # as in `cas`
+        del row  # it may hold tokens, as in `cas`
         if text is None:
             raise no_text(key, version)
         return Versioned(version, text)
@@ -224,7 +229,7 @@ class SQLiteStore(Store):
         self._commit(database, key, version)
 
     def _begin(self, database: sqlite3.Connection) -> None:
-        """A transaction with the write lock, in a file that is ours."""
+        """Begin a transaction with the write lock, in a file of this library's."""
         (mode,) = database.execute("PRAGMA journal_mode = DELETE").fetchone()
         if mode != "delete":
             raise StoreUnavailable(f"{self.path} is in journal mode {mode}, and cannot be set to DELETE now")
@@ -246,7 +251,7 @@ class SQLiteStore(Store):
         return True
 
     def _write(self, database: sqlite3.Connection, key: str, expected: str | None, version: str, body: str) -> bool:
-        """Whether the present version was the expected one."""
+        """Write the record; whether the present version was the expected one."""
         try:
             row = database.execute(VERSION, (key,)).fetchone()
             if (row[0] if row else None) != expected:
@@ -260,6 +265,7 @@ class SQLiteStore(Store):
             del body  # it holds tokens, and would show in a traceback with locals
 
     def _commit(self, database: sqlite3.Connection, key: str, version: str) -> None:
+        """Commit, and find out after an error whether the write was applied."""
         try:
             _committed(database)
         except sqlite3.Error as error:
@@ -277,7 +283,7 @@ class SQLiteStore(Store):
         raise StoreUnavailable(f"{self.path}: {reason}; nothing was changed")
 
     def _check_links(self) -> None:
-        """Nobody else made the links on the way that the user gave; they are followed once, in the beginning."""
+        """Make sure that no other user made the links on the given path, which was followed once, at the beginning."""
         if self._given != self.path:
             check_file(self._given, self._trusted)
 
@@ -307,7 +313,7 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 
 def _committed(database: sqlite3.Connection) -> None:
-    """Commit, when those who are reading have done so."""
+    """Commit, once the present readers have finished."""
     deadline = time.monotonic() + COMMITTING
     while True:
         try:
@@ -321,7 +327,10 @@ def _committed(database: sqlite3.Connection) -> None:
 
 
 def _real(path: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """The path as given, and the file itself: by whatever name it is called, its users share one store and one lock."""
+    """The path as given, and the file to which it leads.
+
+    Users of one file share one store and one lock, whatever they call it.
+    """
     try:
         given = at_home(path).absolute()
         return given, Path(os.path.realpath(given))

@@ -1,12 +1,12 @@
-"""A strict authorization server and API for tests: rotation and reuse detection on, gates instead of sleeps.
+"""A strict authorization server and API for tests: rotation and reuse detection are on, and gates replace sleeps.
 
     with AuthServer() as server:                    # in threads of this process
-    with RemoteServer.start() as server:            # in a process of its own
+    with RemoteServer.start() as server:            # in another process
     $ onerefresh testserver                         # by hand
 
 `docs/testing.md` is the guide. The pytest plugin gives the fixture `auth_server`.
 
-For a store of your own there are tests to subclass: `StoreContract`, `SharedStoreContract`, `FailingStoreContract`.
+There are tests to subclass for a store of your own: `StoreContract`, `SharedStoreContract`, `FailingStoreContract`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from onerefresh.testing.stores.contract import StoreContract as StoreContract
     from onerefresh.testing.stores.machine import StoreMachine as StoreMachine
 
-# Lazy, because pytest imports this package for its plugin at every start, before coverage measures anything.
+# Imported lazily, because pytest imports this package for its plugin at every start, before coverage measures.
 _HOMES = {
     "AuthServer": "server",
     "CHALLENGES": "api_routes",
@@ -46,7 +46,7 @@ _HOMES = {
     "fingerprint": "log",
 }
 
-# Not the tests for stores: `import *` needs the standard library alone.
+# Without the tests for stores, so that `import *` needs the standard library alone.
 __all__ = [
     "CHALLENGES",
     "AuthServer",

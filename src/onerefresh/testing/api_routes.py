@@ -1,4 +1,4 @@
-"""The API that wants a bearer token (RFC 6750): echo, redirects, streams, refusals of every shape."""
+"""The API that requires a bearer token (RFC 6750): echo, redirects, streams, refusals of every shape."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ CHALLENGES: dict[str, Response] = {
     "ok_with_error": _refusal(200),
     "login_page": Response(200, (("Content-Type", "text/html"),), b"<html><body>Please log in</body></html>"),
 }
-"""What a refused call may look like, by name."""
+"""The shapes of a refused call, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Caller:
-    """Who calls: the token's text and whether it is good now."""
+    """The caller: the token's text, and whether it is valid now."""
 
     token: str | None
     valid: bool
@@ -62,7 +62,7 @@ class _Caller:
 
 
 class ApiRoutes:
-    """Checks the token of every call under `/api/`, then answers what the path and the query ask for."""
+    """Checks the token of every call under `/api/`, then answers as the path and the query ask."""
 
     def __init__(self, authority: Authority, gates: Gates, log: Log) -> None:
         self._authority = authority
@@ -78,7 +78,7 @@ class ApiRoutes:
         }
 
     def refuse_with(self, challenge: str) -> None:
-        """Choose the shape of the refusals to come."""
+        """Choose the shape of future refusals."""
         challenge_named(challenge)
         self._challenge = challenge
 
@@ -142,7 +142,7 @@ class ApiRoutes:
 
 
 def redirect(request: Request) -> Response:
-    """`?to=URL&status=307`."""
+    """Answer `?to=URL&status=307` with that redirect."""
     target = request.query.get("to", "")
     if not target.isascii() or not target.isprintable() or not target:
         raise ValueError("say where to, percent-encoded: ?to=URL")
@@ -169,7 +169,7 @@ def _echo(request: Request, caller: _Caller) -> Response:
 
 
 def _status(request: Request, _: _Caller) -> Response:
-    """`/api/status/503`."""
+    """Answer `/api/status/503` with that status."""
     code = request.path.rpartition("/")[2]
     if not code.isdigit() or not 200 <= int(code) <= 599:
         raise ValueError("say which status: /api/status/503")

@@ -1,4 +1,4 @@
-"""The rules of the authorization server: families of tokens, rotation, reuse detection. No I/O."""
+"""The rules of the authorization server: token families, rotation, reuse detection. There is no I/O here."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RefreshToken:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """Tokens were issued. `again` marks the same pair answered once more within the grace window."""
+    """Tokens were issued. `again`: the same pair was answered once more within the grace window."""
 
     answer: dict[str, object] = field(repr=False)
     generation: int
@@ -52,7 +52,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An error of RFC 6749 section 5.2. `reuse` marks a refresh token that had been used before."""
+    """An error of RFC 6749 section 5.2. `reuse`: the refresh token had been used before."""
 
     error: str
     description: str
@@ -61,7 +61,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What the API learns about an access token; the generation is None for a token that was never issued."""
+    """What the API learns about an access token. The generation is None for a token that was never issued."""
 
     valid: bool
     generation: int | None
@@ -79,7 +79,7 @@ class Tally:
 
 
 class Authority:
-    """Issues, rotates, checks and revokes tokens. One lock makes every decision atomic."""
+    """Issues, rotates, checks and revokes tokens. `_lock` guards everything, so that every decision is atomic."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
@@ -92,7 +92,7 @@ class Authority:
         self._tally = Tally()
 
     def issue(self, scope: str | None = None, expires_in: float | None = None) -> dict[str, object]:
-        """A login: the first token answer of a new family. `expires_in` is for this one access token."""
+        """A login: return the first token answer of a new family. `expires_in`: seconds, for this access token only."""
         with self._lock:
             family = Family(scope=self._settings.scope if scope is None else scope)
             self._families.append(family)
@@ -120,7 +120,7 @@ class Authority:
             return Issued(answer, family.generation)
 
     def client_credentials(self, scope: str | None = None) -> Issued | Refused:
-        """An access token for the client itself, without a refresh token (RFC 6749 section 4.4)."""
+        """Issue an access token for the client itself, without a refresh token (RFC 6749 section 4.4)."""
         with self._lock:
             granted = _narrowed(self._settings.scope, scope)
             if granted is None:
@@ -132,7 +132,7 @@ class Authority:
             return Issued(answer, self._machine_family.generation)
 
     def check(self, access_token: str) -> Checked:
-        """Whether the API takes this access token now."""
+        """Whether the API accepts this access token now."""
         with self._lock:
             token = self._access.get(access_token)
             if token is None:
@@ -141,7 +141,10 @@ class Authority:
             return Checked(alive, token.generation)
 
     def revoke(self, token: str) -> None:
-        """RFC 7009: a refresh token ends its family, an access token ends alone, an unknown one is no error."""
+        """Revoke a token (RFC 7009): a refresh token with its family, an access token alone.
+
+        An unknown token is no error.
+        """
         with self._lock:
             self._tally.revocations += 1
             if token in self._refresh:
@@ -150,14 +153,14 @@ class Authority:
                 self._access[token].revoked = True
 
     def revoke_access(self, token: str | None = None) -> None:
-        """End all access tokens, or those of the family of one token; refresh tokens live on."""
+        """Revoke all access tokens, or those of the family of `token`. Refresh tokens stay valid."""
         with self._lock:
             for family in self._chosen(token):
                 for access in family.access:
                     access.revoked = True
 
     def revoke_family(self, token: str | None = None) -> None:
-        """End all families, or that of one token."""
+        """Revoke all families, or that of `token`."""
         with self._lock:
             for family in self._chosen(token):
                 family.revoked = True
@@ -190,7 +193,7 @@ class Authority:
         assert spent.spent_at is not None
         if self._settings.mode == "grace" and not family.revoked:
             in_time = self._clock() - spent.spent_at < self._settings.grace
-            # Only the direct predecessor: whoever repeats an older one has lost track of its own tokens.
+            # Only the direct predecessor: a client that repeats an older one has lost track of its own tokens.
             if in_time and spent.generation == family.generation - 1:
                 self._tally.reissues += 1
                 return Issued(self._current_pair(family), family.generation, again=True)
@@ -239,7 +242,7 @@ class Authority:
 
 
 def _narrowed(granted: str, asked: str | None) -> str | None:
-    """The scope to grant, or None where more was asked for than was granted."""
+    """The scope to grant; None where more is asked for than was granted."""
     if asked is None:
         return granted
     return asked if set(asked.split()) <= set(granted.split()) else None

@@ -14,7 +14,7 @@ from onerefresh.testing.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class AuthProblem:
-    """Why a client was turned away: `invalid_client` or `invalid_request`."""
+    """Why a client was rejected: `invalid_client` or `invalid_request`."""
 
     error: str
     description: str
@@ -51,7 +51,7 @@ def authenticate(settings: Settings, authorization: str | None, parameters: Mapp
 
 
 def decode_basic(authorization: str) -> tuple[str, str] | None:
-    """Id and secret of a Basic header: both form-decoded, as RFC 6749 section 2.3.1 and appendix B say."""
+    """Id and secret of a Basic header, both form-decoded (RFC 6749 section 2.3.1 and appendix B)."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         return None

@@ -1,4 +1,4 @@
-"""What a test does with a server, wherever the server runs: in a thread, or in another process."""
+"""What a test does with a server, whether the server runs in a thread or in another process."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from onerefresh.testing.log import Counters, Entry
 
 
 class ReuseDetected(AssertionError):
-    """A refresh token was used twice, and the test had not announced it with `expect_reuse`."""
+    """A refresh token was used twice, and the test had not announced that with `expect_reuse`."""
 
 
 class Foreign:
-    """The second origin, which must never be sent a token."""
+    """The second origin, to which no token may be sent."""
 
     def __init__(self, url: str, control: Control) -> None:
         self.url = url
@@ -24,18 +24,18 @@ class Foreign:
 
     @property
     def authorizations(self) -> list[str]:
-        """Fingerprints of what came in `Authorization` headers, in order; a careful client leaves this empty."""
+        """Fingerprints of the values in `Authorization` headers, in order. A careful client leaves this empty."""
         return [entry.presented for entry in self._control.log if entry.kind == "foreign" and entry.presented]
 
 
 class Control(ABC):
-    """Addresses, counters and the handles by which a test steers the server.
+    """Addresses, counters, and the operations by which a test controls the server.
 
-    Leaving the `with` block stops the server, and raises `ReuseDetected` where a refresh token was used twice
-    without `expect_reuse`.
+    Leaving the `with` block stops the server, and raises `ReuseDetected` where a refresh token was used twice without
+    `expect_reuse`.
 
-    Points are `token` (a token request has arrived, nothing is spent yet), `token_sent` (rotated, not answered yet),
-    `api` (a call has arrived, its token is not looked at yet), `refusal` (the call is about to be refused) and
+    Points are `token` (a token request has arrived, and nothing is spent yet), `token_sent` (rotated, not answered
+    yet), `api` (a call has arrived, and its token is not checked yet), `refusal` (a call is about to be refused) and
     `revoke`.
     """
 
@@ -51,20 +51,20 @@ class Control(ABC):
         self.control_key = control_key
 
     def issue(self, *, scope: str | None = None, expires_in: float | None = None) -> dict[str, object]:
-        """Log in: the token answer of a new family, as a token endpoint would send it."""
+        """Log in: return the token answer of a new family, as a token endpoint would send it. `expires_in`: seconds."""
         answer: dict[str, object] = self._ask("issue", scope=scope, expires_in=expires_in)
         return answer
 
     def hold(self, point: Point, *, every: int = 1) -> None:
-        """Stop every request (or every second, third … one) that comes to the point, until `release`."""
+        """Hold every request (or every second, third … one) that comes to the point, until `release`."""
         self._ask("hold", point=point, every=every)
 
     def release(self, point: Point, count: int | None = None) -> None:
-        """Let `count` requests of those at the point go on; without a count all, and stop no more."""
+        """Let `count` of the requests at the point go on; without a count all of them, and hold no more."""
         self._ask("release", point=point, count=count)
 
     def wait_for(self, point: Point, count: int = 1, *, timeout: float = 10.0) -> None:
-        """Return once `count` requests have come to the point since it was last held (or since the start).
+        """Wait until `count` requests have come to the point since it was last held (or since the start).
 
         Raises `TimeoutError` after `timeout` seconds.
         """
@@ -75,7 +75,7 @@ class Control(ABC):
         self._ask("delay", point=point, seconds=seconds)
 
     def late_refusals(self, *, every: int = 2) -> None:
-        """Hold back every second (third …) refusal until the API has accepted a call, so that it comes too late."""
+        """Hold every second (third …) refusal until the API has accepted a call, so that the refusal comes too late."""
         self._ask("hold", point="refusal", every=every, until_accepted=True)
 
     def lose_next_answer(self, count: int = 1) -> None:
@@ -97,7 +97,7 @@ class Control(ABC):
     ) -> None:
         """Answer the next `count` token requests like this (None: all of them, until `recover`).
 
-        A mapping is sent as JSON, text as it is; None sends an OAuth error body. Nothing is spent, unless
+        A mapping is sent as JSON, a text as it is; None sends an OAuth error body. Nothing is spent, unless
         `after_rotating`.
         """
         self._ask("fail", status=status, headers=headers, body=body, count=count, after_rotating=after_rotating)
@@ -114,23 +114,23 @@ class Control(ABC):
         self._ask("fail", status=status, headers=headers, body=body, count=None, seconds=seconds)
 
     def recover(self) -> None:
-        """Forget all failures that were ordered and have not happened."""
+        """Forget all failures that were ordered and have not happened yet."""
         self._ask("recover")
 
     def refuse_with(self, challenge: str) -> None:
-        """Choose what refusals of the API look like; `onerefresh.testing.CHALLENGES` has the names."""
+        """Choose the shape of the API's refusals, by a name in `onerefresh.testing.CHALLENGES`."""
         self._ask("refuse_with", challenge=challenge)
 
     def revoke_access(self, token: str | None = None) -> None:
-        """End all access tokens early, or those of the family that `token` belongs to. Refresh tokens live on."""
+        """Revoke all access tokens, or those of the family to which `token` belongs. Refresh tokens stay valid."""
         self._ask("revoke_access", token=token)
 
     def revoke_family(self, token: str | None = None) -> None:
-        """End all sessions, or the one that `token` belongs to: its refresh token is refused from now on."""
+        """End all sessions, or the one to which `token` belongs: its refresh token is refused from now on."""
         self._ask("revoke_family", token=token)
 
     def expect_reuse(self) -> None:
-        """Announce that this test means to use a refresh token twice."""
+        """Announce that this test uses a refresh token twice on purpose."""
         self._ask("expect_reuse")
 
     @property
@@ -159,7 +159,7 @@ class Control(ABC):
         return found[-1]
 
     def check(self) -> None:
-        """Raise `ReuseDetected` if a refresh token was used twice and that was not announced."""
+        """Raise `ReuseDetected` if a refresh token was used twice without an announcement."""
         found = self._ask("unannounced_reuse")
         if found:
             raise ReuseDetected(
@@ -169,11 +169,11 @@ class Control(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """End the server and everything it holds; harmless when repeated."""
+        """Stop the server and everything in it. May be repeated."""
 
     @abstractmethod
     def _ask(self, operation: str, **arguments: Any) -> Any:
-        """Do an operation of the server and return its result, which JSON can carry."""
+        """Perform an operation of the server; return its result, which JSON can hold."""
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ from onerefresh.latches import Lock
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One failing answer; a status of None closes the connection without an answer."""
+    """One failing answer. A status of None closes the connection without an answer."""
 
     status: int | None
     headers: tuple[tuple[str, str], ...] = ()
@@ -28,7 +28,7 @@ class _Order:
 
 
 class Faults:
-    """The failures that are still to come, first ordered first served."""
+    """The failures that are still to come, in the order in which they were ordered. `_lock` guards them."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -57,12 +57,12 @@ class Faults:
             self._orders.append(_Order(fault, after_rotating, count, until))
 
     def clear(self) -> None:
-        """Forget all failures: the token endpoint is well again."""
+        """Forget all failures, so that the token endpoint works again."""
         with self._lock:
             self._orders.clear()
 
     def take(self, *, after_rotating: bool) -> Fault | None:
-        """The failure for the request at hand, if one was ordered for this moment."""
+        """The failure for the present request, if one was ordered for this moment."""
         with self._lock:
             now = time.monotonic()
             self._orders = [order for order in self._orders if order.until is None or now < order.until]

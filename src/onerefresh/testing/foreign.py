@@ -1,4 +1,4 @@
-"""A second origin that must never see a token; it notes what it was sent all the same."""
+"""A second origin that must never receive a token. It records what it receives all the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points at which requests can be held, let go, waited for and slowed down."""
+"""Points at which requests can be held, released, waited for and delayed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class _Gate:
 
 
 class GatesClosed(ConnectionError):
-    """The server is stopping: a request that stood at a point loses its connection without an answer."""
+    """The server is stopping: a request that is held at a point loses its connection without an answer."""
 
 
 class Gates:
-    """One gate for each point."""
+    """One gate for each point. `_lock` guards all gates."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        # Two of them: an arrival wakes only those who count arrivals, not everybody who is held.
+        # Two objects, so that an arrival wakes only threads that count arrivals, and not all held requests.
         self._arrival = Changes()
         self._opening = Changes()
         self._closing = Latch()
@@ -48,7 +48,7 @@ class Gates:
             gate.held, gate.every, gate.until_accepted = True, every, until_accepted
 
     def release(self, point: str, count: int | None = None) -> None:
-        """Let `count` held requests go; without a count all of them, and open the gate."""
+        """Let `count` held requests go on; without a count all of them, and open the gate."""
         with self._lock:
             gate = self._gate(point)
             if count is None:
@@ -69,29 +69,32 @@ class Gates:
             raise GatesClosed("the server was stopped")
 
     def delay(self, point: str, seconds: float) -> None:
-        """Make every request take `seconds` longer at the point; 0 ends it."""
+        """Make every request take `seconds` longer at the point; 0 ends that."""
         with self._lock:
             self._gate(point).delay = seconds
 
     def pass_through(self, point: Point) -> None:
-        """Called by the server: a request is at the point; returns when it may go on, raises `GatesClosed` if never."""
+        """Called by the server with a request at the point; returns when it may go on.
+
+        Raises `GatesClosed` if it never may.
+        """
         with self._lock:
             gate = self._gates[point]
             gate.arrived += 1
             held, epoch = gate.held and gate.arrived % gate.every == 0, gate.epoch
         self._arrival.tell()
         if held:
-            # An epoch for each opening: whoever was held then goes, even where the gate is held again at once.
+            # Each opening has an epoch: requests held before it go on, even if the gate is held again at once.
             self._opening.wait_for(lambda: self._may_go(gate, epoch))
         self.pause(gate.delay)
 
     def pause(self, seconds: float) -> None:
-        """Called by the server: let time pass; raises `GatesClosed` if the server stops meanwhile."""
+        """Called by the server to wait. Raises `GatesClosed` if the server stops meanwhile."""
         if self._closing.wait(seconds):
             raise GatesClosed
 
     def accepted(self) -> None:
-        """Called by the server: the API accepted a call, which ends what was held only until then."""
+        """Called by the server when the API has accepted a call, which ends holds that last only until then."""
         with self._lock:
             for gate in self._gates.values():
                 if gate.held and gate.until_accepted:
@@ -99,13 +102,13 @@ class Gates:
         self._opening.tell()
 
     def close(self) -> None:
-        """Turn away everybody who stands at a point, or comes to one."""
+        """Reject all requests that are at a point, or come to one."""
         self._closing.set()
         self._arrival.tell()
         self._opening.tell()
 
     def _may_go(self, gate: _Gate, epoch: int) -> bool:
-        """Whether one that was held in this epoch may go; it has taken its permit then."""
+        """Whether a request that was held in this epoch may go on; it has used a permit then."""
         with self._lock:
             if self._closing.is_set or gate.epoch != epoch:
                 return True

@@ -21,7 +21,7 @@ _BODYLESS = {204, 304}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A whole request; its body is read to the end and no longer chunked. Header names are in lower case."""
+    """A whole request. Its body has been read to the end and is not chunked. Header names are in lower case."""
 
     method: str
     path: str
@@ -31,7 +31,7 @@ class Request:
     body: bytes = field(repr=False)
 
     def header(self, name: str) -> str | None:
-        """The first header of that name (lower case)."""
+        """The first header of that name, which is given in lower case."""
         values = self.headers.get(name)
         return values[0] if values else None
 
@@ -42,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer. A body that is no `bytes` is sent chunked, one chunk an item."""
+    """An answer. A body that is not `bytes` is sent chunked, one chunk for each item."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -66,11 +66,14 @@ Application = Callable[[Request], Response | Drop | Upgrade]
 
 
 class _Malformed(Exception):
-    """The bytes on the wire are no request that this server understands."""
+    """The received bytes are no request that this server understands."""
 
 
 class HttpServer:
-    """Serves an application on 127.0.0.1, on a port that the system chooses, until `stop`."""
+    """Serves an application on 127.0.0.1, on a port that the system chooses, until `stop`.
+
+    `_lock` guards the connections and the decision to stop.
+    """
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -89,7 +92,7 @@ class HttpServer:
             if self._stopping:
                 return
             self._stopping = True
-        # A connection of our own wakes the acceptor on every platform; closing the listener does so on some only.
+        # A connection from here wakes the acceptor on every platform; closing the listener does so only on some.
         socket.create_connection(self.address).close()
         self._acceptor.join()
         self._listener.close()
@@ -120,13 +123,13 @@ class HttpServer:
                     pass
                 _shut(connection)
         except OSError:
-            pass  # the client left, or the server is stopping; the `with` has closed our end
+            pass  # the client left, or the server is stopping; `with` has closed this end
         finally:
             with self._lock:
                 del self._connections[connection]
 
     def _exchange(self, connection: socket.socket, reader: BinaryIO) -> bool:
-        """One request and its answer; whether the connection stays open."""
+        """Serve one request; whether the connection stays open."""
         try:
             request = _read_request(reader, connection.sendall)
         except _Malformed as problem:
@@ -158,7 +161,7 @@ class HttpServer:
 
 
 def _read_request(reader: BinaryIO, send: Callable[[bytes], None]) -> Request | None:
-    """The next request; None where the client closed the connection in between."""
+    """The next request; None where the client has closed the connection between requests."""
     first = reader.readline(_LINE_LIMIT)
     if not first:
         return None
@@ -239,5 +242,5 @@ def _keeps_open(request: Request) -> bool:
 
 
 def _shut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the other end was faster
+    with contextlib.suppress(OSError):  # the other end has closed already
         connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""What the server saw: a log of exchanges and counters, with fingerprints in place of tokens."""
+"""What the server saw: a log of exchanges, and counters, with fingerprints in place of tokens."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ Kind = Literal["token", "api", "revoke", "foreign"]
 class Entry:
     """One exchange, written when its answer is about to be sent.
 
-    number: order of arrival, from 1. arrived, answered: `time.monotonic()`, seconds.
-    path: without the query. call: the request's `X-Call` header, for diagrams.
-    presented: fingerprint of the token that came with the request. issued: fingerprint of the access token answered.
-    generation: of the pair that was issued, else of the presented token; None for a token that was never issued.
-    outcome: api: `accepted`, `refused`. token: `issued`, `reissued`, `lost` (rotated, but the answer was dropped),
-        `failed` (as ordered), `reuse`, or an OAuth error. revoke: `revoked`, or an OAuth error. foreign: `seen`.
-    status: None where the connection was closed without an answer.
+    * `number`: the order of arrival, from 1.
+    * `arrived`, `answered`: `time.monotonic()`, in seconds.
+    * `path`: without the query. `call`: the request's `X-Call` header, for diagrams.
+    * `presented`: the fingerprint of the token in the request. `issued`: that of the access token in the answer.
+    * `generation`: of the issued pair, else of the presented token; None for a token that was never issued.
+    * `outcome`: api: `accepted`, `refused`. token: `issued`, `reissued`, `lost` (rotated, but the answer was dropped),
+      `failed` (as ordered), `reuse`, or an OAuth error. revoke: `revoked`, or an OAuth error. foreign: `seen`.
+    * `status`: None where the connection was closed without an answer.
     """
 
     number: int
@@ -43,13 +44,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """How often each thing happened up to now.
+    """How often each thing has happened so far.
 
-    token_requests: requests at `/token` and `/auth/refresh`, counted when they arrive.
-    refreshes: refresh tokens traded for a new generation. reissues: the same pair answered again (mode `grace`).
-    reuse_detected: refresh tokens that came again after they were spent.
-    client_credentials: access tokens issued by that grant. revocations: requests at `/revoke` that were done.
-    api: answers of the API by status. foreign: requests at the foreign origin.
+    * `token_requests`: requests at `/token` and `/auth/refresh`, counted when they arrive.
+    * `refreshes`: refresh tokens that were traded for a new generation. `reissues`: the same pair answered again (mode
+      `grace`).
+    * `reuse_detected`: refresh tokens that were presented again after they were spent.
+    * `client_credentials`: access tokens issued by that grant. `revocations`: requests at `/revoke` that were carried
+      out.
+    * `api`: answers of the API by status. `foreign`: requests at the foreign origin.
     """
 
     token_requests: int
@@ -75,7 +78,7 @@ class Arrival:
 
 
 class Log:
-    """Collects entries in the order of their answers; safe between threads."""
+    """Collects entries in the order of their answers. `_lock` guards entries and counts."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -97,7 +100,7 @@ class Log:
         issued: str | None = None,
         generation: int | None = None,
     ) -> None:
-        """Write the entry. `presented` and `issued` are tokens: only their fingerprints are kept."""
+        """Write the entry. `presented` and `issued` are tokens, of which only fingerprints are kept."""
         with self._lock:
             self._entries.append(
                 Entry(
@@ -132,5 +135,5 @@ class Log:
 
 
 def fingerprint(token: str | None) -> str | None:
-    """The first 12 hex digits of a token's SHA-256: enough to tell tokens apart, useless as a token."""
+    """The first 12 hex digits of a token's SHA-256: enough to tell tokens apart, and useless as a token."""
     return None if token is None else hashlib.sha256(token.encode()).hexdigest()[:12]

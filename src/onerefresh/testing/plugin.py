@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from onerefresh.testing.server import AuthServer
 
-pytest.register_assert_rewrite("onerefresh.testing.stores.contract")  # a store's author is to see what differs
+pytest.register_assert_rewrite("onerefresh.testing.stores.contract")  # so that a store's author sees what differs
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def new_auth_server() -> Iterator[Callable[..., AuthServer]]:
-    """Make servers; each is stopped after the test, which fails if one of them saw unannounced reuse."""
+    """A function that makes servers. Each is stopped after the test, which fails if one saw unannounced reuse."""
     from onerefresh.testing.server import AuthServer
 
     with ExitStack() as servers:
@@ -41,6 +41,6 @@ def new_auth_server() -> Iterator[Callable[..., AuthServer]]:
 
 @pytest.fixture
 def auth_server(request: pytest.FixtureRequest, new_auth_server: Callable[..., AuthServer]) -> AuthServer:
-    """A strict server (mode `revoke_family`) in threads of this process; options come by the marker of its name."""
+    """A strict server (mode `revoke_family`) in threads of this process; the marker of its name passes options."""
     marker = request.node.get_closest_marker("auth_server")
     return new_auth_server(*marker.args, **marker.kwargs) if marker else new_auth_server()

@@ -1,4 +1,4 @@
-"""A server in another process: starting one, and steering any by its control address."""
+"""A server in another process: how to start one, and how to control one by its address."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _SLACK = 10.0
 
 
 def child_environment() -> dict[str, str]:
-    """The environment of a new Python, which imports this package, and nothing from the working folder."""
+    """The environment for a new Python that can import this package, and nothing from the working folder."""
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(path).is_absolute()]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *paths])}
 
 
 class RemoteServer(Control):
-    """A server that runs in another process, with all the methods of `AuthServer`.
+    """A server that runs in another process, with all methods of `AuthServer`.
 
-    `RemoteServer(url, control_key)` steers one that somebody else runs, and `stop` leaves it running.
-    `RemoteServer.start(...)` runs one in a process of its own, which ends with `stop`, or when this process ends.
+    `RemoteServer(url, control_key)` controls a server that somebody else runs; `stop` leaves it running.
+    `RemoteServer.start(...)` runs one in a new process, which ends with `stop`, or when this process ends.
     """
 
     def __init__(self, url: str, control_key: str, *, child: subprocess.Popen[bytes] | None = None) -> None:
@@ -42,8 +42,11 @@ class RemoteServer(Control):
 
     @classmethod
     def start(cls, mode: Mode = "revoke_family", **options: Unpack[Options]) -> Self:
-        """Run a server in a new process; the arguments are those of `AuthServer`."""
-        Settings(mode=mode, **options)  # bad choices are told here rather than by a child that dies
+        """Run a server in a new process. The arguments are those of `AuthServer`.
+
+        Raises `ValueError` as `Settings` does, and `RuntimeError` where the process ends before it is ready.
+        """
+        Settings(mode=mode, **options)  # bad choices raise here rather than end the child
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "onerefresh.testing"],
             stdin=subprocess.PIPE,
@@ -53,7 +56,7 @@ class RemoteServer(Control):
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            # Settings and key travel through pipes: a command line can be read by every user of the machine.
+            # Settings and key go through pipes, because every user of the machine can read a command line.
             child.stdin.write(json.dumps({"mode": mode, **options}).encode() + b"\n")
             child.stdin.flush()
             line = child.stdout.readline()
@@ -67,7 +70,7 @@ class RemoteServer(Control):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Steer the server of `onerefresh testserver` by the file that it names."""
+        """Control the server of `onerefresh testserver` through the file that it has written."""
         content: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         return cls(content["url"], content["control_key"])
 
@@ -95,13 +98,13 @@ class RemoteServer(Control):
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Tell the child to end, and kill it if it does not obey."""
+    """Ask the child to end, and kill it if it does not."""
     assert child.stdin is not None
     assert child.stdout is not None
     if child.stdin.closed:
         return
     with contextlib.suppress(BrokenPipeError):  # it has ended already
-        # A line says it too: a process that was forked from this one may keep the pipe open.
+        # A line is written, too: a process that was forked from this one may keep the pipe open.
         child.stdin.write(b"\n")
         child.stdin.close()
     try:

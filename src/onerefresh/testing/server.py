@@ -1,4 +1,4 @@
-"""The test server in threads of this process: routes, and the operations by which it is controlled."""
+"""The test server in threads of this process: its routes, and the operations by which it is controlled."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from onerefresh.testing.token_routes import TokenRoutes
 CONTROL_PATH = "/control"
 CONTROL_HEADER = "Control-Key"
 CARRIED_ERRORS = (ValueError, TypeError, TimeoutError)
-"""Errors of an operation that reach the caller as they are, from another process too."""
+"""Errors of an operation that reach the caller unchanged, also from another process."""
 
 
 class AuthServer(Control):
-    """A strict authorization server and an API behind it, on loopback, in threads of this process.
+    """A strict authorization server with an API, on loopback, in threads of this process.
 
-    It serves as soon as it is made. The keyword arguments are the fields of `Settings`. Any other process may steer
-    it too: `RemoteServer(server.url, server.control_key)`.
+    It serves from the moment it is made. The keyword arguments are the fields of `Settings`. Another process can
+    control it, too: `RemoteServer(server.url, server.control_key)`.
     """
 
     def __init__(self, mode: Mode = "revoke_family", **options: Unpack[Options]) -> None:
@@ -125,7 +125,7 @@ class AuthServer(Control):
 
 
 def _guarded(answer: Callable[[], Response | Drop | Upgrade]) -> Response | Drop | Upgrade:
-    """The answer, or a 400 that tells which part of the query makes no sense."""
+    """The answer, or a 400 that names the part of the query that makes no sense."""
     try:
         return answer()
     except ValueError as problem:

@@ -14,7 +14,7 @@ CLIENT_AUTH: tuple[str, ...] = get_args(ClientAuth)
 
 
 class Options(TypedDict, total=False):
-    """The keyword arguments of a server; `Settings` says what each means."""
+    """The keyword arguments of a server; see `Settings` for the meaning of each."""
 
     grace: float
     expires_in: float
@@ -30,22 +30,22 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the server does; raises `ValueError` for choices that do not fit together.
+    """What the server does. Raises `ValueError` for choices that do not fit together.
 
-    mode: what a refresh token that was used before gets. `static`: refresh tokens are not rotated, the same one
-        works for ever and answers carry none. `grace`: the previous one gets the same new pair again for `grace`
-        seconds, later it counts as reuse and ends the family. `reject_only`: it is refused, the family lives.
-        `revoke_family`: it is refused and the whole family ends (RFC 9700 section 4.14.2).
-    grace: seconds; only for mode `grace`.
-    expires_in: lifetime of access tokens in seconds; may be a fraction.
-    tell_expiry: whether answers say `expires_in`.
-    old_access_dies: a refresh also ends the access tokens before it.
-    same_access_text: a refresh answers with the very same access token text, alive again.
-    client_id, client_secret: the one registered client; a secret of None makes it a public client.
-    client_auth: the only way of client authentication that is accepted; `any` takes both of RFC 6749 section 2.3.1.
-        A public client has `none`.
-    scope: what the grant covers, separated by spaces; a refresh may ask for less, never for more.
-    extra: more fields for every token answer.
+    * `mode`: what happens to a refresh token that was used before. ``static``: refresh tokens are not rotated; the same
+      one works for ever, and answers contain none. ``grace``: the previous one gets the same new pair again for `grace`
+      seconds; later it counts as reuse and ends the family. ``reject_only``: it is refused, and the family lives on.
+      ``revoke_family``: it is refused, and the whole family ends (RFC 9700 section 4.14.2).
+    * `grace`: seconds, for mode ``grace`` only.
+    * `expires_in`: lifetime of access tokens in seconds; may be a fraction.
+    * `tell_expiry`: whether answers contain `expires_in`.
+    * `old_access_dies`: a refresh also ends the earlier access tokens.
+    * `same_access_text`: a refresh answers with the same access token text, which is valid again.
+    * `client_id`, `client_secret`: the one registered client. Without a secret (None) it is a public client.
+    * `client_auth`: the only accepted way of client authentication; ``any`` accepts both of RFC 6749 section 2.3.1. A
+      public client has ``none``.
+    * `scope`: what the grant covers, separated by spaces. A refresh may ask for less, never for more.
+    * `extra`: more fields for every token answer.
     """
 
     mode: Mode = "revoke_family"

@@ -1,4 +1,4 @@
-"""The authorization server's HTTP face: `/token` (RFC 6749), `/auth/refresh` (plain JSON), `/revoke` (RFC 7009)."""
+"""The authorization server's routes: `/token` (RFC 6749), `/auth/refresh` (plain JSON), `/revoke` (RFC 7009)."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class TokenRoutes:
         return self._decide(arrival, presented, problem, lambda: self._grant(parameters), _oauth_error)
 
     def json_refresh(self, request: Request, call: str | None) -> Response | Drop:
-        """A refresh as many APIs have it that know nothing of OAuth: JSON in, JSON out, no client."""
+        """A refresh as in many APIs without OAuth: JSON in, JSON out, and no client."""
         arrival = self._log.arrive("token", request.method, request.path, call)
         presented, problem = _json_refresh_token(request)
         return self._decide(arrival, presented, problem, lambda: self._authority.refresh(presented or ""), _json_error)
 
     def revoke(self, request: Request, call: str | None) -> Response | Drop:
-        """RFC 7009."""
+        """The revocation endpoint (RFC 7009)."""
         arrival = self._log.arrive("revoke", request.method, request.path, call)
         parameters, problem = self._form(request)
         token = parameters.get("token")
@@ -161,7 +161,7 @@ def _json(status: int, content: dict[str, object], *headers: tuple[str, str]) ->
 
 
 def _oauth_error(problem: Refused) -> Response:
-    """RFC 6749 section 5.2."""
+    """An error answer of RFC 6749 section 5.2."""
     content: dict[str, object] = {"error": problem.error, "error_description": problem.description}
     match problem.error:
         case "invalid_client":

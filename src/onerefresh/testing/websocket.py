@@ -14,12 +14,12 @@ _TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
 
 
 def upgrade_headers(request: Request) -> tuple[tuple[str, str], ...] | None:
-    """The headers of the 101 answer, or None where the request is no websocket handshake (section 4.2.1)."""
+    """The headers of the 101 answer; None where the request is no websocket handshake (section 4.2.1)."""
     key = request.header("sec-websocket-key")
     wanted = (request.header("upgrade") or "").lower() == "websocket"
     if not wanted or key is None or request.method != "GET" or request.header("sec-websocket-version") != "13":
         return None
-    # Section 1.3 asks for SHA-1; it guards nothing here.
+    # Section 1.3 demands SHA-1, which protects nothing here.
     accept = base64.b64encode(hashlib.sha1((key + _GUID).encode(), usedforsecurity=False).digest()).decode()
     return (("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept))
 
@@ -38,7 +38,7 @@ def echo(reader: BinaryIO, send: Callable[[bytes], None]) -> None:
 
 
 def _read_frame(reader: BinaryIO) -> tuple[int, bytes] | None:
-    """Opcode and payload; None at the end of the stream or for a frame that breaks the rules (section 5.1)."""
+    """Opcode and payload; None at the end of the stream, or for a frame that breaks the rules (section 5.1)."""
     head = reader.read(2)
     if len(head) < 2:
         return None

@@ -1,7 +1,7 @@
 """The PostgreSQL store.
 
-`PostgresStore` is imported when it is asked for: it needs psycopg, and `onerefresh store init --sql` prints the
-statements of `sql` without it.
+`PostgresStore` is imported when it is first used, since it needs psycopg. `onerefresh store init --sql` prints the
+statements of `sql` without psycopg.
 """
 
 from __future__ import annotations

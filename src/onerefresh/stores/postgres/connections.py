@@ -1,4 +1,4 @@
-"""Where the PostgreSQL store's connections come from: its own few, or the user's pool."""
+"""Where the PostgreSQL store's connections come from: a few of its own, or the user's pool."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from onerefresh.token import Secret
 __all__ = ["OwnConnections", "PooledConnections", "Source", "ask"]
 
 PATIENCE = 5.0
-"""Seconds that one statement may take, with getting a connection for it."""
+"""Seconds that one statement may take, including the time to get a connection for it."""
 MOST = 4
 """Connections that a store uses at the same time, beside the one on which it listens."""
 SLICE = 0.1
-"""Seconds between two looks of who waits for a connection at whether it is his turn."""
+"""Seconds between two checks of whether it is a waiting thread's turn."""
 KEPT = 3.0
 """Seconds for which an unused connection is kept: a renewal uses it three times."""
 DEFAULTS = {
     "client_encoding": "UTF8",
     "fallback_application_name": "onerefresh",
-    "target_session_attrs": "read-write",  # of several hosts the primary one: a standby may lag behind
+    "target_session_attrs": "read-write",  # the primary of several hosts: a standby may lag behind
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
@@ -48,7 +48,7 @@ class Loan(contextlib.AbstractContextManager["Connection | Refused"]):
 
     @abstractmethod
     def end(self) -> None:
-        """Give back what was lent. A second call changes nothing, unless an interrupt has cut the first one short."""
+        """Give the connection back. A second call changes nothing, unless an interrupt has cut the first one short."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.end()
@@ -57,27 +57,27 @@ class Loan(contextlib.AbstractContextManager["Connection | Refused"]):
 class Source(Protocol):
     """Where connections come from.
 
-    `place`: the host, port and database, without any secret. `reuses`: one that was apart serves others afterwards.
+    `place`: host, port and database, without any secret. `reuses`: a dedicated connection serves statements afterwards.
     """
 
     place: str
     reuses: bool
 
     def borrow(self, deadline: float) -> Loan:
-        """A connection for one statement."""
+        """Lend a connection for one statement."""
 
     def dedicated(self) -> Connection | Refused:
-        """A connection of one's own, for longer than a statement."""
+        """A connection for one user alone, for longer than a statement."""
 
     def give_back(self, connection: Connection) -> None:
-        """It is not needed apart any more, and nothing is left on it."""
+        """Take a dedicated connection back, on which nothing is left."""
 
     def close(self) -> None:
-        """Close what this opened and nobody uses."""
+        """Close the connections that this opened and that are not in use."""
 
 
 def ask(source: Source, statement: str, values: Sequence[bytes] = ()) -> Answer:
-    """The rows that the statement gives, in its own transaction. `values`: its parameters, in binary form."""
+    """The rows of the statement, which is a transaction of its own. `values`: its parameters, in binary form."""
     deadline = time.monotonic() + PATIENCE
     loan = source.borrow(deadline)
     try:
@@ -88,15 +88,15 @@ def ask(source: Source, statement: str, values: Sequence[bytes] = ()) -> Answer:
                         return connection
                     return exchange(connection, statement, values, deadline)
             finally:
-                loan.end()  # also where an interrupt came before the block, or at its end
+                loan.end()  # for an interrupt before the block, or at its end
         finally:
-            loan.end()  # and where one came just now
+            loan.end()  # for an interrupt during the line above
     finally:
         del values  # tokens, which would show in a traceback with locals
 
 
 def _unusable(connection: Connection) -> str:
-    """Why no statement of ours may be sent on it; empty where it may."""
+    """Why no statement may be sent on the connection; empty where one may."""
     link = connection.pgconn
     if link.transaction_status != pq.TransactionStatus.IDLE:
         return "the pool lends connections that are in a transaction"
@@ -106,7 +106,7 @@ def _unusable(connection: Connection) -> str:
 
 
 def _is_gone(connection: Connection) -> bool:
-    """Whether the server has closed it: nothing else is to be read from an idle connection."""
+    """Whether the server has closed the connection: nothing else can be readable on an idle one."""
     link = connection.pgconn
     if link.status != pq.ConnStatus.OK:
         return True
@@ -120,12 +120,12 @@ def _connected(connect: Callable[[], Connection]) -> Connection | Refused:
         return connect()
     except psycopg.Error as error:
         return Refused(cannot_connect(str(error)))
-    except Exception as error:  # noqa: BLE001 - a pool of the user's may raise anything, with a password in it
+    except Exception as error:  # noqa: BLE001 - a user's pool may raise anything, with a password in it
         return Refused(f"connecting raised {type(error).__name__}")
 
 
 def _place(parameters: _Parameters) -> str | None:
-    """Where these parameters lead; None where that is no place, but may be a part of a password."""
+    """The place to which these parameters lead; None where that is no place, but may be a part of a password."""
     given = {default.keyword.decode(): (default.val or b"").decode() for default in pq.Conninfo.get_defaults()}
     given |= {name: str(value) for name, value in parameters.held.items() if value is not None}
     host = given.get("host") or given.get("hostaddr") or "localhost"
@@ -141,9 +141,10 @@ def _place(parameters: _Parameters) -> str | None:
 
 
 class OwnConnections:
-    """Connections that the store opens itself: at most `MOST` at a time, each kept for a few seconds after its use.
+    """Connections that the store opens itself: at most `MOST` in use, each kept for a few seconds after its use.
 
-    A thread closes them, and ends with the last one. Raises `ConfigurationError` for a URL that cannot be one.
+    A thread closes them, and ends with the last one. `_lock` guards the idle connections and the choice of that thread;
+    the queue of turns needs no lock. Raises `ConfigurationError` for a URL that cannot be one.
     """
 
     reuses = True
@@ -157,7 +158,7 @@ class OwnConnections:
         timeout = {"connect_timeout": str(max(2, int(PATIENCE) // hosts))}
         self._conninfo = Secret(psycopg.conninfo.make_conninfo(**{**DEFAULTS, **timeout, **parameters.held}))
         self._lock = Lock()
-        self._turns: dict[Latch, None] = {}  # of all who have or want a connection: it is the turn of the first ones
+        self._turns: dict[Latch, None] = {}  # of all threads with or for a connection; the first ones have theirs
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._idle: list[tuple[float, Connection]] = []
         self._closer: Job | None = None
@@ -175,7 +176,10 @@ class OwnConnections:
         return _Lent(self, deadline)
 
     def begin(self, turn: Latch, deadline: float) -> bool:
-        """Whether it is this turn before `deadline`. No step of it is in two halves: it may be interrupted anywhere."""
+        """Wait for this turn until `deadline`; whether it has come.
+
+        Each step is atomic, since an interrupt may come anywhere.
+        """
         self._turns[turn] = None
         while True:
             self._call()
@@ -185,7 +189,7 @@ class OwnConnections:
                 return False
 
     def end(self, turn: Latch, connection: Connection | None) -> None:
-        """The turn is over, and what it was given is not needed any more."""
+        """End the turn, and take back its connection."""
         surplus = None
         try:
             if connection is not None:
@@ -199,7 +203,7 @@ class OwnConnections:
         _close(surplus)
 
     def _call(self) -> None:
-        """Let those go whose turn it is."""
+        """Wake the threads whose turn it is."""
         for turn in list(self._turns)[:MOST]:
             turn.set()
 
@@ -210,7 +214,7 @@ class OwnConnections:
             connection.close()
 
     def after_fork(self) -> None:
-        """The child lets its copies of the descriptors go, and tells the server nothing: the parent goes on."""
+        """Release the child's copies of the descriptors without a word to the server: the parent goes on with them."""
         self._lock, self._turns = Lock(), {}
         opened, self._open = list(self._open), weakref.WeakSet()
         self._idle, self._closer = [], None
@@ -233,13 +237,13 @@ class OwnConnections:
             with self._lock:
                 if not self._idle:
                     return None
-                _, connection = self._idle.pop()  # the one used last: the others may be closed
+                _, connection = self._idle.pop()  # the one used last, so that the others can be closed
             if not _is_gone(connection):
                 return connection
             connection.close()
 
     def _keep(self, connection: Connection) -> Connection | None:
-        """Called with the lock held; gives what is to be closed."""
+        """Keep a connection for its next use; return it where it has to be closed. The caller holds the lock."""
         if connection not in self._open or connection.pgconn.status != pq.ConnStatus.OK or _unusable(connection):
             self._open.discard(connection)
             return connection
@@ -252,6 +256,7 @@ class OwnConnections:
         return None
 
     def _close_stale(self) -> None:
+        """Close connections that were not used for `KEPT` seconds, until none is idle."""
         with self._lock:
             closer = self._closer
         while True:
@@ -273,7 +278,7 @@ class OwnConnections:
 
 
 class _Lent(Loan):
-    """One of the store's own connections, when it is the borrower's turn."""
+    """One of the store's own connections, once it is the borrower's turn."""
 
     __slots__ = ("_connection", "_deadline", "_source", "_turn")
 
@@ -291,7 +296,7 @@ class _Lent(Loan):
 
     def end(self) -> None:
         connection = self._connection
-        self._connection = None  # no later: what is given back twice would be lent to two at once
+        self._connection = None  # before giving it back: one that is given back twice would be lent to two threads
         self._source.end(self._turn, connection)
 
 
@@ -301,19 +306,22 @@ def _close(connection: Connection | None) -> None:
 
 
 def _lead_nowhere(descriptor: int) -> None:
-    """Close it, and keep its number taken: a greenlet that uses it goes on in a forked child, and must not meet the
-    file that has the number next. gevent's `os.close` closes later, after such a greenlet has written to it."""
+    """Close the descriptor but keep its number in use, by a greenlet that goes on in a forked child.
+
+    Such a greenlet must not write to the file that has the number next. gevent's `os.close` closes later, after such a
+    greenlet has written to it.
+    """
     try:
         nowhere = os.open(os.devnull, os.O_RDWR)
         os.dup2(nowhere, descriptor, inheritable=False)
         os.close(nowhere)
-    except OSError:  # there is no number to spare
+    except OSError:  # the process has no descriptor to spare
         with contextlib.suppress(OSError):
             os.close(descriptor)
 
 
 _of_the_parent: list[Connection] = []
-"""Kept, so that nothing is ever done with them."""
+"""Kept so that nothing is ever done with them."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -322,10 +330,10 @@ class _Parameters:
 
 
 def _parsed(url: Secret) -> _Parameters:
-    """Nothing is raised here: the parser's exceptions may hold a password."""
+    """The URL's parameters. Nothing is raised here, since the parser's exceptions may hold a password."""
     try:
         return _Parameters(psycopg.conninfo.conninfo_to_dict(url.reveal()))
-    except (psycopg.Error, UnicodeError):  # the second one holds the whole password
+    except (psycopg.Error, UnicodeError):  # a UnicodeError holds the whole password
         return _Parameters({"port": "unreadable"})
 
 
@@ -345,7 +353,7 @@ def _forget_closed(opened: weakref.WeakSet[Connection]) -> None:
 class PooledConnections:
     """Connections from the user's own `psycopg_pool.ConnectionPool`, which stays open.
 
-    Its connections are borrowed for one statement each; what is to last has a connection of its own.
+    They are borrowed for one statement each. A dedicated connection is opened outside of the pool.
     """
 
     reuses = False
@@ -360,7 +368,7 @@ class PooledConnections:
         return str((found() if callable(found) else found) or "")
 
     def _arguments(self) -> dict[str, Any]:
-        """What the pool gives to each connection beside its conninfo, the place among it."""
+        """What the pool passes to each connection beside its conninfo; the place may be among it."""
         arguments = getattr(self._pool, "kwargs", None)
         return dict((arguments() if callable(arguments) else arguments) or {})
 
@@ -379,7 +387,7 @@ class PooledConnections:
         return _Borrowed(self, deadline)
 
     def borrowed(self, stack: contextlib.ExitStack, deadline: float) -> Connection | Refused:
-        """One that can be used, given back with `stack`."""
+        """A usable connection, which `stack` gives back."""
         while True:
             found = self._borrowed(stack, deadline)
             if isinstance(found, Refused):
@@ -401,7 +409,7 @@ class PooledConnections:
         return connection
 
     def close(self) -> None:
-        """The pool is the user's."""
+        """Do nothing: the pool is the user's."""
 
 
 class _Borrowed(Loan):

@@ -1,7 +1,7 @@
 """What a PostgreSQL server's refusal means, in words that say what to do.
 
-A server's own words may quote a statement's parameters, and with them tokens, and those of a client library a part of
-the URL, and with it a password: neither is ever passed on.
+The server's own text may quote a statement's parameters, and with them tokens; that of a client library a part of the
+URL, and with it a password. Neither is ever passed on.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = [
 
 UNDEFINED_TABLE = "42P01"
 EXISTS_ALREADY = ("23505", "42P07", "42710")
-"""What CREATE TABLE IF NOT EXISTS may answer where two create it at once."""
+"""What CREATE TABLE IF NOT EXISTS may answer where two processes create it at the same time."""
 REPEATABLE = ("40001", "40P01")
-"""Two transactions were in each other's way, and this one was undone."""
+"""Two transactions were in conflict, and this one was rolled back."""
 
 _UNKNOWN = ("57P01", "57P02", "57P05", "25P03", "40003")
 _REFUSALS = {
@@ -81,7 +81,7 @@ def is_outcome_unknown(sqlstate: str) -> bool:
 
 
 def refused(sqlstate: str, table: str) -> str:
-    """Why the server did not do it, and what to do."""
+    """Why the server refused, and what to do."""
     message = _REFUSALS.get(sqlstate)
     if message is None:
         return f"the server answered with error {sqlstate or 'without a code'}: see its log"
@@ -89,13 +89,13 @@ def refused(sqlstate: str, table: str) -> str:
 
 
 def cannot_connect(message: str) -> str:
-    """Why there is no connection, and what to do. `message`: a library's words, which may hold secrets."""
+    """Why there is no connection, and what to do. `message`: a library's text, which may hold secrets."""
     lowered = re.sub(r"""'[^']*'|"[^"]*\"""", "", message.lower())  # a host's name may hold any of these words
     return next((advice for phrase, advice in _CONNECTING if phrase in lowered), "it cannot be reached: see its log")
 
 
 def cannot_create(sqlstate: str, table: str) -> str:
-    """Why the table could not be made."""
+    """Why the table could not be created."""
     if sqlstate == "42501":
         return (
             f"there is no table {table}, and the database user may not create it: let somebody who may run what "

@@ -1,6 +1,6 @@
 """One statement on one connection to a PostgreSQL server, in bounded time.
 
-Nothing is raised for what a server does, it is returned: an exception's frames would show the tokens in a statement.
+Problems of the server are returned, not raised: the frames of an exception would show the tokens in a statement.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from onerefresh.stores.postgres.errors import is_outcome_unknown
 
 try:
     import psycopg
-    from psycopg import conninfo, generators, pq  # noqa: F401 - the others have them from here
+    from psycopg import conninfo, generators, pq  # noqa: F401 - other files import them from here
 except ImportError:  # either the package or the library libpq is missing
     raise ConfigurationError("a PostgreSQL store needs psycopg: run pip install 'onerefresh[postgres]'") from None
 
 __all__ = ["Answer", "Connection", "Lost", "Refused", "Rows", "exchange", "hear", "pq", "psycopg"]
 
 LOOK = 0.1
-"""Seconds between two looks at whether the time is over."""
+"""Seconds between two checks of whether the time is over."""
 
 CANCELLING = 1.0
-"""Seconds that it may take to tell the server that nobody waits for its answer any more."""
+"""Seconds that it may take to ask the server to cancel a statement."""
 
 Connection: TypeAlias = "psycopg.Connection[Any]"
 Rows: TypeAlias = "list[tuple[bytes | None, ...]]"
@@ -42,7 +42,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """It was sent, and no answer came. `again`: another connection may get one."""
+    """The statement was sent, and no answer came. `again`: another connection may get one."""
 
     words: str
     again: bool
@@ -52,7 +52,7 @@ Answer: TypeAlias = "Rows | Refused | Lost"
 
 
 def exchange(connection: Connection, statement: str, values: Sequence[bytes], deadline: float) -> Answer:
-    """Ask on this connection, which is closed where its state is not known afterwards."""
+    """Execute a statement on this connection, which is closed where its state is unknown afterwards."""
     link = connection.pgconn
     try:
         if values:
@@ -72,26 +72,26 @@ def exchange(connection: Connection, statement: str, values: Sequence[bytes], de
     except psycopg.Error:
         link.finish()
         return Lost("the connection was lost", again=True)
-    except BaseException:  # Ctrl-C: whoever uses it next would get this answer
+    except BaseException:  # Ctrl-C: the next user of the connection would get this answer
         link.finish()
         raise
     finally:
-        del values  # as above
+        del values  # tokens, which would show in a traceback with locals
     return _read(results)
 
 
 def _cancel(connection: Connection) -> None:
-    """Let the server give the statement up, if it can: while it waits for a lock it does not see that nobody listens.
+    """Ask the server to cancel the statement: while it waits for a lock, it does not notice that the client is gone.
 
-    It would keep its end of each of these connections until it has none left.
+    It would keep its end of each such connection until it has none left.
     """
     if psycopg.capabilities.has_cancel_safe():  # libpq before 17 would wait for a server that hangs
-        with contextlib.suppress(Exception):  # then it ends when it ends
+        with contextlib.suppress(Exception):  # then the statement ends by itself
             connection.cancel_safe(timeout=CANCELLING)
 
 
 def hear(connection: Connection, seconds: float) -> list[str]:
-    """The channels on which something was told, as soon as there are any. Raises `psycopg.Error`."""
+    """The channels of notifications, as soon as there are any; none after so many seconds. Raises `psycopg.Error`."""
     heard = _within(generators.notifies(connection.pgconn), time.monotonic() + seconds)
     try:
         return [told.relname.decode() for told in connection.wait(heard, interval=seconds)]
@@ -104,7 +104,7 @@ class _Overdue(Exception):
 
 
 def _within(steps: Generator[Any, Any, Any], deadline: float) -> Generator[Any, Any, Any]:
-    """The same steps, but no more of them when the time is over."""
+    """The same steps, until the time is over."""
     try:
         wanted = next(steps)
         while True:

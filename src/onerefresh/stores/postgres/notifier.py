@@ -1,4 +1,4 @@
-"""A connection on which a PostgreSQL server tells of changes: LISTEN, for as long as somebody waits."""
+"""A connection on which a PostgreSQL server announces changes: LISTEN, for as long as some thread waits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["CannotListen", "PostgresSubscription"]
 
 
 class CannotListen(Exception):
-    """`for_good`: not with this connection string, whenever it is tried."""
+    """There is no connection to listen on. `for_good`: this connection string will never give one."""
 
     def __init__(self, words: str, *, for_good: bool = False) -> None:
         super().__init__(words)
@@ -23,10 +23,10 @@ class CannotListen(Exception):
 
 
 class PostgresSubscription:
-    """A connection that listens to the channels of many keys. Raises `CannotListen` where none can be had.
+    """A connection that listens to the channels of many keys. Raises `CannotListen` where there is none.
 
-    It was used for statements before, and is again afterwards, where the source does that: a server needs about ten
-    milliseconds for a new one, and in a storm each process waits.
+    Where the source reuses connections, it was used for statements before, and is again afterwards: a server needs
+    about ten milliseconds for a new one, and in a storm each process waits.
     """
 
     def __init__(self, source: Source, statements: Statements) -> None:
@@ -58,7 +58,7 @@ class PostgresSubscription:
         try:
             if self.reusable:
                 self._ask(LISTEN_TO_NOTHING)
-            self._connection.remove_notify_handler(self._note)  # no sooner: what nobody hears psycopg keeps
+            self._connection.remove_notify_handler(self._note)  # last: without a handler, psycopg keeps them
             self._source.give_back(self._connection)
         except BaseException:
             self._connection.close()
@@ -85,16 +85,16 @@ class PostgresSubscription:
 
 
 def _taken(source: Source, tries: int = 2) -> Connection:
-    """A connection to the server itself: behind a pooler LISTEN may hear nothing.
+    """A connection to the server itself: behind a pooler, LISTEN may receive nothing.
 
-    A pooler gives each client a process id that it made up.
+    A pooler gives each client a process id of its own invention.
     """
     taken = source.dedicated()
     if isinstance(taken, Refused):
         raise CannotListen(taken.words)
     try:
         answer = _answer(taken, "SELECT pg_backend_pid()")
-        if isinstance(answer, Lost) and answer.again and tries > 1:  # it had been kept, and had died unnoticed
+        if isinstance(answer, Lost) and answer.again and tries > 1:  # a kept connection that had died unnoticed
             return _taken(source, tries - 1)
         [(found,)] = _rows(answer)
         if found != str(taken.pgconn.backend_pid).encode():

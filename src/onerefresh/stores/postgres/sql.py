@@ -1,7 +1,7 @@
-"""The table of the PostgreSQL store, and its statements: text alone.
+"""The table of the PostgreSQL store and its statements, as mere text.
 
-A connection between the store and the server may be anybody's next (PgBouncer in transaction mode): each statement is
-a transaction of its own, prepares nothing and leaves no setting behind.
+With a pooler in between (PgBouncer in transaction mode), the next statement on a connection may be another client's. So
+each statement is a transaction of its own, prepares nothing and leaves no setting behind.
 """
 # ruff: noqa: S608 - what is put into a statement is the table's name, which was checked, and text from here
 
@@ -19,10 +19,10 @@ DEFAULT_TABLE = "onerefresh_records"
 PAGE = 100
 LONGEST_NAME = 63
 LOCKS = 32
-"""Advisory locks for all records of a table: the server has room for some thousands, shared with everybody else's."""
+"""Advisory locks for all records of a table: the server has room for some thousands, shared with all other programs."""
 
-# What each answer tells beside: the server's clock, when the server started, whether it only follows another one, and
-# whether another one follows it from a distance (then a failover may lose what it has acknowledged).
+# What each answer states in addition: the server's clock, when the server started, whether it is a standby, and whether
+# a standby follows it asynchronously (then a failover may lose what it has acknowledged).
 TOLD = """\
 extract(epoch FROM clock_timestamp())::text,
        extract(epoch FROM pg_postmaster_start_time())::text,
@@ -30,21 +30,24 @@ extract(epoch FROM clock_timestamp())::text,
        ((current_setting('synchronous_standby_names') = '' OR current_setting('synchronous_commit') = 'local')
            AND EXISTS (SELECT FROM pg_stat_get_wal_senders()))::text"""
 
-# A server may be set to acknowledge what is not on its disk yet: not for tokens.
+# A server may be set to acknowledge writes before they are on its disk. Tokens need to be on it.
 DURABLY = """\
 set_config('synchronous_commit',
                   CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
                        ELSE current_setting('synchronous_commit') END, true)"""
 
-# Who waits for the record holds this lock shared: where it is free nobody waits, and nothing is notified. NOTIFY takes
-# one lock for the whole server until its transaction is on disk, which thousands of renewals would queue for. Records
-# share the locks, so that now and then one is notified in vain.
+# A process that waits for the record holds this lock shared. Where the lock is free no process waits, and nothing is
+# notified. NOTIFY takes one lock for the whole server until its transaction is on disk, for which thousands of renewals
+# would queue. Records share the locks, so a few notifications are in vain.
 WAKING = "CASE WHEN pg_try_advisory_xact_lock({lock}::bigint) THEN '' ELSE pg_notify({channel}::text, '')::text END"
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where the changes of one record are told. The key itself is not shown to who may not read the table."""
+    """Where the changes of one record are announced.
+
+    Its name does not show the key to users who may not read the table.
+    """
 
     name: str
     lock: int
@@ -57,7 +60,7 @@ class Statements:
     table: str = DEFAULT_TABLE
 
     def __post_init__(self) -> None:
-        """Raises `ConfigurationError` for what is no name."""
+        """Raise `ConfigurationError` for a table that is no such name."""
         parts = self.table.split(".") if type(self.table) is str else []
         if not 1 <= len(parts) <= 2 or not all(_is_name(part) for part in parts):
             raise ConfigurationError(
@@ -71,8 +74,8 @@ class Statements:
 
     @property
     def create(self) -> str:
-        # Half of each page stays free and no changing column has an index: a record is replaced where it lies. The
-        # body is bytes, because text cannot hold each character of Unicode.
+        # Half of each page stays free and no changing column has an index, so that a record is replaced in its place.
+        # The body is bytes, because text cannot hold every character of Unicode.
         return f"""\
 CREATE TABLE IF NOT EXISTS {self.quoted} (
     key text COLLATE "C" PRIMARY KEY,
@@ -83,7 +86,10 @@ CREATE TABLE IF NOT EXISTS {self.quoted} (
 
     @property
     def load(self) -> str:
-        """Parameters: key. One row: what is `TOLD`, version, body; the last two are null where there is no record."""
+        """Parameters: key. One row: the columns of `TOLD`, version, body.
+
+        Version and body are null where there is no record.
+        """
         return f"""\
 SELECT {TOLD},
        found.version, found.body
@@ -91,12 +97,12 @@ SELECT {TOLD},
 
     @property
     def nothing(self) -> str:
-        """What `load` gives for a key without a record, where there is no table."""
+        """The answer of `load` for a key without a record, where there is no table."""
         return f"SELECT {TOLD}, NULL, NULL"
 
     @property
     def insert(self) -> str:
-        """Parameters: key, version, body, lock, channel. One row where it was inserted, else none: what is `TOLD`."""
+        """Parameters: key, version, body, lock, channel. One row with `TOLD` where it was inserted, else none."""
         return f"""\
 INSERT INTO {self.quoted} (key, version, body, updated_at) VALUES ($1::text, $2::text, $3::bytea, clock_timestamp())
     ON CONFLICT DO NOTHING
@@ -106,7 +112,7 @@ RETURNING {TOLD},
 
     @property
     def update(self) -> str:
-        """Parameters: as of `insert`, and the expected version. One row where it was updated, else none."""
+        """Parameters: as for `insert`, then the expected version. One row where it was updated, else none."""
         return f"""\
 UPDATE {self.quoted} SET version = $2::text, body = $3::bytea, updated_at = clock_timestamp()
  WHERE key = $1::text AND version = $6::text
@@ -125,14 +131,14 @@ RETURNING {TOLD},
         return f"SELECT key, version, body FROM {self.quoted} WHERE key > $1::text ORDER BY key LIMIT {PAGE}"
 
     def channel(self, key: str) -> Channel:
-        """Where changes of `key` are told."""
+        """The channel and the lock of `key`."""
         digest = hashlib.sha256(f"{self.table}\0{key}".encode("utf-8", "surrogatepass")).digest()
         locks = int.from_bytes(hashlib.sha256(self.table.encode()).digest()[:7], "big")
         return Channel(f"onerefresh_{digest[:16].hex()}", locks + digest[16] % LOCKS)
 
 
 LISTEN_FOR = "LISTEN {name}; SELECT pg_advisory_lock_shared({lock})"
-"""On return each change is told: the lock waits for those who are writing now without telling."""
+"""On return each change is announced: the lock waits for writers that are at work without announcing."""
 LISTEN_NO_MORE = "UNLISTEN {name}; SELECT pg_advisory_unlock_shared({lock})"
 LISTEN_TO_NOTHING = "UNLISTEN *; SELECT pg_advisory_unlock_all()"
 

@@ -1,6 +1,6 @@
 """The PostgreSQL store: one table for all processes of all machines.
 
-Each operation is one statement, and one round trip. Correctness rests on its compare-and-swap alone; LISTEN and the
+Each operation is one statement, and one round trip. Correctness depends on its compare-and-swap alone; LISTEN and the
 server's clock are hints.
 """
 
@@ -28,19 +28,20 @@ __all__ = ["PostgresStore"]
 
 TRIES = 5
 WOKEN, POLLED = 2.0, 0.5
-"""Seconds after which who waits looks for himself: where the server tells of changes, and where it does not."""
+"""Seconds after which a waiting process reads the record: where the server announces changes, and where it does not."""
 DEAF = 10.0
-"""Seconds until listening is tried again: a server without a connection to spare must not be asked all the time."""
+"""Seconds until listening is tried again: a server with no connection to spare must not be asked all the time."""
 
 
 class PostgresStore(Store):
     """Records in one table of a PostgreSQL server, which is created where it is missing.
 
-    `place`: a URL (``postgresql://…``, as libpq reads it), or a `psycopg_pool.ConnectionPool`, which stays open.
-    `table`: with or without its schema. `may_go_back`: a failover may lose writes that were acknowledged; None takes it
-    from the server's answers, which tell whether a standby follows it without being waited for.
+    * `place`: a URL (``postgresql://…``, as libpq reads it), or a `psycopg_pool.ConnectionPool`, which stays open.
+    * `table`: with or without its schema.
+    * `may_go_back`: a failover may lose writes that were acknowledged. None takes it from the server's answers, which
+      show whether a standby follows it asynchronously.
 
-    Raises `ConfigurationError` for arguments that cannot work. Nothing is connected to until it is needed.
+    Raises `ConfigurationError` for arguments that cannot work. No connection is opened until one is needed.
     """
 
     durable = True
@@ -53,7 +54,7 @@ class PostgresStore(Store):
         del place  # it may hold a password, and would show in a traceback with locals
         self._source = _source(way)
         self.name = f"{self._source.place}#{table}"
-        self.may_go_back = may_go_back is not False  # until the server has told
+        self.may_go_back = may_go_back is not False  # True until the server's answers show otherwise
         self._is_told, self._saw_standby = may_go_back is not None, False
         self._clock = _ServerClock()
         self._notifier = ChangeNotifier(self._subscription)
@@ -121,10 +122,10 @@ class PostgresStore(Store):
     def close(self) -> None:
         self._source.close()
 
-    # --- Asking ---
+    # --- Statements ---
 
     def _ask(self, statement: str, values: Sequence[bytes] = ()) -> Answer:
-        """Ask, again where transactions were in each other's way; learn from each answer what it tells beside."""
+        """Execute a statement, again after a conflict of transactions; learn what each answer states in addition."""
         try:
             for _ in range(TRIES):
                 begun = shared_seconds()
@@ -132,17 +133,17 @@ class PostgresStore(Store):
                 if not isinstance(answer, Refused) or answer.sqlstate not in REPEATABLE:
                     break
         finally:
-            del values  # as in `cas`
+            del values  # they hold tokens, as in `cas`
         if isinstance(answer, list) and answer and len(answer[0]) > 4:
             now, started, _, followed = answer[0][:4]
             self._clock.told(float(now or 0), (started or b"").decode(), begun)
             if not self._is_told:
-                self._saw_standby = self._saw_standby or followed == b"true"  # one that is cut off now may take over
+                self._saw_standby = self._saw_standby or followed == b"true"  # one that is cut off may take over
                 self.may_go_back = self._saw_standby
         return answer
 
     def _write(self, values: list[bytes], expected: str | None) -> Answer:
-        """One row where it was written, none where another version is there."""
+        """One row where the record was written, none where another version is there."""
         statement = self._statements.insert
         if expected is not None:
             statement = self._statements.update
@@ -155,13 +156,13 @@ class PostgresStore(Store):
                 answer = self._make_table() or self._ask(statement, values)
             if not isinstance(answer, Lost) or not answer.again:
                 return answer
-            # The same once more: whichever of the two comes first, the other one finds its version and does nothing.
+            # The same statement again: whichever comes first, the other one finds its version and does nothing.
             again = self._ask(statement, values)
             if isinstance(again, list) and (again or self._has(values[0], values[1])):
                 return again or [()]
             return answer
         finally:
-            del values  # as in `cas`
+            del values  # they hold tokens, as in `cas`
 
     def _has(self, key: bytes, version: bytes) -> bool:
         found = self._ask(self._statements.load, [key])
@@ -171,7 +172,7 @@ class PostgresStore(Store):
         try:
             found = self.load(key)
         except StoreUnavailable:
-            return True  # who waits finds out for himself
+            return True  # the waiting process finds out by itself
         return (found.version if found else "") != version
 
     def _make_table(self) -> Refused | Lost | None:
@@ -180,7 +181,7 @@ class PostgresStore(Store):
             return None
         if isinstance(made, Refused):
             return Refused(made.words or cannot_create(made.sqlstate, self._statements.table))
-        return Refused(made.words)  # a table more or less is not a record written
+        return Refused(made.words)  # at most a table was created, and no record written
 
     def _page(self, after: bytes) -> list[tuple[bytes, bytes, bytes]]:
         answer = self._ask(self._statements.page, [after])
@@ -198,7 +199,7 @@ class PostgresStore(Store):
             message = refused(problem.sqlstate, self._statements.table)
         return StoreUnavailable(f"{self.name}: {message}; nothing was changed")
 
-    # --- Listening ---
+    # --- Notifications ---
 
     def _subscription(self) -> Subscription:
         try:
@@ -216,28 +217,28 @@ class PostgresStore(Store):
 
 
 class _ServerClock:
-    """The server's clock, as it was told last and counted on since then.
+    """The server's clock, as its last answer stated it and counted on since then.
 
-    Its era is one start of one server: another server, after a failover, has a clock of its own.
+    Its epoch is one start of one server: after a failover, another server has a clock of its own.
     """
 
     TRUSTED = 60.0
     """Seconds for which this machine counts on by itself."""
     JUMP = 2.0
-    """Seconds by which a clock that nobody set may differ from what was counted."""
+    """Seconds by which a clock that was not set may differ from what was counted."""
 
     def __init__(self) -> None:
-        self._last = ("", 0.0, 0.0)  # era, seconds that the server's clock is ahead of this machine's, told at
+        self._last = ("", 0.0, 0.0)  # epoch, seconds that it is ahead of this machine's clock, when that was stated
 
     def told(self, server: float, started: str, begun: float) -> None:
-        """The server's clock said `server`, between `begun` on this machine's and now."""
+        """Take in that the server's clock showed `server` between `begun` and now, on this machine's clock."""
         now = shared_seconds()
         ahead = server - (begun + now) / 2.0
         clock_epoch, was_ahead, _ = self._last
         if clock_epoch.partition("/")[0] != started:
             clock_epoch = started
         elif abs(ahead - was_ahead) > self.JUMP + (now - begun):
-            clock_epoch = f"{started}/{secrets.token_hex(8)}"  # somebody set it: older readings do not compare
+            clock_epoch = f"{started}/{secrets.token_hex(8)}"  # the clock was set: older readings do not compare
         self._last = (clock_epoch, ahead, now)
 
     def moment(self) -> StoreTime | None:

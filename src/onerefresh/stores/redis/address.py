@@ -23,7 +23,7 @@ __all__ = ["PREFIX", "SCHEMES", "SHAPES", "Address", "Kind", "need_redis"]
 
 PREFIX = "onerefresh:"
 SECONDS = 5.0
-"""How long a client that is made here waits for a server to answer, unless the URL says otherwise."""
+"""Seconds that a client made here waits for a server's answer, unless the URL states another number."""
 PORT, SENTINEL_PORT = 6379, 26379
 ROOTS = {"redis": False, "valkey": False, "rediss": True, "valkeys": True}
 SCHEMES = frozenset({"unix", *(root + how for root in ROOTS for how in ("", "+sentinel", "+cluster"))})
@@ -38,7 +38,7 @@ OPTIONS = frozenset(
 
 
 class Kind(enum.StrEnum):
-    """What is at an address."""
+    """What an address leads to."""
 
     SERVER = "server"
     SOCKET = "socket"
@@ -48,7 +48,10 @@ class Kind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a URL says. `hosts`: of the server, the sentinels or some nodes; `login`: user and password."""
+    """The parts of a URL.
+
+    `hosts`: of the server, the sentinels or some nodes. `login`: user and password. `seconds`: the socket's time-out.
+    """
 
     kind: Kind
     hosts: tuple[tuple[str, int], ...] = ()
@@ -65,12 +68,15 @@ class Address:
 
     @classmethod
     def parse(cls, url: Secret) -> Address:
-        """What `url` says. Raises `ConfigurationError`, which quotes nothing of it: it may hold a password."""
+        """The parts of `url`.
+
+        Raises `ConfigurationError`, which quotes nothing of the URL, since it may hold a password.
+        """
         try:
             return cls._parsed(url.reveal())
         except _WrongUrl as error:
             message = str(error)
-        # Raised here, where no frame is left that holds a part of the URL.
+        # Raised here, where no frame with a part of the URL is left.
         raise ConfigurationError(f"that is no URL of a Redis store{message}. Write {SHAPES}")
 
     @classmethod
@@ -83,7 +89,7 @@ class Address:
         options = {name: Secret(unquote(value)) for name, _, value in (one.partition("=") for one in query.split("&"))}
         if scheme not in SCHEMES or fragment:
             raise _wrong()
-        if options.keys() - OPTIONS - {""}:  # not quoted: where a password holds a question mark they are its end
+        if options.keys() - OPTIONS - {""}:  # not quoted: after a question mark in a password, they are its end
             raise _wrong(f"its options are {', '.join(sorted(OPTIONS))}; in a password, '?' is written %3F")
         return cls(
             **_place(scheme, rest, options),
@@ -111,7 +117,7 @@ class Address:
                 return f"{redis}+cluster://{hosts}"
 
     def client(self) -> Any:
-        """A client of the package `redis` that sends nothing twice; only one of a cluster is connected already.
+        """A client of the package `redis` that sends nothing twice. Only a cluster's client is connected already.
 
         Raises `ConfigurationError` where the package is missing, and what the package raises for a cluster.
         """
@@ -161,7 +167,7 @@ def need_redis() -> Any:
 
 
 class _WrongUrl(ValueError):
-    """What is wrong with it, after a colon."""
+    """What is wrong with a URL, after a colon."""
 
 
 def _wrong(why: str = "") -> _WrongUrl:
@@ -169,7 +175,7 @@ def _wrong(why: str = "") -> _WrongUrl:
 
 
 def _place(scheme: str, rest: str, options: Mapping[str, Secret]) -> dict[str, Any]:
-    """What the URL says apart from its login and options."""
+    """The parts of the URL other than its login and options."""
     if scheme == "unix":
         if not rest.startswith("/") or rest.endswith("/"):
             raise _wrong("a socket has an absolute path")

@@ -1,4 +1,4 @@
-"""A Redis client that a user hands over: whether it can be used, and what place it leads to."""
+"""A Redis client that a user hands in: whether it can be used, and to which place it leads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGES = ("redis", "valkey")
 
 
 def is_client(thing: object) -> bool:
-    """Whether it is something of a Redis package, or of a subclass of theirs."""
+    """Whether it is an object of a Redis package, or of a subclass of theirs."""
     return any(kind.__module__.partition(".")[0] in PACKAGES for kind in type(thing).__mro__)
 
 
@@ -45,7 +45,7 @@ def pool_of(cluster: Any, node: Any) -> Any:
 
 
 def place_of(client: Any) -> str:
-    """The place that the client leads to, as the URL of that place is named; without user and password."""
+    """The place to which the client leads, named as by its URL, without user and password."""
     if hasattr(client, "nodes_manager"):
         return f"redis+cluster://{','.join(sorted(f'{node.host}:{node.port}' for node in client.get_nodes()))}"
     pool = client.connection_pool

@@ -1,4 +1,4 @@
-"""The clock of a Redis server, read along with each answer: asking for it costs no round trip of its own."""
+"""The clock of a Redis server, which is read along with each answer, so that it costs no round trip of its own."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from onerefresh.stores.flock import shared_seconds
 __all__ = ["ServerClock"]
 
 SLOWEST = 0.5
-"""Seconds that an answer may take whose reading of the clock is to be used: so uncertain is the reading."""
+"""Seconds that an answer may take for its reading of the clock to be used: the reading is as uncertain as that."""
 DRIFT = 0.25
-"""Seconds by which two readings may disagree without a reason."""
+"""Seconds by which two readings may differ without a reason."""
 JUMP = 2.0
-"""Seconds by which they disagree when somebody has set the clock."""
+"""Seconds by which readings differ where somebody has set the clock."""
 
 
 class ServerClock:
-    """Servers' clocks as this process knows them, each as its distance from the clock of this machine.
+    """Servers' clocks as this process knows them, each by its distance from this machine's clock.
 
-    The era is the run id of the server: after a failover there is another server, with another clock. Where somebody
-    has set a server's clock, readings from before and after that must not be compared: from then on this process has an
-    era of its own, in which it compares with nobody.
+    The epoch is the server's run id: after a failover there is another server, with another clock. Where somebody has
+    set a server's clock, readings from before and after must not be compared. From then on this process has an epoch of
+    its own, whose readings no other process compares.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,10 @@ class ServerClock:
         self._here = threading.local()  # in a cluster, which server this thread's record is on
 
     def sees(self, server: str | None, reading: Sequence[bytes], began: float, ended: float) -> None:
-        """`reading`: the server's `TIME`, asked for when `shared_seconds` was `began` and here when it was `ended`."""
+        """Take in a server's reading.
+
+        `reading`: its `TIME`, asked for when `shared_seconds` was `began`, and received when it was `ended`.
+        """
         self._here.server = server
         if server is None or ended - began > SLOWEST:
             return
@@ -45,10 +48,10 @@ class ServerClock:
 
     @property
     def asked(self) -> bool:
-        """Whether this thread has heard of a server."""
+        """Whether this thread knows a server."""
         return hasattr(self._here, "server")
 
     def now(self) -> StoreTime | None:
-        """Now by the clock of the server that this thread heard last; None where that is not known."""
+        """The time on the clock of the server that this thread asked last; None where it is not known."""
         found = self._known.get(getattr(self._here, "server", None) or "")
         return StoreTime(found[1], found[0] + shared_seconds()) if found else None

@@ -1,7 +1,8 @@
-"""Commands to Redis and their answers, one exchange at a time, on the connections of a client's pools.
+"""Commands to Redis and their answers, one exchange at a time, on connections of a client's pools.
 
-The clients' own `execute_command` is not used: it sends a command again where its answer was lost, and does not say
-so. Here what was sent is known, and nothing raises: a frame that is left by an exception shows the tokens in it.
+The clients' own `execute_command` is not used: it sends a command again where the answer was lost, and does not say so.
+Here it is known what was sent. And nothing is raised, because the frames that an exception leaves would show the tokens
+in them.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ __all__ = ["Answer", "Command", "RedisConnection", "Script"]
 
 Command = tuple[bytes | str | int, ...]
 ROUTES = 5
-"""How often a cluster may send an exchange elsewhere, which it does while it moves slots or elects a primary."""
+"""How often a cluster may redirect an exchange, which it does while it moves slots or elects a primary."""
 REST = 0.05
-"""Seconds between two of these times."""
+"""Seconds before an exchange is redirected again."""
 QUEUE = 2.0
-"""Seconds for which to wait for a connection where all of a pool's are in use: exchanges take milliseconds."""
+"""Seconds to wait for a connection where all of a pool's are in use. Exchanges take milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for each command, and when, by `shared_seconds`; `server` is the run id of who answered.
+    """The reply to each command, and when the exchange began and ended, by `shared_seconds`.
 
-    `doubtful`: an earlier try of the same exchange may have been carried out, too.
+    `server`: the run id of the server that answered. `doubtful`: an earlier try of this exchange may have been carried
+    out, too.
     """
 
     replies: tuple[Any, ...] = field(repr=False)  # they may hold tokens
@@ -51,7 +53,7 @@ class Answer:
 
 
 class Script:
-    """A Lua script that is sent by its digest, and whole where the server does not know it."""
+    """A Lua script that is sent by its digest, and in full where the server does not know it."""
 
     def __init__(self, source: str) -> None:
         import hashlib
@@ -65,10 +67,12 @@ class Script:
 
 
 class RedisConnection:
-    """The way to the server that has a key: through the client's one pool, or that of a cluster's node.
+    """The way to the server that has a key: through the client's one pool, or the pool of a cluster's node.
 
-    `make`: makes the client; it is called when it is first needed. `greet`: asked of each new connection before it is
-    used; what it returns is the run id of the server, or why it must not be used. `mine`: the client is nobody else's.
+    * `make`: makes the client, when it is first needed. `_making` guards that.
+    * `handshake`, `greet`: commands for each new connection before it is used, and the function that judges the
+      replies. It returns the server's run id, or why the server must not be used.
+    * `mine`: no other code uses the client.
     """
 
     def __init__(
@@ -78,26 +82,26 @@ class RedisConnection:
         self._made: Any = None
         self._making = Lock()
         self._stale = False
-        """Whether a cluster is to be asked again which node has which slots."""
+        """Whether to ask a cluster again which node has which slots."""
         self._handshake, self._greet = handshake, greet
         self._known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
         reset_in_child(self)
 
     def after_fork(self) -> None:
-        """A child makes a client of its own: another thread may have held a lock of the old one's.
+        """Make a new client in a forked child: another thread may have held a lock of the old one.
 
-        A cluster's client, or one that was handed over, is used on: its pools see for themselves that they are in a
+        A cluster's client, or one that was handed in, stays in use: its pools notice themselves that they are in a
         child.
         """
         self._making = Lock()
         if self._mine and self._made is not None and not self._is_cluster():
             for client in _with_sentinels(self._made):
-                client.auto_close_connection_pool = False  # else it would wait for that lock when it is dropped
+                client.auto_close_connection_pool = False  # else it would wait for that lock when it is collected
             self._made = None
         self._known = weakref.WeakKeyDictionary()
 
     def close(self) -> None:
-        """Close what is idle. Others may use this link, too: what is in use is left alone, and it opens again."""
+        """Close idle connections. Others in use are left alone, and new ones can be opened again."""
         made = self._made
         if made is not None:
             if self._is_cluster():
@@ -108,9 +112,9 @@ class RedisConnection:
                 pool.disconnect(inuse_connections=False)
 
     def ask(self, key: bytes, commands: Callable[[bool], Sequence[Command]]) -> Answer | RedisFailure:
-        """The answers to `commands(whole)`, which is called once more where a script must be sent whole.
+        """The answers to `commands(whole)`, which is called again where a script must be sent in full.
 
-        A lost connection is tried once more on a new one.
+        After a lost connection, the exchange is tried once more on a new one.
         """
         whole, asking, doubtful, broken = False, False, False, False
         place: tuple[str, int] | None = None
@@ -159,7 +163,7 @@ class RedisConnection:
             return Answer(tuple(replies[1:] if asking else replies), server, began, ended)
         finally:
             if not whole:
-                connection.disconnect()  # an answer that comes late must not be taken for that to another command
+                connection.disconnect()  # a late answer must not be taken for the answer to another command
             pool.release(connection)
 
     def pools(self) -> Iterator[Any]:
@@ -174,7 +178,7 @@ class RedisConnection:
             yield pool_of(client, node)
 
     def dedicated_connection(self) -> Any:
-        """A new connection, of no pool: who listens on it for long keeps nobody from asking. Raises anything."""
+        """A new connection outside of the pool, so that long listening blocks no exchange. May raise anything."""
         client = self._client()
         if isinstance(client, RedisFailure):
             raise ConnectionError(client.message)
@@ -208,12 +212,12 @@ class RedisConnection:
             return unreached(error)
 
     def _look_around(self) -> None:
-        """Ask a cluster that went wrong which node has which slots now."""
+        """Ask a cluster that has caused a problem which node has which slots now."""
         if self._stale:
             self._stale = False
             try:
                 self._made.nodes_manager.initialize()
-            except Exception:  # noqa: BLE001 - it goes on with what it knew
+            except Exception:  # noqa: BLE001 - the old assignment stays in use
                 self._stale = True
 
     def _greeted(self, connection: Any) -> Any:
@@ -234,19 +238,19 @@ class RedisConnection:
 
 
 class _Known:
-    """What is known about the server at the other end of a connection."""
+    """What is known of the server behind a connection."""
 
     def __init__(self) -> None:
         self.server: str | None = None
         self.fresh = True
 
     def forget(self, connection: Any) -> None:
-        """It was connected anew, perhaps to another server."""
+        """Note that the connection was opened anew, perhaps to another server."""
         self.fresh = True
 
 
 def _with_sentinels(client: Any) -> list[Any]:
-    """The client, and those by which it asks sentinels for the primary."""
+    """The client, and the clients by which it asks sentinels for the primary."""
     manager = getattr(client.connection_pool, "sentinel_manager", None)
     return [client, *(manager.sentinels if manager else ())]
 
@@ -257,7 +261,7 @@ def _taken(pool: Any) -> Any:
     while True:
         try:
             connection = pool.get_connection("EVALSHA") if _wants_a_name(pool.__class__) else pool.get_connection()
-        except Exception as error:  # noqa: BLE001 - whatever a client raises: it has no connection
+        except Exception as error:  # noqa: BLE001 - whatever a client raises, it gives no connection
             problem = unreached(error)
             if problem.code != POOL or time.monotonic() > deadline:
                 return problem
@@ -265,7 +269,7 @@ def _taken(pool: Any) -> Any:
             continue
         try:
             connection.check_health()
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - the connection is broken, whatever the client raises
             connection.disconnect()
             pool.release(connection)
             return unreached(error)
@@ -274,21 +278,24 @@ def _taken(pool: Any) -> Any:
 
 @functools.cache
 def _wants_a_name(kind: Any) -> bool:
-    """Whether a pool of this kind must be told what the connection is for, as in older packages."""
+    """Whether a pool of this kind needs to know what the connection is for, as in older packages."""
     asked = inspect.signature(kind.get_connection).parameters.get("command_name")
     return asked is not None and asked.default is inspect.Parameter.empty
 
 
 def _talk(connection: Any, commands: Sequence[Command]) -> tuple[list[Any], float, float] | RedisFailure:
-    """Send all, then read all. Half an exchange is a `RedisFailure`: the connection is of no use any more."""
+    """Send all commands, then read all replies.
+
+    Half an exchange is a `RedisFailure`: the connection is of no use then.
+    """
     began, replies = shared_seconds(), []
     try:
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         for _ in commands:
             replies.append(reply := _read(connection))
             if isinstance(reply, RedisFailure) and reply.dropped:
-                break  # there is no other answer
-    except Exception as error:  # noqa: BLE001 - whatever a client raises: it is not known what was done
+                break  # no further answer comes
+    except Exception as error:  # noqa: BLE001 - whatever a client raises, what was done is not known
         return lost(error)
     finally:
         del commands  # they hold tokens, and would show in a traceback with locals

@@ -1,7 +1,7 @@
-"""What went wrong between a Redis client and its server, in words for its operator.
+"""What went wrong between a Redis client and its server, in words for the server's operator.
 
-Works for the exceptions of the packages `redis` and `valkey` alike, by the names of their classes. Their texts are
-never quoted: a server's may repeat a part of a command, and a command holds tokens.
+Exceptions of the packages `redis` and `valkey` are both recognised by the names of their classes. Their texts are never
+quoted: a server's text may repeat a part of a command, and a command holds tokens.
 """
 
 from __future__ import annotations
@@ -47,16 +47,17 @@ CODES = {
 }
 
 POOL = "POOL"
-"""The code, our own, of a pool that has no connection left."""
+"""The code, of this library, for a pool that has no connection left."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedisFailure:
     """Why there is no answer.
 
-    `sent`: what was asked for may have been done all the same. `again`: another connection may do better. `code`: the
-    server's own word, where it refused; `place`: the node that it refers to; `dropped`: the client has dropped the
-    connection for it.
+    * `sent`: the request may have been carried out all the same.
+    * `again`: another connection may succeed.
+    * `code`: the server's own code, where it refused. `place`: the node to which it refers.
+    * `dropped`: the client has dropped the connection because of it.
     """
 
     message: str
@@ -68,23 +69,23 @@ class RedisFailure:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether this is the server's answer, and nothing was done; else the connection failed."""
+    """Whether this is a refusal of the server, which did nothing; otherwise the connection failed."""
     names = _names(error)
     return "ResponseError" in names or any(name in CODES for name in names) or bool(_special(error))
 
 
 def refused(error: BaseException) -> RedisFailure:
-    """The server's refusal."""
+    """The failure for a refusal of the server."""
     code = _code(error)
     place = (error.host, error.port) if code in ("MOVED", "ASK") else None  # type: ignore[attr-defined]  # theirs have it
     message = WORDS.get(code, "it does not accept a command: is it Redis 6 or Valkey, or newer?")
-    # A sentinel's client has dropped the connection to the demoted primary, and asks for the new one when it is used.
+    # A sentinel's client has dropped the connection to the demoted primary, and asks for the new one at its next use.
     again = code == "READONLY" and bool(_special(error))
     return RedisFailure(message, code=code, place=place, again=again, dropped="ConnectionError" in _names(error))
 
 
 def unreached(error: BaseException) -> RedisFailure:
-    """No connection could be had: nothing was sent."""
+    """The failure where no connection was available: nothing was sent."""
     refusal = next((found for found in _chain(error) if is_refusal(found)), None)
     if str(error).endswith("Cluster mode is not enabled on this node"):
         return RedisFailure("it is no cluster (redis://HOST), or the user may not run CLUSTER SLOTS")
@@ -92,7 +93,7 @@ def unreached(error: BaseException) -> RedisFailure:
         return refused(refusal)
     names = _names(error)
     if "MasterNotFoundError" in names:
-        if "SSL" in str(error).partition(" : ")[2]:  # what each sentinel said follows there
+        if "SSL" in str(error).partition(" : ")[2]:  # each sentinel's message follows there
             return RedisFailure("TLS failed with its sentinels: see ssl_ca_certs, ssl_certfile and ssl_keyfile")
         return RedisFailure("no sentinel knows a primary of this service that is up, or these are no sentinels")
     if "SlotNotCoveredError" in names:
@@ -104,7 +105,7 @@ def unreached(error: BaseException) -> RedisFailure:
 
 
 def lost(error: BaseException) -> RedisFailure:
-    """The connection failed after something may have been sent; one that timed out would only do so again."""
+    """The failure of a connection after something may have been sent. One that timed out would only do so again."""
     timed_out = "TimeoutError" in _names(error)
     return RedisFailure(
         "it did not answer in time" if timed_out else "the connection was lost", sent=True, again=not timed_out
@@ -116,7 +117,7 @@ def _names(error: BaseException) -> set[str]:
 
 
 def _special(error: BaseException) -> str:
-    """The code of answers that the clients do not know by theirs, or turn into errors of the connection."""
+    """The code of answers that the clients do not know by their code, or turn into errors of the connection."""
     text = str(error)
     if text == "The previous master is now a slave":
         return "READONLY"
@@ -133,12 +134,12 @@ def _code(error: BaseException) -> str:
         return str(getattr(error, "status_code", None) or found)
     if found:
         return found
-    words = str(error).replace("-", " ").split()  # before Redis 7, a script's errors follow the place in the script
+    words = str(error).replace("-", " ").split()  # before Redis 7, a script's error follows its line in the script
     return next((word for word in words if word in WORDS), "")
 
 
 def _cause(error: BaseException) -> str:
-    """What TLS or the operating system said, or which kind of error it was."""
+    """What TLS or the operating system reported, or the kind of error."""
     for found in _chain(error):
         names = _names(found)
         if "TimeoutError" in names:
@@ -159,7 +160,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error and what is behind it."""
+    """The error and those behind it."""
     found = [error]
     while (behind := found[-1].__cause__ or found[-1].__context__) is not None and behind not in found:
         found.append(behind)

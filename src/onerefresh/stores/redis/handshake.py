@@ -1,4 +1,4 @@
-"""What is asked of a Redis server before a connection to it is used: which one it is, and whether it keeps records."""
+"""What a Redis server is asked before a connection to it is used: which server it is, and whether it keeps records."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SYNCS = ("CONFIG", "GET", "appendfsync")
 
 
 def handshake(*, durable: bool) -> tuple[Sequence[Command], Callable[..., str | RedisFailure | None]]:
-    """The commands, and what judges their replies.
+    """The commands, and the function that judges their replies.
 
-    It gives the server's run id (None where it does not tell), or why the server must not be used.
+    The function returns the server's run id (None where it does not tell), or why the server must not be used.
     """
     return ([("INFO",), WAITS, SYNCS], _judged) if durable else ([("INFO",)], _judged)
 
@@ -36,7 +36,7 @@ def _judged(info: Any, waits: Any = None, syncs: Any = None) -> str | RedisFailu
             "durable=True needs a server that syncs its file: CONFIG SET appendfsync everysec, or always"
         )
     if isinstance(info, RedisFailure):
-        return None  # the user may not ask
+        return None  # the user may not run INFO
     told = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
     policy = told.get("maxmemory_policy", "")
     if told.get("maxmemory", "0") != "0" and policy.startswith("allkeys"):

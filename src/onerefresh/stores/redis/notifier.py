@@ -1,7 +1,7 @@
-"""Hearing of changes through Redis: each write publishes to the channel that has the record's own name.
+"""Receiving changes through Redis: each write publishes to the channel with the record's own name.
 
-In a cluster, too, this is a plain `PUBLISH`: the nodes tell each other, so one connection to any node hears of all
-keys, and goes on hearing while slots move.
+In a cluster this is a plain `PUBLISH`, too: the nodes forward it to each other. So one connection to any node receives
+changes of all keys, also while slots move.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class RedisSubscription:
         while unconfirmed:
             unconfirmed -= not self._note()
         self._keys = wanted
-        return {}  # a connection that subscribes takes no other commands
+        return {}  # a connection with subscriptions takes no other commands
 
     def receive(self, seconds: float) -> Collection[str]:
         while self._connection.can_read(0.0 if self._news else seconds):
@@ -45,7 +45,7 @@ class RedisSubscription:
         self._connection.disconnect()
 
     def _note(self) -> bool:
-        """Read one message; whether it tells of a change, rather than confirming something."""
+        """Read one message; whether it announces a change, rather than confirming a subscription."""
         kind, channel, *_ = self._connection.read_response(disable_decoding=True, push_request=True)
         if kind != b"message":
             return False

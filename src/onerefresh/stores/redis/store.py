@@ -1,7 +1,7 @@
 """The Redis store, for many machines: Redis or Valkey, one server, a primary that sentinels name, or a cluster.
 
 A record is a hash with a version and a body, written by a script that compares the version. Redis answers before a
-write is on disk, and a failover may lose it: who commits looks again, and brings back what was lost.
+write is on disk, and a failover may lose it. So the process that commits checks again, and restores what was lost.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ __all__ = ["RedisStore"]
 
 PAGE = 100
 ON_DISK_MS = 3000
-"""Milliseconds that a durable write may take to be on disk: with ``appendfsync everysec`` it takes a second."""
+"""Milliseconds that a durable write may take to reach the disk: with ``appendfsync everysec`` it takes a second."""
 
-# A replica answers with the past. Only a write makes it say what it is, so try one that changes nothing. (A primary
-# that cannot write just now may be read.)
+# A replica answers with old data. Only a write shows that it is one, so one that changes nothing is tried. (A primary
+# that cannot write at the moment may be read.)
 REPLICA = """
 local tried = redis.pcall('HDEL', KEYS[1], '')
 local problem = type(tried) == 'table' and tried.err or ''
@@ -57,8 +57,8 @@ local now = redis.call('TIME')
 return {{now[1], now[2], found[1], found[2]}}
 """)
 
-# Where its own version is there already, this is the same write, sent once more: it is written again, so that who waits
-# for the disk waits for it. To publish is a hint: it must not fail what was written.
+# Where its own version is there already, this is the same write, sent again. It is written again, so that a wait for
+# the disk covers it. Publishing is a hint, and must not fail the write.
 WRITE = Script(f"""
 local present = redis.call('HGET', KEYS[1], 'version')
 local now = redis.call('TIME')
@@ -75,14 +75,15 @@ return {{now[1], now[2], 1}}
 class RedisStore(Store):
     """Records in Redis or Valkey.
 
-    `place`: a URL (see `onerefresh.stores.redis.address`), or a blocking client of the package `redis` or `valkey`,
-    which stays open. `durable`: each write waits until the server has it in its append-only file. `prefix`: how the
-    names of the store's keys and channels begin; the rest is the credential's name in braces.
+    * `place`: a URL (see `onerefresh.stores.redis.address`), or a blocking client of the package `redis` or `valkey`,
+      which stays open.
+    * `durable`: each write waits until the server has it in its append-only file.
+    * `prefix`: the beginning of the store's keys and channels. The rest is the credential's key in braces.
 
-    A URL may say more: ``?durable=yes``, ``prefix=…``, ``socket_timeout=SECONDS``, ``ssl_ca_certs=FILE``,
+    A URL may also state ``?durable=yes``, ``prefix=…``, ``socket_timeout=SECONDS``, ``ssl_ca_certs=FILE``,
     ``ssl_certfile=FILE``, ``ssl_keyfile=FILE``, ``sentinel_username=…`` and ``sentinel_password=…``.
 
-    Raises `ConfigurationError` for what can never be used.
+    Raises `ConfigurationError` for arguments that can never work.
     """
 
     may_go_back = True
@@ -96,7 +97,7 @@ class RedisStore(Store):
     def __init__(self, place: str | Secret | Any, *, durable: bool = False, prefix: str = PREFIX) -> None:
         url = Secret(place) if isinstance(place, str) else place
         del place  # it may hold a password, and would show in a traceback with locals
-        load_modules("encodings.idna")  # looking up a host would load it, on whatever thread comes first
+        load_modules("encodings.idna")  # looking up a host would import it, on any thread
         if isinstance(url, Secret):
             need_redis()
             address = Address.parse(url)
@@ -171,7 +172,7 @@ class RedisStore(Store):
                     self._link.exchange(pool, [("SCAN", cursor, "MATCH", self._pattern(), "COUNT", PAGE)])
                 )
                 if cursor != b"0" and page.server != server:
-                    cursor = b"0"  # it was started anew, or failed over: a cursor says nothing to another server
+                    cursor = b"0"  # a restart or failover: the cursor means nothing to another server
                     continue
                 server, (cursor, names) = page.server, page.first
                 yield from self._page(pool, list(dict.fromkeys(names)))
@@ -180,7 +181,7 @@ class RedisStore(Store):
 
     def close(self) -> None:
         if self._owns_client:
-            with contextlib.suppress(Exception):  # it is of no use any more
+            with contextlib.suppress(Exception):  # the client is of no use any more
                 self._link.close()
 
     def __repr__(self) -> str:
@@ -205,7 +206,7 @@ class RedisStore(Store):
             key = whole[len(self._prefix) + 1 : -1]
             if isinstance(reply, RedisFailure):
                 try:
-                    found = self.load(key)  # a cluster may have moved it meanwhile
+                    found = self.load(key)  # a cluster may have moved the record meanwhile
                 except StoreUnavailable as error:
                     yield key, error
                 else:
@@ -215,7 +216,7 @@ class RedisStore(Store):
                 yield key, _versioned(key, *reply)
 
     def _version(self, key: str) -> str | None:
-        """The present version, "" where there is no record, or None where that cannot be known now."""
+        """The present version, "" where there is no record, or None where that cannot be found out now."""
         name = self._key(key)
         found = self._link.ask(name, lambda _: [("HGET", name, "version")])
         if isinstance(found, RedisFailure):
@@ -234,7 +235,7 @@ class RedisStore(Store):
 
 
 def _versioned(key: str, version: bytes, body: bytes | None) -> Versioned | Unreadable:
-    """The version as it is, byte for byte: whoever writes over a record that others have damaged must name it."""
+    """The record with its version byte for byte, which a write over a damaged record must name."""
     name, text = version.decode("utf-8", "surrogateescape"), text_of(body)
     return no_text(key, name) if text is None or not name.isascii() else Versioned(name, text)
 

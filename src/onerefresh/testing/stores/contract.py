@@ -1,4 +1,4 @@
-"""What every store keeps, as tests: subclass them, and give them a way to open your store."""
+"""The contract of every store, as tests: subclass them, and give them a way to open your store."""
 
 from __future__ import annotations
 
@@ -38,20 +38,21 @@ __all__ = ["FailingStoreContract", "SharedStoreContract", "StoreContract"]
 T = TypeVar("T")
 
 LONG = 60.0
-"""Seconds that a wait may last which is to be ended by something else."""
+"""Seconds that a wait may last that something else has to end."""
 
 CLOCK_ERROR = 1.0
-"""Seconds by which two readings of the store's clock may differ where they were taken by different processes."""
+"""Seconds by which two readings of the store's clock may differ if different processes took them."""
 
 KEYS = ["acme", "ACME", "äöü", "a/b", "../up", "a b", "' OR 1=1 --", "%", "🗝", "x" * 512, LOSSES]
 BODIES = ["", "{}", '{"token": "ä 🗝"}', "x" * 1_000_000, "line\nline\0after"]
 
 
 class StoreContract:
-    """What every store keeps. Subclass it with the fixture `opener`; the class's name begins with ``Test``.
+    """The contract of every store. Subclass it with the fixture `opener`; the class's name begins with ``Test``.
 
-    `rounds`: how much each worker of the histories does. `examples`: the number of random histories. `many`: records
-    that are more than one page of a scan.
+    * `rounds`: how much each worker of the histories does.
+    * `examples`: the number of random histories.
+    * `many`: a number of records that is more than one page of a scan.
     """
 
     rounds = 20
@@ -60,18 +61,18 @@ class StoreContract:
 
     @pytest.fixture
     def opener(self) -> Opener:
-        """What opens the store: each call opens the same place, which is empty before the test."""
+        """The function that opens the store. Each call opens the same place, which is empty before the test."""
         raise NotImplementedError("give your test class a fixture `opener`: a function that opens the store")
 
     @pytest.fixture
     def store(self, opener: Opener) -> Iterator[Store]:
-        """The store; it is closed after the test."""
+        """The store, which is closed after the test."""
         with closing(opener()) as store:
             yield store
 
     @pytest.fixture
     def again(self, opener: Opener) -> Iterator[Store]:
-        """The same place, opened once more: as another process would."""
+        """The same place, opened once more, as by another process."""
         with closing(opener()) as store:
             yield store
 
@@ -149,7 +150,7 @@ class StoreContract:
         run_state_machine_as_test(lambda: StoreMachine([store, again]), settings=chosen)  # type: ignore[arg-type]  # a function will do
 
     def test_the_history_of_many_threads_is_one_of_a_single_register(self, opener: Opener) -> None:
-        # A worker's write fails only if another's succeeds meanwhile: of four, at least every fourth does.
+        # A worker's write fails only if another one succeeds meanwhile: of four, at least every fourth does.
         assert check_history(record_in_threads(opener, rounds=self.rounds)) >= self.rounds
 
     # --- The hints ---
@@ -248,14 +249,14 @@ class StoreContract:
         try:
             found = [key for key, _ in store.scan()]
         except ConfigurationError:
-            return  # as above
+            return  # this store does not list its records
         assert set(found) == keys
 
     def test_nothing_is_found_in_an_empty_store(self, store: Store) -> None:
         try:
             assert list(store.scan()) == []
         except ConfigurationError:
-            return  # as above
+            return  # this store does not list its records
 
     def test_what_lies_beside_the_store_is_read_by_each_who_opened_it(self, store: Store, again: Store) -> None:
         for text in BODIES:
@@ -282,7 +283,7 @@ class StoreContract:
 
 
 class SharedStoreContract(StoreContract):
-    """What a store keeps that processes share. Its `opener` can be pickled: ``functools.partial(MyStore, …)``."""
+    """The contract of a store that processes share. Its `opener` can be pickled: ``functools.partial(MyStore, …)``."""
 
     def test_the_history_of_many_processes_is_one_of_a_single_register(self, opener: Opener) -> None:
         assert check_history(record_in_processes(opener, rounds=self.rounds)) >= self.rounds
@@ -304,13 +305,13 @@ class SharedStoreContract(StoreContract):
 
 
 class FailingStoreContract(StoreContract):
-    """What a store keeps when it cannot be reached. Subclass it with the fixture `outage`, too."""
+    """The contract of a store while it is unreachable. Subclass it with the fixture `outage`, too."""
 
     @pytest.fixture
     def outage(self) -> Outage:
-        """What makes a context manager: within it nobody can use the store, behind it all is as it was before.
+        """The function that makes a context manager, within which no client can use the store.
 
-        It is entered while other threads use the store, and must harm nothing.
+        Afterwards everything is as before. It is entered while other threads use the store, and must harm nothing.
         """
         raise NotImplementedError("give your test class a fixture `outage`: a function that makes a context manager")
 
@@ -324,7 +325,7 @@ class FailingStoreContract(StoreContract):
     def test_a_write_in_an_outage_is_surely_not_applied_or_of_unknown_outcome(
         self, store: Store, again: Store, outage: Outage, expects_a_record: bool
     ) -> None:
-        again.cas("another", None, "body")  # the place is there
+        again.cas("another", None, "body")  # so that the place exists
         version = again.cas("acme", None, "before") if expects_a_record else None
         before = again.load("acme")
         with outage(), pytest.raises((StoreUnavailable, StoreOutcomeUnknown)) as caught:
@@ -385,7 +386,7 @@ class FailingStoreContract(StoreContract):
 
 
 def tried(use: Callable[[], T | None]) -> T | None:
-    """What `use` gives, or None where the store is unavailable. Anything else is raised."""
+    """The result of `use`; None where the store is unavailable. Anything else is raised."""
     try:
         return use()
     except StoreUnavailable:
@@ -393,12 +394,12 @@ def tried(use: Callable[[], T | None]) -> T | None:
 
 
 def shown(error: BaseException) -> str:
-    """All that a log would show of an error."""
+    """Everything that a log would show of an error."""
     return repr(error) + "".join(traceback.format_exception(error))
 
 
 def soon(use: Callable[[], T]) -> T:
-    """What `use` gives, which must not block."""
+    """The result of `use`, which must not block."""
     results: list[T] = []
     failures: list[BaseException] = []
 
@@ -408,7 +409,7 @@ def soon(use: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001 - raised below, in the thread of the test
             failures.append(error)
 
-    thread = threading.Thread(target=run, daemon=True)  # one that blocks must not keep the tests from ending
+    thread = threading.Thread(target=run, daemon=True)  # a blocked one must not keep the tests from ending
     thread.start()
     thread.join(PATIENCE)
     assert not thread.is_alive(), "it blocks"

@@ -1,7 +1,7 @@
-"""What many workers did with one record at the same time, and whether one register could have answered so.
+"""What many workers did with one record at the same time, and whether a single register could have answered so.
 
-Each write numbers itself: it says in its body which generation it is, and by whom. So the writes are in order without
-a search, and checking n operations takes O(n log n).
+Each write numbers itself: its body says which generation it is, and who wrote it. So the order of writes needs no
+search, and checking n operations takes O(n log n).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["NOTHING", "Did", "HistoryBroken", "Mark", "Operation", "check_histor
 
 
 class HistoryBroken(AssertionError):
-    """No register that is read and written one operation at a time could have answered so."""
+    """A register that is read and written one operation at a time could not have answered so."""
 
 
 class Did(enum.Enum):
@@ -32,7 +32,7 @@ class Did(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Which write this is: the number of writes up to it, and who wrote. Its text form is a record's body."""
+    """Which write this is: its number, and who wrote. As a text it is a record's body."""
 
     generation: int = 0
     author: str = ""
@@ -42,7 +42,7 @@ class Mark:
 
     @classmethod
     def parse(cls, body: str) -> Self:
-        """What ``str`` gave. Raises `HistoryBroken` for a text that nobody wrote."""
+        """The mark in a body. Raises `HistoryBroken` for a text that no worker wrote."""
         number, separator, author = body.partition(" by ")
         if not separator or not number.isdecimal():
             raise HistoryBroken(f"nobody wrote what was read: {body[:80]!r}")
@@ -54,7 +54,7 @@ NOTHING = Mark()
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One thing that a worker did, from `begin` to `end`: readings of a clock that all workers share.
+    """One operation of a worker, from `begin` to `end`, on a clock that all workers share.
 
     `mark`: what was read or was to be written. `version`: the store's, where it gave one.
     """
@@ -71,11 +71,11 @@ class Operation:
 
 
 def check_history(operations: Iterable[Operation]) -> int:
-    """The number of writes in the history of one record that was empty at first and is read once more at the end.
+    """The number of writes in the history of one record that was empty at first, and is read once more at the end.
 
-    Raises `HistoryBroken` where a write was lost or doubled, one was applied that surely was not, a version came back,
-    a conflict had no other write as its reason, somebody saw an older generation than one known complete when he began,
-    or two had a hold that proves something at the same time.
+    Raises `HistoryBroken` where a write was lost or doubled, one was applied that surely was not, a version recurred, a
+    conflict had no other write as its reason, an operation saw an older generation than one known complete when it
+    began, or two holders had a lock with a proof at the same time.
     """
     history = sorted(operations, key=lambda operation: operation.begin)
     writes = _writes(history)
@@ -141,7 +141,7 @@ def _check_conflicts(history: Iterable[Operation], writes: dict[int, Operation])
 
 
 def _check_order(history: Sequence[Operation]) -> None:
-    """Nobody sees, or writes over, an older generation than one known complete when he began."""
+    """No operation reads, or writes over, an older generation than one known complete when it began."""
     known = Operation("nobody", Did.READ, 0, 0)
     completed = sorted((one for one in history if one.did in (Did.READ, Did.WRITTEN)), key=_end, reverse=True)
     for operation in history:

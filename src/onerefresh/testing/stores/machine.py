@@ -1,4 +1,4 @@
-"""Random histories of a store, against a dict."""
+"""Random histories of a store, compared with a dict."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ NAMES = "abc"
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """A Hypothesis state machine that uses `stores`, all opened on one place, in turn. Each run takes new keys.
+    """A Hypothesis state machine that uses several `stores` of one place in turn. Each run takes new keys.
 
-    Run it with ``run_state_machine_as_test(lambda: StoreMachine([store, again]))``; `StoreContract` does.
+    Run it with ``run_state_machine_as_test(lambda: StoreMachine([store, again]))``, as `StoreContract` does.
     """
 
     versions = Bundle("versions")
@@ -40,7 +40,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(target=versions, name=st.sampled_from(NAMES), body=st.text(max_size=50), version=versions | st.none())
     def write_over(self, name: str, body: str, version: str | None) -> object:
-        """Write over any version: it is a conflict, unless this is the present one."""
+        """Write over any version; that must be a conflict, unless it is the present one."""
         if self._present(name) == version:
             return self._written(name, version, body)
         try:
@@ -56,19 +56,19 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES))
     def hold_and_release(self, name: str) -> None:
-        """Nobody else is there, so the hold is free."""
+        """Take the lock, which must be free since there is no other holder."""
         hold = self.store.hold(self.keys[name])
         assert hold is not None
         hold.release()
 
     @rule(name=st.sampled_from(NAMES))
     def wait(self, name: str) -> None:
-        """Wait for nothing."""
+        """Wait for no time at all."""
         self.store.wait(self.keys[name], "another version", 0.0)
 
     @rule(data=st.data())
     def turn_to_another_opening(self, data: st.DataObject) -> None:
-        """Go on with another of the stores."""
+        """Continue with another of the stores."""
         self.store = self.stores[data.draw(st.integers(0, len(self.stores) - 1))]
 
     @invariant()

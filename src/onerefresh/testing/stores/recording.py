@@ -1,4 +1,4 @@
-"""Workers that read and write one record at the same time, in threads or in processes, and note what they saw."""
+"""Workers that read and write one record at the same time, in threads or in processes, and record what they saw."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Outage = Callable[[], AbstractContextManager[object]]
 
 KEY = "acme"
 PATIENCE = 60.0
-"""Seconds until something that does not come is given up."""
+"""Seconds after which something that does not happen is given up."""
 
 
 class Worker:
-    """Reads and writes the record, round by round. Where there is an `outage`, makes one in every third round.
+    """Reads and writes the record, round by round. With an `outage`, it makes one in every third round.
 
     `meet`: waits for all other workers.
     """
@@ -47,10 +47,10 @@ class Worker:
         self.history: list[Operation] = []
 
     def work(self, rounds: int) -> None:
-        """Each round: read, write over what was read, and read again; in every second, with the hold if it is free.
+        """Do `rounds` rounds. In each, read, write over what was read, and read again.
 
-        In two of three rounds all meet between reading and writing: nothing else makes sure that they get in each
-        other's way. In the others they meet as it comes.
+        In every second round it does so with the lock, if that is free. In two of three rounds all workers meet between
+        reading and writing, because nothing else makes sure that they conflict. In the others they meet by chance.
         """
         self._meet()
         for number in range(rounds):
@@ -118,10 +118,10 @@ class Worker:
 def record_in_threads(
     opener: Opener, *, workers: int = 4, rounds: int = 10, outage: Outage | None = None
 ) -> list[Operation]:
-    """What `workers` threads did, each with an opening of its own, and what is stored at the end.
+    """What `workers` threads did, each with its own opening of the store, and what is stored at the end.
 
-    `outage`: a context manager in which the store fails; one of the workers makes outages, for all.
-    Raises what the store raises, but failures where there are outages.
+    `outage`: makes a context manager in which the store fails; one worker makes outages for all. Raises what the store
+    raises, except failures where there are outages.
     """
     start = threading.Barrier(workers, timeout=PATIENCE)
 
@@ -136,9 +136,9 @@ def record_in_threads(
 
 
 def record_in_processes(opener: Opener, *, workers: int = 4, rounds: int = 10) -> list[Operation]:
-    """What `workers` new processes did, each with an opening of its own, and what is stored at the end.
+    """What `workers` new processes did, each with its own opening of the store, and what is stored at the end.
 
-    Raises what the store raises, and `ConfigurationError` for an `opener` that cannot go to another process.
+    Raises what the store raises, and `ConfigurationError` for an `opener` that cannot be sent to another process.
     """
     check_portable(opener)
     context = multiprocessing.get_context("spawn")
@@ -165,13 +165,13 @@ def _worked(worker: Worker, rounds: int, start: threading.Barrier | ProcessBarri
     try:
         worker.work(rounds)
     except BaseException:
-        start.abort()  # the others need not wait for one that does not come
+        start.abort()  # the others need not wait for this one
         raise
     return worker.history
 
 
 def _all(futures: Iterable[Future[list[Operation]]]) -> list[Operation]:
-    """What all workers did. Raises why one failed, rather than that the others waited for it in vain."""
+    """What all workers did. Raises why one failed, rather than that the others waited in vain."""
     started = list(futures)
     failures = [failure for future in started if (failure := future.exception()) is not None]
     if failures:
@@ -188,9 +188,9 @@ def _at_the_end(opener: Opener) -> Operation:
 
 @contextlib.contextmanager
 def held_elsewhere(opener: Opener, body: str) -> Iterator[tuple[str, str | None]]:
-    """Another process has written `body` and has the hold; at the end it is killed. Gives its version and proof.
+    """A context in which another process has written `body` and holds the lock; at its end that process is killed.
 
-    Raises `ConfigurationError` for an `opener` that cannot go to another process.
+    Gives version and death proof. Raises `ConfigurationError` for an `opener` that cannot be sent to another process.
     """
     check_portable(opener)
     context = multiprocessing.get_context("spawn")
@@ -220,7 +220,7 @@ def _hold(opener: Opener, body: str, parent: Connection) -> None:
 
 
 def check_portable(opener: Opener) -> None:
-    """Raise `ConfigurationError` where `opener` cannot go to another process."""
+    """Raise `ConfigurationError` where `opener` cannot be sent to another process."""
     try:
         pickle.dumps(opener)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
