@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from onerefresh.stores.flock import FlockHold
 hold = FlockHold.take(Path(sys.argv[1]))
-print(hold.proof, flush=True)
+print(hold.death_proof, flush=True)
 sys.stdin.readline()
 hold.release()
 print("released", flush=True)

@@ -265,8 +265,8 @@ WRONG_STORES = {
     "whose hold is anybody's": (
         """
         def hold(self, key):
-            hold = Hold()
-            hold.proof = "mine"
+            hold = AdvisoryLock()
+            hold.death_proof = "mine"
             return hold
         """,
         {"test_a_hold_that_proves_something_excludes_others_until_it_is_released"},
@@ -296,7 +296,7 @@ WRONG_STORES = {
 
 WRONG_TESTS = '''
 import pytest
-from onerefresh.store import Conflict, Hold, Versioned
+from onerefresh.store import AdvisoryLock, Conflict, Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import StoreContract
 

@@ -165,7 +165,7 @@ def test_a_listener_that_is_killed_as_it_gives_its_connection_back_closes_it(
         raise Killed
 
     line = PostgresSubscription(store._source, store._statements)
-    monkeypatch.setattr(store._source, "back", killed)
+    monkeypatch.setattr(store._source, "give_back", killed)
     with pytest.raises(Killed):
         line.close()
     until(lambda: connections_of(table, server) == 0)
