@@ -1,4 +1,5 @@
-"""The oldest version that reads what it does not know, and the present one, work on one store at the same time.
+"""The oldest version that reads what it does not know, and the present one, work on one store at the same time: on a
+file of SQLite, a table of PostgreSQL and a server of Redis.
 
 The old one comes from this repository's own history: the source of the commit that is found by its subject, unpacked
 and put before everything else on the path of its processes. A wheel of this package holds the very same files, and
@@ -13,7 +14,7 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +24,7 @@ import onerefresh
 from onerefresh import Credential
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.store import Store
-from onerefresh.stores.sqlite import SQLiteStore
+from onerefresh.stores import open_store
 from onerefresh.testing import AuthServer
 from onerefresh.token import Secret
 
@@ -62,18 +63,27 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "src"
 
 
+@pytest.fixture(params=["sqlite", "postgres", "redis"])
+def place(
+    request: pytest.FixtureRequest, new_store: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """The URL of an empty store, which both versions open."""
+    monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
+    return new_store(request.param)
+
+
 class Version:
     """A process of one version."""
 
-    def __init__(self, source: Path, server: AuthServer, store: str, folder: Path) -> None:
+    def __init__(self, source: Path, server: AuthServer, place: str, folder: Path) -> None:
         config = {"url": server.token_url, "client_id": server.client_id, "client_secret": server.client_secret}
         self._child = subprocess.Popen(
-            [sys.executable, str(WORKER), json.dumps({**config, "store": store})],
+            [sys.executable, str(WORKER), json.dumps({**config, "store": place})],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(source), "ONEREFRESH_STATE": str(folder / "state")},
+            env={**os.environ, "PYTHONPATH": str(source)},
         )
         assert Path(self.hear()).is_relative_to(source)
 
@@ -121,20 +131,21 @@ def body_of(store: Store) -> dict[str, Any]:
 
 
 def test_an_old_version_drops_the_checksum_and_the_present_one_reads_what_it_wrote(
-    old: Path, server: AuthServer, tmp_path: Path
+    old: Path, server: AuthServer, place: str, tmp_path: Path
 ) -> None:
     """A stale one would be damage. Each version writes once more than the other has, and the other goes on from it."""
-    store = SQLiteStore(tmp_path / "store" / "tokens.db")
+    store = open_store(place)
     log_in(store, server)
-    with Version(old, server, store.name, tmp_path) as early, Version(PRESENT, server, store.name, tmp_path) as late:
+    with Version(old, server, place, tmp_path) as early, Version(PRESENT, server, place, tmp_path) as late:
         for each, has_one in ((early, False), (late, True), (early, False), (late, True)):
             if each.ask("token")[0] != body_of(store)["generation"]:
                 each.ask("refused")  # it adopts the other's
             newer_version_writes(store, checksum=None)
-            assert each.ask("refused")[0] == body_of(store)["generation"]
+            assert each.ask("refused")[0] == body_of(store)["generation"] == server.counters.token_requests + 1
             assert ("checksum" in body_of(store)) == has_one
         early.end()
         late.end()
+    assert server.counters.token_requests == 4
     assert server.counters.reuse_detected == 0
 
 
@@ -148,13 +159,12 @@ def newer_version_writes(store: Store, checksum: str | None = "of the whole") ->
     store.cas("acme", found.version, json.dumps(fields))
 
 
-def test_an_old_and_a_new_version_refresh_in_turn_and_at_once(old: Path, server: AuthServer, tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "store" / "tokens.db")
+def test_an_old_and_a_new_version_refresh_in_turn_and_at_once(
+    old: Path, server: AuthServer, place: str, tmp_path: Path
+) -> None:
+    store = open_store(place)
     log_in(store, server)
-    with (
-        Version(old, server, store.name, tmp_path) as early,
-        Version(PRESENT, server, store.name, tmp_path) as late,
-    ):
+    with Version(old, server, place, tmp_path) as early, Version(PRESENT, server, place, tmp_path) as late:
         assert early.ask("token") == late.ask("token")
         generation = 1
         for one, other in ((early, late), (late, early)) * 2:
@@ -181,4 +191,5 @@ def test_an_old_and_a_new_version_refresh_in_turn_and_at_once(old: Path, server:
         assert body_of(store)["later"] == LATER["later"]
         early.end()
         late.end()
+    assert server.counters.token_requests == generation - 1, "a login is not refreshed"
     assert server.counters.reuse_detected == 0
