@@ -59,15 +59,18 @@ chaos: $(INSTALLED)
 	$(BIN)/python -m tests.signals --rounds $(or $(ROUNDS),20000)
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300)
 
-# Build the wheel and the sdist, and run the fast tests against the installed wheel: what users get.
+# Build the wheel and the sdist, and run the fast tests against the installed wheel: what users get. A process that
+# imported `src` in its place would leave its bytecode there.
 wheel: $(INSTALLED)
 	rm -rf dist .venv-wheel
+	find src -name __pycache__ -prune -exec rm -r {} +
 	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt hatchling
 	$(BIN)/python -m hatchling build -d dist
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt \
 	    -r requirements/dev.txt "$$(echo dist/*.whl)[all]"
 	.venv-wheel/bin/python -m pytest -q -n auto --dist worksteal -m "not slow"
+	@! find src -name '*.pyc' | grep . || { echo "these were imported from src, and not from the wheel" >&2; exit 1; }
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

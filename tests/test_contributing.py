@@ -6,7 +6,8 @@ import ast
 import re
 from pathlib import Path
 
-from tests.core.test_never_a_hang import PACKAGE, locks_in, modules
+from tests.core.test_never_a_hang import locks_in, modules
+from tests.package import PACKAGE
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")

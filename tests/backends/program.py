@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from tests.package import ROOT, alone
 from tests.servers.postgres import end_with_parent
 
 from onerefresh.testing import AuthServer
 
 PATIENCE = 60.0
-ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "backends.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 FILES = {re.match(r"# (\w+\.py)\n", block)[1]: block for block in BLOCKS}  # type: ignore[index]  # each has a name
@@ -39,7 +39,7 @@ class Program:
             "ACME_SECRET": server.client_secret or "",
             "TOKEN_STORE": store,
             "ONEREFRESH_STATE": str(folder / "state"),
-            "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT / "src")]),
+            "PYTHONPATH": os.pathsep.join([str(folder), alone()]),
             "PYTHONUNBUFFERED": "1",
         }
 

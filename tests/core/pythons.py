@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.package import alone
 
-SOURCE = Path(__file__).parents[2] / "src"
 VERSIONS = ("3.11", "3.12", "3.13")
 HERE = ".".join(map(str, sys.version_info[:2]))
 
@@ -46,7 +46,7 @@ def told(version: str, script: Path, *arguments: object, seconds: float) -> list
         pytest.skip(f"NOT TESTED: there is no Python {version} on this machine")
     child = subprocess.run(
         [found, str(script), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        env={**os.environ, "PYTHONPATH": alone()},
         capture_output=True,
         text=True,
         check=False,

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.core.pythons import HERE, SOURCE, VERSIONS, told
+from tests.core.pythons import HERE, VERSIONS, told
+from tests.package import PACKAGE
 
 pytestmark = pytest.mark.slow
 SCRIPTS = Path(__file__).parent / "scripts"
-PACKAGE = SOURCE / "onerefresh"
 TOO_LONG = 60.0
 """Seconds after which a child is thought to hang: it takes two or three."""
 

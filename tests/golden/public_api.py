@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import onerefresh
+from tests.package import PACKAGE, ROOT
+
 from onerefresh.cli import COMMANDS, build_parser, failure
 from onerefresh.config import file as config_file
 
-ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("public_api.txt")
 
 MODULES = (
@@ -143,7 +143,7 @@ def _bare(annotation: Any) -> Any:
 
 
 def _fixtures() -> Iterator[str]:
-    tree = ast.parse((ROOT / "src" / "onerefresh" / "testing" / "plugin.py").read_text("utf-8"))
+    tree = ast.parse((PACKAGE / "testing" / "plugin.py").read_text("utf-8"))
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.decorator_list:
             yield f"{node.name} -> {ast.unparse(node.returns) if node.returns else ''}"
@@ -180,7 +180,7 @@ def _exit_codes() -> Iterator[str]:
 
 def _variables() -> list[str]:
     found: set[str] = set()
-    for path in (ROOT / "src").rglob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         found |= set(re.findall(r"\bONEREFRESH_[A-Z_]+\b", path.read_text("utf-8")))
     return sorted(found)
 
@@ -198,5 +198,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert onerefresh.__file__
     main()

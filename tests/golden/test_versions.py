@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from tests.package import ROOT, alone
 
-import onerefresh
 from onerefresh import Credential
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.store import Store
@@ -32,9 +32,7 @@ pytestmark = pytest.mark.slow
 
 OLDEST = "Read what a newer version stored, keep it, and write it back"
 """The subject of the commit that is the old version for good. (A hash would change with every rebase.)"""
-ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")
-PRESENT = Path(onerefresh.__file__).parents[1]
 LATER: dict[str, Any] = {"later": {"nested": [1, None, "a"]}}
 
 
@@ -136,7 +134,7 @@ def test_an_old_version_drops_the_checksum_and_the_present_one_reads_what_it_wro
     """A stale one would be damage. Each version writes once more than the other has, and the other goes on from it."""
     store = open_store(place)
     log_in(store, server)
-    with Version(old, server, place, tmp_path) as early, Version(PRESENT, server, place, tmp_path) as late:
+    with Version(old, server, place, tmp_path) as early, Version(Path(alone()), server, place, tmp_path) as late:
         for each, has_one in ((early, False), (late, True), (early, False), (late, True)):
             if each.ask("token")[0] != body_of(store)["generation"]:
                 each.ask("refused")  # it adopts the other's
@@ -164,7 +162,7 @@ def test_an_old_and_a_new_version_refresh_in_turn_and_at_once(
 ) -> None:
     store = open_store(place)
     log_in(store, server)
-    with Version(old, server, place, tmp_path) as early, Version(PRESENT, server, place, tmp_path) as late:
+    with Version(old, server, place, tmp_path) as early, Version(Path(alone()), server, place, tmp_path) as late:
         assert early.ask("token") == late.ask("token")
         generation = 1
         for one, other in ((early, late), (late, early)) * 2:

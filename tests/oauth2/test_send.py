@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.package import PACKAGE
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
@@ -41,7 +42,7 @@ def failure_of(send: Sender, url: str, timeout: float = 5.0) -> Verdict:
     with pytest.raises(RefreshFailure) as caught:
         send(request_to(url, timeout))
     seen = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
-    frames = seen[seen.index("src/onerefresh") :] if "src/onerefresh" in seen else seen
+    frames = seen[seen.index(str(PACKAGE)) :] if str(PACKAGE) in seen else seen
     assert SECRET not in frames
     assert caught.value.__context__ is None
     assert caught.value.__cause__ is None

@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+
+from tests.package import ROOT, alone
 
 __all__ = ["AIMS", "WAYS", "Storm", "catches", "storm"]
 
-ROOT = Path(__file__).parents[2]
 AIMS = ("timer", "bytecode")
 WAYS = ("ask", "ask on a loop", "ask in a file", "age", "people", "close", "due", "records", "fork")
 LONG = 60.0
@@ -40,7 +40,7 @@ def storm(way: str, aim: str, rounds: int, seed: int, *more: str, python: str = 
     """So many rounds, or fewer where something is wrong."""
     began = time.monotonic()
     command = [python, "-m", "tests.signals.scripts.storm", way, aim, str(rounds), str(seed), *more]
-    source = {**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT / "src"))}
+    source = {**os.environ, "PYTHONPATH": alone()}
     with subprocess.Popen(
         command, cwd=ROOT, env=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:

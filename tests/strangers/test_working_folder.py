@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.package import alone
 
-SOURCE = Path(__file__).parents[2] / "src"
 LOAD = "import onerefresh; print(onerefresh.load('acme').token())"
 REFRESHER = "def refresh(token): return {{'access_token': '{}', 'refresh_token': 'r'}}\n"
 
@@ -39,7 +39,7 @@ def run(
     return subprocess.run(
         [sys.executable, *how],
         cwd=lair,
-        env={**kept, "PYTHONPATH": f"{SOURCE}:{lair.parent / 'lib'}", "ONEREFRESH_CONFIG": str(config), **environment},
+        env={**kept, "PYTHONPATH": f"{alone()}:{lair.parent / 'lib'}", "ONEREFRESH_CONFIG": str(config), **environment},
         input=stdin,
         capture_output=True,
         text=True,
@@ -96,17 +96,18 @@ def test_a_relative_entry_of_pythonpath_is_not_searched_for_a_refresher(
     (lair / "relative").mkdir()
     (lair / "relative" / "acme_refresher.py").write_text((lair / "acme_refresher.py").read_text())
     how, stdin = STARTS[start]
-    done = run(lair, "acme_refresher", how, stdin, PYTHONPATH=f"{path}:{SOURCE}")
+    done = run(lair, "acme_refresher", how, stdin, PYTHONPATH=f"{path}:{alone()}")
     assert "refresher" in done.stderr
     assert not (tmp_path / "owned").exists()
 
 
-@pytest.mark.parametrize("path", [f"{SOURCE}", f":{SOURCE}", f"{SOURCE}:../lair", f"{SOURCE}:./:."])
+@pytest.mark.parametrize("path", ["PACKAGE", ":PACKAGE", "PACKAGE:../lair", "PACKAGE:./:."])
 def test_nothing_else_is_imported_from_it_by_the_command(lair: Path, tmp_path: Path, path: str) -> None:
     for name in ("httpx2", "rich", "argparse", "difflib", "ssl", "http", "tomllib", "keyring", "subprocess", "sqlite3"):
         (lair / f"{name}.py").write_text((lair / "acme_refresher.py").read_text())
     for arguments in (["status"], ["token", "acme"], ["--help"], ["demo", "--json", "--help"]):
-        done = run(lair, "acme_installed", ["-m", "onerefresh", *arguments], PYTHONPATH=f"{path}:{lair.parent / 'lib'}")
+        paths = f"{path.replace('PACKAGE', alone())}:{lair.parent / 'lib'}"
+        done = run(lair, "acme_installed", ["-m", "onerefresh", *arguments], PYTHONPATH=paths)
         assert "owned" not in done.stderr
     assert not (tmp_path / "owned").exists()
 
@@ -116,7 +117,7 @@ def test_a_working_folder_that_is_meant_serves(lair: Path, tmp_path: Path, where
     (lair / "program.py").write_text(LOAD)
     match where:
         case "PYTHONPATH":
-            done = run(lair, "acme_refresher", ["-c", LOAD], PYTHONPATH=f"{SOURCE}:{lair}")
+            done = run(lair, "acme_refresher", ["-c", LOAD], PYTHONPATH=f"{alone()}:{lair}")
         case "the program lies there":
             done = run(lair, "acme_refresher", ["-m", "program"])
         case _:
@@ -149,7 +150,7 @@ sys.meta_path.append(Finder)
 def test_one_that_an_import_hook_finds_is_found(lair: Path, tmp_path: Path) -> None:
     """As an installation that can be edited: it adds a finder, behind that of the working folder."""
     hook = FINDER.replace("LIB", str(tmp_path / "lib"))
-    done = run(lair, "acme_installed", ["-c", f"{hook}\n{LOAD}"], PYTHONPATH=str(SOURCE))
+    done = run(lair, "acme_installed", ["-c", f"{hook}\n{LOAD}"], PYTHONPATH=alone())
     assert "LoginRequired" in done.stderr
     assert not (tmp_path / "owned").exists()
 
@@ -166,7 +167,7 @@ def test_where_the_working_folder_is_gone_the_command_still_works(tmp_path: Path
     done = subprocess.run(
         ["sh", "-c", script, sys.executable],
         cwd=gone,
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        env={**os.environ, "PYTHONPATH": alone()},
         capture_output=True,
         text=True,
         check=False,
