@@ -86,9 +86,6 @@ class _Run(CredentialRun):
         super().__init__(*arguments, **options)
         self._world = process.world
 
-    def _reserve(self, identity: tuple[str, int]) -> bool:
-        return True  # processes that are simulated together share nothing but the store
-
     def _land(self, flight: Flight[Any], **options: Any) -> None:
         super()._land(flight, **options)
         self._world.settled(flight)

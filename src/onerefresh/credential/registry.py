@@ -103,7 +103,7 @@ class _Registry:
 
     def reserves(self, memory: SessionMemory, identity: tuple[str, int], run: object) -> bool:
         """See the function of this name."""
-        newest = self.newest(memory) if memory.save is not None else None
+        newest = self.newest(memory) if self._may_have_namesakes(memory) else None
         if newest is None or newest.refresh_token is None:
             return True
         if self._sending.setdefault((memory.key, newest.refresh_token.fingerprint()), run) is not run:
@@ -119,8 +119,13 @@ class _Registry:
 
     def keep(self, memory: SessionMemory) -> None:
         """See the function of this name."""
-        if memory.save is not None:
+        if self._may_have_namesakes(memory):
             self._kept[memory] = None
+
+    def _may_have_namesakes(self, memory: SessionMemory) -> bool:
+        """Whether a host may make other objects of this name, each with a record of its own."""
+        known = self._known.get(memory.key), self._known.get((id(memory.store), memory.key))
+        return memory.save is not None and memory in known
 
     def let_go(self, memory: SessionMemory) -> None:
         """See the function of this name."""

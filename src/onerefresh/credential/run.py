@@ -69,7 +69,7 @@ class CredentialRun(Run):
     def is_under_way(self, identity: tuple[str, int]) -> bool:
         if not self._options.profile.rotates:
             return False
-        return is_under_way(self._memory, identity, self) or not self._reserve(identity)
+        return is_under_way(self._memory, identity, self) or not reserves(self._memory, identity, self)
 
     # --- Callers ---
 
@@ -116,9 +116,6 @@ class CredentialRun(Run):
         free(self)
 
     # --- Internals ---
-
-    def _reserve(self, identity: tuple[str, int]) -> bool:
-        return reserves(self._memory, identity, self)
 
     @contextlib.contextmanager
     def _overdue(self, ttl: float, leased: Record | None) -> Iterator[None]:
