@@ -181,7 +181,7 @@ def main(way: str, aim: str, rounds: str, seed: str, *more: str) -> None:
     ways.be_quiet()
     chance = random.Random(int(seed))
     aiming = AIMS[aim](chance)
-    round_of = ways.WAYS[way](chance)
+    round_of = {**ways.WAYS, **ways.SERVED}[way](chance)
     there = ways.begun()
     done = 0
     while done < int(rounds) or (not aiming.hits and done < AT_MOST * int(rounds)):

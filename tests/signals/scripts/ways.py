@@ -35,15 +35,24 @@ class Wrong(Exception):
     """Something that must not be after a signal, whenever it came."""
 
 
+STAY = ("watch", "background_tasks", "listener", "closer")
+"""The threads of the library that last for a while without anybody's waiting for them."""
+
+
 class Refresher:
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, name: str = "") -> None:
         self.chance, self.calls, self.most = chance, 0, chance.choice((0.0, 0.0003, 0.002))
+        self.name = name
 
     def __call__(self, token: Token) -> dict[str, object]:
         self.calls += 1
         number = token.generation + 1
         time.sleep(self.chance.uniform(0.0, self.most))
-        return {"access_token": f"a{number}", "refresh_token": f"r{number}", "expires_in": 3600}
+        return first_of(self.name, number)
+
+
+def first_of(name: str, number: int = 1) -> dict[str, object]:
+    return {"access_token": f"{name}a{number}", "refresh_token": f"{name}r{number}", "expires_in": 3600}
 
 
 def be_quiet() -> None:
@@ -54,7 +63,7 @@ def be_quiet() -> None:
 
 
 names = map("acme-{}".format, itertools.count())
-FIRST: dict[str, object] = {"access_token": "a1", "refresh_token": "r1", "expires_in": 3600}
+FIRST = first_of("")
 
 
 class Others:
@@ -88,8 +97,9 @@ class Others:
 
 
 def begun() -> int:
-    """How many threads there are, but the one that looks at stores in the background: it stays."""
-    return len([thread for thread in threading.enumerate() if thread.name != "onerefresh watch"])
+    """How many threads there are, but those that stay."""
+    stay = [f"onerefresh {name}" for name in STAY]
+    return len([thread for thread in threading.enumerate() if thread.name not in stay])
 
 
 def settled(there: int) -> None:
@@ -177,6 +187,37 @@ class AskInAFile(Ask):
 
     def end(self) -> None:
         self.folder.cleanup()
+
+
+class AskAServer(Ask):
+    """The same with a store on a server, whose connections all share: each gets what is his."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__(chance)
+        self.store = os.environ["STORM_STORE"]
+        self.always, _ = self.logged_in()  # the store stays open
+
+    def logged_in(self) -> tuple[Credential, Refresher]:
+        name = f"{os.getpid()} {next(names)} "
+        refresher = Refresher(self.chance, name)
+        acme = Credential(name, refresher, store=self.store, max_wait=MAX_WAIT)
+        acme.login(first_of(name))
+        return acme, refresher
+
+    def play(self, aim: Aim) -> None:
+        (acme, refresher), (beta, _) = self.logged_in(), self.logged_in()
+        first, second = acme.token(), beta.token()
+        others = Others(lambda: acme.token(refused=first), self.chance)
+        besides = Others(lambda: beta.token(refused=second), self.chance)
+        aim.at(lambda: self.ask(acme, first))
+        for one, token in ((acme, first), (beta, second)):
+            if one.token(refused=token).reveal() != f"{one.key}a2":
+                raise Wrong("the next call gets another's token")
+        others.check(2)
+        besides.check(2)
+        if refresher.calls != 1:
+            raise Wrong(f"{refresher.calls} refreshes")
+        self.after(acme)
 
 
 class Age(Way):
@@ -379,3 +420,5 @@ WAYS: Mapping[str, Callable[[random.Random], Way]] = {
     "records": Records,
     "fork": Fork,
 }
+SERVED: Mapping[str, Callable[[random.Random], Way]] = {"ask a server": AskAServer}
+"""Those that need a store on a server: the environment's ``STORM_STORE``."""
