@@ -57,6 +57,12 @@ def _knows_nothing_of_earlier_tests() -> None:
     _registry._namesakes.clear()
 
 
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes of this test are no part of `make coverage`: measuring imports modules, and takes memory."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A server of this test process, for tests that do not harm it."""

@@ -226,6 +226,7 @@ def test_importing_the_package_imports_next_to_nothing() -> None:
     assert child.stdout.strip() == "[]"
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_credential_needs_no_event_loop_and_no_client() -> None:
     code = (
         "import sys, onerefresh\n"

@@ -106,6 +106,7 @@ class TestArguments:
         assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_importing_the_package_imports_nothing_slow() -> None:
     script = (
         "import sys, onerefresh.cli; print(sorted({'httpx2', 'ssl', 'asyncio', 'rich', 'sqlite3'} & set(sys.modules)))"

@@ -250,6 +250,7 @@ class TestFailures:
         os.close(writer)
         assert (done.returncode, done.stderr) == (1, "")
 
+    @pytest.mark.usefixtures("unmeasured")
     def test_an_output_that_cannot_be_written(self, home: Home) -> None:
         home.log_in()
         script = f"ulimit -f 0; exec {shlex.join(home.command('token', 'acme'))} > out"

@@ -456,7 +456,7 @@ def test_secrets_of_any_length_are_looked_for_in_no_time() -> None:
     begun = time.thread_time()
     with pytest.raises(Exception, match=r"answered 400 'invalid_grant'$"):
         login(Token(long, long[::-1]))
-    assert time.thread_time() - begun < 2.0
+    assert time.thread_time() - begun < 10.0  # it takes half of one, and two where coverage is measured
 
 
 def test_names_that_everybody_knows_are_told_all_the_same() -> None:

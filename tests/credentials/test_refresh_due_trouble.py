@@ -22,6 +22,7 @@ from tests.credentials.tenants import (
 )
 
 from onerefresh import (
+    ClientRejected,
     ConfigurationError,
     Credential,
     Credentials,
@@ -49,6 +50,25 @@ def test_a_dead_session_is_counted_and_left_alone(auth_server: AuthServer) -> No
         again = credentials.refresh_due(within=600)
         assert (again.refreshed, again.needs_login) == (0, 1)
     assert auth_server.counters.token_requests == 2
+
+
+def test_a_session_that_ends_after_its_token_is_counted(auth_server: AuthServer) -> None:
+    """Nothing serves any more: the flight itself fails, and not only what the record says of it."""
+    with Credentials(endpoint(auth_server), store=MemoryStore()) as credentials:
+        expired(credentials, auth_server, "dead")
+        auth_server.fail_next(status=400, body='{"error": "invalid_grant"}')
+        summary = credentials.refresh_due(within=600)
+    assert (summary.needs_login, summary.failed) == (1, 0)
+    assert [type(error) for error in summary.errors] == [LoginRequired]
+
+
+def test_a_client_that_is_rejected_after_the_token_has_ended_is_counted(auth_server: AuthServer) -> None:
+    with Credentials(endpoint(auth_server), store=MemoryStore()) as credentials:
+        expired(credentials, auth_server, "a")
+        auth_server.fail_next(status=401, body='{"error": "invalid_client"}')
+        summary = credentials.refresh_due(within=600)
+    assert (summary.needs_login, summary.failed) == (0, 1)
+    assert [type(error) for error in summary.errors] == [ClientRejected]
 
 
 def test_a_doubtful_session_is_counted_and_not_asked_before_its_pause_is_over(auth_server: AuthServer) -> None:
@@ -219,7 +239,7 @@ def test_a_refresher_for_that_raises_stops_none_of_the_others(auth_server: AuthS
         log_in(writer, auth_server, "a", "broken", **DUE)
     with Credentials(None, store=store, refresher_for=refresher_for) as credentials:
         summary = credentials.refresh_due(within=600)
-    assert (summary.refreshed, summary.failed) == (1, 1)
+    assert (summary.refreshed, summary.failed) == (1, 1), summary
     assert isinstance(summary.errors[0].__cause__, RuntimeError)
 
 

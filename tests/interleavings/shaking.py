@@ -31,11 +31,11 @@ def shaken(seed: int) -> Iterator[None]:
             time.sleep(chance.choice([0.0, 0.0, LONG]))
         return trace
 
-    before = sys.getswitchinterval()
+    before, tracing = sys.getswitchinterval(), threading.gettrace()  # the latter where coverage is measured
     sys.setswitchinterval(1e-6)
     threading.settrace(trace)
     try:
         yield
     finally:
-        threading.settrace(None)
+        threading.settrace(tracing)
         sys.setswitchinterval(before)

@@ -101,6 +101,7 @@ def test_a_relative_entry_of_pythonpath_is_not_searched_for_a_refresher(
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("path", ["PACKAGE", ":PACKAGE", "PACKAGE:../lair", "PACKAGE:./:."])
 def test_nothing_else_is_imported_from_it_by_the_command(lair: Path, tmp_path: Path, path: str) -> None:
     for name in ("httpx2", "rich", "argparse", "difflib", "ssl", "http", "tomllib", "keyring", "subprocess", "sqlite3"):
