@@ -35,7 +35,7 @@ class Wrong(Exception):
     """Something that must not be after a signal, whenever it came."""
 
 
-STAY = ("watch", "background_tasks", "listener", "closer")
+STAY = ("watch", "background", "listener", "closer")
 """The threads of the library that last for a while without anybody's waiting for them."""
 
 
