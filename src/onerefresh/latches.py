@@ -216,6 +216,10 @@ class Within:
 # --- Latches ---
 
 
+SIGNALS_EVERY = 1.0
+"""Seconds of one blocking call on the main thread: a signal that comes right before such a call is noticed after it."""
+
+
 class Latch:
     """Set once and for all. Any number of threads wait for it, each at a gate of its own, without a lock."""
 
@@ -239,12 +243,16 @@ class Latch:
             return self.is_set
         if not self.is_set:
             refuse_inside()
-        gate = _closed_gate()
+        gate, deadline = _closed_gate(), time.monotonic() + seconds
+        slice_ = SIGNALS_EVERY if threading.get_ident() == threading.main_thread().ident else threading.TIMEOUT_MAX
         try:
             self._gates[gate] = None
-            if not self.is_set and not finalizing():  # checked after the gate is there; at the end nothing sets it
-                gate.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
-            return self.is_set
+            while True:
+                left = min(deadline - time.monotonic(), slice_)
+                if self.is_set or finalizing():  # checked after the gate is there; at the end nothing sets it
+                    return self.is_set
+                if left <= 0.0 or gate.acquire(timeout=left):
+                    return self.is_set
         finally:
             self._gates.pop(gate, None)
 
