@@ -15,7 +15,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from onerefresh.errors import OnerefreshError
-from onerefresh.latches import Latch, reentered
+from onerefresh.latches import Latch
+from onerefresh.locks import reentered
 
 if TYPE_CHECKING:
     import asyncio

@@ -16,7 +16,8 @@ from onerefresh.judge_answer import judge_answer, with_rest
 from onerefresh.record import Record
 from onerefresh.redaction import LEFT_OUT, LONGEST_CHALLENGE, Redactor, is_ours, plain
 from onerefresh.store import Conflict, StoreOutcomeUnknown
-from onerefresh.token import Secret, Token, parse_answer
+from onerefresh.token import Secret, Token
+from onerefresh.token_response import parse_answer
 from onerefresh.verdict import LONGEST_WORDS, FailureKind, RefreshFailure, Verdict
 
 __all__ = ["Seen", "Withheld", "cleaned", "parsed_answer", "secrets_of_client", "store_failed", "vetted"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from onerefresh.latches import Latch, Lock
+from onerefresh.latches import Latch
+from onerefresh.locks import Lock
 from onerefresh.store import reset_in_child
 
 __all__ = ["HostLimiter", "Slot"]

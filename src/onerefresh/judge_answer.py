@@ -21,11 +21,12 @@ from onerefresh.bodies import (
     parsed,
     place_of,
 )
-from onerefresh.redaction import LONGEST_CHALLENGE, Redactor
-from onerefresh.token import refresh_token_beside, secrets_in
+from onerefresh.redaction import LONGEST_CHALLENGE, NOTHING_KNOWN, Redactor
+from onerefresh.token import secrets_in
+from onerefresh.token_response import refresh_token_beside
 from onerefresh.verdict import FailureKind, Verdict
 
-__all__ = ["BY_CODE", "NOTHING_KNOWN", "judge_answer", "with_rest"]
+__all__ = ["BY_CODE", "judge_answer", "with_rest"]
 
 # RFC 6749 section 5.2, RFC 6750, RFC 8628, RFC 8707, RFC 9470, OpenID Connect, and what large providers add.
 _CODES: Mapping[FailureKind, str] = {
@@ -54,7 +55,6 @@ _CODES: Mapping[FailureKind, str] = {
     FailureKind.SERVER_ERROR: "server_error internal_server_error internal_error",
 }
 BY_CODE = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
-NOTHING_KNOWN = Redactor()
 _ENDS = frozenset({FailureKind.DEAD, FailureKind.DOUBTFUL})
 _NOT_PROCESSED = frozenset({408, 425, 429, 503})
 _GATEWAY_GAVE_UP = frozenset({504, 524, 598})

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from onerefresh import errors
 from onerefresh.answers import as_seconds
 from onerefresh.bodies import header, pause_of
-from onerefresh.judge_answer import BY_CODE, NOTHING_KNOWN, judge_answer
-from onerefresh.redaction import Redactor, is_ours, plain
+from onerefresh.judge_answer import BY_CODE, judge_answer
+from onerefresh.redaction import NOTHING_KNOWN, Redactor, is_ours, plain
 from onerefresh.verdict import EITHER, ERRORS, FailureKind, RefreshFailure, Verdict
 
 __all__ = ["judge_exception"]

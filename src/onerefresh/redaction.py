@@ -14,7 +14,18 @@ from types import TracebackType
 from typing import Final, Protocol
 from urllib.parse import quote_plus, unquote
 
-__all__ = ["LEFT_OUT", "LONGEST", "LONGEST_CHALLENGE", "PART", "Redactor", "Revealing", "is_ours", "plain", "visible"]
+__all__ = [
+    "LEFT_OUT",
+    "LONGEST",
+    "LONGEST_CHALLENGE",
+    "NOTHING_KNOWN",
+    "PART",
+    "Redactor",
+    "Revealing",
+    "is_ours",
+    "plain",
+    "visible",
+]
 
 PART = 8
 """So many characters of a secret in a row count as a leak."""
@@ -155,6 +166,9 @@ class Redactor:
 
     def __repr__(self) -> str:
         return f"Redactor({len(self._secrets)} secrets)"
+
+
+NOTHING_KNOWN = Redactor()
 
 
 def _is_short(secret: Revealing) -> bool:

@@ -15,7 +15,7 @@ from onerefresh.chance import CHANCE
 from onerefresh.events import Event
 from onerefresh.foreign import Seen, cleaned, store_failed, vetted
 from onerefresh.host_limiter import HostLimiter, Slot
-from onerefresh.latches import interpreter_ends
+from onerefresh.interpreter import interpreter_ends
 from onerefresh.losses import read_note, reports
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode

@@ -26,7 +26,7 @@ from tests.chaos.network import enter
 from tests.core.calls import post, status_of
 
 import onerefresh
-from onerefresh import Credential, OnerefreshError, Token, events, latches, policy
+from onerefresh import Credential, OnerefreshError, Token, events, policy, threads
 
 CLAIMED, ANSWERED = "claimed", "answered"
 UNREACHED = "unreached"
@@ -116,7 +116,7 @@ class Worker:
                 (self._armed,) = what
                 self.tell("ready")
             elif command == "settle":
-                for job in list(latches._jobs):
+                for job in list(threads._jobs):
                     if not job.daemon and "background" not in job.name:  # which looks at what was saved for long
                         job.over.wait()
                 self.tell("ready")

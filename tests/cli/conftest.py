@@ -17,7 +17,7 @@ import pytest
 from onerefresh import load
 from onerefresh.cli import main
 from onerefresh.testing import AuthServer
-from onerefresh.token import parse_answer
+from onerefresh.token_response import parse_answer
 
 SECRET = "se cret+%:ü"
 

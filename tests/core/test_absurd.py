@@ -16,7 +16,7 @@ from onerefresh.judge_answer import judge_answer
 from onerefresh.judge_exception import judge_exception
 from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
 from onerefresh.record_text import token_from_fields, token_to_fields
-from onerefresh.token import parse_answer
+from onerefresh.token_response import parse_answer
 
 ABSURD: list[object] = [
     1e12, 1e15, 1e20, 1e308, -1e308, math.inf, -math.inf, math.nan, 10**400, -(10**400), True, False,

@@ -13,7 +13,7 @@ import pytest
 from tests.core.calls import PATIENCE, Refresher, expired, listening
 from tests.effects import EFFECTS, Effect, Sleep
 
-from onerefresh import Credential, Credentials, latches
+from onerefresh import Credential, Credentials, threads
 from onerefresh.credential import background as background_room
 from onerefresh.credential.background import BackgroundTasks
 from onerefresh.credential.registry import known_of
@@ -63,15 +63,15 @@ def until(condition: Any) -> None:
         time.sleep(0.01)
 
 
-def threads() -> list[latches.Job]:
-    return [job for job in list(latches._jobs) if job.name == "onerefresh background"]
+def background_jobs() -> list[threads.Job]:
+    return [job for job in list(threads._jobs) if job.name == "onerefresh background"]
 
 
 @pytest.fixture(autouse=True)
 def _alone() -> None:
     """What other tests of this process have left to do has a thread, too, and it may stay for a minute."""
     background_room.background_tasks._give_up()
-    until(lambda: not threads())
+    until(lambda: not background_jobs())
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(recovery, "LOOKS", (0.02, 0.04, 0.06))
     yield
     background_room.background_tasks._give_up()  # half a time to live is too long to wait for here
-    until(lambda: not threads())
+    until(lambda: not background_jobs())
 
 
 def test_many_share_one_thread_which_ends_with_the_last(soon: None) -> None:
@@ -87,7 +87,7 @@ def test_many_share_one_thread_which_ends_with_the_last(soon: None) -> None:
     for _ in range(20):
         care.look_after(steps, naps(3, 0.01))  # type: ignore[arg-type]  # all that it asks of a runner
     until(lambda: len(steps.done) == 60)
-    until(lambda: not threads())
+    until(lambda: not background_jobs())
     assert set(steps.done) == {"onerefresh background"}
 
 
@@ -104,7 +104,7 @@ def test_what_fails_does_not_end_the_care_for_the_others(
     care.look_after(Failing(), naps(1, 0.0))  # type: ignore[arg-type]  # as above
     care.look_after(steps, naps(1, 0.0))  # type: ignore[arg-type]
     until(lambda: steps.done)
-    until(lambda: not threads())
+    until(lambda: not background_jobs())
     assert "looking after a token" in caplog.text
 
 
@@ -116,7 +116,7 @@ def test_a_store_that_closes_is_left_alone() -> None:
     care.leave(steps.store)
     assert [place for place, work in care._works.items() if work.due] == [id(others.store)]
     care.leave(others.store)
-    until(lambda: not threads())
+    until(lambda: not background_jobs())
 
 
 def test_a_store_that_closes_while_it_is_looked_at_is_left_alone() -> None:
@@ -132,7 +132,7 @@ def test_a_store_that_closes_while_it_is_looked_at_is_left_alone() -> None:
     assert at_it.wait(PATIENCE)
     care.leave(steps.store)
     may_go_on.set()
-    until(lambda: not threads())
+    until(lambda: not background_jobs())
     assert care._works == {}
 
 
@@ -158,7 +158,7 @@ def test_a_store_that_hangs_holds_up_the_care_for_no_other() -> None:
         until(lambda: len(steps.done) == 6)
     finally:
         go_on.set()
-    until(lambda: not threads())
+    until(lambda: not background_jobs())
 
 
 def test_the_interpreter_does_not_wait_for_a_store_that_hangs() -> None:
@@ -195,8 +195,8 @@ def test_many_credentials_that_close_leave_nothing_to_do(monkeypatch: pytest.Mon
     with Credentials(Refresher(), store="redis://of-their-own") as tenants:
         tenants["acme"].login(expired())
         tenants["acme"].token()
-        assert threads() != []
-    until(lambda: not threads())
+        assert background_jobs() != []
+    until(lambda: not background_jobs())
 
 
 def test_a_store_that_forgets_is_given_the_token_again(soon: None) -> None:
@@ -233,7 +233,7 @@ def test_a_process_knows_which_token_it_has_gone_on_from(since: str) -> None:
 def test_a_store_that_keeps_its_word_is_not_looked_at_again() -> None:
     credential = Credential("acme", Refresher(), token=expired(), store=MemoryStore())
     credential.token()
-    assert threads() == []
+    assert background_jobs() == []
 
 
 def test_the_runner_stops_at_a_sleep_and_goes_on_after_it() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from onerefresh import Credential
 from onerefresh.credential.client import digest_of
-from onerefresh.latches import Lock
+from onerefresh.locks import Lock
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.send_stdlib import StdlibSender

@@ -10,8 +10,10 @@ from collections.abc import Callable
 import pytest
 from tests.core.calls import PATIENCE, in_threads
 
-from onerefresh import RefreshUnavailable, latches
-from onerefresh.latches import Alarm, Changes, Latch, Lock, Reentered, inside, start
+from onerefresh import RefreshUnavailable, locks, threads
+from onerefresh.latches import Changes, Latch
+from onerefresh.locks import Lock, Reentered, inside
+from onerefresh.threads import Alarm, start
 
 # --- Locks ---
 
@@ -68,8 +70,8 @@ def test_nothing_is_waited_for_within_a_lock() -> None:
         latch.set()
         assert latch.wait(PATIENCE)
         with pytest.raises(RefreshUnavailable):
-            latches.refuse_inside()
-    latches.refuse_inside()
+            locks.refuse_inside()
+    locks.refuse_inside()
 
 
 def test_another_threads_lock_is_waited_for_and_no_longer_than_one_will() -> None:
@@ -204,7 +206,7 @@ def test_a_job_runs_on_a_thread_of_its_name_and_ends() -> None:
         job = start(lambda: seen.append(threading.current_thread()), "of this name", daemon=daemon)
         assert job.over.wait(PATIENCE)
     assert [(thread.name, thread.daemon) for thread in seen] == [("of this name", False), ("of this name", True)]
-    assert not latches._jobs
+    assert not threads._jobs
 
 
 def test_where_one_thread_is_to_be_had_and_no_second_it_runs_on_that(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +228,7 @@ def test_where_no_thread_is_to_be_had_who_starts_it_is_told(monkeypatch: pytest.
     for begin in (lambda: start(print, "onerefresh"), lambda: Alarm(0.0, print)):
         with pytest.raises(RuntimeError, match="can't start"):
             begin()
-    assert not latches._jobs
+    assert not threads._jobs
 
 
 def test_an_alarm_calls_once_its_time_is_over() -> None:

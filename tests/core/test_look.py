@@ -16,10 +16,10 @@ from onerefresh.credential import bringing, watch
 from onerefresh.credential.look import NEWEST_EVERY, Look
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.registry import memory_of
-from onerefresh.latches import Job
 from onerefresh.losses import KEY, digest, read_losses, report_losses
 from onerefresh.record_text import decode
 from onerefresh.store import StoreOutcomeUnknown, StoreTime, Versioned
+from onerefresh.threads import Job
 
 
 class Lossy(Dictionary):

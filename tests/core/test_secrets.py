@@ -41,7 +41,7 @@ from onerefresh.renewal.known import Known
 from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import Conflict, StoreOutcomeUnknown, Versioned
 from onerefresh.stores.memory import MemoryStore
-from onerefresh.token import parse_answer
+from onerefresh.token_response import parse_answer
 from onerefresh.verdict import FailureKind
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from onerefresh import LoginRequired, RefreshProtocolError, Secret, Token
 from onerefresh.record_text import token_from_fields, token_to_fields
-from onerefresh.token import odd_type, parse_answer
+from onerefresh.token_response import odd_type, parse_answer
 
 NOW = 1_800_000_000.0
 

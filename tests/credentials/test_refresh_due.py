@@ -39,7 +39,7 @@ from onerefresh import (
     LoginRequired,
     StoreUnavailable,
     Token,
-    latches,
+    threads,
 )
 from onerefresh import transitions as records
 from onerefresh.credentials import Result, Summary, What
@@ -209,7 +209,7 @@ def come_to(condition: Callable[[], bool]) -> None:
 
 
 def renewals() -> int:
-    return sum(job.name.startswith("onerefresh tenant") for job in list(latches._jobs))
+    return sum(job.name.startswith("onerefresh tenant") for job in list(threads._jobs))
 
 
 def test_renewals_begin_no_faster_than_the_rate(auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +330,7 @@ def test_a_cancelled_task_ends_the_run(auth_server: AuthServer) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        until(lambda: "onerefresh refresh_due" not in [job.name for job in list(latches._jobs)], "it goes on")
+        until(lambda: "onerefresh refresh_due" not in [job.name for job in list(threads._jobs)], "it goes on")
         auth_server.release("token")
 
     with Credentials(endpoint(auth_server), store="memory") as credentials:

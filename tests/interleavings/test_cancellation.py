@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.core.calls import PATIENCE, Refresher, expired, first_token
 
-from onerefresh import Credential, latches
+from onerefresh import Credential, threads
 from onerefresh.flight import Flight
 from onerefresh.store import Versioned
 from onerefresh.stores.memory import MemoryStore
@@ -106,8 +106,8 @@ class SlowStore(MemoryStore):
         return super().load(key)
 
 
-def until_no_thread_of_ours_is_left(earlier: set[latches.Job]) -> None:
-    for job in set(latches._jobs) - earlier:
+def until_no_thread_of_ours_is_left(earlier: set[threads.Job]) -> None:
+    for job in set(threads._jobs) - earlier:
         if job.name == "onerefresh watch":
             continue  # it stays for as long as the store
         assert job.over.wait(PATIENCE), job.name
@@ -119,7 +119,7 @@ def test_a_persons_command_that_is_cancelled_at_any_step_is_carried_out_and_harm
     what: str, asleep: bool
 ) -> None:
     async def run(step: int) -> CancelledAt:
-        earlier = set(latches._jobs)
+        earlier = set(threads._jobs)
         store = SlowStore()
         credential = Credential("acme", Refresher(), token=first_token(), store=store)
         commands: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {

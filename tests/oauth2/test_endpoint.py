@@ -17,7 +17,7 @@ from onerefresh import Credential, LoginRequired, Profile, RefreshUnavailable, S
 from onerefresh.errors import ClientRejected, ConfigurationError, OnerefreshError, RefreshOutcomeUnknown
 from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
 from onerefresh.testing import AuthServer
-from onerefresh.token import parse_answer
+from onerefresh.token_response import parse_answer
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 Sender = Callable[[TokenRequest], TokenResponse]

@@ -8,7 +8,7 @@ import pytest
 
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import AuthServer
-from onerefresh.token import parse_answer
+from onerefresh.token_response import parse_answer
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "oauth2.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onerefresh import Credential, Token, events, latches
+from onerefresh import Credential, Token, events, threads
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.record_text import decode
 from onerefresh.store import Conflict, Store, StoreTime, Versioned
@@ -52,10 +52,10 @@ class Moody(Store):
 @pytest.fixture
 def work_is_done() -> Callable[[], None]:
     """Wait for the last try to save: the callers have their answer before it."""
-    before = set(latches._jobs)  # those of other tests may last for long
+    before = set(threads._jobs)  # those of other tests may last for long
 
     def wait() -> None:
-        for job in set(latches._jobs) - before:
+        for job in set(threads._jobs) - before:
             if job.name == "onerefresh acme":
                 job.over.wait()
 

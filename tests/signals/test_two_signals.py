@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from tests.core.calls import Refresher, first_token
 
-from onerefresh import Credential, CredentialClosed, Credentials, latches
+from onerefresh import Credential, CredentialClosed, Credentials, threads
 from onerefresh.flight import Flight
-from onerefresh.latches import start
 from onerefresh.stores.memory import MemoryStore
+from onerefresh.threads import start
 
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Has Ctrl-C come in the next so many starts of threads."""
-    left, real = [0], latches._refuse_at_the_end
+    left, real = [0], threads._refuse_at_the_end
 
     def begin() -> None:
         if left[0]:
@@ -32,16 +32,16 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     def set_left(count: int) -> None:
         left[0] = count
 
-    monkeypatch.setattr(latches, "_refuse_at_the_end", begin)
+    monkeypatch.setattr(threads, "_refuse_at_the_end", begin)
     return set_left
 
 
 def test_the_exit_waits_for_no_thread_whose_start_was_interrupted(interrupted: Callable[[int], None]) -> None:
     interrupted(1)
-    before = set(latches._jobs)
+    before = set(threads._jobs)
     with pytest.raises(KeyboardInterrupt):
         start(print, "onerefresh")
-    assert not set(latches._jobs) - before
+    assert not set(threads._jobs) - before
 
 
 def unstarted(key: str, interrupted: Callable[[int], None]) -> tuple[Credential, Refresher]:

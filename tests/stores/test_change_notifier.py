@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 from tests.stores.board import LONG, PATIENCE, VERSION, Board, BoardSubscription, LookingLine, Looks
 
-from onerefresh import latches
+from onerefresh import threads
 from onerefresh.stores import change_notifier
 from onerefresh.stores.change_notifier import ChangeNotifier
 
@@ -28,8 +28,8 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def listeners() -> list[latches.Job]:
-    return [job for job in list(latches._jobs) if job.name == "onerefresh listener"]
+def listeners() -> list[threads.Job]:
+    return [job for job in list(threads._jobs) if job.name == "onerefresh listener"]
 
 
 def never() -> bool:

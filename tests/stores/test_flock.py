@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from tests.stores import elsewhere
 
-from onerefresh import StoreUnavailable, latches
+from onerefresh import StoreUnavailable, threads
 from onerefresh.stores.flock import FlockHold, LockWaiter, boot, lock_path
 from onerefresh.stores.sqlite import SQLiteStore
 
@@ -87,8 +87,8 @@ def open_descriptors() -> set[int]:
     return {number for number in numbers if is_open(number)}  # without the one that was read from
 
 
-def parked_threads() -> list[latches.Job]:
-    return [job for job in list(latches._jobs) if job.name == "onerefresh parked"]
+def parked_threads() -> list[threads.Job]:
+    return [job for job in list(threads._jobs) if job.name == "onerefresh parked"]
 
 
 def waiting_on(parking: LockWaiter, path: Path) -> int:

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 from tests.servers.postgres import PostgresServer
 
-from onerefresh.latches import Job
 from onerefresh.stores.postgres import PostgresStore
 from onerefresh.stores.postgres.connections import OwnConnections
+from onerefresh.threads import Job
 
 LONG = 60.0
 PATIENCE = 30.0

@@ -23,7 +23,7 @@ from onerefresh.cli.demo_usual import UsualClient
 from onerefresh.clients.httpx import BearerAuth
 from onerefresh.credential import Credential
 from onerefresh.errors import OnerefreshError
-from onerefresh.latches import Lock
+from onerefresh.locks import Lock
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.token import Token
 

@@ -13,7 +13,8 @@ from onerefresh.cli.output import say
 from onerefresh.cli.words import life
 from onerefresh.config import Entry
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
-from onerefresh.token import Token, names_in, parse_answer, useless
+from onerefresh.token import Token
+from onerefresh.token_response import names_in, parse_answer, useless
 
 LARGEST_ANSWER = 1024 * 1024
 

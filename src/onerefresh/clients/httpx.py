@@ -21,7 +21,7 @@ from onerefresh.clients.call import LONGEST_REFUSAL, Calls
 from onerefresh.clients.replay import arewind, body_position, rewind
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
-from onerefresh.latches import Lock
+from onerefresh.locks import Lock
 
 __all__ = ["BearerAuth", "BearerTransport"]
 

@@ -6,7 +6,8 @@ import time
 
 from onerefresh import errors
 from onerefresh.loops import is_async
-from onerefresh.token import Answer, Token, parse_answer
+from onerefresh.token import Answer, Token
+from onerefresh.token_response import parse_answer
 
 __all__ = [
     "check",

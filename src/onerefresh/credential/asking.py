@@ -9,7 +9,8 @@ from onerefresh.credential.memory import CachedToken, cached_for
 from onerefresh.credential.waiting import Waiting
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight, running_loop
-from onerefresh.latches import inside, interpreter_ends
+from onerefresh.interpreter import interpreter_ends
+from onerefresh.locks import inside
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.token import Token
 from onerefresh.user_code import asks_itself

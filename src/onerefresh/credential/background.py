@@ -9,9 +9,12 @@ import logging
 import time
 from collections.abc import Coroutine
 
-from onerefresh.latches import Changes, Job, Lock, interpreter_ends, start
+from onerefresh.interpreter import interpreter_ends
+from onerefresh.latches import Changes
+from onerefresh.locks import Lock
 from onerefresh.runner import Pause, Runner
 from onerefresh.store import Store, reset_in_child
+from onerefresh.threads import Job, start
 
 __all__ = ["BackgroundTasks", "background_tasks"]
 

@@ -18,7 +18,6 @@ from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.registry import known_of
-from onerefresh.latches import start
 from onerefresh.losses import Losses, compares, digest, read_losses, reports
 from onerefresh.policy import HTTP_TIMEOUT, profile_named
 from onerefresh.record import Record
@@ -28,6 +27,7 @@ from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import World
 from onerefresh.runner import Run, Runner
 from onerefresh.store import Store
+from onerefresh.threads import start
 from onerefresh.token import Answer, Token
 from onerefresh.user_code import Functions
 

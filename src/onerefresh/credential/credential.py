@@ -24,7 +24,7 @@ from onerefresh.credential.registry import let_go, memory_of
 from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight, running_loop
-from onerefresh.latches import refuse_inside
+from onerefresh.locks import refuse_inside
 from onerefresh.policy import Profile
 from onerefresh.record import Record
 from onerefresh.renewal import commands

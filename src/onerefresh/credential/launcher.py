@@ -14,12 +14,14 @@ from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import runs_under_way
 from onerefresh.credential.run import CredentialRun
 from onerefresh.flight import Flight, running_loop
-from onerefresh.latches import finalizing, interpreter_ends, refuse_inside, start
+from onerefresh.interpreter import finalizing, interpreter_ends
+from onerefresh.locks import refuse_inside
 from onerefresh.record_text import encode
 from onerefresh.renewal import renew
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import NotSent, World
+from onerefresh.threads import start
 from onerefresh.token import Token
 
 __all__ = ["Launcher", "refuse_at_the_end"]

@@ -10,7 +10,7 @@ from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.credential.acceptance import UNTRIED
 from onerefresh.flight import Flight
-from onerefresh.latches import Lock
+from onerefresh.locks import Lock
 from onerefresh.policy import LOOK_AGAIN, thresholds
 from onerefresh.record import FAMILIES, Record
 from onerefresh.renewal.attempt import Outcome

@@ -6,7 +6,8 @@ from onerefresh import events
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.foreign import Seen
-from onerefresh.token import Token, odd_type
+from onerefresh.token import Token
+from onerefresh.token_response import odd_type
 
 __all__ = ["tell_rotation", "tell_type"]
 

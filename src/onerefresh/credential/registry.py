@@ -6,7 +6,7 @@ import weakref
 
 from onerefresh.credential.memory import SessionMemory, spread_anew
 from onerefresh.flight import Flight
-from onerefresh.latches import Lock
+from onerefresh.locks import Lock
 from onerefresh.policy import recovery_time
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.known import Known

@@ -14,12 +14,12 @@ from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import free, is_under_way, keep, known_of, let_go, reserves
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight
-from onerefresh.latches import Alarm
 from onerefresh.record import Record
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.clocks import Sent
 from onerefresh.renewal.known import Known
 from onerefresh.runner import Run, Runner
+from onerefresh.threads import Alarm
 from onerefresh.token import Token
 
 __all__ = ["CredentialRun"]

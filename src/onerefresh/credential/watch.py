@@ -17,9 +17,11 @@ from onerefresh.credential.bringing import issued
 from onerefresh.credential.look import Look
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.registry import sharing
-from onerefresh.latches import Changes, interpreter_ends, start
+from onerefresh.interpreter import interpreter_ends
+from onerefresh.latches import Changes
 from onerefresh.policy import LOOK_SELDOM
 from onerefresh.store import Store, reset_in_child
+from onerefresh.threads import start
 
 __all__ = ["Watch", "begin_to_watch", "watch"]
 

@@ -21,11 +21,14 @@ from onerefresh.credentials.summary import Summary
 from onerefresh.credentials.tenant import Tenant
 from onerefresh.flight import Flight, running_loop
 from onerefresh.host_limiter import HostLimiter
-from onerefresh.latches import Latch, interpreter_ends, refuse_inside, start
+from onerefresh.interpreter import interpreter_ends
+from onerefresh.latches import Latch
+from onerefresh.locks import refuse_inside
 from onerefresh.policy import Profile
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.store import Store
 from onerefresh.stores import open_store
+from onerefresh.threads import start
 from onerefresh.token import Answer, Token
 
 if TYPE_CHECKING:

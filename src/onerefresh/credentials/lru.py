@@ -6,7 +6,7 @@ import weakref
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
-from onerefresh.latches import Lock, inside
+from onerefresh.locks import Lock, inside
 from onerefresh.store import reset_in_child
 
 __all__ = ["LruWithWeakTail"]

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import TypeVar
 
 from onerefresh import errors
-from onerefresh.latches import Job, start
 from onerefresh.store import Store, Versioned
+from onerefresh.threads import Job, start
 
 __all__ = ["Reader"]
 

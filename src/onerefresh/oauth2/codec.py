@@ -9,10 +9,11 @@ from urllib.parse import parse_qsl, quote_plus
 
 from onerefresh.answers import field_of, not_bearer, object_in, unsendable
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
-from onerefresh.judge_answer import NOTHING_KNOWN, judge_answer, with_rest
+from onerefresh.judge_answer import judge_answer, with_rest
 from onerefresh.oauth2.client_auth import Identification
-from onerefresh.redaction import Redactor
-from onerefresh.token import Secret, Token, parse_answer
+from onerefresh.redaction import NOTHING_KNOWN, Redactor
+from onerefresh.token import Secret, Token
+from onerefresh.token_response import parse_answer
 from onerefresh.verdict import FailureKind, Verdict
 
 __all__ = [

@@ -12,12 +12,11 @@ from urllib.parse import unquote, urlsplit
 
 from onerefresh.answers import object_in
 from onerefresh.errors import ConfigurationError
-from onerefresh.judge_answer import NOTHING_KNOWN
-from onerefresh.latches import Alarm
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenResponse
 from onerefresh.oauth2.http_answer import Incoming, read_body, read_head, read_on
-from onerefresh.redaction import Redactor
+from onerefresh.redaction import NOTHING_KNOWN, Redactor
+from onerefresh.threads import Alarm
 from onerefresh.token import Secret
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 

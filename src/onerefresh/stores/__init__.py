@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from onerefresh.errors import ConfigurationError
-from onerefresh.latches import Lock
+from onerefresh.locks import Lock
 from onerefresh.private_files import check_settings, state_folder
 from onerefresh.store import Store
 from onerefresh.token import Secret

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
-from onerefresh.latches import Job, Latch, Lock, start
+from onerefresh.latches import Latch
+from onerefresh.locks import Lock
 from onerefresh.store import POLL, reset_in_child
+from onerefresh.threads import Job, start
 
 __all__ = ["ChangeNotifier", "Subscription"]
 

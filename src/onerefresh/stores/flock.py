@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Self
 
 from onerefresh.errors import StoreUnavailable
-from onerefresh.latches import Latch, Lock, start
+from onerefresh.latches import Latch
+from onerefresh.locks import Lock
 from onerefresh.private_files import check_private, make_folder
 from onerefresh.safe_folders import Trust, trust
 from onerefresh.store import AdvisoryLock, reset_in_child
 from onerefresh.stores.forking import fork_lock
+from onerefresh.threads import start
 
 try:
     import fcntl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from onerefresh.latches import Lock
+from onerefresh.locks import Lock
 
 __all__ = ["fork_lock", "load_modules"]
 

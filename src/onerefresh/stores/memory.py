@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 
 from onerefresh.errors import StoreUnavailable
-from onerefresh.latches import Changes, Lock
+from onerefresh.latches import Changes
+from onerefresh.locks import Lock
 from onerefresh.store import Conflict, Store, StoreTime, Versioned, reset_in_child
 
 __all__ = ["MemoryStore"]

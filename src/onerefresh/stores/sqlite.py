@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from onerefresh.chance import CHANCE
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.latches import Within
+from onerefresh.locks import Within
 from onerefresh.private_files import at_home, check_file, make_folder
 from onerefresh.safe_folders import trust
 from onerefresh.store import (

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from onerefresh.latches import Lock
+from onerefresh.locks import Lock
 from onerefresh.testing.settings import Settings
 
 

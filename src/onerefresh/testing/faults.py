@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from onerefresh.latches import Lock
+from onerefresh.locks import Lock
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from onerefresh.latches import Changes, Latch, Lock
+from onerefresh.latches import Changes, Latch
+from onerefresh.locks import Lock
 
 Point = Literal["token", "token_sent", "api", "refusal", "revoke"]
 POINTS: tuple[str, ...] = get_args(Point)

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import BinaryIO
 from urllib.parse import parse_qsl
 
-from onerefresh.latches import Lock
+from onerefresh.locks import Lock
 
 _LINE_LIMIT = 65536
 _HEADER_LIMIT = 200

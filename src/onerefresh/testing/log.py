@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from onerefresh.latches import Lock
+from onerefresh.locks import Lock
 
 Kind = Literal["token", "api", "revoke", "foreign"]
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from onerefresh import latches
+from onerefresh import locks, threads
 
 faulthandler.dump_traceback_later(float(sys.argv[1]), exit=True)
-SOURCE = Path(latches.__file__).parent
-Lock = latches.Lock
+SOURCE = Path(locks.__file__).parent
+Lock = locks.Lock
 properties: Any = Lock
 enter, made = properties.__enter__.fget, Lock.__init__
 names: dict[int, str] = {}
@@ -274,7 +274,7 @@ def at_line(place: int, thread: str, method: str, folder: Path) -> bool:
     afterwards = outcome_of(lambda world: world.acme.token(), world)
     sys.settrace(None)
     threading.settrace(None)
-    for job in list(latches._jobs):
+    for job in list(threads._jobs):
         job.over.wait(5)
     goes_on = outcome_of(lambda world: world.acme.token(refused=world.acme._memory.known), world)
     if outcome:

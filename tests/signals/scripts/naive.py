@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from onerefresh import flight, latches
+from onerefresh import flight, threads
 from onerefresh.credential import launcher
 
 
@@ -32,6 +32,6 @@ def start(work: Callable[[], object], name: str, *, daemon: bool = False) -> Non
 
 def make() -> None:
     """Put them in the place of the library's own."""
-    for module in (latches, flight):
+    for module in (threads, flight):
         setattr(module, "Latch", NaiveLatch)  # noqa: B010 - the types say that it is another class
     setattr(launcher, "start", start)  # noqa: B010 - as above

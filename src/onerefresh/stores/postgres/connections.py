@@ -14,10 +14,12 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from onerefresh.errors import ConfigurationError
-from onerefresh.latches import Job, Latch, Lock, start
+from onerefresh.latches import Latch
+from onerefresh.locks import Lock
 from onerefresh.store import reset_in_child
 from onerefresh.stores.postgres.errors import cannot_connect
 from onerefresh.stores.postgres.exchange import Answer, Connection, Refused, exchange, pq, psycopg
+from onerefresh.threads import Job, start
 from onerefresh.token import Secret
 
 __all__ = ["OwnConnections", "PooledConnections", "Source", "ask"]

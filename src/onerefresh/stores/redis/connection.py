@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onerefresh.chance import CHANCE
-from onerefresh.latches import Lock
+from onerefresh.locks import Lock
 from onerefresh.store import reset_in_child
 from onerefresh.stores.flock import shared_seconds
 from onerefresh.stores.redis.client import pool_of

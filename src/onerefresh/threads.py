@@ -1,0 +1,139 @@
+"""Threads and alarms that may be started anywhere, and that a signal leaves whole."""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from onerefresh.interpreter import finalizing
+from onerefresh.latches import Latch
+
+__all__ = ["Alarm", "Job", "start"]
+
+
+SHORT = 1.0
+"""Most seconds to wait for an alarm's call, which is meant to be short."""
+_jobs: dict[Job, None] = {}
+"""Jobs that are not over, except for those whose starter was interrupted."""
+_begun: dict[Job, None] = {}
+"""Jobs that have begun and are not over. Each adds itself."""
+_exiting = False
+
+
+class Job:
+    """Work on a thread of its own. `over` is set when it has ended."""
+
+    __slots__ = ("_work", "daemon", "name", "over")
+
+    def __init__(self, work: Callable[[], object], name: str, daemon: bool) -> None:
+        self._work, self.name, self.daemon = work, name, daemon
+        self.over = Latch()
+
+    def _begin(self) -> None:
+        """Start the job's own thread, from a thread that takes no signals and that nothing waits for.
+
+        Only there may Python code wait for a thread to start.
+        """
+        _begun[self] = None
+        if _exiting and self not in _jobs:  # its starter was interrupted, and nothing waits for it
+            self._work = _nothing
+        thread = threading.Thread(target=self._run, name=self.name, daemon=self.daemon)
+        try:
+            thread.start()
+        except RuntimeError:  # this thread does the work instead; the exit waits for it, too
+            self._run()
+
+    def _run(self) -> None:
+        work, self._work = self._work, _nothing  # what the work refers to is released when the work ends
+        try:
+            work()
+        finally:
+            del work
+            _begun.pop(self, None)
+            if _jobs.pop(self, self) is self:  # a greenlet's copy in a forked child, which Python has forgotten
+                threading.current_thread()  # registers it again, or its end would be an error
+            self.over.set()
+
+
+def _nothing() -> None:
+    """The work of a job that has begun."""
+
+
+def start(work: Callable[[], object], name: str, *, daemon: bool = False) -> Job:
+    """Run `work` on a new thread. The interpreter waits for its end, unless it is a `daemon`.
+
+    This neither waits nor takes a lock, so it may be called anywhere. ``Thread.start`` waits for the new thread with
+    locks that an interrupt can leave taken, and for ever where the interpreter ends. Raises `RuntimeError` where no
+    thread can start: the system has none to spare, or the interpreter ends. After an interrupt within this call, `work`
+    may or may not be done.
+    """
+    job = Job(work, name, daemon)
+    try:
+        _jobs[job] = None
+        _refuse_at_the_end()
+        _thread.start_new_thread(job._begin, ())
+    except BaseException:  # Ctrl-C, too: the exit would wait for this job for ever
+        _jobs.pop(job, None)
+        raise
+    return job
+
+
+class Alarm:
+    """Calls `call` once when so many seconds are over, unless it is cancelled before. Raises what `start` raises.
+
+    `call` must be short, and the interpreter's end does not wait for it.
+    """
+
+    __slots__ = ("_call", "_decided", "_off", "_over", "_seconds")
+
+    def __init__(self, seconds: float, call: Callable[[], object]) -> None:
+        self._seconds, self._call = seconds, call
+        self._decided: Any = threading.Lock()  # taken for good by the first: the end of the time, or `cancel`
+        self._off, self._over = Latch(), Latch()
+        _refuse_at_the_end()
+        _thread.start_new_thread(self._work, ())
+
+    def cancel(self) -> None:
+        """Prevent the call. Where `call` is running, wait for its end, for `SHORT` seconds at most."""
+        came_first = self._decided.acquire(blocking=False)
+        self._off.set()
+        if not came_first:
+            self._over.wait(SHORT)
+
+    def _work(self) -> None:
+        try:
+            if not self._off.wait(self._seconds) and self._decided.acquire(blocking=False):
+                self._call()
+        finally:
+            self._over.set()
+
+
+def _refuse_at_the_end() -> None:
+    if _exiting or finalizing():
+        raise RuntimeError("no thread can start any more: the interpreter is ending")
+
+
+def _at_exit() -> None:
+    """Wait for the jobs that are left, after the threads that Python itself waits for.
+
+    Until here daemon threads run, too.
+    """
+    global _exiting
+    _exiting = True
+    for job in [*_jobs, *_begun]:
+        if not job.daemon:
+            job.over.wait()
+
+
+def _after_fork() -> None:
+    _jobs.clear()  # their threads are not in the child
+    _begun.clear()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
