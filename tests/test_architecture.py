@@ -43,8 +43,11 @@ RANKS = {
     "foreign": 6,
     "spool": 6,
     "loops": 6,
+    "running_loop": 0,
+    "wakers": 1,
     "refresher": 6,
     "losses": 6,
+    "loss_reports": 7,
     "host_limiter": 6,
     "stores": 7,
     "flight": 7,
@@ -62,9 +65,13 @@ RANKS = {
 
 EXTRAS = {
     "onerefresh.clients.httpx": {"httpx2", "httpx"},
+    "onerefresh.clients.httpx_messages": {"httpx2", "httpx"},
     "onerefresh.clients.requests": {"requests"},
     "onerefresh.clients.aiohttp": {"aiohttp"},
-    **{f"onerefresh.stores.postgres.{part}": {"psycopg"} for part in ("connections", "exchange", "notifier", "store")},
+    **{
+        f"onerefresh.stores.postgres.{part}": {"psycopg"}
+        for part in ("address", "connections", "exchange", "notifier", "own_connections", "pooled_connections", "store")
+    },
     "onerefresh.testing.plugin": {"pytest"},
     "onerefresh.testing.stores.contract": {"pytest", "hypothesis"},
     "onerefresh.testing.stores.machine": {"hypothesis"},
@@ -112,7 +119,7 @@ def siblings(folder: str) -> list[Path]:
     return sorted(path for path in (SOURCE / folder).glob("*.py") if path.stem != "__init__")
 
 
-RULES_OF_CLIENTS = ["origins", "challenge", "replay", "bearer", "call"]
+RULES_OF_CLIENTS = ["origins", "challenge", "replay", "bearer", "call", "httpx_messages"]
 """What all clients share: each imports only what stands before it, and no client."""
 
 

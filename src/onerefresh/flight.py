@@ -7,164 +7,24 @@ event loop and one latch for all threads: ten thousand callers cost about as muc
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from onerefresh.errors import OnerefreshError
 from onerefresh.latches import Latch
 from onerefresh.locks import reentered
+from onerefresh.running_loop import running_loop
+from onerefresh.wakers import CallWaker, Waker, waker_for
 
-if TYPE_CHECKING:
-    import asyncio
-
-    import trio
-
-__all__ = ["Flight", "running_loop", "runs_here"]
+__all__ = ["Flight"]
 
 T = TypeVar("T")
 BEGUN = 1.0
 """Seconds after which a renewal that has not begun is started again."""
 SOON = 5.0
 """Seconds within which a caller that was given a flight begins to wait for it, on a machine however busy."""
-
-
-class _Waker(Protocol):
-    """Wakes all callers on one event loop, from any thread."""
-
-    def wake(self) -> None: ...
-
-    async def wait_async(self, seconds: float) -> None:
-        """Return after `wake`, or after so many seconds."""
-
-
-class _AsyncioBell:
-    """Wakes all callers of one loop by one callback. Each waits on a bare future, which is cheapest in asyncio."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._rung = False
-
-    def wake(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._wake)
-        except RuntimeError:
-            return  # the loop is closed: no caller waits there any more
-
-    def _wake(self) -> None:
-        self._rung = True
-        for waiter in self._waiters:
-            _wake_one(waiter)
-
-    async def wait_async(self, seconds: float) -> None:
-        if self._rung:
-            return
-        waiter = self._loop.create_future()
-        timer = self._loop.call_later(seconds, _wake_one, waiter)
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-            self._waiters.discard(waiter)
-
-
-def _wake_one(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
-class _TrioBell:
-    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
-        import trio
-
-        self._token = token
-        self._event = trio.Event()
-
-    def wake(self) -> None:
-        import trio
-
-        try:
-            self._token.run_sync_soon(self._event.set)
-        except trio.RunFinishedError:
-            return  # no caller waits there any more
-
-    async def wait_async(self, seconds: float) -> None:
-        import trio
-
-        with trio.move_on_after(seconds):
-            await self._event.wait()
-
-
-class _CallBell:
-    def __init__(self, call: Callable[[], object]) -> None:
-        self._call = call
-
-    def wake(self) -> None:
-        self._call()
-
-    async def wait_async(self, seconds: float) -> None:
-        raise NotImplementedError  # it calls a function, and no task waits on it
-
-
-def running_loop() -> asyncio.AbstractEventLoop | trio.lowlevel.TrioToken | None:
-    """What runs the present task: an asyncio loop, trio's token, or None in ordinary code.
-
-    Trio is asked first, and for its task: in its guest mode, the tasks of trio and of asyncio share one thread.
-    """
-    loop: asyncio.AbstractEventLoop | None = None
-    asyncio_, trio_ = _there("asyncio", "get_running_loop"), _there("trio", "lowlevel")
-    if asyncio_ is not None:
-        try:
-            loop = asyncio_.get_running_loop()
-        except RuntimeError:
-            loop = None
-    if trio_ is not None and trio_.lowlevel.in_trio_task():
-        if asyncio_ is not None and loop is not None and asyncio_.current_task() and _asyncio_is_the_inner_one():
-            return loop
-        token: trio.lowlevel.TrioToken = trio_.lowlevel.current_trio_token()
-        return token
-    return loop
-
-
-def runs_here(loop: object) -> bool:
-    """Whether this thread runs that event loop: in a task, or between two, where a signal handler may run."""
-    if loop is running_loop():
-        return True
-    trio_ = _there("trio", "lowlevel")
-    in_run = getattr(trio_.lowlevel, "in_trio_run", None) if trio_ is not None else None
-    return in_run is not None and in_run() and trio_.lowlevel.current_trio_token() is loop
-
-
-def _there(name: str, needs: str) -> Any:
-    """The module, where it is imported; one that another thread still imports lacks `needs`, and runs nothing."""
-    module = sys.modules.get(name)
-    return module if hasattr(module, needs) else None
-
-
-def _asyncio_is_the_inner_one() -> bool:
-    """Whether asyncio runs the caller's own task, where one library runs within a task of the other.
-
-    Neither library can tell, so the stack is searched.
-    """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        module = str(frame.f_globals.get("__name__"))
-        if module.startswith(("asyncio.", "trio._core.")):
-            return module.startswith("asyncio.")
-        frame = frame.f_back
-    return False
-
-
-def _bell_for(loop: object) -> _Waker:
-    trio_ = _there("trio", "lowlevel")
-    if trio_ is not None and isinstance(loop, trio_.lowlevel.TrioToken):
-        return _TrioBell(loop)
-    return _AsyncioBell(loop)  # type: ignore[arg-type]  # what running_loop found is one of the two
 
 
 class Flight(Generic[T]):
@@ -188,7 +48,7 @@ class Flight(Generic[T]):
         self._first: dict[str, object] = {}  # the first to do what only one of them does
         self._made_at = time.monotonic()
         self._settled = Latch()
-        self._wakers: dict[object, _Waker] = {}
+        self._wakers: dict[object, Waker] = {}
         self._waiting: dict[object, None] = {}
         self._expected_until = 0.0  # on the monotonic clock
         self._result: T | None = None
@@ -251,7 +111,7 @@ class Flight(Generic[T]):
 
     def when_settled(self, call: Callable[[], object]) -> None:
         """Call `call` once it is settled: on the thread that settles it, or at once. It may neither block nor raise."""
-        self._wakers[call] = _CallBell(call)
+        self._wakers[call] = CallWaker(call)
         if self.settled and self._wakers.pop(call, None) is not None:
             call()
 
@@ -299,7 +159,7 @@ class Flight(Generic[T]):
             return True
         loop, place = running_loop(), object()
         deadline = time.monotonic() + seconds
-        waker = self._wakers.get(loop) or self._wakers.setdefault(loop, _bell_for(loop))
+        waker = self._wakers.get(loop) or self._wakers.setdefault(loop, waker_for(loop))
         if self.settled:  # checked again: `settle` wakes only those wakers that are there by then
             return True
         try:

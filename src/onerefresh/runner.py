@@ -16,7 +16,8 @@ from onerefresh.events import Event
 from onerefresh.foreign import Seen, cleaned, store_failed, vetted
 from onerefresh.host_limiter import HostLimiter, Slot
 from onerefresh.interpreter import interpreter_ends
-from onerefresh.losses import read_note, reports
+from onerefresh.loss_reports import reports
+from onerefresh.losses import read_note
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.clocks import Instant

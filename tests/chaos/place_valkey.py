@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import re
 import secrets
@@ -24,6 +23,11 @@ ON_DISK = ("appendonly yes", "appendfsync always")
 REPLICATION = ("repl-diskless-sync-delay 0", "repl-diskless-load on-empty-db")
 """At once, and without a file: a server in memory would start again from it, with what was true long ago."""
 WORDS = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+
+def unescaped(word: str) -> str:
+    """A word as the server's MONITOR writes it, where every byte that is no printable ASCII is escaped."""
+    return word.encode().decode("unicode_escape").encode("latin-1").decode()
 
 
 class ValkeyPlace(ServerPlace):
@@ -110,7 +114,7 @@ class _Notes:
             self._connection.disconnect()  # the server was killed
 
     def _note(self, line: str) -> None:
-        command, *words = [ast.literal_eval(f'b"{word}"').decode() for word in WORDS.findall(line)]
+        command, *words = [unescaped(word) for word in WORDS.findall(line)]
         if command == "HSET" and "losses" not in words[0]:  # the note of them is no record
             record = decode(words[-1], "")
             self._noted.append(Save(record.generation, record.state.value, record.committed_by))

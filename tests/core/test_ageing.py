@@ -24,7 +24,8 @@ from onerefresh.events import Kind
 from onerefresh.record import Record
 from onerefresh.record_text import encode
 from onerefresh.renewal.attempt import Outcome
-from onerefresh.renewal.decide import Claim, Use, decide
+from onerefresh.renewal.decide import decide
+from onerefresh.renewal.steps import Claim, Use
 from onerefresh.store import Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.stores.sqlite import SQLiteStore

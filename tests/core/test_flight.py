@@ -16,7 +16,8 @@ from tests.core.calls import PATIENCE, Refresher, expired, in_threads
 
 from onerefresh import ClientRejected, Credential, RefreshUnavailable, Token
 from onerefresh import flight as flights_room
-from onerefresh.flight import SOON, Flight, running_loop
+from onerefresh.flight import SOON, Flight
+from onerefresh.running_loop import running_loop
 
 pytestmark = pytest.mark.slow
 

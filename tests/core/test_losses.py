@@ -12,13 +12,13 @@ from tests.core.calls import PATIENCE
 from tests.regressions.test_stores_of_ones_own import Dictionary
 
 from onerefresh.errors import StoreUnavailable
+from onerefresh.loss_reports import Reports
 from onerefresh.losses import (
     KEY,
     LONGEST_COMPARING,
     MOST,
     Beats,
     Losses,
-    Reports,
     compares,
     digest,
     read_losses,

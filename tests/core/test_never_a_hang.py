@@ -62,7 +62,7 @@ LOCKS = {
     "stores/flock.py LockWaiter": "which files are waited for: of a higher order than the one of stores/forking.py",
     "stores/change_notifier.py ChangeNotifier": "who waits for which key: only renewals and the listener take it",
     "stores/redis/connection.py RedisConnection": "the client while it is made",
-    "stores/postgres/connections.py OwnConnections": "the connections: they are opened and closed without it",
+    "stores/postgres/own_connections.py OwnConnections": "the connections: they are opened and closed without it",
     "clients/httpx.py BearerTransport": "the transports while they are made",
     "testing/authority.py Authority": "the sessions of the test server",
     "testing/faults.py Faults": "the failures that were ordered of the test server",

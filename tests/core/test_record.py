@@ -15,8 +15,9 @@ from tests.core.driver import START, make_lease, make_request, seed
 from onerefresh import LoginRequired, StoreUnavailable, Token
 from onerefresh.record import FAMILIES, HISTORY, Failure, Grant, IllegalTransition, Lease, Probation, Record, State
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.decide import Claim, Fail, HostSave, Pause, Repair, Use, Wait, decide
+from onerefresh.renewal.decide import decide
 from onerefresh.renewal.known import Known
+from onerefresh.renewal.steps import Claim, Fail, HostSave, Pause, Repair, Use, Wait
 from onerefresh.transitions import (
     claimed,
     committed,

@@ -34,7 +34,8 @@ from onerefresh.record_text import (
     token_from_fields,
     token_to_fields,
 )
-from onerefresh.renewal.decide import Claim, Fail, Pause, Use, decide
+from onerefresh.renewal.decide import decide
+from onerefresh.renewal.steps import Claim, Fail, Pause, Use
 from onerefresh.renewal.world import Spooled
 from onerefresh.spool import ENTRY, Spool
 from onerefresh.store import Unreadable

@@ -13,7 +13,8 @@ import trio.testing
 from tests.core.calls import PATIENCE, Refresher, expired, first_token, outcomes
 
 from onerefresh import ConfigurationError, Credential, LoginRequired, RefreshOutcomeUnknown, Token, WaitTimeout
-from onerefresh.flight import Flight, running_loop
+from onerefresh.flight import Flight
+from onerefresh.running_loop import running_loop
 
 
 async def until_entered(refresher: Refresher) -> None:

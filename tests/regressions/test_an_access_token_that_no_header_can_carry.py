@@ -29,9 +29,10 @@ from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
 from onerefresh.record import Grant, State
 from onerefresh.record_text import decode, encode
-from onerefresh.renewal.decide import Claim, Use, decide
+from onerefresh.renewal.decide import decide
 from onerefresh.renewal.recovery import replay_spool
 from onerefresh.renewal.renew import renew
+from onerefresh.renewal.steps import Claim, Use
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Secret
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict

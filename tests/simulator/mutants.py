@@ -20,7 +20,19 @@ from onerefresh import policy
 from onerefresh import transitions as records
 from onerefresh.credential import acceptance, memory
 from onerefresh.policy import Profile
-from onerefresh.renewal import answer, bring_back, claim, commands, decide, failed, host_save, recovery, renew, send
+from onerefresh.renewal import (
+    answer,
+    bring_back,
+    claim,
+    commands,
+    decide,
+    failed,
+    host_save,
+    period_watch,
+    recovery,
+    renew,
+    send,
+)
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.sightings import Sightings
 
@@ -179,11 +191,11 @@ MUTANTS: tuple[Mutant, ...] = (
         fixed=SMALL_WINDOW,
     ),
     Mutant("5", "wall clocks say when a lease is over", put(world.World, "moment", pieces.wall_clock)),
-    Mutant("5", "a lease is over at first sight", put(renew.PeriodWatch, "left", pieces.first_sight)),
+    Mutant("5", "a lease is over at first sight", put(period_watch.PeriodWatch, "left", pieces.first_sight)),
     Mutant(
         "5",
         "the store's clock is not asked",
-        put(renew.PeriodWatch, "left", pieces.own_watch_only),
+        put(period_watch.PeriodWatch, "left", pieces.own_watch_only),
         "crash right before sending",
         fixed=(("has_clock", True), ("has_flock", False)),
         shows=(

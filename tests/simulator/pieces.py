@@ -16,7 +16,7 @@ from onerefresh import transitions as records
 from onerefresh.credential import memory
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
-from onerefresh.renewal import commands, commit, decide, host_save, recovery, renew, send
+from onerefresh.renewal import commands, commit, decide, host_save, period_watch, recovery, send, steps
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.request import RenewalRequest
@@ -32,7 +32,7 @@ _may_commit = records.may_commit
 _decide = decide.decide
 _released = records.released
 _committed = records.committed
-_left = renew.PeriodWatch.left
+_left = period_watch.PeriodWatch.left
 _adopt = memory.SessionMemory.adopt
 
 
@@ -82,7 +82,7 @@ def logged_out_too(record: Record | None, family: str, generation: int) -> bool:
 def repair_across_families(record: Record | None, request: Any, now: float, **rest: Any) -> Any:
     known = request.known.newest
     if record is not None and known is not None and known.generation > record.generation:
-        return decide.Repair(known)
+        return steps.Repair(known)
     return _decide(record, request, now, **rest)
 
 

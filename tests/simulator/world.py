@@ -22,7 +22,7 @@ from tests.simulator.tasks import Task
 from tests.simulator.timeline import Timeline
 
 from onerefresh import errors
-from onerefresh.credential.memory import cached_for
+from onerefresh.credential.cached_token import cached_for
 from onerefresh.flight import Flight
 from onerefresh.record import Record
 from onerefresh.store import AdvisoryLock, StoreTime

@@ -23,8 +23,8 @@ from onerefresh import StoreUnavailable
 from onerefresh.store import StoreOutcomeUnknown
 from onerefresh.stores import change_notifier
 from onerefresh.stores.postgres import PostgresStore, connections
-from onerefresh.stores.postgres.connections import MOST, OwnConnections
 from onerefresh.stores.postgres.exchange import Refused
+from onerefresh.stores.postgres.own_connections import MOST, OwnConnections
 from onerefresh.testing.stores.recording import Opener
 from onerefresh.token import Secret
 
@@ -77,7 +77,7 @@ def test_who_finds_all_connections_busy_is_told_so(server: PostgresServer) -> No
 def test_unused_connections_are_closed_and_their_thread_ends(
     store: PostgresStore, server: PostgresServer, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onerefresh.stores.postgres.connections.KEPT", 0.05)
+    monkeypatch.setattr("onerefresh.stores.postgres.own_connections.KEPT", 0.05)
     store.make_table()
     store.load("acme")
     until(lambda: not threads_of(store))

@@ -14,8 +14,8 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.relay import Relay
 from tests.stores_postgres.watching import LONG, PATIENCE, connections_of, listeners, threads_of, until, waiting
 
-from onerefresh.stores.postgres.connections import MOST, OwnConnections
 from onerefresh.stores.postgres.notifier import PostgresSubscription
+from onerefresh.stores.postgres.own_connections import MOST, OwnConnections
 from onerefresh.stores.postgres.store import POLLED, WOKEN, PostgresStore
 from onerefresh.testing.stores.recording import Opener
 
@@ -66,7 +66,7 @@ def test_nothing_is_told_where_nobody_waits(store: PostgresStore, opener: Opener
 def test_a_hundred_waiters_need_one_connection_which_is_closed_behind_them(
     store: PostgresStore, server: PostgresServer, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
-    monkeypatch.setattr("onerefresh.stores.postgres.connections.KEPT", 0.05)
+    monkeypatch.setattr("onerefresh.stores.postgres.own_connections.KEPT", 0.05)
     versions = {f"key {number}": store.cas(f"key {number}", None, "before") for number in range(100)}
     waiters = [threading.Thread(target=store.wait, args=(key, version, LONG)) for key, version in versions.items()]
     for waiter in waiters:

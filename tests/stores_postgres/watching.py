@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from tests.servers.postgres import PostgresServer
 
 from onerefresh.stores.postgres import PostgresStore
-from onerefresh.stores.postgres.connections import OwnConnections
+from onerefresh.stores.postgres.own_connections import OwnConnections
 from onerefresh.threads import Job
 
 LONG = 60.0

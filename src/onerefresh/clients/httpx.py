@@ -9,48 +9,34 @@ client's redirects and event hooks:
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import logging
-from collections.abc import AsyncGenerator, Collection, Generator, Iterable, Iterator
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from collections.abc import AsyncGenerator, Collection, Generator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
-from onerefresh.clients.call import LONGEST_REFUSAL, Calls
-from onerefresh.clients.replay import arewind, body_position, rewind
+from onerefresh.clients.call import Calls
+from onerefresh.clients.httpx_messages import (
+    PACKAGES,
+    Request,
+    Response,
+    Transport,
+    adrain,
+    bodies_of,
+    copied,
+    drain,
+    package_of,
+)
+from onerefresh.clients.replay import arewind, rewind
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 from onerefresh.locks import Lock
 
 __all__ = ["BearerAuth", "BearerTransport"]
 
-# Objects of either package: their classes are alike, but have no common base.
-Request: TypeAlias = Any
-Response: TypeAlias = Any
-Transport: TypeAlias = Any
-Bodies: TypeAlias = list[tuple[object, int | None]]
 
 _MARK: Final = "onerefresh"
 
-
-def _installed() -> list[ModuleType]:
-    found: list[ModuleType] = []
-    for name in ("httpx2", "httpx"):
-        try:
-            package = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
-        else:
-            if package not in found:  # httpx2 can stand in for httpx
-                found.append(package)
-    if not found:
-        raise ConfigurationError("onerefresh.clients.httpx needs httpx2 or httpx: pip install 'onerefresh[httpx]'")
-    return found
-
-
-_packages: Final = _installed()
 
 if TYPE_CHECKING:
     import httpx
@@ -66,10 +52,10 @@ if TYPE_CHECKING:
         pass
 
 else:
-    _Auth = type("_Auth", tuple(package.Auth for package in _packages), {})
+    _Auth = type("_Auth", tuple(package.Auth for package in PACKAGES), {})
     _Transport = type(
         "_Transport",
-        tuple(base for package in _packages for base in (package.BaseTransport, package.AsyncBaseTransport)),
+        tuple(base for package in PACKAGES for base in (package.BaseTransport, package.AsyncBaseTransport)),
         {},
     )
 
@@ -121,7 +107,7 @@ class _Flow:
         if not self._concerns(request):
             yield request
             return
-        calls, bodies = self._calls, _bodies(request)
+        calls, bodies = self._calls, bodies_of(request)
         sent = calls.fresh() or self._bearer.text(calls.credential.token())
         response = yield self._attach(request, sent)
         call = calls.answered(sent, response.status_code)
@@ -132,7 +118,7 @@ class _Flow:
                 case "challenges":
                     call.challenges = self._challenges(response, call.text)
                 case "drain":
-                    _drain(response)
+                    drain(response)
                 case "take":
                     call.token = calls.credential.token(refused=call.refused)
                 case "rewind":
@@ -147,7 +133,7 @@ class _Flow:
         if not self._concerns(request):
             yield request
             return
-        calls, bodies = self._calls, _bodies(request)
+        calls, bodies = self._calls, bodies_of(request)
         sent = calls.fresh() or self._bearer.text(await calls.credential.atoken())
         response = yield self._attach(request, sent)
         call = calls.answered(sent, response.status_code)
@@ -158,7 +144,7 @@ class _Flow:
                 case "challenges":
                     call.challenges = self._challenges(response, call.text)
                 case "drain":
-                    await _adrain(response)
+                    await adrain(response)
                 case "take":
                     call.token = await calls.credential.atoken(refused=call.refused)
                 case "rewind":
@@ -254,7 +240,7 @@ class BearerTransport(_Transport):
         """Perform a call of a `Client`."""
         if self._sync is None:
             self._make(request)
-        flow = self._flow.sync_auth_flow(_copy(request))
+        flow = self._flow.sync_auth_flow(copied(request))
         response = None
         try:
             attempt = next(flow)
@@ -276,7 +262,7 @@ class BearerTransport(_Transport):
         """Perform a call of an `AsyncClient`."""
         if self._async is None:
             self._make(request)
-        flow = self._flow.async_auth_flow(_copy(request))
+        flow = self._flow.async_auth_flow(copied(request))
         response = None
         try:
             attempt = await anext(flow)
@@ -295,7 +281,7 @@ class BearerTransport(_Transport):
             await flow.aclose()
 
     def _make(self, request: Request) -> None:
-        package = _package_of(request)
+        package = package_of(request)
         with self._making:
             if self._sync is None:
                 self._sync, self._async = package.HTTPTransport(), package.AsyncHTTPTransport()
@@ -337,86 +323,3 @@ class BearerTransport(_Transport):
         """As `close`, for an async client."""
         if self._async is not None:
             await self._async.aclose()
-
-
-def _package_of(message: Request | Response) -> ModuleType:
-    known = _PACKAGE_OF.get(type(message))
-    if known is not None:
-        return known
-    return next(package for package in _packages if isinstance(message, (package.Request, package.Response)))
-
-
-_PACKAGE_OF: Final = {kind: package for package in _packages for kind in (package.Request, package.Response)}
-
-
-def _copy(request: Request) -> Request:
-    """A copy of the request for the token: the client builds the request of a redirect from its own one."""
-    return _package_of(request).Request(
-        request.method, request.url, headers=request.headers, stream=request.stream, extensions=request.extensions
-    )
-
-
-def _bodies(request: Request) -> Bodies:
-    """The sources of the request's body, each with the position where a file among them begins."""
-    stream = request.stream
-    if isinstance(stream, _IN_MEMORY):
-        return []
-    if hasattr(stream, "fields"):  # multipart: the client itself sends each file from its start
-        return [(getattr(field, "file", getattr(field, "value", field)), 0) for field in stream.fields]
-    body = getattr(stream, "_stream", stream)  # the only way to get the body that the user gave
-    return [(body, body_position(body))]
-
-
-_IN_MEMORY: Final = tuple(package.ByteStream for package in _packages)
-
-
-def _drain(response: Response) -> None:
-    """Read a refusal, at most 1 MiB of it, and give its connection back for other calls. It can be read again."""
-    if response.is_closed:
-        return
-    kept = bytearray()
-    with _blaming(response), contextlib.closing(response.stream) as stream:
-        for chunk in stream:
-            kept += chunk
-            if len(kept) > LONGEST_REFUSAL:
-                break
-    _keep(response, bytes(kept[:LONGEST_REFUSAL]))
-
-
-async def _adrain(response: Response) -> None:
-    if response.is_closed:
-        return
-    kept = bytearray()
-    stream = response.stream
-    try:
-        with _blaming(response):
-            async for chunk in stream:
-                kept += chunk
-                if len(kept) > 2 * LONGEST_REFUSAL:
-                    break
-                if len(kept) > LONGEST_REFUSAL:
-                    # Go on until that fails: trio requires each asynchronous generator to reach its end, and this
-                    # is the only way to those within the client.
-                    await stream.aclose()
-    except _package_of(response).RequestError:
-        if len(kept) <= LONGEST_REFUSAL:
-            raise
-    await stream.aclose()
-    _keep(response, bytes(kept[:LONGEST_REFUSAL]))
-
-
-def _keep(response: Response, content: bytes) -> None:
-    elapsed = getattr(response.stream, "elapsed", None)
-    if elapsed is not None:
-        response.elapsed = elapsed
-    response.stream = _package_of(response).ByteStream(content)
-
-
-@contextlib.contextmanager
-def _blaming(response: Response) -> Iterator[None]:
-    """Let errors of the client name their request, as they do elsewhere."""
-    try:
-        yield
-    except _package_of(response).RequestError as error:
-        error.request = response.request
-        raise

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
+from onerefresh.credential.cached_token import CachedToken, cached_for
 from onerefresh.credential.launcher import Launcher, refuse_at_the_end
-from onerefresh.credential.memory import CachedToken, cached_for
 from onerefresh.credential.waiting import Waiting
 from onerefresh.credential.watch import begin_to_watch
-from onerefresh.flight import Flight, running_loop
+from onerefresh.flight import Flight
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.locks import inside
 from onerefresh.renewal.attempt import Outcome
+from onerefresh.running_loop import running_loop
 from onerefresh.token import Token
 from onerefresh.user_code import asks_itself
 

@@ -18,7 +18,8 @@ from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.registry import known_of
-from onerefresh.losses import Losses, compares, digest, read_losses, reports
+from onerefresh.loss_reports import reports
+from onerefresh.losses import Losses, compares, digest, read_losses
 from onerefresh.policy import HTTP_TIMEOUT, profile_named
 from onerefresh.record import Record
 from onerefresh.renewal.bring_back import bring_back, has_lost

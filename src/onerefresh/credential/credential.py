@@ -23,13 +23,14 @@ from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import let_go, memory_of
 from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.watch import begin_to_watch
-from onerefresh.flight import Flight, running_loop
+from onerefresh.flight import Flight
 from onerefresh.locks import refuse_inside
 from onerefresh.policy import Profile
 from onerefresh.record import Record
 from onerefresh.renewal import commands
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.world import World
+from onerefresh.running_loop import running_loop
 from onerefresh.store import Store, reset_in_child
 from onerefresh.stores import open_store
 from onerefresh.stores.memory import MemoryStore

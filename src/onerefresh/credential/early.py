@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onerefresh.flight import running_loop
+from onerefresh.running_loop import running_loop
 from onerefresh.token import Token
 
 if TYPE_CHECKING:

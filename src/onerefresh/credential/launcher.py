@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from onerefresh import errors
 from onerefresh import transitions as records
-from onerefresh.credential.memory import SessionMemory, cached_for
+from onerefresh.credential.cached_token import cached_for
+from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.notices import tell_type
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import runs_under_way
 from onerefresh.credential.run import CredentialRun
-from onerefresh.flight import Flight, running_loop
+from onerefresh.flight import Flight
 from onerefresh.interpreter import finalizing, interpreter_ends
 from onerefresh.locks import refuse_inside
 from onerefresh.record_text import encode
@@ -21,6 +22,7 @@ from onerefresh.renewal import renew
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import NotSent, World
+from onerefresh.running_loop import running_loop
 from onerefresh.threads import start
 from onerefresh.token import Token
 

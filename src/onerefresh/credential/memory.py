@@ -9,9 +9,10 @@ from typing import Protocol
 from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.credential.acceptance import UNTRIED
+from onerefresh.credential.cached_token import NOTHING, CachedToken, cached_for
 from onerefresh.flight import Flight
 from onerefresh.locks import Lock
-from onerefresh.policy import LOOK_AGAIN, thresholds
+from onerefresh.policy import LOOK_AGAIN
 from onerefresh.record import FAMILIES, Record
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.clocks import Sent
@@ -19,16 +20,7 @@ from onerefresh.renewal.sightings import Servers, Sightings
 from onerefresh.store import Store, is_shared
 from onerefresh.token import Token
 
-__all__ = [
-    "LOOK_AGAIN",
-    "NOTHING",
-    "SPREAD",
-    "CachedToken",
-    "Clock",
-    "SessionMemory",
-    "cached_for",
-    "spread_anew",
-]
+__all__ = ["LOOK_AGAIN", "SPREAD", "Clock", "SessionMemory", "spread_anew"]
 
 NONE_TOLD: frozenset[str] = frozenset()
 """One empty set for all: a set for each would cost as much memory as the rest of a `SessionMemory`."""
@@ -51,26 +43,6 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds on a clock that nobody sets."""
-
-
-class CachedToken:
-    """The token in memory: fresh until `refresh_at`, usable until `unusable_at` (seconds since the epoch)."""
-
-    __slots__ = ("refresh_at", "token", "unusable_at")
-
-    def __init__(self, token: Token | None, refresh_at: float, unusable_at: float) -> None:
-        self.token = token
-        self.refresh_at = refresh_at
-        self.unusable_at = unusable_at
-
-
-NOTHING = CachedToken(None, -math.inf, -math.inf)
-
-
-def cached_for(token: Token, jitter: float) -> CachedToken:
-    """The token with its thresholds in this process."""
-    found = thresholds(token, jitter)
-    return CachedToken(token, found.refresh_at, found.unusable_at)
 
 
 class SessionMemory:

@@ -10,7 +10,8 @@ from onerefresh.credential.arguments import seconds
 from onerefresh.credential.context_managed import ContextManaged
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.options import CredentialOptions
-from onerefresh.flight import Flight, runs_here
+from onerefresh.flight import Flight
+from onerefresh.running_loop import runs_here
 from onerefresh.user_code import asks_itself
 
 __all__ = ["Waiting"]

@@ -19,13 +19,14 @@ from onerefresh.credentials.due_filter import NO_IDENTITY, DueFilter
 from onerefresh.credentials.lru import LruWithWeakTail
 from onerefresh.credentials.summary import Summary
 from onerefresh.credentials.tenant import Tenant
-from onerefresh.flight import Flight, running_loop
+from onerefresh.flight import Flight
 from onerefresh.host_limiter import HostLimiter
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.latches import Latch
 from onerefresh.locks import refuse_inside
 from onerefresh.policy import Profile
 from onerefresh.renewal.attempt import Outcome
+from onerefresh.running_loop import running_loop
 from onerefresh.store import Store
 from onerefresh.stores import open_store
 from onerefresh.threads import start

@@ -3,95 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from onerefresh import errors
 from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, due_at, thresholds
-from onerefresh.record import Clock, Failure, Grant, Lease, Probation, Record, State
+from onerefresh.record import Clock, Failure, Grant, Record, State
 from onerefresh.renewal.request import RenewalRequest, print_of
+from onerefresh.renewal.steps import Claim, Decision, Fail, HostSave, Pause, Repair, Settle, StartSession, Use, Wait
 from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.token import Token
 from onerefresh.transitions import rolled_back
 from onerefresh.verdict import FailureKind
 
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """Hand this token out.
-
-    * `retry_after`: seconds until a background renewal makes sense again.
-    * `damped`: the token is handed out although the API refused it; `why`: the reason, where no other event reports it.
-    * `probation`: the token was just refreshed and has yet to prove itself.
-    """
-
-    token: Token
-    retry_after: float = 0.0
-    damped: bool = False
-    probation: Probation | None = None
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """Raise this error to the callers."""
-
-    error: errors.OnerefreshError
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Leave the token endpoint alone for so many seconds, which the callers can wait."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Wait for the attempt that holds this lease."""
-
-    lease: Lease
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Claim the record, to spend `grant`."""
-
-    grant: Grant
-
-
-@dataclass(frozen=True, slots=True)
-class StartSession:
-    """Begin a session with the seed, the token that was given as ``token=``."""
-
-    seed: Token
-
-
-@dataclass(frozen=True, slots=True)
-class HostSave:
-    """Let the host application save this token before any caller gets it."""
-
-    token: Token
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """Write this newer token of the process's memory into a store that went back or lost the record."""
-
-    token: Token
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """Put a recovery lease on the record, because the store's server has changed and may lack writes.
-
-    It gives other processes the time to restore what they know.
-    """
-
-
 NOT_AGAIN = "the refresh token may be spent, and is not sent again before retry() or a login"
 """Part of the message about a lost answer where the profile never repeats the request."""
-
-Decision = Use | Fail | Pause | Wait | Claim | StartSession | HostSave | Repair | Settle
 
 
 def decide(

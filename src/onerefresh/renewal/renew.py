@@ -39,28 +39,16 @@ from onerefresh.policy import DETECTION
 from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.claim import claim_and_send, is_contested
-from onerefresh.renewal.clocks import Instant, age, left_of
-from onerefresh.renewal.decide import (
-    Claim,
-    Fail,
-    HostSave,
-    Pause,
-    Repair,
-    Settle,
-    StartSession,
-    Use,
-    Wait,
-    bound,
-    decide,
-    in_use,
-    is_news,
-)
+from onerefresh.renewal.clocks import Instant, age
+from onerefresh.renewal.decide import bound, decide, in_use, is_news
 from onerefresh.renewal.host_save import save_with_host
+from onerefresh.renewal.period_watch import PeriodWatch
 from onerefresh.renewal.recovery import recalled, repair, replay_spool, settle, start_session
 from onerefresh.renewal.recovery_lease import Takeover
 from onerefresh.renewal.reports import MOST_ROUNDS, report, unsettled
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.send import run_attempt
+from onerefresh.renewal.steps import Claim, Fail, HostSave, Pause, Repair, Settle, StartSession, Use, Wait
 from onerefresh.renewal.world import Loaded, World
 from onerefresh.store import AdvisoryLock
 
@@ -71,24 +59,6 @@ QUEUE_TRIES = 3
 UNDER_WAY = "its own request is under way: the refresher has not returned, and retry() would send beside it"
 QUICK = 0.05
 """Seconds for which a loaded record counts as current. Loading it again would take as long as the claim itself."""
-
-
-@dataclass(slots=True)
-class PeriodWatch:
-    """The last lease of another attempt that this renewal has seen, and since when it has watched that lease.
-
-    A lease is over by the store's clock, or by this process's monotonic clock once it has been watched for its whole
-    time to live. So a store without a clock, or with a clock that was set, delays nobody for longer than that.
-    """
-
-    watched: str | None = None
-    since: float = 0.0
-
-    def left(self, lease: Lease, now: Instant) -> float:
-        """Seconds until `lease` is over, by the clock on which it ends first."""
-        if lease.id != self.watched:
-            self.watched, self.since = lease.id, now.monotonic
-        return min(lease.ttl - (now.monotonic - self.since), left_of(lease, now))
 
 
 async def renew(world: World, request: RenewalRequest) -> Outcome:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 atexit.register(lambda: ask(early, "an exit function from before"))  # it comes after those of the library
 
 from onerefresh import Credential, OnerefreshError, Token  # noqa: E402
-from onerefresh.credential.memory import NOTHING  # noqa: E402
+from onerefresh.credential.cached_token import NOTHING  # noqa: E402
 
 early: dict[str, Credential] = {}
 faulthandler.dump_traceback_later(float(sys.argv[2]), exit=True)

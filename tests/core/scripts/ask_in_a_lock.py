@@ -71,7 +71,7 @@ from onerefresh import (  # noqa: E402
 )
 from onerefresh import stores as stores_room  # noqa: E402
 from onerefresh.credential.background import background_tasks  # noqa: E402
-from onerefresh.credential.memory import NOTHING  # noqa: E402
+from onerefresh.credential.cached_token import NOTHING  # noqa: E402
 from onerefresh.stores.change_notifier import ChangeNotifier  # noqa: E402
 from onerefresh.stores.flock import FlockHold, LockWaiter, lock_path  # noqa: E402
 from onerefresh.stores.memory import MemoryStore  # noqa: E402
@@ -134,7 +134,7 @@ class World:
             server.fail_next()
 
     def connect_postgres(self) -> None:
-        from onerefresh.stores.postgres.connections import OwnConnections
+        from onerefresh.stores.postgres.own_connections import OwnConnections
 
         OwnConnections(Secret("postgresql://user@127.0.0.1:1/database")).close()
 
@@ -175,7 +175,7 @@ MORE: dict[str, Callable[[World], object]] = {
     "testing/gates.py Gates": lambda world: Gates().hold("api"),
     "testing/http.py HttpServer": World.serve,
     "testing/log.py Log": lambda world: Log().entries(),
-    "stores/postgres/connections.py OwnConnections": World.connect_postgres,
+    "stores/postgres/own_connections.py OwnConnections": World.connect_postgres,
     "clients/httpx.py BearerTransport": World.make_transports,
     "cli/demo_worker.py itself": World.demonstrate,
 }

@@ -17,10 +17,12 @@ from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.store import HEAD_START, Conflict, Store, StoreOutcomeUnknown, StoreTime, Versioned, no_text, text_of
 from onerefresh.stores.change_notifier import ChangeNotifier, Subscription
 from onerefresh.stores.flock import shared_seconds
-from onerefresh.stores.postgres.connections import OwnConnections, PooledConnections, Source, ask
+from onerefresh.stores.postgres.connections import Source, ask
 from onerefresh.stores.postgres.errors import EXISTS_ALREADY, REPEATABLE, UNDEFINED_TABLE, cannot_create, refused
 from onerefresh.stores.postgres.exchange import Answer, Lost, Refused
 from onerefresh.stores.postgres.notifier import CannotListen, PostgresSubscription
+from onerefresh.stores.postgres.own_connections import OwnConnections
+from onerefresh.stores.postgres.pooled_connections import PooledConnections
 from onerefresh.stores.postgres.sql import DEFAULT_TABLE, Statements
 from onerefresh.token import Secret
 

@@ -1,0 +1,135 @@
+"""Requests and responses of httpx2 and httpx: of which package they are, and what their bodies are made of."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, Final, TypeAlias
+
+from onerefresh.clients.call import LONGEST_REFUSAL
+from onerefresh.clients.replay import body_position
+from onerefresh.errors import ConfigurationError
+
+__all__ = [
+    "PACKAGES",
+    "Request",
+    "Response",
+    "Transport",
+    "adrain",
+    "blaming",
+    "bodies_of",
+    "copied",
+    "drain",
+    "keep",
+    "package_of",
+]
+
+# Objects of either package: their classes are alike, but have no common base.
+Request: TypeAlias = Any
+Response: TypeAlias = Any
+Transport: TypeAlias = Any
+Bodies: TypeAlias = list[tuple[object, int | None]]
+
+
+def _installed() -> list[ModuleType]:
+    found: list[ModuleType] = []
+    for name in ("httpx2", "httpx"):
+        try:
+            package = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+        else:
+            if package not in found:  # httpx2 can stand in for httpx
+                found.append(package)
+    if not found:
+        raise ConfigurationError("onerefresh.clients.httpx needs httpx2 or httpx: pip install 'onerefresh[httpx]'")
+    return found
+
+
+PACKAGES: Final = _installed()
+
+
+def package_of(message: Request | Response) -> ModuleType:
+    known = _PACKAGE_OF.get(type(message))
+    if known is not None:
+        return known
+    return next(package for package in PACKAGES if isinstance(message, (package.Request, package.Response)))
+
+
+_PACKAGE_OF: Final = {kind: package for package in PACKAGES for kind in (package.Request, package.Response)}
+
+
+def copied(request: Request) -> Request:
+    """A copy of the request for the token: the client builds the request of a redirect from its own one."""
+    return package_of(request).Request(
+        request.method, request.url, headers=request.headers, stream=request.stream, extensions=request.extensions
+    )
+
+
+def bodies_of(request: Request) -> Bodies:
+    """The sources of the request's body, each with the position where a file among them begins."""
+    stream = request.stream
+    if isinstance(stream, _IN_MEMORY):
+        return []
+    if hasattr(stream, "fields"):  # multipart: the client itself sends each file from its start
+        return [(getattr(field, "file", getattr(field, "value", field)), 0) for field in stream.fields]
+    body = getattr(stream, "_stream", stream)  # the only way to get the body that the user gave
+    return [(body, body_position(body))]
+
+
+_IN_MEMORY: Final = tuple(package.ByteStream for package in PACKAGES)
+
+
+def drain(response: Response) -> None:
+    """Read a refusal, at most 1 MiB of it, and give its connection back for other calls. It can be read again."""
+    if response.is_closed:
+        return
+    kept = bytearray()
+    with blaming(response), contextlib.closing(response.stream) as stream:
+        for chunk in stream:
+            kept += chunk
+            if len(kept) > LONGEST_REFUSAL:
+                break
+    keep(response, bytes(kept[:LONGEST_REFUSAL]))
+
+
+async def adrain(response: Response) -> None:
+    if response.is_closed:
+        return
+    kept = bytearray()
+    stream = response.stream
+    try:
+        with blaming(response):
+            async for chunk in stream:
+                kept += chunk
+                if len(kept) > 2 * LONGEST_REFUSAL:
+                    break
+                if len(kept) > LONGEST_REFUSAL:
+                    # Go on until that fails: trio requires each asynchronous generator to reach its end, and this
+                    # is the only way to those within the client.
+                    await stream.aclose()
+    except package_of(response).RequestError:
+        if len(kept) <= LONGEST_REFUSAL:
+            raise
+    await stream.aclose()
+    keep(response, bytes(kept[:LONGEST_REFUSAL]))
+
+
+def keep(response: Response, content: bytes) -> None:
+    elapsed = getattr(response.stream, "elapsed", None)
+    if elapsed is not None:
+        response.elapsed = elapsed
+    response.stream = package_of(response).ByteStream(content)
+
+
+@contextlib.contextmanager
+def blaming(response: Response) -> Iterator[None]:
+    """Let errors of the client name their request, as they do elsewhere."""
+    try:
+        yield
+    except package_of(response).RequestError as error:
+        error.request = response.request
+        raise
