@@ -66,7 +66,7 @@ class Changes:
     def __init__(self) -> None:
         self._gates: dict[Any, None] = {}
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake all threads that wait, so that they look again."""
         _open(self._gates)
 

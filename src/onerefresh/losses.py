@@ -107,7 +107,7 @@ def read_losses(store: Store) -> Losses:
         version, record = _read(store)
     except Unreadable as error:  # written with another key, or by a newer version: its version still shows changes
         return Losses(error.version)
-    return Losses(version) if record is None else _said(version, record)
+    return Losses(version) if record is None else _losses_in(version, record)
 
 
 def read_note(store: Store, key: str) -> Note | None:
@@ -120,7 +120,7 @@ def read_note(store: Store, key: str) -> Note | None:
         raise
     except Exception:  # noqa: BLE001 - a user's store may have its own idea of what a key is
         return None
-    message = Losses(version) if record is None else _said(version, record)
+    message = Losses(version) if record is None else _losses_in(version, record)
     return Note(message.id, message.count, len(message.lost), digest(key) in message.lost, dict(message.comparing))
 
 
@@ -182,7 +182,7 @@ def _read(store: Store) -> tuple[str | None, Record | None]:
     return found.version, record if isinstance(count, int) else None
 
 
-def _said(version: str | None, record: Record) -> Losses:
+def _losses_in(version: str | None, record: Record) -> Losses:
     """What the note's record says."""
     message = record.unknown
     lost, name, comparing = message.get(LOST), message.get(ID), message.get(COMPARING)
@@ -210,7 +210,7 @@ def _written(store: Store, change: Callable[[Losses], Losses], most: int = TRIES
         try:
             version, record = _read(store)
             record = record or Record(families=(), generation=0, state=State.EMPTY)
-            message = _said(version, record)
+            message = _losses_in(version, record)
             new = change(replace(message, id=message.id or secrets.token_hex(8)))
             store.cas(KEY, version, encode(_noted(record, new)))
         except (Conflict, StoreOutcomeUnknown):

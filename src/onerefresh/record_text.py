@@ -201,7 +201,7 @@ def _expiry(value: object) -> float | None:
 # A user's refresher, store or setting may state anything, which must not make the record unreadable.
 
 
-def _said(value: object) -> object:
+def _as_text(value: object) -> object:
     return value if value is None or isinstance(value, str) else str(value)
 
 
@@ -232,9 +232,9 @@ LEASE = (
     # A grant that is not known here may spend the refresh token, so it counts as a refresh.
     Field("grant", "grant", Grant, needed=True, write=_word, otherwise=Grant.REFRESH),
     Field("ttl", "ttl", span, needed=True, write=_within_reason),
-    Field("clock_epoch", "era", text_or_none, write=_said),
+    Field("clock_epoch", "era", text_or_none, write=_as_text),
     Field("at", "at", number, write=_finite),
-    Field("death_proof", "proof", text_or_none, write=_said),
+    Field("death_proof", "proof", text_or_none, write=_as_text),
     Field("contested", "disputed", truth),
     Field("origin", "origin", _state, needed=True, write=_word),
     Field("guess", "guess", truth),
@@ -244,14 +244,14 @@ LEASE = (
 FAILURE = (
     # A kind that is not known here must not log anybody out: after its delay the server is asked again.
     Field("kind", "meaning", FailureKind, needed=True, write=_word, otherwise=FailureKind.UNAVAILABLE),
-    Field("detail", "detail", text, needed=True, write=_said),
+    Field("detail", "detail", text, needed=True, write=_as_text),
     Field("count", "count", count, needed=True, write=counted),
     Field("at", "at", moment, needed=True),
     Field("delay", "delay", span, needed=True, write=_within_reason),
     Field("maybe_spent", "ambiguous", truth),
     Field("contested", "disputed", truth),
     Field("refused", "refused", truth),
-    Field("challenge", "challenge", text_or_none, write=_said),
+    Field("challenge", "challenge", text_or_none, write=_as_text),
     Field("doubts", "doubts", count, write=counted),
     Field("prints", "prints", texts, write=list),
     Field("lost", "lost", truth),
@@ -277,7 +277,7 @@ TOKEN = (
 FLOOR = (
     Field("generation", "generation", generation, needed=True),
     Field("at", "at", number, needed=True, write=_finite),
-    Field("clock_epoch", "era", text_or_none, write=_said),
+    Field("clock_epoch", "era", text_or_none, write=_as_text),
     Field("early", "early", numbers, write=lambda moments: list(map(_finite, moments))),
 )
 RECORD = (

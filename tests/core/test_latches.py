@@ -189,7 +189,7 @@ def test_changes_wake_whoever_waits_for_what_they_change() -> None:
     def change() -> bool:
         for number in range(1, count + 1):
             seen[0] = number
-            changes.tell()
+            changes.notify()
         return True
 
     assert in_threads([wait_for(1), wait_for(count), wait_for(count // 2), change]) == [True] * 4

@@ -161,7 +161,7 @@ class Renewals:
     def close(self) -> None:
         """Let go of all coroutines."""
         while self._kept:
-            self._let_go(self._kept.popleft())
+            self._release_all(self._kept.popleft())
 
     # --- What a setup begins with ---
 
@@ -213,11 +213,11 @@ class Renewals:
         node = Node(operation, alive.form(), process, alive=alive)
         self._kept.append(node)
         if len(self._kept) > MOST_ALIVE:
-            self._let_go(self._kept.popleft())
+            self._release_all(self._kept.popleft())
         return node
 
     @staticmethod
-    def _let_go(node: Node) -> None:
+    def _release_all(node: Node) -> None:
         alive, node.alive = node.alive, None
         if alive is not None:
             alive.close()

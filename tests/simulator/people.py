@@ -139,7 +139,7 @@ class _Launcher(Launcher):
     def _run(self, flight: Flight[Any], *, renews: bool = True) -> CredentialRun:
         return _Run(self._process, self._memory, self._options, self._seed, flight, renews=renews)
 
-    def run_apart(self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object) -> Flight[T]:
+    def run_command(self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object) -> Flight[T]:
         flight: Flight[T] = Flight(loop=loop)
 
         def ended(value: Any, error: errors.OnerefreshError | None) -> None:

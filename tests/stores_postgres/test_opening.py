@@ -221,19 +221,19 @@ def test_a_clock_that_was_set_begins_an_era_of_this_process_alone(monkeypatch: p
     monkeypatch.setattr("onerefresh.stores.postgres.store.shared_seconds", lambda: now)
     clock = _ServerClock()
     assert clock.moment() is None
-    clock.told(1000.0, "start", now)
+    clock.observe(1000.0, "start", now)
     now = 110.0
     assert clock.moment() == ("start", 1010.0, False)
-    clock.told(1011.0, "start", now)
+    clock.observe(1011.0, "start", now)
     assert clock.moment() == ("start", 1011.0, False)
-    clock.told(1020.0, "start", now)
+    clock.observe(1020.0, "start", now)
     set_to = clock.moment()
     assert set_to is not None
     assert set_to.clock_epoch.startswith("start/")
     assert set_to.seconds == 1020.0
-    clock.told(1020.0, "start", now)
+    clock.observe(1020.0, "start", now)
     assert clock.moment() == set_to
     now = 171.0
     assert clock.moment() is None
-    clock.told(5.0, "another", now)
+    clock.observe(5.0, "another", now)
     assert clock.moment() == ("another", 5.0, False)

@@ -86,8 +86,8 @@ def _token_requests(run: Finished) -> Iterator[_Line]:
     for entry in run.log:
         if entry.kind == "token":
             yield _Line(entry.arrived, "R->>T: refresh token")
-            told = f"generation {entry.generation}" if entry.outcome == "issued" else entry.outcome
-            yield _Line(entry.answered, f"T-->>R: {entry.status} {told}")
+            found = f"generation {entry.generation}" if entry.outcome == "issued" else entry.outcome
+            yield _Line(entry.answered, f"T-->>R: {entry.status} {found}")
 
 
 def _revoked(run: Finished, span: str) -> Iterator[_Line]:

@@ -142,11 +142,11 @@ def print_tables(usual: Finished, ours: Finished) -> None:
     table.add_row("  waiting for the API", *(_waits(run, "api") for run in runs))
     console.print(table)
     for name, run in zip(_NAMES.values(), runs, strict=True):
-        for line in _told(run):
+        for line in _findings(run):
             console.print(visible(f"{name}: {line}"), markup=False, highlight=False)
 
 
-def _told(run: Finished) -> Iterator[str]:
+def _findings(run: Finished) -> Iterator[str]:
     """What the numbers mean, where they are not as they should be."""
     if run.reuse_detected:
         ended = ", and ended the session: people would have to log in again" if run.session == "revoked" else ""

@@ -36,7 +36,7 @@ _telling = Lock()
 _present: contextvars.ContextVar[str] = contextvars.ContextVar("call")
 
 
-def _tell(kind: str, **fields: object) -> None:
+def _print(kind: str, **fields: object) -> None:
     line = json.dumps({"kind": kind, **fields}) + "\n"
     with _telling:  # events come from the thread that refreshes
         sys.stdout.write(line)
@@ -73,7 +73,7 @@ class _Told(Credential):
             return await super().atoken(max_wait=max_wait)
         asked = time.monotonic()
         token = await super().atoken(refused=refused, max_wait=max_wait)
-        _tell(
+        _print(
             "waited",
             call=_present.get(),
             refused=refused.generation,
@@ -96,15 +96,15 @@ async def _work(job: dict[str, Any]) -> None:
     get, client = _onerefresh(job, watch) if job["way"] == "onerefresh" else _usual(job, watch)
     async with client:
         for half in job["halves"]:
-            _tell("ready")
+            _print("ready")
             if not await asyncio.to_thread(sys.stdin.readline):
                 return  # the parent is gone
             await asyncio.gather(*(_call(get, watch, job["api_url"], call) for call in half))
-    _tell("done")
+    _print("done")
 
 
 def _onerefresh(job: dict[str, Any], watch: _Stopwatch) -> tuple[Get, httpx2.AsyncClient]:
-    events.subscribe(lambda event: _tell("event", event=event.kind, generation=event.generation, at=time.monotonic()))
+    events.subscribe(lambda event: _print("event", event=event.kind, generation=event.generation, at=time.monotonic()))
     endpoint = TokenEndpoint(job["token_url"], client_id=job["client_id"], client_secret=job["client_secret"])
     credential = _Told(KEY, endpoint, store=job["store"])
     api = urlsplit(job["api_url"])
@@ -130,7 +130,7 @@ async def _call(get: Get, watch: _Stopwatch, api_url: str, call: str) -> None:
     except (httpx2.HTTPError, OnerefreshError) as error:
         problem = type(error).__name__
     total, api = time.monotonic() - begun, watch.seconds.get(call, 0.0)
-    _tell("call", call=call, problem=problem, api=api, refresh=max(total - api, 0.0))
+    _print("call", call=call, problem=problem, api=api, refresh=max(total - api, 0.0))
 
 
 if __name__ == "__main__":

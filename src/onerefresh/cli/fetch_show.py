@@ -40,12 +40,12 @@ class Show:
         if self._prints_lines:
             write_lines([_line(result)])
         elif result.problem:
-            self._tell(result)
+            self._print(result)
         if self._bar is not None:
             failed = f", {self.failed} failed" if self.failed else ""
             self._bar.update(self._bar.task_ids[0], advance=1, message=f"{size(self._size)}{failed}")
 
-    def _tell(self, result: Result) -> None:
+    def _print(self, result: Result) -> None:
         if self._bar is not None:
             self._bar.console.print(visible(_line(result)), markup=False, highlight=False, soft_wrap=True)
         else:
@@ -74,8 +74,8 @@ def _bar(total: int) -> Progress:
 def _line(result: Result) -> str:
     """Status, bytes, URL, and the file or the problem."""
     status = "---" if result.status is None else str(result.status)
-    told = result.problem or (str(result.call.path) if result.call.path else "")
-    return f"{status} {result.size:>10}  {result.call.url}" + (f"  {told}" if told else "")
+    text = result.problem or (str(result.call.path) if result.call.path else "")
+    return f"{status} {result.size:>10}  {result.call.url}" + (f"  {text}" if text else "")
 
 
 def _status(result: Result) -> str:

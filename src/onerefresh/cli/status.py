@@ -125,12 +125,12 @@ def _details(status: Status, now: float, entry: Entry) -> list[str]:
         "status": _summary(status, now, entry),
         "expires": "not known" if status.expires_at is None else _moment(status.expires_at),
         "refreshable": "yes" if status.refreshable or _can_obtain(entry) else "no",
-        "scope": status.scope or "not told",
+        "scope": status.scope or "not shown",
         "store": str(entry.store),
     }
-    told = [f"{name:12} {value}" for name, value in lines.items()]
+    shown = [f"{name:12} {value}" for name, value in lines.items()]
     history = [f"    {_moment(entry.at)}  generation {entry.generation}: {entry.what}" for entry in status.history]
-    return [*told, "history", *history] if history else told
+    return [*shown, "history", *history] if history else shown
 
 
 def _moment(at: float) -> str:

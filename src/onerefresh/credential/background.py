@@ -61,7 +61,7 @@ class BackgroundTasks:
                 except RuntimeError:  # no thread can start any more, as at the interpreter's end
                     self._end(id(runner.store), work)
                     return
-        work.changes.tell()
+        work.changes.notify()
 
     def leave(self, store: Store) -> None:
         """Drop all tasks of `store`, which is closing."""
@@ -70,7 +70,7 @@ class BackgroundTasks:
             if work is None:
                 return
             self._end(id(store), work)
-        work.changes.tell()
+        work.changes.notify()
 
     def after_fork(self) -> None:
         """Drop all tasks in a forked child: the parent's threads perform them."""

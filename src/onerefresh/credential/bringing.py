@@ -100,9 +100,9 @@ class Bringing:
         lost += self._of([key for key in batch if key not in self.named], has_gone)
         fresh = [key for key in lost if key not in self.named]
         mark = reports.report(self._store, fresh) if fresh else ""
-        told = dict.fromkeys(fresh, mark)
+        marks = dict.fromkeys(fresh, mark)
         known = self.losses.mark
-        self._of(lost, lambda memory: _is_back(memory, told.get(memory.key, known)))
+        self._of(lost, lambda memory: _is_back(memory, marks.get(memory.key, known)))
 
     def _of(self, keys: list[str], work: Callable[[SessionMemory], bool | None]) -> list[str]:
         """The keys for which `work` returns True, several at a time. Where it returns None, it has failed."""

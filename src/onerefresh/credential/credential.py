@@ -17,10 +17,10 @@ from onerefresh.credential.asking import Asking
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.memory import SessionMemory
-from onerefresh.credential.notices import tell_type
+from onerefresh.credential.notices import report_type
 from onerefresh.credential.opened import opened
 from onerefresh.credential.options import CredentialOptions
-from onerefresh.credential.registry import let_go, memory_of
+from onerefresh.credential.registry import memory_of, release
 from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight
@@ -200,7 +200,7 @@ class Credential(Asking):
         """
         if self._memory.replayed(token, accepted=accepted):
             request = self._launcher.request()
-            self._launcher.run_apart(
+            self._launcher.run_command(
                 lambda world: commands.report_replay(world, token.identity, request, accepted=accepted), None
             )
 
@@ -220,7 +220,7 @@ class Credential(Asking):
             token = seed_from(answer, "login()")
         finally:
             del answer  # it holds tokens, as in the constructor
-        return self._waited(self._log_in(token, blocking=True), "the login").token
+        return self._result(self._log_in(token, blocking=True), "the login").token
 
     async def alogin(self, answer: Answer | None = None) -> Token:
         """As `login`, for tasks."""
@@ -228,28 +228,28 @@ class Credential(Asking):
             token = seed_from(answer, "login()")
         finally:
             del answer  # it holds tokens, as in the constructor
-        return (await self._heard(self._log_in(token, blocking=False), "the login")).token
+        return (await self._aresult(self._log_in(token, blocking=False), "the login")).token
 
     def logout(self) -> None:
         """Forget the session, in this process and in the store. Raises `StoreUnavailable`, and `WaitTimeout`.
 
         A refresh under way can no longer save its token.
         """
-        self._waited(self._log_out(), "the logout")
+        self._result(self._log_out(), "the logout")
 
     async def alogout(self) -> None:
         """As `logout`, for tasks."""
-        await self._heard(self._log_out(), "the logout")
+        await self._aresult(self._log_out(), "the logout")
 
     def status(self) -> Status:
         """Return what the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
         self._check_open()
-        return self._waited(self._launcher.run_apart(lambda world: read_status(world, self.key), None), LOOK)
+        return self._result(self._launcher.run_command(lambda world: read_status(world, self.key), None), LOOK)
 
     async def astatus(self) -> Status:
         """As `status`, for tasks."""
         self._check_open()
-        return await self._heard(self._launcher.run_apart(lambda world: read_status(world, self.key), None), LOOK)
+        return await self._aresult(self._launcher.run_command(lambda world: read_status(world, self.key), None), LOOK)
 
     def retry(self) -> Token:
         """Ask the token endpoint at once, whatever it said before, and return a token that serves.
@@ -259,19 +259,21 @@ class Credential(Asking):
         still spend it: the risk is the caller's. Where nothing failed and no refresh is put off, nothing is asked.
         Raises what `token` raises.
         """
-        before = self._waited(self._allow_again(blocking=True), LOOK)
+        before = self._result(self._allow_again(blocking=True), LOOK)
         if (flight := self._again(before, blocking=True)) is not None:
-            identity = self._waited(flight).token.identity
-            self._waited(self._launcher.run_apart(lambda world: commands.look_for_refusal(world, identity), None), LOOK)
+            identity = self._result(flight).token.identity
+            self._result(
+                self._launcher.run_command(lambda world: commands.look_for_refusal(world, identity), None), LOOK
+            )
         return self.token()
 
     async def aretry(self) -> Token:
         """As `retry`, for tasks."""
-        before = await self._heard(self._allow_again(blocking=False), LOOK)
+        before = await self._aresult(self._allow_again(blocking=False), LOOK)
         if (flight := self._again(before, blocking=False)) is not None:
-            identity = (await self._heard(flight)).token.identity
-            await self._heard(
-                self._launcher.run_apart(lambda world: commands.look_for_refusal(world, identity), None), LOOK
+            identity = (await self._aresult(flight)).token.identity
+            await self._aresult(
+                self._launcher.run_command(lambda world: commands.look_for_refusal(world, identity), None), LOOK
             )
         return await self.atoken()
 
@@ -282,15 +284,15 @@ class Credential(Asking):
         Raises `ConfigurationError` where the refresher states no ``identity``.
         """
         self._check_open()
-        return self._waited(
-            self._launcher.run_apart(lambda world: commands.adopt(world, self._launcher.request()), None), LOOK
+        return self._result(
+            self._launcher.run_command(lambda world: commands.adopt(world, self._launcher.request()), None), LOOK
         )
 
     async def aadopt(self) -> str | None:
         """As `adopt`, for tasks."""
         self._check_open()
-        return await self._heard(
-            self._launcher.run_apart(lambda world: commands.adopt(world, self._launcher.request()), None), LOOK
+        return await self._aresult(
+            self._launcher.run_command(lambda world: commands.adopt(world, self._launcher.request()), None), LOOK
         )
 
     def close(self) -> None:
@@ -305,12 +307,12 @@ class Credential(Asking):
             flight.give_up(errors.CredentialClosed("it was closed", credential=self.key))
             flight.wait(self._options.max_wait)
         if self._options.save is not None and not self._closed:
-            saving = self._launcher.run_apart(
+            saving = self._launcher.run_command(
                 lambda world: commands.save_now(world, self._launcher.request()), self._loop(blocking=True)
             )
             if saving.wait(self._options.max_wait):
                 saving.result()
-        self._let_go()
+        self._release_all()
 
     async def aclose(self) -> None:
         """As `close`, for tasks."""
@@ -319,12 +321,12 @@ class Credential(Asking):
             flight.give_up(errors.CredentialClosed("it was closed", credential=self.key))
             await flight.wait_async(self._options.max_wait)
         if self._options.save is not None and not self._closed:
-            saving = self._launcher.run_apart(
+            saving = self._launcher.run_command(
                 lambda world: commands.save_now(world, self._launcher.request()), self._loop(blocking=False)
             )
             if await saving.wait_async(self._options.max_wait):
                 saving.result()
-        self._let_go()
+        self._release_all()
 
     def __repr__(self) -> str:
         if not hasattr(self, "_memory"):
@@ -346,13 +348,13 @@ class Credential(Asking):
                 self._memory.forget()  # the new session is in the record, and the next call saves it
                 raise
             self._memory.logged_in(outcome, before)
-            let_go(self._memory)
+            release(self._memory)
             begin_to_watch(self._memory)
-            tell_type(self._memory, self._options, outcome.token)
+            report_type(self._memory, self._options, outcome.token)
             return outcome
 
         self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
-        return self._launcher.run_apart(work, self._loop(blocking=blocking))
+        return self._launcher.run_command(work, self._loop(blocking=blocking))
 
     def _log_out(self) -> Flight[None]:
         self._check_open()
@@ -360,9 +362,9 @@ class Credential(Asking):
         async def work(world: World) -> None:
             await commands.log_out(world, self._launcher.request())
             self._memory.forget()
-            let_go(self._memory)
+            release(self._memory)
 
-        return self._launcher.run_apart(work, self._loop(blocking=False))
+        return self._launcher.run_command(work, self._loop(blocking=False))
 
     def _allow_again(self, *, blocking: bool) -> Flight[Record | None]:
         self._check_open()
@@ -374,7 +376,7 @@ class Credential(Asking):
             self._launcher.give_up_what_hangs()
             return before
 
-        return self._launcher.run_apart(work, None)
+        return self._launcher.run_command(work, None)
 
     def _again(self, before: Record | None, *, blocking: bool) -> Flight[Outcome] | None:
         """The flight that asks the token endpoint again; None where there is nothing to ask."""
@@ -402,7 +404,7 @@ class Credential(Asking):
             raise
         return flight, fresh is not None
 
-    def _let_go(self) -> None:
+    def _release_all(self) -> None:
         self._closed = True
         store = self._memory.store
         self._memory = SessionMemory(store, self.key)  # empty and shared with no other object: `current` returns None

@@ -10,7 +10,7 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.credential.cached_token import cached_for
 from onerefresh.credential.memory import SessionMemory
-from onerefresh.credential.notices import tell_type
+from onerefresh.credential.notices import report_type
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import runs_under_way
 from onerefresh.credential.run import CredentialRun
@@ -99,7 +99,7 @@ class Launcher:
             memory.store.cas(self._key, None, encode(record))
             assert record.token is not None
             memory.known, memory.held = record.token, cached_for(record.token, memory.jitter)
-        tell_type(memory, self._options, record.token)
+        report_type(memory, self._options, record.token)
 
     def _run(self, flight: Flight[Any], *, renews: bool = True) -> CredentialRun:
         return CredentialRun(self._memory, self._options, self._seed, flight, renews=renews)
@@ -131,7 +131,7 @@ class Launcher:
             run.deliver(error)
         flight.started()  # skipped by an interrupt: then this thread must still start the flight
 
-    def run_apart(self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object) -> Flight[T]:
+    def run_command(self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object) -> Flight[T]:
         """Run a command beside the renewals, on a thread of its own; no other caller waits for it.
 
         Raises `Reentered` where waiting is impossible, and `CredentialClosed` where nothing can begin any more.

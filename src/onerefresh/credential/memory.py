@@ -22,7 +22,7 @@ from onerefresh.token import Token
 
 __all__ = ["LOOK_AGAIN", "SPREAD", "Clock", "SessionMemory", "spread_anew"]
 
-NONE_TOLD: frozenset[str] = frozenset()
+NONE_REPORTED: frozenset[str] = frozenset()
 """One empty set for all: a set for each would cost as much memory as the rest of a `SessionMemory`."""
 
 SPREAD = CHANCE.random()
@@ -104,7 +104,7 @@ class SessionMemory:
         self.watched = False  # whether a background thread checks what the store still has
         self.acceptance = UNTRIED
         self.epoch = 0  # grows with every login and logout here, which earlier work must not undo
-        self.seeds_reported = NONE_TOLD  # fingerprints of the seeds that renewals have considered
+        self.seeds_reported = NONE_REPORTED  # fingerprints of the seeds that renewals have considered
         self.rotation_reported = self.type_reported = False
         self.failed: tuple[errors.OnerefreshError, float] | None = None  # until when, on the monotonic clock
 

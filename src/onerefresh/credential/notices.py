@@ -9,10 +9,10 @@ from onerefresh.foreign import Seen
 from onerefresh.token import Token
 from onerefresh.token_response import odd_type
 
-__all__ = ["tell_rotation", "tell_type"]
+__all__ = ["report_rotation", "report_type"]
 
 
-def tell_type(memory: SessionMemory, options: CredentialOptions, token: Token) -> None:
+def report_type(memory: SessionMemory, options: CredentialOptions, token: Token) -> None:
     """Report once that a token is sent as a bearer token although its server states another type."""
     if memory.type_reported:
         return
@@ -23,7 +23,7 @@ def tell_type(memory: SessionMemory, options: CredentialOptions, token: Token) -
         events.publish(events.Event(events.Kind.ODD_TYPE, memory.key, token.generation, detail=message))
 
 
-def tell_rotation(memory: SessionMemory, before: Token, after: Token) -> None:
+def report_rotation(memory: SessionMemory, before: Token, after: Token) -> None:
     """Report once that a server which rotates refresh tokens needs a store that survives the process."""
     rotated = before.refresh_token is not None and before.refresh_token != after.refresh_token
     if memory.store.durable or memory.save is not None or memory.rotation_reported or not rotated:

@@ -21,9 +21,9 @@ __all__ = [
     "keep",
     "known_of",
     "known_tokens",
-    "let_go",
     "memory_of",
     "newest_known",
+    "release",
     "reserves",
     "runs_under_way",
     "servers_of",
@@ -127,7 +127,7 @@ class _Registry:
         known = self._known.get(memory.key), self._known.get((id(memory.store), memory.key))
         return memory.save is not None and memory in known
 
-    def let_go(self, memory: SessionMemory) -> None:
+    def release(self, memory: SessionMemory) -> None:
         """See the function of this name."""
         if self._kept:
             for one in (memory, *self.others(memory)):
@@ -248,9 +248,9 @@ def keep(memory: SessionMemory) -> None:
     _registry.keep(memory)
 
 
-def let_go(memory: SessionMemory) -> None:
+def release(memory: SessionMemory) -> None:
     """Keep it no longer: its newest token is saved, or a login or logout has come."""
-    _registry.let_go(memory)
+    _registry.release(memory)
 
 
 def flights_of(store: Store) -> list[Flight[Outcome]]:

@@ -9,9 +9,9 @@ from typing import Any
 from onerefresh import errors
 from onerefresh.credential.background import background_tasks
 from onerefresh.credential.memory import SessionMemory
-from onerefresh.credential.notices import tell_rotation, tell_type
+from onerefresh.credential.notices import report_rotation, report_type
 from onerefresh.credential.options import CredentialOptions
-from onerefresh.credential.registry import free, is_under_way, keep, known_of, let_go, reserves
+from onerefresh.credential.registry import free, is_under_way, keep, known_of, release, reserves
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight
 from onerefresh.record import Record
@@ -181,8 +181,8 @@ class CredentialRun(Run):
                 memory.give_up(error)
         flight.settle(outcome, error)
         if outcome is not None:
-            let_go(memory)
+            release(memory)
             begin_to_watch(memory)
-            tell_type(memory, self._options, outcome.token)
+            report_type(memory, self._options, outcome.token)
             if before is not None:
-                tell_rotation(memory, before, outcome.token)
+                report_rotation(memory, before, outcome.token)

@@ -48,13 +48,13 @@ class Waiting(ContextManaged):
                 credential=self.key,
             )
 
-    def _waited(self, flight: Flight[T], what: str = REFRESH) -> T:
+    def _result(self, flight: Flight[T], what: str = REFRESH) -> T:
         """The result of a flight, for which this thread waits. Raises `WaitTimeout`."""
         if not flight.wait(self._options.max_wait):
             raise self._too_late(flight, what)
         return flight.result()
 
-    async def _heard(self, flight: Flight[T], what: str = REFRESH) -> T:
+    async def _aresult(self, flight: Flight[T], what: str = REFRESH) -> T:
         """The result of a flight, for which this task waits. Raises `WaitTimeout`."""
         if not await flight.wait_async(self._options.max_wait):
             raise self._too_late(flight, what)

@@ -38,7 +38,7 @@ class _Eye:
     def __init__(self, store: Store) -> None:
         self.news = news = Changes()
         self.place = id(store)  # an id, since a user's store may not be hashable
-        self.store = weakref.ref(store, lambda _: news.tell())
+        self.store = weakref.ref(store, lambda _: news.notify())
         self.has_left = False
 
     @property
@@ -78,7 +78,7 @@ class Watch:
         eye = self._eyes.get(id(store))
         if eye is not None and eye.store() is store:
             eye.has_left = True
-            eye.news.tell()
+            eye.news.notify()
         for memory in sharing(store):  # a user that opens it again goes on with what is in memory
             memory.watched = False
             with memory.lock:

@@ -201,14 +201,14 @@ class Credentials(ContextManaged):
         deadline = time.monotonic() + self._options.max_wait
         for flight in self._shut():
             flight.wait(deadline - time.monotonic())
-        self._let_go()
+        self._release_all()
 
     async def aclose(self) -> None:
         """As `close`, for tasks."""
         deadline = time.monotonic() + self._options.max_wait
         for flight in self._shut():
             await flight.wait_async(max(deadline - time.monotonic(), 0.0))
-        self._let_go()
+        self._release_all()
 
     def __repr__(self) -> str:
         if not hasattr(self, "_store"):
@@ -294,9 +294,9 @@ class Credentials(ContextManaged):
             flight.give_up(errors.CredentialClosed("these credentials were closed"))
         return flights_of(self._store)
 
-    def _let_go(self) -> None:
+    def _release_all(self) -> None:
         for tenant in self._recent.all():
-            tenant.let_go()
+            tenant.release()
         self._recent.clear()
         if self._owns_store:
             opened.leave(self._store, self)

@@ -109,7 +109,7 @@ class Run:
             while self._again:
                 self._begin(*self._again.popleft())
             if self._under_way:
-                self._hear(SLICE)
+                self._take_in(SLICE)
         return self._tally.summary()
 
     # --- Finding what is due ---
@@ -138,7 +138,7 @@ class Run:
                 case Due() as due:
                     yield due
                 case Result() as result:
-                    self._tell(result)
+                    self._report(result)
                 case Other():
                     self._tally.others += 1
 
@@ -146,21 +146,21 @@ class Run:
 
     def _begin(self, due: Due, tries: int = 1) -> None:
         while len(self._under_way) >= self._at_once:
-            self._hear(SLICE)
+            self._take_in(SLICE)
         while (left := self._next_at - time.monotonic()) > 0.0:
-            self._hear(min(left, SLICE))
+            self._take_in(min(left, SLICE))
         self._check()
         if self._is_done(due):
-            self._tell(Result(due.key, What.ADOPTED))  # not counted for the rate: workers share the work
+            self._report(Result(due.key, What.ADOPTED))  # not counted for the rate: workers share the work
             return
         self._next_at = max(self._next_at, time.monotonic()) + self._pause
         try:
             flight, ours = self._tenant_of(due.key).renew_ahead(self._horizon.within, self._loop)
         except errors.OnerefreshError as error:
-            self._tell(Result(due.key, What.FAILED, error_of(error)))
+            self._report(Result(due.key, What.FAILED, error_of(error)))
             return
         except Exception as error:  # noqa: BLE001 - whatever `refresher_for` raises, the others go on
-            self._tell(Result(due.key, What.FAILED, no_refresher(due.key, error)))
+            self._report(Result(due.key, What.FAILED, no_refresher(due.key, error)))
             return
         if flight in self._under_way:
             return  # the key was given twice
@@ -200,7 +200,7 @@ class Run:
         """A redactor that knows the tokens of the credential in memory: a store may repeat what it holds."""
         return Seen(known_tokens(self._store, key), None).redactor()
 
-    def _hear(self, seconds: float) -> None:
+    def _take_in(self, seconds: float) -> None:
         """Take in a renewal that has settled, after a wait of at most so many seconds."""
         self._check()
         try:
@@ -219,23 +219,23 @@ class Run:
             if now >= one.deadline:
                 del self._under_way[flight]
                 message = f"max_wait is over and the refresh is not: {flight.phase}"
-                self._tell(Result(one.due.key, What.FAILED, errors.WaitTimeout(message, credential=one.due.key)))
+                self._report(Result(one.due.key, What.FAILED, errors.WaitTimeout(message, credential=one.due.key)))
 
     def _finish(self, flight: Flight[Outcome], one: _UnderWay) -> None:
         key = one.due.key
         try:
             outcome = flight.result()
         except (errors.LoginRequired, errors.InteractionRequired) as error:
-            self._tell(Result(key, What.NEEDS_LOGIN, error_of(error)))
+            self._report(Result(key, What.NEEDS_LOGIN, error_of(error)))
         except errors.OnerefreshError as error:
-            self._tell(Result(key, What.FAILED, error_of(error)))
+            self._report(Result(key, What.FAILED, error_of(error)))
         else:
             if outcome.token.identity != one.due.identity:
-                self._tell(Result(key, What.REFRESHED if one.ours and outcome.renewed else What.ADOPTED))
+                self._report(Result(key, What.REFRESHED if one.ours and outcome.renewed else What.ADOPTED))
             elif not one.ours and one.tries < TRIES:
                 self._again.append((one.due, one.tries + 1))  # the present token was enough for its caller
             else:
-                self._tell(self._left_alone(key))
+                self._report(self._left_alone(key))
 
     def _left_alone(self, key: str) -> Result:
         """The result where nothing was renewed although the token is due: the record says why."""
@@ -252,7 +252,7 @@ class Run:
             return Result(key, What.NEEDS_LOGIN, login.about(key, record.generation))
         return Result(key, what_of(failure), failure.verdict(time.time()).error().about(key, record.generation))
 
-    def _tell(self, result: Result) -> None:
+    def _report(self, result: Result) -> None:
         self._tally.add(result)
         if self._progress is not None:
             self._progress(result, self._tally.summary())

@@ -54,12 +54,12 @@ class Tenant(Credential):
             await commands.delete(world, self._launcher.request())
             self._memory.forget()
 
-        return self._launcher.run_apart(work, None)
+        return self._launcher.run_command(work, None)
 
     def shut(self) -> None:
         """Refuse further calls; a renewal under way goes on."""
         self._closed = True
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Forget the token."""
-        self._let_go()
+        self._release_all()

@@ -221,10 +221,10 @@ class _Renewal:
 
     async def wait(self, look: _Look, seconds: float, why: str) -> None:
         """Release the lock and the turn, then wait for a change of the record."""
-        await self.let_go()
+        await self.release()
         await self.world.watch(look.loaded.version, seconds, why)
 
-    async def let_go(self) -> None:
+    async def release(self) -> None:
         """Release the lock and the turn before a wait."""
         await self.world.leave()
         self.lock, self.rounds = None, 0
@@ -235,7 +235,7 @@ class _Renewal:
             self.lock = await self.world.enter()
             if self.lock is not None:
                 return  # look again under the lock: the lease may be another one by now
-        await self.let_go()
+        await self.release()
         if self.awaited != other.id:
             self.awaited = other.id
             whom = "whoever knows a newer token" if other.is_recovery else "another process"

@@ -32,8 +32,8 @@ class _Ring:
         return next((key for _, keys in self.held for key in keys if key.id == key_id), None)
 
     def __str__(self) -> str:
-        told = [f"{source} holds {' and '.join(key.id for key in keys) or 'no key'}" for source, keys in self.held]
-        return ", ".join(told)
+        parts = [f"{source} holds {' and '.join(key.id for key in keys) or 'no key'}" for source, keys in self.held]
+        return ", ".join(parts)
 
 
 class _Problem(NamedTuple):

@@ -43,7 +43,7 @@ class MemoryStore(Store):
             self._writes += 1
             version = str(self._writes)
             self._records[key] = Versioned(version, body)
-        self._changes.tell()
+        self._changes.notify()
         return version
 
     def wait(self, key: str, version: str, timeout: float) -> None:

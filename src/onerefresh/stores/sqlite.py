@@ -169,10 +169,10 @@ class SQLiteStore(Store):
             except _Busy as busy:
                 waited = time.monotonic() - began
                 if waited >= BUSY_SECONDS:
-                    said = busy.message
+                    reason = busy.message
                     break
             time.sleep(CHANCE.uniform(*(BUSY_SLEEPS if waited < LONG else LONG_SLEEPS)))
-        raise StoreUnavailable(said)
+        raise StoreUnavailable(reason)
 
     def _undivided(self) -> Within:
         """Allow one operation at a time in this process, and no fork during it."""

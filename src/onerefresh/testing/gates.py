@@ -56,7 +56,7 @@ class Gates:
                 self._open(gate)
             else:
                 gate.permits += count
-        self._opening.tell()
+        self._opening.notify()
 
     def wait_for(self, point: str, count: int = 1, timeout: float = 10.0) -> None:
         """Wait until `count` requests have arrived at the point since it was last held (or since the start).
@@ -83,7 +83,7 @@ class Gates:
             gate = self._gates[point]
             gate.arrived += 1
             held, epoch = gate.held and gate.arrived % gate.every == 0, gate.epoch
-        self._arrival.tell()
+        self._arrival.notify()
         if held:
             # Each opening has an epoch: requests held before it go on, even if the gate is held again at once.
             self._opening.wait_for(lambda: self._may_go(gate, epoch))
@@ -100,13 +100,13 @@ class Gates:
             for gate in self._gates.values():
                 if gate.held and gate.until_accepted:
                     self._open(gate)
-        self._opening.tell()
+        self._opening.notify()
 
     def close(self) -> None:
         """Reject all requests that are at a point, or come to one."""
         self._closing.set()
-        self._arrival.tell()
-        self._opening.tell()
+        self._arrival.notify()
+        self._opening.notify()
 
     def _may_go(self, gate: _Gate, epoch: int) -> bool:
         """Whether a request that was held in this epoch may go on; it has used a permit then."""

@@ -20,7 +20,7 @@ try:
 except ImportError:  # either the package or the library libpq is missing
     raise ConfigurationError("a PostgreSQL store needs psycopg: run pip install 'onerefresh[postgres]'") from None
 
-__all__ = ["Answer", "Connection", "Lost", "Refused", "Rows", "exchange", "hear", "pq", "psycopg"]
+__all__ = ["Answer", "Connection", "Lost", "Refused", "Rows", "exchange", "notifications", "pq", "psycopg"]
 
 LOOK = 0.1
 """Seconds between two checks of whether the time is over."""
@@ -90,11 +90,11 @@ def _cancel(connection: Connection) -> None:
             connection.cancel_safe(timeout=CANCELLING)
 
 
-def hear(connection: Connection, seconds: float) -> list[str]:
+def notifications(connection: Connection, seconds: float) -> list[str]:
     """The channels of notifications, as soon as there are any; none after so many seconds. Raises `psycopg.Error`."""
-    heard = _within(generators.notifies(connection.pgconn), time.monotonic() + seconds)
+    arriving = _within(generators.notifies(connection.pgconn), time.monotonic() + seconds)
     try:
-        return [told.relname.decode() for told in connection.wait(heard, interval=seconds)]
+        return [found.relname.decode() for found in connection.wait(arriving, interval=seconds)]
     except _Overdue:
         return []
 

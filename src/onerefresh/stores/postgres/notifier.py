@@ -8,7 +8,7 @@ from typing import Any
 
 from onerefresh.stores.postgres.connections import PATIENCE, Source
 from onerefresh.stores.postgres.errors import UNDEFINED_TABLE
-from onerefresh.stores.postgres.exchange import Answer, Connection, Lost, Refused, Rows, exchange, hear
+from onerefresh.stores.postgres.exchange import Answer, Connection, Lost, Refused, Rows, exchange, notifications
 from onerefresh.stores.postgres.sql import LISTEN_FOR, LISTEN_NO_MORE, LISTEN_TO_NOTHING, Channel, Statements
 
 __all__ = ["CannotListen", "PostgresSubscription"]
@@ -33,7 +33,7 @@ class PostgresSubscription:
         self._source, self._statements = source, statements
         self.reusable = source.reuses
         self._keys: dict[str, str] = {}
-        self._heard: set[str] = set()
+        self._received: set[str] = set()
         self._connection = _taken(source)
         self._connection.add_notify_handler(self._note)
 
@@ -49,10 +49,10 @@ class PostgresSubscription:
         return self._versions(new) if new else {}
 
     def receive(self, seconds: float) -> Collection[str]:
-        if not self._heard:
-            self._heard.update(hear(self._connection, seconds))
-        receive, self._heard = self._heard, set()
-        return [self._keys[name] for name in receive if name in self._keys]
+        if not self._received:
+            self._received.update(notifications(self._connection, seconds))
+        received, self._received = self._received, set()
+        return [self._keys[name] for name in received if name in self._keys]
 
     def close(self) -> None:
         try:
@@ -67,8 +67,8 @@ class PostgresSubscription:
     def _channel(self, key: str) -> Channel:
         return self._statements.channel(key)
 
-    def _note(self, told: Any) -> None:
-        self._heard.add(told.channel)
+    def _note(self, notification: Any) -> None:
+        self._received.add(notification.channel)
 
     def _versions(self, keys: Sequence[str]) -> dict[str, str]:
         answer = self._answer(self._statements.versions(len(keys)), [key.encode() for key in keys])

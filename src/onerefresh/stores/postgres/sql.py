@@ -23,7 +23,7 @@ LOCKS = 32
 
 # What each answer states in addition: the server's clock, when the server started, whether it is a standby, and whether
 # a standby follows it asynchronously (then a failover may lose what it has acknowledged).
-TOLD = """\
+SERVER_STATE = """\
 extract(epoch FROM clock_timestamp())::text,
        extract(epoch FROM pg_postmaster_start_time())::text,
        pg_is_in_recovery()::text,
@@ -86,27 +86,27 @@ CREATE TABLE IF NOT EXISTS {self.quoted} (
 
     @property
     def load(self) -> str:
-        """Parameters: key. One row: the columns of `TOLD`, version, body.
+        """Parameters: key. One row: the columns of `SERVER_STATE`, version, body.
 
         Version and body are null where there is no record.
         """
         return f"""\
-SELECT {TOLD},
+SELECT {SERVER_STATE},
        found.version, found.body
   FROM (VALUES (1)) AS one LEFT JOIN {self.quoted} AS found ON found.key = $1::text"""
 
     @property
     def nothing(self) -> str:
         """The answer of `load` for a key without a record, where there is no table."""
-        return f"SELECT {TOLD}, NULL, NULL"
+        return f"SELECT {SERVER_STATE}, NULL, NULL"
 
     @property
     def insert(self) -> str:
-        """Parameters: key, version, body, lock, channel. One row with `TOLD` where it was inserted, else none."""
+        """Parameters: key, version, body, lock, channel. One row with `SERVER_STATE` if it was inserted, else none."""
         return f"""\
 INSERT INTO {self.quoted} (key, version, body, updated_at) VALUES ($1::text, $2::text, $3::bytea, clock_timestamp())
     ON CONFLICT DO NOTHING
-RETURNING {TOLD},
+RETURNING {SERVER_STATE},
        {DURABLY},
        {WAKING.format(lock="$4", channel="$5")}"""
 
@@ -116,7 +116,7 @@ RETURNING {TOLD},
         return f"""\
 UPDATE {self.quoted} SET version = $2::text, body = $3::bytea, updated_at = clock_timestamp()
  WHERE key = $1::text AND version = $6::text
-RETURNING {TOLD},
+RETURNING {SERVER_STATE},
        {DURABLY},
        {WAKING.format(lock="$4", channel="$5")}"""
 

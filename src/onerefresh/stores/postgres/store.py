@@ -138,7 +138,7 @@ class PostgresStore(Store):
             del values  # they hold tokens, as in `cas`
         if isinstance(answer, list) and answer and len(answer[0]) > 4:
             now, started, _, followed = answer[0][:4]
-            self._clock.told(float(now or 0), (started or b"").decode(), begun)
+            self._clock.observe(float(now or 0), (started or b"").decode(), begun)
             if not self._is_told:
                 self._saw_standby = self._saw_standby or followed == b"true"  # one that is cut off may take over
                 self.may_go_back = self._saw_standby
@@ -232,7 +232,7 @@ class _ServerClock:
     def __init__(self) -> None:
         self._last = ("", 0.0, 0.0)  # epoch, seconds that it is ahead of this machine's clock, when that was stated
 
-    def told(self, server: float, started: str, begun: float) -> None:
+    def observe(self, server: float, started: str, begun: float) -> None:
         """Take in that the server's clock showed `server` between `begun` and now, on this machine's clock."""
         now = shared_seconds()
         ahead = server - (begun + now) / 2.0

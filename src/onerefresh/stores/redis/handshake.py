@@ -37,11 +37,11 @@ def _judged(info: Any, waits: Any = None, syncs: Any = None) -> str | RedisFailu
         )
     if isinstance(info, RedisFailure):
         return None  # the user may not run INFO
-    told = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
-    policy = told.get("maxmemory_policy", "")
-    if told.get("maxmemory", "0") != "0" and policy.startswith("allkeys"):
+    fields = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
+    policy = fields.get("maxmemory_policy", "")
+    if fields.get("maxmemory", "0") != "0" and policy.startswith("allkeys"):
         return RedisFailure(
             f"it throws away records when its memory is full (maxmemory-policy {policy}), and with them sessions: "
             "CONFIG SET maxmemory-policy noeviction, or volatile-lru, which leaves these records alone"
         )
-    return told.get("run_id") or None
+    return fields.get("run_id") or None
