@@ -201,12 +201,12 @@ def test_changes_wake_whoever_waits_for_what_they_change() -> None:
 
 
 def test_a_job_runs_on_a_thread_of_its_name_and_ends() -> None:
-    seen: list[threading.Thread] = []
+    before, seen = set(threads._jobs), list[threading.Thread]()
     for daemon in (False, True):
         job = start(lambda: seen.append(threading.current_thread()), "of this name", daemon=daemon)
         assert job.over.wait(PATIENCE)
     assert [(thread.name, thread.daemon) for thread in seen] == [("of this name", False), ("of this name", True)]
-    assert not threads._jobs
+    assert not set(threads._jobs) - before
 
 
 def test_where_one_thread_is_to_be_had_and_no_second_it_runs_on_that(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,11 +224,12 @@ def test_where_no_thread_is_to_be_had_who_starts_it_is_told(monkeypatch: pytest.
     def no_more(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
+    before = set(threads._jobs)  # those of other tests may last for long
     monkeypatch.setattr("_thread.start_new_thread", no_more)
     for begin in (lambda: start(print, "onerefresh"), lambda: Alarm(0.0, print)):
         with pytest.raises(RuntimeError, match="can't start"):
             begin()
-    assert not threads._jobs
+    assert not set(threads._jobs) - before
 
 
 def test_an_alarm_calls_once_its_time_is_over() -> None:
