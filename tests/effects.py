@@ -6,7 +6,7 @@ A test or a simulation so sees each step of the protocol before it happens. `EFF
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from onerefresh.events import Event
@@ -157,7 +157,7 @@ class Knowing:
 
     def knows(self, **known: Any) -> None:
         """From now on also this."""
-        self._known = replace(self._known, **known)
+        self._known = self._known._replace(**known)
 
     def learn(self, record: Record) -> None:
         """It goes on knowing the same."""

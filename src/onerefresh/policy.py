@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.token import Token
@@ -84,8 +84,7 @@ restores its data can make it lose them.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(NamedTuple):
     """A token is fresh until `refresh_at`, ageing until `unusable_at`, then unusable. Seconds since the epoch."""
 
     refresh_at: float

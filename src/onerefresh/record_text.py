@@ -11,8 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from onerefresh.errors import StoreUnavailable
 from onerefresh.policy import FOR_GOOD
@@ -88,8 +87,7 @@ def known_word(words: type[W], word: object) -> W:
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One line of a table: an attribute, the name under which it is stored, and how it is read and written.
 
     * `read`: raises for a value of another type or range; then the text is damaged.

@@ -15,8 +15,8 @@ import logging
 import os
 import shlex
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from onerefresh.errors import ConfigurationError
 
@@ -35,8 +35,7 @@ class UnsafePath(Exception):
     """Other users could put something of theirs on the way to a file; the message says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(NamedTuple):
     """Who, beside this user, may own and write what lies in a folder.
 
     `anybody`: every user who can write to the folder. `here_alone`: the folders in it allow fewer users.
@@ -48,8 +47,7 @@ class Allowed:
     here_alone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a path leads. `found`: None where nothing is there; `has_folder`: whether at least its folder is."""
 
     path: Path
@@ -58,8 +56,7 @@ class Place:
     has_folder: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(NamedTuple):
     """The folders that the user trusts, as absolute paths without links."""
 
     folders: frozenset[Path] = frozenset()
@@ -119,8 +116,7 @@ def follow(
     return place
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(NamedTuple):
     """A folder on the way."""
 
     path: Path

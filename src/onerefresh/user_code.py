@@ -10,8 +10,7 @@ import contextlib
 import contextvars
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from onerefresh import errors
 from onerefresh.foreign import Seen, parsed_answer
@@ -43,8 +42,7 @@ def asks_itself(store: Store, key: str) -> bool:
     return any(call.store is store and call.key == key and not call.over for call in _running.get())
 
 
-@dataclass(frozen=True, slots=True)
-class Functions:
+class Functions(NamedTuple):
     """The functions of one credential."""
 
     refresher: Callable[[Token], Answer | Awaitable[Answer]]

@@ -96,7 +96,7 @@ def seed_alone(record: Record | None, request: Any, now: float, **rest: Any) -> 
 
 
 def _knowing(request: RenewalRequest, newest: Token | None) -> RenewalRequest:
-    return request.knowing(dataclasses.replace(request.known, newest=newest))
+    return request.knowing(request.known._replace(newest=newest))
 
 
 def repair_after_a_logout(record: Record, family: str, generation: int, earlier: object = ()) -> bool:

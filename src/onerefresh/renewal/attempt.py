@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from onerefresh.record import Lease, Probation, Record
 from onerefresh.renewal.clocks import Instant
@@ -13,8 +14,7 @@ from onerefresh.token import Token
 __all__ = ["Attempt", "Outcome"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The result of a renewal that succeeded.
 
     * `retry_after`: seconds until another background renewal makes sense.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from onerefresh.record import Clock, Lease, Record
 from onerefresh.store import StoreTime
@@ -10,8 +10,7 @@ from onerefresh.store import StoreTime
 __all__ = ["Instant", "Sent", "age", "left_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(NamedTuple):
     """One reading of all clocks.
 
     * `wall`: this machine's time, in seconds since the epoch.
@@ -54,8 +53,7 @@ def left_of(lease: Lease, now: Instant) -> float:
     return lease.ttl - (now.shared.seconds - lease.at)
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """A claim under which this process has sent a request, and waits for the answer.
 
     `since`: when it was sent, on this process's monotonic clock. That clock goes on where the store's clock tells

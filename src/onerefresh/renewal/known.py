@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from onerefresh.renewal.clocks import Sent
 from onerefresh.token import Token
@@ -10,8 +10,7 @@ from onerefresh.token import Token
 __all__ = ["Known"]
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What this process knows at one moment.
 
     A renewal asks again with each look at the record, because other threads add to this knowledge.

@@ -31,7 +31,7 @@ step without side effects; this file performs it.
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from onerefresh import errors
 from onerefresh.events import Kind
@@ -72,8 +72,7 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
     return await _Renewal(world, request).run()
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(NamedTuple):
     """One look at the record.
 
     * `loaded`: what the store holds, with what this process knows better.

@@ -6,7 +6,8 @@ Times are on the process's own monotonic clock.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from onerefresh.record import Failure, Lease, Record, State
 from onerefresh.renewal.clocks import Instant
@@ -59,8 +60,7 @@ MOST = 8
 """How many earlier failures of one generation, and how many ends of attempts, are remembered."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Failed:
+class _Failed(NamedTuple):
     """The last failure at a generation. `earlier`: what identifies the failures before it."""
 
     identity: tuple[str, int]

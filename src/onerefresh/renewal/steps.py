@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from onerefresh import errors
 from onerefresh.record import Grant, Lease, Probation
@@ -11,8 +12,7 @@ from onerefresh.token import Token
 __all__ = ["Claim", "Decision", "Fail", "HostSave", "Pause", "Repair", "Settle", "StartSession", "Use", "Wait"]
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """Hand this token out.
 
     * `retry_after`: seconds until a background renewal makes sense again.
@@ -27,50 +27,43 @@ class Use:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(NamedTuple):
     """Raise this error to the callers."""
 
     error: errors.OnerefreshError
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """Leave the token endpoint alone for so many seconds, which the callers can wait."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Wait for the attempt that holds this lease."""
 
     lease: Lease
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """Claim the record, to spend `grant`."""
 
     grant: Grant
 
 
-@dataclass(frozen=True, slots=True)
-class StartSession:
+class StartSession(NamedTuple):
     """Begin a session with the seed, the token that was given as ``token=``."""
 
     seed: Token
 
 
-@dataclass(frozen=True, slots=True)
-class HostSave:
+class HostSave(NamedTuple):
     """Let the host application save this token before any caller gets it."""
 
     token: Token
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
+class Repair(NamedTuple):
     """Write this newer token of the process's memory into a store that went back or lost the record."""
 
     token: Token

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from onerefresh import errors
 from onerefresh.events import Event
@@ -23,8 +23,7 @@ from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """What the store holds: the version and the record, each None where there is no record."""
 
     version: str | None
