@@ -64,12 +64,12 @@ def test_who_finds_all_connections_busy_is_told_so(server: PostgresServer) -> No
     connections = OwnConnections(Secret(server.url))
     with ExitStack() as stack:
         for _ in range(MOST):
-            borrow = stack.enter_context(connections.borrow(time.monotonic() + 10))
+            borrow = stack.enter_context(connections.borrow(time.monotonic() + 10, "reading acme"))
             assert not isinstance(borrow, Refused)
-        refused = stack.enter_context(connections.borrow(time.monotonic() + 0.01))
+        refused = stack.enter_context(connections.borrow(time.monotonic() + 0.01, "reading globex"))
         assert isinstance(refused, Refused)
-        assert "busy" in refused.words
-    with connections.borrow(time.monotonic() + 10) as borrow:
+        assert refused.words.endswith("busy with reading acme, reading acme, reading acme, reading acme")
+    with connections.borrow(time.monotonic() + 10, "reading acme") as borrow:
         assert not isinstance(borrow, Refused)
     connections.close()
 

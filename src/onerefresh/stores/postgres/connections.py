@@ -17,6 +17,7 @@ __all__ = ["PATIENCE", "Loan", "Source", "ask", "connected", "is_gone", "unusabl
 
 PATIENCE = 5.0
 """Seconds that one statement may take, including the time to get a connection for it."""
+LONGEST_PURPOSE = 60
 
 
 class Loan(contextlib.AbstractContextManager["Connection | Refused"]):
@@ -41,8 +42,8 @@ class Source(Protocol):
     place: str
     reuses: bool
 
-    def borrow(self, deadline: float) -> Loan:
-        """Lend a connection for one statement."""
+    def borrow(self, deadline: float, purpose: str) -> Loan:
+        """Lend a connection for one statement. `purpose`: says to others, in words, what holds the connection."""
 
     def dedicated(self) -> Connection | Refused:
         """A connection for one user alone, for longer than a statement."""
@@ -57,7 +58,7 @@ class Source(Protocol):
 def ask(source: Source, statement: str, values: Sequence[bytes] = ()) -> Answer:
     """The rows of the statement, which is a transaction of its own. `values`: its parameters, in binary form."""
     deadline = time.monotonic() + PATIENCE
-    loan = source.borrow(deadline)
+    loan = source.borrow(deadline, _purpose(statement, values))
     try:
         try:
             try:
@@ -71,6 +72,12 @@ def ask(source: Source, statement: str, values: Sequence[bytes] = ()) -> Answer:
             loan.end()  # for an interrupt during the line above
     finally:
         del values  # tokens, which would show in a traceback with locals
+
+
+def _purpose(statement: str, values: Sequence[bytes]) -> str:
+    verb = "reading" if statement.startswith("SELECT") else "writing"
+    key = values[0].decode(errors="replace") if values else ""
+    return f"{verb} {key if key.isprintable() else ''}".strip()[:LONGEST_PURPOSE]
 
 
 def unusable(connection: Connection) -> str:

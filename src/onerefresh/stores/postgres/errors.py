@@ -10,11 +10,13 @@ import re
 
 __all__ = [
     "EXISTS_ALREADY",
+    "LOCKED",
     "REPEATABLE",
     "UNDEFINED_TABLE",
     "cannot_connect",
     "cannot_create",
     "is_outcome_unknown",
+    "locked_by",
     "refused",
 ]
 
@@ -23,6 +25,8 @@ EXISTS_ALREADY = ("23505", "42P07", "42710")
 """What CREATE TABLE IF NOT EXISTS may answer where two processes create it at the same time."""
 REPEATABLE = ("40001", "40P01")
 """Two transactions were in conflict, and this one was rolled back."""
+LOCKED = "55P03"
+"""Another transaction had locked the row for as long as the statement waits for it."""
 
 _UNKNOWN = ("57P01", "57P02", "57P05", "25P03", "40003")
 _REFUSALS = {
@@ -37,7 +41,7 @@ _REFUSALS = {
     "53200": "the server is out of memory",
     "53300": "the server has too many connections: raise max_connections, or use a pooler",
     "54000": "the key is too long for this server, or its queue of notifications is full",
-    "55P03": "the record is locked by another program",
+    LOCKED: "another program has locked the record: see pg_stat_activity for a transaction that does not end",
     "57014": "the server cancelled the statement: see its statement_timeout",
     "57P03": "the server is starting or shutting down",
     "22P05": "the database's encoding cannot hold this key: use a database with encoding UTF8",
@@ -86,6 +90,14 @@ def refused(sqlstate: str, table: str) -> str:
     if message is None:
         return f"the server answered with error {sqlstate or 'without a code'}: see its log"
     return message.format(table=table)
+
+
+def locked_by(pid: str, seconds: str) -> str:
+    """What is known of the transaction that has locked a record."""
+    return (
+        f"another program has locked the record (the server's process {pid}, in a transaction for {seconds} s): end "
+        "that transaction"
+    )
 
 
 def cannot_connect(message: str) -> str:

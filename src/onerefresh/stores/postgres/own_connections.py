@@ -58,7 +58,7 @@ class OwnConnections:
         timeout = {"connect_timeout": str(max(2, int(PATIENCE) // hosts))}
         self._conninfo = Secret(psycopg.conninfo.make_conninfo(**{**DEFAULTS, **timeout, **parameters.held}))
         self._lock = Lock()
-        self._turns: dict[Latch, None] = {}  # of all threads with or for a connection; the first ones have theirs
+        self._turns: dict[Latch, str] = {}  # what each is for; the first ones have a connection, the others wait
         self._open: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._idle: list[tuple[float, Connection]] = []
         self._closer: Job | None = None
@@ -72,21 +72,25 @@ class OwnConnections:
             surplus = self._keep(connection)
         _close(surplus)
 
-    def borrow(self, deadline: float) -> Loan:
-        return _Lent(self, deadline)
+    def borrow(self, deadline: float, purpose: str) -> Loan:
+        return _Lent(self, deadline, purpose)
 
-    def begin(self, turn: Latch, deadline: float) -> bool:
+    def begin(self, turn: Latch, deadline: float, purpose: str) -> bool:
         """Wait for this turn until `deadline`; whether it has come.
 
         Each step is atomic, since an interrupt may come anywhere.
         """
-        self._turns[turn] = None
+        self._turns[turn] = purpose
         while True:
             self._call()
             if turn.wait(min(max(deadline - time.monotonic(), 0.0), SLICE)):
                 return True
             if time.monotonic() >= deadline:
                 return False
+
+    def uses(self) -> list[str]:
+        """What the connections are used for that are lent now."""
+        return list(self._turns.values())[:MOST]
 
     def end(self, turn: Latch, connection: Connection | None) -> None:
         """End the turn, and take back its connection."""
@@ -180,15 +184,15 @@ class OwnConnections:
 class _Lent(Loan):
     """One of the store's own connections, once it is the borrower's turn."""
 
-    __slots__ = ("_connection", "_deadline", "_source", "_turn")
+    __slots__ = ("_connection", "_deadline", "_purpose", "_source", "_turn")
 
-    def __init__(self, source: OwnConnections, deadline: float) -> None:
-        self._source, self._deadline, self._turn = source, deadline, Latch()
+    def __init__(self, source: OwnConnections, deadline: float, purpose: str) -> None:
+        self._source, self._deadline, self._purpose, self._turn = source, deadline, purpose, Latch()
         self._connection: Connection | None = None
 
     def __enter__(self) -> Connection | Refused:
-        if not self._source.begin(self._turn, self._deadline):
-            return Refused(f"all {MOST} connections of this process were busy")
+        if not self._source.begin(self._turn, self._deadline, self._purpose):
+            return Refused(f"all {MOST} connections of this process were busy with {', '.join(self._source.uses())}")
         found = self._source.dedicated()
         if not isinstance(found, Refused):
             self._connection = found

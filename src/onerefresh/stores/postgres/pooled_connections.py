@@ -48,7 +48,7 @@ class PooledConnections:
     def give_back(self, connection: Connection) -> None:
         connection.close()
 
-    def borrow(self, deadline: float) -> Loan:
+    def borrow(self, deadline: float, purpose: str) -> Loan:
         return _Borrowed(self, deadline)
 
     def borrowed(self, stack: contextlib.ExitStack, deadline: float) -> Connection | Refused:

@@ -36,6 +36,11 @@ set_config('synchronous_commit',
                   CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
                        ELSE current_setting('synchronous_commit') END, true)"""
 
+# Another process of ours locks a row for one write to the disk. A program that locks it for longer must not hold a
+# connection that other records need: so the statement soon fails, and the store tries it again. The setting is made
+# before the row is locked, and ends with the statement.
+IMPATIENTLY = "(SELECT set_config('lock_timeout', '50', true) AS milliseconds) AS impatiently"
+
 # A process that waits for the record holds this lock shared. Where the lock is free no process waits, and nothing is
 # notified. NOTIFY takes one lock for the whole server until its transaction is on disk, for which thousands of renewals
 # would queue. Records share the locks, so a few notifications are in vain.
@@ -104,7 +109,8 @@ SELECT {SERVER_STATE},
     def insert(self) -> str:
         """Parameters: key, version, body, lock, channel. One row with `SERVER_STATE` if it was inserted, else none."""
         return f"""\
-INSERT INTO {self.quoted} (key, version, body, updated_at) VALUES ($1::text, $2::text, $3::bytea, clock_timestamp())
+INSERT INTO {self.quoted} (key, version, body, updated_at)
+SELECT $1::text, $2::text, $3::bytea, clock_timestamp() FROM {IMPATIENTLY} WHERE milliseconds IS NOT NULL
     ON CONFLICT DO NOTHING
 RETURNING {SERVER_STATE},
        {DURABLY},
@@ -115,10 +121,22 @@ RETURNING {SERVER_STATE},
         """Parameters: as for `insert`, then the expected version. One row where it was updated, else none."""
         return f"""\
 UPDATE {self.quoted} SET version = $2::text, body = $3::bytea, updated_at = clock_timestamp()
- WHERE key = $1::text AND version = $6::text
+  FROM {IMPATIENTLY}
+ WHERE key = $1::text AND version = $6::text AND milliseconds IS NOT NULL
 RETURNING {SERVER_STATE},
        {DURABLY},
        {WAKING.format(lock="$4", channel="$5")}"""
+
+    @property
+    def locked_by(self) -> str:
+        """Parameters: key. Rows: the server's process that has locked the record, and the seconds of its transaction.
+
+        None where the database user may not see that.
+        """
+        return f"""\
+SELECT other.pid::text, extract(epoch FROM clock_timestamp() - other.xact_start)::int::text
+  FROM {self.quoted} AS found JOIN pg_stat_activity AS other ON other.backend_xid::text = found.xmax::text
+ WHERE found.key = $1::text"""
 
     def versions(self, count: int) -> str:
         """Parameters: so many keys. Rows: key, version; none for a key without a record."""

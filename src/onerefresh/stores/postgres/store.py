@@ -13,12 +13,21 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 
+from onerefresh.chance import CHANCE
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.store import HEAD_START, Conflict, Store, StoreOutcomeUnknown, StoreTime, Versioned, no_text, text_of
 from onerefresh.stores.change_notifier import ChangeNotifier, Subscription
 from onerefresh.stores.flock import shared_seconds
-from onerefresh.stores.postgres.connections import Source, ask
-from onerefresh.stores.postgres.errors import EXISTS_ALREADY, REPEATABLE, UNDEFINED_TABLE, cannot_create, refused
+from onerefresh.stores.postgres.connections import PATIENCE, Source, ask
+from onerefresh.stores.postgres.errors import (
+    EXISTS_ALREADY,
+    LOCKED,
+    REPEATABLE,
+    UNDEFINED_TABLE,
+    cannot_create,
+    locked_by,
+    refused,
+)
 from onerefresh.stores.postgres.exchange import Answer, Lost, Refused
 from onerefresh.stores.postgres.notifier import CannotListen, PostgresSubscription
 from onerefresh.stores.postgres.own_connections import OwnConnections
@@ -29,6 +38,8 @@ from onerefresh.token import Secret
 __all__ = ["PostgresStore"]
 
 TRIES = 5
+LOCKED_SLEEPS = (0.1, 0.3)
+"""Seconds between two tries to write a record that another transaction has locked; meanwhile no connection is held."""
 WOKEN, POLLED = 2.0, 0.5
 """Seconds after which a waiting process reads the record: where the server announces changes, and where it does not."""
 DEAF = 10.0
@@ -144,6 +155,31 @@ class PostgresStore(Store):
                 self.may_go_back = self._saw_standby
         return answer
 
+    def _ask_until_unlocked(self, statement: str, values: Sequence[bytes]) -> Answer:
+        """Execute a write, again where another transaction has locked the record, for at most `PATIENCE` seconds.
+
+        Between two tries no connection is held, so that the records of others can be written meanwhile.
+        """
+        deadline = time.monotonic() + PATIENCE
+        try:
+            while True:
+                answer = self._ask(statement, values)
+                if not isinstance(answer, Refused) or answer.sqlstate != LOCKED:
+                    return answer
+                if time.monotonic() >= deadline:
+                    return self._locked(values[0])
+                time.sleep(CHANCE.uniform(*LOCKED_SLEEPS))
+        finally:
+            del values  # they hold tokens, as in `cas`
+
+    def _locked(self, key: bytes) -> Refused:
+        """The refusal of a write to a locked record, with what the server tells about the other transaction."""
+        found = self._ask(self._statements.locked_by, [key])
+        if isinstance(found, list) and found and None not in found[0]:
+            pid, seconds = (value.decode() for value in found[0] if value is not None)
+            return Refused(locked_by(pid, seconds))
+        return Refused("", LOCKED)
+
     def _write(self, values: list[bytes], expected: str | None) -> Answer:
         """One row where the record was written, none where another version is there."""
         statement = self._statements.insert
@@ -151,7 +187,7 @@ class PostgresStore(Store):
             statement = self._statements.update
             values = [*values, expected.encode()]
         try:
-            answer = self._ask(statement, values)
+            answer = self._ask_until_unlocked(statement, values)
             if isinstance(answer, Refused) and answer.sqlstate == UNDEFINED_TABLE:
                 if expected is not None:
                     return []
