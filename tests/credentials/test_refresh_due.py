@@ -43,6 +43,7 @@ from onerefresh import (
 )
 from onerefresh import transitions as records
 from onerefresh.credentials import Result, Summary, What
+from onerefresh.credentials.host_answers import PROBES
 from onerefresh.record_text import encode
 from onerefresh.store import Store, Versioned
 from onerefresh.stores import open_store
@@ -119,7 +120,7 @@ def test_two_workers_refresh_each_once(auth_server: AuthServer) -> None:
 
 
 class auth_server_held:
-    """The server answers once several requests have come: so the workers are under way at the same time."""
+    """The server answers once more requests have come than one worker sends before an answer: so both are under way."""
 
     def __init__(self, server: AuthServer) -> None:
         self._server = server
@@ -130,7 +131,7 @@ class auth_server_held:
         self._opener.start()
 
     def _open(self) -> None:
-        self._server.wait_for("token", 16, timeout=PATIENCE)
+        self._server.wait_for("token", PROBES + 1, timeout=PATIENCE)
         self._server.release("token")
 
     def __exit__(self, *error: object) -> None:
@@ -426,7 +427,7 @@ def test_processes_refresh_each_once(tmp_path: Path, auth_server: AuthServer) ->
         auth_server.hold("token")
         for worker in workers:
             worker.tell()
-        auth_server.wait_for("token", 16)
+        auth_server.wait_for("token", 2 * PROBES + 1)
         auth_server.release("token")
         found = [json.loads(worker.line()) for worker in workers]
     assert sum(summary["refreshed"] for summary in found) == len(keys)

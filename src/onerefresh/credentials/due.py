@@ -13,6 +13,7 @@ from onerefresh.chance import CHANCE
 from onerefresh.credential.arguments import check_key
 from onerefresh.credential.registry import known_tokens
 from onerefresh.credentials.due_filter import Due, DueFilter, Other, error_of, no_refresher, what_of
+from onerefresh.credentials.host_answers import HostAnswers
 from onerefresh.credentials.reading import Reader
 from onerefresh.credentials.summary import Result, Summary, Tally, What
 from onerefresh.credentials.tenant import Tenant
@@ -35,6 +36,10 @@ AHEAD = 100
 They are then refreshed in random order, so that workers do not run in step.
 """
 TRIES = 3
+SLOW = 5.0
+"""Seconds after which a renewal that is under way no longer counts for `at_once`."""
+MOST_SLOW = 3
+"""So many times `at_once` are such renewals at most."""
 SLICE = 0.1
 """Seconds between two checks of whether the run has to stop."""
 
@@ -43,14 +48,17 @@ SLICE = 0.1
 class _UnderWay:
     due: Due
     ours: bool
-    deadline: float
+    begun: float
     tries: int
 
 
 class Run:
     """One run over many credentials, on the thread that calls it.
 
-    * `rate`: how many renewals begin each second at most. `at_once`: how many are under way at most.
+    Credentials whose last refresh failed come last, and so do those of hosts that do not answer (`HostAnswers`).
+
+    * `rate`: how many renewals begin each second at most. `at_once`: how many are under way at most, beside those that
+      take longer than `SLOW` seconds.
     * `max_wait`: seconds after which the run does not wait for a renewal any longer.
     * `loop`: the event loop of async refreshers.
     * `check`: called now and then; raises where the run has to stop.
@@ -78,6 +86,8 @@ class Run:
         self._under_way: dict[Flight[Outcome], _UnderWay] = {}
         self._settled: queue.SimpleQueue[Flight[Outcome]] = queue.SimpleQueue()
         self._again: deque[tuple[Due, int]] = deque()
+        self._hosts = HostAnswers()
+        self._held: dict[str | None, deque[tuple[Due, int]]] = {}  # by host, until that host has answered
         self._next_at = 0.0
 
     def over(self, keys: Iterable[str] | None) -> Summary:
@@ -103,14 +113,19 @@ class Run:
                     waiting[due.key] = due
             together = list(waiting.values())
             CHANCE.shuffle(together)
+            together.sort(key=lambda due: due.failed)
             for due in together:
                 self._begin(due)
+                self._begin_again()
         while self._under_way or self._again:
-            while self._again:
-                self._begin(*self._again.popleft())
+            self._begin_again()
             if self._under_way:
                 self._take_in(SLICE)
         return self._tally.summary()
+
+    def _begin_again(self) -> None:
+        while self._again:
+            self._begin(*self._again.popleft())
 
     # --- Finding what is due ---
 
@@ -145,8 +160,23 @@ class Run:
     # --- Refreshing ---
 
     def _begin(self, due: Due, tries: int = 1) -> None:
-        while len(self._under_way) >= self._at_once:
+        """Begin a renewal once there is room for it, or keep it until its host has answered another one."""
+        while not self._hosts.is_silent(due.host) and self._hosts.may_begin(due.host) and self._is_full():
             self._take_in(SLICE)
+        if self._hosts.is_silent(due.host):
+            message = f"not tried: {due.host} has not answered others; the next run tries it"
+            self._report(Result(due.key, What.POSTPONED, errors.RefreshUnavailable(message, credential=due.key)))
+        elif not self._hosts.may_begin(due.host):
+            self._held.setdefault(due.host, deque()).append((due, tries))
+        else:
+            self._begin_now(due, tries)
+
+    def _is_full(self) -> bool:
+        slow_since = time.monotonic() - SLOW
+        active = sum(one.begun > slow_since for one in self._under_way.values())
+        return active >= self._at_once or len(self._under_way) >= self._at_once * (1 + MOST_SLOW)
+
+    def _begin_now(self, due: Due, tries: int) -> None:
         while (left := self._next_at - time.monotonic()) > 0.0:
             self._take_in(min(left, SLICE))
         self._check()
@@ -164,7 +194,8 @@ class Run:
             return
         if flight in self._under_way:
             return  # the key was given twice
-        self._under_way[flight] = _UnderWay(due, ours, time.monotonic() + self._max_wait, tries)
+        self._under_way[flight] = _UnderWay(due, ours, time.monotonic(), tries)
+        self._hosts.begins(due.host)
         flight.when_settled(lambda: self._settled.put(flight))
 
     def _is_done(self, due: Due) -> bool:
@@ -216,26 +247,53 @@ class Run:
         """Stop waiting for renewals that have taken too long; they go on by themselves."""
         now = time.monotonic()
         for flight, one in list(self._under_way.items()):
-            if now >= one.deadline:
+            if now >= one.begun + self._max_wait:
                 del self._under_way[flight]
                 message = f"max_wait is over and the refresh is not: {flight.phase}"
                 self._report(Result(one.due.key, What.FAILED, errors.WaitTimeout(message, credential=one.due.key)))
+                self._ends(one.due, answered=False)
+
+    def _ends(self, due: Due, *, answered: bool | None) -> None:
+        """Note what a renewal says about its host, and go on with those that were kept for that."""
+        self._hosts.ends(due.host, answered=answered)
+        self._again.extend(self._held.pop(due.host, ()))
+
+    def _answered(self, result: Result) -> bool | None:
+        """Whether the token endpoint has answered this renewal; None where that is not known."""
+        match result.error:
+            case None | errors.LoginRequired() | errors.InteractionRequired():
+                return True
+            case errors.ClientRejected() | errors.RequestRejected() | errors.RefreshProtocolError():
+                return True
+            case errors.RefreshOutcomeUnknown():
+                return False
+            case errors.RefreshUnavailable():  # without a failure in the record, nothing was sent
+                try:
+                    record = self._record(result.key)
+                except errors.StoreUnavailable:
+                    return None
+                return None if record is None or record.failure is None else False
+            case _:
+                return None
 
     def _finish(self, flight: Flight[Outcome], one: _UnderWay) -> None:
-        key = one.due.key
+        key, result = one.due.key, None
         try:
             outcome = flight.result()
         except (errors.LoginRequired, errors.InteractionRequired) as error:
-            self._report(Result(key, What.NEEDS_LOGIN, error_of(error)))
+            result = Result(key, What.NEEDS_LOGIN, error_of(error))
         except errors.OnerefreshError as error:
-            self._report(Result(key, What.FAILED, error_of(error)))
+            result = Result(key, What.FAILED, error_of(error))
         else:
             if outcome.token.identity != one.due.identity:
-                self._report(Result(key, What.REFRESHED if one.ours and outcome.renewed else What.ADOPTED))
+                result = Result(key, What.REFRESHED if one.ours and outcome.renewed else What.ADOPTED)
             elif not one.ours and one.tries < TRIES:
                 self._again.append((one.due, one.tries + 1))  # the present token was enough for its caller
             else:
-                self._report(self._left_alone(key))
+                result = self._left_alone(key)
+        if result is not None:
+            self._report(result)
+        self._ends(one.due, answered=None if result is None else self._answered(result))
 
     def _left_alone(self, key: str) -> Result:
         """The result where nothing was renewed although the token is due: the record says why."""

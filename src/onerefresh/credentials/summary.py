@@ -20,6 +20,7 @@ class What(enum.StrEnum):
     ADOPTED = "adopted"  # another process refreshed it meanwhile
     NEEDS_LOGIN = "needs_login"  # its session is over, or there is none
     FAILED = "failed"  # see the error; the next run tries it again
+    POSTPONED = "postponed"  # not tried, since its host has not answered others; the next run tries it
     UNREADABLE = "unreadable"  # its record is damaged, no key opens it, or the store is down
 
 
@@ -42,7 +43,7 @@ class Summary:
 
     * `looked_at`: records and keys in all.
     * `others`: records of other refreshers, which were left alone.
-    * `refreshed`, `adopted`, `needs_login`, `failed`, `unreadable`: how many had that result; see `What`.
+    * `refreshed`, `adopted`, `needs_login`, `failed`, `postponed`, `unreadable`: how many had that result; see `What`.
     * `errors`: the first hundred.
     """
 
@@ -53,6 +54,7 @@ class Summary:
     needs_login: int = 0
     failed: int = 0
     unreadable: int = 0
+    postponed: int = 0
     errors: tuple[OnerefreshError, ...] = ()
 
 

@@ -1,0 +1,163 @@
+"""A host of a token endpoint that does not answer takes neither slots nor time from the tenants of others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.credentials.tenants import DUE, PATIENCE, endpoint, log_in, until
+
+from onerefresh import Credentials, RefreshUnavailable, Token
+from onerefresh.credentials import Result, Summary, What
+from onerefresh.credentials.host_answers import PROBES, STRIKES, HostAnswers
+from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.testing import AuthServer
+
+EACH = 60
+
+
+class Both:
+    """Tenants of a host that answers, and as many of one that does not."""
+
+    def __init__(self, answering: AuthServer, silent: AuthServer) -> None:
+        self.servers = {"good": answering, "bad": silent}
+        self.keys = [f"{name}-{number}" for number in range(EACH) for name in self.servers]
+        refreshers = {name: endpoint(server, timeout=PATIENCE) for name, server in self.servers.items()}
+
+        def refresher_for(key: str) -> TokenEndpoint:
+            return refreshers[key.partition("-")[0]]
+
+        self.credentials = Credentials(None, refresher_for=refresher_for, store="memory", limit=None)
+        for key in self.keys:
+            log_in(self.credentials, self.servers[key.partition("-")[0]], key, **DUE)
+
+    def refresh(self, progress: Callable[[Result, Summary], object] | None = None) -> Summary:
+        return self.credentials.refresh_due(within=600, keys=self.keys, rate=None, progress=progress)
+
+
+@pytest.fixture
+def both(new_auth_server: Callable[..., AuthServer]) -> Both:
+    return Both(new_auth_server(), new_auth_server())
+
+
+def test_while_one_host_hangs_all_tenants_of_another_are_refreshed(both: Both) -> None:
+    silent, results = both.servers["bad"], Counter[What]()
+    silent.hold("token")
+    silent.fail_next(None, status=503)
+    with both.credentials, ThreadPoolExecutor(1) as pool:
+        run = pool.submit(both.refresh, lambda result, _: results.update([result.what]))
+        until(lambda: results[What.REFRESHED] == EACH, "the host that hangs holds them up")
+        silent.wait_for("token", PROBES)
+        assert results == {What.REFRESHED: EACH}
+        assert not run.done()
+        silent.release("token")
+        summary = run.result(PATIENCE)
+    assert summary == Summary(
+        looked_at=2 * EACH, refreshed=EACH, failed=PROBES, postponed=EACH - PROBES, errors=summary.errors
+    )
+    assert silent.counters.token_requests == PROBES
+    postponed = [error for error in summary.errors if "has not answered others" in error.message]
+    assert len(postponed) == EACH - PROBES
+    assert {type(error) for error in postponed} == {RefreshUnavailable}
+
+
+def test_a_host_that_answers_again_is_asked_for_all_in_the_next_run(both: Both) -> None:
+    silent = both.servers["bad"]
+    silent.fail_next(None, status=503, headers={"Retry-After": "0"})
+    with both.credentials:
+        first = both.refresh()
+        silent.recover()
+        second = both.refresh()
+    assert (first.refreshed, first.failed + first.postponed) == (EACH, EACH)
+    assert first.failed <= STRIKES + PROBES
+    assert second.refreshed == EACH - first.failed  # those that failed rest for a moment
+
+
+def test_tenants_whose_sessions_are_over_make_no_host_silent(both: Both) -> None:
+    ended = both.servers["bad"]
+    with both.credentials:
+        ended.fail_next(PROBES, status=400, body={"error": "invalid_grant"})
+        summary = both.refresh()
+    assert (summary.refreshed, summary.postponed) == (2 * EACH - PROBES, 0)
+
+
+def test_what_failed_the_last_time_comes_last(new_auth_server: Callable[..., AuthServer]) -> None:
+    server, order = new_auth_server(), list[str]()
+    keys = [f"tenant-{number}" for number in range(20)]
+    failed = set(keys[:10])
+    with Credentials(endpoint(server), store="memory") as credentials:
+        log_in(credentials, server, *keys, **DUE)
+        server.fail_next(len(failed), status=503, headers={"Retry-After": "0"})
+        for key in failed:
+            assert credentials.refresh_due(within=600, keys=[key]).failed == 1
+        until(lambda: not any(credentials[key].status().retry_after for key in failed), "they rest")
+        credentials.refresh_due(
+            within=600, keys=keys, at_once=1, rate=None, progress=lambda result, _: order.append(result.key)
+        )
+    assert set(order[:10]) == set(keys) - failed
+    assert set(order[10:]) == failed
+
+
+def test_functions_that_hang_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They state no host, so nothing is known but that they take long."""
+    monkeypatch.setattr("onerefresh.credentials.due.SLOW", 0.0)
+    go_on, results = threading.Event(), Counter[What]()
+
+    def refresher(token: Token) -> dict[str, object]:
+        if token.reveal().startswith("bad"):
+            assert go_on.wait(PATIENCE)
+        return {"access_token": "next", "refresh_token": "next", "expires_in": 3600}
+
+    now, keys = time.time(), [f"{name}-{number}" for number in range(6) for name in ("bad", "good")]
+    with Credentials(refresher, store="memory") as credentials, ThreadPoolExecutor(1) as pool:
+        for key in keys:
+            credentials[key].login(Token(key, key, issued_at=now - 3600.0, expires_at=now + 60.0))
+        run = pool.submit(
+            credentials.refresh_due, within=600, keys=keys, rate=None, at_once=2,
+            progress=lambda result, _: results.update([result.what]),
+        )  # fmt: skip
+        until(lambda: results[What.REFRESHED] == 6, "those that hang hold them up")
+        go_on.set()
+        assert run.result(PATIENCE).refreshed == 12
+
+
+# --- The rule ---
+
+
+@pytest.mark.parametrize(
+    ("answers", "may_begin", "is_silent"),
+    [
+        ([], True, False),
+        ([False] * (STRIKES - 1), True, False),
+        ([False] * STRIKES, True, True),
+        ([False] * STRIKES + [True], True, False),
+        ([True] + [False] * STRIKES, True, False),
+        ([None] * STRIKES, True, False),
+    ],
+)
+def test_what_answers_say_of_their_host(answers: list[bool | None], may_begin: bool, is_silent: bool) -> None:
+    hosts = HostAnswers()
+    for answered in answers:
+        hosts.begins("host")
+        hosts.ends("host", answered=answered)
+    assert (hosts.may_begin("host"), hosts.is_silent("host")) == (may_begin, is_silent)
+    assert hosts.may_begin("another")
+    assert not hosts.is_silent("another")
+
+
+def test_before_its_first_answer_a_host_gets_a_few_at_a_time() -> None:
+    hosts = HostAnswers()
+    for _ in range(PROBES):
+        assert hosts.may_begin("host")
+        hosts.begins("host")
+        hosts.begins(None)
+    assert not hosts.may_begin("host")
+    assert hosts.may_begin(None)
+    hosts.ends("host", answered=True)
+    for _ in range(10 * PROBES):
+        assert hosts.may_begin("host")
+        hosts.begins("host")
