@@ -121,8 +121,8 @@ class Credentials(ContextManaged):
         For a cron job or a worker. It reads all records of the store that belong to this refresher (by its `identity`,
         which a `TokenEndpoint` has), or those of `keys`. At most `rate` renewals begin each second (None: no limit),
         and `at_once` are under way, beside those that take longer than 5 seconds. Where the host of a token endpoint
-        does not answer, its tenants are left for the next run. `progress` is called with each `Result` and the `Summary` so far; an exception from
-        it ends the run.
+        does not answer, its tenants are left for the next run. `progress` is called with each `Result` and the
+        `Summary` so far; an exception from it ends the run.
 
         Any number of workers may do this at the same time: each credential is refreshed once. A failure stops none of
         the others, and a dead session is left alone. A token in the first tenth of its life is not due.
