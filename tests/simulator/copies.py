@@ -34,6 +34,8 @@ def judge_copy(world: World, task: Task, token: Token | None) -> None:
 
 
 def _judge_own(task: Task, token: Token) -> None:
+    if task.process.resumes_at > task.named_at:
+        return  # it was stopped between its claim and its request, and the answer came while it was
     holder = _holder_of_the_answer(task.process, token, but=task)
     if holder is not None:
         raise Broken(

@@ -74,6 +74,7 @@ BROKE_ONCE = {
     40_061_542: "a static server's refresh token, which a later generation has as well",
     40_087_977: "a claim that the store's clock, which was set forward, ends early for those who came later",
     40_119_368: "a refusal under a claim that the store has lost, after which others were given time to commit",
+    40_317_396: "a machine that sleeps right before a request, and the answer to an earlier one comes meanwhile",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
 
