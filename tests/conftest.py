@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from onerefresh.circuit import circuits
 from onerefresh.credential.registry import _registry
 
 if TYPE_CHECKING:
@@ -52,9 +53,10 @@ _let_children_fork()
 
 @pytest.fixture(autouse=True)
 def _knows_nothing_of_earlier_tests() -> None:
-    """Tests use the same names and first tokens, and garbage still knows the newest token of a session."""
+    """Tests use the same names, first tokens and hosts, and garbage still knows the newest token of a session."""
     _registry._known.clear()
     _registry._namesakes.clear()
+    circuits.clear()
 
 
 @pytest.fixture

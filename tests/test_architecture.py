@@ -49,6 +49,7 @@ RANKS = {
     "losses": 6,
     "loss_reports": 7,
     "host_limiter": 6,
+    "circuit": 6,
     "stores": 7,
     "flight": 7,
     "user_code": 7,

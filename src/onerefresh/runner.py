@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from onerefresh import errors, events
 from onerefresh.chance import CHANCE
-from onerefresh.events import Event
+from onerefresh.circuit import circuits
+from onerefresh.events import Event, Kind
 from onerefresh.foreign import Seen, cleaned, store_failed, vetted
 from onerefresh.host_limiter import HostLimiter, Slot
 from onerefresh.interpreter import interpreter_ends
@@ -22,11 +23,12 @@ from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
-from onerefresh.renewal.world import Loaded, Note, Spooled, World
+from onerefresh.renewal.world import Loaded, Note, Spooled, Unsent, World
 from onerefresh.spool import Spool
 from onerefresh.store import AdvisoryLock, Conflict, Store, StoreOutcomeUnknown, StoreTime, Unreadable
 from onerefresh.token import Token
 from onerefresh.user_code import Functions, UserCode
+from onerefresh.verdict import RefreshFailure, Verdict
 
 __all__ = ["Pause", "Run", "Runner"]
 
@@ -113,6 +115,7 @@ class Runner(World):
 
     * `loop`: the event loop on which async functions run (an asyncio loop or a trio token), or None for a new loop.
     * `turns`: the limit on concurrent renewals at the host that the refresher states, or None.
+    * `patience`: seconds to wait where the token endpoint is left alone (see `circuit`).
 
     No message shows the tokens of `run`, nor those that the renewal comes across.
     """
@@ -126,6 +129,7 @@ class Runner(World):
         *,
         loop: object = None,
         turns: HostLimiter | None = None,
+        patience: float = 0.0,
     ) -> None:
         self._key, self.store, self._run = key, store, run
         self._seen = Seen(filter(None, run.tokens()), functions.refresher)
@@ -134,8 +138,9 @@ class Runner(World):
         self._strange_writes = 0
         self.leased: Record | None = None  # the claim that was written last
         self._hold: AdvisoryLock | None = None
-        self._turns = turns
+        self._turns, self._patience = turns, patience
         self._place: Slot | None = None
+        self._is_admitted = self._is_probe = False  # by the circuit of the token endpoint
 
     def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
         """Run what `work` makes of this world until it returns or raises. It waits on this thread."""
@@ -214,12 +219,13 @@ class Runner(World):
         await Pause(lambda: self._sleep(seconds, holds_the_exit=holds_the_exit), seconds)
 
     async def queue(self) -> bool:
+        waited = await self._is_left_alone()
         host = self._code.host
         if self._turns is None or self._place is not None or host is None:
-            return False
+            return waited
         self._place = place = self._turns.queue(host)
         if place.wait(0.0):
-            return False
+            return waited
         self._at("it waits for its turn, as many others are at this token endpoint")
         await Pause(lambda: self._wait_in(place))
         return True
@@ -240,7 +246,7 @@ class Runner(World):
         self._done(self._code.prepare)
 
     async def send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
-        return self._done(lambda: self._code.send(grant, token, self._run.sending(ttl, self.leased)))
+        return self._done(lambda: self._send(grant, token, ttl))
 
     async def revoke(self, token: Token) -> str | None:
         return self._done(lambda: self._code.revoke(token))
@@ -273,6 +279,45 @@ class Runner(World):
         self._done(lambda: events.publish(event))
 
     # --- Internals ---
+
+    async def _is_left_alone(self) -> bool:
+        """Wait while the token endpoint is left alone, for at most `patience` seconds; whether a wait was needed.
+
+        Raises `RefreshUnavailable` where it stays so for longer.
+        """
+        endpoint, waited = self._code.endpoint, 0.0
+        if endpoint is None or self._is_admitted:
+            return False
+        while (left := circuits.left(endpoint)) > 0.0:
+            message = f"{circuits.why(endpoint)}: it is asked again in {left:.1f} s, and nothing was sent now"
+            if waited + left > self._patience:
+                raise errors.RefreshUnavailable(message, credential=self._key, retry_after=left)
+            self._at(message)
+            await Pause(functools.partial(self._sleep, left, holds_the_exit=False), left)
+            waited += left
+        self._is_admitted, self._is_probe = True, circuits.is_open(endpoint)
+        return waited > 0.0
+
+    def _send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
+        try:
+            answer = self._code.send(grant, token, self._run.sending(ttl, self.leased))
+        except Unsent:
+            raise
+        except RefreshFailure as failure:
+            self._note(failure.verdict)
+            raise
+        self._note(None)
+        return answer
+
+    def _note(self, verdict: Verdict | None) -> None:
+        """Let the circuit of the token endpoint know how a request ended; None: with a token."""
+        endpoint, self._is_probe = self._code.endpoint, False
+        is_left_alone = None if endpoint is None else circuits.settles(endpoint, self._key, verdict)
+        if endpoint is None or is_left_alone is None:
+            return
+        kind = Kind.ENDPOINT_DOWN if is_left_alone else Kind.ENDPOINT_UP
+        detail = circuits.why(endpoint) if is_left_alone else f"the token endpoint at {endpoint[0]} answers again"
+        events.publish(Event(kind, self._key, self.leased.generation if self.leased is not None else 0, detail=detail))
 
     def _at(self, phase: str) -> None:
         if phase:
@@ -330,6 +375,10 @@ class Runner(World):
         place, self._place = self._place, None
         if place is not None:
             place.leave()
+        endpoint, is_probe = self._code.endpoint, self._is_probe
+        self._is_admitted = self._is_probe = False
+        if is_probe and endpoint is not None:
+            circuits.withdraw(endpoint)
 
     def _take(self) -> AdvisoryLock | None:
         try:

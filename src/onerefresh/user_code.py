@@ -17,7 +17,7 @@ from onerefresh.foreign import Seen, parsed_answer
 from onerefresh.judge_exception import judge_exception
 from onerefresh.loops import awaited, is_async
 from onerefresh.record import Grant
-from onerefresh.refresher import host_of, prepare_of, revoke_of
+from onerefresh.refresher import host_of, identity_of, prepare_of, revoke_of
 from onerefresh.store import Store
 from onerefresh.token import Answer, Token
 from onerefresh.verdict import RefreshFailure
@@ -75,6 +75,11 @@ class UserCode:
     def host(self) -> str | None:
         """The token endpoint's host, as the refresher states it."""
         return host_of(self._refresher)
+
+    @property
+    def endpoint(self) -> tuple[str, str | None] | None:
+        """The token endpoint's host and the refresher's identity, which names the client; None without a host."""
+        return (self.host, identity_of(self._refresher)) if self.host is not None else None
 
     def prepare(self) -> None:
         """Let the refresher do its slow preparations, which send nothing. Raises `ConfigurationError`."""

@@ -56,6 +56,7 @@ LOCKS = {
     "credential/background.py BackgroundTasks": "what is left to do: its thread, a renewal's end and close() take it",
     "credentials/lru.py LruWithWeakTail": "which tenants are kept: who is inside reads without it",
     "host_limiter.py HostLimiter": "the queue at each host: only renewals on threads of their own take it",
+    "circuit.py Circuits": "which endpoints are left alone: only renewals on threads of their own take it",
     "stores/__init__.py itself": "the stores by name: only opening one needs it",
     "stores/memory.py MemoryStore": "the records: reading needs it not; of a higher order than a credential's",
     "stores/forking.py itself": "operations of SQLite: of a higher order than those of who uses a store",

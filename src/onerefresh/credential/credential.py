@@ -60,6 +60,8 @@ class Credential(Asking):
     * `profile`: what the server does when a refresh token is used twice, as a `Profile` or the name of one.
     * `loop`: the asyncio event loop on which async functions run.
     * `max_wait`: seconds that a caller waits.
+    * `patience`: seconds that a call waits where the token endpoint's host answers none of several credentials, and is
+      left alone for a while. By default the call gets `RefreshUnavailable` at once.
     * `adopt`: consent to send a stored token to this refresher's server although another refresher stored it.
 
     Raises `ConfigurationError` for arguments that cannot work.
@@ -87,6 +89,7 @@ class Credential(Asking):
         profile: str | Profile = "strict",
         loop: asyncio.AbstractEventLoop | None = None,
         max_wait: float = 60.0,
+        patience: float = 0.0,
         adopt: bool = False,
     ) -> None:
         try:
@@ -98,7 +101,14 @@ class Credential(Asking):
         check_key(key)
         check(refresher, save=save, store=place, obtain=obtain, loop=loop)
         options = CredentialOptions.of(
-            refresher, obtain=obtain, save=save, profile=profile, loop=loop, max_wait=max_wait, adopt=adopt
+            refresher,
+            obtain=obtain,
+            save=save,
+            profile=profile,
+            loop=loop,
+            max_wait=max_wait,
+            patience=patience,
+            adopt=adopt,
         )
         self._begin(key, options, open_store(place), seed, owns_store=not isinstance(place, Store))
         if isinstance(self._memory.store, MemoryStore):

@@ -32,6 +32,7 @@ class CredentialOptions:
     * `renews_from_access`: the refresher is asked, before `obtain`, although there is no refresh token.
     * `turns`: the limit on concurrent renewals at one host, or None.
     * `adopts`: a stored token that belongs to another refresher is taken over.
+    * `patience`: seconds that a renewal waits for a token endpoint that is left alone.
     """
 
     refresher: Callable[[Token], Answer | Awaitable[Answer]]
@@ -46,6 +47,7 @@ class CredentialOptions:
     is_async: bool
     renews_from_access: bool
     adopts: bool = False
+    patience: float = 0.0
 
     @property
     def functions(self) -> Functions:
@@ -72,6 +74,7 @@ class CredentialOptions:
         max_wait: float = 60.0,
         turns: HostLimiter | None = None,
         adopt: bool = False,
+        patience: float = 0.0,
     ) -> CredentialOptions:
         """Check the arguments and derive the rest.
 
@@ -91,4 +94,5 @@ class CredentialOptions:
             is_async=any(map(is_async, (refresher, obtain, save))),
             renews_from_access=renews_from_access(refresher),
             adopts=adopt,
+            patience=seconds("patience", patience),
         )

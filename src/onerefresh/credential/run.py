@@ -51,7 +51,15 @@ class CredentialRun(Run):
     def runner(self) -> Runner:
         """The `World` of this run."""
         memory, options = self._memory, self._options
-        return Runner(memory.key, memory.store, self, options.functions, loop=self.flight.loop, turns=options.turns)
+        return Runner(
+            memory.key,
+            memory.store,
+            self,
+            options.functions,
+            loop=self.flight.loop,
+            turns=options.turns,
+            patience=options.patience,
+        )
 
     # --- Memory of the process ---
 

@@ -53,7 +53,7 @@ class Credentials(ContextManaged):
     * `refresher`: as a `Credential`'s, for all of them; None where `refresher_for` gives each its own.
     * `refresher_for`: a function from a key to the refresher of that credential, or None for `refresher`.
     * `store`: a URL, which is opened once and closed by `close`, or a `Store`, which stays open.
-    * `profile`, `loop`, `max_wait`, `adopt`: as a `Credential`'s.
+    * `profile`, `loop`, `max_wait`, `patience`, `adopt`: as a `Credential`'s.
     * `keep`: how many credentials stay in memory with their tokens, those that were used last. Others are read from the
       store again.
     * `limit`: concurrent renewals at each host that a refresher states (a `TokenEndpoint` does, a function does not).
@@ -71,6 +71,7 @@ class Credentials(ContextManaged):
         profile: str | Profile = "strict",
         loop: asyncio.AbstractEventLoop | None = None,
         max_wait: float = 60.0,
+        patience: float = 0.0,
         keep: int = KEEP,
         limit: int | None = LIMIT,
         adopt: bool = False,
@@ -78,7 +79,13 @@ class Credentials(ContextManaged):
         _check(refresher, refresher_for, store, loop)
         turns = None if limit is None else HostLimiter(_whole("limit", limit))
         self._terms_with = partial(
-            CredentialOptions.of, profile=profile, loop=loop, max_wait=max_wait, turns=turns, adopt=adopt
+            CredentialOptions.of,
+            profile=profile,
+            loop=loop,
+            max_wait=max_wait,
+            patience=patience,
+            turns=turns,
+            adopt=adopt,
         )
         self._options = self._terms_with(_nobody if refresher is None else refresher)
         self._has_default = refresher is not None

@@ -70,6 +70,7 @@ from onerefresh import (  # noqa: E402
     flight,
 )
 from onerefresh import stores as stores_room  # noqa: E402
+from onerefresh.circuit import Circuits  # noqa: E402
 from onerefresh.credential.background import background_tasks  # noqa: E402
 from onerefresh.credential.cached_token import NOTHING  # noqa: E402
 from onerefresh.stores.change_notifier import ChangeNotifier  # noqa: E402
@@ -81,6 +82,7 @@ from onerefresh.testing import AuthServer  # noqa: E402
 from onerefresh.testing.gates import Gates  # noqa: E402
 from onerefresh.testing.log import Log  # noqa: E402
 from onerefresh.token import Secret  # noqa: E402
+from onerefresh.verdict import FailureKind, Verdict  # noqa: E402
 
 
 class Refresher:
@@ -158,6 +160,9 @@ TAKING: dict[str, Callable[[World], object]] = {
     "credential/background.py BackgroundTasks": lambda world: background_tasks.leave(world.store),
     "credentials/lru.py LruWithWeakTail": lambda world: world.tenants["another"],
     "host_limiter.py HostLimiter": lambda world: world.tenants["tenant"].token(),
+    "circuit.py Circuits": lambda world: Circuits().settles(
+        ("login.example", None), "acme", Verdict(FailureKind.UNAVAILABLE, "down")
+    ),
     "stores/__init__.py itself": lambda world: stores_room.open_store(f"sqlite:///{world.folder}/tokens.db"),
     "stores/memory.py MemoryStore": lambda world: world.witness.login({"access_token": "new", "expires_in": 3600}),
     "stores/flock.py LockWaiter": World.park,

@@ -1,0 +1,152 @@
+"""When a token endpoint is left alone, because it does not answer or has asked for a pause.
+
+Each tenant of a backend would otherwise find out alone that a provider is down, and would ask it in spite of the pause
+that others were told. What one process has seen is shared by all its credentials of the same host and client. It is not
+shared between processes: a record of it in the store would cost every renewal one more read, and each process needs
+only three requests to find out.
+
+A circuit is a pure value of this room, except for `circuits`, which holds those of this process.
+"""
+
+from __future__ import annotations
+
+import time
+
+from onerefresh.locks import Lock
+from onerefresh.store import reset_in_child
+from onerefresh.verdict import FailureKind, Verdict
+
+__all__ = ["Circuit", "Circuits", "circuits"]
+
+LEAST = 3
+"""Credentials that must have failed before the endpoint is left alone."""
+SILENT = 30.0
+"""Seconds without any answer before the endpoint is left alone: many tenants may hang while others are served."""
+TOLD = 2
+"""Credentials that must have been told to wait before all others wait, too: one may have a limit of its own."""
+SHORTEST, LONGEST = 5.0, 60.0
+"""Seconds for which it is left alone at first, doubled each time that it still does not answer, and at most."""
+PROBE = 30.0
+"""Seconds after which another credential may ask, where the one that was to find out has brought no result."""
+FORGOTTEN = 600.0
+"""Seconds without a request after which its failures count no longer."""
+_NO_ANSWER = frozenset({FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR, FailureKind.NO_ANSWER})
+_NEUTRAL = frozenset({FailureKind.CONFIGURATION, FailureKind.REFRESHER, FailureKind.PROTOCOL})
+
+
+class Circuit:
+    """What is known of one endpoint that has failed. All times are seconds on one monotonic clock."""
+
+    __slots__ = ("_failed", "_last", "_open_until", "_pause", "_probe_until", "_since", "_told")
+
+    def __init__(self, now: float) -> None:
+        self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        self._since = self._last = now  # the first and the last failure since it has answered
+        self._failed: set[str] = set()
+        self._told: dict[str, float] = {}  # until when each credential was told to wait
+        self._pause, self._open_until, self._probe_until = 0.0, now, now
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is left alone because it does not answer."""
+        return self._pause > 0.0
+
+    def left(self, now: float) -> float:
+        """Seconds until it may be asked; 0.0: now.
+
+        Where it does not answer, only the caller that gets 0.0 may ask, until `failed` or `withdraw`.
+        """
+        if self.is_open:
+            left = max(self._open_until, self._probe_until) - now
+            if left <= 0.0:
+                self._probe_until = now + PROBE
+        else:
+            left = max(self._told.values()) - now if len(self._told) >= TOLD else 0.0
+        return max(left, 0.0)
+
+    def withdraw(self) -> None:
+        """Let another credential ask: the one that was to do it did not have to."""
+        self._probe_until = self._open_until
+
+    def failed(self, key: str, now: float, retry_after: float | None) -> bool:
+        """Note that a request for `key` was not answered, or put off; whether it is left alone from now on."""
+        if now - self._last > FORGOTTEN:
+            self._begin(now)
+        self._last = now
+        self._failed.add(key)
+        if retry_after:
+            self._told[key] = now + retry_after
+        was_open = self.is_open
+        if not was_open and len(self._failed) >= LEAST and now - self._since >= SILENT:
+            self._pause = SHORTEST
+        elif was_open and now >= self._open_until:  # the one that was to find out has failed
+            self._pause = min(2.0 * self._pause, LONGEST)
+        if self.is_open:
+            self._open_until = max(self._open_until, now + max(self._pause, retry_after or 0.0))
+            self._probe_until = self._open_until
+        return self.is_open and not was_open
+
+
+class Circuits:
+    """The circuits of this process, by host and client. `_lock` guards them; none is kept for what answers."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._circuits: dict[tuple[str, str | None], Circuit] = {}
+        reset_in_child(self)
+
+    def left(self, place: tuple[str, str | None]) -> float:
+        """As `Circuit.left`."""
+        if place not in self._circuits:
+            return 0.0
+        with self._lock:
+            circuit = self._circuits.get(place)
+            return circuit.left(time.monotonic()) if circuit is not None else 0.0
+
+    def why(self, place: tuple[str, str | None]) -> str:
+        """Why the endpoint is left alone."""
+        if self.is_open(place):
+            return f"the token endpoint at {place[0]} has not answered any of several credentials"
+        return f"the token endpoint at {place[0]} has told several credentials to wait"
+
+    def is_open(self, place: tuple[str, str | None]) -> bool:
+        """As `Circuit.is_open`."""
+        circuit = self._circuits.get(place)
+        return circuit is not None and circuit.is_open
+
+    def withdraw(self, place: tuple[str, str | None]) -> None:
+        """As `Circuit.withdraw`."""
+        with self._lock:
+            if (circuit := self._circuits.get(place)) is not None:
+                circuit.withdraw()
+
+    def settles(self, place: tuple[str, str | None], key: str, verdict: Verdict | None) -> bool | None:
+        """Note how a request ended; None: with a token.
+
+        Returns True where the endpoint is left alone from now on, False where it was and is no longer, else None.
+        """
+        if verdict is not None and verdict.kind in _NEUTRAL:
+            return None
+        if verdict is None or verdict.kind not in _NO_ANSWER:
+            if place not in self._circuits:
+                return None
+            with self._lock:
+                circuit = self._circuits.pop(place, None)
+            return False if circuit is not None and circuit.is_open else None
+        now = time.monotonic()
+        with self._lock:
+            circuit = self._circuits.setdefault(place, Circuit(now))
+            return circuit.failed(key, now, verdict.retry_after) or None
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._circuits = {}
+
+    def after_fork(self) -> None:
+        """A child needs a lock of its own. What is known of the endpoints stays."""
+        self._lock = Lock()
+
+
+circuits = Circuits()

@@ -1,0 +1,244 @@
+"""A token endpoint that answers nobody is found out once, and not by each tenant alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import pytest
+from tests.core.calls import listening
+from tests.credentials.tenants import PATIENCE, endpoint, expired, record_of, until
+
+from onerefresh import ConfigurationError, Credential, Credentials, LoginRequired, RefreshUnavailable, circuit
+from onerefresh.circuit import LEAST, LONGEST, PROBE, SHORTEST, SILENT, Circuit
+from onerefresh.events import Kind
+from onerefresh.record import State
+from onerefresh.testing import AuthServer
+
+LATER = {"Retry-After": "30"}
+TENANTS = [f"tenant-{number}" for number in range(10)]
+
+
+@pytest.fixture
+def credentials(auth_server: AuthServer) -> Iterator[Credentials]:
+    with Credentials(endpoint(auth_server), store="memory") as credentials:
+        expired(credentials, auth_server, *TENANTS)
+        yield credentials
+
+
+@pytest.fixture
+def found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The endpoint is left alone after three failures, however soon, and not since it has asked for a pause."""
+    monkeypatch.setattr(circuit, "SILENT", 0.0)
+    monkeypatch.setattr(circuit, "TOLD", math.inf)
+
+
+def refused(credential: Credential) -> RefreshUnavailable:
+    with pytest.raises(RefreshUnavailable) as caught:
+        credential.token()
+    return caught.value
+
+
+# --- A pause that the server has asked for ---
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_what_two_were_told_binds_all(credentials: Credentials, auth_server: AuthServer, status: int) -> None:
+    auth_server.fail_next(None, status=status, headers=LATER)
+    for key in TENANTS[:2]:
+        assert "nothing was sent" not in refused(credentials[key]).message
+    for key in TENANTS[2:]:
+        error = refused(credentials[key])
+        assert "has told several credentials to wait" in error.message
+        assert "nothing was sent" in error.message
+        assert 25.0 < (error.retry_after or 0.0) <= 30.0
+    assert auth_server.counters.token_requests == 2
+
+
+def test_what_one_alone_was_told_binds_nobody_else(credentials: Credentials, auth_server: AuthServer) -> None:
+    auth_server.fail_next(1, status=429, headers=LATER)
+    refused(credentials["tenant-0"])
+    assert [credentials[key].token().generation for key in TENANTS[1:]] == [2] * 9
+
+
+def test_what_one_was_told_before_another_one_was_served(credentials: Credentials, auth_server: AuthServer) -> None:
+    """Each has a limit of its own."""
+    for told, served in (("tenant-0", "tenant-1"), ("tenant-2", "tenant-3"), ("tenant-4", "tenant-5")):
+        auth_server.fail_next(1, status=429, headers=LATER)
+        refused(credentials[told])
+        assert credentials[served].token().generation == 2
+
+
+def test_a_pause_binds_its_own_client_and_host_alone(new_auth_server: Callable[..., AuthServer]) -> None:
+    busy, other = new_auth_server(), new_auth_server()
+    busy.fail_next(None, status=429, headers=LATER)
+    with Credentials(endpoint(busy), store="memory") as ours, Credentials(endpoint(other), store="memory") as theirs:
+        expired(ours, busy, *"abc")
+        expired(theirs, other, *"abc")
+        for key in "abc":
+            refused(ours[key])
+        assert [theirs[key].token().generation for key in "abc"] == [2] * 3
+    assert busy.counters.token_requests == 2
+
+
+# --- An endpoint that answers nobody ---
+
+
+@pytest.mark.usefixtures("found_out")
+def test_it_is_left_alone_and_no_record_changes(credentials: Credentials, auth_server: AuthServer) -> None:
+    auth_server.fail_next(None, status=503, headers=LATER)
+    with listening() as events:
+        for key in TENANTS[:LEAST]:
+            refused(credentials[key])
+        assert "has not answered any of several credentials" in refused(credentials["tenant-5"]).message
+        assert auth_server.counters.token_requests == LEAST
+        assert record_of(credentials._store, "tenant-5").state is State.IDLE
+    assert [event.kind for event in events].count(Kind.ENDPOINT_DOWN) == 1
+
+
+@pytest.mark.usefixtures("found_out")
+def test_one_finds_out_whether_it_answers_again_and_then_all_are_served(
+    credentials: Credentials, auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(circuit, "SHORTEST", 0.01)
+    auth_server.fail_next(LEAST, status=503, headers={"Retry-After": "11"})
+    for key in TENANTS[:LEAST]:
+        refused(credentials[key])
+    found = next(iter(circuit.circuits._circuits.values()))
+    assert found.is_open
+    found._open_until = found._probe_until = 0.0  # its time is over
+    auth_server.hold("token")
+    with listening() as events, ThreadPoolExecutor() as pool:
+        probe = pool.submit(credentials["tenant-5"].token)
+        auth_server.wait_for("token")
+        assert "nothing was sent" in refused(credentials["tenant-6"]).message
+        auth_server.release("token")
+        assert probe.result(PATIENCE).generation == 2
+        assert [credentials[key].token().generation for key in TENANTS[7:]] == [2] * 3
+    assert auth_server.counters.token_requests == LEAST + 4
+    assert [event.kind for event in events].count(Kind.ENDPOINT_UP) == 1
+
+
+@pytest.mark.usefixtures("found_out")
+def test_an_answer_that_ends_a_session_is_an_answer(credentials: Credentials, auth_server: AuthServer) -> None:
+    auth_server.fail_next(LEAST - 1, status=503, headers=LATER)
+    for key in TENANTS[: LEAST - 1]:
+        refused(credentials[key])
+    auth_server.fail_next(1, status=400, body={"error": "invalid_grant"})
+    with pytest.raises(LoginRequired):
+        credentials["tenant-5"].token()
+    auth_server.fail_next(LEAST - 1, status=503, headers=LATER)
+    for key in TENANTS[6 : 6 + LEAST - 1]:
+        refused(credentials[key])
+    assert credentials["tenant-9"].token().generation == 2
+
+
+@pytest.mark.usefixtures("found_out")
+def test_who_has_patience_waits_and_is_served(auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuit, "SHORTEST", 0.3)
+    with Credentials(endpoint(auth_server), store="memory", patience=PATIENCE) as credentials:
+        expired(credentials, auth_server, *TENANTS)
+        auth_server.fail_next(LEAST, status=500)
+        auth_server.hold("token")
+        with ThreadPoolExecutor(LEAST) as pool:
+            first = [pool.submit(credentials[key].token) for key in TENANTS[:LEAST]]
+            auth_server.wait_for("token", LEAST)
+            auth_server.release("token")
+            until(lambda: any(one.is_open for one in circuit.circuits._circuits.values()), "it is asked on")
+            assert credentials["tenant-9"].token().generation == 2
+            assert {one.result(PATIENCE).generation for one in first} == {2}
+
+
+def test_patience_is_a_number_of_seconds(auth_server: AuthServer) -> None:
+    with pytest.raises(ConfigurationError, match="patience is a number of seconds"):
+        Credentials(endpoint(auth_server), store="memory", patience=math.nan)
+    with pytest.raises(ConfigurationError, match="patience is a number of seconds"):
+        Credential("acme", endpoint(auth_server), patience=-1.0)
+
+
+# --- The rule, by its times ---
+
+
+class Step(NamedTuple):
+    """At `at`, `key` fails, or (None) it is asked how long is left; `left`: the expected answer."""
+
+    at: float
+    key: str | None
+    retry_after: float | None = None
+    left: float = 0.0
+
+
+THREE = [Step(0.0, "a"), Step(1.0, "b"), Step(SILENT, "c")]
+CASES: dict[str, list[Step]] = {
+    "one that fails alone, however often": [Step(10.0 * number, "a") for number in range(20)] + [Step(200.0, None)],
+    "two": [Step(0.0, "a"), Step(100.0, "b"), Step(101.0, None)],
+    "three within a short time": [Step(0.0, "a"), Step(1.0, "b"), Step(2.0, "c"), Step(3.0, None)],
+    "three for as long as nobody is answered": [*THREE, Step(SILENT, None, left=SHORTEST)],
+    "then one asks, and the others wait": [
+        *THREE,
+        Step(SILENT + SHORTEST, None),
+        Step(SILENT + SHORTEST + 1.0, None, left=PROBE - 1.0),
+    ],
+    "one that asks and is not heard of again": [
+        *THREE,
+        Step(SILENT + SHORTEST, None),
+        Step(SILENT + SHORTEST + PROBE, None),
+    ],
+    "one that asks in vain doubles the pause": [
+        *THREE,
+        Step(SILENT + SHORTEST, None),
+        Step(SILENT + SHORTEST, "d"),
+        Step(SILENT + SHORTEST, None, left=2.0 * SHORTEST),
+    ],
+    "requests that were under way do not double it": [
+        *THREE,
+        Step(SILENT + 1.0, "d"),
+        Step(SILENT + 2.0, "e"),
+        Step(SILENT + 2.0, None, left=SHORTEST),
+    ],
+    "a pause that one was told": [Step(0.0, "a", 60.0), Step(1.0, None)],
+    "a pause that one was told twice": [Step(0.0, "a", 60.0), Step(1.0, "a", 60.0), Step(2.0, None)],
+    "a pause that two were told": [Step(0.0, "a", 60.0), Step(1.0, "b", 30.0), Step(2.0, None, left=58.0)],
+    "a pause that is over": [Step(0.0, "a", 60.0), Step(1.0, "b", 30.0), Step(60.0, None)],
+    "three that fail, of which one is told to wait": [
+        *THREE[:2],
+        Step(SILENT, "c", 45.0),
+        Step(SILENT, None, left=45.0),
+    ],
+    "failures of long ago": [Step(0.0, "a"), Step(1.0, "b"), Step(2000.0, "c"), Step(2001.0, None)],
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_when_it_is_left_alone(case: str) -> None:
+    tried = Circuit(CASES[case][0].at)
+    for step in CASES[case]:
+        if step.key is None:
+            assert tried.left(step.at) == pytest.approx(step.left), step
+        else:
+            tried.failed(step.key, step.at, step.retry_after)
+
+
+def test_the_pause_grows_to_a_minute() -> None:
+    tried, now = Circuit(0.0), SILENT
+    for step in THREE:
+        tried.failed(step.key or "", step.at, None)
+    pauses = []
+    for _ in range(8):
+        pauses.append(tried.left(now))
+        now += pauses[-1]
+        assert tried.left(now) == 0.0
+        tried.failed("d", now, None)
+    assert pauses == [5.0, 10.0, 20.0, 40.0, LONGEST, LONGEST, LONGEST, LONGEST]
+
+
+def test_one_that_did_not_have_to_ask_lets_another_one() -> None:
+    tried, now = Circuit(0.0), SILENT + SHORTEST
+    for step in THREE:
+        tried.failed(step.key or "", step.at, None)
+    assert tried.left(now) == 0.0
+    assert tried.left(now) == PROBE
+    tried.withdraw()
+    assert tried.left(now) == 0.0
