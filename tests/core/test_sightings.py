@@ -1,12 +1,17 @@
-"""Since when a process has known of the servers of a store, and which of its credentials that unsettles."""
+"""What a process remembers of a store's servers and of failures, and how old an attempt may be."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from onerefresh.renewal.clocks import Instant
-from onerefresh.renewal.sightings import Servers, Sightings
+from onerefresh.record import Failure, Record, State
+from onerefresh.renewal.clocks import Instant, age, most_age
+from onerefresh.renewal.sightings import GENERATIONS, Servers, Sightings
 from onerefresh.store import StoreTime
+from onerefresh.token import Token
+from onerefresh.verdict import FailureKind
 
 WAIT = 5.0
 
@@ -78,3 +83,65 @@ def test_a_credential_that_is_asked_long_after_a_failover_does_not_wait_again() 
         sightings.sees(at(0.0, "a"))
     assert asked.is_unsettled(at(100.0, "b"), WAIT)
     assert not silent.is_unsettled(at(200.0, "b"), WAIT)
+
+
+# --- Failures ---
+
+
+def failed_at(generation: int, kind: FailureKind, *, state: State = State.IDLE) -> Record:
+    doubts = int(kind is FailureKind.DOUBTFUL)
+    failure = Failure(kind, "it failed", at=1_800_000_000.0 + generation, delay=1.0, count=1, doubts=doubts)
+    token = Token("access", "refresh").numbered("family", generation)
+    return Record(("family",), generation, state, token=token, failure=failure)
+
+
+def test_a_failure_is_remembered_though_an_older_generation_has_failed_since() -> None:
+    """A store that has lost the record shows what became of an older copy: that the later token may be spent stays."""
+    sightings = Sightings()
+    lost, refused = failed_at(2, FailureKind.NO_ANSWER), failed_at(1, FailureKind.DEAD, state=State.DEAD)
+    sightings.remember(lost)
+    sightings.remember(refused)
+    assert sightings.recalled(replace(lost, failure=None)) == lost
+    assert sightings.recalled(replace(refused, state=State.IDLE, failure=None)).state is State.DEAD
+
+
+def test_the_failure_of_the_last_generation_says_whether_the_session_is_in_doubt() -> None:
+    sightings = Sightings()
+    sightings.remember(failed_at(2, FailureKind.DOUBTFUL))
+    sightings.remember(failed_at(1, FailureKind.NO_ANSWER))
+    assert sightings.doubts("family")
+    sightings.remember(failed_at(3, FailureKind.NO_ANSWER))
+    assert not sightings.doubts("family")
+    sightings.forget_failures()
+    assert not sightings.doubts("family")
+
+
+def test_the_failures_of_a_few_generations_are_remembered() -> None:
+    sightings = Sightings()
+    records = [failed_at(generation, FailureKind.NO_ANSWER) for generation in range(1, GENERATIONS + 2)]
+    for record in records:
+        sightings.remember(record)
+    recalled = [sightings.recalled(replace(record, failure=None)) for record in records]
+    assert recalled == [replace(records[0], failure=None), *records[1:]]
+
+
+# --- How old an attempt may be ---
+
+
+@pytest.mark.parametrize(
+    ("now", "seconds"),
+    [
+        (Instant(100.0, 100.0, StoreTime("a", 100.0), 0.0), 100.0),
+        (Instant(0.0, 0.0, StoreTime("a", 100.0), 0.0), 100.0),  # it slept, and the store's clock went on
+        (Instant(100.0, 0.0, StoreTime("b", 1.0), 0.0), 100.0),  # it slept, and another server has taken over
+        (Instant(100.0, 0.0, None, 0.0), 100.0),
+        (Instant(-3600.0, 2.0, StoreTime("a", 2.0), 0.0), 2.0),  # its wall clock was set back
+    ],
+)
+def test_an_attempt_is_as_old_as_any_clock_says(now: Instant, seconds: float) -> None:
+    assert most_age(Instant(0.0, 0.0, StoreTime("a", 0.0), 0.0), now) == seconds
+
+
+def test_no_wall_clock_ends_a_wait_before_a_request() -> None:
+    born, set_forward = Instant(0.0, 0.0, None, 0.0), Instant(3600.0, 2.0, None, 0.0)
+    assert age(born, set_forward) == 2.0

@@ -32,7 +32,17 @@ VISITS, A_RENEWAL = 3, 2.0
 """So many must have come by, and so many seconds before the end: one of them should have renewed it."""
 _HARMLESS = frozenset({What.REVOKED})
 _FORGET = frozenset(
-    {What.LOGIN, What.LOGOUT, What.SAME_LOGIN, What.WIPED, What.REBOOT, What.STORE_CLOCK_SET, What.FORK}
+    {
+        What.LOGIN,
+        What.LOGOUT,
+        What.SAME_LOGIN,
+        What.WIPED,
+        What.REBOOT,
+        What.STORE_CLOCK_SET,
+        What.FAILOVER,
+        What.EMPTY_FAILOVER,
+        What.FORK,
+    }
 )
 """What begins the count of refreshes anew, or makes clocks that do not compare."""
 

@@ -157,7 +157,8 @@ class Claims:
             over = max(over, world.went_back_at + (0.0 if dated else claim.ttl))
         # Its own request was refused under a claim that the store has lost: it gave others time to commit first.
         refused_until = by.sent_until + HTTP_TIMEOUT if by.sent_until > claim.born else 0.0
-        waited = now - max(over, by.began, by.sent_until, min(refused_until, now))
+        # A look that was due while its process was stopped begins when the process goes on.
+        waited = now - max(over, by.began, by.sent_until, by.process.resumes_at, min(refused_until, now))
         if waited > NOTICING + PATIENCE and not by.disturbed:
             raise Broken("an outage is over with its lease", f"{by} waited for {waited:.1f} s more behind {holder}")
 

@@ -75,6 +75,10 @@ BROKE_ONCE = {
     40_087_977: "a claim that the store's clock, which was set forward, ends early for those who came later",
     40_119_368: "a refusal under a claim that the store has lost, after which others were given time to commit",
     40_317_396: "a machine that sleeps right before a request, and the answer to an earlier one comes meanwhile",
+    40_358_885: "a lost answer at a generation that the store has lost, after which an older one was refused",
+    40_360_705: "a machine that sleeps right after its claim, while the store's clock is set",
+    40_363_565: "a budget of refreshes that the clock of another server begins anew",
+    40_373_029: "a look that was due while its machine slept",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from onerefresh.record import Clock, Lease, Record
 from onerefresh.store import StoreTime
 
-__all__ = ["Instant", "Sent", "age", "left_of"]
+__all__ = ["Instant", "Sent", "age", "left_of", "most_age"]
 
 
 class Instant(NamedTuple):
@@ -39,6 +39,16 @@ def age(born: Instant, now: Instant) -> float:
     if born.shared is None or now.shared is None or born.shared.clock_epoch != now.shared.clock_epoch:
         return age
     return max(age, now.shared.seconds - born.shared.seconds)
+
+
+def most_age(born: Instant, now: Instant) -> float:
+    """The most seconds that may have passed since `born`: by this machine's wall clock, too.
+
+    While a machine sleeps, its monotonic clock stands still, and the store's clock may be set, or another server's
+    clock may take its place. A wall clock that was set forward makes an attempt seem older than it is. So this is for
+    attempts that must not send when they are too old, and never for a time that has to pass before something is sent.
+    """
+    return max(age(born, now), now.wall - born.wall)
 
 
 def left_of(lease: Lease, now: Instant) -> float:

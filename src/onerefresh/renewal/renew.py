@@ -16,10 +16,10 @@ what to do with the record.
 
 Leases let one process send at a time, and bound the wait for a process that has vanished. A lease is over when the
 store's clock says so, or when a waiting process has watched it for its whole time to live on its own monotonic clock.
-No wall clock decides who may send. On the same host a released lock proves that the holder is dead, and others take
-over at once. After a takeover without that proof the lease is *contested*: the earlier attempt may still commit.
-`invalid_grant` then proves nothing yet, and the record is watched for as long as a token request may take before the
-session is declared dead.
+A wall clock lets nobody send; it can only keep back an attempt that seems too old. On the same host a released lock
+proves that the holder is dead, and others take over at once. After a takeover without that proof the lease is
+*contested*: the earlier attempt may still commit. `invalid_grant` then proves nothing yet, and the record is watched
+for as long as a token request may take before the session is declared dead.
 
 A store that lost writes gets the newest known token back under a *recovery lease*. Nothing is sent under it, so that
 processes with a still newer token have time to restore that one.
@@ -39,7 +39,7 @@ from onerefresh.policy import DETECTION
 from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.claim import claim_and_send, is_contested
-from onerefresh.renewal.clocks import Instant, age
+from onerefresh.renewal.clocks import Instant, most_age
 from onerefresh.renewal.decide import bound, decide, in_use, is_news
 from onerefresh.renewal.host_save import save_with_host
 from onerefresh.renewal.period_watch import PeriodWatch
@@ -284,7 +284,7 @@ class _Renewal:
             return True
         await world.prepare()  # under the lock: of all processes in the queue, only the first needs it
         self.prepared = True
-        is_new = age(look.now, await world.now()) <= QUICK
+        is_new = most_age(look.now, await world.now()) <= QUICK
         return is_new and (self.lock is None or self.lock.death_proof is None)  # else the loaded record may be stale
 
 

@@ -14,14 +14,14 @@ from onerefresh.policy import PATIENCE, SENDS_IN_A_LEASE, backoff
 from onerefresh.record import Grant
 from onerefresh.renewal.answer import commit_answer
 from onerefresh.renewal.attempt import Attempt, Outcome
-from onerefresh.renewal.clocks import Instant, age
+from onerefresh.renewal.clocks import Instant, age, most_age
 from onerefresh.renewal.failed import dead, doubtful_end, release, unsent
 from onerefresh.renewal.reports import report
 from onerefresh.renewal.world import Unsent
 from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
-__all__ = ["age", "run_attempt"]
+__all__ = ["run_attempt"]
 
 
 async def run_attempt(attempt: Attempt) -> Outcome | None:
@@ -110,7 +110,7 @@ async def _may_send(attempt: Attempt) -> Instant | None:
     if attempt.sends and not await _still_holds(attempt):
         return None
     now = await attempt.world.now()
-    return now if age(attempt.born, now) + attempt.request.http_timeout <= attempt.lease.ttl else None
+    return now if most_age(attempt.born, now) + attempt.request.http_timeout <= attempt.lease.ttl else None
 
 
 async def _still_holds(attempt: Attempt) -> bool:

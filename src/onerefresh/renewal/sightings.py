@@ -58,6 +58,8 @@ NEVER = -math.inf
 """A time before all others; one object for all instances, of which there may be thousands."""
 MOST = 8
 """How many earlier failures of one generation, and how many ends of attempts, are remembered."""
+GENERATIONS = 4
+"""The failures of how many generations are remembered: a store that goes back shows one of an older generation."""
 
 
 class _Failed(NamedTuple):
@@ -102,7 +104,7 @@ class Sightings:
         self._server: str | None = None
         self._replaced: tuple[str, ...] = ()  # servers that had the record before another one had it
         self._server_since = NEVER
-        self._failed: _Failed | None = None
+        self._failed: tuple[_Failed, ...] = ()  # of the last generations at which any was seen
         self._ended: tuple[tuple[str, Record], ...] = ()  # how attempts of this process ended, by lease id
         self._logged_out: Record | None = None  # the last record that a logout has emptied
 
@@ -135,26 +137,33 @@ class Sightings:
         return replace(ended, owner=record.owner) if ended is not None else None  # `adopt` may have changed the owner
 
     def remember(self, record: Record | None) -> None:
-        """Remember the last failure in `record`, unless the store has gone back to an earlier one."""
-        failed, failure = self._failed, record.failure if record is not None else None
+        """Remember the last failure in `record`, unless the store has gone back to an earlier one of its generation."""
+        failure = record.failure if record is not None else None
         if record is None or failure is None:
             return
+        failed = self._failed_at(record.identity)
         earlier: tuple[object, ...] = ()
-        if failed is not None and failed.identity == record.identity:
+        if failed is not None:
             if failure == failed.failure or _name(failure) in failed.earlier:
                 return
             earlier = (*failed.earlier, _name(failed.failure))[-MOST:]
-        self._failed = _Failed(record.identity, failure, record.state is State.DEAD, earlier)
+        others = tuple(other for other in self._failed if other is not failed)
+        new = _Failed(record.identity, failure, record.state is State.DEAD, earlier)
+        self._failed = (*others, new)[-GENERATIONS:]
+
+    def _failed_at(self, identity: tuple[str, int]) -> _Failed | None:
+        return next((failed for failed in self._failed if failed.identity == identity), None)
 
     def doubts(self, family: str) -> bool:
-        """Whether the last failure leaves open whether this family's session is over."""
-        failed = self._failed
-        return failed is not None and failed.identity[0] == family and failed.failure.is_doubtful and not failed.is_dead
+        """Whether the failure of its last generation leaves open whether this family's session is over."""
+        of_the_family = [failed for failed in self._failed if failed.identity[0] == family]
+        failed = max(of_the_family, key=lambda failed: failed.identity[1], default=None)
+        return failed is not None and failed.failure.is_doubtful and not failed.is_dead
 
     def recalled(self, record: Record) -> Record:
         """`record` with the failure of this generation that the store has lost, or never received."""
-        failed, lease = self._failed, record.lease
-        if failed is None or failed.identity != record.identity or record.token is None or record.state is State.DEAD:
+        failed, lease = self._failed_at(record.identity), record.lease
+        if failed is None or record.token is None or record.state is State.DEAD:
             return record
         if record.failure is not None and _name(record.failure) not in failed.earlier:
             return record
@@ -167,8 +176,8 @@ class Sightings:
         return replace(record, state=State.DEAD, lease=None, failure=failed.failure)
 
     def forget_failures(self) -> None:
-        """Forget the last failure, because a login or `retry()` in this process has cancelled it."""
-        self._failed = None
+        """Forget all failures, because a login or `retry()` in this process has cancelled them."""
+        self._failed = ()
 
     def sees(self, now: Instant) -> None:
         """Remember which server answers for this credential now."""
