@@ -89,7 +89,7 @@ def test_a_credential_that_is_asked_long_after_a_failover_does_not_wait_again() 
 
 
 def failed_at(generation: int, kind: FailureKind, *, state: State = State.IDLE) -> Record:
-    doubts = int(kind is FailureKind.DOUBTFUL)
+    doubts = int(kind is FailureKind.DEAD and state is State.IDLE)
     failure = Failure(kind, "it failed", at=1_800_000_000.0 + generation, delay=1.0, count=1, doubts=doubts)
     token = Token("access", "refresh").numbered("family", generation)
     return Record(("family",), generation, state, token=token, failure=failure)
@@ -107,7 +107,7 @@ def test_a_failure_is_remembered_though_an_older_generation_has_failed_since() -
 
 def test_the_failure_of_the_last_generation_says_whether_the_session_is_in_doubt() -> None:
     sightings = Sightings()
-    sightings.remember(failed_at(2, FailureKind.DOUBTFUL))
+    sightings.remember(failed_at(2, FailureKind.DEAD))  # refused, and not proven
     sightings.remember(failed_at(1, FailureKind.NO_ANSWER))
     assert sightings.doubts("family")
     sightings.remember(failed_at(3, FailureKind.NO_ANSWER))

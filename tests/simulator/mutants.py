@@ -24,6 +24,7 @@ from onerefresh.renewal import (
     answer,
     bring_back,
     claim,
+    clocks,
     commands,
     decide,
     failed,
@@ -66,6 +67,11 @@ SET_BACK = (
     ("happenings", (Happening(What.OUTAGE, 5.0, 60.0), Happening(What.CLOCK_SET, 30.0, -3600.0))),
     ("hosts", 1),
     ("skews", (0.0,)),
+)
+SET_WHILE_ASLEEP = (
+    ("has_clock", True),
+    ("hosts", 2),
+    ("happenings", (Happening(What.REVOKED, 5.0), Happening(What.STORE_CLOCK_SET, 45.0, 7200.0))),
 )
 SMALL_WINDOW = (("manner", Manner(Kind.GRACE, grace=15.0)), ("profile", Profile("grace:15", grace=15.0)))
 SAVING = (("host_saves", True),)
@@ -213,7 +219,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "6",
         "no gate before sending",
-        put(send, "age", pieces.never_old),
+        put(send, "most_age", pieces.never_old),
         "paused between claim and gate",
         STRICT,
         shows=(
@@ -231,7 +237,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "6",
         "age counts by the machine's own clock alone",
-        put(send, "age", pieces.own_clock_only),
+        put(send, "most_age", pieces.own_clock_only),
         "asleep between claim and gate",
         STRICT,
         fixed=(("has_clock", True), ("hosts", 2), ("skews", (0.0, 0.0))),
@@ -239,6 +245,14 @@ MUTANTS: tuple[Mutant, ...] = (
             "a machine sleeps between its claim and its request; its own clock stood still, and it sends a "
             "refresh token that others have spent"
         ),
+    ),
+    Mutant(
+        "6",
+        "no wall clock keeps an attempt back",
+        put(send, "most_age", clocks.age),
+        "asleep between claim and gate",
+        STRICT,
+        fixed=SET_WHILE_ASLEEP,
     ),
     Mutant(
         "7",
