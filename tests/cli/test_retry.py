@@ -32,7 +32,7 @@ def test_a_doubtful_end_is_explained_and_retried(home: Home) -> None:
     done = home.run("retry", "acme")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "acme: generation 2 expires in 60 min\n"
-    assert home.run("retry", "acme").stdout == "acme: nothing failed: nothing was sent\n"
+    assert home.run("retry", "acme").stdout == "acme: nothing failed, so nothing was sent\n"
 
 
 def test_a_dead_session_is_asked_once_more_and_is_dead_again(home: Home) -> None:
@@ -87,11 +87,11 @@ def test_all_of_a_store_are_asked_for_but_those_that_are_healthy(home: Home) -> 
     done = home.run("--debug", "retry", "--all")
     assert done.returncode == 4
     assert done.stdout.splitlines() == [
-        "healthy: nothing failed: nothing was sent",
+        "healthy: nothing failed, so nothing was sent",
         "doubtful: generation 2 expires in 60 min",
         "pausing: generation 2 expires in 60 min",
         "serving: generation 2 expires in 60 min",
-        "logged out: nothing failed: nothing was sent",
+        "logged out: nothing failed, so nothing was sent",
     ]
     assert "credential 'dead': the session is over" in done.stderr
     assert home.server.counters.token_requests == before + 4

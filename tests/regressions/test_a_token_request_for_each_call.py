@@ -379,7 +379,7 @@ def test_the_command_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         while api.call(credential) == 200:
             pass
     assert main(["status", "acme", "--config", str(file)]) == 0
-    assert "the next one is put off: 6 refreshes within a minute" in capsys.readouterr().out
+    assert "the next refresh is postponed: 6 refreshes within a minute" in capsys.readouterr().out
 
 
 def test_so_does_retry() -> None:

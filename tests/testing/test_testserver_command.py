@@ -110,7 +110,7 @@ def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
     with running("--file", str(path)) as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert err == f"cannot make {path}: File exists; choose another --file\n"
+    assert err == f"cannot create {path}: File exists; choose another --file\n"
     assert out == ""
     assert path.read_text() == "mine"
 
