@@ -266,7 +266,7 @@ class Unlisted(MemoryStore):
 
 def test_a_store_that_cannot_list_its_records_says_so(auth_server: AuthServer) -> None:
     with Credentials(endpoint(auth_server), store=Unlisted()) as credentials:
-        with pytest.raises(ConfigurationError, match="name the keys yourself"):
+        with pytest.raises(ConfigurationError, match="pass the keys yourself"):
             credentials.refresh_due(within=60)
 
 

@@ -108,4 +108,4 @@ def test_other_stores_need_no_preparation(tmp_path: Path, capsys: pytest.Capture
 
 def test_a_server_that_is_down_is_an_error_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["store", "init", "--store", "postgresql://me@127.0.0.1:1/app"]) == 1
-    assert "nobody listens there" in capsys.readouterr().err
+    assert "no server is listening there" in capsys.readouterr().err

@@ -193,7 +193,7 @@ def test_a_host_that_does_not_exist() -> None:
 
 
 def test_a_socket_that_does_not_exist(tmp_path: Path) -> None:
-    assert_unavailable(RedisStore(f"unix://{tmp_path}/none.sock"), "there is no such file: see the socket")
+    assert_unavailable(RedisStore(f"unix://{tmp_path}/none.sock"), "there is no such file: check the socket")
 
 
 def test_a_replica_is_refused_for_reading_too(own_server: Valkey, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_replica_is_refused_for_reading_too(own_server: Valkey, tmp_path: Path
         replica.replicates(own_server)
         with closing(RedisStore(replica.url)) as store:
             for use in uses(store)[:3]:
-                with pytest.raises(StoreUnavailable, match="it is a replica: name the primary"):
+                with pytest.raises(StoreUnavailable, match="it is a replica: connect to the primary"):
                     use()
 
 
@@ -366,7 +366,7 @@ def test_forgotten_scripts_are_sent_again(server: Valkey, store: RedisStore) -> 
 
 
 def test_a_server_that_is_no_cluster_and_a_cluster_that_was_named_as_a_server(server: Valkey, cluster: Cluster) -> None:
-    assert_unavailable(RedisStore(f"redis+cluster://{server.address}"), "it is no cluster")
+    assert_unavailable(RedisStore(f"redis+cluster://{server.address}"), "it is not a cluster")
     with closing(RedisStore(cluster.nodes[0].url)) as store:
         with pytest.raises(StoreUnavailable, match=r"redis\+cluster://"):
             for number in range(20):
