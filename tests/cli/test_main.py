@@ -91,7 +91,7 @@ class TestArguments:
         assert main(["token", "acme"]) == 2
         shown = capsys.readouterr()
         assert shown.out == ""
-        assert shown.err.startswith(f"onerefresh: there is no configuration file {home.config}: make it")
+        assert shown.err.startswith(f"onerefresh: there is no configuration file {home.config}: create it")
 
     def test_it_leaves_logging_as_it_was(self, home: Home) -> None:
         logger = logging.getLogger("onerefresh")
