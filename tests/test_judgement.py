@@ -247,7 +247,10 @@ MADE = {
 def test_each_meaning_has_its_error(kind: FailureKind) -> None:
     error = Verdict(kind, "what happened").error()
     assert type(error) is MADE[kind]
-    doubt = ": the session is over, or this client or function is wrong: log in again, or correct it and call retry()"
+    doubt = (
+        ": either the session is over, or the client settings or the refresher are wrong: log in again, "
+        "or correct them and call retry()"
+    )
     assert str(error) == "what happened" + doubt * (kind is FailureKind.DOUBTFUL)
 
 

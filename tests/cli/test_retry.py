@@ -18,12 +18,12 @@ def test_a_doubtful_end_is_explained_and_retried(home: Home) -> None:
     home.server.fail_next(status=401, body="")
     done = home.run("token", "acme")
     assert (done.returncode, done.stdout) == (4, "")
-    assert "the session is over, or this client or function is wrong" in done.stderr
+    assert "the session is over, or the client settings or the refresher are wrong" in done.stderr
     assert done.stderr.endswith("onerefresh login acme --with-token; or: onerefresh retry acme\n")
 
     status = home.run("status", "acme")
     assert status.returncode == 4
-    assert "the session is over, or this client or function is wrong: log in again" in status.stdout
+    assert "the session is over, or the client settings or the refresher are wrong: log in again" in status.stdout
     assert "s, or until: onerefresh retry acme" in status.stdout
     told = json.loads(home.run("status", "acme", "--json").stdout)
     assert (told["state"], told["doubts"], told["asks_again"]) == ("idle", 1, True)

@@ -344,7 +344,7 @@ def test_a_websocket_handshake_is_a_call_like_any_other(name: str, server: AuthS
         ({"origins": "api.acme.com"}, "with its scheme"),
         ({"origins": "https://api.acme.com/v1"}, "remove what follows"),
         ({"header": "not a name"}, "is not a valid header name"),
-        ({"scheme": "not one word"}, "no authentication scheme"),
+        ({"scheme": "not one word"}, "not an authentication scheme"),
         ({"refused_statuses": {200}}, "must be from 400 to 599"),
     ],
 )

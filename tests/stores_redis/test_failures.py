@@ -112,7 +112,7 @@ def test_the_outcome_is_unknown_where_others_have_written_before_it_could_be_loo
         written.append(store.cas("acme", present.version, "theirs"))
 
     relay.lose("answer", of=WRITE, then=write_over_it)
-    with pytest.raises(StoreOutcomeUnknown, match="somebody else"):
+    with pytest.raises(StoreOutcomeUnknown, match="another process has written"):
         through.cas("acme", None, "ours")
     assert store.load("acme") == (written[0], "theirs")
 
@@ -228,7 +228,7 @@ def test_a_server_that_lacks_replicas_is_still_read(own_server: Valkey) -> None:
 def test_another_program_s_key_is_left_alone(server: Valkey, store: RedisStore) -> None:
     server.do("SET", "onerefresh:{acme}", "theirs")
     for use in uses(store)[:3]:
-        with pytest.raises(StoreUnavailable, match="another program stored"):
+        with pytest.raises(StoreUnavailable, match="another program has stored"):
             use()
     [(key, found)] = store.scan()
     assert key == "acme"

@@ -118,4 +118,4 @@ def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
 def test_a_wrong_option_is_told() -> None:
     with running("--expires-in", "0") as process:
         _, err = process.communicate(timeout=60)
-    assert err == "expires_in is a number of seconds, more than 0\n"
+    assert err == "expires_in must be a number of seconds, more than 0\n"
