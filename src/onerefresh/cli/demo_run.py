@@ -129,7 +129,7 @@ def _make_calls(crew: _Crew, server: RemoteServer, finished: Finished, watch: Wa
     try:
         server.wait_for("api", finished.calls - ended, timeout=PATIENCE)
     except TimeoutError:
-        raise OnerefreshError("the demo's calls have not all reached the API; is this machine very busy?") from None
+        raise OnerefreshError("not all calls of the demo have reached the API; this machine may be very busy") from None
     finished.revoked_at = time.monotonic()
     server.revoke_access()
     stage = "revoked"

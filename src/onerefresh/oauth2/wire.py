@@ -65,7 +65,7 @@ class RequestDeadline:
         """
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
-        failed: Exception = OSError("the name has no address")
+        failed: Exception = OSError("the host name has no address")
         for number, address in enumerate(addresses):
             try:
                 self.watch(connect(address, port, self.left() / (len(addresses) - number)))

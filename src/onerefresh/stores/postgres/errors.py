@@ -98,7 +98,7 @@ def cannot_create(sqlstate: str, table: str) -> str:
     """Why the table could not be created."""
     if sqlstate == "42501":
         return (
-            f"there is no table {table}, and the database user may not create it: ask a user who may to run what "
-            "`onerefresh store init --sql` prints, and to GRANT SELECT, INSERT, UPDATE on it to this user"
+            f"there is no table {table}, and the database user may not create it: let a user who may create it run "
+            "the output of `onerefresh store init --sql`, and GRANT SELECT, INSERT, UPDATE on it to this user"
         )
     return refused(sqlstate, table)

@@ -211,7 +211,7 @@ class PostgresStore(Store):
         except CannotListen as error:
             if error.for_good and self._deaf_until == 0.0:
                 logging.getLogger("onerefresh").warning(
-                    "%s: %s, so waiting callers poll every %s s; a URL of the server itself lets them be woken at once",
+                    "%s: %s, so waiting callers poll every %s s; with a URL of the server itself they wake at once",
                     self.name, error, POLLED,
                 )  # fmt: skip
                 self.look_every = POLLED
