@@ -224,7 +224,7 @@ class TestUrls:
     @pytest.mark.parametrize(
         ("url", "said"),
         [
-            ("", "there is not a URL: give URLs as arguments, or pipe them in"),
+            ("", "there is no URL: give URLs as arguments, or pipe them in"),
             ("http:///x", "'http:///x' is not a URL to fetch"),
             ("https://a.example:port/", "'https://a.example:port/' is not a URL (Invalid port: 'port')"),
             ("items/1", "'items/1' is not a URL to fetch: write the full URL"),

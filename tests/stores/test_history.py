@@ -117,7 +117,7 @@ WRONG = {
     ],
     "no other process had written": [bob(Did.CONFLICT, 0, 1, B1), ann(Did.WRITTEN, 2, 3, A1), ann(Did.READ, 4, 5, A1)],
     "no other process had written: bob": [bob(Did.CONFLICT, 0, 1, B1), ann(Did.READ, 4, 5)],
-    "version 'v' came back": [
+    "version 'v' was used twice": [
         ann(Did.WRITTEN, 0, 1, A1, "v"),
         ann(Did.WRITTEN, 2, 3, A2, "v"),
         ann(Did.READ, 4, 5, A2, "v"),
