@@ -129,53 +129,65 @@ class TestParsing:
             (f"{ENDPOINT}colour = 1", ".colour is unknown; the keys are token_endpoint, grant"),
             (
                 f'{ENDPOINT}client_secret = "hunter2"',
-                ".client_secret: a secret does not belong into this file; write { env",
+                ".client_secret: a secret does not belong in this file; write { env",
             ),
             (
                 f'{ENDPOINT}store = "postgresql://app:hunter2@db/app"',
-                ".store: a password does not belong into this file; write { env",
+                ".store: a password does not belong in this file; write { env",
             ),
             (
                 f'{ENDPOINT}store = "redis://db/0?sentinel_password=hunter2"',
-                ".store: a password does not belong into this file; write { env",
+                ".store: a password does not belong in this file; write { env",
             ),
             (
                 f'{ENDPOINT}refresh_token = "hunter2"',
-                ".refresh_token: a token does not belong into this file; remove it",
+                ".refresh_token: a token does not belong in this file; remove it",
             ),
-            (f'{ENDPOINT}password = "hunter2"', ".password: a secret does not belong into this file; remove it"),
+            (f'{ENDPOINT}password = "hunter2"', ".password: a secret does not belong in this file; remove it"),
             (
                 f'{ENDPOINT}extra = {{ password = "hunter2" }}',
-                ".extra.password: a secret does not belong into this file",
+                ".extra.password: a secret does not belong in this file",
             ),
-            (f"{ENDPOINT}client_secret = {{}}", ".client_secret is exactly one of env, file and command, not nothing"),
+            (
+                f"{ENDPOINT}client_secret = {{}}",
+                ".client_secret must be exactly one of env, file and command, not nothing",
+            ),
             (
                 f'{ENDPOINT}client_secret = {{ env = "A", file = "b" }}',
                 "exactly one of env, file and command, not env, file",
             ),
             (f'{ENDPOINT}client_secret = {{ vault = "hunter2" }}', "exactly one of env, file and command, not vault"),
-            (f"{ENDPOINT}client_secret = {{ env = 1 }}", ".client_secret.env is a text in quotes, not a number"),
+            (f"{ENDPOINT}client_secret = {{ env = 1 }}", ".client_secret.env must be a string in quotes, not a number"),
             (
                 f'{ENDPOINT}client_secret = {{ command = "pass show" }}',
-                ".command is a list of texts, run without a shell",
+                ".command must be a list of strings, which is run without a shell",
             ),
-            (f"{ENDPOINT}client_secret = {{ command = [] }}", ".command is a list of texts"),
+            (f"{ENDPOINT}client_secret = {{ command = [] }}", ".command must be a list of strings"),
             ('token_endpoint = "https://login.acme.com"', ".client_id is missing"),
             ('client_id = "cli"', " needs exactly one of token_endpoint"),
             (f'{ENDPOINT}refresher = "a:b"', " needs exactly one of token_endpoint"),
-            ('refresher = "a:b"\nscope = "x"', ".scope belongs to a token_endpoint: leave it out beside refresher"),
-            ("refresher = 5", ".refresher is a text in quotes, not a number"),
-            ('token_endpoint = true\nclient_id = "cli"', ".token_endpoint is a text in quotes, not true or false"),
-            ('token_endpoint = "https://x"\nclient_id = ""', ".client_id is a text in quotes, not an empty text"),
-            (f"{ENDPOINT}scope = 2026-01-01", ".scope is a text in quotes, not a date or time"),
-            (f"{ENDPOINT}extra = []", ".extra is a table, not a list"),
-            (f"{ENDPOINT}origins = 3", ".origins is a list of texts"),
-            (f'{ENDPOINT}origins = ["api.acme.com"]', ".origins: 'api.acme.com' is no origin"),
+            (
+                'refresher = "a:b"\nscope = "x"',
+                ".scope is only for a token_endpoint: leave it out when there is a refresher",
+            ),
+            ("refresher = 5", ".refresher must be a string in quotes, not a number"),
+            (
+                'token_endpoint = true\nclient_id = "cli"',
+                ".token_endpoint must be a string in quotes, not true or false",
+            ),
+            (
+                'token_endpoint = "https://x"\nclient_id = ""',
+                ".client_id must be a string in quotes, not an empty string",
+            ),
+            (f"{ENDPOINT}scope = 2026-01-01", ".scope must be a string in quotes, not a date or time"),
+            (f"{ENDPOINT}extra = []", ".extra must be a table, not a list"),
+            (f"{ENDPOINT}origins = 3", ".origins must be a list of strings"),
+            (f'{ENDPOINT}origins = ["api.acme.com"]', ".origins: 'api.acme.com' is not an origin"),
             (
                 f'{ENDPOINT}origins = ["https://api.acme.com/v1"]',
                 ".origins: 'https://api.acme.com/v1' is more than an origin",
             ),
-            (f"{ENDPOINT}store = 1", ".store is a text in quotes, not a number"),
+            (f"{ENDPOINT}store = 1", ".store must be a string in quotes, not a number"),
         ],
     )
     def test_what_is_wrong_is_named_with_what_to_do(self, lines: str, said: str) -> None:
@@ -190,8 +202,8 @@ class TestParsing:
             ("store =", " is not TOML: "),
             ("stroe = 'x'", ": stroe is unknown, did you mean 'store'?; the keys are store, credentials"),
             ("[acme]", ": acme is unknown"),
-            ("credentials = 3", ": credentials is a table, not a number: write [credentials]"),
-            ("[credentials]\nacme = 3", ": credentials.acme is a table, not a number: write [credentials.acme]"),
+            ("credentials = 3", ": credentials must be a table, not a number: write [credentials]"),
+            ("[credentials]\nacme = 3", ": credentials.acme must be a table, not a number: write [credentials.acme]"),
         ],
     )
     def test_what_is_wrong_outside_a_section_is_named_too(self, text: str, said: str) -> None:
@@ -209,10 +221,10 @@ class TestParsing:
             (f'{ENDPOINT}grant = "password"', "unknown grant 'password'"),
             (f'{ENDPOINT}client_auth = "client_secret_basic"', "needs a client_secret"),
             (f'{ENDPOINT}profile = "lenient"', "unknown profile 'lenient'"),
-            (f'{ENDPOINT}resend = "sometimes"', "resend is a number of seconds or 'never', not 'sometimes'"),
-            (f"{ENDPOINT}max_wait = -1", "max_wait is a number of seconds, not -1"),
+            (f'{ENDPOINT}resend = "sometimes"', "resend must be a number of seconds or 'never', not 'sometimes'"),
+            (f"{ENDPOINT}max_wait = -1", "max_wait must be a number of seconds, not -1"),
             (f'{ENDPOINT}store = "mongodb://x"', "unknown store 'mongodb'"),
-            (f"{ENDPOINT}extra = {{ refresh_tokens_type = 1 }}", "extra['refresh_tokens_type'] is a text"),
+            (f"{ENDPOINT}extra = {{ refresh_tokens_type = 1 }}", "extra['refresh_tokens_type'] must be a string"),
         ],
     )
     def test_what_only_shows_on_opening_names_the_section(self, lines: str, said: str) -> None:
@@ -291,8 +303,8 @@ class TestSecrets:
         [
             ('{ env = "ONEREFRESH_TEST_UNSET" }', "the environment variable ONEREFRESH_TEST_UNSET is not set"),
             ('{ file = "absent" }', "absent cannot be read: No such file or directory"),
-            ('{ file = "empty" }', "empty holds no text"),
-            ('{ file = "binary" }', "binary holds no text"),
+            ('{ file = "empty" }', "empty is empty or not text"),
+            ('{ file = "binary" }', "binary is empty or not text"),
             ('{ command = ["onerefresh-no-such-program"] }', "cannot be run: No such file or directory"),
             (
                 '{ command = ["sh", "-c", "echo hunter$((1 + 1)); exit 3"] }',
@@ -301,7 +313,7 @@ class TestSecrets:
             ('{ command = ["true"] }', "the command 'true' printed nothing"),
             (
                 '{ command = ["printf", "hunter%d\\\\377", "2"] }',
-                "the command 'printf' printed something that is no text",
+                "the command 'printf' printed something that is not text",
             ),
         ],
     )
@@ -316,7 +328,7 @@ class TestSecrets:
 
     def test_a_command_that_does_not_end_is_ended(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(secret_source, "COMMAND_SECONDS", 0.1)
-        with pytest.raises(ConfigurationError, match="has not ended within"):
+        with pytest.raises(ConfigurationError, match="did not end within"):
             self.source('{ command = ["sleep", "60"] }', tmp_path)()
 
 
@@ -347,7 +359,7 @@ class TestLookup:
 
     def test_a_variable_that_depends_on_the_working_folder_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ONEREFRESH_CONFIG", "onerefresh.toml")
-        with pytest.raises(ConfigurationError, match="ONEREFRESH_CONFIG is an absolute path"):
+        with pytest.raises(ConfigurationError, match="ONEREFRESH_CONFIG must be an absolute path"):
             config.read()
 
     def test_the_working_folder_is_never_looked_at(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +395,7 @@ class TestWhoMayHaveWrittenIt:
     def test_others_may_not_replace_it(self, path: Path, mode: int) -> None:
         path.parent.chmod(mode)
         with pytest.raises(
-            ConfigurationError, match=rf"others can write to the folder {path.parent}, .* {path.parent}"
+            ConfigurationError, match=rf"others can write to the folder {path.parent} and could .* {path.parent}"
         ):
             config.read(path)
 
@@ -391,7 +403,7 @@ class TestWhoMayHaveWrittenIt:
         path.parent.parent.chmod(0o1777)
         assert config.read(path).named("acme").name == "acme"
         path.parent.chmod(0o1777)
-        with pytest.raises(ConfigurationError, match=rf"into the folder {path.parent}, .*mkdir -m 700|chmod go-w"):
+        with pytest.raises(ConfigurationError, match=rf"in the folder {path.parent}: .*mkdir -m 700|chmod go-w"):
             config.read(path)
 
     def test_what_is_no_file_is_told(self, tmp_path: Path) -> None:
@@ -438,14 +450,14 @@ class TestRefreshers:
     @pytest.mark.parametrize(
         ("reference", "said"),
         [
-            ("my_refreshers", 'is not of the form "package.module:function"'),
-            ("my refreshers:plain", "is not of the form"),
-            (":plain", "is not of the form"),
-            ("my_refreshers:plain()", "is not of the form"),
+            ("my_refreshers", 'must have the form "package.module:function"'),
+            ("my refreshers:plain", "must have the form"),
+            (":plain", "must have the form"),
+            ("my_refreshers:plain()", "must have the form"),
             ("onerefresh_no_such_module:x", "there is no module 'onerefresh_no_such_module'"),
             ("my_needy:x", "there is no module 'onerefresh_no_such_module'"),
             ("my_refreshers:absent", "the module has no 'absent'"),
-            ("my_refreshers:number", "is no function but int"),
+            ("my_refreshers:number", "is not a function but a value of type int"),
             ("my_broken:x", "importing it raised ValueError"),
         ],
     )

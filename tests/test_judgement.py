@@ -133,7 +133,7 @@ def test_only_what_may_have_reached_the_server_may_have_spent_the_token() -> Non
 )
 def test_a_redirect_tells_origin_and_path_alone(location: str | None, shown: str) -> None:
     verdict = judge_answer(302, b"", {"Location": location} if location else {})
-    hint = "; a token request follows no redirect: correct the token endpoint URL"
+    hint = "; redirects are not followed for token requests: correct the token endpoint URL"
     assert verdict.detail == f"the token endpoint answered 302{shown}{hint}"
 
 
@@ -247,7 +247,10 @@ MADE = {
 def test_each_meaning_has_its_error(kind: FailureKind) -> None:
     error = Verdict(kind, "what happened").error()
     assert type(error) is MADE[kind]
-    doubt = ": the session is over, or this client or function is wrong: log in again, or correct it and call retry()"
+    doubt = (
+        ": either the session is over, or the client settings or the refresher are wrong: log in again, "
+        "or correct them and call retry()"
+    )
     assert str(error) == "what happened" + doubt * (kind is FailureKind.DOUBTFUL)
 
 

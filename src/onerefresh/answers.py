@@ -264,7 +264,7 @@ def not_bearer(answer: Mapping[str, object]) -> str | None:
         return None
     return (
         f"the answer's token is of type {name!r}, which must not be sent as a bearer token (RFC 6749 section 7.1): "
-        "have the server issue bearer tokens to this client"
+        "configure the server to issue bearer tokens to this client"
     )
 
 

@@ -41,7 +41,7 @@ class Flight(Generic[T]):
     def __init__(self, *, refused: tuple[str, int] | None = None, loop: object = None) -> None:
         self.refused = refused
         self.loop = loop
-        self.phase = "it has not begun yet"
+        self.phase = "it has not started yet"
         self.lost_its_loop = False
         self._starter: int | None = threading.get_ident()
         self._begun: dict[str, tuple[int]] = {}  # the thread that runs it

@@ -100,32 +100,32 @@ def _by_status(
 ) -> tuple[FailureKind, str]:
     """What the status means where the error code says nothing, and an addition to the message."""
     if status in _GATEWAY_GAVE_UP:
-        return FailureKind.NO_ANSWER, ": a gateway waited for the answer in vain"
+        return FailureKind.NO_ANSWER, ": a gateway got no answer in time"
     if status >= 500:
         return FailureKind.SERVER_ERROR, ""
     if status < 200:
-        return FailureKind.NO_ANSWER, ", which is no answer yet"
+        return FailureKind.NO_ANSWER, ", which is not a final answer"
     html = is_html(body, headers)
     if 200 <= status < 300:
         if html:
-            return FailureKind.NO_ANSWER, " with a page of HTML in place of a token"
+            return FailureKind.NO_ANSWER, " with an HTML page instead of a token"
         if answer is None and is_cut_short(body, headers):
-            return FailureKind.NO_ANSWER, " with an answer that is cut short"
+            return FailureKind.NO_ANSWER, " with an incomplete answer"
         return FailureKind.PROTOCOL, " without a usable access token"
     if 300 <= status < 400:
         place = hidden.quote(place_of(header(headers, "location")))
         leads = f" and points to {place}" if place else ""
         return (
             FailureKind.REQUEST_REJECTED,
-            f"{leads}; a token request follows no redirect: correct the token endpoint URL",
+            f"{leads}; redirects are not followed for token requests: correct the token endpoint URL",
         )
     if status in _WRONG_ADDRESS:
-        return FailureKind.REQUEST_REJECTED, "; is the token endpoint URL right?"
+        return FailureKind.REQUEST_REJECTED, "; check the token endpoint URL"
     if html:
-        return FailureKind.UNAVAILABLE, " with a page of HTML, as gateways do"
+        return FailureKind.UNAVAILABLE, " with an HTML page, as gateways do"
     if status in (400, 401):
         if body is None:
-            return FailureKind.DOUBTFUL, ", and the refresher did not read the body, where the reason may stand"
+            return FailureKind.DOUBTFUL, ", and the refresher did not read the body, which may contain the reason"
         return FailureKind.DOUBTFUL, " with an empty body" if body in (b"", "") else ""
     return FailureKind.REQUEST_REJECTED, ""
 

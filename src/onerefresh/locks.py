@@ -29,8 +29,8 @@ class Reentered(RefreshUnavailable):
 def reentered() -> Reentered:
     """The error for a caller that would wait for itself."""
     return Reentered(
-        "asked in the middle of this library's own work (by a destructor, a signal handler or a callback that ran just "
-        "then), where nothing can be waited for: ask again when that has returned",
+        "called during this library's own work on the same thread (from a destructor, a signal handler or a callback), "
+        "where it cannot wait: call again after that has returned",
         retry_after=0.0,
     )
 

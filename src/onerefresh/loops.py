@@ -69,7 +69,7 @@ class _Code(Generic[T]):
     def gone(self) -> RefreshFailure:
         """The error for a loop that has ended. From now on the code does not begin any more."""
         if self._decided.setdefault("by", "gone") == "run":
-            return RefreshFailure(_ended("the event loop of the refresher ended while it ran"))
+            return RefreshFailure(_ended("the refresher's event loop ended while the refresher was running"))
         if inspect.iscoroutine(self._awaitable):
             self._awaitable.close()
         message = "the refresher's event loop has ended"

@@ -175,7 +175,7 @@ def _read(store: Store) -> tuple[str | None, Record | None]:
     try:
         record = decode(found.body, KEY)
     except Unreadable:
-        raise Unreadable("a newer version of onerefresh wrote the note", version=found.version) from None
+        raise Unreadable("the note was written by a newer version of onerefresh", version=found.version) from None
     except errors.StoreUnavailable:
         return found.version, None
     count: object = record.generation

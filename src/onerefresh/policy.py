@@ -184,7 +184,7 @@ class Profile:
         resend = self.resend
         is_number = isinstance(resend, (int, float)) and not isinstance(resend, bool) and 0.0 <= resend < math.inf
         if resend is not None and resend != NEVER and not is_number:
-            raise ConfigurationError(f"resend is a number of seconds or 'never', not {resend!r}")
+            raise ConfigurationError(f"resend must be a number of seconds or 'never', not {resend!r}")
 
     @property
     def sends_again_after(self) -> float:

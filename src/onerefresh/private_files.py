@@ -42,7 +42,7 @@ def state_folder() -> Path:
         if chosen:
             folder = at_home(chosen)
             if not folder.is_absolute():
-                raise ConfigurationError(f"ONEREFRESH_STATE is an absolute path, not {chosen!r}")
+                raise ConfigurationError(f"ONEREFRESH_STATE must be an absolute path, not {chosen!r}")
             return folder
         if sys.platform == "darwin":
             base = at_home("~/Library/Application Support")
@@ -88,10 +88,10 @@ def make_folder(folder: Path, trusted: Trust, *, wanted: str) -> Allowed:
             new.mkdir(mode=0o700, exist_ok=True)
             sync_folder(new.parent)
     except OSError as error:
-        raise StoreUnavailable(f"the folder {folder} cannot be made: {error.strerror}") from None
+        raise StoreUnavailable(f"the folder {folder} cannot be created: {error.strerror}") from None
     place = _way_to(f"{folder}/.", trusted, wanted=wanted)  # another process may have made it meanwhile
     if place.found is None:
-        raise StoreUnavailable(f"the folder {folder} is a link to nothing: remove it")
+        raise StoreUnavailable(f"the folder {folder} is a broken link: remove it")
     return place.allowed
 
 
@@ -122,16 +122,16 @@ def check_file(path: Path, trusted: Trust, *, link: bool = True, beside: Sequenc
 def check_private(path: Path, found: os.stat_result, allowed: Allowed) -> None:
     """Raise `StoreUnavailable` where this is not a regular file, or where other users own or can read it."""
     if stat.S_ISLNK(found.st_mode):
-        raise StoreUnavailable(f"{path} is a link: remove it, or name the file that it leads to")
+        raise StoreUnavailable(f"{path} is a link: remove it, or use the path of the file that it leads to")
     if not stat.S_ISREG(found.st_mode):
         raise StoreUnavailable(f"{path} is not a file")
     if os.name == "nt":
         return
     if found.st_uid != os.geteuid() and found.st_uid not in allowed.owners:
-        raise StoreUnavailable(f"{path} belongs to another user (uid {found.st_uid}): name a file of your own")
+        raise StoreUnavailable(f"{path} belongs to another user (uid {found.st_uid}): use a file of your own")
     if found.st_mode & (0o007 if found.st_gid in allowed.groups else 0o077):
         raise StoreUnavailable(
-            f"others can read {path}: run chmod 600 {shlex.quote(str(path))}, and log in again if they may have done so"
+            f"others can read {path}: run chmod 600 {shlex.quote(str(path))}, and log in again if they may have read it"
         )
 
 
@@ -157,11 +157,11 @@ def file_of_ours(path: Path, trusted: Trust, why: str, *, own_group: bool = True
         return place.path
     if found.st_uid not in (os.geteuid(), 0) and found.st_uid not in allowed.owners and not allowed.anybody:
         raise ConfigurationError(
-            f"{path} belongs to another user (uid {found.st_uid}), who can {why}: use a file and a folder of your own"
+            f"{path} belongs to another user (uid {found.st_uid}), who could {why}: use a file and a folder of your own"
         )
     if others_can_write(found, allowed, own_group=own_group):
         raise ConfigurationError(
-            f"others can write to {path}, and so {why}: run chmod go-w {shlex.quote(str(place.path))}"
+            f"others can write to {path} and could {why}: run chmod go-w {shlex.quote(str(place.path))}"
         )
     return place.path
 

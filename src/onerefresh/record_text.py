@@ -134,7 +134,7 @@ def attributes(lines: tuple[Field, ...], fields: object) -> dict[str, Any]:
         except Damage as damage:
             problem = f"{field.name}: {damage}"
         except (ValueError, TypeError, OverflowError):
-            problem = f"{field.name} cannot be that"
+            problem = f"{field.name} cannot have this value"
         if field.otherwise is None or not isinstance(value, str):
             raise Damage(problem)
         found[field.attribute], rest[field.name] = field.otherwise, value
@@ -340,7 +340,7 @@ def _decoded(body: object) -> tuple[Record | None, str]:
         check_schema(fields.pop("schema", None), SCHEMA)
         record = Record(**attributes(RECORD, fields))
         if record.token is not None and not record.families:
-            raise Damage("a token of no family")
+            raise Damage("a token without a family")
         return record, ""
     except Newer:
         return None, NEWER

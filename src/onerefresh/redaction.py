@@ -41,7 +41,7 @@ ROUNDS = 16
 """How many times an escape is undone within another one."""
 
 
-LEFT_OUT = "what was said is left out: it shows a secret, or a secret is too short to be looked for"
+LEFT_OUT = "the text is left out: it shows a secret, or a secret is too short to search for"
 
 
 class Revealing(Protocol):

@@ -226,7 +226,7 @@ class Runner(World):
         self._place = place = self._turns.queue(host)
         if place.wait(0.0):
             return waited
-        self._at("it waits for its turn, as many others are at this token endpoint")
+        self._at("it waits for its turn, because many others are using this token endpoint")
         await Pause(lambda: self._wait_in(place))
         return True
 
@@ -324,7 +324,7 @@ class Runner(World):
             self._run.report(phase)
 
     def _load(self, *, replaces: bool, even_sealed: bool) -> Loaded:
-        self._at("it reads its store")
+        self._at("it is reading from its store")
         try:
             found = self.store.load(self._key)
         except Unreadable as error:
@@ -390,7 +390,7 @@ class Runner(World):
         return self._hold
 
     def _cas(self, expected: str | None, record: Record) -> str:
-        self._at("it writes to its store")
+        self._at("it is writing to its store")
         if record.lease is not None and not record.lease.is_recovery:
             self.leased = record
         self._seen.add(record.token)

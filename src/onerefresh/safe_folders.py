@@ -75,12 +75,14 @@ def trust(more: str = "") -> Trust:
         for folder in filter(None, value.split(os.pathsep)):
             if not Path(folder).is_absolute():
                 raise ConfigurationError(
-                    f"{source}: {folder!r} is a relative path: write absolute paths, with {os.pathsep!r} between them"
+                    f"{source}: {folder!r} is a relative path: write absolute paths, separated by {os.pathsep!r}"
                 )
             folders.add(Path(f"/{folder.lstrip('/')}" if os.sep == "/" else folder))
     for new in sorted(folders - _logged):
         _logged.add(new)
-        logging.getLogger("onerefresh").info("whoever owns the folder %s or can write to it is trusted, as set", new)
+        logging.getLogger("onerefresh").info(
+            "as configured, all users who own the folder %s or can write to it are trusted", new
+        )
     return Trust(frozenset(folders))
 
 
@@ -187,9 +189,9 @@ class _Walk:
     def _problem(self, step: _Step, wanted: str, *, own_group: bool) -> str:
         folder, found = step.path, step.found
         if not _is_owned(found, step.allowed):
-            unmapped = ", which may be anybody outside of this user namespace" if found.st_uid == _unmapped() else ""
+            unmapped = ", which may be any user outside this user namespace" if found.st_uid == _unmapped() else ""
             return (
-                f"the folder {folder} belongs to another user (uid {found.st_uid}{unmapped}), who can {self._why}: "
+                f"the folder {folder} belongs to another user (uid {found.st_uid}{unmapped}), who could {self._why}: "
                 "use a folder of your own"
             )
         if not others_can_write(found, step.allowed, own_group=own_group):
@@ -200,12 +202,12 @@ class _Walk:
             if found.st_uid != os.geteuid() or found.st_uid == 0:
                 mine = folder / f"onerefresh-{os.geteuid()}"
                 return (
-                    f"others can put files of their own into the folder {folder}, beside {wanted}: "
+                    f"others can put their own files next to {wanted} in the folder {folder}: "
                     f"run mkdir -m 700 {shlex.quote(str(mine))}, and use {mine / wanted}"
                 )
         as_root = " as root" if found.st_uid != os.geteuid() else ""
         return (
-            f"others can write to the folder {folder}, and so {self._why}: "
+            f"others can write to the folder {folder} and could {self._why}: "
             f"run chmod go-w {shlex.quote(str(folder))}{as_root}"
         )
 
@@ -221,7 +223,7 @@ class _Walk:
             and not _is_owned(found, here.allowed)
         ):
             raise UnsafePath(
-                f"{entry} is a link that another user made (uid {found.st_uid}), who can {self._why}: "
+                f"{entry} is a link that another user made (uid {found.st_uid}), who could {self._why}: "
                 "use a path without it"
             )
 
@@ -233,7 +235,9 @@ class _Walk:
         named = [*filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)), *folders]
         way_out = ""
         if not any(os.pathsep in folder for folder in folders):
-            way_out = f"; or, if you trust whoever can, set {VARIABLE}={shlex.quote(os.pathsep.join(named))}"
+            way_out = (
+                f"; or, if you trust all users who could do that, set {VARIABLE}={shlex.quote(os.pathsep.join(named))}"
+            )
         raise UnsafePath([*self._problems.values()][-1] + way_out)
 
 

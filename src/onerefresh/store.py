@@ -128,7 +128,7 @@ class Store(abc.ABC):
     may_go_back: bool = False
     look_every: float = 0.5
     head_start: float = 0.0
-    forgets: str = "its store may forget what it was given: name one that is durable, or save="
+    forgets: str = "its store may lose what it was given: use a durable store, or save="
 
     @abc.abstractmethod
     def load(self, key: str) -> Versioned | None:
@@ -167,7 +167,7 @@ class Store(abc.ABC):
         comes as the error that `load` would raise. Raises `StoreUnavailable`; `ConfigurationError` for a store that
         cannot list.
         """
-        raise ConfigurationError(f"{self.name} cannot list its records: name the keys yourself")
+        raise ConfigurationError(f"{self.name} cannot list its records: pass the keys yourself")
 
     def seal(self, key: str, text: str) -> str:
         """`text` of `key` as it may lie in a file beside the store: encrypted, where the store encrypts.
@@ -230,7 +230,7 @@ def text_of(stored: object) -> str | None:
 
 def no_text(key: str, version: str) -> Unreadable:
     """The error for a record of which `text_of` makes no text."""
-    message = "the stored record cannot be read (it is damaged: no text); log in again to replace it"
+    message = "the stored record cannot be read (it is damaged: not a text); log in again to replace it"
     return Unreadable(message, credential=key, version=version, damaged=True)
 
 

@@ -163,7 +163,7 @@ def check_whole(fields: dict[str, Any]) -> None:
     message = fields.pop(CHECKSUM, None)
     if isinstance(message, str) and message.startswith(KIND):
         if message != checksum_of(fields):
-            raise Damage("its checksum does not fit")
+            raise Damage("its checksum does not match")
         return
     for name in [name for name, value in fields.items() if isinstance(value, str) and value.startswith(KIND)]:
         value = fields.pop(name)

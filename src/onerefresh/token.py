@@ -47,7 +47,7 @@ class Secret:
         if not isinstance(text, str):
             kind = type(text).__name__
             del text  # it would show in a traceback with locals
-            raise TypeError(f"a secret is a str, not {kind}")
+            raise TypeError(f"a secret must be a str, not {kind}")
         self._text = text
 
     def reveal(self) -> str:
@@ -81,7 +81,7 @@ class Secret:
         return self
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a secret is not pickled: send the credential's name, and load the token at the other end")
+        raise TypeError("a secret cannot be pickled: send the credential's name, and load the token at the other end")
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -132,7 +132,7 @@ class Token:
         finally:
             del access_token, refresh_token  # they would show in a traceback with locals
         if access is None:
-            raise RefreshProtocolError("a Token needs an access_token that is not empty")
+            raise RefreshProtocolError("a Token needs a non-empty access_token")
         known = as_moment(issued_at)
         issued = time.time() if known is None else known
         lifetime = as_seconds(expires_in)
@@ -232,7 +232,7 @@ class Token:
         return self
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a token is not pickled: send the credential's name, and load the token at the other end")
+        raise TypeError("a token cannot be pickled: send the credential's name, and load the token at the other end")
 
 
 Answer: TypeAlias = Token | Mapping[str, object]
@@ -273,4 +273,4 @@ def _as_secret(name: str, value: object) -> Secret | None:
         return Secret(value)
     kind = type(value).__name__
     del value  # it would show in a traceback with locals
-    raise RefreshProtocolError(f"{name} is a text, not {kind}")
+    raise RefreshProtocolError(f"{name} must be a string, not {kind}")

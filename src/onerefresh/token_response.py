@@ -52,14 +52,14 @@ def parse_answer(answer: object, *, at: float, kept: bool = False, hidden: Redac
     if not isinstance(answer, Mapping):
         kind = type(answer).__name__
         del answer  # it may hold tokens, and would show in a traceback with locals
-        raise RefreshProtocolError(f"a refresher returns a Token or a mapping with 'access_token', not {kind}")
+        raise RefreshProtocolError(f"a refresher must return a Token or a mapping with 'access_token', not {kind}")
     access = field_of(answer, "access_token")
     if not isinstance(access, str) or not access.strip():
         names = names_in(answer, hidden)
         del answer, access  # what this frame holds would show in a traceback with locals
         raise RefreshProtocolError(
             f"no usable 'access_token' in the answer (it holds: {names}); "
-            "return Token(access_token=…, refresh_token=…) where the API uses other names"
+            "return Token(access_token=…, refresh_token=…) if the API uses other names"
         )
     refresh = field_of(answer, "refresh_token")
     issued_at, expires_at = times_of_old(answer, access, at) if kept else (at, expiry_of(answer, access, at))

@@ -85,7 +85,7 @@ class UserCode:
         """Let the refresher do its slow preparations, which send nothing. Raises `ConfigurationError`."""
         prepare = prepare_of(self._refresher)
         if prepare is not None:
-            self._at("its refresher prepares, and gets its client secret, say")
+            self._at("its refresher is preparing, for example getting its client secret")
             prepare()
 
     def send(self, grant: Grant, token: Token | None, overdue: contextlib.AbstractContextManager[object]) -> Token:
@@ -95,7 +95,7 @@ class UserCode:
         """
         at = time.time()
         self._seen.add(token)
-        self._at("its request is on its way, and there is no answer yet")
+        self._at("its request is in progress, and there is no answer yet")
         try:
             with overdue, self._asking():
                 # The answer gets no name, since a traceback with locals would show it.
@@ -131,7 +131,7 @@ class UserCode:
         """Hand the token to the host application's ``save``. Raises `SaveFailed`."""
         assert self._save is not None
         self._seen.add(token)
-        self._at("its answer is here, and the host's save has not returned")
+        self._at("its answer has arrived, and the application's save function has not returned")
         try:
             with self._asking():
                 self._finished(self._save(token), self._save)

@@ -45,7 +45,10 @@ class FailureKind(enum.Enum):
         return self in _OF_THE_CLIENT
 
 
-EITHER = "the session is over, or this client or function is wrong: log in again, or correct it and call retry()"
+EITHER = (
+    "either the session is over, or the client settings or the refresher are wrong: log in again, or correct them and "
+    "call retry()"
+)
 """What a doubtful refusal means, and what to do about it."""
 LONGEST_WORDS = 500
 """How many characters of a refresher's own text are kept."""

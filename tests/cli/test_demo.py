@@ -43,7 +43,7 @@ def test_a_hundred_calls_as_usually_written_and_through_onerefresh(home: Home) -
     assert (usual["session"], usual["refused"]) == ("revoked", 52)
     assert usual["answered"] + sum(usual["problems"].values()) == 100
     assert usual["problems"]["the token endpoint answered 400"] == 39
-    assert "through onerefresh: token revoked under 52 calls\n" in done.stderr
+    assert "with onerefresh: token revoked during 52 calls\n" in done.stderr
 
 
 @pytest.mark.slow
@@ -60,7 +60,8 @@ def test_without_options_it_prints_tables(home: Home) -> None:
     assert rows["calls that were refused"] == ["4", "4"]
     assert re.fullmatch(r"\d+\.\d\d s, at most \d+\.\d\d s", rows["waiting for the refresh"][1])
     assert (
-        "as usually written: the server saw a refresh token that was used before, and ended the session" in done.stdout
+        "usual code: the server received a refresh token that had already been used, and ended the session"
+        in done.stdout
     )
 
 
@@ -101,7 +102,7 @@ def test_the_diagram_shows_one_refresh_for_calls_of_two_processes(home: Home) ->
             f"A-->>{call}: 200 OK",
         ]
         assert lines.index(f"R-->>{call}: generation 2") > answer
-    assert lines[7] == "Note over C1,A: 6 calls were answered before"
+    assert lines[7] == "Note over C1,A: 6 calls were answered earlier"
     assert lines[-1] == "Note over C1,A: 3 more calls were refused, and answered after the same refresh"
 
 
@@ -125,7 +126,7 @@ def test_on_a_terminal_it_shows_how_far_it_is(home: Home) -> None:
     os.close(parent)
     assert process.returncode == 0
     plain = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode()
-    assert re.search(r"through onerefresh\s+━+\s+4/4 done", plain)
+    assert re.search(r"with onerefresh\s+━+\s+4/4 done", plain)
     assert max(len(line) for line in re.split(r"[\r\n]+", plain)) <= 80
     assert b"\x1b[31mrevoked" in re.sub(rb" +", b"", shown)
 
@@ -152,7 +153,7 @@ sys.exit(main(["demo", "--workers", "1", "--calls", "2"]))
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert "FileNotFoundError" in done.stderr
-    assert done.stderr.endswith("onerefresh: worker process 1 of the demo has died; what it said stands above\n")
+    assert done.stderr.endswith("onerefresh: worker process 1 of the demo has died; its own output is above\n")
 
 
 def call(name: str, problem: str = "") -> dict[str, object]:
@@ -204,7 +205,7 @@ def test_the_diagram_shows_what_the_log_says_even_if_it_went_wrong() -> None:
         ],
     )
     assert diagram(run).splitlines()[5:] == [
-        "    Note over C1,A: 0 calls were answered before",
+        "    Note over C1,A: 0 calls were answered earlier",
         "    C1->>A: GET, generation 1",
         "    Note over C1,A: the access token is revoked",
         "    A-->>C1: 401 refused",

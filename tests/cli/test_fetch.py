@@ -224,12 +224,12 @@ class TestUrls:
     @pytest.mark.parametrize(
         ("url", "said"),
         [
-            ("", "no URL: write some as arguments, or pipe them in"),
-            ("http:///x", "'http:///x' is no URL to fetch"),
-            ("https://a.example:port/", "'https://a.example:port/' is no URL (Invalid port: 'port')"),
-            ("items/1", "'items/1' is no URL to fetch: write it whole"),
-            ("ftp://127.0.0.1/x", "'ftp://127.0.0.1/x' is no URL to fetch"),
-            ("http://me:hunter2@127.0.0.1/", "a URL for 127.0.0.1 holds a user name or password"),
+            ("", "there is no URL: give URLs as arguments, or pipe them in"),
+            ("http:///x", "'http:///x' is not a URL to fetch"),
+            ("https://a.example:port/", "'https://a.example:port/' is not a URL (Invalid port: 'port')"),
+            ("items/1", "'items/1' is not a URL to fetch: write the full URL"),
+            ("ftp://127.0.0.1/x", "'ftp://127.0.0.1/x' is not a URL to fetch"),
+            ("http://me:hunter2@127.0.0.1/", "a URL for 127.0.0.1 contains a user name or password"),
         ],
     )
     def test_what_is_no_url_is_told_before_anything_is_sent(self, home: Home, url: str, said: str) -> None:
@@ -252,7 +252,7 @@ class TestUrls:
     def test_a_concurrency_that_cannot_be_is_told(self, home: Home, concurrency: str) -> None:
         done = home.call("fetch", "acme", f"--concurrency={concurrency}", *urls_of(home, 1))
         assert (done.returncode, done.stdout) == (2, "")
-        assert "a whole number from 1 to 200" in done.stderr
+        assert "must be a whole number from 1 to 200" in done.stderr
 
 
 class TestFiles:
@@ -337,7 +337,7 @@ sys.exit(code)
         (home.folder / "file").write_text("")
         done = home.call("fetch", "acme", "--output", "file", *urls_of(home, 1))
         assert (done.returncode, done.stdout) == (2, "")
-        assert "--output file: File exists; name a folder" in done.stderr
+        assert "--output file: File exists; use another folder" in done.stderr
         assert home.server.log == []
 
 

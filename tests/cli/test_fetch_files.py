@@ -97,5 +97,5 @@ def test_a_link_in_the_folder_is_replaced_and_not_followed(tmp_path: Path) -> No
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="Not a directory; name a folder"):
+    with pytest.raises(ConfigurationError, match="Not a directory; use another folder"):
         make_folder(tmp_path / "file" / "out")

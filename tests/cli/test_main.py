@@ -64,8 +64,8 @@ class TestArguments:
             (["token", "acme", "--js"], "unrecognized arguments: --js"),
             (["fetch", "acme", "--output", "x", "https://a.example", "--depth"], "unrecognized arguments:"),
             (["demo", "--json", "--mermaid"], "not allowed with argument --json"),
-            (["demo", "--workers", "0"], "a whole number from 1 to 16"),
-            (["demo", "--calls", "1"], "a whole number from 2 to 200"),
+            (["demo", "--workers", "0"], "must be a whole number from 1 to 16"),
+            (["demo", "--calls", "1"], "must be a whole number from 2 to 200"),
         ],
     )
     def test_wrong_usage_is_told(self, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +91,7 @@ class TestArguments:
         assert main(["token", "acme"]) == 2
         shown = capsys.readouterr()
         assert shown.out == ""
-        assert shown.err.startswith(f"onerefresh: there is no configuration file {home.config}: make it")
+        assert shown.err.startswith(f"onerefresh: there is no configuration file {home.config}: create it")
 
     def test_it_leaves_logging_as_it_was(self, home: Home) -> None:
         logger = logging.getLogger("onerefresh")
@@ -124,7 +124,7 @@ def test_importing_the_package_imports_nothing_slow() -> None:
             4,
             "; pipe a new token response into: onerefresh login a --with-token",
         ),
-        (errors.InteractionRequired("more"), 4, "; log in with what the server asks for, then: onerefresh login NAME"),
+        (errors.InteractionRequired("more"), 4, "; log in as the server demands, then: onerefresh login NAME"),
         (
             errors.LoginRequired("no", proven=False),
             4,
@@ -138,10 +138,10 @@ def test_importing_the_package_imports_nothing_slow() -> None:
         (
             errors.RefreshOutcomeUnknown("lost"),
             75,
-            "; onerefresh status NAME says when it is sent again; at once: onerefresh retry NAME",
+            "; onerefresh status NAME shows when it is sent again; to send it now: onerefresh retry NAME",
         ),
-        (errors.RefreshProtocolError("odd"), 1, "; this is the server's fault: tell its keeper"),
-        (errors.RefresherFailed("raised"), 1, "; correct the refresher; --debug shows where it failed"),
+        (errors.RefreshProtocolError("odd"), 1, "; this is a fault of the server: report it to its operator"),
+        (errors.RefresherFailed("raised"), 1, "; correct the refresher; use --debug to see where it failed"),
         (errors.WaitTimeout("slow"), 75, "; try again, or set a longer max_wait for this credential"),
         (errors.StoreUnavailable("full: delete something"), 1, ""),
         (errors.SaveFailed("no"), 1, ""),
@@ -180,7 +180,7 @@ def test_spans_of_time(seconds: float, said: str) -> None:
 @pytest.mark.parametrize(
     ("expires_at", "said"),
     [
-        (None, "serves until it is refused"),
+        (None, "is used until the API refuses it"),
         (1060.0, "expires in 60 s"),
         (1000.0, "expired 0 s ago"),
         (400.0, "expired 10 min ago"),

@@ -18,12 +18,12 @@ def test_a_doubtful_end_is_explained_and_retried(home: Home) -> None:
     home.server.fail_next(status=401, body="")
     done = home.run("token", "acme")
     assert (done.returncode, done.stdout) == (4, "")
-    assert "the session is over, or this client or function is wrong" in done.stderr
+    assert "the session is over, or the client settings or the refresher are wrong" in done.stderr
     assert done.stderr.endswith("onerefresh login acme --with-token; or: onerefresh retry acme\n")
 
     status = home.run("status", "acme")
     assert status.returncode == 4
-    assert "the session is over, or this client or function is wrong: log in again" in status.stdout
+    assert "the session is over, or the client settings or the refresher are wrong: log in again" in status.stdout
     assert "s, or until: onerefresh retry acme" in status.stdout
     told = json.loads(home.run("status", "acme", "--json").stdout)
     assert (told["state"], told["doubts"], told["asks_again"]) == ("idle", 1, True)
@@ -32,7 +32,7 @@ def test_a_doubtful_end_is_explained_and_retried(home: Home) -> None:
     done = home.run("retry", "acme")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "acme: generation 2 expires in 60 min\n"
-    assert home.run("retry", "acme").stdout == "acme: nothing failed: nothing was sent\n"
+    assert home.run("retry", "acme").stdout == "acme: nothing failed, so nothing was sent\n"
 
 
 def test_a_dead_session_is_asked_once_more_and_is_dead_again(home: Home) -> None:
@@ -87,11 +87,11 @@ def test_all_of_a_store_are_asked_for_but_those_that_are_healthy(home: Home) -> 
     done = home.run("--debug", "retry", "--all")
     assert done.returncode == 4
     assert done.stdout.splitlines() == [
-        "healthy: nothing failed: nothing was sent",
+        "healthy: nothing failed, so nothing was sent",
         "doubtful: generation 2 expires in 60 min",
         "pausing: generation 2 expires in 60 min",
         "serving: generation 2 expires in 60 min",
-        "logged out: nothing failed: nothing was sent",
+        "logged out: nothing failed, so nothing was sent",
     ]
     assert "credential 'dead': the session is over" in done.stderr
     assert home.server.counters.token_requests == before + 4

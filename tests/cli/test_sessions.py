@@ -37,10 +37,10 @@ class TestLogin:
     @pytest.mark.parametrize(
         ("stdin", "said"),
         [
-            ("", "standard input holds no token response"),
-            ('{"access_token": "hunter2"', "standard input holds no token response"),
-            ('["hunter2"]', "standard input holds no token response"),
-            ("[" * 100_000, "standard input holds no token response"),
+            ("", "there is no token response on standard input"),
+            ('{"access_token": "hunter2"', "there is no token response on standard input"),
+            ('["hunter2"]', "there is no token response on standard input"),
+            ("[" * 100_000, "there is no token response on standard input"),
             ('{"error": "invalid_grant", "hint": "hunter2"}', "no usable access_token (it holds: error, hint)"),
             ('{"access_token": ""}', "no usable access_token (it holds: access_token)"),
             ('{"access_token": "hunter2\\n"}', "an access token that no header can carry: it has control characters"),
@@ -61,7 +61,7 @@ class TestLogin:
         del answer["refresh_token"]
         done = home.call("import", "acme", stdin=json.dumps(answer))
         assert done.returncode == 0
-        assert "the response has no refresh_token: when this token ends, somebody has to log in again" in done.stderr
+        assert "the response has no refresh_token: when this token expires, a new login is needed" in done.stderr
 
     def test_without_a_source_it_says_which_there_is(self, home: Home) -> None:
         done = home.call("login", "acme", stdin=json.dumps(home.server.issue()))
@@ -90,7 +90,7 @@ class TestLogin:
         os.close(parent)
         os.close(child)
         assert done.returncode == 2
-        assert "is read from standard input, and that is the terminal" in done.stderr
+        assert "is read from standard input, which is a terminal" in done.stderr
 
     def test_client_credentials_need_no_response(self, home: Home) -> None:
         home.configure('grant = "client_credentials"')
@@ -197,7 +197,7 @@ class TestLogout:
         answer = home.log_in()
         done = home.run("logout", "acme")
         assert (done.returncode, done.stdout) == (0, "")
-        assert done.stderr == "onerefresh: acme: logged out here; the server was not told\n"
+        assert done.stderr == "onerefresh: acme: logged out here; the server was not informed\n"
         assert str(answer["refresh_token"]).encode() not in (home.folder / "state" / "credentials.db").read_bytes()
         assert home.run("token", "acme").returncode == 4
         status = home.run("status", "acme")

@@ -145,10 +145,10 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("argument", "stdin", "said"),
         [
-            ("7", "", "there is no such generation yet; now it is 1"),
+            ("7", "", "there is no such generation yet; the current one is 1"),
             ("0", "", "--refused takes a generation"),
             ("x", "", "--refused takes a generation"),
-            ("-", "  \n", "got no token on standard input"),
+            ("-", "  \n", "found no token on standard input"),
         ],
     )
     def test_what_cannot_have_been_refused_is_told(self, home: Home, argument: str, stdin: str, said: str) -> None:
@@ -171,7 +171,7 @@ class TestMinValid:
         for _ in range(3):
             done = home.run("token", "acme", "--min-valid", "7200")
             assert (done.returncode, done.stdout) == (1, "")
-            assert "its tokens live for 3600 s only" in done.stderr
+            assert "its tokens are valid for 3600 s only" in done.stderr
         assert home.server.counters.token_requests == 1
 
     def test_a_token_that_tells_no_expiry_is_printed_as_it_is(self, home: Home) -> None:
@@ -182,7 +182,7 @@ class TestMinValid:
     def test_it_is_a_number_of_seconds(self, home: Home, argument: str) -> None:
         done = home.call("token", "acme", f"--min-valid={argument}")
         assert (done.returncode, done.stdout) == (2, "")
-        assert "a number of seconds" in done.stderr
+        assert "must be a number of seconds" in done.stderr
 
 
 class TestFailures:

@@ -339,13 +339,13 @@ def test_a_websocket_handshake_is_a_call_like_any_other(name: str, server: AuthS
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"credential": "acme"}, "credential is an onerefresh.Credential, not str"),
+        ({"credential": "acme"}, "credential must be an onerefresh.Credential, not str"),
         ({"origins": []}, "origins is empty"),
         ({"origins": "api.acme.com"}, "with its scheme"),
         ({"origins": "https://api.acme.com/v1"}, "remove what follows"),
-        ({"header": "not a name"}, "no name of a header"),
-        ({"scheme": "not one word"}, "no authentication scheme"),
-        ({"refused_statuses": {200}}, "is not from 400 to 599"),
+        ({"header": "not a name"}, "is not a valid header name"),
+        ({"scheme": "not one word"}, "not an authentication scheme"),
+        ({"refused_statuses": {200}}, "must be from 400 to 599"),
     ],
 )
 def test_wrong_arguments_say_what_is_wrong(

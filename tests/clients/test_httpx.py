@@ -203,7 +203,7 @@ def test_the_time_that_a_returned_refusal_took_can_be_asked(
 
 
 def test_a_transport_that_is_none_is_refused(acme: Credential) -> None:
-    with pytest.raises(ConfigurationError, match="transport is a transport"):
+    with pytest.raises(ConfigurationError, match="transport must be a transport"):
         BearerTransport(acme, API, "https://api.acme.com")
 
 

@@ -101,5 +101,5 @@ def test_headers_that_are_printed_show_no_token(session: requests.Session, serve
 
 
 def test_an_adapter_that_is_none_is_refused(credential: Credential) -> None:
-    with pytest.raises(ConfigurationError, match="adapter is an adapter"):
+    with pytest.raises(ConfigurationError, match="adapter must be an adapter"):
         BearerAdapter(credential, "https://api.acme.com", "adapter")  # type: ignore[arg-type]  # what is tested

@@ -105,7 +105,7 @@ def test_what_fails_does_not_end_the_care_for_the_others(
     care.look_after(steps, naps(1, 0.0))  # type: ignore[arg-type]
     until(lambda: steps.done)
     until(lambda: not background_jobs())
-    assert "looking after a token" in caplog.text
+    assert "a background task for a saved token" in caplog.text
 
 
 def test_a_store_that_closes_is_left_alone() -> None:

@@ -345,7 +345,7 @@ def test_nothing_is_sent_beside_a_request_that_is_still_under_way(
     credential = Credential("acme", refresher, token=expired(), profile=profile)
     with pytest.raises(RefreshOutcomeUnknown, match="has not returned"):
         credential.token()
-    with pytest.raises(WaitTimeout, match="its own request is under way: the refresher has not returned"):
+    with pytest.raises(WaitTimeout, match="its own request is still in progress: the refresher has not returned"):
         credential.token(max_wait=0.3)
     assert refresher.calls == 1
     refresher.leave.set()
@@ -374,7 +374,7 @@ def test_nor_on_another_store_object_of_the_same_place(monkeypatch: pytest.Monke
     beside = Credential("acme", refresher, token=first, store=two)
     with pytest.raises(RefreshOutcomeUnknown, match="has not returned"):
         credential.token()
-    with pytest.raises(WaitTimeout, match="its own request is under way"):
+    with pytest.raises(WaitTimeout, match="its own request is still in progress"):
         beside.token(max_wait=0.3)
     refresher.leave.set()
     assert beside.token().generation == 2

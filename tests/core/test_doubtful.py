@@ -43,8 +43,8 @@ def test_a_doubtful_refusal_names_both_readings_and_what_to_try() -> None:
     world = needy(None, DOUBT)
     error = doubted(world, **refusing(world))
     assert error.message == (
-        "the token endpoint answered 401: the session is over, or this client or function is wrong: log in again, "
-        "or correct it and call retry()"
+        "the token endpoint answered 401: either the session is over, or the client settings or the refresher are "
+        "wrong: log in again, or correct them and call retry()"
     )
     assert (error.credential, error.generation) == ("acme", 1)
 

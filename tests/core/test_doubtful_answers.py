@@ -106,7 +106,7 @@ def test_a_doubtful_answer_ends_nothing(how: Any, fault: dict[str, Any], tmp_pat
             with pytest.raises(LoginRequired) as caught:
                 credential.token()
             assert not caught.value.proven
-            assert "the session is over, or this client or function is wrong" in caught.value.message
+            assert "the session is over, or the client settings or the refresher are wrong" in caught.value.message
             assert (caught.value.credential, caught.value.generation) == ("acme", 1)
 
             status = credential.status()

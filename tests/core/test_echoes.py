@@ -340,7 +340,7 @@ def test_the_place_of_a_cause_that_is_left_out_is_told() -> None:
 
     said = all_that_is_told(refresh_with_a_name_of_its_own)
     assert "in refresh_with_a_name_of_its_own" in said
-    assert "ValueError; what was said is left out" in said
+    assert "ValueError; the text is left out" in said
 
 
 def test_a_refresher_says_itself_what_is_secret() -> None:

@@ -101,7 +101,7 @@ def test_whoever_runs_it_does_not_wait_for_it() -> None:
     flight: Flight[str] = Flight()
     assert flight.begin()
     assert not flight.begin()
-    with pytest.raises(RefreshUnavailable, match="ask again when that has returned"):
+    with pytest.raises(RefreshUnavailable, match="call again after that has returned"):
         flight.wait(PATIENCE)
     assert not flight.has_waiters
     flight.settle("done")

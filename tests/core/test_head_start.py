@@ -139,6 +139,8 @@ def test_giving_way_is_what_a_renewal_begins_with() -> None:
     world = needy(None, NEXT)
     process = Process(world, renew(EFFECTS, make_request(**refusing(world), gives_way=0.03)))
     process.finish()
-    assert process.trace[0] == Sleep(0.03, holds_the_exit=True, why="it lets who refreshed the last time go first")
+    assert process.trace[0] == Sleep(
+        0.03, holds_the_exit=True, why="it waits a moment so that the process that refreshed last can go first"
+    )
     assert isinstance(process.trace[1], Load)
     assert world.token.reveal() == "access-next"

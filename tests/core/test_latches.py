@@ -37,7 +37,7 @@ def test_who_has_it_cannot_wait_for_it_and_goes_on() -> None:
     with lock:
         assert lock.mine
         assert inside()
-        with pytest.raises(Reentered, match="ask again"), lock:
+        with pytest.raises(Reentered, match="call again"), lock:
             raise AssertionError("it is taken")
         assert lock.mine
     assert not lock.mine

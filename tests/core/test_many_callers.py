@@ -165,9 +165,9 @@ def test_an_answer_that_is_lost_costs_a_strict_session_one_clear_error(auth_serv
     auth_server.lose_next_answer()
     found = outcomes([lambda: credential.token(refused=refused)] * CALLS)
     assert {type(error) for error in found} == {LoginRequired}
-    assert {"lost on its way" in str(error) for error in found} == {True}
+    assert {"the answer to an earlier request was lost" in str(error) for error in found} == {True}
     for _ in range(10):
-        with pytest.raises(LoginRequired, match="lost on its way"):
+        with pytest.raises(LoginRequired, match="the answer to an earlier request was lost"):
             credential.token()
     assert auth_server.counters.token_requests == 2
 

@@ -186,7 +186,7 @@ def test_a_login_that_a_lost_answer_cost_says_so() -> None:
     world = needy(None, failed(FailureKind.NO_ANSWER), failed(FailureKind.DEAD, "invalid_grant"))
     error = world.fails(renew(EFFECTS, make_request(AT_ONCE, **refusing(world))))
     assert isinstance(error, errors.LoginRequired)
-    assert "lost on its way" in str(error)
+    assert "the answer to an earlier request was lost" in str(error)
 
 
 def test_a_login_that_an_earlier_lease_cost_says_what_came_before() -> None:

@@ -84,7 +84,7 @@ def test_invalid_grant_after_a_proven_death_is_proven_at_once() -> None:
 def test_a_late_commit_revives_a_session_that_was_thought_dead() -> None:
     world = needy(None, NEXT, failed(FailureKind.DEAD, "invalid_grant"))
     late = paused_holder(world)
-    with pytest.raises(errors.LoginRequired, match="vanished"):
+    with pytest.raises(errors.LoginRequired, match="its process had disappeared"):
         taken_over(world, late).finish()
     assert world.present.state is State.DEAD
     assert late.finish().token.generation == 2
@@ -101,7 +101,7 @@ def test_a_revived_session_that_dies_after_all_has_a_reason() -> None:
     late.finish()
     world.now += 60.0
     error = world.fails(renew(EFFECTS, make_request(**refusing(world))))
-    assert "a late answer had brought it back" in str(error)
+    assert "a late answer had restored it" in str(error)
 
 
 def test_a_late_commit_comes_after_the_release_of_another() -> None:

@@ -41,7 +41,7 @@ def test_a_profile_says_when_what_was_lost_is_sent_again(profile: str | Profile,
 
 @pytest.mark.parametrize("resend", [-1, float("inf"), float("nan"), True, "sometimes", [1]])
 def test_a_resend_that_is_no_number_of_seconds_is_refused(resend: Any) -> None:
-    with pytest.raises(errors.ConfigurationError, match="resend is a number of seconds or 'never'"):
+    with pytest.raises(errors.ConfigurationError, match="resend must be a number of seconds or 'never'"):
         Profile("theirs", resend=resend)
 
 

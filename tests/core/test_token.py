@@ -276,7 +276,7 @@ def test_a_token_never_changes() -> None:
 
 @pytest.mark.parametrize("text", ["", None, Secret("")])
 def test_a_token_needs_an_access_token(text: Any) -> None:
-    with pytest.raises(RefreshProtocolError, match="not empty"):
+    with pytest.raises(RefreshProtocolError, match="non-empty access_token"):
         Token(text)
 
 

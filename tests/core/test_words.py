@@ -23,6 +23,10 @@ DEAD = failed(FailureKind.DEAD, "invalid_grant")
 
 # --- Why a session is over ---
 
+TAKEN_OVER = (
+    "after another attempt was taken over, because its process had disappeared, or was stopped or cut off for too long"
+)
+
 
 def test_a_store_that_could_lose_writes_is_no_cause() -> None:
     world = needy(None, DEAD)
@@ -44,7 +48,7 @@ def test_a_takeover_is_named_also_where_the_store_could_lose_writes() -> None:
     world.lease(make_lease(ttl=30.0, clock_epoch=world.clock_epoch, at=0.0))
     world.now = 31.0
     said = str(world.fails(renew(knowing(may_go_back=True), make_request(**refusing(world)))))
-    assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
+    assert TAKEN_OVER in said
     assert "lose" not in said
 
 
@@ -53,8 +57,8 @@ def test_a_takeover_from_a_guess_that_was_sent_is_named_before_what_led_to_the_g
     world.lease(make_lease(ttl=30.0, clock_epoch=world.clock_epoch, at=0.0, guess=True))
     world.now = 31.0
     said = str(world.fails(renew(EFFECTS, make_request(**refusing(world)))))
-    assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
-    assert said.endswith("; before that, the store had lost the record or gone back")
+    assert TAKEN_OVER in said
+    assert said.endswith("; before that, the store had lost the record or returned to an older state")
 
 
 def test_a_recovery_lease_that_is_over_is_no_takeover() -> None:
@@ -63,7 +67,7 @@ def test_a_recovery_lease_that_is_over_is_no_takeover() -> None:
     world.lease(make_lease(f"{RECOVERY}other", ttl=5.0, clock_epoch=world.clock_epoch, at=0.0, guess=True))
     world.now = 6.0
     said = str(world.fails(renew(EFFECTS, make_request(**refusing(world)))))
-    assert "nobody brought back a newer refresh token than this one" in said
+    assert "no process restored a newer refresh token than this one" in said
     assert "taken over" not in said
 
 
@@ -74,8 +78,8 @@ def test_a_takeover_is_named_also_where_a_recovery_lease_came_in_between() -> No
     )
     world.now = 6.0
     said = str(world.fails(renew(EFFECTS, make_request(**refusing(world)))))
-    assert "an attempt was taken over whose process had vanished, or was stopped or cut off for too long" in said
-    assert said.endswith("; before that, the store had lost the record or gone back")
+    assert TAKEN_OVER in said
+    assert said.endswith("; before that, the store had lost the record or returned to an older state")
 
 
 def test_a_holder_that_was_stopped_and_sent_too_late_is_the_cause_that_is_named() -> None:
@@ -132,7 +136,10 @@ def test_a_request_that_was_sent_is_said_to_be_on_its_way() -> None:
         assert asked.wait(10.0)
         said = said_by(lambda: credential.token(max_wait=0.0))
         answer.set()
-    assert said == "max_wait is over and the refresh is not: its request is on its way, and there is no answer yet"
+    assert (
+        said
+        == "max_wait is over and the refresh has not finished: its request is in progress, and there is no answer yet"
+    )
 
 
 def test_waiting_for_another_process_is_said_to_be_that() -> None:
@@ -147,7 +154,9 @@ def test_waiting_for_another_process_is_said_to_be_that() -> None:
         world.body = found.body
         store.cas("waiting", found.version, encode(records.claimed(world.record, make_lease(ttl=5.0), owner=None)))
         said = said_by(lambda: credential.token(refused=token))
-        assert said.startswith("max_wait is over and the refresh is not: another process is at it, for at most ")
+        assert said.startswith(
+            "max_wait is over and the refresh has not finished: another process is refreshing it, for at most "
+        )
         left = store.load("waiting")
         assert left is not None
         store.cas("waiting", left.version, found.body)
@@ -164,7 +173,9 @@ def test_a_pause_of_the_token_endpoint_is_said_to_be_that() -> None:
 
     with Credential("pausing", refresh, token=first_token(expires_at=1_000_000_000), max_wait=0.2) as credential:
         said = said_by(credential.token)
-    assert said.startswith("max_wait is over and the refresh is not: the token endpoint is left alone for ")
+    assert said.startswith(
+        "max_wait is over and the refresh has not finished: no request is sent to the token endpoint for another "
+    )
 
 
 def test_a_queue_for_a_turn_is_said_to_be_that() -> None:
@@ -185,7 +196,7 @@ def test_a_queue_for_a_turn_is_said_to_be_that() -> None:
         assert asked.wait(10.0)
         said = said_by(lambda: credentials["second"].token(max_wait=0.3))
         answer.set()
-    assert said.endswith("it waits for its turn, as many others are at this token endpoint")
+    assert said.endswith("it waits for its turn, because many others are using this token endpoint")
 
 
 def test_a_logout_that_takes_long_is_not_called_a_refresh() -> None:
@@ -201,7 +212,7 @@ def test_a_logout_that_takes_long_is_not_called_a_refresh() -> None:
     going_on.clear()
     said = said_by(credential.logout)
     going_on.set()
-    assert said == "max_wait is over and the logout is not: it reads its store"
+    assert said == "max_wait is over and the logout has not finished: it is reading from its store"
 
 
 class Slow:
@@ -230,9 +241,13 @@ class Slow:
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        ("prepare", "the refresh is not: its refresher prepares, and gets its client secret, say"),
-        ("save", "the refresh is not: its answer is here, and the host's save has not returned"),
-        ("revoke", "the logout is not: the old token is being revoked"),
+        ("prepare", "the refresh has not finished: its refresher is preparing, for example getting its client secret"),
+        (
+            "save",
+            "the refresh has not finished: its answer has arrived, and the application's save function has not "
+            "returned",
+        ),
+        ("revoke", "the logout has not finished: the old token is being revoked"),
     ],
 )
 def test_code_of_the_user_that_takes_long_is_said_to_be_that(part: str, words: str) -> None:

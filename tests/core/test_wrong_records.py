@@ -218,7 +218,7 @@ def test_one_flipped_byte_is_told_from_truth(name: str) -> None:
 def test_a_flipped_schema_or_state_asks_for_no_update() -> None:
     body = encode(RECORDS["idle"])
     for before, after in (('"schema":1', '"schema":3'), ('"idle"', '"idla"')):
-        with pytest.raises(StoreUnavailable, match=r"its checksum does not fit\); log in again") as caught:
+        with pytest.raises(StoreUnavailable, match=r"its checksum does not match\); log in again") as caught:
             decoded(body.replace(before, after), "acme")
         assert not isinstance(caught.value, Unreadable)
 

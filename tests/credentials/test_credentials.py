@@ -223,16 +223,16 @@ async def not_plain(key: str) -> Any:
     [
         ({"refresher": None}, "there is no refresher"),
         ({"refresher": "text"}, "not str"),
-        ({"store": None}, "name one with store="),
+        ({"store": None}, "pass one with store="),
         ({"store": "nonsense"}, "unknown store"),
         ({"refresher_for": not_plain}, "plain function"),
         ({"refresher_for": 7}, "plain function"),
         ({"profile": "nonsense"}, "unknown profile"),
         ({"max_wait": "long"}, "number of seconds"),
         ({"loop": 7}, "event loop"),
-        ({"keep": 0}, "keep is a whole number"),
-        ({"keep": True}, "keep is a whole number"),
-        ({"limit": 1.5}, "limit is a whole number"),
+        ({"keep": 0}, "keep must be a whole number"),
+        ({"keep": True}, "keep must be a whole number"),
+        ({"limit": 1.5}, "limit must be a whole number"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused(arguments: dict[str, Any], said: str) -> None:

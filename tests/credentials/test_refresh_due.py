@@ -244,12 +244,12 @@ def test_renewals_begin_no_faster_than_the_rate(auth_server: AuthServer, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"within": -1}, "within is a number"),
-        ({"within": "long"}, "within is a number"),
-        ({"rate": 0}, "rate is a number"),
-        ({"rate": "fast"}, "rate is a number"),
-        ({"at_once": 0}, "at_once is a whole number"),
-        ({"keys": "acme"}, "keys are several texts"),
+        ({"within": -1}, "within must be a number"),
+        ({"within": "long"}, "within must be a number"),
+        ({"rate": 0}, "rate must be a number"),
+        ({"rate": "fast"}, "rate must be a number"),
+        ({"at_once": 0}, "at_once must be a whole number"),
+        ({"keys": "acme"}, "keys must be several strings"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused(arguments: dict[str, Any], said: str) -> None:
@@ -267,7 +267,7 @@ class Unlisted(MemoryStore):
 
 def test_a_store_that_cannot_list_its_records_says_so(auth_server: AuthServer) -> None:
     with Credentials(endpoint(auth_server), store=Unlisted()) as credentials:
-        with pytest.raises(ConfigurationError, match="name the keys yourself"):
+        with pytest.raises(ConfigurationError, match="pass the keys yourself"):
             credentials.refresh_due(within=60)
 
 

@@ -142,21 +142,21 @@ def test_resources_may_be_several() -> None:
 @pytest.mark.parametrize(
     ("extra", "query", "said"),
     [
-        ({"grant_type": "password"}, [], "'grant_type' does not belong into extra"),
+        ({"grant_type": "password"}, [], "'grant_type' does not belong in extra"),
         ({"refresh_token": "x"}, [], "comes from the credential"),
-        ({"client_secret": "x"}, [], "'client_secret' does not belong into extra"),
-        ({"client_id": "x"}, [], "'client_id' does not belong into extra"),
-        ({"scope": "x"}, [], "'scope' does not belong into extra"),
-        ({"client_assertion": "x"}, [], "an assertion serves one request"),
-        ({}, ["client_secret"], "does not belong into the token endpoint URL"),
-        ({"tenant": "x"}, ["tenant"], "name it once"),
-        ({"": "x"}, [], "no field name"),
-        ({5: "x"}, [], "no field name"),
-        ({"a": 5}, [], r"extra\['a'\] is a text"),
-        ({"a": ["x", "y"]}, [], r"extra\['a'\] is a text"),
-        ({"resource": ["x", 5]}, [], "is a text or a list of texts"),
-        ({"a": "\ud800"}, [], r"extra\['a'\] is a text"),
-        ([("a", "b")], [], "extra is a mapping"),
+        ({"client_secret": "x"}, [], "'client_secret' does not belong in extra"),
+        ({"client_id": "x"}, [], "'client_id' does not belong in extra"),
+        ({"scope": "x"}, [], "'scope' does not belong in extra"),
+        ({"client_assertion": "x"}, [], "an assertion is valid for one request only"),
+        ({}, ["client_secret"], "does not belong in the token endpoint URL"),
+        ({"tenant": "x"}, ["tenant"], "remove one of them"),
+        ({"": "x"}, [], "not a field name"),
+        ({5: "x"}, [], "not a field name"),
+        ({"a": 5}, [], r"extra\['a'\] must be a string"),
+        ({"a": ["x", "y"]}, [], r"extra\['a'\] must be a string"),
+        ({"resource": ["x", 5]}, [], "must be a string or a list of strings"),
+        ({"a": "\ud800"}, [], r"extra\['a'\] must be a string"),
+        ([("a", "b")], [], "extra must be a mapping"),
     ],
 )
 def test_a_field_that_does_not_belong_there_is_refused(extra: Any, query: list[str], said: str) -> None:
@@ -177,8 +177,8 @@ def test_what_is_no_scope_is_refused(scope: object) -> None:
         ("s3cret-of-the-test\n", "begins or ends with a line break"),
         ("s3cret-of\x00-the-test", "cannot be printed"),
         ("s3cret-of-the-test\ud800", "cannot be printed"),
-        (b"s3cret-of-the-test", "is a str or a Secret, not bytes"),
-        (None, "is a str or a Secret, not NoneType"),
+        (b"s3cret-of-the-test", "must be a str or a Secret, not bytes"),
+        (None, "must be a str or a Secret, not NoneType"),
     ],
 )
 def test_a_secret_that_cannot_be_sent_is_refused_without_being_shown(secret: Any, said: str) -> None:
@@ -349,7 +349,7 @@ def test_requests_and_answers_show_nothing_and_are_not_pickled() -> None:
             assert "s3cret" not in text
     for guarded in (request, response):
         for take in (pickle.dumps, copy.copy, copy.deepcopy):
-            with pytest.raises(TypeError, match="holds secrets and is not pickled"):
+            with pytest.raises(TypeError, match="holds secrets and cannot be pickled"):
                 take(guarded)
 
 

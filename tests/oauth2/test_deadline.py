@@ -100,7 +100,7 @@ def from_servers(sender_for: SenderFor, raw_server: Start) -> dict[str, Verdict]
 
 
 def test_a_server_that_drips(sender_for: SenderFor, raw_server: Start) -> None:
-    said = Verdict(FailureKind.NO_ANSWER, "the token request was sent and not answered within 0.6 s")
+    said = Verdict(FailureKind.NO_ANSWER, "the token request was sent, but not answered within 0.6 s")
     assert from_servers(sender_for, raw_server) == dict.fromkeys(SENT, said)
 
 

@@ -123,7 +123,7 @@ def test_a_token_without_refresh_token_sends_nothing(server: AuthServer, endpoin
         ({"status": 401, "body": ""}, FailureKind.DOUBTFUL, "client_auth (now 'client_se"),
         ({"status": 400, "body": {"error": "invalid_scope"}}, FailureKind.REQUEST_REJECTED, "'invalid_scope'"),
         ({"status": 400, "body": {"error": "beyond_the_standard"}}, FailureKind.DOUBTFUL, "'beyond_the_standard'"),
-        ({"status": 404, "body": "<html>"}, FailureKind.REQUEST_REJECTED, "is the token endpoint URL right?"),
+        ({"status": 404, "body": "<html>"}, FailureKind.REQUEST_REJECTED, "check the token endpoint URL"),
         (
             {"status": 307, "body": "", "headers": {"Location": "/new?a=b"}},
             FailureKind.REQUEST_REJECTED,
@@ -131,10 +131,10 @@ def test_a_token_without_refresh_token_sends_nothing(server: AuthServer, endpoin
         ),
         ({"status": 500, "body": {}}, FailureKind.SERVER_ERROR, "answered 500"),
         ({"status": 502, "body": "<html>Bad gateway</html>"}, FailureKind.SERVER_ERROR, "answered 502"),
-        ({"status": 403, "body": "<html>Blocked</html>"}, FailureKind.UNAVAILABLE, "a page of HTML"),
+        ({"status": 403, "body": "<html>Blocked</html>"}, FailureKind.UNAVAILABLE, "an HTML page"),
         ({"status": 503, "body": {}}, FailureKind.UNAVAILABLE, "answered 503"),
         ({"status": 200, "body": {"token": "x"}}, FailureKind.PROTOCOL, "without a usable access token"),
-        ({"status": 200, "body": "<html>Log in</html>"}, FailureKind.NO_ANSWER, "a page of HTML"),
+        ({"status": 200, "body": "<html>Log in</html>"}, FailureKind.NO_ANSWER, "an HTML page"),
     ],
 )
 def test_a_failing_answer_has_its_verdict(
@@ -341,20 +341,20 @@ class TestSendersOfOnesOwn:
     [
         ({"client_id": ""}, "client_id is not usable"),
         ({"client_secret": ""}, "client_secret is empty"),
-        ({"client_secret": "file-secret\n"}, "strip it"),
+        ({"client_secret": "file-secret\n"}, "remove it"),
         ({"client_secret": 5}, "a str or a Secret, not int"),
         ({"client_auth": "none", "client_secret": "x"}, "takes no client_secret"),
         ({"client_auth": "client_secret_post"}, "needs a client_secret"),
         ({"grant": "password"}, "unknown grant 'password'"),
         ({"grant": "client_credentials"}, "needs a client_secret"),
-        ({"scope": ["read"]}, "scope is a text"),
-        ({"extra": {"grant_type": "x"}}, "does not belong into extra"),
+        ({"scope": ["read"]}, "scope must be a string"),
+        ({"extra": {"grant_type": "x"}}, "does not belong in extra"),
         ({"timeout": 0}, "above 0"),
         ({"timeout": float("inf")}, "above 0"),
         ({"timeout": True}, "number of seconds"),
         ({"timeout": "10"}, "number of seconds"),
         ({"url": "http://login.example/token"}, "not https"),
-        ({"url": "https://login.example/token?client_secret=x"}, "does not belong into the token endpoint URL"),
+        ({"url": "https://login.example/token?client_secret=x"}, "does not belong in the token endpoint URL"),
     ],
 )
 def test_wrong_settings_are_refused_with_what_to_do(settings: dict[str, Any], said: str) -> None:
@@ -375,7 +375,7 @@ def test_an_endpoint_shows_no_secret_and_is_not_pickled_with_one() -> None:
     for text in (repr(endpoint), str(endpoint), f"{endpoint}", endpoint.identity):
         assert "hidden" not in text
     assert repr(endpoint).startswith("TokenEndpoint('https://login.example/token?…")
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(endpoint)
 
 

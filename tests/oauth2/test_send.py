@@ -86,7 +86,7 @@ def test_no_server_can_hold_a_request_longer_than_its_time(
     server = raw_server(behaviour)
     url = f"{server.origin}/token"
     verdict = failure_of(sender_for(url), url, timeout=1.0)
-    assert verdict == Verdict(FailureKind.NO_ANSWER, "the token request was sent and not answered within 1 s")
+    assert verdict == Verdict(FailureKind.NO_ANSWER, "the token request was sent, but not answered within 1 s")
     assert server.connections == 1
 
 
@@ -315,7 +315,7 @@ class TestProxies:
         self, proxy: str, sender_for: SenderFor, proxied: Callable[[str], None]
     ) -> None:
         proxied(proxy)
-        with pytest.raises(ConfigurationError, match="names a proxy that cannot be used"):
+        with pytest.raises(ConfigurationError, match="sets a proxy that cannot be used"):
             sender_for("https://login.example/token")(request_to("https://login.example/token"))
 
 

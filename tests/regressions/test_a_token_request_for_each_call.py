@@ -221,7 +221,7 @@ def test_an_api_that_takes_each_token_once_costs_a_few_refreshes() -> None:
     assert answers[-1] == 401, "the API's own answer"
     said = [event.detail for event in heard if event.kind is Kind.REFUSAL_DAMPED]
     assert len(said) == 1, "said once, and not for each call"
-    assert "the API refuses fresh tokens, or takes each one only once" in said[0]
+    assert "the API refuses fresh tokens, or accepts each token only once" in said[0]
 
 
 def test_it_holds_for_threads_and_for_all_who_share_a_store(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_an_expired_token_beyond_the_budget_says_that_tokens_live_too_shortly() 
     expire(world)
     error = world.fails(renew(EFFECTS, make_request()))
     assert isinstance(error, RefreshUnavailable)
-    assert "the server's tokens live too shortly" in str(error)
+    assert "the server's tokens expire too soon" in str(error)
     assert error.retry_after is not None
     assert 5.0 < error.retry_after <= BUDGET_TIME
     world.now += error.retry_after
@@ -363,7 +363,7 @@ def test_the_status_says_it() -> None:
         pass
     said = credential.status()
     assert said.failure is not None
-    assert "live too shortly, or the API refuses fresh tokens" in said.failure
+    assert "expire too soon, or the API refuses fresh tokens" in said.failure
     assert 0.0 < said.retry_after <= BUDGET_TIME
     assert said.put_off
 
@@ -379,7 +379,7 @@ def test_the_command_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         while api.call(credential) == 200:
             pass
     assert main(["status", "acme", "--config", str(file)]) == 0
-    assert "the next one is put off: 6 refreshes within a minute" in capsys.readouterr().out
+    assert "the next refresh is postponed: 6 refreshes within a minute" in capsys.readouterr().out
 
 
 def test_so_does_retry() -> None:

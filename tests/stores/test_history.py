@@ -81,14 +81,14 @@ GOOD = {
 
 WRONG = {
     "generation 1 was lost": [ann(Did.WRITTEN, 0, 1, A1), ann(Did.READ, 2, 3)],
-    "two have one generation": [
+    "two writes have the same generation": [
         ann(Did.WRITTEN, 0, 5, A1),
         bob(Did.WRITTEN, 1, 6, B1),
         ann(Did.READ, 7, 8, B1),
     ],
     "was surely never written": [ann(Did.WRITTEN, 0, 1, A2), ann(Did.READ, 2, 3, A2)],
     "was surely never written, but": [bob(Did.UNAVAILABLE, 0, 1, B1), ann(Did.READ, 2, 3, B1)],
-    "what surely was not applied was read": [
+    "a write that was certainly not applied was read": [
         bob(Did.CONFLICT, 0, 9, B1),
         ann(Did.WRITTEN, 1, 2, A1),
         bob(Did.READ, 3, 4, B1),
@@ -99,31 +99,31 @@ WRONG = {
         ann(Did.WRITTEN, 2, 3, A1),
         ann(Did.READ, 4, 5, A1),
     ],
-    "the past came back: bob read nothing": [
+    "an older state came back: bob read nothing": [
         ann(Did.WRITTEN, 0, 1, A1),
         bob(Did.READ, 2, 3),
         ann(Did.READ, 4, 5, A1),
     ],
-    "the past came back: ann read nothing": [
+    "an older state came back: ann read nothing": [
         ann(Did.WRITTEN, 0, 9, A1),
         bob(Did.READ, 1, 2, A1),
         ann(Did.READ, 3, 4),
         ann(Did.READ, 10, 11, A1),
     ],
-    "the past came back: bob wrote 1": [
+    "an older state came back: bob wrote 1": [
         ann(Did.WRITTEN, 0, 1, A2),
         bob(Did.WRITTEN, 2, 3, B1),
         ann(Did.READ, 4, 5, A2),
     ],
-    "nobody else had written": [bob(Did.CONFLICT, 0, 1, B1), ann(Did.WRITTEN, 2, 3, A1), ann(Did.READ, 4, 5, A1)],
-    "nobody else had written: bob": [bob(Did.CONFLICT, 0, 1, B1), ann(Did.READ, 4, 5)],
-    "version 'v' came back": [
+    "no other process had written": [bob(Did.CONFLICT, 0, 1, B1), ann(Did.WRITTEN, 2, 3, A1), ann(Did.READ, 4, 5, A1)],
+    "no other process had written: bob": [bob(Did.CONFLICT, 0, 1, B1), ann(Did.READ, 4, 5)],
+    "version 'v' was used twice": [
         ann(Did.WRITTEN, 0, 1, A1, "v"),
         ann(Did.WRITTEN, 2, 3, A2, "v"),
         ann(Did.READ, 4, 5, A2, "v"),
     ],
     "has two versions": [ann(Did.WRITTEN, 0, 1, A1, "v"), ann(Did.READ, 4, 5, A1, "w")],
-    "two had the hold at the same time": [ann(Did.HELD, 0, 3), bob(Did.HELD, 2, 5), ann(Did.READ, 6, 7)],
+    "two processes had the hold at the same time": [ann(Did.HELD, 0, 3), bob(Did.HELD, 2, 5), ann(Did.READ, 6, 7)],
 }
 
 
@@ -144,7 +144,7 @@ def test_a_history_that_no_register_has_is_told(what: str) -> None:
 
 @pytest.mark.parametrize("body", ["", "body", "one by ann", "²by", "1 ann", "- by ann"])
 def test_a_body_that_nobody_wrote_is_told(body: str) -> None:
-    with pytest.raises(HistoryBroken, match="nobody wrote"):
+    with pytest.raises(HistoryBroken, match="no process wrote"):
         Mark.parse(body)
 
 

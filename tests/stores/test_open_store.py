@@ -103,7 +103,7 @@ def test_a_url_that_is_not_understood_is_not_quoted_beyond_its_scheme(url: str) 
 
 @pytest.mark.parametrize("thing", [7, Path("tokens.db"), MemoryStore])
 def test_what_is_no_store_is_refused(thing: object) -> None:
-    with pytest.raises(ConfigurationError, match="a store is a URL such as"):
+    with pytest.raises(ConfigurationError, match="a store must be a URL such as"):
         open_store(thing)  # type: ignore[arg-type]  # wrong on purpose
 
 

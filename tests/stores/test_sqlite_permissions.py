@@ -39,7 +39,7 @@ def test_a_read_only_folder_is_read_and_said_to_be_so(public_folder: Path) -> No
     said = elsewhere.run("use_as_another", path)
     assert version in said["load"]
     assert f"{path} or its folder cannot be written" in said["cas"]
-    assert "cannot be made" in said["hold"]
+    assert "cannot be created" in said["hold"]
 
 
 def test_a_read_only_file_is_read_and_said_to_be_so(public_folder: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_folder_that_cannot_be_made_is_said_to_be_so(public_folder: Path) -> N
     public_folder.chmod(0o500)
     said = elsewhere.run("use_as_another", path)
     assert said["load"] == "did None"
-    assert said["cas"] == said["hold"] == f"the folder {path.parent} cannot be made: Permission denied"
+    assert said["cas"] == said["hold"] == f"the folder {path.parent} cannot be created: Permission denied"
 
 
 def test_a_full_disk_sends_nothing_and_loses_nothing(tmp_path: Path) -> None:

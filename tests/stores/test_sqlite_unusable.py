@@ -193,7 +193,7 @@ def test_a_file_that_vanishes_is_an_empty_store(path: Path) -> None:
 
 @pytest.mark.parametrize("bad", ["~no-such-user-here/tokens.db", "a\0b.db"])
 def test_a_path_that_cannot_be_is_a_setting_that_is_wrong(bad: str) -> None:
-    with pytest.raises(ConfigurationError, match="no path for a store"):
+    with pytest.raises(ConfigurationError, match="not a usable path for a store"):
         SQLiteStore(bad)
 
 

@@ -158,7 +158,7 @@ def test_one_context_is_shared_by_many_credentials() -> None:
 
 @pytest.mark.parametrize("context", ["", 7, b"production"])
 def test_what_is_no_context_is_refused(context: object) -> None:
-    with pytest.raises(ConfigurationError, match="context is a text that is not empty"):
+    with pytest.raises(ConfigurationError, match="context must be a non-empty string"):
         EncryptedStore(MemoryStore(), HERE, context=context)  # type: ignore[arg-type]  # what a user may give
 
 

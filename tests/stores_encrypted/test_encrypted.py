@@ -170,9 +170,9 @@ UNREADABLE: dict[str, tuple[Callable[[str], str], KeySource, str]] = {
     "no encryption": (
         lambda text: RECORD,
         holding(OLD),
-        r"is not encrypted: .* say EncryptedStore\(…, adopt_plain=True",
+        r"is not encrypted: .* use EncryptedStore\(…, adopt_plain=True",
     ),
-    "no record": (lambda text: "garbage", holding(OLD), "is not encrypted, and damaged: restore it, or log in again"),
+    "no record": (lambda text: "garbage", holding(OLD), "is not encrypted and is damaged: restore it, or log in again"),
 }
 
 

@@ -70,19 +70,19 @@ def test_several_keys_keep_their_order() -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("not-a-key", "holds something"),
-        (TEXT[:-4], "holds something"),
-        (f"{TEXT}AAAA", "holds something"),
-        (MATERIAL.hex()[:-2], "holds something"),
-        ("ä" * 32, "holds something"),
-        ("ä" * 64, "holds something"),
-        ("z" * 64, "holds something"),
-        (f"{TEXT} not-a-key", "at place 2 something"),
+        ("not-a-key", "contains an entry"),
+        (TEXT[:-4], "contains an entry"),
+        (f"{TEXT}AAAA", "contains an entry"),
+        (MATERIAL.hex()[:-2], "contains an entry"),
+        ("ä" * 32, "contains an entry"),
+        ("ä" * 64, "contains an entry"),
+        ("z" * 64, "contains an entry"),
+        (f"{TEXT} not-a-key", r"an entry \(number 2\)"),
     ],
 )
 def test_what_is_no_key_is_refused_without_being_quoted(text: str, place: str) -> None:
     source = FunctionKey(lambda: text)
-    with pytest.raises(StoreUnavailable, match=f"{place} that is no key: a key is 32 random bytes") as caught:
+    with pytest.raises(StoreUnavailable, match=f"{place} that is not a key: a key is 32 random bytes") as caught:
         ids(source)
     assert_shows_no_key(caught.value)
 
@@ -166,7 +166,7 @@ def test_a_key_file_that_is_a_link_to_one_serves(tmp_path: Path) -> None:
 
 
 def test_a_key_file_is_not_made_where_none_can_be(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="make it yourself, with mode 600"):
+    with pytest.raises(StoreUnavailable, match="create it yourself with mode 600"):
         KeyFile(tmp_path / ("x" * 250)).make()
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
@@ -221,7 +221,7 @@ def test_a_function_that_returns_something_else_is_told_so(given: object, said: 
     def my_key() -> object:
         return given
 
-    with pytest.raises(StoreUnavailable, match=f"the function my_key {said}: return keys as text") as caught:
+    with pytest.raises(StoreUnavailable, match=f"the function my_key {said}: return keys as a string") as caught:
         source_of(my_key).read()
     assert_shows_no_key(caught.value)
 
@@ -348,7 +348,7 @@ def test_processes_that_make_a_key_in_the_keyring_at_the_same_time_get_the_same_
         (NONE(), False, r"the keyring cannot be read \(NoKeyringError: No recommended"),
         (FORGETFUL(), True, "the keyring did not keep the key"),
         (Garbling(), True, "the keyring did not keep the key"),
-        (Breaking(), True, r"the keyring took no key \(RuntimeError\)"),
+        (Breaking(), True, r"the keyring did not accept the key \(RuntimeError\)"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, KeyringBackend) else None,
 )
@@ -371,7 +371,7 @@ def test_nobody_waits_for_ever_while_another_makes_the_key(
     backend = use(InMemory())
     monkeypatch.setattr(keys, "MAKING_SECONDS", 0.0)
     holder = KeyringKey()
-    with holder._making(), pytest.raises(StoreUnavailable, match="another process has been making the keyring entry"):
+    with holder._making(), pytest.raises(StoreUnavailable, match="another process has been creating the keyring entry"):
         KeyringKey().make()
     assert backend.writes == 0
     holder.make()

@@ -100,7 +100,7 @@ def test_neither_key_nor_token_is_in_any_repr_or_error(tmp_path: Path) -> None:
     texts = [repr(acme), repr(store), repr(vars(store)), repr(store._known), str(store._known)]
     key.write_text(WRONG[:-4])
     store = EncryptedStore(store._store, KeyFile(key))
-    with pytest.raises(StoreUnavailable, match="that is no key") as caught:
+    with pytest.raises(StoreUnavailable, match="that is not a key") as caught:
         Credential("acme", Refresher(), store=store).token()
     texts += [formatted_with_locals(caught.value), str(caught.value)]
     for text in texts:

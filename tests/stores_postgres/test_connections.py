@@ -145,7 +145,7 @@ def test_a_pool_that_is_busy_or_closed_is_an_error_in_bounded_time(
         assert store.load("acme") is not None
         store.close()
         assert store.load("acme") is not None, "the pool stays open"
-    with pytest.raises(StoreUnavailable, match="is it open"):
+    with pytest.raises(StoreUnavailable, match="check that it is open"):
         store.load("acme")
 
 

@@ -66,7 +66,7 @@ def test_a_user_who_may_not_see_that_is_told_where_to_look(
     plain = PostgresStore(f"postgresql://r{table}:p@127.0.0.1:{server.port}/postgres", table=table)
     try:
         version = plain.cas("acme", None, "before")
-        with locked(server, table, ["acme"]), pytest.raises(StoreUnavailable, match="see pg_stat_activity"):
+        with locked(server, table, ["acme"]), pytest.raises(StoreUnavailable, match="look in pg_stat_activity"):
             plain.cas("acme", version, "after")
     finally:
         plain.close()

@@ -74,7 +74,7 @@ def test_a_url_that_cannot_be_read_is_refused_without_being_shown(url: str) -> N
 
 @pytest.mark.parametrize("table", ["", "a b", 'a"b', "a;b", "a.b.c", ".", "a.", "1a", "ä", "x" * 64, "--", None])
 def test_a_table_that_is_no_name_is_refused(table: Any) -> None:
-    with pytest.raises(ConfigurationError, match="table is a name"):
+    with pytest.raises(ConfigurationError, match="table must be a name"):
         PostgresStore("postgresql://db/app", table=table)
 
 
@@ -105,13 +105,13 @@ def test_an_async_pool_is_refused() -> None:
     async def opened() -> object:
         return psycopg_pool.AsyncConnectionPool("postgresql://db/app", open=False)
 
-    with pytest.raises(ConfigurationError, match=r"AsyncConnectionPool cannot be a store: hand over a psycopg_pool"):
+    with pytest.raises(ConfigurationError, match=r"AsyncConnectionPool cannot be a store: pass a psycopg_pool"):
         PostgresStore(asyncio.run(opened()))
 
 
 def test_a_single_connection_is_refused(server: PostgresServer) -> None:
     with psycopg.connect(server.url) as connection:
-        with pytest.raises(ConfigurationError, match="one thread at a time; hand over a psycopg_pool"):
+        with pytest.raises(ConfigurationError, match="one thread at a time; pass a psycopg_pool"):
             PostgresStore(connection)
 
 

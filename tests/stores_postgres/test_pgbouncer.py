@@ -99,7 +99,7 @@ def test_a_pooler_that_is_started_anew_is_used_again(postgres_server: PostgresSe
     with PgBouncer(postgres_server.port) as pooler, closing(PostgresStore(pooler.url, table=table)) as store:
         version = store.cas("acme", None, "body")
         pooler.stop()
-        with pytest.raises(StoreUnavailable, match="nobody listens there"):
+        with pytest.raises(StoreUnavailable, match="no server is listening there"):
             store.load("acme")
         pooler.start()
         version = store.cas("acme", version, "again")

@@ -101,11 +101,11 @@ def test_a_password_among_the_arguments_is_refused(url: str, capsys: pytest.Capt
 def test_other_stores_need_no_preparation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     configure(tmp_path, "sqlite", "memory")
     assert main(["store", "init"]) == 2
-    assert "names no PostgreSQL store" in capsys.readouterr().err
+    assert "has no PostgreSQL store" in capsys.readouterr().err
     assert main(["store", "init", "--store", "sqlite"]) == 2
     assert "need no preparation" in capsys.readouterr().err
 
 
 def test_a_server_that_is_down_is_an_error_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["store", "init", "--store", "postgresql://me@127.0.0.1:1/app"]) == 1
-    assert "nobody listens there" in capsys.readouterr().err
+    assert "no server is listening there" in capsys.readouterr().err

@@ -68,7 +68,7 @@ def test_a_server_whose_authority_is_not_trusted_is_not_used(
     server: PostgresServer, files: Certificates, authority: str
 ) -> None:
     with closing(PostgresStore(url(server, sslmode="verify-full", sslrootcert=files[authority]))) as store:
-        with pytest.raises(StoreUnavailable, match=r"TLS failed: see sslmode, sslrootcert.*nothing was changed"):
+        with pytest.raises(StoreUnavailable, match=r"TLS failed: check sslmode, sslrootcert.*nothing was changed"):
             store.load("acme")
 
 

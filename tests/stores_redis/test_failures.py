@@ -112,7 +112,7 @@ def test_the_outcome_is_unknown_where_others_have_written_before_it_could_be_loo
         written.append(store.cas("acme", present.version, "theirs"))
 
     relay.lose("answer", of=WRITE, then=write_over_it)
-    with pytest.raises(StoreOutcomeUnknown, match="somebody else"):
+    with pytest.raises(StoreOutcomeUnknown, match="another process has written"):
         through.cas("acme", None, "ours")
     assert store.load("acme") == (written[0], "theirs")
 
@@ -193,7 +193,7 @@ def test_a_host_that_does_not_exist() -> None:
 
 
 def test_a_socket_that_does_not_exist(tmp_path: Path) -> None:
-    assert_unavailable(RedisStore(f"unix://{tmp_path}/none.sock"), "there is no such file: see the socket")
+    assert_unavailable(RedisStore(f"unix://{tmp_path}/none.sock"), "there is no such file: check the socket")
 
 
 def test_a_replica_is_refused_for_reading_too(own_server: Valkey, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_replica_is_refused_for_reading_too(own_server: Valkey, tmp_path: Path
         replica.replicates(own_server)
         with closing(RedisStore(replica.url)) as store:
             for use in uses(store)[:3]:
-                with pytest.raises(StoreUnavailable, match="it is a replica: name the primary"):
+                with pytest.raises(StoreUnavailable, match="it is a replica: connect to the primary"):
                     use()
 
 
@@ -228,7 +228,7 @@ def test_a_server_that_lacks_replicas_is_still_read(own_server: Valkey) -> None:
 def test_another_program_s_key_is_left_alone(server: Valkey, store: RedisStore) -> None:
     server.do("SET", "onerefresh:{acme}", "theirs")
     for use in uses(store)[:3]:
-        with pytest.raises(StoreUnavailable, match="another program stored"):
+        with pytest.raises(StoreUnavailable, match="another program has stored"):
             use()
     [(key, found)] = store.scan()
     assert key == "acme"
@@ -366,7 +366,7 @@ def test_forgotten_scripts_are_sent_again(server: Valkey, store: RedisStore) -> 
 
 
 def test_a_server_that_is_no_cluster_and_a_cluster_that_was_named_as_a_server(server: Valkey, cluster: Cluster) -> None:
-    assert_unavailable(RedisStore(f"redis+cluster://{server.address}"), "it is no cluster")
+    assert_unavailable(RedisStore(f"redis+cluster://{server.address}"), "it is not a cluster")
     with closing(RedisStore(cluster.nodes[0].url)) as store:
         with pytest.raises(StoreUnavailable, match=r"redis\+cluster://"):
             for number in range(20):

@@ -82,7 +82,7 @@ def test_a_server_whose_authority_is_not_trusted_is_not_used(
 def test_a_certificate_for_another_host_is_not_accepted(tmp_path: Path, files: Certificates) -> None:
     with TlsRedis(tmp_path, files, name="elsewhere") as server:
         with closing(RedisStore(server.place(ssl_ca_certs=files["ca.pem"]))) as store:
-            with pytest.raises(StoreUnavailable, match=r"TLS failed: [^:]*[^:.]: see ssl_ca_certs"):
+            with pytest.raises(StoreUnavailable, match=r"TLS failed: [^:]*[^:.]: check ssl_ca_certs"):
                 store.load("acme")
 
 

@@ -265,7 +265,7 @@ def test_a_wrong_password_is_never_shown(own_server: Valkey) -> None:
         with pytest.raises(StoreUnavailable, match="does not accept the user or the password") as caught:
             use()
         assert PASSWORD not in shown(caught.value) + repr(store) + store.name
-    with pytest.raises(StoreUnavailable, match="wants a password"):
+    with pytest.raises(StoreUnavailable, match="requires a password"):
         RedisStore(own_server.url).load("acme")
     right = RedisStore(f"redis://:{PASSWORD}@127.0.0.1:{own_server.port}")
     used(right)

@@ -19,7 +19,9 @@ def configuration(folder: Path, source: str = '{ file = "secret" }') -> Path:
 def test_a_configuration_in_a_folder_where_others_can_put_one_is_refused(people: People, land: Path) -> None:
     path = configuration(land / "tmp")
     said = people.do(ADA, "configured", path)
-    assert said.startswith(f"ConfigurationError: others can put files of their own into the folder {land}/tmp")
+    assert said.startswith(
+        f"ConfigurationError: others can put their own files next to onerefresh.toml in the folder {land}/tmp"
+    )
     assert f"run mkdir -m 700 {land}/tmp/onerefresh-{ADA}" in said
 
 
@@ -62,7 +64,7 @@ def test_a_secret_that_others_could_have_written_is_refused(
 def test_a_secret_in_a_folder_of_others_is_refused(people: People, land: Path) -> None:
     file_of(land / "tmp" / "secret", ADA, 0o600, "hunter2")
     path = configuration(land / "ada", f'{{ file = "{land}/tmp/secret" }}')
-    assert "client_secret: others can put files of their own" in people.do(ADA, "secret", path)
+    assert "client_secret: others can put their own files" in people.do(ADA, "secret", path)
 
 
 def test_a_pipe_in_the_place_of_a_file_hangs_nobody(people: People, land: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_relative_command_lies_beside_the_configuration(people: People, land: 
     program = file_of(land / "ada" / "bin" / "give-secret", ADA, 0o700, '#!/bin/sh\necho "$1 in $(pwd)"\n')
     assert people.do(ADA, "secret", path, cwd=str(land / "tmp")) == f"argument in {land}/ada"
     program.chmod(0o722)
-    assert f"others can write to {program}, and so make it run commands as you" in people.do(ADA, "secret", path)
+    assert f"others can write to {program} and could make it run commands as you" in people.do(ADA, "secret", path)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_a_program_that_others_can_change_is_not_run(
 def test_a_program_below_a_folder_of_others_is_not_run(people: People, land: Path) -> None:
     program = file_of(land / "tmp" / "give-secret", ADA, 0o700, "#!/bin/sh\necho ada\n")
     path = configuration(land / "ada", f'{{ command = ["{program}"] }}')
-    assert "others can put files of their own into the folder" in people.do(ADA, "secret", path)
+    assert "others can put their own files next to give-secret in the folder" in people.do(ADA, "secret", path)
     trusted = {"ONEREFRESH_TRUSTED_FOLDERS": str(land / "tmp")}
     assert people.do(ADA, "secret", path, env=trusted) == "ada"
 

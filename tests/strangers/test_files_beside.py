@@ -35,7 +35,7 @@ def test_a_journal_that_others_can_read_catches_no_refresh_token(people: People,
     said = people.do(ADA, "refreshed", url(path))
     assert "test-refresh" not in people.do(EVE, "stolen", path)
     mine = f"{land}/tmp/onerefresh-{ADA}"
-    assert f"StoreUnavailable: others can put files of their own into the folder {land}/tmp, beside tokens.db" in said
+    assert f"StoreUnavailable: others can put their own files next to tokens.db in the folder {land}/tmp" in said
     assert f"run mkdir -m 700 {mine}, and use {mine}/tokens.db" in said
 
 
@@ -91,7 +91,7 @@ def test_a_folder_of_another_on_the_way_is_not_trusted(people: People, land: Pat
     folder = folder_of(land / "eve" / "ada", ADA)
     refused(
         people.do(ADA, "use", url(folder / "tokens.db")),
-        f"the folder {land}/eve belongs to another user (uid {EVE}), who can replace what is in it",
+        f"the folder {land}/eve belongs to another user (uid {EVE}), who could replace what is in it",
     )
 
 
@@ -172,7 +172,7 @@ def test_a_database_that_became_a_link_is_not_used(people: People, land: Path) -
     path = land / "ada" / "tokens.db"
     people.do(ADA, "log_in", url(path))
     said = people.do(ADA, "swap_for_a_link", path)
-    assert said == [f"{path} is a link: remove it, or name the file that it leads to"] * 2
+    assert said == [f"{path} is a link: remove it, or use the path of the file that it leads to"] * 2
 
 
 @pytest.mark.parametrize("what", ["of another", "readable", "a pipe"])
@@ -213,7 +213,7 @@ def test_keys_in_folders_of_others_are_not_used(people: People, land: Path) -> N
     assert len(key) == 44
     people.do(EVE, "link", land / "tmp" / "acme.key", land / "ada" / "acme.key")
     assert "is a link that another user made" in people.do(ADA, "key_of", land / "tmp" / "acme.key")
-    assert "StoreUnavailable: others can put files" in people.do(ADA, "key_of", land / "tmp" / "own.key")
+    assert "StoreUnavailable: others can put their own files" in people.do(ADA, "key_of", land / "tmp" / "own.key")
     people.do(ADA, "link", land / "ada" / "link.key", land / "ada" / "acme.key")
     assert people.do(ADA, "key_of", land / "ada" / "link.key") == key
     assert f"uid {EVE}" in people.do(ADA, "key_of", folder_of(land / "eve", EVE, 0o755) / "acme.key")
@@ -221,7 +221,7 @@ def test_keys_in_folders_of_others_are_not_used(people: People, land: Path) -> N
 
 def test_a_lock_for_the_keyring_in_a_folder_of_others_is_not_used(people: People, land: Path) -> None:
     assert people.do(ADA, "keyring_lock", land / "ada" / "state") == "held"
-    assert "others can put files of their own" in people.do(ADA, "keyring_lock", land / "tmp")
+    assert "others can put their own files" in people.do(ADA, "keyring_lock", land / "tmp")
 
 
 def test_a_spool_that_cannot_be_used_says_why_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -231,7 +231,7 @@ def test_a_spool_that_cannot_be_used_says_why_once(tmp_path: Path, caplog: pytes
         assert deeds.spool_and_read(str(tmp_path / "state" / "spool")) == [False, None]
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(said) == 1
-    assert said[0].startswith(f"the spool cannot be used: others can write to the folder {tmp_path}/state, and so")
+    assert said[0].startswith(f"the spool cannot be used: others can write to the folder {tmp_path}/state and could")
 
 
 @pytest.mark.parametrize(("name", "members", "fits"), [("ada", ["ada"], True), ("ada", ["bob"], False)])

@@ -97,7 +97,7 @@ def test_a_user_namespace_that_knows_one_user(people: People, land: Path) -> Non
     folder = folder_of(land / "tmp" / "of-eve" / "ada", ADA)
     trusted[VARIABLE] += f":{land}/tmp"
     said = people.do(ADA, "log_in", f"sqlite:///{folder}/tokens.db", namespace=True, env=trusted)
-    assert f"{land}/tmp/of-eve belongs to another user (uid 65534, which may be anybody" in said
+    assert f"{land}/tmp/of-eve belongs to another user (uid 65534, which may be any user" in said
 
 
 def test_a_temporary_folder_of_macos(people: People, land: Path) -> None:
@@ -164,7 +164,7 @@ def test_what_is_trusted_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptur
         store.cas("acme", None, "body")
     said = [record.getMessage() for record in caplog.records if "trusted" in record.getMessage()]
     assert [line for line in said if "shared" in line] == [
-        f"whoever owns the folder {tmp_path}/shared or can write to it is trusted, as set"
+        f"as configured, all users who own the folder {tmp_path}/shared or can write to it are trusted"
     ]
 
 

@@ -136,7 +136,7 @@ def test_every_second_refusal_is_late_until_the_api_has_accepted_a_call(
 
 
 def test_waiting_for_requests_that_do_not_come_times_out(server: Control) -> None:
-    with pytest.raises(TimeoutError, match="0 of 1 requests came to 'token'"):
+    with pytest.raises(TimeoutError, match="0 of 1 requests reached 'token'"):
         server.wait_for("token", timeout=0.01)
 
 
@@ -144,7 +144,7 @@ def test_waiting_for_requests_that_do_not_come_times_out(server: Control) -> Non
     ("use", "told"),
     [
         (lambda server: server.hold("tokens"), "unknown point 'tokens': use one of token, token_sent"),
-        (lambda server: server.hold("token", every=0), "every is a whole number"),
+        (lambda server: server.hold("token", every=0), "every must be a whole number"),
         (lambda server: server.refuse_with("rudely"), "unknown challenge 'rudely'"),
         (lambda server: server.revoke_family("x"), "never issued here"),
         (lambda server: server.session, "call issue"),

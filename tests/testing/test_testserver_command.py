@@ -110,7 +110,7 @@ def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
     with running("--file", str(path)) as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert err == f"cannot make {path}: File exists; choose another --file\n"
+    assert err == f"cannot create {path}: File exists; choose another --file\n"
     assert out == ""
     assert path.read_text() == "mine"
 
@@ -118,4 +118,4 @@ def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
 def test_a_wrong_option_is_told() -> None:
     with running("--expires-in", "0") as process:
         _, err = process.communicate(timeout=60)
-    assert err == "expires_in is a number of seconds, more than 0\n"
+    assert err == "expires_in must be a number of seconds, more than 0\n"

@@ -30,13 +30,13 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
-        "demo": "100 parallel calls, once as usually written and once through onerefresh",
+        "demo": "100 parallel calls, first with the usual code and then with onerefresh",
         "fetch": "fetch many URLs in parallel through one credential",
         "token": "print a fresh access token",
         "login": "store a token response, as the beginning of a new session",
-        "status": "show what is known of a credential, or of all; nothing is refreshed",
-        "retry": "ask the token endpoint again at once, after something was corrected",
-        "adopt": "make a stored token this configuration's, whoever stored it",
+        "status": "show the state of one credential or of all; nothing is refreshed",
+        "retry": "ask the token endpoint again now, after you have corrected something",
+        "adopt": "let this configuration use a stored token, whichever client stored it",
         "logout": "delete a credential's tokens from the store",
         "store": "prepare a PostgreSQL store",
         "testserver": "run a strict authorization server and API on loopback",
@@ -49,16 +49,16 @@ Many parallel API calls share one credential: exactly one token refresh runs, th
 replayed once. That holds between processes too.
 """
 _EPILOG = """\
-Credentials are named in a file, which --config or $ONEREFRESH_CONFIG may name; else it is onerefresh/onerefresh.toml in
-the user's configuration folder (~/.config on Linux):
+Credentials are defined in a configuration file: the one given with --config or $ONEREFRESH_CONFIG, otherwise
+onerefresh/onerefresh.toml in the user's configuration folder (~/.config on Linux):
 
     [credentials.acme]
     token_endpoint = "https://login.acme.com/token"
     client_id = "cli"
-    client_secret = { env = "ACME_SECRET" }      # or { file = "…" }, { command = ["…"] }, or none at all
+    client_secret = { env = "ACME_SECRET" }      # or { file = "…" }, { command = ["…"] }, or leave it out
     origins = ["https://api.acme.com"]           # where the token may go
 
-Then, with a token response of that server:
+Then, with a token response from that server:
 
     onerefresh login acme --with-token < answer.json
     onerefresh fetch acme https://api.acme.com/items/1 https://api.acme.com/items/2
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return OTHER
     except Exception as error:  # noqa: BLE001 - whatever it is, a person reads the message
         say_traceback(error)
-        say(f"unexpected {type(error).__name__}: this is a defect of onerefresh, or of a refresher or store of yours")
+        say(f"unexpected {type(error).__name__}: this is a bug in onerefresh, or in your own refresher or store")
         return OTHER
     return code
 
@@ -127,7 +127,7 @@ def build_parser(arguments: Collection[str] | None = None) -> argparse.ArgumentP
     )
     parser.add_argument("--version", action="version", version=f"onerefresh {__version__}")
     parser.add_argument("--config", metavar="FILE", help="the configuration file")
-    parser.add_argument("--debug", action="store_true", help="tell on standard error what happens; no token is shown")
+    parser.add_argument("--debug", action="store_true", help="log to standard error what happens; no token is shown")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     wanted = COMMANDS if arguments is None else {_ALIASES.get(word, word) for word in arguments}
     for name, line in COMMANDS.items():

@@ -10,15 +10,15 @@ from onerefresh.cli.output import say
 from onerefresh.config import Entry
 
 _DESCRIPTION = """\
-A stored token belongs to the token endpoint and client that it came from, and is sent to no other. Where the record
-says that it is another one's, or says nothing, this makes it the one of the configuration file. Its refresh token is
-sent there with the next refresh: do this only where you know that it came from there.
+A stored token belongs to the token endpoint and client that it came from, and is sent to no other. If the record names
+another endpoint or client, or none, this command assigns the token to the one in the configuration file. The next
+refresh sends its refresh token there: do this only if you know that it came from there.
 """
 
 
 def add(subparsers: Subparsers) -> None:
     """Add the command to a parser."""
-    line = "make a stored token this configuration's, whoever stored it"
+    line = "let this configuration use a stored token, whichever client stored it"
     parser = add_command(subparsers, "adopt", line, _DESCRIPTION)
     add_which(parser)
     parser.set_defaults(run=run)

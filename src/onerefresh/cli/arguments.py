@@ -29,13 +29,13 @@ def add_command(
     )
     # Suppressed, so that a default does not overwrite an option before the command's name.
     parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="the configuration file")
-    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="tell what happens")
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="log what happens")
     return parser
 
 
 def add_name(parser: argparse.ArgumentParser) -> None:
     """Add the credential's name."""
-    parser.add_argument("name", metavar="NAME", help="the credential, as the configuration file calls it")
+    parser.add_argument("name", metavar="NAME", help="the credential's name in the configuration file")
 
 
 def seconds(text: str) -> float:
@@ -45,7 +45,7 @@ def seconds(text: str) -> float:
     except ValueError:
         found = -1.0
     if not math.isfinite(found) or found < 0:
-        raise argparse.ArgumentTypeError(f"a number of seconds, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, not {text!r}")
     return found
 
 
@@ -54,7 +54,7 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"a whole number from {least} to {most}, not {text!r}")
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, not {text!r}")
         return int(text)
 
     return read

@@ -15,31 +15,32 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Start a strict authorization server and an API on loopback, and let worker processes make parallel calls to the API, all
-with one credential. When half of the calls are done and the others are under way, the access token is revoked: they are
-refused, and have to go on with a new one. The server ends the session where a refresh token is used twice, as many do.
+with one credential. Half of the calls complete. Then the access token is revoked while the other half is in progress:
+these calls are refused and need a new token. If a refresh token is used twice, the server ends the session, as many
+servers do.
 
-This runs twice: first as people usually write it, with a lock in each process, then through onerefresh with its
-SQLite store. Nothing leaves this machine, and nothing remains on it.
+This runs twice: first with the code that people usually write, which has a lock in each process, then with onerefresh
+and its SQLite store. Nothing leaves this machine, and nothing remains on it.
 """
 _EPILOG = """\
-Exit codes: 0 where onerefresh answered every call with one token request for each new token; else 1.
+Exit codes: 0 if every call through onerefresh succeeded, with one token request for each new token; otherwise 1.
 """
 
 
 def add(subparsers: Subparsers) -> None:
     """Add the command to a parser."""
-    line = "100 parallel calls, once as usually written and once through onerefresh"
+    line = "100 parallel calls, first with the usual code and then with onerefresh"
     parser = add_command(subparsers, "demo", line, _DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
-        "--workers", type=whole_number(1, 16), default=4, metavar="N", help="processes (default: %(default)s)"
+        "--workers", type=whole_number(1, 16), default=4, metavar="N", help="number of processes (default: %(default)s)"
     )
     parser.add_argument(
-        "--calls", type=whole_number(2, 200), default=25, metavar="N", help="calls of each (default: %(default)s)"
+        "--calls", type=whole_number(2, 200), default=25, metavar="N", help="calls per process (default: %(default)s)"
     )
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="print what was seen as one JSON object")
+    how.add_argument("--json", action="store_true", help="print the results as one JSON object")
     how.add_argument(
-        "--mermaid", action="store_true", help="run through onerefresh alone, and print it as a sequence diagram"
+        "--mermaid", action="store_true", help="run with onerefresh only, and print the run as a sequence diagram"
     )
     parser.set_defaults(run=run)
 

@@ -37,7 +37,7 @@ def diagram(run: Finished) -> str:
         "participant R as onerefresh",
         "participant T as token endpoint",
         "participant A as API",
-        f"Note over {span}: {before} calls were answered before",
+        f"Note over {span}: {before} calls were answered earlier",
         *(line.text for line in lines),
         f"Note over {span}: {after} more calls were refused, and answered after the same refresh",
     ]
@@ -76,7 +76,7 @@ def _waits(run: Finished, shown: dict[str, str]) -> Iterator[_Line]:
     for wait in run.of_kind("waited"):
         call = wait["call"]
         if call in shown:
-            does = "waits for the same refresh" if wait["asked"] < refreshed_at else "it is refreshed already"
+            does = "waits for the same refresh" if wait["asked"] < refreshed_at else "it has already been refreshed"
             does = "starts the refresh" if call == starter else does
             yield _Line(wait["asked"], f"{shown[call]}->>R: generation {wait['refused']} was refused ({does})")
             yield _Line(wait["got"], f"R-->>{shown[call]}: generation {wait['generation']}")

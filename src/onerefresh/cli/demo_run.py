@@ -129,7 +129,7 @@ def _make_calls(crew: _Crew, server: RemoteServer, finished: Finished, watch: Wa
     try:
         server.wait_for("api", finished.calls - ended, timeout=PATIENCE)
     except TimeoutError:
-        raise OnerefreshError("the demo's calls have not all reached the API; is this machine very busy?") from None
+        raise OnerefreshError("not all calls of the demo have reached the API; this machine may be very busy") from None
     finished.revoked_at = time.monotonic()
     server.revoke_access()
     stage = "revoked"
@@ -183,12 +183,12 @@ class _Crew:
             try:
                 number, message = self._said.get(timeout=PATIENCE)
             except queue.Empty:
-                raise OnerefreshError(f"the demo has heard nothing of its workers for {PATIENCE:.0f} s") from None
+                raise OnerefreshError(f"the demo has received nothing from its workers for {PATIENCE:.0f} s") from None
             if message is not None:
                 hear({**message, "process": number})
                 silent -= {number} if message["kind"] == kind else set()
             elif number in silent:
-                raise OnerefreshError(f"worker process {number} of the demo has died; what it said stands above")
+                raise OnerefreshError(f"worker process {number} of the demo has died; its own output is above")
 
     def go_on(self) -> None:
         for process in self._processes:

@@ -19,12 +19,12 @@ from onerefresh.redaction import visible
 
 __all__ = ["Live", "as_fields", "print_tables"]
 
-_NAMES: Mapping[Way, str] = MappingProxyType({"usual": "as usually written", "onerefresh": "through onerefresh"})
+_NAMES: Mapping[Way, str] = MappingProxyType({"usual": "usual code", "onerefresh": "with onerefresh"})
 _STAGES: Mapping[Stage, str] = MappingProxyType(
     {
         "starting": "starting {workers} processes",
         "first half": "first half",
-        "revoked": "token revoked under {left} calls",
+        "revoked": "token revoked during {left} calls",
         "done": "done",
     }
 )
@@ -149,8 +149,8 @@ def print_tables(usual: Finished, ours: Finished) -> None:
 def _findings(run: Finished) -> Iterator[str]:
     """What the numbers mean, where they are not as they should be."""
     if run.reuse_detected:
-        ended = ", and ended the session: people would have to log in again" if run.session == "revoked" else ""
-        yield f"the server saw a refresh token that was used before{ended}"
+        ended = ", and ended the session: users would have to log in again" if run.session == "revoked" else ""
+        yield f"the server received a refresh token that had already been used{ended}"
     for problem, count in run.problems.most_common():
         yield f"{count} calls failed: {problem}"
 

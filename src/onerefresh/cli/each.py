@@ -17,8 +17,10 @@ __all__ = ["add_which", "do_each"]
 def add_which(parser: argparse.ArgumentParser) -> None:
     """Add the arguments NAME and --all."""
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("name", metavar="NAME", nargs="?", help="the credential, as the configuration file calls it")
-    which.add_argument("--all", action="store_true", help="all credentials of the configuration file, in turn")
+    which.add_argument("name", metavar="NAME", nargs="?", help="the credential's name in the configuration file")
+    which.add_argument(
+        "--all", action="store_true", help="all credentials in the configuration file, one after another"
+    )
 
 
 def do_each(args: argparse.Namespace, act: Callable[[Entry], str], show: Callable[[str], None]) -> int:

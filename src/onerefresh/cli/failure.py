@@ -41,11 +41,11 @@ def _advice(error: errors.OnerefreshError) -> str:
         case errors.LoginRequired():
             return f"pipe a new token response into: onerefresh login {name} --with-token"
         case errors.InteractionRequired():
-            return f"log in with what the server asks for, then: onerefresh login {name} --with-token"
+            return f"log in as the server demands, then: onerefresh login {name} --with-token"
         case errors.RefreshUnavailable(retry_after=seconds) if seconds:
             return f"try again in {seconds:.0f} s" if seconds >= 1 else "try again in a second"
         case errors.RefreshOutcomeUnknown():
-            return f"onerefresh status {name} says when it is sent again; at once: onerefresh retry {name}"
+            return f"onerefresh status {name} shows when it is sent again; to send it now: onerefresh retry {name}"
         case errors.RefreshUnavailable():
             return "try again later"
         case errors.WaitTimeout():
@@ -53,8 +53,8 @@ def _advice(error: errors.OnerefreshError) -> str:
         case errors.ClientRejected() | errors.RequestRejected():
             return "correct the configuration file"
         case errors.RefreshProtocolError():
-            return "this is the server's fault: tell its keeper"
+            return "this is a fault of the server: report it to its operator"
         case errors.RefresherFailed():
-            return "correct the refresher; --debug shows where it failed"
+            return "correct the refresher; use --debug to see where it failed"
         case _:
             return ""

@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from onerefresh.cli.fetch_show import Show
 
 _DESCRIPTION = """\
-GET many URLs in parallel with the access token of a credential. When it is refused or expires in the middle, it is
-refreshed once, the other calls wait for that, and each refused call is sent once more. Nothing else is retried.
+GET many URLs in parallel with the access token of a credential. If it is refused or expires during the run,
+it is refreshed once, the other calls wait for that, and each refused call is sent once more. Nothing else is retried.
 
 The URLs are arguments, or lines on standard input. All are checked before anything is sent: the token goes to the
-credential's origins and nowhere else. Redirects are followed; one to elsewhere is followed without the token.
+credential's origins and nowhere else. Redirects are followed; a redirect to another origin is followed without the
+token.
 
-The body of a single URL is printed. Of several, a line each is printed (status, bytes, URL), on a terminal a progress
-bar and what failed; with --output each body is written to a file named for its URL, replacing one of that name.
+For a single URL, the body is printed. For several, one line for each is printed (status, bytes, URL), or on a terminal
+a progress bar and the failures. With --output, each body is written to a file that is named after its URL; a file of
+that name is replaced.
 """
 _EPILOG = """\
 examples:
@@ -46,7 +48,7 @@ def add(subparsers: Subparsers) -> None:
     parser = add_command(subparsers, "fetch", line, _DESCRIPTION, epilog=_EPILOG)
     add_name(parser)
     parser.add_argument(
-        "urls", metavar="URL", nargs="*", help="what to fetch; - or none at all: lines on standard input"
+        "urls", metavar="URL", nargs="*", help="what to fetch; with - or without any URL, the lines on standard input"
     )
     parser.add_argument(
         "--concurrency",
@@ -97,7 +99,7 @@ def _given(words: Sequence[str]) -> Iterator[str]:
 
 def _on_standard_input() -> Iterable[str]:
     if sys.stdin is None or sys.stdin.isatty():
-        raise ConfigurationError("no URL: write some as arguments, or pipe them in, one a line")
+        raise ConfigurationError("there is no URL: give URLs as arguments, or pipe them in, one per line")
     lines = (line.decode("utf-8", "replace").strip() for line in sys.stdin.buffer)
     return (line for line in lines if line)
 
@@ -108,23 +110,23 @@ def _checked(urls: list[str], entry: Entry) -> list[str]:
 
     if not entry.origins:
         raise ConfigurationError(
-            f"{entry.source}: credentials.{entry.name} has no origins, so its token may go nowhere: "
+            f"{entry.source}: credentials.{entry.name} has no origins, so its token may not be sent anywhere: "
             'write origins = ["https://api.example.com"]'
         )
     if not urls:
-        raise ConfigurationError("no URL: write some as arguments, or pipe them in, one a line")
+        raise ConfigurationError("there is no URL: give URLs as arguments, or pipe them in, one per line")
     origins, checked, outside = Origins(entry.origins), [], []
     for text in urls:
         try:
             url = httpx2.URL(text)
         except httpx2.InvalidURL as error:
-            raise ConfigurationError(f"{text!r} is no URL ({error}); nothing was sent") from None
+            raise ConfigurationError(f"{text!r} is not a URL ({error}); nothing was sent") from None
         if url.scheme not in ("http", "https") or not url.host:
             raise ConfigurationError(
-                f"{text!r} is no URL to fetch: write it whole, https://host/path; nothing was sent"
+                f"{text!r} is not a URL to fetch: write the full URL, https://host/path; nothing was sent"
             )
         if url.userinfo:
-            raise ConfigurationError(f"a URL for {url.host} holds a user name or password: leave it out")
+            raise ConfigurationError(f"a URL for {url.host} contains a user name or password: leave it out")
         if origins.cover(url.scheme, url.raw_host.decode("ascii"), url.port):
             checked.append(str(url.copy_with(fragment=None)))
         else:

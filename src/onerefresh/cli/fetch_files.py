@@ -81,9 +81,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"--output {folder}: {error.strerror}; name a folder") from None
+        raise ConfigurationError(f"--output {folder}: {error.strerror}; use another folder") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"--output {folder} cannot be written: name another folder")
+        raise ConfigurationError(f"--output {folder} cannot be written: use another folder")
 
 
 def file_names(urls: Iterable[str]) -> list[str]:

@@ -19,8 +19,8 @@ from onerefresh.token_response import names_in, parse_answer, useless
 LARGEST_ANSWER = 1024 * 1024
 
 _DESCRIPTION = """\
-Store a token response, as JSON on standard input, as the beginning of a new session of this credential. It replaces
-what is stored, and programs that are running go on with it. The response is checked first, and never shown.
+Read a token response as JSON from standard input, and store it as the beginning of a new session of this credential. It
+replaces what is stored, and running programs continue with it. The response is checked first, and never shown.
 
 A credential with grant = "client_credentials" needs no token response: without --with-token a token is fetched.
 """
@@ -28,7 +28,7 @@ _EPILOG = """\
 example:
     onerefresh login acme --with-token < answer.json
 
-The answer is what the server's token endpoint sent, as it is:
+answer.json holds the response of the server's token endpoint, unchanged:
     {"access_token": "…", "refresh_token": "…", "expires_in": 3600}
 """
 
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     credential = entry.open()
     if entry.store == "memory":
         raise ConfigurationError(
-            f"{entry.source}: credentials.{entry.name} keeps its token in memory, which ends with this command: "
-            'write store = "sqlite"'
+            f"{entry.source}: credentials.{entry.name} keeps its token in memory, which is lost when this command "
+            'ends: write store = "sqlite"'
         )
     if args.with_token or args.command == "import":
         token = credential.login(_answer(entry))
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     say(f"{entry.name}: logged in; {_described(token)}")
     refreshes = entry.refresher is None and entry.endpoint.get("grant", "refresh_token") == "refresh_token"
     if token.refresh_token is None and refreshes:
-        say(f"{entry.name}: the response has no refresh_token: when this token ends, somebody has to log in again")
+        say(f"{entry.name}: the response has no refresh_token: when this token expires, a new login is needed")
     return 0
 
 
@@ -72,13 +72,13 @@ def _answer(entry: Entry) -> Token:
     """The token in the token response on standard input."""
     if sys.stdin is None or sys.stdin.isatty():
         raise ConfigurationError(
-            "the token response is read from standard input, and that is the terminal: "
-            f"write onerefresh login {entry.name} --with-token < answer.json"
+            "the token response is read from standard input, which is a terminal: "
+            f"run onerefresh login {entry.name} --with-token < answer.json"
         )
     answer = _parsed()
     if answer is None:
         raise ConfigurationError(
-            'standard input holds no token response: it is a JSON object such as {"access_token": "…", '
+            'there is no token response on standard input: it must be a JSON object such as {"access_token": "…", '
             '"refresh_token": "…", "expires_in": 3600}; nothing was changed'
         )
     message = useless(answer)

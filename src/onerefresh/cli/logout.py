@@ -10,7 +10,7 @@ from onerefresh.cli.output import say
 
 _DESCRIPTION = """\
 Delete a credential's tokens from the store. Programs that share it cannot refresh them any more, and a refresh that is
-under way saves nothing. The server is not told: end the session there, too, where a token may have leaked.
+in progress saves nothing. The server is not informed: end the session there as well if a token may have leaked.
 """
 
 
@@ -24,5 +24,5 @@ def add(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Forget the tokens."""
     config.load(args.name, config=args.config).logout()
-    say(f"{args.name}: logged out here; the server was not told")
+    say(f"{args.name}: logged out here; the server was not informed")
     return 0

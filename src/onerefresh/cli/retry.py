@@ -11,15 +11,15 @@ from onerefresh.cli.words import life
 from onerefresh.config import Entry
 
 _DESCRIPTION = """\
-Ask the token endpoint again at once for a credential whose last refresh failed: after the client or its refresher was
-corrected, or to send a refresh token once more whose answer was lost. That also holds for a session that was found
-dead: it is asked once more. Where nothing failed, and no refresh is put off, nothing is sent.
+Ask the token endpoint again now for a credential whose last refresh failed: after you have corrected the client or its
+refresher, or to send a refresh token again whose answer was lost. A session that was found to be over is tried once
+more, too. If nothing failed and no refresh is postponed, nothing is sent.
 """
 
 
 def add(subparsers: Subparsers) -> None:
     """Add the command to a parser."""
-    line = "ask the token endpoint again at once, after something was corrected"
+    line = "ask the token endpoint again now, after you have corrected something"
     parser = add_command(subparsers, "retry", line, _DESCRIPTION)
     add_which(parser)
     parser.set_defaults(run=run)
@@ -34,6 +34,6 @@ def _retried(entry: Entry) -> str:
     with entry.open() as credential:
         status = credential.status()
         if status.failure is None:
-            return f"{entry.name}: nothing failed: nothing was sent"
+            return f"{entry.name}: nothing failed, so nothing was sent"
         token = credential.retry()
     return f"{entry.name}: generation {token.generation} {life(token.expires_at, token.issued_at)}"

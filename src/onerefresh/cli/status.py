@@ -19,17 +19,19 @@ from onerefresh.errors import OnerefreshError
 from onerefresh.verdict import EITHER
 
 _DESCRIPTION = """\
-Show what the store knows of a credential, or of all in the configuration file. Nothing is refreshed and no token is
-shown. With a NAME the exit code is 4 where somebody has to log in; without one it is 0 where all could be read.
+Show what the store holds for one credential, or for all in the configuration file. Nothing is refreshed and no token is
+shown. With a NAME, the exit code is 4 if a new login is needed; without one, it is 0 if all could be read.
 """
 
 
 def add(subparsers: Subparsers) -> None:
     """Add the command to a parser."""
-    line = "show what is known of a credential, or of all; nothing is refreshed"
+    line = "show the state of one credential or of all; nothing is refreshed"
     parser = add_command(subparsers, "status", line, _DESCRIPTION)
     parser.add_argument("name", metavar="NAME", nargs="?", help="the credential (default: all)")
-    parser.add_argument("--json", action="store_true", help="print JSON: an object, without a NAME a list of objects")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON: with a NAME an object, otherwise a list of objects"
+    )
     parser.set_defaults(run=run)
 
 
@@ -99,20 +101,19 @@ def _summary(status: Status, now: float, entry: Entry) -> str:
         return f"the session is over: log in again ({status.failure})"
     message = f"generation {status.generation} {life(status.expires_at, now)}"
     if status.state == "leased":
-        message += (
-            ", brought back into its store; refreshed in a moment" if status.recovering else ", being refreshed now"
-        )
+        message += ", being restored in its store and then refreshed" if status.recovering else ", being refreshed now"
     elif status.expires_at is not None and status.expires_at <= now:
         # A function may renew without a refresh token, from the access token alone.
         asks = ": log in again" if entry.refresher is None else ", the next call asks its refresher"
         message += ", the next call refreshes it" if status.refreshable or can_obtain else asks
     if status.failure:
-        message += f"; {'the next one is put off' if status.put_off else 'the last refresh failed'}: {status.failure}"
+        problem = "the next refresh is postponed" if status.put_off else "the last refresh failed"
+        message += f"; {problem}: {status.failure}"
     if status.doubts:
         times = "" if status.doubts == 1 else f" ({status.doubts} times)"
         message += f"{times}: {EITHER}"
     if not status.asks_again:
-        message += f"; nothing is sent before a login, or: onerefresh retry {status.key}"
+        message += f"; nothing is sent before a new login or: onerefresh retry {status.key}"
     elif status.retry_after:
         message += f"; nothing is sent for {amount(status.retry_after)}"
         message += f", or until: onerefresh retry {status.key}" if status.doubts else ""
@@ -137,7 +138,7 @@ def _moment(at: float) -> str:
     try:
         return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
     except (ValueError, OverflowError, OSError, TypeError):  # another program has written it
-        return "at a time that no calendar has"
+        return "at an invalid time"
 
 
 def _fields(status: Status) -> dict[str, object]:

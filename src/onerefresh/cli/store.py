@@ -12,8 +12,8 @@ from onerefresh.stores import holds_password
 from onerefresh.stores.postgres.sql import DEFAULT_TABLE, Statements
 
 _DESCRIPTION = """\
-Create the table of a PostgreSQL store, as a user who may do so. Each PostgreSQL store of the configuration file is
-prepared, or the one that --store names. What exists is left as it is, and other stores need no preparation.
+Create the table of a PostgreSQL store, as a database user who is allowed to. This prepares each PostgreSQL store in the
+configuration file, or the one given with --store. An existing table is left as it is. Other stores need no preparation.
 """
 _EPILOG = """\
 examples:
@@ -27,14 +27,16 @@ _SCHEMES = ("postgresql://", "postgres://")
 def add(subparsers: Subparsers) -> None:
     """Add the command to a parser."""
     parser = add_command(subparsers, "store", "prepare a PostgreSQL store", _DESCRIPTION, epilog=_EPILOG)
-    parser.add_argument("action", metavar="init", choices=["init"], help="create the table where it is missing")
+    parser.add_argument("action", metavar="init", choices=["init"], help="create the table if it is missing")
     parser.add_argument(
-        "--store", metavar="URL", help="this store, without a password: that comes from PGPASSWORD or ~/.pgpass"
+        "--store",
+        metavar="URL",
+        help="prepare only this store; set its password in PGPASSWORD or ~/.pgpass, not in the URL",
     )
     parser.add_argument(
         "--table", metavar="NAME", default=DEFAULT_TABLE, help=f"the table's name, if it is not {DEFAULT_TABLE}"
     )
-    parser.add_argument("--sql", action="store_true", help="print the statements, and connect to nothing")
+    parser.add_argument("--sql", action="store_true", help="print the SQL statements, without connecting")
     parser.set_defaults(run=run)
 
 
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 def _urls(args: argparse.Namespace) -> list[str]:
     if args.store is not None:
         if not args.store.startswith(_SCHEMES):
-            raise ConfigurationError("--store is a postgresql:// URL: other stores need no preparation")
+            raise ConfigurationError("--store must be a postgresql:// URL: other stores need no preparation")
         if holds_password(args.store):
             args.store = None  # it would show in a traceback with locals
             raise ConfigurationError(
@@ -74,5 +76,5 @@ def _urls(args: argparse.Namespace) -> list[str]:
     stores = {entry.store: entry for entry in configuration.entries.values()}
     found = [url for entry in stores.values() if (url := entry.store_url().reveal()).startswith(_SCHEMES)]
     if not found:
-        raise ConfigurationError(f"{configuration.path} names no PostgreSQL store, and others need no preparation")
+        raise ConfigurationError(f"{configuration.path} has no PostgreSQL store, and other stores need no preparation")
     return found

@@ -19,9 +19,9 @@ from onerefresh.testing.server import AuthServer
 from onerefresh.testing.settings import MODES
 
 _DESCRIPTION = """\
-Run a strict authorization server and an API behind it on loopback, until Ctrl-C. The addresses are printed. A file that
+Run a strict authorization server and an API behind it on loopback until Ctrl-C. The addresses are printed. A file that
 only you can read holds a first token answer (field "token"), the client's secret and the control key; it is removed at
-the end. Python steers the server with onerefresh.testing.RemoteServer.from_file(FILE).
+the end. Python code controls the server with onerefresh.testing.RemoteServer.from_file(FILE).
 """
 
 
@@ -34,14 +34,14 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--mode",
         choices=MODES,
         default="revoke_family",
-        help="what a refresh token that was used before gets (default: %(default)s)",
+        help="the answer to a refresh token that was already used (default: %(default)s)",
     )
     parser.add_argument(
         "--grace",
         type=float,
         default=10.0,
         metavar="SECONDS",
-        help="mode grace: how long the same answer is given again (default: %(default)g)",
+        help="with mode grace: how long the same answer is repeated (default: %(default)g)",
     )
     parser.add_argument(
         "--expires-in",
@@ -50,10 +50,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         metavar="SECONDS",
         help="lifetime of access tokens (default: %(default)g)",
     )
-    parser.add_argument("--old-access-dies", action="store_true", help="a refresh ends the access token before it")
+    parser.add_argument(
+        "--old-access-dies", action="store_true", help="a refresh invalidates the previous access token"
+    )
     parser.add_argument("--public-client", action="store_true", help="the client has no secret")
     parser.add_argument("--file", type=Path, help="where to write the tokens and the control key (default: a new file)")
-    parser.add_argument("--show-seed", action="store_true", help="print the first token answer, too")
+    parser.add_argument("--show-seed", action="store_true", help="also print the first token response")
     parser.add_argument("--until-eof", action="store_true", help="end when standard input ends")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     parser.set_defaults(run=run)
@@ -122,7 +124,7 @@ def _write_private(path: Path | None, content: dict[str, Any]) -> Path:
             path = path.absolute()
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as problem:
-        raise ConfigurationError(f"cannot make {path}: {problem.strerror}; choose another --file") from problem
+        raise ConfigurationError(f"cannot create {path}: {problem.strerror}; choose another --file") from problem
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(content, file)
     return path

@@ -16,9 +16,9 @@ from onerefresh.errors import ConfigurationError, OnerefreshError, RefreshProtoc
 from onerefresh.token import Secret, Token
 
 _DESCRIPTION = """\
-Print a fresh access token and nothing else. It is refreshed first where it has expired or soon will: once, however many
-processes ask at the same time. If that fails, or takes more than 5 seconds, a token that still serves is printed. Where
-there is none, the exit code says who must act, and standard output stays empty. It never asks anybody anything.
+Print a fresh access token and nothing else. If it has expired or soon will, it is refreshed first: once, however many
+processes ask at the same time. If that fails or takes more than 5 seconds, a token that is still valid is printed. If
+there is none, the exit code says who must act, and standard output stays empty. The command never prompts.
 """
 _EPILOG = """\
 examples:
@@ -33,19 +33,19 @@ def add(subparsers: Subparsers) -> None:
     """Add the command to a parser."""
     parser = add_command(subparsers, "token", "print a fresh access token", _DESCRIPTION, epilog=_EPILOG)
     add_name(parser)
-    parser.add_argument("--json", action="store_true", help="print a JSON object that tells the generation and expiry")
+    parser.add_argument("--json", action="store_true", help="print JSON with the token, its generation and its expiry")
     parser.add_argument(
         "--refused",
         metavar="GENERATION",
-        help="the API refused the token of this generation (as --json tells it), or with - the token on standard input:"
-        " if that is not the current one, the current one is printed",
+        help="the API refused the token of this generation (see --json), or, with -, the token on standard input:"
+        " print a newer one",
     )
     parser.add_argument(
         "--min-valid",
         type=seconds,
         default=0.0,
         metavar="SECONDS",
-        help="a token that expires sooner is refreshed first; one that does not tell its expiry is printed as it is",
+        help="refresh a token first that expires sooner; a token without a known expiry is printed as it is",
     )
     parser.set_defaults(run=run)
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         token = _longer(credential, token, args.min_valid)
     if not args.json and not token.reveal().isprintable():
         raise RefreshProtocolError(
-            "the access token holds characters that no terminal and no header can carry", credential=args.name
+            "the access token contains characters that cannot be printed or sent in a header", credential=args.name
         )
     write_exactly(_as_json(args.name, token) if args.json else f"{token.reveal()}\n")
     return 0
@@ -76,10 +76,10 @@ def _refused(argument: str | None) -> int | Secret | None:
             raise ConfigurationError("--refused - reads the refused token from standard input: pipe it in")
         text = Secret(sys.stdin.buffer.read().decode("utf-8", "replace").strip())
         if not text:
-            raise ConfigurationError("--refused - got no token on standard input: pipe the refused one in")
+            raise ConfigurationError("--refused - found no token on standard input: pipe the refused token in")
         return text
     if not argument.isdecimal() or int(argument) == 0:
-        raise ConfigurationError("--refused takes a generation (1, 2, …; --json tells it), or - for standard input")
+        raise ConfigurationError("--refused takes a generation (1, 2, …; shown by --json), or - for standard input")
     return int(argument)
 
 
@@ -87,7 +87,9 @@ def _is_refused(token: Token, refused: int | Secret) -> bool:
     if isinstance(refused, Secret):
         return token.access_token == refused
     if refused > token.generation:
-        raise ConfigurationError(f"--refused {refused}: there is no such generation yet; now it is {token.generation}")
+        raise ConfigurationError(
+            f"--refused {refused}: there is no such generation yet; the current one is {token.generation}"
+        )
     return token.generation == refused
 
 
@@ -99,8 +101,8 @@ def _next(credential: Credential, token: Token, reason: str) -> Token:
     newer = credential.token(refused=token)
     if newer.identity == token.identity:
         raise RefreshUnavailable(
-            f"{reason}, but generation {token.generation} was refreshed only just now, or too often of late: it is not "
-            "refreshed again yet",
+            f"{reason}, but generation {token.generation} was refreshed only just now, or too often recently: it is "
+            "not refreshed again yet",
             credential=credential.key,
             generation=token.generation,
         )
@@ -113,7 +115,7 @@ def _longer(credential: Credential, token: Token, min_valid: float) -> Token:
         token = _next(credential, token, f"it expires within {min_valid:.0f} s")
     if _expires_within(token, min_valid):
         raise OnerefreshError(
-            f"its tokens live for {_life(token):.0f} s only: ask for less with --min-valid", credential=credential.key
+            f"its tokens are valid for {_life(token):.0f} s only: use a smaller --min-valid", credential=credential.key
         )
     return token
 

@@ -16,7 +16,7 @@ def amount(seconds: float) -> str:
 def life(expires_at: float | None, now: float) -> str:
     """What is left of a token that expires at `expires_at`; both in seconds since the epoch."""
     if expires_at is None:
-        return "serves until it is refused"
+        return "is used until the API refuses it"
     left = expires_at - now
     return f"expires in {amount(left)}" if left > 0 else f"expired {amount(abs(left))} ago"
 

@@ -104,7 +104,7 @@ class Bearer:
     def interaction(self, decision: Interaction, token: Token) -> InteractionRequired:
         """The error for the person whose token was not enough: what the API demanded when it was sent `token`."""
         return InteractionRequired(
-            f"the API wants more of the person than this token proves ({decision.error})",
+            f"the API requires more from the user than this token proves ({decision.error})",
             credential=self.credential,
             generation=token.generation,
             challenge=Redactor(token.secrets).whole(decision.challenge, LONGEST_CHALLENGE),  # it may repeat the secrets
@@ -113,9 +113,11 @@ class Bearer:
 
 def _checked_header(header: object) -> str:
     if not isinstance(header, str) or not TOKEN.fullmatch(header):
-        raise ConfigurationError(f"header {header!r} is no name of a header (RFC 9110 section 5.1)")
+        raise ConfigurationError(f"header {header!r} is not a valid header name (RFC 9110 section 5.1)")
     if header.lower() in _RESERVED_HEADERS:
-        raise ConfigurationError(f"header {header!r} has another meaning: use 'Authorization', or a name of the API's")
+        raise ConfigurationError(
+            f"header {header!r} has another meaning: use 'Authorization', or a header that the API defines"
+        )
     return header
 
 
@@ -123,14 +125,16 @@ def _checked_scheme(scheme: object) -> str:
     if scheme is None or scheme == "":
         return ""
     if not isinstance(scheme, str) or not TOKEN.fullmatch(scheme):
-        raise ConfigurationError(f"scheme {scheme!r} is no authentication scheme: use one word, or '' for none")
+        raise ConfigurationError(f"scheme {scheme!r} is not an authentication scheme: use one word, or '' for none")
     return scheme
 
 
 def _checked_statuses(statuses: object) -> frozenset[int]:
     if not isinstance(statuses, Collection) or isinstance(statuses, (str, bytes)) or not statuses:
-        raise ConfigurationError("refused_statuses is a set of HTTP statuses, such as {401, 403}")
+        raise ConfigurationError("refused_statuses must be a set of HTTP statuses, such as {401, 403}")
     for status in statuses:
         if not isinstance(status, int) or not 400 <= status <= 599 or status == 407:
-            raise ConfigurationError(f"refused_statuses: {status!r} is not from 400 to 599, or is a proxy's own 407")
+            raise ConfigurationError(
+                f"refused_statuses: {status!r} must be from 400 to 599, and not 407, which is used by proxies"
+            )
     return frozenset(statuses)

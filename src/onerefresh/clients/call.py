@@ -58,7 +58,7 @@ class Calls:
         refused_statuses: Collection[int],
     ) -> None:
         if not isinstance(credential, Credential):
-            raise ConfigurationError(f"credential is an onerefresh.Credential, not {type(credential).__name__}")
+            raise ConfigurationError(f"credential must be an onerefresh.Credential, not {type(credential).__name__}")
         self.credential = credential
         self.bearer = Bearer(credential.key, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
 

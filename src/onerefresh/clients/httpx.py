@@ -206,7 +206,7 @@ class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # their Requests differ
         super().__init__(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
         if header.lower() != "authorization":
             raise ConfigurationError(
-                f"httpx would carry the header {header!r} to other origins on a redirect: use BearerTransport for it"
+                f"httpx would send the header {header!r} to other origins after a redirect: use BearerTransport for it"
             )
 
 
@@ -231,7 +231,9 @@ class BearerTransport(_Transport):
     ) -> None:
         self._flow = _Flow(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
         if transport is not None and not {"handle_request", "handle_async_request"} & set(dir(transport)):
-            raise ConfigurationError(f"transport is a transport of httpx2 or httpx, not {type(transport).__name__}")
+            raise ConfigurationError(
+                f"transport must be a transport of httpx2 or httpx, not {type(transport).__name__}"
+            )
         self._making = Lock()
         self._sync: Transport = transport
         self._async: Transport = transport

@@ -42,7 +42,7 @@ class Origins:
     def __init__(self, origins: str | Iterable[str]) -> None:
         allowed = {_parse_origin(origin) for origin in _several(origins)}
         if not allowed:
-            raise ConfigurationError("origins is empty: name the origin of the API, such as 'https://api.example.com'")
+            raise ConfigurationError("origins is empty: give the origin of the API, such as 'https://api.example.com'")
         upgraded = {("https", host, 443) for scheme, host, port in allowed if (scheme, port) == ("http", 80)}
         self._allowed = frozenset(allowed | upgraded)
         self._known: dict[tuple[str, str | bytes | None, int | None], bool] = {}
@@ -97,33 +97,35 @@ def _several(origins: object) -> Iterable[object]:
     if isinstance(origins, str):
         return (origins,)
     if not isinstance(origins, Iterable) or isinstance(origins, (bytes, bytearray)):
-        raise ConfigurationError(f"origins is a str or several of them, not {type(origins).__name__}")
+        raise ConfigurationError(f"origins must be a string or several strings, not {type(origins).__name__}")
     return origins
 
 
 def _parse_origin(origin: object) -> tuple[str, str, int]:
     if not isinstance(origin, str):
-        raise ConfigurationError(f"an origin is a str such as 'https://api.example.com', not {type(origin).__name__}")
+        raise ConfigurationError(
+            f"an origin must be a string such as 'https://api.example.com', not {type(origin).__name__}"
+        )
     if any(character <= " " or character == "\x7f" for character in origin):
-        raise ConfigurationError(f"{origin!r} is no origin: remove spaces and control characters")
+        raise ConfigurationError(f"{origin!r} is not an origin: remove spaces and control characters")
     try:
         split = urlsplit(origin)
         port = split.port
     except ValueError as error:
-        raise ConfigurationError(f"{origin!r} is no origin: {error}") from None
+        raise ConfigurationError(f"{origin!r} is not an origin: {error}") from None
     if split.scheme not in _SCHEMES or not split.hostname:
-        raise ConfigurationError(f"{origin!r} is no origin: write it with its scheme: 'https://api.example.com'")
+        raise ConfigurationError(f"{origin!r} is not an origin: write it with its scheme: 'https://api.example.com'")
     if split.username is not None or split.password is not None:
         # The text itself is left out: it may hold a password.
-        raise ConfigurationError("an origin has no user and password: remove what stands before the '@'")
+        raise ConfigurationError("an origin has no user name and password: remove what is before the '@'")
     if split.path not in ("", "/") or "?" in origin or "#" in origin:
         raise ConfigurationError(f"{origin!r} is more than an origin: remove what follows the host and the port")
     if "*" in split.hostname:
-        raise ConfigurationError(f"{origin!r}: wildcards are not supported, name each origin")
+        raise ConfigurationError(f"{origin!r}: wildcards are not supported: list each origin")
     normal = _normalise(split.scheme, split.hostname, port)
     if normal is None:
         raise ConfigurationError(
-            f"{origin!r} is no origin: its host or port is not valid (write an international name as 'xn--…')"
+            f"{origin!r} is not an origin: its host or port is not valid (write an international name as 'xn--…')"
         )
     return normal
 

@@ -204,7 +204,7 @@ class BearerAdapter(BaseAdapter):
         self._call = _Call(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
         self._adapter = HTTPAdapter() if adapter is None else adapter
         if not isinstance(self._adapter, BaseAdapter):
-            raise ConfigurationError(f"adapter is an adapter of requests, not {type(adapter).__name__}")
+            raise ConfigurationError(f"adapter must be an adapter of requests, not {type(adapter).__name__}")
 
     def send(  # noqa: PLR0917 - the signature is that of requests
         self,

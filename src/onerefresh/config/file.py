@@ -183,7 +183,9 @@ def _entry(name: str, section: object, path: Path, store: object) -> Entry:
     if refresher is not None:
         for key in _ENDPOINT_KEYS:
             if key in settings:
-                raise ConfigurationError(f"{where}.{key} belongs to a token_endpoint: leave it out beside refresher")
+                raise ConfigurationError(
+                    f"{where}.{key} is only for a token_endpoint: leave it out when there is a refresher"
+                )
     return Entry(
         name=name,
         source=path,
@@ -198,7 +200,7 @@ def _entry(name: str, section: object, path: Path, store: object) -> Entry:
 def _endpoint(settings: Mapping[str, object], where: str, folder: Path) -> dict[str, object]:
     """The arguments for the `TokenEndpoint`."""
     if "client_id" not in settings:
-        raise ConfigurationError(f"{where}.client_id is missing: write the id that the server registered")
+        raise ConfigurationError(f"{where}.client_id is missing: write the client ID that is registered at the server")
     found: dict[str, object] = {"url": settings["token_endpoint"]}
     found |= {key: settings[key] for key in ("client_id", "grant", "client_auth", "scope") if key in settings}
     if "revocation_endpoint" in settings:
@@ -212,7 +214,7 @@ def _endpoint(settings: Mapping[str, object], where: str, folder: Path) -> dict[
         for key in extra:
             if any(word in key.lower() for word in _SECRET_WORDS) and not key.endswith("_type"):
                 raise ConfigurationError(
-                    f"{where}.extra.{key}: a secret does not belong into this file; "
+                    f"{where}.extra.{key}: a secret does not belong in this file; "
                     'write a refresher = "package.module:function" that fetches it itself'
                 )
     return found
@@ -223,14 +225,14 @@ def _store(value: object, where: str, folder: Path) -> str | SecretSource:
         return secret_source(value, where, folder)
     store = text(value, where)
     if holds_password(store):
-        raise ConfigurationError(f"{where}: a password does not belong into this file; {WRITE_A_SOURCE}")
+        raise ConfigurationError(f"{where}: a password does not belong in this file; {WRITE_A_SOURCE}")
     return placed(store, folder)
 
 
 def _origins(value: object, where: str) -> tuple[str, ...]:
     several = [value] if isinstance(value, str) else value
     if not isinstance(several, list) or not all(isinstance(origin, str) for origin in several):
-        raise ConfigurationError(f'{where} is a list of texts: ["https://api.example.com"]')
+        raise ConfigurationError(f'{where} must be a list of strings: ["https://api.example.com"]')
     try:
         return tuple(Origins(several)) if several else ()
     except ConfigurationError as error:
@@ -244,11 +246,11 @@ def _refuse_unknown(table: Mapping[str, object], known: Sequence[str], where: st
             continue
         if key in ("token", "access_token", "refresh_token"):
             raise ConfigurationError(
-                f"{where}{key}: a token does not belong into this file; remove it, and pipe the token response "
+                f"{where}{key}: a token does not belong in this file; remove it, and pipe the token response "
                 "into: onerefresh login NAME --with-token"
             )
         if any(word in key.lower() for word in ("password", "passwd", "secret")) and not _alike(key, known):
-            raise ConfigurationError(f"{where}{key}: a secret does not belong into this file; remove it")
+            raise ConfigurationError(f"{where}{key}: a secret does not belong in this file; remove it")
         raise ConfigurationError(f"{where}{key} is unknown{_alike(key, known)}; the keys are {', '.join(known)}")
 
 
@@ -262,7 +264,7 @@ def _alike(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
 def _table(value: object, where: str) -> dict[str, object]:
     if isinstance(value, dict):
         return value
-    raise ConfigurationError(f"{where} is a table, not {kind(value)}: write [{where}]")
+    raise ConfigurationError(f"{where} must be a table, not {kind(value)}: write [{where}]")
 
 
 # --- Finding and reading the file ---
@@ -281,7 +283,7 @@ def config_file(config: str | os.PathLike[str] | None = None) -> Path:
         return _config_folder() / "onerefresh" / "onerefresh.toml"
     path = expanded(named)
     if not path.is_absolute():
-        raise ConfigurationError(f"ONEREFRESH_CONFIG is an absolute path, not {named!r}")
+        raise ConfigurationError(f"ONEREFRESH_CONFIG must be an absolute path, not {named!r}")
     return path
 
 
@@ -303,8 +305,8 @@ def read(config: str | os.PathLike[str] | None = None) -> Configuration:
         found = _parsed(_content(path), path)
     except FileNotFoundError:
         found = (
-            f"there is no configuration file {path}: make it (`onerefresh --help` shows one), or name another "
-            "with --config or ONEREFRESH_CONFIG"
+            f"there is no configuration file {path}: create it (`onerefresh --help` shows an example), or give "
+            "another one with --config or ONEREFRESH_CONFIG"
         )
     except OSError as error:
         found = f"{path} cannot be read: {error.strerror}"
@@ -318,5 +320,5 @@ def read(config: str | os.PathLike[str] | None = None) -> Configuration:
 def _content(path: Path) -> str:
     with file_of_ours(path, trust(), "make it run commands as you", own_group=False).open("rb") as file:
         if os.fstat(file.fileno()).st_size > LARGEST_FILE:
-            raise ConfigurationError(f"{path} is larger than 1 MiB: it is no configuration file")
+            raise ConfigurationError(f"{path} is larger than 1 MiB, so it cannot be a configuration file")
         return file.read().decode("utf-8-sig")

@@ -48,16 +48,18 @@ class SecretSource:
 def secret_source(value: object, where: str, folder: Path) -> SecretSource:
     """The source that a `value` of the file describes. Raises `ConfigurationError` for anything else."""
     if not isinstance(value, dict):
-        raise ConfigurationError(f"{where}: a secret does not belong into this file; {WRITE_A_SOURCE}")
+        raise ConfigurationError(f"{where}: a secret does not belong in this file; {WRITE_A_SOURCE}")
     if len(value) != 1 or next(iter(value)) not in ("env", "file", "command"):
         names = ", ".join(value) or "nothing"
-        raise ConfigurationError(f"{where} is exactly one of env, file and command, not {names}; {WRITE_A_SOURCE}")
+        raise ConfigurationError(f"{where} must be exactly one of env, file and command, not {names}; {WRITE_A_SOURCE}")
     key = where.rpartition(".")[2]
     ((kind, place),) = value.items()
     if kind != "command":
         return SecretSource(key, kind, text(place, f"{where}.{kind}"), folder)
     if not isinstance(place, list) or not place or not all(isinstance(word, str) and word for word in place):
-        raise ConfigurationError(f'{where}.command is a list of texts, run without a shell: ["pass", "show", "acme"]')
+        raise ConfigurationError(
+            f'{where}.command must be a list of strings, which is run without a shell: ["pass", "show", "acme"]'
+        )
     return SecretSource(key, kind, tuple(place), folder)
 
 
@@ -70,7 +72,7 @@ def _from_environment(name: str, key: str) -> Secret:
 
 def _from_file(path: Path, key: str) -> Secret:
     try:
-        found = file_of_ours(path, trust(), f"give you another one than {_CALLED[key]}")
+        found = file_of_ours(path, trust(), f"replace {_CALLED[key]}")
         secret = Secret(found.read_text("utf-8").strip("\r\n"))
     except ConfigurationError as error:
         raise ConfigurationError(f"{key}: {error.message}") from None
@@ -80,7 +82,7 @@ def _from_file(path: Path, key: str) -> Secret:
         secret = Secret("")
     if secret:
         return secret
-    raise ConfigurationError(f"{key}: {path} holds no text: write {_CALLED[key]} into it")
+    raise ConfigurationError(f"{key}: {path} is empty or not text: write {_CALLED[key]} into it")
 
 
 def _printed_by(command: tuple[str, ...], key: str, folder: Path) -> Secret:
@@ -145,10 +147,10 @@ def _output(command: tuple[str, ...], key: str, folder: Path, path: str) -> tupl
         )
         if done.returncode != 0:
             return Secret(""), f"ended with {done.returncode}: run it by hand to see why"
-        return Secret(done.stdout.decode("utf-8").strip("\r\n")), f"printed nothing: it prints {_CALLED[key]}"
+        return Secret(done.stdout.decode("utf-8").strip("\r\n")), f"printed nothing: it must print {_CALLED[key]}"
     except OSError as error:
         return Secret(""), f"cannot be run: {error.strerror}"
     except subprocess.TimeoutExpired:
-        return Secret(""), f"has not ended within {COMMAND_SECONDS:.0f} s"
+        return Secret(""), f"did not end within {COMMAND_SECONDS:.0f} s"
     except UnicodeDecodeError:
-        return Secret(""), "printed something that is no text"
+        return Secret(""), "printed something that is not text"

@@ -15,13 +15,22 @@ def text(value: object, where: str) -> str:
     """`value` as a text. Raises `ConfigurationError` for anything else, and for an empty text."""
     if isinstance(value, str) and value:
         return value
-    message = "an empty text" if value == "" else kind(value)
-    raise ConfigurationError(f'{where} is a text in quotes, not {message}: write {where.rpartition(".")[2]} = "…"')
+    message = "an empty string" if value == "" else kind(value)
+    raise ConfigurationError(
+        f'{where} must be a string in quotes, not {message}: write {where.rpartition(".")[2]} = "…"'
+    )
 
 
 def kind(value: object) -> str:
     """The kind of a value, in words."""
-    names = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a table"}
+    names = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        list: "a list",
+        dict: "a table",
+    }
     return names.get(type(value), "a date or time")
 
 
@@ -30,4 +39,4 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     try:
         return at_home(path)
     except RuntimeError:
-        raise ConfigurationError(f"{os.fspath(path)}: there is no such home folder; write the whole path") from None
+        raise ConfigurationError(f"{os.fspath(path)}: there is no such home folder; write the full path") from None

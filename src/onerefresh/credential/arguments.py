@@ -37,14 +37,14 @@ def seed_from(answer: Answer | None, name: str, *, kept: bool = False) -> Token 
 def seconds(name: str, value: object) -> float:
     """`value` as a number of seconds. Raises `ConfigurationError` for anything else, and below 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise errors.ConfigurationError(f"{name} is a number of seconds, not {value!r}")
+        raise errors.ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
     return float(value)
 
 
 def check_key(key: object) -> None:
     """Raise `ConfigurationError` for a key that is not a text of 1 to 512 printable characters."""
     if not isinstance(key, str) or not key or not key.isprintable() or len(key) > 512:
-        raise errors.ConfigurationError("a credential's key is a text of 1 to 512 printable characters")
+        raise errors.ConfigurationError("a credential's key must be a string of 1 to 512 printable characters")
 
 
 def check(
@@ -53,13 +53,13 @@ def check(
     """Raise `ConfigurationError` for arguments of a `Credential` that are of the wrong kind, or exclude each other."""
     if not callable(refresher):
         raise errors.ConfigurationError(
-            "the refresher is a function that takes a Token and returns the next one, or a TokenEndpoint, "
+            "the refresher must be a function that takes a Token and returns the next one, or a TokenEndpoint, "
             f"not {type(refresher).__name__}"
         )
     for name, function in (("save", save), ("obtain", obtain)):
         if function is not None and not callable(function):
-            raise errors.ConfigurationError(f"{name} is a function, not {type(function).__name__}")
+            raise errors.ConfigurationError(f"{name} must be a function, not {type(function).__name__}")
     if save is not None and store is not None:
         raise errors.ConfigurationError("save= replaces store=: give one of them")
     if loop is not None and not hasattr(loop, "call_soon_threadsafe"):
-        raise errors.ConfigurationError(f"loop is an asyncio event loop, not {type(loop).__name__}")
+        raise errors.ConfigurationError(f"loop must be an asyncio event loop, not {type(loop).__name__}")

@@ -127,7 +127,7 @@ def _advanced(runner: Runner, rest: Rest) -> float | None:
     try:
         return runner.run_until_it_sleeps(rest)
     except BaseException:  # an exception of one store must not end the tasks of others
-        logging.getLogger("onerefresh").exception("looking after a token that was saved failed")
+        logging.getLogger("onerefresh").exception("a background task for a saved token failed")
         return None
 
 

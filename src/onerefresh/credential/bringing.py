@@ -216,7 +216,7 @@ def _performed(memory: SessionMemory, looking: Callable[[World], Coroutine[Any, 
     except errors.OnerefreshError:
         return None
     except Exception:  # an exception of one store must not end the looks
-        logging.getLogger("onerefresh").exception("looking at whether a store has lost its record failed")
+        logging.getLogger("onerefresh").exception("checking whether a store has lost its record failed")
         return None
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Credential"]
 
-LOOK = "the look at the store"
+LOOK = "the operation on the store"
 _now = time.time  # looked up once, since `current` is called for every request
 
 

@@ -179,7 +179,7 @@ def _on_a_thread(work: Callable[[], None], key: str, *, never_here: bool = False
             if never_here or threading.current_thread().daemon:
                 raise errors.CredentialClosed("the interpreter is ending", credential=key) from None
         elif never_here or running_loop() is not None:
-            message = "no thread can be started: this process has as many as it may have"
+            message = "no thread can be started: this process has reached its limit"
             raise errors.RefreshUnavailable(message, credential=key, retry_after=1.0) from None
         work()
 

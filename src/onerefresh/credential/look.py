@@ -58,7 +58,7 @@ class Look:
         except errors.OnerefreshError:
             is_done = False
         except Exception:  # an exception of the store must not end the looks
-            logging.getLogger("onerefresh").exception("looking at whether a store has lost its records failed")
+            logging.getLogger("onerefresh").exception("checking whether a store has lost its records failed")
             is_done = False
         self._failures = 0 if is_done else self._failures + 1
         if self._failures:

@@ -38,13 +38,13 @@ class Waiting(ContextManaged):
         if asks_itself(self._memory.store, self.key):
             raise errors.ConfigurationError(
                 "the refresher asked its own credential for a token and would wait for itself: "
-                "use the token that it is given",
+                "use the token that is passed to it",
                 credential=self.key,
             )
         if blocking and self._options.is_async and loop is not None and runs_here(loop):
             raise errors.ConfigurationError(
                 "this blocks the event loop on which the async refresher has to run: "
-                "use `await atoken()`, and alogin() and aclose() likewise",
+                "use `await atoken()`, `await alogin()` and `await aclose()`",
                 credential=self.key,
             )
 
@@ -65,5 +65,5 @@ class Waiting(ContextManaged):
 
     def _too_late(self, flight: Flight[T] | None = None, what: str = REFRESH) -> errors.WaitTimeout:
         generation = self._memory.known.generation if self._memory.known else None
-        message = f"max_wait is over and {what} is not" + (f": {flight.phase}" if flight is not None else "")
+        message = f"max_wait is over and {what} has not finished" + (f": {flight.phase}" if flight is not None else "")
         return errors.WaitTimeout(message, credential=self.key, generation=generation)

@@ -118,7 +118,7 @@ class Watch:
                 try:
                     is_needed, seconds = self._look(eye, look)
                 except Exception:
-                    logging.getLogger("onerefresh").exception("looking at what a store still has failed")
+                    logging.getLogger("onerefresh").exception("checking what a store still holds failed")
                     seconds = LOOK_SELDOM
         finally:
             self._ended(eye)

@@ -232,7 +232,7 @@ class Credentials(ContextManaged):
             check(refresher)
             return self._terms_with(refresher)
         if not self._has_default:
-            raise errors.ConfigurationError("refresher_for returned None, and there is no refresher for all")
+            raise errors.ConfigurationError("refresher_for returned None, and there is no default refresher")
         return self._options
 
     def _tenant(self, key: str) -> Tenant:
@@ -254,9 +254,9 @@ class Credentials(ContextManaged):
         """A run over many credentials. `left`: set once no caller waits for the run any more."""
         self._check_open()
         if isinstance(keys, str):
-            raise errors.ConfigurationError("keys are several texts: a list, or whatever else gives one after another")
+            raise errors.ConfigurationError("keys must be several strings: a list or another iterable")
         if rate is not None and not seconds("rate", rate) > 0.0:
-            raise errors.ConfigurationError("rate is a number of renewals in a second, more than 0, or None")
+            raise errors.ConfigurationError("rate must be a number of renewals per second, more than 0, or None")
         named = keys is not None
         if not named and self._refresher_for is None and self._options.owner is None:
             raise errors.ConfigurationError(NO_IDENTITY)
@@ -264,7 +264,7 @@ class Credentials(ContextManaged):
         def check_wanted() -> None:
             self._check_open()
             if interpreter_ends() or (left is not None and left.is_set):
-                raise errors.CredentialClosed("nobody waits for this run any more")
+                raise errors.CredentialClosed("no caller is waiting for this run any more")
 
         return Run(
             self._store,
@@ -316,11 +316,11 @@ class Credentials(ContextManaged):
 
 def _check(refresher: object, refresher_for: object, store: object, loop: object) -> None:
     if refresher is None and refresher_for is None:
-        raise errors.ConfigurationError("there is no refresher: give one for all, or refresher_for=")
+        raise errors.ConfigurationError("there is no refresher: pass one for all credentials, or refresher_for=")
     if refresher_for is not None and (not callable(refresher_for) or is_async(refresher_for)):
-        raise errors.ConfigurationError("refresher_for is a plain function from a key to its refresher")
+        raise errors.ConfigurationError("refresher_for must be a plain function from a key to its refresher")
     if store is None:
-        raise errors.ConfigurationError("many credentials need a store: name one with store=")
+        raise errors.ConfigurationError("many credentials need a store: pass one with store=")
     check(_nobody if refresher is None else refresher, loop=loop)
 
 
@@ -331,9 +331,9 @@ def _nobody(_: Token) -> Answer:
 
 def _whole(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise errors.ConfigurationError(f"{name} is a whole number, 1 or more, not {value!r}")
+        raise errors.ConfigurationError(f"{name} must be a whole number, 1 or more, not {value!r}")
     return value
 
 
 def _too_late(key: str) -> errors.WaitTimeout:
-    return errors.WaitTimeout("max_wait is over and the record is not emptied yet", credential=key)
+    return errors.WaitTimeout("max_wait is over and the record has not been emptied yet", credential=key)

@@ -249,7 +249,7 @@ class Run:
         for flight, one in list(self._under_way.items()):
             if now >= one.begun + self._max_wait:
                 del self._under_way[flight]
-                message = f"max_wait is over and the refresh is not: {flight.phase}"
+                message = f"max_wait is over and the refresh has not finished: {flight.phase}"
                 self._report(Result(one.due.key, What.FAILED, errors.WaitTimeout(message, credential=one.due.key)))
                 self._ends(one.due, answered=False)
 
@@ -303,7 +303,10 @@ class Run:
             return Result(key, What.FAILED, error_of(error))
         failure = record.failure if record is not None else None
         if record is None or failure is None:
-            message = "it was not refreshed, as it was in use or not due any more, or was refreshed too often of late"
+            message = (
+                "it was not refreshed because it was in use, was not due any more, or had been refreshed too often "
+                "recently"
+            )
             return Result(key, What.FAILED, errors.RefreshUnavailable(message, credential=key))
         if record.state is State.DEAD:
             login = errors.LoginRequired(f"the session is over, log in again: {failure.detail}", credential=key)

@@ -20,8 +20,8 @@ from onerefresh.store import Versioned
 __all__ = ["NO_IDENTITY", "Due", "DueFilter", "Other", "error_of", "no_refresher", "what_of"]
 
 NO_IDENTITY = (
-    "this refresher does not say whose tokens it refreshes (a TokenEndpoint does, with its `identity`), and a refresh "
-    "token must never be sent to a foreign endpoint: name the keys yourself, with keys="
+    "this refresher does not state whose tokens it refreshes (a TokenEndpoint does, with its `identity`), and a "
+    "refresh token must never be sent to a foreign endpoint: pass the keys yourself with keys="
 )
 """Why the records of a store cannot be told apart."""
 

@@ -33,10 +33,10 @@ class Address:
         Raises `ConfigurationError` for a URL to which no secret may be sent.
         """
         if not isinstance(url, str):
-            raise ConfigurationError(f"{what} is a URL, not {type(url).__name__}")
+            raise ConfigurationError(f"{what} must be a URL, not {type(url).__name__}")
         if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
             raise ConfigurationError(
-                f"{what} URL holds a character that URLs do not: write it in ASCII (xn--… for the host, %…)"
+                f"{what} URL contains a character that URLs cannot have: write it in ASCII (xn--… for the host, %…)"
             )
         try:
             parts = urlsplit(url)
@@ -45,22 +45,22 @@ class Address:
             raise ConfigurationError(f"{what} URL cannot be read: check its host and port") from None
         scheme, host = parts.scheme, parts.hostname or ""
         if scheme not in ("https", "http") or not host:
-            raise ConfigurationError(f"{what} is a whole URL: https://host/path")
+            raise ConfigurationError(f"{what} must be a full URL: https://host/path")
         if "@" in parts.netloc:
-            raise ConfigurationError(f"{what} URL holds a user name: use client_id and client_secret")
+            raise ConfigurationError(f"{what} URL contains a user name: use client_id and client_secret")
         if "#" in url:
             raise ConfigurationError(f"{what} URL has a fragment (#…): leave it out")
         address = _ip(host)
         if address is None and (len(host) > 253 or not _HOST_NAME.fullmatch(host)):
-            raise ConfigurationError(f"{what} URL has a host that is no name and no IP address")
+            raise ConfigurationError(f"{what} URL has a host that is neither a name nor an IP address")
         if port == 0:
-            raise ConfigurationError(f"{what} URL has port 0, which nobody listens at")
+            raise ConfigurationError(f"{what} URL has port 0, at which no server can listen")
         port = port or (443 if scheme == "https" else 80)
         checked = cls(scheme, host, port, parts.path or "/", parts.query)
         if scheme == "http" and not allow_unencrypted_http and not checked.is_loopback:
             raise ConfigurationError(
-                f"{what} {checked.shown} is not https, and everybody on the way could read its tokens: "
-                "use https, or say allow_unencrypted_http=True"
+                f"{what} {checked.shown} is not https, so its tokens could be read on the way: "
+                "use https, or set allow_unencrypted_http=True"
             )
         return checked
 

@@ -42,9 +42,11 @@ def _basic(client_id: str, secret: Secret) -> Secret:
 def checked_client_id(client_id: object) -> str:
     """The client id. Raises `ConfigurationError` for one that no request can carry."""
     if not isinstance(client_id, str):
-        raise ConfigurationError(f"client_id is a text, not {type(client_id).__name__}")
+        raise ConfigurationError(f"client_id must be a string, not {type(client_id).__name__}")
     if not client_id or not client_id.isprintable():
-        raise ConfigurationError(f"client_id is not usable: {client_id!r}; give the id that the server registered")
+        raise ConfigurationError(
+            f"client_id is not usable: {client_id!r}; give the client ID that is registered at the server"
+        )
     return client_id
 
 
@@ -58,13 +60,13 @@ def checked_secret(secret: object, source: str) -> Secret:
     if not isinstance(secret, Secret):
         kind = type(secret).__name__
         del secret  # it may be bytes, which a traceback with locals would show
-        raise ConfigurationError(f"{source} is a str or a Secret, not {kind}")
+        raise ConfigurationError(f"{source} must be a str or a Secret, not {kind}")
     if not secret:
         raise ConfigurationError(f"{source} is empty: leave client_secret out for a public client")
     if secret.reveal() != secret.reveal().strip("\r\n"):
-        raise ConfigurationError(f"{source} begins or ends with a line break, as files do: strip it")
+        raise ConfigurationError(f"{source} begins or ends with a line break, perhaps from a file: remove it")
     if not secret.reveal().isprintable():
-        raise ConfigurationError(f"{source} holds characters that cannot be printed: is it the right one?")
+        raise ConfigurationError(f"{source} contains characters that cannot be printed: check that it is the right one")
     return secret
 
 

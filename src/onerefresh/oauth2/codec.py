@@ -44,7 +44,7 @@ class _Guarded:
     __slots__ = ()
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} holds secrets and is not pickled")
+        raise TypeError(f"a {type(self).__name__} holds secrets and cannot be pickled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,12 @@ def checked_scope(scope: object) -> str | None:
     if scope is None:
         return None
     if not isinstance(scope, str):
-        raise ConfigurationError(f"scope is a text with spaces between the scopes, not {type(scope).__name__}")
+        raise ConfigurationError(f"scope must be a string with spaces between the scopes, not {type(scope).__name__}")
     allowed = scope.isascii() and scope.isprintable() and not set(scope) & set('"\\')
     if not allowed or not scope or "  " in scope or scope != scope.strip():
-        raise ConfigurationError(f"scope {scope!r} is not usable: write scopes with one space between, or leave it out")
+        raise ConfigurationError(
+            f"scope {scope!r} is not usable: write scopes with one space between them, or leave it out"
+        )
     return scope
 
 
@@ -153,28 +155,30 @@ def checked_extra(extra: object, query_names: Iterable[str] = ()) -> tuple[tuple
     Raises `ConfigurationError` for a field that is set elsewhere, or twice (RFC 6749 section 3.2).
     """
     if not isinstance(extra, Mapping):
-        raise ConfigurationError(f"extra is a mapping of names to texts, not {type(extra).__name__}")
+        raise ConfigurationError(f"extra must be a mapping of names to strings, not {type(extra).__name__}")
     for name in sorted(_OWN & {*extra, *query_names}):
         where = "extra" if name in extra else "the token endpoint URL"
-        raise ConfigurationError(f"{name!r} does not belong into {where}: {_place_of(name)}")
+        raise ConfigurationError(f"{name!r} does not belong in {where}: {_place_of(name)}")
     pairs: list[tuple[str, str]] = []
     for name, value in extra.items():
         if not isinstance(name, str) or not name or not name.isprintable():
-            raise ConfigurationError(f"extra has a name that is no field name: {name!r}")
+            raise ConfigurationError(f"extra has a key that is not a field name: {name!r}")
         if name in set(query_names):
-            raise ConfigurationError(f"{name!r} stands in extra and in the token endpoint URL: name it once")
+            raise ConfigurationError(f"{name!r} is both in extra and in the token endpoint URL: remove one of them")
         values = list(value) if isinstance(value, (list, tuple)) and name in _REPEATABLE else [value]
         if not all(isinstance(text, str) and _can_be_sent(text) for text in values):
-            lists = " or a list of texts" if name in _REPEATABLE else ""
-            raise ConfigurationError(f"extra[{name!r}] is a text{lists}")
+            lists = " or a list of strings" if name in _REPEATABLE else ""
+            raise ConfigurationError(f"extra[{name!r}] must be a string{lists}")
         pairs += [(name, text) for text in values]
     return tuple(pairs)
 
 
 def _place_of(name: str) -> str:
     if name.startswith("client_assertion"):
-        return "an assertion serves one request; give a send= that adds a new one to each"
-    return "the refresh token comes from the credential" if name == "refresh_token" else "use the argument made for it"
+        return "an assertion is valid for one request only; pass a send= that adds a new one to each request"
+    return (
+        "the refresh token comes from the credential" if name == "refresh_token" else "use the argument of that purpose"
+    )
 
 
 def _can_be_sent(text: str) -> bool:

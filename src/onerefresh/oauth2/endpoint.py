@@ -298,15 +298,17 @@ def _default_sender(address: Address) -> Send:
 
 def _checked_send(send: object) -> Send:
     if not callable(send):
-        raise ConfigurationError(f"send is a function from TokenRequest to TokenResponse, not {type(send).__name__}")
+        raise ConfigurationError(
+            f"send must be a function from TokenRequest to TokenResponse, not {type(send).__name__}"
+        )
     if inspect.iscoroutinefunction(send) or inspect.iscoroutinefunction(type(send).__call__):
-        raise ConfigurationError("send is a plain function, not async: it runs on a thread of its own")
+        raise ConfigurationError("send must be a plain function, not async: it runs on a thread of its own")
     return send
 
 
 def _checked_timeout(timeout: object) -> float:
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise ConfigurationError(f"timeout is a number of seconds, not {type(timeout).__name__}")
+        raise ConfigurationError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
     if not (math.isfinite(timeout) and timeout > 0):
-        raise ConfigurationError(f"timeout is a number of seconds above 0, not {timeout}")
+        raise ConfigurationError(f"timeout must be a number of seconds above 0, not {timeout}")
     return float(timeout)

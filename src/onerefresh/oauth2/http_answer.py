@@ -86,7 +86,7 @@ def read_head(lines: Received) -> Head:
             continue  # a superfluous empty line
         found = _STATUS_LINE.fullmatch(first)
         if found is None:
-            raise UnreadableAnswer("the answer does not begin with a status")
+            raise UnreadableAnswer("the answer does not begin with a status line")
         headers: list[tuple[str, str]] = []
         while True:
             line, left = _line(lines, left)
@@ -127,7 +127,9 @@ def _line(lines: Received, limit: int) -> tuple[bytes, int]:
 
 def _whole(line: bytes, limit: int) -> bytes:
     if not line.endswith(b"\n"):
-        raise UnreadableAnswer("the answer breaks off" if len(line) <= limit else "the answer's headers are too large")
+        raise UnreadableAnswer(
+            "the answer is incomplete" if len(line) <= limit else "the answer's headers are too large"
+        )
     return line.rstrip(b"\r\n")
 
 
@@ -175,6 +177,6 @@ def _exactly(stream: Received, length: int) -> Iterator[bytes]:
     while length:
         part = stream.read1(min(length, _AT_ONCE))
         if not part:
-            raise UnreadableAnswer("the answer breaks off")
+            raise UnreadableAnswer("the answer is incomplete")
         length -= len(part)
         yield part

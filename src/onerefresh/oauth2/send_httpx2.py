@@ -181,7 +181,7 @@ def _parts_of(proxy: Secret) -> tuple[str, tuple[bytes, bytes] | None]:
     except ValueError:
         split, port = urlsplit(""), None
     if not split.hostname:
-        raise ConfigurationError("the environment names a proxy that cannot be used: write it as http://host:port")
+        raise ConfigurationError("the environment sets a proxy that cannot be used: write it as http://host:port")
     host = f"[{split.hostname}]" if ":" in split.hostname else split.hostname
     url = f"{split.scheme}://{host}" + (f":{port}" if port else "")
     if split.username is None:

@@ -123,7 +123,7 @@ def _exchange(link: _Link, to: Address, request: TokenRequest) -> TokenResponse:
 def _head(method: str, target: str, headers: dict[str, str]) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     if any("\r" in line or "\n" in line for line in lines):
-        raise ValueError("a header holds a line break")
+        raise ValueError("a header contains a line break")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
@@ -133,7 +133,7 @@ def _host_of(proxy: Secret) -> tuple[str, int]:
     except ValueError:
         host = port = None
     if not host:
-        raise ConfigurationError("the environment names a proxy that cannot be used: write it as http://host:port")
+        raise ConfigurationError("the environment sets a proxy that cannot be used: write it as http://host:port")
     return host, port or 80
 
 

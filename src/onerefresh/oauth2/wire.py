@@ -65,7 +65,7 @@ class RequestDeadline:
         """
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
-        failed: Exception = OSError("the name has no address")
+        failed: Exception = OSError("the host name has no address")
         for number, address in enumerate(addresses):
             try:
                 self.watch(connect(address, port, self.left() / (len(addresses) - number)))
@@ -149,7 +149,7 @@ class RequestDeadline:
             return Verdict(FailureKind.UNAVAILABLE, f"the token endpoint could not be reached ({message})")
         if self._is_cut or time.monotonic() >= self._begun + self.timeout:
             return Verdict(
-                FailureKind.NO_ANSWER, f"the token request was sent and not answered within {self.timeout:g} s"
+                FailureKind.NO_ANSWER, f"the token request was sent, but not answered within {self.timeout:g} s"
             )
         return Verdict(FailureKind.NO_ANSWER, f"the token request was sent and its answer was lost ({name})")
 
@@ -267,7 +267,7 @@ def proxy_for(address: Address, schemes: Collection[str]) -> Secret | None:
         proxy = Secret(f"http://{proxy.reveal()}")
     if proxy and proxy.reveal().partition("://")[0].lower() not in schemes:
         raise ConfigurationError(
-            f"the environment names a proxy that cannot be used: its URL begins with one of {', '.join(schemes)}"
+            f"the environment sets a proxy that cannot be used: its URL must begin with one of {', '.join(schemes)}"
         )
     return proxy or None
 

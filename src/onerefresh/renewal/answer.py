@@ -131,7 +131,7 @@ async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
             await attempt.world.deliver(Outcome.brought(ahead, entry.as_next()))
         return True
     await report(attempt.world, Kind.UNSAVED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
-    message = f"the new token could be saved neither in the store nor in the spool, and is tried again: {why}"
+    message = f"the new token could be saved neither in the store nor in the spool; saving it is tried again: {why}"
     error = errors.StoreUnavailable(message, credential=attempt.request.key, generation=attempt.leased.generation)
     await attempt.world.deliver(error, unsaved=entry.as_next())
     return False
@@ -142,7 +142,7 @@ async def _rest(attempt: Attempt, tries: int, *, spooled: bool) -> None:
     try:
         # A token that exists in memory alone is worth delaying the interpreter's exit for a few more tries.
         rest = min(backoff(tries, (await attempt.world.now()).jitter), longest_rest(attempt.request))
-        why = "its answer is here, and the store cannot be written"
+        why = "its answer has arrived, but the store cannot be written"
         await attempt.world.sleep(rest, why=why, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
     except errors.CredentialClosed:
         if not spooled:

@@ -116,6 +116,6 @@ async def _claim_again(world: World, loaded: Loaded, leased: Record, request: Re
     # The request may have ended meanwhile without a note in the record. Then nobody would release the claim.
     if await recalled(world, Loaded(version, leased), request) == Loaded(version, leased):
         await report(
-            world, Kind.RESTORED, request, leased, "the store had lost the claim of a request that is on its way"
+            world, Kind.RESTORED, request, leased, "the store had lost the claim of a request that is in progress"
         )
     return True

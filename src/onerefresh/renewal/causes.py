@@ -9,8 +9,11 @@ from onerefresh.record import HISTORY, Entry, Grant, Record, State
 __all__ = ["cause_of", "sent_late"]
 
 LATE = "sent late"
-LOST = "the store had lost the record or gone back"
-TAKEN_OVER = ", after an attempt was taken over whose process had vanished, or was stopped or cut off for too long"
+LOST = "the store had lost the record or returned to an older state"
+TAKEN_OVER = (
+    ", after another attempt was taken over, because its process had disappeared, or was stopped or cut off for too "
+    "long"
+)
 
 
 def cause_of(record: Record, *, follows_another: bool) -> str:
@@ -26,15 +29,15 @@ def cause_of(record: Record, *, follows_another: bool) -> str:
     if follows_another or (lease is not None and lease.contested and not is_guess):
         return TAKEN_OVER + (f"; before that, {LOST}" if is_guess else "")
     if is_guess:
-        return f"; {LOST}, and nobody brought back a newer refresh token than this one"
+        return f"; {LOST}, and no process restored a newer refresh token than this one"
     if failure is not None and failure.maybe_spent:
         return ", after an earlier attempt that may have spent the refresh token"
     if lately == ["dead", Grant.REFRESH.value]:
-        return "; the session had been found dead before, and a late answer had brought it back"
+        return "; the session had been declared over before, and a late answer had restored it"
     if LATE in lately:
         return "; before that, a process that had been stopped or cut off had sent an older refresh token"
     if "restored" in lately:
-        return "; before that, the store had lost writes, and an earlier attempt perhaps with them"
+        return "; before that, the store had lost writes, and perhaps an earlier attempt with them"
     return ""
 
 

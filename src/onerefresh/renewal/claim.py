@@ -51,7 +51,7 @@ async def claim_and_send(
     if before is not None and request.owner and (request.adopts or before.state is State.EMPTY):
         before = replace(before, owner=request.owner)
     if before is not None and request.owner and before.owner is None and lease.grant is Grant.REFRESH:
-        message = f"its record says nothing of an owner, and is taken for one of the {request.owner}"
+        message = f"its record does not name an owner, and is treated as belonging to the {request.owner}"
         await report(world, Kind.UNOWNED, request, before, message)  # once, since the claim records the owner
     leased = records.claimed(before, lease, owner=request.signs if before is None else request.owner)
     assert leased.lease is not None

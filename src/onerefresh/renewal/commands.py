@@ -52,14 +52,14 @@ async def log_in(world: World, token: Token | None, request: RenewalRequest) -> 
     request.sightings.forget_failures()
     record = written.record
     if record is None or record.token is None:
-        raise errors.LoginRequired("somebody logged out at the same time: log in again", credential=request.key)
+        raise errors.LoginRequired("the session was logged out at the same time: log in again", credential=request.key)
     if records.has_gone_on_from(record, token):
         await report(
             world,
             Kind.SEED_IGNORED,
             request,
             record,
-            "the session began with the token of this login, and has a newer one",
+            "the session began with the token of this login, and has a newer token now",
         )
     else:
         await report(world, Kind.LOGGED_IN, request, record)
@@ -104,7 +104,7 @@ async def adopt(world: World, request: RenewalRequest) -> str | None:
     Raises `ConfigurationError` where the refresher does not state whose tokens it refreshes.
     """
     if request.owner is None:
-        raise errors.ConfigurationError("this refresher has no `identity`, so that no token can be said to be its own")
+        raise errors.ConfigurationError("this refresher has no `identity`, so no token can be assigned to it")
     for _ in range(MOST_ROUNDS):
         loaded = await world.load()
         record = loaded.record
@@ -243,4 +243,4 @@ async def report_replay(world: World, identity: tuple[str, int], request: Renewa
     except (Conflict, StoreOutcomeUnknown):
         return  # a newer record needs no such note
     if not accepted:
-        await report(world, Kind.REFUSAL_DAMPED, request, record, "the refreshed token was refused as well")
+        await report(world, Kind.REFUSAL_DAMPED, request, record, "the refreshed token was refused, too")

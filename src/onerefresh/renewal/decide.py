@@ -45,7 +45,7 @@ def decide(
         return Fail(
             errors.ConfigurationError(
                 f"the stored token belongs to another {record.owner}, and this is {request.owner}: "
-                "use another name, log in again under this one, or consent: adopt=True, or onerefresh adopt NAME"
+                "use another name, log in again under this one, or consent with adopt=True or onerefresh adopt NAME"
             )
         )
     newest = request.known.newest
@@ -74,12 +74,12 @@ def decide(
 def _begin(request: RenewalRequest) -> Decision:
     """What to do where the store has no record and this process knows no token."""
     if request.seed is not None and request.seed.seed_fingerprint() in request.known.earlier:
-        return Fail(errors.LoginRequired("the session with which token= began is over: log in again"))
+        return Fail(errors.LoginRequired("the session that began with token= is over: log in again"))
     if request.seed is not None:
         return StartSession(request.seed)
     if request.can_obtain:
         return Claim(Grant.OBTAIN)
-    return Fail(errors.LoginRequired("there is no token yet: log in, or give a first one with token="))
+    return Fail(errors.LoginRequired("there is no token yet: log in, or pass a first one with token="))
 
 
 def is_news(seed: Token | None, record: Record, request: RenewalRequest) -> bool:
@@ -156,7 +156,8 @@ def _renew(record: Record, request: RenewalRequest, now: float) -> Decision:
     """How to get a newer token for this record."""
     if record.generation >= LAST_GENERATION:
         message = (
-            "the stored record cannot go on (it is damaged: its generation is too high); log in again to replace it"
+            "the stored record cannot be continued (it is damaged: its generation is too high); log in again to "
+            "replace it"
         )
         return Fail(errors.StoreUnavailable(message))
     failure = record.failure
@@ -191,11 +192,11 @@ def must_rest(record: Record, client: Callable[[], str], now: float) -> bool:
 
 def too_often(rest: float, *, refused: bool | None = None) -> str:
     """The message for too many early refreshes. `refused`: whether the API refused the last token; None: unknown."""
-    short, once = "the server's tokens live too shortly", "the API refuses fresh tokens, or takes each one only once"
-    why = f"{short}, or {once}" if refused is None else once if refused else f"{short}, or end before their time"
+    short, once = "the server's tokens expire too soon", "the API refuses fresh tokens, or accepts each token only once"
+    why = f"{short}, or {once}" if refused is None else once if refused else f"{short}, or become invalid too early"
     return (
-        f"{EARLY_REFRESHES} refreshes within a minute came less than half a token's life after the one before: {why}; "
-        f"the next one follows in {rest:.0f} s at the earliest"
+        f"{EARLY_REFRESHES} refreshes within a minute each came less than half a token's lifetime after the previous "
+        f"one: {why}; the next one follows in {rest:.0f} s at the earliest"
     )
 
 
@@ -240,4 +241,4 @@ def _needs_login(record: Record) -> errors.OnerefreshError:
         return errors.LoginRequired("logged out: log in again")
     if State.DEAD in (record.state, _origin(record)) and record.failure is not None:
         return errors.LoginRequired(f"the session is over, log in again: {record.failure.detail}")
-    return errors.LoginRequired("there is no token yet: log in, or give a first one with token=")
+    return errors.LoginRequired("there is no token yet: log in, or pass a first one with token=")

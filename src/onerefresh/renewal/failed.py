@@ -77,7 +77,7 @@ async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
         why = "after a request that may have spent the refresh token"
         if attempt.lease.guess and not attempt.follows_another:
             why = "and the store may have lost a newer token"
-        message = f"{verdict.detail}, {why}: it is not sent again"
+        message = f"{verdict.detail}, {why}: this refresh token is not sent again"
         verdict, pause = replace(verdict, detail=message), FOR_GOOD
     try:
         await _settle(attempt, _back(attempt, verdict, now, pause))
@@ -97,7 +97,7 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
         return None
     message = verdict.detail
     if attempt.lost_answers:
-        message += ", after the answer to an earlier request was lost on its way"
+        message += ", after the answer to an earlier request was lost"
     elif attempt.why_maybe_spent:
         message += f"; before that: {attempt.why_maybe_spent}"
     else:
@@ -183,7 +183,7 @@ async def _someone_commits(attempt: Attempt) -> bool:
 
     A store that loses this attempt's lease, or returns to an old copy, has not moved on.
     """
-    why, token = "it was refused, and another process may yet save a new token", attempt.leased.token
+    why, token = "it was refused, and another process may still save a new token", attempt.leased.token
     version, until = attempt.version, (await attempt.world.now()).monotonic + attempt.request.http_timeout
     while (left := until - (await attempt.world.now()).monotonic) > 0:
         if version:

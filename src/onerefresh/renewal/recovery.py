@@ -156,7 +156,11 @@ async def repair(
     except (Conflict, StoreOutcomeUnknown):
         return False
     await report(
-        world, Kind.RESTORED, request, repaired, "the store had gone back" if loaded.record else "the store had lost it"
+        world,
+        Kind.RESTORED,
+        request,
+        repaired,
+        "the store had returned to an older state" if loaded.record else "the store had lost it",
     )
     return True
 

@@ -92,7 +92,7 @@ class Takeover:
             if await self._begun_anew(loaded, lease):
                 return False
         elif note is not None and self._is_comparing(note, now) and now - self.began < LONGEST_COMPARING:
-            await self._wait(loaded, "other processes are still bringing back what the store has lost")
+            await self._wait(loaded, "other processes are still restoring what the store has lost")
             return False
         self.free = lease.id
         return True

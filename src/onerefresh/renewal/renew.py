@@ -56,7 +56,7 @@ __all__ = ["Outcome", "renew"]
 
 QUEUE_TRIES = 3
 """How many times a renewal queues for the store's lock before it claims without it."""
-UNDER_WAY = "its own request is under way: the refresher has not returned, and retry() would send beside it"
+UNDER_WAY = "its own request is still in progress: the refresher has not returned, and retry() would send a second one"
 QUICK = 0.05
 """Seconds for which a loaded record counts as current. Loading it again would take as long as the claim itself."""
 
@@ -68,7 +68,11 @@ async def renew(world: World, request: RenewalRequest) -> Outcome:
     """
     if request.gives_way:
         # The delay is short and a caller is about to wait, so the interpreter's exit may wait for it, too.
-        await world.sleep(request.gives_way, holds_the_exit=True, why="it lets who refreshed the last time go first")
+        await world.sleep(
+            request.gives_way,
+            holds_the_exit=True,
+            why="it waits a moment so that the process that refreshed last can go first",
+        )
     return await _Renewal(world, request).run()
 
 
@@ -189,7 +193,7 @@ class _Renewal:
                 sent_nothing = proven_dead or (lease is not None and lease.is_recovery)
                 await settle(world, look.loaded, request, contested=is_contested(record, proven_dead=sent_nothing))
             case Pause(seconds):
-                await self.wait(look, seconds, f"the token endpoint is left alone for {seconds:.1f} s more")
+                await self.wait(look, seconds, f"no request is sent to the token endpoint for another {seconds:.1f} s")
             case Wait(other):
                 await self.wait_for(other, look, left)
             case Claim() if await world.is_under_way(look.identity):
@@ -204,7 +208,7 @@ class _Renewal:
             return
         if is_news(self.request.seed, record, self.request):
             self.seed_reported = True
-            message = "token= is another one than the store's, which is in use"
+            message = "token= is ignored: the store has another token, which is in use"
             await report(self.world, Kind.SEED_IGNORED, self.request, record, message)
 
     async def use(self, found: Use, record: Record | None) -> Outcome:
@@ -237,12 +241,12 @@ class _Renewal:
         await self.release()
         if self.awaited != other.id:
             self.awaited = other.id
-            whom = "whoever knows a newer token" if other.is_recovery else "another process"
+            whom = "a process that has a newer token" if other.is_recovery else "another process"
             message = f"at most {left:.1f} s for {whom}"
             await report(self.world, Kind.WAITING, self.request, look.record, message, attempt=other.id)
-        what = "another process is at it, for at most"
+        what = "another process is refreshing it, for at most"
         if other.is_recovery:
-            what = "the store may have lost a newer token, and whoever knows it has"
+            what = "the store may have lost a newer token, and a process that has it can restore it for"
         await self.world.watch(look.loaded.version, left, f"{what} {left:.1f} s more")
 
     async def claim(self, grant: Grant, look: _Look, *, proven_dead: bool) -> Outcome | None:
@@ -276,7 +280,7 @@ class _Renewal:
                 self.queued = QUEUE_TRIES  # the lease's holder makes no progress: do not queue behind it
             elif self.lock is None:
                 self.queued += 1
-                await world.watch(look.loaded.version, DETECTION, "others of this host are about to do it")
+                await world.watch(look.loaded.version, DETECTION, "other callers on this host are about to refresh it")
                 return False
             elif self.prepared:
                 return False  # the record was loaded before the lock was taken: it may be stale

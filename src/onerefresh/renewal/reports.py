@@ -14,7 +14,7 @@ MOST_ROUNDS = 50
 
 def unsettled() -> errors.StoreUnavailable:
     """The error for a store that contradicts itself."""
-    return errors.StoreUnavailable("the store's record changes faster than it can be written: is the store in order?")
+    return errors.StoreUnavailable("the store's record changes faster than it can be written: check the store")
 
 
 async def report(

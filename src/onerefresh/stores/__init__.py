@@ -67,14 +67,14 @@ def holds_password(url: str) -> bool:
 
 def _no_store(thing: object) -> str:
     if type(thing).__module__.partition(".")[0] in ("psycopg", "psycopg_pool"):
-        return "a psycopg_pool.ConnectionPool becomes a store by PostgresStore(pool), of onerefresh.stores.postgres"
+        return "a psycopg_pool.ConnectionPool is not a store: pass PostgresStore(pool) from onerefresh.stores.postgres"
     from onerefresh.stores.redis.client import is_client
 
     if not is_client(thing):
-        return f"a store is a URL such as 'sqlite:///tokens.db' or a onerefresh Store, not {type(thing).__name__}"
+        return f"a store must be a URL such as 'sqlite:///tokens.db' or a onerefresh Store, not {type(thing).__name__}"
     if "asyncio" in type(thing).__module__:
-        return "an asyncio Redis client cannot be a store: hand over a blocking redis.Redis"
-    return "a Redis client becomes a store by RedisStore(client), of onerefresh.stores.redis"
+        return "an asyncio Redis client cannot be a store: pass a blocking redis.Redis"
+    return "a Redis client is not a store: pass RedisStore(client) from onerefresh.stores.redis"
 
 
 def _by_url(url: Secret) -> Store:
@@ -103,13 +103,14 @@ def _sqlite_path(url: Secret) -> tuple[Path, str]:
     rest, parameters, query = rest.partition("?")
     if not rest.startswith("/") or rest in ("/", "//") or rest.endswith("/"):
         raise ConfigurationError(
-            "a sqlite URL has three slashes and a relative path, or four and an absolute one: 'sqlite:///tokens.db'"
+            "a sqlite URL must have three slashes before a relative path, or four before an absolute one: "
+            "'sqlite:///tokens.db'"
         )
     name, _, value = query.partition("=")
     if set("#&") & set(query) or "#" in rest or (parameters and (name != "trusted_folders" or not value)):
         raise ConfigurationError(
-            "a sqlite URL takes one parameter: 'sqlite:////data/tokens.db?trusted_folders=/data'; else it is "
-            "'sqlite:///tokens.db'"
+            "a sqlite URL takes one parameter: 'sqlite:////data/tokens.db?trusted_folders=/data'; without it, "
+            "write 'sqlite:///tokens.db'"
         )
     if rest == "/:memory:":
         raise ConfigurationError("for a store in memory write 'memory'")

@@ -73,9 +73,7 @@ class EncryptedStore(Store):
             raise ConfigurationError("an EncryptedStore needs a key: EncryptedStore(store, KeyFile(PATH))")
         self._context = _checked_context(context)
         if require_context and (context is None or adopt_plain):
-            missing = (
-                "needs a context" if context is None else "refuses what adopt_plain=True would read: leave one out"
-            )
+            missing = "needs a context" if context is None else "contradicts adopt_plain=True: leave one of them out"
             raise ConfigurationError(f"require_context=True {missing}")
         self._require_context = require_context
         need_cryptography()
@@ -159,10 +157,10 @@ class EncryptedStore(Store):
             if self._adopt_plain:
                 return kept, _Problem("")
             if not _is_plain(kept):
-                return None, _Problem(f"is not encrypted, and damaged: {again}", damaged=True)
+                return None, _Problem(f"is not encrypted and is damaged: {again}", damaged=True)
             return None, _Problem(
                 "is not encrypted: if it was stored before encryption was turned on, "
-                "say EncryptedStore(…, adopt_plain=True) until it has been written once"
+                "use EncryptedStore(…, adopt_plain=True) until it has been written once"
             )
         envelope = parse(kept.reveal())
         if envelope == NEWER:
@@ -179,7 +177,7 @@ class EncryptedStore(Store):
             lost = f"remove {'it' if purpose is Purpose.SPOOL else f'this record from {self.name}'} and log in again"
             return None, _Problem(
                 f"was encrypted with another key, {envelope.key} ({ring}): "
-                f"give that key too, behind the one that encrypts; if it is lost, {lost}"
+                f"give that key too, after the key that encrypts; if it is lost, {lost}"
             )
         text = unsealed(envelope, found, purpose, key, self._context)
         if text is None:
@@ -202,7 +200,7 @@ class EncryptedStore(Store):
         if digest != digest_of(context):
             return (
                 f"was encrypted for another context than {context!r}: it was copied from another place, or context= "
-                "was changed; open it with the context that it was written under"
+                "was changed; open it with the context that it was written with"
             )
         return None
 
@@ -229,7 +227,7 @@ class EncryptedStore(Store):
 def _checked_context(context: object) -> str | None:
     if context is None or (isinstance(context, str) and context):
         return context
-    raise ConfigurationError("context is a text that is not empty, such as 'production', or None")
+    raise ConfigurationError("context must be a non-empty string, such as 'production', or None")
 
 
 def _is_plain(text: Secret) -> bool:

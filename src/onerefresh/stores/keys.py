@@ -28,7 +28,7 @@ __all__ = ["EnvironmentKey", "FunctionKey", "KeyFile", "KeySource", "KeyringKey"
 LARGEST_FILE = 64 * 1024
 MAKING_SECONDS = 20.0
 """Seconds to wait for another process that makes the key: the keyring may ask its user something."""
-HOW_TO_MAKE_ONE = "`openssl rand -base64 32` makes one"
+HOW_TO_MAKE_ONE = "`openssl rand -base64 32` creates one"
 
 
 class KeySource(abc.ABC):
@@ -56,7 +56,7 @@ class KeyFile(KeySource):
         try:
             self.path = at_home(path).absolute()
         except RuntimeError:
-            raise ConfigurationError(f"{os.fspath(path)}: there is no such home folder; write the whole path") from None
+            raise ConfigurationError(f"{os.fspath(path)}: there is no such home folder; write the full path") from None
         self._trusted = trust()
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class KeyFile(KeySource):
             sync_folder(self.path.parent)
         except OSError as error:
             raise StoreUnavailable(
-                f"{self} cannot be made ({error.strerror}): make it yourself, with mode 600; {HOW_TO_MAKE_ONE}"
+                f"{self} cannot be created ({error.strerror}): create it yourself with mode 600; {HOW_TO_MAKE_ONE}"
             ) from None
         finally:
             with contextlib.suppress(OSError):
@@ -113,7 +113,7 @@ class FunctionKey(KeySource):
 
     def __init__(self, function: Callable[[], object]) -> None:
         if inspect.iscoroutinefunction(function):
-            raise ConfigurationError("a function that gives keys cannot be async: it is called from a worker thread")
+            raise ConfigurationError("a function that returns keys cannot be async: it is called from a worker thread")
         self._function = function
 
     def __str__(self) -> str:
@@ -127,7 +127,7 @@ class FunctionKey(KeySource):
         except Exception as error:  # a user's function may raise anything; it is the cause
             raise StoreUnavailable(f"{self} raised {type(error).__name__}; see the cause") from error
         if found is None and kind != "NoneType":
-            raise StoreUnavailable(f"{self} returned {kind}: return keys as text, or one key as {KEY_BYTES} bytes")
+            raise StoreUnavailable(f"{self} returned {kind}: return keys as a string, or one key as {KEY_BYTES} bytes")
         return found or None
 
 
@@ -176,9 +176,11 @@ class KeyringKey(KeySource):
 
             given, problem = self._try(give)
             if given is None:
-                raise StoreUnavailable(f"the keyring took no key ({problem}): unlock it, or use another source of keys")
+                raise StoreUnavailable(
+                    f"the keyring did not accept the key ({problem}): unlock it, or use another source of keys"
+                )
             if self.read() != key:
-                raise StoreUnavailable("the keyring did not keep the key that it was given: use another source of keys")
+                raise StoreUnavailable("the keyring did not keep the key: use another source of keys")
 
     def _try(self, action: Callable[[], Secret]) -> tuple[Secret | None, str]:
         """What the keyring gave, or what went wrong. Nothing is raised, because the frames hold a key."""
@@ -195,7 +197,7 @@ class KeyringKey(KeySource):
         folder = state_folder()
         while (hold := FlockHold.take(folder / "keyring.lock")) is None:
             if time.monotonic() > deadline:
-                raise StoreUnavailable(f"another process has been making {self} for {MAKING_SECONDS:.0f} s")
+                raise StoreUnavailable(f"another process has been creating {self} for {MAKING_SECONDS:.0f} s")
             time.sleep(0.05)
         if not isinstance(hold, FlockHold):  # this system has no flock
             raise StoreUnavailable(
@@ -216,7 +218,7 @@ def source_of(given: object) -> KeySource:
         return FunctionKey(given)
     kind = given.__name__ if isinstance(given, type) else type(given).__name__
     raise ConfigurationError(
-        f"keys come from KeyFile(PATH), EnvironmentKey(NAME), KeyringKey() or a function, not from {kind}"
+        f"keys must come from KeyFile(PATH), EnvironmentKey(NAME), KeyringKey() or a function, not from {kind}"
     )
 
 
@@ -226,9 +228,9 @@ def keys_in(text: Secret, source: KeySource) -> tuple[Key, ...]:
     keys = tuple(key for key in found if key is not None)
     if len(keys) == len(found):
         return keys
-    place = "something" if len(found) == 1 else f"at place {found.index(None) + 1} something"
+    place = "an entry" if len(found) == 1 else f"an entry (number {found.index(None) + 1})"
     raise StoreUnavailable(
-        f"{source} holds {place} that is no key: a key is {KEY_BYTES} random bytes in base64 or hexadecimal; "
+        f"{source} contains {place} that is not a key: a key is {KEY_BYTES} random bytes in base64 or hexadecimal; "
         f"{HOW_TO_MAKE_ONE}"
     )
 

@@ -22,7 +22,7 @@ class MemoryStore(Store):
 
     name = "memory"
     durable = False
-    forgets = "this one lives in memory only: name a store, or save="
+    forgets = "this store is in memory only: use another store, or save="
 
     def __init__(self) -> None:
         self._records: dict[str, Versioned] = {}

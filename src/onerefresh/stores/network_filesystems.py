@@ -22,7 +22,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 
 def refuse_network_file_system(path: Path, mounts: str | None = None) -> None:
-    """Raise `ConfigurationError` where `path` is on a network file system, because locks do not hold there.
+    """Raise `ConfigurationError` where `path` is on a network file system, because locks are not reliable there.
 
     `mounts`: the text of ``/proc/self/mounts``; read where there is one.
     """
@@ -43,6 +43,6 @@ def refuse_network_file_system(path: Path, mounts: str | None = None) -> None:
             best, kind = depth, fields[2]
     if kind in NETWORK_FILE_SYSTEMS:
         raise ConfigurationError(
-            f"{path} is on a network file system ({kind}), where file locks do not hold: "
+            f"{path} is on a network file system ({kind}), where file locks are not reliable: "
             "use a local path, or a server such as redis:// or postgresql://"
         )

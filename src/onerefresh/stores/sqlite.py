@@ -247,7 +247,7 @@ class SQLiteStore(Store):
             return False
         (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if application or tables:
-            raise StoreUnavailable(f"{self.path} is another program's database: name another file for the store")
+            raise StoreUnavailable(f"{self.path} is another program's database: use another file for the store")
         return True
 
     def _write(self, database: sqlite3.Connection, key: str, expected: str | None, version: str, body: str) -> bool:
@@ -299,9 +299,9 @@ class SQLiteStore(Store):
         except FileExistsError:
             pass
         except OSError as error:
-            raise StoreUnavailable(f"{self.path} cannot be made: {error.strerror}") from None
+            raise StoreUnavailable(f"{self.path} cannot be created: {error.strerror}") from None
         if not self._is_there():
-            raise StoreUnavailable(f"{self.path} vanished at this moment; nothing was changed")
+            raise StoreUnavailable(f"{self.path} has just disappeared; nothing was changed")
 
 
 class _Busy(StoreUnavailable):
@@ -335,7 +335,7 @@ def _real(path: str | os.PathLike[str]) -> tuple[Path, Path]:
         given = at_home(path).absolute()
         return given, Path(os.path.realpath(given))
     except (RuntimeError, ValueError) as error:
-        raise ConfigurationError(f"no path for a store: {os.fspath(path)!r} ({error})") from None
+        raise ConfigurationError(f"not a usable path for a store: {os.fspath(path)!r} ({error})") from None
 
 
 def _explained(error: sqlite3.Error, path: Path) -> str:
@@ -343,7 +343,7 @@ def _explained(error: sqlite3.Error, path: Path) -> str:
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return f"{path} is damaged ({name}): move it away and log in again; nothing was changed"
     if name.startswith("SQLITE_FULL"):
-        return f"the disk with {path} is full; nothing was changed"
+        return f"the disk that holds {path} is full; nothing was changed"
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_CANTOPEN")):
         return f"{path} or its folder cannot be written ({name}); nothing was changed"
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):

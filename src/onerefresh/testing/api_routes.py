@@ -145,7 +145,7 @@ def redirect(request: Request) -> Response:
     """Answer `?to=URL&status=307` with that redirect."""
     target = request.query.get("to", "")
     if not target.isascii() or not target.isprintable() or not target:
-        raise ValueError("say where to, percent-encoded: ?to=URL")
+        raise ValueError("give the target, percent-encoded: ?to=URL")
     return Response(int(request.query.get("status", "307")), (("Location", target),))
 
 
@@ -172,7 +172,7 @@ def _status(request: Request, _: _Caller) -> Response:
     """Answer `/api/status/503` with that status."""
     code = request.path.rpartition("/")[2]
     if not code.isdigit() or not 200 <= int(code) <= 599:
-        raise ValueError("say which status: /api/status/503")
+        raise ValueError("give a status: /api/status/503")
     return Response(int(code), (_JSON,), b"{}")
 
 

@@ -28,7 +28,7 @@ def authenticate(settings: Settings, authorization: str | None, parameters: Mapp
             return AuthProblem("invalid_request", "the client uses two ways of authentication at once")
         credentials = decode_basic(authorization)
         if credentials is None:
-            return AuthProblem("invalid_client", "the Authorization header is no valid Basic authentication")
+            return AuthProblem("invalid_client", "the Authorization header is not valid Basic authentication")
         client_id, secret = credentials
         if body_id is not None and body_id != client_id:
             return AuthProblem("invalid_request", "client_id differs from the authenticated client")

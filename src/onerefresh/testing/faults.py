@@ -46,7 +46,7 @@ class Faults:
     ) -> None:
         """Order a failure for `count` token requests (None: no limit), or for `seconds` from now."""
         if status is not None and not 200 <= status <= 599:
-            raise ValueError(f"status {status} is no final HTTP status: use 200 to 599")
+            raise ValueError(f"status {status} is not a final HTTP status: use 200 to 599")
         content_type, content = _encoded(body)
         given = dict(headers or {})
         if content and not any(name.lower() == "content-type" for name in given):

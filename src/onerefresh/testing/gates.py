@@ -41,7 +41,7 @@ class Gates:
     def hold(self, point: str, every: int = 1, until_accepted: bool = False) -> None:
         """Hold every `every`th request that arrives at the point from now on."""
         if every < 1:
-            raise ValueError("every is a whole number, 1 or more")
+            raise ValueError("every must be a whole number, 1 or more")
         with self._lock:
             gate = self._gate(point)
             gate.arrived = 0
@@ -65,7 +65,7 @@ class Gates:
         """
         gate = self._gate(point)
         if not self._arrival.wait_for(lambda: gate.arrived >= count or self._closing.is_set, timeout):
-            raise TimeoutError(f"{gate.arrived} of {count} requests came to {point!r} in {timeout:g} s")
+            raise TimeoutError(f"{gate.arrived} of {count} requests reached {point!r} in {timeout:g} s")
         if gate.arrived < count:
             raise GatesClosed("the server was stopped")
 

@@ -191,7 +191,7 @@ def _read_body(reader: BinaryIO, headers: dict[str, list[str]]) -> bytes:
         return _read_chunks(reader)
     lengths = set(headers.get("content-length", ["0"]))
     if len(lengths) != 1 or not (length := lengths.pop()).isdigit():
-        raise _Malformed("Content-Length is no number")
+        raise _Malformed("Content-Length is not a number")
     return _read_exactly(reader, int(length))
 
 

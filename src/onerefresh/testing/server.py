@@ -82,7 +82,7 @@ class AuthServer(Control):
 
     def _ask(self, operation: str, **arguments: Any) -> Any:
         if operation not in self._operations:
-            raise ValueError(f"unknown operation {operation!r}: is the server of another version?")
+            raise ValueError(f"unknown operation {operation!r}: the server may be of another version")
         return self._operations[operation](**arguments)
 
     def _count(self) -> Counters:

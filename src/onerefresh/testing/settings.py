@@ -68,7 +68,7 @@ class Settings:
         if self.mode == "grace" and not self.grace > 0:
             raise ValueError("mode 'grace' needs grace in seconds, more than 0")
         if not self.expires_in > 0:
-            raise ValueError("expires_in is a number of seconds, more than 0")
+            raise ValueError("expires_in must be a number of seconds, more than 0")
         if not self.client_id:
             raise ValueError("client_id must not be empty")
         if self.client_secret is None and self.client_auth not in ("any", "none"):

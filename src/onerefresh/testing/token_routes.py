@@ -124,7 +124,7 @@ class TokenRoutes:
         if request.method != "POST":
             return {}, Refused("method_not_allowed", "use POST")
         if request.query_string:
-            return {}, Refused("invalid_request", "parameters belong into the body, never into the URI")
+            return {}, Refused("invalid_request", "parameters belong in the body, never in the URI")
         content_type = (request.header("content-type") or "").partition(";")[0].strip().lower()
         if content_type != _FORM:
             return {}, Refused("invalid_request", f"the body must be {_FORM}")
@@ -133,7 +133,7 @@ class TokenRoutes:
                 request.body.decode(), keep_blank_values=True, strict_parsing=bool(request.body), errors="strict"
             )
         except ValueError:
-            return {}, Refused("invalid_request", "the body is no valid form")
+            return {}, Refused("invalid_request", "the body is not a valid form")
         # Parameters without a value count as omitted (RFC 6749 section 3.2).
         parameters = {name: value for name, value in pairs if value}
         if len({name for name, _ in pairs}) < len(pairs):

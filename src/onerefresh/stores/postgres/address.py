@@ -44,7 +44,7 @@ def place_of(parameters: Parameters) -> str | None:
 def checked(place: str | None, what: str) -> str:
     if place is None:
         raise ConfigurationError(
-            f"the PostgreSQL {what} cannot be read: write postgresql://USER@HOST:PORT/DATABASE, and in user and "
-            "password @ as %40, / as %2F, : as %3A, ? as %3F"
+            f"the PostgreSQL {what} cannot be read: write postgresql://USER@HOST:PORT/DATABASE, and in the user name "
+            "and password write @ as %40, / as %2F, : as %3A, ? as %3F"
         )
     return place

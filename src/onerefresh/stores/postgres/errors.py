@@ -31,23 +31,23 @@ LOCKED = "55P03"
 _UNKNOWN = ("57P01", "57P02", "57P05", "25P03", "40003")
 _REFUSALS = {
     "42501": "the database user may not use table {table}: GRANT SELECT, INSERT, UPDATE ON {table} to it",
-    "3F000": "the schema of table {table} does not exist: create it, or name another table",
-    "3D000": "the database does not exist: create it, or name another one",
-    "42703": "table {table} is not one of onerefresh's: name another one",
-    "42804": "table {table} is not one of onerefresh's: name another one",
-    "42809": "{table} is not a table: name another one",
-    "25006": "the server is read-only (a standby, or set to be so): name the primary server",
+    "3F000": "the schema of table {table} does not exist: create it, or use another table",
+    "3D000": "the database does not exist: create it, or use another one",
+    "42703": "{table} is not a table of onerefresh: use another one",
+    "42804": "{table} is not a table of onerefresh: use another one",
+    "42809": "{table} is not a table: use another one",
+    "25006": "the server is read-only (a standby, or configured to be read-only): connect to the primary server",
     "53100": "the disk of the server is full",
     "53200": "the server is out of memory",
     "53300": "the server has too many connections: raise max_connections, or use a pooler",
     "54000": "the key is too long for this server, or its queue of notifications is full",
-    LOCKED: "another program has locked the record: see pg_stat_activity for a transaction that does not end",
-    "57014": "the server cancelled the statement: see its statement_timeout",
+    LOCKED: "another program has locked the record: look in pg_stat_activity for a transaction that does not end",
+    "57014": "the server cancelled the statement: check its statement_timeout",
     "57P03": "the server is starting or shutting down",
     "22P05": "the database's encoding cannot hold this key: use a database with encoding UTF8",
-    "40001": "other programs' transactions were in the way again and again",
-    "40P01": "other programs' transactions were in the way again and again",
-    "26000": "a pooler in between mixed up its connections",
+    "40001": "transactions of other programs interfered too often",
+    "40P01": "transactions of other programs interfered too often",
+    "26000": "a connection pooler in between mixed up its connections",
 }
 _CONNECTING = (  # the first that fits
     ("too many clients", "it has too many connections: raise max_connections, or use a pooler"),
@@ -55,25 +55,25 @@ _CONNECTING = (  # the first that fits
     ("too many connections", "it has too many connections: raise max_connections, or use a pooler"),
     ("password authentication failed", "it refused the password: correct it in the URL, PGPASSWORD or ~/.pgpass"),
     ("no password supplied", "it asks for a password: set PGPASSWORD, or write the password into ~/.pgpass"),
-    ("no pg_hba.conf entry", "its pg_hba.conf allows no such connection: see user, database and sslmode"),
-    ("authentication failed", "it refused the user: see its pg_hba.conf"),
+    ("no pg_hba.conf entry", "its pg_hba.conf does not allow this connection: check user, database and sslmode"),
+    ("authentication failed", "it refused the user: check its pg_hba.conf"),
     ("starting up", "it is starting"),
     ("not yet accepting connections", "it is starting"),
     ("shutting down", "it is shutting down"),
     ("in recovery mode", "it is recovering from a crash"),
-    ("read-only", "it is read-only (a standby, or set to be so): name the primary server"),
-    ("hot standby", "it is a standby: name the primary server"),
+    ("read-only", "it is read-only (a standby, or configured to be read-only): connect to the primary server"),
+    ("hot standby", "it is a standby: connect to the primary server"),
     ("role ", "it refused the user: create the role, or allow it to log in"),
-    ("database ", "it refused the database: see that it exists and that the user may connect to it"),
-    ("certificate", "TLS failed: see sslmode, sslrootcert and the server's certificate"),
-    ("ssl ", "TLS failed: see sslmode and the server's setting ssl"),
+    ("database ", "it refused the database: check that it exists and that the user may connect to it"),
+    ("certificate", "TLS failed: check sslmode, sslrootcert and the server's certificate"),
+    ("ssl ", "TLS failed: check sslmode and the server's setting ssl"),
     ("resolve host", "there is no such host: correct its name"),
     ("translate host", "there is no such host: correct its name"),
     ("name or service not known", "there is no such host: correct its name"),
     ("nodename nor servname", "there is no such host: correct its name"),
-    ("name resolution", "the host's name cannot be looked up now"),
-    ("connection refused", "nobody listens there: start the server, or correct host and port"),
-    ("no such file", "nobody listens there: start the server, or correct host and port"),
+    ("name resolution", "the host name cannot be resolved at the moment"),
+    ("connection refused", "no server is listening there: start it, or correct host and port"),
+    ("no such file", "no server is listening there: start it, or correct host and port"),
     ("timeout expired", "it did not answer in time"),
     ("timed out", "it did not answer in time"),
 )
@@ -110,7 +110,7 @@ def cannot_create(sqlstate: str, table: str) -> str:
     """Why the table could not be created."""
     if sqlstate == "42501":
         return (
-            f"there is no table {table}, and the database user may not create it: let somebody who may run what "
-            "`onerefresh store init --sql` prints, then GRANT SELECT, INSERT, UPDATE on it to this user"
+            f"there is no table {table}, and the database user may not create it: let a user who may create it run "
+            "the output of `onerefresh store init --sql`, and GRANT SELECT, INSERT, UPDATE on it to this user"
         )
     return refused(sqlstate, table)

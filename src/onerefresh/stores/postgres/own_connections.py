@@ -51,7 +51,9 @@ class OwnConnections:
 
     def __init__(self, url: Secret) -> None:
         if url.reveal().startswith(("postgresql+", "postgres+")):
-            raise ConfigurationError("a PostgreSQL URL begins with postgresql://: leave out the + and what follows it")
+            raise ConfigurationError(
+                "a PostgreSQL URL must begin with postgresql://: leave out the + and what follows it"
+            )
         parameters = parsed(url)
         self.place = checked(place_of(parameters), "URL")
         hosts = str(parameters.held.get("host") or parameters.held.get("hostaddr") or "").count(",") + 1

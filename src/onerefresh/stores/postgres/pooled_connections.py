@@ -68,7 +68,9 @@ class PooledConnections:
             left = max(deadline - time.monotonic(), 0.0)
             connection: Connection = stack.enter_context(self._pool.connection(timeout=left))
         except psycopg.OperationalError as error:
-            return Refused(f"the pool gave no connection ({type(error).__name__}): is it open, and large enough?")
+            return Refused(
+                f"the pool gave no connection ({type(error).__name__}): check that it is open and large enough"
+            )
         except Exception as error:  # noqa: BLE001 - a pool may raise anything, with a password in it
             return Refused(f"the pool gave no connection: it raised {type(error).__name__}")
         return connection

@@ -69,7 +69,7 @@ class Statements:
         parts = self.table.split(".") if type(self.table) is str else []
         if not 1 <= len(parts) <= 2 or not all(_is_name(part) for part in parts):
             raise ConfigurationError(
-                f"table is a name of letters, digits and _, with or without its schema ('tokens' or 'app.tokens'), "
+                "table must be a name of letters, digits and _, with or without its schema ('tokens' or 'app.tokens'), "
                 f"not {self.table!r}"
             )
 

@@ -83,7 +83,9 @@ class PostgresStore(Store):
             raise self._unavailable(answer)
         ((_, _, follows, _, version, body),) = answer
         if follows == b"true":
-            raise StoreUnavailable(f"{self.name}: the server is a standby and may lag behind: name the primary server")
+            raise StoreUnavailable(
+                f"{self.name}: the server is a standby and may lag behind: connect to the primary server"
+            )
         if version is None or body is None:
             return None
         text = text_of(body)
@@ -245,7 +247,7 @@ class PostgresStore(Store):
         except CannotListen as error:
             if error.for_good and self._deaf_until == 0.0:
                 logging.getLogger("onerefresh").warning(
-                    "%s: %s, so waiting is polling every %s s; a URL that leads to the server itself is woken at once",
+                    "%s: %s, so waiting callers poll every %s s; with a URL of the server itself they wake at once",
                     self.name, error, POLLED,
                 )  # fmt: skip
                 self.look_every = POLLED
@@ -293,12 +295,10 @@ def _source(place: object) -> Source:
     kind = type(place)
     module = kind.__module__.partition(".")[0]
     if "Async" in kind.__name__ or inspect.iscoroutinefunction(getattr(kind, "getconn", None)):
-        raise ConfigurationError(
-            f"an {kind.__name__} cannot be a store: hand over a psycopg_pool.ConnectionPool, or a URL"
-        )
+        raise ConfigurationError(f"an {kind.__name__} cannot be a store: pass a psycopg_pool.ConnectionPool, or a URL")
     if hasattr(kind, "connection") and hasattr(kind, "getconn"):
         return PooledConnections(place)
     hint = ": it serves one thread at a time" if module == "psycopg" else ""
     raise ConfigurationError(
-        f"a {kind.__name__} cannot be a store{hint}; hand over a psycopg_pool.ConnectionPool, or a postgresql:// URL"
+        f"a {kind.__name__} cannot be a store{hint}; pass a psycopg_pool.ConnectionPool, or a postgresql:// URL"
     )

@@ -77,7 +77,7 @@ class Address:
         except _WrongUrl as error:
             message = str(error)
         # Raised here, where no frame with a part of the URL is left.
-        raise ConfigurationError(f"that is no URL of a Redis store{message}. Write {SHAPES}")
+        raise ConfigurationError(f"this is not a URL of a Redis store{message}. Write {SHAPES}")
 
     @classmethod
     def _parsed(cls, url: str) -> Address:
@@ -90,7 +90,7 @@ class Address:
         if scheme not in SCHEMES or fragment:
             raise _wrong()
         if options.keys() - OPTIONS - {""}:  # not quoted: after a question mark in a password, they are its end
-            raise _wrong(f"its options are {', '.join(sorted(OPTIONS))}; in a password, '?' is written %3F")
+            raise _wrong(f"the possible options are {', '.join(sorted(OPTIONS))}; in a password, write '?' as %3F")
         return cls(
             **_place(scheme, rest, options),
             login=login,
@@ -178,14 +178,14 @@ def _place(scheme: str, rest: str, options: Mapping[str, Secret]) -> dict[str, A
     """The parts of the URL other than its login and options."""
     if scheme == "unix":
         if not rest.startswith("/") or rest.endswith("/"):
-            raise _wrong("a socket has an absolute path")
+            raise _wrong("the path of a socket must be absolute")
         return {
             "kind": Kind.SOCKET,
             "path": unquote(rest),
             "db": _db(options["db"].reveal() if "db" in options else ""),
         }
     if "db" in options:
-        raise _wrong("the number of the database follows the host: redis://HOST/DB")
+        raise _wrong("the database number must follow the host: redis://HOST/DB")
     root, _, how = scheme.partition("+")
     kind = Kind(how) if how else Kind.SERVER
     hosts, _, path = rest.partition("/")
@@ -197,16 +197,16 @@ def _place(scheme: str, rest: str, options: Mapping[str, Secret]) -> dict[str, A
     }
     if kind is Kind.SENTINEL:
         if not parts or not parts[0] or len(parts) > 2:
-            raise _wrong("after the sentinels comes the name of the service that they watch")
+            raise _wrong("the name of the service that the sentinels watch must follow them")
         return {**place, "service": parts[0], "db": _db(parts[1] if len(parts) == 2 else "")}
     if kind is Kind.CLUSTER:
         if parts:
             raise _wrong("a cluster has no numbered databases")
         return place
     if len(place["hosts"]) != 1:
-        raise _wrong("several hosts are those of sentinels or of a cluster")
+        raise _wrong("only sentinels or a cluster can have several hosts")
     if len(parts) > 1:
-        raise _wrong("after the host comes the number of a database")
+        raise _wrong("only a database number can follow the host")
     return {**place, "db": _db(parts[0] if parts else "")}
 
 
@@ -219,13 +219,13 @@ def _host(text: str, usual: int) -> tuple[str, int]:
         host, colon, port = text.partition(":")
         wrong = ":" in port
     if wrong or not host or (colon and not (port.isdecimal() and 0 < int(port) < 65536)):
-        raise _wrong("each host is a name or an address, with a port where it is not the usual one")
+        raise _wrong("each host must be a name or an address, with a port if it is not the default one")
     return unquote(host).lower(), int(port) if colon else usual
 
 
 def _db(text: str) -> int:
     if text and not text.isdecimal():
-        raise _wrong("a database has a number")
+        raise _wrong("a database must be a number")
     return int(text or 0)
 
 
@@ -249,12 +249,12 @@ def _seconds(options: Mapping[str, Secret]) -> float:
     except ValueError:
         seconds = 0.0
     if not 0.0 < seconds <= 60.0:
-        raise _wrong("socket_timeout is a number of seconds, at most 60")
+        raise _wrong("socket_timeout must be a number of seconds, at most 60")
     return seconds
 
 
 def _flag(options: Mapping[str, Secret]) -> bool:
     message = options["durable"].reveal().lower() if "durable" in options else "no"
     if message not in ("yes", "true", "1", "no", "false", "0"):
-        raise _wrong("durable is yes or no")
+        raise _wrong("durable must be yes or no")
     return message in ("yes", "true", "1")

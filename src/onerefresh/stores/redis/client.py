@@ -21,19 +21,17 @@ def checked(client: Any) -> Any:
     if not is_client(client):
         raise ConfigurationError(f"a Redis store takes a URL or a client of the package redis, not {_kind(client)}")
     if any("asyncio" in kind.__module__.split(".") for kind in type(client).__mro__):
-        raise ConfigurationError("an asyncio Redis client cannot be a store: hand over a blocking redis.Redis")
+        raise ConfigurationError("an asyncio Redis client cannot be a store: pass a blocking redis.Redis")
     if hasattr(client, "command_stack") or not hasattr(client, "get_connection_kwargs"):
-        raise ConfigurationError(f"a store is a redis.Redis or redis.RedisCluster, not {_kind(client)}")
+        raise ConfigurationError(f"a Redis store needs a redis.Redis or redis.RedisCluster, not {_kind(client)}")
     pool = pool_of(client, client.get_default_node()) if hasattr(client, "nodes_manager") else client.connection_pool
     if not getattr(pool, "is_master", True):
-        raise ConfigurationError("this client reads from replicas: hand over that of Sentinel.master_for")
+        raise ConfigurationError("this client reads from replicas: pass the client of Sentinel.master_for")
     if "Blocking" in type(pool).__name__ and pool.timeout is None:
-        raise ConfigurationError(
-            "the pool of this Redis client would wait for ever for a connection: give it a timeout"
-        )
+        raise ConfigurationError("the pool of this Redis client would wait forever for a connection: give it a timeout")
     if pool.connection_class(**pool.connection_kwargs).socket_timeout is None:  # it is not connected
         raise ConfigurationError(
-            "this Redis client would wait for ever where its server hangs: give it a socket_timeout, such as 5 seconds"
+            "this Redis client would wait forever if its server hangs: give it a socket_timeout, such as 5 seconds"
         )
     return client
 

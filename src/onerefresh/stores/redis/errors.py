@@ -12,23 +12,23 @@ __all__ = ["POOL", "RedisFailure", "is_refusal", "lost", "refused", "unreached"]
 
 WORDS = {
     "LOADING": "it is still loading its data: try again soon",
-    "READONLY": "it is a replica: name the primary, or its sentinels (redis+sentinel://…)",
+    "READONLY": "it is a replica: connect to the primary, or to its sentinels (redis+sentinel://…)",
     "MASTERDOWN": "it is a replica that has lost its primary",
     "CLUSTERDOWN": "the cluster is down: some of its slots have no primary",
     "TRYAGAIN": "the cluster is moving this slot: try again soon",
-    "MOVED": "it is part of a cluster that is changing, or was not named as a cluster (redis+cluster://…)",
-    "ASK": "it is part of a cluster that is changing, or was not named as a cluster (redis+cluster://…)",
+    "MOVED": "it is part of a cluster that is changing, or a cluster that needs a redis+cluster://… URL",
+    "ASK": "it is part of a cluster that is changing, or a cluster that needs a redis+cluster://… URL",
     "OOM": "its memory is full: raise maxmemory",
     "MISCONF": "it refuses writes because it cannot save to its disk: see its log",
     "NOREPLICAS": "it refuses writes because it has too few replicas (min-replicas-to-write)",
-    "BUSY": "it is busy with somebody's script",
-    "WRONGTYPE": "under this key is something that another program stored: give the store another prefix",
-    "NOAUTH": "it wants a password",
+    "BUSY": "it is busy with a script of another client",
+    "WRONGTYPE": "another program has stored something under this key: give the store another prefix",
+    "NOAUTH": "it requires a password",
     "WRONGPASS": "it does not accept the user or the password",
-    "NOPERM": "the user may not do this: grant the commands that the documentation of stores lists",
-    "NOPROTO": "it does not speak the protocol that the client asks for",
+    "NOPERM": "the user may not do this: grant the commands that are listed in the documentation of stores",
+    "NOPROTO": "it does not support the protocol that the client requests",
     "MAXCLIENTS": "it has too many clients (maxclients)",
-    "NOSCRIPT": "it forgot a script that it was just sent",
+    "NOSCRIPT": "it no longer has a script that was sent to it just before",
 }
 CODES = {
     "BusyLoadingError": "LOADING",
@@ -88,14 +88,14 @@ def unreached(error: BaseException) -> RedisFailure:
     """The failure where no connection was available: nothing was sent."""
     refusal = next((found for found in _chain(error) if is_refusal(found)), None)
     if str(error).endswith("Cluster mode is not enabled on this node"):
-        return RedisFailure("it is no cluster (redis://HOST), or the user may not run CLUSTER SLOTS")
+        return RedisFailure("it is not a cluster (use redis://HOST), or the user may not run CLUSTER SLOTS")
     if refusal is not None:
         return refused(refusal)
     names = _names(error)
     if "MasterNotFoundError" in names:
         if "SSL" in str(error).partition(" : ")[2]:  # each sentinel's message follows there
-            return RedisFailure("TLS failed with its sentinels: see ssl_ca_certs, ssl_certfile and ssl_keyfile")
-        return RedisFailure("no sentinel knows a primary of this service that is up, or these are no sentinels")
+            return RedisFailure("TLS failed with its sentinels: check ssl_ca_certs, ssl_certfile and ssl_keyfile")
+        return RedisFailure("no sentinel knows a primary of this service that is up, or these are not sentinels")
     if "SlotNotCoveredError" in names:
         return RedisFailure(WORDS["CLUSTERDOWN"])
     if "MaxConnectionsError" in names or str(error) in ("Too many connections", "No connection available."):
@@ -146,14 +146,14 @@ def _cause(error: BaseException) -> str:
             return "it did not answer in time"
         if "SSLCertVerificationError" in names:
             message = getattr(found, "verify_message", "").rstrip(".")
-            return f"TLS failed: {message}: see ssl_ca_certs and the server's certificate"
+            return f"TLS failed: {message}: check ssl_ca_certs and the server's certificate"
         if "SSLError" in names:
             return (
-                "TLS failed: see that this port speaks it, that ssl_ca_certs holds certificates, and that ssl_certfile "
-                "and ssl_keyfile are what it asks for"
+                "TLS failed: check that this port uses TLS, that ssl_ca_certs contains certificates, and that "
+                "ssl_certfile and ssl_keyfile are what the server requires"
             )
         if isinstance(found, FileNotFoundError):
-            return "there is no such file: see the socket's path, or ssl_ca_certs, ssl_certfile and ssl_keyfile"
+            return "there is no such file: check the socket's path, or ssl_ca_certs, ssl_certfile and ssl_keyfile"
         if isinstance(found, OSError) and found.strerror:
             return found.strerror
     return type(error).__name__

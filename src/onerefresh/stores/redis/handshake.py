@@ -41,7 +41,7 @@ def _judged(info: Any, waits: Any = None, syncs: Any = None) -> str | RedisFailu
     policy = fields.get("maxmemory_policy", "")
     if fields.get("maxmemory", "0") != "0" and policy.startswith("allkeys"):
         return RedisFailure(
-            f"it throws away records when its memory is full (maxmemory-policy {policy}), and with them sessions: "
+            f"it deletes records, and so loses sessions, when its memory is full (maxmemory-policy {policy}): "
             "CONFIG SET maxmemory-policy noeviction, or volatile-lru, which leaves these records alone"
         )
     return fields.get("run_id") or None

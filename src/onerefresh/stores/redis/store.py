@@ -90,7 +90,7 @@ class RedisStore(Store):
     look_every = 2.0
     head_start = HEAD_START
     forgets = (
-        "Redis answers before a write is on its disk, so that its crash may cost the session: "
+        "Redis answers before a write is on its disk, so a crash of Redis may lose the session: "
         "set appendonly yes in Redis, and open the store with durable=True"
     )
 
@@ -107,7 +107,7 @@ class RedisStore(Store):
             client = checked(url)
             make, where, self._owns_client = lambda: client, place_of(client), False
         if not prefix:
-            raise ConfigurationError("a Redis store needs a prefix that tells its keys from those of others")
+            raise ConfigurationError("a Redis store needs a prefix that distinguishes its keys from others")
         self.durable = durable
         self.name = where if prefix == PREFIX else f"{where}#{prefix}"
         self._prefix = prefix
@@ -145,11 +145,13 @@ class RedisStore(Store):
         self._clock.sees(answer.server, answer.first[:2], answer.began, answer.ended)
         if not answer.first[2]:
             if answer.doubtful:
-                raise StoreOutcomeUnknown(f"{self.name}: the connection was lost, and somebody else has written since")
+                raise StoreOutcomeUnknown(
+                    f"{self.name}: the connection was lost, and another process has written since"
+                )
             raise Conflict(key)
         if self.durable and not _is_on_disk(answer.replies[1]):
             raise StoreOutcomeUnknown(
-                f"{self.name}: it is written, but was not on disk after {ON_DISK_MS / 1000:.0f} s"
+                f"{self.name}: the record was written, but was not on disk after {ON_DISK_MS / 1000:.0f} s"
             )
         return version
 

@@ -382,7 +382,7 @@ class FailingStoreContract(StoreContract):
         history = record_in_threads(opener, rounds=self.rounds, outage=outage)
         assert check_history(history) >= 1
         failed = [operation for operation in history if operation.did in (Did.UNAVAILABLE, Did.UNKNOWN)]
-        assert failed, "no write failed: does the outage make one fail?"
+        assert failed, "no write failed: check that the outage makes a write fail"
 
 
 def tried(use: Callable[[], T | None]) -> T | None:

@@ -45,7 +45,7 @@ class Mark:
         """The mark in a body. Raises `HistoryBroken` for a text that no worker wrote."""
         number, separator, author = body.partition(" by ")
         if not separator or not number.isdecimal():
-            raise HistoryBroken(f"nobody wrote what was read: {body[:80]!r}")
+            raise HistoryBroken(f"no process wrote what was read: {body[:80]!r}")
         return cls(int(number), author)
 
 
@@ -94,7 +94,7 @@ def _writes(history: Sequence[Operation]) -> dict[int, Operation]:
         if operation.did is Did.WRITTEN:
             other = applied.setdefault(operation.mark.generation, operation)
             if other is not operation:
-                raise HistoryBroken(f"a write was lost, two have one generation: {other}; {operation}")
+                raise HistoryBroken(f"a write was lost, two writes have the same generation: {other}; {operation}")
     unknown = {operation.mark: operation for operation in history if operation.did is Did.UNKNOWN}
     seen = {operation.mark.generation: operation.mark for operation in history if operation.did is Did.READ}
     top = max((*applied, *seen), default=0)
@@ -117,7 +117,7 @@ def _check_versions(history: Iterable[Operation]) -> None:
         if operation.version is not None and operation.did in (Did.READ, Did.WRITTEN):
             mark, version = operation.mark, operation.version
             if marks.setdefault(version, mark) != mark:
-                raise HistoryBroken(f"version {version!r} came back: of {marks[version]}, and {operation}")
+                raise HistoryBroken(f"version {version!r} was used twice: for {marks[version]} and for {operation}")
             if versions.setdefault(mark, version) != version:
                 raise HistoryBroken(f"{mark} has two versions, {versions[mark]!r} and {version!r}: {operation}")
 
@@ -127,7 +127,7 @@ def _check_reads(history: Iterable[Operation], writes: dict[int, Operation]) -> 
         if operation.did is Did.READ and operation.mark.generation:
             write = writes[operation.mark.generation]
             if write.mark != operation.mark:
-                raise HistoryBroken(f"what surely was not applied was read: {operation}, but {write}")
+                raise HistoryBroken(f"a write that was certainly not applied was read: {operation}, but {write}")
             if write.begin > operation.end:
                 raise HistoryBroken(f"it was read before it was written: {operation}, but {write}")
 
@@ -137,7 +137,7 @@ def _check_conflicts(history: Iterable[Operation], writes: dict[int, Operation])
         if operation.did is Did.CONFLICT:
             other = writes.get(operation.mark.generation)
             if other is None or other.begin > operation.end:
-                raise HistoryBroken(f"nobody else had written: {operation}")
+                raise HistoryBroken(f"no other process had written: {operation}")
 
 
 def _check_order(history: Sequence[Operation]) -> None:
@@ -151,13 +151,13 @@ def _check_order(history: Sequence[Operation]) -> None:
             known = max(known, completed.pop(), key=_generation)
         oldest = _generation(known) + (operation.did is Did.WRITTEN)
         if _generation(operation) < oldest:
-            raise HistoryBroken(f"the past came back: {operation}, but before that, {known}")
+            raise HistoryBroken(f"an older state came back: {operation}, but before that, {known}")
 
 
 def _check_holds(history: Sequence[Operation]) -> None:
     for first, second in pairwise(operation for operation in history if operation.did is Did.HELD):
         if second.begin < first.end:
-            raise HistoryBroken(f"two had the hold at the same time: {first}; {second}")
+            raise HistoryBroken(f"two processes had the hold at the same time: {first}; {second}")
 
 
 def _begin(operation: Operation) -> int:

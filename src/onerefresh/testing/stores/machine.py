@@ -47,7 +47,7 @@ class StoreMachine(RuleBasedStateMachine):
             written = self.store.cas(self.keys[name], version, body)
         except Conflict:
             return multiple()
-        raise AssertionError(f"wrote {written!r} over {version!r}, which is not the present version")
+        raise AssertionError(f"wrote {written!r} over {version!r}, which is not the current version")
 
     @rule(target=versions, name=st.sampled_from(NAMES), body=st.text(max_size=50))
     def write_over_the_present(self, name: str, body: str) -> str:

@@ -201,7 +201,7 @@ def held_elsewhere(opener: Opener, body: str) -> Iterator[tuple[str, str | None]
         theirs.close()
         try:
             if not ours.poll(PATIENCE):
-                raise TimeoutError(f"the process that opens the store said nothing for {PATIENCE:.0f} s")
+                raise TimeoutError(f"the process that opens the store did not answer for {PATIENCE:.0f} s")
             version, death_proof = ours.recv()
             yield version, death_proof
         finally:
@@ -214,7 +214,7 @@ def _hold(opener: Opener, body: str, parent: Connection) -> None:
     store = opener()
     version = store.cas(KEY, None, body)
     hold = store.hold(KEY)
-    assert hold is not None, "nobody else holds it"
+    assert hold is not None, "no other process holds it"
     parent.send((version, hold.death_proof))
     parent.poll(None)  # until it is killed, or the parent is gone
 
@@ -225,6 +225,6 @@ def check_portable(opener: Opener) -> None:
         pickle.dumps(opener)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ConfigurationError(
-            f"the opener goes to other processes, and cannot be pickled ({error}): "
-            "give functools.partial(YourStore, …), or a function of a module, not a lambda or a nested function"
+            f"the opener is sent to other processes, but cannot be pickled ({error}): "
+            "pass functools.partial(YourStore, …), or a function of a module, not a lambda or a nested function"
         ) from None
