@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 
 from onerefresh.locks import Lock
+from onerefresh.policy import LONGEST_RETRY_AFTER
 from onerefresh.store import reset_in_child
 from onerefresh.verdict import FailureKind, Verdict
 
@@ -76,15 +77,16 @@ class Circuit:
             self._begin(now)
         self._last = now
         self._failed.add(key)
-        if retry_after:
-            self._told[key] = now + retry_after
+        pause = min(retry_after or 0.0, LONGEST_RETRY_AFTER)
+        if pause:
+            self._told[key] = now + pause
         was_open = self.is_open
         if not was_open and len(self._failed) >= LEAST and now - self._since >= SILENT:
             self._pause = SHORTEST
         elif was_open and now >= self._open_until:  # the one that was to find out has failed
             self._pause = min(2.0 * self._pause, LONGEST)
         if self.is_open:
-            self._open_until = max(self._open_until, now + max(self._pause, retry_after or 0.0))
+            self._open_until = max(self._open_until, now + max(self._pause, pause))
             self._probe_until = self._open_until
         return self.is_open and not was_open
 

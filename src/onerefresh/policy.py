@@ -47,6 +47,8 @@ LOOK_AGAIN = 1.0
 """Seconds between two looks at a record that had nothing better to offer."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 300.0
+LONGEST_RETRY_AFTER = 3600.0
+"""Seconds to which an absurdly long ``Retry-After`` is cut."""
 PATIENCE = 5.0
 """Seconds: the longest pause of the token endpoint through which callers wait. For a longer one they get an error."""
 
@@ -126,10 +128,10 @@ def due_at(token: Token, within: float) -> float:
 def backoff(failures: int, jitter: float, retry_after: float | None = None) -> float:
     """Seconds until the token endpoint may be asked again after `failures` (1, 2, …) in a row.
 
-    The server's own ``Retry-After`` counts where it is longer; an absurdly long one is cut to an hour.
+    The server's own ``Retry-After`` counts where it is longer, up to `LONGEST_RETRY_AFTER`.
     """
     delay = min(FIRST_DELAY * 2.0 ** min(failures - 1, 32), LONGEST_DELAY) * (1.0 + 0.2 * jitter)
-    return max(delay, min(retry_after or 0.0, 3600.0))
+    return max(delay, min(retry_after or 0.0, LONGEST_RETRY_AFTER))
 
 
 def look_every(*, may_go_back: bool) -> float:
@@ -148,7 +150,7 @@ def recovery_time(*, may_go_back: bool) -> float:
 def doubt_pause(doubts: int, jitter: float, retry_after: float | None = None) -> float:
     """Seconds until the token endpoint may be asked again after so many doubtful refusals in a row."""
     delay = min(FIRST_DOUBT * 2.0 ** min(doubts - 1, 32), LONGEST_DOUBT) * (1.0 + 0.2 * jitter)
-    return max(delay, min(retry_after or 0.0, 3600.0))
+    return max(delay, min(retry_after or 0.0, LONGEST_RETRY_AFTER))
 
 
 def refusal_pause(refused_replays: int) -> float:

@@ -201,6 +201,7 @@ CASES: dict[str, list[Step]] = {
     "a pause that one was told": [Step(0.0, "a", 60.0), Step(1.0, None)],
     "a pause that one was told twice": [Step(0.0, "a", 60.0), Step(1.0, "a", 60.0), Step(2.0, None)],
     "a pause that two were told": [Step(0.0, "a", 60.0), Step(1.0, "b", 30.0), Step(2.0, None, left=58.0)],
+    "an absurdly long pause": [Step(0.0, "a", 1e9), Step(1.0, "b", 1e9), Step(1.0, None, left=3600.0)],
     "a pause that is over": [Step(0.0, "a", 60.0), Step(1.0, "b", 30.0), Step(60.0, None)],
     "three that fail, of which one is told to wait": [
         *THREE[:2],
