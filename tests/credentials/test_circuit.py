@@ -152,9 +152,9 @@ def test_who_has_patience_waits_and_is_served(auth_server: AuthServer, monkeypat
 
 
 def test_patience_is_a_number_of_seconds(auth_server: AuthServer) -> None:
-    with pytest.raises(ConfigurationError, match="patience is a number of seconds"):
+    with pytest.raises(ConfigurationError, match="patience must be a number of seconds"):
         Credentials(endpoint(auth_server), store="memory", patience=math.nan)
-    with pytest.raises(ConfigurationError, match="patience is a number of seconds"):
+    with pytest.raises(ConfigurationError, match="patience must be a number of seconds"):
         Credential("acme", endpoint(auth_server), patience=-1.0)
 
 
