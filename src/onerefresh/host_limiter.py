@@ -24,12 +24,16 @@ class HostLimiter:
         self._queues: dict[str, _HostQueue] = {}
         reset_in_child(self)
 
-    def queue(self, host: str) -> Slot:
-        """A slot at `host`, which is granted at once if fewer than `limit` others are."""
+    def queue(self, host: str, limit: int | None = None) -> Slot:
+        """A slot at `host`, which is granted at once if fewer than `limit` others are.
+
+        `limit`: the host's own; None: that of all hosts.
+        """
         with self._lock:
             queue = self._queues.setdefault(host, _HostQueue())
+            queue.limit = self.limit if limit is None else limit
             slot = Slot(self, host, queue)
-            if queue.busy < self.limit:
+            if queue.busy < queue.limit:
                 queue.busy += 1
                 slot._granted.set()
             else:
@@ -41,7 +45,7 @@ class HostLimiter:
         with self._lock:
             if slot._granted.is_set:
                 queue.busy -= 1
-                if queue.waiting:
+                while queue.waiting and queue.busy < queue.limit:
                     queue.busy += 1
                     queue.waiting.popleft()._granted.set()
             else:
@@ -59,7 +63,7 @@ class _HostQueue:
     """The slots of one host: how many are granted, and which wait to be granted."""
 
     def __init__(self) -> None:
-        self.busy = 0
+        self.busy = self.limit = 0
         self.waiting: deque[Slot] = deque()
 
 

@@ -11,15 +11,17 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from onerefresh.policy import HTTP_TIMEOUT
+from onerefresh.policy import HTTP_TIMEOUT, Profile
 from onerefresh.token import Answer, Token
 
 __all__ = [
     "FullRefresher",
     "host_of",
     "identity_of",
+    "limit_of",
     "obtain_of",
     "prepare_of",
+    "profile_of",
     "renews_from_access",
     "revoke_of",
     "settings_of",
@@ -32,6 +34,8 @@ class FullRefresher(Protocol):
 
     * `identity`: whose tokens it refreshes, in words. A stored token of another identity is not sent to it.
     * `host`: the host at which concurrent renewals are limited.
+    * `limit`: how many renewals may be there at the same time, where `Credentials` has a limit.
+    * `profile`: what its server does when a refresh token is used twice.
     * `timeout`: seconds that one request may take.
     * `renews_from_access`: it needs no refresh token.
     * `settings`: what tells it from the same refresher with other settings, without secrets in clear.
@@ -41,6 +45,10 @@ class FullRefresher(Protocol):
     def identity(self) -> str: ...
     @property
     def host(self) -> str: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def profile(self) -> str | Profile: ...
     @property
     def timeout(self) -> float: ...
     @property
@@ -71,6 +79,18 @@ def host_of(refresher: object) -> str | None:
     """The token endpoint's host; None where the refresher states none."""
     host = getattr(refresher, "host", None)
     return host if isinstance(host, str) else None
+
+
+def limit_of(refresher: object) -> int | None:
+    """How many renewals may be at its host at the same time; None where the refresher does not state that."""
+    limit = getattr(refresher, "limit", None)
+    return limit if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 else None
+
+
+def profile_of(refresher: object) -> str | Profile | None:
+    """What its server does when a refresh token is used twice; None where the refresher does not state that."""
+    profile = getattr(refresher, "profile", None)
+    return profile if isinstance(profile, (str, Profile)) else None
 
 
 def timeout_of(refresher: object) -> float:

@@ -223,7 +223,7 @@ class Runner(World):
         host = self._code.host
         if self._turns is None or self._place is not None or host is None:
             return waited
-        self._place = place = self._turns.queue(host)
+        self._place = place = self._turns.queue(host, self._code.limit)
         if place.wait(0.0):
             return waited
         self._at("it waits for its turn, because many others are using this token endpoint")

@@ -17,7 +17,7 @@ from onerefresh.foreign import Seen, parsed_answer
 from onerefresh.judge_exception import judge_exception
 from onerefresh.loops import awaited, is_async
 from onerefresh.record import Grant
-from onerefresh.refresher import host_of, identity_of, prepare_of, revoke_of
+from onerefresh.refresher import host_of, identity_of, limit_of, prepare_of, revoke_of
 from onerefresh.store import Store
 from onerefresh.token import Answer, Token
 from onerefresh.verdict import RefreshFailure
@@ -75,6 +75,11 @@ class UserCode:
     def host(self) -> str | None:
         """The token endpoint's host, as the refresher states it."""
         return host_of(self._refresher)
+
+    @property
+    def limit(self) -> int | None:
+        """How many renewals may be at the host at the same time, as the refresher states it."""
+        return limit_of(self._refresher)
 
     @property
     def endpoint(self) -> tuple[str, str | None] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
@@ -79,3 +80,24 @@ def test_customers_have_token_endpoints_of_their_own(
     with program.run("both.py") as both:
         assert both.finished().split() == ["us-1", "2", "eu-1", "2"]
     assert program.server.counters.token_requests == europe.counters.token_requests == 1
+
+
+MOVING = """
+import moving
+
+token = moving.credentials["customer-1"].token()
+print(token.generation, moving.credentials["customer-1"].token(refused=token).generation)
+"""
+
+
+def test_workers_begin_with_the_rows_of_an_old_table(new_program: Callable[..., Program]) -> None:
+    program = new_program()
+    row = {**program.server.issue(), "expires_at": 1_000_000_000}
+    program.add("table.json", json.dumps({"customer-1": row}))
+    program.add("worker.py", MOVING)
+    with program.run("worker.py") as first:
+        assert first.finished().split()[0] == "2"
+    with program.run("worker.py") as later:
+        assert later.finished().split()[0] == "2"
+    assert program.server.counters.token_requests == 1
+    assert program.server.counters.reuse_detected == 0

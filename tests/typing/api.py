@@ -182,6 +182,7 @@ class EverythingAboutItself:
 
     identity, host, timeout, renews_from_access = "keys of example.com", "example.com", 5.0, False
     settings = ("a client",)
+    profile, limit = "okta", 4
 
     def __call__(self, token: Token) -> Token:
         return token

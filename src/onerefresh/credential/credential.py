@@ -57,7 +57,8 @@ class Credential(Asking):
       before any caller does.
     * `obtain`: a function that gets a token where there is none, where the session is dead, or where there is no
       refresh token. A refresher with an attribute ``renews_from_access = True`` is asked before it.
-    * `profile`: what the server does when a refresh token is used twice, as a `Profile` or the name of one.
+    * `profile`: what the server does when a refresh token is used twice, as a `Profile` or the name of one. Default:
+      what the refresher states, else ``"strict"``.
     * `loop`: the asyncio event loop on which async functions run.
     * `max_wait`: seconds that a caller waits.
     * `patience`: seconds that a call waits where the token endpoint's host answers none of several credentials, and is
@@ -86,7 +87,7 @@ class Credential(Asking):
         store: str | Store | None = None,
         save: Callable[[Token], Awaitable[None] | None] | None = None,
         obtain: Callable[[], Answer | Awaitable[Answer]] | None = None,
-        profile: str | Profile = "strict",
+        profile: str | Profile | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         max_wait: float = 60.0,
         patience: float = 0.0,

@@ -12,7 +12,7 @@ from onerefresh.host_limiter import HostLimiter
 from onerefresh.loops import is_async
 from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Record
-from onerefresh.refresher import identity_of, obtain_of, renews_from_access, timeout_of
+from onerefresh.refresher import identity_of, obtain_of, profile_of, renews_from_access, timeout_of
 from onerefresh.renewal.decide import must_rest
 from onerefresh.token import Answer, Token
 from onerefresh.user_code import Functions
@@ -69,7 +69,7 @@ class CredentialOptions:
         *,
         obtain: Callable[[], Answer | Awaitable[Answer]] | None = None,
         save: Callable[[Token], Awaitable[None] | None] | None = None,
-        profile: str | Profile = "strict",
+        profile: str | Profile | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         max_wait: float = 60.0,
         turns: HostLimiter | None = None,
@@ -85,7 +85,7 @@ class CredentialOptions:
             refresher=refresher,
             obtain=obtain,
             save=save,
-            profile=profile_named(profile),
+            profile=profile_named(profile if profile is not None else profile_of(refresher) or "strict"),
             loop=loop,
             max_wait=seconds("max_wait", max_wait),
             turns=turns,

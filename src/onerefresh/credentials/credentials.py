@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.credential import Credential
-from onerefresh.credential.arguments import check, check_key, is_async, seconds
+from onerefresh.credential.arguments import check, check_key, is_async, seconds, seed_from
 from onerefresh.credential.context_managed import ContextManaged
 from onerefresh.credential.opened import opened
 from onerefresh.credential.options import CredentialOptions
@@ -57,7 +57,9 @@ class Credentials(ContextManaged):
     * `keep`: how many credentials stay in memory with their tokens, those that were used last. Others are read from the
       store again.
     * `limit`: concurrent renewals at each host that a refresher states (a `TokenEndpoint` does, a function does not).
-      Others wait for their turn before they claim anything. None: no limit.
+      Others wait for their turn before they claim anything. A refresher may state a limit of its own. None: no limit.
+    * `token_for`: a function from a key to the first token of that credential, or None. It is asked once for each
+      credential in memory, and what it gives never overwrites a stored token.
 
     Raises `ConfigurationError` for arguments that cannot work.
     """
@@ -68,15 +70,16 @@ class Credentials(ContextManaged):
         *,
         store: str | Store,
         refresher_for: Callable[[str], Refresher | None] | None = None,
-        profile: str | Profile = "strict",
+        profile: str | Profile | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         max_wait: float = 60.0,
         patience: float = 0.0,
         keep: int = KEEP,
         limit: int | None = LIMIT,
         adopt: bool = False,
+        token_for: Callable[[str], Answer | None] | None = None,
     ) -> None:
-        _check(refresher, refresher_for, store, loop)
+        _check(refresher, refresher_for, token_for, store, loop)
         turns = None if limit is None else HostLimiter(_whole("limit", limit))
         self._terms_with = partial(
             CredentialOptions.of,
@@ -89,7 +92,7 @@ class Credentials(ContextManaged):
         )
         self._options = self._terms_with(_nobody if refresher is None else refresher)
         self._has_default = refresher is not None
-        self._refresher_for = refresher_for
+        self._refresher_for, self._token_for = refresher_for, token_for
         self._recent: LruWithWeakTail[Tenant] = LruWithWeakTail(_whole("keep", keep))
         self._owns_store = not isinstance(store, Store)
         self._store = open_store(store)
@@ -100,8 +103,8 @@ class Credentials(ContextManaged):
     def __getitem__(self, key: str) -> Credential:
         """The credential of `key`: the same object for as long as it is in use.
 
-        Nothing is read until a token is asked for. Raises `ConfigurationError` for what is no key, and whatever
-        `refresher_for` raises.
+        Nothing is read until a token is asked for. Raises `ConfigurationError` for what is no key and for a first token
+        that is none, and whatever `refresher_for` and `token_for` raise.
         """
         self._check_open()
         check_key(key)
@@ -110,7 +113,7 @@ class Credentials(ContextManaged):
             return found
         if found is not None:
             self._recent.drop(key, found)
-        return self._recent.add(key, Tenant(key, self._terms_of(key), self._store))
+        return self._recent.add(key, self._new_tenant(key))
 
     # --- All credentials together ---
 
@@ -238,7 +241,18 @@ class Credentials(ContextManaged):
     def _tenant(self, key: str) -> Tenant:
         """The credential of `key`, without counting as a use: looking at a million keeps none of them in memory."""
         found = self._recent.peek(key)
-        return found if found is not None and not found.is_closed else Tenant(key, self._terms_of(key), self._store)
+        return found if found is not None and not found.is_closed else self._new_tenant(key)
+
+    def _new_tenant(self, key: str) -> Tenant:
+        return Tenant(key, self._terms_of(key), self._store, self._first(key))
+
+    def _first(self, key: str) -> Token | None:
+        """The first token of `key`, from the host's own table."""
+        first = None if self._token_for is None else self._token_for(key)
+        try:
+            return seed_from(first, "token_for", kept=True)
+        finally:
+            del first  # it holds tokens, and would show in a traceback with locals
 
     def _run(
         self,
@@ -268,7 +282,7 @@ class Credentials(ContextManaged):
 
         return Run(
             self._store,
-            DueFilter(seconds("within", within), named, self._terms_of),
+            DueFilter(seconds("within", within), named, self._terms_of, lambda key: self._first(key) is not None),
             self._tenant,
             rate=rate,
             at_once=_whole("at_once", at_once),
@@ -314,11 +328,13 @@ class Credentials(ContextManaged):
             raise errors.CredentialClosed("these credentials were closed")
 
 
-def _check(refresher: object, refresher_for: object, store: object, loop: object) -> None:
+def _check(refresher: object, refresher_for: object, token_for: object, store: object, loop: object) -> None:
     if refresher is None and refresher_for is None:
         raise errors.ConfigurationError("there is no refresher: pass one for all credentials, or refresher_for=")
     if refresher_for is not None and (not callable(refresher_for) or is_async(refresher_for)):
         raise errors.ConfigurationError("refresher_for must be a plain function from a key to its refresher")
+    if token_for is not None and (not callable(token_for) or is_async(token_for)):
+        raise errors.ConfigurationError("token_for must be a plain function from a key to its first token, or None")
     if store is None:
         raise errors.ConfigurationError("many credentials need a store: pass one with store=")
     check(_nobody if refresher is None else refresher, loop=loop)

@@ -47,11 +47,16 @@ class Other:
 
 @dataclass(frozen=True, slots=True)
 class DueFilter:
-    """What is looked for. `named`: the keys were given, so each belongs here; one without a record is in trouble."""
+    """What is looked for.
+
+    * `named`: the keys were given, so each belongs here; one without a record is in trouble.
+    * `has_token`: whether there is a first token for a key without a record.
+    """
 
     within: float
     named: bool
     terms_of: Callable[[str], CredentialOptions]
+    has_token: Callable[[str], bool]
 
     def judge(
         self, key: str, found: Versioned | errors.OnerefreshError | None, now: float
@@ -93,9 +98,9 @@ class DueFilter:
         return Due(key, record.identity, host_of(options.refresher), failure is not None)
 
     def _begin(self, key: str, record: Record | None) -> Due | Result:
-        """A named key without a session: it is due where a token can be obtained without a person."""
+        """A named key without a session: it is due where there is a first token, or one can be obtained."""
         logged_out = record is not None and record.is_logged_out
-        if not logged_out and (options := self._options(key)).obtain is not None:
+        if not logged_out and ((options := self._options(key)).obtain is not None or self.has_token(key)):
             return Due(key, ("", 0) if record is None else record.identity, host_of(options.refresher))
         message = "logged out: log in again" if logged_out else "there is no token yet: log in"
         return Result(key, What.NEEDS_LOGIN, errors.LoginRequired(message, credential=key))

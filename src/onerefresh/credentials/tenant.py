@@ -9,6 +9,7 @@ from onerefresh.renewal import commands
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.world import World
 from onerefresh.store import Store
+from onerefresh.token import Token
 
 __all__ = ["Tenant"]
 
@@ -18,8 +19,8 @@ class Tenant(Credential):
 
     __slots__ = ()
 
-    def __init__(self, key: str, options: CredentialOptions, store: Store) -> None:
-        self._begin(key, options, store, None, owns_store=False)
+    def __init__(self, key: str, options: CredentialOptions, store: Store, seed: Token | None = None) -> None:
+        self._begin(key, options, store, seed, owns_store=False)
 
     @property
     def options(self) -> CredentialOptions:

@@ -34,6 +34,7 @@ from onerefresh.oauth2.codec import (
     read_answer,
 )
 from onerefresh.oauth2.revocation import revoke
+from onerefresh.policy import Profile, profile_named
 from onerefresh.redaction import PART, Redactor
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
@@ -64,6 +65,8 @@ class TokenEndpoint:
     * `extra`: further fields of the body, such as ``audience`` or ``resource`` (RFC 8707), which may be lists.
     * `send`: sends the request instead of httpx2 (where it is installed) or the standard library.
     * `timeout`: seconds that one request may take in total.
+    * `profile`: what the server does when a refresh token is used twice, where the `Credential` does not say it.
+    * `limit`: concurrent refreshes at this host, in place of that of `Credentials`.
     * `revocation_url`: where a token is revoked that is of no use after a logout (RFC 7009). None: it just expires.
 
     One call sends one request: nothing is tried again, and no redirect is followed. Raises `ConfigurationError` for
@@ -83,6 +86,8 @@ class TokenEndpoint:
         send: Send | None = None,
         timeout: float = 10.0,
         revocation_url: str | None = None,
+        profile: str | Profile | None = None,
+        limit: int | None = None,
         allow_unencrypted_http: bool = False,
     ) -> None:
         # The first statement, so that no traceback of this frame shows the secret.
@@ -108,6 +113,8 @@ class TokenEndpoint:
         self.timeout = _checked_timeout(timeout)
         self._send = None if send is None else _checked_send(send)
         self._own_send = self._send
+        self.profile = None if profile is None else profile_named(profile)
+        self.limit = None if limit is None else _checked_limit(limit)
         self._revocation: Address | None = None
         if revocation_url is not None:
             what = "the revocation endpoint"
@@ -304,6 +311,12 @@ def _checked_send(send: object) -> Send:
     if inspect.iscoroutinefunction(send) or inspect.iscoroutinefunction(type(send).__call__):
         raise ConfigurationError("send must be a plain function, not async: it runs on a thread of its own")
     return send
+
+
+def _checked_limit(limit: object) -> int:
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise ConfigurationError(f"limit must be a whole number, 1 or more, not {limit!r}")
+    return limit
 
 
 def _checked_timeout(timeout: object) -> float:
