@@ -17,7 +17,7 @@ from onerefresh.policy import LONGEST_RETRY_AFTER
 from onerefresh.store import reset_in_child
 from onerefresh.verdict import FailureKind, Verdict
 
-__all__ = ["Circuit", "Circuits", "circuits"]
+__all__ = ["Circuit", "Circuits", "circuits", "is_answer"]
 
 LEAST = 3
 """Credentials that must have failed before the endpoint is left alone."""
@@ -33,6 +33,11 @@ FORGOTTEN = 600.0
 """Seconds without a request after which its failures count no longer."""
 _NO_ANSWER = frozenset({FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR, FailureKind.NO_ANSWER})
 _NEUTRAL = frozenset({FailureKind.CONFIGURATION, FailureKind.REFRESHER, FailureKind.PROTOCOL})
+
+
+def is_answer(verdict: Verdict | None) -> bool:
+    """Whether the token endpoint did its work, whatever it answered; None: it gave a token."""
+    return verdict is None or verdict.kind not in _NO_ANSWER | _NEUTRAL
 
 
 class Circuit:
@@ -131,7 +136,7 @@ class Circuits:
         """
         if verdict is not None and verdict.kind in _NEUTRAL:
             return None
-        if verdict is None or verdict.kind not in _NO_ANSWER:
+        if verdict is None or is_answer(verdict):
             if place not in self._circuits:
                 return None
             with self._lock:

@@ -42,6 +42,7 @@ class Kind(enum.StrEnum):
     NOT_DURABLE = "not_durable"  # the server rotates refresh tokens, and the store may forget them
     UNOWNED = "unowned"  # a record of an older version, which does not name the token's owner
     ODD_TYPE = "odd_type"  # the server states another type than Bearer; the token is sent as one
+    QUEUED = "queued"  # it waits for its turn at the token endpoint's host, and has sent nothing yet
     ENDPOINT_DOWN = "endpoint_down"  # a token endpoint that answers nobody is left alone, for all its credentials
     ENDPOINT_UP = "endpoint_up"  # it answers again
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from onerefresh import errors, events
 from onerefresh.chance import CHANCE
-from onerefresh.circuit import circuits
+from onerefresh.circuit import circuits, is_answer
 from onerefresh.events import Event, Kind
 from onerefresh.foreign import Seen, cleaned, store_failed, vetted
 from onerefresh.host_limiter import HostLimiter, Slot
@@ -141,6 +141,7 @@ class Runner(World):
         self._turns, self._patience = turns, patience
         self._place: Slot | None = None
         self._is_admitted = self._is_probe = False  # by the circuit of the token endpoint
+        self._is_answered = False
 
     def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
         """Run what `work` makes of this world until it returns or raises. It waits on this thread."""
@@ -226,7 +227,9 @@ class Runner(World):
         self._place = place = self._turns.queue(host, self._code.limit)
         if place.wait(0.0):
             return waited
-        self._at("it waits for its turn, because many others are using this token endpoint")
+        message = f"it waits for its turn behind {place.behind} others at {host}, and nothing was sent yet"
+        self._at(message)
+        await self.emit(Event(Kind.QUEUED, self._key, detail=message))
         await Pause(lambda: self._wait_in(place))
         return True
 
@@ -311,7 +314,7 @@ class Runner(World):
 
     def _note(self, verdict: Verdict | None) -> None:
         """Let the circuit of the token endpoint know how a request ended; None: with a token."""
-        endpoint, self._is_probe = self._code.endpoint, False
+        endpoint, self._is_probe, self._is_answered = self._code.endpoint, False, is_answer(verdict)
         is_left_alone = None if endpoint is None else circuits.settles(endpoint, self._key, verdict)
         if endpoint is None or is_left_alone is None:
             return
@@ -374,7 +377,8 @@ class Runner(World):
     def _give_turn_back(self) -> None:
         place, self._place = self._place, None
         if place is not None:
-            place.leave()
+            place.leave(answered=self._is_answered)
+        self._is_answered = False
         endpoint, is_probe = self._code.endpoint, self._is_probe
         self._is_admitted = self._is_probe = False
         if is_probe and endpoint is not None:

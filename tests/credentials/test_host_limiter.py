@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
+from tests.core.calls import PATIENCE, Refresher, in_threads, listening
 from tests.core.driver import Process, World, does, failed, make_request, needy, seed
 from tests.effects import EFFECTS, Cas, Load, Queue
 
-from onerefresh import Token
+from onerefresh import Credentials, Token
 from onerefresh.events import Kind
-from onerefresh.host_limiter import HostLimiter
+from onerefresh.host_limiter import MOST_SLOW, SLOW, SLOW_AT_FIRST, SLOW_AT_LEAST, HostLimiter, Slot
 from onerefresh.renewal import renew
 from onerefresh.verdict import FailureKind
 
@@ -48,6 +52,121 @@ def test_nothing_is_kept_of_a_host_where_nobody_is() -> None:
     first.leave()
     second.leave()
     assert limiter._queues == {}
+
+
+# --- Slow renewals ---
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def granted(*slots: Slot) -> list[bool]:
+    return [slot.wait(0.001) for slot in slots]
+
+
+def test_a_slot_that_is_held_for_long_no_longer_counts() -> None:
+    clock = Clock()
+    limiter = HostLimiter(2, clock)
+    hanging, waiting = [limiter.queue("a.example") for _ in range(2)], [limiter.queue("a.example") for _ in range(3)]
+    clock.now = SLOW_AT_FIRST - 0.1
+    assert granted(*waiting) == [False, False, False]
+    clock.now = SLOW_AT_FIRST
+    assert granted(*waiting) == [True, True, False]
+    for slot in hanging:
+        slot.leave()
+    assert granted(waiting[2]) == [False], "room is where two others make some"
+    waiting[0].leave()
+    assert granted(waiting[2]) == [True]
+
+
+def test_what_is_long_is_learned_from_renewals_that_were_answered() -> None:
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    for seconds, answered in ((1.0, True), (1.0, True), (30.0, False)):
+        slot = limiter.queue("a.example")
+        clock.now += seconds
+        slot.leave(answered=answered)
+    assert limiter._queues == {}
+    limiter.queue("a.example")
+    waiting = limiter.queue("a.example")
+    clock.now += SLOW - 0.1
+    assert granted(waiting) == [False]
+    clock.now += 0.1
+    assert granted(waiting) == [True]
+
+
+def test_however_quick_a_host_is_a_renewal_may_take_a_moment() -> None:
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    limiter.queue("a.example").leave(answered=True)
+    limiter.queue("a.example")
+    waiting = limiter.queue("a.example")
+    clock.now += SLOW_AT_LEAST - 0.01
+    assert granted(waiting) == [False]
+    clock.now += 0.01
+    assert granted(waiting) == [True]
+
+
+def test_slow_ones_are_only_so_many() -> None:
+    clock = Clock()
+    limiter = HostLimiter(2, clock)
+    slots = [limiter.queue("a.example") for _ in range(20)]
+    for _ in range(20):
+        clock.now += SLOW_AT_FIRST
+        granted(*slots)
+    assert granted(*slots) == [True] * 2 * (1 + MOST_SLOW) + [False] * (20 - 2 * (1 + MOST_SLOW))
+    slots[0].leave()
+    clock.now += SLOW_AT_FIRST
+    assert granted(slots[8]) == [True]
+
+
+def test_each_knows_how_many_are_before_it() -> None:
+    limiter = HostLimiter(1)
+    assert [limiter.queue("a.example").behind for _ in range(4)] == [0, 1, 2, 3]
+
+
+def test_the_one_that_becomes_the_first_waits_for_the_next_slow_one() -> None:
+    """Each waits on a thread: nothing but the time that passes makes room."""
+    limiter = HostLimiter(1)
+    limiter.queue("quick.example").leave(answered=True)
+    limiter.queue("quick.example")
+    slots = [limiter.queue("quick.example") for _ in range(MOST_SLOW)]
+    assert in_threads([partial(slot.wait, PATIENCE) for slot in reversed(slots)]) == [True] * MOST_SLOW
+
+
+def test_healthy_tenants_of_a_host_are_served_while_others_of_it_hang() -> None:
+    go_on, hanging = threading.Event(), threading.Semaphore(0)
+
+    class SomeHang(Refresher):
+        host = "login.example:443"
+
+        def __call__(self, token: Token) -> dict[str, object]:
+            if token.reveal().startswith("bad"):
+                hanging.release()
+                assert go_on.wait(PATIENCE)
+            return {"access_token": "next", "refresh_token": "next", "expires_in": 3600}
+
+    keys = [*(f"bad-{number}" for number in range(40)), *(f"good-{number}" for number in range(60))]
+    with Credentials(SomeHang(), store="memory", max_wait=PATIENCE) as credentials:
+        for key in keys:
+            credentials[key].login(Token(key, key, issued_at=0.0, expires_at=1.0))
+        with listening() as events, ThreadPoolExecutor(len(keys)) as pool:
+            waiting = {key: pool.submit(credentials[key].token) for key in keys}
+            for key in keys[40:]:
+                assert waiting[key].result(PATIENCE).generation == 2
+            assert not any(waiting[key].done() for key in keys[:40])
+            go_on.set()
+            assert {found.result(PATIENCE).generation for found in waiting.values()} == {2}
+    queued = [event.detail for event in events if event.kind is Kind.QUEUED]
+    assert queued
+    assert all("others at login.example:443, and nothing was sent yet" in detail for detail in queued)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
