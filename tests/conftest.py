@@ -27,8 +27,8 @@ settings.load_profile("noisy machine")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two workers a processor: much of the time passes in waiting for leases, servers and other processes."""
-    return 2 * (os.cpu_count() or 1)
+    """Three workers a processor: much of the time passes in waiting for leases, servers and other processes."""
+    return 3 * (os.cpu_count() or 1)
 
 
 def _trust_the_temporary_folder() -> None:

@@ -13,7 +13,7 @@ from tests.simulator.faults import LOSSES, Fault, Happening, Point
 
 pytestmark = pytest.mark.slow
 
-RUNS, BATCH, COUNTED = 3_000, 500, 1_500
+RUNS, BATCH, COUNTED = 2_000, 500, 1_500
 """`COUNTED`: so many runs, the first ones, are looked at more closely."""
 
 
