@@ -14,8 +14,9 @@ import pytest
 from onerefresh import Credential, RefreshUnavailable, Token
 from onerefresh.credential import credential as credential_module
 from onerefresh.credential import launcher as launcher_module
+from onerefresh.credential import renewal_threads
 
-FILES = {credential_module.__file__, launcher_module.__file__}
+FILES = {credential_module.__file__, launcher_module.__file__, renewal_threads.__file__}
 
 
 class Interrupted(BaseException):

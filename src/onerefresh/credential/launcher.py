@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -13,20 +12,18 @@ from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.notices import report_type
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import runs_under_way
+from onerefresh.credential.renewal_threads import on_a_thread, refuse_at_the_end
 from onerefresh.credential.run import CredentialRun
 from onerefresh.flight import Flight
-from onerefresh.interpreter import finalizing, interpreter_ends
 from onerefresh.locks import refuse_inside
 from onerefresh.record_text import encode
 from onerefresh.renewal import renew
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import NotSent, World
-from onerefresh.running_loop import running_loop
-from onerefresh.threads import start
 from onerefresh.token import Token
 
-__all__ = ["Launcher", "refuse_at_the_end"]
+__all__ = ["Launcher"]
 
 T = TypeVar("T")
 
@@ -126,7 +123,7 @@ class Launcher:
                 run.is_over()
 
         try:
-            _on_a_thread(work, self._key, never_here=background and within is None)
+            on_a_thread(work, self._key, never_here=background and within is None)
         except errors.OnerefreshError as error:
             run.deliver(error)
         flight.started()  # skipped by an interrupt: then this thread must still start the flight
@@ -152,36 +149,10 @@ class Launcher:
                 raise
 
         try:
-            _on_a_thread(run, self._key)
+            on_a_thread(run, self._key)
         except errors.OnerefreshError as error:
             flight.settle(None, error)
         return flight
-
-
-def refuse_at_the_end(key: str) -> None:
-    """Raise `CredentialClosed` once Python takes its modules apart: a new token could not be saved any more."""
-    if finalizing():
-        raise errors.CredentialClosed("the interpreter is ending", credential=key)
-
-
-def _on_a_thread(work: Callable[[], None], key: str, *, never_here: bool = False) -> None:
-    """Run `work` on a thread that the interpreter waits for at exit, or here where no thread can start any more.
-
-    Raises `RefreshUnavailable` where the system has no thread to spare and this thread must not be blocked
-    (`never_here`, or it runs an event loop). Raises `CredentialClosed` where the interpreter ends and would stop this
-    thread in the middle.
-    """
-    refuse_at_the_end(key)
-    try:
-        start(work, f"onerefresh {key}")
-    except RuntimeError:
-        if interpreter_ends():
-            if never_here or threading.current_thread().daemon:
-                raise errors.CredentialClosed("the interpreter is ending", credential=key) from None
-        elif never_here or running_loop() is not None:
-            message = "no thread can be started: this process has reached its limit"
-            raise errors.RefreshUnavailable(message, credential=key, retry_after=1.0) from None
-        work()
 
 
 def _unforeseen(error: BaseException, key: str) -> errors.RefresherFailed:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from onerefresh import flight, threads
-from onerefresh.credential import launcher
+from onerefresh.credential import renewal_threads
 
 
 class NaiveLatch:
@@ -34,4 +34,4 @@ def make() -> None:
     """Put them in the place of the library's own."""
     for module in (threads, flight):
         setattr(module, "Latch", NaiveLatch)  # noqa: B010 - the types say that it is another class
-    setattr(launcher, "start", start)  # noqa: B010 - as above
+    setattr(renewal_threads, "start", start)  # noqa: B010 - as above
