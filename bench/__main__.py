@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from bench import calls, fast_path, storm, waking
+from bench import calls, fast_path, start, storm, waking
 from bench.comparison import run, tables
 from bench.report import insert, table
 from bench.scale import tables as scale_tables
@@ -41,6 +41,7 @@ def speed(*, quick: bool) -> list[tuple[Path, str, str]]:
     measured = [
         ("fast path", fast_path.measure(5 if quick else 50)),
         ("calls", calls.measure(10 if quick else 1500)),
+        ("start", start.measure(5 if quick else 60)),
         ("waking", waking.measure(2 if quick else 15)),
         ("storm", storm.measure(3 if quick else 100)),
     ]
