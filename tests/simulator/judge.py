@@ -396,6 +396,7 @@ class Judge:
         for process in self._world.accounts:
             for task in process.tasks:
                 task.disturbed = True
+                self._kept_away(task, seconds)
         record = self._world.store.record
         if seconds > promised_time_to_live(self._world) - HTTP_TIMEOUT:
             self.excuses.add(Excuse.OVERRUN, record.token if record is not None else None)

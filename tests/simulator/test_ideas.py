@@ -79,6 +79,7 @@ BROKE_ONCE = {
     40_360_705: "a machine that sleeps right after its claim, while the store's clock is set",
     40_363_565: "a budget of refreshes that the clock of another server begins anew",
     40_426_003: "the same",
+    40_558_932: "an answer that came late in its attempt, and could not be saved before the lease was over",
     40_373_029: "a look that was due while its machine slept",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
