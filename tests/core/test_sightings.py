@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from onerefresh.record import Failure, Record, State
+from onerefresh.record import Failure, Grant, Lease, Record, State
 from onerefresh.renewal.clocks import Instant, age, most_age
 from onerefresh.renewal.sightings import GENERATIONS, Servers, Sightings
 from onerefresh.store import StoreTime
@@ -145,3 +145,17 @@ def test_an_attempt_is_as_old_as_any_clock_says(now: Instant, seconds: float) ->
 def test_no_wall_clock_ends_a_wait_before_a_request() -> None:
     born, set_forward = Instant(0.0, 0.0, None, 0.0), Instant(3600.0, 2.0, None, 0.0)
     assert age(born, set_forward) == 2.0
+
+
+def test_a_refusal_that_proves_nothing_is_forgotten() -> None:
+    """Another attempt had taken over: it may have spent the refresh token, and may still commit."""
+    sightings = Sightings()
+    lost, refused = failed_at(2, FailureKind.NO_ANSWER), failed_at(1, FailureKind.DEAD, state=State.DEAD)
+    lease = Lease("mine", Grant.REFRESH, 30.0)
+    sightings.remember(lost)
+    sightings.ends(lease, refused)
+    sightings.retract(lease, refused)
+    leased = replace(refused, state=State.LEASED, lease=lease, failure=None)
+    assert sightings.recalled(leased) == leased
+    assert sightings.end_of(leased, knows_a_session=True) is None
+    assert sightings.recalled(replace(lost, failure=None)) == lost

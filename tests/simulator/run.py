@@ -346,6 +346,8 @@ class _Course:
             return
         forgotten = (What.LOGIN, What.VANISHED, *LOSSES)  # failures are in the record
         begun = [happening.at for happening in world.judge.happenings if happening.what in forgotten]
+        twice = [happening for happening in world.judge.happenings if happening.what is What.SAME_LOGIN]
+        begun += [at for happening in twice for at in (happening.at, happening.at + happening.seconds)]
         for storm, count in world.storms:
             sessions = 1 + sum(0.0 <= at - storm.at <= storm.seconds for at in begun)  # each is tried anew
             if count > sessions * (4.0 + math.log2(1.0 + 2.0 * storm.seconds)):

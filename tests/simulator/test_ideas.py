@@ -80,6 +80,8 @@ BROKE_ONCE = {
     40_363_565: "a budget of refreshes that the clock of another server begins anew",
     40_426_003: "the same",
     40_558_932: "an answer that came late in its attempt, and could not be saved before the lease was over",
+    40_571_738: "a login, and later another one with its token, while the token endpoint is down",
+    40_597_874: "a refusal that came after others had taken over, which ended the session for one process alone",
     40_373_029: "a look that was due while its machine slept",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }

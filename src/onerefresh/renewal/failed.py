@@ -106,6 +106,7 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     dead = records.died(attempt.leased, verdict, now=(await attempt.world.now()).wall, refused=attempt.refused)
     try:
         if not await _settle(attempt, dead):
+            attempt.request.sightings.retract(attempt.lease, dead)
             await _note_that_it_was_late(attempt)
             return None
     except errors.StoreUnavailable:

@@ -113,6 +113,11 @@ class Sightings:
         self._ended = (*self._ended, (lease.id, ended))[-MOST:]
         self.remember(ended)
 
+    def retract(self, lease: Lease, ended: Record) -> None:
+        """Forget that an attempt ended in this way: another one had taken over, so the refusal proves nothing."""
+        self._ended = tuple(one for one in self._ended if one[0] != lease.id)
+        self._failed = tuple(failed for failed in self._failed if failed.failure is not ended.failure)
+
     @property
     def know_a_logout(self) -> bool:
         """Whether this process has seen a logout of this credential."""
