@@ -92,6 +92,7 @@ class _HostQueue:
         self.limit = 0
         self.held: dict[Slot, float] = {}
         self.waiting: dict[Slot, None] = {}
+        self.first: Slot | None = None  # of those that wait; read without the lock, too
         self.usual = usual  # seconds that a renewal takes
 
     def took(self, seconds: float) -> None:
@@ -114,16 +115,13 @@ class _HostQueue:
             active += 1
             first._granted = True
             first._changes.notify()
-        if self.waiting:
-            next(iter(self.waiting))._changes.notify()  # it may be the first by now
-
-    def is_first(self, slot: Slot) -> bool:
-        """Whether the slot is the next one to be granted."""
-        return next(iter(self.waiting), None) is slot
+        self.first = next(iter(self.waiting), None)
+        if self.first is not None:
+            self.first._changes.notify()  # it may be the first only now
 
     def next_in(self, slot: Slot, now: float) -> float:
         """Seconds until the next held slot becomes slow, for the first that waits; infinity for the others."""
-        if not self.is_first(slot) or len(self.held) >= self.limit * (1 + MOST_SLOW):
+        if self.first is not slot or len(self.held) >= self.limit * (1 + MOST_SLOW):
             return math.inf
         waits = [since + self.slow_after - now for since in self.held.values()]
         return min((seconds for seconds in waits if seconds > 0.0), default=math.inf)
@@ -143,12 +141,12 @@ class Slot:
         """Wait until the slot is granted, at most `seconds`; whether it is granted."""
         deadline = time.monotonic() + seconds
         while not self._granted and (left := deadline - time.monotonic()) > 0.0:
-            was_first = self._queue.is_first(self)
+            was_first = self._queue.first is self
             self._changes.wait_for(partial(self._may_go_on, was_first), min(self._limiter._grant(self), left))
         return self._granted
 
     def _may_go_on(self, was_first: bool) -> bool:
-        return self._granted or (not was_first and self._queue.is_first(self))
+        return self._granted or (not was_first and self._queue.first is self)
 
     def leave(self, *, answered: bool = False) -> None:
         """Give the slot back, or stop waiting for it. `answered`: the host has answered the renewal."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -52,6 +53,28 @@ def test_nothing_is_kept_of_a_host_where_nobody_is() -> None:
     first.leave()
     second.leave()
     assert limiter._queues == {}
+
+
+class Restless(dict[Slot, None]):
+    """Slots that wait, of which others take one whenever somebody looks at them without the limiter's lock."""
+
+    limiter: HostLimiter | None = None
+
+    def __iter__(self) -> Iterator[Slot]:
+        found = super().__iter__()
+        if self.limiter is not None and not self.limiter._lock.mine:
+            self.popitem()
+        return found
+
+
+def test_who_waits_does_not_look_at_a_queue_that_others_change() -> None:
+    """Its renewal failed, and those of others with it: a dictionary changed its size during an iteration."""
+    limiter = HostLimiter(1)
+    limiter.queue("a.example")
+    second, _ = (limiter.queue("a.example") for _ in range(2))
+    second._queue.waiting = waiting = Restless(second._queue.waiting)
+    waiting.limiter = limiter
+    assert not second.wait(0.01)
 
 
 # --- Slow renewals ---
