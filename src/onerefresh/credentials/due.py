@@ -12,7 +12,7 @@ from onerefresh import errors, losses
 from onerefresh.chance import CHANCE
 from onerefresh.credential.arguments import check_key
 from onerefresh.credential.registry import known_tokens
-from onerefresh.credentials.due_filter import Due, DueFilter, Other, error_of, no_refresher, what_of
+from onerefresh.credentials.due_filter import Due, DueFilter, Other, error_of, raised_by, what_of
 from onerefresh.credentials.host_answers import HostAnswers
 from onerefresh.credentials.reading import Reader
 from onerefresh.credentials.summary import Result, Summary, Tally, What
@@ -189,8 +189,8 @@ class Run:
         except errors.OnerefreshError as error:
             self._report(Result(due.key, What.FAILED, error_of(error)))
             return
-        except Exception as error:  # noqa: BLE001 - whatever `refresher_for` raises, the others go on
-            self._report(Result(due.key, What.FAILED, no_refresher(due.key, error)))
+        except Exception as error:  # noqa: BLE001 - whatever they raise, the others go on
+            self._report(Result(due.key, What.FAILED, raised_by("refresher_for or token_for", due.key, error)))
             return
         if flight in self._under_way:
             return  # the key was given twice
