@@ -43,7 +43,7 @@ def is_answer(verdict: Verdict | None) -> bool:
 class Circuit:
     """What is known of one endpoint that has failed. All times are seconds on one monotonic clock."""
 
-    __slots__ = ("_failed", "_last", "_open_until", "_pause", "_probe_until", "_since", "_told")
+    __slots__ = ("_failed", "_last", "_open_until", "_pause", "_probe_until", "_since", "_told", "_told_until")
 
     def __init__(self, now: float) -> None:
         self._begin(now)
@@ -52,7 +52,7 @@ class Circuit:
         self._since = self._last = now  # the first and the last failure since it has answered
         self._failed: set[str] = set()
         self._told: dict[str, float] = {}  # until when each credential was told to wait
-        self._pause, self._open_until, self._probe_until = 0.0, now, now
+        self._pause, self._open_until, self._probe_until, self._told_until = 0.0, now, now, now
 
     @property
     def is_open(self) -> bool:
@@ -64,13 +64,12 @@ class Circuit:
 
         Where it does not answer, only the caller that gets 0.0 may ask, until `failed` or `withdraw`.
         """
+        until = self._told_until if len(self._told) >= TOLD else now
         if self.is_open:
-            left = max(self._open_until, self._probe_until) - now
-            if left <= 0.0:
+            until = max(until, self._open_until, self._probe_until)
+            if until <= now:
                 self._probe_until = now + PROBE
-        else:
-            left = max(self._told.values()) - now if len(self._told) >= TOLD else 0.0
-        return max(left, 0.0)
+        return max(until - now, 0.0)
 
     def withdraw(self) -> None:
         """Let another credential ask: the one that was to do it did not have to."""
@@ -84,14 +83,17 @@ class Circuit:
         self._failed.add(key)
         pause = min(retry_after or 0.0, LONGEST_RETRY_AFTER)
         if pause:
+            self._told = {told: until for told, until in self._told.items() if until > now}
             self._told[key] = now + pause
+            self._told_until = max(self._told.values())
         was_open = self.is_open
         if not was_open and len(self._failed) >= LEAST and now - self._since >= SILENT:
             self._pause = SHORTEST
         elif was_open and now >= self._open_until:  # the one that was to find out has failed
             self._pause = min(2.0 * self._pause, LONGEST)
         if self.is_open:
-            self._open_until = max(self._open_until, now + max(self._pause, pause))
+            # What one alone is told may be its own limit, and must not keep all others from asking for an hour.
+            self._open_until = max(self._open_until, now + max(self._pause, min(pause, LONGEST)))
             self._probe_until = self._open_until
         return self.is_open and not was_open
 

@@ -202,6 +202,23 @@ CASES: dict[str, list[Step]] = {
     "a pause that one was told twice": [Step(0.0, "a", 60.0), Step(1.0, "a", 60.0), Step(2.0, None)],
     "a pause that two were told": [Step(0.0, "a", 60.0), Step(1.0, "b", 30.0), Step(2.0, None, left=58.0)],
     "an absurdly long pause": [Step(0.0, "a", 1e9), Step(1.0, "b", 1e9), Step(1.0, None, left=3600.0)],
+    "a pause that one was told after that of another one was over": [
+        Step(0.0, "a", 5.0),
+        Step(100.0, "b", 3600.0),
+        Step(101.0, None),
+    ],
+    "a pause that one alone was told, who was to find out": [
+        *THREE,
+        Step(SILENT + SHORTEST, None),
+        Step(SILENT + SHORTEST, "a", 3600.0),
+        Step(SILENT + SHORTEST, None, left=LONGEST),
+    ],
+    "pauses that several were told before it is left alone": [
+        Step(0.0, "a", 600.0),
+        Step(1.0, "b", 600.0),
+        Step(SILENT, "c"),
+        Step(SILENT, None, left=601.0 - SILENT),
+    ],
     "a pause that is over": [Step(0.0, "a", 60.0), Step(1.0, "b", 30.0), Step(60.0, None)],
     "three that fail, of which one is told to wait": [
         *THREE[:2],
