@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 import pytest
 from tests.core.calls import listening
 from tests.credentials.tenants import PATIENCE, endpoint, expired, record_of, until
 
-from onerefresh import ConfigurationError, Credential, Credentials, LoginRequired, RefreshUnavailable, circuit
+from onerefresh import (
+    ConfigurationError,
+    Credential,
+    Credentials,
+    LoginRequired,
+    RefreshProtocolError,
+    RefreshUnavailable,
+    circuit,
+)
 from onerefresh.circuit import LEAST, LONGEST, PROBE, SHORTEST, SILENT, Circuit
 from onerefresh.events import Kind
 from onerefresh.record import State
@@ -151,6 +159,82 @@ def test_who_has_patience_waits_and_is_served(auth_server: AuthServer, monkeypat
             assert {one.result(PATIENCE).generation for one in first} == {2}
 
 
+@pytest.mark.usefixtures("found_out")
+def test_who_waits_for_a_turn_is_told_once_it_is_left_alone(auth_server: AuthServer) -> None:
+    """Those that had begun to wait before that sent a request each."""
+    with Credentials(endpoint(auth_server, limit=LEAST, timeout=PATIENCE), store="memory") as credentials:
+        expired(credentials, auth_server, *TENANTS)
+        auth_server.fail_next(None, status=503, headers=LATER)
+        auth_server.hold("token")
+        with ThreadPoolExecutor(len(TENANTS)) as pool, listening() as events:
+            waiting = [pool.submit(refused, credentials[key]) for key in TENANTS]
+            queued = len(TENANTS) - LEAST
+            until(lambda: [event.kind for event in events].count(Kind.QUEUED) == queued, "they do not queue")
+            auth_server.release("token")
+            told = [one.result(PATIENCE).message for one in waiting]
+    sent = auth_server.counters.token_requests
+    assert sent < 2 * LEAST, "the first failures give turns back before there are enough of them, and no others"
+    assert sum("has not answered any" in message for message in told) == len(TENANTS) - sent
+
+
+def its_pause_is_over() -> Circuit:
+    """The circuit of the endpoint that is left alone, which one may now ask again."""
+    (found,) = circuit.circuits._circuits.values()
+    assert found.is_open
+    found._open_until = found._probe_until = 0.0
+    return found
+
+
+@pytest.mark.usefixtures("found_out")
+def test_an_answer_that_says_nothing_lets_another_one_ask(credentials: Credentials, auth_server: AuthServer) -> None:
+    """The next one was told to wait for half a minute."""
+    auth_server.fail_next(LEAST, status=503, headers=LATER)
+    for key in TENANTS[:LEAST]:
+        refused(credentials[key])
+    its_pause_is_over()
+    auth_server.fail_next(1, status=200, body={"error": "none"})
+    with pytest.raises(RefreshProtocolError):
+        credentials["tenant-5"].token()
+    assert credentials["tenant-6"].token().generation == 2
+
+
+@pytest.mark.usefixtures("found_out")
+def test_who_has_patience_is_served_with_those_that_have_none(auth_server: AuthServer) -> None:
+    """While another one finds out, an answer may come at any moment: then nobody waits for a time that was a guess."""
+    with (
+        Credentials(endpoint(auth_server, timeout=PATIENCE), store="memory") as credentials,
+        Credentials(endpoint(auth_server), store=credentials._store, patience=3.0) as patient,
+    ):
+        expired(credentials, auth_server, *TENANTS)
+        auth_server.fail_next(LEAST, status=503, headers=LATER)
+        for key in TENANTS[:LEAST]:
+            refused(credentials[key])
+        its_pause_is_over()
+        auth_server.hold("token")
+        with ThreadPoolExecutor() as pool:
+            probe = pool.submit(credentials["tenant-5"].token)
+            auth_server.wait_for("token")
+            waiting = pool.submit(patient["tenant-6"].token)
+            assert not wait([waiting], 0.3).done
+            auth_server.release("token")
+            assert (probe.result(PATIENCE).generation, waiting.result(PATIENCE).generation) == (2, 2)
+
+
+@pytest.mark.usefixtures("found_out")
+def test_who_sleeps_wakes_when_it_answers_again(auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuit, "SHORTEST", 2.0 * PATIENCE)
+    with Credentials(endpoint(auth_server), store="memory", patience=3.0 * PATIENCE) as credentials:
+        expired(credentials, auth_server, *TENANTS)
+        auth_server.fail_next(LEAST, status=503, headers=LATER)
+        with ThreadPoolExecutor() as pool:
+            for one in [pool.submit(refused, credentials[key]) for key in TENANTS[:LEAST]]:
+                one.result(PATIENCE)
+            waiting = pool.submit(credentials["tenant-5"].token)
+            assert not wait([waiting], 0.3).done
+            circuit.circuits.clear()
+            assert waiting.result(PATIENCE).generation == 2
+
+
 def test_patience_is_a_number_of_seconds(auth_server: AuthServer) -> None:
     with pytest.raises(ConfigurationError, match="patience must be a number of seconds"):
         Credentials(endpoint(auth_server), store="memory", patience=math.nan)
@@ -234,7 +318,7 @@ def test_when_it_is_left_alone(case: str) -> None:
     tried = Circuit(CASES[case][0].at)
     for step in CASES[case]:
         if step.key is None:
-            assert tried.left(step.at) == pytest.approx(step.left), step
+            assert tried.left(step.at, f"at {step.at}") == pytest.approx(step.left), step
         else:
             tried.failed(step.key, step.at, step.retry_after)
 
@@ -245,9 +329,9 @@ def test_the_pause_grows_to_a_minute() -> None:
         tried.failed(step.key or "", step.at, None)
     pauses = []
     for _ in range(8):
-        pauses.append(tried.left(now))
+        pauses.append(tried.left(now, "d"))
         now += pauses[-1]
-        assert tried.left(now) == 0.0
+        assert tried.left(now, "d") == 0.0
         tried.failed("d", now, None)
     assert pauses == [5.0, 10.0, 20.0, 40.0, LONGEST, LONGEST, LONGEST, LONGEST]
 
@@ -256,7 +340,10 @@ def test_one_that_did_not_have_to_ask_lets_another_one() -> None:
     tried, now = Circuit(0.0), SILENT + SHORTEST
     for step in THREE:
         tried.failed(step.key or "", step.at, None)
-    assert tried.left(now) == 0.0
-    assert tried.left(now) == PROBE
-    tried.withdraw()
-    assert tried.left(now) == 0.0
+    assert tried.left(now, "d") == 0.0
+    assert tried.left(now, "e") == PROBE
+    tried.withdraw("e")
+    assert tried.left(now, "e") == PROBE
+    assert tried.left(now, "d") == 0.0, "it may ask once it has taken a turn, too"
+    tried.withdraw("d")
+    assert tried.left(now, "e") == 0.0
