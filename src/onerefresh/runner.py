@@ -144,6 +144,7 @@ class Runner(World):
         self._place: Slot | None = None
         self._endpoint: tuple[str, str | None] | None = None  # that of the circuit which has admitted it
         self._is_admitted = self._is_answered = False
+        self._news: Event | None = None  # of the circuit, to be published once the answer is saved
 
     def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
         """Run what `work` makes of this world until it returns or raises. It waits on this thread."""
@@ -320,19 +321,30 @@ class Runner(World):
             raise
         except RefreshFailure as failure:
             self._note(failure.verdict)
+            if not self._is_answered:  # else the answer may have a refresh token, which is to be saved first
+                self._tell()
             raise
         self._note(None)
         return answer
 
     def _note(self, verdict: Verdict | None) -> None:
-        """Let the circuit of the token endpoint know how a request ended; None: with a token."""
+        """Let the circuit of the token endpoint know how a request ended; None: with a token.
+
+        No code of others runs here, since a token may be saved nowhere yet.
+        """
         endpoint, self._is_answered = self._endpoint, is_answer(verdict)
         if endpoint is None or (is_down := circuits.settles(endpoint, self._key, verdict)) is None:
             return
         kind = Kind.ENDPOINT_DOWN if is_down else Kind.ENDPOINT_UP
         detail = circuits.why(endpoint) if is_down else f"the token endpoint at {endpoint[0]} answers again"
         generation = self.leased.generation if self.leased is not None else 0
-        events.publish(Event(kind, self._key, generation, detail=detail))
+        self._news = Event(kind, self._key, generation, detail=detail)
+
+    def _tell(self) -> None:
+        """Publish what has become of the endpoint."""
+        news, self._news = self._news, None
+        if news is not None:
+            events.publish(news)
 
     def _at(self, phase: str) -> None:
         if phase:
@@ -435,3 +447,4 @@ class Runner(World):
         hold, self._hold = self._hold, None
         if hold is not None:
             hold.release()
+        self._tell()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 import pytest
-from tests.core.calls import listening
+from tests.core.calls import Refresher, listening
 from tests.credentials.tenants import PATIENCE, endpoint, expired, record_of, until
 
 from onerefresh import (
@@ -18,11 +18,13 @@ from onerefresh import (
     LoginRequired,
     RefreshProtocolError,
     RefreshUnavailable,
+    Token,
     circuit,
 )
 from onerefresh.circuit import LEAST, LONGEST, PROBE, SHORTEST, SILENT, Circuit
-from onerefresh.events import Kind
+from onerefresh.events import Event, Kind, subscribe
 from onerefresh.record import State
+from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 
 LATER = {"Retry-After": "30"}
@@ -240,6 +242,48 @@ def test_patience_is_a_number_of_seconds(auth_server: AuthServer) -> None:
         Credentials(endpoint(auth_server), store="memory", patience=math.nan)
     with pytest.raises(ConfigurationError, match="patience must be a number of seconds"):
         Credential("acme", endpoint(auth_server), patience=-1.0)
+
+
+# --- An answer that is saved nowhere yet ---
+
+
+@pytest.mark.usefixtures("found_out")
+def test_who_hears_that_it_answers_again_hears_it_when_the_token_is_saved(
+    credentials: Credentials, auth_server: AuthServer
+) -> None:
+    """A hook may take long, or end its thread: that must not cost the only refresh token that still works."""
+    auth_server.fail_next(LEAST, status=503, headers=LATER)
+    for key in TENANTS[:LEAST]:
+        refused(credentials[key])
+    its_pause_is_over()
+    saved: list[int] = []
+
+    def hook(event: Event) -> None:
+        if event.kind is Kind.ENDPOINT_UP:
+            saved.append(record_of(credentials._store, "tenant-5").generation)
+
+    forget = subscribe(hook)
+    try:
+        assert credentials["tenant-5"].token().generation == 2
+    finally:
+        forget()
+    assert saved == [2]
+
+
+def test_nothing_that_a_refresher_states_is_asked_for_after_its_answer() -> None:
+    class Stating(Refresher):
+        @property
+        def host(self) -> str:
+            if self.calls:
+                raise LookupError("the tenant's row is gone")
+            return "login.acme.com:443"
+
+    stating = Stating()
+    store = MemoryStore()
+    with Credentials(stating, store=store) as credentials:
+        credentials["acme"].login(Token("access-0", "refresh-0", issued_at=0.0, expires_at=1.0))
+        assert credentials["acme"].token().generation == 2
+    assert record_of(store, "acme").state is State.IDLE
 
 
 # --- The rule, by its times ---
