@@ -48,6 +48,7 @@ class Circuit:
         "_last",
         "_open_until",
         "_pause",
+        "_permitted",
         "_probe_until",
         "_prober",
         "_since",
@@ -64,6 +65,7 @@ class Circuit:
         self._told: dict[str, float] = {}  # until when each credential was told to wait
         self._pause, self._open_until, self._probe_until, self._told_until = 0.0, now, now, now
         self._prober: str | None = None  # the credential that is to find out
+        self._permitted: str | None = None  # the one that a person has told to ask
 
     @property
     def is_open(self) -> bool:
@@ -75,6 +77,8 @@ class Circuit:
 
         Where the endpoint does not answer, only the credential that gets 0.0 may ask, until `failed` or `withdraw`.
         """
+        if self._permitted == key:
+            self._permitted, self._prober, self._probe_until = None, key, now + PROBE
         if self._prober == key and now < self._probe_until:
             return 0.0
         until = self._bound_until(now)
@@ -91,6 +95,10 @@ class Circuit:
     def is_asked(self, now: float) -> bool:
         """Whether a credential is finding out just now, so that all may be allowed to ask at any moment."""
         return max(self._open_until, self._bound_until(now)) <= now < self._probe_until
+
+    def permit(self, key: str) -> None:
+        """Let `key` ask once, whatever is known."""
+        self._permitted = key
 
     def withdraw(self, key: str) -> None:
         """Let another credential ask, if `key` was the one that was to do it: it did not have to."""
@@ -159,6 +167,12 @@ class Circuits:
         with self._lock:
             if (circuit := self._circuits.get(place)) is not None:
                 circuit.withdraw(key)
+
+    def permit(self, place: tuple[str, str | None], key: str) -> None:
+        """As `Circuit.permit`."""
+        with self._lock:
+            if (circuit := self._circuits.get(place)) is not None:
+                circuit.permit(key)
 
     def settles(self, place: tuple[str, str | None], key: str, verdict: Verdict | None) -> bool | None:
         """Note how a request ended; None: with a token.

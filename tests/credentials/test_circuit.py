@@ -179,6 +179,31 @@ def test_who_waits_for_a_turn_is_told_once_it_is_left_alone(auth_server: AuthSer
     assert sum("has not answered any" in message for message in told) == len(TENANTS) - sent
 
 
+@pytest.mark.usefixtures("found_out")
+@pytest.mark.parametrize("key", ["tenant-0", "tenant-5"], ids=["one that has failed", "one that has not asked yet"])
+def test_a_person_who_says_retry_has_it_asked_at_once(
+    credentials: Credentials, auth_server: AuthServer, key: str
+) -> None:
+    auth_server.fail_next(LEAST, status=503, headers=LATER)
+    for each in TENANTS[:LEAST]:
+        refused(credentials[each])
+    refused(credentials["tenant-6"])
+    assert credentials[key].retry().generation == 2
+    assert credentials["tenant-7"].token().generation == 2
+
+
+def test_it_is_asked_at_once_also_where_several_were_told_to_wait(
+    credentials: Credentials, auth_server: AuthServer
+) -> None:
+    auth_server.fail_next(3, status=429, headers=LATER)
+    for key in TENANTS[:2]:
+        refused(credentials[key])
+    with pytest.raises(RefreshUnavailable):
+        credentials["tenant-5"].retry()
+    assert auth_server.counters.token_requests == 3
+    assert "nothing was sent" in refused(credentials["tenant-6"]).message
+
+
 def its_pause_is_over() -> Circuit:
     """The circuit of the endpoint that is left alone, which one may now ask again."""
     (found,) = circuit.circuits._circuits.values()
