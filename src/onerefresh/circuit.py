@@ -92,6 +92,10 @@ class Circuit:
         """Until when all wait because several were told to."""
         return self._told_until if len(self._told) >= TOLD else now
 
+    def leaves_alone(self, now: float) -> bool:
+        """Whether most credentials may not ask now."""
+        return now < max(self._bound_until(now), self._open_until, self._probe_until)
+
     def is_asked(self, now: float) -> bool:
         """Whether a credential is finding out just now, so that all may be allowed to ask at any moment."""
         return max(self._open_until, self._bound_until(now)) <= now < self._probe_until
@@ -143,6 +147,11 @@ class Circuits:
         with self._lock:
             circuit = self._circuits.get(place)
             return circuit.left(time.monotonic(), key) if circuit is not None else 0.0
+
+    def leaves_alone(self, place: tuple[str, str | None]) -> bool:
+        """As `Circuit.leaves_alone`."""
+        circuit = self._circuits.get(place)
+        return circuit is not None and circuit.leaves_alone(time.monotonic())
 
     def is_asked(self, place: tuple[str, str | None]) -> bool:
         """As `Circuit.is_asked`."""

@@ -127,6 +127,20 @@ def test_functions_that_hang_leave_room_for_others(monkeypatch: pytest.MonkeyPat
         assert run.result(PATIENCE).refreshed == 12
 
 
+def test_a_host_that_is_left_alone_already_is_not_asked_for_each_tenant(auth_server: AuthServer) -> None:
+    """Each tried, one after the other as the rate allows, and was told that nothing is sent."""
+    keys = [f"tenant-{number}" for number in range(40)]
+    with Credentials(endpoint(auth_server), store="memory") as credentials:
+        log_in(credentials, auth_server, *keys, **DUE)
+        auth_server.fail_next(None, status=503, headers={"Retry-After": "30"})
+        for key in keys[:2]:
+            assert credentials.refresh_due(within=600, keys=[key]).failed == 1
+        summary = credentials.refresh_due(within=600, keys=keys[2:], rate=None)
+    assert summary.failed <= STRIKES + PROBES
+    assert summary.failed + summary.postponed == len(keys) - 2
+    assert auth_server.counters.token_requests == 2
+
+
 class Counting(HostAnswers):
     """It counts how often it is asked about a renewal."""
 

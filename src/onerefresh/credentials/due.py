@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from onerefresh import errors, losses
 from onerefresh.chance import CHANCE
+from onerefresh.circuit import circuits
 from onerefresh.credential.arguments import check_key
 from onerefresh.credential.registry import known_tokens
 from onerefresh.credentials.due_filter import Due, DueFilter, Other, error_of, raised_by, what_of
@@ -274,7 +275,7 @@ class Run:
         if not held:
             self._held.pop(host, None)
 
-    def _answered(self, result: Result) -> bool | None:
+    def _answered(self, due: Due, result: Result) -> bool | None:
         """Whether the token endpoint has answered this renewal; None where that is not known."""
         match result.error:
             case None | errors.LoginRequired() | errors.InteractionRequired():
@@ -283,6 +284,8 @@ class Run:
                 return True
             case errors.RefreshOutcomeUnknown():
                 return False
+            case errors.RefreshUnavailable() if due.endpoint is not None and circuits.leaves_alone(due.endpoint):
+                return False  # others have found that out
             case errors.RefreshUnavailable():  # without a failure in the record, nothing was sent
                 try:
                     record = self._record(result.key)
@@ -309,7 +312,7 @@ class Run:
                 result = self._left_alone(key)
         if result is not None:
             self._report(result)
-        self._ends(one.due, answered=None if result is None else self._answered(result))
+        self._ends(one.due, answered=None if result is None else self._answered(one.due, result))
 
     def _left_alone(self, key: str) -> Result:
         """The result where nothing was renewed although the token is due: the record says why."""

@@ -13,7 +13,7 @@ from onerefresh.policy import due_at, thresholds
 from onerefresh.record import Failure, Record, State
 from onerefresh.record_text import decode
 from onerefresh.redaction import Redactor, plain
-from onerefresh.refresher import host_of
+from onerefresh.refresher import endpoint_of
 from onerefresh.renewal.request import UNSTATED
 from onerefresh.store import Versioned
 
@@ -31,14 +31,19 @@ class Due:
     """The credential `key` is to be refreshed.
 
     * `identity`: that of its present token.
-    * `host`: that of its token endpoint, where its refresher states one.
+    * `endpoint`: its token endpoint's host and client, where its refresher states them.
     * `failed`: its last refresh failed.
     """
 
     key: str
     identity: tuple[str, int]
-    host: str | None = None
+    endpoint: tuple[str, str | None] | None = None
     failed: bool = False
+
+    @property
+    def host(self) -> str | None:
+        """The token endpoint's host."""
+        return self.endpoint[0] if self.endpoint is not None else None
 
 
 class Other:
@@ -95,13 +100,13 @@ class DueFilter:
         failure = record.failure
         if failure is not None and options.must_rest(record, now):
             return Result(key, what_of(failure), failure.verdict(now).error().about(key, record.generation))
-        return Due(key, record.identity, host_of(options.refresher), failure is not None)
+        return Due(key, record.identity, endpoint_of(options.refresher), failure is not None)
 
     def _begin(self, key: str, record: Record | None) -> Due | Result:
         """A named key without a session: it is due where there is a first token, or one can be obtained."""
         logged_out = record is not None and record.is_logged_out
         if not logged_out and ((options := self._options(key)).obtain is not None or self._has_token(key)):
-            return Due(key, ("", 0) if record is None else record.identity, host_of(options.refresher))
+            return Due(key, ("", 0) if record is None else record.identity, endpoint_of(options.refresher))
         message = "logged out: log in again" if logged_out else "there is no token yet: log in"
         return Result(key, What.NEEDS_LOGIN, errors.LoginRequired(message, credential=key))
 
