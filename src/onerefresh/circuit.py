@@ -104,7 +104,7 @@ class Circuit:
         """Let `key` ask once, whatever is known."""
         self._permitted = key
 
-    def withdraw(self, key: str) -> None:
+    def withdraw(self, key: str | None) -> None:
         """Let another credential ask, if `key` was the one that was to do it: it did not have to."""
         if self._prober == key:
             self._prober, self._probe_until = None, self._open_until
@@ -206,8 +206,10 @@ class Circuits:
         self._circuits = {}
 
     def after_fork(self) -> None:
-        """A child needs a lock of its own. What is known of the endpoints stays."""
+        """A child needs a lock of its own. What is known of the endpoints stays, but nobody here is finding out."""
         self._lock = Lock()
+        for circuit in self._circuits.values():
+            circuit.withdraw(circuit._prober)
 
 
 circuits = Circuits()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import NamedTuple
@@ -28,6 +30,7 @@ from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 
 LATER = {"Retry-After": "30"}
+PLACE = ("login.acme.com:443", "acme")
 TENANTS = [f"tenant-{number}" for number in range(10)]
 
 
@@ -267,6 +270,20 @@ def test_patience_is_a_number_of_seconds(auth_server: AuthServer) -> None:
         Credentials(endpoint(auth_server), store="memory", patience=math.nan)
     with pytest.raises(ConfigurationError, match="patience must be a number of seconds"):
         Credential("acme", endpoint(auth_server), patience=-1.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_does_not_wait_for_a_probe_of_its_parent() -> None:
+    known, now = circuit.circuits, time.monotonic()
+    known._circuits[PLACE] = Circuit(now - SILENT - SHORTEST)
+    for step in THREE:
+        known._circuits[PLACE].failed(step.key or "", now - SILENT - SHORTEST + step.at, None)
+    assert known.left(PLACE, "d") == 0.0
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if known.left(PLACE, "e") == 0.0 < known.left(PLACE, "f") else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert known.left(PLACE, "e") > 0.0
 
 
 # --- An answer that is saved nowhere yet ---
