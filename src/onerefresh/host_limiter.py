@@ -96,7 +96,8 @@ class _HostQueue:
         self.usual = usual  # seconds that a renewal takes
 
     def took(self, seconds: float) -> None:
-        """Take in how long a renewal took that was answered."""
+        """Take in how long a renewal took that was answered. The few that take long do not make that usual."""
+        seconds = min(seconds, self.slow_after)
         self.usual = seconds if self.usual is None else (1.0 - SHARE) * self.usual + SHARE * seconds
 
     @property

@@ -125,6 +125,33 @@ def test_what_is_long_is_learned_from_renewals_that_were_answered() -> None:
     assert granted(waiting) == [True]
 
 
+def test_a_few_tenants_that_are_answered_late_do_not_make_that_usual() -> None:
+    """Each of them kept healthy tenants waiting for longer: one in ten that took 9 s, for 3 to 8 s."""
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    for seconds in [*[0.1] * 9, 9.0] * 10:
+        slot = limiter.queue("a.example")
+        clock.now += seconds
+        slot.leave(answered=True)
+    limiter.queue("a.example")
+    waiting = limiter.queue("a.example")
+    clock.now += 1.0
+    assert granted(waiting) == [True]
+
+
+def test_a_host_that_has_become_slow_is_known_as_such_soon() -> None:
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    for seconds in [*[0.1] * 9, *[9.0] * 12]:
+        slot = limiter.queue("a.example")
+        clock.now += seconds
+        slot.leave(answered=True)
+    limiter.queue("a.example")
+    waiting = limiter.queue("a.example")
+    clock.now += 9.0
+    assert granted(waiting) == [False]
+
+
 def test_however_quick_a_host_is_a_renewal_may_take_a_moment() -> None:
     clock = Clock()
     limiter = HostLimiter(1, clock)
