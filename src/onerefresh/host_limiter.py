@@ -24,6 +24,11 @@ SLOW_AT_LEAST, SLOW_AT_FIRST = 0.2, 2.0
 """Seconds after which a renewal is slow: at least, and where nothing is known of its host."""
 MOST_SLOW = 3
 """So many times the limit are slow renewals at most, beside the others."""
+LOOK = 1.0
+"""Seconds after which any that waits looks whether there is room, where the first one is held up by other work.
+
+There may be thousands of them: if each looked, that would keep the processor busy.
+"""
 SHARE = 0.2
 """The weight of the last renewal in what is usual at its host."""
 
@@ -93,6 +98,7 @@ class _HostQueue:
         self.held: dict[Slot, float] = {}
         self.waiting: dict[Slot, None] = {}
         self.first: Slot | None = None  # of those that wait; read without the lock, too
+        self.looked_at = -math.inf  # when slots were granted last, as far as there was room
         self.usual = usual  # seconds that a renewal takes
 
     def took(self, seconds: float) -> None:
@@ -107,6 +113,7 @@ class _HostQueue:
 
     def grant(self, now: float) -> None:
         """Grant slots to those that wait, as far as there is room."""
+        self.looked_at = now
         slow_since = now - self.slow_after
         active = sum(since > slow_since for since in self.held.values())
         while self.waiting and active < self.limit and len(self.held) < self.limit * (1 + MOST_SLOW):
@@ -143,7 +150,9 @@ class Slot:
         deadline = time.monotonic() + seconds
         while not self._granted and (left := deadline - time.monotonic()) > 0.0:
             was_first = self._queue.first is self
-            self._changes.wait_for(partial(self._may_go_on, was_first), min(self._limiter._grant(self), left))
+            if was_first or self._limiter._clock() >= self._queue.looked_at + LOOK:
+                left = min(self._limiter._grant(self), left)
+            self._changes.wait_for(partial(self._may_go_on, was_first), left)
         return self._granted
 
     def _may_go_on(self, was_first: bool) -> bool:

@@ -177,6 +177,35 @@ def test_slow_ones_are_only_so_many() -> None:
     assert granted(slots[8]) == [True]
 
 
+def test_of_all_that_wait_only_the_first_looks_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    limiter.queue("a.example")
+    slots = [limiter.queue("a.example") for _ in range(100)]
+    looks: list[Slot] = []
+    look = limiter._grant
+
+    def counted(slot: Slot) -> float:
+        looks.append(slot)
+        return look(slot)
+
+    monkeypatch.setattr(limiter, "_grant", counted)
+    granted(*slots)
+    assert looks == [slots[0]]
+
+
+def test_where_the_first_is_held_up_another_one_looks_for_room() -> None:
+    """What hears that it queues may take long, and time alone makes room where others hang."""
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    limiter.queue("a.example")
+    _, second, third = [limiter.queue("a.example") for _ in range(3)]
+    for _ in range(3):
+        clock.now += SLOW_AT_FIRST
+        granted(third)
+    assert (second.wait(0.0), third.wait(0.0)) == (True, True)
+
+
 def test_each_knows_how_many_are_before_it() -> None:
     limiter = HostLimiter(1)
     assert [limiter.queue("a.example").behind for _ in range(4)] == [0, 1, 2, 3]
