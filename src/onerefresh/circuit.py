@@ -43,7 +43,18 @@ def is_answer(verdict: Verdict | None) -> bool:
 class Circuit:
     """What is known of one endpoint that has failed. All times are seconds on one monotonic clock."""
 
-    __slots__ = ("_failed", "_last", "_open_until", "_pause", "_probe_until", "_since", "_told")
+    __slots__ = (
+        "_failed",
+        "_last",
+        "_open_until",
+        "_pause",
+        "_permitted",
+        "_probe_until",
+        "_prober",
+        "_since",
+        "_told",
+        "_told_until",
+    )
 
     def __init__(self, now: float) -> None:
         self._begin(now)
@@ -52,29 +63,51 @@ class Circuit:
         self._since = self._last = now  # the first and the last failure since it has answered
         self._failed: set[str] = set()
         self._told: dict[str, float] = {}  # until when each credential was told to wait
-        self._pause, self._open_until, self._probe_until = 0.0, now, now
+        self._pause, self._open_until, self._probe_until, self._told_until = 0.0, now, now, now
+        self._prober: str | None = None  # the credential that is to find out
+        self._permitted: str | None = None  # the one that a person has told to ask
 
     @property
     def is_open(self) -> bool:
         """Whether it is left alone because it does not answer."""
         return self._pause > 0.0
 
-    def left(self, now: float) -> float:
-        """Seconds until it may be asked; 0.0: now.
+    def left(self, now: float, key: str) -> float:
+        """Seconds until the credential `key` may ask; 0.0: now.
 
-        Where it does not answer, only the caller that gets 0.0 may ask, until `failed` or `withdraw`.
+        Where the endpoint does not answer, only the credential that gets 0.0 may ask, until `failed` or `withdraw`.
         """
+        if self._permitted == key:
+            self._permitted, self._prober, self._probe_until = None, key, now + PROBE
+        if self._prober == key and now < self._probe_until:
+            return 0.0
+        until = self._bound_until(now)
         if self.is_open:
-            left = max(self._open_until, self._probe_until) - now
-            if left <= 0.0:
-                self._probe_until = now + PROBE
-        else:
-            left = max(self._told.values()) - now if len(self._told) >= TOLD else 0.0
-        return max(left, 0.0)
+            until = max(until, self._open_until, self._probe_until)
+            if until <= now:
+                self._prober, self._probe_until = key, now + PROBE
+        return max(until - now, 0.0)
 
-    def withdraw(self) -> None:
-        """Let another credential ask: the one that was to do it did not have to."""
-        self._probe_until = self._open_until
+    def _bound_until(self, now: float) -> float:
+        """Until when all wait because several were told to."""
+        return self._told_until if len(self._told) >= TOLD else now
+
+    def leaves_alone(self, now: float) -> bool:
+        """Whether most credentials may not ask now."""
+        return now < max(self._bound_until(now), self._open_until, self._probe_until)
+
+    def is_asked(self, now: float) -> bool:
+        """Whether a credential is finding out just now, so that all may be allowed to ask at any moment."""
+        return max(self._open_until, self._bound_until(now)) <= now < self._probe_until
+
+    def permit(self, key: str) -> None:
+        """Let `key` ask once, whatever is known."""
+        self._permitted = key
+
+    def withdraw(self, key: str | None) -> None:
+        """Let another credential ask, if `key` was the one that was to do it: it did not have to."""
+        if self._prober == key:
+            self._prober, self._probe_until = None, self._open_until
 
     def failed(self, key: str, now: float, retry_after: float | None) -> bool:
         """Note that a request for `key` was not answered, or put off; whether it is left alone from now on."""
@@ -84,15 +117,18 @@ class Circuit:
         self._failed.add(key)
         pause = min(retry_after or 0.0, LONGEST_RETRY_AFTER)
         if pause:
+            self._told = {told: until for told, until in self._told.items() if until > now}
             self._told[key] = now + pause
+            self._told_until = max(self._told.values())
         was_open = self.is_open
         if not was_open and len(self._failed) >= LEAST and now - self._since >= SILENT:
             self._pause = SHORTEST
         elif was_open and now >= self._open_until:  # the one that was to find out has failed
             self._pause = min(2.0 * self._pause, LONGEST)
         if self.is_open:
-            self._open_until = max(self._open_until, now + max(self._pause, pause))
-            self._probe_until = self._open_until
+            # What one alone is told may be its own limit, and must not keep all others from asking for an hour.
+            self._open_until = max(self._open_until, now + max(self._pause, min(pause, LONGEST)))
+            self._prober, self._probe_until = None, self._open_until
         return self.is_open and not was_open
 
 
@@ -104,13 +140,23 @@ class Circuits:
         self._circuits: dict[tuple[str, str | None], Circuit] = {}
         reset_in_child(self)
 
-    def left(self, place: tuple[str, str | None]) -> float:
+    def left(self, place: tuple[str, str | None], key: str) -> float:
         """As `Circuit.left`."""
         if place not in self._circuits:
             return 0.0
         with self._lock:
             circuit = self._circuits.get(place)
-            return circuit.left(time.monotonic()) if circuit is not None else 0.0
+            return circuit.left(time.monotonic(), key) if circuit is not None else 0.0
+
+    def leaves_alone(self, place: tuple[str, str | None]) -> bool:
+        """As `Circuit.leaves_alone`."""
+        circuit = self._circuits.get(place)
+        return circuit is not None and circuit.leaves_alone(time.monotonic())
+
+    def is_asked(self, place: tuple[str, str | None]) -> bool:
+        """As `Circuit.is_asked`."""
+        circuit = self._circuits.get(place)
+        return circuit is not None and circuit.is_asked(time.monotonic())
 
     def why(self, place: tuple[str, str | None]) -> str:
         """Why the endpoint is left alone."""
@@ -123,11 +169,19 @@ class Circuits:
         circuit = self._circuits.get(place)
         return circuit is not None and circuit.is_open
 
-    def withdraw(self, place: tuple[str, str | None]) -> None:
+    def withdraw(self, place: tuple[str, str | None], key: str) -> None:
         """As `Circuit.withdraw`."""
+        if place not in self._circuits:
+            return
         with self._lock:
             if (circuit := self._circuits.get(place)) is not None:
-                circuit.withdraw()
+                circuit.withdraw(key)
+
+    def permit(self, place: tuple[str, str | None], key: str) -> None:
+        """As `Circuit.permit`."""
+        with self._lock:
+            if (circuit := self._circuits.get(place)) is not None:
+                circuit.permit(key)
 
     def settles(self, place: tuple[str, str | None], key: str, verdict: Verdict | None) -> bool | None:
         """Note how a request ended; None: with a token.
@@ -152,8 +206,10 @@ class Circuits:
         self._circuits = {}
 
     def after_fork(self) -> None:
-        """A child needs a lock of its own. What is known of the endpoints stays."""
+        """A child needs a lock of its own. What is known of the endpoints stays, but nobody here is finding out."""
         self._lock = Lock()
+        for circuit in self._circuits.values():
+            circuit.withdraw(circuit._prober)
 
 
 circuits = Circuits()

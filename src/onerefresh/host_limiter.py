@@ -24,6 +24,11 @@ SLOW_AT_LEAST, SLOW_AT_FIRST = 0.2, 2.0
 """Seconds after which a renewal is slow: at least, and where nothing is known of its host."""
 MOST_SLOW = 3
 """So many times the limit are slow renewals at most, beside the others."""
+LOOK = 1.0
+"""Seconds after which any that waits looks whether there is room, where the first one is held up by other work.
+
+There may be thousands of them: if each looked, that would keep the processor busy.
+"""
 SHARE = 0.2
 """The weight of the last renewal in what is usual at its host."""
 
@@ -92,10 +97,13 @@ class _HostQueue:
         self.limit = 0
         self.held: dict[Slot, float] = {}
         self.waiting: dict[Slot, None] = {}
+        self.first: Slot | None = None  # of those that wait; read without the lock, too
+        self.looked_at = -math.inf  # when slots were granted last, as far as there was room
         self.usual = usual  # seconds that a renewal takes
 
     def took(self, seconds: float) -> None:
-        """Take in how long a renewal took that was answered."""
+        """Take in how long a renewal took that was answered. The few that take long do not make that usual."""
+        seconds = min(seconds, self.slow_after)
         self.usual = seconds if self.usual is None else (1.0 - SHARE) * self.usual + SHARE * seconds
 
     @property
@@ -105,6 +113,7 @@ class _HostQueue:
 
     def grant(self, now: float) -> None:
         """Grant slots to those that wait, as far as there is room."""
+        self.looked_at = now
         slow_since = now - self.slow_after
         active = sum(since > slow_since for since in self.held.values())
         while self.waiting and active < self.limit and len(self.held) < self.limit * (1 + MOST_SLOW):
@@ -114,16 +123,13 @@ class _HostQueue:
             active += 1
             first._granted = True
             first._changes.notify()
-        if self.waiting:
-            next(iter(self.waiting))._changes.notify()  # it may be the first by now
-
-    def is_first(self, slot: Slot) -> bool:
-        """Whether the slot is the next one to be granted."""
-        return next(iter(self.waiting), None) is slot
+        self.first = next(iter(self.waiting), None)
+        if self.first is not None:
+            self.first._changes.notify()  # it may be the first only now
 
     def next_in(self, slot: Slot, now: float) -> float:
         """Seconds until the next held slot becomes slow, for the first that waits; infinity for the others."""
-        if not self.is_first(slot) or len(self.held) >= self.limit * (1 + MOST_SLOW):
+        if self.first is not slot or len(self.held) >= self.limit * (1 + MOST_SLOW):
             return math.inf
         waits = [since + self.slow_after - now for since in self.held.values()]
         return min((seconds for seconds in waits if seconds > 0.0), default=math.inf)
@@ -143,12 +149,14 @@ class Slot:
         """Wait until the slot is granted, at most `seconds`; whether it is granted."""
         deadline = time.monotonic() + seconds
         while not self._granted and (left := deadline - time.monotonic()) > 0.0:
-            was_first = self._queue.is_first(self)
-            self._changes.wait_for(partial(self._may_go_on, was_first), min(self._limiter._grant(self), left))
+            was_first = self._queue.first is self
+            if was_first or self._limiter._clock() >= self._queue.looked_at + LOOK:
+                left = min(self._limiter._grant(self), left)
+            self._changes.wait_for(partial(self._may_go_on, was_first), left)
         return self._granted
 
     def _may_go_on(self, was_first: bool) -> bool:
-        return self._granted or (not was_first and self._queue.is_first(self))
+        return self._granted or (not was_first and self._queue.first is self)
 
     def leave(self, *, answered: bool = False) -> None:
         """Give the slot back, or stop waiting for it. `answered`: the host has answered the renewal."""

@@ -16,6 +16,7 @@ from onerefresh.token import Answer, Token
 
 __all__ = [
     "FullRefresher",
+    "endpoint_of",
     "host_of",
     "identity_of",
     "limit_of",
@@ -79,6 +80,12 @@ def host_of(refresher: object) -> str | None:
     """The token endpoint's host; None where the refresher states none."""
     host = getattr(refresher, "host", None)
     return host if isinstance(host, str) else None
+
+
+def endpoint_of(refresher: object) -> tuple[str, str | None] | None:
+    """The token endpoint's host, and the identity, which names the client; None where the refresher states no host."""
+    host = host_of(refresher)
+    return (host, identity_of(refresher)) if host is not None else None
 
 
 def limit_of(refresher: object) -> int | None:

@@ -45,6 +45,8 @@ QUEUE_SLICE = 1.0
 
 There may be thousands of them, and such checks at each `SLICE` kept half a processor busy.
 """
+LOOK = 0.5
+"""Seconds between two looks of a patient renewal at whether the endpoint answers again."""
 
 
 class Pause:
@@ -115,7 +117,7 @@ class Runner(World):
 
     * `loop`: the event loop on which async functions run (an asyncio loop or a trio token), or None for a new loop.
     * `turns`: the limit on concurrent renewals at the host that the refresher states, or None.
-    * `patience`: seconds to wait where the token endpoint is left alone (see `circuit`).
+    * `patience`: seconds to wait in all where the token endpoint is left alone (see `circuit`).
 
     No message shows the tokens of `run`, nor those that the renewal comes across.
     """
@@ -140,8 +142,9 @@ class Runner(World):
         self._hold: AdvisoryLock | None = None
         self._turns, self._patience = turns, patience
         self._place: Slot | None = None
-        self._is_admitted = self._is_probe = False  # by the circuit of the token endpoint
-        self._is_answered = False
+        self._endpoint: tuple[str, str | None] | None = None  # that of the circuit which has admitted it
+        self._is_admitted = self._is_answered = False
+        self._news: Event | None = None  # of the circuit, to be published once the answer is saved
 
     def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
         """Run what `work` makes of this world until it returns or raises. It waits on this thread."""
@@ -221,17 +224,10 @@ class Runner(World):
 
     async def queue(self) -> bool:
         waited = await self._is_left_alone()
-        host = self._code.host
-        if self._turns is None or self._place is not None or host is None:
-            return waited
-        self._place = place = self._turns.queue(host, self._code.limit)
-        if place.wait(0.0):
-            return waited
-        message = f"it waits for its turn behind {place.behind} others at {host}, and nothing was sent yet"
-        self._at(message)
-        await self.emit(Event(Kind.QUEUED, self._key, detail=message))
-        await Pause(lambda: self._wait_in(place))
-        return True
+        while await self._waits_for_its_turn():
+            waited, self._is_admitted = True, False  # the endpoint may be left alone since
+            await self._is_left_alone()
+        return waited
 
     async def enter(self) -> AdvisoryLock | None:
         return self._done(self._take)
@@ -284,22 +280,39 @@ class Runner(World):
     # --- Internals ---
 
     async def _is_left_alone(self) -> bool:
-        """Wait while the token endpoint is left alone, for at most `patience` seconds; whether a wait was needed.
+        """Wait while the token endpoint is left alone, for `patience` seconds in all at most; whether that was needed.
 
         Raises `RefreshUnavailable` where it stays so for longer.
         """
-        endpoint, waited = self._code.endpoint, 0.0
-        if endpoint is None or self._is_admitted:
+        if self._is_admitted:
             return False
-        while (left := circuits.left(endpoint)) > 0.0:
+        self._endpoint = endpoint = self._code.endpoint
+        waited = False
+        while endpoint is not None and (left := circuits.left(endpoint, self._key)) > 0.0:
             message = f"{circuits.why(endpoint)}: it is asked again in {left:.1f} s, and nothing was sent now"
-            if waited + left > self._patience:
+            if self._patience <= 0.0 or (left > self._patience and not circuits.is_asked(endpoint)):
                 raise errors.RefreshUnavailable(message, credential=self._key, retry_after=left)
             self._at(message)
-            await Pause(functools.partial(self._sleep, left, holds_the_exit=False), left)
-            waited += left
-        self._is_admitted, self._is_probe = True, circuits.is_open(endpoint)
-        return waited > 0.0
+            self._give_turn_back()
+            nap = min(left, self._patience, LOOK)
+            await Pause(functools.partial(self._sleep, nap, holds_the_exit=False), nap)
+            self._patience, waited = self._patience - nap, True
+        self._endpoint, self._is_admitted = endpoint, True
+        return waited
+
+    async def _waits_for_its_turn(self) -> bool:
+        """Take a turn at the host; whether that took a wait."""
+        host = self._code.host
+        if self._turns is None or self._place is not None or host is None:
+            return False
+        self._place = place = self._turns.queue(host, self._code.limit)
+        if place.wait(0.0):
+            return False
+        message = f"it waits for its turn behind {place.behind} others at {host}, and nothing was sent yet"
+        self._at(message)
+        await self.emit(Event(Kind.QUEUED, self._key, detail=message))
+        await Pause(lambda: self._wait_in(place))
+        return True
 
     def _send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
         try:
@@ -308,19 +321,30 @@ class Runner(World):
             raise
         except RefreshFailure as failure:
             self._note(failure.verdict)
+            if not self._is_answered:  # else the answer may have a refresh token, which is to be saved first
+                self._tell()
             raise
         self._note(None)
         return answer
 
     def _note(self, verdict: Verdict | None) -> None:
-        """Let the circuit of the token endpoint know how a request ended; None: with a token."""
-        endpoint, self._is_probe, self._is_answered = self._code.endpoint, False, is_answer(verdict)
-        is_left_alone = None if endpoint is None else circuits.settles(endpoint, self._key, verdict)
-        if endpoint is None or is_left_alone is None:
+        """Let the circuit of the token endpoint know how a request ended; None: with a token.
+
+        No code of others runs here, since a token may be saved nowhere yet.
+        """
+        endpoint, self._is_answered = self._endpoint, is_answer(verdict)
+        if endpoint is None or (is_down := circuits.settles(endpoint, self._key, verdict)) is None:
             return
-        kind = Kind.ENDPOINT_DOWN if is_left_alone else Kind.ENDPOINT_UP
-        detail = circuits.why(endpoint) if is_left_alone else f"the token endpoint at {endpoint[0]} answers again"
-        events.publish(Event(kind, self._key, self.leased.generation if self.leased is not None else 0, detail=detail))
+        kind = Kind.ENDPOINT_DOWN if is_down else Kind.ENDPOINT_UP
+        detail = circuits.why(endpoint) if is_down else f"the token endpoint at {endpoint[0]} answers again"
+        generation = self.leased.generation if self.leased is not None else 0
+        self._news = Event(kind, self._key, generation, detail=detail)
+
+    def _tell(self) -> None:
+        """Publish what has become of the endpoint."""
+        news, self._news = self._news, None
+        if news is not None:
+            events.publish(news)
 
     def _at(self, phase: str) -> None:
         if phase:
@@ -378,11 +402,10 @@ class Runner(World):
         place, self._place = self._place, None
         if place is not None:
             place.leave(answered=self._is_answered)
-        self._is_answered = False
-        endpoint, is_probe = self._code.endpoint, self._is_probe
-        self._is_admitted = self._is_probe = False
-        if is_probe and endpoint is not None:
-            circuits.withdraw(endpoint)
+        endpoint, self._endpoint = self._endpoint, None
+        self._is_admitted = self._is_answered = False
+        if endpoint is not None:
+            circuits.withdraw(endpoint, self._key)
 
     def _take(self) -> AdvisoryLock | None:
         try:
@@ -424,3 +447,4 @@ class Runner(World):
         hold, self._hold = self._hold, None
         if hold is not None:
             hold.release()
+        self._tell()

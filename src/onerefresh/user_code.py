@@ -17,7 +17,7 @@ from onerefresh.foreign import Seen, parsed_answer
 from onerefresh.judge_exception import judge_exception
 from onerefresh.loops import awaited, is_async
 from onerefresh.record import Grant
-from onerefresh.refresher import host_of, identity_of, limit_of, prepare_of, revoke_of
+from onerefresh.refresher import endpoint_of, host_of, limit_of, prepare_of, revoke_of
 from onerefresh.store import Store
 from onerefresh.token import Answer, Token
 from onerefresh.verdict import RefreshFailure
@@ -83,8 +83,8 @@ class UserCode:
 
     @property
     def endpoint(self) -> tuple[str, str | None] | None:
-        """The token endpoint's host and the refresher's identity, which names the client; None without a host."""
-        return (self.host, identity_of(self._refresher)) if self.host is not None else None
+        """As `endpoint_of`."""
+        return endpoint_of(self._refresher)
 
     def prepare(self) -> None:
         """Let the refresher do its slow preparations, which send nothing. Raises `ConfigurationError`."""

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import math
+import os
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 import pytest
-from tests.core.calls import listening
+from tests.core.calls import Refresher, listening
 from tests.credentials.tenants import PATIENCE, endpoint, expired, record_of, until
 
-from onerefresh import ConfigurationError, Credential, Credentials, LoginRequired, RefreshUnavailable, circuit
+from onerefresh import (
+    ConfigurationError,
+    Credential,
+    Credentials,
+    LoginRequired,
+    RefreshProtocolError,
+    RefreshUnavailable,
+    Token,
+    circuit,
+)
 from onerefresh.circuit import LEAST, LONGEST, PROBE, SHORTEST, SILENT, Circuit
-from onerefresh.events import Kind
+from onerefresh.events import Event, Kind, subscribe
 from onerefresh.record import State
+from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 
 LATER = {"Retry-After": "30"}
+PLACE = ("login.acme.com:443", "acme")
 TENANTS = [f"tenant-{number}" for number in range(10)]
 
 
@@ -151,11 +164,168 @@ def test_who_has_patience_waits_and_is_served(auth_server: AuthServer, monkeypat
             assert {one.result(PATIENCE).generation for one in first} == {2}
 
 
+@pytest.mark.usefixtures("found_out")
+def test_who_waits_for_a_turn_is_told_once_it_is_left_alone(auth_server: AuthServer) -> None:
+    """Those that had begun to wait before that sent a request each."""
+    with Credentials(endpoint(auth_server, limit=LEAST, timeout=PATIENCE), store="memory") as credentials:
+        expired(credentials, auth_server, *TENANTS)
+        auth_server.fail_next(None, status=503, headers=LATER)
+        auth_server.hold("token")
+        with ThreadPoolExecutor(len(TENANTS)) as pool, listening() as events:
+            waiting = [pool.submit(refused, credentials[key]) for key in TENANTS]
+            queued = len(TENANTS) - LEAST
+            until(lambda: [event.kind for event in events].count(Kind.QUEUED) == queued, "they do not queue")
+            auth_server.release("token")
+            told = [one.result(PATIENCE).message for one in waiting]
+    sent = auth_server.counters.token_requests
+    assert sent < 2 * LEAST, "the first failures give turns back before there are enough of them, and no others"
+    assert sum("has not answered any" in message for message in told) == len(TENANTS) - sent
+
+
+@pytest.mark.usefixtures("found_out")
+@pytest.mark.parametrize("key", ["tenant-0", "tenant-5"], ids=["one that has failed", "one that has not asked yet"])
+def test_a_person_who_says_retry_has_it_asked_at_once(
+    credentials: Credentials, auth_server: AuthServer, key: str
+) -> None:
+    auth_server.fail_next(LEAST, status=503, headers=LATER)
+    for each in TENANTS[:LEAST]:
+        refused(credentials[each])
+    refused(credentials["tenant-6"])
+    assert credentials[key].retry().generation == 2
+    assert credentials["tenant-7"].token().generation == 2
+
+
+def test_it_is_asked_at_once_also_where_several_were_told_to_wait(
+    credentials: Credentials, auth_server: AuthServer
+) -> None:
+    auth_server.fail_next(3, status=429, headers=LATER)
+    for key in TENANTS[:2]:
+        refused(credentials[key])
+    with pytest.raises(RefreshUnavailable):
+        credentials["tenant-5"].retry()
+    assert auth_server.counters.token_requests == 3
+    assert "nothing was sent" in refused(credentials["tenant-6"]).message
+
+
+def its_pause_is_over() -> Circuit:
+    """The circuit of the endpoint that is left alone, which one may now ask again."""
+    (found,) = circuit.circuits._circuits.values()
+    assert found.is_open
+    found._open_until = found._probe_until = 0.0
+    return found
+
+
+@pytest.mark.usefixtures("found_out")
+def test_an_answer_that_says_nothing_lets_another_one_ask(credentials: Credentials, auth_server: AuthServer) -> None:
+    """The next one was told to wait for half a minute."""
+    auth_server.fail_next(LEAST, status=503, headers=LATER)
+    for key in TENANTS[:LEAST]:
+        refused(credentials[key])
+    its_pause_is_over()
+    auth_server.fail_next(1, status=200, body={"error": "none"})
+    with pytest.raises(RefreshProtocolError):
+        credentials["tenant-5"].token()
+    assert credentials["tenant-6"].token().generation == 2
+
+
+@pytest.mark.usefixtures("found_out")
+def test_who_has_patience_is_served_with_those_that_have_none(auth_server: AuthServer) -> None:
+    """While another one finds out, an answer may come at any moment: then nobody waits for a time that was a guess."""
+    with (
+        Credentials(endpoint(auth_server, timeout=PATIENCE), store="memory") as credentials,
+        Credentials(endpoint(auth_server), store=credentials._store, patience=3.0) as patient,
+    ):
+        expired(credentials, auth_server, *TENANTS)
+        auth_server.fail_next(LEAST, status=503, headers=LATER)
+        for key in TENANTS[:LEAST]:
+            refused(credentials[key])
+        its_pause_is_over()
+        auth_server.hold("token")
+        with ThreadPoolExecutor() as pool:
+            probe = pool.submit(credentials["tenant-5"].token)
+            auth_server.wait_for("token")
+            waiting = pool.submit(patient["tenant-6"].token)
+            assert not wait([waiting], 0.3).done
+            auth_server.release("token")
+            assert (probe.result(PATIENCE).generation, waiting.result(PATIENCE).generation) == (2, 2)
+
+
+@pytest.mark.usefixtures("found_out")
+def test_who_sleeps_wakes_when_it_answers_again(auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuit, "SHORTEST", 2.0 * PATIENCE)
+    with Credentials(endpoint(auth_server), store="memory", patience=3.0 * PATIENCE) as credentials:
+        expired(credentials, auth_server, *TENANTS)
+        auth_server.fail_next(LEAST, status=503, headers=LATER)
+        with ThreadPoolExecutor() as pool:
+            for one in [pool.submit(refused, credentials[key]) for key in TENANTS[:LEAST]]:
+                one.result(PATIENCE)
+            waiting = pool.submit(credentials["tenant-5"].token)
+            assert not wait([waiting], 0.3).done
+            circuit.circuits.clear()
+            assert waiting.result(PATIENCE).generation == 2
+
+
 def test_patience_is_a_number_of_seconds(auth_server: AuthServer) -> None:
     with pytest.raises(ConfigurationError, match="patience must be a number of seconds"):
         Credentials(endpoint(auth_server), store="memory", patience=math.nan)
     with pytest.raises(ConfigurationError, match="patience must be a number of seconds"):
         Credential("acme", endpoint(auth_server), patience=-1.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_does_not_wait_for_a_probe_of_its_parent() -> None:
+    known, now = circuit.circuits, time.monotonic()
+    known._circuits[PLACE] = Circuit(now - SILENT - SHORTEST)
+    for step in THREE:
+        known._circuits[PLACE].failed(step.key or "", now - SILENT - SHORTEST + step.at, None)
+    assert known.left(PLACE, "d") == 0.0
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if known.left(PLACE, "e") == 0.0 < known.left(PLACE, "f") else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert known.left(PLACE, "e") > 0.0
+
+
+# --- An answer that is saved nowhere yet ---
+
+
+@pytest.mark.usefixtures("found_out")
+def test_who_hears_that_it_answers_again_hears_it_when_the_token_is_saved(
+    credentials: Credentials, auth_server: AuthServer
+) -> None:
+    """A hook may take long, or end its thread: that must not cost the only refresh token that still works."""
+    auth_server.fail_next(LEAST, status=503, headers=LATER)
+    for key in TENANTS[:LEAST]:
+        refused(credentials[key])
+    its_pause_is_over()
+    saved: list[int] = []
+
+    def hook(event: Event) -> None:
+        if event.kind is Kind.ENDPOINT_UP:
+            saved.append(record_of(credentials._store, "tenant-5").generation)
+
+    forget = subscribe(hook)
+    try:
+        assert credentials["tenant-5"].token().generation == 2
+    finally:
+        forget()
+    assert saved == [2]
+
+
+def test_nothing_that_a_refresher_states_is_asked_for_after_its_answer() -> None:
+    class Stating(Refresher):
+        @property
+        def host(self) -> str:
+            if self.calls:
+                raise LookupError("the tenant's row is gone")
+            return "login.acme.com:443"
+
+    stating = Stating()
+    store = MemoryStore()
+    with Credentials(stating, store=store) as credentials:
+        credentials["acme"].login(Token("access-0", "refresh-0", issued_at=0.0, expires_at=1.0))
+        assert credentials["acme"].token().generation == 2
+    assert record_of(store, "acme").state is State.IDLE
 
 
 # --- The rule, by its times ---
@@ -202,6 +372,23 @@ CASES: dict[str, list[Step]] = {
     "a pause that one was told twice": [Step(0.0, "a", 60.0), Step(1.0, "a", 60.0), Step(2.0, None)],
     "a pause that two were told": [Step(0.0, "a", 60.0), Step(1.0, "b", 30.0), Step(2.0, None, left=58.0)],
     "an absurdly long pause": [Step(0.0, "a", 1e9), Step(1.0, "b", 1e9), Step(1.0, None, left=3600.0)],
+    "a pause that one was told after that of another one was over": [
+        Step(0.0, "a", 5.0),
+        Step(100.0, "b", 3600.0),
+        Step(101.0, None),
+    ],
+    "a pause that one alone was told, who was to find out": [
+        *THREE,
+        Step(SILENT + SHORTEST, None),
+        Step(SILENT + SHORTEST, "a", 3600.0),
+        Step(SILENT + SHORTEST, None, left=LONGEST),
+    ],
+    "pauses that several were told before it is left alone": [
+        Step(0.0, "a", 600.0),
+        Step(1.0, "b", 600.0),
+        Step(SILENT, "c"),
+        Step(SILENT, None, left=601.0 - SILENT),
+    ],
     "a pause that is over": [Step(0.0, "a", 60.0), Step(1.0, "b", 30.0), Step(60.0, None)],
     "three that fail, of which one is told to wait": [
         *THREE[:2],
@@ -217,7 +404,7 @@ def test_when_it_is_left_alone(case: str) -> None:
     tried = Circuit(CASES[case][0].at)
     for step in CASES[case]:
         if step.key is None:
-            assert tried.left(step.at) == pytest.approx(step.left), step
+            assert tried.left(step.at, f"at {step.at}") == pytest.approx(step.left), step
         else:
             tried.failed(step.key, step.at, step.retry_after)
 
@@ -228,9 +415,9 @@ def test_the_pause_grows_to_a_minute() -> None:
         tried.failed(step.key or "", step.at, None)
     pauses = []
     for _ in range(8):
-        pauses.append(tried.left(now))
+        pauses.append(tried.left(now, "d"))
         now += pauses[-1]
-        assert tried.left(now) == 0.0
+        assert tried.left(now, "d") == 0.0
         tried.failed("d", now, None)
     assert pauses == [5.0, 10.0, 20.0, 40.0, LONGEST, LONGEST, LONGEST, LONGEST]
 
@@ -239,7 +426,10 @@ def test_one_that_did_not_have_to_ask_lets_another_one() -> None:
     tried, now = Circuit(0.0), SILENT + SHORTEST
     for step in THREE:
         tried.failed(step.key or "", step.at, None)
-    assert tried.left(now) == 0.0
-    assert tried.left(now) == PROBE
-    tried.withdraw()
-    assert tried.left(now) == 0.0
+    assert tried.left(now, "d") == 0.0
+    assert tried.left(now, "e") == PROBE
+    tried.withdraw("e")
+    assert tried.left(now, "e") == PROBE
+    assert tried.left(now, "d") == 0.0, "it may ask once it has taken a turn, too"
+    tried.withdraw("d")
+    assert tried.left(now, "e") == 0.0

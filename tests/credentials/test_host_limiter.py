@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -54,6 +55,28 @@ def test_nothing_is_kept_of_a_host_where_nobody_is() -> None:
     assert limiter._queues == {}
 
 
+class Restless(dict[Slot, None]):
+    """Slots that wait, of which others take one whenever somebody looks at them without the limiter's lock."""
+
+    limiter: HostLimiter | None = None
+
+    def __iter__(self) -> Iterator[Slot]:
+        found = super().__iter__()
+        if self.limiter is not None and not self.limiter._lock.mine:
+            self.popitem()
+        return found
+
+
+def test_who_waits_does_not_look_at_a_queue_that_others_change() -> None:
+    """Its renewal failed, and those of others with it: a dictionary changed its size during an iteration."""
+    limiter = HostLimiter(1)
+    limiter.queue("a.example")
+    second, _ = (limiter.queue("a.example") for _ in range(2))
+    second._queue.waiting = waiting = Restless(second._queue.waiting)
+    waiting.limiter = limiter
+    assert not second.wait(0.01)
+
+
 # --- Slow renewals ---
 
 
@@ -102,6 +125,33 @@ def test_what_is_long_is_learned_from_renewals_that_were_answered() -> None:
     assert granted(waiting) == [True]
 
 
+def test_a_few_tenants_that_are_answered_late_do_not_make_that_usual() -> None:
+    """Each of them kept healthy tenants waiting for longer: one in ten that took 9 s, for 3 to 8 s."""
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    for seconds in [*[0.1] * 9, 9.0] * 10:
+        slot = limiter.queue("a.example")
+        clock.now += seconds
+        slot.leave(answered=True)
+    limiter.queue("a.example")
+    waiting = limiter.queue("a.example")
+    clock.now += 1.0
+    assert granted(waiting) == [True]
+
+
+def test_a_host_that_has_become_slow_is_known_as_such_soon() -> None:
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    for seconds in [*[0.1] * 9, *[9.0] * 12]:
+        slot = limiter.queue("a.example")
+        clock.now += seconds
+        slot.leave(answered=True)
+    limiter.queue("a.example")
+    waiting = limiter.queue("a.example")
+    clock.now += 9.0
+    assert granted(waiting) == [False]
+
+
 def test_however_quick_a_host_is_a_renewal_may_take_a_moment() -> None:
     clock = Clock()
     limiter = HostLimiter(1, clock)
@@ -125,6 +175,35 @@ def test_slow_ones_are_only_so_many() -> None:
     slots[0].leave()
     clock.now += SLOW_AT_FIRST
     assert granted(slots[8]) == [True]
+
+
+def test_of_all_that_wait_only_the_first_looks_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    limiter.queue("a.example")
+    slots = [limiter.queue("a.example") for _ in range(100)]
+    looks: list[Slot] = []
+    look = limiter._grant
+
+    def counted(slot: Slot) -> float:
+        looks.append(slot)
+        return look(slot)
+
+    monkeypatch.setattr(limiter, "_grant", counted)
+    granted(*slots)
+    assert looks == [slots[0]]
+
+
+def test_where_the_first_is_held_up_another_one_looks_for_room() -> None:
+    """What hears that it queues may take long, and time alone makes room where others hang."""
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    limiter.queue("a.example")
+    _, second, third = [limiter.queue("a.example") for _ in range(3)]
+    for _ in range(3):
+        clock.now += SLOW_AT_FIRST
+        granted(third)
+    assert (second.wait(0.0), third.wait(0.0)) == (True, True)
 
 
 def test_each_knows_how_many_are_before_it() -> None:

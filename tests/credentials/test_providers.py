@@ -120,6 +120,16 @@ def test_a_refresh_ahead_of_time_begins_sessions_with_them(auth_server: AuthServ
     assert (summary.refreshed, summary.needs_login) == (2, 1)
 
 
+def test_a_row_that_cannot_be_read_keeps_no_other_tenant_from_being_refreshed(auth_server: AuthServer) -> None:
+    rows = {name: issued(auth_server, ends_in=-1.0) for name in ("a", "b")}
+    with Credentials(endpoint(auth_server), store="memory", token_for=lambda key: rows[key]) as credentials:
+        summary = credentials.refresh_due(within=600, keys=["a", "damaged", "b"])
+    assert (summary.refreshed, summary.failed) == (2, 1)
+    (error,) = summary.errors
+    assert error.message == "token_for raised KeyError; see the cause"
+    assert isinstance(error.__cause__, KeyError)
+
+
 def test_what_is_no_token_is_an_error_that_shows_nothing() -> None:
     with Credentials(Refresher(), store="memory", token_for=lambda _: {"refresh_token": REFRESH}) as credentials:
         with pytest.raises(ConfigurationError, match="token_for: ") as caught:

@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.credentials.tenants import DUE, PATIENCE, endpoint, log_in, until
 
-from onerefresh import Credentials, RefreshUnavailable, Token
+from onerefresh import ConfigurationError, Credentials, RefreshUnavailable, Token
 from onerefresh.credentials import Result, Summary, What
+from onerefresh.credentials.due import Run
+from onerefresh.credentials.due_filter import Due
 from onerefresh.credentials.host_answers import PROBES, STRIKES, HostAnswers
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import AuthServer
@@ -123,6 +125,74 @@ def test_functions_that_hang_leave_room_for_others(monkeypatch: pytest.MonkeyPat
         until(lambda: results[What.REFRESHED] == 6, "those that hang hold them up")
         go_on.set()
         assert run.result(PATIENCE).refreshed == 12
+
+
+def test_a_host_that_is_left_alone_already_is_not_asked_for_each_tenant(auth_server: AuthServer) -> None:
+    """Each tried, one after the other as the rate allows, and was told that nothing is sent."""
+    keys = [f"tenant-{number}" for number in range(40)]
+    with Credentials(endpoint(auth_server), store="memory") as credentials:
+        log_in(credentials, auth_server, *keys, **DUE)
+        auth_server.fail_next(None, status=503, headers={"Retry-After": "30"})
+        for key in keys[:2]:
+            assert credentials.refresh_due(within=600, keys=[key]).failed == 1
+        summary = credentials.refresh_due(within=600, keys=keys[2:], rate=None)
+    assert summary.failed <= STRIKES + PROBES
+    assert summary.failed + summary.postponed == len(keys) - 2
+    assert auth_server.counters.token_requests == 2
+
+
+class Counting(HostAnswers):
+    """It counts how often it is asked about a renewal."""
+
+    asked = 0
+
+    def may_begin(self, host: str | None) -> bool:
+        self.asked += 1
+        return super().may_begin(host)
+
+
+class Locked:
+    """A refresher whose client secret cannot be read, which says nothing about the host."""
+
+    identity, host = "acme", "login.acme.com:443"
+
+    def __call__(self, token: Token) -> dict[str, object]:
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        raise ConfigurationError("the vault is sealed")
+
+
+def nothing_is_learned(number: int) -> Summary:
+    """A run over so many tenants whose host is neither known to answer nor to be silent."""
+    now, keys = time.time(), [f"tenant-{each}" for each in range(number)]
+    with Credentials(Locked(), store="memory") as credentials:
+        for key in keys:
+            credentials[key].login(Token(key, key, issued_at=now - 3600.0, expires_at=now + 60.0))
+        return credentials.refresh_due(within=600, keys=keys, rate=None)
+
+
+def test_each_is_looked_at_a_few_times_where_nothing_is_learned_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With each renewal that ended, all that were kept were moved: hours for a hundred thousand."""
+    hosts = Counting()
+    monkeypatch.setattr("onerefresh.credentials.due.HostAnswers", lambda: hosts)
+    summary = nothing_is_learned(300)
+    assert (summary.failed, summary.postponed) == (300, 0)
+    assert hosts.asked < 10 * 300
+
+
+def test_those_that_are_kept_go_on_where_others_have_refreshed_the_ones_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No renewal begins for these, after whose end the next one would go on."""
+    begun: set[str] = set()
+
+    def is_done(_: Run, due: Due) -> bool:
+        done = len(begun) >= PROBES
+        begun.add(due.key)
+        return done
+
+    monkeypatch.setattr(Run, "_is_done", is_done)
+    summary = nothing_is_learned(40)
+    assert (summary.failed, summary.adopted) == (PROBES, 40 - PROBES)
 
 
 # --- The rule ---

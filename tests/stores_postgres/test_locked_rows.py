@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psycopg
 import pytest
 from tests.core.calls import PATIENCE
+from tests.credentials.tenants import until
 from tests.servers.postgres import PostgresServer
 
 from onerefresh import StoreUnavailable
 from onerefresh.store import Conflict
 from onerefresh.stores.postgres import PostgresStore
+from onerefresh.stores.postgres.connections import Source, ask
+from onerefresh.stores.postgres.exchange import Answer
 from onerefresh.stores.postgres.own_connections import MOST
 
 pytestmark = pytest.mark.slow
@@ -90,3 +93,40 @@ def test_a_record_that_another_program_is_about_to_insert(
             ours.result(PATIENCE)
     found = store.load("acme")
     assert found == ("v", "theirs")
+
+
+def test_a_write_that_wakes_others_waits_for_its_turn_at_the_commit(
+    own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server lets one notifying transaction commit at a time: who gave up its place there might never get one."""
+    store = PostgresStore(f"{own_server.url}?options=-c%20synchronous_commit%3Dlocal")
+    with closing(store), psycopg.connect(own_server.url, autocommit=True) as other, ThreadPoolExecutor(2) as pool:
+        version = store.cas("acme", None, "before")
+        lock = store._statements.channel("acme").lock
+        other.execute("SET synchronous_commit = local")
+        other.execute("SELECT pg_advisory_lock_shared(%s)", [lock])  # as a process that waits for the record
+        other.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")  # what waits for it does not commit
+        other.execute("SELECT pg_reload_conf()")
+        asked: list[str] = []
+
+        def counted(source: Source, statement: str, values: Sequence[bytes] = ()) -> Answer:
+            asked.append(statement.split(maxsplit=1)[0])
+            return ask(source, statement, values)
+
+        monkeypatch.setattr("onerefresh.stores.postgres.store.ask", counted)
+        try:
+            committing = pool.submit(own_server.ask, "CREATE TABLE another AS SELECT pg_notify('another', '')::text")
+            until(lambda: waiting_for(other, "SyncRep"), "the other one has committed")
+            ours = pool.submit(store.cas, "acme", version, "after")
+            assert not wait([ours], 0.5).done
+        finally:
+            other.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            other.execute("SELECT pg_reload_conf()")
+        assert store.load("acme") == (ours.result(PATIENCE), "after")
+        committing.result(PATIENCE)
+    assert asked.count("UPDATE") == 1
+
+
+def waiting_for(connection: psycopg.Connection[tuple[object, ...]], event: str) -> bool:
+    """Whether a process of the server waits for this."""
+    return bool(connection.execute("SELECT FROM pg_stat_activity WHERE wait_event = %s", [event]).fetchall())

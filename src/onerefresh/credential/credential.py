@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from onerefresh import errors
+from onerefresh.circuit import circuits
 from onerefresh.credential.arguments import check, check_key, seed_from
 from onerefresh.credential.asking import Asking
 from onerefresh.credential.early import aearly
@@ -27,6 +28,7 @@ from onerefresh.flight import Flight
 from onerefresh.locks import refuse_inside
 from onerefresh.policy import Profile
 from onerefresh.record import Record
+from onerefresh.refresher import endpoint_of
 from onerefresh.renewal import commands
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.world import World
@@ -385,6 +387,8 @@ class Credential(Asking):
             before = await commands.allow_again(world, self._launcher.request())
             self._memory.failed = None  # the last failure here, which another process may have healed since
             self._launcher.give_up_what_hangs()
+            if (endpoint := endpoint_of(self._options.refresher)) is not None:
+                circuits.permit(endpoint, self.key)
             return before
 
         return self._launcher.run_command(work, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 from collections import deque
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 
 from onerefresh import errors, losses
 from onerefresh.chance import CHANCE
+from onerefresh.circuit import circuits
 from onerefresh.credential.arguments import check_key
 from onerefresh.credential.registry import known_tokens
-from onerefresh.credentials.due_filter import Due, DueFilter, Other, error_of, no_refresher, what_of
+from onerefresh.credentials.due_filter import Due, DueFilter, Other, error_of, raised_by, what_of
 from onerefresh.credentials.host_answers import HostAnswers
 from onerefresh.credentials.reading import Reader
 from onerefresh.credentials.summary import Result, Summary, Tally, What
@@ -168,35 +170,37 @@ class Run:
             self._report(Result(due.key, What.POSTPONED, errors.RefreshUnavailable(message, credential=due.key)))
         elif not self._hosts.may_begin(due.host):
             self._held.setdefault(due.host, deque()).append((due, tries))
-        else:
-            self._begin_now(due, tries)
+        elif not self._begin_now(due, tries):
+            self._go_on_with(due.host)
 
     def _is_full(self) -> bool:
         slow_since = time.monotonic() - SLOW
         active = sum(one.begun > slow_since for one in self._under_way.values())
         return active >= self._at_once or len(self._under_way) >= self._at_once * (1 + MOST_SLOW)
 
-    def _begin_now(self, due: Due, tries: int) -> None:
+    def _begin_now(self, due: Due, tries: int) -> bool:
+        """Begin a renewal as soon as the rate allows it; whether one is under way that was not before."""
         while (left := self._next_at - time.monotonic()) > 0.0:
             self._take_in(min(left, SLICE))
         self._check()
         if self._is_done(due):
             self._report(Result(due.key, What.ADOPTED))  # not counted for the rate: workers share the work
-            return
+            return False
         self._next_at = max(self._next_at, time.monotonic()) + self._pause
         try:
             flight, ours = self._tenant_of(due.key).renew_ahead(self._horizon.within, self._loop)
         except errors.OnerefreshError as error:
             self._report(Result(due.key, What.FAILED, error_of(error)))
-            return
-        except Exception as error:  # noqa: BLE001 - whatever `refresher_for` raises, the others go on
-            self._report(Result(due.key, What.FAILED, no_refresher(due.key, error)))
-            return
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever they raise, the others go on
+            self._report(Result(due.key, What.FAILED, raised_by("refresher_for or token_for", due.key, error)))
+            return False
         if flight in self._under_way:
-            return  # the key was given twice
+            return False  # the key was given twice
         self._under_way[flight] = _UnderWay(due, ours, time.monotonic(), tries)
         self._hosts.begins(due.host)
         flight.when_settled(lambda: self._settled.put(flight))
+        return True
 
     def _is_done(self, due: Due) -> bool:
         """Whether another process has refreshed it since it was read."""
@@ -256,9 +260,22 @@ class Run:
     def _ends(self, due: Due, *, answered: bool | None) -> None:
         """Note what a renewal says about its host, and go on with those that were kept for that."""
         self._hosts.ends(due.host, answered=answered)
-        self._again.extend(self._held.pop(due.host, ()))
+        self._go_on_with(due.host)
 
-    def _answered(self, result: Result) -> bool | None:
+    def _go_on_with(self, host: str | None) -> None:
+        """Let those go on that were kept for this host: as many as may begin there, or all where it is left alone.
+
+        Others stay where they are: with each of a hundred thousand that ends, all others would be moved.
+        """
+        held = self._held.get(host)
+        room = math.inf if self._hosts.is_silent(host) else self._hosts.room(host)
+        while held and room > 0:
+            self._again.append(held.popleft())
+            room -= 1
+        if not held:
+            self._held.pop(host, None)
+
+    def _answered(self, due: Due, result: Result) -> bool | None:
         """Whether the token endpoint has answered this renewal; None where that is not known."""
         match result.error:
             case None | errors.LoginRequired() | errors.InteractionRequired():
@@ -267,6 +284,8 @@ class Run:
                 return True
             case errors.RefreshOutcomeUnknown():
                 return False
+            case errors.RefreshUnavailable() if due.endpoint is not None and circuits.leaves_alone(due.endpoint):
+                return False  # others have found that out
             case errors.RefreshUnavailable():  # without a failure in the record, nothing was sent
                 try:
                     record = self._record(result.key)
@@ -293,7 +312,7 @@ class Run:
                 result = self._left_alone(key)
         if result is not None:
             self._report(result)
-        self._ends(one.due, answered=None if result is None else self._answered(result))
+        self._ends(one.due, answered=None if result is None else self._answered(one.due, result))
 
     def _left_alone(self, key: str) -> Result:
         """The result where nothing was renewed although the token is due: the record says why."""

@@ -13,11 +13,11 @@ from onerefresh.policy import due_at, thresholds
 from onerefresh.record import Failure, Record, State
 from onerefresh.record_text import decode
 from onerefresh.redaction import Redactor, plain
-from onerefresh.refresher import host_of
+from onerefresh.refresher import endpoint_of
 from onerefresh.renewal.request import UNSTATED
 from onerefresh.store import Versioned
 
-__all__ = ["NO_IDENTITY", "Due", "DueFilter", "Other", "error_of", "no_refresher", "what_of"]
+__all__ = ["NO_IDENTITY", "Due", "DueFilter", "Other", "error_of", "raised_by", "what_of"]
 
 NO_IDENTITY = (
     "this refresher does not state whose tokens it refreshes (a TokenEndpoint does, with its `identity`), and a "
@@ -31,14 +31,19 @@ class Due:
     """The credential `key` is to be refreshed.
 
     * `identity`: that of its present token.
-    * `host`: that of its token endpoint, where its refresher states one.
+    * `endpoint`: its token endpoint's host and client, where its refresher states them.
     * `failed`: its last refresh failed.
     """
 
     key: str
     identity: tuple[str, int]
-    host: str | None = None
+    endpoint: tuple[str, str | None] | None = None
     failed: bool = False
+
+    @property
+    def host(self) -> str | None:
+        """The token endpoint's host."""
+        return self.endpoint[0] if self.endpoint is not None else None
 
 
 class Other:
@@ -95,15 +100,24 @@ class DueFilter:
         failure = record.failure
         if failure is not None and options.must_rest(record, now):
             return Result(key, what_of(failure), failure.verdict(now).error().about(key, record.generation))
-        return Due(key, record.identity, host_of(options.refresher), failure is not None)
+        return Due(key, record.identity, endpoint_of(options.refresher), failure is not None)
 
     def _begin(self, key: str, record: Record | None) -> Due | Result:
         """A named key without a session: it is due where there is a first token, or one can be obtained."""
         logged_out = record is not None and record.is_logged_out
-        if not logged_out and ((options := self._options(key)).obtain is not None or self.has_token(key)):
-            return Due(key, ("", 0) if record is None else record.identity, host_of(options.refresher))
+        if not logged_out and ((options := self._options(key)).obtain is not None or self._has_token(key)):
+            return Due(key, ("", 0) if record is None else record.identity, endpoint_of(options.refresher))
         message = "logged out: log in again" if logged_out else "there is no token yet: log in"
         return Result(key, What.NEEDS_LOGIN, errors.LoginRequired(message, credential=key))
+
+    def _has_token(self, key: str) -> bool:
+        try:
+            return self.has_token(key)
+        except errors.OnerefreshError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever `token_for` raises, the others go on
+            failed = raised_by("token_for", key, error)
+        raise failed
 
     def _options(self, key: str) -> CredentialOptions:
         try:
@@ -113,9 +127,9 @@ class DueFilter:
         except LookupError as error:
             if not self.named:
                 raise _NotOurs from None  # `refresher_for` does not know it: a tenant of another kind
-            failed = no_refresher(key, error)
+            failed = raised_by("refresher_for", key, error)
         except Exception as error:  # noqa: BLE001 - whatever `refresher_for` raises, the others go on
-            failed = no_refresher(key, error)
+            failed = raised_by("refresher_for", key, error)
         raise failed
 
 
@@ -138,9 +152,9 @@ def error_of(error: errors.OnerefreshError) -> errors.OnerefreshError:
     return error.with_traceback(None)
 
 
-def no_refresher(key: str, error: Exception) -> errors.RefresherFailed:
-    """The error for a tenant whose `refresher_for` raised."""
+def raised_by(function: str, key: str, error: Exception) -> errors.RefresherFailed:
+    """The error for a tenant for which this function of the user raised."""
     name = plain(type(error).__name__)
-    failed = errors.RefresherFailed(f"refresher_for raised {name}; see the cause", credential=key)
+    failed = errors.RefresherFailed(f"{function} raised {name}; see the cause", credential=key)
     failed.__cause__ = vetted(error, Redactor()).with_traceback(None)
     return failed

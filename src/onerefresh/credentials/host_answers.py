@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 __all__ = ["HostAnswers"]
 
 PROBES = 4
@@ -24,9 +26,13 @@ class HostAnswers:
 
     def may_begin(self, host: str | None) -> bool:
         """Whether one more renewal may begin there now."""
+        return self.room(host) > 0
+
+    def room(self, host: str | None) -> float:
+        """How many more renewals may begin there now."""
         if host is None or host in self._answered:
-            return True
-        return self._under_way.get(host, 0) + self._strikes.get(host, 0) < PROBES
+            return math.inf
+        return PROBES - self._under_way.get(host, 0) - self._strikes.get(host, 0)
 
     def is_silent(self, host: str | None) -> bool:
         """Whether the host is to be left alone."""

@@ -38,8 +38,9 @@ set_config('synchronous_commit',
 
 # Another process of ours locks a row for one write to the disk. A program that locks it for longer must not hold a
 # connection that other records need: so the statement soon fails, and the store tries it again. The setting is made
-# before the row is locked, and ends with the statement.
+# before the row is locked, and ends once it is: a commit that notifies then waits for its turn, as long as it takes.
 IMPATIENTLY = "(SELECT set_config('lock_timeout', '50', true) AS milliseconds) AS impatiently"
+PATIENTLY = "set_config('lock_timeout', '0', true)"
 
 # A process that waits for the record holds this lock shared. Where the lock is free no process waits, and nothing is
 # notified. NOTIFY takes one lock for the whole server until its transaction is on disk, for which thousands of renewals
@@ -114,6 +115,7 @@ SELECT $1::text, $2::text, $3::bytea, clock_timestamp() FROM {IMPATIENTLY} WHERE
     ON CONFLICT DO NOTHING
 RETURNING {SERVER_STATE},
        {DURABLY},
+       {PATIENTLY},
        {WAKING.format(lock="$4", channel="$5")}"""
 
     @property
@@ -125,6 +127,7 @@ UPDATE {self.quoted} SET version = $2::text, body = $3::bytea, updated_at = cloc
  WHERE key = $1::text AND version = $6::text AND milliseconds IS NOT NULL
 RETURNING {SERVER_STATE},
        {DURABLY},
+       {PATIENTLY},
        {WAKING.format(lock="$4", channel="$5")}"""
 
     @property
