@@ -322,7 +322,7 @@ class Runner(World):
         except RefreshFailure as failure:
             self._note(failure.verdict)
             if not self._is_answered:  # else the answer may have a refresh token, which is to be saved first
-                self._tell()
+                self._publish_news()
             raise
         self._note(None)
         return answer
@@ -340,7 +340,7 @@ class Runner(World):
         generation = self.leased.generation if self.leased is not None else 0
         self._news = Event(kind, self._key, generation, detail=detail)
 
-    def _tell(self) -> None:
+    def _publish_news(self) -> None:
         """Publish what has become of the endpoint."""
         news, self._news = self._news, None
         if news is not None:
@@ -447,4 +447,4 @@ class Runner(World):
         hold, self._hold = self._hold, None
         if hold is not None:
             hold.release()
-        self._tell()
+        self._publish_news()
