@@ -7,18 +7,19 @@ import functools
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from onerefresh import errors, events
+from onerefresh.admission import Admission
 from onerefresh.chance import CHANCE
-from onerefresh.circuit import circuits, is_answer
-from onerefresh.events import Event, Kind
+from onerefresh.events import Event
 from onerefresh.foreign import Seen, cleaned, store_failed, vetted
-from onerefresh.host_limiter import HostLimiter, Slot
+from onerefresh.host_limiter import HostLimiter
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.loss_reports import reports
 from onerefresh.losses import read_note
+from onerefresh.pause import Pause, pause_for
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.clocks import Instant
@@ -28,9 +29,9 @@ from onerefresh.spool import Spool
 from onerefresh.store import AdvisoryLock, Conflict, Store, StoreOutcomeUnknown, StoreTime, Unreadable
 from onerefresh.token import Token
 from onerefresh.user_code import Functions, UserCode
-from onerefresh.verdict import RefreshFailure, Verdict
+from onerefresh.verdict import RefreshFailure
 
-__all__ = ["Pause", "Run", "Runner"]
+__all__ = ["Run", "Runner"]
 
 T = TypeVar("T")
 STRANGE_WRITES = 3
@@ -38,28 +39,6 @@ STRANGE_WRITES = 3
 
 Until then, the renewal looks up each time whether the store has written.
 """
-SLICE = 0.1
-"""Seconds between two checks of whether the interpreter is ending."""
-QUEUE_SLICE = 1.0
-"""The same for renewals that wait for their turn.
-
-There may be thousands of them, and such checks at each `SLICE` kept half a processor busy.
-"""
-LOOK = 0.5
-"""Seconds between two looks of a patient renewal at whether the endpoint answers again."""
-
-
-class Pause:
-    """What a renewal awaits where it waits. `wait` waits on a thread; `seconds`: it is a mere sleep of that length."""
-
-    __slots__ = ("seconds", "wait")
-
-    def __init__(self, wait: Callable[[], object], seconds: float | None = None) -> None:
-        self.wait = wait
-        self.seconds = seconds
-
-    def __await__(self) -> Generator[Pause, None, None]:
-        yield self
 
 
 class Run(ABC):
@@ -140,11 +119,7 @@ class Runner(World):
         self._strange_writes = 0
         self.leased: Record | None = None  # the claim that was written last
         self._hold: AdvisoryLock | None = None
-        self._turns, self._patience = turns, patience
-        self._place: Slot | None = None
-        self._endpoint: tuple[str, str | None] | None = None  # that of the circuit which has admitted it
-        self._is_admitted = self._is_answered = False
-        self._news: Event | None = None  # of the circuit, to be published once the answer is saved
+        self._admission = Admission(key, self._code, turns, patience, at=self._at, go_on=self._go_on)
 
     def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
         """Run what `work` makes of this world until it returns or raises. It waits on this thread."""
@@ -215,19 +190,15 @@ class Runner(World):
 
     async def watch(self, version: str | None, seconds: float, why: str = "") -> None:
         self._at(why)
-        self._give_turn_back()
+        self._admission.leave()
         await Pause(lambda: self._watch(version, seconds))
 
     async def sleep(self, seconds: float, *, holds_the_exit: bool = False, why: str = "") -> None:
         self._at(why)
-        await Pause(lambda: self._sleep(seconds, holds_the_exit=holds_the_exit), seconds)
+        await Pause(lambda: pause_for(seconds, None if holds_the_exit else self._go_on), seconds)
 
     async def queue(self) -> bool:
-        waited = await self._is_left_alone()
-        while await self._waits_for_its_turn():
-            waited, self._is_admitted = True, False  # the endpoint may be left alone since
-            await self._is_left_alone()
-        return waited
+        return await self._admission.enter()
 
     async def enter(self) -> AdvisoryLock | None:
         return self._done(self._take)
@@ -279,72 +250,22 @@ class Runner(World):
 
     # --- Internals ---
 
-    async def _is_left_alone(self) -> bool:
-        """Wait while the token endpoint is left alone, for `patience` seconds in all at most; whether that was needed.
-
-        Raises `RefreshUnavailable` where it stays so for longer.
-        """
-        if self._is_admitted:
-            return False
-        self._endpoint = endpoint = self._code.endpoint
-        waited = False
-        while endpoint is not None and (left := circuits.left(endpoint, self._key)) > 0.0:
-            message = f"{circuits.why(endpoint)}: it is asked again in {left:.1f} s, and nothing was sent now"
-            if self._patience <= 0.0 or (left > self._patience and not circuits.is_asked(endpoint)):
-                raise errors.RefreshUnavailable(message, credential=self._key, retry_after=left)
-            self._at(message)
-            self._give_turn_back()
-            nap = min(left, self._patience, LOOK)
-            await Pause(functools.partial(self._sleep, nap, holds_the_exit=False), nap)
-            self._patience, waited = self._patience - nap, True
-        self._endpoint, self._is_admitted = endpoint, True
-        return waited
-
-    async def _waits_for_its_turn(self) -> bool:
-        """Take a turn at the host; whether that took a wait."""
-        host = self._code.host
-        if self._turns is None or self._place is not None or host is None:
-            return False
-        self._place = place = self._turns.queue(host, self._code.limit)
-        if place.wait(0.0):
-            return False
-        message = f"it waits for its turn behind {place.behind} others at {host}, and nothing was sent yet"
-        self._at(message)
-        await self.emit(Event(Kind.QUEUED, self._key, detail=message))
-        await Pause(lambda: self._wait_in(place))
-        return True
-
     def _send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
         try:
             answer = self._code.send(grant, token, self._run.sending(ttl, self.leased))
         except Unsent:
             raise
         except RefreshFailure as failure:
-            self._note(failure.verdict)
-            if not self._is_answered:  # else the answer may have a refresh token, which is to be saved first
-                self._publish_news()
+            self._admission.settles(failure.verdict, self._generation)
+            if not self._admission.is_answered:  # else the answer may have a refresh token, which is to be saved first
+                self._admission.publish_news()
             raise
-        self._note(None)
+        self._admission.settles(None, self._generation)
         return answer
 
-    def _note(self, verdict: Verdict | None) -> None:
-        """Let the circuit of the token endpoint know how a request ended; None: with a token.
-
-        No code of others runs here, since a token may be saved nowhere yet.
-        """
-        endpoint, self._is_answered = self._endpoint, is_answer(verdict)
-        if endpoint is None or (is_down := circuits.settles(endpoint, self._key, verdict)) is None:
-            return
-        kind = Kind.ENDPOINT_DOWN if is_down else Kind.ENDPOINT_UP
-        detail = circuits.why(endpoint) if is_down else f"the token endpoint at {endpoint[0]} answers again"
-        generation = self.leased.generation if self.leased is not None else 0
-        self._news = Event(kind, self._key, generation, detail=detail)
-
-    def _publish_news(self) -> None:
-        """Publish what has become of the endpoint."""
-        news, self._news = self._news, None
-        if news is not None:
-            events.publish(news)
+    @property
+    def _generation(self) -> int:
+        return self.leased.generation if self.leased is not None else 0
 
     def _at(self, phase: str) -> None:
         if phase:
@@ -389,23 +310,10 @@ class Runner(World):
         except Exception:  # noqa: BLE001 - a user's store may raise anything
             return None
 
-    def _wait_in(self, place: Slot) -> None:
-        while not place.wait(QUEUE_SLICE):
-            self._go_on()
-
     def _watch(self, version: str | None, seconds: float) -> None:
         self._go_on()
         self.store.wait(self._key, version or "", min(seconds, self.store.look_every))
         self._go_on()
-
-    def _give_turn_back(self) -> None:
-        place, self._place = self._place, None
-        if place is not None:
-            place.leave(answered=self._is_answered)
-        endpoint, self._endpoint = self._endpoint, None
-        self._is_admitted = self._is_answered = False
-        if endpoint is not None:
-            circuits.withdraw(endpoint, self._key)
 
     def _take(self) -> AdvisoryLock | None:
         try:
@@ -431,20 +339,13 @@ class Runner(World):
                 raise store_failed("cas", error) from error
             raise StoreOutcomeUnknown(f"the store's cas raised {type(error).__name__}") from error
 
-    def _sleep(self, seconds: float, *, holds_the_exit: bool) -> None:
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            if not holds_the_exit:
-                self._go_on()
-            time.sleep(min(left, SLICE))
-
     def _go_on(self) -> None:
         if interpreter_ends() and not self._run.has_waiters:
             raise errors.CredentialClosed("the interpreter is ending", credential=self._key)
 
     def _leave(self) -> None:
-        self._give_turn_back()
+        self._admission.leave()
         hold, self._hold = self._hold, None
         if hold is not None:
             hold.release()
-        self._publish_news()
+        self._admission.publish_news()

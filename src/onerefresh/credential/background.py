@@ -12,7 +12,8 @@ from collections.abc import Coroutine
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.latches import Changes
 from onerefresh.locks import Lock
-from onerefresh.runner import Pause, Runner
+from onerefresh.pause import Pause
+from onerefresh.runner import Runner
 from onerefresh.store import Store, reset_in_child
 from onerefresh.threads import Job, start
 
