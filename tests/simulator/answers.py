@@ -124,6 +124,8 @@ class Answers:
         if world.scenario.host_saves:
             return  # a new process knows nothing of the one before, which may have sent the same
         record = world.store.record
+        if record is not None and record.history and last_of(record) == "restored":
+            return  # whoever brought it back from memory did not know that the answer was a repeated one
         if record is not None and record.floor is not None and len(record.floor.early) >= EARLY_REFRESHES:
             return  # too many came too early, and the next one has to wait
         if (

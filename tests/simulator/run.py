@@ -344,7 +344,7 @@ class _Course:
         lifetime = scenario.manner.expires_in
         if len(set(scenario.skews)) > 1 or (lifetime is not None and lifetime < 300.0):
             return
-        forgotten = (What.LOGIN, What.VANISHED, *LOSSES)  # failures are in the record
+        forgotten = (What.LOGIN, What.VANISHED, What.WIPED, *LOSSES)  # failures are in the record
         begun = [happening.at for happening in world.judge.happenings if happening.what in forgotten]
         twice = [happening for happening in world.judge.happenings if happening.what is What.SAME_LOGIN]
         begun += [at for happening in twice for at in (happening.at, happening.at + happening.seconds)]

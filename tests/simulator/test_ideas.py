@@ -82,6 +82,9 @@ BROKE_ONCE = {
     40_558_932: "an answer that came late in its attempt, and could not be saved before the lease was over",
     40_571_738: "a login, and later another one with its token, while the token endpoint is down",
     40_597_874: "a refusal that came after others had taken over, which ended the session for one process alone",
+    40_707_875: "a login after the store was emptied, while the token endpoint is down",
+    40_712_904: "a repeated answer that could be saved nowhere, and was brought back from memory",
+    40_716_639: "a second login with one token, which the store has lost with all that came before it",
     40_373_029: "a look that was due while its machine slept",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
