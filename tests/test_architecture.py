@@ -54,6 +54,7 @@ RANKS = {
     "flight": 7,
     "user_code": 7,
     "pause": 0,
+    "run": 7,
     "admission": 8,
     "runner": 9,
     "credential": 10,

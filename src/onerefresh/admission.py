@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from onerefresh import errors, events
@@ -10,6 +9,7 @@ from onerefresh.circuit import circuits, is_answer
 from onerefresh.events import Event, Kind
 from onerefresh.host_limiter import HostLimiter, Slot
 from onerefresh.pause import Pause, pause_for
+from onerefresh.run import Run
 from onerefresh.user_code import UserCode
 from onerefresh.verdict import Verdict
 
@@ -27,9 +27,7 @@ LOOK = 0.5
 class Admission:
     """One renewal's way to its token endpoint.
 
-    * `turns`, `patience`: as for `Runner`.
-    * `at`: is called with what the renewal waits for, in words.
-    * `go_on`: raises where the renewal has to end, because the interpreter does.
+    * `code`, `run`, `turns`, `patience`: those of its `Runner`.
     * `is_answered`: the host has answered the last request.
     """
 
@@ -37,13 +35,11 @@ class Admission:
         self,
         key: str,
         code: UserCode,
+        run: Run,
         turns: HostLimiter | None,
         patience: float,
-        *,
-        at: Callable[[str], object],
-        go_on: Callable[[], object],
     ) -> None:
-        self._key, self._code, self._at, self._go_on = key, code, at, go_on
+        self._key, self._code, self._run = key, code, run
         self._turns, self._patience = turns, patience
         self._place: Slot | None = None
         self._endpoint: tuple[str, str | None] | None = None  # that of the circuit which has admitted it
@@ -74,10 +70,10 @@ class Admission:
             message = f"{circuits.why(endpoint)}: it is asked again in {left:.1f} s, and nothing was sent now"
             if self._patience <= 0.0 or (left > self._patience and not circuits.is_asked(endpoint)):
                 raise errors.RefreshUnavailable(message, credential=self._key, retry_after=left)
-            self._at(message)
+            self._run.report(message)
             self.leave()
             nap = min(left, self._patience, LOOK)
-            await Pause(partial(pause_for, nap, self._go_on), nap)
+            await Pause(partial(pause_for, nap, partial(self._run.go_on, self._key)), nap)
             self._patience, waited = self._patience - nap, True
         self._endpoint, self._is_admitted = endpoint, True
         return waited
@@ -90,8 +86,9 @@ class Admission:
         self._place = place = self._turns.queue(host, self._code.limit)
         if place.wait(0.0):
             return False
-        message = f"it waits for its turn behind {place.behind} others at {host}, and nothing was sent yet"
-        self._at(message)
+        others = "one other" if place.behind == 1 else f"{place.behind} others"
+        message = f"it waits for its turn behind {others} at {host}, and nothing was sent yet"
+        self._run.report(message)
         events.publish(Event(Kind.QUEUED, self._key, detail=message))
         await Pause(lambda: self._wait_in(place))
         return True
@@ -126,4 +123,4 @@ class Admission:
 
     def _wait_in(self, place: Slot) -> None:
         while not place.wait(QUEUE_SLICE):
-            self._go_on()
+            self._run.go_on(self._key)

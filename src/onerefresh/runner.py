@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import secrets
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TypeVar
 
 from onerefresh import errors, events
 from onerefresh.admission import Admission
@@ -16,7 +14,6 @@ from onerefresh.chance import CHANCE
 from onerefresh.events import Event
 from onerefresh.foreign import Seen, cleaned, store_failed, vetted
 from onerefresh.host_limiter import HostLimiter
-from onerefresh.interpreter import interpreter_ends
 from onerefresh.loss_reports import reports
 from onerefresh.losses import read_note
 from onerefresh.pause import Pause, pause_for
@@ -25,13 +22,14 @@ from onerefresh.record_text import decode, encode
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.world import Loaded, Note, Spooled, Unsent, World
+from onerefresh.run import Run
 from onerefresh.spool import Spool
 from onerefresh.store import AdvisoryLock, Conflict, Store, StoreOutcomeUnknown, StoreTime, Unreadable
 from onerefresh.token import Token
 from onerefresh.user_code import Functions, UserCode
 from onerefresh.verdict import RefreshFailure
 
-__all__ = ["Run", "Runner"]
+__all__ = ["Runner"]
 
 T = TypeVar("T")
 STRANGE_WRITES = 3
@@ -39,56 +37,6 @@ STRANGE_WRITES = 3
 
 Until then, the renewal looks up each time whether the store has written.
 """
-
-
-class Run(ABC):
-    """A renewal, or a command, as its process sees it: what is in memory, and which callers wait."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def tokens(self) -> Iterable[Token | None]:
-        """The tokens that no message may show."""
-
-    @abstractmethod
-    def known(self) -> Known:
-        """See `World.known`."""
-
-    @abstractmethod
-    def learn(self, record: Record) -> None:
-        """See `World.learn`."""
-
-    @abstractmethod
-    def is_under_way(self, identity: tuple[str, int]) -> bool:
-        """See `World.is_under_way`."""
-
-    @property
-    @abstractmethod
-    def has_waiters(self) -> bool:
-        """Whether a caller waits for whom the interpreter's end is delayed.
-
-        Without one, a run that merely waits ends with the main thread.
-        """
-
-    @abstractmethod
-    def report(self, phase: str) -> None:
-        """Take in how far the run is, in words."""
-
-    @abstractmethod
-    def deliver(self, answer: object, unsaved: Token | None = None) -> None:
-        """See `World.deliver`."""
-
-    @abstractmethod
-    def defer(self, runner: Runner, rest: Coroutine[Any, Any, None]) -> None:
-        """See `World.defer`; `runner` is the world of `rest`."""
-
-    @abstractmethod
-    def sending(self, ttl: float, leased: Record | None) -> contextlib.AbstractContextManager[object]:
-        """A context for a token request under the claim `leased`, for which callers wait at most `ttl` seconds.
-
-        Meanwhile the background look restores the claim if the store loses it. Until this run is over, no other renewal
-        of this process sends the same refresh token.
-        """
 
 
 class Runner(World):
@@ -119,7 +67,7 @@ class Runner(World):
         self._strange_writes = 0
         self.leased: Record | None = None  # the claim that was written last
         self._hold: AdvisoryLock | None = None
-        self._admission = Admission(key, self._code, turns, patience, at=self._at, go_on=self._go_on)
+        self._admission = Admission(key, self._code, run, turns, patience)
 
     def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
         """Run what `work` makes of this world until it returns or raises. It waits on this thread."""
@@ -340,8 +288,7 @@ class Runner(World):
             raise StoreOutcomeUnknown(f"the store's cas raised {type(error).__name__}") from error
 
     def _go_on(self) -> None:
-        if interpreter_ends() and not self._run.has_waiters:
-            raise errors.CredentialClosed("the interpreter is ending", credential=self._key)
+        self._run.go_on(self._key)
 
     def _leave(self) -> None:
         self._admission.leave()

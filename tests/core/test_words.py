@@ -196,7 +196,7 @@ def test_a_queue_for_a_turn_is_said_to_be_that() -> None:
         assert asked.wait(10.0)
         said = said_by(lambda: credentials["second"].token(max_wait=0.3))
         answer.set()
-    assert said.endswith("it waits for its turn, because many others are using this token endpoint")
+    assert said.endswith("it waits for its turn behind one other at acme.com:443, and nothing was sent yet")
 
 
 def test_a_logout_that_takes_long_is_not_called_a_refresh() -> None:

@@ -26,7 +26,8 @@ from onerefresh.renewal.bring_back import bring_back, has_lost
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import World
-from onerefresh.runner import Run, Runner
+from onerefresh.run import Run
+from onerefresh.runner import Runner
 from onerefresh.store import Store
 from onerefresh.threads import start
 from onerefresh.token import Answer, Token

@@ -18,7 +18,8 @@ from onerefresh.record import Record
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.clocks import Sent
 from onerefresh.renewal.known import Known
-from onerefresh.runner import Run, Runner
+from onerefresh.run import Run
+from onerefresh.runner import Runner
 from onerefresh.threads import Alarm
 from onerefresh.token import Token
 

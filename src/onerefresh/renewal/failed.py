@@ -106,7 +106,8 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     dead = records.died(attempt.leased, verdict, now=(await attempt.world.now()).wall, refused=attempt.refused)
     try:
         if not await _settle(attempt, dead):
-            attempt.request.sightings.retract(attempt.lease, dead)
+            if await _is_taken_over(attempt):
+                attempt.request.sightings.retract(attempt.lease, dead)
             await _note_that_it_was_late(attempt)
             return None
     except errors.StoreUnavailable:
@@ -139,6 +140,13 @@ def _after_a_loss(attempt: Attempt, verdict: Verdict, now: Instant) -> tuple[Ver
         return replace(verdict, detail=f"{verdict.detail}; {NOT_AGAIN}"), FOR_GOOD
     count = (attempt.leased.failure.count if attempt.leased.failure else 0) + attempt.sends
     return verdict, max(backoff(count, now.jitter, verdict.retry_after), attempt.rest)
+
+
+async def _is_taken_over(attempt: Attempt) -> bool:
+    """Whether another attempt at the same generation is under way, which may have spent the refresh token."""
+    record = (await attempt.world.load()).record
+    lease = record.lease if record is not None and record.identity == attempt.leased.identity else None
+    return lease is not None and not lease.is_recovery and lease.id != attempt.lease.id
 
 
 async def _note_that_it_was_late(attempt: Attempt) -> None:
