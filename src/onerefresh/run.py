@@ -5,18 +5,25 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from onerefresh import errors
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.record import Record
 from onerefresh.renewal.known import Known
+from onerefresh.store import Store
 from onerefresh.token import Token
 
-if TYPE_CHECKING:
-    from onerefresh.runner import Runner
+__all__ = ["Resumable", "Run"]
 
-__all__ = ["Run"]
+
+class Resumable(Protocol):
+    """A world whose work mostly sleeps, and is continued each time that a sleep is over."""
+
+    store: Store
+
+    def run_until_it_sleeps(self, rest: Coroutine[Any, Any, None], /) -> float | None:
+        """Continue `rest` until it wants to sleep; return for how many seconds, or None where it has returned."""
 
 
 class Run(ABC):
@@ -62,8 +69,8 @@ class Run(ABC):
         """See `World.deliver`."""
 
     @abstractmethod
-    def defer(self, runner: Runner, rest: Coroutine[Any, Any, None]) -> None:
-        """See `World.defer`; `runner` is the world of `rest`."""
+    def defer(self, world: Resumable, rest: Coroutine[Any, Any, None]) -> None:
+        """See `World.defer`; `world` is that of `rest`."""
 
     @abstractmethod
     def sending(self, ttl: float, leased: Record | None) -> contextlib.AbstractContextManager[object]:

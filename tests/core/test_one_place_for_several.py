@@ -105,7 +105,7 @@ def test_what_is_left_to_do_for_the_others_is_done(file: Path, monkeypatch: pyte
 
         def left_to_do() -> list[str]:
             work = background_tasks._works.get(id(store))
-            return [] if work is None else [due[2]._key for due in work.due]
+            return [] if work is None else [due[2]._key for due in work.due]  # type: ignore[attr-defined]  # a Runner
 
         until(lambda: left_to_do() == ["acme"])
         with Credential("beta", Refresher(), token=first_token(), store=url):

@@ -13,7 +13,7 @@ from onerefresh.interpreter import interpreter_ends
 from onerefresh.latches import Changes
 from onerefresh.locks import Lock
 from onerefresh.pause import Pause
-from onerefresh.runner import Runner
+from onerefresh.run import Resumable
 from onerefresh.store import Store, reset_in_child
 from onerefresh.threads import Job, start
 
@@ -32,7 +32,7 @@ class _Work:
 
     def __init__(self) -> None:
         self.changes = Changes()
-        self.due: list[tuple[float, int, Runner, Rest]] = []
+        self.due: list[tuple[float, int, Resumable, Rest]] = []
         self.thread: Job | None = None
 
 
@@ -50,17 +50,17 @@ class BackgroundTasks:
         self._works: dict[int, _Work] = {}  # by the id of the store, which lives while a task of it is left
         reset_in_child(self)
 
-    def look_after(self, runner: Runner, rest: Rest) -> None:
-        """Schedule `rest`, to begin soon. `runner` is its world."""
+    def look_after(self, world: Resumable, rest: Rest) -> None:
+        """Schedule `rest`, to begin soon. `world` is where it runs."""
         with self._lock:
-            work = self._works.setdefault(id(runner.store), _Work())
-            self._put(work, time.monotonic(), runner, rest)
+            work = self._works.setdefault(id(world.store), _Work())
+            self._put(work, time.monotonic(), world, rest)
             if work.thread is None:
                 try:
-                    doing = functools.partial(self._do, work, runner.store)
+                    doing = functools.partial(self._do, work, world.store)
                     work.thread = start(doing, "onerefresh background", daemon=True)
                 except RuntimeError:  # no thread can start any more, as at the interpreter's end
-                    self._end(id(runner.store), work)
+                    self._end(id(world.store), work)
                     return
         work.changes.notify()
 
@@ -78,32 +78,32 @@ class BackgroundTasks:
         self._lock = Lock()
         self._give_up()
 
-    def _put(self, work: _Work, at: float, runner: Runner, rest: Rest) -> None:
-        heapq.heappush(work.due, (at, next(self._numbers), runner, rest))
+    def _put(self, work: _Work, at: float, world: Resumable, rest: Rest) -> None:
+        heapq.heappush(work.due, (at, next(self._numbers), world, rest))
 
     def _do(self, work: _Work, store: Store) -> None:
         while (due := self._next(work, store)) is not None:
-            runner, rest = due
-            seconds = _advanced(runner, rest)
+            world, rest = due
+            seconds = _advanced(world, rest)
             with self._lock:
                 if seconds is not None and self._works.get(id(store)) is work:
-                    self._put(work, time.monotonic() + seconds, runner, rest)
+                    self._put(work, time.monotonic() + seconds, world, rest)
                 else:
                     rest.close()
-            del due, runner, rest
+            del due, world, rest
 
-    def _next(self, work: _Work, store: Store) -> tuple[Runner, Rest] | None:
+    def _next(self, work: _Work, store: Store) -> tuple[Resumable, Rest] | None:
         """Wait for the next task to be due; None where nothing is left and this thread has to end."""
         while True:
             with self._lock:
                 if not work.due or interpreter_ends():
                     self._end(id(store), work)
                     return None
-                at, _, runner, rest = first = work.due[0]
+                at, _, world, rest = first = work.due[0]
                 left = at - time.monotonic()
                 if left <= 0.0:
                     heapq.heappop(work.due)
-                    return runner, rest
+                    return world, rest
             work.changes.wait_for(functools.partial(self._is_first_no_more, work, first), min(left, SLICE))
 
     def _is_first_no_more(self, work: _Work, entry: object) -> bool:
@@ -123,10 +123,10 @@ class BackgroundTasks:
             self._end(place, work)
 
 
-def _advanced(runner: Runner, rest: Rest) -> float | None:
+def _advanced(world: Resumable, rest: Rest) -> float | None:
     """Run a task until it sleeps; the seconds until it is due again, or None where it has ended."""
     try:
-        return runner.run_until_it_sleeps(rest)
+        return world.run_until_it_sleeps(rest)
     except BaseException:  # an exception of one store must not end the tasks of others
         logging.getLogger("onerefresh").exception("a background task for a saved token failed")
         return None

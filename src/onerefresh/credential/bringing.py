@@ -26,7 +26,7 @@ from onerefresh.renewal.bring_back import bring_back, has_lost
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import World
-from onerefresh.run import Run
+from onerefresh.run import Resumable, Run
 from onerefresh.runner import Runner
 from onerefresh.store import Store
 from onerefresh.threads import start
@@ -203,7 +203,7 @@ class _Comparison(Run):
     def deliver(self, answer: object, unsaved: Token | None = None) -> None:
         """Do nothing: no caller waits."""
 
-    def defer(self, runner: Runner, rest: Coroutine[Any, Any, None]) -> None:
+    def defer(self, world: Resumable, rest: Coroutine[Any, Any, None]) -> None:
         rest.close()  # the next look comes anyway
 
     def sending(self, ttl: float, leased: Record | None) -> contextlib.AbstractContextManager[object]:

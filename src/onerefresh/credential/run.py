@@ -18,7 +18,7 @@ from onerefresh.record import Record
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.clocks import Sent
 from onerefresh.renewal.known import Known
-from onerefresh.run import Run
+from onerefresh.run import Resumable, Run
 from onerefresh.runner import Runner
 from onerefresh.threads import Alarm
 from onerefresh.token import Token
@@ -101,8 +101,8 @@ class CredentialRun(Run):
         elif unsaved is not None:
             self._remember(unsaved)
 
-    def defer(self, runner: Runner, rest: Coroutine[Any, Any, None]) -> None:
-        background_tasks.look_after(runner, rest)
+    def defer(self, world: Resumable, rest: Coroutine[Any, Any, None]) -> None:
+        background_tasks.look_after(world, rest)
 
     @contextlib.contextmanager
     def sending(self, ttl: float, leased: Record | None) -> Iterator[None]:
