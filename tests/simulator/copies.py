@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from tests.simulator.broken import Broken
 from tests.simulator.ideas import Idea
 
+from onerefresh.credential.look import NEWEST_EVERY
+
 if TYPE_CHECKING:
     from tests.simulator.process import Process
     from tests.simulator.tasks import Task
@@ -71,8 +73,8 @@ def _judge_others(world: World, task: Task, token: Token) -> None:
     scenario, now = world.scenario, world.timeline.now
     if not world.judge.unordered or task.process.resumes_at > task.named_at:
         return  # nothing is lost, or it was stopped between its claim and its request
-    if now - world.went_back_at < scenario.look_every + A_MOMENT and not world.another_server:
-        return  # nobody can tell yet
+    if now - world.went_back_at < NEWEST_EVERY * scenario.look_every + A_MOMENT and not world.another_server:
+        return  # nobody can tell yet: of a server that stays the same, each process reads its own record this seldom
     if not scenario.may_go_back and world.judge.begun_anew:
         return  # with a first token, on a store that loses nothing by itself: nobody can tell this from a first start
     for process in world.accounts:

@@ -85,6 +85,8 @@ BROKE_ONCE = {
     40_707_875: "a login after the store was emptied, while the token endpoint is down",
     40_712_904: "a repeated answer that could be saved nowhere, and was brought back from memory",
     40_716_639: "a second login with one token, which the store has lost with all that came before it",
+    40_746_777: "a store that went back and is still the same server, which nobody can tell at once",
+    40_774_924: "a late answer that could be saved nowhere, in a process that knows a newer token by then",
     40_373_029: "a look that was due while its machine slept",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }

@@ -220,9 +220,13 @@ class SessionMemory:
         return known is not None and known.family == token.family and known.generation >= token.generation
 
     def cannot_save(self, token: Token) -> None:
-        """Note the newest token, which is saved nowhere yet. The caller holds the lock."""
+        """Note a new token that is saved nowhere yet. The caller holds the lock.
+
+        It may be the late answer of an attempt that others have overtaken: then this process knows a newer one.
+        """
         self._trades(token)
-        self.unsaved = token
+        if not self._has_newer(token):
+            self.unsaved = token
 
     def _trades(self, token: Token) -> None:
         """Note that the newest refresh token is spent: the host may still hand it to another object."""
