@@ -9,7 +9,7 @@ from onerefresh.token import Token
 
 
 def token(generation: int) -> Token:
-    return Token(f"access-{generation}", f"refresh-{generation}").numbered("family", generation)
+    return Token(f"access-{generation}", f"refresh-{generation}", issued_at=0.0).numbered("family", generation)
 
 
 def knowing(generation: int) -> SessionMemory:
