@@ -6,11 +6,12 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.core.calls import Refresher, first_token
+from tests.core.calls import PATIENCE, Refresher, first_token
 
 from onerefresh import Credential, CredentialClosed, Credentials, threads
 from onerefresh.flight import Flight
@@ -132,6 +133,15 @@ acme.token(refused=acme.token())
 """
 
 
+def until_it_sleeps(process: int) -> None:
+    """Until its main thread is in a call that a signal interrupts: Python notices one that came right before it late."""
+    state = Path(f"/proc/{process}/task/{process}/stat")
+    deadline = time.monotonic() + PATIENCE
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "S":
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def test_a_process_is_told_twice_to_end_while_its_request_is_under_way(tmp_path: Path) -> None:
     """The second Ctrl-C comes while it waits at its end, and loses nothing."""
     store = f"sqlite:///{tmp_path}/tokens.db"
@@ -146,6 +156,7 @@ def test_a_process_is_told_twice_to_end_while_its_request_is_under_way(tmp_path:
         assert child.stdout is not None
         for moment in ("sent", "waits"):
             assert child.stdout.readline() == f"{moment}\n"
+            until_it_sleeps(child.pid)
             child.send_signal(signal.SIGINT)
         assert child.stdout.readline() == "at exit\n"
         child.communicate("\n")
