@@ -134,7 +134,7 @@ acme.token(refused=acme.token())
 
 
 def until_it_sleeps(process: int) -> None:
-    """Until its main thread is in a call that a signal interrupts: Python notices one that came right before it late."""
+    """Until its main thread is in a call that a signal interrupts: Python notices late what came right before it."""
     state = Path(f"/proc/{process}/task/{process}/stat")
     deadline = time.monotonic() + PATIENCE
     while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "S":
