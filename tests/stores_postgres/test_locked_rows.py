@@ -122,7 +122,8 @@ def test_a_write_that_wakes_others_waits_for_its_turn_at_the_commit(
         finally:
             other.execute("ALTER SYSTEM RESET synchronous_standby_names")
             other.execute("SELECT pg_reload_conf()")
-        assert store.load("acme") == (ours.result(PATIENCE), "after")
+        new = ours.result(PATIENCE)
+        assert store.load("acme") == (new, "after")
         committing.result(PATIENCE)
     assert asked.count("UPDATE") <= 2  # once more where a busy server takes too long to answer, and never over and over
 
