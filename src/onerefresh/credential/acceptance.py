@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from onerefresh.policy import LOOK_AGAIN
 from onerefresh.renewal.attempt import Outcome
@@ -11,7 +11,8 @@ from onerefresh.token import Token
 __all__ = ["UNTRIED", "Acceptance"]
 
 
-class Acceptance(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Acceptance:
     """What this process has seen of the API's answers. Tokens are given by their identities.
 
     * `proven`: the token that the API has accepted.
@@ -45,7 +46,7 @@ class Acceptance(NamedTuple):
             return Acceptance(proven=token.identity, repeated=self.repeated), self.refusals > 0
         cooling = None if self.repeated else (token.identity, now + LOOK_AGAIN)
         is_news = self.proven is not None or self.cooling is None
-        return self._replace(proven=None, unproven=None, cooling=cooling), is_news
+        return replace(self, proven=None, unproven=None, cooling=cooling), is_news
 
     def is_cooling(self, identity: tuple[str, int], now: float) -> bool:
         """Whether a refusal of this token refreshes nothing yet."""
