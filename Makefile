@@ -42,10 +42,7 @@ pythons:
 	@for version in $(PYTHONS); do \
 	    python=$$(requirements/find-python $$version) || { echo "NOT TESTED: Python $$version is not installed" >&2; continue; }; \
 	    echo "Python $$version"; \
-	    $(MAKE) --no-print-directory fast VENV=.venv-pythons/$$version PYTHON="$$python" || { \
-	        echo "ONCE MORE, alone: what failed among all others on Python $$version" >&2; \
-	        .venv-pythons/$$version/bin/python -m pytest -q --last-failed --last-failed-no-failures none -m "not slow"; \
-	    } || exit 1; \
+	    $(MAKE) --no-print-directory fast VENV=.venv-pythons/$$version PYTHON="$$python" || exit 1; \
 	done
 
 fast: $(INSTALLED)
