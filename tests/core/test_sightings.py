@@ -154,7 +154,7 @@ def test_a_refusal_that_proves_nothing_is_forgotten() -> None:
     lease = Lease("mine", Grant.REFRESH, 30.0)
     sightings.remember(lost)
     sightings.ends(lease, refused)
-    sightings.retract(lease, refused)
+    sightings.retract(refused, lease)
     leased = replace(refused, state=State.LEASED, lease=lease, failure=None)
     assert sightings.recalled(leased) == leased
     assert sightings.end_of(leased, knows_a_session=True) is None

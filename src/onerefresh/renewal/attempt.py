@@ -49,6 +49,7 @@ class Attempt:
     * `client`: the fingerprint of this client, for the record.
     * `rest`: seconds that the profile demands before a request whose answer was lost is repeated.
     * `cause`: the refresher's own exception.
+    * `conflicted`: the record had changed when this attempt's end was to be written.
     """
 
     world: World
@@ -65,6 +66,7 @@ class Attempt:
     client: str = ""
     rest: float = 0.0
     cause: BaseException | None = field(default=None, repr=False)
+    conflicted: bool = False
 
     @property
     def taken_over(self) -> bool:

@@ -107,10 +107,13 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     try:
         if not await _settle(attempt, dead):
             if await _is_taken_over(attempt):
-                attempt.request.sightings.retract(attempt.lease, dead)
+                attempt.request.sightings.retract(dead, attempt.lease)
             await _note_that_it_was_late(attempt)
             return None
     except errors.StoreUnavailable:
+        if attempt.conflicted:
+            attempt.request.sightings.retract(dead)
+            raise  # another attempt may have taken over: the record will say so once it can be read
         if attempt.request.background:
             raise  # no caller waits, and the access token still serves
         raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
@@ -143,8 +146,14 @@ def _after_a_loss(attempt: Attempt, verdict: Verdict, now: Instant) -> tuple[Ver
 
 
 async def _is_taken_over(attempt: Attempt) -> bool:
-    """Whether another attempt at the same generation is under way, which may have spent the refresh token."""
-    record = (await attempt.world.load()).record
+    """Whether another attempt at the same generation is under way, which may have spent the refresh token.
+
+    The lease was found to be another's just now. So that counts where the store cannot be read any more.
+    """
+    try:
+        record = (await attempt.world.load()).record
+    except errors.StoreUnavailable:
+        return True
     lease = record.lease if record is not None and record.identity == attempt.leased.identity else None
     return lease is not None and not lease.is_recovery and lease.id != attempt.lease.id
 
@@ -176,7 +185,8 @@ async def _written(attempt: Attempt, ended: Record) -> bool:
     for _ in range(MOST_ROUNDS):
         try:
             await attempt.world.cas(version, ended)
-        except (Conflict, StoreOutcomeUnknown):
+        except (Conflict, StoreOutcomeUnknown) as error:
+            attempt.conflicted = attempt.conflicted or isinstance(error, Conflict)
             loaded = await attempt.world.load()
             if loaded.record is None or not attempt.is_mine(loaded):
                 return loaded.record == ended

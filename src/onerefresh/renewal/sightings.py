@@ -113,9 +113,12 @@ class Sightings:
         self._ended = (*self._ended, (lease.id, ended))[-MOST:]
         self.remember(ended)
 
-    def retract(self, lease: Lease, ended: Record) -> None:
-        """Forget that an attempt ended in this way: another one had taken over, so the refusal proves nothing."""
-        self._ended = tuple(one for one in self._ended if one[0] != lease.id)
+    def retract(self, ended: Record, lease: Lease | None = None) -> None:
+        """Forget the failure of `ended`: another attempt may have taken over, so the refusal proves nothing.
+
+        `lease`: another one surely has, and the attempt of this lease did not end in this way.
+        """
+        self._ended = tuple(one for one in self._ended if lease is None or one[0] != lease.id)
         self._failed = tuple(failed for failed in self._failed if failed.failure is not ended.failure)
 
     @property
