@@ -5,34 +5,24 @@ Decisions are made under the lock of `SessionMemory`, and carried out after the 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from onerefresh import errors
-from onerefresh.circuit import circuits
 from onerefresh.credential.arguments import check, check_key, seed_from
-from onerefresh.credential.asking import Asking
+from onerefresh.credential.commanding import Commanding
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.memory import SessionMemory
-from onerefresh.credential.notices import report_type
 from onerefresh.credential.opened import opened
 from onerefresh.credential.options import CredentialOptions
-from onerefresh.credential.registry import memory_of, release
+from onerefresh.credential.registry import memory_of
 from onerefresh.credential.status import Status, read_status
-from onerefresh.credential.watch import begin_to_watch
-from onerefresh.flight import Flight
 from onerefresh.locks import refuse_inside
 from onerefresh.policy import Profile
-from onerefresh.record import Record
-from onerefresh.refresher import endpoint_of
 from onerefresh.renewal import commands
-from onerefresh.renewal.attempt import Outcome
-from onerefresh.renewal.world import World
-from onerefresh.running_loop import running_loop
 from onerefresh.store import Store, reset_in_child
 from onerefresh.stores import open_store
 from onerefresh.stores.memory import MemoryStore
@@ -47,7 +37,7 @@ LOOK = "the operation on the store"
 _now = time.time  # looked up once, since `current` is called for every request
 
 
-class Credential(Asking):
+class Credential(Commanding):
     """One grant at one authorization server, shared by any number of calls.
 
     * `key`: the credential's name.
@@ -347,77 +337,6 @@ class Credential(Asking):
         return f"Credential({self.key!r}, store={self._memory.store.name!r})"
 
     # --- Internals ---
-
-    def _log_in(self, token: Token | None, *, blocking: bool) -> Flight[Outcome]:
-        self._check_open()
-        if token is None and self._options.obtain is None:
-            raise errors.ConfigurationError("login() needs a token response, or obtain=", credential=self.key)
-
-        async def work(world: World) -> Outcome:
-            before = self._memory.known
-            try:
-                outcome = await commands.log_in(world, token, self._launcher.request())
-            except errors.SaveFailed:
-                self._memory.forget()  # the new session is in the record, and the next call saves it
-                raise
-            self._memory.logged_in(outcome, before)
-            release(self._memory)
-            begin_to_watch(self._memory)
-            report_type(self._memory, self._options, outcome.token)
-            return outcome
-
-        self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
-        return self._launcher.run_command(work, self._loop(blocking=blocking))
-
-    def _log_out(self) -> Flight[None]:
-        self._check_open()
-
-        async def work(world: World) -> None:
-            await commands.log_out(world, self._launcher.request())
-            self._memory.forget()
-            release(self._memory)
-
-        return self._launcher.run_command(work, self._loop(blocking=False))
-
-    def _allow_again(self, *, blocking: bool) -> Flight[Record | None]:
-        self._check_open()
-        self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
-
-        async def work(world: World) -> Record | None:
-            before = await commands.allow_again(world, self._launcher.request())
-            self._memory.failed = None  # the last failure here, which another process may have healed since
-            self._launcher.give_up_what_hangs()
-            if (endpoint := endpoint_of(self._options.refresher)) is not None:
-                circuits.permit(endpoint, self.key)
-            return before
-
-        return self._launcher.run_command(work, None)
-
-    def _again(self, before: Record | None, *, blocking: bool) -> Flight[Outcome] | None:
-        """The flight that asks the token endpoint again; None where there is nothing to ask."""
-        if before is None:
-            return None
-        refused = before.identity if before.failure is not None and before.failure.refused else None
-        return self._ahead(math.inf, self._loop(blocking=blocking), refused)[0]
-
-    def _ahead(
-        self, within: float, loop: object, refused: tuple[str, int] | None = None
-    ) -> tuple[Flight[Outcome], bool]:
-        """The flight that renews a token which ends `within` so many seconds; whether it began with this call."""
-        memory = self._memory
-        fresh: Flight[Outcome] | None = None
-        try:
-            with memory.lock:
-                flight = memory.flying
-                if flight is None:
-                    flight = fresh = Flight(refused=refused, loop=loop)
-                    memory.flight = fresh
-            if fresh is not None:
-                self._launcher.launch(fresh, background=True, within=within)
-        except BaseException:  # Ctrl-C: others may wait for the flight already
-            self._launch_after_all(fresh, background=True)
-            raise
-        return flight, fresh is not None
 
     def _release_all(self) -> None:
         self._closed = True

@@ -1,0 +1,99 @@
+"""How a credential starts its commands, and renewals ahead of time: each gives the flight to wait for."""
+
+from __future__ import annotations
+
+import math
+
+from onerefresh import errors
+from onerefresh.circuit import circuits
+from onerefresh.credential.asking import Asking
+from onerefresh.credential.notices import report_type
+from onerefresh.credential.registry import release
+from onerefresh.credential.watch import begin_to_watch
+from onerefresh.flight import Flight
+from onerefresh.record import Record
+from onerefresh.refresher import endpoint_of
+from onerefresh.renewal import commands
+from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.world import World
+from onerefresh.running_loop import running_loop
+from onerefresh.token import Token
+
+__all__ = ["Commanding"]
+
+
+class Commanding(Asking):
+    """What a credential starts beside the renewals that its callers need."""
+
+    __slots__ = ()
+
+    def _log_in(self, token: Token | None, *, blocking: bool) -> Flight[Outcome]:
+        self._check_open()
+        if token is None and self._options.obtain is None:
+            raise errors.ConfigurationError("login() needs a token response, or obtain=", credential=self.key)
+
+        async def work(world: World) -> Outcome:
+            before = self._memory.known
+            try:
+                outcome = await commands.log_in(world, token, self._launcher.request())
+            except errors.SaveFailed:
+                self._memory.forget()  # the new session is in the record, and the next call saves it
+                raise
+            self._memory.logged_in(outcome, before)
+            release(self._memory)
+            begin_to_watch(self._memory)
+            report_type(self._memory, self._options, outcome.token)
+            return outcome
+
+        self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
+        return self._launcher.run_command(work, self._loop(blocking=blocking))
+
+    def _log_out(self) -> Flight[None]:
+        self._check_open()
+
+        async def work(world: World) -> None:
+            await commands.log_out(world, self._launcher.request())
+            self._memory.forget()
+            release(self._memory)
+
+        return self._launcher.run_command(work, self._loop(blocking=False))
+
+    def _allow_again(self, *, blocking: bool) -> Flight[Record | None]:
+        self._check_open()
+        self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
+
+        async def work(world: World) -> Record | None:
+            before = await commands.allow_again(world, self._launcher.request())
+            self._memory.failed = None  # the last failure here, which another process may have healed since
+            self._launcher.give_up_what_hangs()
+            if (endpoint := endpoint_of(self._options.refresher)) is not None:
+                circuits.permit(endpoint, self.key)
+            return before
+
+        return self._launcher.run_command(work, None)
+
+    def _again(self, before: Record | None, *, blocking: bool) -> Flight[Outcome] | None:
+        """The flight that asks the token endpoint again; None where there is nothing to ask."""
+        if before is None:
+            return None
+        refused = before.identity if before.failure is not None and before.failure.refused else None
+        return self._ahead(math.inf, self._loop(blocking=blocking), refused)[0]
+
+    def _ahead(
+        self, within: float, loop: object, refused: tuple[str, int] | None = None
+    ) -> tuple[Flight[Outcome], bool]:
+        """The flight that renews a token which ends `within` so many seconds; whether it began with this call."""
+        memory = self._memory
+        fresh: Flight[Outcome] | None = None
+        try:
+            with memory.lock:
+                flight = memory.flying
+                if flight is None:
+                    flight = fresh = Flight(refused=refused, loop=loop)
+                    memory.flight = fresh
+            if fresh is not None:
+                self._launcher.launch(fresh, background=True, within=within)
+        except BaseException:  # Ctrl-C: others may wait for the flight already
+            self._launch_after_all(fresh, background=True)
+            raise
+        return flight, fresh is not None
