@@ -32,13 +32,14 @@ class Acceptance:
         """The state after a renewal has brought a token."""
         token, probation = outcome.token, outcome.probation
         waits = probation is not None and not probation.by_refusal and self.proven != token.identity
-        return Acceptance(
+        found = Acceptance(
             self.proven,
             token if waits else None,
             probation.refusals if probation else 0,
             probation.repeated if probation else False,
             (token.identity, now + LOOK_AGAIN) if outcome.damped else None,
         )
+        return UNTRIED if found == UNTRIED else found
 
     def replayed(self, token: Token, now: float, *, accepted: bool) -> tuple[Acceptance, bool]:
         """The state after a replay with the present token; and whether the record has to say so, too."""
