@@ -23,19 +23,20 @@ from tests.core.driver import (
     store_goes_down,
     the_process_ends,
 )
-from tests.effects import EFFECTS, Cas, Deliver, DropSpool, Effects, Knowing, ReadSpool, Send, Sleep, knowing
+from tests.effects import EFFECTS, Cas, Deliver, DropSpool, Effects, Knowing, ReadSpool, Send, Sleep, Watch, knowing
 
 from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
-from onerefresh.record import Grant, State
+from onerefresh.record import RECOVERY, Grant, State
 from onerefresh.renewal.attempt import Outcome
-from onerefresh.renewal.bring_back import bring_back, has_lost
-from onerefresh.renewal.clocks import Sent
+from onerefresh.renewal.bring_back import bring_back, has_lost, lacks
+from onerefresh.renewal.clocks import Instant, Sent
 from onerefresh.renewal.commands import log_in
 from onerefresh.renewal.recovery import settle
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.world import Spooled
+from onerefresh.store import StoreTime
 from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, Verdict
 
@@ -266,6 +267,72 @@ def test_a_claim_that_is_over_by_its_own_clock_holds_nobody_up_once_more(lost: s
     world.now += age
     assert world.run(bring_back(knowing(newest=known, recovery=0.5, sent=sent), make_request())) == comes
     assert known == world.token
+
+
+def test_a_claim_comes_back_over_a_recovery_lease_of_which_no_clock_tells_the_end() -> None:
+    """Each look took the recovery lease for one that had just begun, and left it: it ended first, and others sent."""
+    world = needy(None, NEXT)
+    world.clock_epoch = None
+    before, known = world.present, world.token
+    world.lease(make_lease(ttl=30.0))
+    leased, sent = world.present, Sent(world.present, world.now)
+    world.now += 6.0
+    world.put(before)
+    world.run(settle(knowing(recovery=20.0), world.load(), make_request(), contested=False))
+    others = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Watch)
+    world.now += 12.0  # 12 s of the claim are left, and 8 s of the recovery lease
+    mine = knowing(newest=known, recovery=20.0, sent=sent)
+    assert world.run(has_lost(mine, make_request()))
+    assert world.run(bring_back(mine, make_request()))
+    assert world.present == leased
+    assert not world.run(has_lost(mine, make_request()))
+    others.until(Send)
+    assert world.now >= 30.0
+
+
+@pytest.mark.parametrize(("age", "comes"), [(29.0, True), (31.0, False)])
+def test_a_claim_comes_back_with_a_lost_record_where_the_store_has_no_clock(age: float, *, comes: bool) -> None:
+    """Others watch it for its whole time to live, longer than a recovery lease, of which no look knows the end."""
+    world = needy()
+    world.clock_epoch = None
+    known = world.token
+    world.lease(make_lease(ttl=30.0))
+    mine = knowing(newest=known, recovery=20.0, sent=Sent(world.present, world.now))
+    world.put(None)
+    world.now += age
+    assert world.run(bring_back(mine, make_request()))
+    assert world.present.lease is not None
+    assert world.present.lease.is_recovery != comes
+    assert not world.run(has_lost(mine, make_request()))
+
+
+@pytest.mark.parametrize(
+    ("claimed_in", "recovered_in", "seen_in", "comes"),
+    [
+        ("A", "A", "A", False),  # its 20 s are over later than the claim's 30 s
+        ("A", "B", "B", False),  # another server dates the recovery lease
+        ("A", "A", "B", True),
+        ("A", "B", "A", True),  # the clock was set, and another process has an era of its own since
+        ("A", None, "A", True),
+        (None, "A", None, True),
+        (None, None, None, True),
+    ],
+)
+def test_a_recovery_lease_stays_only_where_a_clock_shows_that_it_ends_later(
+    claimed_in: str | None, recovered_in: str | None, seen_in: str | None, *, comes: bool
+) -> None:
+    world = needy()
+    known = world.token
+    world.lease(make_lease(ttl=30.0, clock_epoch=claimed_in, at=100.0))
+    sent = Sent(world.present, since=0.0)
+    world.lease(make_lease(f"{RECOVERY}1", ttl=20.0, clock_epoch=recovered_in, at=115.0, guess=True))
+
+    def at(seconds: float) -> Instant:
+        shared = StoreTime(seen_in, 100.0 + seconds) if seen_in is not None else None
+        return Instant(0.0, seconds, shared, 0.0)
+
+    assert lacks(world.present, sent, known, at(29.0)) == comes
+    assert not lacks(world.present, sent, known, at(31.0))
 
 
 def test_a_claim_that_is_over_comes_back_where_nothing_else_was_lost() -> None:

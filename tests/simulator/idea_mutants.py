@@ -49,6 +49,22 @@ FORGOTTEN = (
     ("processes", 6),
     ("calls", 6),
 )
+FORGOTTEN_WITHOUT_A_CLOCK = (
+    *LOST_STORE,
+    ("faults", (Fault(What.SLOW_ANSWER, Point.SEND, seconds=39.0),)),
+    (
+        "happenings",
+        (Happening(What.REVOKED, 8.0), Happening(What.VANISHED, 15.0), Happening(What.REVOKED, 15.1)),
+    ),
+    ("may_go_back", False),
+    ("has_clock", False),
+    ("has_flock", False),
+    ("manner", Manner(Kind.REJECT_ONLY, expires_in=30.0)),
+    ("profile", Profile("strict")),
+    ("duration", 60.0),
+    ("processes", 6),
+    ("calls", 6),
+)
 NOT_NOTED = (*EMPTIED[:1], ("faults", (Fault(What.NOTE_FAILS, Point.NOTE, seconds=2.0),)), *EMPTIED[2:])
 FAILS_OVER = (
     *LOST_STORE,
@@ -122,6 +138,12 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "the claim of a request that is on its way is not put back",
         put_each("lacks", pieces.never, bring_back, people),
         fixed=FORGOTTEN,
+    ),
+    Mutant(
+        "10",
+        "that claim is not put back where no clock tells which lease ends first",
+        put(bring_back, "is_dated", lambda *_: True),
+        fixed=FORGOTTEN_WITHOUT_A_CLOCK,
     ),
     Mutant(
         "10",

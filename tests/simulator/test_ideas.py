@@ -88,6 +88,7 @@ BROKE_ONCE = {
     40_746_777: "a store that went back and is still the same server, which nobody can tell at once",
     40_774_924: "a late answer that could be saved nowhere, in a process that knows a newer token by then",
     40_373_029: "a look that was due while its machine slept",
+    40_846_032: "a request on its way, under a claim and a recovery lease of which no clock tells which one ends first",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Container
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Record, State
-from onerefresh.renewal.clocks import Instant, Sent, left_of
+from onerefresh.renewal.clocks import Instant, Sent, is_dated, left_of
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery import recalled, repair, replay_spool
 from onerefresh.renewal.reports import MOST_ROUNDS, report, unsettled
@@ -35,8 +35,8 @@ async def bring_back(world: World, request: RenewalRequest, noted: str | None = 
     `recovery_lease`.
 
     A claim of this process whose request is not answered yet is restored as it was: without it, other processes would
-    send the same refresh token, or an older one, before the answer arrives. A claim that ends sooner than a recovery
-    lease is replaced by a recovery lease, which gives processes with a newer token time to restore it.
+    send the same refresh token, or an older one, before the answer arrives. A claim that is seen to end sooner than a
+    recovery lease is replaced by a recovery lease, which gives processes with a newer token time to restore it.
     """
     request = request.knowing(await world.known())
     for _ in range(MOST_ROUNDS):
@@ -72,8 +72,10 @@ def is_lost(record: Record | None, known: Token, earlier: Container[str] = ()) -
 def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) -> bool:
     """Whether the claim of `sent` must be restored because the store has lost it.
 
-    A recovery lease that lasts longer stays, because the claim would cut it short. A claim that is over is not restored
-    where other processes could not see that it is over and would wait for it once more.
+    A recovery lease stays where the store's clock shows that it lasts longer, because the claim would cut it short.
+    Without such a clock it may be nearly over for those who have watched it, and then they would send the refresh token
+    of the claim: that is on its way for certain, and a newer token is only possible. A claim that is over is not
+    restored where other processes could not see that it is over and would wait for it once more.
     """
     leased = sent.record if sent is not None else None
     if sent is None or leased is None or leased.lease is None or not is_gone(record, leased, known):
@@ -82,7 +84,10 @@ def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) 
         return True
     if record.state is State.IDLE:
         return sent.left(now) > 0.0 or left_of(leased.lease, now) <= 0.0
-    return record.lease is not None and sent.left(now) >= left_of(record.lease, now)
+    if record.lease is None:
+        return False
+    left = sent.left(now)
+    return left >= left_of(record.lease, now) or (left > 0.0 and not is_dated(record.lease, now))
 
 
 def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
@@ -99,9 +104,13 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
 
 
 def _outlasts(record: Record | None, sent: Sent, known: Known, now: Instant) -> bool:
-    """Whether to restore the claim, rather than the token alone, where the store has lost both."""
-    is_there = record is not None and record.identity == sent.record.identity
-    return is_there or sent.left(now) >= known.recovery
+    """Whether to restore the claim, rather than the token alone, where the store has lost both.
+
+    In a store without a clock, others would watch the claim for its whole time to live, and the look after this one
+    would put the claim over the recovery lease.
+    """
+    is_there, left = record is not None and record.identity == sent.record.identity, sent.left(now)
+    return is_there or left >= known.recovery or (left > 0.0 and now.shared is None)
 
 
 def _failures(record: Record) -> int:

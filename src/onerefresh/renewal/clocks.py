@@ -7,7 +7,7 @@ from typing import NamedTuple
 from onerefresh.record import Clock, Lease, Record
 from onerefresh.store import StoreTime
 
-__all__ = ["Instant", "Sent", "age", "left_of", "most_age"]
+__all__ = ["Instant", "Sent", "age", "is_dated", "left_of", "most_age"]
 
 
 class Instant(NamedTuple):
@@ -51,15 +51,23 @@ def most_age(born: Instant, now: Instant) -> float:
     return max(age(born, now), now.wall - born.wall)
 
 
+def is_dated(lease: Lease, now: Instant) -> bool:
+    """Whether the store's clock, as this process reads it, tells when `lease` is over."""
+    if now.shared is None or lease.clock_epoch is None:
+        return False
+    return now.shared.single_host or lease.clock_epoch == now.shared.clock_epoch
+
+
 def left_of(lease: Lease, now: Instant) -> float:
     """Seconds until `lease` is over by the store's clock; its whole time to live where that clock cannot tell.
 
-    A process that cannot tell watches the lease for that long.
+    A process that cannot tell watches the lease for that long. The lease may be over sooner for others, who have
+    watched it for longer.
     """
-    if now.shared is None or lease.clock_epoch is None:
+    if now.shared is None or not is_dated(lease, now):
         return lease.ttl
     if lease.clock_epoch != now.shared.clock_epoch:
-        return 0.0 if now.shared.single_host else lease.ttl
+        return 0.0  # from an earlier boot of the only machine
     return lease.ttl - (now.shared.seconds - lease.at)
 
 
