@@ -96,7 +96,8 @@ def _sender_of(process: Process, token: Token, now: float) -> Task | None:
     """The task of this process that has sent the refresh token and gets an answer, under a claim that is not over.
 
     A static server's one refresh token is in every generation: who sends a later one repeats no request. A store's
-    clock that was set forward ends the claim early, as far as those can tell who came later.
+    clock that was set forward ends the claim early, as far as those can tell who came later. A claim is dated by the
+    look before it.
     """
     world = process.world
     for task in process.tasks:
@@ -105,7 +106,7 @@ def _sender_of(process: Process, token: Token, now: float) -> Task | None:
             continue
         was_set = claim.clock_epoch is not None and claim.born < world.store_clock_set_at
         ends_at = claim.born + claim.ttl - (max(world.store_clock_ahead, 0.0) if was_set else 0.0)
-        if spent.identity == token.identity and now < ends_at:
+        if spent.identity == token.identity and now < ends_at - A_LOOK:
             return task
     return None
 

@@ -264,6 +264,8 @@ class Process:
     def _cas(self, task: Task, effect: effects.Cas, fault: Fault | None) -> str:
         world = self.world
         what = fault.what if fault is not None else None
+        if effect.record.lease is not None and not effect.record.lease.is_recovery and task.publish is not None:
+            task.leased = effect.record  # whether it is applied or not: it may be applied later
         if fault is not None and what in (What.STORE_DOWN, What.DOWN_THEN_EMPTY):
             world.store_goes_down(fault.seconds, then_empty=what is What.DOWN_THEN_EMPTY)
         if what is What.UNKNOWN_LOST:
@@ -276,8 +278,6 @@ class Process:
             raise StoreOutcomeUnknown("the answer was lost")
         world.writer = task
         version = self.store.cas(effect.expected, effect.record)
-        if effect.record.lease is not None and not effect.record.lease.is_recovery and task.publish is not None:
-            task.leased = effect.record
         if what is What.UNKNOWN_APPLIED:
             world.say(repr(task), "does not hear of its write, which was applied")
             raise StoreOutcomeUnknown("the answer was lost")
