@@ -88,6 +88,7 @@ class Send(Effect[Token]):
     grant: Grant
     token: Token | None
     ttl: float
+    leased: Record | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +226,8 @@ class Effects(World):
     async def prepare(self) -> None:
         await Prepare()
 
-    async def send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
-        return await Send(grant, token, ttl)
+    async def send(self, grant: Grant, token: Token | None, ttl: float, leased: Record | None = None) -> Token:
+        return await Send(grant, token, ttl, leased)
 
     async def revoke(self, token: Token) -> str | None:
         return await Revoke(token)

@@ -65,7 +65,6 @@ class Runner(World):
         self._code = UserCode(store, key, functions, loop=loop, seen=self._seen, at=run.report)
         self._spool = Spool(store, key) if store.durable or store.may_go_back else None
         self._strange_writes = 0
-        self.leased: Record | None = None  # the claim that was written last
         self._hold: AdvisoryLock | None = None
         self._admission = Admission(key, self._code, run, turns, patience)
 
@@ -163,8 +162,8 @@ class Runner(World):
     async def prepare(self) -> None:
         self._done(self._code.prepare)
 
-    async def send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
-        return self._done(lambda: self._send(grant, token, ttl))
+    async def send(self, grant: Grant, token: Token | None, ttl: float, leased: Record | None = None) -> Token:
+        return self._done(lambda: self._send(grant, token, ttl, leased))
 
     async def revoke(self, token: Token) -> str | None:
         return self._done(lambda: self._code.revoke(token))
@@ -198,22 +197,19 @@ class Runner(World):
 
     # --- Internals ---
 
-    def _send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
+    def _send(self, grant: Grant, token: Token | None, ttl: float, leased: Record | None) -> Token:
+        generation = leased.generation if leased is not None else 0
         try:
-            answer = self._code.send(grant, token, self._run.sending(ttl, self.leased))
+            answer = self._code.send(grant, token, self._run.sending(ttl, leased))
         except Unsent:
             raise
         except RefreshFailure as failure:
-            self._admission.settles(failure.verdict, self._generation)
+            self._admission.settles(failure.verdict, generation)
             if not self._admission.is_answered:  # else the answer may have a refresh token, which is to be saved first
                 self._admission.publish_news()
             raise
-        self._admission.settles(None, self._generation)
+        self._admission.settles(None, generation)
         return answer
-
-    @property
-    def _generation(self) -> int:
-        return self.leased.generation if self.leased is not None else 0
 
     def _at(self, phase: str) -> None:
         if phase:
@@ -274,8 +270,6 @@ class Runner(World):
 
     def _cas(self, expected: str | None, record: Record) -> str:
         self._at("it is writing to its store")
-        if record.lease is not None and not record.lease.is_recovery:
-            self.leased = record
         self._seen.add(record.token)
         try:
             return self.store.cas(self._key, expected, encode(record))

@@ -135,7 +135,8 @@ class Process:
         world = self.world
         fault: Fault | None = None
         task.sending = type(effect) is effects.Send
-        if task.sending:
+        if isinstance(effect, effects.Send) and task.publish is not None:  # a renewal
+            task.leased = effect.leased
             self._has_sent(task, task.leased)
             if task.has_sent is not None and task.leased is not None:
                 task.has_sent(task.leased)
@@ -264,8 +265,6 @@ class Process:
     def _cas(self, task: Task, effect: effects.Cas, fault: Fault | None) -> str:
         world = self.world
         what = fault.what if fault is not None else None
-        if effect.record.lease is not None and not effect.record.lease.is_recovery and task.publish is not None:
-            task.leased = effect.record  # whether it is applied or not: it may be applied later
         if fault is not None and what in (What.STORE_DOWN, What.DOWN_THEN_EMPTY):
             world.store_goes_down(fault.seconds, then_empty=what is What.DOWN_THEN_EMPTY)
         if what is What.UNKNOWN_LOST:

@@ -37,7 +37,9 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
         attempt.sends, sent = attempt.sends + 1, now
         await report(attempt.world, Kind.SENT, attempt.request, attempt.leased, attempt=attempt.lease.id)
         try:
-            answer = await attempt.world.send(attempt.lease.grant, attempt.leased.token, attempt.lease.ttl)
+            answer = await attempt.world.send(
+                attempt.lease.grant, attempt.leased.token, attempt.lease.ttl, attempt.leased
+            )
         except Unsent as failure:
             attempt.sends -= 1
             await report(

@@ -192,8 +192,8 @@ class World(ABC):
         """Let the refresher do its slow preparations, which send no token request. Raises `ConfigurationError`."""
 
     @abstractmethod
-    async def send(self, grant: Grant, token: Token | None, ttl: float) -> Token:
-        """Ask for the next token, once, within `ttl` seconds.
+    async def send(self, grant: Grant, token: Token | None, ttl: float, leased: Record | None = None) -> Token:
+        """Ask for the next token, once, within `ttl` seconds, under the claim `leased`; None: under no claim.
 
         Raises `RefreshFailure`; `Unsent` if nothing was sent.
         """
