@@ -159,3 +159,34 @@ def test_a_refusal_that_proves_nothing_is_forgotten() -> None:
     assert sightings.recalled(leased) == leased
     assert sightings.end_of(leased, knows_a_session=True) is None
     assert sightings.recalled(replace(lost, failure=None)) == lost
+
+
+def test_a_failure_that_was_first_seen_while_a_token_is_obtained_for_a_dead_session_is_its_death() -> None:
+    sightings = Sightings()
+    dead = failed_at(1, FailureKind.DEAD, state=State.DEAD)
+    obtaining = Lease("other", Grant.OBTAIN, 30.0, origin=State.DEAD)
+    sightings.remember(replace(dead, state=State.LEASED, lease=obtaining))
+    sightings.remember(dead)
+    assert sightings.recalled(replace(dead, state=State.IDLE, failure=None)).state is State.DEAD
+
+
+@pytest.mark.parametrize(
+    ("generation", "lease", "is_kept"),
+    [
+        (1, None, True),
+        (1, Lease("mine", Grant.REFRESH, 30.0), True),
+        (1, Lease("recovery-1", Grant.REFRESH, 30.0), True),
+        (1, Lease("other", Grant.REFRESH, 30.0), False),
+        (2, None, False),
+    ],
+)
+def test_a_refusal_is_not_noted_once_others_are_known_to_have_taken_over(
+    generation: int, lease: Lease | None, *, is_kept: bool
+) -> None:
+    sightings, refused = Sightings(), failed_at(1, FailureKind.DEAD, state=State.DEAD)
+    mine = Lease("mine", Grant.REFRESH, 30.0)
+    sightings.ends(mine, refused)
+    seen = replace(refused, generation=generation, state=State.LEASED if lease else State.IDLE, lease=lease)
+    sightings.remember(replace(seen, failure=None))
+    claim = replace(refused, state=State.LEASED, lease=mine, failure=None)
+    assert (sightings.end_of(claim, knows_a_session=True) is not None) is is_kept

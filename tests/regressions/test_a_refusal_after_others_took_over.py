@@ -2,57 +2,130 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
-from tests.core.driver import NEXT, Process, World, failed, make_request, needy, seed
-from tests.effects import EFFECTS, Load, Send
+from tests.core.driver import NEXT, Process, World, failed, make_lease, make_request, needy, seed
+from tests.effects import EFFECTS, Load, Send, Watch, knowing
 
 from onerefresh import StoreUnavailable
-from onerefresh.record import Lease
+from onerefresh.record import Grant, Lease, State
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.verdict import FailureKind
 
+REFUSED = pytest.mark.parametrize("kind", [FailureKind.DEAD, FailureKind.DOUBTFUL], ids=str)
 
-def late() -> tuple[Process[Outcome], World, RenewalRequest, Lease]:
-    """A renewal that was stopped right before its request, and whose lease another attempt has by now."""
-    world = needy(seed(lives=1.0, at=0.0), failed(FailureKind.DEAD))
-    request = make_request()
-    process = Process(world, renew(EFFECTS, request)).until(Send)
+
+def sending(kind: FailureKind, **others: Any) -> tuple[Process[Outcome], World, RenewalRequest]:
+    """A renewal that was stopped right before a request, which will be refused."""
+    world = needy(seed(lives=1.0, at=0.0), failed(kind))
+    request = make_request(**others)
+    return Process(world, renew(EFFECTS, request)).until(Send), world, request
+
+
+def late(kind: FailureKind = FailureKind.DEAD) -> tuple[Process[Outcome], World, RenewalRequest, Lease]:
+    """The same, where another attempt has the lease by now."""
+    process, world, request = sending(kind)
     return process, world, request, world.lease()
 
 
-def test_its_process_waits_for_the_others_and_gets_their_token() -> None:
-    process, world, _, other = late()
-    process.until(Load, 3)  # it has found that the lease is another's, and looks again
+def is_told_later(world: World, request: RenewalRequest, other: Lease) -> None:
+    """The store is back, and the next renewal of the same process waits for the others and gets their token."""
+    world.down = False
+    later = Process(world, renew(EFFECTS, request)).until(Load)
+    world.commit_by(other, NEXT)
+    assert later.finish().token.generation == 2
+    assert len(world.sent) == 1
+
+
+@REFUSED
+def test_its_process_waits_for_the_others_and_gets_their_token(kind: FailureKind) -> None:
+    process, world, _, other = late(kind)
+    process.until(Load, 2)  # it has found that the lease is another's, and looks again
     world.commit_by(other, NEXT)
     outcome = process.finish()
     assert outcome.token.generation == 2
     assert len(world.sent) == 1
 
 
-def test_where_the_store_is_down_by_then_nobody_is_told_that_the_session_is_over() -> None:
-    process, world, request, other = late()
-    process.until(Load)  # the write of the refusal has failed
+@REFUSED
+def test_where_the_lease_of_the_others_is_over_too_it_asks_before_it_says_anything(kind: FailureKind) -> None:
+    process, world, _ = sending(kind)
+    other = world.lease(make_lease(clock_epoch=world.clock_epoch, at=world.now, ttl=30.0))
+    world.answers.append(failed(FailureKind.DEAD))
+    world.now += 60.0
+    process.until(Send).until(Watch)  # it has taken over and was refused again
+    world.commit_by(other, NEXT)
+    assert process.finish().token.generation == 2
+
+
+@REFUSED
+@pytest.mark.parametrize("loads", [1, 2])
+def test_where_the_store_goes_down_nobody_is_told_that_the_session_is_over(kind: FailureKind, loads: int) -> None:
+    """Before it can read whose lease it is, or right after that."""
+    process, world, request, other = late(kind)
+    process.until(Load)
+    if loads > 1:
+        process.until(Load)
+    world.down = True
+    with pytest.raises(StoreUnavailable):
+        process.finish()
+    is_told_later(world, request, other)
+
+
+@REFUSED
+def test_nor_where_it_is_down_before_the_first_write_and_the_lease_is_over(kind: FailureKind) -> None:
+    process, world, request = sending(kind)
+    world.now += 400.0
+    other = world.lease()
+    world.down = True
+    with pytest.raises(StoreUnavailable):
+        process.finish()
+    is_told_later(world, request, other)
+
+
+@REFUSED
+def test_nor_where_the_store_has_lost_the_record_since_the_lease_was_over(kind: FailureKind) -> None:
+    world = needy(seed(lives=1.0, at=0.0), failed(kind))
+    known = knowing(newest=world.token, recovery=5.0, may_go_back=True)
+    mine = Process(world, renew(known, make_request())).until(Send)
+    world.now += 400.0
+    other = world.lease()
+    world.commit_by(other, NEXT)
+    newest = world.present
+    world.put(None)
+    mine.until(Watch)  # it has restored its own copy, and gives others the time to restore theirs
+    assert world.present.state is State.LEASED
+    world.put(newest)
+    assert mine.finish().token.generation == 2
+
+
+@REFUSED
+def test_nor_where_a_token_is_obtained_without_a_refresh_token(kind: FailureKind) -> None:
+    world = needy(replace(seed(lives=1.0, at=0.0), refresh_token=None), failed(kind))
+    process = Process(world, renew(EFFECTS, make_request(can_obtain=True))).until(Send)
+    world.lease(make_lease(grant=Grant.OBTAIN, clock_epoch=world.clock_epoch, at=world.now))
     process.until(Load)
     world.down = True
     with pytest.raises(StoreUnavailable):
         process.finish()
-    world.down = False
-    later = Process(world, renew(EFFECTS, request))
-    later.until(Load)
-    world.commit_by(other, NEXT)
-    assert later.finish().token.generation == 2
 
 
-def test_nor_where_it_goes_down_before_it_can_say_whose_lease_it_is() -> None:
-    process, world, request, other = late()
-    process.until(Load)  # the write of the refusal was in conflict with another one
-    world.down = True
-    with pytest.raises(StoreUnavailable):
-        process.finish()
-    world.down = False
-    later = Process(world, renew(EFFECTS, request))
-    later.until(Load)
+@REFUSED
+def test_a_store_that_goes_back_to_the_claim_does_not_get_the_refusal_after_all(kind: FailureKind) -> None:
+    """Others would read it while the newer token is not restored yet."""
+    process, world, request = sending(kind)
+    claim = world.present
+    other = world.lease()
+    process.until(Load)
     world.commit_by(other, NEXT)
-    assert later.finish().token.generation == 2
+    newest = process.finish().token
+    world.put(claim)
+    mine = Process(world, renew(knowing(newest=newest, recovery=5.0, may_go_back=True), request))
+    while not mine.is_over:
+        mine.step()
+        assert world.present.state is not State.DEAD
+        assert world.present.failure is None

@@ -49,7 +49,7 @@ class Attempt:
     * `client`: the fingerprint of this client, for the record.
     * `rest`: seconds that the profile demands before a request whose answer was lost is repeated.
     * `cause`: the refresher's own exception.
-    * `conflicted`: the record had changed when this attempt's end was to be written.
+    * `overtaken`: another attempt has taken over, or may have, as far as is known when this one's end is written.
     """
 
     world: World
@@ -66,7 +66,7 @@ class Attempt:
     client: str = ""
     rest: float = 0.0
     cause: BaseException | None = field(default=None, repr=False)
-    conflicted: bool = False
+    overtaken: bool = False
 
     @property
     def taken_over(self) -> bool:
@@ -91,6 +91,11 @@ class Attempt:
         """
         lease = loaded.record.lease if loaded.record else None
         return lease is not None and lease.id == self.lease.id
+
+    def is_overtaken_in(self, record: Record | None) -> bool:
+        """Whether another attempt at the same generation is under way in `record`."""
+        lease = record.lease if record is not None and record.identity == self.leased.identity else None
+        return lease is not None and not lease.is_recovery and lease.id != self.lease.id
 
     @property
     def maybe_spent_before(self) -> bool:

@@ -13,11 +13,11 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.policy import FOR_GOOD, backoff
-from onerefresh.record import Grant, Record
+from onerefresh.record import Grant, Lease, Record
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.bring_back import is_gone
 from onerefresh.renewal.causes import cause_of, sent_late
-from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.clocks import Instant, most_age
 from onerefresh.renewal.decide import NOT_AGAIN
 from onerefresh.renewal.recovery import end_later
 from onerefresh.renewal.reports import MOST_ROUNDS, report
@@ -25,25 +25,28 @@ from onerefresh.renewal.world import NotSent, Unsent
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.verdict import FailureKind, Verdict
 
+REFUSALS = (FailureKind.DEAD, FailureKind.DOUBTFUL)
+"""What proves nothing where another attempt may have spent the refresh token."""
+
 
 async def release(attempt: Attempt, verdict: Verdict | None) -> Outcome | None:
     """Release the lease and remember the failure.
 
     Raises the error for the callers, or returns None where the renewal waits a little and tries again.
     """
-    if verdict is not None and verdict.kind in (FailureKind.DEAD, FailureKind.DOUBTFUL):
+    if verdict is not None and verdict.kind in REFUSALS:
         verdict = replace(verdict, detail=f"no token could be obtained: {verdict.detail}")
     if verdict is None and (attempt.lease.contested or attempt.taken_over):
         return None  # too old to send: the lease runs out, since a release would make others forget the earlier attempt
     now, pause = await attempt.world.now(), None
     if verdict is not None and verdict.kind.is_lost and attempt.lease.grant is Grant.REFRESH:
         verdict, pause = _after_a_loss(attempt, verdict, now)
-    back = _back(attempt, verdict, now, pause)
+    back, is_refusal = _back(attempt, verdict, now, pause), verdict is not None and verdict.kind in REFUSALS
     try:
-        if not await _settle(attempt, back):
+        if not await _settle(attempt, back, is_refusal=is_refusal):
             return None
     except errors.StoreUnavailable:
-        if verdict is None:
+        if verdict is None or (is_refusal and attempt.overtaken):
             raise
         # The lease runs out by itself; the token endpoint's answer matters more to the callers.
     if verdict is None or verdict.kind in (FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR):
@@ -80,10 +83,10 @@ async def doubtful_end(attempt: Attempt, verdict: Verdict) -> Outcome | None:
         message = f"{verdict.detail}, {why}: this refresh token is not sent again"
         verdict, pause = replace(verdict, detail=message), FOR_GOOD
     try:
-        await _settle(attempt, _back(attempt, verdict, now, pause))
+        await _settle(attempt, _back(attempt, verdict, now, pause), is_refusal=True)
     except errors.StoreUnavailable:
-        if attempt.request.background:
-            raise  # no caller waits, and the access token still serves
+        if attempt.request.background or attempt.overtaken:
+            raise  # no caller waits, and the access token still serves; or the refusal proves nothing
         raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
     return None  # the record decides what follows
 
@@ -105,17 +108,12 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     verdict = replace(verdict, detail=message)
     dead = records.died(attempt.leased, verdict, now=(await attempt.world.now()).wall, refused=attempt.refused)
     try:
-        if not await _settle(attempt, dead):
-            if await _is_taken_over(attempt):
-                attempt.request.sightings.retract(dead, attempt.lease)
+        if not await _settle(attempt, dead, is_refusal=True):
             await _note_that_it_was_late(attempt)
             return None
     except errors.StoreUnavailable:
-        if attempt.conflicted:
-            attempt.request.sightings.retract(dead)
-            raise  # another attempt may have taken over: the record will say so once it can be read
-        if attempt.request.background:
-            raise  # no caller waits, and the access token still serves
+        if attempt.request.background or attempt.overtaken:
+            raise  # no caller waits, and the access token still serves; or the refusal proves nothing
         raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
     await report(attempt.world, Kind.DEAD, attempt.request, dead, message, attempt=attempt.lease.id)
     return None
@@ -145,19 +143,6 @@ def _after_a_loss(attempt: Attempt, verdict: Verdict, now: Instant) -> tuple[Ver
     return verdict, max(backoff(count, now.jitter, verdict.retry_after), attempt.rest)
 
 
-async def _is_taken_over(attempt: Attempt) -> bool:
-    """Whether another attempt at the same generation is under way, which may have spent the refresh token.
-
-    The lease was found to be another's just now. So that counts where the store cannot be read any more.
-    """
-    try:
-        record = (await attempt.world.load()).record
-    except errors.StoreUnavailable:
-        return True
-    lease = record.lease if record is not None and record.identity == attempt.leased.identity else None
-    return lease is not None and not lease.is_recovery and lease.id != attempt.lease.id
-
-
 async def _note_that_it_was_late(attempt: Attempt) -> None:
     """Where others have already renewed, note that this request came late: it may explain the session's end."""
     with contextlib.suppress(Conflict, StoreOutcomeUnknown, errors.StoreUnavailable):
@@ -167,27 +152,49 @@ async def _note_that_it_was_late(attempt: Attempt) -> None:
             await attempt.world.cas(loaded.version, noted)
 
 
-async def _settle(attempt: Attempt, ended: Record) -> bool:
+async def _settle(attempt: Attempt, ended: Record, *, is_refusal: bool = False) -> bool:
     """Write how this attempt ended, over its own lease; whether the record says so now.
 
-    Raises `StoreUnavailable`. This process acts on the end whether the write succeeds or not.
+    Raises `StoreUnavailable`. This process acts on the end whether the write succeeds or not, unless the end is a
+    refusal and another attempt has taken over, or may have: that one may have spent the refresh token.
     """
     attempt.request.sightings.ends(attempt.lease, ended)
     try:
-        return await _written(attempt, ended)
+        if await _written(attempt, ended):
+            return True
     except errors.StoreUnavailable:
         await attempt.world.defer(end_later(attempt.world, attempt.lease, attempt.request))
+        if is_refusal:
+            await _reconsider(attempt, ended)
         raise
+    if is_refusal:
+        await _reconsider(attempt, ended, attempt.lease if attempt.overtaken else None)
+    return False
+
+
+async def _reconsider(attempt: Attempt, ended: Record, lease: Lease | None = None) -> None:
+    """Forget the refusal with which this attempt has ended, if others have taken over, or may have.
+
+    They may have where its lease is over and the store cannot be read, or has lost it. `lease`: as for
+    `Sightings.retract`. What was known of this generation before the attempt is remembered again.
+    """
+    is_over = most_age(attempt.born, await attempt.world.now()) >= attempt.lease.ttl
+    attempt.overtaken = attempt.overtaken or is_over
+    if attempt.overtaken:
+        attempt.request.sightings.retract(ended, lease)
+        attempt.request.sightings.remember(attempt.leased)
 
 
 async def _written(attempt: Attempt, ended: Record) -> bool:
+    """As `_settle`. Sets `attempt.overtaken` as soon as that is known."""
     version = attempt.version
     for _ in range(MOST_ROUNDS):
         try:
             await attempt.world.cas(version, ended)
         except (Conflict, StoreOutcomeUnknown) as error:
-            attempt.conflicted = attempt.conflicted or isinstance(error, Conflict)
+            attempt.overtaken = attempt.overtaken or isinstance(error, Conflict)  # until the record says otherwise
             loaded = await attempt.world.load()
+            attempt.overtaken = attempt.is_overtaken_in(loaded.record)
             if loaded.record is None or not attempt.is_mine(loaded):
                 return loaded.record == ended
             # Not applied: a lease that stays would delay everybody. `adopt` may have changed the owner.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from onerefresh.record import Failure, Lease, Record, State
 from onerefresh.renewal.clocks import Instant
+from onerefresh.verdict import FailureKind
 
 __all__ = ["Servers", "Sightings"]
 
@@ -145,7 +146,12 @@ class Sightings:
         return replace(ended, owner=record.owner) if ended is not None else None  # `adopt` may have changed the owner
 
     def remember(self, record: Record | None) -> None:
-        """Remember the last failure in `record`, unless the store has gone back to an earlier one of its generation."""
+        """Remember the last failure in `record`, unless the store has gone back to an earlier one of its generation.
+
+        An attempt of this process that was refused has ended otherwise if `record` shows that others took over.
+        """
+        if record is not None and self._ended:
+            self._ended = tuple(one for one in self._ended if not _has_explained(record, *one))
         failure = record.failure if record is not None else None
         if record is None or failure is None:
             return
@@ -156,7 +162,8 @@ class Sightings:
                 return
             earlier = (*failed.earlier, _name(failed.failure))[-MOST:]
         others = tuple(other for other in self._failed if other is not failed)
-        new = _Failed(record.identity, failure, record.state is State.DEAD, earlier)
+        is_dead = State.DEAD in (record.state, record.lease.origin if record.lease is not None else None)
+        new = _Failed(record.identity, failure, is_dead, earlier)
         self._failed = (*others, new)[-GENERATIONS:]
 
     def _failed_at(self, identity: tuple[str, int]) -> _Failed | None:
@@ -232,6 +239,15 @@ def _is_before(record: Record, emptied: Record) -> bool:
     if record.is_logged_out or record.generation >= emptied.generation or record.family not in emptied.families:
         return False
     return not any(entry.what == "login" and entry not in emptied.history for entry in record.history)
+
+
+def _has_explained(record: Record, name: str, ended: Record) -> bool:
+    """Whether `record` shows why the attempt `name`, which ended with `ended`, was refused: others have taken over."""
+    failure, lease = ended.failure, record.lease
+    if failure is None or failure.kind is not FailureKind.DEAD or record.family != ended.family:
+        return False
+    is_anothers = lease is not None and not lease.is_recovery and lease.id != name
+    return record.generation > ended.generation or (record.generation == ended.generation and is_anothers)
 
 
 def _name(failure: Failure) -> object:
