@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import pytest
+
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.record import Record, State
+from onerefresh.renewal.attempt import Outcome
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Token
 
 
-def token(generation: int) -> Token:
-    return Token(f"access-{generation}", f"refresh-{generation}", issued_at=0.0).numbered("family", generation)
+def token(generation: int, family: str = "family") -> Token:
+    text = f"{family}-{generation}"
+    return Token(f"access-{text}", f"refresh-{text}", issued_at=0.0).numbered(family, generation)
 
 
 def knowing(generation: int) -> SessionMemory:
     memory = SessionMemory(MemoryStore(), "acme")
     memory.learns(Record(("family",), generation, State.IDLE, token=token(generation)), memory.epoch)
+    return memory
+
+
+def logged_in_elsewhere(generation: int, number: int | None = None) -> SessionMemory:
+    """It has learned from the store that somebody has logged in when `generation` was the newest token."""
+    memory = knowing(generation)
+    newer = token(number or generation + 1, "another")
+    memory.adopt(Outcome(newer, earlier=("family",)), memory.epoch)
     return memory
 
 
@@ -29,6 +41,45 @@ def test_a_late_answer_that_could_not_be_saved_is_not_newer_than_what_others_hav
     memory = knowing(3)
     memory.cannot_save(token(2))
     assert memory.newest == token(3)
-    memory.cannot_save(Token("another", "another").numbered("another family", 2))
-    assert memory.newest is not None
-    assert memory.newest.family == "another family"
+    memory.cannot_save(token(2, "another"))
+    assert memory.newest == token(2, "another")
+
+
+def test_nor_than_the_token_of_a_login_elsewhere() -> None:
+    memory = logged_in_elsewhere(1)
+    memory.cannot_save(token(2))
+    assert memory.newest == token(2, "another")
+
+
+def test_nor_where_that_login_was_numbered_anew() -> None:
+    memory = logged_in_elsewhere(7, number=1)
+    memory.cannot_save(token(8))
+    assert memory.newest == token(1, "another")
+
+
+def test_a_late_answer_of_an_earlier_session_is_given_to_nobody() -> None:
+    memory = logged_in_elsewhere(1)
+    memory.adopt(Outcome(token(2), renewed=True), memory.epoch)
+    assert memory.newest == memory.held.token == token(2, "another")
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+def test_a_login_with_the_token_of_an_earlier_session_is_a_new_one(*, renewed: bool) -> None:
+    memory = logged_in_elsewhere(1)
+    memory.adopt(Outcome(token(3), renewed=renewed, earlier=("another",)), memory.epoch)
+    assert memory.newest == memory.held.token == token(3)
+
+
+def test_a_late_answer_does_not_make_the_newest_refresh_token_a_spent_one() -> None:
+    """Where the host saves, other objects of the name would go on from the newest token without end."""
+    memory = knowing(3)
+    memory.save = print
+    memory.cannot_save(token(2))
+    assert not memory.has_gone_on_from(token(3))
+
+
+def test_an_answer_that_is_saved_nowhere_yet_is_not_forgotten_when_the_token_before_it_is_handed_out() -> None:
+    memory = knowing(2)
+    memory.cannot_save(token(3))
+    memory.adopt(Outcome(token(2)), memory.epoch)
+    assert memory.newest == token(3)

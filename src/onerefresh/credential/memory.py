@@ -219,13 +219,18 @@ class SessionMemory:
         known = self.known
         return known is not None and known.family == token.family and known.generation >= token.generation
 
+    def _has_gone_over_from(self, family: str) -> bool:
+        """Whether this process has learned of a login elsewhere that came after the session of this family."""
+        return self.known is not None and self.known.family != family and family in self.earlier
+
     def cannot_save(self, token: Token) -> None:
         """Note a new token that is saved nowhere yet. The caller holds the lock.
 
-        It may be the late answer of an attempt that others have overtaken: then this process knows a newer one.
+        It may be the late answer of an attempt that others have overtaken: then this process knows a newer one, of this
+        session or of one that somebody has begun since.
         """
-        self._trades(token)
-        if not self._has_newer(token):
+        if not self._has_newer(token) and not self._has_gone_over_from(token.family):
+            self._trades(token)
             self.unsaved = token
 
     def _trades(self, token: Token) -> None:
@@ -267,17 +272,23 @@ class SessionMemory:
         return self.unsaved or self.known
 
     def adopt(self, outcome: Outcome, epoch: int) -> None:
-        """Take an outcome into memory, unless something newer is there."""
+        """Take an outcome into memory, unless something newer is there.
+
+        That may be a login elsewhere, too, if the outcome is the late answer to a request of the session before it.
+        """
         token, known = outcome.token, self.known
         same_family = known is not None and token.family == known.family
         if not same_family and epoch != self.epoch:
             return
         if same_family and known is not None and token.generation < known.generation:
             return
+        names_known = known is not None and known.family in outcome.earlier
+        if outcome.renewed and self._has_gone_over_from(token.family) and not names_known:
+            return
         if outcome.renewed or (known is not None and known.identity != token.identity):
             self.follows = not outcome.renewed
         self._goes_on_with(token, outcome.earlier)
-        self.failed = self.unsaved = None
+        self.failed = None
         held = cached_for(token, self.jitter)
         # An ageing token is renewed with the next call, whatever brought it, unless that was tried just now.
         if outcome.retry_after or (outcome.renewed and held.refresh_at <= self.clock.time()):
