@@ -10,7 +10,7 @@ from tests.simulator.ideas import Idea
 
 from onerefresh import errors
 from onerefresh.policy import EARLY_REFRESHES
-from onerefresh.record import State
+from onerefresh.record import Grant, State
 
 if TYPE_CHECKING:
     from tests.simulator.process import Process
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from onerefresh.token import Token
 
 __all__ = ["Answers"]
+
+NOT_OVER = "nobody is told that a session is over with which others go on"
 
 NEVER_DEAD = "a session that lives at the server is never called dead on a doubtful answer"
 
@@ -33,6 +35,7 @@ class Answers:
         self._doubted: set[str] = set()  # access tokens of the generations whose refresh was refused without a proof
         self._unheard: dict[tuple[str, int], set[Process]] = {}  # whose refresh brought no answer, as they know
         self._second_chances: set[str] = set()  # what came of the refusal of a token that may have been a repeated one
+        self._dead: set[tuple[str, int]] = set()  # the generations that the store has ever shown as dead
         self._used_before: set[str] = set()  # refresh tokens with which somebody logged in when they were used up
 
     def doubtful(self, token: Token | None) -> None:
@@ -86,6 +89,8 @@ class Answers:
             is_same = after.probation is not None and after.probation.repeated
         if after.token is not None and probation is not None and probation.repeated and not is_same:
             self._second_chances.add(after.token.reveal())
+        if after.state is State.DEAD:
+            self._dead.add(after.identity)
         has_died = after.state is State.DEAD and (before is None or before.state is not State.DEAD)
         if has_died and self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(after):
             raise Broken(NEVER_DEAD, f"generation {after.generation} is dead in the store")
@@ -104,10 +109,25 @@ class Answers:
         """A caller was told so."""
         record = self._world.store.record
         proven = isinstance(error, errors.LoginRequired) and getattr(error, "proven", True)
+        if proven and record is not None:
+            self._nobody_goes_on(error, record)
         if record is None or error.generation not in (None, record.generation):
             return  # it speaks of an earlier session
         if proven and self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(record):
             raise Broken(NEVER_DEAD, f"a caller was told: {error}")
+
+    def _nobody_goes_on(self, error: errors.OnerefreshError, record: Record) -> None:
+        """A caller was told that the session is over: nobody may have refreshed its token, unless it was dead before."""
+        generation = error.generation
+        if generation is None or (record.family, generation) in self._dead or self._world.judge.unordered:
+            return
+        if any((entry.generation, entry.what) == (generation + 1, Grant.REFRESH.value) for entry in record.history):
+            raise Broken(NOT_OVER, f"a caller was told of generation {generation}: {error}")
+        for process in self._world.accounts:
+            for task in process.tasks:
+                spent = task.spent.identity if task.spent is not None else None
+                if task.spending and task.has_answer and spent == (record.family, generation) and not task.disturbed:
+                    raise Broken(NOT_OVER, f"{task} has the next token, and a caller was told: {error}")
 
     def _lives(self, record: Record) -> bool:
         """Whether there was a doubt, and the session lives."""

@@ -14,7 +14,7 @@ from onerefresh.credential import memory, run
 from onerefresh.credential.run import CredentialRun
 from onerefresh.policy import Profile
 from onerefresh.record import Record
-from onerefresh.renewal import bring_back, commit, recovery, recovery_lease, send
+from onerefresh.renewal import bring_back, commit, failed, recovery, recovery_lease, send
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 
@@ -108,6 +108,19 @@ LOST_WHILE_DOWN = (
     ("faults", (Fault(What.LOST_ANSWER, Point.SEND), Fault(What.STORE_DOWN, Point.RELEASE, seconds=6.0))),
     ("happenings", (Happening(What.REVOKED, 5.0),)),
     ("hosts", 1),
+)
+REFUSED_LATE = (
+    ("manner", Manner(Kind.REJECT_ONLY, expires_in=20.0)),
+    ("profile", Profile("strict")),
+    (
+        "faults",
+        (Fault(What.PAUSE_BEFORE, Point.SEND, seconds=45.0), Fault(What.STORE_DOWN, Point.RELEASE, 2, seconds=8.0)),
+    ),
+    ("happenings", (Happening(What.REVOKED, 5.0),)),
+    ("hosts", 2),
+    ("may_go_back", False),
+    ("obtains", False),
+    ("host_saves", False),
 )
 
 IDEA_MUTANTS: tuple[Mutant, ...] = (
@@ -204,6 +217,12 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "a failure that cannot be noted is forgotten",
         put(Sightings, "ends", pieces.not_noticed),
         fixed=LOST_WHILE_DOWN,
+    ),
+    Mutant(
+        "12",
+        "a refusal counts although others may have taken over",
+        put(failed, "_reconsider", pieces.nothing),
+        fixed=REFUSED_LATE,
     ),
     Mutant(
         "13",
