@@ -117,7 +117,7 @@ class Answers:
             raise Broken(NEVER_DEAD, f"a caller was told: {error}")
 
     def _nobody_goes_on(self, error: errors.OnerefreshError, record: Record) -> None:
-        """A caller was told that the session is over: nobody may have refreshed its token, unless it was dead before."""
+        """A caller was told that the session is over: nobody may have refreshed its token, unless it was dead."""
         generation = error.generation
         if generation is None or (record.family, generation) in self._dead or self._world.judge.unordered:
             return
