@@ -65,6 +65,7 @@ class World:
     server: RotatingServer | None = None
     now: float = 0.0
     wall_is_off: float = 0.0
+    store_clock_is_off: float = 0.0
     version: int = 0
     body: str | None = None
     clock_epoch: str | None = "boot"
@@ -322,7 +323,8 @@ class Process(Generic[T]):
             case effects.Cas(expected, record):
                 return world.cas(expected, record)
             case effects.Now():
-                shared = StoreTime(world.clock_epoch, world.now, single_host=True) if world.clock_epoch else None
+                at = world.now + world.store_clock_is_off
+                shared = StoreTime(world.clock_epoch, at, single_host=True) if world.clock_epoch else None
                 return Instant(world.wall, world.now, shared, self.jitter)
             case effects.NewId():
                 world.names += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -56,6 +57,38 @@ def test_a_strict_server_is_not_asked_again_before_a_minute_is_over(kind: Failur
         assert len(world.sent) == 1
     world.now = 61.0
     assert world.run(renew(EFFECTS, make_request(**refused))).token.generation == 2
+
+
+def wall_clock_is_set(world: World, seconds: float) -> None:
+    world.wall_is_off = seconds
+
+
+def store_clock_is_set(world: World, seconds: float) -> None:
+    world.store_clock_is_off = seconds
+
+
+@pytest.mark.parametrize("seconds", [100.0, 3600.0])
+@pytest.mark.parametrize("is_set", [wall_clock_is_set, store_clock_is_set])
+@pytest.mark.parametrize("during", ["the request", "the pause"])
+def test_nor_where_a_clock_was_set_forward(is_set: Callable[[World, float], None], during: str, seconds: float) -> None:
+    """Who saw the answer being lost, or read of it, knows how long ago that was."""
+    world = needy(None, LOST, NEXT)
+    sender = Process(world, renew(EFFECTS, request := make_request(**refusing(world)))).until(Send)
+    if during == "the request":
+        sender.step()
+        is_set(world, seconds)
+    with pytest.raises(errors.RefreshOutcomeUnknown):
+        sender.finish()
+    world.fails(renew(EFFECTS, other := make_request(**refusing(world))))
+    if during == "the pause":
+        is_set(world, seconds)
+    for moment in (1.0, 55.0):
+        world.now = moment
+        for asks in (request, other):
+            world.fails(renew(EFFECTS, asks))
+            assert len(world.sent) == 1
+    world.now = 61.0
+    assert world.run(renew(EFFECTS, request)).token.generation == 2
 
 
 def test_seconds_count_from_the_request_on() -> None:

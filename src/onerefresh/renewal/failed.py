@@ -42,6 +42,7 @@ async def release(attempt: Attempt, verdict: Verdict | None) -> Outcome | None:
     if verdict is not None and verdict.kind.is_lost and attempt.lease.grant is Grant.REFRESH:
         verdict, pause = _after_a_loss(attempt, verdict, now)
     back, is_refusal = _back(attempt, verdict, now, pause), verdict is not None and verdict.kind in REFUSALS
+    attempt.request.sightings.dated(back, now)  # seen now: a clock that is set later makes the pause no shorter
     try:
         if not await _settle(attempt, back, is_refusal=is_refusal):
             return None

@@ -14,7 +14,7 @@ from onerefresh.policy import PATIENCE, SENDS_IN_A_LEASE, backoff
 from onerefresh.record import Grant
 from onerefresh.renewal.answer import commit_answer
 from onerefresh.renewal.attempt import Attempt, Outcome
-from onerefresh.renewal.clocks import Instant, age, most_age
+from onerefresh.renewal.clocks import Instant, most_age
 from onerefresh.renewal.failed import dead, doubtful_end, release, unsent
 from onerefresh.renewal.reports import report
 from onerefresh.renewal.world import Unsent
@@ -68,7 +68,8 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
         delay = backoff(failures + attempt.sends, now.jitter, verdict.retry_after)
         attempt.lost = attempt.lost or verdict.kind.is_lost
         if verdict.kind.is_lost:
-            attempt.rest = attempt.request.profile.sends_again_after - age(sent, await attempt.world.now())
+            since = (await attempt.world.now()).monotonic - sent.monotonic  # the clock that nobody can set forward
+            attempt.rest = attempt.request.profile.sends_again_after - since
             delay = max(delay, attempt.rest)
         if delay > PATIENCE or not _may_send_again(attempt, verdict):
             break

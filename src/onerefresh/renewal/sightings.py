@@ -63,6 +63,22 @@ GENERATIONS = 4
 """The failures of how many generations are remembered: a store that goes back shows one of an older generation."""
 
 
+class _Sight(NamedTuple):
+    """The first sight of a date, by the wall clock and by the process's own monotonic clock."""
+
+    date: float
+    wall: float
+    monotonic: float
+
+    def latest(self, now: Instant) -> float:
+        """The date, limited to the first sight: another machine's clock may be ahead."""
+        return min(self.date, now.wall - (now.monotonic - self.monotonic))
+
+    def earliest(self, now: Instant) -> float:
+        """The date as far back as it was at the first sight: the wall clock may have been set forward since."""
+        return now.wall - max(self.wall - self.date, 0.0) - (now.monotonic - self.monotonic)
+
+
 class _Failed(NamedTuple):
     """The last failure at a generation. `earlier`: what identifies the failures before it."""
 
@@ -99,8 +115,8 @@ class Sightings:
 
     def __init__(self, servers: Servers | None = None) -> None:
         self._damped: tuple[str, int] | None = None  # the last token whose refusal was reported as damped
-        self._failure: tuple[float, float] | None = None  # the date of the last failure, and when it was first seen
-        self._probation: tuple[float, float] | None = None
+        self._failure: _Sight | None = None  # of the last failure's date
+        self._probation: _Sight | None = None
         self._servers = servers if servers is not None else Servers()
         self._server: str | None = None
         self._replaced: tuple[str, ...] = ()  # servers that had the record before another one had it
@@ -219,16 +235,23 @@ class Sightings:
         return known != identity
 
     def dated(self, record: Record | None, now: Instant) -> Record | None:
-        """`record` with its dates on this machine's clock, none of them later than its first sight here."""
+        """`record` with its dates on this machine's clock, none of them later than its first sight here.
+
+        A lost answer is also none the older for a clock that was set forward: the request may still be at work.
+        """
         if record is None:
             return None
         failure, probation = record.failure, record.probation
         if failure is not None:
-            self._failure, at = _seen(self._failure, failure.at, now)
-            if at < failure.at:
+            self._failure = seen = _first_sight(self._failure, failure.at, now)
+            at = seen.latest(now)
+            if failure.lost or failure.kind.is_lost:
+                at = max(at, seen.earliest(now))
+            if at != failure.at:
                 record = replace(record, failure=replace(failure, at=at))
         if probation is not None:
-            self._probation, at = _seen(self._probation, probation.at, now)
+            self._probation = seen = _first_sight(self._probation, probation.at, now)
+            at = seen.latest(now)
             if at < probation.at:
                 record = replace(record, probation=replace(probation, at=at))
         return record
@@ -255,8 +278,6 @@ def _name(failure: Failure) -> object:
     return failure.at, failure.count, failure.kind
 
 
-def _seen(known: tuple[float, float] | None, date: float, now: Instant) -> tuple[tuple[float, float], float]:
-    """The date with the time of its first sight, and the date limited to that first sight."""
-    if known is None or known[0] != date:
-        known = (date, now.monotonic)
-    return known, min(date, now.wall - (now.monotonic - known[1]))
+def _first_sight(known: _Sight | None, date: float, now: Instant) -> _Sight:
+    """When this process first saw this date: as it is known, or now."""
+    return known if known is not None and known.date == date else _Sight(date, now.wall, now.monotonic)
