@@ -9,7 +9,7 @@ from tests.simulator.founding import last_of
 from tests.simulator.ideas import Idea
 
 from onerefresh import errors
-from onerefresh.policy import EARLY_REFRESHES
+from onerefresh.policy import EARLY_REFRESHES, HTTP_TIMEOUT
 from onerefresh.record import Grant, State
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Answers:
     def __init__(self, world: World) -> None:
         self._world = world
         self._doubted: set[str] = set()  # access tokens of the generations whose refresh was refused without a proof
-        self._unheard: dict[tuple[str, int], set[Process]] = {}  # whose refresh brought no answer, as they know
+        # Whose refresh brought no answer, as they know, and since when.
+        self._unheard: dict[tuple[str, int], dict[Process, float]] = {}
         self._second_chances: set[str] = set()  # what came of the refusal of a token that may have been a repeated one
         self._dead: set[tuple[str, int]] = set()  # the generations that the store has ever shown as dead
         self._used_before: set[str] = set()  # refresh tokens with which somebody logged in when they were used up
@@ -46,27 +47,37 @@ class Answers:
         """Its sender knows that no answer comes back."""
         if token is not None and token.refresh_token is not None:
             # A login with the same token is another one, and somebody wanted it.
-            self._unheard.setdefault(token.identity, set()).add(task.process)
+            self._unheard.setdefault(token.identity, {})[task.process] = self._world.timeline.now
 
     def sends(self, task: Task, token: Token | None) -> None:
         """Whether it may: after a lost answer, where the profile says never to send again; and beside another one."""
         if token is None or token.refresh_token is None:
             return
         self._sends_alone(task, token)
-        if not self._world.scenario.never_resends:
-            return
-        senders = self._unheard.get(token.identity, set())
+        senders = self._unheard.get(token.identity, {})
         if self._world.scenario.host_saves:
             return  # a new process knows nothing of the one before
         claim, record = self._world.judge.claims.of(task), self._world.store.record
         if claim is not None and self._world.timeline.now - claim.born > claim.ttl:
             return  # it was stopped after its last look at the clock: nobody can know what others have sent since
+        if not self._world.scenario.never_resends:
+            self._is_after_its_pause(task, token, senders.get(task.process))
+            return
         # What a store has lost, or was never told, only those who have seen it know.
         is_told = record is not None and record.failure is not None and not self._world.judge.unordered
         if task.process in senders or (senders and is_told):
             raise Broken(
                 "a refresh token whose answer was lost is not sent again where that is forbidden",
                 f"{task} sends generation {token.generation}",
+            )
+
+    def _is_after_its_pause(self, task: Task, token: Token, lost_at: float | None) -> None:
+        """The pause counts from the request, whose answer was waited for. Other processes have their own wall clocks."""
+        pause, now = self._world.scenario.profile.sends_again_after, self._world.timeline.now
+        if lost_at is not None and now - lost_at < pause - HTTP_TIMEOUT - 1.0:
+            raise Broken(
+                "a refresh token whose answer was lost is not sent again before its pause is over",
+                f"{task} sends generation {token.generation} after {now - lost_at:.1f} s",
             )
 
     def _sends_alone(self, task: Task, token: Token) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tests.simulator import network, people, pieces
 from tests.simulator.faults import Fault, Happening, Point, What
 from tests.simulator.ideas import Idea
@@ -14,7 +16,7 @@ from onerefresh.credential import memory, run
 from onerefresh.credential.run import CredentialRun
 from onerefresh.policy import Profile
 from onerefresh.record import Record
-from onerefresh.renewal import bring_back, commit, failed, recovery, recovery_lease, send
+from onerefresh.renewal import bring_back, commit, failed, recovery, recovery_lease, send, sightings
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 
@@ -122,6 +124,17 @@ REFUSED_LATE = (
     ("obtains", False),
     ("host_saves", False),
 )
+LOST_BEFORE_A_CLOCK_IS_SET = (
+    ("manner", Manner(Kind.REJECT_ONLY, expires_in=300.0)),
+    ("profile", Profile("strict")),
+    ("faults", (Fault(What.LOST_REQUEST, Point.SEND),)),
+    ("happenings", (Happening(What.REVOKED, 5.0), Happening(What.CLOCK_SET, 25.0, 3600.0))),
+    ("hosts", 1),
+    ("duration", 60.0),
+    ("calls", 20),
+    ("obtains", False),
+    ("host_saves", False),
+)
 
 IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -217,6 +230,12 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "a failure that cannot be noted is forgotten",
         put(Sightings, "ends", pieces.not_noticed),
         fixed=LOST_WHILE_DOWN,
+    ),
+    Mutant(
+        "12",
+        "a clock that is set forward ends the pause after a lost answer",
+        put(sightings._Sight, "earliest", lambda *_: -math.inf),
+        fixed=LOST_BEFORE_A_CLOCK_IS_SET,
     ),
     Mutant(
         "12",
