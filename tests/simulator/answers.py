@@ -72,7 +72,7 @@ class Answers:
             )
 
     def _is_after_its_pause(self, task: Task, token: Token, lost_at: float | None) -> None:
-        """The pause counts from the request, whose answer was waited for. Other processes have their own wall clocks."""
+        """The pause counts from the request. Other processes have wall clocks of their own."""
         pause, now = self._world.scenario.profile.sends_again_after, self._world.timeline.now
         if lost_at is not None and now - lost_at < pause - HTTP_TIMEOUT - 1.0:
             raise Broken(
