@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from onerefresh import errors
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.record import Record, State
 from onerefresh.renewal.attempt import Outcome
@@ -61,6 +62,26 @@ def test_a_late_answer_of_an_earlier_session_is_given_to_nobody() -> None:
     memory = logged_in_elsewhere(1)
     memory.adopt(Outcome(token(2), renewed=True), memory.epoch)
     assert memory.newest == memory.held.token == token(2, "another")
+
+
+def logged_out_elsewhere() -> SessionMemory:
+    memory = knowing(3)
+    memory.give_up(errors.LoginRequired("logged out: log in again", generation=4))
+    return memory
+
+
+def test_a_late_answer_does_not_begin_a_session_again_that_a_logout_elsewhere_has_ended() -> None:
+    memory = logged_out_elsewhere()
+    memory.adopt(Outcome(token(2), renewed=True), memory.epoch)
+    assert memory.newest is memory.held.token is None
+    memory.cannot_save(token(4))
+    assert memory.newest is None
+
+
+def test_a_login_with_its_first_token_does() -> None:
+    memory = logged_out_elsewhere()
+    memory.logged_in(Outcome(token(5), renewed=True), None)
+    assert memory.newest == memory.held.token == token(5)
 
 
 @pytest.mark.parametrize("renewed", [False, True])

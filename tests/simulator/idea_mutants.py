@@ -16,7 +16,7 @@ from onerefresh.credential import memory, run
 from onerefresh.credential.run import CredentialRun
 from onerefresh.policy import Profile
 from onerefresh.record import Record
-from onerefresh.renewal import bring_back, commit, failed, recovery, recovery_lease, send, sightings
+from onerefresh.renewal import answer, bring_back, commit, failed, recovery, recovery_lease, send, sightings
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 
@@ -135,6 +135,21 @@ LOST_BEFORE_A_CLOCK_IS_SET = (
     ("obtains", False),
     ("host_saves", False),
 )
+OVERTAKEN = (
+    ("manner", Manner(Kind.REJECT_ONLY, expires_in=3600.0)),
+    ("profile", Profile("strict")),
+    (
+        "faults",
+        (Fault(What.SLOW_ANSWER, Point.SEND, seconds=45.0), Fault(What.STORE_DOWN, Point.COMMIT, seconds=10.0)),
+    ),
+    ("happenings", (Happening(What.REVOKED, 3.0), Happening(What.LOGIN, 10.0), Happening(What.REVOKED, 20.0))),
+    ("hosts", 1),
+    ("processes", 1),
+    ("calls", 12),
+    ("duration", 60.0),
+    ("obtains", False),
+    ("host_saves", False),
+)
 
 IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -230,6 +245,12 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "a failure that cannot be noted is forgotten",
         put(Sightings, "ends", pieces.not_noticed),
         fixed=LOST_WHILE_DOWN,
+    ),
+    Mutant(
+        "8",
+        "an answer is handed out from the spool although a login has overtaken it",
+        put(answer, "has_overtaken", lambda *_: False),
+        fixed=OVERTAKEN,
     ),
     Mutant(
         "12",

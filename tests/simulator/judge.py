@@ -35,6 +35,8 @@ __all__ = ["Judge"]
 
 MOST_REFUSALS = 6
 """Times that one refresh token may be refused: by those who were under way, and once more after each fault."""
+SESSION = "session"
+"""In the place of a family: the newest session whose token a process has used."""
 _LOST = frozenset({What.WIPED, What.VANISHED, *LOSSES})
 AT_ONCE = 0.5
 """Seconds that a running process needs at most to bring a new token to a safe place, with the store down."""
@@ -70,7 +72,9 @@ class Judge:
         self.unordered = False  # the store went back or was wiped: generations need not grow
         self._commit: tuple[float, Task, float] | None = None  # the last one: when, by whom, his time to live
         self._repaired_by = 0.0
-        self._best: dict[Process, dict[str, int]] = {}  # the newest generation that it has used, of each family
+        self._best: dict[
+            Process, dict[str, int]
+        ] = {}  # the newest generation that it has used, of each family; SESSION
         self._began: dict[Task, tuple[int, Token | None]] = {}
 
     # --- The store ---
@@ -434,8 +438,13 @@ class Judge:
         if token.generation < asked and not self.unordered:
             raise Broken("a process never goes back", f"{process.name}: generation {token.generation} after {asked}")
         self.background.handed_out(process, token, refused=refused)
+        session = self._world.server.session_of[token.reveal()]
+        logins = [happening for happening in self.happenings if happening.what in (What.LOGIN, What.SAME_LOGIN)]
+        if session < best.get(SESSION, 0) and not self.unordered and len(logins) < 2:
+            raise Broken("a process never goes back", f"{process.name}: session {session} after {best[SESSION]}")
         known = self._best.setdefault(process, {})
         known[token.family] = max(known.get(token.family, 0), token.generation)
+        known[SESSION] = max(known.get(SESSION, 0), session)
 
     def call_ended(self, *, accepted: bool) -> None:
         self.calls_ended += 1

@@ -172,7 +172,7 @@ class SessionMemory:
             known = self.known
             # A token that was learned since may belong to a later login.
             if known is None or known is before or known.generation <= outcome.token.generation:
-                self.adopt(outcome, self.epoch)
+                self.adopt(outcome, self.epoch, is_login=True)
             self.failed = None
 
     # --- Results of renewals, and forks of the process ---
@@ -220,8 +220,8 @@ class SessionMemory:
         return known is not None and known.family == token.family and known.generation >= token.generation
 
     def _has_gone_over_from(self, family: str) -> bool:
-        """Whether this process has learned of a login elsewhere that came after the session of this family."""
-        return self.known is not None and self.known.family != family and family in self.earlier
+        """Whether this process has learned of a login or logout elsewhere that ended the session of this family."""
+        return family in self.earlier and (self.known is None or self.known.family != family)
 
     def cannot_save(self, token: Token) -> None:
         """Note a new token that is saved nowhere yet. The caller holds the lock.
@@ -271,10 +271,10 @@ class SessionMemory:
         """The newest token that this process knows, saved or not."""
         return self.unsaved or self.known
 
-    def adopt(self, outcome: Outcome, epoch: int) -> None:
+    def adopt(self, outcome: Outcome, epoch: int, *, is_login: bool = False) -> None:
         """Take an outcome into memory, unless something newer is there.
 
-        That may be a login elsewhere, too, if the outcome is the late answer to a request of the session before it.
+        That may be a login or logout elsewhere, too, if the outcome is the late answer to an earlier request.
         """
         token, known = outcome.token, self.known
         same_family = known is not None and token.family == known.family
@@ -283,7 +283,7 @@ class SessionMemory:
         if same_family and known is not None and token.generation < known.generation:
             return
         names_known = known is not None and known.family in outcome.earlier
-        if outcome.renewed and self._has_gone_over_from(token.family) and not names_known:
+        if outcome.renewed and self._has_gone_over_from(token.family) and not (names_known or is_login):
             return
         if outcome.renewed or (known is not None and known.identity != token.identity):
             self.follows = not outcome.renewed

@@ -13,7 +13,7 @@ from onerefresh.events import Kind
 from onerefresh.policy import backoff, thresholds
 from onerefresh.record import Record
 from onerefresh.renewal.attempt import Attempt, Outcome
-from onerefresh.renewal.commit import LONGEST_REST, commit_into, longest_rest, next_of
+from onerefresh.renewal.commit import LONGEST_REST, commit_into, has_overtaken, longest_rest, next_of
 from onerefresh.renewal.recovery import look_again, replay_later
 from onerefresh.renewal.reports import MOST_ROUNDS, report
 from onerefresh.renewal.revocation import revoke_if_logged_out
@@ -117,11 +117,18 @@ async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcom
 async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
     """Keep the token in a file while the store is down, then hand it out; return whether it was kept.
 
+    A token that has been overtaken is kept, because the record decides; but nobody gets it.
     Where the file cannot be written either, the waiting callers get `StoreUnavailable`, and the commit is tried again.
     """
     if await attempt.world.write_spool(entry):
         await report(attempt.world, Kind.SPOOLED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
-        if entry.useless:
+        if has_overtaken(await attempt.world.known(), entry, attempt.request.known):
+            message = (
+                f"the session has gone on or ended since this request was sent, and the store is down: {why}"
+            )
+            stale = errors.StoreUnavailable(message, credential=attempt.request.key)
+            await attempt.world.deliver(stale)
+        elif entry.useless:
             useless = errors.RefreshProtocolError(entry.useless)
             await attempt.world.deliver(
                 useless.about(attempt.request.key, attempt.leased.generation), unsaved=entry.as_next()

@@ -28,8 +28,8 @@ async def commit_into(world: World, loaded: Loaded, entry: Spooled, request: Ren
     """Write the token over the generation that it was issued for; None where that generation is gone."""
     record = loaded.record
     is_lost = record is None or records.rolled_back(record, entry.family, entry.generation)
-    if is_lost and _has_overtaken(await world.known(), entry, request.known):
-        return None  # the store has lost what this process did since: a login, a logout or a newer token
+    if is_lost and has_overtaken(await world.known(), entry, request.known):
+        return None  # the store has lost what this process has learned since
     if record is None:
         record = lost_record(entry.family, entry.generation, request, entry.owner)
     elif entry.grant is Grant.REFRESH and records.rolled_back(record, entry.family, entry.generation):
@@ -69,8 +69,11 @@ def next_of(record: Record, entry: Spooled, request: RenewalRequest, now: Instan
     )
 
 
-def _has_overtaken(known: Known, entry: Spooled, before: Known) -> bool:
-    """Whether this process has learned since the renewal began of what comes after the token."""
+def has_overtaken(known: Known, entry: Spooled, before: Known) -> bool:
+    """Whether this process has learned of what comes after the token since it knew `before`, when the renewal claimed.
+
+    That is a login, a logout or a newer token.
+    """
     if known.newest is before.newest:
         return False
     is_another = known.newest is None or known.newest.identity != (entry.family, entry.generation)
