@@ -171,11 +171,14 @@ def rolled_back(record: Record, family: str, generation: int, earlier: Container
     """Whether the store forgot this generation, so that it may be restored. A logout is final.
 
     `earlier`: the families of the sessions before this one. Generations are numbered on from one session to the next,
-    so a record of an earlier session with a lower number is older.
+    so a record of an earlier session is older, unless its number is higher. A late answer of that session can have the
+    number of the login that came in its place.
     """
-    if record.generation >= generation or record.is_logged_out:
+    if record.is_logged_out:
         return False
-    return record.family == family or record.family in earlier
+    if record.family == family:
+        return record.generation < generation
+    return record.family in earlier and record.generation <= generation
 
 
 def has_gone_on_from(record: Record, token: Token) -> bool:

@@ -123,9 +123,7 @@ async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
     if await attempt.world.write_spool(entry):
         await report(attempt.world, Kind.SPOOLED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
         if has_overtaken(await attempt.world.known(), entry, attempt.request.known):
-            message = (
-                f"the session has gone on or ended since this request was sent, and the store is down: {why}"
-            )
+            message = f"the session has gone on or ended since this request was sent, and the store is down: {why}"
             stale = errors.StoreUnavailable(message, credential=attempt.request.key)
             await attempt.world.deliver(stale)
         elif entry.useless:
