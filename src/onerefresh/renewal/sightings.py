@@ -166,8 +166,9 @@ class Sightings:
 
         An attempt of this process that was refused has ended otherwise if `record` shows that others took over.
         """
-        if record is not None and self._ended:
-            self._ended = tuple(one for one in self._ended if not _has_explained(record, *one))
+        explained = [one for one in self._ended if record is not None and _has_explained(record, *one)]
+        if explained:
+            self._ended = tuple(one for one in self._ended if one not in explained)
         failure = record.failure if record is not None else None
         if record is None or failure is None:
             return
