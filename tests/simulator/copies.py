@@ -50,11 +50,13 @@ def _judge_own(task: Task, token: Token) -> None:
 def _holder_of_the_answer(process: Process, token: Token, *, but: Task | None = None) -> Task | None:
     """Whoever in this process has spent the token's refresh token, and has the answer in memory alone."""
     saved = process.world.judge.saved
+    is_static = process.world.scenario.manner.kind is Kind.STATIC  # its one refresh token is in every generation
     for task in process.tasks:
         holds = task is not but and task.spending and task.has_answer and task.answer not in saved
-        if holds and task.spent is not None and task.spent.refresh_token == token.refresh_token:
-            if process.world.scenario.manner.kind is not Kind.STATIC or task.spent.identity == token.identity:
-                return task  # a static server's one refresh token is in every generation
+        if not holds or task.spent is None or (is_static and task.spent.identity != token.identity):
+            continue
+        if task.spent.refresh_token == token.refresh_token:
+            return task
     return None
 
 
