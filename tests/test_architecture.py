@@ -79,6 +79,7 @@ EXTRAS = {
     "onerefresh.testing.plugin": {"pytest"},
     "onerefresh.testing.stores.contract": {"pytest", "hypothesis"},
     "onerefresh.testing.stores.machine": {"hypothesis"},
+    "onerefresh.testing.stores.removal": {"pytest"},
     # The commands `demo` and `fetch` import their parts only after they have looked for the extra `cli`.
     **{
         f"onerefresh.cli.{part}": {"httpx2", "httpx", "rich"}

@@ -169,6 +169,14 @@ class Store(abc.ABC):
         """
         raise ConfigurationError(f"{self.name} cannot list its records: pass the keys yourself")
 
+    def remove(self, key: str, expected: str) -> None:
+        """Remove the record of `key`, with its name, if its present version is `expected`.
+
+        Raises as `cas`, and `ConfigurationError` for a store that cannot remove records. Nothing but
+        `Credentials.purge` and ``onerefresh purge`` needs it.
+        """
+        raise ConfigurationError(f"{self.name} cannot remove records: give its class the method `remove`")
+
     def seal(self, key: str, text: str) -> str:
         """`text` of `key` as it may lie in a file beside the store: encrypted, where the store encrypts.
 

@@ -97,6 +97,9 @@ class EncryptedStore(Store):
             del body  # it holds tokens, and would show in a traceback with locals
         return self._store.cas(key, expected, encrypted)
 
+    def remove(self, key: str, expected: str) -> None:
+        self._store.remove(key, expected)
+
     def seal(self, key: str, text: str) -> str:
         try:
             return sealed(text, self._key_that_writes(), Purpose.SPOOL, key, self._context)

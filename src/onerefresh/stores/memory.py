@@ -46,6 +46,14 @@ class MemoryStore(Store):
         self._changes.notify()
         return version
 
+    def remove(self, key: str, expected: str) -> None:
+        with self._lock:
+            present = self._records.get(key)
+            if present is None or present.version != expected:
+                raise Conflict(key)
+            del self._records[key]
+        self._changes.notify()
+
     def wait(self, key: str, version: str, timeout: float) -> None:
         def has_changed() -> bool:
             present = self._records.get(key)

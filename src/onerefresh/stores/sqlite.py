@@ -105,6 +105,9 @@ class SQLiteStore(Store):
         self._in_turn(save)
         return version
 
+    def remove(self, key: str, expected: str) -> None:
+        self._in_turn(lambda: self._remove(key, expected))
+
     def wait(self, key: str, version: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         with contextlib.suppress(StoreUnavailable):
@@ -227,6 +230,28 @@ class SQLiteStore(Store):
             database.execute("ROLLBACK")
             raise Conflict(key)
         self._commit(database, key, version)
+
+    def _remove(self, key: str, expected: str) -> None:
+        if not self._is_there():
+            raise Conflict(key)
+        self._connected(lambda database: self._delete(database, key, expected))
+
+    def _delete(self, database: sqlite3.Connection, key: str, expected: str) -> None:
+        self._begin(database)
+        row = database.execute(VERSION, (key,)).fetchone()
+        if row is None or row[0] != expected:
+            database.execute("ROLLBACK")
+            raise Conflict(key)
+        database.execute("DELETE FROM records WHERE key = ?", (key,))
+        try:
+            _committed(database)
+        except sqlite3.Error as error:
+            if database.in_transaction:
+                raise  # surely not applied, as in `_commit`
+            reason = str(error)
+        else:
+            return
+        raise StoreOutcomeUnknown(f"{self.path}: {reason}")
 
     def _begin(self, database: sqlite3.Connection) -> None:
         """Begin a transaction with the write lock, in a file of this library's."""

@@ -10,11 +10,13 @@ import re
 
 __all__ = [
     "EXISTS_ALREADY",
+    "FORBIDDEN",
     "LOCKED",
     "REPEATABLE",
     "UNDEFINED_TABLE",
     "cannot_connect",
     "cannot_create",
+    "cannot_remove",
     "is_outcome_unknown",
     "locked_by",
     "refused",
@@ -25,12 +27,14 @@ EXISTS_ALREADY = ("23505", "42P07", "42710")
 """What CREATE TABLE IF NOT EXISTS may answer where two processes create it at the same time."""
 REPEATABLE = ("40001", "40P01")
 """Two transactions were in conflict, and this one was rolled back."""
+FORBIDDEN = "42501"
+"""The database user lacks a right."""
 LOCKED = "55P03"
 """Another transaction had locked the row for as long as the statement waits for it."""
 
 _UNKNOWN = ("57P01", "57P02", "57P05", "25P03", "40003")
 _REFUSALS = {
-    "42501": "the database user may not use table {table}: GRANT SELECT, INSERT, UPDATE ON {table} to it",
+    FORBIDDEN: "the database user may not use table {table}: GRANT SELECT, INSERT, UPDATE ON {table} to it",
     "3F000": "the schema of table {table} does not exist: create it, or use another table",
     "3D000": "the database does not exist: create it, or use another one",
     "42703": "{table} is not a table of onerefresh: use another one",
@@ -108,9 +112,16 @@ def cannot_connect(message: str) -> str:
 
 def cannot_create(sqlstate: str, table: str) -> str:
     """Why the table could not be created."""
-    if sqlstate == "42501":
+    if sqlstate == FORBIDDEN:
         return (
             f"there is no table {table}, and the database user may not create it: let a user who may create it run "
             "the output of `onerefresh store init --sql`, and GRANT SELECT, INSERT, UPDATE on it to this user"
         )
+    return refused(sqlstate, table)
+
+
+def cannot_remove(sqlstate: str, table: str) -> str:
+    """Why a record could not be removed."""
+    if sqlstate == FORBIDDEN:
+        return f"the database user may not remove rows from table {table}: GRANT DELETE ON {table} to it"
     return refused(sqlstate, table)

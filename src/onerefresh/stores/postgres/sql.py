@@ -131,6 +131,17 @@ RETURNING {SERVER_STATE},
        {WAKING.format(lock="$4", channel="$5")}"""
 
     @property
+    def delete(self) -> str:
+        """Parameters: key, the expected version, lock, channel. One row with `SERVER_STATE` if it was deleted."""
+        return f"""\
+DELETE FROM {self.quoted} USING {IMPATIENTLY}
+ WHERE key = $1::text AND version = $2::text AND milliseconds IS NOT NULL
+RETURNING {SERVER_STATE},
+       {DURABLY},
+       {PATIENTLY},
+       {WAKING.format(lock="$3", channel="$4")}"""
+
+    @property
     def locked_by(self) -> str:
         """Parameters: key. Rows: the server's process that has locked the record, and the seconds of its transaction.
 

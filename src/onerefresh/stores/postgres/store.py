@@ -25,6 +25,7 @@ from onerefresh.stores.postgres.errors import (
     REPEATABLE,
     UNDEFINED_TABLE,
     cannot_create,
+    cannot_remove,
     locked_by,
     refused,
 )
@@ -110,6 +111,22 @@ class PostgresStore(Store):
             case []:
                 raise Conflict(key)
         return version
+
+    def remove(self, key: str, expected: str) -> None:
+        channel = self._statements.channel(key)
+        values = [key.encode(), expected.encode(), struct.pack("!q", channel.lock), channel.name.encode()]
+        answer = self._ask_until_unlocked(self._statements.delete, values)
+        match answer:
+            case Refused(words, sqlstate) if sqlstate == UNDEFINED_TABLE:
+                raise Conflict(key)
+            case Refused(words, sqlstate):
+                raise self._unavailable(
+                    answer if words else Refused(cannot_remove(sqlstate, self._statements.table), sqlstate)
+                )
+            case Lost(words):
+                raise StoreOutcomeUnknown(f"{self.name}: {words}")
+            case []:
+                raise Conflict(key)
 
     def wait(self, key: str, version: str, timeout: float) -> None:
         if time.monotonic() < self._deaf_until:

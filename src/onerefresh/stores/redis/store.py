@@ -71,6 +71,19 @@ redis.pcall('PUBLISH', KEYS[1], ARGV[2])
 return {{now[1], now[2], 1}}
 """)
 
+# A hash without fields is gone: so removing needs no right that writing does not need.
+REMOVE = Script(f"""
+local present = redis.call('HGET', KEYS[1], 'version')
+local now = redis.call('TIME')
+if present ~= ARGV[1] then
+    {REPLICA}
+    return {{now[1], now[2], 0}}
+end
+redis.call('HDEL', KEYS[1], 'version', 'body')
+redis.pcall('PUBLISH', KEYS[1], '')
+return {{now[1], now[2], 1}}
+""")
+
 
 class RedisStore(Store):
     """Records in Redis or Valkey.
@@ -154,6 +167,27 @@ class RedisStore(Store):
                 f"{self.name}: the record was written, but was not on disk after {ON_DISK_MS / 1000:.0f} s"
             )
         return version
+
+    def remove(self, key: str, expected: str) -> None:
+        name, mark = self._key(key), expected.encode("utf-8", "surrogateescape")
+
+        def commands(whole: bool) -> list[Command]:
+            removed = REMOVE.call(name, mark, whole=whole)
+            return [removed, ("WAITAOF", 1, 0, ON_DISK_MS)] if self.durable else [removed]
+
+        found = self._link.ask(name, commands)
+        if isinstance(found, RedisFailure) and found.sent:
+            raise StoreOutcomeUnknown(f"{self.name}: {found.message}")
+        answer = self._asked(found)
+        self._clock.sees(answer.server, answer.first[:2], answer.began, answer.ended)
+        if not answer.first[2]:
+            if answer.doubtful:
+                raise StoreOutcomeUnknown(f"{self.name}: the connection was lost, and the record is another one now")
+            raise Conflict(key)
+        if self.durable and not _is_on_disk(answer.replies[1]):
+            raise StoreOutcomeUnknown(
+                f"{self.name}: the record was removed, but that was not on disk after {ON_DISK_MS / 1000:.0f} s"
+            )
 
     def wait(self, key: str, version: str, timeout: float) -> None:
         self._notifier.wait(key, version, timeout, lambda: self._version(key) not in (version, None))

@@ -10,12 +10,12 @@ from contextlib import closing
 from typing import TypeVar
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.losses import KEY as LOSSES
 from onerefresh.store import Conflict, Store, StoreOutcomeUnknown, Versioned
 from onerefresh.testing.stores.history import Did, check_history
 from onerefresh.testing.stores.machine import StoreMachine
 from onerefresh.testing.stores.recording import (
     KEY,
+    KEYS,
     PATIENCE,
     Opener,
     Outage,
@@ -23,6 +23,7 @@ from onerefresh.testing.stores.recording import (
     record_in_processes,
     record_in_threads,
 )
+from onerefresh.testing.stores.removal import RemovalContract
 
 try:
     import pytest
@@ -43,11 +44,10 @@ LONG = 60.0
 CLOCK_ERROR = 1.0
 """Seconds by which two readings of the store's clock may differ if different processes took them."""
 
-KEYS = ["acme", "ACME", "äöü", "a/b", "../up", "a b", "' OR 1=1 --", "%", "🗝", "x" * 512, LOSSES]
 BODIES = ["", "{}", '{"token": "ä 🗝"}', "x" * 1_000_000, "line\nline\0after"]
 
 
-class StoreContract:
+class StoreContract(RemovalContract):
     """The contract of every store. Subclass it with the fixture `opener`; the class's name begins with ``Test``.
 
     * `rounds`: how much each worker of the histories does.
@@ -345,6 +345,15 @@ class FailingStoreContract(StoreContract):
         with outage(), pytest.raises((StoreUnavailable, StoreOutcomeUnknown)) as caught:
             store.cas("acme", None, body)
         assert body not in shown(caught.value)
+
+    def test_a_removal_in_an_outage_is_surely_not_applied_or_of_unknown_outcome(
+        self, store: Store, again: Store, outage: Outage
+    ) -> None:
+        version = again.cas("acme", None, "body")
+        with outage(), pytest.raises((StoreUnavailable, StoreOutcomeUnknown, ConfigurationError)) as caught:
+            store.remove("acme", version)
+        if again.load("acme") is None:
+            assert caught.type is StoreOutcomeUnknown
 
     def test_waiting_in_an_outage_ends_and_raises_nothing(self, store: Store, outage: Outage) -> None:
         version = store.cas("acme", None, "body")

@@ -54,6 +54,19 @@ class StoreMachine(RuleBasedStateMachine):
         """Write over the present version."""
         return self._written(name, self._present(name), body)
 
+    @rule(name=st.sampled_from(NAMES), version=versions)
+    def remove(self, name: str, version: str) -> None:
+        """Remove any version; that must be a conflict, unless it is the present one."""
+        try:
+            self.store.remove(self.keys[name], version)
+        except Conflict:
+            assert self._present(name) != version, f"{version!r} is the current version, and was not removed"
+        except ConfigurationError:
+            return  # this store does not remove records
+        else:
+            assert self._present(name) == version, f"removed {version!r}, which is not the current version"
+            del self.model[name]
+
     @rule(name=st.sampled_from(NAMES))
     def hold_and_release(self, name: str) -> None:
         """Take the lock, which must be free since there is no other holder."""

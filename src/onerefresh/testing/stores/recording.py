@@ -15,15 +15,17 @@ from multiprocessing.synchronize import Barrier as ProcessBarrier
 from threading import BrokenBarrierError
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.losses import KEY as LOSSES
 from onerefresh.store import AdvisoryLock, Conflict, Store, StoreOutcomeUnknown
 from onerefresh.testing.stores.history import NOTHING, Did, Mark, Operation
 
-__all__ = ["KEY", "Opener", "Outage", "held_elsewhere", "record_in_processes", "record_in_threads"]
+__all__ = ["KEY", "KEYS", "Opener", "Outage", "held_elsewhere", "record_in_processes", "record_in_threads"]
 
 Opener = Callable[[], Store]
 Outage = Callable[[], AbstractContextManager[object]]
 
 KEY = "acme"
+KEYS = ["acme", "ACME", "äöü", "a/b", "../up", "a b", "' OR 1=1 --", "%", "🗝", "x" * 512, LOSSES]
 PATIENCE = 60.0
 """Seconds after which something that does not happen is given up."""
 
