@@ -196,6 +196,9 @@ class Effects(World):
     async def cas(self, expected: str | None, record: Record) -> str:
         return await Cas(expected, record)
 
+    async def remove(self, expected: str) -> None:
+        raise NotImplementedError  # no simulated person purges: tests with real stores do
+
     async def report_loss(self) -> str:
         return await ReportLoss()
 

@@ -17,6 +17,7 @@
     ├── SaveFailed              the host application: its ``save`` failed; the token stays in memory, and the next call
     │                           saves it
     ├── ConfigurationError      the developer: a setting or an argument is wrong
+    │   └── CredentialMoved     the session goes on in another store, which the program has to name
     └── CredentialClosed        the caller: the credential was closed
 
 Every error carries ``.credential`` (the key) and ``.generation`` (of the token in question), each ``None`` where it is
@@ -31,6 +32,7 @@ __all__ = [
     "ClientRejected",
     "ConfigurationError",
     "CredentialClosed",
+    "CredentialMoved",
     "InteractionRequired",
     "LoginRequired",
     "OnerefreshError",
@@ -186,6 +188,13 @@ class SaveFailed(OnerefreshError):
 
 class ConfigurationError(OnerefreshError):
     """A setting or an argument is wrong; the message names it and what to do."""
+
+
+class CredentialMoved(ConfigurationError):
+    """The session was moved to another store, which the message names. It lives on there, and nobody has to log in.
+
+    Open that store in the place of this one; ``moved_from=`` opens both during the move.
+    """
 
 
 class CredentialClosed(OnerefreshError):

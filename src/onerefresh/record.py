@@ -10,6 +10,7 @@
     DEAD(g)    ── retry ──►         IDLE(g, failure)
     any        ── log in ──►        IDLE(g+1), new family
     any        ── log out ──►       EMPTY(g+1)
+    not leased ── move ──►          EMPTY(g)                  to another store, where it goes on
 
 Here `g` is the generation. Nothing here reads a clock, a store or a socket.
 """
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 HISTORY = 8
+MOVED = "moved to "
+"""How the last entry of the history begins where a record was moved to another store; the store's name follows."""
 RECOVERY = "recovery-"
 """The prefix of a recovery lease's id."""
 FAMILIES = 32
@@ -308,8 +311,17 @@ class Record:
 
     @property
     def is_logged_out(self) -> bool:
-        """Whether a logout has emptied the record; False also where it was never filled."""
+        """Whether a logout, or a move to another store, has ended its use here; False where it was never filled."""
         return self.state is State.EMPTY and self.generation > 0
+
+    @property
+    def moved_to(self) -> str | None:
+        """The name of the store to which the session was moved; None where it was not moved.
+
+        Nobody uses the record here any more. It has a token as long as the other store may not have it yet.
+        """
+        last = self.history[-1].what if self.history and self.state is State.EMPTY else ""
+        return last.removeprefix(MOVED) if last.startswith(MOVED) else None
 
     @property
     def identity(self) -> tuple[str, int]:

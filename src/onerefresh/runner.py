@@ -120,6 +120,9 @@ class Runner(World):
     async def cas(self, expected: str | None, record: Record) -> str:
         return self._done(lambda: self._cas(expected, record))
 
+    async def remove(self, expected: str) -> None:
+        self._done(lambda: self._remove(expected))
+
     async def report_loss(self) -> str:
         return self._done(lambda: reports.report(self.store, [self._key]))
 
@@ -280,6 +283,14 @@ class Runner(World):
             if self._strange_writes > STRANGE_WRITES:
                 raise store_failed("cas", error) from error
             raise StoreOutcomeUnknown(f"the store's cas raised {type(error).__name__}") from error
+
+    def _remove(self, expected: str) -> None:
+        try:
+            self.store.remove(self._key, expected)
+        except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError):
+            raise
+        except Exception as error:
+            raise store_failed("remove", error) from error
 
     def _go_on(self) -> None:
         self._run.go_on(self._key)

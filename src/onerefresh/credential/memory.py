@@ -316,6 +316,17 @@ class SessionMemory:
             self.acceptance = UNTRIED
             self.watched = False  # where nothing is known, there is nothing to look for
 
+    def _has_moved(self, generation: int) -> None:
+        """Forget a session that goes on in another store, where others renew it; its access token serves to its end."""
+        if self.known is not None and self.known.generation <= generation:
+            self._is_over()
+            self.known = self.unsaved = None  # this token must never come back here
+            self.watched = False  # as in `forget`
+        held = self.held
+        if held.token is not None:
+            refresh_at = min(max(held.refresh_at, self.clock.time() + LOOK_AGAIN), held.unusable_at)
+            self.held = CachedToken(held.token, refresh_at, held.unusable_at)
+
     def give_up(self, error: errors.OnerefreshError) -> None:
         """Remember a failure for a moment. After an outage, a token that has not expired stays in use."""
         now = self.clock.monotonic()
@@ -326,6 +337,10 @@ class SessionMemory:
                 self._is_over()
                 self.known = self.unsaved = None  # there was a login or logout: this token must never come back
                 self.watched = False  # nothing is known now, as in `forget`
+            self.failed = (error, now + LOOK_AGAIN)
+            return
+        if isinstance(error, errors.CredentialMoved):
+            self._has_moved(error.generation or 0)
             self.failed = (error, now + LOOK_AGAIN)
             return
         retry_after = getattr(error, "retry_after", None) or LOOK_AGAIN

@@ -71,12 +71,26 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
         if again is not None and again != (entry.family, entry.generation):
             entry = replace(entry, family=again[0], generation=again[1])
             continue
+        if committed is None and loaded.record is not None and loaded.record.moved_to is not None:
+            await _keep_for_the_move(attempt, loaded.record, entry)
+            return None  # the record says where the session is now
         if spooled or in_a_file:
             await attempt.world.drop_spool(entry)
         if committed is None:
             await _orphaned(attempt, loaded.record, token)
             return None  # the record decides what follows
         return await _refreshed(attempt, committed, useless=bool(useless))
+
+
+async def _keep_for_the_move(attempt: Attempt, record: Record, entry: Spooled) -> None:
+    """Keep a new token that came after its record was moved away: whoever moves credentials from here takes it along.
+
+    It may be the only one that works, since the attempt was taken over by the move.
+    """
+    message = f"its record was moved to {record.moved_to} meanwhile: run onerefresh store copy again on this host"
+    is_kept = await attempt.world.write_spool(entry)
+    kind = Kind.SPOOLED if is_kept else Kind.ORPHANED
+    await report(attempt.world, kind, attempt.request, record, message if is_kept else "", attempt=attempt.lease.id)
 
 
 async def _orphaned(attempt: Attempt, record: Record | None, token: Token) -> None:

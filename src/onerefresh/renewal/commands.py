@@ -14,7 +14,7 @@ from onerefresh.renewal.decide import in_use
 from onerefresh.renewal.host_save import save_with_host
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery import recalled
-from onerefresh.renewal.reports import MOST_ROUNDS, report, unsettled
+from onerefresh.renewal.reports import MOST_ROUNDS, moved, report, unsettled
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.revocation import revoke
 from onerefresh.renewal.world import Loaded, World
@@ -108,6 +108,8 @@ async def adopt(world: World, request: RenewalRequest) -> str | None:
     for _ in range(MOST_ROUNDS):
         loaded = await world.load()
         record = loaded.record
+        if record is not None and record.moved_to is not None:
+            raise moved(record).about(request.key, record.generation)
         if record is None or record.state is State.EMPTY or record.owner == request.owner:
             return None
         try:
@@ -156,7 +158,8 @@ async def _write(
 ) -> Loaded:
     """Replace the record with what `make` makes of it; return what is there afterwards.
 
-    Nothing is written twice: after a write of unknown outcome, other processes may have continued from it.
+    Nothing is written twice: after a write of unknown outcome, other processes may have continued from it. Raises
+    `CredentialMoved` where the session goes on in another store: it would be another session here, or end here only.
     """
     unknown_writes: list[Record] = []
     for _ in range(MOST_ROUNDS):
@@ -164,6 +167,8 @@ async def _write(
         request.sightings.sees(now)
         if any(records.includes(loaded.record, new) for new in unknown_writes):
             return loaded
+        if loaded.record is not None and loaded.record.moved_to is not None:
+            raise moved(loaded.record).about(request.key, loaded.record.generation)
         new = make(loaded.record, now.wall, await world.known())
         if new is loaded.record:
             return loaded
@@ -211,6 +216,29 @@ async def delete(world: World, request: RenewalRequest) -> None:
     await report(world, Kind.LOGGED_OUT, request, emptied, "deleted")
     for token in useless:
         await revoke(world, emptied, token, request)
+
+
+async def purge(world: World, request: RenewalRequest) -> None:
+    """Remove the emptied record that a logout or a deletion has left, and the spool.
+
+    Raises `ConfigurationError` where there is still a session, and where the store cannot remove.
+    """
+    for _ in range(MOST_ROUNDS):
+        loaded = await world.load()
+        record = loaded.record
+        if record is None or loaded.version is None:
+            break
+        if record.state is not State.EMPTY or record.token is not None:
+            message = "it has a session: delete it first (Credentials.delete, or onerefresh logout NAME)"
+            raise errors.ConfigurationError(message, credential=request.key)
+        try:
+            await world.remove(loaded.version)
+        except (Conflict, StoreOutcomeUnknown):
+            continue  # what is there now decides
+        break
+    else:
+        raise unsettled().about(request.key)
+    await world.clear_spool()
 
 
 async def _emptied(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from onerefresh import errors
 from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, due_at, thresholds
 from onerefresh.record import Clock, Failure, Grant, Record, State
+from onerefresh.renewal.reports import moved
 from onerefresh.renewal.request import RenewalRequest, print_of
 from onerefresh.renewal.steps import Claim, Decision, Fail, HostSave, Pause, Repair, Settle, StartSession, Use, Wait
 from onerefresh.stored_values import LAST_GENERATION
@@ -39,6 +40,8 @@ def decide(
     """
     if record is None:
         return Repair(request.known.newest) if request.known.newest is not None else _begin(request)
+    if record.moved_to is not None:
+        return Fail(moved(record))
     if is_news(request.seed, record, request) and not in_use(record) and request.seed is not None:
         return StartSession(request.seed)
     if request.is_foreign(record.owner) and record.state is not State.EMPTY:

@@ -31,6 +31,8 @@ async def replay_spool(world: World, request: RenewalRequest) -> bool:
         return False
     loaded = await world.load()  # again: a record that was read before the entry may be older than the entry
     record = loaded.record
+    if record is not None and record.moved_to is not None:
+        return False  # left to whoever moves credentials from here: the other store has to get it
     if record is None and _is_outdated(entry, request):
         await world.drop_spool(entry)
         return True

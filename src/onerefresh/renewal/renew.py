@@ -176,7 +176,7 @@ class _Renewal:
                 return await self.use(decision, record)
             case Fail(error):
                 await world.leave()
-                if record is not None and not request.is_foreign(record.owner):
+                if record is not None and record.moved_to is None and not request.is_foreign(record.owner):
                     await world.learn(record)
                 raise error.about(request.key, record.generation if record else None)
             case HostSave(token):

@@ -17,6 +17,19 @@ def unsettled() -> errors.StoreUnavailable:
     return errors.StoreUnavailable("the store's record changes faster than it can be written: check the store")
 
 
+def moved(record: Record) -> errors.CredentialMoved:
+    """The error for a record whose session goes on in another store."""
+    name = record.moved_to or "another store"
+    if record.token is not None:
+        return errors.CredentialMoved(
+            f"its move to {name} is not finished, and nothing was sent: run onerefresh store copy again, or open that "
+            "store with moved_from= this one"
+        )
+    return errors.CredentialMoved(
+        f"it was moved to {name}, where its session goes on: open that store in the place of this one"
+    )
+
+
 async def report(
     world: World,
     kind: Kind,

@@ -11,8 +11,11 @@ from onerefresh.token import Token
 
 
 async def revoke_if_logged_out(world: World, record: Record | None, token: Token, request: RenewalRequest) -> None:
-    """Revoke the token if a logout has overtaken it, where the server can do that."""
-    if record is not None and record.is_logged_out:
+    """Revoke the token if a logout has overtaken it, where the server can do that.
+
+    After a move to another store the session lives on, and the server might end it.
+    """
+    if record is not None and record.is_logged_out and record.moved_to is None:
         await revoke(world, record, token, request)
 
 

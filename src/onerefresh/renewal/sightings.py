@@ -144,15 +144,15 @@ class Sightings:
         return self._logged_out is not None
 
     def sees_a_logout(self, emptied: Record | None) -> None:
-        """Remember the emptied record that a logout has left, here or elsewhere; ignore any other record."""
+        """Remember the emptied record that a logout or a move has left; ignore any other record."""
         if emptied is not None and emptied.is_logged_out:
             self._logged_out = emptied
 
     def end_of(self, record: Record, *, knows_a_session: bool) -> Record | None:
         """What `record` should say where the store has gone back behind what this process has seen; else None.
 
-        That is the emptied record, if the record's session was logged out and this process knows no session since. Or
-        it is the known end of the record's attempt, if that was an attempt of this process.
+        That is the emptied record, if the record's session was logged out or moved away and this process knows no
+        session since. Or it is the known end of the record's attempt, if that was an attempt of this process.
         """
         emptied, lease = self._logged_out, record.lease
         if emptied is not None and not knows_a_session and _is_before(record, emptied):
@@ -259,7 +259,10 @@ class Sightings:
 
 
 def _is_before(record: Record, emptied: Record) -> bool:
-    """Whether `record` belongs to a session that the logout `emptied` has ended, without a login since."""
+    """Whether `record` is from before a logout or a move that has left `emptied`, without a login or a return since."""
+    if emptied.moved_to is not None:
+        is_as_old = record.generation <= emptied.generation and emptied.history[-1] not in record.history
+        return is_as_old and not record.is_logged_out and record.family in emptied.families
     if record.is_logged_out or record.generation >= emptied.generation or record.family not in emptied.families:
         return False
     return not any(entry.what == "login" and entry not in emptied.history for entry in record.history)

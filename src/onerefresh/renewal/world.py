@@ -117,6 +117,10 @@ class World(ABC):
         """
 
     @abstractmethod
+    async def remove(self, expected: str) -> None:
+        """Remove the record if the version is still `expected`. Raises what `Store.remove` raises."""
+
+    @abstractmethod
     async def report_loss(self) -> str:
         """Note in the store that this record is lost, or may be, so that all users of the store learn of it.
 
