@@ -57,14 +57,15 @@ RANKS = {
     "run": 7,
     "admission": 8,
     "runner": 9,
-    "credential": 10,
-    "credentials": 11,
-    "clients": 12,
-    "oauth2": 12,
-    "observe": 12,
-    "config": 13,
-    "testing": 14,
-    "cli": 15,
+    "moving": 10,
+    "credential": 11,
+    "credentials": 12,
+    "clients": 13,
+    "oauth2": 13,
+    "observe": 13,
+    "config": 14,
+    "testing": 15,
+    "cli": 16,
 }
 
 EXTRAS = {

@@ -139,7 +139,9 @@ class _Launcher(Launcher):
     def _run(self, flight: Flight[Any], *, renews: bool = True) -> CredentialRun:
         return _Run(self._process, self._memory, self._options, self._seed, flight, renews=renews)
 
-    def run_command(self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object) -> Flight[T]:
+    def run_command(
+        self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object, *, moves: bool = True
+    ) -> Flight[T]:
         flight: Flight[T] = Flight(loop=loop)
 
         def ended(value: Any, error: errors.OnerefreshError | None) -> None:
@@ -169,7 +171,7 @@ class Account(Credential):
         scenario = world.scenario
         options = _options(scenario.profile, MAX_WAIT, obtains=scenario.obtains, saves=scenario.host_saves)
         place = _Place(memory=not scenario.host_saves, may_go_back=scenario.may_go_back, head_start=scenario.head_start)
-        self._begin(KEY, options, place, seed, owns_store=False)
+        self._begin(KEY, options, place, seed)
         self._process = process
         self._memory = _Memory(place, KEY)  # in no register: processes that are simulated together know nothing more
         self._memory.clock = process.host.clock

@@ -9,11 +9,12 @@ from onerefresh.circuit import circuits
 from onerefresh.credential.asking import Asking
 from onerefresh.credential.notices import report_type
 from onerefresh.credential.registry import release
+from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight
 from onerefresh.record import Record
 from onerefresh.refresher import endpoint_of
-from onerefresh.renewal import commands
+from onerefresh.renewal import commands, removal
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.world import World
 from onerefresh.running_loop import running_loop
@@ -57,6 +58,27 @@ class Commanding(Asking):
             release(self._memory)
 
         return self._launcher.run_command(work, self._loop(blocking=False))
+
+    def _purge(self) -> Flight[None]:
+        self._check_open()
+
+        async def work(world: World) -> None:
+            await removal.purge(world, self._launcher.request(), self._launcher.there)
+            self._memory.forget()
+
+        return self._launcher.run_command(work, None, moves=False)
+
+    def _look_at(self) -> Flight[Status]:
+        self._check_open()
+
+        async def work(world: World) -> Status:
+            found, there = await read_status(world, self.key), self._launcher.there
+            if there is None or (found.generation and found.moved_to is None):
+                return found
+            before = await read_status(there, self.key)
+            return before if before.generation and before.moved_to is None else found
+
+        return self._launcher.run_command(work, None, moves=False)
 
     def _allow_again(self, *, blocking: bool) -> Flight[Record | None]:
         self._check_open()

@@ -16,17 +16,16 @@ from onerefresh.credential.commanding import Commanding
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.memory import SessionMemory
-from onerefresh.credential.opened import opened
+from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import memory_of
-from onerefresh.credential.status import Status, read_status
+from onerefresh.credential.status import Status
 from onerefresh.locks import refuse_inside
 from onerefresh.policy import Profile
 from onerefresh.renewal import commands
 from onerefresh.store import Store, reset_in_child
-from onerefresh.stores import open_store
 from onerefresh.stores.memory import MemoryStore
-from onerefresh.token import Answer, Secret, Token
+from onerefresh.token import Answer, Token
 
 if TYPE_CHECKING:
     import asyncio
@@ -56,6 +55,8 @@ class Credential(Commanding):
     * `patience`: seconds that a call waits where the token endpoint's host answers none of several credentials, and is
       left alone for a while. By default the call gets `RefreshUnavailable` at once.
     * `adopt`: consent to send a stored token to this refresher's server although another refresher stored it.
+    * `moved_from`: the store, or its URL, where the credential was before. If it is there and not in `store`, it is
+      moved when it is first used.
 
     Raises `ConfigurationError` for arguments that cannot work.
     """
@@ -66,7 +67,7 @@ class Credential(Commanding):
         "_launcher",
         "_memory",
         "_options",
-        "_owns_store",
+        "_owned",
         "key",
     )  # slots, because there may be many credentials
 
@@ -84,15 +85,17 @@ class Credential(Commanding):
         max_wait: float = 60.0,
         patience: float = 0.0,
         adopt: bool = False,
+        moved_from: str | Store | None = None,
     ) -> None:
         try:
             seed = seed_from(token, "token=", kept=True)
         finally:
             del token  # it holds tokens, and would show in a traceback with locals
-        place = Secret(store) if isinstance(store, str) else store
-        del store  # a URL may hold a password, which would show there, too
+        place, before = hidden(store), hidden(moved_from)
+        del store, moved_from  # a URL may hold a password, which would show there, too
         check_key(key)
         check(refresher, save=save, store=place, obtain=obtain, loop=loop)
+        stores = open_both(place, before)
         options = CredentialOptions.of(
             refresher,
             obtain=obtain,
@@ -102,22 +105,23 @@ class Credential(Commanding):
             max_wait=max_wait,
             patience=patience,
             adopt=adopt,
+            moved_from=stores[1],
         )
-        self._begin(key, options, open_store(place), seed, owns_store=not isinstance(place, Store))
+        self._begin(key, options, stores[0], seed, owned=opened_here(stores, (place, before)))
         if isinstance(self._memory.store, MemoryStore):
             self._launcher.adopt_seed_now()
 
     def _begin(
-        self, key: str, options: CredentialOptions, store: Store, seed: Token | None, *, owns_store: bool
+        self, key: str, options: CredentialOptions, store: Store, seed: Token | None, *, owned: tuple[Store, ...] = ()
     ) -> None:
         self.key = key
         self._options = options
         self._closed = False
-        self._owns_store = owns_store
+        self._owned = owned
         self._memory = memory_of(store, key)
         self._launcher = Launcher(key, self._memory, options, seed)
-        if owns_store:
-            opened.enter(store, self)
+        for one in owned:
+            opened.enter(one, self)
 
     # --- Tokens ---
 
@@ -204,7 +208,9 @@ class Credential(Commanding):
         if self._memory.replayed(token, accepted=accepted):
             request = self._launcher.request()
             self._launcher.run_command(
-                lambda world: commands.report_replay(world, token.identity, request, accepted=accepted), None
+                lambda world: commands.report_replay(world, token.identity, request, accepted=accepted),
+                None,
+                moves=False,
             )
 
     # --- Login, logout and the state of the session ---
@@ -246,13 +252,26 @@ class Credential(Commanding):
 
     def status(self) -> Status:
         """Return what the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
-        self._check_open()
-        return self._result(self._launcher.run_command(lambda world: read_status(world, self.key), None), LOOK)
+        return self._result(self._look_at(), LOOK)
 
     async def astatus(self) -> Status:
         """As `status`, for tasks."""
-        self._check_open()
-        return await self._aresult(self._launcher.run_command(lambda world: read_status(world, self.key), None), LOOK)
+        return await self._aresult(self._look_at(), LOOK)
+
+    def purge(self) -> None:
+        """Remove the record that a logout has left, with the credential's name and all times, from the store.
+
+        Until then no process can bring the session back. So wait for as long as processes live that may still have its
+        token in memory: one of them would store it again.
+
+        Raises `ConfigurationError` where there is still a session, and where the store cannot remove records;
+        `StoreUnavailable`, and `WaitTimeout`.
+        """
+        self._result(self._purge(), LOOK)
+
+    async def apurge(self) -> None:
+        """As `purge`, for tasks."""
+        await self._aresult(self._purge(), LOOK)
 
     def retry(self) -> Token:
         """Ask the token endpoint at once, whatever it said before, and return a token that serves.
@@ -343,5 +362,5 @@ class Credential(Commanding):
         store = self._memory.store
         self._memory = SessionMemory(store, self.key)  # empty and shared with no other object: `current` returns None
         reset_in_child(self._memory)
-        if self._owns_store:
-            opened.leave(store, self)
+        for one in self._owned:
+            opened.leave(one, self)

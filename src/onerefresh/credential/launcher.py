@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from onerefresh import errors
@@ -16,11 +17,15 @@ from onerefresh.credential.renewal_threads import on_a_thread, refuse_at_the_end
 from onerefresh.credential.run import CredentialRun
 from onerefresh.flight import Flight
 from onerefresh.locks import refuse_inside
+from onerefresh.moving.run import MoveRun
 from onerefresh.record_text import encode
 from onerefresh.renewal import renew
 from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.moving import Move, bring_here
 from onerefresh.renewal.request import RenewalRequest
+from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import NotSent, World
+from onerefresh.runner import Runner
 from onerefresh.token import Token
 
 __all__ = ["Launcher"]
@@ -88,6 +93,8 @@ class Launcher:
     def adopt_seed_now(self) -> None:
         """Write the seed into a store in memory, which needs no waiting, so that the seed serves at once."""
         memory = self._memory
+        if self._options.moved_from is not None:
+            return  # that store may have a session
         with memory.lock:
             if self._seed is None or memory.store.load(self._key) is not None:
                 return
@@ -110,7 +117,7 @@ class Launcher:
                 return
             try:
                 request = self.request(flight.refused, background=background, within=within)
-                run.deliver(run.runner().run(lambda world: renew.renew(world, request)))
+                run.deliver(run.runner().run(self._moved_first(run, lambda world: renew.renew(world, request))))
             except NotSent as error:
                 flight.lost_its_loop = self._options.loop is None
                 run.deliver(errors.RefreshUnavailable(error.message).about(self._key))
@@ -128,20 +135,51 @@ class Launcher:
             run.deliver(error)
         flight.started()  # skipped by an interrupt: then this thread must still start the flight
 
-    def run_command(self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object) -> Flight[T]:
+    def _moved_first(
+        self, run: CredentialRun, work: Callable[[World], Coroutine[Any, Any, T]]
+    ) -> Callable[[World], Coroutine[Any, Any, T]]:
+        """`work`, after the credential was moved here if it is still in the store ``moved_from``."""
+        source = self._options.moved_from
+        if source is None:
+            return work
+
+        async def moved(world: World) -> T:
+            names = source.name, self._memory.store.name
+            request, there = self.request(), self.request_there()
+            await bring_here(Move(run.runner_in(source), world, *names, request, there))
+            return await work(world)
+
+        return moved
+
+    def request_there(self) -> RenewalRequest:
+        """The request as it is made in the store ``moved_from``, whose records this process does not remember."""
+        return replace(self.request(), seed=None, sightings=Sightings())
+
+    @property
+    def there(self) -> Runner | None:
+        """The `World` of this credential in the store ``moved_from``, for a command; None where there is none."""
+        store = self._options.moved_from
+        return None if store is None else Runner(self._key, store, MoveRun(store), self._options.functions)
+
+    def run_command(
+        self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object, *, moves: bool = True
+    ) -> Flight[T]:
         """Run a command beside the renewals, on a thread of its own; no other caller waits for it.
+
+        `moves`: a credential that is still in the store ``moved_from`` is moved first.
 
         Raises `Reentered` where waiting is impossible, and `CredentialClosed` where nothing can begin any more.
         """
         refuse_inside()
         refuse_at_the_end(self._key)
         flight: Flight[T] = Flight(loop=loop)
-        runner = self._run(flight, renews=False).runner()
+        run_ = self._run(flight, renews=False)
+        runner, command = run_.runner(), self._moved_first(run_, work) if moves else work
 
         def run() -> None:
             flight.begin()
             try:
-                flight.settle(runner.run(work))
+                flight.settle(runner.run(command))
             except errors.OnerefreshError as error:
                 flight.settle(None, error.about(self._key))
             except BaseException as error:  # a defect, as in `launch`

@@ -6,9 +6,14 @@ import weakref
 
 from onerefresh.credential.background import background_tasks
 from onerefresh.credential.watch import watch
-from onerefresh.store import Store
+from onerefresh.errors import ConfigurationError
+from onerefresh.store import Store, is_shared
+from onerefresh.stores import open_store
+from onerefresh.token import Secret
 
-__all__ = ["opened"]
+__all__ = ["hidden", "open_both", "opened", "opened_here"]
+
+Place = str | Secret | Store | None
 
 
 class _Opened:
@@ -44,3 +49,28 @@ class _Opened:
 
 
 opened = _Opened()
+
+
+def hidden(place: Place) -> Secret | Store | None:
+    """The place with its URL hidden, which may hold a password."""
+    return Secret(place) if isinstance(place, str) else place
+
+
+def open_both(place: Place, before: Place) -> tuple[Store, Store | None]:
+    """The store at `place`, and the one at `before`, from which credentials are moved; None where there is none.
+
+    Raises `ConfigurationError`, also where both are one place.
+    """
+    store = open_store(place)
+    if before is None:
+        return store, None
+    source = open_store(before)
+    if source is store or (is_shared(store) and source.name == store.name != Store.name):
+        raise ConfigurationError(f"moved_from= names the store itself, {store.name}: leave it out")
+    return store, source
+
+
+def opened_here(stores: tuple[Store, Store | None], places: tuple[Place, Place]) -> tuple[Store, ...]:
+    """Those of the stores that were opened by their URLs, so that their users close them."""
+    pairs = zip(stores, places, strict=True)
+    return tuple(store for store, place in pairs if store is not None and not isinstance(place, Store))

@@ -14,6 +14,7 @@ from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Record
 from onerefresh.refresher import identity_of, obtain_of, profile_of, renews_from_access, timeout_of
 from onerefresh.renewal.decide import must_rest
+from onerefresh.store import Store
 from onerefresh.token import Answer, Token
 from onerefresh.user_code import Functions
 
@@ -33,6 +34,7 @@ class CredentialOptions:
     * `turns`: the limit on concurrent renewals at one host, or None.
     * `adopts`: a stored token that belongs to another refresher is taken over.
     * `patience`: seconds that a renewal waits for a token endpoint that is left alone.
+    * `moved_from`: the store from which credentials are moved to this one when they are first used, or None.
     """
 
     refresher: Callable[[Token], Answer | Awaitable[Answer]]
@@ -48,6 +50,7 @@ class CredentialOptions:
     renews_from_access: bool
     adopts: bool = False
     patience: float = 0.0
+    moved_from: Store | None = None
 
     @property
     def functions(self) -> Functions:
@@ -75,6 +78,7 @@ class CredentialOptions:
         turns: HostLimiter | None = None,
         adopt: bool = False,
         patience: float = 0.0,
+        moved_from: Store | None = None,
     ) -> CredentialOptions:
         """Check the arguments and derive the rest.
 
@@ -95,4 +99,5 @@ class CredentialOptions:
             renews_from_access=renews_from_access(refresher),
             adopts=adopt,
             patience=seconds("patience", patience),
+            moved_from=moved_from,
         )

@@ -14,12 +14,14 @@ from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import free, is_under_way, keep, known_of, release, reserves
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight
+from onerefresh.moving.run import MoveRun
 from onerefresh.record import Record
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.clocks import Sent
 from onerefresh.renewal.known import Known
 from onerefresh.run import Resumable, Run
 from onerefresh.runner import Runner
+from onerefresh.store import Store
 from onerefresh.threads import Alarm
 from onerefresh.token import Token
 
@@ -61,6 +63,11 @@ class CredentialRun(Run):
             turns=options.turns,
             patience=options.patience,
         )
+
+    def runner_in(self, store: Store) -> Runner:
+        """The `World` of the same credential in another store, from which it is moved."""
+        run = MoveRun(store, caller=self)
+        return Runner(self._memory.key, store, run, self._options.functions, loop=self.flight.loop)
 
     # --- Memory of the process ---
 

@@ -26,6 +26,7 @@ class Status:
     * `asks_again`: False where nothing is sent until a login or `retry()`.
     * `doubts`: how often a refusal left open whether the session is over or the client is wrong.
     * `history`: the record's last entries, oldest first.
+    * `moved_to`: the name of the store to which the session was moved, or None.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Status:
     doubts: int = 0
     recovering: bool = False
     put_off: bool = False
+    moved_to: str | None = None
 
 
 async def read_status(world: World, key: str) -> Status:
@@ -67,5 +69,6 @@ def _status_of(key: str, record: Record | None, rest: float) -> Status:
         asks_again=not waits_for_a_person,
         doubts=failure.doubts if failure else 0,
         put_off=failure is None and rest > 0.0,
+        moved_to=record.moved_to,
         recovering=record.state is State.LEASED and record.lease is not None and record.lease.is_recovery,
     )

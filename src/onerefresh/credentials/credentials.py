@@ -11,9 +11,10 @@ from onerefresh import errors
 from onerefresh.credential import Credential
 from onerefresh.credential.arguments import check, check_key, is_async, seconds, seed_from
 from onerefresh.credential.context_managed import ContextManaged
-from onerefresh.credential.opened import opened
+from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import flights_of
+from onerefresh.credentials.both_stores import BothStores
 from onerefresh.credentials.due import Progress, Run
 from onerefresh.credentials.due_filter import NO_IDENTITY, DueFilter
 from onerefresh.credentials.lru import LruWithWeakTail
@@ -28,7 +29,6 @@ from onerefresh.policy import Profile
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.running_loop import running_loop
 from onerefresh.store import Store
-from onerefresh.stores import open_store
 from onerefresh.threads import start
 from onerefresh.token import Answer, Token
 
@@ -58,6 +58,8 @@ class Credentials(ContextManaged):
       store again.
     * `limit`: concurrent renewals at each host that a refresher states (a `TokenEndpoint` does, a function does not).
       Others wait for their turn before they claim anything. A refresher may state a limit of its own. None: no limit.
+    * `moved_from`: the store, or its URL, where credentials were before. One that is there and not in `store` is moved
+      when it is first used.
     * `token_for`: a function from a key to the first token of that credential, or None. It is asked once for each
       credential in memory, and what it gives never overwrites a stored token.
 
@@ -78,8 +80,12 @@ class Credentials(ContextManaged):
         limit: int | None = LIMIT,
         adopt: bool = False,
         token_for: Callable[[str], Answer | None] | None = None,
+        moved_from: str | Store | None = None,
     ) -> None:
-        _check(refresher, refresher_for, token_for, store, loop)
+        place, before = hidden(store), hidden(moved_from)
+        del store, moved_from  # a URL may hold a password, and would show in a traceback with locals
+        _check(refresher, refresher_for, token_for, place, loop)
+        stores = open_both(place, before)
         turns = None if limit is None else HostLimiter(_whole("limit", limit))
         self._terms_with = partial(
             CredentialOptions.of,
@@ -89,16 +95,17 @@ class Credentials(ContextManaged):
             patience=patience,
             turns=turns,
             adopt=adopt,
+            moved_from=stores[1],
         )
         self._options = self._terms_with(_nobody if refresher is None else refresher)
         self._has_default = refresher is not None
         self._refresher_for, self._token_for = refresher_for, token_for
         self._recent: LruWithWeakTail[Tenant] = LruWithWeakTail(_whole("keep", keep))
-        self._owns_store = not isinstance(store, Store)
-        self._store = open_store(store)
+        self._store, self._moved_from = stores
+        self._owned = opened_here(stores, (place, before))
         self._closed = False
-        if self._owns_store:
-            opened.enter(self._store, self)
+        for one in self._owned:
+            opened.enter(one, self)
 
     def __getitem__(self, key: str) -> Credential:
         """The credential of `key`: the same object for as long as it is in use.
@@ -183,6 +190,29 @@ class Credentials(ContextManaged):
             raise result
         return result
 
+    def purge(self, key: str) -> None:
+        """Remove what `delete` has left of a tenant: the record with the name, the client and the times.
+
+        Until then no process can bring the tenant back. So wait for as long as processes live that may still have a
+        token of the tenant in memory: one of them would store it again. Nothing happens where there is no record.
+
+        Raises `ConfigurationError` where the tenant was not deleted, and where the store cannot remove records;
+        `StoreUnavailable`, and `WaitTimeout` after `max_wait`.
+        """
+        flight = self._tenant_that_is_gone(key).purge_record()
+        if not flight.wait(self._options.max_wait):
+            raise _too_late(key, "removing what is left of it")
+        flight.result()
+        self._recent.release(key)
+
+    async def apurge(self, key: str) -> None:
+        """As `purge`, for tasks."""
+        flight = self._tenant_that_is_gone(key).purge_record()
+        if not await flight.wait_async(self._options.max_wait):
+            raise _too_late(key, "removing what is left of it")
+        flight.result()
+        self._recent.release(key)
+
     def delete(self, key: str) -> None:
         """End the session of a tenant that is gone, here and in the store, and delete its spooled tokens on this host.
 
@@ -191,7 +221,7 @@ class Credentials(ContextManaged):
         revoked where the `refresher` of all can do that, as at a logout. Raises `StoreUnavailable`, and `WaitTimeout`
         after `max_wait`.
         """
-        flight = self._deleting(key)
+        flight = self._tenant_that_is_gone(key).delete()
         if not flight.wait(self._options.max_wait):
             raise _too_late(key)
         flight.result()
@@ -199,7 +229,7 @@ class Credentials(ContextManaged):
 
     async def adelete(self, key: str) -> None:
         """As `delete`, for tasks."""
-        flight = self._deleting(key)
+        flight = self._tenant_that_is_gone(key).delete()
         if not await flight.wait_async(self._options.max_wait):
             raise _too_late(key)
         flight.result()
@@ -280,8 +310,10 @@ class Credentials(ContextManaged):
             if interpreter_ends() or (left is not None and left.is_set):
                 raise errors.CredentialClosed("no caller is waiting for this run any more")
 
+        before = self._moved_from
         return Run(
             self._store,
+            self._store if before is None else BothStores(self._store, before),
             DueFilter(seconds("within", within), named, self._terms_of, lambda key: self._first(key) is not None),
             self._tenant,
             rate=rate,
@@ -292,13 +324,12 @@ class Credentials(ContextManaged):
             check=check_wanted,
         )
 
-    def _deleting(self, key: str) -> Flight[None]:
+    def _tenant_that_is_gone(self, key: str) -> Tenant:
+        """The credential of a tenant for whom neither `refresher_for` nor `token_for` is asked."""
         self._check_open()
         check_key(key)
         tenant = self._recent.peek(key)
-        if tenant is None or tenant.is_closed:
-            tenant = Tenant(key, self._options, self._store)  # `refresher_for` is not asked for it
-        return tenant.delete()
+        return tenant if tenant is not None and not tenant.is_closed else Tenant(key, self._options, self._store)
 
     def _refuse_to_block(self) -> None:
         """Raise `ConfigurationError` where waiting here would block the loop on which a renewal is under way."""
@@ -320,8 +351,8 @@ class Credentials(ContextManaged):
         for tenant in self._recent.all():
             tenant.release()
         self._recent.clear()
-        if self._owns_store:
-            opened.leave(self._store, self)
+        for one in self._owned:
+            opened.leave(one, self)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -351,5 +382,5 @@ def _whole(name: str, value: object) -> int:
     return value
 
 
-def _too_late(key: str) -> errors.WaitTimeout:
-    return errors.WaitTimeout("max_wait is over and the record has not been emptied yet", credential=key)
+def _too_late(key: str, what: str = "emptying its record") -> errors.WaitTimeout:
+    return errors.WaitTimeout(f"max_wait is over and {what} has not finished", credential=key)

@@ -59,6 +59,7 @@ class Run:
 
     Credentials whose last refresh failed come last, and so do those of hosts that do not answer (`HostAnswers`).
 
+    * `reads`: where records are read, which may be `store` and the one from which credentials are moved to it.
     * `rate`: how many renewals begin each second at most. `at_once`: how many are under way at most, beside those that
       take longer than `SLOW` seconds.
     * `max_wait`: seconds after which the run does not wait for a renewal any longer.
@@ -69,6 +70,7 @@ class Run:
     def __init__(
         self,
         store: Store,
+        reads: Store,
         horizon: DueFilter,
         tenant_of: Callable[[str], Tenant],
         *,
@@ -79,8 +81,8 @@ class Run:
         progress: Progress | None,
         check: Callable[[], None],
     ) -> None:
-        self._store, self._horizon, self._tenant_of = store, horizon, tenant_of
-        self._reader = Reader(store, check)
+        self._store, self._reads, self._horizon, self._tenant_of = store, reads, horizon, tenant_of
+        self._reader = Reader(reads, check)
         self._pause = 1.0 / rate if rate else 0.0
         self._at_once, self._max_wait, self._loop = at_once, max_wait, loop
         self._progress, self._check = progress, check
@@ -218,7 +220,7 @@ class Run:
 
     def _load(self, key: str) -> Versioned | errors.StoreUnavailable | None:
         try:
-            return self._store.load(key)
+            return self._reads.load(key)
         except errors.StoreUnavailable as error:
             return self._vetted(key, error)
         except Exception as error:  # noqa: BLE001 - a user's store may raise anything, and the others go on

@@ -14,6 +14,7 @@ from onerefresh.record import Failure, Record, State
 from onerefresh.record_text import decode
 from onerefresh.redaction import Redactor, plain
 from onerefresh.refresher import endpoint_of
+from onerefresh.renewal.reports import moved
 from onerefresh.renewal.request import UNSTATED
 from onerefresh.store import Versioned
 
@@ -104,6 +105,8 @@ class DueFilter:
 
     def _begin(self, key: str, record: Record | None) -> Due | Result:
         """A named key without a session: it is due where there is a first token, or one can be obtained."""
+        if record is not None and record.moved_to is not None:
+            raise moved(record)
         logged_out = record is not None and record.is_logged_out
         if not logged_out and ((options := self._options(key)).obtain is not None or self._has_token(key)):
             return Due(key, ("", 0) if record is None else record.identity, endpoint_of(options.refresher))

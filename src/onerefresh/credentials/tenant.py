@@ -5,7 +5,7 @@ from __future__ import annotations
 from onerefresh.credential.credential import Credential
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.flight import Flight
-from onerefresh.renewal import commands
+from onerefresh.renewal import removal
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.world import World
 from onerefresh.store import Store
@@ -20,7 +20,7 @@ class Tenant(Credential):
     __slots__ = ()
 
     def __init__(self, key: str, options: CredentialOptions, store: Store, seed: Token | None = None) -> None:
-        self._begin(key, options, store, seed, owns_store=False)
+        self._begin(key, options, store, seed)
 
     @property
     def options(self) -> CredentialOptions:
@@ -52,10 +52,14 @@ class Tenant(Credential):
         """Empty the record, whatever is in it, and forget the token."""
 
         async def work(world: World) -> None:
-            await commands.delete(world, self._launcher.request())
+            await removal.delete(world, self._launcher.request(), self._launcher.there)
             self._memory.forget()
 
-        return self._launcher.run_command(work, None)
+        return self._launcher.run_command(work, None, moves=False)
+
+    def purge_record(self) -> Flight[None]:
+        """Remove the emptied record, and forget that it was there."""
+        return self._purge()
 
     def shut(self) -> None:
         """Refuse further calls; a renewal under way goes on."""

@@ -9,6 +9,7 @@ The files, in the order in which a renewal uses them:
 * `answer` saves a new token, `failed` records why there is none, and `causes` explains why a session may be over.
 * `commit` writes a token into the record. `recovery` and `bring_back` restore what a store has lost, under a
   `recovery_lease`.
+* `moving` moves a session to another store, and `removal` removes what is left of a deleted one.
 * `host_save` lets the host application save a token, and `revocation` revokes one at the server.
 * `commands` are logins, logouts and the like, which run beside renewals. `reports` emits events.
 * `world` is the interface to everything else.

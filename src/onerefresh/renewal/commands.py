@@ -218,29 +218,6 @@ async def delete(world: World, request: RenewalRequest) -> None:
         await revoke(world, emptied, token, request)
 
 
-async def purge(world: World, request: RenewalRequest) -> None:
-    """Remove the emptied record that a logout or a deletion has left, and the spool.
-
-    Raises `ConfigurationError` where there is still a session, and where the store cannot remove.
-    """
-    for _ in range(MOST_ROUNDS):
-        loaded = await world.load()
-        record = loaded.record
-        if record is None or loaded.version is None:
-            break
-        if record.state is not State.EMPTY or record.token is not None:
-            message = "it has a session: delete it first (Credentials.delete, or onerefresh logout NAME)"
-            raise errors.ConfigurationError(message, credential=request.key)
-        try:
-            await world.remove(loaded.version)
-        except (Conflict, StoreOutcomeUnknown):
-            continue  # what is there now decides
-        break
-    else:
-        raise unsettled().about(request.key)
-    await world.clear_spool()
-
-
 async def _emptied(
     world: World, request: RenewalRequest, *, even_sealed: bool = False
 ) -> tuple[Record | None, list[Token]]:
