@@ -38,7 +38,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "retry": "ask the token endpoint again now, after you have corrected something",
         "adopt": "let this configuration use a stored token, whichever client stored it",
         "logout": "delete a credential's tokens from the store",
-        "store": "prepare a PostgreSQL store",
+        "purge": "remove what a logout has left of a credential: its name, its client and all times",
+        "store": "prepare a store, or move its credentials to another",
         "testserver": "run a strict authorization server and API on loopback",
     }
 )

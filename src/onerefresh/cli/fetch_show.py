@@ -7,11 +7,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from onerefresh.cli.output import say, write_lines
+from onerefresh.cli.progress_bar import progress_bar
 from onerefresh.cli.words import size
 from onerefresh.redaction import visible
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
 
     from onerefresh.cli.fetch_calls import Result
 
@@ -28,7 +28,7 @@ class Show:
         self._size = 0
         self._prints_body = prints_body
         self._prints_lines = not prints_body and not (sys.stdout.isatty() and sys.stderr.isatty())
-        self._bar = _bar(total) if sys.stderr.isatty() and not prints_body else None
+        self._bar = progress_bar(total) if sys.stderr.isatty() and not prints_body else None
 
     def report(self, result: Result) -> None:
         """Show one result. Raises `OutputFailed`."""
@@ -59,16 +59,6 @@ class Show:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.stop()
-
-
-def _bar(total: int) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[message]}"))
-    bar = Progress(*columns, console=Console(stderr=True))
-    bar.add_task("", total=total, message="")
-    return bar
 
 
 def _line(result: Result) -> str:

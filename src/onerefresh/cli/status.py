@@ -82,6 +82,8 @@ def _can_obtain(entry: Entry) -> bool:
 
 
 def _needs_login(status: Status, *, can_obtain: bool) -> bool:
+    if status.moved_to is not None:
+        return False
     logged_out = status.state == "empty" and status.generation > 0
     is_over = status.state in ("empty", "dead") or (status.doubts > 0 and not _serves(status))
     return logged_out or (is_over and not can_obtain)
@@ -94,6 +96,8 @@ def _serves(status: Status) -> bool:
 def _summary(status: Status, now: float, entry: Entry) -> str:
     can_obtain = _can_obtain(entry)
     if status.state == "empty":
+        if status.moved_to is not None:
+            return f"moved to {status.moved_to}: name that store in the file"
         if status.generation:
             return "logged out"
         return "no token yet; the first call fetches one" if can_obtain else "no token yet: log in"

@@ -17,6 +17,7 @@
     max_wait = 60
     store = "sqlite:////abs/path.db"                 # three slashes: beside this file; four: absolute; ~ expands
                                                      # or { env = "ACME_STORE" } and so on, for a URL with a password
+    moved_from = "sqlite"                            # where the credential was before, as for store
 
 The file can run commands, so it is never looked for in the working folder, and one that others can write is refused.
 """
@@ -70,6 +71,7 @@ class Entry:
     source: Path
     origins: tuple[str, ...]
     store: str | SecretSource
+    moved_from: str | SecretSource | None
     refresher: str | None
     endpoint: Mapping[str, Any]
     options: Mapping[str, Any]
@@ -77,7 +79,13 @@ class Entry:
     def open(self) -> Credential:
         """The credential. Raises `ConfigurationError` for settings that cannot work."""
         try:
-            return Credential(self.name, self._refresher(), store=self.store_url().reveal(), **self._options())
+            return Credential(
+                self.name,
+                self._refresher(),
+                store=self.store_url().reveal(),
+                moved_from=None if self.moved_from is None else self._url(self.moved_from).reveal(),
+                **self._options(),
+            )
         except ConfigurationError as error:
             message = error.message
         raise ConfigurationError(f"{self.source}: credentials.{self.name}: {message}")
@@ -87,9 +95,12 @@ class Entry:
 
         Raises `ConfigurationError` where the URL cannot be fetched.
         """
-        if isinstance(self.store, SecretSource):
-            return Secret(placed(self.store().reveal(), self.source.parent))
-        return Secret(self.store)
+        return self._url(self.store)
+
+    def _url(self, place: str | SecretSource) -> Secret:
+        if isinstance(place, SecretSource):
+            return Secret(placed(place().reveal(), self.source.parent))
+        return Secret(place)
 
     def _options(self) -> dict[str, Any]:
         options = dict(self.options)
@@ -138,7 +149,7 @@ _ENDPOINT_KEYS = (
 )
 _CALLED = {"url": "token_endpoint", "revocation_url": "revocation_endpoint"}
 _OPTION_KEYS = ("profile", "resend", "max_wait")
-_KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", *_OPTION_KEYS, "store")
+_KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", *_OPTION_KEYS, "store", "moved_from")
 _SECRET_WORDS = ("token", "secret", "password", "passwd", "assertion", "api_key", "apikey")
 
 
@@ -186,11 +197,13 @@ def _entry(name: str, section: object, path: Path, store: object) -> Entry:
                 raise ConfigurationError(
                     f"{where}.{key} is only for a token_endpoint: leave it out when there is a refresher"
                 )
+    before = settings.get("moved_from")
     return Entry(
         name=name,
         source=path,
         origins=_origins(settings.get("origins", []), f"{where}.origins"),
         store=_store(settings.get("store", store), f"{where}.store", path.parent),
+        moved_from=None if before is None else _store(before, f"{where}.moved_from", path.parent),
         refresher=None if refresher is None else text(refresher, f"{where}.refresher"),
         endpoint={} if refresher is not None else _endpoint(settings, where, path.parent),
         options={key: settings[key] for key in _OPTION_KEYS if key in settings},

@@ -20,35 +20,33 @@ from onerefresh.errors import ConfigurationError
 __all__ = ["imported"]
 
 
-def imported(reference: str) -> Callable[[Any], Any]:
-    """The function that ``package.module:function`` names. Raises `ConfigurationError`."""
+def imported(reference: str, what: str = "refresher") -> Callable[..., Any]:
+    """The function that ``package.module:function`` names; `what` it is, for errors. Raises `ConfigurationError`."""
     module, separator, name = reference.partition(":")
     if not separator or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        raise ConfigurationError(f'refresher {reference!r} must have the form "package.module:function"')
+        raise ConfigurationError(f'{what} {reference!r} must have the form "package.module:function"')
     try:
         _keep_out_of_the_working_folder(module)
         home = importlib.import_module(module)
     except _OnlyThere as error:
         raise ConfigurationError(
-            f"refresher {reference!r}: the module {error.name!r} is in the working folder, and others may have put it "
+            f"{what} {reference!r}: the module {error.name!r} is in the working folder, and others may have put it "
             f"there: install it in the environment of onerefresh, or set PYTHONPATH={Path.cwd()} if only you can write "
             "to that folder"
         ) from None
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"refresher {reference!r}: there is no module {error.name!r}: install it in the environment of onerefresh"
+            f"{what} {reference!r}: there is no module {error.name!r}: install it in the environment of onerefresh"
         ) from None
     except Exception as error:  # the user's module may raise anything; the cause shows it
-        raise ConfigurationError(f"refresher {reference!r}: importing it raised {type(error).__name__}") from error
+        raise ConfigurationError(f"{what} {reference!r}: importing it raised {type(error).__name__}") from error
     found = getattr(home, name, None)
     if found is None:
-        raise ConfigurationError(f"refresher {reference!r}: the module has no {name!r}")
+        raise ConfigurationError(f"{what} {reference!r}: the module has no {name!r}")
     if not callable(found):
-        raise ConfigurationError(
-            f"refresher {reference!r} is not a function but a value of type {type(found).__name__}"
-        )
-    refresher: Callable[[Any], Any] = found
-    return refresher
+        raise ConfigurationError(f"{what} {reference!r} is not a function but a value of type {type(found).__name__}")
+    function: Callable[..., Any] = found
+    return function
 
 
 class _OnlyThere(ImportError):

@@ -18,7 +18,7 @@ __all__ = ["WRITE_A_SOURCE", "SecretSource", "secret_source"]
 COMMAND_SECONDS = 30.0
 """Seconds that a command may take to print a secret."""
 WRITE_A_SOURCE = 'write { env = "NAME" }, { file = "PATH" } or { command = ["PROGRAM", "…"] }'
-_CALLED = {"client_secret": "the client secret", "store": "the URL of the store"}
+_CALLED = {"client_secret": "the client secret", "store": "the URL of the store", "moved_from": "the URL of the store"}
 
 
 @dataclass(frozen=True, slots=True)
