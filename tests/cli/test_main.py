@@ -146,6 +146,7 @@ def test_importing_the_package_imports_nothing_slow() -> None:
         (errors.StoreUnavailable("full: delete something"), 1, ""),
         (errors.SaveFailed("no"), 1, ""),
         (errors.ConfigurationError("write x = 1"), 2, ""),
+        (errors.CredentialMoved("moved to sqlite:///new.db"), 2, ""),
         (errors.CredentialClosed("closed"), 1, ""),
         (errors.OnerefreshError("else"), 1, ""),
     ],

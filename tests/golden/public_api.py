@@ -32,6 +32,7 @@ MODULES = (
     "onerefresh.config",
     "onerefresh.credentials",
     "onerefresh.events",
+    "onerefresh.moving",
     "onerefresh.oauth2",
     "onerefresh.policy",
     "onerefresh.store",

@@ -12,7 +12,6 @@ from onerefresh.cli.words import size
 from onerefresh.redaction import visible
 
 if TYPE_CHECKING:
-
     from onerefresh.cli.fetch_calls import Result
 
 __all__ = ["Show"]
