@@ -41,16 +41,18 @@ def table(first: str) -> dict[str, str]:
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
-    subparsers = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    found: argparse.ArgumentParser = subparsers.choices[name]
+    found = build_parser()
+    for word in name.split():
+        subparsers = next(action for action in found._actions if isinstance(action, argparse._SubParsersAction))
+        found = subparsers.choices[word]
     return found
 
 
-@pytest.mark.parametrize("name", ["login", "status", "token", "fetch", "demo", "store init"])
+@pytest.mark.parametrize("name", ["login", "status", "token", "fetch", "demo", "store init", "store copy"])
 def test_every_option_is_told_and_no_other_one(name: str) -> None:
     options = {
         option: action
-        for action in parser_of(name.split(maxsplit=1)[0])._actions
+        for action in parser_of(name)._actions
         for option in action.option_strings
         if option not in COMMON
     }
@@ -104,7 +106,7 @@ def reader(home: Home) -> Home:
 @pytest.mark.timeout(300)  # many processes, one after the other
 def test_the_commands_in_the_guide_run_one_after_the_other(reader: Home) -> None:
     lines = [line for line in re.findall(r"^\$ (.*)$", GUIDE, re.MULTILINE) if not line.startswith("pip ")]
-    assert len(lines) == 16
+    assert len(lines) == 17
     printed = {}
     for line in lines:
         done = subprocess.run(

@@ -71,10 +71,10 @@ class Entry:
     source: Path
     origins: tuple[str, ...]
     store: str | SecretSource
-    moved_from: str | SecretSource | None
     refresher: str | None
     endpoint: Mapping[str, Any]
     options: Mapping[str, Any]
+    moved_from: str | SecretSource | None = None
 
     def open(self) -> Credential:
         """The credential. Raises `ConfigurationError` for settings that cannot work."""
