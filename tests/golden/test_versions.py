@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -22,11 +23,14 @@ import pytest
 from tests.package import ROOT, alone
 
 from onerefresh import Credential
+from onerefresh.moving import copy
 from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.record_text import decode, encode
 from onerefresh.store import Store
 from onerefresh.stores import open_store
 from onerefresh.testing import AuthServer
 from onerefresh.token import Secret
+from onerefresh.transitions import moving
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unmeasured")]
 
@@ -191,3 +195,34 @@ def test_an_old_and_a_new_version_refresh_in_turn_and_at_once(
         late.end()
     assert server.counters.token_requests == generation - 1, "a login is not refreshed"
     assert server.counters.reuse_detected == 0
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_an_old_version_sends_nothing_for_a_session_that_was_moved_and_goes_on_where_it_comes_back(
+    old: Path, server: AuthServer, place: str, tmp_path: Path, *, is_finished: bool
+) -> None:
+    """It takes it for logged out. It neither puts back the token that it knows, nor writes over the one on its way."""
+    store, elsewhere = open_store(place), open_store(f"sqlite:///{tmp_path}/elsewhere/tokens.db")
+    log_in(store, server)
+    with Version(old, server, place, tmp_path) as early, Version(old, server, place, tmp_path) as other:
+        first = early.ask("token")
+        if is_finished:
+            assert copy(store, elsewhere).moved == 1
+        else:
+            found = store.load("acme")
+            assert found is not None
+            mark = moving(decode(found.body, "acme"), elsewhere.name, id="a move", now=1.0)
+            store.cas("acme", found.version, encode(mark))
+        before = store.load("acme")
+        for version in (early, other):
+            assert version.ask("refused") == ["LoginRequired"]
+        assert store.load("acme") == before
+        if not is_finished:
+            assert copy(store, elsewhere).moved == 1
+        assert copy(elsewhere, store, verify=True).differ == {}
+        time.sleep(1.1)  # an error is repeated for a second
+        for version in (early, other):
+            assert version.ask("token") == first
+        early.end()
+        other.end()
+    assert server.counters.token_requests == 0
