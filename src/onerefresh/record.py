@@ -52,6 +52,8 @@ MOMENT = 0.001
 """Seconds that are not worth a wait: a clock may not even show them."""
 PRINTS = 8
 """How many different clients ask at once for what another one was refused. Further ones wait for the pause."""
+SPENT = 16
+"""How many spent refresh tokens are remembered, beside the first one of the present session."""
 
 
 Clock: TypeAlias = tuple[str | None, float]
@@ -286,6 +288,7 @@ class Record:
     * `owner`: the refresher's identity, where it has one.
     * `unsaved`: the host application's ``save`` has not taken this token yet.
     * `floor`: how often the token was refreshed lately.
+    * `spent`: digests of refresh tokens that were traded in for others, the last one at the end; see `traded`.
 
     `unknown` outlives every transition, also a login and a logout.
     """
@@ -302,6 +305,7 @@ class Record:
     unsaved: bool = False
     history: tuple[Entry, ...] = ()
     floor: Floor | None = None
+    spent: tuple[str, ...] = ()
     unknown: Mapping[str, object] = _unknown()
 
     @property
@@ -327,6 +331,19 @@ class Record:
     def identity(self) -> tuple[str, int]:
         """Family and generation of the record."""
         return (self.family, self.generation)
+
+    @property
+    def traded(self) -> tuple[str, ...]:
+        """Digests of the refresh tokens that are known to be spent, with the first one of the present session."""
+        refresh = self.token.refresh_token if self.token is not None else None
+        if refresh is None or refresh.fingerprint() == self.family:
+            return self.spent
+        return (*self.spent, self.family)
+
+    def has_spent(self, token: Token) -> bool:
+        """Whether the refresh token of `token` was traded in for another one, as far as is remembered."""
+        refresh, present = token.refresh_token, self.token.refresh_token if self.token is not None else None
+        return refresh is not None and refresh != present and refresh.fingerprint() in self.traded
 
     def rest(self, clock: Clock) -> float:
         """Seconds until the token may be refreshed, as far as its earlier refreshes tell."""

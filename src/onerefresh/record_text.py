@@ -290,6 +290,7 @@ RECORD = (
     Field("unsaved", "unsaved", truth),
     Field("history", "history", _history, needed=True, write=_history_text),
     Field("floor", "floor", _inner(Floor, FLOOR), write=_object(FLOOR)),
+    Field("spent", "spent", texts, write=list),
     Field("token", "token", _inner(Token, TOKEN), needed=True, write=_object(TOKEN)),
 )
 

@@ -13,6 +13,7 @@ from onerefresh.record import (
     FAMILIES,
     HISTORY,
     MOVED,
+    SPENT,
     Clock,
     Entry,
     Failure,
@@ -36,6 +37,7 @@ __all__ = [
     "died",
     "forgotten",
     "has_gone_on_from",
+    "has_this",
     "includes",
     "left_behind",
     "logged_out",
@@ -56,6 +58,19 @@ __all__ = [
 def _noted(record: Record, what: str, at: float) -> tuple[Entry, ...]:
     """The history with one more entry."""
     return (*record.history, Entry(record.generation, at, what))[-HISTORY:]
+
+
+def _spent(earlier: tuple[str, ...], present: Token | None, before: Token | None = None) -> tuple[str, ...]:
+    """Digests of spent refresh tokens, where `present` takes the place of `before`, which was traded in for it.
+
+    `earlier`: those that were spent before. A server may give the same refresh token again: that one is not spent.
+    """
+    digests = [
+        token.refresh_token.fingerprint() if token is not None and token.refresh_token else ""
+        for token in (before, present)
+    ]
+    spent = dict.fromkeys((*earlier, digests[0]))
+    return tuple(digest for digest in spent if digest not in ("", digests[1]))[-SPENT:]
 
 
 def _numbered_on(generation: int) -> int:
@@ -93,6 +108,7 @@ def new_session(
         owner=owner,
         unsaved=unsaved,
         history=record.history if record else (),
+        spent=_spent(record.traded if record else (), token),
         unknown=record.unknown if record else {},
     )
     return replace(new, history=_noted(new, what, now))
@@ -116,7 +132,14 @@ def lost_record(families: Iterable[str], generation: int, *, owner: str | None) 
 def forgotten(record: Record, generation: int) -> Record:
     """A stand-in for a record that went back to an older generation: without its token, which is written anew."""
     return replace(
-        record, generation=generation, state=State.IDLE, token=None, lease=None, failure=None, committed_by=None
+        record,
+        generation=generation,
+        state=State.IDLE,
+        token=None,
+        lease=None,
+        failure=None,
+        committed_by=None,
+        spent=_spent(record.spent, None, record.token),
     )
 
 
@@ -128,7 +151,7 @@ def restored(
     `recovery`: the lease that keeps the token from being sent until others have restored what they know; None where no
     other process can know a newer one.
     """
-    state = State.IDLE if recovery is None else State.LEASED
+    state, is_same = State.IDLE if recovery is None else State.LEASED, record.family == token.family
     families = (*(family for family in record.families if family != token.family), token.family)
     new = replace(
         record,
@@ -140,6 +163,7 @@ def restored(
         failure=None,
         committed_by=None,
         unsaved=unsaved,
+        spent=_spent(record.spent, token, record.token) if is_same else _spent(record.traded, token),
     )
     return replace(new, history=_noted(new, "restored", now))
 
@@ -190,6 +214,14 @@ def has_gone_on_from(record: Record, token: Token) -> bool:
     if record.token is None or record.family != token.seed_fingerprint():
         return False
     return record.state is State.LEASED or record.token.seed_fingerprint() != record.family
+
+
+def has_this(record: Record, token: Token) -> bool:
+    """Whether `token` is the record's own, with its refresh token: the same answer, given once more."""
+    present = record.token
+    if present is None or token.refresh_token is None:
+        return False
+    return (present.access_token, present.refresh_token) == (token.access_token, token.refresh_token)
 
 
 def begun_again(record: Record | None, leased: Record, answer: Token) -> tuple[str, int] | None:
@@ -256,6 +288,7 @@ def committed(
         committed_by=by,
         unsaved=unsaved,
         floor=_counted(record, _begun(record, by, clock or (None, now))),
+        spent=_spent(record.spent, token, record.token) if grant is Grant.REFRESH else _spent(record.traded, token),
     )
     return replace(new, history=_noted(new, grant.value, now))
 
@@ -385,6 +418,7 @@ def logged_out(record: Record | None, *, now: float, earlier: Iterable[str] = ()
         state=State.EMPTY,
         owner=base.owner,
         history=base.history,
+        spent=_spent(base.traded, None),
         unknown=base.unknown,
     )
     return replace(new, history=_noted(new, "logout", now))

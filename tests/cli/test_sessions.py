@@ -11,6 +11,8 @@ import subprocess
 
 import pytest
 
+from onerefresh import load
+
 from .conftest import Home
 
 pytestmark = pytest.mark.slow
@@ -55,6 +57,20 @@ class TestLogin:
         assert done.stderr.endswith("nothing was changed\n")
         assert "hunter2" not in done.stderr
         assert home.call("token", "acme").stdout == f"{answer['access_token']}\n"
+
+    @pytest.mark.parametrize("words", [("login", "acme", "--with-token"), ("import", "acme")], ids=" ".join)
+    def test_an_old_response_whose_refresh_token_is_spent_changes_nothing(
+        self, home: Home, words: tuple[str, ...]
+    ) -> None:
+        answer = home.log_in()
+        with load("acme", config=home.config) as acme:
+            newer = acme.token(refused=acme.token())
+        done = home.call(*words, stdin=json.dumps(answer))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "the refresh token of this login is already spent" in done.stderr
+        assert str(answer["refresh_token"]) not in done.stderr
+        assert home.call("token", "acme").stdout == f"{newer.reveal()}\n"
+        assert home.server.session == "alive"
 
     def test_a_response_without_a_refresh_token_is_stored_and_told(self, home: Home) -> None:
         answer = home.server.issue()

@@ -13,7 +13,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.core.driver import START, make_lease, make_request, seed
 
 from onerefresh import LoginRequired, StoreUnavailable, Token
-from onerefresh.record import FAMILIES, HISTORY, Failure, Grant, IllegalTransition, Lease, Probation, Record, State
+from onerefresh.record import (
+    FAMILIES,
+    HISTORY,
+    SPENT,
+    Failure,
+    Grant,
+    IllegalTransition,
+    Lease,
+    Probation,
+    Record,
+    State,
+)
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.decide import decide
 from onerefresh.renewal.known import Known
@@ -22,11 +33,13 @@ from onerefresh.transitions import (
     claimed,
     committed,
     died,
+    forgotten,
     logged_out,
     may_commit,
     new_session,
     released,
     replay_reported,
+    restored,
     saved,
 )
 from onerefresh.verdict import FailureKind, Verdict
@@ -61,6 +74,65 @@ def commit(record: Record, **others: Any) -> Record:
 
 
 # --- Transitions ---
+
+
+FIRST, SECOND, THIRD = (Token(f"access-{name}", f"refresh-{name}") for name in ("seed", "second", "third"))
+SAME = Token("access-later", "refresh-seed")
+BARE = Token("access-bare")
+
+
+def gone_on(*tokens: Token, record: Record | None = None) -> Record:
+    """The record once each of these tokens was traded in for the next one."""
+    for token in tokens:
+        leased = claimed(record or idle(), make_lease(), owner=None)
+        record = committed(leased, token, by="other", grant=Grant.REFRESH, now=START, refused=False)
+    assert record is not None
+    return record
+
+
+def logged_in(record: Record, token: Token) -> Record:
+    return new_session(record, token, now=START, owner=None, what="login")
+
+
+SPENT_TOKENS = {
+    "at first": (idle(), []),
+    "while a request is under way": (leased(), []),
+    "after one refresh": (gone_on(SECOND), [FIRST]),
+    "after two": (gone_on(SECOND, THIRD), [FIRST, SECOND]),
+    "dead after two": (died(leased(gone_on(SECOND, THIRD)), DEAD, now=START, refused=True), [FIRST, SECOND]),
+    "after a logout": (logged_out(gone_on(SECOND, THIRD), now=START), [FIRST, SECOND]),
+    "after a login": (logged_in(gone_on(SECOND), NEW), [FIRST]),
+    "after a login over what was never refreshed": (logged_in(idle(), NEW), []),
+    "after a login with what was spent": (logged_in(gone_on(SECOND), FIRST), []),
+    "where the server gives the same again": (gone_on(SAME, SAME), []),
+    "and then another one": (gone_on(SAME, SECOND), [FIRST]),
+    "and then the first one again": (gone_on(SECOND, SAME), [SECOND]),
+    "without a refresh token": (new_session(None, BARE, now=START, owner=None, what="seed"), []),
+    "after a token that was obtained": (commit(leased(gone_on(SECOND)), grant=Grant.OBTAIN), [FIRST]),
+    "after the store had gone back": (restored(idle(), THIRD.numbered(idle().family, 3), now=START), [FIRST]),
+    "a generation later": (
+        restored(gone_on(SECOND), THIRD.numbered(idle().family, 3), now=START), [FIRST, SECOND]
+    ),
+    "after a commit over an older copy": (commit(forgotten(gone_on(SECOND), 5)), [FIRST, SECOND]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPENT_TOKENS)
+def test_a_record_knows_which_refresh_tokens_were_traded_in(name: str) -> None:
+    record, expected = SPENT_TOKENS[name]
+    asked = [FIRST, SECOND, THIRD, NEW, BARE]
+    assert [token for token in asked if record.has_spent(token)] == expected
+    assert decode(encode(record), "acme").spent == record.spent
+
+
+def test_a_record_remembers_the_last_spent_tokens_and_the_first_one_of_its_session() -> None:
+    many = [Token("access", f"refresh-{number}") for number in range(2 * SPENT)]
+    record = gone_on(*many)
+    assert len(record.spent) == SPENT
+    assert [record.has_spent(token) for token in (FIRST, many[0], many[-2 - SPENT], many[-1 - SPENT], many[-2])] == [
+        True, False, False, True, True
+    ]  # fmt: skip
+    assert logged_in(record, NEW).has_spent(FIRST)
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -145,7 +145,7 @@ some_records = st.builds(
     state=st.sampled_from(State), token=st.none() | tokens, lease=st.none() | leases,
     failure=st.none() | failures, probation=st.none() | probations, committed_by=st.none() | texts,
     owner=st.none() | texts, unsaved=st.booleans(), history=st.lists(entries, max_size=3).map(tuple),
-    floor=st.none() | floors, unknown=unknown(RECORD),
+    floor=st.none() | floors, spent=st.lists(texts, max_size=3).map(tuple), unknown=unknown(RECORD),
 ).filter(lambda record: record.token is None or record.families)  # fmt: skip
 
 
@@ -307,7 +307,7 @@ def test_each_transition_keeps_the_record_s_own_and_that_of_each_object_that_goe
     assert decode(encode(record), "acme") == record
 
 
-QUESTIONS = {"begun_again", "has_gone_on_from", "includes", "may_commit", "rolled_back"}
+QUESTIONS = {"begun_again", "has_gone_on_from", "has_this", "includes", "may_commit", "rolled_back"}
 
 
 def test_every_transition_is_among_them() -> None:
@@ -415,7 +415,7 @@ def test_a_session_lives_on_with_what_a_newer_version_wrote() -> None:
         return dict(json.loads(found.body))
 
     with Credential("acme", refresher, store=store) as credential:
-        for act in (credential.token, credential.logout, lambda: credential.login(NEW)):
+        for act in (credential.token, credential.logout, lambda: credential.login(Token("a", "refresh-other"))):
             act()
             assert LATER.items() <= present().items()
             assert present()["history"][0][3:] == ["a host", {"process": 7}]

@@ -90,6 +90,7 @@ RECORDS = {
     "idle-held": HELD,
     "idle-checksum": HELD,
     "idle-floor": replace(HELD, floor=Floor(3, AT, "5f0b4d6e-boot", (AT - 20.0, AT))),
+    "idle-spent": replace(HELD, spent=("00112233445566ff", "ff66554433221100")),
     "idle-unsaved": replace(HELD, unsaved=True),
     "idle-odd": replace(IDLE, owner=ODD, committed_by=ODD, token=replace(PLAIN, access_token=Secret(ODD), scope=ODD)),
     "idle-many": replace(

@@ -1,11 +1,15 @@
-"""Two processes are one session where they log in with one stored token: the second login takes back nothing newer."""
+"""Two processes are one session where they log in with one stored token: the second login takes back nothing newer.
+
+Where the server rotates refresh tokens, that login is refused; tests/regressions/test_a_login_with_a_spent_token.py
+has these cases.
+"""
 
 from __future__ import annotations
 
 import pytest
 from tests.core.calls import refresher_of
 
-from onerefresh import Credential
+from onerefresh import ConfigurationError, Credential
 from onerefresh.testing import AuthServer
 
 
@@ -21,7 +25,9 @@ def test_the_newer_token_stays(
     with Credential("acme", refresher_of(auth_server), store=store) as acme:
         before = acme.login(first)
         newer = acme.token(refused=before)
-        assert acme.login(first).identity == newer.identity
+        with pytest.raises(ConfigurationError, match="already spent"):
+            acme.login(first)
+        assert acme.token().identity == newer.identity
     assert auth_server.session == "alive"
 
 
@@ -32,10 +38,19 @@ def test_a_new_login_takes_its_place(auth_server: AuthServer, first: dict[str, o
         assert acme.token().identity == other.identity
 
 
+def test_where_the_profile_says_that_nothing_is_spent_the_newer_token_stays_too(
+    auth_server: AuthServer, first: dict[str, object]
+) -> None:
+    with Credential("acme", refresher_of(auth_server), profile="static") as acme:
+        newer = acme.token(refused=acme.login(first))
+        assert acme.login(first).identity == newer.identity
+    assert auth_server.session == "alive"
+
+
 def test_where_the_record_is_lost_the_newest_that_is_known_is_logged_in_with(
     auth_server: AuthServer, first: dict[str, object]
 ) -> None:
-    with Credential("acme", refresher_of(auth_server)) as acme:
+    with Credential("acme", refresher_of(auth_server), profile="static") as acme:
         newer = acme.token(refused=acme.login(first))
         acme._memory.store._records.clear()  # type: ignore[attr-defined]  # the memory store's
         again = acme.login(first)

@@ -295,4 +295,10 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         put(Token, "arrived", pieces.as_it_was_asked_for),
         fixed=(("idea", Idea.ONCE),),
     ),
+    Mutant(
+        "9",
+        "a login with a used refresh token takes the place of the session that has used it",
+        pieces.nothing_counts_as_spent,
+        fixed=(("idea", Idea.OLD_ROWS),),
+    ),
 )

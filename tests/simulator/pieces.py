@@ -275,6 +275,14 @@ def never(*_: Any, **__: Any) -> bool:
 
 
 @contextlib.contextmanager
+def nothing_counts_as_spent() -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for place, name in ((Record, "has_spent"), (Known, "has_spent"), (records, "has_gone_on_from")):
+            stack.enter_context(mock.patch.object(place, name, never))
+        yield
+
+
+@contextlib.contextmanager
 def nobody_reports() -> Iterator[None]:
     with mock.patch.dict(process._SHORT, {ReportLoss: no_note, ReadNote: not_noticed}):
         yield

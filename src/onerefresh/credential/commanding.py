@@ -40,7 +40,10 @@ class Commanding(Asking):
             except errors.SaveFailed:
                 self._memory.forget()  # the new session is in the record, and the next call saves it
                 raise
-            self._memory.logged_in(outcome, before)
+            if outcome.renewed:
+                self._memory.logged_in(outcome, before)
+            else:  # the session in use stays, and with it what this process has under way
+                self._memory.found(outcome)
             release(self._memory)
             begin_to_watch(self._memory)
             report_type(self._memory, self._options, outcome.token)

@@ -219,9 +219,11 @@ class Credential(Commanding):
         """Start a new session and return its token.
 
         `answer`: a token response or a `Token`; None: ``obtain=`` gets one. It replaces whatever is stored, and every
-        process that shares the store goes on with it.
+        process that shares the store goes on with it. Where it is the stored token itself, nothing changes. For tokens
+        that may be old, ``token=`` and ``token_for=`` are the right place.
 
-        Raises `ConfigurationError` for an `answer` without a usable token, and where there is neither `answer` nor
+        Raises `ConfigurationError` for an `answer` without a usable token, for one whose refresh token was traded in
+        before at a server that rotates them (nothing is changed then), and where there is neither `answer` nor
         ``obtain=``. Raises `SaveFailed` where ``save`` fails, and `WaitTimeout` where the login takes longer than
         `max_wait`.
         """

@@ -175,6 +175,12 @@ class SessionMemory:
                 self.adopt(outcome, self.epoch, is_login=True)
             self.failed = None
 
+    def found(self, outcome: Outcome) -> None:
+        """Take in a token that a login has found in the store, whose session goes on."""
+        with self.lock:
+            if self.known is None or self.known.identity != outcome.token.identity:
+                self.adopt(outcome, self.epoch)
+
     # --- Results of renewals, and forks of the process ---
 
     def after_fork(self) -> None:

@@ -101,6 +101,12 @@ class _Registry:
                 identity = newest.identity
         return newest
 
+    def spent(self, memory: SessionMemory) -> tuple[str, ...]:
+        """Digests of the refresh tokens that objects of this name have traded in, where the host saves."""
+        if memory.save is None:
+            return ()
+        return tuple(digest for one in (memory, *self.others(memory)) for digest in one.spent)
+
     def reserves(self, memory: SessionMemory, identity: tuple[str, int], run: object) -> bool:
         """See the function of this name."""
         newest = self.newest(memory) if self._may_have_namesakes(memory) else None
@@ -215,6 +221,7 @@ def known_of(memory: SessionMemory) -> Known:
         sent=memory.leased,
         may_go_back=may_go_back,
         recovery=recovery_time(may_go_back=may_go_back) if is_shared(memory.store) else 0.0,
+        spent=_registry.spent(memory),
     )
 
 

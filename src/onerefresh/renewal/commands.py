@@ -22,20 +22,30 @@ from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure
 
+SPENT = (
+    "the refresh token of this login is already spent: it was traded in for a newer one, and a second use could end "
+    "the session. Nothing was changed. Give stored tokens with token= or token_for=, which never replace a newer one; "
+    "or log in at the server, and pass its new answer"
+)
+"""Why a login is refused. Workers may call `login` with a row that is old by then."""
+
 
 async def log_in(world: World, token: Token | None, request: RenewalRequest) -> Outcome:
     """Start a new session with `token`, or with one that the refresher obtains, whatever the record says.
 
-    With one exception: `token` may be the one with which the present session began. It was refreshed since, perhaps by
-    another process that was given the same token, so the session keeps its newer token.
+    With two exceptions, because several processes may log in with one stored token. The session in use stays as it is
+    where it has this very token, or began with it and has a newer one. Raises `ConfigurationError` where the refresh
+    token is already spent, as far as is known, and the server rotates refresh tokens.
     """
     if token is None:
         token = await _obtain(world, request)
 
-    newest = _newest_of(token, (await world.known()).newest)
+    newest, rotates = _newest_of(token, (await world.known()).newest), request.profile.rotates
 
     def login(record: Record | None, at: float, known: Known) -> Record:
-        if record is not None and in_use(record) and records.has_gone_on_from(record, token):
+        if rotates and (known.has_spent(token) or (record is not None and record.has_spent(token))):
+            raise errors.ConfigurationError(SPENT, generation=record.generation if record is not None else None)
+        if record is not None and in_use(record) and _has_begun_with(record, token, rotates=rotates):
             return record
         return records.new_session(
             record,
@@ -48,24 +58,24 @@ async def log_in(world: World, token: Token | None, request: RenewalRequest) -> 
             newest=_generation(known),
         )
 
-    written = await _write(world, login, request)
-    request.sightings.forget_failures()
+    written, is_new = await _write(world, login, request)
     record = written.record
     if record is None or record.token is None:
         raise errors.LoginRequired("the session was logged out at the same time: log in again", credential=request.key)
-    if records.has_gone_on_from(record, token):
-        await report(
-            world,
-            Kind.SEED_IGNORED,
-            request,
-            record,
-            "the session began with the token of this login, and has a newer token now",
-        )
-    else:
+    if is_new:
+        request.sightings.forget_failures()
         await report(world, Kind.LOGGED_IN, request, record)
+    elif not records.has_this(record, token):
+        message = "the session began with the token of this login, and has a newer token now"
+        await report(world, Kind.SEED_IGNORED, request, record, message)
     if record.unsaved:
         await save_with_host(world, written, record.token)
-    return Outcome.brought(record, record.token)
+    return Outcome.brought(record, record.token)._replace(renewed=is_new)
+
+
+def _has_begun_with(record: Record, token: Token, *, rotates: bool) -> bool:
+    """Whether the session in use is that of `token`, which is its present token or the first of it."""
+    return records.has_gone_on_from(record, token) or (rotates and records.has_this(record, token))
 
 
 def _newest_of(token: Token, known: Token | None) -> Token:
@@ -155,8 +165,8 @@ async def _write(
     request: RenewalRequest,
     *,
     even_sealed: bool = False,
-) -> Loaded:
-    """Replace the record with what `make` makes of it; return what is there afterwards.
+) -> tuple[Loaded, bool]:
+    """Replace the record with what `make` makes of it; return what is there afterwards, and whether it was written.
 
     Nothing is written twice: after a write of unknown outcome, other processes may have continued from it. Raises
     `CredentialMoved` where the session goes on in another store: it would be another session here, or end here only.
@@ -166,14 +176,14 @@ async def _write(
         loaded, now = await world.load(replaces=True, even_sealed=even_sealed), await world.now()
         request.sightings.sees(now)
         if any(records.includes(loaded.record, new) for new in unknown_writes):
-            return loaded
+            return loaded, True
         if loaded.record is not None and loaded.record.moved_to is not None:
             raise moved(loaded.record).about(request.key, loaded.record.generation)
         new = make(loaded.record, now.wall, await world.known())
         if new is loaded.record:
-            return loaded
+            return loaded, False
         try:
-            return Loaded(await world.cas(loaded.version, new), new)
+            return Loaded(await world.cas(loaded.version, new), new), True
         except Conflict:
             continue
         except StoreOutcomeUnknown:
@@ -228,7 +238,7 @@ async def _emptied(
         useless[:] = [record.token] if record is not None and record.token is not None else []
         return records.logged_out(record, now=at, earlier=_earlier(request, known), newest=_generation(known))
 
-    written = await _write(world, logout, request, even_sealed=even_sealed)
+    written, _ = await _write(world, logout, request, even_sealed=even_sealed)
     request.sightings.sees_a_logout(written.record)
     return written.record, useless
 

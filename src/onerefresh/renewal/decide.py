@@ -86,8 +86,11 @@ def _begin(request: RenewalRequest) -> Decision:
 
 
 def is_news(seed: Token | None, record: Record, request: RenewalRequest) -> bool:
-    """Whether the seed belongs to a session that neither the record nor this process knows."""
-    if seed is None:
+    """Whether the seed belongs to a session that neither the record nor this process knows.
+
+    Where refresh tokens rotate, one that was traded in belongs to the session that did it.
+    """
+    if seed is None or (request.profile.rotates and record.has_spent(seed)):
         return False
     newest = request.known.newest
     known = (*record.families, *request.known.earlier, *((newest.family,) if newest is not None else ()))
