@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from onerefresh import events
 from onerefresh.circuit import circuits
 from onerefresh.credential.registry import _registry
+from onerefresh.outages import outages
 
 if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
@@ -57,6 +59,8 @@ def _knows_nothing_of_earlier_tests() -> None:
     _registry._known.clear()
     _registry._namesakes.clear()
     circuits.clear()
+    outages.after_fork()
+    events._limit.clear()
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from onerefresh import errors, events
 from onerefresh.circuit import circuits, is_answer
-from onerefresh.events import Event, Kind
+from onerefresh.events import Event, Facts, Kind
 from onerefresh.host_limiter import HostLimiter, Slot
 from onerefresh.pause import Pause, pause_for
 from onerefresh.run import Run
@@ -89,7 +90,7 @@ class Admission:
         others = "one other" if place.behind == 1 else f"{place.behind} others"
         message = f"it waits for its turn behind {others} at {host}, and nothing was sent yet"
         self._run.report(message)
-        events.publish(Event(Kind.QUEUED, self._key, detail=message))
+        events.publish(Event(Kind.QUEUED, self._key, detail=message, facts=Facts(host)))
         await Pause(lambda: self._wait_in(place))
         return True
 
@@ -99,11 +100,15 @@ class Admission:
         No code of others runs here, since a token may be saved nowhere yet.
         """
         endpoint, self.is_answered = self._endpoint, is_answer(verdict)
+        failing = circuits.failing_for(endpoint) if endpoint is not None else None
         if endpoint is None or (is_down := circuits.settles(endpoint, self._key, verdict)) is None:
             return
         kind = Kind.ENDPOINT_DOWN if is_down else Kind.ENDPOINT_UP
         detail = circuits.why(endpoint) if is_down else f"the token endpoint at {endpoint[0]} answers again"
-        self._news = Event(kind, self._key, generation, detail=detail)
+        facts = Facts(endpoint[0], duration=failing)
+        if verdict is not None:
+            facts = replace(facts, status=verdict.status, error=type(verdict.error()).__name__)
+        self._news = Event(kind, self._key, generation, detail=detail, facts=facts)
 
     def publish_news(self) -> None:
         """Report what has become of the endpoint."""

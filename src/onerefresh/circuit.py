@@ -92,6 +92,10 @@ class Circuit:
         """Until when all wait because several were told to."""
         return self._told_until if len(self._told) >= TOLD else now
 
+    def failing_for(self, now: float) -> float:
+        """Seconds since the first failure after the last answer."""
+        return now - self._since
+
     def leaves_alone(self, now: float) -> bool:
         """Whether most credentials may not ask now."""
         return now < max(self._bound_until(now), self._open_until, self._probe_until)
@@ -147,6 +151,11 @@ class Circuits:
         with self._lock:
             circuit = self._circuits.get(place)
             return circuit.left(time.monotonic(), key) if circuit is not None else 0.0
+
+    def failing_for(self, place: tuple[str, str | None]) -> float | None:
+        """As `Circuit.failing_for`; None where it has not failed since it answered."""
+        circuit = self._circuits.get(place)
+        return circuit.failing_for(time.monotonic()) if circuit is not None else None
 
     def leaves_alone(self, place: tuple[str, str | None]) -> bool:
         """As `Circuit.leaves_alone`."""

@@ -1,6 +1,7 @@
 """Events: what happened, as frozen records, and the hooks that receive them.
 
-An `Event` never holds a token. Every event is also written to the logger ``onerefresh``.
+An `Event` never holds a token. Every event is also written to the logger ``onerefresh``, except that repeated failures
+of one host are limited there.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ import enum
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from onerefresh.log_limit import LogLimit
+from onerefresh.this_process import this_process
 
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["Event", "Kind", "publish", "subscribe"]
+__all__ = ["Event", "Facts", "Kind", "Reason", "publish", "subscribe"]
 
 
 class Kind(enum.StrEnum):
@@ -43,8 +47,22 @@ class Kind(enum.StrEnum):
     UNOWNED = "unowned"  # a record of an older version, which does not name the token's owner
     ODD_TYPE = "odd_type"  # the server states another type than Bearer; the token is sent as one
     QUEUED = "queued"  # it waits for its turn at the token endpoint's host, and has sent nothing yet
+    TIMED_OUT = "timed_out"  # a caller's time is over, or the time in which a refresher has to return; the work goes on
     ENDPOINT_DOWN = "endpoint_down"  # a token endpoint that answers nobody is left alone, for all its credentials
     ENDPOINT_UP = "endpoint_up"  # it answers again
+    STORE_DOWN = "store_down"  # a store cannot be read or written: once in each process, for all its credentials
+    STORE_UP = "store_up"  # it answers again
+
+
+class Reason(enum.StrEnum):
+    """Why a token is refreshed."""
+
+    EXPIRED = "expired"  # it has expired, or is about to, and a caller waits
+    AGEING = "ageing"  # it still serves, and is refreshed in the background ahead of time
+    REFUSED = "refused"  # the API has refused it
+    DUE = "due"  # `refresh_due` asked for it
+    FORCED = "forced"  # `retry()` asked for it
+    MISSING = "missing"  # there is no token, or its session is over, and one can be had without a login
 
 
 _WARNINGS = frozenset(
@@ -58,9 +76,38 @@ _WARNINGS = frozenset(
         Kind.UNOWNED,
         Kind.FAILED,
         Kind.TAKEN_OVER,
+        Kind.TIMED_OUT,
         Kind.ENDPOINT_DOWN,
+        Kind.STORE_DOWN,
     }
 )
+_LIMITED = frozenset({Kind.FAILED, Kind.TAKEN_OVER, Kind.TIMED_OUT, Kind.SPOOLED, Kind.NOT_REVOKED, Kind.ORPHANED})
+"""Warnings that all credentials of one host may give at the same time, again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an operator has to know beside what happened. Each is None where it is not known, or does not apply.
+
+    * `host`: the token endpoint's host and port, as the refresher states it; of ``store_down`` and ``store_up`` the
+      store's name.
+    * `process`: the process in which it happened: the machine's name and the process's number, ``"web-3:4711"``.
+    * `duration`: seconds; the guide says of what.
+    * `status`: the HTTP status of the token endpoint's answer.
+    * `error`: the class of the error that callers get, such as ``"RefreshUnavailable"``; of ``store_down``, ``spooled``
+      and ``unsaved`` the class of what the store raised.
+    * `reason`: why the token is refreshed.
+    """
+
+    host: str | None = None
+    process: str | None = None
+    duration: float | None = None
+    status: int | None = None
+    error: str | None = None
+    reason: Reason | None = None
+
+
+UNKNOWN = Facts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +118,9 @@ class Event:
     * `attempt`: the id of the attempt, where there is one.
     * `at`: seconds since the epoch.
     * `detail`: a short text for people.
+    * `facts`: the endpoint's host, the process, the duration and more, as far as they are known.
+
+    An event about a store or an endpoint names the credential that noticed it.
     """
 
     kind: Kind
@@ -79,6 +129,7 @@ class Event:
     attempt: str | None = None
     detail: str = ""
     at: float = field(default_factory=time.time)
+    facts: Facts = UNKNOWN
 
     def __str__(self) -> str:
         message = f"{self.credential}: {self.kind.replace('_', ' ')} (generation {self.generation})"
@@ -111,19 +162,45 @@ def _logger() -> logging.Logger:
     return logging.getLogger("onerefresh")
 
 
-def publish(event: Event) -> None:
-    """Hand the event to the log and to the hooks."""
-    import logging
+_limit = LogLimit()
 
+
+def publish(event: Event) -> None:
+    """Hand the event to the log and to the hooks, with the name of this process."""
+    if event.facts.process is None:
+        event = replace(event, facts=replace(event.facts, process=this_process()))
     logger = _logger()
-    level = logging.INFO if event.kind is Kind.ODD_TYPE else logging.DEBUG
-    if event.kind is Kind.UNSAVED:
-        level = logging.CRITICAL
-    elif event.kind in _WARNINGS:
-        level = logging.WARNING
-    logger.log(level, "%s", event)
+    _log(event, logger)
     for hook in _hooks:
         try:
             hook(event)
         except Exception:  # a hook that fails must not cost a token
             logger.exception("a hook for onerefresh events failed")
+
+
+def _log(event: Event, logger: logging.Logger) -> None:
+    import logging
+
+    level = logging.INFO if event.kind is Kind.ODD_TYPE else logging.DEBUG
+    if event.kind is Kind.UNSAVED:
+        level = logging.CRITICAL
+    elif event.kind in _WARNINGS:
+        level = logging.WARNING
+    if event.kind not in _LIMITED:
+        logger.log(level, "%s", event)
+        return
+    host = event.facts.host or ""
+    decision = _limit.decide(host)
+    for place, count in decision.left_out:
+        lines, were = ("line", "was") if count == 1 else ("lines", "were")
+        message = "%d %s about %s %s left out of this log; hooks got all events"
+        logger.log(level, message, count, lines, _about(place), were)
+    if decision.is_logged:
+        logger.log(level, "%s", event)
+    if decision.is_last:
+        message = "further lines about %s are left out of this log for up to %.0f s, and counted"
+        logger.log(level, message, _about(host), _limit.span)
+
+
+def _about(host: str) -> str:
+    return f"refreshes at {host}" if host else "refreshes by functions that state no host"

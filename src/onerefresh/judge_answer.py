@@ -92,7 +92,7 @@ def judge_answer(
     if hidden.is_complete and (description := hidden.quote(description_of(answer))):
         message += f" ({description})"
     asked = hidden.whole(claims_of(answer), LONGEST_CHALLENGE) if kind is FailureKind.INTERACTION else None
-    return Verdict(kind, message + hint, retry_after, asked)
+    return Verdict(kind, message + hint, retry_after, asked, status=status)
 
 
 def _by_status(

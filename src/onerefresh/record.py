@@ -25,6 +25,8 @@ from typing import Any, TypeAlias
 
 from onerefresh import policy
 from onerefresh.policy import BUDGET_TIME, FOR_GOOD, half_life
+from onerefresh.redaction import plain
+from onerefresh.this_process import named
 from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, Verdict
 
@@ -39,6 +41,7 @@ __all__ = [
     "Probation",
     "Record",
     "State",
+    "spent_now",
 ]
 
 HISTORY = 8
@@ -271,12 +274,43 @@ def _since(at: float, now: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of the record's short history. `more`: further elements that a newer version wrote."""
+    """One entry of the record's short history.
+
+    `more`: the further elements, as they are stored: the machine and the number of the process that wrote the entry,
+    why it refreshed the token, and what a newer version added. Earlier versions wrote none of them.
+    """
 
     generation: int
     at: float
     what: str
     more: tuple[object, ...] = field(default=(), repr=False, hash=False)
+
+    @property
+    def process(self) -> str | None:
+        """The process that wrote the entry, such as ``"web-3:4711"``; None where that is not known."""
+        machine, number, *_ = (*self.more, None, None)
+        if not isinstance(machine, str) or not isinstance(number, int) or isinstance(number, bool):
+            return None
+        return named(plain(machine), number)
+
+    @property
+    def reason(self) -> str | None:
+        """Why the token was refreshed, as in `onerefresh.events.Reason`; None where that is not known."""
+        found = self.more[2] if len(self.more) > 2 else None
+        return plain(found) if isinstance(found, str) and found else None
+
+
+def spent_now(earlier: tuple[str, ...], present: Token | None, before: Token | None = None) -> tuple[str, ...]:
+    """Digests of spent refresh tokens, where `present` takes the place of `before`, which was traded in for it.
+
+    `earlier`: those that were spent before. A server may give the same refresh token again: that one is not spent.
+    """
+    digests = [
+        token.refresh_token.fingerprint() if token is not None and token.refresh_token else ""
+        for token in (before, present)
+    ]
+    spent = dict.fromkeys((*earlier, digests[0]))
+    return tuple(digest for digest in spent if digest not in ("", digests[1]))[-SPENT:]
 
 
 @dataclass(frozen=True, slots=True)

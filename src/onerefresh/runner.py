@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
-from onerefresh import errors, events
+from onerefresh import errors
 from onerefresh.admission import Admission
 from onerefresh.chance import CHANCE
 from onerefresh.events import Event
@@ -25,6 +25,7 @@ from onerefresh.renewal.world import Loaded, Note, Spooled, Unsent, World
 from onerefresh.run import Run
 from onerefresh.spool import Spool
 from onerefresh.store import AdvisoryLock, Conflict, Store, StoreOutcomeUnknown, StoreTime, Unreadable
+from onerefresh.telling import Telling
 from onerefresh.token import Token
 from onerefresh.user_code import Functions, UserCode
 from onerefresh.verdict import RefreshFailure
@@ -67,6 +68,7 @@ class Runner(World):
         self._strange_writes = 0
         self._hold: AdvisoryLock | None = None
         self._admission = Admission(key, self._code, run, turns, patience)
+        self._telling = Telling(key, store, functions.refresher, self._seen.redactor)
 
     def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
         """Run what `work` makes of this world until it returns or raises. It waits on this thread."""
@@ -141,10 +143,12 @@ class Runner(World):
     async def watch(self, version: str | None, seconds: float, why: str = "") -> None:
         self._at(why)
         self._admission.leave()
+        self._telling.tell_news()
         await Pause(lambda: self._watch(version, seconds))
 
     async def sleep(self, seconds: float, *, holds_the_exit: bool = False, why: str = "") -> None:
         self._at(why)
+        self._telling.tell_news()
         await Pause(lambda: pause_for(seconds, None if holds_the_exit else self._go_on), seconds)
 
     async def queue(self) -> bool:
@@ -196,12 +200,13 @@ class Runner(World):
         self._done(lambda: self._run.defer(self, rest))
 
     async def emit(self, event: Event) -> None:
-        self._done(lambda: events.publish(event))
+        self._done(lambda: self._telling.tell(event))
 
     # --- Internals ---
 
     def _send(self, grant: Grant, token: Token | None, ttl: float, leased: Record | None) -> Token:
         generation = leased.generation if leased is not None else 0
+        self._telling.sends()
         try:
             answer = self._code.send(grant, token, self._run.sending(ttl, leased))
         except Unsent:
@@ -221,7 +226,7 @@ class Runner(World):
     def _load(self, *, replaces: bool, even_sealed: bool) -> Loaded:
         self._at("it is reading from its store")
         try:
-            found = self.store.load(self._key)
+            found = self._telling.of_store(lambda: self.store.load(self._key))
         except Unreadable as error:
             if not even_sealed and not (replaces and error.damaged):
                 raise
@@ -275,7 +280,7 @@ class Runner(World):
         self._at("it is writing to its store")
         self._seen.add(record.token)
         try:
-            return self.store.cas(self._key, expected, encode(record))
+            return self._telling.of_store(lambda: self.store.cas(self._key, expected, encode(record)), writes=True)
         except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError):
             raise
         except Exception as error:
@@ -301,3 +306,4 @@ class Runner(World):
         if hold is not None:
             hold.release()
         self._admission.publish_news()
+        self._telling.tell_news()

@@ -1,5 +1,7 @@
 """The legal transitions of a record, as pure functions from record to record; `onerefresh.record` has the diagram.
 
+The argument `stamp` of several is what the history says of who made the change: see `record.Entry`.
+
 Nothing here reads a clock, a store or a socket.
 """
 
@@ -13,7 +15,6 @@ from onerefresh.record import (
     FAMILIES,
     HISTORY,
     MOVED,
-    SPENT,
     Clock,
     Entry,
     Failure,
@@ -24,6 +25,7 @@ from onerefresh.record import (
     Probation,
     Record,
     State,
+    spent_now,
 )
 from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.token import Token
@@ -55,22 +57,9 @@ __all__ = [
 ]
 
 
-def _noted(record: Record, what: str, at: float) -> tuple[Entry, ...]:
-    """The history with one more entry."""
-    return (*record.history, Entry(record.generation, at, what))[-HISTORY:]
-
-
-def _spent(earlier: tuple[str, ...], present: Token | None, before: Token | None = None) -> tuple[str, ...]:
-    """Digests of spent refresh tokens, where `present` takes the place of `before`, which was traded in for it.
-
-    `earlier`: those that were spent before. A server may give the same refresh token again: that one is not spent.
-    """
-    digests = [
-        token.refresh_token.fingerprint() if token is not None and token.refresh_token else ""
-        for token in (before, present)
-    ]
-    spent = dict.fromkeys((*earlier, digests[0]))
-    return tuple(digest for digest in spent if digest not in ("", digests[1]))[-SPENT:]
+def _noted(record: Record, what: str, at: float, stamp: tuple[object, ...] = ()) -> tuple[Entry, ...]:
+    """The history with one more entry. `stamp`: its `more`, which says which process wrote it, and why."""
+    return (*record.history, Entry(record.generation, at, what, stamp))[-HISTORY:]
 
 
 def _numbered_on(generation: int) -> int:
@@ -89,6 +78,7 @@ def new_session(
     earlier: Iterable[str] = (),
     newest: int = 0,
     recovery: Lease | None = None,
+    stamp: tuple[object, ...] = (),
 ) -> Record:
     """A seed or a login: the first generation of a new family, whose number follows that of the old session.
 
@@ -108,10 +98,10 @@ def new_session(
         owner=owner,
         unsaved=unsaved,
         history=record.history if record else (),
-        spent=_spent(record.traded if record else (), token),
+        spent=spent_now(record.traded if record else (), token),
         unknown=record.unknown if record else {},
     )
-    return replace(new, history=_noted(new, what, now))
+    return replace(new, history=_noted(new, what, now, stamp))
 
 
 def _known(record: Record | None, earlier: Iterable[str]) -> tuple[str, ...]:
@@ -139,12 +129,18 @@ def forgotten(record: Record, generation: int) -> Record:
         lease=None,
         failure=None,
         committed_by=None,
-        spent=_spent(record.spent, None, record.token),
+        spent=spent_now(record.spent, None, record.token),
     )
 
 
 def restored(
-    record: Record, token: Token, *, now: float, recovery: Lease | None = None, unsaved: bool = False
+    record: Record,
+    token: Token,
+    *,
+    now: float,
+    recovery: Lease | None = None,
+    unsaved: bool = False,
+    stamp: tuple[object, ...] = (),
 ) -> Record:
     """`token`, the newest that this process knows, in the place of an older generation or an earlier session.
 
@@ -163,9 +159,9 @@ def restored(
         failure=None,
         committed_by=None,
         unsaved=unsaved,
-        spent=_spent(record.spent, token, record.token) if is_same else _spent(record.traded, token),
+        spent=spent_now(record.spent, token, record.token) if is_same else spent_now(record.traded, token),
     )
-    return replace(new, history=_noted(new, "restored", now))
+    return replace(new, history=_noted(new, "restored", now, stamp))
 
 
 def claimed(record: Record | None, lease: Lease, *, owner: str | None) -> Record:
@@ -250,6 +246,7 @@ def committed(
     useless: str = "",
     jitter: float = 0.0,
     clock: Clock | None = None,
+    stamp: tuple[object, ...] = (),
 ) -> Record:
     """The next generation.
 
@@ -288,9 +285,11 @@ def committed(
         committed_by=by,
         unsaved=unsaved,
         floor=_counted(record, _begun(record, by, clock or (None, now))),
-        spent=_spent(record.spent, token, record.token) if grant is Grant.REFRESH else _spent(record.traded, token),
+        spent=spent_now(record.spent, token, record.token)
+        if grant is Grant.REFRESH
+        else spent_now(record.traded, token),
     )
-    return replace(new, history=_noted(new, grant.value, now))
+    return replace(new, history=_noted(new, grant.value, now, stamp))
 
 
 def _begun(record: Record, by: str, now: Clock) -> Clock:
@@ -361,14 +360,14 @@ def unsent(record: Record, message: str, *, now: float, taken_over: bool) -> Rec
     return replace(back, failure=replace(failure, maybe_spent=maybe_spent, contested=failure.contested or contested))
 
 
-def died(record: Record, verdict: Verdict, *, now: float, refused: bool) -> Record:
+def died(record: Record, verdict: Verdict, *, now: float, refused: bool, stamp: tuple[object, ...] = ()) -> Record:
     """The record after a proven `invalid_grant`. The token is kept: a late commit may still revive it."""
     if record.state is not State.LEASED:
         raise IllegalTransition(f"{record.state} cannot die")
     count = (record.failure.count if record.failure else 0) + 1
     failure = _failure(record, verdict, count, 0.0, now, refused=refused)
     dead = replace(record, state=State.DEAD, lease=None, failure=replace(failure, doubts=0, prints=()))
-    return replace(dead, history=_noted(dead, "dead", now))
+    return replace(dead, history=_noted(dead, "dead", now, stamp))
 
 
 def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: float, *, refused: bool) -> Failure:
@@ -390,7 +389,7 @@ def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: fl
     )
 
 
-def retried(record: Record, *, now: float) -> Record:
+def retried(record: Record, *, now: float, stamp: tuple[object, ...] = ()) -> Record:
     """The record as if nothing had been refused or refreshed yet: the next caller that needs a token asks at once.
 
     What may have spent the refresh token is still known; the person who calls `retry()` takes that risk.
@@ -402,10 +401,17 @@ def retried(record: Record, *, now: float) -> Record:
     is_dead = record.state is State.DEAD and record.token is not None
     asked = replace(failure, count=0, at=now, delay=0.0, doubts=0, prints=()) if failure is not None else None
     again = replace(record, state=State.IDLE if is_dead else record.state, failure=asked, floor=None)
-    return replace(again, history=_noted(again, "retry", now))
+    return replace(again, history=_noted(again, "retry", now, stamp))
 
 
-def logged_out(record: Record | None, *, now: float, earlier: Iterable[str] = (), newest: int = 0) -> Record:
+def logged_out(
+    record: Record | None,
+    *,
+    now: float,
+    earlier: Iterable[str] = (),
+    newest: int = 0,
+    stamp: tuple[object, ...] = (),
+) -> Record:
     """The record after a logout, which is final: a renewal in flight finds its generation gone.
 
     The families are remembered, the tokens are not. `earlier`, `newest`: as for `new_session`.
@@ -418,10 +424,10 @@ def logged_out(record: Record | None, *, now: float, earlier: Iterable[str] = ()
         state=State.EMPTY,
         owner=base.owner,
         history=base.history,
-        spent=_spent(base.traded, None),
+        spent=spent_now(base.traded, None),
         unknown=base.unknown,
     )
-    return replace(new, history=_noted(new, "logout", now))
+    return replace(new, history=_noted(new, "logout", now, stamp))
 
 
 def moving(record: Record, place: str, *, id: str, now: float) -> Record:

@@ -67,6 +67,7 @@ class Verdict:
     * `challenge`: what the server demands of the person, for `InteractionRequired`.
     * `repeatable`: False where the same request cannot be sent again, because what carried it is gone.
     * `kept`: the refresh token of an answer that is of no use otherwise.
+    * `status`: the answer's HTTP status, where there is one. For events alone: no rule reads it.
     """
 
     kind: FailureKind
@@ -75,6 +76,7 @@ class Verdict:
     challenge: str | None = None
     repeatable: bool = True
     kept: Secret | None = field(default=None, repr=False, compare=False)
+    status: int | None = field(default=None, compare=False)
 
     def vetted(self, redactor: Redactor, *, ours: bool) -> Verdict:
         """The verdict as it may be shown. `ours`: this library wrote it, though it may quote others."""

@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import pty
+import re
 import sqlite3
 import subprocess
 
 import pytest
 
 from onerefresh import load
+from onerefresh.this_process import machine, this_process
 
 from .conftest import Home
 
@@ -158,7 +160,9 @@ class TestStatus:
         lines = done.stdout.splitlines()
         assert lines[:2] == ["credential   acme", "status       generation 2 expires in 60 min"]
         assert "refreshable  yes" in lines
-        assert [line.partition("generation ")[2] for line in lines[-2:]] == ["1: login", "2: refresh"]
+        told = [line.partition("generation ")[2] for line in lines[-2:]]
+        assert told[0] == f"1: login by {this_process()}"
+        assert re.fullmatch(rf"2: refresh by {re.escape(machine())}:\d+ \(expired\)", told[1])
         assert "test-" not in done.stdout
 
     def test_json_is_one_object_without_a_secret(self, home: Home) -> None:
@@ -166,7 +170,9 @@ class TestStatus:
         done = home.run("status", "acme", "--json")
         shown = json.loads(done.stdout)
         assert (shown["credential"], shown["state"], shown["generation"]) == ("acme", "idle", 1)
-        assert (shown["refreshable"], shown["failure"], shown["history"][0]["what"]) == (True, None, "login")
+        assert (shown["refreshable"], shown["failure"]) == (True, None)
+        [login] = shown["history"]
+        assert (login["what"], login["process"], login["reason"]) == ("login", this_process(), None)
         assert "test-" not in done.stdout
 
     def test_the_exit_code_says_where_somebody_has_to_log_in(self, home: Home) -> None:

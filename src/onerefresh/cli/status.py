@@ -16,6 +16,7 @@ from onerefresh.cli.words import amount, life
 from onerefresh.config import Entry
 from onerefresh.credential import Status
 from onerefresh.errors import OnerefreshError
+from onerefresh.record import Entry as Change
 from onerefresh.verdict import EITHER
 
 _DESCRIPTION = """\
@@ -134,8 +135,14 @@ def _details(status: Status, now: float, entry: Entry) -> list[str]:
         "store": str(entry.store),
     }
     shown = [f"{name:12} {value}" for name, value in lines.items()]
-    history = [f"    {_moment(entry.at)}  generation {entry.generation}: {entry.what}" for entry in status.history]
+    history = [f"    {_moment(entry.at)}  generation {entry.generation}: {_told(entry)}" for entry in status.history]
     return [*shown, "history", *history] if history else shown
+
+
+def _told(entry: Change) -> str:
+    """What has happened, which process did it, and why."""
+    by = f" by {entry.process}" if entry.process else ""
+    return f"{entry.what}{by}" + (f" ({entry.reason})" if entry.reason else "")
 
 
 def _moment(at: float) -> str:
@@ -147,7 +154,12 @@ def _moment(at: float) -> str:
 
 def _fields(status: Status) -> dict[str, object]:
     fields = dataclasses.asdict(status)
-    return {"credential": fields.pop("key"), **fields}
+    history = [{**_fields_of(entry), "process": entry.process, "reason": entry.reason} for entry in status.history]
+    return {"credential": fields.pop("key"), **fields, "history": history}
+
+
+def _fields_of(entry: Change) -> dict[str, object]:
+    return {"generation": entry.generation, "at": entry.at, "what": entry.what}
 
 
 def _as_json(shown: object) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from onerefresh import errors
 from onerefresh.circuit import circuits
 from onerefresh.credential.asking import Asking
@@ -16,6 +14,7 @@ from onerefresh.record import Record
 from onerefresh.refresher import endpoint_of
 from onerefresh.renewal import commands, removal
 from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.request import FORCED
 from onerefresh.renewal.world import World
 from onerefresh.running_loop import running_loop
 from onerefresh.token import Token
@@ -102,7 +101,7 @@ class Commanding(Asking):
         if before is None:
             return None
         refused = before.identity if before.failure is not None and before.failure.refused else None
-        return self._ahead(math.inf, self._loop(blocking=blocking), refused)[0]
+        return self._ahead(FORCED, self._loop(blocking=blocking), refused)[0]
 
     def _ahead(
         self, within: float, loop: object, refused: tuple[str, int] | None = None

@@ -144,13 +144,13 @@ class Credential(Commanding):
 
         Raises an `OnerefreshError`; `WaitTimeout` where the refresh takes longer, while the refresh goes on.
         """
-        deadline = self._deadline(max_wait)
+        deadline = time.monotonic() + (patience := self._most_seconds(max_wait))
         while True:
             found = self._look(refused, blocking=True)
             if isinstance(found, Token):
                 return found
             if not found.wait(deadline - time.monotonic(), partial(self._launcher.launch, found, background=False)):
-                raise self._too_late(found)
+                raise self._timed_out(found, patience)
             if found.lost_its_loop and found.loop is not self._loop(blocking=True):
                 continue  # another caller's loop has ended: try again with this caller's
             token = found.result().token
@@ -164,7 +164,7 @@ class Credential(Commanding):
 
         Cancelling the task affects neither the refresh nor the other callers that wait for it.
         """
-        deadline = self._deadline(max_wait)
+        deadline = time.monotonic() + (patience := self._most_seconds(max_wait))
         while True:
             found = self._look(refused, blocking=False)
             if isinstance(found, Token):
@@ -172,7 +172,7 @@ class Credential(Commanding):
             if not await found.wait_async(
                 deadline - time.monotonic(), partial(self._launcher.launch, found, background=False)
             ):
-                raise self._too_late(found)
+                raise self._timed_out(found, patience)
             if found.lost_its_loop and found.loop is not self._loop(blocking=False):
                 continue  # another caller's loop has ended: try again with this caller's
             token = found.result().token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import NotSent, World
 from onerefresh.runner import Runner
+from onerefresh.this_process import machine
 from onerefresh.token import Token
 
 __all__ = ["Launcher"]
@@ -74,6 +76,7 @@ class Launcher:
             client=options.client,
             gives_way=self._gives_way() if refused else 0.0,
             sightings=memory.sightings,
+            process=(machine(), os.getpid()),
         )
 
     def give_up_what_hangs(self) -> None:
@@ -99,7 +102,8 @@ class Launcher:
             if self._seed is None or memory.store.load(self._key) is not None:
                 return
             request = self.request()
-            record = records.new_session(None, self._seed, now=memory.clock.time(), owner=request.signs, what="seed")
+            now, stamp = memory.clock.time(), request.stamp()
+            record = records.new_session(None, self._seed, now=now, owner=request.signs, what="seed", stamp=stamp)
             memory.store.cas(self._key, None, encode(record))
             assert record.token is not None
             memory.known, memory.held = record.token, cached_for(record.token, memory.jitter)

@@ -17,10 +17,13 @@ from onerefresh.chance import CHANCE
 from onerefresh.credential.bringing import Bringing, has_gone
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.registry import servers_of, sharing
+from onerefresh.events import publish
 from onerefresh.losses import Beats, Losses, digest, read_losses
 from onerefresh.policy import LOOK_EVERY, look_every
+from onerefresh.redaction import NOTHING_KNOWN, Redactor
 from onerefresh.renewal.clocks import Instant
 from onerefresh.store import Store, StoreTime
+from onerefresh.telling import store_news
 
 __all__ = ["Look"]
 
@@ -55,8 +58,9 @@ class Look:
         try:
             interval = look_every(may_go_back=store.may_go_back)
             is_done = last is None or self._look(store, last)
-        except errors.OnerefreshError:
+        except errors.OnerefreshError as error:
             is_done = False
+            _tell(store, last, error)
         except Exception:  # an exception of the store must not end the looks
             logging.getLogger("onerefresh").exception("checking whether a store has lost its records failed")
             is_done = False
@@ -67,7 +71,7 @@ class Look:
 
     def _look(self, store: Store, last: SessionMemory) -> bool:
         """Compare what may be lost; whether all of it was compared."""
-        self._read(store)
+        self._read(store, last)
         if self._newest_is_due:
             gone = has_gone(last)
             self._newest_is_due = gone is None
@@ -80,7 +84,7 @@ class Look:
             self._named = bringing.named & self._left
         return not self._left and not self._newest_is_due
 
-    def _read(self, store: Store) -> None:
+    def _read(self, store: Store, last: SessionMemory) -> None:
         """Read the note and the clock, and remember what may be lost.
 
         Raises `OnerefreshError`; what was remembered before is kept.
@@ -89,6 +93,7 @@ class Look:
         may_go_back, can_note = store.may_go_back, True
         try:
             losses = read_losses(store)
+            _tell(store, last)
             moment = store.moment()
         except errors.OnerefreshError:
             raise
@@ -114,6 +119,14 @@ class Look:
         self._looks += 1
         if not can_note or not may_go_back or self._server is None or self._looks % NEWEST_EVERY == 0:
             self._newest_is_due = True
+
+
+def _tell(store: Store, last: SessionMemory | None, error: errors.OnerefreshError | None = None) -> None:
+    """Tell, once for each outage, that the store is down or answers again. The event names the credential `last`."""
+    redactor = Redactor(last.known.secrets) if last is not None and last.known is not None else NOTHING_KNOWN
+    news = store_news(last.key, store, error, redactor) if last is not None else None
+    if news is not None:
+        publish(news)
 
 
 def _known(store: Store) -> list[SessionMemory]:

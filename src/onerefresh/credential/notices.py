@@ -1,15 +1,19 @@
-"""Notices given once for each credential: a strange token type, and a store that does not suit its server."""
+"""Notices beside those of renewals: a strange token type, a store that does not suit its server, and lost patience."""
 
 from __future__ import annotations
 
-from onerefresh import events
+import time
+
+from onerefresh import errors, events
+from onerefresh.announcing import announce
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.foreign import Seen
+from onerefresh.telling import shown_host
 from onerefresh.token import Token
 from onerefresh.token_response import odd_type
 
-__all__ = ["report_rotation", "report_type"]
+__all__ = ["report_rotation", "report_timeout", "report_type"]
 
 
 def report_type(memory: SessionMemory, options: CredentialOptions, token: Token) -> None:
@@ -31,3 +35,14 @@ def report_rotation(memory: SessionMemory, before: Token, after: Token) -> None:
     memory.rotation_reported = True
     message = f"the server rotates refresh tokens, and {memory.store.forgets}"
     events.publish(events.Event(events.Kind.NOT_DURABLE, memory.key, after.generation, detail=message))
+
+
+def report_timeout(key: str, refresher: object, error: errors.OnerefreshError, waited: float) -> None:
+    """Report that `error` was raised because something took longer than `waited` seconds. May be called anywhere."""
+    at = time.time()
+
+    def made() -> events.Event:
+        facts = events.Facts(shown_host(refresher), duration=waited, error=type(error).__name__)
+        return events.Event(events.Kind.TIMED_OUT, key, error.generation or 0, detail=error.message, at=at, facts=facts)
+
+    announce(made)

@@ -9,7 +9,7 @@ from typing import Any
 from onerefresh import errors
 from onerefresh.credential.background import background_tasks
 from onerefresh.credential.memory import SessionMemory
-from onerefresh.credential.notices import report_rotation, report_type
+from onerefresh.credential.notices import report_rotation, report_timeout, report_type
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import free, is_under_way, keep, known_of, release, reserves
 from onerefresh.credential.watch import begin_to_watch
@@ -141,7 +141,9 @@ class CredentialRun(Run):
         def fail() -> None:
             self._memory.no_more_waits_under(leased)
             message = f"the refresher has not returned for {ttl:.0f} s"
-            self._land(flight, error=errors.RefreshOutcomeUnknown(message, credential=self._memory.key))
+            error = errors.RefreshOutcomeUnknown(message, credential=self._memory.key)
+            self._land(flight, error=error)
+            report_timeout(self._memory.key, self._options.refresher, error, ttl)
 
         try:
             alarm = Alarm(ttl, fail)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TypeVar
 
 from onerefresh import errors
 from onerefresh.credential.arguments import seconds
 from onerefresh.credential.context_managed import ContextManaged
 from onerefresh.credential.memory import SessionMemory
+from onerefresh.credential.notices import report_timeout
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.flight import Flight
 from onerefresh.running_loop import runs_here
@@ -51,17 +51,24 @@ class Waiting(ContextManaged):
     def _result(self, flight: Flight[T], what: str = REFRESH) -> T:
         """The result of a flight, for which this thread waits. Raises `WaitTimeout`."""
         if not flight.wait(self._options.max_wait):
-            raise self._too_late(flight, what)
+            raise self._timed_out(flight, self._options.max_wait, what)
         return flight.result()
 
     async def _aresult(self, flight: Flight[T], what: str = REFRESH) -> T:
         """The result of a flight, for which this task waits. Raises `WaitTimeout`."""
         if not await flight.wait_async(self._options.max_wait):
-            raise self._too_late(flight, what)
+            raise self._timed_out(flight, self._options.max_wait, what)
         return flight.result()
 
-    def _deadline(self, max_wait: float | None) -> float:
-        return time.monotonic() + (self._options.max_wait if max_wait is None else seconds("max_wait", max_wait))
+    def _most_seconds(self, max_wait: float | None) -> float:
+        """The most seconds that a caller waits."""
+        return self._options.max_wait if max_wait is None else seconds("max_wait", max_wait)
+
+    def _timed_out(self, flight: Flight[T], waited: float, what: str = REFRESH) -> errors.WaitTimeout:
+        """The error for a caller who has waited for so many seconds, which is also told as an event."""
+        error = self._too_late(flight, what)
+        report_timeout(self.key, self._options.refresher, error, waited)
+        return error
 
     def _too_late(self, flight: Flight[T] | None = None, what: str = REFRESH) -> errors.WaitTimeout:
         generation = self._memory.known.generation if self._memory.known else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from onerefresh.credential.credential import Credential
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.flight import Flight
+from onerefresh.policy import FOR_GOOD
 from onerefresh.renewal import removal
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.world import World
@@ -46,7 +47,8 @@ class Tenant(Credential):
         """
         self._check_open()
         self._check_caller(blocking=False, loop=None)
-        return self._ahead(within, loop if self._options.loop is None else self._options.loop)
+        # A hundred years are more than any token lives. More than that is for `retry()`, which says so in the history.
+        return self._ahead(min(within, FOR_GOOD), loop if self._options.loop is None else self._options.loop)
 
     def delete(self) -> Flight[None]:
         """Empty the record, whatever is in it, and forget the token."""

@@ -15,7 +15,7 @@ from onerefresh.record import Record
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.commit import LONGEST_REST, commit_into, has_overtaken, longest_rest, next_of
 from onerefresh.renewal.recovery import look_again, replay_later
-from onerefresh.renewal.reports import MOST_ROUNDS, report
+from onerefresh.renewal.reports import MOST_ROUNDS, tell
 from onerefresh.renewal.revocation import revoke_if_logged_out
 from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import Conflict, StoreOutcomeUnknown
@@ -47,7 +47,7 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
     in_a_file, spooled, tries, conflicts = False, False, 0, 0
     while True:
         try:
-            committed = await commit_into(attempt.world, loaded, entry, attempt.request)
+            committed = await commit_into(attempt.world, loaded, entry, attempt.request, attempt.reason)
         except (Conflict, StoreOutcomeUnknown, errors.OnerefreshError) as error:
             conflicts = conflicts + 1 if isinstance(error, Conflict) else 0
             if 0 < conflicts <= MOST_ROUNDS:
@@ -59,7 +59,7 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
                 in_a_file = await attempt.world.write_spool(entry)
                 loaded = await _reload(attempt, loaded)
                 continue
-            spooled = spooled or await _spool(attempt, entry, str(error))
+            spooled = spooled or await _spool(attempt, entry, error)
             if spooled and tries > COMMIT_TRIES_AFTER_SPOOLING * LONGEST_REST / longest_rest(attempt.request):
                 # The next renewal on this host also begins with the spool.
                 await attempt.world.defer(replay_later(attempt.world, attempt.request))
@@ -90,19 +90,19 @@ async def _keep_for_the_move(attempt: Attempt, record: Record, entry: Spooled) -
     message = f"its record was moved to {record.moved_to} meanwhile: run onerefresh store copy again on this host"
     is_kept = await attempt.world.write_spool(entry)
     kind = Kind.SPOOLED if is_kept else Kind.ORPHANED
-    await report(attempt.world, kind, attempt.request, record, message if is_kept else "", attempt=attempt.lease.id)
+    await tell(attempt, kind, record, detail=message if is_kept else "")
 
 
 async def _orphaned(attempt: Attempt, record: Record | None, token: Token) -> None:
     """Report that the new token is of no use because its generation is gone, and revoke it after a logout."""
-    await report(attempt.world, Kind.ORPHANED, attempt.request, record or attempt.leased, attempt=attempt.lease.id)
+    await tell(attempt, Kind.ORPHANED, record)
     await attempt.world.leave()  # revoking may take the server a while
     await revoke_if_logged_out(attempt.world, record, token, attempt.request)
 
 
 async def _refreshed(attempt: Attempt, committed: Record, *, useless: bool) -> Outcome | None:
     """Report that the new token is in the record; return it, or None where the host has to save it first."""
-    await report(attempt.world, Kind.REFRESHED, attempt.request, committed, attempt=attempt.lease.id)
+    await tell(attempt, Kind.REFRESHED, committed)
     token = committed.token if not committed.unsaved else None
     if token is not None and (await attempt.world.known()).may_go_back:
         await attempt.world.defer(look_again(attempt.world, token, attempt.lease.ttl, attempt.request))
@@ -128,14 +128,15 @@ async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcom
     raise failure.verdict(now.wall).error().about(attempt.request.key, committed.generation) from attempt.cause
 
 
-async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
+async def _spool(attempt: Attempt, entry: Spooled, error: Exception) -> bool:
     """Keep the token in a file while the store is down, then hand it out; return whether it was kept.
 
     A token that has been overtaken is kept, because the record decides; but nobody gets it.
     Where the file cannot be written either, the waiting callers get `StoreUnavailable`, and the commit is tried again.
     """
+    why = str(error)
     if await attempt.world.write_spool(entry):
-        await report(attempt.world, Kind.SPOOLED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
+        await tell(attempt, Kind.SPOOLED, detail=why, error=type(error).__name__)
         if has_overtaken(await attempt.world.known(), entry, attempt.request.known):
             message = f"the session has gone on or ended since this request was sent, and the store is down: {why}"
             stale = errors.StoreUnavailable(message, credential=attempt.request.key)
@@ -149,10 +150,10 @@ async def _spool(attempt: Attempt, entry: Spooled, why: str) -> bool:
             ahead = next_of(attempt.leased, entry, attempt.request, await attempt.world.now())
             await attempt.world.deliver(Outcome.brought(ahead, entry.as_next()))
         return True
-    await report(attempt.world, Kind.UNSAVED, attempt.request, attempt.leased, why, attempt=attempt.lease.id)
+    await tell(attempt, Kind.UNSAVED, detail=why, error=type(error).__name__)
     message = f"the new token could be saved neither in the store nor in the spool; saving it is tried again: {why}"
-    error = errors.StoreUnavailable(message, credential=attempt.request.key, generation=attempt.leased.generation)
-    await attempt.world.deliver(error, unsaved=entry.as_next())
+    failed = errors.StoreUnavailable(message, credential=attempt.request.key, generation=attempt.leased.generation)
+    await attempt.world.deliver(failed, unsaved=entry.as_next())
     return False
 
 
@@ -165,13 +166,7 @@ async def _rest(attempt: Attempt, tries: int, *, spooled: bool) -> None:
         await attempt.world.sleep(rest, why=why, holds_the_exit=not spooled and tries <= TRIES_BEFORE_EXIT)
     except errors.CredentialClosed:
         if not spooled:
-            await report(
-                attempt.world,
-                Kind.UNSAVED,
-                attempt.request,
-                attempt.leased,
-                "the process ends and the new token is lost",
-            )
+            await tell(attempt, Kind.UNSAVED, detail="the process ends and the new token is lost")
         raise
 
 

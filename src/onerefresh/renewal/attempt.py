@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from onerefresh.events import Reason
 from onerefresh.record import Lease, Probation, Record
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.request import RenewalRequest
@@ -78,6 +79,11 @@ class Attempt:
         """Whether another attempt may have sent this refresh token. Nothing is sent under a mere recovery lease."""
         before = self.taken_from
         return before is not None and (before.contested or not before.is_recovery)
+
+    @property
+    def reason(self) -> Reason:
+        """Why the token is refreshed."""
+        return self.request.reason(self.leased)
 
     @property
     def refused(self) -> bool:

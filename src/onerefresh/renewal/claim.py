@@ -9,7 +9,7 @@ from onerefresh.events import Kind
 from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.clocks import Instant
-from onerefresh.renewal.reports import report
+from onerefresh.renewal.reports import report, tell
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.send import run_attempt
 from onerefresh.renewal.world import Loaded, World
@@ -67,5 +67,6 @@ async def claim_and_send(
             return None
         version = again.version or ""
     before_it = loaded.record.lease if loaded.record is not None and loaded.record.state is State.LEASED else None
-    await report(world, Kind.CLAIMED if before_it is None else Kind.TAKEN_OVER, request, leased, attempt=lease.id)
-    return await run_attempt(Attempt(world, request, leased, version, lease, born, before_it))
+    attempt = Attempt(world, request, leased, version, lease, born, before_it)
+    await tell(attempt, Kind.CLAIMED if before_it is None else Kind.TAKEN_OVER)
+    return await run_attempt(attempt)

@@ -56,6 +56,7 @@ async def log_in(world: World, token: Token | None, request: RenewalRequest) -> 
             unsaved=request.host_saves,
             earlier=_earlier(request, known),
             newest=_generation(known),
+            stamp=request.stamp(),
         )
 
     written, is_new = await _write(world, login, request)
@@ -97,7 +98,7 @@ async def allow_again(world: World, request: RenewalRequest) -> Record | None:
         now, record = await world.now(), loaded.record
         if record is None or (record.failure is None and record.rest(now.clock) <= 0.0):
             return None
-        again = records.retried(record, now=now.wall)
+        again = records.retried(record, now=now.wall, stamp=request.stamp())
         try:
             if again is not record:  # else an attempt is under way
                 await world.cas(loaded.version, again)
@@ -236,7 +237,8 @@ async def _emptied(
 
     def logout(record: Record | None, at: float, known: Known) -> Record:
         useless[:] = [record.token] if record is not None and record.token is not None else []
-        return records.logged_out(record, now=at, earlier=_earlier(request, known), newest=_generation(known))
+        earlier, newest = _earlier(request, known), _generation(known)
+        return records.logged_out(record, now=at, earlier=earlier, newest=newest, stamp=request.stamp())
 
     written, _ = await _write(world, logout, request, even_sealed=even_sealed)
     request.sightings.sees_a_logout(written.record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onerefresh import transitions as records
+from onerefresh.events import Reason
 from onerefresh.policy import FIRST_DELAY
 from onerefresh.record import Grant, Lease, Record
 from onerefresh.renewal.clocks import Instant
@@ -24,8 +25,13 @@ def longest_rest(request: RenewalRequest) -> float:
     return min(LONGEST_REST, max(request.http_timeout / 2.0, FIRST_DELAY))
 
 
-async def commit_into(world: World, loaded: Loaded, entry: Spooled, request: RenewalRequest) -> Record | None:
-    """Write the token over the generation that it was issued for; None where that generation is gone."""
+async def commit_into(
+    world: World, loaded: Loaded, entry: Spooled, request: RenewalRequest, reason: Reason | None = None
+) -> Record | None:
+    """Write the token over the generation that it was issued for; None where that generation is gone.
+
+    `reason`: why it was refreshed, where that is known.
+    """
     record = loaded.record
     is_lost = record is None or records.rolled_back(record, entry.family, entry.generation)
     if is_lost and has_overtaken(await world.known(), entry, request.known):
@@ -38,7 +44,7 @@ async def commit_into(world: World, loaded: Loaded, entry: Spooled, request: Ren
         return record  # an earlier write of this attempt was applied although its answer was lost
     if not records.may_commit(record, entry.family, entry.generation):
         return None
-    new = next_of(record, entry, request, await world.now())
+    new = next_of(record, entry, request, await world.now(), reason)
     if entry.grant is Grant.REFRESH:
         # The store has lost writes, and others may know a newer token: the new refresh token is not sent yet.
         recovery = await recovery_lease(world) if is_lost else in_recovery(record)
@@ -52,7 +58,9 @@ def in_recovery(record: Record) -> Lease | None:
     return record.lease if record.lease is not None and record.lease.is_recovery else None
 
 
-def next_of(record: Record, entry: Spooled, request: RenewalRequest, now: Instant) -> Record:
+def next_of(
+    record: Record, entry: Spooled, request: RenewalRequest, now: Instant, reason: Reason | None = None
+) -> Record:
     """`record` as it is once the token is committed to it."""
     return records.committed(
         record,
@@ -66,6 +74,7 @@ def next_of(record: Record, entry: Spooled, request: RenewalRequest, now: Instan
         useless=entry.useless,
         jitter=now.jitter,
         clock=now.clock,
+        stamp=request.stamp(reason),
     )
 
 

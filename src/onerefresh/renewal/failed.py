@@ -20,7 +20,7 @@ from onerefresh.renewal.causes import cause_of, sent_late
 from onerefresh.renewal.clocks import Instant, most_age
 from onerefresh.renewal.decide import NOT_AGAIN
 from onerefresh.renewal.recovery import end_later
-from onerefresh.renewal.reports import MOST_ROUNDS, report
+from onerefresh.renewal.reports import MOST_ROUNDS, tell
 from onerefresh.renewal.world import NotSent, Unsent
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.verdict import FailureKind, Verdict
@@ -107,7 +107,8 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
     else:
         message += cause_of(attempt.leased, follows_another=attempt.follows_another)
     verdict = replace(verdict, detail=message)
-    dead = records.died(attempt.leased, verdict, now=(await attempt.world.now()).wall, refused=attempt.refused)
+    now, stamp = (await attempt.world.now()).wall, attempt.request.stamp(attempt.reason)
+    dead = records.died(attempt.leased, verdict, now=now, refused=attempt.refused, stamp=stamp)
     try:
         if not await _settle(attempt, dead, is_refusal=True):
             await _note_that_it_was_late(attempt)
@@ -116,7 +117,7 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
         if attempt.request.background or attempt.overtaken:
             raise  # no caller waits, and the access token still serves; or the refusal proves nothing
         raise verdict.error().about(attempt.request.key, attempt.leased.generation) from attempt.cause
-    await report(attempt.world, Kind.DEAD, attempt.request, dead, message, attempt=attempt.lease.id)
+    await tell(attempt, Kind.DEAD, dead, message, verdict=verdict)
     return None
 
 

@@ -125,7 +125,15 @@ async def start_session(world: World, loaded: Loaded, seed: Token, request: Rene
     may_be_old = loaded.record is None and request.known.may_go_back
     recovery = await recovery_lease(world) if may_be_old else None
     now = await world.now()
-    record = records.new_session(loaded.record, seed, now=now.wall, owner=request.signs, what="seed", recovery=recovery)
+    record = records.new_session(
+        loaded.record,
+        seed,
+        now=now.wall,
+        owner=request.signs,
+        what="seed",
+        recovery=recovery,
+        stamp=request.stamp(),
+    )
     try:
         await world.cas(loaded.version, record)
     except (Conflict, StoreOutcomeUnknown):
@@ -150,7 +158,12 @@ async def repair(
     record = loaded.record or lost_record(token.family, token.generation, request, owner)
     recovery = await recovery_lease(world, noted=noted)
     repaired = records.restored(
-        record, token, now=(await world.now()).wall, recovery=recovery, unsaved=request.host_saves
+        record,
+        token,
+        now=(await world.now()).wall,
+        recovery=recovery,
+        unsaved=request.host_saves,
+        stamp=request.stamp(),
     )
     repaired = request.sightings.recalled(repaired)
     try:

@@ -34,7 +34,7 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from onerefresh import errors
-from onerefresh.events import Kind
+from onerefresh.events import Facts, Kind, Reason
 from onerefresh.policy import DETECTION
 from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.attempt import Attempt, Outcome
@@ -216,7 +216,8 @@ class _Renewal:
         request, newest = self.request, self.request.known.newest
         await self.world.leave()
         if found.why and request.sightings.is_new(found.token.identity):
-            await report(self.world, Kind.REFUSAL_DAMPED, request, record, found.why)
+            facts = Facts(reason=Reason.REFUSED)
+            await report(self.world, Kind.REFUSAL_DAMPED, request, record, found.why, facts=facts)
         if newest is not None and newest.identity != found.token.identity:
             await report(self.world, Kind.ADOPTED, request, record)
         earlier = record.families[:-1] if record else ()
@@ -243,7 +244,8 @@ class _Renewal:
             self.awaited = other.id
             whom = "a process that has a newer token" if other.is_recovery else "another process"
             message = f"at most {left:.1f} s for {whom}"
-            await report(self.world, Kind.WAITING, self.request, look.record, message, attempt=other.id)
+            facts = Facts(reason=self.request.reason(look.record))
+            await report(self.world, Kind.WAITING, self.request, look.record, message, attempt=other.id, facts=facts)
         what = "another process is refreshing it, for at most"
         if other.is_recovery:
             what = "the store may have lost a newer token, and a process that has it can restore it for"

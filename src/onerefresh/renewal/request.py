@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from onerefresh.events import Reason
 from onerefresh.policy import Profile
-from onerefresh.record import Record
+from onerefresh.record import Record, State
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
@@ -17,6 +19,10 @@ UNSTATED = "refresher, which does not say whose tokens it refreshes"
 
 No other refresher's token endpoint gets the record's token. Records of older versions may have no owner at all.
 """
+
+
+FORCED = math.inf
+"""`RenewalRequest.within` where a person wants the token renewed, whatever is left of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class RenewalRequest:
     * `adopts`: the refresher may take over a token that belongs to another one.
     * `sightings`: what this process remembers of the records it has read.
     * `known`: what else it knew when it looked at the record.
+    * `process`: the machine and the number of this process, for the record's history; empty: they are not noted.
     """
 
     key: str
@@ -58,6 +65,7 @@ class RenewalRequest:
     gives_way: float = 0.0
     sightings: Sightings = field(default_factory=Sightings, compare=False)
     known: Known = field(default_factory=Known)
+    process: tuple[str, int] | tuple[()] = ()
 
     def knowing(self, known: Known) -> RenewalRequest:
         """The same request with what this process has learned since: a renewal may have waited for long."""
@@ -67,6 +75,23 @@ class RenewalRequest:
     def signs(self) -> str:
         """The owner of the records that this refresher begins."""
         return self.owner or UNSTATED
+
+    def reason(self, record: Record | None) -> Reason:
+        """Why a token is to be refreshed, of which `record` is the record before that."""
+        if self.within is not None:
+            return Reason.FORCED if self.within == FORCED else Reason.DUE
+        over = (State.DEAD, State.EMPTY)
+        if record is None or record.token is None or record.state in over:
+            return Reason.MISSING
+        if record.lease is not None and record.lease.origin in over:
+            return Reason.MISSING
+        if self.refused == record.identity or (record.failure is not None and record.failure.refused):
+            return Reason.REFUSED
+        return Reason.AGEING if self.background else Reason.EXPIRED
+
+    def stamp(self, reason: Reason | None = None) -> tuple[object, ...]:
+        """What an entry of the record's history says of who wrote it, and of why the token was refreshed."""
+        return (*self.process, *([reason.value] if reason is not None else [])) if self.process else ()
 
     def is_foreign(self, owner: str | None) -> bool:
         """Whether a token of this owner is known to belong to another refresher, whose server alone may get it."""

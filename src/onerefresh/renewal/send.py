@@ -16,7 +16,7 @@ from onerefresh.renewal.answer import commit_answer
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.clocks import Instant, most_age
 from onerefresh.renewal.failed import dead, doubtful_end, release, unsent
-from onerefresh.renewal.reports import report
+from onerefresh.renewal.reports import tell
 from onerefresh.renewal.world import Unsent
 from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
@@ -35,21 +35,14 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
     verdict: Verdict | None = None
     while (now := await _may_send(attempt)) is not None:
         attempt.sends, sent = attempt.sends + 1, now
-        await report(attempt.world, Kind.SENT, attempt.request, attempt.leased, attempt=attempt.lease.id)
+        await tell(attempt, Kind.SENT)
         try:
             answer = await attempt.world.send(
                 attempt.lease.grant, attempt.leased.token, attempt.lease.ttl, attempt.leased
             )
         except Unsent as failure:
             attempt.sends -= 1
-            await report(
-                attempt.world,
-                Kind.FAILED,
-                attempt.request,
-                attempt.leased,
-                failure.verdict.detail,
-                attempt=attempt.lease.id,
-            )
+            await tell(attempt, Kind.FAILED, detail=failure.verdict.detail, verdict=failure.verdict)
             if verdict is None:
                 raise await unsent(attempt, failure) from failure.__cause__
             break  # the outcome of the request before this one counts
@@ -57,9 +50,7 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
             verdict, attempt.cause = failure.verdict, failure.__cause__
         else:
             return await commit_answer(attempt, answer)
-        await report(
-            attempt.world, Kind.FAILED, attempt.request, attempt.leased, verdict.detail, attempt=attempt.lease.id
-        )
+        await tell(attempt, Kind.FAILED, detail=verdict.detail, verdict=verdict)
         if (rest := _rest_of(attempt, verdict, now)) is not None:
             return await commit_answer(attempt, rest, verdict.detail)
         attempt.lost_answers += verdict.kind is FailureKind.NO_ANSWER
