@@ -40,31 +40,31 @@ def blind_claim(self: store.SimulatedStore, expected: str | None, record: Record
     return _cas(self, self.version if record.state is State.LEASED else expected, record)
 
 
-async def owner_commits(world: World, loaded: Loaded, entry: Spooled, request: Any) -> Record | None:
+async def owner_commits(world: World, loaded: Loaded, entry: Spooled, *more: Any) -> Record | None:
     record = loaded.record
     if record is not None and record.committed_by != entry.attempt:
         owns = record.state is State.LEASED and record.lease is not None and record.lease.id == entry.attempt
         if not owns:
             return None
-    return await _commit_into(world, loaded, entry, request)
+    return await _commit_into(world, loaded, entry, *more)
 
 
-async def commit_gives_up(world: World, loaded: Loaded, entry: Spooled, request: Any) -> Record | None:
+async def commit_gives_up(world: World, loaded: Loaded, entry: Spooled, *more: Any) -> Record | None:
     try:
-        return await _commit_into(world, loaded, entry, request)
+        return await _commit_into(world, loaded, entry, *more)
     except errors.StoreUnavailable:
         return None
 
 
-async def hand_out_first(world: World, loaded: Loaded, entry: Spooled, request: Any) -> Record | None:
+async def hand_out_first(world: World, loaded: Loaded, entry: Spooled, *more: Any) -> Record | None:
     await world.deliver(Outcome(entry.as_next()))
-    return await _commit_into(world, loaded, entry, request)
+    return await _commit_into(world, loaded, entry, *more)
 
 
-async def commit_forgets_itself(world: World, loaded: Loaded, entry: Spooled, request: Any) -> Record | None:
+async def commit_forgets_itself(world: World, loaded: Loaded, entry: Spooled, *more: Any) -> Record | None:
     if loaded.record is None or not records.may_commit(loaded.record, entry.family, entry.generation):
         return None
-    return await _commit_into(world, loaded, entry, request)
+    return await _commit_into(world, loaded, entry, *more)
 
 
 def dead_stays_dead(record: Record | None, family: str, generation: int) -> bool:
@@ -159,7 +159,7 @@ def doubt_forgotten(record: Record, verdict: Any, **rest: Any) -> Record:
     return _released(record, verdict, **(rest | {"maybe_spent": False}))
 
 
-def death_forgotten(record: Record, verdict: Any, *, now: float, refused: bool) -> Record:
+def death_forgotten(record: Record, verdict: Any, *, now: float, refused: bool, **_: Any) -> Record:
     return _released(record, None, now=now, jitter=0.0)
 
 
