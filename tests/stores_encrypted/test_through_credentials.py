@@ -174,9 +174,9 @@ def test_keys_are_rotated_under_a_running_credential(tmp_path: Path) -> None:
     old = file.read_text()
     file.write_text(f"{WRONG}\n{old}")
     deployed = Credential("acme", refresher, store=EncryptedStore(inner, KeyFile(file)))
-    deployed.login(ANSWER)
+    deployed.login({**ANSWER, "refresh_token": "test-refresh-second"})
     assert running.token(refused=first).generation == 3
-    running.login(ANSWER)
+    running.login({**ANSWER, "refresh_token": "test-refresh-third"})
     file.write_text(WRONG)
     assert Credential("acme", refresher, store=EncryptedStore(inner, KeyFile(file))).token().generation == 4
     assert refresher.calls == 1
