@@ -129,7 +129,7 @@ def test_a_login_or_a_logout_here_ends_it(tmp_path: Path, how: str) -> None:
     other.token(refused=first)
     assert other._memory.follows
     if how == "login":
-        other.login(first_token(access_token="access-again"))
+        other.login(first_token(refresh_token="refresh-again"))
     else:
         other.logout()
     assert not other._memory.follows

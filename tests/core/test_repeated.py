@@ -131,9 +131,8 @@ def test_who_is_given_a_spooled_token_knows_what_its_record_will_say(lost: bool)
 
 def test_who_logs_in_with_the_token_of_the_present_session_knows_what_its_record_says() -> None:
     world = needy(None, failed(FailureKind.NO_ANSWER), fresh(2))
-    first = world.token
     refresh_refused(world)
-    assert world.run(log_in(EFFECTS, first, make_request())).probation == probation(world)
+    assert world.run(log_in(EFFECTS, world.token, make_request())).probation == probation(world)
 
 
 def test_the_sessions_before_are_known_beside_an_access_token_that_is_of_no_use() -> None:
