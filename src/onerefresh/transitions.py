@@ -14,7 +14,6 @@ from onerefresh.policy import backoff, doubt_pause, refusal_pause
 from onerefresh.record import (
     FAMILIES,
     HISTORY,
-    MOVED,
     Clock,
     Entry,
     Failure,
@@ -32,7 +31,6 @@ from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, Verdict
 
 __all__ = [
-    "arrived",
     "begun_again",
     "claimed",
     "committed",
@@ -41,11 +39,9 @@ __all__ = [
     "has_gone_on_from",
     "has_this",
     "includes",
-    "left_behind",
     "logged_out",
     "lost_record",
     "may_commit",
-    "moving",
     "new_session",
     "released",
     "replay_reported",
@@ -57,7 +53,7 @@ __all__ = [
 ]
 
 
-def _noted(record: Record, what: str, at: float, stamp: tuple[object, ...] = ()) -> tuple[Entry, ...]:
+def noted(record: Record, what: str, at: float, stamp: tuple[object, ...] = ()) -> tuple[Entry, ...]:
     """The history with one more entry. `stamp`: its `more`, which says which process wrote it, and why."""
     return (*record.history, Entry(record.generation, at, what, stamp))[-HISTORY:]
 
@@ -101,7 +97,7 @@ def new_session(
         spent=spent_now(record.traded if record else (), token),
         unknown=record.unknown if record else {},
     )
-    return replace(new, history=_noted(new, what, now, stamp))
+    return replace(new, history=noted(new, what, now, stamp))
 
 
 def _known(record: Record | None, earlier: Iterable[str]) -> tuple[str, ...]:
@@ -161,7 +157,7 @@ def restored(
         unsaved=unsaved,
         spent=spent_now(record.spent, token, record.token) if is_same else spent_now(record.traded, token),
     )
-    return replace(new, history=_noted(new, "restored", now, stamp))
+    return replace(new, history=noted(new, "restored", now, stamp))
 
 
 def claimed(record: Record | None, lease: Lease, *, owner: str | None) -> Record:
@@ -289,7 +285,7 @@ def committed(
         if grant is Grant.REFRESH
         else spent_now(record.traded, token),
     )
-    return replace(new, history=_noted(new, grant.value, now, stamp))
+    return replace(new, history=noted(new, grant.value, now, stamp))
 
 
 def _begun(record: Record, by: str, now: Clock) -> Clock:
@@ -367,7 +363,7 @@ def died(record: Record, verdict: Verdict, *, now: float, refused: bool, stamp: 
     count = (record.failure.count if record.failure else 0) + 1
     failure = _failure(record, verdict, count, 0.0, now, refused=refused)
     dead = replace(record, state=State.DEAD, lease=None, failure=replace(failure, doubts=0, prints=()))
-    return replace(dead, history=_noted(dead, "dead", now, stamp))
+    return replace(dead, history=noted(dead, "dead", now, stamp))
 
 
 def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: float, *, refused: bool) -> Failure:
@@ -401,7 +397,7 @@ def retried(record: Record, *, now: float, stamp: tuple[object, ...] = ()) -> Re
     is_dead = record.state is State.DEAD and record.token is not None
     asked = replace(failure, count=0, at=now, delay=0.0, doubts=0, prints=()) if failure is not None else None
     again = replace(record, state=State.IDLE if is_dead else record.state, failure=asked, floor=None)
-    return replace(again, history=_noted(again, "retry", now, stamp))
+    return replace(again, history=noted(again, "retry", now, stamp))
 
 
 def logged_out(
@@ -427,40 +423,7 @@ def logged_out(
         spent=spent_now(base.traded, None),
         unknown=base.unknown,
     )
-    return replace(new, history=_noted(new, "logout", now, stamp))
-
-
-def moving(record: Record, place: str, *, id: str, now: float) -> Record:
-    """The record with which a move to the store `place` begins: nobody uses it here from now on.
-
-    It keeps its generation, so that it may come back one day and still be newer than all that processes remember. It
-    keeps its token, too, until the other store has it; a lease remembers the state in which it goes on there. Earlier
-    versions take it for logged out, and neither send its token nor write over it.
-    """
-    if record.state is State.LEASED:
-        raise IllegalTransition("an attempt is under way: its record cannot be moved")
-    lease = Lease(id, Grant.REFRESH, 0.0, origin=record.state)
-    new = replace(record, generation=max(record.generation, 1), state=State.EMPTY, lease=lease)
-    return replace(new, history=_noted(new, f"{MOVED}{place}", now))
-
-
-def arrived(record: Record) -> Record:
-    """The record `moving` as it goes on in the other store."""
-    if record.moved_to is None or record.lease is None or record.token is None:
-        raise IllegalTransition("no record on its way to another store")
-    return replace(record, state=record.lease.origin, lease=None)
-
-
-def left_behind(record: Record) -> Record:
-    """The record `moving` once the other store has it: where it was moved and when, and no token any more."""
-    return Record(
-        families=record.families,
-        generation=record.generation,
-        state=State.EMPTY,
-        owner=record.owner,
-        history=record.history,
-        unknown=record.unknown,
-    )
+    return replace(new, history=noted(new, "logout", now, stamp))
 
 
 def includes(record: Record | None, new: Record) -> bool:

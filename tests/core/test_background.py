@@ -15,10 +15,10 @@ from tests.effects import EFFECTS, Effect, Sleep
 
 from onerefresh import Credential, Credentials, threads
 from onerefresh.credential import background as background_room
+from onerefresh.credential import opened
 from onerefresh.credential.background import BackgroundTasks
 from onerefresh.credential.registry import known_of
 from onerefresh.credential.run import CredentialRun
-from onerefresh.credentials import credentials
 from onerefresh.events import Kind
 from onerefresh.flight import Flight
 from onerefresh.renewal import recovery
@@ -191,7 +191,7 @@ print("it hangs")
 
 
 def test_many_credentials_that_close_leave_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials, "open_store", lambda _: ForgetfulStore())
+    monkeypatch.setattr(opened, "open_store", lambda _: ForgetfulStore())
     with Credentials(Refresher(), store="redis://of-their-own") as tenants:
         tenants["acme"].login(expired())
         tenants["acme"].token()

@@ -1,0 +1,43 @@
+"""What becomes of a record that moves to another store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onerefresh.record import MOVED, Grant, IllegalTransition, Lease, Record, State
+from onerefresh.transitions import noted
+
+__all__ = ["arrived", "left_behind", "moving"]
+
+
+def moving(record: Record, place: str, *, id: str, now: float) -> Record:
+    """The record with which a move to the store `place` begins: nobody uses it here from now on.
+
+    It keeps its generation, so that it may come back one day and still be newer than all that processes remember. It
+    keeps its token, too, until the other store has it; a lease remembers the state in which it goes on there. Earlier
+    versions take it for logged out, and neither send its token nor write over it.
+    """
+    if record.state is State.LEASED:
+        raise IllegalTransition("an attempt is under way: its record cannot be moved")
+    lease = Lease(id, Grant.REFRESH, 0.0, origin=record.state)
+    new = replace(record, generation=max(record.generation, 1), state=State.EMPTY, lease=lease)
+    return replace(new, history=noted(new, f"{MOVED}{place}", now))
+
+
+def arrived(record: Record) -> Record:
+    """The record `moving` as it goes on in the other store."""
+    if record.moved_to is None or record.lease is None or record.token is None:
+        raise IllegalTransition("no record on its way to another store")
+    return replace(record, state=record.lease.origin, lease=None)
+
+
+def left_behind(record: Record) -> Record:
+    """The record `moving` once the other store has it: where it was moved and when, and no token any more."""
+    return Record(
+        families=record.families,
+        generation=record.generation,
+        state=State.EMPTY,
+        owner=record.owner,
+        history=record.history,
+        unknown=record.unknown,
+    )
