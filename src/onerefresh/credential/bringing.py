@@ -23,17 +23,19 @@ from onerefresh.losses import Losses, compares, digest, read_losses
 from onerefresh.policy import HTTP_TIMEOUT, profile_named
 from onerefresh.record import Record
 from onerefresh.renewal.bring_back import bring_back, has_lost
+from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
+from onerefresh.renewal.recovery_lease import Noted
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import World
 from onerefresh.run import Resumable, Run
 from onerefresh.runner import Runner
-from onerefresh.store import Store
+from onerefresh.store import Store, StoreTime
 from onerefresh.threads import start
 from onerefresh.token import Answer, Token
 from onerefresh.user_code import Functions
 
-__all__ = ["Bringing", "has_gone", "issued"]
+__all__ = ["Bringing", "has_gone", "issued", "now"]
 
 BATCH = 50
 """Credentials that are compared before the note is read again."""
@@ -51,7 +53,7 @@ class Bringing:
     """One comparison of `memories`, which are given by key, with the store.
 
     * `named`: the keys whose loss the note has named since the last look.
-    * `losses`: what the note says.
+    * `losses`: what the note says; `read_at`: a time right before it was read.
     * `goes_on`: whether to go on; the store closes otherwise.
     * `silent`: the processes named in the note that seem to have died.
     """
@@ -64,9 +66,10 @@ class Bringing:
         losses: Losses,
         goes_on: Callable[[], bool],
         *,
+        read_at: Instant,
         silent: frozenset[str] = frozenset(),
     ) -> None:
-        self.named, self.losses = named, losses
+        self.named, self.losses, self._read_at = named, losses, read_at
         self._store, self._shareds, self._goes_on = store, memories, goes_on
         self._silent = silent
         self._failed: set[str] = set()
@@ -99,10 +102,10 @@ class Bringing:
         """Compare one batch, note losses that the note does not name yet, then restore them."""
         lost = [key for key in batch if key in self.named]
         lost += self._of([key for key in batch if key not in self.named], has_gone)
-        fresh = [key for key in lost if key not in self.named]
-        mark = reports.report(self._store, fresh) if fresh else ""
-        marks = dict.fromkeys(fresh, mark)
-        known = self.losses.mark
+        fresh, at = [key for key in lost if key not in self.named], now()
+        noted = Noted(reports.report(self._store, fresh) if fresh else "", at)
+        marks = dict.fromkeys(fresh, noted)
+        known = Noted(self.losses.mark, self._read_at)
         self._of(lost, lambda memory: _is_back(memory, marks.get(memory.key, known)))
 
     def _of(self, keys: list[str], work: Callable[[SessionMemory], bool | None]) -> list[str]:
@@ -132,20 +135,21 @@ class Bringing:
 
     def _beat(self, *, many: bool = False) -> None:
         """Say in the note that this process is still comparing, where that takes a while."""
-        now = time.monotonic()
-        if many or now - self._beat_at >= BEAT:
-            self._is_announced, self._beat_at = True, now
+        at = time.monotonic()
+        if many or at - self._beat_at >= BEAT:
+            self._is_announced, self._beat_at = True, at
             compares(self._store, self._process, over=False, silent=self._silent)
 
     def _read(self) -> None:
         """Read which losses other processes have noted meanwhile."""
+        at = now()
         try:
-            now = read_losses(self._store)
+            losses = read_losses(self._store)
         except Exception:  # noqa: BLE001 - the next look reads the note again
             return
-        names = now.named_since(self.losses)
+        names = losses.named_since(self.losses)
         self.named |= {key for key in self._shareds if digest(key) in names} if names else set()
-        self.losses = now
+        self.losses, self._read_at = losses, at
 
 
 def issued(memory: SessionMemory) -> float:
@@ -158,7 +162,12 @@ def has_gone(memory: SessionMemory) -> bool | None:
     return _performed(memory, lambda world: has_lost(world, _request(memory)))
 
 
-def _is_back(memory: SessionMemory, noted: str) -> bool | None:
+def now(moment: StoreTime | None = None) -> Instant:
+    """The time; `moment`: by the store's clock, where that is of interest."""
+    return Instant(time.time(), time.monotonic(), moment, 0.0)
+
+
+def _is_back(memory: SessionMemory, noted: Noted) -> bool | None:
     """Restore what the store has lost; whether it had lost anything, or None where that failed."""
     return _performed(memory, lambda world: bring_back(world, _request(memory), noted))
 

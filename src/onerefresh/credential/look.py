@@ -9,19 +9,17 @@ the process restores what it knows. What cannot be read or written is looked at 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 
 from onerefresh import errors
 from onerefresh.chance import CHANCE
-from onerefresh.credential.bringing import Bringing, has_gone
+from onerefresh.credential.bringing import Bringing, has_gone, now
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.registry import servers_of, sharing
 from onerefresh.events import publish
 from onerefresh.losses import Beats, Losses, digest, read_losses
 from onerefresh.policy import LOOK_EVERY, look_every
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
-from onerefresh.renewal.clocks import Instant
 from onerefresh.store import Store, StoreTime
 from onerefresh.telling import store_news
 
@@ -42,6 +40,7 @@ class Look:
     def __init__(self, goes_on: Callable[[], bool]) -> None:
         self._goes_on = goes_on
         self._losses: Losses | None = None
+        self._read_at = now()
         self._beats = Beats()
         self._server: str | None = None
         self._looks = self._failures = 0
@@ -79,7 +78,8 @@ class Look:
         if self._left:
             memories = {memory.key: memory for memory in _known(store) if memory.key in self._left}
             named, losses = self._named & set(memories), self._losses or Losses()
-            bringing = Bringing(store, memories, named, losses, self._goes_on, silent=self._beats.silent())
+            silent, read_at = self._beats.silent(), self._read_at
+            bringing = Bringing(store, memories, named, losses, self._goes_on, read_at=read_at, silent=silent)
             self._left = bringing.run()
             self._named = bringing.named & self._left
         return not self._left and not self._newest_is_due
@@ -90,7 +90,7 @@ class Look:
         Raises `OnerefreshError`; what was remembered before is kept.
         """
         moment: StoreTime | None = None
-        may_go_back, can_note = store.may_go_back, True
+        may_go_back, can_note, read_at = store.may_go_back, True, now()
         try:
             losses = read_losses(store)
             _tell(store, last)
@@ -99,7 +99,7 @@ class Look:
             raise
         except Exception:  # noqa: BLE001 - a user's store may raise anything, for the note's key, say
             losses, can_note = self._losses or Losses(), False
-        server = servers_of(store).sees(Instant(time.time(), time.monotonic(), moment, 0.0), has_the_note=True)
+        server = servers_of(store).sees(now(moment), has_the_note=True)
         before = self._losses
         is_another = server is not None and server != self._server
         # What the note names at the first look may have been lost after this process had learned it.
@@ -112,7 +112,7 @@ class Look:
                 name = digest(memory.key)
                 self._left |= {memory.key} if lost is None or name in lost else set()
                 self._named |= {memory.key} if name in named else set()
-        self._losses, self._server = losses, server if is_another else self._server
+        self._losses, self._read_at, self._server = losses, read_at, server if is_another else self._server
         self._beats.sees(losses)
         if before is None:
             return

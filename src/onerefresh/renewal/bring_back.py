@@ -10,6 +10,7 @@ from onerefresh.record import Record, State
 from onerefresh.renewal.clocks import Instant, Sent, is_dated, left_of
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery import recalled, repair, replay_spool
+from onerefresh.renewal.recovery_lease import Noted
 from onerefresh.renewal.reports import MOST_ROUNDS, report, unsettled
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import Loaded, World
@@ -28,20 +29,23 @@ async def has_lost(world: World, request: RenewalRequest) -> bool:
     return is_lost(record, known.newest, known.earlier) or lacks(record, known.sent, known.newest, now)
 
 
-async def bring_back(world: World, request: RenewalRequest, noted: str | None = None) -> bool:
+async def bring_back(world: World, request: RenewalRequest, noted: Noted | None = None) -> bool:
     """Restore what this process knows where the store has lost it; whether the store had lost anything.
 
     Raises `StoreUnavailable`, also where the outcome of the restoring write is unknown. `noted`: as for
     `recovery_lease`.
 
     A claim of this process whose request is not answered yet is restored as it was: without it, other processes would
-    send the same refresh token, or an older one, before the answer arrives. A claim that is seen to end sooner than a
-    recovery lease is replaced by a recovery lease, which gives processes with a newer token time to restore it.
+    send the same refresh token, or an older one, before the answer arrives. Where the record is lost, too, that is
+    restored first, with a recovery lease that gives processes with a newer token time to restore it. The claim then
+    replaces this lease, unless the claim is seen to end sooner. A claim that is written into an empty store, and late,
+    would be over at once.
     """
     request = request.knowing(await world.known())
     for _ in range(MOST_ROUNDS):
         if not await replay_spool(world, request):
             break
+    has_restored = False
     for _ in range(BRING_BACK_TRIES):
         found, now = await recalled(world, await world.load(), request), await world.now()
         request.sightings.sees(now)
@@ -50,14 +54,18 @@ async def bring_back(world: World, request: RenewalRequest, noted: str | None = 
             continue
         newest, sent = known.newest, known.sent
         if newest is None:
-            return False
-        if sent is not None and lacks(found.record, sent, newest, now) and _outlasts(found.record, sent, known, now):
+            return has_restored
+        if sent is not None and lacks(found.record, sent, newest, now) and _is_next(found.record, sent, known, now):
             if await _claim_again(world, found, sent.record, request):
                 return True
         elif not is_lost(found.record, newest, known.earlier):
-            return False
+            return has_restored
         elif await repair(world, found, newest, request, noted=noted):
-            return True
+            if sent is None:
+                return True
+            has_restored = True
+    if has_restored:
+        return True
     raise unsettled().about(request.key)
 
 
@@ -103,14 +111,13 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
     return record.lease is not None and record.lease.is_recovery
 
 
-def _outlasts(record: Record | None, sent: Sent, known: Known, now: Instant) -> bool:
-    """Whether to restore the claim, rather than the token alone, where the store has lost both.
+def _is_next(record: Record | None, sent: Sent, known: Known, now: Instant) -> bool:
+    """Whether to restore the claim now, rather than the token first, where the store has lost both.
 
-    In a store without a clock, others would watch the claim for its whole time to live, and the look after this one
-    would put the claim over the recovery lease.
+    Where no other process can know a newer token, there is no recovery lease.
     """
-    is_there, left = record is not None and record.identity == sent.record.identity, sent.left(now)
-    return is_there or left >= known.recovery or (left > 0.0 and now.shared is None)
+    is_there = record is not None and record.identity == sent.record.identity
+    return is_there or (known.recovery <= 0.0 and sent.left(now) >= 0.0)
 
 
 def _failures(record: Record) -> int:

@@ -8,7 +8,7 @@ from onerefresh.policy import FIRST_DELAY
 from onerefresh.record import Grant, Lease, Record
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
-from onerefresh.renewal.recovery_lease import recovery_lease
+from onerefresh.renewal.recovery_lease import recovery_lease, write_under
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import Loaded, Spooled, World
 
@@ -45,11 +45,13 @@ async def commit_into(
     if not records.may_commit(record, entry.family, entry.generation):
         return None
     new = next_of(record, entry, request, await world.now(), reason)
-    if entry.grant is Grant.REFRESH:
-        # The store has lost writes, and others may know a newer token: the new refresh token is not sent yet.
-        recovery = await recovery_lease(world) if is_lost else in_recovery(record)
-        new = records.claimed(new, recovery, owner=None) if recovery is not None else new
-    await world.cas(loaded.version, new)
+    # Where the store has lost writes, others may know a newer token: the new refresh token is not sent yet.
+    spends, recovery = entry.grant is Grant.REFRESH, None
+    if spends and is_lost:
+        recovery = await recovery_lease(world)
+    lease = recovery.lease if recovery is not None else in_recovery(record) if spends else None
+    new = records.claimed(new, lease, owner=None) if lease is not None else new
+    await write_under(world, loaded.version, new, recovery)
     return new
 
 

@@ -7,7 +7,7 @@ from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Lease
 from onerefresh.renewal.commit import LONGEST_REST, commit_into, lost_record
-from onerefresh.renewal.recovery_lease import recovery_lease
+from onerefresh.renewal.recovery_lease import Noted, recovery_lease, write_under
 from onerefresh.renewal.reports import report
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.revocation import revoke_if_logged_out
@@ -124,18 +124,18 @@ async def start_session(world: World, loaded: Loaded, seed: Token, request: Rene
     """
     may_be_old = loaded.record is None and request.known.may_go_back
     recovery = await recovery_lease(world) if may_be_old else None
-    now = await world.now()
+    now, lease = await world.now(), recovery.lease if recovery is not None else None
     record = records.new_session(
         loaded.record,
         seed,
         now=now.wall,
         owner=request.signs,
         what="seed",
-        recovery=recovery,
+        recovery=lease,
         stamp=request.stamp(),
     )
     try:
-        await world.cas(loaded.version, record)
+        await write_under(world, loaded.version, record, recovery)
     except (Conflict, StoreOutcomeUnknown):
         return  # the record decides what follows
 
@@ -146,7 +146,7 @@ async def repair(
     token: Token,
     request: RenewalRequest,
     *,
-    noted: str | None = None,
+    noted: Noted | None = None,
     owner: str | None = None,
 ) -> bool:
     """Restore a generation that the store forgot and this process has used; whether it is known to be restored.
@@ -157,17 +157,13 @@ async def repair(
     """
     record = loaded.record or lost_record(token.family, token.generation, request, owner)
     recovery = await recovery_lease(world, noted=noted)
+    now, lease = await world.now(), recovery.lease if recovery is not None else None
     repaired = records.restored(
-        record,
-        token,
-        now=(await world.now()).wall,
-        recovery=recovery,
-        unsaved=request.host_saves,
-        stamp=request.stamp(),
+        record, token, now=now.wall, recovery=lease, unsaved=request.host_saves, stamp=request.stamp()
     )
     repaired = request.sightings.recalled(repaired)
     try:
-        await world.cas(loaded.version, repaired)
+        await write_under(world, loaded.version, repaired, recovery if repaired.lease is not None else None)
     except (Conflict, StoreOutcomeUnknown):
         return False
     await report(
@@ -188,7 +184,7 @@ async def settle(world: World, loaded: Loaded, request: RenewalRequest, *, conte
     try:
         # A record without an owner stays without one: the renewal that sends its token reports that first.
         owner = request.signs if loaded.record is None else None
-        await world.cas(loaded.version, records.claimed(loaded.record, recovery, owner=owner))
+        await write_under(world, loaded.version, records.claimed(loaded.record, recovery.lease, owner=owner), recovery)
     except (Conflict, StoreOutcomeUnknown):
         return  # the record decides what follows
 

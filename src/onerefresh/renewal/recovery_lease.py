@@ -2,20 +2,27 @@
 
 Other processes can restore a token only if they know of the loss. So the loss is noted before the lease begins, and a
 process that takes the lease over first makes sure that the note has said so for as long as the lease lasted.
+
+A write may be applied long after the look that led to it: its process is stopped, or its request is late. Meanwhile
+others may have restored the record, and the store may have lost it once more. So a recovery lease is written without a
+date and without a note, and *begins* with a second write, once the first one is known to be applied. Until then it is
+over for nobody who has not watched it for its whole time to live.
 """
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from onerefresh import errors
 from onerefresh import transitions as records
-from onerefresh.record import RECOVERY, Grant, Lease
+from onerefresh.record import RECOVERY, Grant, Lease, Record
+from onerefresh.renewal.clocks import Instant, most_age
 from onerefresh.renewal.world import NO_NOTE, Loaded, Note, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 
-__all__ = ["Takeover", "recovery_lease"]
+__all__ = ["Noted", "Recovery", "Takeover", "begin", "is_begun", "recovery_lease", "write_under"]
 
 MOST_AGAIN = 2
 """How many recovery leases may follow the first one where the loss is not noted."""
@@ -25,33 +32,75 @@ BEAT = 5.0
 """Seconds without a new sign in the note after which a process that was comparing counts as gone."""
 SLICE = 1.0
 """Seconds between two reads of the note."""
+LATE = 2.0
+"""Most seconds from a note to the write after it.
+
+After more, others may have restored what the note named, and the store may have lost it once more.
+"""
+
+
+class Noted(NamedTuple):
+    """A note that names the record: its `mark`, and a time `at` which the record was not restored yet."""
+
+    mark: str
+    at: Instant
+
+
+class Recovery(NamedTuple):
+    """A recovery lease that has not begun, and the note with which it is to begin."""
+
+    lease: Lease
+    noted: Noted
 
 
 async def recovery_lease(
-    world: World, *, contested: bool = False, noted: str | None = None, again: int = 0
-) -> Lease | None:
+    world: World, *, contested: bool = False, noted: Noted | None = None, again: int = 0
+) -> Recovery | None:
     """Note the loss, then make a lease under which nothing is sent.
 
-    None where no other process can know a newer token. `noted`: the mark of a note that names the record already.
-    `again`: as in `Lease`.
+    None where no other process can know a newer token. `noted`: a note that names the record already. `again`: as in
+    `Lease`.
     """
     seconds = (await world.known()).recovery
     if seconds <= 0.0:
         return None
     if noted is None:
-        noted = await world.report_loss()
+        at = await world.now()
+        noted = Noted(await world.report_loss(), at)
+    name = f"{RECOVERY}{await world.new_id()}"
+    return Recovery(Lease(name, Grant.REFRESH, seconds, contested=contested, guess=True, again=again), noted)
+
+
+async def write_under(world: World, expected: str | None, record: Record, recovery: Recovery | None) -> None:
+    """Write `record`, which has the lease of `recovery`, and let that lease begin. Raises what `World.cas` raises.
+
+    Where the first write was late, the store may have lost since what the note made others restore.
+    """
+    version = await world.cas(expected, record)
+    if recovery is not None:
+        is_late = most_age(recovery.noted.at, await world.now()) > LATE
+        await begin(world, version, record, None if is_late else recovery.noted.mark)
+
+
+def is_begun(lease: Lease, now: Instant) -> bool:
+    """Whether `lease` is no recovery lease that waits for its date: a store's clock can give it one now."""
+    return not lease.is_recovery or lease.clock_epoch is not None or now.shared is None
+
+
+async def begin(world: World, version: str | None, record: Record, mark: str | None = None) -> None:
+    """Date the record's recovery lease, which was read or written in `version`; without `mark`, note the loss anew.
+
+    Its name changes with the note, so that nobody counts the time before. If the write fails, others do the same.
+    """
+    lease = record.lease
+    assert lease is not None
+    if mark is None:
+        mark, lease = await world.report_loss(), replace(lease, id=f"{RECOVERY}{await world.new_id()}")
     born = (await world.now()).shared
-    return Lease(
-        id=f"{RECOVERY}{await world.new_id()}",
-        grant=Grant.REFRESH,
-        ttl=seconds,
-        clock_epoch=born.clock_epoch if born else None,
-        at=born.seconds if born else 0.0,
-        contested=contested,
-        guess=True,
-        noted=noted,
-        again=again,
-    )
+    clock_epoch, at = (born.clock_epoch, born.seconds) if born is not None else (None, 0.0)
+    begun = replace(lease, clock_epoch=clock_epoch, at=at, noted=mark)
+    with contextlib.suppress(Conflict, StoreOutcomeUnknown, errors.StoreUnavailable):
+        await world.cas(version, replace(record, lease=begun))
 
 
 @dataclass(slots=True)
@@ -103,10 +152,10 @@ class Takeover:
         False where nobody can note the loss.
         """
         anew = await recovery_lease(self.world, contested=lease.contested, again=lease.again + 1)
-        if anew is None or anew.noted == NO_NOTE:
+        if anew is None or anew.noted.mark == NO_NOTE:
             return False
         with contextlib.suppress(Conflict, StoreOutcomeUnknown):  # the next look at the record decides what follows
-            await self.world.cas(loaded.version, records.claimed(loaded.record, anew, owner=None))
+            await write_under(self.world, loaded.version, records.claimed(loaded.record, anew.lease, owner=None), anew)
         return True
 
     def _is_comparing(self, note: Note, now: float) -> bool:

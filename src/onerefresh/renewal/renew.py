@@ -44,7 +44,7 @@ from onerefresh.renewal.decide import bound, decide, in_use, is_news
 from onerefresh.renewal.host_save import save_with_host
 from onerefresh.renewal.period_watch import PeriodWatch
 from onerefresh.renewal.recovery import recalled, repair, replay_spool, settle, start_session
-from onerefresh.renewal.recovery_lease import Takeover
+from onerefresh.renewal.recovery_lease import Takeover, begin, is_begun
 from onerefresh.renewal.reports import MOST_ROUNDS, report, unsettled
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.send import run_attempt
@@ -194,6 +194,8 @@ class _Renewal:
                 await settle(world, look.loaded, request, contested=is_contested(record, proven_dead=sent_nothing))
             case Pause(seconds):
                 await self.wait(look, seconds, f"no request is sent to the token endpoint for another {seconds:.1f} s")
+            case Wait(other) if record is not None and not is_begun(other, now):
+                await begin(world, look.loaded.version, record)
             case Wait(other):
                 await self.wait_for(other, look, left)
             case Claim() if await world.is_under_way(look.identity):
