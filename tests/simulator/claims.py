@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from tests.simulator.scenario import HTTP_TIMEOUT
 
 from onerefresh.events import Event, Kind
 from onerefresh.policy import PATIENCE
-from onerefresh.record import Lease, Record
+from onerefresh.record import Grant, Lease, Record
 from onerefresh.renewal.world import Loaded
 from onerefresh.token import Token
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim", "Claims"]
 
+MOMENT = 0.05
+"""Seconds from a look to the write that follows it."""
 _KEEPS_WAITERS = frozenset({What.STORE_DOWN, What.NO_WAKE, What.PAUSE_AFTER, What.PAUSE_BEFORE})
 
 
@@ -51,6 +54,7 @@ class Claims:
         self._world = world
         self._claims: dict[str, Claim] = {}
         self._abandoned: set[str] = set()
+        self._recovery: dict[str, float] = {}  # when each recovery lease was written
 
     def named(self, attempt: str) -> Claim | None:
         return self._claims.get(attempt)
@@ -78,6 +82,7 @@ class Claims:
 
     def made(self, lease: Lease, other: Lease | None, after: Record, writer: Task) -> None:
         """`writer` has claimed; `other`: the lease that was there."""
+        self._judge_recovery(lease, other, writer)
         claim = self._claims.get(other.id) if other is not None and other.id != lease.id else None
         abandoned = other is not None and other.id in self._abandoned
         if claim is not None and claim.task is not writer and not abandoned and not lease.is_recovery:
@@ -100,6 +105,22 @@ class Claims:
             and (now := self._world.moment(writer.process)) is not None
             and now.clock_epoch != lease.clock_epoch,
         )
+
+    def _judge_recovery(self, lease: Lease, other: Lease | None, writer: Task) -> None:
+        """Nothing may be sent before others had the time to restore what they know, since the lease is in the store."""
+        now = self._world.timeline.now
+        if lease.is_recovery:
+            self._recovery.setdefault(lease.id, now)
+        if lease.is_recovery or other is None or not other.is_recovery or lease.grant is not Grant.REFRESH:
+            return
+        if (again := self._claims.get(lease.id)) is not None and now < again.born + lease.ttl:
+            return  # of a request that is on its way
+        written_at = self._recovery.get(other.id, -math.inf)
+        if written_at > self._world.store_clock_set_at and now - written_at < other.ttl - MOMENT:
+            raise Broken(
+                "others have their time to restore what they know",
+                f"{writer} claimed {now - written_at:.1f} s after a recovery lease of {other.ttl:.0f} s was written",
+            )
 
     def is_overtaken(self, attempt: str | None) -> bool:
         """Whether its process has learned of another session since."""

@@ -194,6 +194,12 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "10",
+        "a recovery lease is dated before it is written",
+        put_each("write_under", pieces.dated_before_its_write, commit, recovery, recovery_lease),
+        fixed=(("idea", Idea.FOUNDED_LATE),),
+    ),
+    Mutant(
+        "10",
         "another server is trusted at once",
         put(Sightings, "is_unsettled", pieces.never),
         fixed=FAILS_OVER,

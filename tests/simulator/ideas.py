@@ -34,6 +34,7 @@ class Idea(enum.StrEnum):
     STORE_CLOCKS = "the store's clock is set"
     RESEND = "a lost answer that must not be asked for again"
     USELESS = "an answer with an access token that no header can carry"
+    FOUNDED_LATE = "a lost record that is restored late, and lost once more before that"
     ONCE = "an API that takes each token once, and answers that are slow"
 
 
@@ -301,6 +302,30 @@ def _once(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
     return replace(found, manner=replace(found.manner, expires_in=lives, uses=rng.choice((1, 1, 2))))
 
 
+def _founded_late(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """Whoever restores a lost record is stopped right before that; others restore it, and the store loses it again."""
+    if found.host_saves:
+        return found
+    if alone:
+        found = replace(
+            found,
+            manner=replace(found.manner, expires_in=rng.choice((300.0, 3600.0))),
+            callers=1,
+            calls=rng.randrange(3, 8),
+            duration=rng.uniform(60.0, 120.0),
+            may_go_back=rng.random() < 0.7,
+            faults=(),
+            happenings=(Happening(What.REVOKED, rng.uniform(2.0, 10.0)),),
+            lonely=False,
+        )
+    lost_at, stopped = rng.uniform(10.0, max(found.duration / 2, 11.0)), rng.choice((8.0, 15.0, 25.0, 34.0, 60.0))
+    again_at = lost_at + stopped * rng.uniform(0.5, 1.0)
+    happenings = [Happening(What.VANISHED, lost_at), Happening(What.VANISHED, again_at)]
+    happenings += [Happening(What.REVOKED, at) for at in (lost_at + 0.05, again_at - 1.0) if rng.random() < 0.7]
+    late = Fault(What.PAUSE_BEFORE, Point.CLAIM, rng.choice((1, 2, 2, 3, 3, 4)), stopped)
+    return replace(found, faults=(*found.faults, late), happenings=(*found.happenings, *happenings))
+
+
 _DRAWN: dict[Idea, Callable[[Scenario, random.Random, bool], Scenario]] = {
     Idea.LOST_STORE: _lost_store,
     Idea.UNSAVED: _unsaved,
@@ -315,4 +340,5 @@ _DRAWN: dict[Idea, Callable[[Scenario, random.Random, bool], Scenario]] = {
     Idea.LAST_SECONDS: _last_seconds,
     Idea.USELESS: _useless,
     Idea.ONCE: _once,
+    Idea.FOUNDED_LATE: _founded_late,
 }

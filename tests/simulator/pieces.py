@@ -16,7 +16,17 @@ from onerefresh import transitions as records
 from onerefresh.credential import memory
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
 from onerefresh.record import Record, State
-from onerefresh.renewal import commands, commit, decide, host_save, period_watch, recovery, send, steps
+from onerefresh.renewal import (
+    commands,
+    commit,
+    decide,
+    host_save,
+    period_watch,
+    recovery,
+    recovery_lease,
+    send,
+    steps,
+)
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.request import RenewalRequest
@@ -38,6 +48,16 @@ _adopt = memory.SessionMemory.adopt
 
 def blind_claim(self: store.SimulatedStore, expected: str | None, record: Record) -> str:
     return _cas(self, self.version if record.state is State.LEASED else expected, record)
+
+
+async def dated_before_its_write(
+    world: World, expected: str | None, record: Record, recovery: recovery_lease.Recovery | None
+) -> None:
+    if recovery is not None and record.lease is not None and recovery.noted.at.shared is not None:
+        dated, mark = recovery.noted.at.shared, recovery.noted.mark
+        lease = dataclasses.replace(record.lease, clock_epoch=dated.clock_epoch, at=dated.seconds, noted=mark)
+        record = dataclasses.replace(record, lease=lease)
+    await world.cas(expected, record)
 
 
 async def owner_commits(world: World, loaded: Loaded, entry: Spooled, *more: Any) -> Record | None:
