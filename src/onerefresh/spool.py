@@ -38,6 +38,7 @@ from onerefresh.stored_values import (
     table,
     text,
     text_or_none,
+    texts,
     truth,
 )
 from onerefresh.token import Secret
@@ -66,6 +67,7 @@ ENTRY = (
     Field("repeated", "repeated", truth),
     Field("useless", "useless", text),
     Field("owner", "owner", text_or_none),
+    Field("families", "families", texts, write=list),
     Field("token", "token", token_from_fields, needed=True, write=token_to_fields),
 )
 

@@ -151,6 +151,9 @@ SPOOLED = {
         useless="an access token that no header can carry: it is empty",
         owner=HELD.owner,
     ),
+    "sessions": Spooled(
+        FAMILY, 2, "e1b2c3d4e5f60718", Grant.REFRESH, refused=False, token=TOKEN, families=(OLDER, FAMILY)
+    ),
     "obtain": Spooled("", 0, "b1b2c3d4e5f60718", Grant.OBTAIN, refused=False, token=replace(PLAIN, generation=0)),
 }
 

@@ -42,6 +42,7 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
         repeated=attempt.sends > 1 or attempt.maybe_spent_before,
         useless=useless,
         owner=attempt.leased.owner,
+        families=attempt.leased.families,
     )
     loaded = Loaded(attempt.version, attempt.leased)
     in_a_file, spooled, tries, conflicts = False, False, 0, 0
@@ -69,7 +70,8 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
             continue
         again = records.begun_again(loaded.record, attempt.leased, token) if committed is None else None
         if again is not None and again != (entry.family, entry.generation):
-            entry = replace(entry, family=again[0], generation=again[1])
+            families = loaded.record.families if loaded.record is not None else ()
+            entry = replace(entry, family=again[0], generation=again[1], families=families)
             continue
         if committed is None and loaded.record is not None and loaded.record.moved_to is not None:
             await _keep_for_the_move(attempt, loaded.record, entry)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from onerefresh import transitions as records
 from onerefresh.events import Reason
 from onerefresh.policy import FIRST_DELAY
-from onerefresh.record import Grant, Lease, Record
+from onerefresh.record import FAMILIES, Grant, Lease, Record
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery_lease import recovery_lease, write_under
@@ -33,13 +36,14 @@ async def commit_into(
     `reason`: why it was refreshed, where that is known.
     """
     record = loaded.record
-    is_lost = record is None or records.rolled_back(record, entry.family, entry.generation)
+    is_lost = record is None or is_before(record, entry)
     if is_lost and has_overtaken(await world.known(), entry, request.known):
         return None  # the store has lost what this process has learned since
     if record is None:
         record = lost_record(entry.family, entry.generation, request, entry.owner)
-    elif entry.grant is Grant.REFRESH and records.rolled_back(record, entry.family, entry.generation):
-        record = records.forgotten(record, entry.generation)
+        record = knowing_too(record, (*entry.earlier, entry.family))
+    elif entry.grant is Grant.REFRESH and is_lost:
+        record = records.forgotten(knowing_too(record, (*entry.earlier, entry.family)), entry.generation)
     if record.committed_by == entry.attempt:
         return record  # an earlier write of this attempt was applied although its answer was lost
     if not records.may_commit(record, entry.family, entry.generation):
@@ -53,6 +57,23 @@ async def commit_into(
     new = records.claimed(new, lease, owner=None) if lease is not None else new
     await write_under(world, loaded.version, new, recovery)
     return new
+
+
+def knowing_too(record: Record, families: Iterable[str]) -> Record:
+    """`record`, which also knows these sessions: they end with the present one."""
+    named = tuple(filter(None, families))
+    others = tuple(known for known in record.families if known not in named)
+    return replace(record, families=(*others, *named)[-FAMILIES:])
+
+
+def is_before(record: Record, entry: Spooled) -> bool:
+    """Whether the store has gone back behind the session or the generation that the entry was issued for.
+
+    A record of an earlier session is older as long as it is at that session's first token: a process with an old
+    ``token=`` has begun with it, because the store had lost the record. A login is a person's word.
+    """
+    begun_by_a_process = record.committed_by is None and all(past.what != "login" for past in record.history)
+    return records.rolled_back(record, entry.family, entry.generation, entry.earlier if begun_by_a_process else ())
 
 
 def in_recovery(record: Record) -> Lease | None:

@@ -6,7 +6,7 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Lease
-from onerefresh.renewal.commit import LONGEST_REST, commit_into, lost_record
+from onerefresh.renewal.commit import LONGEST_REST, commit_into, is_before, knowing_too, lost_record
 from onerefresh.renewal.recovery_lease import Noted, recovery_lease, write_under
 from onerefresh.renewal.reports import report
 from onerefresh.renewal.request import RenewalRequest
@@ -36,9 +36,9 @@ async def replay_spool(world: World, request: RenewalRequest) -> bool:
     if record is None and _is_outdated(entry, request):
         await world.drop_spool(entry)
         return True
-    is_lost = record is None or records.rolled_back(record, entry.family, entry.generation)
+    is_lost = record is None or is_before(record, entry)
     if is_lost and entry.grant is Grant.REFRESH:  # if the entry is old, others may have refreshed its token since
-        await repair(world, loaded, entry.as_next(), request, owner=entry.owner)
+        await repair(world, loaded, entry.as_next(), request, owner=entry.owner, earlier=entry.earlier)
         return True
     try:
         committed = await commit_into(world, loaded, entry, request)
@@ -74,11 +74,11 @@ def _is_outdated(entry: Spooled, request: RenewalRequest) -> bool:
     """Whether this process knows better than the spool entry, where the store has no record any more.
 
     A login continues the generation numbers of the session before it. A process that knows no token and has a
-    ``token=`` of another session shows that the store was emptied on purpose.
+    ``token=`` of a session that the entry does not know shows that the store was emptied on purpose.
     """
     known, token = request.known.newest, entry.as_next()
     if known is None:
-        return request.seed is not None and request.seed.seed_fingerprint() != entry.family
+        return request.seed is not None and request.seed.seed_fingerprint() not in (entry.family, *entry.earlier)
     return known.generation >= token.generation and known.identity != token.identity
 
 
@@ -148,14 +148,16 @@ async def repair(
     *,
     noted: Noted | None = None,
     owner: str | None = None,
+    earlier: tuple[str, ...] = (),
 ) -> bool:
     """Restore a generation that the store forgot and this process has used; whether it is known to be restored.
 
     Other processes may know a newer token, and the refresh token of this one may be spent. So the token serves, but is
-    not sent before they had time to restore theirs. `noted`: as for `recovery_lease`. `owner`: the owner for a record
-    that is gone.
+    not sent before they had time to restore theirs. `noted`: as for `recovery_lease`. `owner`: for a
+    record that is gone. `earlier`: the sessions before that of the token.
     """
     record = loaded.record or lost_record(token.family, token.generation, request, owner)
+    record = knowing_too(record, (*earlier, token.family))
     recovery = await recovery_lease(world, noted=noted)
     now, lease = await world.now(), recovery.lease if recovery is not None else None
     repaired = records.restored(

@@ -45,7 +45,7 @@ class Spooled:
     * `refused`: the API had refused the token before it.
     * `repeated`: the server may have repeated its answer to an earlier request.
     * `useless`: why the answer's access token cannot be used; `token` then has the old access token in its place.
-    * `owner`: as in `Record`.
+    * `owner`, `families`: as in `Record`; earlier versions wrote no families.
     * `unknown`: what a newer version stored with the entry.
     """
 
@@ -58,7 +58,13 @@ class Spooled:
     repeated: bool = False
     useless: str = ""
     owner: str | None = None
+    families: tuple[str, ...] = ()
     unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """The families of the sessions before the one of this answer, as far as they are known."""
+        return tuple(family for family in self.families if family != self.family)
 
     def as_next(self) -> Token:
         """The token, numbered as the generation that it will become."""
