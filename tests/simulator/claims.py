@@ -115,6 +115,8 @@ class Claims:
             return
         if (again := self._claims.get(lease.id)) is not None and now < again.born + lease.ttl:
             return  # of a request that is on its way
+        if What.REBOOT in self._world.judge.happened_kinds:
+            return  # it ended with its machine's boot, and all who knew more with it
         written_at = self._recovery.get(other.id, -math.inf)
         if written_at > self._world.store_clock_set_at and now - written_at < other.ttl - MOMENT:
             raise Broken(

@@ -150,6 +150,17 @@ OVERTAKEN = (
     ("obtains", False),
     ("host_saves", False),
 )
+SPOOLED_AFTER_A_LOGIN = (
+    ("manner", Manner(Kind.REJECT_ONLY, expires_in=300.0)),
+    ("profile", Profile("strict")),
+    ("faults", (Fault(What.STORE_DOWN, Point.COMMIT, seconds=3.0), Fault(What.CRASH_BEFORE, Point.SLEEP))),
+    ("happenings", (Happening(What.LOGIN, 1.0), Happening(What.REVOKED, 5.0), Happening(What.VANISHED, 20.0))),
+    ("hosts", 1),
+    ("processes", 1),
+    ("duration", 60.0),
+    ("obtains", False),
+    ("host_saves", False),
+)
 
 IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -257,6 +268,12 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "an answer is handed out from the spool although a login has overtaken it",
         put(answer, "has_overtaken", lambda *_: False),
         fixed=OVERTAKEN,
+    ),
+    Mutant(
+        "8",
+        "an answer in the spool is given up for the token of an earlier session",
+        put(recovery, "_is_outdated", pieces.any_other_seed_tells),
+        fixed=SPOOLED_AFTER_A_LOGIN,
     ),
     Mutant(
         "12",

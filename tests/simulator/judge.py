@@ -169,7 +169,8 @@ class Judge:
         if spent != issued_for and not self.claims.answers_a_namesake(before, after, issued_for):
             sessions, repaired = world.server.session_of, self.unordered and after.generation > before.generation
             same = sessions[before.token.reveal()] == sessions[access] and before.family == after.family
-            is_later = before.family in after.families[:-1] and last_of(after) == "restored"  # a login that was lost
+            is_later = before.family in after.families[:-1]  # a login that was lost
+            is_later = is_later and (last_of(after) == "restored" or before.committed_by is None)
             if not (repaired and (same or is_later) and world.is_known(access, writer)):
                 raise Broken(
                     "a commit follows what it was issued for",
@@ -307,6 +308,20 @@ class Judge:
     def spooled(self, task: Task, entry: Spooled) -> None:
         self.saved.add(self._world.server.name_of(entry.token))
 
+    def dropped(self, task: Task, entry: Spooled) -> None:
+        """An entry of the spool is deleted: not while it has the newest token of the last login."""
+        world, record = self._world, self._world.store.record
+        session_of, session = world.server.session_of, world.server.session_of[entry.token.reveal()]
+        is_last = session == world.server.sessions and session not in world.server.ended_by_hand
+        present = record.token if record is not None else None
+        if not is_last or self.wiped_sessions or world.scenario.obtains or (record is not None and present is None):
+            return
+        if present is None or session_of[present.reveal()] < session:
+            raise Broken(
+                "a spooled token is not given up for an earlier session",
+                f"{task} deletes generation {entry.generation + 1} of the last login",
+            )
+
     def spool_failed(self, task: Task) -> None:
         task.spool_failed = True
         self._kept_away(task, max(self._world.store.down_until - self._world.timeline.now, 0.0))
@@ -440,7 +455,8 @@ class Judge:
         self.background.handed_out(process, token, refused=refused)
         session = self._world.server.session_of[token.reveal()]
         logins = [happening for happening in self.happenings if happening.what in (What.LOGIN, What.SAME_LOGIN)]
-        if session < best.get(SESSION, 0) and not self.unordered and len(logins) < 2:
+        sessions = len(logins) + self._world.scenario.obtains  # what is obtained begins one, too
+        if session < best.get(SESSION, 0) and not self.unordered and sessions < 2:
             raise Broken("a process never goes back", f"{process.name}: session {session} after {best[SESSION]}")
         known = self._best.setdefault(process, {})
         known[token.family] = max(known.get(token.family, 0), token.generation)

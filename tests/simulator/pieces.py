@@ -255,6 +255,10 @@ def only_the_seed_tells(entry: Spooled, request: RenewalRequest) -> bool:
     return request.known.newest is None and _is_outdated(entry, request)
 
 
+def any_other_seed_tells(entry: Spooled, request: RenewalRequest) -> bool:
+    return _is_outdated(dataclasses.replace(entry, families=()), request)
+
+
 def taken_for_saved(record: Record, token: Token, **rest: Any) -> Record:
     return dataclasses.replace(_committed(record, token, **rest), unsaved=False)
 

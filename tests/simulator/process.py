@@ -314,6 +314,7 @@ class Process:
         return True
 
     def _drop_spool(self, task: Task, effect: effects.DropSpool, fault: Fault | None) -> None:
+        self.world.judge.dropped(task, effect.entry)
         self.host.spool.pop(effect.entry.attempt, None)
 
     def _report_loss(self, task: Task, effect: effects.ReportLoss, fault: Fault | None) -> str:
