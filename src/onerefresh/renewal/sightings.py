@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from onerefresh.record import Failure, Lease, Record, State
+from onerefresh.renewal.atomic import Atomic
 from onerefresh.renewal.clocks import Instant
 from onerefresh.verdict import FailureKind
 
@@ -29,7 +30,7 @@ class Servers:
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
         self._of_the_note: str | None = None
-        self._replaced: tuple[str, ...] = ()  # servers that had the note of losses before another one had it
+        self._replaced: dict[str, None] = {}  # servers that had the note of losses before another one had it
 
     def sees(self, now: Instant, *, has_the_note: bool = False) -> str | None:
         """The server that answers now; None where the store has no clock, or lives on one machine alone.
@@ -41,12 +42,12 @@ class Servers:
             return None
         server = now.shared.clock_epoch
         if server in self._replaced:
-            self._replaced = tuple(other for other in self._replaced if other != server)
-            self._since[server] = now.monotonic
+            self._since[server] = now.monotonic  # before it is taken out: no other thread may trust it in between
+            self._replaced.pop(server, None)
         self._since.setdefault(server, now.monotonic if self._since else -math.inf)
         if has_the_note and server != self._of_the_note:
             if self._of_the_note is not None:
-                self._replaced = (*self._replaced, self._of_the_note)
+                self._replaced[self._of_the_note] = None
             self._of_the_note = server
         return server
 
@@ -88,6 +89,36 @@ class _Failed(NamedTuple):
     earlier: tuple[object, ...] = ()
 
 
+class _State(NamedTuple):
+    """What a `Sightings` remembers, as one value.
+
+    * `damped`: the last token whose refusal was reported as damped.
+    * `failure`, `probation`: the first sight of the last failure's date, and of the last probation's.
+    * `server`: the one that answered last; `replaced`: those that had the record before another one had it; `since`:
+      when `server` came back, if it is one of them.
+    * `failed`: the last failures, of the last generations at which any was seen.
+    * `ended`: how attempts of this process ended, by lease id.
+    * `logged_out`: the last record that a logout has emptied.
+    """
+
+    damped: tuple[str, int] | None = None
+    failure: _Sight | None = None
+    probation: _Sight | None = None
+    server: str | None = None
+    replaced: tuple[str, ...] = ()
+    since: float = NEVER
+    failed: tuple[_Failed, ...] = ()
+    ended: tuple[tuple[str, Record], ...] = ()
+    logged_out: Record | None = None
+
+    def failed_at(self, identity: tuple[str, int]) -> _Failed | None:
+        """The last failure at the generation of this identity."""
+        return next((failed for failed in self.failed if failed.identity == identity), None)
+
+
+NOTHING = _State()
+
+
 class Sightings:
     """What one process remembers of the failures, probations and servers of one credential.
 
@@ -97,56 +128,47 @@ class Sightings:
     A store may lose a failure, or be unreachable when the failure should be noted. A process that knows of it acts on
     it all the same; otherwise the process would send a refresh token again that may be spent.
 
+    A renewal and a look in the background use it at the same time; each change is one atomic step.
+
     `servers`: those of the store, shared by all of its credentials.
     """
 
-    __slots__ = (
-        "_damped",
-        "_ended",
-        "_failed",
-        "_failure",
-        "_logged_out",
-        "_probation",
-        "_replaced",
-        "_server",
-        "_server_since",
-        "_servers",
-    )
+    __slots__ = ("_seen", "_servers")
 
     def __init__(self, servers: Servers | None = None) -> None:
-        self._damped: tuple[str, int] | None = None  # the last token whose refusal was reported as damped
-        self._failure: _Sight | None = None  # of the last failure's date
-        self._probation: _Sight | None = None
         self._servers = servers if servers is not None else Servers()
-        self._server: str | None = None
-        self._replaced: tuple[str, ...] = ()  # servers that had the record before another one had it
-        self._server_since = NEVER
-        self._failed: tuple[_Failed, ...] = ()  # of the last generations at which any was seen
-        self._ended: tuple[tuple[str, Record], ...] = ()  # how attempts of this process ended, by lease id
-        self._logged_out: Record | None = None  # the last record that a logout has emptied
+        self._seen = Atomic(NOTHING)
 
     def ends(self, lease: Lease, ended: Record) -> None:
         """Remember how an attempt of this process ended: `ended` is what the record should say from now on."""
-        self._ended = (*self._ended, (lease.id, ended))[-MOST:]
-        self.remember(ended)
+
+        def change(state: _State) -> _State:
+            return _remembering(state._replace(ended=(*state.ended, (lease.id, ended))[-MOST:]), ended)
+
+        self._seen.change(change)
 
     def retract(self, ended: Record, lease: Lease | None = None) -> None:
         """Forget the failure of `ended`: another attempt may have taken over, so the refusal proves nothing.
 
         `lease`: another one surely has, and the attempt of this lease did not end in this way.
         """
-        self._ended = tuple(one for one in self._ended if lease is None or one[0] != lease.id)
-        self._failed = tuple(failed for failed in self._failed if failed.failure is not ended.failure)
+
+        def change(state: _State) -> _State:
+            others = tuple(one for one in state.ended if lease is None or one[0] != lease.id)
+            failed = tuple(failed for failed in state.failed if failed.failure is not ended.failure)
+            return state._replace(ended=others, failed=failed)
+
+        self._seen.change(change)
 
     @property
     def know_a_logout(self) -> bool:
         """Whether this process has seen a logout of this credential."""
-        return self._logged_out is not None
+        return self._seen.state.logged_out is not None
 
     def sees_a_logout(self, emptied: Record | None) -> None:
-        """Remember the emptied record that a logout or a move has left; ignore any other record."""
+        """Remember the emptied record that a logout has left, here or elsewhere; ignore any other record."""
         if emptied is not None and emptied.is_logged_out:
-            self._logged_out = emptied
+            self._seen.change(lambda state: state._replace(logged_out=emptied))
 
     def end_of(self, record: Record, *, knows_a_session: bool) -> Record | None:
         """What `record` should say where the store has gone back behind what this process has seen; else None.
@@ -154,10 +176,10 @@ class Sightings:
         That is the emptied record, if the record's session was logged out or moved away and this process knows no
         session since. Or it is the known end of the record's attempt, if that was an attempt of this process.
         """
-        emptied, lease = self._logged_out, record.lease
-        if emptied is not None and not knows_a_session and _is_before(record, emptied):
-            return emptied
-        ends = (ended for name, ended in self._ended if lease is not None and name == lease.id)
+        state, lease = self._seen.state, record.lease
+        if state.logged_out is not None and not knows_a_session and _is_before(record, state.logged_out):
+            return state.logged_out
+        ends = (ended for name, ended in state.ended if lease is not None and name == lease.id)
         ended = next(ends, None)
         return replace(ended, owner=record.owner) if ended is not None else None  # `adopt` may have changed the owner
 
@@ -166,35 +188,18 @@ class Sightings:
 
         An attempt of this process that was refused has ended otherwise if `record` shows that others took over.
         """
-        explained = [one for one in self._ended if record is not None and _has_explained(record, *one)]
-        if explained:
-            self._ended = tuple(one for one in self._ended if one not in explained)
-        failure = record.failure if record is not None else None
-        if record is None or failure is None:
-            return
-        failed = self._failed_at(record.identity)
-        earlier: tuple[object, ...] = ()
-        if failed is not None:
-            if failure == failed.failure or _name(failure) in failed.earlier:
-                return
-            earlier = (*failed.earlier, _name(failed.failure))[-MOST:]
-        others = tuple(other for other in self._failed if other is not failed)
-        is_dead = State.DEAD in (record.state, record.lease.origin if record.lease is not None else None)
-        new = _Failed(record.identity, failure, is_dead, earlier)
-        self._failed = (*others, new)[-GENERATIONS:]
-
-    def _failed_at(self, identity: tuple[str, int]) -> _Failed | None:
-        return next((failed for failed in self._failed if failed.identity == identity), None)
+        if record is not None:
+            self._seen.change(lambda state: _remembering(state, record))
 
     def doubts(self, family: str) -> bool:
         """Whether the failure of its last generation leaves open whether this family's session is over."""
-        of_the_family = [failed for failed in self._failed if failed.identity[0] == family]
+        of_the_family = [failed for failed in self._seen.state.failed if failed.identity[0] == family]
         failed = max(of_the_family, key=lambda failed: failed.identity[1], default=None)
         return failed is not None and failed.failure.is_doubtful and not failed.is_dead
 
     def recalled(self, record: Record) -> Record:
         """`record` with the failure of this generation that the store has lost, or never received."""
-        failed, lease = self._failed_at(record.identity), record.lease
+        failed, lease = self._seen.state.failed_at(record.identity), record.lease
         if failed is None or record.token is None or record.state is State.DEAD:
             return record
         if record.failure is not None and _name(record.failure) not in failed.earlier:
@@ -209,53 +214,86 @@ class Sightings:
 
     def forget_failures(self) -> None:
         """Forget all failures, because a login or `retry()` in this process has cancelled them."""
-        self._failed = ()
+        self._seen.change(lambda state: state._replace(failed=()) if state.failed else state)
 
     def sees(self, now: Instant) -> None:
         """Remember which server answers for this credential now."""
+        self._sees(now)
+
+    def _sees(self, now: Instant) -> _State:
         server = self._servers.sees(now)
-        if server is None or server == self._server:
-            return
-        self._server_since = now.monotonic if server in self._replaced else -math.inf
-        if self._server is not None:
-            self._replaced = (*self._replaced, self._server)[-MOST:]
-        self._server = server
+
+        def change(state: _State) -> _State:
+            if server is None or server == state.server:
+                return state
+            replaced = state.replaced if state.server is None else (*state.replaced, state.server)[-MOST:]
+            since = now.monotonic if server in state.replaced else NEVER
+            return state._replace(server=server, replaced=replaced, since=since)
+
+        return self._seen.change(change)[1]
 
     def is_unsettled(self, now: Instant, seconds: float) -> bool:
         """Whether this process has known the record's present server for less than `seconds`.
 
         Until then, processes that know more than that server may not have had the time to restore it.
         """
-        self.sees(now)
-        known = self._servers.since(self._server) if self._server is not None else -math.inf
-        return now.monotonic - max(known, self._server_since) < seconds
+        state = self._sees(now)
+        known = self._servers.since(state.server) if state.server is not None else NEVER
+        return now.monotonic - max(known, state.since) < seconds
 
     def is_new(self, identity: tuple[str, int]) -> bool:
         """Whether to report that this token is not refreshed: once for each token."""
-        known, self._damped = self._damped, identity
-        return known != identity
+        before, _ = self._seen.change(
+            lambda state: state if state.damped == identity else state._replace(damped=identity)
+        )
+        return before.damped != identity
 
     def dated(self, record: Record | None, now: Instant) -> Record | None:
         """`record` with its dates on this machine's clock, none of them later than its first sight here.
 
         A lost answer is also none the older for a clock that was set forward: the request may still be at work.
         """
-        if record is None:
-            return None
+        if record is None or (record.failure is None and record.probation is None):
+            return record
         failure, probation = record.failure, record.probation
-        if failure is not None:
-            self._failure = seen = _first_sight(self._failure, failure.at, now)
-            at = seen.latest(now)
+
+        def change(state: _State) -> _State:
+            seen = _first_sight(state.failure, failure.at, now) if failure is not None else state.failure
+            other = _first_sight(state.probation, probation.at, now) if probation is not None else state.probation
+            is_known = seen is state.failure and other is state.probation
+            return state if is_known else state._replace(failure=seen, probation=other)
+
+        _, state = self._seen.change(change)
+        if failure is not None and state.failure is not None:
+            at = state.failure.latest(now)
             if failure.lost or failure.kind.is_lost:
-                at = max(at, seen.earliest(now))
+                at = max(at, state.failure.earliest(now))
             if at != failure.at:
                 record = replace(record, failure=replace(failure, at=at))
-        if probation is not None:
-            self._probation = seen = _first_sight(self._probation, probation.at, now)
-            at = seen.latest(now)
+        if probation is not None and state.probation is not None:
+            at = state.probation.latest(now)
             if at < probation.at:
                 record = replace(record, probation=replace(probation, at=at))
         return record
+
+
+def _remembering(state: _State, record: Record) -> _State:
+    """`state` with what `record` shows; see `Sightings.remember`."""
+    explained = [one for one in state.ended if _has_explained(record, *one)]
+    if explained:
+        state = state._replace(ended=tuple(one for one in state.ended if one not in explained))
+    failure, failed = record.failure, state.failed_at(record.identity)
+    if failure is None:
+        return state
+    earlier: tuple[object, ...] = ()
+    if failed is not None:
+        if failure == failed.failure or _name(failure) in failed.earlier:
+            return state
+        earlier = (*failed.earlier, _name(failed.failure))[-MOST:]
+    others = tuple(other for other in state.failed if other is not failed)
+    is_dead = State.DEAD in (record.state, record.lease.origin if record.lease is not None else None)
+    new = _Failed(record.identity, failure, is_dead, earlier)
+    return state._replace(failed=(*others, new)[-GENERATIONS:])
 
 
 def _is_before(record: Record, emptied: Record) -> bool:
