@@ -145,6 +145,7 @@ class Failure:
       not dead.
     * `prints`: fingerprints of the clients that were refused.
     * `lost`: the answer to a request at this generation was lost.
+    * `clock_epoch`, `clock_at`: as `at`, by the store's own clock, where it has one.
     """
 
     kind: FailureKind
@@ -159,6 +160,8 @@ class Failure:
     doubts: int = 0
     prints: tuple[str, ...] = ()
     lost: bool = False
+    clock_epoch: str | None = None
+    clock_at: float = 0.0
     unknown: Mapping[str, object] = _unknown()
 
     @property

@@ -253,6 +253,8 @@ FAILURE = (
     Field("doubts", "doubts", count, write=counted),
     Field("prints", "prints", texts, write=list),
     Field("lost", "lost", truth),
+    Field("clock_epoch", "era", text_or_none, write=_as_text),
+    Field("clock_at", "clock", number, write=_finite),
 )
 PROBATION = (
     Field("refusals", "refusals", count, needed=True, write=counted),

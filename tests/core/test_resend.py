@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.core.driver import NEXT, Process, RotatingServer, World, failed, make_request, needy, refusing, seed
-from tests.effects import EFFECTS, Send
+from tests.effects import EFFECTS, Send, Watch
 
 from onerefresh import errors
 from onerefresh.policy import FOR_GOOD, PROFILES, Profile, profile_named
@@ -89,6 +89,41 @@ def test_nor_where_a_clock_was_set_forward(is_set: Callable[[World, float], None
             assert len(world.sent) == 1
     world.now = 61.0
     assert world.run(renew(EFFECTS, request)).token.generation == 2
+
+
+@pytest.mark.parametrize("ahead", [70.0, 3600.0])
+@pytest.mark.parametrize("knows", ["the store's clock", "what it has watched"])
+def test_nor_by_a_machine_whose_clock_is_ahead(knows: str, ahead: float) -> None:
+    """It took the failure for an old one: the server was still at work on the request, and got it once more."""
+    world = needy(None, LOST, NEXT)
+    asks = make_request(**refusing(world))
+    if knows == "what it has watched":
+        world.clock_epoch = None
+    sender = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Send)
+    other = Process(world, renew(EFFECTS, asks))
+    if knows == "what it has watched":
+        other.until(Watch, 2)
+    world.now += 5.0
+    with pytest.raises(errors.RefreshOutcomeUnknown):
+        sender.finish()
+    world.wall_is_off = ahead
+    with pytest.raises(errors.RefreshOutcomeUnknown):
+        other.finish()
+    for moment in (20.0, 50.0):
+        world.now = moment
+        world.fails(renew(EFFECTS, asks))
+        assert len(world.sent) == 1
+    world.now = 70.0
+    assert world.run(renew(EFFECTS, asks)).token.generation == 2
+
+
+def test_a_store_s_clock_that_is_set_forward_does_not_end_the_wait_of_those_who_come_later() -> None:
+    world = needy(None, LOST)
+    world.fails(renew(EFFECTS, make_request(**refusing(world))))
+    store_clock_is_set(world, 3600.0)
+    world.now = 50.0
+    world.fails(renew(EFFECTS, make_request(**refusing(world))))
+    assert len(world.sent) == 1
 
 
 def test_seconds_count_from_the_request_on() -> None:

@@ -123,7 +123,7 @@ async def dead(attempt: Attempt, verdict: Verdict) -> Outcome | None:
 
 def _back(attempt: Attempt, verdict: Verdict | None, now: Instant, pause: float | None = None) -> Record:
     """The record after the lease is released with this verdict."""
-    return records.released(
+    back = records.released(
         attempt.leased,
         verdict,
         now=now.wall,
@@ -135,6 +135,10 @@ def _back(attempt: Attempt, verdict: Verdict | None, now: Instant, pause: float 
         client=attempt.client,
         pause=pause,
     )
+    failure, shared = back.failure, now.shared
+    if verdict is None or failure is None or shared is None:
+        return back
+    return replace(back, failure=replace(failure, clock_epoch=shared.clock_epoch, clock_at=shared.seconds))
 
 
 def _after_a_loss(attempt: Attempt, verdict: Verdict, now: Instant) -> tuple[Verdict, float | None]:

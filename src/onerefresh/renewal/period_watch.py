@@ -19,6 +19,11 @@ class PeriodWatch:
     watched: str | None = None
     since: float = 0.0
 
+    @property
+    def began(self) -> float | None:
+        """When this renewal first saw that lease, on the monotonic clock; None where it has seen none."""
+        return self.since if self.watched is not None else None
+
     def left(self, lease: Lease, now: Instant) -> float:
         """Seconds until `lease` is over, by the clock on which it ends first."""
         if lease.id != self.watched:

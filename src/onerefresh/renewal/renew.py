@@ -143,7 +143,7 @@ class _Renewal:
         if known is None:
             return None
         now = await self.world.now()
-        record = bound(self.request.sightings.dated(known.record, now), self.request)
+        record = bound(self.request.sightings.dated(known.record, now, self.watch.began), self.request)
         return _Look(known, now, record, record.lease if record and record.state is State.LEASED else None)
 
     async def continue_under(self, lease: Lease, record: Record, look: _Look) -> Outcome | None:

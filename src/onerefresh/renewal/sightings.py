@@ -65,11 +65,15 @@ GENERATIONS = 4
 
 
 class _Sight(NamedTuple):
-    """The first sight of a date, by the wall clock and by the process's own monotonic clock."""
+    """The first sight of a date, by the wall clock and by the process's own monotonic clock.
+
+    `age`: seconds since the date, at most, by the clock that showed least.
+    """
 
     date: float
     wall: float
     monotonic: float
+    age: float
 
     def latest(self, now: Instant) -> float:
         """The date, limited to the first sight: another machine's clock may be ahead."""
@@ -77,7 +81,7 @@ class _Sight(NamedTuple):
 
     def earliest(self, now: Instant) -> float:
         """The date as far back as it was at the first sight: the wall clock may have been set forward since."""
-        return now.wall - max(self.wall - self.date, 0.0) - (now.monotonic - self.monotonic)
+        return now.wall - self.age - (now.monotonic - self.monotonic)
 
 
 class _Failed(NamedTuple):
@@ -248,18 +252,23 @@ class Sightings:
         )
         return before.damped != identity
 
-    def dated(self, record: Record | None, now: Instant) -> Record | None:
+    def dated(self, record: Record | None, now: Instant, since: float | None = None) -> Record | None:
         """`record` with its dates on this machine's clock, none of them later than its first sight here.
 
-        A lost answer is also none the older for a clock that was set forward: the request may still be at work.
+        A lost answer is also none the older for a clock that was set forward, or is ahead: the request may still be at
+        work. `since`: when this renewal began to watch the last attempt, on the monotonic clock. What this process has
+        not seen of its failure before is younger.
         """
         if record is None or (record.failure is None and record.probation is None):
             return record
         failure, probation = record.failure, record.probation
 
         def change(state: _State) -> _State:
-            seen = _first_sight(state.failure, failure.at, now) if failure is not None else state.failure
-            other = _first_sight(state.probation, probation.at, now) if probation is not None else state.probation
+            seen, other = state.failure, state.probation
+            if failure is not None and (seen is None or seen.date != failure.at):
+                seen = _Sight(failure.at, now.wall, now.monotonic, _age_of(failure, now, since))
+            if probation is not None and (other is None or other.date != probation.at):
+                other = _Sight(probation.at, now.wall, now.monotonic, max(now.wall - probation.at, 0.0))
             is_known = seen is state.failure and other is state.probation
             return state if is_known else state._replace(failure=seen, probation=other)
 
@@ -320,6 +329,12 @@ def _name(failure: Failure) -> object:
     return failure.at, failure.count, failure.kind
 
 
-def _first_sight(known: _Sight | None, date: float, now: Instant) -> _Sight:
-    """When this process first saw this date: as it is known, or now."""
-    return known if known is not None and known.date == date else _Sight(date, now.wall, now.monotonic)
+def _age_of(failure: Failure, now: Instant, since: float | None) -> float:
+    """Seconds since a failure that this process sees for the first time, by the clock that shows least.
+
+    One of them may be ahead, or may have been set forward.
+    """
+    age = max(now.wall - failure.at, 0.0)
+    if now.shared is not None and now.shared.clock_epoch == failure.clock_epoch:
+        age = min(age, max(now.shared.seconds - failure.clock_at, 0.0))
+    return age if since is None else min(age, now.monotonic - since)
