@@ -112,6 +112,9 @@ RECORDS = {
         for each in FailureKind
         if each is not FailureKind.DOUBTFUL  # it is stored as what says most to a version that does not know it
     },
+    "idle-failed-clock": replace(
+        HELD, failure=replace(FAILURE, lost=True, delay=60.0, clock_epoch="5f0b4d6e-boot", clock_at=1234.5)
+    ),
     "idle-doubtful": replace(HELD, failure=DOUBTFUL),
     "leased-refresh": replace(HELD, state=State.LEASED, lease=LEASE),
     "leased-obtain": replace(HELD, state=State.LEASED, lease=replace(LEASE, grant=Grant.OBTAIN)),

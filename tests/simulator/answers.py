@@ -61,7 +61,10 @@ class Answers:
         if claim is not None and self._world.timeline.now - claim.born > claim.ttl:
             return  # it was stopped after its last look at the clock: nobody can know what others have sent since
         if not self._world.scenario.never_resends:
-            self._is_after_its_pause(task, token, senders.get(task.process))
+            lost_at = senders.get(task.process)
+            if senders and self._is_dated(record, task.process):
+                lost_at = max(senders.values())
+            self._is_after_its_pause(task, token, lost_at)
             return
         # What a store has lost, or was never told, only those who have seen it know.
         is_told = record is not None and record.failure is not None and not self._world.judge.unordered
@@ -72,13 +75,20 @@ class Answers:
             )
 
     def _is_after_its_pause(self, task: Task, token: Token, lost_at: float | None) -> None:
-        """The pause counts from the request. Other processes have wall clocks of their own."""
+        """The pause counts from the request."""
         pause, now = self._world.scenario.profile.sends_again_after, self._world.timeline.now
         if lost_at is not None and now - lost_at < pause - HTTP_TIMEOUT - 1.0:
             raise Broken(
                 "a refresh token whose answer was lost is not sent again before its pause is over",
                 f"{task} sends generation {token.generation} after {now - lost_at:.1f} s",
             )
+
+    def _is_dated(self, record: Record | None, process: Process) -> bool:
+        """Whether the store's clock tells this process when the answer was lost, whatever its wall clock says."""
+        failure, moment = record.failure if record is not None else None, self._world.moment(process)
+        if failure is None or moment is None or self._world.judge.unordered:
+            return False
+        return failure.lost and failure.clock_epoch == moment.clock_epoch
 
     def _sends_alone(self, task: Task, token: Token) -> None:
         """No process sends the same refresh token beside a request of its own that is still under way."""

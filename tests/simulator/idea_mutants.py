@@ -135,6 +135,14 @@ LOST_BEFORE_A_CLOCK_IS_SET = (
     ("obtains", False),
     ("host_saves", False),
 )
+LOST_AND_AHEAD = (
+    *LOST_BEFORE_A_CLOCK_IS_SET[:3],
+    ("happenings", (Happening(What.REVOKED, 5.0),)),
+    ("hosts", 2),
+    ("skews", (0.0, 3600.0)),
+    ("has_clock", True),
+    *LOST_BEFORE_A_CLOCK_IS_SET[5:],
+)
 OVERTAKEN = (
     ("manner", Manner(Kind.REJECT_ONLY, expires_in=3600.0)),
     ("profile", Profile("strict")),
@@ -280,6 +288,12 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "a clock that is set forward ends the pause after a lost answer",
         put(sightings._Sight, "earliest", lambda *_: -math.inf),
         fixed=LOST_BEFORE_A_CLOCK_IS_SET,
+    ),
+    Mutant(
+        "12",
+        "a wall clock that is ahead ends the pause after a lost answer",
+        put(sightings, "_age_of", pieces.age_on_the_wall),
+        fixed=LOST_AND_AHEAD,
     ),
     Mutant(
         "12",

@@ -15,7 +15,7 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.credential import memory
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
-from onerefresh.record import Record, State
+from onerefresh.record import Failure, Record, State
 from onerefresh.renewal import (
     commands,
     commit,
@@ -28,6 +28,7 @@ from onerefresh.renewal import (
     steps,
 )
 from onerefresh.renewal.attempt import Attempt, Outcome
+from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import NO_NOTE, Loaded, Spooled, World
@@ -185,6 +186,10 @@ def death_forgotten(record: Record, verdict: Any, *, now: float, refused: bool, 
 
 def no_probation(record: Record, token: Any, **rest: Any) -> Record:
     return dataclasses.replace(_committed(record, token, **rest), probation=None)
+
+
+def age_on_the_wall(failure: Failure, now: Instant, since: float | None) -> float:
+    return max(now.wall - failure.at, 0.0)
 
 
 def undated(self: Any, record: Any, now: Any) -> Any:
