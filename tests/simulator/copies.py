@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.simulator.broken import Broken
+from tests.simulator.faults import What
+from tests.simulator.founding import last_of
 from tests.simulator.ideas import Idea
 from tests.simulator.server import Kind
 
@@ -81,6 +83,9 @@ def _judge_others(world: World, task: Task, token: Token) -> None:
         return  # nobody can tell yet: of a server that stays the same, each process reads its own record this seldom
     if not scenario.may_go_back and world.judge.begun_anew:
         return  # with a first token, on a store that loses nothing by itself: nobody can tell this from a first start
+    record = world.store.record
+    if What.SAME_LOGIN in world.judge.happened_kinds and record is not None and last_of(record) == "login":
+        return  # a login never waits, also with a token of which the store has lost what became of it
     for process in world.accounts:
         if process is task.process or now - _undisturbed_since(process) <= scenario.brought_back_within:
             continue
