@@ -110,7 +110,9 @@ class Claims:
         """Nothing may be sent before others had the time to restore what they know, since the lease is in the store."""
         now = self._world.timeline.now
         if lease.is_recovery:
-            self._recovery.setdefault(lease.id, now)
+            has_begun = other is None or not other.is_recovery or other.clock_epoch is not None
+            since = now if has_begun or other is None else self._recovery.get(other.id, now)  # it was there already
+            self._recovery.setdefault(lease.id, since)
         if lease.is_recovery or other is None or not other.is_recovery or lease.grant is not Grant.REFRESH:
             return
         if (again := self._claims.get(lease.id)) is not None and now < again.born + lease.ttl:

@@ -192,7 +192,7 @@ def age_on_the_wall(failure: Failure, now: Instant, since: float | None) -> floa
     return max(now.wall - failure.at, 0.0)
 
 
-def undated(self: Any, record: Any, now: Any) -> Any:
+def undated(self: Any, record: Any, *_: Any) -> Any:
     return record
 
 

@@ -91,6 +91,7 @@ BROKE_ONCE = {
     40_774_924: "a late answer that could be saved nowhere, in a process that knows a newer token by then",
     40_373_029: "a look that was due while its machine slept",
     40_846_032: "a request on its way, under a claim and a recovery lease of which no clock tells which one ends first",
+    14_000_274: "a recovery lease that another process lets begin, and is stopped right before that",
     13_000_605: "another login with the token of an earlier one, over a record that the store had lost",
     13_002_593: "the same, in a process that does not know what became of the token",
     12_000_167: "an answer that comes to a record that was begun with an old token, because the store had lost it",
