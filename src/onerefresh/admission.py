@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -9,18 +10,13 @@ from onerefresh import errors, events
 from onerefresh.circuit import circuits, is_answer
 from onerefresh.events import Event, Facts, Kind
 from onerefresh.host_limiter import HostLimiter, Slot
-from onerefresh.pause import Pause, pause_for
+from onerefresh.pause import Pause
 from onerefresh.run import Run
 from onerefresh.user_code import UserCode
 from onerefresh.verdict import Verdict
 
 __all__ = ["Admission"]
 
-QUEUE_SLICE = 1.0
-"""Seconds between two checks, by a renewal that waits for its turn, of whether the interpreter is ending.
-
-There may be thousands of them, and a check at each tenth of a second kept half a processor busy.
-"""
 LOOK = 0.5
 """Seconds between two looks of a patient renewal at whether the endpoint answers again."""
 
@@ -74,7 +70,7 @@ class Admission:
             self._run.report(message)
             self.leave()
             nap = min(left, self._patience, LOOK)
-            await Pause(partial(pause_for, nap, partial(self._run.go_on, self._key)), nap)
+            await Pause(nap, partial(self._run.go_on, self._key))
             self._patience, waited = self._patience - nap, True
         self._endpoint, self._is_admitted = endpoint, True
         return waited
@@ -85,13 +81,14 @@ class Admission:
         if self._turns is None or self._place is not None or host is None:
             return False
         self._place = place = self._turns.queue(host, self._code.limit)
-        if place.wait(0.0):
+        if place.is_granted:
             return False
         others = "one other" if place.behind == 1 else f"{place.behind} others"
         message = f"it waits for its turn behind {others} at {host}, and nothing was sent yet"
         self._run.report(message)
         events.publish(Event(Kind.QUEUED, self._key, detail=message, facts=Facts(host)))
-        await Pause(lambda: self._wait_in(place))
+        while not place.is_granted:
+            await Pause(math.inf, partial(self._run.go_on, self._key), place.wakes)
         return True
 
     def settles(self, verdict: Verdict | None, generation: int) -> None:
@@ -125,7 +122,3 @@ class Admission:
         self._is_admitted = self.is_answered = False
         if endpoint is not None:
             circuits.withdraw(endpoint, self._key)
-
-    def _wait_in(self, place: Slot) -> None:
-        while not place.wait(QUEUE_SLICE):
-            self._run.go_on(self._key)

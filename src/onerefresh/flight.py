@@ -10,13 +10,15 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from onerefresh.errors import OnerefreshError
 from onerefresh.latches import Latch
 from onerefresh.locks import reentered
 from onerefresh.running_loop import running_loop
+from onerefresh.tasks import refuse_between_steps
 from onerefresh.wakers import CallWaker, Waker, waker_for
+from onerefresh.workers import not_counted
 
 __all__ = ["Flight"]
 
@@ -25,6 +27,20 @@ BEGUN = 1.0
 """Seconds after which a renewal that has not begun is started again."""
 SOON = 5.0
 """Seconds within which a caller that was given a flight begins to wait for it, on a machine however busy."""
+
+
+class OnThread(Protocol):
+    """Something that runs on a thread, or pauses. `thread`: the identity of that thread, or None."""
+
+    @property
+    def thread(self) -> int | None: ...
+
+
+class _ThisThread:
+    """The thread that makes it."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
 
 
 class Flight(Generic[T]):
@@ -44,7 +60,7 @@ class Flight(Generic[T]):
         self.phase = "it has not started yet"
         self.lost_its_loop = False
         self._starter: int | None = threading.get_ident()
-        self._begun: dict[str, tuple[int]] = {}  # the thread that runs it
+        self._begun: dict[str, OnThread] = {}  # what runs it
         self._first: dict[str, object] = {}  # the first to do what only one of them does
         self._made_at = time.monotonic()
         self._settled = Latch()
@@ -73,10 +89,14 @@ class Flight(Generic[T]):
         if self.is_mine_to_start and not self.settled and self.begin():
             self.settle(None, error)
 
-    def begin(self) -> bool:
-        """Whether the renewal begins with this call, on this thread. Only the first caller may run it."""
-        claim = (threading.get_ident(),)  # a new object: the same thread may call twice
-        return self._begun.setdefault("by", claim) is claim
+    def begin(self, by: OnThread | None = None) -> bool:
+        """Whether the renewal begins with this call, run by `by` or here. Only the first caller may run it."""
+        by = _ThisThread() if by is None else by
+        return self._begun.setdefault("by", by) is by
+
+    def begins_with(self, other: Flight[Any]) -> None:
+        """Note that what runs the other one runs this one, too."""
+        self._begun.update(other._begun)
 
     def settle(self, result: T | None, error: OnerefreshError | None = None) -> bool:
         """Wake all callers with a result or an error; whether this call was the first. Later ones change nothing."""
@@ -130,18 +150,20 @@ class Flight(Generic[T]):
         try:
             try:
                 _waits_for[me] = self
+                refuse_between_steps()
                 self._refuse_a_circle(me)  # not before: another thread may close the circle at the same time
                 if not threading.current_thread().daemon:
                     self._waiting[place] = None
                 self._expected_until = 0.0
-                while True:
-                    left = deadline - time.monotonic()
-                    if start is None or self._begun or left <= 0.0:
-                        break
-                    if self._settled.wait(min(left, BEGUN)):
-                        return True
-                    self._start_again(start)
-                return self._settled.wait(deadline - time.monotonic())
+                with not_counted():
+                    while True:
+                        left = deadline - time.monotonic()
+                        if start is None or self._begun or left <= 0.0:
+                            break
+                        if self._settled.wait(min(left, BEGUN)):
+                            return True
+                        self._start_again(start)
+                    return self._settled.wait(deadline - time.monotonic())
             finally:
                 self._waiting.pop(place, None)
         finally:
@@ -204,10 +226,10 @@ class Flight(Generic[T]):
         for _ in range(len(_waits_for) + 1):
             if flight is None or flight.settled or not flight._begun:
                 return
-            [by] = flight._begun["by"]
+            by = flight._begun["by"].thread
             if by == me:
                 raise reentered()
-            flight = _waits_for.get(by)
+            flight = None if by is None else _waits_for.get(by)
 
 
 _waits_for: dict[int, Flight[Any]] = {}

@@ -7,14 +7,14 @@ times as long as is usual there no longer counts, and the next tenant gets one.
 
 from __future__ import annotations
 
-import math
+import contextlib
+import functools
 import time
 from collections.abc import Callable
-from functools import partial
 
-from onerefresh.latches import Changes
 from onerefresh.locks import Lock
 from onerefresh.store import reset_in_child
+from onerefresh.timekeeper import Timer
 
 __all__ = ["HostLimiter", "Slot"]
 
@@ -24,11 +24,6 @@ SLOW_AT_LEAST, SLOW_AT_FIRST = 0.2, 2.0
 """Seconds after which a renewal is slow: at least, and where nothing is known of its host."""
 MOST_SLOW = 3
 """So many times the limit are slow renewals at most, beside the others."""
-LOOK = 1.0
-"""Seconds after which any that waits looks whether there is room, where the first one is held up by other work.
-
-There may be thousands of them: if each looked, that would keep the processor busy.
-"""
 SHARE = 0.2
 """The weight of the last renewal in what is usual at its host."""
 
@@ -36,7 +31,7 @@ SHARE = 0.2
 class HostLimiter:
     """Grants at most `limit` slots at each host at the same time, beside those of slow renewals.
 
-    `_lock` guards the queues of all hosts.
+    Slots are granted when one is left, and when a held one becomes slow. `_lock` guards the queues of all hosts.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,9 +54,20 @@ class HostLimiter:
             queue.limit = self.limit if limit is None else limit
             slot = Slot(self, host, queue)
             queue.waiting[slot] = None
-            queue.grant(self._clock())
+            granted = queue.grant(self._clock())
             slot.behind = len(queue.held) + len(queue.waiting) - 1
+        self._after(queue, granted, host)
         return slot
+
+    def look(self, host: str) -> None:
+        """Grant what can be granted at `host` by now."""
+        with self._lock:
+            queue = self._queues.get(host)
+            if queue is None:
+                return
+            queue.timer = None
+            granted = queue.grant(self._clock())
+        self._after(queue, granted, host)
 
     def _leave(self, slot: Slot, *, answered: bool) -> None:
         queue = slot._queue
@@ -71,21 +77,28 @@ class HostLimiter:
             queue.waiting.pop(slot, None)
             if since is not None and answered:
                 queue.took(now - since)
-            queue.grant(now)
+            granted = queue.grant(now)
             if not queue.held and not queue.waiting and self._queues.get(slot._host) is queue:
                 del self._queues[slot._host]
                 if queue.usual is not None:
                     self._usual[slot._host] = queue.usual
+        self._after(queue, granted, slot._host)
 
-    def _grant(self, slot: Slot) -> float:
-        """Grant what can be granted by now; the seconds until that may be worth another try for this slot."""
+    def _after(self, queue: _HostQueue, granted: list[Slot], host: str) -> None:
+        """Wake those that have been granted a slot, and look again once time alone makes room."""
+        for slot in granted:
+            slot._wake()
         with self._lock:
-            now = self._clock()
-            slot._queue.grant(now)
-            return slot._queue.next_in(slot, now)
+            seconds = queue.next_in(self._clock())
+            timer, queue.timer = queue.timer, None
+            if seconds is not None:
+                with contextlib.suppress(RuntimeError):  # no thread to spare: one who leaves grants them
+                    queue.timer = Timer(seconds, functools.partial(self.look, host))
+        if timer is not None:
+            timer.cancel()
 
     def after_fork(self) -> None:
-        """The threads that held slots do not exist in the child."""
+        """The renewals that held slots do not exist in the child."""
         self._lock = Lock()
         self._queues = {}
 
@@ -97,8 +110,7 @@ class _HostQueue:
         self.limit = 0
         self.held: dict[Slot, float] = {}
         self.waiting: dict[Slot, None] = {}
-        self.first: Slot | None = None  # of those that wait; read without the lock, too
-        self.looked_at = -math.inf  # when slots were granted last, as far as there was room
+        self.timer: Timer | None = None  # for the next look
         self.usual = usual  # seconds that a renewal takes
 
     def took(self, seconds: float) -> None:
@@ -111,28 +123,30 @@ class _HostQueue:
         """Seconds after which a renewal is slow."""
         return SLOW_AT_FIRST if self.usual is None else max(SLOW * self.usual, SLOW_AT_LEAST)
 
-    def grant(self, now: float) -> None:
-        """Grant slots to those that wait, as far as there is room."""
-        self.looked_at = now
-        slow_since = now - self.slow_after
+    def grant(self, now: float) -> list[Slot]:
+        """Grant slots to those that wait, as far as there is room; return them."""
+        slow_since, granted = now - self.slow_after, list[Slot]()
         active = sum(since > slow_since for since in self.held.values())
-        while self.waiting and active < self.limit and len(self.held) < self.limit * (1 + MOST_SLOW):
+        while self.waiting and active < self.limit and len(self.held) < self.most:
             first = next(iter(self.waiting))
             del self.waiting[first]
             self.held[first] = now
             active += 1
-            first._granted = True
-            first._changes.notify()
-        self.first = next(iter(self.waiting), None)
-        if self.first is not None:
-            self.first._changes.notify()  # it may be the first only now
+            first.is_granted = True
+            granted.append(first)
+        return granted
 
-    def next_in(self, slot: Slot, now: float) -> float:
-        """Seconds until the next held slot becomes slow, for the first that waits; infinity for the others."""
-        if self.first is not slot or len(self.held) >= self.limit * (1 + MOST_SLOW):
-            return math.inf
+    @property
+    def most(self) -> int:
+        """How many slots there are, with those of slow renewals."""
+        return self.limit * (1 + MOST_SLOW)
+
+    def next_in(self, now: float) -> float | None:
+        """Seconds until the next held slot becomes slow, where that makes room for one that waits."""
+        if not self.waiting or len(self.held) >= self.most:
+            return None
         waits = [since + self.slow_after - now for since in self.held.values()]
-        return min((seconds for seconds in waits if seconds > 0.0), default=math.inf)
+        return min((seconds for seconds in waits if seconds > 0.0), default=None)
 
 
 class Slot:
@@ -143,21 +157,19 @@ class Slot:
 
     def __init__(self, limiter: HostLimiter, host: str, queue: _HostQueue) -> None:
         self._limiter, self._host, self._queue = limiter, host, queue
-        self._changes, self._granted, self.behind = Changes(), False, 0
+        self._wake: Callable[[], object] = _nothing
+        self.is_granted, self.behind = False, 0
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until the slot is granted, at most `seconds`; whether it is granted."""
-        deadline = time.monotonic() + seconds
-        while not self._granted and (left := deadline - time.monotonic()) > 0.0:
-            was_first = self._queue.first is self
-            if was_first or self._limiter._clock() >= self._queue.looked_at + LOOK:
-                left = min(self._limiter._grant(self), left)
-            self._changes.wait_for(partial(self._may_go_on, was_first), left)
-        return self._granted
-
-    def _may_go_on(self, was_first: bool) -> bool:
-        return self._granted or (not was_first and self._queue.first is self)
+    def wakes(self, wake: Callable[[], object]) -> None:
+        """Call `wake` once the slot is granted, perhaps at once."""
+        self._wake = wake
+        if self.is_granted:
+            wake()
 
     def leave(self, *, answered: bool = False) -> None:
         """Give the slot back, or stop waiting for it. `answered`: the host has answered the renewal."""
         self._limiter._leave(self, answered=answered)
+
+
+def _nothing() -> None:
+    """Nobody waits."""

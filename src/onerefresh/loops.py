@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent import futures
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from onerefresh.pause import Pause
 from onerefresh.renewal.world import Unsent
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
+from onerefresh.workers import not_counted
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["awaited", "is_async"]
 
 T = TypeVar("T")
-SLICE = 0.1
+SLICE = 0.25
 """Seconds between two checks of whether the loop is gone."""
 
 
@@ -28,7 +30,7 @@ def is_async(function: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(calls)
 
 
-def awaited(awaitable: Awaitable[T], loop: object, *, begins_late: bool) -> T:
+async def awaited(awaitable: Awaitable[T], loop: object, *, begins_late: bool) -> T:
     """Await what user code returned on `loop`: an asyncio loop, a trio token, or None for a new loop.
 
     `begins_late`: nothing of it has run before it is awaited. Raises `RefreshFailure` where the loop ends; `Unsent`
@@ -43,7 +45,7 @@ def awaited(awaitable: Awaitable[T], loop: object, *, begins_late: bool) -> T:
     if lowlevel is not None and isinstance(loop, lowlevel.TrioToken):
         result: T = _on_trio(code, loop)
         return result
-    return _on_loop(code, loop)  # type: ignore[arg-type]  # an asyncio loop is what remains
+    return await _on_loop(code, loop)  # type: ignore[arg-type]  # an asyncio loop is what remains
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class _Code(Generic[T]):
         return RefreshFailure(Verdict(FailureKind.CONFIGURATION, message, repeatable=False))
 
 
-def _on_loop(code: _Code[T], loop: asyncio.AbstractEventLoop) -> T:
+async def _on_loop(code: _Code[T], loop: asyncio.AbstractEventLoop) -> T:
     """Run it on its loop, and watch the loop: one that stops or closes must not make callers hang."""
     import asyncio
 
@@ -98,7 +100,9 @@ def _on_loop(code: _Code[T], loop: asyncio.AbstractEventLoop) -> T:
     except RuntimeError:  # the loop was closed just now
         coroutine.close()
         raise code.gone() from None
-    while not futures.wait([future], SLICE).done:
+    end = _End(future)
+    while not future.done():
+        await Pause(SLICE, begin=end.wakes)
         if (loop.is_closed() or not loop.is_running()) and not future.done():  # again: both may have ended together
             gone = code.gone()
             if not loop.is_closed():
@@ -110,6 +114,28 @@ def _on_loop(code: _Code[T], loop: asyncio.AbstractEventLoop) -> T:
         return future.result().value
     except futures.CancelledError:
         raise code.gone() from None
+
+
+class _End:
+    """Wakes the pause under way when the future is done."""
+
+    def __init__(self, future: futures.Future[Any]) -> None:
+        self._future, self._wake = future, _nothing
+        future.add_done_callback(self._done)
+
+    def wakes(self, wake: Callable[[], object]) -> None:
+        """Wake by `wake` from now on."""
+        self._wake = wake
+        if self._future.done():
+            wake()
+
+    def _done(self, _: object) -> None:
+        self._wake()
+
+
+def _nothing() -> object:
+    """No pause is under way."""
+    return None
 
 
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
@@ -125,7 +151,8 @@ def _on_trio(code: _Code[T], token: Any) -> T:
     import trio
 
     try:
-        returned: _Returned[T] = trio.from_thread.run(code.run, trio_token=token)
+        with not_counted():
+            returned: _Returned[T] = trio.from_thread.run(code.run, trio_token=token)
     except (trio.RunFinishedError, trio.Cancelled):
         raise code.gone() from None
     return returned.value

@@ -2,32 +2,73 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator
+from typing import NamedTuple
 
-__all__ = ["Pause", "pause_for"]
+from onerefresh.latches import Latch
+
+__all__ = ["Pause", "Wakeup"]
 
 SLICE = 0.1
-"""Seconds between two checks of whether the interpreter is ending."""
+"""Seconds between two checks of whether the interpreter is ending, where a thread waits."""
+
+
+class Wakeup(NamedTuple):
+    """What may end a pause early.
+
+    * `end`: withdraws it. It may be called several times, and never raises.
+    * `within`: seconds after which the pause ends anyway.
+    """
+
+    end: Callable[[], object]
+    within: float = math.inf
 
 
 class Pause:
-    """What a renewal awaits where it waits. `wait` waits on a thread; `seconds`: it is a mere sleep of that length."""
+    """What a renewal awaits where it waits: it ends after `seconds`, or earlier.
 
-    __slots__ = ("seconds", "wait")
+    * `check`: raises where the renewal has to end, as at the interpreter's end; what it raises, the renewal gets.
+    * `begin`: is called once, with a function that ends the pause from any thread. It neither blocks for long nor
+      raises. None is returned where nothing ends the pause early.
+    """
 
-    def __init__(self, wait: Callable[[], object], seconds: float | None = None) -> None:
-        self.wait = wait
-        self.seconds = seconds
+    __slots__ = ("begin", "check", "seconds")
+
+    def __init__(
+        self,
+        seconds: float,
+        check: Callable[[], object] | None = None,
+        begin: Callable[[Callable[[], object]], Wakeup | None] | None = None,
+    ) -> None:
+        self.seconds, self.check, self.begin = seconds, check, begin
 
     def __await__(self) -> Generator[Pause, None, None]:
         yield self
 
+    @property
+    def is_sleep(self) -> bool:
+        """Whether nothing but time ends it."""
+        return self.begin is None
 
-def pause_for(seconds: float, go_on: Callable[[], object] | None) -> None:
-    """Sleep on this thread. `go_on` is called now and then, and raises where the sleep has to end."""
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        if go_on is not None:
-            go_on()
-        time.sleep(min(left, SLICE))
+    def wait_here(self) -> None:
+        """Wait on this thread. Raises what `check` raises."""
+        woken = Latch()
+        wakeup: Wakeup | None = None
+        try:
+            try:
+                wakeup = self.begin(woken.set) if self.begin is not None else None
+                deadline = time.monotonic() + min(self.seconds, wakeup.within if wakeup is not None else math.inf)
+                while True:
+                    if self.check is not None:
+                        self.check()
+                    left = deadline - time.monotonic()
+                    if left <= 0.0 or woken.wait(min(left, SLICE)):
+                        return
+            finally:
+                if wakeup is not None:
+                    wakeup.end()
+        finally:
+            if wakeup is not None:
+                wakeup.end()  # again, where an interrupt cut it short: one that is left may keep a connection open

@@ -1,8 +1,9 @@
-"""Runs a renewal on a thread: the `World` of production."""
+"""Runs a renewal against its store and its refresher: the `World` of production."""
 
 from __future__ import annotations
 
 import functools
+import os
 import secrets
 import time
 from collections.abc import Callable, Coroutine
@@ -16,7 +17,7 @@ from onerefresh.foreign import Seen, cleaned, store_failed, vetted
 from onerefresh.host_limiter import HostLimiter
 from onerefresh.loss_reports import reports
 from onerefresh.losses import read_note
-from onerefresh.pause import Pause, pause_for
+from onerefresh.pause import Pause
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.clocks import Instant
@@ -29,6 +30,7 @@ from onerefresh.telling import Telling
 from onerefresh.token import Token
 from onerefresh.user_code import Functions, UserCode
 from onerefresh.verdict import RefreshFailure
+from onerefresh.wakeups import wakeup_for
 
 __all__ = ["Runner"]
 
@@ -66,53 +68,54 @@ class Runner(World):
         self._code = UserCode(store, key, functions, loop=loop, seen=self._seen, at=run.report)
         self._spool = Spool(store, key) if store.durable or store.may_go_back else None
         self._strange_writes = 0
+        self._process = os.getpid()
+        self._loaded_at = 0.0  # when the last read of the record began, on the monotonic clock
         self._hold: AdvisoryLock | None = None
         self._admission = Admission(key, self._code, run, turns, patience)
         self._telling = Telling(key, store, functions.refresher, self._seen.redactor)
 
-    def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
-        """Run what `work` makes of this world until it returns or raises. It waits on this thread."""
-        renewal, failure = work(self), None
+    async def run(self, work: Callable[[World], Coroutine[Pause, None, T]]) -> T:
+        """Run what `work` makes of this world until it returns or raises. It pauses where it waits."""
         try:
-            while True:
-                try:
-                    pause = renewal.send(None) if failure is None else renewal.throw(failure)
-                except StopIteration as stop:
-                    result: T = stop.value
-                    return result
-                failure = self._waited(pause)
+            return await work(self)
         finally:
             self._leave()
-            renewal.close()
 
     def run_until_it_sleeps(self, rest: Coroutine[Pause, None, None]) -> float | None:
         """Continue `rest` until it wants to sleep; return for how many seconds, or None where it has returned."""
-        failure: BaseException | None = None
-        while True:
-            try:
-                pause = rest.send(None) if failure is None else rest.throw(failure)
-            except StopIteration:
-                return None
-            if pause.seconds is not None:
-                return pause.seconds
-            failure = self._waited(pause)
-
-    def _waited(self, pause: Pause) -> BaseException | None:
-        """Wait on this thread; return what went wrong, for the renewal to judge."""
         try:
-            self._done(pause.wait)
-        except BaseException as error:  # noqa: BLE001 - the renewal judges it
-            return error
-        return None
+            while True:
+                pause = rest.send(None)
+                if pause.is_sleep:
+                    return pause.seconds
+                pause.wait_here()
+        except StopIteration:
+            return None
 
     def _done(self, work: Callable[[], T]) -> T:
         """Do what the renewal asks for. What is raised shows no secret."""
         failure: BaseException
+        self._refuse_in_a_child()
         try:
             return work()
         except BaseException as error:  # noqa: BLE001 - the renewal judges it, whatever it is
             failure = vetted(error, self._seen.redactor())
         raise failure  # outside of `except`, so that no other error is its context
+
+    async def _finished(self, work: Coroutine[Pause, None, T]) -> T:
+        """As `_done`, for work that may pause."""
+        failure: BaseException
+        self._refuse_in_a_child()
+        try:
+            return await work
+        except BaseException as error:  # noqa: BLE001 - as above
+            failure = vetted(error, self._seen.redactor())
+        raise failure
+
+    def _refuse_in_a_child(self) -> None:
+        """End here in a forked child, which has a copy of a renewal that its parent goes on with."""
+        if os.getpid() != self._process:
+            raise GeneratorExit
 
     # --- The world ---
 
@@ -144,12 +147,14 @@ class Runner(World):
         self._at(why)
         self._admission.leave()
         self._telling.tell_news()
-        await Pause(lambda: self._watch(version, seconds))
+        wakeup_of = functools.partial(wakeup_for, self.store, self._key, version or "", self._loaded_at)
+        await Pause(min(seconds, self.store.look_every), self._go_on, wakeup_of)
+        self._go_on()
 
     async def sleep(self, seconds: float, *, holds_the_exit: bool = False, why: str = "") -> None:
         self._at(why)
         self._telling.tell_news()
-        await Pause(lambda: pause_for(seconds, None if holds_the_exit else self._go_on), seconds)
+        await Pause(seconds, None if holds_the_exit else self._go_on)
 
     async def queue(self) -> bool:
         return await self._admission.enter()
@@ -170,10 +175,10 @@ class Runner(World):
         self._done(self._code.prepare)
 
     async def send(self, grant: Grant, token: Token | None, ttl: float, leased: Record | None = None) -> Token:
-        return self._done(lambda: self._send(grant, token, ttl, leased))
+        return await self._finished(self._send(grant, token, ttl, leased))
 
     async def revoke(self, token: Token) -> str | None:
-        return self._done(lambda: self._code.revoke(token))
+        return await self._finished(self._code.revoke(token))
 
     async def read_spool(self) -> Spooled | None:
         return self._done(self._spooled)
@@ -191,7 +196,7 @@ class Runner(World):
             self._done(self._spool.clear)
 
     async def save(self, token: Token) -> None:
-        self._done(lambda: self._code.save(token))
+        await self._finished(self._code.save(token))
 
     async def deliver(self, answer: object, unsaved: Token | None = None) -> None:
         self._done(lambda: self._run.deliver(answer, unsaved))
@@ -204,11 +209,11 @@ class Runner(World):
 
     # --- Internals ---
 
-    def _send(self, grant: Grant, token: Token | None, ttl: float, leased: Record | None) -> Token:
+    async def _send(self, grant: Grant, token: Token | None, ttl: float, leased: Record | None) -> Token:
         generation = leased.generation if leased is not None else 0
         self._telling.sends()
         try:
-            answer = self._code.send(grant, token, self._run.sending(ttl, leased))
+            answer = await self._code.send(grant, token, self._run.sending(ttl, leased))
         except Unsent:
             raise
         except RefreshFailure as failure:
@@ -225,6 +230,7 @@ class Runner(World):
 
     def _load(self, *, replaces: bool, even_sealed: bool) -> Loaded:
         self._at("it is reading from its store")
+        self._loaded_at = time.monotonic()
         try:
             found = self._telling.of_store(lambda: self.store.load(self._key))
         except Unreadable as error:
@@ -262,11 +268,6 @@ class Runner(World):
         except Exception:  # noqa: BLE001 - a user's store may raise anything
             return None
 
-    def _watch(self, version: str | None, seconds: float) -> None:
-        self._go_on()
-        self.store.wait(self._key, version or "", min(seconds, self.store.look_every))
-        self._go_on()
-
     def _take(self) -> AdvisoryLock | None:
         try:
             self._hold = self._hold or self.store.hold(self._key)
@@ -301,6 +302,7 @@ class Runner(World):
         self._run.go_on(self._key)
 
     def _leave(self) -> None:
+        self._refuse_in_a_child()
         self._admission.leave()
         hold, self._hold = self._hold, None
         if hold is not None:

@@ -6,13 +6,16 @@ Everything else is a hint with a default that does no harm.
 from __future__ import annotations
 
 import abc
+import contextlib
 import os
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar, NamedTuple, Protocol
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.latches import Latch
+from onerefresh.pause import Wakeup
 
 __all__ = [
     "ENCRYPTED",
@@ -24,6 +27,7 @@ __all__ = [
     "StoreTime",
     "Unreadable",
     "Versioned",
+    "Wakeup",
     "is_sealed",
     "no_text",
     "reset_in_child",
@@ -148,9 +152,43 @@ class Store(abc.ABC):
     def wait(self, key: str, version: str, timeout: float) -> None:
         """Wait until the record may have another version than `version`, for at most `timeout` seconds.
 
-        May return early or late. Never raises.
+        May return early or late. Never raises. A store of your own may wait here, where it cannot `subscribe`: at most
+        four renewals of a process do so at the same time, for 0.2 s again and again; others read the record instead.
         """
-        time.sleep(min(timeout, POLL))
+        since, woken = time.monotonic(), Latch()
+        deadline = since + timeout
+        if type(self).subscribe is Store.subscribe:
+            woken.wait(min(timeout, POLL))
+            return
+        wakeup: Wakeup | None = None
+        try:
+            try:
+                with contextlib.suppress(StoreUnavailable):
+                    present = self.load(key)
+                    if (present.version if present else "") != version:
+                        return
+                    wakeup = self.subscribe(key, version, since, woken.set)
+                woken.wait(min(deadline - time.monotonic(), wakeup.within if wakeup is not None else POLL))
+            finally:
+                if wakeup is not None:
+                    wakeup.end()
+        finally:
+            if wakeup is not None:
+                wakeup.end()  # again, where an interrupt cut it short: one that is left may keep a connection open
+
+    def subscribe(self, key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup | None:
+        """Call `wake`, from any thread, once the record may have another version than `version`; None: it cannot.
+
+        It returns soon, and the wait goes on without a thread until `wake` is called, which neither blocks nor raises,
+        or until `Wakeup.within` is over. Never raises. A change counts from `since` on, the time on the monotonic clock
+        when the read that found this version began. Where a class overrides `wait`, and neither it nor one derived from
+        it this method, `wait` is called instead.
+        """
+        return None
+
+    def _that_waits(self) -> Store:
+        """The store whose `subscribe` and `wait` are asked: this one, or the one that it wraps."""
+        return self
 
     def hold(self, key: str) -> AdvisoryLock | None:
         """Take the lock of `key`; None where another holder has it. Never blocks. Raises `StoreUnavailable`."""
@@ -224,6 +262,16 @@ def _clean() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_clean)
+
+
+def subscribed(store: Store, key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup | None:
+    """`Store.subscribe`, or None where the store has a `wait` of its own that is to be called instead."""
+    for parent in type(store).__mro__:
+        if "subscribe" in vars(parent):
+            return store.subscribe(key, version, since, wake)
+        if "wait" in vars(parent):
+            return None
+    return None
 
 
 def text_of(stored: object) -> str | None:

@@ -1,4 +1,4 @@
-"""Threads and alarms that may be started anywhere, and that a signal leaves whole."""
+"""Threads that may be started anywhere, and that a signal leaves whole."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from onerefresh.interpreter import finalizing
 from onerefresh.latches import Latch
 
-__all__ = ["Alarm", "Job", "start"]
+__all__ = ["Job", "start"]
 
 
-SHORT = 1.0
-"""Most seconds to wait for an alarm's call, which is meant to be short."""
 _jobs: dict[Job, None] = {}
 """Jobs that are not over, except for those whose starter was interrupted."""
 _begun: dict[Job, None] = {}
@@ -25,12 +22,12 @@ _exiting = False
 
 
 class Job:
-    """Work on a thread of its own. `over` is set when it has ended."""
+    """Work on a thread of its own. `over` is set when it has ended. `shared`: as for `start`."""
 
-    __slots__ = ("_work", "daemon", "name", "over")
+    __slots__ = ("_work", "daemon", "name", "over", "shared")
 
-    def __init__(self, work: Callable[[], object], name: str, daemon: bool) -> None:
-        self._work, self.name, self.daemon = work, name, daemon
+    def __init__(self, work: Callable[[], object], name: str, daemon: bool, shared: bool) -> None:
+        self._work, self.name, self.daemon, self.shared = work, name, daemon, shared
         self.over = Latch()
 
     def _begin(self) -> None:
@@ -63,15 +60,21 @@ def _nothing() -> None:
     """The work of a job that has begun."""
 
 
-def start(work: Callable[[], object], name: str, *, daemon: bool = False) -> Job:
+JOBS = (Job._begin.__code__, Job._run.__code__)
+"""The code in which a job's threads begin."""
+
+
+def start(work: Callable[[], object], name: str, *, daemon: bool = False, shared: bool = False) -> Job:
     """Run `work` on a new thread. The interpreter waits for its end, unless it is a `daemon`.
+
+    `shared`: many callers depend on what this thread does, so no other code may wait on it.
 
     This neither waits nor takes a lock, so it may be called anywhere. ``Thread.start`` waits for the new thread with
     locks that an interrupt can leave taken, and for ever where the interpreter ends. Raises `RuntimeError` where no
     thread can start: the system has none to spare, or the interpreter ends. After an interrupt within this call, `work`
     may or may not be done.
     """
-    job = Job(work, name, daemon)
+    job = Job(work, name, daemon, shared)
     try:
         _jobs[job] = None
         _refuse_at_the_end()
@@ -80,36 +83,6 @@ def start(work: Callable[[], object], name: str, *, daemon: bool = False) -> Job
         _jobs.pop(job, None)
         raise
     return job
-
-
-class Alarm:
-    """Calls `call` once when so many seconds are over, unless it is cancelled before. Raises what `start` raises.
-
-    `call` must be short, and the interpreter's end does not wait for it.
-    """
-
-    __slots__ = ("_call", "_decided", "_off", "_over", "_seconds")
-
-    def __init__(self, seconds: float, call: Callable[[], object]) -> None:
-        self._seconds, self._call = seconds, call
-        self._decided: Any = threading.Lock()  # taken for good by the first: the end of the time, or `cancel`
-        self._off, self._over = Latch(), Latch()
-        _refuse_at_the_end()
-        _thread.start_new_thread(self._work, ())
-
-    def cancel(self) -> None:
-        """Prevent the call. Where `call` is running, wait for its end, for `SHORT` seconds at most."""
-        came_first = self._decided.acquire(blocking=False)
-        self._off.set()
-        if not came_first:
-            self._over.wait(SHORT)
-
-    def _work(self) -> None:
-        try:
-            if not self._off.wait(self._seconds) and self._decided.acquire(blocking=False):
-                self._call()
-        finally:
-            self._over.set()
 
 
 def _refuse_at_the_end() -> None:

@@ -93,7 +93,9 @@ class UserCode:
             self._at("its refresher is preparing, for example getting its client secret")
             prepare()
 
-    def send(self, grant: Grant, token: Token | None, overdue: contextlib.AbstractContextManager[object]) -> Token:
+    async def send(
+        self, grant: Grant, token: Token | None, overdue: contextlib.AbstractContextManager[object]
+    ) -> Token:
         """Ask for the next token, once. Raises `RefreshFailure`.
 
         `overdue`: a context that watches the time meanwhile.
@@ -106,10 +108,10 @@ class UserCode:
                 # The answer gets no name, since a traceback with locals would show it.
                 if grant is Grant.OBTAIN or token is None:
                     assert self._obtain is not None
-                    new = parsed_answer(self._finished(self._obtain(), self._obtain), at, self._seen.redactor())
+                    new = parsed_answer(await self._finished(self._obtain(), self._obtain), at, self._seen.redactor())
                 else:
                     new = parsed_answer(
-                        self._finished(self._refresher(token), self._refresher), at, self._seen.redactor()
+                        await self._finished(self._refresher(token), self._refresher), at, self._seen.redactor()
                     )
         except RefreshFailure:
             raise
@@ -118,7 +120,7 @@ class UserCode:
         self._seen.add(new)
         return new
 
-    def revoke(self, token: Token) -> str | None:
+    async def revoke(self, token: Token) -> str | None:
         """See `World.revoke`."""
         revoke = revoke_of(self._refresher)
         if revoke is None:
@@ -127,19 +129,19 @@ class UserCode:
         self._seen.add(token)
         try:
             with self._asking():
-                self._finished(revoke(token), revoke)
+                await self._finished(revoke(token), revoke)
         except BaseException as error:  # noqa: BLE001 - the logout itself is done, whatever the server answers
             return judge_exception(error, hidden=self._seen.redactor()).detail
         return ""
 
-    def save(self, token: Token) -> None:
+    async def save(self, token: Token) -> None:
         """Hand the token to the host application's ``save``. Raises `SaveFailed`."""
         assert self._save is not None
         self._seen.add(token)
         self._at("its answer has arrived, and the application's save function has not returned")
         try:
             with self._asking():
-                self._finished(self._save(token), self._save)
+                await self._finished(self._save(token), self._save)
         except BaseException as error:  # the callers must learn that it is not saved
             raise errors.SaveFailed(
                 f"save raised {type(error).__name__}; the new token is kept in memory and the next call saves it",
@@ -158,9 +160,9 @@ class UserCode:
             call.over = True
             _running.reset(mark)
 
-    def _finished(self, result: T | Awaitable[T], function: object) -> T:
+    async def _finished(self, result: T | Awaitable[T], function: object) -> T:
         """What user code returned, awaited where it is awaitable."""
         if isinstance(result, Awaitable):
-            finished: T = awaited(result, self._loop, begins_late=is_async(function))
+            finished: T = await awaited(result, self._loop, begins_late=is_async(function))
             return finished
         return result

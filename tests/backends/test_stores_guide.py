@@ -16,7 +16,9 @@ from onerefresh import Credential, Credentials, OnerefreshError, Store
 from onerefresh.cli import build_parser
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.policy import profile_named
+from onerefresh.store import POLL
 from onerefresh.stores import open_store
+from onerefresh.stores.flock import MOST_BLOCKED
 from onerefresh.testing import AuthServer
 from onerefresh.token import Token
 
@@ -177,6 +179,13 @@ def test_the_table_that_store_init_prints_and_three_rights_are_enough(
             store.cas("a", None, "{}")
         owner.execute("GRANT SELECT, INSERT, UPDATE ON onerefresh_records TO poor")
         assert page.works(store, "customer")
+
+
+def test_waiting_on_sqlite_takes_as_many_threads_as_the_page_says() -> None:
+    said = GUIDE.partition("### Waiting on SQLite")[2].partition("\n## ")[0]
+    assert "at most eight such threads" in " ".join(said.split())
+    assert set(re.findall(r"(\d+\.\d+)\sseconds", said)) == {str(POLL)}
+    assert MOST_BLOCKED == 8
 
 
 def test_the_commands_of_the_page_are_the_ones_that_there_are() -> None:

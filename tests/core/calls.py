@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from onerefresh import Credential, Token, events
+from onerefresh import Credential, Token, events, timekeeper, workers
 from onerefresh.events import Event, Kind
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer, RemoteServer
@@ -172,3 +172,16 @@ async def acall(credential: Credential, url: str) -> int:
     status = await asyncio.to_thread(status_of, url, following)
     credential.replayed(following, accepted=status != 401)
     return status
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Wait until `holds()` is true, which another thread will see to."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "it never comes to that"
+        time.sleep(0.001)
+
+
+def until_renewals_are_over() -> None:
+    """Wait until no renewal of this process runs or pauses."""
+    until(lambda: not (workers._busy or workers._ready or timekeeper._live))

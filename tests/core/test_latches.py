@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tests.core.calls import PATIENCE, in_threads
+from tests.core.calls import PATIENCE, in_threads, until
 
-from onerefresh import RefreshUnavailable, locks, threads
+from onerefresh import RefreshUnavailable, locks, threads, timekeeper
 from onerefresh.latches import Changes, Latch
 from onerefresh.locks import Lock, Reentered, inside
-from onerefresh.threads import Alarm, start
+from onerefresh.threads import start
+from onerefresh.timekeeper import Alarm
 
 # --- Locks ---
 
@@ -133,7 +134,7 @@ def test_exceptions_that_come_at_any_time_leave_a_lock_free(taking: Callable[[Lo
                 armed = False
                 hits += 1
 
-    def until(holds: Callable[[], bool]) -> None:
+    def until_hit(holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not holds():
             assert time.monotonic() < deadline, f"nothing happens after {hits} interrupts"
@@ -143,9 +144,9 @@ def test_exceptions_that_come_at_any_time_leave_a_lock_free(taking: Callable[[Lo
     thread.start()
     try:
         for sent in range(50):
-            until(lambda: armed)
+            until_hit(lambda: armed)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Interrupt))
-            until(lambda sent=sent: hits > sent)  # type: ignore[misc]  # bound at once
+            until_hit(lambda sent=sent: hits > sent)  # type: ignore[misc]  # bound at once
     finally:
         over = True
         thread.join(PATIENCE)
@@ -224,6 +225,7 @@ def test_where_no_thread_is_to_be_had_who_starts_it_is_told(monkeypatch: pytest.
     def no_more(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
+    until(lambda: not timekeeper._threads)  # a timer of another test may still have it
     before = set(threads._jobs)  # those of other tests may last for long
     monkeypatch.setattr("_thread.start_new_thread", no_more)
     for begin in (lambda: start(print, "onerefresh"), lambda: Alarm(0.0, print)):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from tests.core.calls import PATIENCE, Refresher, in_threads, listening
+from tests.core.calls import PATIENCE, Refresher, listening
 from tests.core.driver import Process, World, does, failed, make_request, needy, seed
 from tests.effects import EFFECTS, Cas, Load, Queue
 
 from onerefresh import Credentials, Token
 from onerefresh.events import Kind
 from onerefresh.host_limiter import MOST_SLOW, SLOW, SLOW_AT_FIRST, SLOW_AT_LEAST, HostLimiter, Slot
+from onerefresh.latches import Latch
 from onerefresh.renewal import renew
 from onerefresh.verdict import FailureKind
 
@@ -23,18 +23,18 @@ from onerefresh.verdict import FailureKind
 def test_as_many_as_the_limit_have_their_turn_and_the_others_follow_in_order() -> None:
     limiter = HostLimiter(2)
     first, second, third, fourth = (limiter.queue("a.example") for _ in range(4))
-    assert [place.wait(0.0) for place in (first, second, third, fourth)] == [True, True, False, False]
+    assert [place.is_granted for place in (first, second, third, fourth)] == [True, True, False, False]
     second.leave()
-    assert (third.wait(0.0), fourth.wait(0.0)) == (True, False)
+    assert (third.is_granted, fourth.is_granted) == (True, False)
     first.leave()
-    assert fourth.wait(0.0)
+    assert fourth.is_granted
 
 
 def test_another_host_has_turns_of_its_own() -> None:
     limiter = HostLimiter(1)
-    assert limiter.queue("a.example").wait(0.0)
-    assert not limiter.queue("a.example").wait(0.0)
-    assert limiter.queue("b.example").wait(0.0)
+    assert limiter.queue("a.example").is_granted
+    assert not limiter.queue("a.example").is_granted
+    assert limiter.queue("b.example").is_granted
 
 
 def test_who_gives_up_in_the_queue_keeps_nobody_up() -> None:
@@ -42,9 +42,9 @@ def test_who_gives_up_in_the_queue_keeps_nobody_up() -> None:
     first, second, third = (limiter.queue("a.example") for _ in range(3))
     second.leave()
     first.leave()
-    assert third.wait(0.0)
+    assert third.is_granted
     third.leave()
-    assert limiter.queue("a.example").wait(0.0)
+    assert limiter.queue("a.example").is_granted
 
 
 def test_nothing_is_kept_of_a_host_where_nobody_is() -> None:
@@ -53,28 +53,6 @@ def test_nothing_is_kept_of_a_host_where_nobody_is() -> None:
     first.leave()
     second.leave()
     assert limiter._queues == {}
-
-
-class Restless(dict[Slot, None]):
-    """Slots that wait, of which others take one whenever somebody looks at them without the limiter's lock."""
-
-    limiter: HostLimiter | None = None
-
-    def __iter__(self) -> Iterator[Slot]:
-        found = super().__iter__()
-        if self.limiter is not None and not self.limiter._lock.mine:
-            self.popitem()
-        return found
-
-
-def test_who_waits_does_not_look_at_a_queue_that_others_change() -> None:
-    """Its renewal failed, and those of others with it: a dictionary changed its size during an iteration."""
-    limiter = HostLimiter(1)
-    limiter.queue("a.example")
-    second, _ = (limiter.queue("a.example") for _ in range(2))
-    second._queue.waiting = waiting = Restless(second._queue.waiting)
-    waiting.limiter = limiter
-    assert not second.wait(0.01)
 
 
 # --- Slow renewals ---
@@ -91,7 +69,8 @@ class Clock:
 
 
 def granted(*slots: Slot) -> list[bool]:
-    return [slot.wait(0.001) for slot in slots]
+    slots[0]._limiter.look("a.example")
+    return [slot.is_granted for slot in slots]
 
 
 def test_a_slot_that_is_held_for_long_no_longer_counts() -> None:
@@ -177,33 +156,26 @@ def test_slow_ones_are_only_so_many() -> None:
     assert granted(slots[8]) == [True]
 
 
-def test_of_all_that_wait_only_the_first_looks_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    limiter = HostLimiter(1, clock)
-    limiter.queue("a.example")
+def test_each_that_is_granted_a_slot_is_woken_once_and_nobody_else() -> None:
+    limiter = HostLimiter(1, Clock())
     slots = [limiter.queue("a.example") for _ in range(100)]
-    looks: list[Slot] = []
-    look = limiter._grant
-
-    def counted(slot: Slot) -> float:
-        looks.append(slot)
-        return look(slot)
-
-    monkeypatch.setattr(limiter, "_grant", counted)
-    granted(*slots)
-    assert looks == [slots[0]]
+    woken: list[int] = []
+    for number, slot in enumerate(slots):
+        slot.wakes(partial(woken.append, number))
+    slots[0].leave()
+    slots[1].leave()
+    assert woken == [0, 1, 2]
 
 
-def test_where_the_first_is_held_up_another_one_looks_for_room() -> None:
-    """What hears that it queues may take long, and time alone makes room where others hang."""
+def test_however_many_wait_one_timer_looks_for_room() -> None:
     clock = Clock()
     limiter = HostLimiter(1, clock)
-    limiter.queue("a.example")
-    _, second, third = [limiter.queue("a.example") for _ in range(3)]
-    for _ in range(3):
-        clock.now += SLOW_AT_FIRST
-        granted(third)
-    assert (second.wait(0.0), third.wait(0.0)) == (True, True)
+    slots = [limiter.queue("a.example") for _ in range(100)]
+    timer = limiter._queues["a.example"].timer
+    assert timer is not None
+    for slot in slots:
+        slot.leave()
+    assert timer.call is None, "it is cancelled with the last that waits"
 
 
 def test_each_knows_how_many_are_before_it() -> None:
@@ -211,13 +183,15 @@ def test_each_knows_how_many_are_before_it() -> None:
     assert [limiter.queue("a.example").behind for _ in range(4)] == [0, 1, 2, 3]
 
 
-def test_the_one_that_becomes_the_first_waits_for_the_next_slow_one() -> None:
-    """Each waits on a thread: nothing but the time that passes makes room."""
+def test_nothing_but_time_makes_room_where_all_hang() -> None:
     limiter = HostLimiter(1)
     limiter.queue("quick.example").leave(answered=True)
     limiter.queue("quick.example")
     slots = [limiter.queue("quick.example") for _ in range(MOST_SLOW)]
-    assert in_threads([partial(slot.wait, PATIENCE) for slot in reversed(slots)]) == [True] * MOST_SLOW
+    woken = [Latch() for _ in slots]
+    for slot, latch in zip(slots, woken, strict=True):
+        slot.wakes(latch.set)
+    assert [latch.wait(PATIENCE) for latch in woken] == [True] * MOST_SLOW
 
 
 def test_healthy_tenants_of_a_host_are_served_while_others_of_it_hang() -> None:
@@ -254,9 +228,9 @@ def test_a_forked_child_has_all_turns_free() -> None:
     limiter.queue("a.example")
     child = os.fork()
     if child == 0:
-        os._exit(0 if limiter.queue("a.example").wait(0.0) else 1)
+        os._exit(0 if limiter.queue("a.example").is_granted else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert not limiter.queue("a.example").wait(0.0)
+    assert not limiter.queue("a.example").is_granted
 
 
 # --- The protocol ---

@@ -160,7 +160,7 @@ class SlowOnce(MemoryStore):
 
     def load(self, key: str) -> Versioned | None:
         found = super().load(key)
-        if threading.current_thread().name == "onerefresh a" and found is not None and not self.entered.is_set():
+        if key == "a" and found is not None and not self.entered.is_set():
             self.entered.set()
             self.leave.wait(PATIENCE)
         return found

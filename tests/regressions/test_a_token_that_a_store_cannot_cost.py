@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.core.calls import until_renewals_are_over
 
-from onerefresh import Credential, Token, events, threads
+from onerefresh import Credential, Token, events
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.record_text import decode
 from onerefresh.store import Conflict, Store, StoreTime, Versioned
@@ -49,19 +49,6 @@ class Moody(Store):
         return text
 
 
-@pytest.fixture
-def work_is_done() -> Callable[[], None]:
-    """Wait for the last try to save: the callers have their answer before it."""
-    before = set(threads._jobs)  # those of other tests may last for long
-
-    def wait() -> None:
-        for job in set(threads._jobs) - before:
-            if job.name == "onerefresh acme":
-                job.over.wait()
-
-    return wait
-
-
 @pytest.mark.parametrize(
     ("method", "mood"),
     [
@@ -71,7 +58,7 @@ def work_is_done() -> Callable[[], None]:
     ],
 )
 def test_a_new_token_is_saved_although_the_store_raised_something(
-    method: str, mood: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work_is_done: Callable[[], None]
+    method: str, mood: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
     store = Moody()
@@ -85,14 +72,14 @@ def test_a_new_token_is_saved_although_the_store_raised_something(
     first = {"access_token": "old", "refresh_token": "old refresh", "expires_in": 3600}
     with Credential("acme", refresh, token=first, store=store) as credential:
         assert credential.token(refused=credential.token()).generation == 2
-    work_is_done()
+    until_renewals_are_over()
     assert '"new refresh"' in store.kept["acme"].body
     assert (refreshes, store.method) == ([1], "")
 
 
 @pytest.mark.parametrize("mood", [ConfigurationError("the key is gone"), RuntimeError("a driver's own error")])
 def test_a_spool_that_cannot_be_encrypted_is_said_and_the_token_saved_later(
-    mood: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work_is_done: Callable[[], None]
+    mood: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path / "state"))
     store = Moody()
@@ -115,7 +102,7 @@ def test_a_spool_that_cannot_be_encrypted_is_said_and_the_token_saved_later(
         with Credential("acme", refresh, token=first, store=store) as credential:
             with pytest.raises(StoreUnavailable, match="neither in the store nor in the spool"):
                 credential.token(refused=credential.token())
-        work_is_done()
+        until_renewals_are_over()
     finally:
         unsubscribe()
     assert '"new refresh"' in store.kept["acme"].body

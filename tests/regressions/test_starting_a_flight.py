@@ -11,12 +11,14 @@ from types import FrameType
 
 import pytest
 
-from onerefresh import Credential, RefreshUnavailable, Token
+from onerefresh import Credential, RefreshUnavailable, Token, tasks, workers
+from onerefresh.credential import beginning
 from onerefresh.credential import credential as credential_module
 from onerefresh.credential import launcher as launcher_module
-from onerefresh.credential import renewal_threads
 
-FILES = {credential_module.__file__, launcher_module.__file__, renewal_threads.__file__}
+FILES = {
+    credential_module.__file__, launcher_module.__file__, beginning.__file__, tasks.__file__, workers.__file__,
+}  # fmt: skip
 
 
 class Interrupted(BaseException):

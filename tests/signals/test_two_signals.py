@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.core.calls import PATIENCE, Refresher, first_token
+from tests.core.calls import PATIENCE, Refresher, first_token, until
 
-from onerefresh import Credential, CredentialClosed, Credentials, threads
+from onerefresh import Credential, CredentialClosed, Credentials, threads, timekeeper, workers
 from onerefresh.flight import Flight
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.threads import start
@@ -31,6 +31,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         real()
 
     def set_left(count: int) -> None:
+        until(lambda: not (workers._free or workers._busy or timekeeper._threads))  # so that a thread has to start
         left[0] = count
 
     monkeypatch.setattr(threads, "_refuse_at_the_end", begin)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
+
+from onerefresh.locks import inside
+from onerefresh.stores.change_notifier import ChangeNotifier
 
 PATIENCE = 30.0
 LONG = 60.0
@@ -19,7 +23,7 @@ class Board:
         self.news = threading.Condition()
         self.lines: list[BoardSubscription] = []
         self.asked: list[frozenset[str]] = []
-        self.opened = self.closing = self.closed = 0
+        self.tried = self.opened = self.closing = self.closed = 0
         self.broken = False
         self.kind: type[BoardSubscription] = BoardSubscription
         self.version = VERSION
@@ -28,6 +32,7 @@ class Board:
         self.may_close.set()
 
     def connect(self) -> BoardSubscription:
+        self.tried += 1
         if self.broken:
             raise OSError("test: there is no line")
         line = self.kind(self)
@@ -102,20 +107,52 @@ class LookingLine(BoardSubscription):
         super().close()
 
 
-class Looks:
-    """Counts how often somebody looks whether it has changed already."""
+class Sleeper:
+    """Somebody who has just read the record, and subscribes. `count`: how often it was woken."""
 
-    def __init__(self, *, changed: bool = False) -> None:
-        self._changed = changed
-        self._news = threading.Condition()
+    def __init__(
+        self, notifier: ChangeNotifier, key: str = "acme", version: str = VERSION, since: float | None = None
+    ) -> None:
         self.count = 0
+        self._news = threading.Condition()
+        self.wakeup = notifier.subscribe(key, version, time.monotonic() if since is None else since, self._wake)
 
-    def __call__(self) -> bool:
+    def _wake(self) -> None:
+        assert not inside(), "it is woken under a lock"
         with self._news:
             self.count += 1
             self._news.notify_all()
-        return self._changed
 
-    def until(self, count: int) -> None:
+    def until_woken(self) -> None:
         with self._news:
-            assert self._news.wait_for(lambda: self.count >= count, PATIENCE)
+            assert self._news.wait_for(lambda: self.count > 0, PATIENCE)
+
+    def end(self) -> None:
+        self.wakeup.end()
+
+
+def asleep(notifier: ChangeNotifier, key: str = "acme") -> Sleeper:
+    """One that waits at a subscription which listens to its key already, and that is not to be woken yet."""
+    while True:
+        was_listening, sleeper = is_listening(notifier, key), Sleeper(notifier, key)
+        if sleeper.wakeup.within > 0.0:
+            if was_listening:
+                return sleeper
+            until(lambda: is_listening(notifier, key))
+            if any(line.reusable for line in notifier._connect.__self__.lines):  # type: ignore[attr-defined]  # a board's
+                return sleeper
+            sleeper.until_woken()  # a line that does not look cannot know whether it has come too late
+        sleeper.end()
+
+
+def is_listening(notifier: ChangeNotifier, key: str = "acme") -> bool:
+    waits = notifier._waits.get(key)
+    return waits is not None and waits.listening
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Look until it holds: not everything is told."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.001)

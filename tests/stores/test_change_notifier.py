@@ -1,16 +1,22 @@
-"""Waiting for many keys on one line: one listener, only while somebody waits, and nobody hangs where it fails."""
+"""Waiting for many keys on one line: no change is missed, nobody is woken for nothing, it is open only meanwhile."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
+import time
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
-from tests.stores.board import LONG, PATIENCE, VERSION, Board, BoardSubscription, LookingLine, Looks
+from tests.stores.board import (
+    LONG,
+    PATIENCE,
+    Board,
+    BoardSubscription,
+    LookingLine,
+    Sleeper,
+    asleep,
+    is_listening,
+    until,
+)
 
 from onerefresh import threads
 from onerefresh.stores import change_notifier
@@ -18,390 +24,257 @@ from onerefresh.stores.change_notifier import ChangeNotifier
 
 
 @pytest.fixture
-def board() -> Board:
-    return Board()
+def board() -> Iterator[Board]:
+    board = Board()
+    yield board
+    board.break_down()  # ends the listeners of those that have not ended
 
 
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(40) as pool:
-        yield pool
+@pytest.fixture(params=[BoardSubscription, LookingLine])
+def any_board(board: Board, request: pytest.FixtureRequest) -> Board:
+    """Each kind of line."""
+    board.kind = request.param
+    return board
 
 
 def listeners() -> list[threads.Job]:
     return [job for job in list(threads._jobs) if job.name == "onerefresh listener"]
 
 
-def never() -> bool:
-    return False
+# --- No change is missed ---
 
 
-def test_a_change_ends_the_wait(board: Board, pool: ThreadPoolExecutor) -> None:
-    waits, looks = ChangeNotifier(board.connect), Looks()
-    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
-    looks.until(1)
+def test_a_change_wakes_who_waits_once(any_board: Board) -> None:
+    notifier = ChangeNotifier(any_board.connect)
+    first = asleep(notifier)
+    any_board.change("acme")
+    first.until_woken()
+    second = asleep(notifier)
+    any_board.change("acme")
+    second.until_woken()
+    assert (first.count, second.count) == (1, 1)
+
+
+def test_a_change_between_the_read_and_the_subscription_ends_the_wait(board: Board) -> None:
+    notifier = ChangeNotifier(board.connect)
+    first, since = asleep(notifier), time.monotonic()
     board.change("acme")
-    waiting.result(PATIENCE)
-    assert looks.count == 1
+    first.until_woken()
+    assert Sleeper(notifier, since=since).wakeup.within == 0.0
+    assert Sleeper(notifier).wakeup.within > 0.0, "it has seen the change"
 
 
-def test_what_changed_before_it_listens_ends_the_wait_at_once(board: Board) -> None:
-    looks = Looks(changed=True)
-    ChangeNotifier(board.connect).wait("acme", VERSION, LONG, looks)
-    assert looks.count == 1
-    assert board.asked == [frozenset({"acme"})], "it looks once it listens, not before"
+def test_a_change_before_the_line_listens_ends_the_wait(any_board: Board) -> None:
+    any_board.gate.clear()
+    sleeper = Sleeper(ChangeNotifier(any_board.connect))
+    any_board.until(lambda: any_board.opened == 1)
+    any_board.change("acme")
+    any_board.version = "2"
+    assert sleeper.count == 0, "nobody can tell yet"
+    any_board.gate.set()
+    sleeper.until_woken()
+    assert sleeper.count == 1
 
 
-def test_it_looks_only_once_it_listens(board: Board, pool: ThreadPoolExecutor) -> None:
-    board.gate.clear()
-    waits, looks = ChangeNotifier(board.connect), Looks(changed=True)
-    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
-    board.until(lambda: board.opened == 1)
-    assert looks.count == 0
-    board.gate.set()
-    waiting.result(PATIENCE)
-    assert looks.count == 1
-
-
-def test_a_change_of_another_key_wakes_nobody(board: Board, pool: ThreadPoolExecutor) -> None:
-    waits, looks = ChangeNotifier(board.connect), Looks()
-    acme, other = (pool.submit(waits.wait, key, VERSION, LONG, looks) for key in ("acme", "other"))
-    looks.until(2)
-    board.change("other")
-    other.result(PATIENCE)
-    assert not acme.done()
+def test_a_change_while_nobody_waits_ends_the_next_wait_of_who_has_not_seen_it(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change_notifier, "LINGER", LONG)
+    notifier = ChangeNotifier(board.connect)
+    asleep(notifier).end()
+    since, waits = time.monotonic(), notifier._waits["acme"]
     board.change("acme")
-    acme.result(PATIENCE)
-
-
-def test_the_time_is_over_without_a_change(board: Board) -> None:
-    ChangeNotifier(board.connect).wait("acme", VERSION, 0.01, never)
-    ChangeNotifier(board.connect).wait("acme", VERSION, 0.0, never)
-
-
-def test_a_line_that_takes_long_to_open_holds_nobody_up(board: Board, pool: ThreadPoolExecutor) -> None:
-    opens = threading.Event()
-
-    def connect() -> BoardSubscription:
-        assert opens.wait(PATIENCE)
-        return board.connect()
-
-    looks = Looks()
-    ChangeNotifier(connect).wait("acme", VERSION, 0.05, looks)
-    assert looks.count == 0, "the time is over: looking would only take more of it, where the server hangs"
-    opens.set()
-    board.until(lambda: board.closed == 1)
-
-
-def test_many_threads_and_keys_share_one_line(board: Board, pool: ThreadPoolExecutor) -> None:
-    earlier = listeners()  # those of other tests linger for a moment
-    waits, looks = ChangeNotifier(board.connect), Looks()
-    waiting = [pool.submit(waits.wait, f"key {number % 10}", VERSION, LONG, looks) for number in range(40)]
-    looks.until(40)
-    assert (board.opened, len([each for each in listeners() if each not in earlier])) == (1, 1)
-    assert board.asked[-1] == {f"key {number}" for number in range(10)}
-    for number in range(10):
-        board.change(f"key {number}")
-    for one in waiting:
-        one.result(PATIENCE)
+    until(lambda: waits.sure_since > since)
+    assert Sleeper(notifier, since=since).wakeup.within == 0.0
+    assert Sleeper(notifier).wakeup.within > 0.0
     assert board.opened == 1
 
 
-def test_who_comes_back_finds_the_line_still_listening(board: Board) -> None:
-    waits = ChangeNotifier(board.connect)
-    for _ in range(20):
-        waits.wait("acme", VERSION, LONG, Looks(changed=True))
-    assert board.opened == len(board.asked) == 1
+def test_a_key_that_joins_late_misses_nothing(any_board: Board) -> None:
+    notifier = ChangeNotifier(any_board.connect)
+    acme = asleep(notifier)
+    any_board.gate.clear()
+    other = Sleeper(notifier, "other")
+    any_board.change("other")
+    any_board.version = "2"
+    any_board.gate.set()
+    other.until_woken()
+    assert acme.count == 0
 
 
-def test_the_listener_ends_with_its_line_when_nobody_waits(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+# --- Nobody is woken for nothing ---
+
+
+def test_a_change_of_another_key_wakes_nobody(any_board: Board) -> None:
+    notifier = ChangeNotifier(any_board.connect)
+    acme, other = asleep(notifier), asleep(notifier, "other")
+    any_board.change("other")
+    other.until_woken()
+    assert acme.count == 0
+    any_board.change("acme")
+    acme.until_woken()
+    assert other.count == 1
+
+
+def test_who_has_ended_is_not_woken(any_board: Board) -> None:
+    notifier = ChangeNotifier(any_board.connect)
+    ended, stays = asleep(notifier), asleep(notifier)
+    ended.end()
+    ended.end()
+    any_board.change("acme")
+    stays.until_woken()
+    assert ended.count == 0
+
+
+def test_the_same_function_may_wait_twice(board: Board) -> None:
+    notifier, woken = ChangeNotifier(board.connect), [0]
+    stays = asleep(notifier)
+
+    def wake() -> None:
+        woken[0] += 1
+
+    first, _second = (notifier.subscribe("acme", "1", time.monotonic(), wake) for _ in range(2))
+    first.end()
+    board.change("acme")
+    stays.until_woken()
+    asleep(notifier)  # by now all have been woken
+    assert woken == [1]
+
+
+def test_who_is_woken_may_subscribe_and_end_at_once(board: Board) -> None:
+    notifier = ChangeNotifier(board.connect)
+    again: list[Sleeper] = []
+
+    def wake() -> None:
+        again.append(Sleeper(notifier))
+        again[-1].end()
+
+    notifier.subscribe("acme", "1", time.monotonic(), wake)
+    until(lambda: again)
+
+
+def test_a_wait_may_be_ended_under_any_lock(board: Board) -> None:
+    notifier = ChangeNotifier(board.connect)
+    sleeper = asleep(notifier)
+    with notifier._lock:
+        sleeper.end()
+    assert not notifier._waits["acme"].waiters
+
+
+# --- One line ---
+
+
+def test_many_keys_share_one_line(any_board: Board) -> None:
+    earlier = listeners()  # those of other tests linger for a moment
+    notifier = ChangeNotifier(any_board.connect)
+    sleepers = [asleep(notifier, f"key {number % 10}") for number in range(40)]
+    assert (any_board.opened, len([each for each in listeners() if each not in earlier])) == (1, 1)
+    assert any_board.asked[-1] == {f"key {number}" for number in range(10)}
+    for number in range(10):
+        any_board.change(f"key {number}")
+    for sleeper in sleepers:
+        sleeper.until_woken()
+    assert {sleeper.count for sleeper in sleepers} == {1}
+    assert any_board.opened == 1
+
+
+def test_who_comes_back_finds_the_line_still_listening(any_board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(change_notifier, "LINGER", LONG)
+    monkeypatch.setattr(change_notifier, "TURN", 0.001)
+    turns: list[float] = []
+
+    class CountingLine(any_board.kind):  # type: ignore[name-defined, misc]  # one of two
+        def receive(self, seconds: float) -> Collection[str]:
+            turns.append(seconds)
+            return super().receive(seconds)  # type: ignore[no-any-return]
+
+    any_board.kind = CountingLine
+    notifier = ChangeNotifier(any_board.connect)
+    for _ in range(3):
+        asleep(notifier).end()
+        whole = len(turns) + 2  # one at least has begun and ended with nobody waiting
+        until(lambda whole=whole: len(turns) >= whole)  # type: ignore[misc]  # bound at once
+    assert (any_board.opened, any_board.closed) == (1, 0)
+
+
+def test_the_line_is_closed_when_all_have_ended(any_board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    notifier = ChangeNotifier(any_board.connect)
+    sleepers = [asleep(notifier, key) for key in ("acme", "other")]
     monkeypatch.setattr(change_notifier, "LINGER", 0.0)
-    waits = ChangeNotifier(board.connect)
-    waits.wait("acme", VERSION, LONG, Looks(changed=True))
-    board.until(lambda: board.closed == 1)
-    for listener in listeners():
-        assert listener.over.wait(PATIENCE)
-    waits.wait("acme", VERSION, LONG, Looks(changed=True))
-    assert board.opened == 2
+    listener = notifier._listener
+    for sleeper in sleepers:
+        sleeper.end()
+    any_board.until(lambda: any_board.closed == any_board.opened)
+    assert listener is not None
+    assert listener.over.wait(PATIENCE)
+    assert notifier._waits == {}
+    monkeypatch.undo()
+    again = asleep(notifier)
+    any_board.change("acme")
+    again.until_woken()
 
 
-def test_a_key_for_which_nobody_waits_is_listened_to_no_longer(
-    board: Board, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_for_which_nobody_waits_is_listened_to_no_longer(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    notifier = ChangeNotifier(board.connect)
+    stays, goes = asleep(notifier, "stays"), asleep(notifier, "goes")
     monkeypatch.setattr(change_notifier, "LINGER", 0.0)
-    waits, looks = ChangeNotifier(board.connect), Looks()
-    stays = pool.submit(waits.wait, "stays", VERSION, LONG, looks)
-    looks.until(1)
-    waits.wait("goes", VERSION, LONG, Looks(changed=True))
-    board.until(lambda: board.asked[-2:] == [{"stays", "goes"}, {"stays"}])
+    goes.end()
+    board.until(lambda: board.asked[-1:] == [{"stays"}])
     board.change("stays")
-    stays.result(PATIENCE)
+    stays.until_woken()
 
 
 # --- A line that looks for those who wait, and whose connection they need next ---
 
 
-def test_where_the_line_looks_nobody_else_does(board: Board, pool: ThreadPoolExecutor) -> None:
+@pytest.fixture
+def looking(board: Board) -> Board:
     board.kind = LookingLine
-    waits, looks = ChangeNotifier(board.connect), Looks()
-    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
-    board.until(lambda: board.asked == [{"acme"}])
+    return board
+
+
+def test_where_the_line_has_read_the_same_version_nobody_is_woken(looking: Board) -> None:
+    notifier = ChangeNotifier(looking.connect)
+    sleeper = Sleeper(notifier)
+    until(lambda: is_listening(notifier))
+    assert sleeper.count == 0
+    looking.change("acme")
+    sleeper.until_woken()
+    assert sleeper.count == 1
+
+
+def test_the_last_are_woken_when_the_line_is_closed(looking: Board) -> None:
+    looking.may_close.clear()
+    notifier = ChangeNotifier(looking.connect)
+    sleeper = asleep(notifier)
+    looking.change("acme")
+    looking.until(lambda: looking.closing == 1)
+    assert sleeper.count == 0
+    later = Sleeper(notifier)
+    looking.until(lambda: looking.opened == 2)
+    looking.may_close.set()
+    sleeper.until_woken()
+    until(lambda: is_listening(notifier))
+    looking.change("acme")
+    later.until_woken()
+
+
+def test_while_others_wait_for_something_else_the_line_stays(looking: Board) -> None:
+    notifier = ChangeNotifier(looking.connect)
+    acme, other = asleep(notifier), asleep(notifier, "other")
+    looking.change("other")
+    other.until_woken()
+    assert (acme.count, looking.opened, looking.closed) == (0, 1, 0)
+    looking.change("acme")  # the other one was woken, and waits no more, although it has not ended
+    acme.until_woken()
+    assert (looking.opened, looking.closed) == (1, 1)
+
+
+def test_a_line_whose_connection_nobody_needs_stays_when_all_are_woken(board: Board) -> None:
+    notifier = ChangeNotifier(board.connect)
+    sleeper = asleep(notifier)
+    listener = notifier._listener
     board.change("acme")
-    waiting.result(PATIENCE)
-    assert looks.count == 0
-
-
-def test_what_the_line_sees_to_have_changed_ends_the_wait(board: Board) -> None:
-    board.kind, board.version = LookingLine, "2"
-    ChangeNotifier(board.connect).wait("acme", VERSION, LONG, Looks())
-    assert (board.opened, board.closed) == (1, 1)
-
-
-def test_who_joins_a_line_that_listens_already_looks_for_himself(board: Board, pool: ThreadPoolExecutor) -> None:
-    board.kind = LookingLine
-    waits, looks = ChangeNotifier(board.connect), Looks()
-    first = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
-    while "acme" not in waits._waits or not waits._waits["acme"].listening:
-        os.sched_yield()
-    second = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
-    looks.until(1)
-    board.change("acme")
-    for one in (first, second):
-        one.result(PATIENCE)
-    assert looks.count == 1
-
-
-def test_the_last_are_woken_when_the_line_is_closed(board: Board, pool: ThreadPoolExecutor) -> None:
-    board.kind = LookingLine
-    board.may_close.clear()
-    waits = ChangeNotifier(board.connect)
-    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, never)
-    board.until(lambda: board.asked == [{"acme"}])
-    [waiter] = waits._waits["acme"].waiters
-    board.change("acme")
-    board.until(lambda: board.closing == 1)
-    assert not waiter.woken.is_set
-    later = pool.submit(waits.wait, "acme", VERSION, LONG, never)
-    board.until(lambda: board.opened == 2)
-    board.may_close.set()
-    waiting.result(PATIENCE)
-    board.until(lambda: len(board.asked) == 2)
-    board.change("acme")
-    later.result(PATIENCE)
-
-
-def test_while_others_wait_for_something_else_the_line_stays(board: Board, pool: ThreadPoolExecutor) -> None:
-    board.kind = LookingLine
-    waits = ChangeNotifier(board.connect)
-    acme, other = (pool.submit(waits.wait, key, VERSION, LONG, never) for key in ("acme", "other"))
-    board.until(lambda: board.asked[-1:] == [{"acme", "other"}])
-    board.change("other")
-    other.result(PATIENCE)
-    assert not acme.done()
-    assert (board.opened, board.closed) == (1, 0)
-    board.change("acme")
-    acme.result(PATIENCE)
-    assert (board.opened, board.closed) == (1, 1)
-
-
-@pytest.mark.parametrize("kind", [BoardSubscription, LookingLine])
-def test_who_comes_back_after_his_time_was_over_finds_the_line_still_listening(
-    board: Board, monkeypatch: pytest.MonkeyPatch, kind: type[BoardSubscription]
-) -> None:
-    turns: list[float] = []
-
-    class CountingLine(kind):  # type: ignore[misc, valid-type]  # one of two
-        def receive(self, seconds: float) -> Collection[str]:
-            with board.news:
-                turns.append(seconds)
-                board.news.notify_all()
-            return super().receive(seconds)  # type: ignore[no-any-return]
-
-    monkeypatch.setattr(change_notifier, "TURN", 0.01)
-    monkeypatch.setattr(change_notifier, "LINGER", LONG)
-    board.kind = CountingLine
-    waits = ChangeNotifier(board.connect)
-    for _ in range(3):
-        waits.wait("acme", VERSION, 0.01, never)
-        whole = len(turns) + 2  # one at least has begun and ended with nobody waiting
-        board.until(lambda whole=whole: len(turns) >= whole)  # type: ignore[misc]  # bound at once
-    assert (board.opened, board.closed) == (1, 0)
-    board.break_down()
-    board.until(lambda: board.closed == 1)
-
-
-def test_a_line_whose_connection_nobody_needs_stays_when_all_are_woken(board: Board, pool: ThreadPoolExecutor) -> None:
-    waits, looks = ChangeNotifier(board.connect), Looks()
-    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
-    looks.until(1)
-    listener = waits._listener
-    board.change("acme")
-    waiting.result(PATIENCE)
-    assert waits._listener is listener
+    sleeper.until_woken()
+    assert notifier._listener is listener
     assert listener is not None
-
-
-# --- What goes wrong ---
-
-
-def test_where_no_line_opens_they_look_for_themselves(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change_notifier, "POLL", 0.01)
-    board.broken = True
-    looks = Looks()
-    waits = ChangeNotifier(board.connect)
-    for count in range(1, 4):
-        waits.wait("acme", VERSION, LONG, looks)
-        assert looks.count == count
-
-
-def test_a_line_that_breaks_wakes_all_and_the_next_wait_opens_another(board: Board, pool: ThreadPoolExecutor) -> None:
-    waits, looks = ChangeNotifier(board.connect), Looks()
-    waiting = [pool.submit(waits.wait, f"key {number % 3}", VERSION, LONG, looks) for number in range(9)]
-    looks.until(9)
-    board.break_down()
-    for one in waiting:
-        one.result(PATIENCE)
-    board.until(lambda: board.closed == 1)
-    board.broken = False
-    again = pool.submit(waits.wait, "key 0", VERSION, LONG, looks)
-    looks.until(10)
-    board.change("key 0")
-    again.result(PATIENCE)
-    assert board.opened == 2
-
-
-def test_a_listener_that_is_killed_leaves_nobody_behind(
-    board: Board, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Under gevent a listener is a greenlet, and somebody may kill it: that is no `Exception`."""
-
-    class Killed(BaseException):
-        pass
-
-    kill = threading.Event()
-    died: list[object] = []
-
-    class DoomedLine(BoardSubscription):
-        def receive(self, seconds: float) -> Collection[str]:
-            if kill.wait(seconds):
-                raise Killed
-            return ()
-
-    monkeypatch.setattr(threading, "excepthook", lambda died_of: died.append(died_of.exc_type))
-    board.kind = DoomedLine
-    waits, looks = ChangeNotifier(board.connect), Looks()
-    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
-    looks.until(1)
-    kill.set()
-    waiting.result(PATIENCE)
-    board.until(lambda: board.closed == 1)
-    board.kind = BoardSubscription
-    again = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
-    looks.until(2)
-    board.change("acme")
-    again.result(PATIENCE)
-    assert died == [Killed]
-
-
-def test_where_no_thread_starts_they_look_for_themselves(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change_notifier, "POLL", 0.01)
-
-    def refuse(*_: object) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("_thread.start_new_thread", refuse)
-        looks = Looks()
-        waits = ChangeNotifier(board.connect)
-        waits.wait("acme", VERSION, LONG, looks)
-        assert (looks.count, board.opened) == (1, 0)
-    waits.wait("acme", VERSION, LONG, Looks(changed=True))
-    assert board.opened == 1
-
-
-def test_an_error_of_who_looks_leaves_no_waiter_behind(board: Board) -> None:
-    def fail() -> bool:
-        raise ValueError("test")
-
-    waits = ChangeNotifier(board.connect)
-    with pytest.raises(ValueError, match="test"):
-        waits.wait("acme", VERSION, LONG, fail)
-    board.until(lambda: board.closed == 1)
-
-
-def test_a_listener_that_is_killed_while_it_closes_the_line_wakes_the_last(
-    board: Board, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Killed(BaseException):
-        pass
-
-    class DoomedLine(LookingLine):
-        def close(self) -> None:
-            super().close()
-            raise Killed
-
-    died: list[object] = []
-    monkeypatch.setattr(threading, "excepthook", lambda died_of: died.append(died_of.exc_type))
-    board.kind = DoomedLine
-    waits = ChangeNotifier(board.connect)
-    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, never)
-    board.until(lambda: board.asked == [{"acme"}])
-    listener = waits._listener
-    assert listener is not None
-    board.change("acme")
-    waiting.result(PATIENCE)
-    assert listener.over.wait(PATIENCE)
-    board.until(lambda: died == [Killed])
-
-
-def test_a_line_that_cannot_be_closed_holds_nobody_up_for_longer_than_he_waits(
-    board: Board, pool: ThreadPoolExecutor
-) -> None:
-    board.kind, board.version = LookingLine, "2"
-    board.may_close.clear()
-    ChangeNotifier(board.connect).wait("acme", VERSION, 0.05, never)
-    assert board.closed == 0
-    board.may_close.set()
-    board.until(lambda: board.closed == 1)
-
-
-# --- Forks ---
-
-
-@contextmanager
-def dies_in_time() -> Iterator[None]:
-    """A child that hangs dies, and the test with it."""
-    signal.alarm(30)
-    try:
-        yield
-    finally:
-        os._exit(1)
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
-def test_a_forked_child_listens_on_a_line_of_its_own(board: Board, pool: ThreadPoolExecutor) -> None:
-    waits, looks = ChangeNotifier(board.connect), Looks()
-    waiting = pool.submit(waits.wait, "acme", VERSION, LONG, looks)
-    looks.until(1)
-    child = os.fork()
-    if child == 0:
-        with dies_in_time():
-            opened: list[BoardSubscription] = []
-
-            def connect() -> BoardSubscription:
-                opened.append(BoardSubscription(Board()))
-                opened[0].board.lines.append(opened[0])
-                return opened[0]
-
-            waits._connect = connect
-            theirs = threading.Thread(target=waits.wait, args=("acme", VERSION, LONG, never))
-            theirs.start()
-            while not (opened and "acme" in opened[0].keys):
-                os.sched_yield()
-            opened[0].board.change("acme")
-            theirs.join()
-            os._exit(0 if board.closed == 0 else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert (board.opened, board.closed, waiting.done()) == (1, 0, False)
-    board.change("acme")
-    waiting.result(PATIENCE)

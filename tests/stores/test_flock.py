@@ -1,67 +1,22 @@
-"""flock: who holds a credential, how the others wait for it, and what its release proves."""
+"""flock: who holds a credential, and what its release proves."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.stores import elsewhere
+from tests.stores.holders import PATIENCE, Holder, open_descriptors, take
 
-from onerefresh import StoreUnavailable, threads
+from onerefresh import StoreUnavailable
 from onerefresh.stores.flock import FlockHold, LockWaiter, boot, lock_path
-from onerefresh.stores.sqlite import SQLiteStore
-
-LONG = 60.0
-PATIENCE = 30.0
-
-HOLDER = """
-import sys
-from pathlib import Path
-from onerefresh.stores.flock import FlockHold
-hold = FlockHold.take(Path(sys.argv[1]))
-print(hold.death_proof, flush=True)
-sys.stdin.readline()
-hold.release()
-print("released", flush=True)
-sys.stdin.readline()
-"""
-
-
-class Holder:
-    """Another process that holds the lock."""
-
-    def __init__(self, path: Path) -> None:
-        self.child = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self.child.stdout is not None
-        self.death_proof = self.child.stdout.readline().strip()
-
-    def release(self) -> None:
-        assert self.child.stdin is not None
-        assert self.child.stdout is not None
-        self.child.stdin.write("\n")
-        self.child.stdin.flush()
-        assert self.child.stdout.readline() == "released\n"
-
-    def end(self) -> None:
-        assert self.child.stdin is not None
-        assert self.child.stdout is not None
-        self.child.kill()
-        self.child.wait()
-        self.child.stdout.close()
-        with contextlib.suppress(BrokenPipeError):
-            self.child.stdin.close()
 
 
 @pytest.fixture
@@ -74,33 +29,6 @@ def holder(path: Path) -> Iterator[Holder]:
     holder = Holder(path)
     yield holder
     holder.end()
-
-
-def take(path: Path) -> FlockHold | None:
-    hold = FlockHold.take(path)
-    assert hold is None or isinstance(hold, FlockHold)
-    return hold
-
-
-def open_descriptors() -> set[int]:
-    numbers = [int(place.name) for place in Path("/dev/fd").iterdir()]
-    return {number for number in numbers if is_open(number)}  # without the one that was read from
-
-
-def parked_threads() -> list[threads.Job]:
-    return [job for job in list(threads._jobs) if job.name == "onerefresh parked"]
-
-
-def waiting_on(parking: LockWaiter, path: Path) -> int:
-    """How many threads have come to where they sleep."""
-    parked = parking._parked.get(path)
-    return len(parked.free._gates) if parked is not None else 0
-
-
-def in_a_thread(action: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=action)
-    thread.start()
-    return thread
 
 
 def test_one_holds_it_at_a_time(path: Path) -> None:
@@ -160,7 +88,7 @@ def test_a_lock_file_that_was_deleted_proves_nothing(path: Path, holder: Holder)
 def test_something_else_in_the_place_of_the_lock_file_is_refused(path: Path, kind: str) -> None:
     path.parent.mkdir(mode=0o700)
     path.symlink_to("/etc/passwd") if kind == "link" else path.mkdir()
-    for use in (lambda: FlockHold.take(path), lambda: LockWaiter().waited(path, 0.0)):
+    for use in (lambda: FlockHold.take(path), lambda: LockWaiter().subscribe(path, print)):
         with pytest.raises(StoreUnavailable, match="cannot be used"):
             use()
 
@@ -170,88 +98,6 @@ def test_a_folder_of_locks_that_others_can_write_to_is_refused(path: Path) -> No
     path.parent.chmod(0o777)
     with pytest.raises(StoreUnavailable, match="chmod go-w"):
         FlockHold.take(path)
-
-
-# --- Waiting ---
-
-
-def test_a_lock_that_is_free_is_not_waited_for(path: Path) -> None:
-    assert LockWaiter().waited(path, LONG) is False
-    assert parked_threads() == []
-
-
-def test_all_waiters_wake_when_the_holder_lets_go(path: Path, holder: Holder) -> None:
-    parking = LockWaiter()
-    with ThreadPoolExecutor(8) as pool:
-        waits = [pool.submit(parking.waited, path, LONG) for _ in range(8)]
-        until(lambda: waiting_on(parking, path) == 8)
-        holder.release()
-        assert [wait.result(PATIENCE) for wait in waits] == [True] * 8
-
-
-def test_all_waiters_wake_when_the_holder_is_killed(path: Path, holder: Holder) -> None:
-    parkings = [LockWaiter() for _ in range(4)]  # as of so many processes
-    with ThreadPoolExecutor(4) as pool:
-        waits = [pool.submit(parking.waited, path, LONG) for parking in parkings]
-        until(lambda: len(parked_threads()) == 4)
-        holder.child.kill()
-        assert [wait.result(PATIENCE) for wait in waits] == [True] * 4
-
-
-def test_a_stopped_holder_hangs_nobody_and_one_thread_stays_parked(path: Path, holder: Holder) -> None:
-    parking = LockWaiter()
-    holder.child.send_signal(signal.SIGSTOP)
-    for _ in range(5):
-        waiters = [in_a_thread(lambda: parking.waited(path, 0.02)) for _ in range(4)]
-        for waiter in waiters:
-            waiter.join(PATIENCE)
-        assert not any(waiter.is_alive() for waiter in waiters)
-    [parked] = parked_threads()
-    assert parked.daemon
-    holder.child.send_signal(signal.SIGCONT)
-    holder.release()
-    assert parked.over.wait(PATIENCE)
-
-
-def test_each_lock_has_a_parked_thread_of_its_own(tmp_path: Path) -> None:
-    store = SQLiteStore(tmp_path / "tokens.db")
-    holds = [store.hold(key) for key in ("one", "two")]
-    waiters = [in_a_thread(lambda key=key: store.wait(key, "", LONG)) for key in ("one", "two", "one")]  # type: ignore[misc]
-    until(lambda: len(parked_threads()) == 2)
-    for hold in holds:
-        assert hold is not None
-        hold.release()
-    for waiter in waiters:
-        waiter.join(PATIENCE)
-    assert not any(waiter.is_alive() for waiter in waiters)
-    until(lambda: parked_threads() == [])
-
-
-def test_a_thousand_holds_and_waits_leave_no_descriptor_and_no_thread(path: Path) -> None:
-    parking, before, threads = LockWaiter(), open_descriptors(), threading.active_count()
-    for _ in range(1000):
-        hold = take(path)
-        assert hold is not None
-        assert take(path) is None
-        hold.release()
-        assert parking.waited(path, 0.0) is False
-    for _ in range(100):
-        hold = take(path)
-        assert hold is not None
-        assert parking.waited(path, 0.0) is True
-        hold.release()
-        until(lambda: parked_threads() == [])
-    assert (open_descriptors(), threading.active_count()) == (before, threads)
-
-
-def until(happened: Callable[[], bool]) -> None:
-    """Look until it has happened; the kernel tells nobody that a thread is parked in it."""
-    patience = threading.Event()
-    for _ in range(int(PATIENCE / 0.005)):
-        if happened():
-            return
-        patience.wait(0.005)
-    raise AssertionError("it never happened")
 
 
 # --- Forks ---
@@ -289,14 +135,6 @@ def test_releasing_frees_the_lock_although_a_child_has_a_copy_of_it(path: Path) 
         again.release()
     finally:
         child.communicate()
-
-
-def is_open(descriptor: int) -> bool:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
 
 
 # --- Systems without flock ---

@@ -292,10 +292,29 @@ WRONG_STORES = {
             "test_waiting_for_a_version_that_is_gone_ends_at_once",
         },
     ),
+    "that forgets who subscribes": (
+        """
+        def subscribe(self, key, version, since, wake):
+            return Wakeup(print)
+        """,
+        {
+            "test_a_change_between_the_read_and_the_subscription_is_not_missed",
+            "test_a_subscription_may_end_at_any_time_and_again",
+        },
+    ),
+    "that misses what changed before": (
+        """
+        def subscribe(self, key, version, since, wake):
+            present = self.load(key)
+            return super().subscribe(key, present.version if present else "", since, wake)
+        """,
+        {"test_a_change_between_the_read_and_the_subscription_is_not_missed"},
+    ),
 }
 
 WRONG_TESTS = '''
 import pytest
+from onerefresh.pause import Wakeup
 from onerefresh.store import AdvisoryLock, Conflict, Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import StoreContract
@@ -319,6 +338,10 @@ from hypothesis import Phase, settings
 
 settings.register_profile("found is enough", phases=[Phase.generate])
 settings.load_profile("found is enough")
+
+from onerefresh.testing.stores import subscriptions
+
+subscriptions.PATIENCE = 1.0  # what never comes is given up
 """
 
 
@@ -339,6 +362,6 @@ def test_the_contract_fails_for_each_wrong_store_and_says_where(tmp_path: Path) 
         timeout=100,
         check=False,
     )
-    failed = re.findall(r"^FAILED \S*test_(\d)\.py::TestWrongStore::(\w+)", done.stdout, re.MULTILINE)
+    failed = re.findall(r"^FAILED \S*test_(\d+)\.py::TestWrongStore::(\w+)", done.stdout, re.MULTILINE)
     assert {(int(number), name) for number, name in failed} >= expected, done.stdout + done.stderr
     assert "test_what_was_written_is_read" not in {name for _, name in failed}

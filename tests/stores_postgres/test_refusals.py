@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -65,7 +67,11 @@ def test_the_rights_that_are_asked_for_are_enough(
     version = ours.cas("acme", version, "after")
     assert ours.load("acme") == (version, "after")
     assert [key for key, _ in ours.scan()] == ["acme"]
-    ours.wait("acme", "another version", 60)
+    woken = threading.Event()
+    wakeup = ours.subscribe("acme", "another version", time.monotonic(), woken.set)
+    assert woken.wait(60)
+    wakeup.end()
+    assert ours._notifier._unreachable_until == 0.0, "it could listen"
 
 
 def test_a_table_of_another_program_is_left_alone(store: PostgresStore, server: PostgresServer, table: str) -> None:

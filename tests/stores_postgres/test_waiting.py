@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import select
 import threading
+import time
 from itertools import count
 
 import psycopg
@@ -193,11 +194,11 @@ def test_a_server_without_a_connection_to_spare_is_not_asked_to_listen_again_at_
 ) -> None:
     version = through.cas("acme", None, "before")
     with relay.down():
-        through.wait("acme", version, 0.1)
+        through.subscribe("acme", version, time.monotonic(), bool).end()
         until(lambda: through._notifier._listener is None)
         accepted = relay.accepted
         for _ in range(5):
-            through.wait("acme", version, 0.01)
+            assert through.subscribe("acme", version, time.monotonic(), bool).within == POLLED
         assert relay.accepted == accepted
 
 

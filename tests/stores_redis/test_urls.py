@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -190,7 +192,11 @@ def test_the_same_place_has_the_same_name_by_url_and_by_client(sentinels: Sentin
 def used(store: RedisStore) -> None:
     version = store.cas("äcme", None, "bödy")
     assert store.load("äcme") == (version, "bödy")
-    store.wait("äcme", "another version", 60.0)
+    woken = threading.Event()
+    wakeup = store.subscribe("äcme", "another version", time.monotonic(), woken.set)
+    assert woken.wait(60.0)
+    wakeup.end()
+    assert store._notifier._unreachable_until == 0.0, "it could listen"
     assert list(store.scan()) == [("äcme", (version, "bödy"))]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from onerefresh.credential.beginning import refuse_at_the_end
 from onerefresh.credential.cached_token import CachedToken, cached_for
 from onerefresh.credential.launcher import Launcher
-from onerefresh.credential.renewal_threads import refuse_at_the_end
 from onerefresh.credential.waiting import Waiting
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight

@@ -31,6 +31,7 @@ from onerefresh.renewal.world import World
 from onerefresh.run import Resumable, Run
 from onerefresh.runner import Runner
 from onerefresh.store import Store, StoreTime
+from onerefresh.tasks import run_here
 from onerefresh.threads import start
 from onerefresh.token import Answer, Token
 from onerefresh.user_code import Functions
@@ -222,7 +223,7 @@ class _Comparison(Run):
 def _performed(memory: SessionMemory, looking: Callable[[World], Coroutine[Any, Any, bool]]) -> bool | None:
     """Perform a comparison; None where the store cannot be used now, or raises anything else."""
     try:
-        return Runner(memory.key, memory.store, _Comparison(memory), Functions(_nothing)).run(looking)
+        return run_here(Runner(memory.key, memory.store, _Comparison(memory), Functions(_nothing)).run(looking))
     except errors.OnerefreshError:
         return None
     except Exception:  # an exception of one store must not end the looks

@@ -1,4 +1,4 @@
-"""Starting renewals, and the commands of people, on threads of their own."""
+"""Starting renewals, and the commands of people."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from onerefresh import errors
 from onerefresh import transitions as records
+from onerefresh.credential.beginning import begin, refuse_at_the_end
 from onerefresh.credential.cached_token import cached_for
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.notices import report_type
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import runs_under_way
-from onerefresh.credential.renewal_threads import on_a_thread, refuse_at_the_end
 from onerefresh.credential.run import CredentialRun
 from onerefresh.flight import Flight
 from onerefresh.locks import refuse_inside
@@ -27,6 +27,7 @@ from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import NotSent, World
 from onerefresh.runner import Runner
+from onerefresh.tasks import Task
 from onerefresh.this_process import machine
 from onerefresh.token import Token
 
@@ -116,17 +117,19 @@ class Launcher:
         """Start the renewal of a registered flight. A second call changes nothing."""
         run = self._run(flight)
 
-        def work() -> None:
-            if not flight.begin():
+        async def work(task: Task) -> None:
+            if not flight.begin(task):
                 return
             try:
                 request = self.request(flight.refused, background=background, within=within)
-                run.deliver(run.runner().run(self._moved_first(run, lambda world: renew.renew(world, request))))
+                run.deliver(await run.runner().run(self._moved_first(run, lambda world: renew.renew(world, request))))
             except NotSent as error:
                 flight.lost_its_loop = self._options.loop is None
                 run.deliver(errors.RefreshUnavailable(error.message).about(self._key))
             except errors.OnerefreshError as error:
                 run.deliver(error.about(self._key))
+            except GeneratorExit:  # a forked child drops its copy
+                raise
             except BaseException as error:  # a defect here or in a store: the callers must not wait on
                 run.deliver(_unforeseen(error, self._key))
                 raise
@@ -134,7 +137,7 @@ class Launcher:
                 run.is_over()
 
         try:
-            on_a_thread(work, self._key, never_here=background and within is None)
+            begin(Task(work), self._key, never_here=background and within is None)
         except errors.OnerefreshError as error:
             run.deliver(error)
         flight.started()  # skipped by an interrupt: then this thread must still start the flight
@@ -168,7 +171,7 @@ class Launcher:
     def run_command(
         self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object, *, moves: bool = True
     ) -> Flight[T]:
-        """Run a command beside the renewals, on a thread of its own; no other caller waits for it.
+        """Run a command beside the renewals; no other caller waits for it.
 
         `moves`: a credential that is still in the store ``moved_from`` is moved first.
 
@@ -180,18 +183,20 @@ class Launcher:
         run_ = self._run(flight, renews=False)
         runner, command = run_.runner(), self._moved_first(run_, work) if moves else work
 
-        def run() -> None:
-            flight.begin()
+        async def run(task: Task) -> None:
+            flight.begin(task)
             try:
-                flight.settle(runner.run(command))
+                flight.settle(await runner.run(command))
             except errors.OnerefreshError as error:
                 flight.settle(None, error.about(self._key))
+            except GeneratorExit:  # as in `launch`
+                raise
             except BaseException as error:  # a defect, as in `launch`
                 flight.settle(None, _unforeseen(error, self._key))
                 raise
 
         try:
-            on_a_thread(run, self._key)
+            begin(Task(run), self._key)
         except errors.OnerefreshError as error:
             flight.settle(None, error)
         return flight

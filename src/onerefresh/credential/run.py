@@ -22,7 +22,7 @@ from onerefresh.renewal.known import Known
 from onerefresh.run import Resumable, Run
 from onerefresh.runner import Runner
 from onerefresh.store import Store
-from onerefresh.threads import Alarm
+from onerefresh.timekeeper import Alarm
 from onerefresh.token import Token
 
 __all__ = ["CredentialRun"]
@@ -172,7 +172,7 @@ class CredentialRun(Run):
         """
         memory, flight = self._memory, self.flight
         following: Flight[Outcome] = Flight(refused=flight.refused, loop=flight.loop)
-        following.begin()
+        following.begins_with(flight)
         following.started()
         if not self._remember(unsaved):
             return

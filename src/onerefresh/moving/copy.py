@@ -23,6 +23,7 @@ from onerefresh.renewal.request import RenewalRequest
 from onerefresh.runner import Runner
 from onerefresh.store import Store, is_shared
 from onerefresh.stores import open_store
+from onerefresh.tasks import run_here
 from onerefresh.token import Answer, Secret, Token
 from onerefresh.user_code import Functions
 
@@ -179,7 +180,7 @@ class _Copy:
             can_revoke=False,
         )
         both = Move(source, target, self._source.name, self._target.name, request, request)
-        return target.run(lambda _: move(both))
+        return run_here(target.run(lambda _: move(both)))
 
     def _runner(self, key: str, store: Store) -> Runner:
         run = MoveRun(store, goes_on=lambda: not self._stopped.is_set)

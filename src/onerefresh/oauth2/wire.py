@@ -16,7 +16,7 @@ from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenResponse
 from onerefresh.oauth2.http_answer import Incoming, read_body, read_head, read_on
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
-from onerefresh.threads import Alarm
+from onerefresh.timekeeper import Alarm
 from onerefresh.token import Secret
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 

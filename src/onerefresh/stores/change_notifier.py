@@ -1,31 +1,33 @@
-"""Waiting for changes of many keys on one connection, which is open only while some thread waits.
+"""Waiting for changes of many keys on one connection, which is open only while somebody waits.
 
-Any problem of the connection ends the wait early, after a short sleep, since a wake-up is only a hint.
+Any problem of the connection ends the waits early, since a wake-up is only a hint; for a moment after it, all waits are
+short, and no connection is opened.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
-from onerefresh.latches import Latch
 from onerefresh.locks import Lock
+from onerefresh.pause import Wakeup
 from onerefresh.store import POLL, reset_in_child
+from onerefresh.stores.subscriber import CHANGED, Subscriber, after
 from onerefresh.threads import Job, start
 
 __all__ = ["ChangeNotifier", "Subscription"]
 
 TURN = 0.05
-"""Seconds that the listener listens before it checks whether threads want to listen to more keys."""
+"""Seconds that the listener listens before it checks whether there are more keys to listen to."""
 LINGER = 0.25
-"""Seconds for which it still listens to a key for which no thread waits: many threads read the record and come back."""
+"""Seconds for which it still listens to a key for which nobody waits: many read the record and come back."""
 
 
 class Subscription(Protocol):
     """One connection on which the server announces changes. One thread uses it.
 
-    `reusable`: once it is closed, its connection is available to the threads that were waiting.
+    `reusable`: once it is closed, its connection is available to those that were waiting.
     """
 
     reusable: bool
@@ -44,7 +46,7 @@ class Subscription(Protocol):
 
 
 class ChangeNotifier:
-    """Lets any number of threads wait for changes, with one listener thread and one connection for all of them.
+    """Lets any number of renewals wait for changes, with one listener thread and one connection for all of them.
 
     `connect` opens a subscription; it and the subscription's methods may raise anything. `_lock` guards the waits and
     the choice of the listener.
@@ -55,56 +57,40 @@ class ChangeNotifier:
         self._lock = Lock()
         self._waits: dict[str, _Waits] = {}
         self._listener: Job | None = None
+        self._unreachable_until = 0.0  # on the monotonic clock
         reset_in_child(self)
 
-    def wait(self, key: str, version: str, seconds: float, changed: Callable[[], bool]) -> None:
-        """Wait until `key` is not at `version`, for at most `seconds`; shorter where no change can be received.
+    def subscribe(self, key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup:
+        """Call `wake` once `key` may not be at `version` any more.
 
-        `changed` checks whether it has changed already. It is called once the subscription listens, so that no later
-        change is missed. It is not called where the subscription itself has read the record, or does not listen in
-        time.
+        `since`: when the read that found this version began, on the monotonic clock. A change that came after it, or
+        that may have come unnoticed because nothing listened yet, ends the wait at once.
         """
-        deadline = time.monotonic() + seconds
-        waiter = _Waiter(version)
+        if time.monotonic() < self._unreachable_until:
+            return after(POLL)
+        waiter: _Waiter | None = None
         try:
-            try:
-                try:
-                    self._enter(key, waiter)
-                except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
-                    waiter.unreachable = True
-                    waiter.listening.set()
-                if not waiter.listening.wait(seconds) or (not waiter.looked and changed()):
-                    return
-                left = max(deadline - time.monotonic(), 0.0)
-                if waiter.unreachable:
-                    time.sleep(min(left, POLL))
-                else:
-                    waiter.woken.wait(left)
-            finally:
-                self._leave(key, waiter)
-        finally:
-            self._leave(key, waiter)  # again, where an interrupt cut it short: a wait that is left keeps it open
+            with self._lock:
+                waits = self._waits.setdefault(key, _Waits())
+                waits.left_at = time.monotonic()
+                if waits.listening and since <= waits.sure_since:
+                    return CHANGED
+                waiter = _Waiter(wake, waits, version)
+                waits.waiters[waiter] = None
+                if self._listener is None:
+                    self._listener = start(self._listen, "onerefresh listener", daemon=True)
+            return Wakeup(waiter.end)
+        except BaseException as error:
+            if waiter is not None:
+                waiter.end()  # one that is left keeps the connection open
+            if not isinstance(error, RuntimeError):
+                raise
+        return after(POLL)  # no thread can start any more: the interpreter ends, or the system is full
 
     def after_fork(self) -> None:
         """Forget the listener and its connection, which belong to the parent."""
         self._lock = Lock()
         self._waits, self._listener = {}, None
-
-    def _enter(self, key: str, waiter: _Waiter) -> None:
-        with self._lock:
-            waits = self._waits.setdefault(key, _Waits())
-            waits.waiters.add(waiter)
-            if waits.listening:
-                waiter.listening.set()
-            if self._listener is None:
-                self._listener = start(self._listen, "onerefresh listener", daemon=True)
-
-    def _leave(self, key: str, waiter: _Waiter) -> None:
-        with self._lock:
-            waits = self._waits.get(key)
-            if waits is not None:
-                waits.waiters.discard(waiter)
-                waits.left_at = time.monotonic()
 
     # --- The listener's thread ---
 
@@ -121,13 +107,13 @@ class ChangeNotifier:
                     break
                 news: Collection[str] = ()
                 if wanted != listening:
-                    news = self._tell_listening(wanted, subscription.listen(wanted))
+                    news = self._now_listening(wanted, subscription.listen(wanted))
                     listening = wanted
                 news = news or subscription.receive(TURN)
                 if subscription.reusable and (last := self._last(me, news)):
                     break
                 self._ring(news)
-        except BaseException as error:  # whatever happens to it: the waiting threads read the record
+        except BaseException as error:  # whatever happens to it: those that wait read the record
             self._give_up(me)
             if not isinstance(error, Exception):
                 raise
@@ -137,7 +123,7 @@ class ChangeNotifier:
                     _close(subscription)
             finally:
                 for waiter in last:
-                    waiter.woken.set()
+                    waiter.ring()
 
     def _wanted(self, me: Job | None) -> frozenset[str]:
         """The keys to listen to. Where none is left, the listener is not this notifier's any more, and ends."""
@@ -150,22 +136,21 @@ class ChangeNotifier:
                 self._listener = None
             return frozenset(self._waits)
 
-    def _tell_listening(self, keys: frozenset[str], seen: Mapping[str, str]) -> Collection[str]:
-        """Note that the subscription listens; return the keys that are at another version than a thread waits for."""
+    def _now_listening(self, keys: frozenset[str], seen: Mapping[str, str]) -> Collection[str]:
+        """Note that the subscription listens; return the keys that may be at another version than is waited for."""
         news = set()
         with self._lock:
             for key in keys:
-                if (waits := self._waits.get(key)) is not None:
-                    waits.listening = True
-                    for waiter in waits.waiters:
-                        waiter.looked = key in seen
-                        waiter.listening.set()
-                        if seen.get(key, waiter.version) != waiter.version:
-                            news.add(key)
+                if (waits := self._waits.get(key)) is None:
+                    continue
+                if not waits.listening:
+                    waits.listening, waits.sure_since = True, time.monotonic()
+                    if any(seen.get(key) != waiter.version for waiter in list(waits.waiters)):
+                        news.add(key)
         return news
 
     def _last(self, me: Job | None, news: Collection[str]) -> Collection[_Waiter]:
-        """All waiting threads, if they wait only for keys in the news: the listener then ends.
+        """All that wait, if they wait only for keys in the news: the listener then ends.
 
         They are woken once the subscription is closed, because they need its connection.
         """
@@ -174,52 +159,63 @@ class ChangeNotifier:
             if self._listener is not me or not waiting or not waiting.issubset(news):
                 return ()
             waits, self._waits, self._listener = self._waits, {}, None
-            return [waiter for one in waits.values() for waiter in one.waiters]
+            return _waiters_of(waits.values())
 
     def _ring(self, keys: Collection[str]) -> None:
-        """Wake all threads that wait for these keys."""
+        """Wake all that wait for these keys."""
         with self._lock:
-            for key in keys:
-                if (waits := self._waits.get(key)) is not None:
-                    for waiter in waits.waiters:
-                        waiter.woken.set()
+            changed = [waits for key in keys if (waits := self._waits.get(key)) is not None]
+            woken = _waiters_of(changed)
+            for waits in changed:
+                waits.sure_since = time.monotonic()
+        for waiter in woken:
+            waiter.ring()
 
     def _give_up(self, me: Job | None) -> None:
-        """Wake all waiting threads, which have to read the record by themselves."""
+        """Wake all that wait. For a while, they have to read the record by themselves."""
         with self._lock:
             if me is None or self._listener is not me:
                 return
             waits, self._waits, self._listener = self._waits, {}, None
-            for one in waits.values():
-                for waiter in one.waiters:
-                    waiter.unreachable = True
-                    waiter.listening.set()
-                    waiter.woken.set()
-
-
-class _Waiter:
-    """One waiting thread.
-
-    * `version`: the version that it knows.
-    * `looked`: the subscription has read whether there is another version already.
-    * `unreachable`: no change can be received, so that the thread must read the record by itself.
-    """
-
-    def __init__(self, version: str) -> None:
-        self.version = version
-        self.looked = False
-        self.listening = Latch()
-        self.woken = Latch()
-        self.unreachable = False
+            self._unreachable_until = time.monotonic() + POLL
+        for waiter in _waiters_of(waits.values()):
+            waiter.ring()
 
 
 class _Waits:
-    """The threads that wait for one key. `listening`: the subscription is known to announce its changes."""
+    """All that wait for one key.
+
+    * `listening`: the subscription is known to announce its changes.
+    * `sure_since`: a read that began later has seen each change that was announced so far.
+    * `left_at`: when somebody last stopped waiting.
+    """
 
     def __init__(self) -> None:
-        self.waiters: set[_Waiter] = set()
-        self.listening = False
+        self.waiters: dict[_Waiter, None] = {}
+        self.listening, self.sure_since = False, 0.0
         self.left_at = time.monotonic()
+
+
+class _Waiter(Subscriber):
+    """One that waits; see `ChangeNotifier.subscribe`."""
+
+    __slots__ = ("_waits", "version")
+
+    def __init__(self, wake: Callable[[], object], waits: _Waits, version: str) -> None:
+        super().__init__(wake, waits.waiters)
+        self._waits, self.version = waits, version
+
+    def ring(self) -> None:
+        self._waits.left_at = time.monotonic()
+        super().ring()
+
+    def end(self) -> None:
+        self._waits.left_at = time.monotonic()
+        super().end()
+
+
+def _waiters_of(all_waits: Iterable[_Waits]) -> list[_Waiter]:
+    return [waiter for waits in all_waits for waiter in list(waits.waiters)]
 
 
 def _close(subscription: Subscription) -> None:

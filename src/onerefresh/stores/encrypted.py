@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.store import AdvisoryLock, Store, StoreTime, Unreadable, Versioned, is_sealed, no_text, text_of
+from onerefresh.pause import Wakeup
+from onerefresh.store import (
+    AdvisoryLock,
+    Store,
+    StoreTime,
+    Unreadable,
+    Versioned,
+    is_sealed,
+    no_text,
+    subscribed,
+    text_of,
+)
 from onerefresh.stores import open_store
 from onerefresh.stores.envelope import NEWER, Key, Purpose, digest_of, need_cryptography, parse, sealed, unsealed
 from onerefresh.stores.keys import KeySource, keys_in, source_of
@@ -117,6 +128,15 @@ class EncryptedStore(Store):
 
     def wait(self, key: str, version: str, timeout: float) -> None:
         self._store.wait(key, version, timeout)
+
+    def subscribe(self, key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup | None:
+        return subscribed(self._store, key, version, since, wake)
+
+    def _that_waits(self) -> Store:
+        mine, passed_on = type(self), EncryptedStore
+        if mine.wait is not passed_on.wait or mine.subscribe is not passed_on.subscribe:
+            return self
+        return self._store._that_waits()
 
     def hold(self, key: str) -> AdvisoryLock | None:
         return self._store.hold(key)

@@ -13,16 +13,18 @@ import hashlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from onerefresh.errors import StoreUnavailable
-from onerefresh.latches import Latch
 from onerefresh.locks import Lock
+from onerefresh.pause import Wakeup
 from onerefresh.private_files import check_private, make_folder
 from onerefresh.safe_folders import Trust, trust
-from onerefresh.store import AdvisoryLock, reset_in_child
+from onerefresh.store import POLL, AdvisoryLock, reset_in_child
 from onerefresh.stores.forking import fork_lock
+from onerefresh.stores.subscriber import Subscriber, after
 from onerefresh.threads import start
 
 try:
@@ -31,6 +33,9 @@ except ImportError:  # Windows: no proof of death, and waiting is polling
     fcntl = None  # type: ignore[assignment]  # a module or None
 
 __all__ = ["FlockHold", "LockWaiter", "boot", "lock_path", "shared_seconds"]
+
+MOST_BLOCKED = 8
+"""Threads at most that block in the kernel for one store. Further renewals read the record from time to time."""
 
 
 @functools.cache
@@ -154,74 +159,86 @@ def _threads_are_greenlets() -> bool:
 
 
 class LockWaiter:
-    """Waits for lock files to become free. At most one thread of this process blocks in the kernel for each file.
+    """Waits for lock files to become free. One thread of this process blocks in the kernel for each file.
 
-    `_lock` guards the map of blocked threads.
+    There are `MOST_BLOCKED` such threads at most. `_lock` guards the map of them.
     """
 
     def __init__(self, trusted: Trust | None = None) -> None:
         self._trusted = trust() if trusted is None else trusted
         self._lock = Lock(order=2)
-        self._parked: dict[Path, _Parked] = {}
+        self._blocked: dict[Path, _Blocked] = {}
         reset_in_child(self)
 
-    def waited(self, path: Path, timeout: float) -> bool:
-        """Wait until nobody holds the lock, for at most `timeout` seconds; False at once where nobody holds it now.
+    def subscribe(self, path: Path, wake: Callable[[], object]) -> Wakeup | None:
+        """Call `wake` once nobody holds the lock; None where nobody holds it now, or where no thread can block.
 
-        False at once, too, where no thread can block. Raises `StoreUnavailable` where the file cannot be used.
+        Where `MOST_BLOCKED` threads block already, the wait ends after `POLL`. Raises `StoreUnavailable` where the file
+        cannot be used.
         """
         if fcntl is None:
-            return False
+            return None
         if _threads_are_greenlets():
-            return False
+            return None
         with fork_lock, self._lock:
-            parked = self._parked.get(path)
-            if parked is None:
-                descriptor = _open(path, self._trusted)
-                try:
-                    is_free = _lock(descriptor, fcntl.LOCK_SH)
-                except OSError as error:
-                    os.close(descriptor)
-                    raise _unusable(path, error) from None
-                except BaseException:  # Ctrl-C: no other code would close it and so release the lock
-                    os.close(descriptor)
-                    raise
-                if is_free:
-                    os.close(descriptor)
-                    return False
-                parked = _Parked(descriptor)
-                try:
-                    start(functools.partial(self._park, path, parked), "onerefresh parked", daemon=True)
-                except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
-                    os.close(descriptor)
-                    return False
-                self._parked[path] = parked
-        parked.free.wait(timeout)
-        return True
+            blocked = self._blocked.get(path)
+            if blocked is None:
+                if len(self._blocked) >= MOST_BLOCKED:
+                    return after(POLL)
+                blocked = self._block(path)
+                if blocked is None:
+                    return None
+                self._blocked[path] = blocked
+            subscriber = Subscriber(wake, blocked.waiting)
+            blocked.waiting[subscriber] = None
+            return Wakeup(subscriber.end)
 
-    def _park(self, path: Path, parked: _Parked) -> None:
-        """Block in the kernel until the lock is free, then wake the threads that wait."""
-        with contextlib.suppress(OSError):  # whatever is wrong with the file, the waiting threads read the record
-            fcntl.flock(parked.descriptor, fcntl.LOCK_SH)
-            fcntl.flock(parked.descriptor, fcntl.LOCK_UN)
+    def _block(self, path: Path) -> _Blocked | None:
+        """Start a thread that blocks until the lock is free; None where it is free, or where none can start."""
+        descriptor = _open(path, self._trusted)
+        try:
+            is_free = _lock(descriptor, fcntl.LOCK_SH)
+        except OSError as error:
+            os.close(descriptor)
+            raise _unusable(path, error) from None
+        except BaseException:  # Ctrl-C: no other code would close it and so release the lock
+            os.close(descriptor)
+            raise
+        if is_free:
+            os.close(descriptor)
+            return None
+        blocked = _Blocked(descriptor)
+        try:
+            start(functools.partial(self._wait, path, blocked), "onerefresh blocked", daemon=True)
+        except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
+            os.close(descriptor)
+            return None
+        return blocked
+
+    def _wait(self, path: Path, blocked: _Blocked) -> None:
+        """Block in the kernel until the lock is free, then wake those that wait."""
+        with contextlib.suppress(OSError):  # whatever is wrong with the file, the waiting renewals read the record
+            fcntl.flock(blocked.descriptor, fcntl.LOCK_SH)
+            fcntl.flock(blocked.descriptor, fcntl.LOCK_UN)
         with self._lock:
-            if self._parked.get(path) is parked:
-                del self._parked[path]
-            os.close(parked.descriptor)
-        parked.free.set()
+            if self._blocked.get(path) is blocked:
+                del self._blocked[path]
+            os.close(blocked.descriptor)
+        for subscriber in list(blocked.waiting):  # nobody joins them any more
+            subscriber.ring()
 
     def after_fork(self) -> None:
         """Close the child's copies of the descriptors: the threads that block with them are not in the child."""
         self._lock = Lock(order=2)
-        parked, self._parked = self._parked, {}
-        for one in parked.values():
+        blocked, self._blocked = self._blocked, {}
+        for one in blocked.values():
             with contextlib.suppress(OSError):
                 os.close(one.descriptor)
 
 
-class _Parked:
-    """One thread that blocks in the kernel, and the latch by which it wakes the others."""
+class _Blocked:
+    """One thread that blocks in the kernel, and those that wait for it."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self.free = Latch()
+        self.waiting: dict[Subscriber, None] = {}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from onerefresh.errors import StoreUnavailable
-from onerefresh.latches import Changes
 from onerefresh.locks import Lock
+from onerefresh.pause import Wakeup
 from onerefresh.store import Conflict, Store, StoreTime, Versioned, reset_in_child
+from onerefresh.stores.subscriber import CHANGED, Subscriber
 
 __all__ = ["MemoryStore"]
 
@@ -17,7 +18,7 @@ __all__ = ["MemoryStore"]
 class MemoryStore(Store):
     """Records in a dict. A forked child goes on with a copy of its own.
 
-    `_lock` guards writes and scans; `load` takes no lock.
+    `_lock` guards writes, scans and who waits; `load` takes no lock.
     """
 
     name = "memory"
@@ -28,7 +29,7 @@ class MemoryStore(Store):
         self._records: dict[str, Versioned] = {}
         self._writes = 0
         self._lock = Lock(order=1)  # a credential that stores its seed holds its own lock meanwhile
-        self._changes = Changes()
+        self._waiting: dict[str, dict[Subscriber, None]] = {}  # by key
         self._era = secrets.token_hex(8)
         reset_in_child(self)
 
@@ -43,7 +44,9 @@ class MemoryStore(Store):
             self._writes += 1
             version = str(self._writes)
             self._records[key] = Versioned(version, body)
-        self._changes.notify()
+            waiting = self._waiting.pop(key, {})
+        for subscriber in list(waiting):
+            subscriber.ring()
         return version
 
     def remove(self, key: str, expected: str) -> None:
@@ -52,14 +55,19 @@ class MemoryStore(Store):
             if present is None or present.version != expected:
                 raise Conflict(key)
             del self._records[key]
-        self._changes.notify()
+            waiting = self._waiting.pop(key, {})
+        for subscriber in list(waiting):
+            subscriber.ring()
 
-    def wait(self, key: str, version: str, timeout: float) -> None:
-        def has_changed() -> bool:
+    def subscribe(self, key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup:
+        with self._lock:
             present = self._records.get(key)
-            return present is None or present.version != version
-
-        self._changes.wait_for(has_changed, timeout)
+            if (present.version if present else "") != version:
+                return CHANGED
+            waiting = self._waiting.setdefault(key, {})
+            subscriber = Subscriber(wake, waiting)
+            waiting[subscriber] = None
+            return Wakeup(subscriber.end)
 
     def moment(self) -> StoreTime:
         return StoreTime(self._era, time.monotonic(), single_host=True)
@@ -71,5 +79,5 @@ class MemoryStore(Store):
 
     def after_fork(self) -> None:
         """Make new locks in a forked child, where the threads that held the old ones are missing."""
-        self._lock, self._changes = Lock(order=1), Changes()
+        self._lock, self._waiting = Lock(order=1), {}
         self._era = secrets.token_hex(8)

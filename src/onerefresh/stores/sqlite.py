@@ -19,10 +19,10 @@ from typing import TypeVar
 from onerefresh.chance import CHANCE
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.locks import Within
+from onerefresh.pause import Wakeup
 from onerefresh.private_files import at_home, check_file, make_folder
 from onerefresh.safe_folders import trust
 from onerefresh.store import (
-    POLL,
     AdvisoryLock,
     Conflict,
     Store,
@@ -35,6 +35,7 @@ from onerefresh.store import (
 from onerefresh.stores.flock import FlockHold, LockWaiter, boot, lock_path, shared_seconds
 from onerefresh.stores.forking import fork_lock
 from onerefresh.stores.network_filesystems import refuse_network_file_system
+from onerefresh.stores.subscriber import CHANGED
 from onerefresh.token import Secret
 
 __all__ = ["SQLiteStore"]
@@ -88,7 +89,7 @@ class SQLiteStore(Store):
         self.name = f"sqlite:///{self.path}"
         self._address = f"{self.path.as_uri()}?mode=rw"  # SQLite must not make a missing file, with other permissions
         self._trusted = trust(trusted_folders)
-        self._parking = LockWaiter(self._trusted)
+        self._lock_waiter = LockWaiter(self._trusted)
         refuse_network_file_system(self.path)
 
     def load(self, key: str) -> Versioned | None:
@@ -108,16 +109,17 @@ class SQLiteStore(Store):
     def remove(self, key: str, expected: str) -> None:
         self._in_turn(lambda: self._remove(key, expected))
 
-    def wait(self, key: str, version: str, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
+    def subscribe(self, key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup | None:
         with contextlib.suppress(StoreUnavailable):
-            if self._parking.waited(lock_path(self.path, key), timeout):
-                return
-            # The lock is free: a process may be at work without it, so read the record from time to time.
+            found = self._lock_waiter.subscribe(lock_path(self.path, key), wake)
+            if found is not None:
+                return found
+            # Nobody holds the lock: its last holder may have written since the record was read. And a process may be at
+            # work without it, so the record is read from time to time.
             present = self.load(key)
             if (present.version if present else "") != version:
-                return
-        time.sleep(max(min(POLL, deadline - time.monotonic()), 0.0))
+                return CHANGED
+        return None
 
     def hold(self, key: str) -> AdvisoryLock | None:
         self._make_folder()

@@ -123,7 +123,7 @@ class World:
     def park(self) -> None:
         path = lock_path(self.folder / "tokens.db", next(places))  # the thread of another one may still be leaving it
         hold = FlockHold.take(path)
-        LockWaiter().waited(path, 0.001)
+        LockWaiter().subscribe(path, lambda: None)
         assert isinstance(hold, FlockHold)
         hold.release()
 
@@ -154,6 +154,13 @@ class World:
             pass
 
 
+def listened(notifier: ChangeNotifier) -> None:
+    woken = threading.Event()
+    wakeup = notifier.subscribe("acme", "", 0.0, woken.set)
+    woken.wait(0.005)
+    wakeup.end()
+
+
 TAKING: dict[str, Callable[[World], object]] = {
     "credential/memory.py SessionMemory": lambda world: world.acme.token(),
     "credential/registry.py _Registry": lambda world: Credential("other", Refresher(), store=world.store),
@@ -167,9 +174,7 @@ TAKING: dict[str, Callable[[World], object]] = {
     "stores/memory.py MemoryStore": lambda world: world.witness.login({"access_token": "new", "expires_in": 3600}),
     "stores/flock.py LockWaiter": World.park,
     "stores/forking.py itself": lambda world: SQLiteStore(world.folder / "tokens.db").load("acme"),
-    "stores/change_notifier.py ChangeNotifier": lambda world: ChangeNotifier(Subscription).wait(
-        "acme", "", 0.005, lambda: False
-    ),
+    "stores/change_notifier.py ChangeNotifier": lambda world: listened(ChangeNotifier(Subscription)),
     "stores/redis/connection.py RedisConnection": lambda world: RedisConnection(
         object, (), print, mine=False
     )._client(),

@@ -7,6 +7,7 @@ from tests.core.scripts.common import OPTIONS, heard, refresh, say
 
 from onerefresh import Credential
 from onerefresh.flight import Flight
+from onerefresh.pause import Wakeup
 from onerefresh.stores import open_store
 
 store = open_store(OPTIONS["store"])
@@ -16,12 +17,12 @@ say("ready")
 heard()
 
 watching = threading.Event()
-wait_for_the_record, wait_for_the_flight = store.wait, Flight.wait
+subscribe, wait_for_the_flight = store.subscribe, Flight.wait
 
 
-def watch(key: str, version: str, timeout: float) -> None:
+def watch(key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup | None:
     watching.set()
-    wait_for_the_record(key, version, timeout)
+    return subscribe(key, version, since, wake)
 
 
 def wait_late(flight: Flight[object], seconds: float, start: Callable[[], object] | None = None) -> bool:
@@ -33,7 +34,7 @@ def wait_late(flight: Flight[object], seconds: float, start: Callable[[], object
 
 def ask() -> None:
     threading.main_thread().join()
-    store.wait, Flight.wait = watch, wait_late  # type: ignore[method-assign,assignment]
+    store.subscribe, Flight.wait = watch, wait_late  # type: ignore[method-assign,assignment]
     say(f"answered {acme.token(refused=known).generation}")
 
 

@@ -10,6 +10,13 @@ from onerefresh import Credentials, Token
 sent = threading.Event()
 
 
+def queued() -> bool:
+    """Whether a renewal waits for its turn."""
+    turns = credentials._options.turns
+    assert turns is not None
+    return any(queue.waiting for queue in list(turns._queues.values()))
+
+
 class Refresher:
     host = "login.example:443"
 
@@ -18,9 +25,7 @@ class Refresher:
         say(f"{name} is sent")
         sent.set()
         deadline = time.monotonic() + 20
-        while threading.main_thread().is_alive() or any(
-            thread.name == "onerefresh b" for thread in threading.enumerate()
-        ):
+        while threading.main_thread().is_alive() or queued():
             if time.monotonic() > deadline:
                 say("b still waits for its turn")
                 break
@@ -38,6 +43,6 @@ for key in "ab":
 credentials._tenant("a").renew_ahead(600, None)
 sent.wait(20)
 credentials._tenant("b").renew_ahead(600, None)
-while not any(queue.waiting for queue in credentials._options.turns._queues.values()):  # type: ignore[union-attr]  # there is a limit
+while not queued():
     time.sleep(0.01)
 say("the main thread ends")

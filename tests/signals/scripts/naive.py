@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from onerefresh import flight, threads
-from onerefresh.credential import renewal_threads
+from onerefresh import flight, threads, timekeeper, workers
 
 
 class NaiveLatch:
@@ -26,7 +25,7 @@ class NaiveLatch:
         return self._event.wait(max(seconds, 0.0))
 
 
-def start(work: Callable[[], object], name: str, *, daemon: bool = False) -> None:
+def start(work: Callable[[], object], name: str, *, daemon: bool = False, shared: bool = False) -> None:
     threading.Thread(target=work, name=name, daemon=daemon).start()
 
 
@@ -34,4 +33,5 @@ def make() -> None:
     """Put them in the place of the library's own."""
     for module in (threads, flight):
         setattr(module, "Latch", NaiveLatch)  # noqa: B010 - the types say that it is another class
-    setattr(renewal_threads, "start", start)  # noqa: B010 - as above
+    for module in (timekeeper, workers):
+        setattr(module, "start", start)  # noqa: B010 - as above

@@ -11,10 +11,11 @@ import logging
 import secrets
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from onerefresh.chance import CHANCE
 from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.pause import Wakeup
 from onerefresh.store import HEAD_START, Conflict, Store, StoreOutcomeUnknown, StoreTime, Versioned, no_text, text_of
 from onerefresh.stores.change_notifier import ChangeNotifier, Subscription
 from onerefresh.stores.flock import shared_seconds
@@ -34,6 +35,7 @@ from onerefresh.stores.postgres.notifier import CannotListen, PostgresSubscripti
 from onerefresh.stores.postgres.own_connections import OwnConnections
 from onerefresh.stores.postgres.pooled_connections import PooledConnections
 from onerefresh.stores.postgres.sql import DEFAULT_TABLE, Statements
+from onerefresh.stores.subscriber import after
 from onerefresh.token import Secret
 
 __all__ = ["PostgresStore"]
@@ -128,11 +130,10 @@ class PostgresStore(Store):
             case []:
                 raise Conflict(key)
 
-    def wait(self, key: str, version: str, timeout: float) -> None:
+    def subscribe(self, key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup:
         if time.monotonic() < self._deaf_until:
-            time.sleep(min(timeout, POLLED))
-        else:
-            self._notifier.wait(key, version, timeout, lambda: self._has_changed(key, version))
+            return after(POLLED)
+        return self._notifier.subscribe(key, version, since, wake)
 
     def moment(self) -> StoreTime | None:
         return self._clock.moment()
@@ -224,13 +225,6 @@ class PostgresStore(Store):
     def _has(self, key: bytes, version: bytes) -> bool:
         found = self._ask(self._statements.load, [key])
         return isinstance(found, list) and found[0][4] == version
-
-    def _has_changed(self, key: str, version: str) -> bool:
-        try:
-            found = self.load(key)
-        except StoreUnavailable:
-            return True  # the waiting process finds out by itself
-        return (found.version if found else "") != version
 
     def _make_table(self) -> Refused | Lost | None:
         made = self._ask(self._statements.create)

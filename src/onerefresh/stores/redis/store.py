@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.pause import Wakeup
 from onerefresh.store import (
     HEAD_START,
     Conflict,
@@ -189,8 +190,8 @@ class RedisStore(Store):
                 f"{self.name}: the record was removed, but that was not on disk after {ON_DISK_MS / 1000:.0f} s"
             )
 
-    def wait(self, key: str, version: str, timeout: float) -> None:
-        self._notifier.wait(key, version, timeout, lambda: self._version(key) not in (version, None))
+    def subscribe(self, key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup:
+        return self._notifier.subscribe(key, version, since, wake)
 
     def moment(self) -> StoreTime | None:
         if not self._clock.asked:
@@ -250,14 +251,6 @@ class RedisStore(Store):
                         yield key, found
             elif reply[0] is not None:
                 yield key, _versioned(key, *reply)
-
-    def _version(self, key: str) -> str | None:
-        """The present version, "" where there is no record, or None where that cannot be found out now."""
-        name = self._key(key)
-        found = self._link.ask(name, lambda _: [("HGET", name, "version")])
-        if isinstance(found, RedisFailure):
-            return None
-        return (found.first or b"").decode("utf-8", "surrogateescape")
 
     def _asked(self, found: Answer | RedisFailure) -> Answer:
         if isinstance(found, RedisFailure):

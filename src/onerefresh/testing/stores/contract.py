@@ -22,8 +22,10 @@ from onerefresh.testing.stores.recording import (
     held_elsewhere,
     record_in_processes,
     record_in_threads,
+    soon,
 )
 from onerefresh.testing.stores.removal import RemovalContract
+from onerefresh.testing.stores.subscriptions import Sleeper, Subscriptions, looks_until_changed
 
 try:
     import pytest
@@ -47,7 +49,7 @@ CLOCK_ERROR = 1.0
 BODIES = ["", "{}", '{"token": "ä 🗝"}', "x" * 1_000_000, "line\nline\0after"]
 
 
-class StoreContract(RemovalContract):
+class StoreContract(RemovalContract, Subscriptions):
     """The contract of every store. Subclass it with the fixture `opener`; the class's name begins with ``Test``.
 
     * `rounds`: how much each worker of the histories does.
@@ -362,6 +364,13 @@ class FailingStoreContract(StoreContract):
             soon(lambda: store.wait("acme", "another version", 0.01))
         store.wait("acme", version, 0.01)
 
+    def test_subscribing_in_an_outage_raises_nothing_and_ends(self, store: Store, outage: Outage) -> None:
+        version = store.cas("acme", None, "body")
+        with outage():
+            sleeper = Sleeper(store, "acme", version)
+            sleeper.end()
+        assert looks_until_changed(store, "acme", "another version")
+
     def test_the_hints_in_an_outage_raise_nothing_else(self, store: Store, outage: Outage) -> None:
         store.cas("acme", None, "body")
         with outage():
@@ -405,26 +414,6 @@ def tried(use: Callable[[], T | None]) -> T | None:
 def shown(error: BaseException) -> str:
     """Everything that a log would show of an error."""
     return repr(error) + "".join(traceback.format_exception(error))
-
-
-def soon(use: Callable[[], T]) -> T:
-    """The result of `use`, which must not block."""
-    results: list[T] = []
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(use())
-        except BaseException as error:  # noqa: BLE001 - raised below, in the thread of the test
-            failures.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)  # a blocked one must not keep the tests from ending
-    thread.start()
-    thread.join(PATIENCE)
-    assert not thread.is_alive(), "it blocks"
-    if failures:
-        raise failures[0]
-    return results[0]
 
 
 def waits_until_changed(store: Store, key: str, version: str) -> None:

@@ -13,13 +13,16 @@ from contextlib import AbstractContextManager, closing
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier as ProcessBarrier
 from threading import BrokenBarrierError
+from typing import TypeVar
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.losses import KEY as LOSSES
 from onerefresh.store import AdvisoryLock, Conflict, Store, StoreOutcomeUnknown
 from onerefresh.testing.stores.history import NOTHING, Did, Mark, Operation
 
-__all__ = ["KEY", "KEYS", "Opener", "Outage", "held_elsewhere", "record_in_processes", "record_in_threads"]
+__all__ = ["KEY", "KEYS", "Opener", "Outage", "held_elsewhere", "record_in_processes", "record_in_threads", "soon"]
+
+T = TypeVar("T")
 
 Opener = Callable[[], Store]
 Outage = Callable[[], AbstractContextManager[object]]
@@ -230,3 +233,23 @@ def check_portable(opener: Opener) -> None:
             f"the opener is sent to other processes, but cannot be pickled ({error}): "
             "pass functools.partial(YourStore, …), or a function of a module, not a lambda or a nested function"
         ) from None
+
+
+def soon(use: Callable[[], T]) -> T:
+    """The result of `use`, which must not block."""
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(use())
+        except BaseException as error:  # noqa: BLE001 - raised below, in the thread of the test
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)  # a blocked one must not keep the tests from ending
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive(), "it blocks"
+    if failures:
+        raise failures[0]
+    return results[0]

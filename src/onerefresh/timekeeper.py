@@ -1,0 +1,225 @@
+"""One thread for all that is to happen at some later time in this process."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from onerefresh.interpreter import interpreter_ends
+from onerefresh.latches import Changes, Latch
+from onerefresh.threads import start
+
+__all__ = ["Alarm", "Timer", "every_slice", "keep", "nudge"]
+
+SLICE = 0.1
+"""Seconds between two checks of whether the interpreter is ending."""
+SHORT = 1.0
+"""Most seconds to wait for an alarm's call, which is meant to be short."""
+
+
+class Timer:
+    """Calls `call` once on the timekeeper's thread when so many seconds are over, unless it is cancelled before.
+
+    `call` must be short. `at_the_end` is called, perhaps several times, once the interpreter is ending. The end waits
+    for the timer if it `holds_the_exit`. Raises `RuntimeError` where there is no timekeeper, and the system has no
+    thread for one or the interpreter ends.
+    """
+
+    __slots__ = ("at", "at_the_end", "call", "holds_the_exit")
+
+    def __init__(
+        self,
+        seconds: float,
+        call: Callable[[], object],
+        at_the_end: Callable[[], object] | None = None,
+        *,
+        holds_the_exit: bool = False,
+    ) -> None:
+        self.at = time.monotonic() + seconds
+        self.holds_the_exit = holds_the_exit
+        self.call: Callable[[], object] | None = call
+        self.at_the_end = at_the_end
+        try:
+            _live[self] = None
+            _new.append(self)
+            _begin()
+        except BaseException:  # Ctrl-C, too
+            self.cancel()
+            raise
+        if self.at < _keeper.next_at:
+            nudge()
+
+    def cancel(self) -> None:
+        """Prevent the call, where it has not begun."""
+        self.call = self.at_the_end = None  # what it refers to is released now
+        if _live.pop(self, self) is None and not _live:
+            nudge()  # nothing keeps the thread, and the interpreter's end would wait for it
+
+
+class Alarm:
+    """Calls `call` once when so many seconds are over, unless it is cancelled before. Raises what `Timer` raises.
+
+    `call` must be short, and the interpreter's end does not wait for it.
+    """
+
+    __slots__ = ("_call", "_decided", "_over", "_timer")
+
+    def __init__(self, seconds: float, call: Callable[[], object]) -> None:
+        self._call = call
+        self._decided: dict[str, str] = {}  # by whichever came first: the end of the time, or `cancel`
+        self._over = Latch()
+        self._timer = Timer(seconds, self._ring)
+
+    def cancel(self) -> None:
+        """Prevent the call. Where `call` is running, wait for its end, for `SHORT` seconds at most."""
+        came_first = self._decided.setdefault("by", "cancel") == "cancel"
+        self._timer.cancel()
+        if came_first:
+            self._over.set()
+        else:
+            self._over.wait(SHORT)
+
+    def _ring(self) -> None:
+        try:
+            if self._decided.setdefault("by", "time") == "time":
+                self._call()
+        finally:
+            self._over.set()
+
+
+class _Keeper:
+    """The state of the thread. `next_at`: when it looks next, on the monotonic clock; `is_nudged`: it looks at once."""
+
+    def __init__(self) -> None:
+        self.changes = Changes()
+        self.next_at = math.inf
+        self.is_nudged = False
+
+
+# Each step on what follows is one call in C, so there is no lock, and it may be used anywhere.
+_keeper = _Keeper()
+_threads: dict[object, None] = {}
+"""The thread, where there is one. Where two timers began at once, there may be two threads, which share the work."""
+_new: deque[Timer] = deque()
+"""Timers of which the thread does not know yet."""
+_live: dict[Timer, None] = {}
+"""Timers that are neither over nor cancelled."""
+_slices: list[Callable[[], bool]] = []
+
+
+def every_slice(call: Callable[[], bool]) -> None:
+    """Have `call` called again and again while the thread runs; it returns whether the thread is to go on for it."""
+    _slices.append(call)
+
+
+def nudge() -> None:
+    """Let the thread look at once. Where there is none, do nothing."""
+    _keeper.is_nudged = True
+    _keeper.changes.notify()
+
+
+def keep() -> None:
+    """Let the thread run, at least until each call of `every_slice` needs it no longer. Raises `RuntimeError`."""
+    _begin()
+
+
+def _begin() -> None:
+    if _threads:
+        return
+    me = object()
+    try:
+        _threads[me] = None
+        start(lambda: _run(me), "onerefresh timekeeper", shared=True)
+    except BaseException:
+        _threads.pop(me, None)
+        raise
+
+
+def _run(me: object) -> None:
+    """Run until nothing is left."""
+    while True:
+        try:
+            _keep([])
+        finally:
+            _threads.pop(me, None)
+        if not _is_needed():
+            return
+        _threads[me] = None  # more came after the last look, and may rely on this thread
+
+
+def _is_needed() -> bool:
+    if any(call() for call in _slices):
+        return True
+    return any(timer.holds_the_exit for timer in list(_live)) if interpreter_ends() else bool(_live)
+
+
+_numbers = itertools.count()
+
+
+def _keep(heap: list[tuple[float, int, Timer]]) -> None:
+    while True:
+        _keeper.is_nudged = False
+        _take_new(heap)
+        _call_what_is_due(heap)
+        if interpreter_ends():
+            for timer in list(_live):
+                _call(timer.at_the_end)
+        if not _is_needed():
+            return
+        if len(heap) > 2 * len(_live) + 100:
+            heap[:] = [entry for entry in heap if entry[2].call is not None]
+            heapq.heapify(heap)
+        now = time.monotonic()
+        _keeper.next_at = min(heap[0][0] if heap else math.inf, now + SLICE)
+        _keeper.changes.wait_for(_has_news, max(_keeper.next_at - now, 0.0))
+
+
+def _has_news() -> bool:
+    return _keeper.is_nudged or any(timer.at < _keeper.next_at for timer in list(_new))
+
+
+def _take_new(heap: list[tuple[float, int, Timer]]) -> None:
+    while True:
+        try:
+            timer = _new.popleft()
+        except IndexError:
+            return
+        if timer.call is not None:
+            heapq.heappush(heap, (timer.at, next(_numbers), timer))
+
+
+def _call_what_is_due(heap: list[tuple[float, int, Timer]]) -> None:
+    now = time.monotonic()
+    while heap and (heap[0][2].call is None or heap[0][0] <= now):
+        timer = heapq.heappop(heap)[2]
+        call = timer.call
+        if call is not None and _live.pop(timer, timer) is None:
+            timer.call = timer.at_the_end = None
+            _call(call)
+
+
+def _call(call: Callable[[], object] | None) -> None:
+    try:
+        if call is not None:
+            call()
+    except BaseException:  # noqa: BLE001 - a defect of one must not end the others
+        threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), threading.current_thread()]))
+
+
+def _after_fork() -> None:
+    """Forget the thread and its timers, which are not in the child."""
+    _threads.clear()
+    _new.clear()
+    _live.clear()
+    _keeper.changes, _keeper.next_at = Changes(), math.inf
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,202 @@
+"""The threads on which renewals and commands run: as many as have something to do, and no more than `SIZE`.
+
+A thread that is held up no longer counts, and another one takes its place: a call that hangs, in a user's function or
+in a store, takes nothing from the others. Work that only waits is not here (see `tasks`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from onerefresh import timekeeper
+from onerefresh.interpreter import interpreter_ends
+from onerefresh.threads import start
+
+__all__ = ["SIZE", "hand_over", "not_counted"]
+
+SIZE = 32
+"""Threads that run something at the same time."""
+MOST_HELD_UP = 64
+"""Threads beside these at most that are held up."""
+HELD_UP = 1.0
+"""Seconds after which a thread is held up that is still at the same step."""
+
+Work = Callable[[], object]
+
+
+class _Worker:
+    """One thread.
+
+    * `is_started`: it surely runs, now or soon.
+    * `since`: when its present step began, on the monotonic clock.
+    * `waits`: how many frames of its stack wait for the work of other threads.
+    """
+
+    __slots__ = ("is_started", "since", "waits")
+
+    def __init__(self) -> None:
+        self.is_started, self.since, self.waits = False, 0.0, 0
+
+
+# There is no lock, so that work can be handed over anywhere: each step on these is one call in C.
+_ready: deque[Work] = deque()
+"""Work that waits for a thread."""
+_free: dict[_Worker, None] = {}
+"""Threads that will look for work before they end."""
+_busy: dict[_Worker, None] = {}
+"""Threads at work."""
+_here: dict[int, _Worker] = {}
+"""The thread of each identity."""
+
+
+def hand_over(work: Work, *, surely: bool = False) -> bool:
+    """Run `work` on one of the threads; False where there is none, and the system has none to give.
+
+    `surely`: then it is run later, by the first thread that there is. This neither waits nor takes a lock.
+    """
+    _ready.append(work)
+    if _is_any_started([*_free]):
+        return True
+    if len(_busy) >= SIZE:  # who is held up is found out by the timekeeper: there may be thousands of callers
+        with contextlib.suppress(RuntimeError):
+            timekeeper.keep()
+        return True
+    try:
+        _hire()
+    except RuntimeError:
+        if _is_any_started([*_free, *_busy]):
+            return True
+        if surely:
+            timekeeper.nudge()
+            return True
+        try:
+            _ready.remove(work)
+        except ValueError:
+            return True  # a thread that was about to end has taken it
+        return False
+    return True
+
+
+def _is_any_started(threads: list[_Worker]) -> bool:
+    for worker in threads:  # noqa: SIM110 - an interrupt within a generator is reported as an error of its own
+        if worker.is_started:
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def not_counted() -> Iterator[None]:
+    """A context in which this thread waits for work of other threads, which must not wait for this one in turn."""
+    worker = _here.get(threading.get_ident())
+    if worker is None:
+        yield
+        return
+    worker.waits += 1
+    try:
+        _hire_if_needed()
+        yield
+    finally:
+        worker.waits -= 1
+
+
+def _hire() -> None:
+    """Start a thread. Raises `RuntimeError` where none can start."""
+    worker = _Worker()
+    try:
+        _free[worker] = None
+        start(lambda: _run(worker), "onerefresh renewals", shared=True)
+        worker.is_started = True  # others may count on it, although it may need a while to begin
+    except BaseException:  # Ctrl-C, too
+        _free.pop(worker, None)
+        raise
+
+
+def _hire_if_needed() -> None:
+    if _ready and not _free and _has_room():
+        with contextlib.suppress(RuntimeError):
+            _hire()
+
+
+def _has_room() -> bool:
+    """Whether another thread may start."""
+    busy = list(_busy)
+    if len(busy) < SIZE:
+        return True
+    past = time.monotonic() - HELD_UP
+    busy = [worker for worker in busy if not worker.waits]
+    at_work = sum(worker.since > past for worker in busy)
+    return at_work < SIZE and len(busy) < SIZE + MOST_HELD_UP
+
+
+def _run(me: _Worker) -> None:
+    me.is_started = True
+    _free[me] = None
+    _here[threading.get_ident()] = me
+    try:
+        while True:
+            try:
+                work = _ready.popleft()
+            except IndexError:
+                _free.pop(me, None)
+                if not _ready:
+                    return
+                _free[me] = None  # more came after the last look, and may rely on this thread
+                continue
+            me.since = time.monotonic()
+            _busy[me] = None
+            _free.pop(me, None)
+            _hire_if_needed()
+            try:
+                _do(work)
+            finally:
+                del work
+                _free[me] = None
+                _busy.pop(me, None)
+    finally:
+        _free.pop(me, None)
+        _here.pop(threading.get_ident(), None)
+
+
+def _do(work: Work) -> None:
+    try:
+        work()
+    except BaseException:  # noqa: BLE001 - a defect, which its callers know of: the others go on
+        threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), threading.current_thread()]))
+
+
+def _relieve() -> bool:
+    """Start a thread in the place of those that are held up. The timekeeper calls this.
+
+    Returns whether it is needed further: work waits, or work is under way while the interpreter ends.
+    """
+    if _ready and not _free and _has_room():
+        try:
+            _hire()
+        except RuntimeError:
+            if not _busy:  # nobody else would do it
+                with contextlib.suppress(IndexError):
+                    _do(_ready.popleft())
+    return bool(_ready) or (bool(_busy) and interpreter_ends())
+
+
+timekeeper.every_slice(_relieve)
+_of_the_parent: list[object] = []
+"""What a forked child has copies of. They stay as they are: code that ends them would run in the child."""
+
+
+def _after_fork() -> None:
+    _of_the_parent.extend([list(_ready), list(_busy)])
+    _ready.clear()
+    _free.clear()
+    _busy.clear()
+    _here.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
