@@ -21,6 +21,7 @@ from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import memory_of
 from onerefresh.credential.status import Status
 from onerefresh.locks import refuse_inside
+from onerefresh.pacing import paced
 from onerefresh.policy import Profile
 from onerefresh.renewal import commands
 from onerefresh.store import Store, reset_in_child
@@ -166,6 +167,8 @@ class Credential(Commanding):
         """
         deadline = time.monotonic() + (patience := self._most_seconds(max_wait))
         while True:
+            if self._memory.serving(refused) is None and self._memory.flying is None:
+                await paced()
             found = self._look(refused, blocking=False)
             if isinstance(found, Token):
                 return found
