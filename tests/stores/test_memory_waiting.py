@@ -40,6 +40,17 @@ def test_each_is_woken_once_by_the_first_change_of_its_key(store: MemoryStore) -
     assert store._waiting == {}
 
 
+def test_a_removal_wakes_who_waits(store: MemoryStore) -> None:
+    woken: list[None] = []
+    subscribe(store, lambda: woken.append(None))
+    with pytest.raises(Conflict):
+        store.remove("acme", "no version")
+    assert woken == []
+    store.remove("acme", "1")
+    assert woken == [None]
+    assert subscribe(store, print, "").within == math.inf
+
+
 def test_a_write_that_conflicts_wakes_nobody(store: MemoryStore) -> None:
     woken: list[None] = []
     subscribe(store, lambda: woken.append(None))

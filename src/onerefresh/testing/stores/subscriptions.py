@@ -6,6 +6,7 @@ import math
 import threading
 import time
 
+from onerefresh.errors import ConfigurationError
 from onerefresh.store import Store
 from onerefresh.testing.stores.recording import PATIENCE, soon
 
@@ -99,6 +100,17 @@ class Subscriptions:
                 assert first.is_over()
                 first.end()
             assert store.load("acme") == (after, "after")
+
+    def test_a_removal_is_not_missed_by_who_subscribes(self, store: Store, again: Store) -> None:
+        version, answers = _written(store), list[bool]()
+        waiter = threading.Thread(target=lambda: answers.append(looks_until_changed(store, "acme", version)))
+        waiter.start()
+        try:
+            again.remove("acme", version)
+        except ConfigurationError:
+            again.cas("acme", version, "after")  # this store does not remove records
+        waiter.join(2 * PATIENCE)
+        assert answers == [True]
 
     def test_a_subscription_may_end_at_any_time_and_again(self, store: Store, again: Store) -> None:
         version = _written(store)
