@@ -113,7 +113,8 @@ BARRED = {
 ALLOWED = {
     "testing/http.py": {"Thread"},  # each connection of the test server has one
     "testing/stores/contract.py": {"Thread", "Barrier"},  # tests of stores
-    "testing/stores/recording.py": {"Barrier"},
+    "testing/stores/recording.py": {"Barrier", "Thread"},
+    "testing/stores/subscriptions.py": {"Event", "Thread"},
     "cli/demo_run.py": {"Thread"},  # who reads from the demonstration's child processes
     "cli/testserver.py": {"Thread"},
 }
