@@ -263,7 +263,7 @@ store = PostgresStore(os.environ["STORE"], table=os.environ["TABLE"])
 version = store.cas("acme", None, "of the parent")
 waiter = threading.Thread(target=store.wait, args=("acme", version, 30))
 waiter.start()
-while not store._notifier._waits["acme"].listening:
+while not ("acme" in store._notifier._waits and store._notifier._waits["acme"].listening):
     pass
 pids = {connection.pgconn.backend_pid for connection in store._source._open}
 child = os.fork()
