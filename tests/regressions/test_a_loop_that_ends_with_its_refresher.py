@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
-from concurrent import futures
+from collections.abc import Generator
 from functools import partial
 from typing import Any
 
 import pytest
 from tests.core.calls import PATIENCE, first_token, listening
 
-from onerefresh import Credential, Profile, RefreshOutcomeUnknown, Token, WaitTimeout
+from onerefresh import Credential, Profile, RefreshOutcomeUnknown, Token, WaitTimeout, loops
 from onerefresh import transitions as records
 from onerefresh.events import Kind
+from onerefresh.pause import Pause
 from onerefresh.record import Failure, Grant, Lease
 from onerefresh.record_text import decode, encode
 from onerefresh.stores.memory import MemoryStore
@@ -24,14 +24,14 @@ def test_a_token_that_came_with_the_end_of_the_loop_is_kept(monkeypatch: pytest.
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     may_return = threading.Event()
-    look = futures.wait
 
-    def wait(fs: Iterable[Any], timeout: float) -> Any:
+    class LatePause(Pause):
         """The refresher returns, and its loop ends, right after it was seen to be still at it."""
-        found = look(fs, 0.0)
-        may_return.set()
-        thread.join(PATIENCE)
-        return found
+
+        def __await__(self) -> Generator[Pause, None, None]:
+            may_return.set()
+            thread.join(PATIENCE)
+            yield from ()
 
     async def refresh(token: Token) -> dict[str, object]:
         while not may_return.is_set():
@@ -39,7 +39,7 @@ def test_a_token_that_came_with_the_end_of_the_loop_is_kept(monkeypatch: pytest.
         asyncio.current_task().add_done_callback(lambda _: loop.call_soon(loop.stop))  # type: ignore[union-attr]
         return {"access_token": "new", "refresh_token": "new refresh"}
 
-    monkeypatch.setattr(futures, "wait", wait)
+    monkeypatch.setattr(loops, "Pause", LatePause)
     thread.start()
     credential = Credential("acme", refresh, token=first_token(), loop=loop)
     assert credential.token(refused=credential.token()).reveal() == "new"

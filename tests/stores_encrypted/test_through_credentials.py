@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.core.calls import PATIENCE, listening
+from tests.core.calls import PATIENCE, listening, until_renewals_are_over
 from tests.core.leaks import (
     ACCESS,
     REFRESH,
@@ -220,8 +220,7 @@ def test_the_spool_of_an_encrypted_store_is_encrypted(tmp_path: Path) -> None:
         assert_silent(text)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         inner.down = False
-        for thread in [thread for thread in threading.enumerate() if thread.name == "onerefresh acme"]:
-            thread.join(PATIENCE)
+        until_renewals_are_over()
     assert [event.kind for event in heard if event.kind in (Kind.SPOOLED, Kind.REFRESHED)] == [
         Kind.SPOOLED,
         Kind.REFRESHED,

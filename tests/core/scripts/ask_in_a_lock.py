@@ -68,6 +68,8 @@ from onerefresh import (  # noqa: E402
     OnerefreshError,
     Token,
     flight,
+    timekeeper,
+    workers,
 )
 from onerefresh import stores as stores_room  # noqa: E402
 from onerefresh.circuit import Circuits  # noqa: E402
@@ -268,6 +270,8 @@ def tried(name: str, way: str, method: str, folder: Path) -> None:
 def at_line(place: int, thread: str, method: str, folder: Path) -> bool:
     """As `tried`, at one line of the library that a thread comes to while the token is renewed; whether it came."""
     world, left = World(folder), place
+    while workers._busy or workers._free or timekeeper._threads:  # only new threads are traced
+        time.sleep(0.001)
     outcome: list[str] = []
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
