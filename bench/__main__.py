@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from bench import calls, fast_path, start, storm, waking
+from bench import calls, fast_path, isolation, start, storm, waking
 from bench.comparison import run, tables
 from bench.report import insert, table
 from bench.scale import tables as scale_tables
@@ -23,14 +23,16 @@ BENCHMARKS, COMPARISON, SCALE, README = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=["speed", "comparison", "scale", []], help="default: the first two")
+    parser.add_argument(
+        "parts", nargs="*", choices=["speed", "comparison", "isolation", "scale", []], help="default: the first two"
+    )
     parser.add_argument("--quick", action="store_true", help="few repetitions: to see that everything runs")
     parser.add_argument("--print", action="store_true", help="leave the pages as they are")
     chosen = parser.parse_args()
     logging.disable(logging.WARNING)  # what goes wrong here goes wrong on purpose
     parts = chosen.parts or ["speed", "comparison"]
     measures: dict[str, Callable[..., Iterable[tuple[Path, str, str]]]]
-    measures = {"speed": speed, "comparison": comparison, "scale": scale}
+    measures = {"speed": speed, "comparison": comparison, "isolation": isolated, "scale": scale}
     for page, mark, text in chain.from_iterable(measures[part](quick=chosen.quick) for part in parts):
         print(f"\n{mark}\n\n{text}", flush=True)
         if not chosen.print:
@@ -50,6 +52,12 @@ def speed(*, quick: bool) -> list[tuple[Path, str, str]]:
         (BENCHMARKS, mark, table(head, [(row.what, row.figure, row.aim) for row in rows])) for mark, rows in measured
     ]
     return [(BENCHMARKS, "machine", machine()), *found]
+
+
+def isolated(*, quick: bool) -> list[tuple[Path, str, str]]:
+    rows = isolation.measure(1 if quick else 5)
+    lines = [(row.what, row.figure, row.aim) for row in rows]
+    return [(BENCHMARKS, "isolation", table(("", "median", "aim"), lines))]
 
 
 def comparison(*, quick: bool) -> list[tuple[Path, str, str]]:

@@ -24,8 +24,10 @@ SIZE = 32
 """Threads that run something at the same time."""
 MOST_HELD_UP = 64
 """Threads beside these at most that are held up."""
-HELD_UP = 1.0
-"""Seconds after which a thread is held up that is still at the same step."""
+HELD_UP = 0.25
+"""Seconds after which a thread is held up that is still at the same step, where none of them takes any work."""
+MOST_HIRED = 8
+"""Threads that start at once in the place of others that are held up."""
 
 Work = Callable[[], object]
 
@@ -53,6 +55,8 @@ _busy: dict[_Worker, None] = {}
 """Threads at work."""
 _here: dict[int, _Worker] = {}
 """The thread of each identity."""
+_seen: list[Work | None] = [None]
+"""The work that was the first to wait when the timekeeper looked last."""
 
 
 def hand_over(work: Work, *, surely: bool = False) -> bool:
@@ -118,19 +122,21 @@ def _hire() -> None:
 
 
 def _hire_if_needed() -> None:
-    if _ready and not _free and _has_room():
+    if _ready and not _free:
         with contextlib.suppress(RuntimeError):
-            _hire()
+            if _has_room():
+                _hire()
+            else:
+                timekeeper.keep()  # it finds out whether all are held up
 
 
-def _has_room() -> bool:
+def _has_room(*, all_are_held_up: bool = False) -> bool:
     """Whether another thread may start."""
-    busy = list(_busy)
-    if len(busy) < SIZE:
+    if len(_busy) < SIZE:
         return True
+    busy = [worker for worker in list(_busy) if not worker.waits]
     past = time.monotonic() - HELD_UP
-    busy = [worker for worker in busy if not worker.waits]
-    at_work = sum(worker.since > past for worker in busy)
+    at_work = sum(worker.since > past for worker in busy) if all_are_held_up else len(busy)
     return at_work < SIZE and len(busy) < SIZE + MOST_HELD_UP
 
 
@@ -175,13 +181,18 @@ def _relieve() -> bool:
 
     Returns whether it is needed further: work waits, or work is under way while the interpreter ends.
     """
-    if _ready and not _free and _has_room():
+    first = next(iter(list(_ready)), None)
+    stuck, _seen[:] = first is not None and _seen == [first], [first]  # no work was taken since the last look
+    for _ in range(min(len(_ready), MOST_HIRED) if stuck else 1):
+        if not _ready or (_free and not stuck) or not _has_room(all_are_held_up=stuck):
+            break
         try:
             _hire()
         except RuntimeError:
             if not _busy:  # nobody else would do it
                 with contextlib.suppress(IndexError):
                     _do(_ready.popleft())
+            break
     return bool(_ready) or (bool(_busy) and interpreter_ends())
 
 
