@@ -1,0 +1,25 @@
+"""The scenes of ``bench.isolation``, by what they count: how long they take depends on the machine."""
+
+from __future__ import annotations
+
+import pytest
+from bench import isolation
+
+pytestmark = pytest.mark.slow
+
+
+def test_thousands_of_cold_tenants_need_few_threads() -> None:
+    # 32, those that a busy machine holds up, and a few of the test's own: one for each tenant before.
+    assert isolation._figures(1, "cold", 1_000)["threads"] < 100
+
+
+def test_all_healthy_tenants_are_answered_beside_those_that_hang() -> None:
+    assert isolation._figures(1, "crowd", isolation.HANGING)["answered"] == isolation.HEALTHY
+
+
+def test_a_provider_that_asks_for_a_pause_gets_it_for_all_its_tenants() -> None:
+    assert isolation._figures(1, "refused", 0)["requests"] <= 3
+
+
+def test_the_due_ones_are_refreshed_beside_those_of_a_host_that_hangs() -> None:
+    assert isolation._figures(1, "due", isolation.HEALTHY)["median"] < isolation.HANGS
