@@ -19,7 +19,7 @@ from onerefresh import Credentials, OnerefreshError, Token
 
 HEALTHY, HANGING = 60, 40
 COLD, FEW = 2_000, 20
-HANGS = 8.0
+HANGS = 4.0
 """Seconds after which a call that hangs returns: longer than all others of its scene take."""
 TICK = 0.005
 HOST = "login.example:443"
