@@ -80,7 +80,7 @@ class Admission:
         host = self._code.host
         if self._turns is None or self._place is not None or host is None:
             return False
-        self._place = place = self._turns.queue(host, self._code.limit)
+        self._place = place = self._turns.queue(host, self._code.limit, self._key)
         if place.is_granted:
             return False
         others = "one other" if place.behind == 1 else f"{place.behind} others"

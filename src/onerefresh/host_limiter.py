@@ -2,7 +2,8 @@
 
 A slow or blocked host would otherwise take the threads of all other hosts' renewals. Slots are granted in the order in
 which they were asked for. Some tenants of a host may hang while it answers others: so a slot that is held for several
-times as long as is usual there no longer counts, and the next tenant gets one.
+times as long as is usual there no longer counts, and the next tenant gets one. A tenant that has hung last time gets
+its slot after the others, or every fourth one, and never one of the last.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ SLOW_AT_LEAST, SLOW_AT_FIRST = 0.2, 2.0
 """Seconds after which a renewal is slow: at least, and where nothing is known of its host."""
 MOST_SLOW = 3
 """So many times the limit are slow renewals at most, beside the others."""
+PASSED = 3
+"""So many others get a slot before a tenant that has hung, which was there before them."""
+MOST_KNOWN = 10_000
+"""Tenants that have hung, of which a limiter knows at most."""
 SHARE = 0.2
 """The weight of the last renewal in what is usual at its host."""
 
@@ -40,10 +45,11 @@ class HostLimiter:
         self._lock = Lock()
         self._queues: dict[str, _HostQueue] = {}
         self._usual: dict[str, float] = {}  # seconds, of hosts where nobody is just now
+        self._hung: dict[tuple[str, str], None] = {}  # by host and tenant, those that have hung there last time
         reset_in_child(self)
 
-    def queue(self, host: str, limit: int | None = None) -> Slot:
-        """A slot at `host`, which is granted at once where there is room, and in its turn otherwise.
+    def queue(self, host: str, limit: int | None = None, tenant: str = "") -> Slot:
+        """A slot of `tenant` at `host`, which is granted at once where there is room, and in its turn otherwise.
 
         `limit`: the host's own; None: that of all hosts.
         """
@@ -52,10 +58,10 @@ class HostLimiter:
             if queue is None:
                 queue = self._queues[host] = _HostQueue(self._usual.pop(host, None))
             queue.limit = self.limit if limit is None else limit
-            slot = Slot(self, host, queue)
-            queue.waiting[slot] = None
+            slot = Slot(self, host, queue, tenant)
+            (queue.doubtful if (host, tenant) in self._hung else queue.waiting)[slot] = None
             granted = queue.grant(self._clock())
-            slot.behind = len(queue.held) + len(queue.waiting) - 1
+            slot.behind = len(queue.held) + len(queue.waiting) + len(queue.doubtful) - 1
         self._after(queue, granted, host)
         return slot
 
@@ -75,14 +81,26 @@ class HostLimiter:
             now = self._clock()
             since = queue.held.pop(slot, None)
             queue.waiting.pop(slot, None)
-            if since is not None and answered:
-                queue.took(now - since)
+            queue.doubtful.pop(slot, None)
+            if since is not None:
+                self._remember(slot, now - since, answered=answered)
             granted = queue.grant(now)
-            if not queue.held and not queue.waiting and self._queues.get(slot._host) is queue:
+            if not queue.held and not queue.waits and self._queues.get(slot._host) is queue:
                 del self._queues[slot._host]
                 if queue.usual is not None:
                     self._usual[slot._host] = queue.usual
         self._after(queue, granted, slot._host)
+
+    def _remember(self, slot: Slot, seconds: float, *, answered: bool) -> None:
+        """Take in how long a slot was held. The caller holds the lock."""
+        place = slot._host, slot._tenant
+        if answered:
+            self._hung.pop(place, None)
+            slot._queue.took(seconds)
+        elif slot._tenant and seconds > slot._queue.slow_after:
+            self._hung[place] = None
+            if len(self._hung) > MOST_KNOWN:
+                del self._hung[next(iter(self._hung))]
 
     def _after(self, queue: _HostQueue, granted: list[Slot], host: str) -> None:
         """Wake those that have been granted a slot, and look again once time alone makes room."""
@@ -110,6 +128,8 @@ class _HostQueue:
         self.limit = 0
         self.held: dict[Slot, float] = {}
         self.waiting: dict[Slot, None] = {}
+        self.doubtful: dict[Slot, None] = {}  # those that wait, too, and of whose tenants it is known that they hung
+        self.passed = 0  # how many got a slot since the last doubtful one
         self.timer: Timer | None = None  # for the next look
         self.usual = usual  # seconds that a renewal takes
 
@@ -127,14 +147,33 @@ class _HostQueue:
         """Grant slots to those that wait, as far as there is room; return them."""
         slow_since, granted = now - self.slow_after, list[Slot]()
         active = sum(since > slow_since for since in self.held.values())
-        while self.waiting and active < self.limit and len(self.held) < self.most:
-            first = next(iter(self.waiting))
-            del self.waiting[first]
+        while active < self.limit and (first := self._take()) is not None:
             self.held[first] = now
             active += 1
             first.is_granted = True
             granted.append(first)
         return granted
+
+    def _take(self) -> Slot | None:
+        """The next one to get a slot, taken from those that wait; None where there is no room for it."""
+        may_be_doubtful = self.doubtful and len(self.held) < self.most - self.limit
+        if self.waiting and (self.passed < PASSED or not may_be_doubtful):
+            if len(self.held) >= self.most:
+                return None
+            found = self.waiting
+            self.passed += 1
+        elif may_be_doubtful:
+            found, self.passed = self.doubtful, 0
+        else:
+            return None
+        first = next(iter(found))
+        del found[first]
+        return first
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self.waiting or self.doubtful)
 
     @property
     def most(self) -> int:
@@ -143,7 +182,7 @@ class _HostQueue:
 
     def next_in(self, now: float) -> float | None:
         """Seconds until the next held slot becomes slow, where that makes room for one that waits."""
-        if not self.waiting or len(self.held) >= self.most:
+        if not self.waits or len(self.held) >= self.most:
             return None
         waits = [since + self.slow_after - now for since in self.held.values()]
         return min((seconds for seconds in waits if seconds > 0.0), default=None)
@@ -155,8 +194,8 @@ class Slot:
     `behind`: how many others had a slot, or waited for one, when it began to wait.
     """
 
-    def __init__(self, limiter: HostLimiter, host: str, queue: _HostQueue) -> None:
-        self._limiter, self._host, self._queue = limiter, host, queue
+    def __init__(self, limiter: HostLimiter, host: str, queue: _HostQueue, tenant: str) -> None:
+        self._limiter, self._host, self._queue, self._tenant = limiter, host, queue, tenant
         self._wake: Callable[[], object] = _nothing
         self.is_granted, self.behind = False, 0
 

@@ -178,6 +178,66 @@ def test_however_many_wait_one_timer_looks_for_room() -> None:
     assert timer.call is None, "it is cancelled with the last that waits"
 
 
+def hung(limiter: HostLimiter, clock: Clock, *tenants: str) -> None:
+    """These tenants have hung at the host, one after the other."""
+    for tenant in tenants:
+        slot = limiter.queue("a.example", tenant=tenant)
+        clock.now += SLOW_AT_FIRST + 0.1
+        slot.leave()
+
+
+def test_a_tenant_that_has_hung_gets_its_slot_after_others_but_gets_it() -> None:
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    hung(limiter, clock, "bad")
+    first = limiter.queue("a.example", tenant="first")
+    bad = limiter.queue("a.example", tenant="bad")
+    good = [limiter.queue("a.example", tenant=f"good {number}") for number in range(4)]
+    order = []
+    waiting = [bad, *good]
+    first.leave()
+    while waiting:
+        [slot] = [slot for slot in waiting if slot.is_granted]
+        order.append(slot)
+        waiting.remove(slot)
+        slot.leave(answered=True)
+    assert order == [good[0], good[1], bad, good[2], good[3]]  # the first one counts, too
+
+
+def test_those_that_have_hung_leave_the_last_slots_to_the_others() -> None:
+    clock = Clock()
+    limiter = HostLimiter(2, clock)
+    names = [f"bad {number}" for number in range(20)]
+    hung(limiter, clock, *names)
+    bad = [limiter.queue("a.example", tenant=name) for name in names]
+    for _ in range(20):
+        clock.now += SLOW_AT_FIRST + 0.1
+        limiter.look("a.example")
+    assert sum(slot.is_granted for slot in bad) == 2 * MOST_SLOW
+    assert [limiter.queue("a.example", tenant=f"good {number}").is_granted for number in range(3)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_tenant_that_is_answered_again_waits_no_longer_than_others() -> None:
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    hung(limiter, clock, "bad")
+    limiter.queue("a.example", tenant="bad").leave(answered=True)
+    first, bad, good = [limiter.queue("a.example", tenant=name) for name in ("first", "bad", "good")]
+    first.leave()
+    assert (bad.is_granted, good.is_granted) == (True, False)
+
+
+def test_one_that_leaves_before_it_was_slow_has_not_hung() -> None:
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    limiter.queue("a.example", tenant="quick").leave()
+    assert not limiter._hung
+
+
 def test_each_knows_how_many_are_before_it() -> None:
     limiter = HostLimiter(1)
     assert [limiter.queue("a.example").behind for _ in range(4)] == [0, 1, 2, 3]
