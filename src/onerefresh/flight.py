@@ -188,17 +188,19 @@ class Flight(Generic[T]):
             if not threading.current_thread().daemon:
                 self._waiting[place] = None
             self._expected_until = 0.0
-            # One task is enough to start it again. There may be thousands, and the others sleep until they are woken.
-            while True:
-                left = deadline - time.monotonic()
-                is_first = start is not None and not self._begun and self._first.setdefault("watches", place) is place
-                if start is None or not is_first or left <= 0.0:
-                    break
-                await waker.wait_async(min(left, BEGUN))
-                if self.settled:
-                    return True
-                self._start_again(start)
-            await waker.wait_async(max(deadline - time.monotonic(), 0.0))
+            with not_counted():  # the thread of a refresher's own loop, which awaits another credential
+                # One task is enough to start it again. There may be thousands; the others sleep until they are woken.
+                while True:
+                    left = deadline - time.monotonic()
+                    may_be_first = start is not None and not self._begun
+                    is_first = may_be_first and self._first.setdefault("watches", place) is place
+                    if start is None or not is_first or left <= 0.0:
+                        break
+                    await waker.wait_async(min(left, BEGUN))
+                    if self.settled:
+                        return True
+                    self._start_again(start)
+                await waker.wait_async(max(deadline - time.monotonic(), 0.0))
         finally:
             self._waiting.pop(place, None)
             if self._first.get("watches") is place:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.core.calls import PATIENCE, Refresher, expired, in_threads, until, until_renewals_are_over
 
-from onerefresh import Credential, RefreshUnavailable, WaitTimeout, timekeeper, workers
+from onerefresh import Credential, RefreshUnavailable, Token, WaitTimeout, timekeeper, workers
 from onerefresh.locks import Reentered
 from onerefresh.workers import MOST_HELD_UP, SIZE, hand_over
 
@@ -121,6 +121,27 @@ def test_work_that_waits_for_other_work_holds_it_up_in_no_number(monkeypatch: py
 
     asked = credentials(2 * SIZE, refresh, store="memory", max_wait=PATIENCE)
     assert asyncio.run(ask_all(asked)) == [2] * 2 * SIZE
+
+
+def test_async_work_that_waits_for_other_work_holds_it_up_in_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each runs on a loop of its own, which has one of the threads while its refresher awaits another credential."""
+    monkeypatch.setattr(workers, "HELD_UP", PATIENCE * 10)
+    entered: list[int] = []
+    roots = [Credential(f"root-{number}", Refresher(), token=expired(), store="memory") for number in range(2 * SIZE)]
+
+    async def refresh(token: Token) -> dict[str, object]:
+        entered.append(1)
+        while len(entered) < SIZE:
+            await asyncio.sleep(0.001)
+        other = await roots[int(token.reveal())].atoken()
+        return {"access_token": other.reveal(), "refresh_token": "next", "expires_in": 3600}
+
+    def asked(number: int) -> Callable[[], int]:
+        first = {**expired(), "access_token": str(number)}
+        one = Credential(f"tenant-{number}", refresh, token=first, store="memory", max_wait=PATIENCE / 2)
+        return lambda: one.token().generation
+
+    assert in_threads([asked(number) for number in range(2 * SIZE)]) == [2] * 2 * SIZE
 
 
 def test_a_burst_starts_no_thread_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
