@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test pythons check lint types fast wheel coverage floors bench chaos soak exhaust clean
+.PHONY: help install demo test pythons check lint types fast wheel coverage floors bench chaos service soak exhaust clean
 
 help:
 	@echo "make demo    100 parallel calls, once as usually written and once through onerefresh"
@@ -18,6 +18,7 @@ help:
 	@echo "make wheel   build wheel and sdist, and run the fast tests against the installed wheel"
 	@echo "make coverage which lines and branches the tests run"
 	@echo "make check   lint, types and the fast tests"
+	@echo "make service a backend for ten minutes, with providers that hang, are dead or busy"
 	@echo "make chaos   interrupts, kills, stops and cuts off processes, stores and hosts for some minutes"
 	@echo "make soak    a million simulated runs of the protocol (RUNS=10000: fewer)"
 	@echo "make exhaust every schedule of a few processes with a few faults, in about 40 minutes"
@@ -62,6 +63,9 @@ soak: $(INSTALLED)
 
 exhaust: $(INSTALLED)
 	$(BIN)/python -m tests.exhaust $(BOUNDS) $(if $(PAGE),--page $(PAGE))
+
+service: $(INSTALLED)
+	$(BIN)/python -m tests.service --seconds $(or $(SECONDS),600)
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m tests.signals --rounds $(or $(ROUNDS),20000)
