@@ -89,6 +89,8 @@ class Claims:
             self._taken_over(claim, writer, self._world.timeline.now)
         if (again := self._claims.get(lease.id)) is not None:  # the store had lost it: others watch it anew
             again.watchers.clear()
+            if lease.is_recovery and again.clock_epoch is None:  # it begins: it is dated from now on
+                again.clock_epoch, again.outdated = lease.clock_epoch, self._is_outdated(lease, writer)
             return
         self._claims[lease.id] = Claim(
             writer,
@@ -101,10 +103,13 @@ class Claims:
             writer.process.host.boots,
             lease.contested,
             self._world.known_to(writer),
-            lease.clock_epoch is not None
-            and (now := self._world.moment(writer.process)) is not None
-            and now.clock_epoch != lease.clock_epoch,
+            self._is_outdated(lease, writer),
         )
+
+    def _is_outdated(self, lease: Lease, writer: Task) -> bool:
+        """Whether it is dated by a clock that was set before it was written."""
+        now = self._world.moment(writer.process)
+        return lease.clock_epoch is not None and now is not None and now.clock_epoch != lease.clock_epoch
 
     def _judge_recovery(self, lease: Lease, other: Lease | None, writer: Task) -> None:
         """Nothing may be sent before others had the time to restore what they know, since the lease is in the store."""

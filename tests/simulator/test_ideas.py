@@ -97,6 +97,7 @@ BROKE_ONCE = {
     12_000_167: "an answer that comes to a record that was begun with an old token, because the store had lost it",
     12_003_085: "a login on a machine that slept, while others had obtained a session",
     11_002_660: "a recovery lease from before its machine was started anew",
+    50_036_823: "a recovery lease that is dated in a second write, by a store's clock that is set forward later",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
 
