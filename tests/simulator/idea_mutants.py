@@ -16,7 +16,17 @@ from onerefresh.credential import memory, run
 from onerefresh.credential.run import CredentialRun
 from onerefresh.policy import Profile
 from onerefresh.record import Record
-from onerefresh.renewal import answer, bring_back, commit, failed, recovery, recovery_lease, send, sightings
+from onerefresh.renewal import (
+    answer,
+    bring_back,
+    commit,
+    failed,
+    recovery,
+    recovery_lease,
+    send,
+    sightings,
+    sights,
+)
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
 
@@ -286,13 +296,13 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "12",
         "a clock that is set forward ends the pause after a lost answer",
-        put(sightings._Sight, "earliest", lambda *_: -math.inf),
+        put(sights.Sight, "earliest", lambda *_: -math.inf),
         fixed=LOST_BEFORE_A_CLOCK_IS_SET,
     ),
     Mutant(
         "12",
         "a wall clock that is ahead ends the pause after a lost answer",
-        put(sightings, "_age_of", pieces.age_on_the_wall),
+        put(sightings, "age_of", pieces.age_on_the_wall),
         fixed=LOST_AND_AHEAD,
     ),
     Mutant(

@@ -98,6 +98,9 @@ BROKE_ONCE = {
     12_003_085: "a login on a machine that slept, while others had obtained a session",
     11_002_660: "a recovery lease from before its machine was started anew",
     50_036_823: "a recovery lease that is dated in a second write, by a store's clock that is set forward later",
+    50_046_786: "a lost answer under a claim that the store has lost, and the failures of others meanwhile",
+    50_051_413: "a lost answer that is old by another machine's clock, whose client is rejected",
+    50_059_865: "a lost answer of which the store knows no more, and the failures of others meanwhile",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
 

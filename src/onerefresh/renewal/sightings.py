@@ -12,6 +12,7 @@ from typing import NamedTuple
 from onerefresh.record import Failure, Lease, Record, State
 from onerefresh.renewal.atomic import Atomic
 from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.sights import Loss, Sight, age_of, knowing, name_of, noting, resting
 from onerefresh.verdict import FailureKind
 
 __all__ = ["Servers", "Sightings"]
@@ -64,26 +65,6 @@ GENERATIONS = 4
 """The failures of how many generations are remembered: a store that goes back shows one of an older generation."""
 
 
-class _Sight(NamedTuple):
-    """The first sight of a date, by the wall clock and by the process's own monotonic clock.
-
-    `age`: seconds since the date, at most, by the clock that showed least.
-    """
-
-    date: float
-    wall: float
-    monotonic: float
-    age: float
-
-    def latest(self, now: Instant) -> float:
-        """The date, limited to the first sight: another machine's clock may be ahead."""
-        return min(self.date, now.wall - (now.monotonic - self.monotonic))
-
-    def earliest(self, now: Instant) -> float:
-        """The date as far back as it was at the first sight: the wall clock may have been set forward since."""
-        return now.wall - self.age - (now.monotonic - self.monotonic)
-
-
 class _Failed(NamedTuple):
     """The last failure at a generation. `earlier`: what identifies the failures before it."""
 
@@ -100,18 +81,19 @@ class _State(NamedTuple):
     * `failure`, `probation`: the first sight of the last failure's date, and of the last probation's.
     * `server`: the one that answered last; `replaced`: those that had the record before another one had it; `since`:
       when `server` came back, if it is one of them.
-    * `failed`: the last failures, of the last generations at which any was seen.
+    * `failed`: the last failures, of the last generations at which any was seen; `lost`: the last lost answers.
     * `ended`: how attempts of this process ended, by lease id.
     * `logged_out`: the last record that a logout has emptied.
     """
 
     damped: tuple[str, int] | None = None
-    failure: _Sight | None = None
-    probation: _Sight | None = None
+    failure: Sight | None = None
+    probation: Sight | None = None
     server: str | None = None
     replaced: tuple[str, ...] = ()
     since: float = NEVER
     failed: tuple[_Failed, ...] = ()
+    lost: tuple[Loss, ...] = ()
     ended: tuple[tuple[str, Record], ...] = ()
     logged_out: Record | None = None
 
@@ -159,7 +141,8 @@ class Sightings:
 
         def change(state: _State) -> _State:
             others = tuple(one for one in state.ended if lease is None or one[0] != lease.id)
-            failed = tuple(failed for failed in state.failed if failed.failure is not ended.failure)
+            name = name_of(ended.failure) if ended.failure is not None else None
+            failed = tuple(failed for failed in state.failed if name_of(failed.failure) != name)
             return state._replace(ended=others, failed=failed)
 
         self._seen.change(change)
@@ -206,8 +189,9 @@ class Sightings:
         failed, lease = self._seen.state.failed_at(record.identity), record.lease
         if failed is None or record.token is None or record.state is State.DEAD:
             return record
-        if record.failure is not None and _name(record.failure) not in failed.earlier:
-            return record
+        if record.failure is not None and name_of(record.failure) not in failed.earlier:
+            is_it = name_of(record.failure) == name_of(failed.failure)
+            return replace(record, failure=knowing(record.failure, failed.failure)) if is_it else record
         if any(entry.what == "login" and entry.at > failed.failure.at for entry in record.history):
             return record  # somebody has logged in again with this very token
         if not failed.is_dead:
@@ -218,7 +202,7 @@ class Sightings:
 
     def forget_failures(self) -> None:
         """Forget all failures, because a login or `retry()` in this process has cancelled them."""
-        self._seen.change(lambda state: state._replace(failed=()) if state.failed else state)
+        self._seen.change(lambda state: state._replace(failed=(), lost=()) if state.failed or state.lost else state)
 
     def sees(self, now: Instant) -> None:
         """Remember which server answers for this credential now."""
@@ -258,19 +242,26 @@ class Sightings:
         A lost answer is also none the older for a clock that was set forward, or is ahead: the request may still be at
         work. `since`: when this renewal began to watch the last attempt, on the monotonic clock. What this process has
         not seen of its failure before is younger.
+
+        The pause after a lost answer lasts even if others, who did not know of it, have failed in another way since.
         """
         if record is None or (record.failure is None and record.probation is None):
             return record
         failure, probation = record.failure, record.probation
 
+        shown = record
+
         def change(state: _State) -> _State:
             seen, other = state.failure, state.probation
             if failure is not None and (seen is None or seen.date != failure.at):
-                seen = _Sight(failure.at, now.wall, now.monotonic, _age_of(failure, now, since))
+                seen = Sight(failure.at, now.wall, now.monotonic, age_of(failure, now, since))
             if probation is not None and (other is None or other.date != probation.at):
-                other = _Sight(probation.at, now.wall, now.monotonic, max(now.wall - probation.at, 0.0))
+                other = Sight(probation.at, now.wall, now.monotonic, max(now.wall - probation.at, 0.0))
             is_known = seen is state.failure and other is state.probation
-            return state if is_known else state._replace(failure=seen, probation=other)
+            if is_known:
+                return state
+            lost = state.lost if seen is None or seen is state.failure else noting(state.lost, shown, seen)
+            return state._replace(failure=seen, probation=other, lost=lost)
 
         _, state = self._seen.change(change)
         if failure is not None and state.failure is not None:
@@ -279,6 +270,7 @@ class Sightings:
                 at = max(at, state.failure.earliest(now))
             if at != failure.at:
                 record = replace(record, failure=replace(failure, at=at))
+            record = resting(record, state.lost, now)
         if probation is not None and state.probation is not None:
             at = state.probation.latest(now)
             if at < probation.at:
@@ -296,9 +288,13 @@ def _remembering(state: _State, record: Record) -> _State:
         return state
     earlier: tuple[object, ...] = ()
     if failed is not None:
-        if failure == failed.failure or _name(failure) in failed.earlier:
+        if name_of(failure) in failed.earlier:
             return state
-        earlier = (*failed.earlier, _name(failed.failure))[-MOST:]
+        earlier, is_it = failed.earlier, name_of(failure) == name_of(failed.failure)
+        earlier = earlier if is_it else (*earlier, name_of(failed.failure))[-MOST:]
+        failure = knowing(failure, failed.failure)
+        if failure == failed.failure:
+            return state
     others = tuple(other for other in state.failed if other is not failed)
     is_dead = State.DEAD in (record.state, record.lease.origin if record.lease is not None else None)
     new = _Failed(record.identity, failure, is_dead, earlier)
@@ -322,19 +318,3 @@ def _has_explained(record: Record, name: str, ended: Record) -> bool:
         return False
     is_anothers = lease is not None and not lease.is_recovery and lease.id != name
     return record.generation > ended.generation or (record.generation == ended.generation and is_anothers)
-
-
-def _name(failure: Failure) -> object:
-    """What tells a failure from others at the same generation."""
-    return failure.at, failure.count, failure.kind
-
-
-def _age_of(failure: Failure, now: Instant, since: float | None) -> float:
-    """Seconds since a failure that this process sees for the first time, by the clock that shows least.
-
-    One of them may be ahead, or may have been set forward.
-    """
-    age = max(now.wall - failure.at, 0.0)
-    if now.shared is not None and now.shared.clock_epoch == failure.clock_epoch:
-        age = min(age, max(now.shared.seconds - failure.clock_at, 0.0))
-    return age if since is None else min(age, now.monotonic - since)

@@ -1,0 +1,103 @@
+"""When one process first saw a failure, and what it knows of a lost answer that the failures of others do not say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from onerefresh.record import Entry, Failure, Record, State
+from onerefresh.renewal.clocks import Instant
+
+MOST = 8
+"""How many lost answers are remembered."""
+_ON_DEMAND = frozenset({"login", "retry"})
+"""Of the history's entries: what lets a refresh token be sent that may be spent."""
+
+
+class Sight(NamedTuple):
+    """The first sight of a date, by the wall clock and by the process's own monotonic clock.
+
+    `age`: seconds since the date, at most, by the clock that showed least.
+    """
+
+    date: float
+    wall: float
+    monotonic: float
+    age: float
+
+    def latest(self, now: Instant) -> float:
+        """The date, limited to the first sight: another machine's clock may be ahead."""
+        return min(self.date, now.wall - (now.monotonic - self.monotonic))
+
+    def earliest(self, now: Instant) -> float:
+        """The date as far back as it was at the first sight: the wall clock may have been set forward since."""
+        return now.wall - self.age - (now.monotonic - self.monotonic)
+
+
+class Loss(NamedTuple):
+    """A lost answer at a generation, and its first sight. `history`: the record's at that time."""
+
+    identity: tuple[str, int]
+    failure: Failure
+    sight: Sight
+    history: tuple[Entry, ...]
+
+
+def name_of(failure: Failure) -> object:
+    """What tells a failure from others at the same generation."""
+    return failure.at, failure.count, failure.kind
+
+
+def age_of(failure: Failure, now: Instant, since: float | None) -> float:
+    """Seconds since a failure that this process sees for the first time, by the clock that shows least.
+
+    One of them may be ahead, or may have been set forward.
+    """
+    age = max(now.wall - failure.at, 0.0)
+    if now.shared is not None and now.shared.clock_epoch == failure.clock_epoch:
+        age = min(age, max(now.shared.seconds - failure.clock_at, 0.0))
+    return age if since is None else min(age, now.monotonic - since)
+
+
+def knowing(failure: Failure, before: Failure) -> Failure:
+    """`failure` with what `before` says of the refresh token: whoever wrote the later one may not have known that."""
+    if (before.maybe_spent, before.lost) in ((failure.maybe_spent, failure.lost), (False, False)):
+        return failure
+    return replace(failure, maybe_spent=failure.maybe_spent or before.maybe_spent, lost=failure.lost or before.lost)
+
+
+def noting(lost: tuple[Loss, ...], record: Record, sight: Sight) -> tuple[Loss, ...]:
+    """`lost` with the lost answer that `record` shows, if it is another one. `sight`: its first sight."""
+    failure = record.failure
+    if failure is None or not failure.kind.is_lost:
+        return lost
+    if any((loss.identity, name_of(loss.failure)) == (record.identity, name_of(failure)) for loss in lost):
+        return lost
+    return (*lost, Loss(record.identity, failure, sight, record.history))[-MOST:]
+
+
+def resting(record: Record, lost: tuple[Loss, ...], now: Instant) -> Record:
+    """`record` with the last lost answer at its generation, while that lets nobody send; unless somebody said `retry`.
+
+    Its failure may be that of a process which did not know of the loss: the store had lost it, or a clock was wrong.
+    """
+    failure, lease = record.failure, record.lease
+    if failure is None or failure.count == 0 or State.DEAD in (record.state, lease.origin if lease else None):
+        return record
+    for loss in lost:
+        is_cancelled = any(entry.what in _ON_DEMAND and entry not in loss.history for entry in record.history)
+        if loss.identity != record.identity or is_cancelled or loss.failure.is_for_good:
+            continue  # what is for good follows from `lost` and the profile
+        at = max(loss.sight.latest(now), loss.sight.earliest(now))
+        known = replace(
+            loss.failure,
+            at=at,
+            contested=failure.contested or loss.failure.contested,
+            refused=failure.refused or loss.failure.refused,
+            doubts=failure.doubts,
+            prints=failure.prints,
+        )
+        left, is_free = known.remaining(now.wall), failure.may_be_the_clients
+        if left > 0.0 and (is_free or left > failure.remaining(now.wall)):
+            failure = known
+    return record if failure is record.failure else replace(record, failure=failure)
