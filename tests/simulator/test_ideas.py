@@ -101,6 +101,7 @@ BROKE_ONCE = {
     50_046_786: "a lost answer under a claim that the store has lost, and the failures of others meanwhile",
     50_051_413: "a lost answer that is old by another machine's clock, whose client is rejected",
     50_059_865: "a lost answer of which the store knows no more, and the failures of others meanwhile",
+    50_024_271: "a dead session that a late answer revives, told after a login has followed it",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
 
