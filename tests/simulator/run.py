@@ -155,12 +155,12 @@ class _Course:
             raise Broken("no endless loops", f"more than {MOST_STEPS} steps")
 
     def _quiet_at(self) -> float:
-        """When the last pause and outage is over."""
+        """When the last pause and outage is over, also of what is still to happen."""
         world = self._world
         ends = [process.resumes_at for process in world.accounts]
         ends += [
             happening.at + (0.0 if happening.what in MOMENTARY else happening.seconds)
-            for happening in world.judge.happenings
+            for happening in (*world.scenario.happenings, *world.judge.happenings)
         ]
         ends += [world.network.down_until, world.store.down_until]
         return max(*ends, world.timeline.now) + 15.0

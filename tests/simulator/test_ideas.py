@@ -102,8 +102,9 @@ BROKE_ONCE = {
     50_051_413: "a lost answer that is old by another machine's clock, whose client is rejected",
     50_059_865: "a lost answer of which the store knows no more, and the failures of others meanwhile",
     50_024_271: "a dead session that a late answer revives, told after a login has followed it",
-    50_029_107: "a login after the store was emptied, and an earlier session that was begun again with as many refreshes",
+    50_029_107: "a login after the store was emptied, and an earlier session that has come as far again",
     50_035_783: "the same, in the spool of one host",
+    50_053_314: "a logout, which the store loses after everybody has been asked for the last time",
     7_420_788: "a token that ages while those whose calls were refused wait for others to go first",
 }
 
