@@ -16,6 +16,7 @@ from onerefresh.token import Token
 from onerefresh.transitions import rolled_back
 from onerefresh.verdict import FailureKind
 
+LOGGED_OUT = "logged out: log in again"
 NOT_AGAIN = "the refresh token may be spent, and is not sent again before retry() or a login"
 """Part of the message about a lost answer where the profile never repeats the request."""
 
@@ -76,13 +77,14 @@ def decide(
 
 def _begin(request: RenewalRequest) -> Decision:
     """What to do where the store has no record and this process knows no token."""
-    if request.seed is not None and request.seed.seed_fingerprint() in request.known.earlier:
+    seed = request.seed
+    if seed is not None and seed.seed_fingerprint() in request.known.earlier:
         return Fail(errors.LoginRequired("the session that began with token= is over: log in again"))
-    if request.seed is not None:
-        return StartSession(request.seed)
-    if request.can_obtain:
-        return Claim(Grant.OBTAIN)
-    return Fail(errors.LoginRequired("there is no token yet: log in, or pass a first one with token="))
+    if seed is None and not request.can_obtain:
+        return Fail(errors.LoginRequired("there is no token yet: log in, or pass a first one with token="))
+    if request.sightings.has_ended(seed.seed_fingerprint() if seed is not None else None):
+        return Fail(errors.LoginRequired(LOGGED_OUT))  # the store has lost the logout, too
+    return StartSession(seed) if seed is not None else Claim(Grant.OBTAIN)
 
 
 def is_news(seed: Token | None, record: Record, request: RenewalRequest) -> bool:
@@ -244,7 +246,7 @@ def _respect(failure: Failure, now: float) -> Decision:
 def _needs_login(record: Record) -> errors.OnerefreshError:
     """The error for a session that only a login can continue."""
     if record.is_logged_out:
-        return errors.LoginRequired("logged out: log in again")
+        return errors.LoginRequired(LOGGED_OUT)
     if State.DEAD in (record.state, _origin(record)) and record.failure is not None:
         return errors.LoginRequired(f"the session is over, log in again: {record.failure.detail}")
     return errors.LoginRequired("there is no token yet: log in, or pass a first one with token=")

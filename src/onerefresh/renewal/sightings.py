@@ -157,6 +157,11 @@ class Sightings:
         if emptied is not None and emptied.is_logged_out:
             self._seen.change(lambda state: state._replace(logged_out=emptied))
 
+    def has_ended(self, family: str | None) -> bool:
+        """Whether this process has seen a logout of the session of this family; None: of any session."""
+        emptied = self._seen.state.logged_out
+        return emptied is not None and emptied.moved_to is None and (family is None or family in emptied.families)
+
     def end_of(self, record: Record, *, knows_a_session: bool) -> Record | None:
         """What `record` should say where the store has gone back behind what this process has seen; else None.
 
