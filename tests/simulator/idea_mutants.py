@@ -153,6 +153,17 @@ LOST_AND_AHEAD = (
     ("has_clock", True),
     *LOST_BEFORE_A_CLOCK_IS_SET[5:],
 )
+LOST_AND_RESTORED = (
+    *LOST_BEFORE_A_CLOCK_IS_SET[:3],
+    (
+        "happenings",
+        (Happening(What.REVOKED, 5.0), Happening(What.OUTAGE, 10.0, 20.0), Happening(What.RESTORED, 12.0, 60.0)),
+    ),
+    ("hosts", 2),
+    ("skews", (0.0, 0.0)),
+    ("has_clock", True),
+    *LOST_BEFORE_A_CLOCK_IS_SET[5:],
+)
 OVERTAKEN = (
     ("manner", Manner(Kind.REJECT_ONLY, expires_in=3600.0)),
     ("profile", Profile("strict")),
@@ -304,6 +315,12 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "a wall clock that is ahead ends the pause after a lost answer",
         put(sightings, "age_of", pieces.age_on_the_wall),
         fixed=LOST_AND_AHEAD,
+    ),
+    Mutant(
+        "12",
+        "the pause after a lost answer ends where others, who did not know of it, have failed since",
+        put(sightings, "resting", lambda record, *_: record),
+        fixed=LOST_AND_RESTORED,
     ),
     Mutant(
         "12",
