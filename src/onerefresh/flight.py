@@ -25,6 +25,8 @@ __all__ = ["Flight"]
 T = TypeVar("T")
 BEGUN = 1.0
 """Seconds after which a renewal that has not begun is started again."""
+TURN = 0.25
+"""Seconds between two looks for work that nobody else does, by a thread of the workers that waits."""
 SOON = 5.0
 """Seconds within which a caller that was given a flight begins to wait for it, on a machine however busy."""
 
@@ -155,14 +157,20 @@ class Flight(Generic[T]):
                 if not threading.current_thread().daemon:
                     self._waiting[place] = None
                 self._expected_until = 0.0
-                with not_counted():
+                with not_counted(helps=True) as help_out:
+                    again_at = time.monotonic() + BEGUN
                     while True:
                         left = deadline - time.monotonic()
-                        if start is None or self._begun or left <= 0.0:
+                        may_start = start is not None and not self._begun
+                        if left <= 0.0 or not (may_start or help_out is not None):
                             break
-                        if self._settled.wait(min(left, BEGUN)):
+                        if self._settled.wait(min(left, BEGUN if help_out is None else TURN)):
                             return True
-                        self._start_again(start)
+                        if help_out is not None:
+                            help_out()
+                        if start is not None and time.monotonic() >= again_at:
+                            again_at += BEGUN
+                            self._start_again(start)
                     return self._settled.wait(deadline - time.monotonic())
             finally:
                 self._waiting.pop(place, None)

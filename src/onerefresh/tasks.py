@@ -13,7 +13,7 @@ from onerefresh.locks import reentered
 from onerefresh.pause import Pause, Wakeup
 from onerefresh.threads import JOBS
 from onerefresh.timekeeper import Timer
-from onerefresh.workers import hand_over
+from onerefresh.workers import hand_over, pausing
 
 __all__ = ["Task", "refuse_between_steps", "run_here"]
 
@@ -53,7 +53,8 @@ def run_here(work: Coroutine[Pause, None, T]) -> T:
 def _waited_here(pause: Pause) -> BaseException | None:
     """Wait on this thread; return what ends the wait otherwise than the time, for the work to judge."""
     try:
-        pause.wait_here()
+        with pausing():
+            pause.wait_here()
     except BaseException as error:  # noqa: BLE001 - the work judges it
         return error
     return None

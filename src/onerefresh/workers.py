@@ -18,7 +18,7 @@ from onerefresh import timekeeper
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.threads import start
 
-__all__ = ["SIZE", "hand_over", "not_counted"]
+__all__ = ["SIZE", "hand_over", "not_counted", "pausing"]
 
 SIZE = 32
 """Threads that run something at the same time."""
@@ -28,6 +28,8 @@ HELD_UP = 0.25
 """Seconds after which a thread is held up that is still at the same step, where none of them takes any work."""
 MOST_HIRED = 8
 """Threads that start at once in the place of others that are held up."""
+DEEPEST = 4
+"""Waits on one thread in the middle of which it does other work, where no thread can start."""
 
 Work = Callable[[], object]
 
@@ -38,12 +40,14 @@ class _Worker:
     * `is_started`: it surely runs, now or soon.
     * `since`: when its present step began, on the monotonic clock.
     * `waits`: how many frames of its stack wait for the work of other threads.
+    * `helps`: how many of these look for work meanwhile.
+    * `pauses`: how many wait in the middle of work that has not been able to pause without it.
     """
 
-    __slots__ = ("is_started", "since", "waits")
+    __slots__ = ("helps", "is_started", "pauses", "since", "waits")
 
     def __init__(self) -> None:
-        self.is_started, self.since, self.waits = False, 0.0, 0
+        self.is_started, self.since, self.waits, self.helps, self.pauses = False, 0.0, 0, 0, 0
 
 
 # There is no lock, so that work can be handed over anywhere: each step on these is one call in C.
@@ -65,16 +69,15 @@ def hand_over(work: Work, *, surely: bool = False) -> bool:
     `surely`: then it is run later, by the first thread that there is. This neither waits nor takes a lock.
     """
     _ready.append(work)
-    if _is_any_started([*_free]):
-        return True
-    if len(_busy) >= SIZE:  # who is held up is found out by the timekeeper: there may be thousands of callers
-        with contextlib.suppress(RuntimeError):
-            timekeeper.keep()
+    if _will_any_come([*_free]):
         return True
     try:
-        _hire()
+        if len(_busy) < SIZE:
+            _hire()
+        else:
+            timekeeper.keep()  # it finds out who is held up: there may be thousands of callers
     except RuntimeError:
-        if _is_any_started([*_free, *_busy]):
+        if _will_any_come([*_free, *_busy]):
             return True
         if surely:
             timekeeper.nudge()
@@ -87,26 +90,57 @@ def hand_over(work: Work, *, surely: bool = False) -> bool:
     return True
 
 
-def _is_any_started(threads: list[_Worker]) -> bool:
+def _will_any_come(threads: list[_Worker]) -> bool:
+    """Whether one of them will take more work, whatever becomes of the work that waits now, and of this thread."""
+    me = _here.get(threading.get_ident())
     for worker in threads:  # noqa: SIM110 - an interrupt within a generator is reported as an error of its own
-        if worker.is_started:
+        if worker.is_started and not worker.waits and worker is not me:
             return True
     return False
 
 
 @contextlib.contextmanager
-def not_counted() -> Iterator[None]:
-    """A context in which this thread waits for work of other threads, which must not wait for this one in turn."""
+def not_counted(*, helps: bool = False) -> Iterator[Callable[[], object] | None]:
+    """A context in which this thread waits for work of other threads, which must not wait for this one in turn.
+
+    `helps`: this thread calls what the context gives, if anything, again and again: it does what no other thread would.
+    """
+    worker = _here.get(threading.get_ident())
+    if worker is None:
+        yield None
+        return
+    helps = helps and worker.waits < DEEPEST
+    worker.waits, worker.helps = worker.waits + 1, worker.helps + helps
+    try:
+        _hire_if_needed()
+        yield _help if helps else None
+    finally:
+        worker.waits, worker.helps = worker.waits - 1, worker.helps - helps
+
+
+def _help() -> None:
+    """Do some work that waits, where no thread can start and no other will come."""
+    if not _ready or _will_any_come([*_free, *_busy]):
+        return
+    try:
+        _hire()
+    except RuntimeError:
+        with contextlib.suppress(IndexError):
+            _do(_ready.popleft())
+
+
+@contextlib.contextmanager
+def pausing() -> Iterator[None]:
+    """A context in which this thread waits in the middle of work, perhaps for work that waits for a thread."""
     worker = _here.get(threading.get_ident())
     if worker is None:
         yield
         return
-    worker.waits += 1
+    worker.pauses += 1
     try:
-        _hire_if_needed()
         yield
     finally:
-        worker.waits -= 1
+        worker.pauses -= 1
 
 
 def _hire() -> None:
@@ -189,8 +223,8 @@ def _relieve() -> bool:
         try:
             _hire()
         except RuntimeError:
-            if not _busy:  # nobody else would do it
-                with contextlib.suppress(IndexError):
+            if not any(worker.helps or not (worker.waits or worker.pauses) for worker in list(_busy)):
+                with contextlib.suppress(IndexError):  # nobody else would do it
                     _do(_ready.popleft())
             break
     return bool(_ready) or (bool(_busy) and interpreter_ends())

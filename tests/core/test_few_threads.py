@@ -1,0 +1,128 @@
+"""Where the system has only so many threads, refreshers that ask other credentials are answered, or told at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tests.core.calls import PATIENCE, expired, outcomes, until, until_renewals_are_over
+from tests.core.test_workers import only
+
+from onerefresh import Credential, RefresherFailed, Token, timekeeper, workers
+from onerefresh.workers import hand_over
+
+COUNT = 6
+
+
+@pytest.fixture(autouse=True)
+def _alone() -> Iterator[None]:
+    until_renewals_are_over()
+    until(lambda: not (workers._free or timekeeper._threads))
+    yield
+    until_renewals_are_over()
+
+
+def answer(access_token: str) -> dict[str, object]:
+    return {"access_token": access_token, "refresh_token": "next", "expires_in": 3600}
+
+
+def asked(refresher: Callable[[Token], Any], name: str) -> list[Credential]:
+    """Credentials whose first access token is their number."""
+    seeds = [{**expired(), "access_token": str(number)} for number in range(COUNT)]
+    return [
+        Credential(f"{name}-{number}", refresher, token=seed, store="memory", max_wait=PATIENCE)
+        for number, seed in enumerate(seeds)
+    ]
+
+
+@pytest.fixture(params=[0, 1], ids=["at once", "at the second try"])
+def others(request: pytest.FixtureRequest) -> list[Credential]:
+    """What the refreshers ask. Those that try twice pause meanwhile, and then need a thread again."""
+    failures: dict[str, int] = {}
+
+    def refresh(token: Token) -> dict[str, object]:
+        name = token.reveal()
+        failures[name] = failures.get(name, 0) + 1
+        if failures[name] <= request.param:
+            raise ConnectionRefusedError
+        return answer("other")
+
+    return asked(refresh, "other")
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_refreshers_that_ask_others_are_served(
+    count: int, others: list[Credential], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They waited for work that no thread would do: each thread counted on the others, or on itself."""
+
+    def refresh(token: Token) -> dict[str, object]:
+        return answer(others[int(token.reveal())].token().reveal())
+
+    ones = asked(refresh, "one")
+    monkeypatch.setattr("_thread.start_new_thread", only(count))
+    with_threads = [lambda one=one: one.token().reveal() for one in ones]
+    assert outcomes(with_threads) == ["other"] * COUNT
+    assert not workers._ready
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_async_refreshers_that_ask_others_are_served_or_told_at_once(
+    count: int, others: list[Credential], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refresh(token: Token) -> dict[str, object]:
+        return answer((await others[int(token.reveal())].atoken()).reveal())
+
+    ones = asked(refresh, "one")
+    monkeypatch.setattr("_thread.start_new_thread", only(count))
+    with_threads = [lambda one=one: one.token().reveal() for one in ones]
+    for outcome in outcomes(with_threads):
+        if outcome != "other":
+            assert isinstance(outcome, RefresherFailed)
+            assert "no thread can be started" in outcome.message
+
+
+def test_a_thread_that_waits_is_not_counted_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, go_on, seen = threading.Event(), threading.Event(), list[bool]()
+
+    def wait() -> None:
+        with workers.not_counted():
+            seen.append(hand_over(lambda: None))
+            waits.set()
+            assert go_on.wait(PATIENCE)
+
+    monkeypatch.setattr("_thread.start_new_thread", only(1))
+    assert hand_over(wait)
+    assert waits.wait(PATIENCE)
+    assert not hand_over(lambda: None)
+    go_on.set()
+    until_renewals_are_over()
+    assert seen == [False]
+
+
+def test_a_thread_does_not_count_on_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    over = threading.Event()
+
+    def work() -> None:
+        seen.append(hand_over(lambda: None))
+        over.set()
+
+    monkeypatch.setattr("_thread.start_new_thread", only(1))
+    assert hand_over(work)
+    assert over.wait(PATIENCE)
+    assert seen == [False]
+
+
+def test_from_an_event_loop_they_are_served(others: list[Credential], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refresh(token: Token) -> dict[str, object]:
+        return answer(others[int(token.reveal())].token().reveal())
+
+    async def main() -> list[str]:
+        monkeypatch.setattr("_thread.start_new_thread", only(3))
+        return [token.reveal() for token in await asyncio.gather(*(one.atoken() for one in asked(refresh, "one")))]
+
+    assert asyncio.run(main()) == ["other"] * COUNT
