@@ -181,11 +181,15 @@ class _HostQueue:
         return self.limit * (1 + MOST_SLOW)
 
     def next_in(self, now: float) -> float | None:
-        """Seconds until the next held slot becomes slow, where that makes room for one that waits."""
-        if not self.waits or len(self.held) >= self.most:
+        """Seconds until one that waits can be granted a slot, because a held one becomes slow or has become so."""
+        held = len(self.held)
+        if not (self.waiting and held < self.most) and not (self.doubtful and held < self.most - self.limit):
             return None
-        waits = [since + self.slow_after - now for since in self.held.values()]
-        return min((seconds for seconds in waits if seconds > 0.0), default=None)
+        slow_since = now - self.slow_after
+        active = [since for since in self.held.values() if since > slow_since]
+        if len(active) < self.limit:
+            return 0.0  # one has become slow since the last look
+        return max(min(active) - slow_since, 0.0) if active else None
 
 
 class Slot:

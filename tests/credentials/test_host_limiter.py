@@ -88,6 +88,29 @@ def test_a_slot_that_is_held_for_long_no_longer_counts() -> None:
     assert granted(waiting[2]) == [True]
 
 
+class Passing(Clock):
+    """A clock that goes on at each look."""
+
+    step = 0.0
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def test_a_slot_that_becomes_slow_while_another_one_begins_to_wait_makes_room_for_it() -> None:
+    """It was still counted when the other one came, and was slow already when the next look was to be arranged."""
+    clock = Passing()
+    limiter = HostLimiter(1, clock)
+    limiter.queue("a.example")
+    clock.step = 0.75 * SLOW_AT_FIRST
+    waiting, woken = limiter.queue("a.example"), Latch()
+    waiting.wakes(woken.set)
+    clock.step = 0.0
+    assert woken.wait(PATIENCE)
+    assert waiting.is_granted
+
+
 def test_what_is_long_is_learned_from_renewals_that_were_answered() -> None:
     clock = Clock()
     limiter = HostLimiter(1, clock)
