@@ -30,8 +30,9 @@ async def paced() -> None:
     loop = cast("asyncio.AbstractEventLoop", found)
     pacer = _pacers.get(loop)
     if pacer is None:
-        for other in [other for other in _pacers if other.is_closed()]:
-            del _pacers[other]
+        for other in list(_pacers):  # other threads may do the same
+            if other.is_closed():
+                _pacers.pop(other, None)
         pacer = _pacers[loop] = _Pacer(loop)
     await pacer.turn()
 

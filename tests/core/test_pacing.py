@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 from tests.core.calls import Refresher, expired
@@ -54,6 +55,28 @@ def test_where_the_turns_were_cut_short_all_go_on_by_and_by(monkeypatch: pytest.
     monkeypatch.setattr(pacing._Pacer, "_next_turn", lambda self: None)
     asyncio.run(asyncio.wait_for(_all(3 * AT_ONCE), 20.0))
     pacing._pacers.clear()
+
+
+def test_loops_come_and_go_on_other_threads_meanwhile() -> None:
+    """Each thread forgets the loops that are closed, while the others add theirs and do the same."""
+
+    class Elsewhere:
+        """A loop of another thread, which is just then at the same place."""
+
+        def is_closed(self) -> bool:
+            for loop in list(pacing._pacers):
+                if isinstance(loop, Elsewhere):
+                    del pacing._pacers[loop]
+            pacing._pacers[another] = pacer
+            return True
+
+    pacer, another = cast("pacing._Pacer", None), cast("asyncio.AbstractEventLoop", object())
+    for _ in range(2):
+        pacing._pacers[cast("asyncio.AbstractEventLoop", Elsewhere())] = pacer
+    try:
+        asyncio.run(paced())
+    finally:
+        pacing._pacers.pop(another)
 
 
 async def _all(count: int) -> None:
