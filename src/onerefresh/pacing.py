@@ -52,7 +52,7 @@ class _Pacer:
             return
         waiter = self._loop.create_future()
         self._waiting.append(waiter)
-        timer = self._loop.call_later(AT_LATEST, _go_on, waiter)  # an interrupt may have cut `_next_turn` short
+        timer = self._loop.call_later(AT_LATEST, self._go_on_late, waiter)
         try:
             await waiter
         finally:
@@ -71,10 +71,12 @@ class _Pacer:
                 waiter.set_result(None)
                 self._gone_on += 1
 
-
-def _go_on(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+    def _go_on_late(self, waiter: asyncio.Future[None]) -> None:
+        """Let one go on without its turn. An interrupt may have cut `_next_turn` short: then no turn comes any more."""
+        if _pacers.get(self._loop) is self:
+            del _pacers[self._loop]  # those that come later have another one
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 _pacers: dict[asyncio.AbstractEventLoop, _Pacer] = {}

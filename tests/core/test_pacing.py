@@ -57,6 +57,20 @@ def test_where_the_turns_were_cut_short_all_go_on_by_and_by(monkeypatch: pytest.
     pacing._pacers.clear()
 
 
+def test_where_the_turns_were_cut_short_later_ones_wait_for_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "AT_LATEST", 0.01)
+
+    async def main() -> None:
+        with monkeypatch.context() as interrupted:
+            interrupted.setattr(pacing._Pacer, "_next_turn", lambda self: None)
+            await asyncio.wait_for(_all(AT_ONCE + 1), 20.0)
+        monkeypatch.setattr(pacing, "AT_LATEST", 3600.0)
+        await asyncio.wait_for(_all(3 * AT_ONCE), 20.0)
+
+    asyncio.run(main())
+    assert not pacing._pacers
+
+
 def test_loops_come_and_go_on_other_threads_meanwhile() -> None:
     """Each thread forgets the loops that are closed, while the others add theirs and do the same."""
 
