@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -12,12 +13,20 @@ from tests.core.calls import PATIENCE, Refresher, listening
 from tests.core.driver import Process, World, does, failed, make_request, needy, seed
 from tests.effects import EFFECTS, Cas, Load, Queue
 
-from onerefresh import Credentials, Token
+from onerefresh import Credentials, Token, timekeeper
 from onerefresh.events import Kind
 from onerefresh.host_limiter import MOST_SLOW, SLOW, SLOW_AT_FIRST, SLOW_AT_LEAST, HostLimiter, Slot
 from onerefresh.latches import Latch
 from onerefresh.renewal import renew
 from onerefresh.verdict import FailureKind
+
+
+@pytest.fixture(autouse=True)
+def _no_timer_remains() -> Iterator[None]:
+    """By a clock that stands still, a limiter looks for ever."""
+    yield
+    for timer in list(timekeeper._live):
+        timer.cancel()
 
 
 def test_as_many_as_the_limit_have_their_turn_and_the_others_follow_in_order() -> None:
@@ -242,6 +251,20 @@ def test_those_that_have_hung_leave_the_last_slots_to_the_others() -> None:
         True,
         False,
     ]
+
+
+def test_nothing_looks_again_and_again_for_those_that_leave_the_last_slots() -> None:
+    clock = Clock()
+    limiter = HostLimiter(1, clock)
+    names = [f"bad {number}" for number in range(10)]
+    hung(limiter, clock, *names)
+    for name in names:
+        limiter.queue("a.example", tenant=name)
+    for _ in range(10):
+        clock.now += SLOW_AT_FIRST + 0.1
+        limiter.look("a.example")
+    queue = limiter._queues["a.example"]
+    assert (len(queue.held), queue.next_in(clock.now), queue.timer) == (MOST_SLOW, None, None)
 
 
 def test_a_tenant_that_is_answered_again_waits_no_longer_than_others() -> None:
