@@ -206,6 +206,8 @@ def _run(me: _Worker) -> None:
 def _do(work: Work) -> None:
     try:
         work()
+    except GeneratorExit:  # a greenlet's copy in a forked child, which ends here
+        return
     except BaseException:  # noqa: BLE001 - a defect, which its callers know of: the others go on
         threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), threading.current_thread()]))
 

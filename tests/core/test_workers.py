@@ -252,6 +252,21 @@ def test_work_that_comes_while_the_last_thread_ends_is_done(monkeypatch: pytest.
     assert not workers._ready
 
 
+def test_a_copy_that_ends_in_a_forked_child_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a program of greenlets, each thread has a copy in the child, and one traceback a copy was printed there."""
+    seen: list[object] = []
+    monkeypatch.setattr("threading.excepthook", lambda args: seen.append(args.exc_value))
+    done = threading.Event()
+
+    def end() -> None:
+        raise GeneratorExit
+
+    assert hand_over(end)
+    assert hand_over(done.set)
+    assert done.wait(PATIENCE)
+    assert seen == []
+
+
 def test_work_that_fails_keeps_none_of_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     monkeypatch.setattr("threading.excepthook", lambda args: seen.append(args.exc_value))
