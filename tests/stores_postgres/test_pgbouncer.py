@@ -55,9 +55,8 @@ def test_waiting_is_polling_and_that_is_said_once(
             store.wait("acme", version, LONG)
             until(lambda: store._notifier._listener is None)
     assert store.look_every == POLLED
-    [said] = caplog.messages
-    assert "pooler" in said
-    assert PASSWORD not in said
+    [_] = [said for said in caplog.messages if "pooler" in said]  # other stores may have something to say, too
+    assert PASSWORD not in caplog.text
     opener().cas("acme", version, "after")
     found = store.load("acme")
     assert found is not None
