@@ -119,7 +119,7 @@ def at_rest(server: Valkey) -> dict[str, int]:
     """What the server has counted once nobody asks it any more for a moment."""
     found = server.counted()
     while True:
-        time.sleep(0.2)
+        time.sleep(0.7)  # the first looks in the background are over by then
         before, found = found, server.counted()
         if found["evalsha"] == before["evalsha"]:
             return found
@@ -134,11 +134,9 @@ def test_who_waits_is_woken_and_asks_nothing_meanwhile(
     with ThreadPoolExecutor(2) as pool:
         holds = pool.submit(holder.token, refused=first)
         auth_server.wait_for("token")
-        looked = server.counted()["evalsha"]
         waits = pool.submit(waiter.token, refused=first)
         told.until(Kind.WAITING)
         until(lambda: server.do("PUBSUB", "NUMSUB", CHANNEL)[1] == 1)
-        until(lambda: server.counted()["evalsha"] >= looked + 2)  # it has looked once more since it listens
         before = at_rest(server)
         server.do("PUBLISH", "onerefresh:{another}", "")
         assert server.counted()["evalsha"] == before["evalsha"]
