@@ -16,7 +16,7 @@ from onerefresh.interpreter import interpreter_ends
 from onerefresh.latches import Changes, Latch
 from onerefresh.threads import start
 
-__all__ = ["Alarm", "Timer", "every_slice", "keep", "nudge"]
+__all__ = ["Alarm", "Timer", "catch_up", "every_slice", "keep", "nudge"]
 
 SLICE = 0.1
 """Seconds between two checks of whether the interpreter is ending."""
@@ -130,6 +130,14 @@ def keep() -> None:
     _begin()
 
 
+def catch_up() -> None:
+    """Call what is due, on the timekeeper's thread in the middle of something else."""
+    now = time.monotonic()
+    for timer in list(_live):
+        if timer.at <= now:
+            _fire(timer)
+
+
 def _begin() -> None:
     if _threads:
         return
@@ -198,11 +206,14 @@ def _take_new(heap: list[tuple[float, int, Timer]]) -> None:
 def _call_what_is_due(heap: list[tuple[float, int, Timer]]) -> None:
     now = time.monotonic()
     while heap and (heap[0][2].call is None or heap[0][0] <= now):
-        timer = heapq.heappop(heap)[2]
-        call = timer.call
-        if call is not None and _live.pop(timer, timer) is None:
-            timer.call = timer.at_the_end = None
-            _call(call)
+        _fire(heapq.heappop(heap)[2])
+
+
+def _fire(timer: Timer) -> None:
+    call = timer.call
+    if call is not None and _live.pop(timer, timer) is None:
+        timer.call = timer.at_the_end = None
+        _call(call)
 
 
 def _call(call: Callable[[], object] | None) -> None:

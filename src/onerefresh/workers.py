@@ -120,6 +120,8 @@ def not_counted(*, helps: bool = False) -> Iterator[Callable[[], object] | None]
 
 def _help() -> None:
     """Do some work that waits, where no thread can start and no other will come."""
+    if not _here[threading.get_ident()].is_started:
+        timekeeper.catch_up()  # this is its thread
     if not _ready or _will_any_come([*_free, *_busy]):
         return
     try:
@@ -212,6 +214,20 @@ def _do(work: Work) -> None:
         threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), threading.current_thread()]))
 
 
+def _do_here() -> None:
+    """Do some work on the timekeeper's thread. No other thread counts on this one."""
+    me, identity = _Worker(), threading.get_ident()
+    me.since = time.monotonic()
+    try:
+        _here[identity] = me
+        _busy[me] = None
+        with contextlib.suppress(IndexError):
+            _do(_ready.popleft())
+    finally:
+        _busy.pop(me, None)
+        _here.pop(identity, None)
+
+
 def _relieve() -> bool:
     """Start a thread in the place of those that are held up. The timekeeper calls this.
 
@@ -226,8 +242,7 @@ def _relieve() -> bool:
             _hire()
         except RuntimeError:
             if not any(worker.helps or not (worker.waits or worker.pauses) for worker in list(_busy)):
-                with contextlib.suppress(IndexError):  # nobody else would do it
-                    _do(_ready.popleft())
+                _do_here()  # nobody else would
             break
     return bool(_ready) or (bool(_busy) and interpreter_ends())
 

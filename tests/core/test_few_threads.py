@@ -126,3 +126,25 @@ def test_from_an_event_loop_they_are_served(others: list[Credential], monkeypatc
         return [token.reveal() for token in await asyncio.gather(*(one.atoken() for one in asked(refresh, "one")))]
 
     assert asyncio.run(main()) == ["other"] * COUNT
+
+
+def test_the_timekeeper_keeps_time_where_it_works_and_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only thread that there is does the work, which waits for something that only time brings."""
+    seen: list[bool] = []
+    over = threading.Event()
+
+    def work() -> None:
+        rung = threading.Event()
+        with workers.not_counted(helps=True) as help_out:
+            timekeeper.Timer(0.0, rung.set)
+            assert help_out is not None
+            help_out()
+            seen.append(rung.is_set())
+        over.set()
+
+    monkeypatch.setattr("_thread.start_new_thread", only(1))
+    kept = timekeeper.Timer(3600.0, over.set)
+    assert hand_over(work, surely=True)
+    assert over.wait(PATIENCE)
+    kept.cancel()
+    assert seen == [True]
