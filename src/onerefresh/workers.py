@@ -66,26 +66,36 @@ _seen: list[Work | None] = [None]
 def hand_over(work: Work, *, surely: bool = False) -> bool:
     """Run `work` on one of the threads; False where there is none, and the system has none to give.
 
-    `surely`: then it is run later, by the first thread that there is. This neither waits nor takes a lock.
+    `surely`: then it is run later, by the first thread that there is. This neither waits nor takes a lock. After an
+    interrupt within this call, `work` runs now or never: later, it could undo what its caller has done since.
     """
-    _ready.append(work)
-    if _will_any_come([*_free]):
-        return True
     try:
-        if len(_busy) < SIZE:
-            _hire()
-        else:
-            timekeeper.keep()  # it finds out who is held up: there may be thousands of callers
-    except RuntimeError:
-        if _will_any_come([*_free, *_busy]):
-            return True
-        if surely:
-            timekeeper.nudge()
+        _ready.append(work)
+        if _will_any_come([*_free]):
             return True
         try:
-            _ready.remove(work)
-        except ValueError:
-            return True  # a thread that was about to end has taken it
+            if len(_busy) < SIZE:
+                _hire()
+            else:
+                timekeeper.keep()  # it finds out who is held up: there may be thousands of callers
+        except RuntimeError:
+            if _will_any_come([*_free, *_busy]):
+                return True
+            if surely:
+                timekeeper.nudge()
+                return True
+            return not _taken_back(work)
+    except BaseException:
+        _taken_back(work)
+        raise
+    return True
+
+
+def _taken_back(work: Work) -> bool:
+    """Whether `work` still waited, and does so no longer; a thread that was about to end may have taken it."""
+    try:
+        _ready.remove(work)
+    except ValueError:
         return False
     return True
 

@@ -46,6 +46,18 @@ def test_the_exit_waits_for_no_thread_whose_start_was_interrupted(interrupted: C
     assert not set(threads._jobs) - before
 
 
+def test_what_was_interrupted_before_a_thread_began_does_not_run_later(interrupted: Callable[[int], None]) -> None:
+    """A logout ended the session of a login that came after it."""
+    done: list[int] = []
+    interrupted(1)
+    with pytest.raises(KeyboardInterrupt):
+        workers.hand_over(lambda: done.append(1))
+    workers.hand_over(lambda: done.append(2))
+    until(lambda: done)
+    until(lambda: not (workers._free or workers._busy))
+    assert done == [2]
+
+
 def unstarted(key: str, interrupted: Callable[[int], None]) -> tuple[Credential, Refresher]:
     """A credential whose renewal two signals kept from being started, by this thread."""
     refresher = Refresher()
