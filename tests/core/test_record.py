@@ -29,13 +29,13 @@ from onerefresh.record_text import decode, encode
 from onerefresh.renewal.decide import decide
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.steps import Claim, Fail, HostSave, Pause, Repair, Use, Wait
+from onerefresh.succession import may_commit
 from onerefresh.transitions import (
     claimed,
     committed,
     died,
     forgotten,
     logged_out,
-    may_commit,
     new_session,
     released,
     replay_reported,

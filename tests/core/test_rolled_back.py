@@ -6,7 +6,7 @@ import pytest
 from tests.core.driver import NEXT, World, make_request, seed
 from tests.effects import EFFECTS, knowing
 
-from onerefresh import transitions as records
+from onerefresh import succession
 from onerefresh.record import Entry, Grant, Record, State
 from onerefresh.renewal.bring_back import bring_back
 from onerefresh.renewal.recovery import replay_spool
@@ -26,7 +26,7 @@ from onerefresh.renewal.world import Spooled
 )
 def test_a_record_is_older_by_its_number(family: str, generation: int, *, is_older: bool) -> None:
     record = Record((family,), generation, State.IDLE, token=seed().numbered(family, generation))
-    assert records.rolled_back(record, "present", 5, {"earlier"}) is is_older
+    assert succession.rolled_back(record, "present", 5, {"earlier"}) is is_older
 
 
 @pytest.mark.parametrize("generation", [4, 5])
@@ -36,7 +36,7 @@ def test_a_login_with_the_token_of_an_earlier_session_stands_where_the_store_had
     """It had the number of the session after that one, whose processes put their token over the login."""
     token = seed().numbered("earlier", generation)
     login = Record(("earlier",), generation, State.IDLE, token=token, history=(Entry(generation, 0.0, "login"),))
-    assert records.rolled_back(login, "present", 5, {"earlier"}) is (generation == 4)
+    assert succession.rolled_back(login, "present", 5, {"earlier"}) is (generation == 4)
 
 
 def test_a_late_answer_from_the_spool_does_not_stay_over_a_login_that_the_store_has_lost() -> None:

@@ -14,8 +14,7 @@ from unittest import mock
 from tests.exhaust.setups import Server, Setup, Store
 from tests.simulator.mutants import MUTANTS
 
-from onerefresh import errors
-from onerefresh import transitions as records
+from onerefresh import errors, succession
 from onerefresh.record import Record
 from onerefresh.renewal import answer, commit, recovery
 from onerefresh.renewal.attempt import Outcome
@@ -49,7 +48,7 @@ async def _owner_commits(world: World, loaded: Loaded, entry: Spooled, *more: An
 
 
 async def _forgets_itself(world: World, loaded: Loaded, entry: Spooled, *more: Any, **rest: Any) -> Record | None:
-    if not records.may_commit(loaded.record, entry.family, entry.generation):
+    if not succession.may_commit(loaded.record, entry.family, entry.generation):
         return None
     return await _commit_into(world, loaded, entry, *more, **rest)
 

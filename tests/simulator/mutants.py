@@ -16,7 +16,7 @@ from tests.simulator.idea_mutants import IDEA_MUTANTS
 from tests.simulator.mutant import Mutant, put, put_each
 from tests.simulator.server import Kind, Manner
 
-from onerefresh import policy
+from onerefresh import policy, succession
 from onerefresh import transitions as records
 from onerefresh.credential import acceptance, memory
 from onerefresh.policy import Profile
@@ -143,7 +143,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "2",
         "a dead record is never revived",
-        put(records, "may_commit", pieces.dead_stays_dead),
+        put(succession, "may_commit", pieces.dead_stays_dead),
         "paused with the answer in hand",
         Kind.REJECT_ONLY,
     ),
@@ -308,7 +308,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "9",
         "a commit looks at the generation alone",
-        put(records, "may_commit", pieces.any_family),
+        put(succession, "may_commit", pieces.any_family),
         "paused with the answer in hand",
         fixed=WIPED,
         shows="somebody wipes the store and logs in with another account; a refresh of the old one overwrites it",
@@ -332,7 +332,7 @@ MUTANTS: tuple[Mutant, ...] = (
         put(recovery, "_is_outdated", pieces.only_the_seed_tells),
         fixed=SPOOLED_BEFORE_A_LOGIN,
     ),
-    Mutant("9", "a commit undoes a logout", put(records, "may_commit", pieces.logged_out_too)),
+    Mutant("9", "a commit undoes a logout", put(succession, "may_commit", pieces.logged_out_too)),
     Mutant(
         "9",
         "a dead login makes way for the seed before it",
@@ -364,7 +364,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "10",
         "a repair undoes a logout",
-        put_each("rolled_back", pieces.repair_after_a_logout, records, decide),
+        put_each("rolled_back", pieces.repair_after_a_logout, succession, decide),
         fixed=LOGOUT_AFTER,
     ),
     Mutant(

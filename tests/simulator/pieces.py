@@ -11,7 +11,7 @@ from unittest import mock
 from tests.effects import ReadNote, ReportLoss, WriteSpool
 from tests.simulator import process, store, world
 
-from onerefresh import errors
+from onerefresh import errors, succession
 from onerefresh import transitions as records
 from onerefresh.credential import memory
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
@@ -39,7 +39,7 @@ from onerefresh.verdict import FailureKind, Verdict
 _cas = store.SimulatedStore.cas
 _commit_into = commit.commit_into
 _is_outdated = recovery._is_outdated
-_may_commit = records.may_commit
+_may_commit = succession.may_commit
 _decide = decide.decide
 _released = records.released
 _committed = records.committed
@@ -83,7 +83,7 @@ async def hand_out_first(world: World, loaded: Loaded, entry: Spooled, *more: An
 
 
 async def commit_forgets_itself(world: World, loaded: Loaded, entry: Spooled, *more: Any) -> Record | None:
-    if loaded.record is None or not records.may_commit(loaded.record, entry.family, entry.generation):
+    if loaded.record is None or not succession.may_commit(loaded.record, entry.family, entry.generation):
         return None
     return await _commit_into(world, loaded, entry, *more)
 
@@ -306,7 +306,7 @@ def never(*_: Any, **__: Any) -> bool:
 @contextlib.contextmanager
 def nothing_counts_as_spent() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        for place, name in ((Record, "has_spent"), (Known, "has_spent"), (records, "has_gone_on_from")):
+        for place, name in ((Record, "has_spent"), (Known, "has_spent"), (succession, "has_gone_on_from")):
             stack.enter_context(mock.patch.object(place, name, never))
         yield
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from onerefresh import errors
-from onerefresh import transitions as records
+from onerefresh import errors, succession
 from onerefresh.events import Kind
 from onerefresh.policy import backoff, thresholds
 from onerefresh.record import Record
@@ -68,7 +67,7 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
             await _rest(attempt, tries, spooled=spooled)
             loaded = await _reload(attempt, loaded)
             continue
-        again = records.begun_again(loaded.record, attempt.leased, token) if committed is None else None
+        again = succession.begun_again(loaded.record, attempt.leased, token) if committed is None else None
         if again is not None and again != (entry.family, entry.generation):
             families = loaded.record.families if loaded.record is not None else ()
             entry = replace(entry, family=again[0], generation=again[1], families=families)

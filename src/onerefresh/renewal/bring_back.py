@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from onerefresh import transitions as records
+from onerefresh import succession
 from onerefresh.events import Kind
 from onerefresh.record import Record, State
 from onerefresh.renewal.clocks import Instant, Sent, is_dated, left_of
@@ -74,7 +74,7 @@ def is_lost(record: Record | None, known: Token, earlier: Container[str] = ()) -
 
     `earlier`: the families of the sessions before the present one, as this process knows them.
     """
-    return record is None or records.rolled_back(record, known.family, known.generation, earlier)
+    return record is None or succession.rolled_back(record, known.family, known.generation, earlier)
 
 
 def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) -> bool:
@@ -88,7 +88,7 @@ def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) 
     leased = sent.record if sent is not None else None
     if sent is None or leased is None or leased.lease is None or not is_gone(record, leased, known):
         return False
-    if record is None or records.rolled_back(record, *leased.identity):
+    if record is None or succession.rolled_back(record, *leased.identity):
         return True
     if record.state is State.IDLE:
         return sent.left(now) > 0.0 or left_of(leased.lease, now) <= 0.0
@@ -102,7 +102,7 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
     """Whether the store has lost the claim `leased`, and nobody has claimed anew or renewed an older copy since."""
     if leased.identity != known.identity:
         return False
-    if record is None or records.rolled_back(record, *leased.identity):
+    if record is None or succession.rolled_back(record, *leased.identity):
         return True
     if record.identity != leased.identity or record.token != leased.token:
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from onerefresh import errors
+from onerefresh import errors, succession
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
@@ -66,7 +66,7 @@ async def log_in(world: World, token: Token | None, request: RenewalRequest) -> 
     if is_new:
         request.sightings.forget_failures()
         await report(world, Kind.LOGGED_IN, request, record)
-    elif not records.has_this(record, token):
+    elif not succession.has_this(record, token):
         message = "the session began with the token of this login, and has a newer token now"
         await report(world, Kind.SEED_IGNORED, request, record, message)
     if record.unsaved:
@@ -76,7 +76,7 @@ async def log_in(world: World, token: Token | None, request: RenewalRequest) -> 
 
 def _has_begun_with(record: Record, token: Token, *, rotates: bool) -> bool:
     """Whether the session in use is that of `token`, which is its present token or the first of it."""
-    return records.has_gone_on_from(record, token) or (rotates and records.has_this(record, token))
+    return succession.has_gone_on_from(record, token) or (rotates and succession.has_this(record, token))
 
 
 def _newest_of(token: Token, known: Token | None) -> Token:
@@ -176,7 +176,7 @@ async def _write(
     for _ in range(MOST_ROUNDS):
         loaded, now = await world.load(replaces=True, even_sealed=even_sealed), await world.now()
         request.sightings.sees(now)
-        if any(records.includes(loaded.record, new) for new in unknown_writes):
+        if any(succession.includes(loaded.record, new) for new in unknown_writes):
             return loaded, True
         if loaded.record is not None and loaded.record.moved_to is not None:
             raise moved(loaded.record).about(request.key, loaded.record.generation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from onerefresh import succession
 from onerefresh import transitions as records
 from onerefresh.events import Reason
 from onerefresh.policy import FIRST_DELAY
@@ -46,7 +47,7 @@ async def commit_into(
         record = records.forgotten(knowing_too(record, (*entry.earlier, entry.family)), entry.generation)
     if record.committed_by == entry.attempt:
         return record  # an earlier write of this attempt was applied although its answer was lost
-    if not records.may_commit(record, entry.family, entry.generation):
+    if not succession.may_commit(record, entry.family, entry.generation):
         return None
     new = next_of(record, entry, request, await world.now(), reason)
     # Where the store has lost writes, others may know a newer token: the new refresh token is not sent yet.
@@ -73,7 +74,7 @@ def is_before(record: Record, entry: Spooled) -> bool:
     ``token=`` has begun with it, because the store had lost the record. A login is a person's word.
     """
     begun_by_a_process = record.committed_by is None and all(past.what != "login" for past in record.history)
-    return records.rolled_back(record, entry.family, entry.generation, entry.earlier if begun_by_a_process else ())
+    return succession.rolled_back(record, entry.family, entry.generation, entry.earlier if begun_by_a_process else ())
 
 
 def in_recovery(record: Record) -> Lease | None:

@@ -12,8 +12,8 @@ from onerefresh.renewal.reports import moved
 from onerefresh.renewal.request import RenewalRequest, print_of
 from onerefresh.renewal.steps import Claim, Decision, Fail, HostSave, Pause, Repair, Settle, StartSession, Use, Wait
 from onerefresh.stored_values import LAST_GENERATION
+from onerefresh.succession import rolled_back
 from onerefresh.token import Token
-from onerefresh.transitions import rolled_back
 from onerefresh.verdict import FailureKind
 
 LOGGED_OUT = "logged out: log in again"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onerefresh import errors
+from onerefresh import errors, succession
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Lease
@@ -108,7 +108,7 @@ async def _still_newest(world: World, token: Token, request: RenewalRequest) -> 
             record = (loaded := await world.load()).record
             if record is not None and record.identity == token.identity:
                 return True
-            if record is not None and not records.rolled_back(record, *token.identity):
+            if record is not None and not succession.rolled_back(record, *token.identity):
                 return False
             await repair(world, loaded, token, request)
         except errors.StoreUnavailable:
