@@ -39,6 +39,7 @@ RANKS = {
     "announcing": 4,
     "record": 3,
     "stored_values": 3,
+    "succession": 4,
     "transitions": 4,
     "store": 4,
     "record_text": 5,
@@ -89,6 +90,7 @@ EXTRAS = {
     },
     "onerefresh.testing.plugin": {"pytest"},
     "onerefresh.testing.stores.contract": {"pytest", "hypothesis"},
+    "onerefresh.testing.stores.failing_contract": {"pytest", "hypothesis"},
     "onerefresh.testing.stores.machine": {"hypothesis"},
     "onerefresh.testing.stores.removal": {"pytest"},
     # The commands `demo` and `fetch` import their parts only after they have looked for the extra `cli`.

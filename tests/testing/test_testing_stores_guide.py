@@ -22,19 +22,43 @@ StoreContract.examples = 5
 """
 
 
-def test_the_store_in_the_guide_keeps_the_contract(tmp_path: Path) -> None:
-    (tmp_path / "acme_store.py").write_text(STORE)
-    (tmp_path / "test_acme_store.py").write_text(TESTS)
-    (tmp_path / "conftest.py").write_text(FEW)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    done = subprocess.run(
+def outcome(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What pytest makes of the tests in this folder, as somebody else runs it."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+    return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", ".", "."],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+SHOWS = """
+import importlib, pkgutil
+import pytest
+import onerefresh.testing.stores as stores
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(stores.__path__)])
+def test_it_shows_what_differs(name):
+    module = importlib.import_module(f"onerefresh.testing.stores.{name}")
+    assert type(module.__loader__).__name__ == "AssertionRewritingHook"
+"""
+
+
+def test_each_file_of_the_contract_shows_what_differs(tmp_path: Path) -> None:
+    """Because pytest rewrites the assertions of a distribution that has a plugin, wherever they are."""
+    (tmp_path / "test_shows.py").write_text(SHOWS)
+    done = outcome(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_store_in_the_guide_keeps_the_contract(tmp_path: Path) -> None:
+    (tmp_path / "acme_store.py").write_text(STORE)
+    (tmp_path / "test_acme_store.py").write_text(TESTS)
+    (tmp_path / "conftest.py").write_text(FEW)
+    done = outcome(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(re.findall(r"(\d+) passed", done.stdout)[0]) == len(cases_of(SharedStoreContract, FailingStoreContract))
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from onerefresh.testing.process import RemoteServer as RemoteServer
     from onerefresh.testing.server import AuthServer as AuthServer
     from onerefresh.testing.settings import Settings as Settings
-    from onerefresh.testing.stores.contract import FailingStoreContract as FailingStoreContract
     from onerefresh.testing.stores.contract import SharedStoreContract as SharedStoreContract
     from onerefresh.testing.stores.contract import StoreContract as StoreContract
+    from onerefresh.testing.stores.failing_contract import FailingStoreContract as FailingStoreContract
     from onerefresh.testing.stores.machine import StoreMachine as StoreMachine
 
 # Imported lazily, because pytest imports this package for its plugin at every start, before coverage measures.
@@ -36,7 +36,7 @@ _HOMES = {
     "Control": "control",
     "Counters": "log",
     "Entry": "log",
-    "FailingStoreContract": "stores.contract",
+    "FailingStoreContract": "stores.failing_contract",
     "RemoteServer": "process",
     "ReuseDetected": "control",
     "Settings": "settings",

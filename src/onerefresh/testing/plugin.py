@@ -19,8 +19,6 @@ import pytest
 if TYPE_CHECKING:
     from onerefresh.testing.server import AuthServer
 
-pytest.register_assert_rewrite("onerefresh.testing.stores.contract")  # so that a store's author sees what differs
-
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "auth_server(**options): options of the `auth_server` fixture's server")
