@@ -43,6 +43,7 @@ MODULES = (
     "onerefresh.stores.sqlite",
     "onerefresh.testing",
     "onerefresh.testing.stores.contract",
+    "onerefresh.testing.stores.failing_contract",
     "onerefresh.testing.stores.machine",
 )
 SPECIAL = ("__call__", "__enter__", "__aenter__", "__exit__", "__aexit__", "__getitem__", "__str__", "__fspath__")
