@@ -156,6 +156,7 @@ def _run(me: object) -> None:
         try:
             _keep([])
         finally:
+            _new.extend(list(_live))  # none, unless this thread has failed: then the next one has to know of them
             _threads.pop(me, None)
         if not _is_needed():
             return
@@ -224,8 +225,13 @@ def _call(call: Callable[[], object] | None) -> None:
         threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), threading.current_thread()]))
 
 
+_of_the_parent: list[Timer] = []
+"""What a forked child has copies of. They stay as they are: a renewal that is freed would release its parent's lock."""
+
+
 def _after_fork() -> None:
     """Forget the thread and its timers, which are not in the child."""
+    _of_the_parent.extend(_live)
     _threads.clear()
     _new.clear()
     _live.clear()
