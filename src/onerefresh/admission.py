@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 
@@ -17,6 +16,8 @@ from onerefresh.verdict import Verdict
 
 __all__ = ["Admission"]
 
+LOOK_AGAIN = 30.0
+"""Seconds between two looks of a renewal at whether it has its turn: an interrupt may have cost it that turn."""
 LOOK = 0.5
 """Seconds between two looks of a patient renewal at whether the endpoint answers again."""
 
@@ -88,7 +89,8 @@ class Admission:
         self._run.report(message)
         events.publish(Event(Kind.QUEUED, self._key, detail=message, facts=Facts(host)))
         while not place.is_granted:
-            await Pause(math.inf, partial(self._run.go_on, self._key), place.wakes)
+            await Pause(LOOK_AGAIN, partial(self._run.go_on, self._key), place.wakes)
+            self._turns.look(host)
         return True
 
     def settles(self, verdict: Verdict | None, generation: int) -> None:

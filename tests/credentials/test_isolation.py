@@ -12,8 +12,9 @@ from tests.core.calls import Refresher, first_token, listening
 from tests.core.children import Child
 from tests.credentials.tenants import PATIENCE, Face, endpoint, expired, record_of, until
 
-from onerefresh import Credentials, RefreshUnavailable, Token, WaitTimeout
+from onerefresh import Credentials, RefreshUnavailable, Token, WaitTimeout, admission
 from onerefresh.events import Kind
+from onerefresh.host_limiter import Slot
 from onerefresh.record import State
 from onerefresh.store import AdvisoryLock
 from onerefresh.stores.memory import MemoryStore
@@ -55,6 +56,22 @@ def test_a_failing_endpoint_fails_nobody_else(new_auth_server: Callable[..., Aut
         with pytest.raises(RefreshUnavailable):
             credentials["a"].token()
         assert credentials["b"].token().generation == 2
+
+
+def test_a_turn_whose_wake_up_is_lost_is_taken_all_the_same(
+    auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt between the two cost it, where the system had no thread to spare: the next one waited for ever."""
+    monkeypatch.setattr(admission, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(Slot, "wakes", lambda self, wake: None)
+    auth_server.hold("token")
+    with Credentials(endpoint(auth_server), store="memory", limit=1) as credentials, ThreadPoolExecutor() as pool:
+        for key in "ab":
+            expired(credentials, auth_server, key)
+        waiting = [pool.submit(credentials[key].token) for key in "ab"]
+        until(lambda: queueing(credentials) == 1, "the second one does not queue")
+        auth_server.release("token")
+        assert [one.result(PATIENCE).generation for one in waiting] == [2, 2]
 
 
 def test_only_so_many_renewals_are_at_one_host_and_the_next_has_claimed_nothing(auth_server: AuthServer) -> None:
