@@ -267,21 +267,25 @@ def tried(name: str, way: str, method: str, folder: Path) -> None:
     print(f"{name}: {way}: {method}: {outcome[0]}; {afterwards}; {', '.join(goes_on)}", flush=True)
 
 
-def at_line(place: int, thread: str, method: str, folder: Path) -> bool:
-    """As `tried`, at one line of the library that a thread comes to while the token is renewed; whether it came."""
-    world, left = World(folder), place
+def at_a_new_line(done: set[str], thread: str, method: str, folder: Path) -> bool:
+    """As `tried`, at the first line of the library that is not `done` and that a thread comes to while the token is
+    renewed; whether there was one.
+    """
+    world = World(folder)
     while workers._busy or workers._free or timekeeper._threads:  # only new threads are traced
         time.sleep(0.001)
     outcome: list[str] = []
+    asked: list[str] = []
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal left
-        if not frame.f_code.co_filename.startswith(str(SOURCE)) or left <= 0:
+        if not frame.f_code.co_filename.startswith(str(SOURCE)) or asked:
             return None
-        left -= event == "line"
-        if left == 0:
+        line = f"{Path(frame.f_code.co_filename).relative_to(SOURCE)}:{frame.f_lineno}"
+        if event == "line" and line not in done:
+            done.add(line)
+            asked.append(line)  # other threads ask nothing from now on
             sys.settrace(None)
-            outcome.append(outcome_of(ASKING[method], world))
+            outcome.append(f"{line}: {outcome_of(ASKING[method], world)}")
         return trace
 
     (threading.settrace if thread == "its thread" else sys.settrace)(trace)
@@ -292,7 +296,7 @@ def at_line(place: int, thread: str, method: str, folder: Path) -> bool:
         job.over.wait(5)
     goes_on = outcome_of(lambda world: world.acme.token(refused=world.acme._memory.known), world)
     if outcome:
-        print(f"line {place} of {thread}: {method}: {outcome[0]}; {afterwards}; {goes_on}", flush=True)
+        print(f"of {thread}: {outcome[0]}; {afterwards}; {goes_on}", flush=True)
     return bool(outcome)
 
 
@@ -302,9 +306,9 @@ if "lines" in sys.argv[2:]:
     flight.BEGUN = 0.02
     with tempfile.TemporaryDirectory() as folder:
         for thread in ("the caller", "its thread"):
-            place = 1
-            while at_line(place, thread, "token", Path(folder)):
-                place += 1
+            done: set[str] = set()
+            while at_a_new_line(done, thread, "token", Path(folder)):
+                continue
 if "all" in sys.argv[2:]:
     taking |= MORE
 for name in taking:
