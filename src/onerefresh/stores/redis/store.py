@@ -148,47 +148,20 @@ class RedisStore(Store):
         name, version = self._key(key), secrets.token_hex(8)
         mark = b"-" if expected is None else f"={expected}".encode("utf-8", "surrogateescape")
 
-        def commands(whole: bool) -> list[Command]:
-            written = WRITE.call(name, mark, version, text.reveal().encode("utf-8", "surrogatepass"), whole=whole)
-            return [written, ("WAITAOF", 1, 0, ON_DISK_MS)] if self.durable else [written]
+        def write(whole: bool) -> Command:
+            return WRITE.call(name, mark, version, text.reveal().encode("utf-8", "surrogatepass"), whole=whole)
 
-        found = self._link.ask(name, commands)
-        if isinstance(found, RedisFailure) and found.sent:
-            raise StoreOutcomeUnknown(f"{self.name}: {found.message}")
-        answer = self._asked(found)
-        self._clock.sees(answer.server, answer.first[:2], answer.began, answer.ended)
-        if not answer.first[2]:
-            if answer.doubtful:
-                raise StoreOutcomeUnknown(
-                    f"{self.name}: the connection was lost, and another process has written since"
-                )
-            raise Conflict(key)
-        if self.durable and not _is_on_disk(answer.replies[1]):
-            raise StoreOutcomeUnknown(
-                f"{self.name}: the record was written, but was not on disk after {ON_DISK_MS / 1000:.0f} s"
-            )
+        self._change(key, write, doubt="another process has written since", done="the record was written, but was")
         return version
 
     def remove(self, key: str, expected: str) -> None:
         name, mark = self._key(key), expected.encode("utf-8", "surrogateescape")
 
-        def commands(whole: bool) -> list[Command]:
-            removed = REMOVE.call(name, mark, whole=whole)
-            return [removed, ("WAITAOF", 1, 0, ON_DISK_MS)] if self.durable else [removed]
+        def remove(whole: bool) -> Command:
+            return REMOVE.call(name, mark, whole=whole)
 
-        found = self._link.ask(name, commands)
-        if isinstance(found, RedisFailure) and found.sent:
-            raise StoreOutcomeUnknown(f"{self.name}: {found.message}")
-        answer = self._asked(found)
-        self._clock.sees(answer.server, answer.first[:2], answer.began, answer.ended)
-        if not answer.first[2]:
-            if answer.doubtful:
-                raise StoreOutcomeUnknown(f"{self.name}: the connection was lost, and the record is another one now")
-            raise Conflict(key)
-        if self.durable and not _is_on_disk(answer.replies[1]):
-            raise StoreOutcomeUnknown(
-                f"{self.name}: the record was removed, but that was not on disk after {ON_DISK_MS / 1000:.0f} s"
-            )
+        doubt, done = "the record is another one now", "the record was removed, but that was"
+        self._change(key, remove, doubt=doubt, done=done)
 
     def subscribe(self, key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup:
         return self._notifier.subscribe(key, version, since, wake)
@@ -251,6 +224,29 @@ class RedisStore(Store):
                         yield key, found
             elif reply[0] is not None:
                 yield key, _versioned(key, *reply)
+
+    def _change(self, key: str, command: Callable[[bool], Command], *, doubt: str, done: str) -> None:
+        """Write or remove the record of `key`, if its version is the expected one. Raises as `cas`.
+
+        `doubt`: what is there instead of the expected record, where the connection was lost, so that this call may have
+        changed it. `done`: what has happened, where that is not on disk.
+        """
+
+        def commands(whole: bool) -> list[Command]:
+            change = command(whole)
+            return [change, ("WAITAOF", 1, 0, ON_DISK_MS)] if self.durable else [change]
+
+        found = self._link.ask(self._key(key), commands)
+        if isinstance(found, RedisFailure) and found.sent:
+            raise StoreOutcomeUnknown(f"{self.name}: {found.message}")
+        answer = self._asked(found)
+        self._clock.sees(answer.server, answer.first[:2], answer.began, answer.ended)
+        if not answer.first[2]:
+            if answer.doubtful:
+                raise StoreOutcomeUnknown(f"{self.name}: the connection was lost, and {doubt}")
+            raise Conflict(key)
+        if self.durable and not _is_on_disk(answer.replies[1]):
+            raise StoreOutcomeUnknown(f"{self.name}: {done} not on disk after {ON_DISK_MS / 1000:.0f} s")
 
     def _asked(self, found: Answer | RedisFailure) -> Answer:
         if isinstance(found, RedisFailure):
