@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from onerefresh.latches import Latch
 
-__all__ = ["Pause", "Wakeup"]
+__all__ = ["Pause", "Wakeup", "after"]
 
 SLICE = 0.1
 """Seconds between two checks of whether the interpreter is ending, where a thread waits."""
@@ -24,6 +24,15 @@ class Wakeup(NamedTuple):
 
     end: Callable[[], object]
     within: float = math.inf
+
+
+def after(seconds: float) -> Wakeup:
+    """What ends a pause after so many seconds, where nothing announces a change."""
+    return Wakeup(_nothing, seconds)
+
+
+def _nothing() -> None:
+    """Withdraw nothing."""
 
 
 class Pause:

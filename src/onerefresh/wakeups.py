@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 
-from onerefresh.pause import Wakeup
+from onerefresh.pause import Wakeup, after
 from onerefresh.store import POLL, Store, subscribed
 from onerefresh.threads import start
 
@@ -39,16 +39,12 @@ def wakeup_for(store: Store, key: str, version: str, since: float, wake: Callabl
         waiting = _Waiting(store, key, version, wake)
         if waiting.begin():
             return Wakeup(waiting.end)
-    return Wakeup(_nothing, POLL)
+    return after(POLL)
 
 
 def _end(end: Callable[[], object]) -> None:
     with contextlib.suppress(Exception):
         end()
-
-
-def _nothing() -> None:
-    """Withdraw nothing."""
 
 
 class _Waiting:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from onerefresh.locks import Lock
-from onerefresh.pause import Wakeup
+from onerefresh.pause import Wakeup, after
 from onerefresh.store import POLL, reset_in_child
-from onerefresh.stores.subscriber import CHANGED, Subscriber, after
+from onerefresh.stores.subscriber import CHANGED, Subscriber
 from onerefresh.threads import Job, start
 
 __all__ = ["ChangeNotifier", "Subscription"]

@@ -19,12 +19,12 @@ from typing import Self
 
 from onerefresh.errors import StoreUnavailable
 from onerefresh.locks import Lock
-from onerefresh.pause import Wakeup
+from onerefresh.pause import Wakeup, after
 from onerefresh.private_files import check_private, make_folder
 from onerefresh.safe_folders import Trust, trust
 from onerefresh.store import POLL, AdvisoryLock, reset_in_child
 from onerefresh.stores.forking import fork_lock
-from onerefresh.stores.subscriber import Subscriber, after
+from onerefresh.stores.subscriber import Subscriber
 from onerefresh.threads import start
 
 try:

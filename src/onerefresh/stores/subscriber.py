@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from onerefresh.pause import Wakeup
+from onerefresh.pause import after
 
-__all__ = ["CHANGED", "Subscriber", "after"]
+__all__ = ["CHANGED", "Subscriber"]
 
 
 class Subscriber:
@@ -34,15 +34,6 @@ class Subscriber:
         """Wake it no more."""
         self._others.pop(self, None)
         self._wake.clear()
-
-
-def after(seconds: float) -> Wakeup:
-    """What ends a wait after so many seconds, where nothing announces a change."""
-    return Wakeup(_nothing, seconds)
-
-
-def _nothing() -> None:
-    """Withdraw nothing."""
 
 
 CHANGED = after(0.0)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from onerefresh.chance import CHANCE
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.pause import Wakeup
+from onerefresh.pause import Wakeup, after
 from onerefresh.store import HEAD_START, Conflict, Store, StoreOutcomeUnknown, StoreTime, Versioned, no_text, text_of
 from onerefresh.stores.change_notifier import ChangeNotifier, Subscription
 from onerefresh.stores.flock import shared_seconds
@@ -35,7 +35,6 @@ from onerefresh.stores.postgres.notifier import CannotListen, PostgresSubscripti
 from onerefresh.stores.postgres.own_connections import OwnConnections
 from onerefresh.stores.postgres.pooled_connections import PooledConnections
 from onerefresh.stores.postgres.sql import DEFAULT_TABLE, Statements
-from onerefresh.stores.subscriber import after
 from onerefresh.token import Secret
 
 __all__ = ["PostgresStore"]
