@@ -62,13 +62,14 @@ class Pause:
         return self.begin is None
 
     def wait_here(self) -> None:
-        """Wait on this thread. Raises what `check` raises."""
-        woken = Latch()
+        """Wait on this thread, where the time that `begin` takes counts, too. Raises what `check` and `begin` raise."""
+        woken, deadline = Latch(), time.monotonic() + self.seconds
         wakeup: Wakeup | None = None
         try:
             try:
                 wakeup = self.begin(woken.set) if self.begin is not None else None
-                deadline = time.monotonic() + min(self.seconds, wakeup.within if wakeup is not None else math.inf)
+                if wakeup is not None:
+                    deadline = min(deadline, time.monotonic() + wakeup.within)
                 while True:
                     if self.check is not None:
                         self.check()

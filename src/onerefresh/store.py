@@ -6,7 +6,6 @@ Everything else is a hint with a default that does no harm.
 from __future__ import annotations
 
 import abc
-import contextlib
 import os
 import time
 import weakref
@@ -14,8 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import ClassVar, NamedTuple, Protocol
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.latches import Latch
-from onerefresh.pause import Wakeup
+from onerefresh.pause import Pause, Wakeup, after
 
 __all__ = [
     "ENCRYPTED",
@@ -155,26 +153,20 @@ class Store(abc.ABC):
         May return early or late. Never raises. A store of your own may wait here, where it cannot `subscribe`: at most
         four renewals of a process do so at the same time, for 0.2 s again and again; others read the record instead.
         """
-        since, woken = time.monotonic(), Latch()
-        deadline = since + timeout
-        if type(self).subscribe is Store.subscribe:
-            woken.wait(min(timeout, POLL))
-            return
-        wakeup: Wakeup | None = None
-        try:
+        since = time.monotonic()
+
+        def begin(wake: Callable[[], object]) -> Wakeup:
+            if type(self).subscribe is Store.subscribe:
+                return after(POLL)
             try:
-                with contextlib.suppress(StoreUnavailable):
-                    present = self.load(key)
-                    if (present.version if present else "") != version:
-                        return
-                    wakeup = self.subscribe(key, version, since, woken.set)
-                woken.wait(min(deadline - time.monotonic(), wakeup.within if wakeup is not None else POLL))
-            finally:
-                if wakeup is not None:
-                    wakeup.end()
-        finally:
-            if wakeup is not None:
-                wakeup.end()  # again, where an interrupt cut it short: one that is left may keep a connection open
+                present = self.load(key)
+                if (present.version if present else "") != version:
+                    return after(0.0)
+                return self.subscribe(key, version, since, wake) or after(POLL)
+            except StoreUnavailable:
+                return after(POLL)
+
+        Pause(timeout, begin=begin).wait_here()
 
     def subscribe(self, key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup | None:
         """Call `wake`, from any thread, once the record may have another version than `version`; None: it cannot.
