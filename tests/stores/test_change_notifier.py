@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import pytest
 from tests.stores.board import (
@@ -21,13 +21,6 @@ from tests.stores.board import (
 from onerefresh import threads
 from onerefresh.stores import change_notifier
 from onerefresh.stores.change_notifier import ChangeNotifier
-
-
-@pytest.fixture
-def board() -> Iterator[Board]:
-    board = Board()
-    yield board
-    board.break_down()  # ends the listeners of those that have not ended
 
 
 @pytest.fixture(params=[BoardSubscription, LookingLine])

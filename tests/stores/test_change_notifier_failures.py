@@ -21,13 +21,6 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def board() -> Iterator[Board]:
-    board = Board()
-    yield board
-    board.break_down()  # ends the listeners of those that have not ended
-
-
-@pytest.fixture
 def died(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What ended threads."""
     died: list[object] = []

@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,37 +18,25 @@ from onerefresh import StoreUnavailable
 from onerefresh.stores.flock import FlockHold, LockWaiter, boot, lock_path
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return lock_path(tmp_path / "tokens.db", "acme")
-
-
-@pytest.fixture
-def holder(path: Path) -> Iterator[Holder]:
-    holder = Holder(path)
-    yield holder
-    holder.end()
-
-
-def test_one_holds_it_at_a_time(path: Path) -> None:
-    first = take(path)
+def test_one_holds_it_at_a_time(lock_file: Path) -> None:
+    first = take(lock_file)
     assert first is not None
-    assert take(path) is None
+    assert take(lock_file) is None
     first.release()
-    second = take(path)
+    second = take(lock_file)
     assert second is not None
     first.release()  # once more: it is not the first one's any more
-    assert take(path) is None
+    assert take(lock_file) is None
     second.release()
 
 
-def test_lock_files_are_private_and_empty_and_stay(path: Path) -> None:
-    hold = take(path)
+def test_lock_files_are_private_and_empty_and_stay(lock_file: Path) -> None:
+    hold = take(lock_file)
     assert hold is not None
     hold.release()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert path.read_bytes() == b""
+    assert stat.S_IMODE(lock_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(lock_file.parent.stat().st_mode) == 0o700
+    assert lock_file.read_bytes() == b""
 
 
 def test_names_of_lock_files_tell_nothing_and_differ(tmp_path: Path) -> None:
@@ -59,45 +46,45 @@ def test_names_of_lock_files_tell_nothing_and_differ(tmp_path: Path) -> None:
     assert all(name.removesuffix(".lock").isalnum() for name in names)
 
 
-def test_another_process_s_hold_is_respected_and_ends_with_its_release(path: Path, holder: Holder) -> None:
-    assert take(path) is None
+def test_another_process_s_hold_is_respected_and_ends_with_its_release(lock_file: Path, holder: Holder) -> None:
+    assert take(lock_file) is None
     holder.release()
-    hold = take(path)
+    hold = take(lock_file)
     assert hold is not None
     hold.release()
 
 
-def test_a_hold_after_a_crash_proves_that_its_holder_is_gone(path: Path, holder: Holder) -> None:
+def test_a_hold_after_a_crash_proves_that_its_holder_is_gone(lock_file: Path, holder: Holder) -> None:
     holder.end()
-    hold = take(path)
+    hold = take(lock_file)
     assert hold is not None
     assert hold.death_proof == holder.death_proof
     assert str(boot()) in holder.death_proof
     hold.release()
 
 
-def test_a_lock_file_that_was_deleted_proves_nothing(path: Path, holder: Holder) -> None:
-    path.unlink()
-    hold = take(path)
+def test_a_lock_file_that_was_deleted_proves_nothing(lock_file: Path, holder: Holder) -> None:
+    lock_file.unlink()
+    hold = take(lock_file)
     assert hold is not None
     assert hold.death_proof != holder.death_proof
     hold.release()
 
 
 @pytest.mark.parametrize("kind", ["link", "folder"])
-def test_something_else_in_the_place_of_the_lock_file_is_refused(path: Path, kind: str) -> None:
-    path.parent.mkdir(mode=0o700)
-    path.symlink_to("/etc/passwd") if kind == "link" else path.mkdir()
-    for use in (lambda: FlockHold.take(path), lambda: LockWaiter().subscribe(path, print)):
+def test_something_else_in_the_place_of_the_lock_file_is_refused(lock_file: Path, kind: str) -> None:
+    lock_file.parent.mkdir(mode=0o700)
+    lock_file.symlink_to("/etc/passwd") if kind == "link" else lock_file.mkdir()
+    for use in (lambda: FlockHold.take(lock_file), lambda: LockWaiter().subscribe(lock_file, print)):
         with pytest.raises(StoreUnavailable, match="cannot be used"):
             use()
 
 
-def test_a_folder_of_locks_that_others_can_write_to_is_refused(path: Path) -> None:
-    path.parent.mkdir()
-    path.parent.chmod(0o777)
+def test_a_folder_of_locks_that_others_can_write_to_is_refused(lock_file: Path) -> None:
+    lock_file.parent.mkdir()
+    lock_file.parent.chmod(0o777)
     with pytest.raises(StoreUnavailable, match="chmod go-w"):
-        FlockHold.take(path)
+        FlockHold.take(lock_file)
 
 
 # --- Forks ---
@@ -119,9 +106,9 @@ def test_a_child_that_outlives_a_crash_does_not_keep_the_hold(tmp_path: Path) ->
         os.kill(left["child"], signal.SIGKILL)
 
 
-def test_releasing_frees_the_lock_although_a_child_has_a_copy_of_it(path: Path) -> None:
+def test_releasing_frees_the_lock_although_a_child_has_a_copy_of_it(lock_file: Path) -> None:
     before = open_descriptors()
-    hold = take(path)
+    hold = take(lock_file)
     assert hold is not None
     copies = open_descriptors() - before
     assert len(copies) == 1
@@ -130,7 +117,7 @@ def test_releasing_frees_the_lock_although_a_child_has_a_copy_of_it(path: Path) 
     )
     try:
         hold.release()
-        again = take(path)
+        again = take(lock_file)
         assert again is not None
         again.release()
     finally:

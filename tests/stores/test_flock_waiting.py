@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,6 @@ from onerefresh.locks import inside
 from onerefresh.store import POLL
 from onerefresh.stores.flock import MOST_BLOCKED, LockWaiter, lock_path
 from onerefresh.stores.sqlite import SQLiteStore
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return lock_path(tmp_path / "tokens.db", "acme")
-
-
-@pytest.fixture
-def holder(path: Path) -> Iterator[Holder]:
-    holder = Holder(path)
-    yield holder
-    holder.end()
 
 
 def blocked_threads() -> list[threads.Job]:
@@ -60,14 +47,14 @@ def asleep(waiter: LockWaiter, path: Path) -> Sleeper:
     return sleeper
 
 
-def test_a_lock_that_is_free_is_not_waited_for(path: Path) -> None:
-    assert LockWaiter().subscribe(path, print) is None
+def test_a_lock_that_is_free_is_not_waited_for(lock_file: Path) -> None:
+    assert LockWaiter().subscribe(lock_file, print) is None
     assert blocked_threads() == []
 
 
-def test_all_are_woken_once_when_the_holder_lets_go(path: Path, holder: Holder) -> None:
+def test_all_are_woken_once_when_the_holder_lets_go(lock_file: Path, holder: Holder) -> None:
     waiter = LockWaiter()
-    sleepers, ended = [asleep(waiter, path) for _ in range(8)], asleep(waiter, path)
+    sleepers, ended = [asleep(waiter, lock_file) for _ in range(8)], asleep(waiter, lock_file)
     ended.end()
     ended.end()
     assert len(blocked_threads()) == 1
@@ -75,27 +62,27 @@ def test_all_are_woken_once_when_the_holder_lets_go(path: Path, holder: Holder) 
     assert all(sleeper.woken.wait(PATIENCE) for sleeper in sleepers)
     until(lambda: blocked_threads() == [])
     assert [sleeper.count for sleeper in (*sleepers, ended)] == [1] * 8 + [0]
-    assert waiter.subscribe(path, print) is None
+    assert waiter.subscribe(lock_file, print) is None
 
 
-def test_all_are_woken_when_the_holder_is_killed(path: Path, holder: Holder) -> None:
-    sleepers = [asleep(LockWaiter(), path) for _ in range(4)]  # as of so many processes
+def test_all_are_woken_when_the_holder_is_killed(lock_file: Path, holder: Holder) -> None:
+    sleepers = [asleep(LockWaiter(), lock_file) for _ in range(4)]  # as of so many processes
     assert len(blocked_threads()) == 4
     holder.child.kill()
     assert all(sleeper.woken.wait(PATIENCE) for sleeper in sleepers)
 
 
-def test_who_is_woken_may_subscribe_at_once(path: Path, holder: Holder) -> None:
+def test_who_is_woken_may_subscribe_at_once(lock_file: Path, holder: Holder) -> None:
     waiter, again = LockWaiter(), list[object]()
-    wakeup = waiter.subscribe(path, lambda: again.append(waiter.subscribe(path, print)))
+    wakeup = waiter.subscribe(lock_file, lambda: again.append(waiter.subscribe(lock_file, print)))
     assert wakeup is not None
     holder.release()
     until(lambda: again == [None])
 
 
-def test_the_same_function_may_wait_twice(path: Path, holder: Holder) -> None:
+def test_the_same_function_may_wait_twice(lock_file: Path, holder: Holder) -> None:
     waiter, woken = LockWaiter(), list[None]()
-    first, _second = (waiter.subscribe(path, lambda: woken.append(None)) for _ in range(2))
+    first, _second = (waiter.subscribe(lock_file, lambda: woken.append(None)) for _ in range(2))
     assert first is not None
     first.end()
     holder.release()
@@ -103,15 +90,15 @@ def test_the_same_function_may_wait_twice(path: Path, holder: Holder) -> None:
     assert woken == [None]
 
 
-def test_a_stopped_holder_hangs_nobody_and_one_thread_stays_blocked(path: Path, holder: Holder) -> None:
+def test_a_stopped_holder_hangs_nobody_and_one_thread_stays_blocked(lock_file: Path, holder: Holder) -> None:
     waiter = LockWaiter()
     holder.child.send_signal(signal.SIGSTOP)
-    sleepers = [asleep(waiter, path) for _ in range(20)]
+    sleepers = [asleep(waiter, lock_file) for _ in range(20)]
     for sleeper in sleepers:
         sleeper.end()
     [blocked] = blocked_threads()
     assert blocked.daemon
-    assert not waiter._blocked[path].waiting
+    assert not waiter._blocked[lock_file].waiting
     holder.child.send_signal(signal.SIGCONT)
     holder.release()
     assert blocked.over.wait(PATIENCE)
@@ -143,45 +130,47 @@ def test_so_many_threads_block_and_further_waits_are_short(tmp_path: Path) -> No
     until(lambda: blocked_threads() == [])
 
 
-def test_where_no_thread_starts_nothing_stays_open(path: Path, holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_thread_starts_nothing_stays_open(
+    lock_file: Path, holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     waiter, before = LockWaiter(), open_descriptors()
     with monkeypatch.context() as patch:
         patch.setattr("_thread.start_new_thread", refuse)
-        assert waiter.subscribe(path, print) is None
+        assert waiter.subscribe(lock_file, print) is None
     assert (waiter._blocked, open_descriptors()) == ({}, before)
 
 
-def test_a_thousand_holds_and_waits_leave_no_descriptor_and_no_thread(path: Path) -> None:
+def test_a_thousand_holds_and_waits_leave_no_descriptor_and_no_thread(lock_file: Path) -> None:
     waiter, before, threads = LockWaiter(), open_descriptors(), threading.active_count()
     for _ in range(1000):
-        hold = take(path)
+        hold = take(lock_file)
         assert hold is not None
-        assert take(path) is None
+        assert take(lock_file) is None
         hold.release()
-        assert waiter.subscribe(path, print) is None
+        assert waiter.subscribe(lock_file, print) is None
     for _ in range(100):
-        hold = take(path)
+        hold = take(lock_file)
         assert hold is not None
-        asleep(waiter, path).end()
+        asleep(waiter, lock_file).end()
         hold.release()
         until(lambda: blocked_threads() == [])
     assert (open_descriptors(), threading.active_count()) == (before, threads)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
-def test_a_forked_child_keeps_no_lock_file_open_and_waits_for_itself(path: Path, holder: Holder) -> None:
+def test_a_forked_child_keeps_no_lock_file_open_and_waits_for_itself(lock_file: Path, holder: Holder) -> None:
     waiter, before = LockWaiter(), open_descriptors()
-    sleeper = asleep(waiter, path)
+    sleeper = asleep(waiter, lock_file)
     child = os.fork()
     if child == 0:
         signal.alarm(30)  # a child that hangs dies, and the test with it
         try:
             sleeper.end()  # a copy of the parent's
             assert open_descriptors() == before
-            asleep(waiter, path)
+            asleep(waiter, lock_file)
             assert len(open_descriptors()) == len(before) + 1
         except BaseException:  # noqa: BLE001 - the exit status tells it
             os._exit(1)
