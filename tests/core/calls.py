@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import json
 import threading
@@ -11,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from onerefresh import Credential, Token, events, timekeeper, workers
 from onerefresh.events import Event, Kind
@@ -21,6 +22,8 @@ from onerefresh.testing import AuthServer, RemoteServer
 T = TypeVar("T")
 PATIENCE = 20.0
 """Seconds after which a test that waits for something that never comes gives up."""
+start_new_thread = _thread.start_new_thread
+"""The real one, where a test puts another one in its place."""
 
 
 class Refresher:
@@ -185,3 +188,22 @@ def until(holds: Callable[[], object]) -> None:
 def until_renewals_are_over() -> None:
     """Wait until no renewal of this process runs or pauses."""
     until(lambda: not (workers._busy or workers._ready or timekeeper._live))
+
+
+def until_no_thread_is_left() -> None:
+    """Wait until no renewal is left, nor a thread that could take another one's work."""
+    until_renewals_are_over()
+    until(lambda: not (workers._free or timekeeper._threads))
+
+
+def only(count: int) -> Callable[..., int]:
+    """In the place of `start_new_thread`: starts so many threads of ours, and no more."""
+    left = [count]
+
+    def start(function: Callable[..., object], *arguments: Any) -> int:
+        left[0] -= function.__name__ == "_begin"
+        if left[0] < 0:
+            raise RuntimeError("can't start new thread")
+        return start_new_thread(function, *arguments)
+
+    return start

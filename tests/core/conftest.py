@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tests.core.calls import PATIENCE
+from tests.core.calls import PATIENCE, until_no_thread_is_left, until_renewals_are_over
 
 from onerefresh.credential.registry import _registry
 
@@ -37,6 +37,14 @@ def _no_thread_remains() -> Iterator[None]:
         gc.collect()  # what is in memory may be garbage
         assert time.monotonic() < deadline, threads
         time.sleep(0.005)
+
+
+@pytest.fixture
+def _no_thread_is_left() -> Iterator[None]:
+    """No thread of an earlier test may be counted on."""
+    until_no_thread_is_left()
+    yield
+    until_renewals_are_over()
 
 
 def _threads_of_ours(before: set[threading.Thread]) -> list[threading.Thread]:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.core.calls import PATIENCE, expired, outcomes, until, until_renewals_are_over
-from tests.core.test_workers import only
+from tests.core.calls import PATIENCE, expired, only, outcomes, until, until_renewals_are_over
 
 from onerefresh import Credential, RefresherFailed, Token, timekeeper, workers
 from onerefresh.workers import hand_over
 
+pytestmark = pytest.mark.usefixtures("_no_thread_is_left")
+
 COUNT = 6
-
-
-@pytest.fixture(autouse=True)
-def _alone() -> Iterator[None]:
-    until_renewals_are_over()
-    until(lambda: not (workers._free or timekeeper._threads))
-    yield
-    until_renewals_are_over()
 
 
 def answer(access_token: str) -> dict[str, object]:

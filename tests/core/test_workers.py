@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.core.calls import PATIENCE, Refresher, expired, in_threads, until, until_renewals_are_over
+from tests.core.calls import (
+    PATIENCE,
+    Refresher,
+    expired,
+    in_threads,
+    only,
+    start_new_thread,
+    until,
+    until_renewals_are_over,
+)
 
 from onerefresh import Credential, RefreshUnavailable, Token, WaitTimeout, timekeeper, workers
 from onerefresh.locks import Reentered
 from onerefresh.workers import MOST_HELD_UP, SIZE, hand_over
 
-real = _thread.start_new_thread
-
-
-@pytest.fixture(autouse=True)
-def _alone() -> Iterator[None]:
-    """No thread of an earlier test may be counted on."""
-    until_renewals_are_over()
-    until(lambda: not (workers._free or timekeeper._threads))
-    yield
-    until_renewals_are_over()
-
-
-def only(count: int) -> Callable[..., int]:
-    """Starts so many threads, and no more."""
-    left = [count]
-
-    def start(function: Callable[..., object], *arguments: Any) -> int:
-        left[0] -= function.__name__ == "_begin"
-        if left[0] < 0:
-            raise RuntimeError("can't start new thread")
-        return real(function, *arguments)
-
-    return start
+pytestmark = pytest.mark.usefixtures("_no_thread_is_left")
 
 
 def credentials(count: int, refresher: Callable[..., Any], **options: Any) -> list[Credential]:
@@ -149,7 +135,7 @@ def test_a_burst_starts_no_thread_for_each(monkeypatch: pytest.MonkeyPatch) -> N
 
     def start(function: Callable[..., object], *arguments: Any) -> int:
         started.append(function.__qualname__)
-        return real(function, *arguments)
+        return start_new_thread(function, *arguments)
 
     monkeypatch.setattr("_thread.start_new_thread", start)
     asked = credentials(500, Refresher(), store="memory", max_wait=PATIENCE)
