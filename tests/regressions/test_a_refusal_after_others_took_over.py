@@ -32,6 +32,13 @@ def late(kind: FailureKind = FailureKind.DEAD) -> tuple[Process[Outcome], World,
     return process, world, request, world.lease()
 
 
+def finds_the_store_down(process: Process[Outcome], world: World) -> None:
+    """The store is down from now on, and the renewal ends with that instead of the refusal."""
+    world.down = True
+    with pytest.raises(StoreUnavailable):
+        process.finish()
+
+
 def is_told_later(world: World, request: RenewalRequest, other: Lease) -> None:
     """The store is back, and the next renewal of the same process waits for the others and gets their token."""
     world.down = False
@@ -70,9 +77,7 @@ def test_where_the_store_goes_down_nobody_is_told_that_the_session_is_over(kind:
     process.until(Load)
     if loads > 1:
         process.until(Load)
-    world.down = True
-    with pytest.raises(StoreUnavailable):
-        process.finish()
+    finds_the_store_down(process, world)
     is_told_later(world, request, other)
 
 
@@ -81,9 +86,7 @@ def test_nor_where_it_is_down_before_the_first_write_and_the_lease_is_over(kind:
     process, world, request = sending(kind)
     world.now += 400.0
     other = world.lease()
-    world.down = True
-    with pytest.raises(StoreUnavailable):
-        process.finish()
+    finds_the_store_down(process, world)
     is_told_later(world, request, other)
 
 
@@ -109,9 +112,7 @@ def test_nor_where_a_token_is_obtained_without_a_refresh_token(kind: FailureKind
     process = Process(world, renew(EFFECTS, make_request(can_obtain=True))).until(Send)
     world.lease(make_lease(grant=Grant.OBTAIN, clock_epoch=world.clock_epoch, at=world.now))
     process.until(Load)
-    world.down = True
-    with pytest.raises(StoreUnavailable):
-        process.finish()
+    finds_the_store_down(process, world)
 
 
 @REFUSED
