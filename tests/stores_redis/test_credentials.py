@@ -16,10 +16,11 @@ from tests.servers.relay import Relay
 from tests.servers.valkey import PATIENCE, Valkey, until
 
 from onerefresh import Credential, Credentials, StoreUnavailable, WaitTimeout, events, policy
+from onerefresh.credential import watch
 from onerefresh.credential.background import background_tasks
 from onerefresh.events import Event, Kind
 from onerefresh.record_text import decode
-from onerefresh.store import HEAD_START, Store
+from onerefresh.store import HEAD_START, Store, Versioned
 from onerefresh.stores.encrypted import EncryptedStore
 from onerefresh.stores.keys import KeyFile
 from onerefresh.stores.redis import RedisStore
@@ -115,36 +116,64 @@ def test_many_processes_refresh_once(
     assert auth_server.counters.token_requests == 1
 
 
-def at_rest(server: Valkey) -> dict[str, int]:
-    """What the server has counted once nobody asks it any more for a moment."""
-    found = server.counted()
-    while True:
-        time.sleep(0.7)  # the first looks in the background are over by then
-        before, found = found, server.counted()
-        if found["evalsha"] == before["evalsha"]:
-            return found
+def looks_of(credential: Credential, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows with each look of its renewals at the record: on which thread. What looks in the background is left out."""
+    store, looks = credential._memory.store, list[str]()
+    load = store.load
+
+    def spied(key: str) -> Versioned | None:
+        thread = threading.current_thread().name
+        if key == "acme" and thread != watch.NAME:
+            looks.append(thread)
+        return load(key)
+
+    monkeypatch.setattr(store, "load", spied)
+    return looks
+
+
+class Listener:
+    """Listens to a key all the time. `heard`: how often it was woken, the first time when its line listens."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store, self._key, self.heard = store, key, 0
+        self._listen()
+
+    def _listen(self) -> None:
+        wakeup = self._store.subscribe(self._key, "", time.monotonic(), self._hear)
+        assert wakeup is not None
+        self.wakeup = wakeup
+
+    def _hear(self) -> None:
+        self._listen()
+        self.heard += 1
 
 
 def test_who_waits_is_woken_and_asks_nothing_meanwhile(
-    server: Valkey, auth_server: AuthServer, process: Callable[..., Credential], told: Told
+    server: Valkey,
+    auth_server: AuthServer,
+    process: Callable[..., Credential],
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = process(server.url, login=auth_server.issue()).token()
     holder, waiter = process(server.url), process(server.url)
+    looks, another = looks_of(waiter, monkeypatch), Listener(waiter._memory.store, "another")
+    until(lambda: another.heard >= 1)
     auth_server.hold("token")
     with ThreadPoolExecutor(2) as pool:
         holds = pool.submit(holder.token, refused=first)
         auth_server.wait_for("token")
         waits = pool.submit(waiter.token, refused=first)
         told.until(Kind.WAITING)
-        until(lambda: server.do("PUBSUB", "NUMSUB", CHANNEL)[1] == 1)
-        before = at_rest(server)
-        server.do("PUBLISH", "onerefresh:{another}", "")
-        assert server.counted()["evalsha"] == before["evalsha"]
+        until(lambda: len(looks) >= 2)  # once more since its line listens
+        before = another.heard
+        assert server.do("PUBLISH", "onerefresh:{another}", "") == 1
+        until(lambda: another.heard > before)  # on the line on which the waiting process listens
         auth_server.release("token")
         # It looks by itself only after ten minutes: it was woken.
         assert waits.result(PATIENCE).generation == holds.result(PATIENCE).generation == 2
-        after = server.counted()
-    assert after["evalsha"] - before["evalsha"] <= 4, "a commit, and the look of each of them"
+    assert len(looks) == 3, "the third one after the commit"
+    another.wakeup.end()
     until(lambda: server.do("PUBSUB", "NUMSUB", CHANNEL)[1] == 0)
     assert auth_server.counters.token_requests == 1
 
