@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from statistics import median
-from types import MappingProxyType, TracebackType
-from typing import Self
+from types import MappingProxyType
 
 from rich import box
 from rich.console import Console
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onerefresh.cli.demo_run import Finished, Stage, Watch, Way
+from onerefresh.cli.progress_bar import WithBar
 from onerefresh.redaction import visible
 
 __all__ = ["Live", "as_fields", "print_tables"]
@@ -30,32 +30,25 @@ _STAGES: Mapping[Stage, str] = MappingProxyType(
 )
 
 
-class Live:
+class Live(WithBar):
     """Shows how far the demo is, on standard error: bars on a terminal, else a line for each stage."""
 
     def __init__(self, workers: int, calls: int) -> None:
+        super().__init__(_bars() if sys.stderr.isatty() else None)
         self._workers = workers
         self._total = workers * calls
-        self._progress: Progress | None = None
-        if sys.stderr.isatty():
-            columns = (TextColumn("{task.description:18}"), BarColumn(24), MofNCompleteColumn())
-            self._progress = Progress(*columns, TextColumn("{task.fields[message]}"), console=Console(stderr=True))
 
     def watch(self, way: Way) -> Watch:
         """The function to which a run of this kind reports."""
-        progress = self._progress
-        if progress is None:
+        bars = self._bar
+        if bars is None:
             return _Lines(_NAMES[way], self._workers, self._total)
-        return _Bar(progress, progress.add_task(_NAMES[way], total=self._total, message=""), self._workers, self._total)
+        return _Bar(bars, bars.add_task(_NAMES[way], total=self._total, message=""), self._workers, self._total)
 
-    def __enter__(self) -> Self:
-        if self._progress is not None:
-            self._progress.start()
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+def _bars() -> Progress:
+    columns = (TextColumn("{task.description:18}"), BarColumn(24), MofNCompleteColumn())
+    return Progress(*columns, TextColumn("{task.fields[message]}"), console=Console(stderr=True))
 
 
 class _Stages:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from onerefresh.cli.output import say, write_lines
-from onerefresh.cli.progress_bar import progress_bar
+from onerefresh.cli.progress_bar import WithBar, print_above, progress_bar
 from onerefresh.cli.words import size
-from onerefresh.redaction import visible
 
 if TYPE_CHECKING:
     from onerefresh.cli.fetch_calls import Result
@@ -17,17 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["Show"]
 
 
-class Show:
+class Show(WithBar):
     """Counts the results and shows them. `prints_body`: standard output is for the body of the only URL."""
 
     def __init__(self, total: int, *, prints_body: bool) -> None:
+        super().__init__(progress_bar(total) if sys.stderr.isatty() and not prints_body else None)
         self.total = total
         self.fetched = 0
         self.failed = 0
         self._size = 0
         self._prints_body = prints_body
         self._prints_lines = not prints_body and not (sys.stdout.isatty() and sys.stderr.isatty())
-        self._bar = progress_bar(total) if sys.stderr.isatty() and not prints_body else None
 
     def report(self, result: Result) -> None:
         """Show one result. Raises `OutputFailed`."""
@@ -46,18 +44,9 @@ class Show:
 
     def _print(self, result: Result) -> None:
         if self._bar is not None:
-            self._bar.console.print(visible(_line(result)), markup=False, highlight=False, soft_wrap=True)
+            print_above(self._bar, _line(result))
         else:
             say(f"{result.call.url}: {_status(result)}{result.problem}")
-
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
 
 def _line(result: Result) -> str:

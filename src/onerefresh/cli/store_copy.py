@@ -8,23 +8,17 @@ import os
 import re
 import sys
 from importlib.util import find_spec
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
 
 from onerefresh.cli.arguments import Subparsers, add_command
 from onerefresh.cli.failure import explain
 from onerefresh.cli.output import say
-from onerefresh.cli.progress_bar import progress_bar
+from onerefresh.cli.progress_bar import WithBar, print_above, progress_bar
 from onerefresh.config.refresher import imported
 from onerefresh.errors import ConfigurationError, OnerefreshError
 from onerefresh.moving import Copied, Moved, copy
-from onerefresh.redaction import visible
 from onerefresh.store import Store
 from onerefresh.stores import holds_password, open_store
 from onerefresh.token import Secret
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 _DESCRIPTION = """\
 Move every credential from the store FROM to the store TO, one after the other, while programs use both. A refresh that
@@ -119,12 +113,12 @@ def _summary(done: Copied, source: Store, target: Store, *, verified: bool) -> s
     return "; ".join(parts)
 
 
-class _Show:
+class _Show(WithBar):
     """Shows a progress bar and what went wrong on a terminal, else a line for each credential."""
 
     def __init__(self) -> None:
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._bar: Progress | None = progress_bar(None) if is_terminal and find_spec("rich") is not None else None
+        super().__init__(progress_bar(None) if is_terminal and find_spec("rich") is not None else None)
 
     def report(self, key: str, did: Moved | OnerefreshError, sum_: Copied) -> None:
         line = f"{key}: {_DONE[did]}" if isinstance(did, Moved) else f"{_named(key, did)}"
@@ -132,18 +126,9 @@ class _Show:
             say(line)
             return
         if did is not Moved.MOVED and did is not Moved.ALREADY:
-            self._bar.console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
+            print_above(self._bar, line)
         failed = f"{len(sum_.failed)} failed" if sum_.failed else ""
         self._bar.update(self._bar.task_ids[0], completed=sum_.done, total=sum_.total, message=failed)
-
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
 
 def _named(key: str, error: OnerefreshError) -> str:
