@@ -22,7 +22,7 @@ from onerefresh.store import Store
 from onerefresh.token import Answer, Token
 from onerefresh.verdict import RefreshFailure
 
-__all__ = ["Functions", "UserCode", "asks_itself"]
+__all__ = ["Functions", "UserCode", "asks_itself", "sends_nothing"]
 
 T = TypeVar("T")
 
@@ -48,6 +48,11 @@ class Functions(NamedTuple):
     refresher: Callable[[Token], Answer | Awaitable[Answer]]
     obtain: Callable[[], Answer | Awaitable[Answer]] | None = None
     save: Callable[[Token], Awaitable[None] | None] | None = None
+
+
+def sends_nothing(token: Token) -> Answer:
+    """The refresher of what only looks at records, or moves them."""
+    raise NotImplementedError
 
 
 class UserCode:

@@ -33,8 +33,8 @@ from onerefresh.runner import Runner
 from onerefresh.store import Store, StoreTime
 from onerefresh.tasks import run_here
 from onerefresh.threads import start
-from onerefresh.token import Answer, Token
-from onerefresh.user_code import Functions
+from onerefresh.token import Token
+from onerefresh.user_code import Functions, sends_nothing
 
 __all__ = ["Bringing", "has_gone", "issued", "now"]
 
@@ -223,13 +223,9 @@ class _Comparison(Run):
 def _performed(memory: SessionMemory, looking: Callable[[World], Coroutine[Any, Any, bool]]) -> bool | None:
     """Perform a comparison; None where the store cannot be used now, or raises anything else."""
     try:
-        return run_here(Runner(memory.key, memory.store, _Comparison(memory), Functions(_nothing)).run(looking))
+        return run_here(Runner(memory.key, memory.store, _Comparison(memory), Functions(sends_nothing)).run(looking))
     except errors.OnerefreshError:
         return None
     except Exception:  # an exception of one store must not end the looks
         logging.getLogger("onerefresh").exception("checking whether a store has lost its record failed")
         return None
-
-
-def _nothing(token: Token) -> Answer:
-    raise NotImplementedError  # a look sends nothing

@@ -24,8 +24,8 @@ from onerefresh.runner import Runner
 from onerefresh.store import Store, is_shared
 from onerefresh.stores import open_store
 from onerefresh.tasks import run_here
-from onerefresh.token import Answer, Secret, Token
-from onerefresh.user_code import Functions
+from onerefresh.token import Secret, Token
+from onerefresh.user_code import Functions, sends_nothing
 
 __all__ = ["Copied", "Progress", "copy"]
 
@@ -184,7 +184,7 @@ class _Copy:
 
     def _runner(self, key: str, store: Store) -> Runner:
         run = MoveRun(store, goes_on=lambda: not self._stopped.is_set)
-        return Runner(key, store, run, Functions(_sends_nothing))
+        return Runner(key, store, run, Functions(sends_nothing))
 
     # --- Comparing both stores afterwards ---
 
@@ -228,7 +228,3 @@ def _digest(token: Token) -> str:
     """A digest of all that is stored of a token."""
     text = json.dumps(token_to_fields(token), sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _sends_nothing(token: Token) -> Answer:
-    raise NotImplementedError  # a move sends nothing
