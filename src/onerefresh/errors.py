@@ -193,7 +193,7 @@ class ConfigurationError(OnerefreshError):
 class CredentialMoved(ConfigurationError):
     """The session was moved to another store, which the message names. It lives on there, and nobody has to log in.
 
-    Open that store in the place of this one; ``moved_from=`` opens both during the move.
+    Open that store instead of this one; ``moved_from=`` opens both during the move.
     """
 
 

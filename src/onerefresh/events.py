@@ -47,7 +47,7 @@ class Kind(enum.StrEnum):
     UNOWNED = "unowned"  # a record of an older version, which does not name the token's owner
     ODD_TYPE = "odd_type"  # the server states another type than Bearer; the token is sent as one
     QUEUED = "queued"  # it waits for its turn at the token endpoint's host, and has sent nothing yet
-    TIMED_OUT = "timed_out"  # a caller's time is over, or the time in which a refresher has to return; the work goes on
+    TIMED_OUT = "timed_out"  # a call or a refresher took longer than its time; the refresh continues
     ENDPOINT_DOWN = "endpoint_down"  # a token endpoint that answers nobody is left alone, for all its credentials
     ENDPOINT_UP = "endpoint_up"  # it answers again
     STORE_DOWN = "store_down"  # a store cannot be read or written: once in each process, for all its credentials
@@ -62,7 +62,7 @@ class Reason(enum.StrEnum):
     REFUSED = "refused"  # the API has refused it
     DUE = "due"  # `refresh_due` asked for it
     FORCED = "forced"  # `retry()` asked for it
-    MISSING = "missing"  # there is no token, or its session is over, and one can be had without a login
+    MISSING = "missing"  # there is no token, or its session is over, and a new one needs no login
 
 
 _WARNINGS = frozenset(
@@ -87,12 +87,12 @@ _LIMITED = frozenset({Kind.FAILED, Kind.TAKEN_OVER, Kind.TIMED_OUT, Kind.SPOOLED
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What an operator has to know beside what happened. Each is None where it is not known, or does not apply.
+    """What operators need to know about an event. A fact is None where it is not known, or does not apply.
 
     * `host`: the token endpoint's host and port, as the refresher states it; of ``store_down`` and ``store_up`` the
       store's name.
-    * `process`: the process in which it happened: the machine's name and the process's number, ``"web-3:4711"``.
-    * `duration`: seconds; the guide says of what.
+    * `process`: the process in which it happened: the machine's name and the process ID, such as ``"web-3:4711"``.
+    * `duration`: seconds; docs/events.md says what is measured.
     * `status`: the HTTP status of the token endpoint's answer.
     * `error`: the class of the error that callers get, such as ``"RefreshUnavailable"``; of ``store_down``, ``spooled``
       and ``unsaved`` the class of what the store raised.
@@ -142,7 +142,8 @@ _hooks: tuple[Callable[[Event], object], ...] = ()
 def subscribe(hook: Callable[[Event], object]) -> Callable[[], None]:
     """Call `hook` with every event from now on; return a function that ends this.
 
-    The hook runs on the thread where the event happened, and should return quickly. What it raises is logged.
+    The hook runs on the thread where the event happened (for ``timed_out`` on another one), and should return quickly.
+    What it raises is logged.
     """
     global _hooks
     _hooks = (*_hooks, hook)

@@ -2,8 +2,9 @@
 
 A slow or blocked host would otherwise take the threads of all other hosts' renewals. Slots are granted in the order in
 which they were asked for. Some tenants of a host may hang while it answers others: so a slot that is held for several
-times as long as is usual there no longer counts, and the next tenant gets one. A tenant that has hung last time gets
-its slot after the others, or every fourth one, and never one of the last.
+times as long as is usual there no longer counts, and the next tenant gets one. A tenant that hung last time gets its
+slot after the other tenants, or after `PASSED` of them. It gets none of the last `limit` slots, so that other tenants
+can still be served while many hang.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ SLOW = 4.0
 SLOW_AT_LEAST, SLOW_AT_FIRST = 0.2, 2.0
 """Seconds after which a renewal is slow: at least, and where nothing is known of its host."""
 MOST_SLOW = 3
-"""So many times the limit are slow renewals at most, beside the others."""
+"""Slow renewals at most, as a multiple of the limit, besides the others."""
 PASSED = 3
-"""So many others get a slot before a tenant that has hung, which was there before them."""
+"""Other tenants that get a slot before a tenant that hung last time, even if they came later."""
 MOST_KNOWN = 10_000
-"""Tenants that have hung, of which a limiter knows at most."""
+"""Tenants that hung last time, at most, which a limiter remembers."""
 SHARE = 0.2
 """The weight of the last renewal in what is usual at its host."""
 
@@ -45,7 +46,7 @@ class HostLimiter:
         self._lock = Lock()
         self._queues: dict[str, _HostQueue] = {}
         self._usual: dict[str, float] = {}  # seconds, of hosts where nobody is just now
-        self._hung: dict[tuple[str, str], None] = {}  # by host and tenant, those that have hung there last time
+        self._hung: dict[tuple[str, str], None] = {}  # by host and tenant: the tenants that hung there last time
         reset_in_child(self)
 
     def queue(self, host: str, limit: int | None = None, tenant: str = "") -> Slot:
@@ -103,7 +104,7 @@ class HostLimiter:
                 del self._hung[next(iter(self._hung))]
 
     def _after(self, queue: _HostQueue, granted: list[Slot], host: str) -> None:
-        """Wake those that have been granted a slot, and look again once time alone makes room."""
+        """Wake the renewals that have been granted a slot; set a timer if a slot becomes free by time alone."""
         for slot in granted:
             slot._wake()
         with self._lock:
@@ -128,7 +129,7 @@ class _HostQueue:
         self.limit = 0
         self.held: dict[Slot, float] = {}
         self.waiting: dict[Slot, None] = {}
-        self.doubtful: dict[Slot, None] = {}  # those that wait, too, and of whose tenants it is known that they hung
+        self.doubtful: dict[Slot, None] = {}  # they wait, too, and their tenants are known to have hung
         self.passed = 0  # how many got a slot since the last doubtful one
         self.timer: Timer | None = None  # for the next look
         self.usual = usual  # seconds that a renewal takes

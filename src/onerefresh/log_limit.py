@@ -1,4 +1,4 @@
-"""How many log lines there may be about one host: a provider that is down, with thousands of customers, fills no disk.
+"""Limits the log lines about one host, so that a provider that is down, with thousands of customers, fills no disk.
 
 There is no lock here, because a line may be logged anywhere: each step is one call in C.
 """

@@ -1,4 +1,4 @@
-"""When a store is down, and answers again: once for each outage and process, however many credentials notice it.
+"""Finds out when a store is down and when it answers again, once for each outage and process.
 
 There is no lock here: each step is one call in C.
 """
@@ -21,9 +21,9 @@ A single one may be a connection that was closed, or one row that another progra
 
 
 class _Outage:
-    """Failures of one store. `since`: the first one, on the monotonic clock. `told`: whether it counts as down.
+    """Failures of one store. `since`: the first one, on the monotonic clock. `told`: not empty if it counts as down.
 
-    A full disk can be read and not written, so both are counted: `reads`, `writes`.
+    A full disk can be read but not written, so failed `reads` and failed `writes` are counted separately.
     """
 
     __slots__ = ("cannot_write", "reads", "since", "store", "told", "writes")

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 POLL = 0.2
-"""Seconds after which the default `Store.wait` returns at the latest."""
+"""Seconds between two reads of a record for which the store announces no changes."""
 HEAD_START = 0.04
 """Seconds of `Store.head_start` where the first read takes a new connection.
 
@@ -150,8 +150,8 @@ class Store(abc.ABC):
     def wait(self, key: str, version: str, timeout: float) -> None:
         """Wait until the record may have another version than `version`, for at most `timeout` seconds.
 
-        May return early or late. Never raises. A store of your own may wait here, where it cannot `subscribe`: at most
-        four renewals of a process do so at the same time, for 0.2 s again and again; others read the record instead.
+        May return early or late. Never raises. A store of your own that cannot `subscribe` may wait here: at most four
+        renewals of a process call this at the same time, for 0.2 s again and again; others read the record instead.
         """
         since = time.monotonic()
 
@@ -169,12 +169,12 @@ class Store(abc.ABC):
         Pause(timeout, begin=begin).wait_here()
 
     def subscribe(self, key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup | None:
-        """Call `wake`, from any thread, once the record may have another version than `version`; None: it cannot.
+        """Call `wake`, from any thread, once the record may have another version; None: no change can be announced.
 
         It returns soon, and the wait goes on without a thread until `wake` is called, which neither blocks nor raises,
         or until `Wakeup.within` is over. Never raises. A change counts from `since` on, the time on the monotonic clock
-        when the read that found this version began. Where a class overrides `wait`, and neither it nor one derived from
-        it this method, `wait` is called instead.
+        when the read that found `version` began. If a class overrides `wait`, but neither it nor a subclass overrides
+        `subscribe`, then `wait` is called instead.
         """
         return None
 

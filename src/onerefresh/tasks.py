@@ -61,7 +61,7 @@ def _waited_here(pause: Pause) -> BaseException | None:
 
 
 class Task:
-    """Runs a coroutine on the threads of `workers`, on another one after each pause.
+    """Runs a coroutine on the threads of `workers`; after a pause, another thread may continue it.
 
     * `make`: makes the coroutine when it begins, of this task.
     * `thread`: the identity of the thread that runs it just now; None while it pauses.
@@ -120,7 +120,7 @@ class Task:
 
 
 class _Parked:
-    """A task that pauses, on no thread. Whoever wakes it hands it over to a thread; only the first has an effect."""
+    """A task that pauses, and holds no thread. The first call that wakes it hands it to a thread; others do nothing."""
 
     __slots__ = ("_claimed", "_is_whole", "_is_woken", "_pause", "_task", "_timer", "_wakeup")
 

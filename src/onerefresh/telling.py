@@ -1,7 +1,7 @@
-"""What one renewal or command tells of itself: its events, with what an operator has to know beside them.
+"""Publishes the events of one renewal or command, with the facts that operators need.
 
-It also tells when its store is down and answers again. Such news waits until the renewal reports something or rests: a
-hook of the user must not hold up a new token that is saved nowhere yet.
+This includes the events that its store is down, or answers again. They are published when the renewal reports something
+else or waits: a user's hook must not delay a new token that is saved nowhere yet.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def shown_host(refresher: object) -> str | None:
 
 
 class Telling:
-    """What the run of `key` on `store` tells.
+    """Publishes the events of the run of `key` on `store`.
 
     * `refresher`: may state the token endpoint's host.
     * `redactor`: returns what knows the secrets that no text may show.

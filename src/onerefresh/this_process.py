@@ -1,4 +1,4 @@
-"""How this process is named to people: its machine's name, and its number there."""
+"""The name of this process for people: the machine's name and the process ID."""
 
 from __future__ import annotations
 

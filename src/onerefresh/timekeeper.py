@@ -1,4 +1,4 @@
-"""One thread for all that is to happen at some later time in this process."""
+"""One thread that calls whatever is to be called at a later time in this process."""
 
 from __future__ import annotations
 

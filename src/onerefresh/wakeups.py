@@ -1,4 +1,4 @@
-"""What ends the wait for a change of a record early: the store itself, or a few threads that wait in the store."""
+"""Ends the wait for a change of a record early: by the store itself, or by a few threads that wait in the store."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The threads on which renewals and commands run: as many as have something to do, and no more than `SIZE`.
+"""The threads on which renewals and commands run: as many as have something to do, and at most `SIZE` at work.
 
-A thread that is held up no longer counts, and another one takes its place: a call that hangs, in a user's function or
-in a store, takes nothing from the others. Work that only waits is not here (see `tasks`).
+A call may hang in a user's function or in a store. It must not hold up the work of others, so a thread that is held up
+no longer counts, and another one starts in its place (`MOST_HELD_UP` at most). A thread that waits for another's work
+does not count either. Work that only waits holds no thread (see `tasks`).
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from onerefresh.threads import start
 __all__ = ["SIZE", "hand_over", "not_counted", "pausing"]
 
 SIZE = 32
-"""Threads that run something at the same time."""
+"""Threads that count at the same time, at most."""
 MOST_HELD_UP = 64
-"""Threads beside these at most that are held up."""
+"""Further threads at most, in the place of threads that are held up."""
 HELD_UP = 0.25
-"""Seconds after which a thread is held up that is still at the same step, where none of them takes any work."""
+"""Seconds at one step after which a thread counts as held up, while work waits and no thread takes any."""
 MOST_HIRED = 8
-"""Threads that start at once in the place of others that are held up."""
+"""Threads at most that start at one look of the timekeeper, in the place of others that are held up."""
 DEEPEST = 4
-"""Waits on one thread in the middle of which it does other work, where no thread can start."""
+"""Where no thread can start, a thread that waits does other work meanwhile: in so many nested waits at most."""
 
 Work = Callable[[], object]
 
@@ -37,11 +38,11 @@ Work = Callable[[], object]
 class _Worker:
     """One thread.
 
-    * `is_started`: it surely runs, now or soon.
+    * `is_started`: it runs, or is certain to run soon.
     * `since`: when its present step began, on the monotonic clock.
     * `waits`: how many frames of its stack wait for the work of other threads.
-    * `helps`: how many of these look for work meanwhile.
-    * `pauses`: how many wait in the middle of work that has not been able to pause without it.
+    * `helps`: how many of these frames look for other work meanwhile.
+    * `pauses`: how many frames wait in the middle of work that could not pause without holding the thread.
     """
 
     __slots__ = ("helps", "is_started", "pauses", "since", "waits")
@@ -64,9 +65,9 @@ _seen: list[Work | None] = [None]
 
 
 def hand_over(work: Work, *, surely: bool = False) -> bool:
-    """Run `work` on one of the threads; False where there is none, and the system has none to give.
+    """Run `work` on one of the threads; False if there is no thread and the system has none to give.
 
-    `surely`: then it is run later, by the first thread that there is. This neither waits nor takes a lock. After an
+    `surely`: in that case, the first thread that there is runs it later. This neither waits nor takes a lock. After an
     interrupt within this call, `work` runs now or never: later, it could undo what its caller has done since.
     """
     try:
@@ -92,7 +93,7 @@ def hand_over(work: Work, *, surely: bool = False) -> bool:
 
 
 def _taken_back(work: Work) -> bool:
-    """Whether `work` still waited, and does so no longer; a thread that was about to end may have taken it."""
+    """Take `work` back; whether that was possible. A thread that was about to end may have taken it."""
     try:
         _ready.remove(work)
     except ValueError:
@@ -113,7 +114,8 @@ def _will_any_come(threads: list[_Worker]) -> bool:
 def not_counted(*, helps: bool = False) -> Iterator[Callable[[], object] | None]:
     """A context in which this thread waits for work of other threads, which must not wait for this one in turn.
 
-    `helps`: this thread calls what the context gives, if anything, again and again: it does what no other thread would.
+    `helps`: this thread calls the function that the context gives, if any, again and again. The function does work for
+    which there is no other thread.
     """
     worker = _here.get(threading.get_ident())
     if worker is None:
@@ -239,9 +241,9 @@ def _do_here() -> None:
 
 
 def _relieve() -> bool:
-    """Start a thread in the place of those that are held up. The timekeeper calls this.
+    """Start threads in the place of threads that are held up. The timekeeper calls this.
 
-    Returns whether it is needed further: work waits, or work is under way while the interpreter ends.
+    Returns whether it is to be called again: work waits, or work is under way while the interpreter ends.
     """
     first = next(iter(list(_ready)), None)
     stuck, _seen[:] = first is not None and _seen == [first], [first]  # no work was taken since the last look

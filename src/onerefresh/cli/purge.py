@@ -10,8 +10,8 @@ from onerefresh.cli.output import say
 
 _DESCRIPTION = """\
 Remove what `onerefresh logout` has left of a credential from the store: its name, its client and the times of its last
-refreshes. Until then no program can bring the session back; afterwards one that still has a token in memory can. So
-wait until all programs that used the credential have ended.
+refreshes. As long as this record is there, no program can bring the session back. Afterwards, a program that still has
+a token in memory can. So run this when all programs that used the credential have ended.
 """
 
 

@@ -21,10 +21,10 @@ from onerefresh.stores import holds_password, open_store
 from onerefresh.token import Secret
 
 _DESCRIPTION = """\
-Move every credential from the store FROM to the store TO, one after the other, while programs use both. A refresh that
-is under way is waited for. In FROM a record without tokens remains: programs that only know FROM are told where the
-credential is now, and those that know both (moved_from) go on with TO. Whatever TO has that is newer stays there. If
-the copy is interrupted, or anything could not be moved, run it again; to go back, move everything from TO to FROM.
+Move every credential from the store FROM to the store TO, while programs use both. If a refresh is under way, wait for
+it. In FROM a record without tokens remains: programs that know only FROM get an error that names TO, and programs that
+know both (moved_from) use TO from now on. Newer records in TO stay. If the copy is interrupted, or a credential could
+not be moved, run it again. To go back, move everything from TO to FROM.
 """
 _EPILOG = """\
 FROM and TO are each

@@ -221,14 +221,14 @@ class Credential(Commanding):
     def login(self, answer: Answer | None = None) -> Token:
         """Start a new session and return its token.
 
-        `answer`: a token response or a `Token`; None: ``obtain=`` gets one. It replaces whatever is stored, and every
-        process that shares the store goes on with it. Where it is the stored token itself, nothing changes. For tokens
-        that may be old, ``token=`` and ``token_for=`` are the right place.
+        `answer`: a token response or a `Token`; None: ``obtain=`` gets one. It replaces the stored session, for every
+        process that shares the store. If it is the stored token itself, nothing changes. For tokens that may be old,
+        use ``token=`` or ``token_for=`` instead.
 
-        Raises `ConfigurationError` for an `answer` without a usable token, for one whose refresh token was traded in
-        before at a server that rotates them (nothing is changed then), and where there is neither `answer` nor
-        ``obtain=``. Raises `SaveFailed` where ``save`` fails, and `WaitTimeout` where the login takes longer than
-        `max_wait`.
+        Raises `ConfigurationError` for an `answer` without a usable token, and if there is neither `answer` nor
+        ``obtain=``; also, without any change, for a refresh token that was exchanged for a newer one already, if the
+        server rotates refresh tokens. Raises `SaveFailed` where ``save`` fails, and `WaitTimeout` where the login takes
+        longer than `max_wait`.
         """
         try:
             token = seed_from(answer, "login()")
@@ -266,8 +266,8 @@ class Credential(Commanding):
     def purge(self) -> None:
         """Remove the record that a logout has left, with the credential's name and all times, from the store.
 
-        Until then no process can bring the session back. So wait for as long as processes live that may still have its
-        token in memory: one of them would store it again.
+        As long as that record is there, no process can bring the session back. Afterwards, a process that still has the
+        token in memory would store it again. So call this when all such processes have ended.
 
         Raises `ConfigurationError` where there is still a session, and where the store cannot remove records;
         `StoreUnavailable`, and `WaitTimeout`.

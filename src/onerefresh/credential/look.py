@@ -122,7 +122,7 @@ class Look:
 
 
 def _tell(store: Store, last: SessionMemory | None, error: errors.OnerefreshError | None = None) -> None:
-    """Tell, once for each outage, that the store is down or answers again. The event names the credential `last`."""
+    """Report, once for each outage, that the store is down or answers again. The event names the credential `last`."""
     redactor = Redactor(last.known.secrets) if last is not None and last.known is not None else NOTHING_KNOWN
     news = store_news(last.key, store, error, redactor) if last is not None else None
     if news is not None:

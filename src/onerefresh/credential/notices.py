@@ -1,4 +1,4 @@
-"""Notices beside those of renewals: a strange token type, a store that does not suit its server, and lost patience."""
+"""Notices besides those of renewals: a strange token type, an unsuitable store, and waits that took too long."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Waiting(ContextManaged):
         return self._options.max_wait if max_wait is None else seconds("max_wait", max_wait)
 
     def _timed_out(self, flight: Flight[T], waited: float, what: str = REFRESH) -> errors.WaitTimeout:
-        """The error for a caller who has waited for so many seconds, which is also told as an event."""
+        """The error for a caller who has waited for so many seconds. It is also reported as an event."""
         error = self._too_late(flight, what)
         report_timeout(self.key, self._options.refresher, error, waited)
         return error

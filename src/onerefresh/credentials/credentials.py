@@ -193,8 +193,9 @@ class Credentials(ContextManaged):
     def purge(self, key: str) -> None:
         """Remove what `delete` has left of a tenant: the record with the name, the client and the times.
 
-        Until then no process can bring the tenant back. So wait for as long as processes live that may still have a
-        token of the tenant in memory: one of them would store it again. Nothing happens where there is no record.
+        As long as that record is there, no process can bring the tenant back. Afterwards, a process that still has a
+        token of the tenant in memory would store it again. So call this when all such processes have ended. Nothing
+        happens if there is no record.
 
         Raises `ConfigurationError` where the tenant was not deleted, and where the store cannot remove records;
         `StoreUnavailable`, and `WaitTimeout` after `max_wait`.

@@ -1,4 +1,4 @@
-"""Moving all credentials of one store to another, one after the other, while processes use both."""
+"""Moving all credentials of one store to another, several at a time, while processes use both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from onerefresh.user_code import Functions, sends_nothing
 __all__ = ["Copied", "Progress", "copy"]
 
 AT_ONCE = 8
-"""Credentials that are moved at the same time: one that is being refreshed holds up no other."""
+"""Credentials that are moved at the same time, so that waiting for the refresh of one holds up no other."""
 PASSES = 5
 """How often the source is listed: workers may log in there during the copy."""
 PATIENCE = 0.2
@@ -42,7 +42,7 @@ class Copied:
     """What a copy has done.
 
     * `total`: the credentials that the source has.
-    * `moved`: they were moved now; `already`: an earlier copy, or a program, had moved them.
+    * `moved`: they were moved now; `already`: others had moved them before, or purged them meanwhile.
     * `kept`: the target had something newer, which it keeps.
     * `failed`: those that could not be moved, with the errors by name.
     * `differ`: with `verify`, what is not as it should be afterwards, by name.
@@ -189,7 +189,7 @@ class _Copy:
     # --- Comparing both stores afterwards ---
 
     def _differences(self) -> Iterator[tuple[str, str]]:
-        """What is not as it should be: each key with what is wrong. No secret is told."""
+        """What is not as it should be: each key with what is wrong. No secret is shown."""
         for key, _ in self._scan():
             if key not in self._failed and (problem := self._difference(key)):
                 yield key, problem

@@ -12,7 +12,7 @@ NEXT = ""
 
 
 class _Step(Generic[T]):
-    """One state in the order of all. `following` has the next one, once there is one."""
+    """One state in the sequence of all states. `following` holds the next one, once there is one."""
 
     __slots__ = ("following", "state")
 
@@ -22,11 +22,11 @@ class _Step(Generic[T]):
 
 
 class Atomic(Generic[T]):
-    """An immutable state in the place of which a change puts another one.
+    """An immutable state; each change replaces it by another one.
 
-    Of two changes of one state, `dict.setdefault` decides which one comes next, as one operation of the interpreter;
-    the other one is made once more, of that. Before the first change there is a dict alone, since there may be
-    thousands of these.
+    If two threads change one state, `dict.setdefault`, one operation of the interpreter, decides whose change comes
+    first. The other change is then made again, from the new state. Until the first change there is only a dict, since
+    there may be thousands of these objects.
     """
 
     __slots__ = ("_initial", "_lately")
@@ -42,7 +42,7 @@ class Atomic(Generic[T]):
         return step.state if step is not None else self._initial
 
     def change(self, made_of: Callable[[T], T]) -> tuple[T, T]:
-        """Put in the present state's place what `made_of` makes of it; return the state before, and the new one.
+        """Replace the state by what `made_of` makes of it; return the state before, and the new one.
 
         `made_of` may be called several times. It returns the same object where there is nothing to change.
         """

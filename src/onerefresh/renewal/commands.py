@@ -31,11 +31,11 @@ SPENT = (
 
 
 async def log_in(world: World, token: Token | None, request: RenewalRequest) -> Outcome:
-    """Start a new session with `token`, or with one that the refresher obtains, whatever the record says.
+    """Start a new session with `token`, or with one that the refresher obtains.
 
-    With two exceptions, because several processes may log in with one stored token. The session in use stays as it is
-    where it has this very token, or began with it and has a newer one. Raises `ConfigurationError` where the refresh
-    token is already spent, as far as is known, and the server rotates refresh tokens.
+    Several processes may log in with one stored token, so the session in use stays as it is in two cases: if the server
+    rotates refresh tokens and the session has exactly this token, or if the session began with it and has a newer one.
+    Raises `ConfigurationError` if the server rotates refresh tokens and this one is known to be spent.
     """
     if token is None:
         token = await _obtain(world, request)

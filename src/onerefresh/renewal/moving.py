@@ -2,14 +2,14 @@
 
 The order of the writes makes sure that only one of the two stores has a session that anybody may use:
 
-1. The source's record is emptied in name: nobody uses it from now on, but it keeps its token (`record_moves.moving`).
+1. The source's record is marked as moved: nobody uses it from now on, but it keeps its token (`record_moves.moving`).
    This waits for a renewal under way, and takes over from one whose lease is over, as any renewal does.
 2. The target gets the record, with the token.
 3. The source's record loses its token (`record_moves.left_behind`).
 
-A process that dies in between loses nothing, since the token is in one of the stores, and spends nothing twice, since
-at most one of them uses it. Whoever moves the same credential next goes on where it has stopped. A new token that comes
-too late for the source, or waits in its spool, follows.
+If a process dies in between, nothing is lost, since the token is in one of the stores, and nothing is spent twice,
+since at most one of them is used. The next move of the same credential continues where the first one stopped. A new
+token that comes too late for the source, or waits in its spool, is moved later.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Move(NamedTuple):
 
 
 class _Target(enum.Enum):
-    """What the target's record is beside the source's."""
+    """How the target's record compares with the source's."""
 
     LACKS = enum.auto()  # it is to be written
     HAS = enum.auto()  # the same generation, or what has become of it
@@ -264,7 +264,7 @@ def _is_another(record: Record, there: Record) -> bool:
 
 
 def _compared(record: Record, there: Record | None) -> _Target:
-    """What the target's record is beside the source's."""
+    """How the target's record compares with the source's."""
     if there is None or there.moved_to is not None or (not there.families and not there.generation):
         return _Target.LACKS
     if there.family == record.family:

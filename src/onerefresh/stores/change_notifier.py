@@ -21,7 +21,7 @@ __all__ = ["ChangeNotifier", "Subscription"]
 TURN = 0.05
 """Seconds that the listener listens before it checks whether there are more keys to listen to."""
 LINGER = 0.25
-"""Seconds for which it still listens to a key for which nobody waits: many read the record and come back."""
+"""Seconds for which it still listens to a key for which nobody waits any more: many renewals soon wait again."""
 
 
 class Subscription(Protocol):
@@ -46,7 +46,7 @@ class Subscription(Protocol):
 
 
 class ChangeNotifier:
-    """Lets any number of renewals wait for changes, with one listener thread and one connection for all of them.
+    """Announces changes to any number of renewals, with one listener thread and one connection for all of them.
 
     `connect` opens a subscription; it and the subscription's methods may raise anything. `_lock` guards the waits and
     the choice of the listener.

@@ -1,4 +1,4 @@
-"""One that waits for a change, as stores keep it."""
+"""A renewal that waits for a change, as stores keep it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Subscriber:
         wake()
 
     def end(self) -> None:
-        """Wake it no more."""
+        """Do not wake it any more."""
         self._others.pop(self, None)
         self._wake.clear()
 
 
 CHANGED = after(0.0)
-"""For one that need not wait: the record has changed since it was read, or may have."""
+"""For a renewal that need not wait: the record has changed since it was read, or may have."""

@@ -16,7 +16,7 @@ ROUNDS = 20
 
 
 class Sleeper:
-    """Somebody who has just read `version`, and subscribes. `since`: when he began to read, if not now."""
+    """A reader that has just read `version`, and subscribes. `since`: when the read began, if not now."""
 
     def __init__(self, store: Store, key: str, version: str, since: float | None = None) -> None:
         self.woken = threading.Event()
@@ -25,7 +25,7 @@ class Sleeper:
 
     @property
     def within(self) -> float:
-        """Seconds after which he reads the record, whether he is woken or not."""
+        """Seconds after which it reads the record, whether it is woken or not."""
         return self._wakeup.within if self._wakeup is not None else 0.0
 
     def end(self) -> None:
