@@ -21,7 +21,7 @@ MOST = 10_000
 
 _waiting: deque[Callable[[], Event]] = deque(maxlen=MOST)
 _announcer: dict[str, object] = {}
-"""Who publishes them just now. No lock: each step here is one call in C."""
+"""Marks the thread that publishes them now, if any. No lock is needed: each step here is one call in C."""
 
 
 def announce(made: Callable[[], Event]) -> None:

@@ -20,8 +20,8 @@ SPAN = 60.0
 class Decision(NamedTuple):
     """What to do with a line.
 
-    * `is_logged`: whether to log it. `is_last`: it is the last one about its host for a while.
-    * `left_out`: hosts whose time is over, each with the number of lines that were left out meanwhile.
+    * `is_logged`: whether to log it. `is_last`: no further line about its host is logged for a while.
+    * `left_out`: hosts for which that while is over, each with the number of lines that were left out.
     """
 
     is_logged: bool

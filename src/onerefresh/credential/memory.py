@@ -232,8 +232,8 @@ class SessionMemory:
     def cannot_save(self, token: Token) -> None:
         """Note a new token that is saved nowhere yet. The caller holds the lock.
 
-        It may be the late answer of an attempt that others have overtaken: then this process knows a newer one, of this
-        session or of one that somebody has begun since.
+        The token may be the late answer to an attempt that another one has overtaken. Then this process knows a newer
+        token, of this session or of a later one, and the late token is not kept.
         """
         if not self._has_newer(token) and not self._has_gone_over_from(token.family):
             self._trades(token)

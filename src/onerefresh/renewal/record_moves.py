@@ -13,9 +13,9 @@ __all__ = ["arrived", "left_behind", "moving"]
 def moving(record: Record, place: str, *, id: str, now: float) -> Record:
     """The record with which a move to the store `place` begins: nobody uses it here from now on.
 
-    It keeps its generation, so that it may come back one day and still be newer than all that processes remember. It
-    keeps its token, too, until the other store has it; a lease remembers the state in which it goes on there. Earlier
-    versions take it for logged out, and neither send its token nor write over it.
+    The record keeps its generation, so that after a move back it is still newer than all that processes remember. It
+    also keeps its token until the other store has it; a lease remembers the state that the record gets there. Earlier
+    versions of onerefresh take the record for logged out, and neither send its token nor write over it.
     """
     if record.state is State.LEASED:
         raise IllegalTransition("an attempt is under way: its record cannot be moved")
@@ -25,14 +25,14 @@ def moving(record: Record, place: str, *, id: str, now: float) -> Record:
 
 
 def arrived(record: Record) -> Record:
-    """The record `moving` as it goes on in the other store."""
+    """The record that the other store gets, made from the record `moving`."""
     if record.moved_to is None or record.lease is None or record.token is None:
         raise IllegalTransition("no record on its way to another store")
     return replace(record, state=record.lease.origin, lease=None)
 
 
 def left_behind(record: Record) -> Record:
-    """The record `moving` once the other store has it: where it was moved and when, and no token any more."""
+    """The record that remains of `moving` once the other store has it: where and when it was moved, without a token."""
     return Record(
         families=record.families,
         generation=record.generation,

@@ -79,11 +79,11 @@ class _State(NamedTuple):
 
     * `damped`: the last token whose refusal was reported as damped.
     * `failure`, `probation`: the first sight of the last failure's date, and of the last probation's.
-    * `server`: the one that answered last; `replaced`: those that had the record before another one had it; `since`:
-      when `server` came back, if it is one of them.
+    * `server`: the server that answered last; `replaced`: servers that had the record before another one had it;
+      `since`: when `server` came back, if it is one of `replaced`.
     * `failed`: the last failures, of the last generations at which any was seen; `lost`: the last lost answers.
     * `ended`: how attempts of this process ended, by lease id.
-    * `logged_out`: the last record that a logout has emptied.
+    * `logged_out`: the last record that a logout or a move has emptied.
     """
 
     damped: tuple[str, int] | None = None
@@ -244,11 +244,12 @@ class Sightings:
     def dated(self, record: Record | None, now: Instant, since: float | None = None) -> Record | None:
         """`record` with its dates on this machine's clock, none of them later than its first sight here.
 
-        A lost answer is also none the older for a clock that was set forward, or is ahead: the request may still be at
-        work. `since`: when this renewal began to watch the last attempt, on the monotonic clock. What this process has
-        not seen of its failure before is younger.
+        After a lost answer, the request may still be at work. So a clock that is ahead, or was set forward, does not
+        make this failure older. `since`: when this renewal began to watch the last attempt, on the monotonic clock; a
+        failure of this attempt that the process sees for the first time is younger.
 
-        The pause after a lost answer lasts even if others, who did not know of it, have failed in another way since.
+        The pause after a lost answer lasts even if other processes, which did not know of it, have failed in another
+        way since.
         """
         if record is None or (record.failure is None and record.probation is None):
             return record

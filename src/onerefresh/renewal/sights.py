@@ -1,4 +1,4 @@
-"""When one process first saw a failure, and what it knows of a lost answer that the failures of others do not say."""
+"""When a process first saw a failure, and what it knows of a lost answer that later failures do not mention."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from onerefresh.renewal.clocks import Instant
 MOST = 8
 """How many lost answers are remembered."""
 _ON_DEMAND = frozenset({"login", "retry"})
-"""Of the history's entries: what lets a refresh token be sent that may be spent."""
+"""Entries of the history after which a refresh token may be sent although it may be spent."""
 
 
 class Sight(NamedTuple):
     """The first sight of a date, by the wall clock and by the process's own monotonic clock.
 
-    `age`: seconds since the date, at most, by the clock that showed least.
+    `age`: seconds between the date and the first sight, at most: by the clock that showed the shortest time.
     """
 
     date: float
@@ -26,11 +26,11 @@ class Sight(NamedTuple):
     age: float
 
     def latest(self, now: Instant) -> float:
-        """The date, limited to the first sight: another machine's clock may be ahead."""
+        """The date, or the first sight if that was earlier: another machine's clock may be ahead."""
         return min(self.date, now.wall - (now.monotonic - self.monotonic))
 
     def earliest(self, now: Instant) -> float:
-        """The date as far back as it was at the first sight: the wall clock may have been set forward since."""
+        """The date as it appeared at the first sight: the wall clock may have been set forward since."""
         return now.wall - self.age - (now.monotonic - self.monotonic)
 
 
@@ -49,9 +49,9 @@ def name_of(failure: Failure) -> object:
 
 
 def age_of(failure: Failure, now: Instant, since: float | None) -> float:
-    """Seconds since a failure that this process sees for the first time, by the clock that shows least.
+    """Seconds since a failure that this process sees for the first time, by the clock that shows the shortest time.
 
-    One of them may be ahead, or may have been set forward.
+    Other clocks may be ahead, or may have been set forward.
     """
     age = max(now.wall - failure.at, 0.0)
     if now.shared is not None and now.shared.clock_epoch == failure.clock_epoch:
@@ -60,7 +60,7 @@ def age_of(failure: Failure, now: Instant, since: float | None) -> float:
 
 
 def knowing(failure: Failure, before: Failure) -> Failure:
-    """`failure` with what `before` says of the refresh token: whoever wrote the later one may not have known that."""
+    """`failure` with what `before` says of the refresh token: the writer of `failure` may not have known it."""
     if (before.maybe_spent, before.lost) in ((failure.maybe_spent, failure.lost), (False, False)):
         return failure
     return replace(failure, maybe_spent=failure.maybe_spent or before.maybe_spent, lost=failure.lost or before.lost)
@@ -77,9 +77,10 @@ def noting(lost: tuple[Loss, ...], record: Record, sight: Sight) -> tuple[Loss, 
 
 
 def resting(record: Record, lost: tuple[Loss, ...], now: Instant) -> Record:
-    """`record` with the last lost answer at its generation, while that lets nobody send; unless somebody said `retry`.
+    """`record` with the last lost answer at its generation, until the pause after it is over or somebody calls `retry`.
 
-    Its failure may be that of a process which did not know of the loss: the store had lost it, or a clock was wrong.
+    The record's own failure may come from a process that did not know of the lost answer, because the store had lost it
+    or a clock was wrong.
     """
     failure, lease = record.failure, record.lease
     if failure is None or failure.count == 0 or State.DEAD in (record.state, lease.origin if lease else None):
