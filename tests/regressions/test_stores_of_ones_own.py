@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,22 +20,24 @@ class Dictionary(Store):
         self.records: dict[str, Versioned] = {}
         self.writes = 0
         self.raises: dict[int, Exception] = {}
+        self._lock = threading.Lock()  # several threads write at the same time
 
     def load(self, key: str) -> Versioned | None:
         return self.records.get(key)
 
     def cas(self, key: str, expected: str | None, body: str) -> str:
-        present = self.records.get(key)
-        if (present.version if present else None) != expected:
-            raise Conflict(key)
-        self.writes += 1
-        error = self.raises.get(self.writes)
-        if isinstance(error, StoreUnavailable):
-            raise error
-        self.records[key] = Versioned(str(self.writes), body)
+        with self._lock:
+            present = self.records.get(key)
+            if (present.version if present else None) != expected:
+                raise Conflict(key)
+            self.writes += 1
+            version, error = str(self.writes), self.raises.get(self.writes)
+            if isinstance(error, StoreUnavailable):
+                raise error
+            self.records[key] = Versioned(version, body)
         if error is not None:
             raise error
-        return str(self.writes)
+        return version
 
 
 def test_a_store_that_names_nothing_shares_no_spool_with_another(
