@@ -60,6 +60,7 @@ RANKS = {
     "flight": 7,
     "user_code": 7,
     "pacing": 1,
+    "hiring": 0,
     "pause": 3,
     "timekeeper": 4,
     "workers": 5,

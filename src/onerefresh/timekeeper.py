@@ -16,7 +16,7 @@ from onerefresh.interpreter import interpreter_ends
 from onerefresh.latches import Changes, Latch
 from onerefresh.threads import start
 
-__all__ = ["Alarm", "Timer", "catch_up", "every_slice", "keep", "nudge"]
+__all__ = ["Alarm", "Timer", "at_each_look", "catch_up", "keep", "nudge"]
 
 SLICE = 0.1
 """Seconds between two checks of whether the interpreter is ending."""
@@ -95,11 +95,15 @@ class Alarm:
 
 
 class _Keeper:
-    """The state of the thread. `next_at`: when it looks next, on the monotonic clock; `is_nudged`: it looks at once."""
+    """The state of the thread.
+
+    * `next_at`: when it looks next, on the monotonic clock. `is_nudged`: it looks at once.
+    * `sleeps`: for how many seconds it may sleep at most, for the sake of what is called at each look.
+    """
 
     def __init__(self) -> None:
         self.changes = Changes()
-        self.next_at = math.inf
+        self.next_at, self.sleeps = math.inf, SLICE
         self.is_nudged = False
 
 
@@ -111,12 +115,15 @@ _new: deque[Timer] = deque()
 """Timers of which the thread does not know yet."""
 _live: dict[Timer, None] = {}
 """Timers that are neither over nor cancelled."""
-_slices: list[Callable[[], bool]] = []
+_looks: list[Callable[[], float | None]] = []
 
 
-def every_slice(call: Callable[[], bool]) -> None:
-    """Have `call` called again and again while the thread runs; it returns whether the thread is to go on for it."""
-    _slices.append(call)
+def at_each_look(call: Callable[[], float | None]) -> None:
+    """Have `call` called again and again while the thread runs.
+
+    It returns for how many seconds the thread may sleep until the next call, or None where it needs none.
+    """
+    _looks.append(call)
 
 
 def nudge() -> None:
@@ -125,9 +132,11 @@ def nudge() -> None:
     _keeper.changes.notify()
 
 
-def keep() -> None:
-    """Let the thread run, at least until each call of `every_slice` needs it no longer. Raises `RuntimeError`."""
+def keep(within: float) -> None:
+    """Let the thread look within so many seconds. Raises `RuntimeError` where there is none, and none can start."""
     _begin()
+    if not _keeper.is_nudged and _keeper.next_at > time.monotonic() + within:
+        nudge()
 
 
 def catch_up() -> None:
@@ -164,7 +173,9 @@ def _run(me: object) -> None:
 
 
 def _is_needed() -> bool:
-    if any(call() for call in _slices):
+    wanted = [seconds for call in _looks if (seconds := call()) is not None]
+    _keeper.sleeps = min([SLICE, *wanted])
+    if wanted:
         return True
     return any(timer.holds_the_exit for timer in list(_live)) if interpreter_ends() else bool(_live)
 
@@ -186,7 +197,7 @@ def _keep(heap: list[tuple[float, int, Timer]]) -> None:
             heap[:] = [entry for entry in heap if entry[2].call is not None]
             heapq.heapify(heap)
         now = time.monotonic()
-        _keeper.next_at = min(heap[0][0] if heap else math.inf, now + SLICE)
+        _keeper.next_at = min(heap[0][0] if heap else math.inf, now + _keeper.sleeps)
         _keeper.changes.wait_for(_has_news, max(_keeper.next_at - now, 0.0))
 
 

@@ -1,8 +1,6 @@
-"""The threads on which renewals and commands run: as many as have something to do, and at most `SIZE` at work.
+"""The threads on which renewals and commands run. How many there are is decided by `hiring`.
 
-A call may hang in a user's function or in a store. It must not hold up the work of others, so a thread that is held up
-no longer counts, and another one starts in its place (`MOST_HELD_UP` at most). A thread that waits for another's work
-does not count either. Work that only waits holds no thread (see `tasks`).
+Work that only waits holds no thread (see `tasks`).
 """
 
 from __future__ import annotations
@@ -16,19 +14,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from onerefresh import timekeeper
+from onerefresh.hiring import AT_ONCE, BUSY, HELD_UP, STUCK, Staff, hires
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.threads import start
 
-__all__ = ["SIZE", "hand_over", "not_counted", "pausing"]
+__all__ = ["hand_over", "not_counted", "pausing"]
 
-SIZE = 32
-"""Threads that count at the same time, at most."""
-MOST_HELD_UP = 64
-"""Further threads at most, in the place of threads that are held up."""
-HELD_UP = 0.25
-"""Seconds at one step after which a thread counts as held up, while work waits and no thread takes any."""
-MOST_HIRED = 8
-"""Threads at most that start at one look of the timekeeper, in the place of others that are held up."""
+LOOK = 0.02
+"""Seconds between two looks of the timekeeper at work that waits."""
+SHORTEST = 0.005
+"""Seconds at least of which the share of the processor is measured."""
+
 DEEPEST = 4
 """Where no thread can start, a thread that waits does other work meanwhile: in so many nested waits at most."""
 
@@ -60,8 +56,32 @@ _busy: dict[_Worker, None] = {}
 """Threads at work."""
 _here: dict[int, _Worker] = {}
 """The thread of each identity."""
-_seen: list[Work | None] = [None]
-"""The work that was the first to wait when the timekeeper looked last."""
+
+
+class _LastLook:
+    """What the timekeeper saw last.
+
+    * `first`: the work that waited first, and `since`: since when it has done so.
+    * `processor`: seconds of the processor that the process had used `at` that moment. `is_busy`: it had used many.
+    """
+
+    def __init__(self) -> None:
+        self.first: Work | None = None
+        self.since = self.at = self.processor = 0.0
+        self.is_busy = True
+
+    def sees(self, first: Work | None) -> None:
+        """Take in what there is now."""
+        now = time.monotonic()
+        if first is None or first != self.first:
+            self.first, self.since = first, now
+        if now >= self.at + SHORTEST:
+            processor = time.process_time()
+            self.is_busy = processor - self.processor >= BUSY * (now - self.at)
+            self.at, self.processor = now, processor
+
+
+_last_look = _LastLook()
 
 
 def hand_over(work: Work, *, surely: bool = False) -> bool:
@@ -75,10 +95,10 @@ def hand_over(work: Work, *, surely: bool = False) -> bool:
         if _will_any_come([*_free]):
             return True
         try:
-            if len(_busy) < SIZE:
+            if _may_hire_at_once():
                 _hire()
             else:
-                timekeeper.keep()  # it finds out who is held up: there may be thousands of callers
+                timekeeper.keep(LOOK)  # it finds out how many are needed: there may be thousands of callers
         except RuntimeError:
             if _will_any_come([*_free, *_busy]):
                 return True
@@ -172,20 +192,21 @@ def _hire() -> None:
 def _hire_if_needed() -> None:
     if _ready and not _free:
         with contextlib.suppress(RuntimeError):
-            if _has_room():
+            if _may_hire_at_once():
                 _hire()
             else:
-                timekeeper.keep()  # it finds out whether all are held up
+                timekeeper.keep(LOOK)
 
 
-def _has_room(*, all_are_held_up: bool = False) -> bool:
-    """Whether another thread may start."""
-    if len(_busy) < SIZE:
-        return True
-    busy = [worker for worker in list(_busy) if not worker.waits]
+def _may_hire_at_once() -> bool:
+    return len(_busy) < AT_ONCE or sum([not worker.waits for worker in list(_busy)]) < AT_ONCE
+
+
+def _staff() -> Staff:
+    """The present threads."""
     past = time.monotonic() - HELD_UP
-    at_work = sum(worker.since > past for worker in busy) if all_are_held_up else len(busy)
-    return at_work < SIZE and len(busy) < SIZE + MOST_HELD_UP
+    steps = [worker.since > past for worker in list(_busy) if not worker.waits]
+    return Staff(len(_free), sum(steps), len(steps) - sum(steps))
 
 
 def _run(me: _Worker) -> None:
@@ -240,32 +261,34 @@ def _do_here() -> None:
         _here.pop(identity, None)
 
 
-def _relieve() -> bool:
-    """Start threads in the place of threads that are held up. The timekeeper calls this.
+def _look() -> float | None:
+    """Start threads for work that waits. The timekeeper calls this.
 
-    Returns whether it is to be called again: work waits, or work is under way while the interpreter ends.
+    Returns after how many seconds it is to be called again, where work waits, or is under way while the interpreter
+    ends.
     """
-    first = next(iter(list(_ready)), None)
-    stuck, _seen[:] = first is not None and _seen == [first], [first]  # no work was taken since the last look
-    for _ in range(min(len(_ready), MOST_HIRED) if stuck else 1):
-        if not _ready or (_free and not stuck) or not _has_room(all_are_held_up=stuck):
-            break
+    _last_look.sees(next(iter(list(_ready)), None))
+    is_stuck = _last_look.first is not None and time.monotonic() >= _last_look.since + STUCK
+    for _ in range(hires(len(_ready), _staff(), is_busy=_last_look.is_busy, is_stuck=is_stuck)):
         try:
             _hire()
         except RuntimeError:
             if not any(worker.helps or not (worker.waits or worker.pauses) for worker in list(_busy)):
                 _do_here()  # nobody else would
             break
-    return bool(_ready) or (bool(_busy) and interpreter_ends())
+    if _ready:
+        return LOOK
+    return timekeeper.SLICE if _busy and interpreter_ends() else None
 
 
-timekeeper.every_slice(_relieve)
+timekeeper.at_each_look(_look)
 _of_the_parent: list[object] = []
 """What a forked child has copies of. They stay as they are: code that ends them would run in the child."""
 
 
 def _after_fork() -> None:
-    _of_the_parent.extend([list(_ready), list(_busy)])
+    _of_the_parent.extend([list(_ready), list(_busy), _last_look.first])
+    _last_look.first = None
     _ready.clear()
     _free.clear()
     _busy.clear()

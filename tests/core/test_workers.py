@@ -20,8 +20,9 @@ from tests.core.calls import (
 )
 
 from onerefresh import Credential, RefreshUnavailable, Token, WaitTimeout, timekeeper, workers
+from onerefresh.hiring import MOST_HELD_UP, SIZE
 from onerefresh.locks import Reentered
-from onerefresh.workers import MOST_HELD_UP, SIZE, hand_over
+from onerefresh.workers import hand_over
 
 pytestmark = pytest.mark.usefixtures("_no_thread_is_left")
 

@@ -1,0 +1,52 @@
+"""How many threads are to start for work that waits: a rule without a clock, threads or state.
+
+Python runs one thread at a time. If many threads compute, each of them, and the thread of an event loop, waits for all
+others; so further threads start only while the processor has time to spare, which shows that the present ones wait for
+something else. A call may hang: a thread that is held up for long no longer counts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["AT_ONCE", "BUSY", "HELD_UP", "MOST_HELD_UP", "MOST_HIRED", "SIZE", "STUCK", "Staff", "hires"]
+
+AT_ONCE = 4
+"""Threads that start without a look at the processor."""
+SIZE = 32
+"""Threads that count at the same time, at most."""
+MOST_HELD_UP = 64
+"""Further threads at most, in the place of threads that are held up."""
+MOST_HIRED = 16
+"""Threads at most that start at one look."""
+HELD_UP = 0.1
+"""Seconds at one step after which a thread counts as held up, while work waits and no thread takes any."""
+STUCK = 0.1
+"""Seconds without any work taken after which it counts that no thread takes any."""
+BUSY = 0.5
+"""The share of one processor from which on this process counts as busy."""
+
+
+class Staff(NamedTuple):
+    """The threads at one moment.
+
+    * `free`: threads that will take work next.
+    * `at_work`: threads at a step that began less than `HELD_UP` seconds ago.
+    * `held_up`: threads at a step that began earlier. Threads that wait for the work of others are in neither number.
+    """
+
+    free: int
+    at_work: int
+    held_up: int
+
+
+def hires(waiting: int, staff: Staff, *, is_busy: bool, is_stuck: bool) -> int:
+    """How many threads start now for so many pieces of work that wait.
+
+    `is_busy`: this process keeps the processor busy. `is_stuck`: no thread has taken any work for `STUCK` seconds.
+    """
+    there = sum(staff)
+    has_time_to_spare = is_stuck or not is_busy
+    room = min(SIZE - staff.at_work, SIZE + MOST_HELD_UP - there) if has_time_to_spare else AT_ONCE - there
+    wanted = waiting - (0 if is_stuck else staff.free)  # a thread that is free for so long does not come
+    return max(min(wanted, room, MOST_HIRED), 0)
