@@ -77,20 +77,20 @@ class Admission:
         return waited
 
     async def _waits_for_its_turn(self) -> bool:
-        """Take a turn at the host; whether that took a wait."""
-        host = self._code.host
-        if self._turns is None or self._place is not None or host is None:
+        """Take a turn at the host, or at a function that states none; whether that took a wait."""
+        where = self._code.place
+        if self._turns is None or self._place is not None or where is None:
             return False
-        self._place = place = self._turns.queue(host, self._code.limit, self._key)
+        self._place = place = self._turns.queue(where, self._code.limit, self._key)
         if place.is_granted:
             return False
         others = "one other" if place.behind == 1 else f"{place.behind} others"
-        message = f"it waits for its turn behind {others} at {host}, and nothing was sent yet"
+        message = f"it waits for its turn behind {others} at {where}, and nothing was sent yet"
         self._run.report(message)
-        events.publish(Event(Kind.QUEUED, self._key, detail=message, facts=Facts(host)))
+        events.publish(Event(Kind.QUEUED, self._key, detail=message, facts=Facts(self._code.host)))
         while not place.is_granted:
             await Pause(LOOK_AGAIN, partial(self._run.go_on, self._key), place.wakes)
-            self._turns.look(host)
+            self._turns.look(where)
         return True
 
     def settles(self, verdict: Verdict | None, generation: int) -> None:

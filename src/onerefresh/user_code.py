@@ -82,6 +82,18 @@ class UserCode:
         return host_of(self._refresher)
 
     @property
+    def place(self) -> str | None:
+        """Where only so many renewals are at the same time: the host, or a blocking function that states none.
+
+        Functions of one name count as one, since a program may make one for each tenant of a provider.
+        """
+        host, refresher = self.host, self._refresher
+        if host is not None or is_async(refresher):
+            return host
+        named = refresher if hasattr(refresher, "__qualname__") else type(refresher)
+        return f"{named.__module__}.{named.__qualname__}"
+
+    @property
     def limit(self) -> int | None:
         """How many renewals may be at the host at the same time, as the refresher states it."""
         return limit_of(self._refresher)

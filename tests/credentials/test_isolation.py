@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,10 @@ from tests.core.calls import Refresher, first_token, listening
 from tests.core.children import Child
 from tests.credentials.tenants import PATIENCE, Face, endpoint, expired, record_of, until
 
-from onerefresh import Credentials, RefreshUnavailable, Token, WaitTimeout, admission
+from onerefresh import Credentials, RefreshUnavailable, Token, WaitTimeout, admission, host_limiter
 from onerefresh.events import Kind
-from onerefresh.host_limiter import Slot
+from onerefresh.hiring import MOST_HELD_UP, SIZE
+from onerefresh.host_limiter import MOST_SLOW, Slot
 from onerefresh.record import State
 from onerefresh.store import AdvisoryLock
 from onerefresh.stores.memory import MemoryStore
@@ -119,23 +121,75 @@ def test_without_a_limit_all_are_at_the_host(auth_server: AuthServer) -> None:
             assert {found.result(PATIENCE).generation for found in waiting} == {2}
 
 
-def test_a_function_states_no_host_and_is_not_limited() -> None:
-    arrived = threading.Semaphore(0)
-    leave = threading.Event()
+class Held:
+    """A blocking function that states no host. `arrived`: how many calls are in it; they leave once `leave` is set."""
 
-    def refresh(token: Any) -> dict[str, object]:
-        arrived.release()
-        leave.wait(PATIENCE)
+    def __init__(self) -> None:
+        self.arrived, self.leave = threading.Semaphore(0), threading.Event()
+
+    def __call__(self, token: Any) -> dict[str, object]:
+        self.arrived.release()
+        assert self.leave.wait(PATIENCE)
         return first_token()
 
-    with Credentials(refresh, store="memory", limit=1) as credentials:
+    def has(self, count: int) -> bool:
+        return all(self.arrived.acquire(timeout=PATIENCE) for _ in range(count))
+
+
+def test_a_blocking_function_that_hangs_takes_no_thread_from_another_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It states no host, and took all threads there are: another provider's customers were never asked for."""
+    monkeypatch.setattr(host_limiter, "SLOW_AT_FIRST", 0.2)
+    hanging, count, limit = Held(), SIZE + MOST_HELD_UP + 10, 4
+
+    def healthy(token: Any) -> dict[str, object]:
+        return first_token()
+
+    with Credentials(
+        None, store="memory", refresher_for=lambda key: healthy if key == "healthy" else hanging, limit=limit
+    ) as credentials:
+        keys = [f"hangs-{number}" for number in range(count)]
+        for key in (*keys, "healthy"):
+            credentials[key].login(first_token(expires_at=1_000_000_000))
+        try:
+            for key in keys:
+                with pytest.raises(WaitTimeout):
+                    credentials[key].token(max_wait=0.0)
+            assert hanging.has(limit * (1 + MOST_SLOW)), "those that are slow make room for so many others"
+            assert credentials["healthy"].token().reveal() == "access-0"
+            assert not hanging.arrived.acquire(timeout=0.0), "there were more"
+        finally:
+            hanging.leave.set()
+
+
+def test_functions_of_one_name_count_as_one_and_async_ones_are_not_limited() -> None:
+    held = [Held() for _ in "abc"]
+    of = dict(zip("abc", held, strict=True))
+    with Credentials(None, store="memory", refresher_for=of.get, limit=1) as credentials, ThreadPoolExecutor() as pool:
         for key in "abc":
             credentials[key].login(first_token(expires_at=1_000_000_000))
-        with ThreadPoolExecutor() as pool:
-            waiting = [pool.submit(credentials[key].token) for key in "abc"]
-            assert [arrived.acquire(timeout=PATIENCE) for _ in "abc"] == [True] * 3
-            leave.set()
-            assert {found.result(PATIENCE).reveal() for found in waiting} == {"access-0"}
+        waiting = [pool.submit(credentials[key].token) for key in "abc"]
+        until(lambda: queueing(credentials) == 2, "all of them are let in")
+        for one in held:
+            one.leave.set()
+        assert {found.result(PATIENCE).reveal() for found in waiting} == {"access-0"}
+
+    async def together() -> list[Token]:
+        inside, leave = 0, asyncio.Event()
+
+        async def refresh(token: Token) -> dict[str, object]:
+            nonlocal inside
+            inside += 1
+            if inside == 3:
+                leave.set()
+            await asyncio.wait_for(leave.wait(), PATIENCE)
+            return first_token()
+
+        async with Credentials(refresh, store="memory", limit=1) as credentials:
+            for key in "abc":
+                await credentials[key].alogin(first_token(expires_at=1_000_000_000))
+            return await asyncio.gather(*(credentials[key].atoken() for key in "abc"))
+
+    assert [token.generation for token in asyncio.run(together())] == [2, 2, 2]
 
 
 class Hosted(Refresher):
