@@ -9,11 +9,12 @@ INSTALLED := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test pythons check lint types fast wheel coverage floors bench chaos service soak exhaust clean
+.PHONY: help install demo test long pythons check lint types fast wheel coverage floors bench chaos service soak exhaust clean
 
 help:
 	@echo "make demo    100 parallel calls, once as usually written and once through onerefresh"
-	@echo "make test    all tests"
+	@echo "make test    all tests but the longest"
+	@echo "make long    the longest tests: of the proof, storms of signals, kills, benchmarks, an older version beside this"
 	@echo "make pythons the fast tests on the other Pythons: 3.12 and 3.13, by pyenv or on the PATH"
 	@echo "make wheel   build wheel and sdist, and run the fast tests against the installed wheel"
 	@echo "make coverage which lines and branches the tests run"
@@ -36,7 +37,10 @@ demo: $(INSTALLED)
 	$(BIN)/onerefresh demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"
+
+long: $(INSTALLED)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m long
 
 # Each in an environment of its own below .venv-pythons; one that is missing is named, and the others go on.
 pythons:

@@ -75,6 +75,7 @@ def test_a_credential_among_many_takes_no_more_than_a_kibibyte_beyond_its_token(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("contender", "scenario"), PAIRS, ids=lambda part: getattr(part, "key", None) or part.name)
 def test_onerefresh_sends_one_token_request_in_the_comparison(contender: Contender, scenario: Scenario) -> None:
     with RemoteServer.start(mode="revoke_family") as server:

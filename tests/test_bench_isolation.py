@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from bench import isolation
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def test_thousands_of_cold_tenants_need_few_threads() -> None:

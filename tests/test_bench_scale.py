@@ -103,6 +103,7 @@ def test_records_are_real_and_one_of_many_ends_soon() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("store", ["redis", "postgres"])
 def test_a_refresh_takes_few_operations_and_a_fresh_token_none(store: str, request: pytest.FixtureRequest) -> None:
     asked = operations.asked(request.getfixturevalue(store), quick=True)
@@ -112,12 +113,14 @@ def test_a_refresh_takes_few_operations_and_a_fresh_token_none(store: str, reque
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_storm_makes_one_token_request_and_every_task_is_counted(redis: places.Place) -> None:
     alone, waited = storms.storms(redis, storms.How(2, processes=2, rest=0.0))
     assert (len(alone), [len(found) for found in waited]) == (2, [2 * storms.TASKS] * 2)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_records_by_the_thousand_are_filled_in_seen_and_refreshed(redis: places.Place) -> None:
     found = million.measure(redis, 1_000, 5)
     assert found.refreshed == 1
@@ -126,6 +129,7 @@ def test_records_by_the_thousand_are_filled_in_seen_and_refreshed(redis: places.
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("store", ["redis", "postgres"])
 def test_all_who_listen_hear_of_a_write(store: str, request: pytest.FixtureRequest) -> None:
     for connections in (10, 20):

@@ -10,7 +10,7 @@ from tests.chaos.crew import Crew
 from tests.chaos.kinds import KINDS, site
 from tests.chaos.rounds import FAULTS, Fault, run, somewhere_in_the_save
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 QUICK = [fault for fault in FAULTS if fault.stop != "long"]
 LONG = [fault for fault in FAULTS if fault.stop == "long"]

@@ -9,7 +9,7 @@ from tests.chaos.hosts import PARTINGS, part, spread_out
 from tests.chaos.kinds import SERVERS, Kind
 from tests.chaos.network import why_not
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def kind_named(name: str) -> Kind:

@@ -14,7 +14,7 @@ from tests.chaos.kinds import SERVERS, site
 from tests.chaos.outages import OUTAGES, Cut, Outage, endure
 from tests.chaos.rounds import FAULTS, Fault, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 CRASHES = [outage for outage in OUTAGES if isinstance(outage, Outage) and outage.how == "crashed"]
 STOPS = [outage for outage in OUTAGES if isinstance(outage, Outage) and outage.how == "frozen"]

@@ -10,7 +10,7 @@ import pytest
 from tests.core.pythons import HERE, VERSIONS, told
 from tests.package import PACKAGE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 SCRIPTS = Path(__file__).parent / "scripts"
 TOO_LONG = 60.0
 """Seconds after which a child is thought to hang: it takes two or three."""

@@ -41,6 +41,7 @@ def test_no_schedule_of_three_processes_breaks_a_promise() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_schedule_with_one_fault_on_one_host_breaks_a_promise() -> None:
     assert clean(Setup(Server.REVOKE, Store.FLOCK, faults=1)) > 5_000
 

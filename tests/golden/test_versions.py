@@ -32,7 +32,7 @@ from onerefresh.stores import open_store
 from onerefresh.testing import AuthServer
 from onerefresh.token import Secret
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unmeasured")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.usefixtures("unmeasured")]
 
 OLDEST = "Read what a newer version stored, keep it, and write it back"
 """The subject of the commit that is the old version for good. (A hash would change with every rebase.)"""

@@ -23,7 +23,7 @@ from onerefresh.store import Versioned
 from onerefresh.stores import open_store
 from onerefresh.testing import AuthServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 PATIENCE = 60.0
 KINDS = ["sqlite", "postgres", "redis"]

@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.realserver.conftest import DotServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PROCESSES = 3
 CALLS = 104

@@ -12,7 +12,7 @@ import pytest
 from tests.signals.scripts import ways
 from tests.signals.storms import AIMS, WAYS, catches, storm
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def test_the_storm_knows_every_way() -> None:

@@ -10,6 +10,8 @@ from tests.simulator import Kind, Report, Scenario, What, simulate
 from tests.simulator.faults import OF_A_STORE, Point
 from tests.simulator.ideas import LANDED, Idea
 
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
 SEEDS = range(40)
 
 
