@@ -32,7 +32,8 @@ class Staff(NamedTuple):
 
     * `free`: threads that will take work next.
     * `at_work`: threads at a step that began less than `HELD_UP` seconds ago.
-    * `held_up`: threads at a step that began earlier. Threads that wait for the work of others are in neither number.
+    * `held_up`: threads at a step that began earlier, and those that were to take work for so long and did not. Threads
+      that wait for the work of others are in none of these numbers.
     """
 
     free: int
@@ -46,7 +47,9 @@ def hires(waiting: int, staff: Staff, *, is_busy: bool, is_stuck: bool) -> int:
     `is_busy`: this process keeps the processor busy. `is_stuck`: no thread has taken any work for `STUCK` seconds.
     """
     there = sum(staff)
-    has_time_to_spare = is_stuck or not is_busy
-    room = min(SIZE - staff.at_work, SIZE + MOST_HELD_UP - there) if has_time_to_spare else AT_ONCE - there
-    wanted = waiting - (0 if is_stuck else staff.free)  # a thread that is free for so long does not come
+    if is_busy and not is_stuck:
+        room = AT_ONCE - there
+    else:
+        room = min(SIZE - staff.free - staff.at_work, SIZE + MOST_HELD_UP - there)
+    wanted = waiting - staff.free
     return max(min(wanted, room, MOST_HIRED), 0)

@@ -35,7 +35,7 @@ class _Worker:
     """One thread.
 
     * `is_started`: it runs, or is certain to run soon.
-    * `since`: when its present step began, on the monotonic clock.
+    * `since`: when its present step began, or when it became free, on the monotonic clock.
     * `waits`: how many frames of its stack wait for the work of other threads.
     * `helps`: how many of these frames look for other work meanwhile.
     * `pauses`: how many frames wait in the middle of work that could not pause without holding the thread.
@@ -44,7 +44,8 @@ class _Worker:
     __slots__ = ("helps", "is_started", "pauses", "since", "waits")
 
     def __init__(self) -> None:
-        self.is_started, self.since, self.waits, self.helps, self.pauses = False, 0.0, 0, 0, 0
+        self.is_started, self.since = False, time.monotonic()
+        self.waits = self.helps = self.pauses = 0
 
 
 # There is no lock, so that work can be handed over anywhere: each step on these is one call in C.
@@ -205,8 +206,9 @@ def _may_hire_at_once() -> bool:
 def _staff() -> Staff:
     """The present threads."""
     past = time.monotonic() - HELD_UP
-    steps = [worker.since > past for worker in list(_busy) if not worker.waits]
-    return Staff(len(_free), sum(steps), len(steps) - sum(steps))
+    free = [worker.since > past for worker in list(_free)]
+    at_work = [worker.since > past for worker in list(_busy) if not worker.waits]
+    return Staff(sum(free), sum(at_work), len(free) - sum(free) + len(at_work) - sum(at_work))
 
 
 def _run(me: _Worker) -> None:
@@ -231,6 +233,7 @@ def _run(me: _Worker) -> None:
                 _do(work)
             finally:
                 del work
+                me.since = time.monotonic()
                 _free[me] = None
                 _busy.pop(me, None)
     finally:
@@ -250,7 +253,6 @@ def _do(work: Work) -> None:
 def _do_here() -> None:
     """Do some work on the timekeeper's thread. No other thread counts on this one."""
     me, identity = _Worker(), threading.get_ident()
-    me.since = time.monotonic()
     try:
         _here[identity] = me
         _busy[me] = None

@@ -32,9 +32,12 @@ MANY = 10_000
         (MANY, Staff(0, SIZE - 1, MOST_HELD_UP), False, False, 1),
         (MANY, Staff(0, 0, SIZE + MOST_HELD_UP), False, False, 0),
         (MANY, Staff(0, 0, SIZE + MOST_HELD_UP - 3), False, False, 3),
-        # where no work is taken, neither do those that are free, and the processor is not asked
+        # where no work is taken, the processor is not asked
         (MANY, Staff(0, AT_ONCE, 0), True, True, MOST_HIRED),
-        (1, Staff(1, 0, 0), True, True, 1),
+        (1, Staff(0, 0, 1), True, True, 1),
+        # those that have only just started count
+        (MANY, Staff(SIZE - AT_ONCE, AT_ONCE, 0), False, True, 0),
+        (1, Staff(1, 0, 0), True, True, 0),
         (MANY, Staff(0, SIZE, 0), True, True, 0),
         (MANY, Staff(0, 0, SIZE + MOST_HELD_UP), True, True, 0),
         # whatever there is, it is no negative number
