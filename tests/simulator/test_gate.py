@@ -11,7 +11,7 @@ from tests.simulator.gate import MOST_SEEDS, hunt, named, scenario_of
 from tests.simulator.mutants import MUTANTS, Mutant
 from tests.simulator.run import simulate
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(480)]
 
 GUIDE = Path(__file__).parents[2] / "docs" / "explanation" / "protocol.md"
 MAKE_IT_ANEW = f"python -m tests.simulator --page {'/'.join(GUIDE.parts[-3:])}"

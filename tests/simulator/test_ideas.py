@@ -10,7 +10,7 @@ from tests.simulator import Kind, Report, Scenario, What, simulate
 from tests.simulator.faults import OF_A_STORE, Point
 from tests.simulator.ideas import LANDED, Idea
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(480)]
 
 SEEDS = range(40)
 

@@ -11,7 +11,7 @@ import pytest
 from tests.simulator import Excuse, Kind, Report, Scenario, What, simulate
 from tests.simulator.faults import LOSSES, Fault, Happening, Point
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(480)]
 
 RUNS, BATCH, COUNTED = 2_000, 500, 1_500
 """`COUNTED`: so many runs, the first ones, are looked at more closely."""

@@ -19,7 +19,7 @@ from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing.stores.history import NOTHING, Did, HistoryBroken, Mark, Operation, check_history
 from onerefresh.testing.stores.recording import held_elsewhere, record_in_processes, record_in_threads
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(480)]
 
 ROOT = Path(__file__).parents[2]
 A1, A2, A3 = (Mark(generation, f"ann {generation}") for generation in (1, 2, 3))
