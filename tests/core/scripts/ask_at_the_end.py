@@ -29,10 +29,10 @@ def refresh(token: Token) -> dict[str, object]:
 
 
 ASKING: dict[str, Callable[[Credential], object]] = {
-    "token": lambda credential: credential.token(max_wait=5).reveal(),
+    "token": lambda credential: credential.token(max_wait=20).reveal(),
     "current": lambda credential: credential.current(),
     "bearer": lambda credential: credential.bearer(),
-    "refused": lambda credential: credential.token(refused=credential._memory.known, max_wait=5).reveal(),
+    "refused": lambda credential: credential.token(refused=credential._memory.known, max_wait=20).reveal(),
     "login": lambda credential: credential.login({"access_token": "new", "expires_in": 3600}).reveal(),
     "status": lambda credential: credential.status().state,
     "logout": Credential.logout,
@@ -63,7 +63,7 @@ def ask(credentials: dict[str, Credential], place: str) -> None:
                 outcome = type(error).__name__
             except BaseException as error:  # noqa: BLE001 - it is told
                 outcome = f"RAISED {type(error).__name__}: {error}"
-            if time.monotonic() - began > 4:
+            if time.monotonic() - began > 15:
                 outcome = f"LATE {outcome}"
             print(f"{place}: {life}: {method}: {outcome}", flush=True)
 

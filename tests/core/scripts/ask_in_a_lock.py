@@ -115,9 +115,9 @@ class World:
         self.folder = folder
         self.store = MemoryStore()
         seed: dict[str, object] = {"access_token": "first", "refresh_token": "refresh", "expires_in": 3600}
-        self.acme = Credential("acme", Refresher(), token=seed, store=self.store, max_wait=5)
-        self.witness = Credential("witness", Refresher(), token=seed, store=self.store, max_wait=5)
-        self.tenants = Credentials(Refresher(), store=self.store, max_wait=5, limit=1)
+        self.acme = Credential("acme", Refresher(), token=seed, store=self.store, max_wait=20)
+        self.witness = Credential("witness", Refresher(), token=seed, store=self.store, max_wait=20)
+        self.tenants = Credentials(Refresher(), store=self.store, max_wait=20, limit=1)
         self.tenants["tenant"].login({"access_token": "old", "refresh_token": "refresh", "expires_at": 1_000_000_000})
         self.acme.token()
         self.acme._memory.held = NOTHING
@@ -243,7 +243,7 @@ def outcome_of(call: Callable[[World], object], world: World) -> str:
         outcome = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "onerefresh.errors")
     except BaseException as error:  # noqa: BLE001 - it is told
         outcome = f"RAISED {type(error).__name__}: {error}"
-    return f"LATE {outcome}" if time.monotonic() - began > 3 else outcome
+    return f"LATE {outcome}" if time.monotonic() - began > 15 else outcome
 
 
 def tried(name: str, way: str, method: str, folder: Path) -> None:
@@ -257,7 +257,7 @@ def tried(name: str, way: str, method: str, folder: Path) -> None:
     signal.signal(signal.SIGUSR1, lambda *_: run())
     armed[:] = [name, lambda: WAYS[way](run)]
     afterwards = outcome_of(taking[name], world)
-    if not over.wait(5):
+    if not over.wait(20):
         outcome.append("IT NEVER RAN")
     armed.clear()
     closed = method in ("close all", "close", "logout")
@@ -293,7 +293,7 @@ def at_a_new_line(done: set[str], thread: str, method: str, folder: Path) -> boo
     sys.settrace(None)
     threading.settrace(None)
     for job in list(threads._jobs):
-        job.over.wait(5)
+        job.over.wait(20)
     goes_on = outcome_of(lambda world: world.acme.token(refused=world.acme._memory.known), world)
     if outcome:
         print(f"of {thread}: {outcome[0]}; {afterwards}; {goes_on}", flush=True)
