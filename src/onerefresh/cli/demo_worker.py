@@ -68,7 +68,7 @@ class _Stopwatch(httpx2.AsyncBaseTransport):
 class _Told(Credential):
     """A credential that reports which call had its token refused, and when that call gets the next one."""
 
-    async def atoken(self, *, refused: Token | None = None, max_wait: float | None = None) -> Token:
+    async def atoken(self, *, refused: Token | str | None = None, max_wait: float | None = None) -> Token:
         if refused is None:
             return await super().atoken(max_wait=max_wait)
         asked = time.monotonic()
@@ -76,7 +76,7 @@ class _Told(Credential):
         _print(
             "waited",
             call=_present.get(),
-            refused=refused.generation,
+            refused=refused.generation if isinstance(refused, Token) else None,
             asked=asked,
             generation=token.generation,
             got=time.monotonic(),

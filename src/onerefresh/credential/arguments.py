@@ -13,6 +13,7 @@ __all__ = [
     "check",
     "check_key",
     "is_async",
+    "refused_token",
     "seconds",
     "seed_from",
 ]
@@ -39,6 +40,25 @@ def seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
         raise errors.ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
     return float(value)
+
+
+def refused_token(refused: Token | str) -> tuple[Token | None, errors.ConfigurationError | None]:
+    """What the API refused, as a token; or the error for what is no bare token.
+
+    A text becomes a token without a generation, which is compared by its text. The error is returned and not raised, so
+    that no frame holds the text when it is.
+    """
+    if isinstance(refused, Token):
+        return refused, None
+    if not isinstance(refused, str):
+        what = type(refused).__name__
+    elif not refused:
+        what = "an empty text"
+    elif refused[:7].lower() == "bearer ":
+        what = 'the text of a header: leave its "Bearer " out'
+    else:
+        return Token(refused, expires_at=None), None
+    return None, errors.ConfigurationError(f"refused must be the refused Token, or the bare text of one, not {what}")
 
 
 def check_key(key: object) -> None:

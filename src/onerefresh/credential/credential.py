@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from onerefresh import errors
-from onerefresh.credential.arguments import check, check_key, seed_from
+from onerefresh.credential.arguments import check, check_key, refused_token, seed_from
 from onerefresh.credential.commanding import Commanding
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
@@ -136,15 +136,21 @@ class Credential(Commanding):
             return held.token
         return self._ageing()
 
-    def token(self, *, refused: Token | None = None, max_wait: float | None = None) -> Token:
+    def token(self, *, refused: Token | str | None = None, max_wait: float | None = None) -> Token:
         """Return a token that serves; where the one in memory does not, wait until it is refreshed.
 
         `refused`: the token that the API refused, so that the next one is returned. It is returned itself where it was
-        refreshed only just now, or too often of late, and another refresh would be in vain. `max_wait`: most seconds to
-        wait (default: the credential's).
+        refreshed only just now, or too often of late, and another refresh would be in vain. It may be the token's bare
+        text, as `bearer` returned it, without ``Bearer`` before it; a text that is not that of the present token
+        refreshes nothing. `max_wait`: most seconds to wait (default: the credential's).
 
-        Raises an `OnerefreshError`; `WaitTimeout` where the refresh takes longer, while the refresh goes on.
+        Raises an `OnerefreshError`; `WaitTimeout` where the refresh takes longer, while the refresh goes on;
+        `ConfigurationError` where `refused` is no token.
         """
+        if refused is not None:
+            refused, problem = refused_token(refused)  # a text would show in a traceback with locals
+            if problem is not None:
+                raise problem
         deadline = time.monotonic() + (patience := self._most_seconds(max_wait))
         while True:
             found = self._look(refused, blocking=True)
@@ -160,11 +166,15 @@ class Credential(Commanding):
                     self._ageing()
                 return token
 
-    async def atoken(self, *, refused: Token | None = None, max_wait: float | None = None) -> Token:
+    async def atoken(self, *, refused: Token | str | None = None, max_wait: float | None = None) -> Token:
         """As `token`, for tasks of asyncio and trio.
 
         Cancelling the task affects neither the refresh nor the other callers that wait for it.
         """
+        if refused is not None:
+            refused, problem = refused_token(refused)  # a text would show in a traceback with locals
+            if problem is not None:
+                raise problem
         deadline = time.monotonic() + (patience := self._most_seconds(max_wait))
         while True:
             if self._memory.serving(refused) is None and self._memory.flying is None:
@@ -187,12 +197,14 @@ class Credential(Commanding):
     def bearer(self) -> str:
         """The text of a fresh access token, for clients that accept only a function.
 
-        Raises what `token` raises.
+        Such a client never tells that the API refused the token: a token that was revoked is returned until it expires.
+        So where a call fails with a 401, call ``token(refused=text)`` with the text that this method returned, and make
+        the call again. Raises what `token` raises.
         """
         return (self.current() or self.token()).reveal()
 
     async def abearer(self) -> str:
-        """As `bearer`, for async clients."""
+        """As `bearer`, for async clients: after a 401, call ``atoken(refused=text)``."""
         return (self.current() or await self.atoken()).reveal()
 
     # --- For client integrations ---
