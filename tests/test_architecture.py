@@ -97,7 +97,15 @@ EXTRAS = {
     # The commands `demo` and `fetch` import their parts only after they have looked for the extra `cli`.
     **{
         f"onerefresh.cli.{part}": {"httpx2", "httpx", "rich"}
-        for part in ("demo_diagram", "demo_run", "demo_show", "demo_usual", "demo_worker", "fetch_calls")
+        for part in (
+            "demo_diagram",
+            "demo_run",
+            "demo_show",
+            "demo_usual",
+            "demo_worker",
+            "fetch_calls",
+            "fetch_transport",
+        )
     },
 }
 
@@ -138,7 +146,7 @@ def siblings(folder: str) -> list[Path]:
     return sorted(path for path in (SOURCE / folder).glob("*.py") if path.stem != "__init__")
 
 
-RULES_OF_CLIENTS = ["origins", "challenge", "replay", "bearer", "call", "httpx_messages"]
+RULES_OF_CLIENTS = ["origins", "challenge", "attach", "places", "hiding", "replay", "bearer", "call", "httpx_messages"]
 """What all clients share: each imports only what stands before it, and no client."""
 
 

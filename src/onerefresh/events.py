@@ -46,6 +46,7 @@ class Kind(enum.StrEnum):
     NOT_DURABLE = "not_durable"  # the server rotates refresh tokens, and the store may forget them
     UNOWNED = "unowned"  # a record of an older version, which does not name the token's owner
     ODD_TYPE = "odd_type"  # the server states another type than Bearer; the token is sent as one
+    NOT_ATTACHED = "not_attached"  # a call brings a header of its own, and goes without the token
     QUEUED = "queued"  # it waits for its turn at the token endpoint's host, and has sent nothing yet
     TIMED_OUT = "timed_out"  # a call or a refresher took longer than its time; the refresh continues
     ENDPOINT_DOWN = "endpoint_down"  # a token endpoint that answers nobody is left alone, for all its credentials
@@ -77,6 +78,7 @@ _WARNINGS = frozenset(
         Kind.FAILED,
         Kind.TAKEN_OVER,
         Kind.TIMED_OUT,
+        Kind.NOT_ATTACHED,
         Kind.ENDPOINT_DOWN,
         Kind.STORE_DOWN,
     }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -59,6 +60,14 @@ def recorder() -> Iterator[Recorder]:
 def other_recorder() -> Iterator[Recorder]:
     with Recorder() as recorder:
         yield recorder
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An origin at which nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 @pytest.fixture

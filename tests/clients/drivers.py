@@ -65,6 +65,7 @@ class Driver(ABC):
     survives_raising_hooks = True
     survives_no_redirects = True
     any_header = True
+    any_place = True  # queries and cookies, too
     with_netrc = (200, 200)  # statuses of a call and of a redirected one, where a .netrc names the API's host
     cancellable = False
     pool_survives_cancellation = True
@@ -297,6 +298,7 @@ class AsyncHttpx(Httpx, LoopDriver):
 class Requests(ThreadedDriver):
     form = "auth"
     per_hop = False
+    any_place = False
     with_netrc = (200, 401)  # requests puts it in the place of the token when it follows a redirect
     own_errors = (requests.RequestException,)
     bodies = REQUESTS
@@ -387,6 +389,7 @@ def _httpx(package: Any, *, asynchronous: bool, form: str, backend: str = "async
             "survives_raising_hooks": not whole_call,
             "survives_no_redirects": not whole_call,
             "any_header": not whole_call,
+            "any_place": not whole_call,
             # httpcore 1 loses a connection when a call is cancelled at certain points, also without us.
             "pool_survives_cancellation": package is not httpx,
             "websockets": package is httpx2,
@@ -398,6 +401,7 @@ def _httpx(package: Any, *, asynchronous: bool, form: str, backend: str = "async
 class RequestsAdapter(Requests):
     form = "adapter"
     per_hop = True
+    any_place = True
     with_netrc = (200, 200)
 
 

@@ -1,4 +1,4 @@
-"""An origin that notes the headers of each request, for what the authorization server does not look at."""
+"""An origin that notes headers and target of each request, for what the authorization server does not look at."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class Recorder:
-    """``/redirect?to=URL`` redirects, ``/refuse-until?text=…`` wants that text in a header, other paths answer 200."""
+    """``/redirect?to=URL`` and ``/moved`` (to `moved_to`) redirect, other paths answer 200.
+
+    ``/refuse-until?text=…`` wants that text in a header, ``/refuse-first`` answers 401 the first time, and
+    ``/set-cookie?is=…`` sets that cookie.
+    """
 
     def __init__(self) -> None:
         self.seen: list[dict[str, str]] = []
+        self.targets: list[str] = []
+        self.moved_to = ""
         recorder = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -21,13 +27,20 @@ class Recorder:
             def do_GET(self) -> None:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 recorder.seen.append(headers)
+                recorder.targets.append(self.path)
                 split = urlsplit(self.path)
                 query = parse_qs(split.query)
                 status, extra = 200, {}
                 if split.path == "/redirect":
                     status, extra = 307, {"Location": query["to"][0]}
-                elif split.path == "/refuse-until" and query["text"][0] not in headers.values():
-                    status = 401
+                elif split.path == "/moved":
+                    status, extra = 302, {"Location": recorder.moved_to}
+                elif split.path == "/refuse-until":
+                    status = 200 if query["text"][0] in headers.values() else 401
+                elif split.path == "/refuse-first":
+                    status = 401 if len(recorder.targets) == 1 else 200
+                elif split.path == "/set-cookie":
+                    extra = {"Set-Cookie": query["is"][0]}
                 self.send_response(status)
                 for name, value in {**extra, "Content-Length": "0"}.items():
                     self.send_header(name, value)
@@ -45,8 +58,9 @@ class Recorder:
         return [headers.get(header.lower()) for headers in self.seen]
 
     def shows(self, text: str) -> bool:
-        """Whether any request had the text in any header."""
-        return any(text in value for headers in self.seen for value in headers.values())
+        """Whether any request had the text in any header, or in its target."""
+        headers = [value for headers in self.seen for value in headers.values()]
+        return any(text in value for value in (*headers, *self.targets))
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 from tests.clients.bodies import pieces
+from tests.clients.conftest import refresher
 
 from onerefresh import Credential, LoginRequired
 from onerefresh.clients.aiohttp import BearerAuth
@@ -21,21 +22,29 @@ async def opened(*middlewares: aiohttp.ClientMiddlewareType) -> AsyncIterator[ai
         yield session
 
 
-def test_a_middleware_that_sends_a_request_again_gets_the_present_token(
-    server: AuthServer, credential: Credential
-) -> None:
+@pytest.mark.parametrize("attach", [None, {"?k": "{token}", "cookie:s": "{token}", "X-A": "{token}"}])
+def test_a_middleware_that_sends_a_request_again_gets_the_present_token(attach: dict[str, str] | None) -> None:
+    with AuthServer() if attach is None else AuthServer(attach=attach) as server:
+        credential = Credential("acme", refresher(server), token=server.issue())
+        assert sent_twice(server, BearerAuth(credential, server.url, attach=attach)) == 2
+        assert server.counters.token_requests == 1
+
+
+def sent_twice(server: AuthServer, auth: BearerAuth) -> int:
+    """The generation of the token with which another middleware sends a request once more, after a revocation."""
+
     async def twice(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         await (await handler(request)).read()
         server.revoke_access()
         return await handler(request)
 
     async def run() -> int:
-        async with opened(twice, BearerAuth(credential, server.url)) as session:
-            async with session.get(server.api_url + "/a") as response:
+        async with opened(twice, auth) as session:
+            async with session.get(server.api_url + "/a", headers={"Cookie": "theirs=1"}) as response:
+                assert "k=" not in str(response.request_info.url)
                 return int((await response.json())["generation"])
 
-    assert asyncio.run(run()) == 2
-    assert server.counters.token_requests == 1
+    return asyncio.run(run())
 
 
 def test_a_lost_answer_of_the_token_endpoint_does_not_make_aiohttp_call_again(server: AuthServer) -> None:
@@ -54,15 +63,23 @@ def test_a_lost_answer_of_the_token_endpoint_does_not_make_aiohttp_call_again(se
     assert server.counters.api == {401: 1}
 
 
-def test_an_error_of_aiohttp_shows_no_token(server: AuthServer, credential: Credential) -> None:
+@pytest.mark.parametrize("attach", ["Bearer {token}", {"?k": "{token}", "cookie:s": "{token}", "X-A": "{token}"}])
+def test_an_error_of_aiohttp_shows_no_token(attach: str | dict[str, str]) -> None:
+    with AuthServer(attach=attach) as server:
+        credential = Credential("acme", refresher(server), token=server.issue())
+        auth = BearerAuth(credential, server.url, attach=attach)
+        assert "test-access-" not in shown_by_an_error(server, auth)
+
+
+def shown_by_an_error(server: AuthServer, auth: BearerAuth) -> str:
     async def run() -> str:
-        async with opened(BearerAuth(credential, server.url)) as session:
+        async with opened(auth) as session:
             response = await session.get(server.api_url + "/status/503")
             with pytest.raises(aiohttp.ClientResponseError) as caught:
                 response.raise_for_status()
             return f"{caught.value!r} {caught.value} {caught.value.request_info!r} {response!r}"
 
-    assert "test-access-" not in asyncio.run(run())
+    return asyncio.run(run())
 
 
 def test_a_refusal_that_is_returned_can_be_read_in_any_way(server: AuthServer, credential: Credential) -> None:

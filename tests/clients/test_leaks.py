@@ -6,9 +6,8 @@ import asyncio
 import copy
 import logging
 import pickle
-import socket
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import aiohttp
 import httpx
@@ -54,14 +53,6 @@ def with_aiohttp(acme: Credential, url: str) -> None:
                 await answer.read()
 
     asyncio.run(main())
-
-
-@pytest.fixture
-def nobody() -> Iterator[str]:
-    """An origin at which nobody listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 @pytest.mark.parametrize(
@@ -133,9 +124,10 @@ def test_hpack_logs_no_token(server: AuthServer, credential: Credential, caplog:
     caplog.set_level(logging.DEBUG)
     for_httpx.BearerAuth(credential, server.url)
     for_httpx.BearerTransport(credential, server.url, header="X-Api-Key")
+    for_httpx.BearerTransport(credential, server.url, attach={"?k": "{token}", "cookie:s": "{token}"})
     encoder = hpack.Encoder()
     encoder.header_table_size = 200
-    for name in ("authorization", "x-api-key", "x-other"):
+    for name in ("authorization", "x-api-key", ":path", "cookie", "location", "x-other"):
         for number in range(5):
             value = f"of-others-{number}" if name == "x-other" else f"{TOKEN}{number}"
             encoder.encode([(name, value)], huffman=False)

@@ -1,5 +1,6 @@
 """One file for each HTTP client: ``onerefresh.clients.httpx``, ``.requests``, ``.aiohttp``.
 
-They share where a token may go (`origins`), what a refusal means (`challenge`), which bodies can be sent again
-(`replay`), how a token is written into a header (`bearer`), and the rules of one call (`call`).
+They share where a token may go (`origins`), how it is written and where in a request (`attach`, `places`, `bearer`),
+what others may show of it (`hiding`), what a refusal means (`challenge`), which bodies can be sent again (`replay`),
+and the rules of one call (`call`).
 """

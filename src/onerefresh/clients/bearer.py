@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final, Self
 
 from onerefresh.answers import unsendable
+from onerefresh.clients.attach import Attach, Part, checked_header, parts_of, scheme_of
 from onerefresh.clients.challenge import TOKEN, Decision, Interaction, PassThrough, judge_refusal, parse_challenges
 from onerefresh.clients.origins import Origins
 from onerefresh.errors import ConfigurationError, InteractionRequired, RefreshProtocolError
 from onerefresh.redaction import LONGEST_CHALLENGE, Redactor
 from onerefresh.token import Token
 
-__all__ = ["UNAUTHORIZED", "Bearer", "HeaderText"]
+__all__ = ["UNAUTHORIZED", "Bearer", "Further", "HeaderText"]
 
 UNAUTHORIZED: Final = frozenset({401})
 """The statuses that refuse a token, unless an API has others."""
@@ -21,12 +23,16 @@ UNAUTHORIZED: Final = frozenset({401})
 class HeaderText(str):
     """A header's value that holds the token, and the `token` from which it was made. Its ``repr`` shows neither.
 
+    `further`: what else goes into the request, where the token has other places than one header. Then the text itself
+    is for the first header, and empty where there is none.
+
     Clients keep it in their requests, and the requests in their responses, which people pickle. A pickle has ``…`` in
     its place.
     """
 
-    __slots__ = ("token",)
+    __slots__ = ("further", "token")
     token: Token
+    further: Further | None
 
     def __repr__(self) -> str:
         return "'…'"
@@ -41,21 +47,38 @@ class HeaderText(str):
         return (str, ("…",))
 
 
-_RESERVED_HEADERS: Final = frozenset(
-    {"connection", "content-length", "content-type", "cookie", "host", "proxy-authorization", "transfer-encoding"}
-)
+@dataclass(frozen=True, slots=True, repr=False)
+class Further:
+    """What goes into a request besides its first header: names and values, before they are encoded for their places."""
+
+    headers: tuple[tuple[str, HeaderText], ...]
+    query: tuple[tuple[str, str], ...]
+    cookies: tuple[tuple[str, str], ...]
+    token: Token
+
+    @property
+    def secrets(self) -> list[str]:
+        """What may stand in no address of another origin."""
+        return [self.token.reveal(), *[value for _, value in (*self.query, *self.cookies)]]
 
 
 class Bearer:
-    """How one credential is used with one API: which origins get the token, in which header, which statuses refuse it.
+    """How one credential is used with one API: which origins get the token, where, and which statuses refuse it.
 
     * `credential`: the credential's name, for errors.
     * `scheme`: stands before the token; ``""`` or None sends the bare token (``X-Api-Key`` and its like).
+    * `attach`: writes the token in another way, or into other places than `header`; see `Attach`.
+
+    `header` is the first header that carries the token, empty where there is none. `headers`, `query` and `cookies`
+    name all its places; `is_plain`: it has no other than `header`.
 
     Raises `ConfigurationError` for arguments that make no sense.
     """
 
-    __slots__ = ("_last", "credential", "header", "origins", "refused_statuses", "scheme")
+    __slots__ = (
+        "_last", "_parts", "cookies", "credential", "header", "headers", "is_plain", "origins", "query",
+        "refused_statuses", "scheme",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -64,19 +87,34 @@ class Bearer:
         *,
         header: str = "Authorization",
         scheme: str | None = "Bearer",
+        attach: Attach | None = None,
         refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
         self.credential = credential
         self.origins = Origins(origins)
-        self.header = _checked_header(header)
-        self.scheme = _checked_scheme(scheme)
+        self._parts, self.scheme = _parts(header, scheme, attach)
+        self.headers = self._names("header")
+        self.query = self._names("query")
+        self.cookies = self._names("cookie")
+        self.header = self.headers[0] if self.headers else ""
+        self.is_plain = len(self._parts) == 1 and bool(self.headers)
         self.refused_statuses = _checked_statuses(refused_statuses)
         self._last: HeaderText | None = None
 
-    def text(self, token: Token) -> HeaderText:
-        """The header's value for `token`.
+    def _names(self, place: str) -> tuple[str, ...]:
+        return tuple([part.name for part in self._parts if part.place == place])
 
-        Raises `RefreshProtocolError` where no header can carry the token. A credential hands out no such token.
+    @property
+    def places(self) -> str:
+        """All places of the token, for errors."""
+        kinds = {"header": "the header", "query": "the parameter", "cookie": "the cookie"}
+        return ", ".join([f"{kinds[part.place]} {part.name!r}" for part in self._parts])
+
+    def text(self, token: Token) -> HeaderText:
+        """The header's value for `token`, with what goes elsewhere.
+
+        Raises `RefreshProtocolError` where no header can carry the token (a credential hands out no such token), and
+        where the token has nothing to write into one of its places; and what a function of ``attach=`` raises.
         """
         last = self._last
         if last is not None and last.token is token:
@@ -87,10 +125,15 @@ class Bearer:
                 credential=self.credential,
                 generation=token.generation,
             )
-        text = HeaderText(f"{self.scheme} {token.reveal()}" if self.scheme else token.reveal())
-        text.token = token
-        self._last = text
-        return text
+        try:
+            written = [(part, part.write(token)) for part in self._parts]
+        except RefreshProtocolError as error:
+            message = error.message
+        else:
+            text = _joined(written, token)
+            self._last = text
+            return text
+        raise RefreshProtocolError(message, credential=self.credential, generation=token.generation)
 
     def judge(self, status: int, headers: Iterable[str] | None) -> Decision:
         """What an answer means for its token. `headers`: the answer's ``WWW-Authenticate`` headers.
@@ -111,14 +154,35 @@ class Bearer:
         )
 
 
-def _checked_header(header: object) -> str:
-    if not isinstance(header, str) or not TOKEN.fullmatch(header):
-        raise ConfigurationError(f"header {header!r} is not a valid header name (RFC 9110 section 5.1)")
-    if header.lower() in _RESERVED_HEADERS:
-        raise ConfigurationError(
-            f"header {header!r} has another meaning: use 'Authorization', or a header that the API defines"
-        )
-    return header
+def _parts(header: object, scheme: object, attach: Attach | None) -> tuple[tuple[Part, ...], str]:
+    """Where the token goes, and the scheme with which it is sent."""
+    name, word = checked_header(header), _checked_scheme(scheme)
+    if attach is None:
+        before = ((False, f"{word} "),) if word else ()
+        return (Part("header", name, (*before, (True, "token"))),), word
+    if scheme != "Bearer":
+        raise ConfigurationError("attach= writes the whole value: leave scheme= out")
+    if isinstance(attach, Mapping) and header != "Authorization":
+        raise ConfigurationError(f"attach= names its own places: write {header!r} there, and leave header= out")
+    parts = parts_of(attach, name)
+    return parts, scheme_of(parts)
+
+
+def _joined(written: list[tuple[Part, str]], token: Token) -> HeaderText:
+    headers = [(part.name, _header_text(value, token)) for part, value in written if part.place == "header"]
+    first = headers[0][1] if headers else _header_text("", token)
+    if len(written) > 1 or not headers:
+        query = [(part.name, value) for part, value in written if part.place == "query"]
+        cookies = [(part.name, value) for part, value in written if part.place == "cookie"]
+        first.further = Further(tuple(headers[1:]), tuple(query), tuple(cookies), token)
+    return first
+
+
+def _header_text(value: str, token: Token) -> HeaderText:
+    text = HeaderText(value)
+    text.token = token
+    text.further = None
+    return text
 
 
 def _checked_scheme(scheme: object) -> str:

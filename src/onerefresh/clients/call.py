@@ -14,13 +14,18 @@ reported.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from typing import Final, Literal, TypeAlias
 
+from onerefresh.announcing import announce
+from onerefresh.clients.attach import Attach
 from onerefresh.clients.bearer import Bearer, HeaderText
 from onerefresh.clients.challenge import Interaction, PassThrough, Refused
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
+from onerefresh.events import Event, Kind
 from onerefresh.token import Token
 
 __all__ = ["LONGEST_REFUSAL", "Calls", "RefusedCall", "Step"]
@@ -32,21 +37,24 @@ Step: TypeAlias = Literal["challenges", "drain", "take", "rewind", "send"]
 """What an integration has to do, and which attributes of its `RefusedCall` it reads and sets.
 
 * ``challenges``: set `challenges` to the last answer's ``WWW-Authenticate`` headers; to None where its request did not
-  carry `text` in the token's header.
+  carry `text` in the token's place.
 * ``drain``: read the last answer, and give its connection back.
 * ``take``: ask the credential for the token after `refused`, and set `token` to it.
 * ``rewind``: move the body back to its beginning, and set `rewound`; False where the body is used up.
-* ``send``: send the last request once more, with `text` in the token's header, and set `status` to the answer's.
+* ``send``: send the last request once more, with `text` in the token's place, and set `status` to the answer's.
 """
 
 
 class Calls:
     """The calls that an integration makes with `credential`. The other arguments are those of `Bearer`.
 
+    `replace`: a call that brings a header of its own gets ours in its place. Otherwise such calls pass through, and the
+    first one is an event.
+
     Raises `ConfigurationError` for arguments that make no sense.
     """
 
-    __slots__ = ("bearer", "credential")
+    __slots__ = ("_untold", "bearer", "credential", "replace")
 
     def __init__(
         self,
@@ -56,16 +64,42 @@ class Calls:
         header: str,
         scheme: str | None,
         refused_statuses: Collection[int],
+        attach: Attach | None = None,
+        replace: bool = False,
     ) -> None:
         if not isinstance(credential, Credential):
             raise ConfigurationError(f"credential must be an onerefresh.Credential, not {type(credential).__name__}")
+        if not isinstance(replace, bool):
+            raise ConfigurationError(f"replace must be True or False, not {type(replace).__name__}")
         self.credential = credential
-        self.bearer = Bearer(credential.key, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self.bearer = Bearer(
+            credential.key, origins, header=header, scheme=scheme, attach=attach, refused_statuses=refused_statuses
+        )
+        self.replace = replace
+        self._untold = [True]  # emptied by the first call that passes through
 
     def fresh(self) -> HeaderText | None:
         """The header's value for a request; None where the credential must be waited for."""
         token = self.credential.current()
         return None if token is None else self.bearer.text(token)
+
+    def passes_through(self, own: str, ways_out: str = "") -> None:
+        """Note that a call to one of our origins brings `own`, and goes without our token. The first one is an event.
+
+        `own`: the name of the header or parameter, which is one of ours. `ways_out`: other ones than usual, in words.
+        May be called anywhere.
+        """
+        try:
+            self._untold.pop()
+        except IndexError:
+            return
+        key, place = self.credential.key, own if own in self.bearer.headers else f"?{own}"
+        # Without it, an SDK with a header of its own would be refused for ever, and nobody would know why.
+        ways_out = ways_out or (
+            f"give replace=True to put the token in its place, or do not set {place} in the client or SDK"
+        )
+        message = f"a call brings its own {place} and is sent without this credential's token: {ways_out}"
+        announce(partial(Event, Kind.NOT_ATTACHED, key, detail=message, at=time.time()))
 
     def answered(self, sent: HeaderText, status: int) -> RefusedCall | None:
         """What is left of a call that was sent with `sent`; None where the answer is the caller's, whatever it says."""

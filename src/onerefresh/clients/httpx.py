@@ -9,13 +9,15 @@ client's redirects and event hooks:
 
 from __future__ import annotations
 
-import logging
+import sys
 from collections.abc import AsyncGenerator, Collection, Generator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from onerefresh.clients.attach import Attach
 from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
 from onerefresh.clients.call import Calls
+from onerefresh.clients.hiding import empty, silence, silence_hpack
 from onerefresh.clients.httpx_messages import (
     PACKAGES,
     Request,
@@ -23,9 +25,12 @@ from onerefresh.clients.httpx_messages import (
     Transport,
     adrain,
     bodies_of,
+    brings,
     copied,
     drain,
+    forget,
     package_of,
+    write,
 )
 from onerefresh.clients.replay import arewind, rewind
 from onerefresh.credential import Credential
@@ -36,6 +41,8 @@ __all__ = ["BearerAuth", "BearerTransport"]
 
 
 _MARK: Final = "onerefresh"
+_LOGGERS: Final = tuple([f"{core}.{part}" for core in ("httpcore2", "httpcore") for part in ("http11", "http2")])
+"""They log the headers of answers, among them addresses that repeat the query of the request."""
 
 
 if TYPE_CHECKING:
@@ -60,31 +67,6 @@ else:
     )
 
 
-class _Silence(logging.Filter):
-    """Removes tokens from log records of hpack, which packs headers for HTTP/2 and logs them at level DEBUG."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.headers: set[bytes] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return True: no record is dropped."""
-        given = record.args if isinstance(record.args, tuple) else (record.args,)
-        shown = repr(given).lower().encode("ascii", "replace")
-        if "block" in str(record.msg) or any(header in shown for header in self.headers):
-            record.args = tuple("…" if isinstance(value, (bytes, bytearray, str, tuple)) else value for value in given)
-        return True
-
-
-_silent: Final = _Silence()
-
-
-def _silence(header: bytes) -> None:
-    _silent.headers |= {header}
-    for name in ("hpack.hpack", "hpack.table"):
-        logging.getLogger(name).addFilter(_silent)  # added once, however often this is called
-
-
 class _Flow:
     """One call, from the first try to the replay, as a generator that yields requests and is sent their answers."""
 
@@ -95,12 +77,31 @@ class _Flow:
         *,
         header: str,
         scheme: str | None,
+        attach: Attach | None,
+        replace: bool,
         refused_statuses: Collection[int],
     ) -> None:
-        self._calls = Calls(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
-        self._bearer = self._calls.bearer
-        self._header = self._bearer.header.lower().encode("ascii")
-        _silence(self._header)
+        self._calls = Calls(
+            credential,
+            origins,
+            header=header,
+            scheme=scheme,
+            attach=attach,
+            replace=replace,
+            refused_statuses=refused_statuses,
+        )
+        self._bearer = bearer = self._calls.bearer
+        self._header = bearer.header.lower().encode("ascii")
+        silence_hpack(
+            *bearer.headers, *([":path", "location"] if bearer.query else []), *(["cookie"] if bearer.cookies else [])
+        )
+        if bearer.query:
+            silence(_LOGGERS, bearer.query)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the token is in one header, and nowhere else."""
+        return self._bearer.is_plain
 
     def sync_auth_flow(self, request: Request) -> Generator[Any, Any, None]:
         """The call, for a sync client."""
@@ -110,6 +111,7 @@ class _Flow:
         calls, bodies = self._calls, bodies_of(request)
         sent = calls.fresh() or self._bearer.text(calls.credential.token())
         response = yield self._attach(request, sent)
+        self._forget(response, sent)
         call = calls.answered(sent, response.status_code)
         if call is None:
             return
@@ -126,6 +128,7 @@ class _Flow:
                 case "send":
                     # After redirects it is another request: those before it were accepted, and must not be sent again.
                     response = yield self._attach(response.request, call.text)
+                    self._forget(response, call.text)
                     call.status = response.status_code
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Any, Any]:
@@ -136,6 +139,7 @@ class _Flow:
         calls, bodies = self._calls, bodies_of(request)
         sent = calls.fresh() or self._bearer.text(await calls.credential.atoken())
         response = yield self._attach(request, sent)
+        self._forget(response, sent)
         call = calls.answered(sent, response.status_code)
         if call is None:
             return
@@ -151,6 +155,7 @@ class _Flow:
                     call.rewound = all([await arewind(*body) for body in bodies])
                 case "send":
                     response = yield self._attach(response.request, call.text)
+                    self._forget(response, call.text)
                     call.status = response.status_code
 
     def _concerns(self, request: Request) -> bool:
@@ -159,21 +164,41 @@ class _Flow:
         # `raw_host` is what the client connects to; `url.host` is for display.
         if not self._bearer.origins.cover(url.scheme, url.raw_host, url.port):
             return False
+        if self._calls.replace:
+            return True
+        own = self._own(request)
+        if own is not None:
+            self._calls.passes_through(own)
+        return own is None
+
+    def _own(self, request: Request) -> str | None:
+        """The name of what the caller brings in one of the token's places; None where there is nothing."""
         # `headers.get` first guesses an encoding for all headers, which would cost as much as all the rest here.
         header, length = self._header, len(self._header)
         for name, _ in request.headers.raw:
             if len(name) == length and name.lower() == header:
-                return bool(request.headers.get(self._bearer.header) == request.extensions.get(_MARK))
-        return True
+                if request.headers.get(self._bearer.header) != request.extensions.get(_MARK):
+                    return self._bearer.header
+                break
+        return None if self._bearer.is_plain else brings(request, self._bearer)
 
     def _attach(self, request: Request, text: HeaderText) -> Request:
-        request.headers[self._bearer.header] = text
+        if text.further is not None:
+            write(request, text.further)
+        if self._header:
+            request.headers[self._bearer.header] = text
         request.extensions[_MARK] = text  # a client copies it with the header into the request of a redirect
         return request
 
+    def _forget(self, response: Response, text: HeaderText) -> None:
+        if text.further is not None:
+            forget(response, text.further, self._bearer.origins)
+
     def _challenges(self, response: Response, text: HeaderText) -> list[str] | None:
-        request = response.request
-        if not self._concerns(request) or request.headers.get(self._bearer.header) != text:
+        url = response.request.url
+        if not self._bearer.origins.cover(url.scheme, url.raw_host, url.port):
+            return None
+        if self._header and response.request.headers.get(self._bearer.header) != text:
             return None
         challenges: list[str] = response.headers.get_list("www-authenticate")
         return challenges
@@ -182,16 +207,19 @@ class _Flow:
 class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # their Requests differ
     """Sends the token of `credential` to `origins` and nowhere else. A refused call waits for the next token, once.
 
-    It is the ``auth=`` of a client or of a call, of httpx2 or httpx, sync or async, and may serve many of them. A call
-    that brings its own ``Authorization`` passes through.
+    It is the ``auth=`` of a client or of a call, of httpx2 or httpx, sync or async, and may serve many of them.
 
     * `scheme`: stands before the token (``""``: the bare token).
+    * `attach`: how the API wants the token: a template such as ``'Token {token}'``, or a function; see `Attach`.
+    * `replace`: the token replaces an ``Authorization`` that the call brings, as calls of many SDKs do. By default such
+      a call passes through, and the first one is the event ``not_attached``, a warning.
     * `refused_statuses`: the statuses by which this API refuses a token.
 
     Calls raise an `OnerefreshError` where no token is available.
 
-    httpx carries any header but ``Authorization`` to wherever a redirect leads. So another `header` raises
-    `ConfigurationError` here; `BearerTransport` accepts it. Other arguments that make no sense raise it, too.
+    httpx carries any header but ``Authorization`` to wherever a redirect leads, and logs each URL. So another place for
+    the token raises `ConfigurationError` here; `BearerTransport` accepts it. Other arguments that make no sense raise
+    it, too.
     """
 
     def __init__(
@@ -201,12 +229,24 @@ class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # their Requests differ
         *,
         header: str = "Authorization",
         scheme: str | None = "Bearer",
+        attach: Attach | None = None,
+        replace: bool = False,
         refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
-        super().__init__(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
-        if header.lower() != "authorization":
+        super().__init__(
+            credential,
+            origins,
+            header=header,
+            scheme=scheme,
+            attach=attach,
+            replace=replace,
+            refused_statuses=refused_statuses,
+        )
+        bearer = self._bearer
+        if not bearer.is_plain or bearer.header.lower() != "authorization":
             raise ConfigurationError(
-                f"httpx would send the header {header!r} to other origins after a redirect: use BearerTransport for it"
+                f"httpx would send {bearer.places} to other origins after a redirect, and log it: use BearerTransport "
+                "for it"
             )
 
 
@@ -216,7 +256,8 @@ class BearerTransport(_Transport):
     Mount it: ``Client(mounts={"https://api.example.com": BearerTransport(credential, "https://api.example.com")})``.
 
     `transport` sends the requests (default: a plain one of the client's package); `_making` guards its creation. The
-    caller's request never holds the token, so `header` may be any.
+    caller's request never holds the token, so `header` and `attach` may be any: ``attach={"?key": "{token}"}`` puts it
+    into the query, ``{"cookie:session": "{token}"}`` into a cookie. A cookie of that name in the client is replaced.
     """
 
     def __init__(
@@ -227,9 +268,20 @@ class BearerTransport(_Transport):
         *,
         header: str = "Authorization",
         scheme: str | None = "Bearer",
+        attach: Attach | None = None,
+        replace: bool = False,
         refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
-        self._flow = _Flow(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._flow = _Flow(
+            credential,
+            origins,
+            header=header,
+            scheme=scheme,
+            attach=attach,
+            replace=replace,
+            refused_statuses=refused_statuses,
+        )
+        self._quiet = not self._flow.is_plain
         if transport is not None and not {"handle_request", "handle_async_request"} & set(dir(transport)):
             raise ConfigurationError(
                 f"transport must be a transport of httpx2 or httpx, not {type(transport).__name__}"
@@ -242,8 +294,8 @@ class BearerTransport(_Transport):
         """Perform a call of a `Client`."""
         if self._sync is None:
             self._make(request)
-        flow = self._flow.sync_auth_flow(copied(request))
-        response = None
+        flow = self._flow.sync_auth_flow(copied(request, quiet=self._quiet))
+        response, before = None, sys.exception()
         try:
             attempt = next(flow)
             while True:
@@ -253,9 +305,11 @@ class BearerTransport(_Transport):
                     attempt = flow.send(response)
                 except StopIteration:
                     return response
-        except BaseException:  # a cancellation, too: the connection goes back to its pool
+        except BaseException as error:  # a cancellation, too: the connection goes back to its pool
             if response is not None:
                 response.close()
+            if self._quiet and isinstance(error, Exception):
+                empty(error, before)
             raise
         finally:
             flow.close()
@@ -264,8 +318,8 @@ class BearerTransport(_Transport):
         """Perform a call of an `AsyncClient`."""
         if self._async is None:
             self._make(request)
-        flow = self._flow.async_auth_flow(copied(request))
-        response = None
+        flow = self._flow.async_auth_flow(copied(request, quiet=self._quiet))
+        response, before = None, sys.exception()
         try:
             attempt = await anext(flow)
             while True:
@@ -275,9 +329,11 @@ class BearerTransport(_Transport):
                     attempt = await flow.asend(response)
                 except StopAsyncIteration:
                     return response
-        except BaseException:  # a cancellation, too: the connection goes back to its pool
+        except BaseException as error:  # a cancellation, too: the connection goes back to its pool
             if response is not None:
                 await response.aclose()
+            if self._quiet and isinstance(error, Exception):
+                empty(error, before)
             raise
         finally:
             await flow.aclose()

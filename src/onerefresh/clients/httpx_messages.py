@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 
+from onerefresh.clients.bearer import Bearer, Further
 from onerefresh.clients.call import LONGEST_REFUSAL
+from onerefresh.clients.origins import Origins
+from onerefresh.clients.places import has_parameter, with_cookies, with_parameters, without_secrets
 from onerefresh.clients.replay import body_position
 from onerefresh.errors import ConfigurationError
 
@@ -20,10 +23,13 @@ __all__ = [
     "adrain",
     "blaming",
     "bodies_of",
+    "brings",
     "copied",
     "drain",
+    "forget",
     "keep",
     "package_of",
+    "write",
 ]
 
 # Objects of either package: their classes are alike, but have no common base.
@@ -59,14 +65,59 @@ def package_of(message: Request | Response) -> ModuleType:
     return next(package for package in PACKAGES if isinstance(message, (package.Request, package.Response)))
 
 
-_PACKAGE_OF: Final = {kind: package for package in PACKAGES for kind in (package.Request, package.Response)}
+def _shown(request: Request) -> str:
+    """A request without its query, for tracebacks that show the locals of their frames."""
+    return f"<Request({request.method!r}, {str(request.url).partition('?')[0]!r})>"
 
 
-def copied(request: Request) -> Request:
-    """A copy of the request for the token: the client builds the request of a redirect from its own one."""
-    return package_of(request).Request(
+_QUIET: Final = {package: type("Request", (package.Request,), {"__repr__": _shown}) for package in PACKAGES}
+_PACKAGE_OF: Final = {
+    kind: package for package in PACKAGES for kind in (package.Request, package.Response, _QUIET[package])
+}
+
+
+def copied(request: Request, *, quiet: bool = False) -> Request:
+    """A copy of the request for the token: the client builds the request of a redirect from its own one.
+
+    `quiet`: its ``repr`` does not show the query.
+    """
+    package = package_of(request)
+    made = _QUIET[package] if quiet else package.Request
+    return made(
         request.method, request.url, headers=request.headers, stream=request.stream, extensions=request.extensions
     )
+
+
+def brings(request: Request, bearer: Bearer) -> str | None:
+    """The name of what the caller brings in one of the places besides the first header; None where there is nothing."""
+    for header in bearer.headers[1:]:
+        if header in request.headers:
+            return header
+    return has_parameter(f"?{request.url.query.decode('ascii')}", bearer.query) if bearer.query else None
+
+
+def write(request: Request, further: Further) -> None:
+    """Put it into the request, in the place of what is there."""
+    for name, text in further.headers:
+        request.headers[name] = text
+    if further.cookies:
+        request.headers["Cookie"] = with_cookies(request.headers.get("Cookie"), further.cookies)
+    if further.query:
+        query = with_parameters(f"?{request.url.query.decode('ascii')}", further.query)
+        request.url = request.url.copy_with(query=query[1:].encode("ascii"))
+
+
+def forget(response: Response, further: Further, origins: Origins) -> None:
+    """Take the token out of the address to which the answer redirects: the client would go there with it."""
+    location = response.headers.get("Location")
+    if location is None:
+        return
+    try:
+        target = response.request.url.join(location)
+        leaves = not origins.cover(target.scheme, target.raw_host, target.port)
+    except Exception:  # noqa: BLE001 - what it makes of an odd address is the client's affair, and so is the error
+        leaves = True
+    response.headers["Location"] = without_secrets(location, further.query, further.secrets, leaves=leaves)
 
 
 def bodies_of(request: Request) -> Bodies:

@@ -6,13 +6,16 @@ session.mount("https://api.example.com/", BearerAdapter(credential, "https://api
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable
-from traceback import clear_frames
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import urljoin
 
+from onerefresh.clients.attach import Attach
 from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
 from onerefresh.clients.call import LONGEST_REFUSAL, Calls
+from onerefresh.clients.hiding import empty, mask, silence
+from onerefresh.clients.places import has_parameter, with_cookies, with_parameters, without_secrets
 from onerefresh.clients.replay import rewind
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
@@ -21,6 +24,7 @@ try:
     from requests import PreparedRequest, Response
     from requests.adapters import BaseAdapter, HTTPAdapter
     from requests.auth import AuthBase, HTTPBasicAuth
+    from requests.exceptions import RequestException
     from requests.models import REDIRECT_STATI
     from requests.sessions import SessionRedirectMixin
     from requests.utils import get_netrc_auth
@@ -30,6 +34,12 @@ except ModuleNotFoundError as error:
     raise ConfigurationError("onerefresh.clients.requests needs requests: pip install 'onerefresh[requests]'") from None
 
 __all__ = ["BearerAdapter", "BearerAuth"]
+
+_LOGGERS: Final = ("urllib3.connectionpool", "urllib3.connection", "urllib3.poolmanager", "urllib3.util.retry")
+"""They log the targets of requests."""
+_NETRC: Final = (
+    "requests puts ~/.netrc there when it follows a redirect: use BearerAdapter, or a session whose trust_env is off"
+)
 
 
 class _Call:
@@ -42,23 +52,73 @@ class _Call:
         *,
         header: str,
         scheme: str | None,
+        attach: Attach | None,
+        replace: bool,
         refused_statuses: Collection[int],
     ) -> None:
-        self._calls = Calls(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._calls = Calls(
+            credential,
+            origins,
+            header=header,
+            scheme=scheme,
+            attach=attach,
+            replace=replace,
+            refused_statuses=refused_statuses,
+        )
         self._bearer = self._calls.bearer
+        if self._bearer.query:
+            silence(_LOGGERS, self._bearer.query)
+
+    @property
+    def shown(self) -> str:
+        """The places of the token that requests itself would show or carry elsewhere; empty where there are none."""
+        return self._bearer.places if self._bearer.query or self._bearer.cookies else ""
 
     def covers(self, url: str | None) -> bool:
         """Whether requests to this URL may carry the token."""
         return isinstance(url, str) and self._bearer.origins.cover_url(url)
 
+    def concerns(self, request: PreparedRequest, own: str | None) -> bool:
+        """Whether this request gets our token. `own`: the name of what its caller brings in the token's place."""
+        if not self.covers(request.url):
+            return False
+        if own is None or self._calls.replace:
+            return True
+        self._calls.passes_through(own)
+        return False
+
     def held(self, request: PreparedRequest) -> str | bytes | None:
         """The value of the token's header in the request."""
         return request.headers.get(self._bearer.header)
 
-    def attach(self, request: PreparedRequest) -> None:
+    def own(self, request: PreparedRequest) -> str | None:
+        """The name of what the caller brings in one of the token's places; None where there is nothing."""
+        for name in self._bearer.headers:
+            if name in request.headers and not isinstance(request.headers[name], HeaderText):
+                return name
+        return has_parameter(str(request.url), self._bearer.query) if self._bearer.query else None
+
+    def attach(self, request: PreparedRequest) -> HeaderText:
         """Put the present token on the request. Raises an `OnerefreshError` where no token is available."""
         text = self._calls.fresh() or self._bearer.text(self._calls.credential.token())
-        request.headers[self._bearer.header] = text
+        self.write(request, text)
+        return text
+
+    def write(self, request: PreparedRequest, text: HeaderText) -> None:
+        """Put this token on the request, in the place of an earlier one."""
+        if self._bearer.header:
+            request.headers[self._bearer.header] = text
+        further = text.further
+        if further is None:
+            return
+        for name, value in further.headers:
+            request.headers[name] = value
+        if further.cookies:
+            cookies = HeaderText(with_cookies(request.headers.get("Cookie"), further.cookies))
+            cookies.token, cookies.further = text.token, None
+            request.headers["Cookie"] = cookies
+        if further.query:
+            request.url = with_parameters(str(request.url), further.query)
 
     def send_on(self, request: PreparedRequest, final: Response) -> None:
         """Prepare `request` to be copied for the redirect that `final` asks for: with our token, or without it."""
@@ -67,17 +127,32 @@ class _Call:
         target, sent = _redirect_target(final), self.held(final.request)
         if target is None or not isinstance(sent, HeaderText):
             return
-        if self.covers(target):
-            request.headers[self._bearer.header] = sent
-        else:
-            del request.headers[self._bearer.header]
+        for name in self._bearer.headers:
+            if self.covers(target):
+                request.headers[name] = final.request.headers[name]
+            else:
+                request.headers.pop(name, None)
 
-    def settle(self, response: Response, send: Callable[[PreparedRequest], Response]) -> Response:
-        """What the caller gets for `response`: itself, or the answer to the replay."""
-        held = self.held(response.request)
-        # The header's value knows its token. A redirect or ~/.netrc may have put another value there.
-        if not isinstance(held, HeaderText) or not self.covers(response.request.url):
+    def forget(self, response: Response, text: HeaderText) -> None:
+        """Take the token out of the address to which the answer redirects: requests would go there with it."""
+        location, further = response.headers.get("Location"), text.further
+        if location is None or further is None:
+            return
+        leaves = not self.covers(urljoin(response.url, location))
+        response.headers["Location"] = without_secrets(location, further.query, further.secrets, leaves=leaves)
+
+    def settle(
+        self, response: Response, send: Callable[[PreparedRequest], Response], sent: HeaderText | None = None
+    ) -> Response:
+        """What the caller gets for `response`: itself, or the answer to the replay. `sent`: the token, where known."""
+        # Otherwise the header's value knows its token. A redirect or ~/.netrc may have put another value there.
+        held = self.held(response.request) if sent is None else sent
+        if held is None or not self.covers(response.request.url):
             return response
+        if not isinstance(held, HeaderText):
+            self._calls.passes_through(self._bearer.header, _NETRC)
+            return response
+        self.forget(response, held)
         call = self._calls.answered(held, response.status_code)
         if call is None:
             return response
@@ -93,8 +168,9 @@ class _Call:
                     call.rewound = _rewind(response.request)
                 case "send":
                     refusal, again = response, response.request.copy()
-                    again.headers[self._bearer.header] = call.text
+                    self.write(again, call.text)
                     response = send(again)
+                    self.forget(response, call.text)
                     response.history.append(refusal)
                     call.status = response.status_code
         return response
@@ -103,14 +179,17 @@ class _Call:
 class BearerAuth(AuthBase):
     """Sends the token of `credential` to `origins` and nowhere else. A refused call waits for the next token, once.
 
-    It is the ``auth`` of a session or of a call, and may serve many of them. A call that brings its own header passes
-    through.
+    It is the ``auth`` of a session or of a call, and may serve many of them.
 
     * `scheme`: stands before the token (``""``: the bare token).
+    * `attach`: how the API wants the token: a template such as ``'Token {token}'``, or a function; see `Attach`.
+    * `replace`: the token replaces a header that the call brings, as calls of many SDKs do. By default such a call
+      passes through, and the first one is the event ``not_attached``, a warning.
     * `refused_statuses`: the statuses by which this API refuses a token.
 
-    Raises `ConfigurationError` for arguments that make no sense. Calls raise an `OnerefreshError` where no token is
-    available.
+    Raises `ConfigurationError` for arguments that make no sense, and for a token in a query or cookie, which requests
+    would show in its errors, or lose with a redirect: `BearerAdapter` accepts that. Calls raise an `OnerefreshError`
+    where no token is available.
 
     A ``~/.netrc`` that names the API's host replaces the token when requests follows a redirect, unless the session's
     ``trust_env`` is off. `BearerAdapter` is not affected.
@@ -123,14 +202,28 @@ class BearerAuth(AuthBase):
         *,
         header: str = "Authorization",
         scheme: str | None = "Bearer",
+        attach: Attach | None = None,
+        replace: bool = False,
         refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
-        self._call = _Call(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._call = _Call(
+            credential,
+            origins,
+            header=header,
+            scheme=scheme,
+            attach=attach,
+            replace=replace,
+            refused_statuses=refused_statuses,
+        )
+        if self._call.shown:
+            raise ConfigurationError(
+                f"requests would show {self._call.shown} in its errors, or lose it with a redirect: use BearerAdapter "
+                "for it"
+            )
         self._hook = _Hook(self._call)
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        held = self._call.held(request)
-        if self._call.covers(request.url) and (held is None or isinstance(held, HeaderText)):
+        if self._call.concerns(request, self._call.own(request)):
             self._call.attach(request)
             if self._hook not in request.hooks["response"]:
                 request.hooks["response"].append(self._hook)
@@ -169,14 +262,11 @@ def _unhooked(response: Response, **_: Any) -> Response:
 
 def _sent(adapter: Any, request: PreparedRequest, *given: Any, **options: Any) -> Response:
     """Send the request. After a failure no frame keeps what was sent, since a traceback with locals would show it."""
+    before = sys.exception()
     try:
         response: Response = adapter.send(request, *given, **options)
     except Exception as error:
-        behind: list[BaseException | None] = [error]
-        for found in behind:
-            if found is not None:
-                clear_frames(found.__traceback__)
-                behind += [other for other in (found.__cause__, found.__context__) if other not in behind]
+        empty(error, before)
         raise
     return response
 
@@ -187,7 +277,9 @@ class BearerAdapter(BaseAdapter):
     ``session.mount("https://api.example.com/", BearerAdapter(credential, "https://api.example.com"))``.
 
     `adapter` sends the requests (default: an `HTTPAdapter`). The caller's request never holds the token, nor does the
-    traceback of a call that fails, even where it shows the locals of its frames.
+    traceback of a call that fails, even where it shows the locals of its frames. So `attach` may be any, too:
+    ``attach={"?key": "{token}"}`` puts the token into the query, ``{"cookie:session": "{token}"}`` into a cookie. A
+    cookie of that name in the session is replaced.
     """
 
     def __init__(
@@ -198,10 +290,20 @@ class BearerAdapter(BaseAdapter):
         *,
         header: str = "Authorization",
         scheme: str | None = "Bearer",
+        attach: Attach | None = None,
+        replace: bool = False,
         refused_statuses: Collection[int] = UNAUTHORIZED,
     ) -> None:
         super().__init__()
-        self._call = _Call(credential, origins, header=header, scheme=scheme, refused_statuses=refused_statuses)
+        self._call = _Call(
+            credential,
+            origins,
+            header=header,
+            scheme=scheme,
+            attach=attach,
+            replace=replace,
+            refused_statuses=refused_statuses,
+        )
         self._adapter = HTTPAdapter() if adapter is None else adapter
         if not isinstance(self._adapter, BaseAdapter):
             raise ConfigurationError(f"adapter must be an adapter of requests, not {type(adapter).__name__}")
@@ -216,16 +318,31 @@ class BearerAdapter(BaseAdapter):
         proxies: Any = None,
     ) -> Response:
         """Send the request with the token on a copy of it. The arguments are those of `HTTPAdapter.send`."""
+        call = self._call
+        own = call.own(request)
+        if own is not None and own in request.headers and _from_netrc(request):
+            own = None
+        # A `BearerAuth` above this adapter has put a token there, and sees to it itself.
+        if isinstance(call.held(request), HeaderText) or not call.concerns(request, own):
+            return self._adapter.send(request, stream, timeout, verify, cert, proxies)
 
         def beneath(sent: PreparedRequest) -> Response:
-            return _sent(self._adapter, sent, stream, timeout, verify, cert, proxies)
+            try:
+                return _sent(self._adapter, sent, stream, timeout, verify, cert, proxies)
+            except Exception as error:
+                if call.shown:
+                    mask(error)
+                    if isinstance(error, RequestException):
+                        error.request = request
+                raise
 
-        held = self._call.held(request)
-        if not self._call.covers(request.url) or (held is not None and not _from_netrc(request)):
-            return self._adapter.send(request, stream, timeout, verify, cert, proxies)
         sent = request.copy()
-        self._call.attach(sent)
-        return self._call.settle(beneath(sent), beneath)
+        text = call.attach(sent)
+        response = call.settle(beneath(sent), beneath, text)
+        if call.shown:
+            for one in (response, *response.history):
+                one.request, one.url = request, str(request.url)
+        return response
 
     def close(self) -> None:
         """Close the adapter that sends."""
