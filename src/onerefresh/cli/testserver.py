@@ -17,6 +17,7 @@ from onerefresh.cli.output import write_exactly, write_lines
 from onerefresh.errors import ConfigurationError
 from onerefresh.testing.server import AuthServer
 from onerefresh.testing.settings import MODES
+from onerefresh.testing.wanted import BEARER
 
 _DESCRIPTION = """\
 Run a strict authorization server and an API behind it on loopback until Ctrl-C. The addresses are printed. A file that
@@ -53,12 +54,28 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "--old-access-dies", action="store_true", help="a refresh invalidates the previous access token"
     )
+    parser.add_argument(
+        "--attach",
+        type=_attach,
+        default=BEARER,
+        metavar="TEMPLATE",
+        help="how the API wants the token: a template such as 'Token {token}' for the header Authorization, or a JSON"
+        """ object such as '{"?key": "{token}"}' (default: %(default)s)""",
+    )
     parser.add_argument("--public-client", action="store_true", help="the client has no secret")
     parser.add_argument("--file", type=Path, help="where to write the tokens and the control key (default: a new file)")
     parser.add_argument("--show-seed", action="store_true", help="also print the first token response")
     parser.add_argument("--until-eof", action="store_true", help="end when standard input ends")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     parser.set_defaults(run=run)
+
+
+def _attach(text: str) -> str | dict[str, str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return found if isinstance(found, dict) else text
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
             grace=args.grace,
             expires_in=args.expires_in,
             old_access_dies=args.old_access_dies,
+            attach=args.attach,
             client_secret=None if args.public_client else "secret",
         )
     except ValueError as problem:

@@ -11,6 +11,7 @@ from onerefresh.testing.authority import Authority
 from onerefresh.testing.gates import Gates
 from onerefresh.testing.http import Drop, Request, Response, Upgrade
 from onerefresh.testing.log import Arrival, Log
+from onerefresh.testing.wanted import Doubled, Wanted
 from onerefresh.testing.websocket import echo, upgrade_headers
 
 PREFIX = "/api/"
@@ -64,8 +65,9 @@ class _Caller:
 class ApiRoutes:
     """Checks the token of every call under `/api/`, then answers as the path and the query ask."""
 
-    def __init__(self, authority: Authority, gates: Gates, log: Log) -> None:
+    def __init__(self, authority: Authority, gates: Gates, log: Log, wanted: Wanted) -> None:
         self._authority = authority
+        self._wanted = wanted
         self._gates = gates
         self._log = log
         self._challenge = "invalid_token"
@@ -85,13 +87,14 @@ class ApiRoutes:
     def answer(self, request: Request, call: str | None) -> Response | Drop | Upgrade:
         arrival = self._log.arrive("api", request.method, request.path, call)
         self._gates.pass_through("api")
-        authorizations = request.headers.get("authorization", [])
-        if len(authorizations) > 1:
+        try:
+            token = self._wanted.token_in(request)
+        except Doubled:
             return self._finish(arrival, _Caller(None, False, None), "refused", _refusal(400))
         query = request.query
         if "seconds" in query:
             self._gates.pause(float(query["seconds"]))
-        caller = self._caller(authorizations[0] if authorizations else None)
+        caller = self._caller(token)
         route = request.path.removeprefix(PREFIX).partition("/")[0]
         if not caller.valid or route == "refused":
             self._gates.pass_through("refusal")
@@ -107,12 +110,11 @@ class ApiRoutes:
         self._log.finish(arrival, outcome, status, presented=caller.token, generation=caller.generation)
         return response
 
-    def _caller(self, authorization: str | None) -> _Caller:
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer":
+    def _caller(self, token: str | None) -> _Caller:
+        if token is None:
             return _Caller(None, False, None)
-        checked = self._authority.check(token.strip())
-        return _Caller(token.strip(), checked.valid, checked.generation)
+        checked = self._authority.check(token)
+        return _Caller(token, checked.valid, checked.generation)
 
     def _refused(self, caller: _Caller, query: dict[str, str]) -> Response:
         name = query.get("challenge", self._challenge)
@@ -141,11 +143,17 @@ class ApiRoutes:
         return pieces()
 
 
+_OF_REDIRECT = frozenset({"to", "status", "copy"})
+
+
 def redirect(request: Request) -> Response:
-    """Answer `?to=URL&status=307` with that redirect."""
+    """Answer `?to=URL&status=307` with that redirect; with `&copy=yes` the call's other parameters go along."""
     target = request.query.get("to", "")
     if not target.isascii() or not target.isprintable() or not target:
         raise ValueError("give the target, percent-encoded: ?to=URL")
+    if "copy" in request.query:
+        pieces = [piece for piece in request.query_string.split("&") if piece.partition("=")[0] not in _OF_REDIRECT]
+        target = f"{target}{'&' if '?' in target else '?'}{'&'.join(pieces)}"
     return Response(int(request.query.get("status", "307")), (("Location", target),))
 
 

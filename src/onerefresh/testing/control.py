@@ -24,7 +24,10 @@ class Foreign:
 
     @property
     def authorizations(self) -> list[str]:
-        """Fingerprints of the values in `Authorization` headers, in order. A careful client leaves this empty."""
+        """Fingerprints of the tokens in requests, in order, wherever they stood. A careful client leaves this empty.
+
+        A value in an `Authorization` header counts as a token.
+        """
         return [entry.presented for entry in self._control.log if entry.kind == "foreign" and entry.presented]
 
 

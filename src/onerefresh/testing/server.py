@@ -40,7 +40,7 @@ class AuthServer(Control):
         self._faults = Faults()
         self._log = Log()
         self._reuse_expected = False
-        self._api = ApiRoutes(self._authority, self._gates, self._log)
+        self._api = ApiRoutes(self._authority, self._gates, self._log, settings.wanted)
         tokens = TokenRoutes(settings, self._authority, self._gates, self._faults, self._log)
         self._routes: dict[str, Callable[[Request, str | None], Response | Drop]] = {
             "/token": tokens.token,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict, get_args
 
+from onerefresh.testing.wanted import BEARER, Wanted
+
 Mode = Literal["static", "grace", "reject_only", "revoke_family"]
 ClientAuth = Literal["client_secret_basic", "client_secret_post", "any", "none"]
 
@@ -26,6 +28,7 @@ class Options(TypedDict, total=False):
     client_auth: ClientAuth
     scope: str
     extra: Mapping[str, object]
+    attach: str | Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Settings:
       public client has ``none``.
     * `scope`: what the grant covers, separated by spaces. A refresh may ask for less, never for more.
     * `extra`: more fields for every token answer.
+    * `attach`: how the API wants the token, as the ``attach=`` of a client: a template, or a mapping from places to
+      templates. A call without all of it, or with a place that is there twice, is refused.
     """
 
     mode: Mode = "revoke_family"
@@ -59,6 +64,12 @@ class Settings:
     client_auth: ClientAuth = "any"
     scope: str = "read write"
     extra: Mapping[str, object] = field(default_factory=dict)
+    attach: str | Mapping[str, str] = BEARER
+
+    @property
+    def wanted(self) -> Wanted:
+        """Finds the token in a request, as `attach` says."""
+        return Wanted(self.attach, self.extra)
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -75,3 +86,4 @@ class Settings:
             raise ValueError(f"a public client (client_secret=None) cannot use {self.client_auth}")
         if self.client_secret is not None and self.client_auth == "none":
             raise ValueError("client_auth 'none' is for public clients: give client_secret=None")
+        Wanted(self.attach, self.extra)  # it raises what is wrong with it
