@@ -35,6 +35,7 @@ scope = "read"
 extra = { audience = "x", resource = ["https://a.example", "https://b.example"] }
 revocation_endpoint = "https://login.acme.com/revoke"
 origins = ["https://API.acme.com:443", "wss://stream.acme.com"]
+attach = { "?key" = "{token}", X-Version = "2" }
 profile = "grace:30"
 resend = 20
 max_wait = 5
@@ -82,6 +83,7 @@ class TestParsing:
         }
         assert acme.options == {"profile": "grace:30", "resend": 20, "max_wait": 5}
         assert acme.origins == ("https://api.acme.com", "https://stream.acme.com")
+        assert acme.attach == {"?key": "{token}", "X-Version": "2"}
         assert acme.store == "sqlite:////abs/path.db"
         assert (acme.refresher, acme.source) == (None, PATH)
 
@@ -93,6 +95,7 @@ class TestParsing:
         beta = parse(WHOLE).named("beta")
         assert beta.store == f"sqlite:///{PATH.parent}/all.db"
         assert (beta.refresher, beta.endpoint, beta.origins) == ("package.module:function", {}, ())
+        assert beta.attach is None
 
     def test_a_store_s_url_may_come_from_elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
         acme = parse(f'store = {{ env = "ACME_STORE" }}\n[credentials.acme]\n{ENDPOINT}').named("acme")

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     begun = time.monotonic()
     try:
         with show:
-            fetch_all(entry.open(), entry.origins, calls, args.concurrency, show.report)
+            fetch_all(entry.open(), entry.origins, calls, args.concurrency, show.report, attach=entry.attach)
     except OnerefreshError:
         if show.fetched:
             say(f"{_summary(show, begun)}; stopped")

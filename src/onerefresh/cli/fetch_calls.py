@@ -9,12 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
 from onerefresh.cli.fetch_files import BoundedBody, FileBody, PrintedBody
+from onerefresh.cli.fetch_transport import client_settings
 from onerefresh.cli.output import OutputFailed
-from onerefresh.clients.httpx import BearerAuth
+from onerefresh.clients.attach import Attach
 from onerefresh.credential import Credential
 from onerefresh.errors import OnerefreshError
 from onerefresh.redaction import Redactor
@@ -57,25 +59,30 @@ def fetch_all(
     calls: Sequence[Call],
     concurrency: int,
     report: Callable[[Result], None],
+    *,
+    attach: Attach | None = None,
 ) -> None:
     """Make all calls, at most `concurrency` at the same time, and report each when it ends.
+
+    `attach`: how the API wants the token, where that is not as a bearer token.
 
     An error of the credential concerns every call: the first one ends them all, and is raised. The same holds for
     `OutputFailed`.
     """
-    asyncio.run(_fetch_all(credential, BearerAuth(credential, origins), iter(calls), concurrency, report))
+    limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+    settings = client_settings(credential, origins, attach, limits)
+    asyncio.run(_fetch_all(credential, settings, iter(calls), concurrency, report))
 
 
 async def _fetch_all(
     credential: Credential,
-    auth: BearerAuth,
+    settings: dict[str, Any],
     calls: Iterator[Call],
     concurrency: int,
     report: Callable[[Result], None],
 ) -> None:
-    limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     stopped: Exception | None = None
-    async with httpx2.AsyncClient(auth=auth, limits=limits, timeout=TIMEOUT, follow_redirects=True) as client:
+    async with httpx2.AsyncClient(**settings, timeout=TIMEOUT, follow_redirects=True) as client:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(concurrency):  # a worker without a call ends at once

@@ -12,6 +12,7 @@
     extra = { audience = "x" }
     revocation_endpoint = "https://login.acme.com/revoke"  # revokes a token that is of no use after a logout
     origins = ["https://api.acme.com"]               # where `onerefresh fetch` may send the token
+    attach = 'Token {token}'                         # how the API wants it, or { "?key" = "{token}" }; default: Bearer
     profile = "strict"
     resend = "never"                                 # or seconds until a request is repeated whose answer was lost
     max_wait = 60
@@ -31,6 +32,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from onerefresh.clients.attach import parts_of
 from onerefresh.clients.origins import Origins
 from onerefresh.config.refresher import imported
 from onerefresh.config.secret_source import WRITE_A_SOURCE, SecretSource, secret_source
@@ -75,6 +77,7 @@ class Entry:
     endpoint: Mapping[str, Any]
     options: Mapping[str, Any]
     moved_from: str | SecretSource | None = None
+    attach: str | Mapping[str, str] | None = None
 
     def open(self) -> Credential:
         """The credential. Raises `ConfigurationError` for settings that cannot work."""
@@ -149,7 +152,7 @@ _ENDPOINT_KEYS = (
 )
 _CALLED = {"url": "token_endpoint", "revocation_url": "revocation_endpoint"}
 _OPTION_KEYS = ("profile", "resend", "max_wait")
-_KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", *_OPTION_KEYS, "store", "moved_from")
+_KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", "attach", *_OPTION_KEYS, "store", "moved_from")
 _SECRET_WORDS = ("token", "secret", "password", "passwd", "assertion", "api_key", "apikey")
 
 
@@ -207,6 +210,7 @@ def _entry(name: str, section: object, path: Path, store: object) -> Entry:
         refresher=None if refresher is None else text(refresher, f"{where}.refresher"),
         endpoint={} if refresher is not None else _endpoint(settings, where, path.parent),
         options={key: settings[key] for key in _OPTION_KEYS if key in settings},
+        attach=_attach(settings["attach"], f"{where}.attach") if "attach" in settings else None,
     )
 
 
@@ -240,6 +244,23 @@ def _store(value: object, where: str, folder: Path) -> str | SecretSource:
     if holds_password(store):
         raise ConfigurationError(f"{where}: a password does not belong in this file; {WRITE_A_SOURCE}")
     return placed(store, folder)
+
+
+def _attach(value: object, where: str) -> str | dict[str, str]:
+    found = value if isinstance(value, dict) else text(value, where)
+    for place, template in found.items() if isinstance(found, dict) else ():
+        fixed = "{" not in text(template, f"{where}.{place}")
+        if fixed and any(word in place.lower() for word in (*_SECRET_WORDS, "key", "auth")):
+            raise ConfigurationError(
+                f"{where}.{place}: a secret does not belong in this file; write {{token}} or {{extra.NAME}} there"
+            )
+    try:
+        parts_of(found, "Authorization")
+    except ConfigurationError as error:
+        message = error.message
+    else:
+        return found
+    raise ConfigurationError(f"{where}: {message}")
 
 
 def _origins(value: object, where: str) -> tuple[str, ...]:
