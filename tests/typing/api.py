@@ -71,6 +71,7 @@ def use(acme: Credential) -> None:
     token = acme.token()
     assert_type(token, Token)
     assert_type(acme.token(refused=token, max_wait=1.0), Token)
+    assert_type(acme.token(refused=acme.bearer()), Token)
     assert_type(acme.current(), Token | None)
     assert_type(acme.bearer(), str)
     assert_type(acme.login({"access_token": "a"}), Token)
@@ -110,7 +111,7 @@ def judge(acme: Credential) -> float | None:
 def in_threads(acme: Credential) -> int:
     session = requests.Session()
     session.auth = for_requests.BearerAuth(acme, API)
-    session.mount(API, for_requests.BearerAdapter(acme, [API]))
+    session.mount(API, for_requests.BearerAdapter(acme, [API], attach={"?key": "{token}", "X-A": Token.reveal}))
     with httpx2.Client(auth=for_httpx.BearerAuth(acme, API)) as client:
         return client.get(API).status_code
 
@@ -119,7 +120,9 @@ async def in_a_loop(acme: Credential) -> int:
     async with aiohttp.ClientSession(middlewares=[for_aiohttp.BearerAuth(acme, API)]) as session:
         async with session.get(API) as answer:
             status = answer.status
-    async with httpx2.AsyncClient(auth=for_httpx.BearerAuth(acme, API, refused_statuses={401, 403})) as client:
+    async with httpx2.AsyncClient(
+        auth=for_httpx.BearerAuth(acme, API, attach="Token {token}", replace=True, refused_statuses={401, 403})
+    ) as client:
         return status + (await client.get(API)).status_code
 
 
