@@ -18,6 +18,7 @@ SOURCE = Path(onerefresh.__file__).parent
 RANKS = {
     "errors": 0,
     "answers": 0,
+    "expiry": 0,
     "chance": 0,
     "this_process": 0,
     "log_limit": 0,

@@ -14,6 +14,7 @@ __all__ = [
     "as_moment",
     "as_seconds",
     "claimed_expiry",
+    "claims_of",
     "expiry_of",
     "field_of",
     "fitting",
@@ -175,7 +176,7 @@ def times_of_old(answer: Mapping[str, object], access: str, at: float) -> tuple[
 
     A token that is no JWT and has ``expires_in`` alone cannot be dated, and counts as new.
     """
-    lifetime, claims = as_seconds(field_of(answer, "expires_in")), _claims(access)
+    lifetime, claims = as_seconds(field_of(answer, "expires_in")), claims_of(access)
     lifetime = None if lifetime is None else min(lifetime, LONGEST_LIFE)
     issued, moment = as_moment(claims.get("iat")), _moment(answer)
     if moment is None and (lifetime is None or lifetime > 0):
@@ -199,10 +200,10 @@ def _moment(answer: Mapping[str, object]) -> float | None:
 
 def claimed_expiry(access: str) -> float | None:
     """``exp`` of a JWT (RFC 7519 section 4.1.4); None where there is none."""
-    return as_moment(_claims(access).get("exp"))
+    return as_moment(claims_of(access).get("exp"))
 
 
-def _claims(access: str) -> Mapping[str, object]:
+def claims_of(access: str) -> Mapping[str, object]:
     """The claims of a JWT (RFC 7519 section 4.1), not verified, since they only say when to refresh."""
     parts = access.split(".")
     if len(parts) != 3:

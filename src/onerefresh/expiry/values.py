@@ -1,0 +1,204 @@
+"""One value that states when a token ends: a moment, or a lifetime."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import math
+import re
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from numbers import Real
+from typing import NamedTuple
+
+from onerefresh.expiry.dates import LONGEST_TEXT, date_in, from_datetime
+
+__all__ = ["LATEST", "LONGEST_LIFE", "TEN_YEARS", "FieldKind", "Reading", "read", "shape_of"]
+
+LONGEST_LIFE = 3_153_600_000.0
+"""Seconds, a hundred years: no token lives longer, whatever its server says."""
+LATEST = 32_503_680_000.0
+"""Seconds since the epoch, the year 3000. Later times are cut to it, since not every system can write them as dates."""
+TEN_YEARS = 315_576_000.0
+"""Seconds. A number without a unit that would be a longer life is a moment, or counts milliseconds.
+
+Some servers state ten years in seconds. The same number of milliseconds is three and a half days, so that every larger
+number still is a life of days, not of centuries.
+"""
+FIRST_MOMENT = 1_000_000_000.0
+"""Seconds since the epoch, 2001: no token is older, so a smaller number under the name of a moment is a lifetime."""
+FIRST_MOMENT_AS_LIFE = 1_600_000_000.0
+"""Seconds since the epoch, 2020: a smaller number under the name of a lifetime is one. Some state 50 years."""
+TOO_LARGE = 1000.0 * FIRST_MOMENT
+"""A number this large under the name of a moment counts milliseconds, a thousand times as large microseconds …"""
+_SCALES = (1.0, 1e3, 1e6, 1e9)
+"""Parts of a second in which moments are counted."""
+
+
+class FieldKind(enum.Enum):
+    """What the name of a field says about its value."""
+
+    LIFETIME = "lifetime"  # such as ``expires_in``
+    MOMENT = "moment"  # such as ``expires_at``
+    EITHER = "either"  # such as ``expires``
+
+
+class Reading(NamedTuple):
+    """What a value says. Nothing at all, where each part has its default: the expiry is not known, or there is none.
+
+    * `moment`: seconds since the epoch; `lifetime`: seconds. At most one of them is given.
+    * `other`: the lifetime, where the number may count the other unit, or may be a lifetime in milliseconds.
+    * `odd`: the shape of a value that is not understood, in words that show nothing of it.
+    * `naive`: the moment in UTC, where the value is a date and time without a time zone. It is odd, too.
+    * `is_zero`: the value is the number 0.
+    """
+
+    moment: float | None = None
+    lifetime: float | None = None
+    other: float | None = None
+    odd: str = ""
+    naive: float | None = None
+    is_zero: bool = False
+
+
+NOTHING = Reading()
+_NOTHING = frozenset({"", "never", "none", "null"})
+
+
+def read(value: object, kind: FieldKind, *, at: float, unit: float | None = None, is_utc: bool = False) -> Reading:
+    """What `value` says under a name of this kind. Never raises.
+
+    `at`: about now, in seconds since the epoch. `unit`: seconds that a number counts, where the name says so (0.001:
+    milliseconds). `is_utc`: the name says that dates without a zone are in UTC.
+
+    0 and an empty text say that the expiry is not known.
+    """
+    if isinstance(value, (bytes, bytearray)):
+        with contextlib.suppress(UnicodeDecodeError):
+            value = bytes(value[: LONGEST_TEXT + 1]).decode("ascii")
+    if isinstance(value, str):
+        return _text(value, kind, at, unit, is_utc=is_utc)
+    if value is None:
+        return NOTHING
+    if isinstance(value, timedelta):
+        return _lifetime(value.total_seconds())
+    if isinstance(value, datetime):
+        found = from_datetime(value)
+        return _moment(found.moment, is_naive=found.is_naive and not is_utc) if found else Reading(odd=shape_of(value))
+    if isinstance(value, date):
+        return _text(value.isoformat(), kind, at, unit)
+    if not isinstance(value, bool) and isinstance(value, (Real, Decimal)):
+        with contextlib.suppress(Exception):  # a number that is too large for a float, or of a user's class
+            return _number(float(value), kind, at, unit)
+    return Reading(odd=shape_of(value))
+
+
+def shape_of(value: object) -> str:
+    """What kind of value it is, in words that show nothing of it."""
+    if isinstance(value, str):
+        return f"a text of {len(value)} characters that is no date, number or duration"
+    if isinstance(value, datetime):
+        return "a date and time without a time zone"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float, Decimal)):
+        return "a number that is no time: it is negative, too large or not finite"
+    if isinstance(value, Mapping):
+        return "an object"
+    return "a list" if isinstance(value, (list, tuple)) else "a value of another type"
+
+
+# --- Numbers ---
+
+
+def _number(number: float, kind: FieldKind, at: float, unit: float | None) -> Reading:
+    if number == 0.0:
+        return Reading(is_zero=True)
+    if not math.isfinite(number) or number < 0.0:
+        return Reading(odd=shape_of(0))
+    number *= unit or 1.0
+    if kind is FieldKind.MOMENT and number >= FIRST_MOMENT:
+        fitting = [number / scale for scale in _SCALES if FIRST_MOMENT * scale <= number < TOO_LARGE * scale]
+        return _moment(fitting[0]) if fitting else Reading(odd=shape_of(0))
+    if number <= TEN_YEARS:
+        return Reading(lifetime=number, other=None if unit else number / 1000.0)
+    first = FIRST_MOMENT_AS_LIFE if kind is FieldKind.LIFETIME else FIRST_MOMENT
+    for scale in _SCALES:
+        if first <= number / scale <= at + TEN_YEARS:
+            other = number / 1000.0 if unit is None and scale == 1.0 else None
+            return Reading(moment=number / scale, other=other)
+    if unit:
+        return _lifetime(number)
+    if number <= 1000.0 * TEN_YEARS:
+        return Reading(lifetime=number / 1000.0, other=min(number, LONGEST_LIFE))
+    return Reading(odd=shape_of(0))
+
+
+def _moment(moment: float, *, is_naive: bool = False) -> Reading:
+    if moment <= 0.0:
+        return NOTHING  # the zero of the program that wrote it: the year 1 of Go and .NET, 1970 of Unix
+    if is_naive:
+        return Reading(odd="a date and time without a time zone", naive=min(moment, LATEST))
+    return Reading(moment=min(moment, LATEST))
+
+
+def _lifetime(seconds: float) -> Reading:
+    if seconds < 0.0:
+        return Reading(odd=shape_of(0))
+    return Reading(lifetime=min(seconds, LONGEST_LIFE)) if seconds else NOTHING
+
+
+# --- Texts ---
+
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
+_COMPACT = re.compile(r"20\d{12}", re.ASCII)
+_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE | re.ASCII)
+_CLOCK = re.compile(r"(?:(\d+)[. ])?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)", re.ASCII)
+_ISO_DURATION = re.compile(
+    r"P(?:(\d+(?:[.,]\d+)?)W)?(?:(\d+(?:[.,]\d+)?)D)?"
+    r"(?:T(?:(\d+(?:[.,]\d+)?)H)?(?:(\d+(?:[.,]\d+)?)M)?(?:(\d+(?:[.,]\d+)?)S)?)?",
+    re.IGNORECASE | re.ASCII,
+)
+_ISO_UNITS = (604_800.0, 86_400.0, 3600.0, 60.0, 1.0)
+_UNITS = {
+    **dict.fromkeys(("ms", "msec", "msecs", "millis", "millisecond", "milliseconds"), 0.001),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86_400.0),
+    **dict.fromkeys(("w", "week", "weeks"), 604_800.0),
+}
+_DOT_NET = re.compile(r"\\?/Date\((-?\d{1,19})(?:[+-]\d{4})?\)\\?/", re.ASCII)
+
+
+def _text(text: str, kind: FieldKind, at: float, unit: float | None, *, is_utc: bool = False) -> Reading:
+    odd = Reading(odd=shape_of(text))
+    if len(text) > LONGEST_TEXT:
+        return odd
+    text = text.strip()
+    if text.casefold() in _NOTHING:
+        return NOTHING
+    found = date_in(text, at=at) if _COMPACT.fullmatch(text) or not _NUMBER.fullmatch(text) else None
+    if found is not None:
+        return _moment(found.moment, is_naive=found.is_naive and not is_utc)
+    if _NUMBER.fullmatch(text):
+        return _number(float(text), kind, at, unit)
+    if (milliseconds := _DOT_NET.fullmatch(text)) is not None:
+        return _moment(float(milliseconds[1]) / 1000.0)
+    seconds = _duration(text)
+    return odd if seconds is None else _lifetime(seconds)
+
+
+def _duration(text: str) -> float | None:
+    """A lifetime that is written with its unit, in seconds: "3600s", "15m", "PT1H", "01:00:00"; None for others."""
+    if (found := _WITH_UNIT.fullmatch(text)) is not None:
+        unit = _UNITS.get(found[2].casefold())
+        return None if unit is None else float(found[1]) * unit
+    if (found := _CLOCK.fullmatch(text)) is not None:
+        days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        return days * 86_400.0 + hours * 3600.0 + minutes * 60.0 + seconds
+    if (found := _ISO_DURATION.fullmatch(text)) is not None and any(found.groups()):
+        parts = [float((part or "0").replace(",", ".")) for part in found.groups()]
+        return math.fsum(part * unit for part, unit in zip(parts, _ISO_UNITS, strict=True))
+    return None

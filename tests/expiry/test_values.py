@@ -1,0 +1,395 @@
+"""Each way in which a moment or a lifetime is written, and what is not one."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onerefresh.expiry import LATEST, LONGEST_LIFE, FieldKind, Reading, read
+from onerefresh.expiry.values import TEN_YEARS
+
+NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
+HOUR, DAY = 3600.0, 86_400.0
+LIFETIME, MOMENT, EITHER = FieldKind.LIFETIME, FieldKind.MOMENT, FieldKind.EITHER
+
+
+def moment_of(value: object, kind: FieldKind = MOMENT) -> float | None:
+    return read(value, kind, at=NOW).moment
+
+
+def lifetime_of(value: object, kind: FieldKind = LIFETIME, unit: float | None = None) -> float | None:
+    return read(value, kind, at=NOW, unit=unit).lifetime
+
+
+# --- Moments as texts ---
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2027-01-15T08:00:00Z",
+        "2027-01-15T08:00:00z",
+        "2027-01-15t08:00:00Z",
+        " 2027-01-15T08:00:00Z\n",
+        "2027-01-15T08:00Z",
+        "2027-01-15T08Z",
+        "20270115T080000Z",
+        "2027-01-15T08:00:00+00:00",
+        "2027-01-15T08:00:00+0000",
+        "2027-01-15T08:00:00+00",
+        "2027-01-15T08:00:00-00:00",
+        "2027-01-15T09:30:00+01:30",
+        "2027-01-15T03:00:00-0500",
+        "2027-01-15T03:00:00\u221205:00",
+        "2027-01-15 08:00:00Z",
+        "2027-01-15 08:00:00 Z",
+        "2027-01-15 08:00:00+00:00",
+        "2027-01-15 08:00:00 +0000",
+        "2027-01-15 08:00:00 UTC",
+        "2027-01-15T08:00:00UTC",
+        "2027/01/15 08:00:00 UTC",
+        "2027-01-15 08:00:00.0 +0000 UTC",
+        "2027-01-15T09:00:00+01:00[Europe/Paris]",
+        "Fri, 15 Jan 2027 08:00:00 GMT",
+        "Friday, 15-Jan-27 08:00:00 GMT",
+        "Fri Jan 15 08:00:00 2027",
+        "Fri, 15-Jan-2027 08:00:00 GMT",
+        "Fri, 15 Jan 2027 08:00:00 +0000",
+        "15 Jan 2027 09:00:00 +0100",
+        "Fri Jan 15 08:00:00 UTC 2027",
+        "Fri Jan 15 2027 08:00:00 GMT+0000 (Coordinated Universal Time)",
+        "Fri Jan 15 2027 09:00:00 GMT+0100 (Central European Standard Time)",
+        "01/15/2027 08:00:00 +00:00",
+        "1/15/2027 8:00:00 AM +00:00",
+        "/Date(1800000000000)/",
+        "/Date(1800000000000+0100)/",
+        "1800000000",
+        "1800000000.0",
+        "1.8e9",
+        "+1800000000",
+        "1800000000000",
+    ],
+)
+@pytest.mark.parametrize("kind", FieldKind)
+def test_a_moment_as_a_text(text: str, kind: FieldKind) -> None:
+    assert read(text, kind, at=NOW)._replace(other=None) == Reading(moment=NOW)
+
+
+@pytest.mark.parametrize("digits", range(1, 20))
+def test_fractional_seconds_of_any_length(digits: int) -> None:
+    fraction = ("123456789" * 3)[:digits]
+    for text in (f"2027-01-15T08:00:00.{fraction}Z", f"2027-01-15T09:00:00,{fraction}+01:00"):
+        assert moment_of(text) == pytest.approx(NOW + float(f"0.{fraction}"), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2027-01-15", NOW - 8 * HOUR),
+        ("2027-01-15T24:00:00Z", NOW + 16 * HOUR),
+        ("2026-12-31T23:59:60Z", datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()),
+        ("1/15/2027 8:00:00 PM +00:00", NOW + 12 * HOUR),
+        ("01/15/2027 12:00:00 AM +00:00", NOW - 8 * HOUR),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777.0),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 784_111_777.0),
+        ("Sun Nov  6 08:49:37 1994", 784_111_777.0),
+        ("9999-12-31T23:59:59Z", LATEST),
+    ],
+)
+def test_other_moments(text: str, moment: float) -> None:
+    assert moment_of(text) == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "/Date(0)/", "/Date(-62135596800000)/"]
+)
+def test_the_zero_of_a_program_is_no_moment(text: str) -> None:
+    assert read(text, MOMENT, at=NOW) == Reading(), "Go and .NET write the year 1 where they know none"
+
+
+@pytest.mark.parametrize(
+    "text", ["2027-01-15T08:00:00", "2027-01-15 08:00:00.123456", "Fri, 15 Jan 2027 08:00:00", "20270115080000"]
+)
+def test_a_moment_without_a_zone_is_odd(text: str) -> None:
+    found = read(text, MOMENT, at=NOW)
+    assert found.odd == "a date and time without a time zone"
+    assert found.naive == pytest.approx(NOW, abs=1.0)
+    assert (found.moment, found.lifetime) == (None, None)
+    assert read(text, MOMENT, at=NOW, is_utc=True).moment == pytest.approx(NOW, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "soon",
+        "tomorrow",
+        "2027-13-15T08:00:00Z",
+        "2027-02-30T08:00:00Z",
+        "2027-01-15T25:00:00Z",
+        "2027-01-15T08:61:00Z",
+        "2027-01-15T08:00:00+99:00",
+        "2027-1-15",
+        "15/01/2027 08:00:00",
+        "01/15/2027 08:00:00",
+        "Fri, 15 Foo 2027 08:00:00 GMT",
+        "Fri, 32 Jan 2027 08:00:00 GMT",
+        "Fri, 15 Jan 2027 08:00:00 XYZ",
+        "2027-W03-5",
+        "0x6B49D200",
+        "1_800_000_000",
+        "1,800,000,000",
+        "nan",
+        "inf",
+        "-Infinity",
+        "1e999",
+        "-5",
+        "P1Y",
+        "P",
+        "PT",
+        "3600 parsecs",
+        "½",
+        "١٨٠٠٠٠٠٠٠٠",
+        "\ud800",
+        "9" * 200,
+        "2027-01-15T08:00:00Z" * 20,
+    ],
+)
+@pytest.mark.parametrize("kind", FieldKind)
+def test_what_is_not_understood_is_named_by_its_shape(text: str, kind: FieldKind) -> None:
+    found = read(text, kind, at=NOW)
+    assert found == Reading(odd=found.odd)
+    assert found.odd in (
+        f"a text of {len(text)} characters that is no date, number or duration",
+        "a number that is no time: it is negative, too large or not finite",
+    )
+
+
+# --- Values of Python ---
+
+
+class Broken(tzinfo):
+    def utcoffset(self, moment: datetime | None) -> timedelta:
+        raise RuntimeError("secret")
+
+    def dst(self, moment: datetime | None) -> timedelta:
+        raise RuntimeError("secret")
+
+    def tzname(self, moment: datetime | None) -> str:
+        raise RuntimeError("secret")
+
+
+def test_values_of_python() -> None:
+    east = timezone(timedelta(hours=5, minutes=30))
+    assert moment_of(datetime(2027, 1, 15, 8, tzinfo=UTC)) == NOW
+    assert moment_of(datetime(2027, 1, 15, 13, 30, tzinfo=east)) == NOW
+    assert moment_of(datetime.max.replace(tzinfo=east)) == LATEST
+    assert read(datetime.min.replace(tzinfo=east), MOMENT, at=NOW) == Reading()
+    assert read(datetime(2027, 1, 15, 8), MOMENT, at=NOW).naive == NOW  # noqa: DTZ001 - it has no zone on purpose
+    assert read(datetime(2027, 1, 15, tzinfo=Broken()), MOMENT, at=NOW).odd
+    assert moment_of(date(2027, 1, 15)) == NOW - 8 * HOUR
+    assert lifetime_of(timedelta(hours=1)) == HOUR
+    assert read(timedelta(hours=-1), LIFETIME, at=NOW).odd
+    assert read(timedelta(0), LIFETIME, at=NOW) == Reading()
+    assert lifetime_of(timedelta.max) == LONGEST_LIFE
+    assert lifetime_of(Decimal("3600.5")) == HOUR + 0.5
+    assert lifetime_of(Fraction(7200, 2)) == HOUR
+    assert moment_of(b"2027-01-15T08:00:00Z") == NOW
+    assert lifetime_of(bytearray(b"3600")) == HOUR
+
+
+@pytest.mark.parametrize(
+    ("value", "shape"),
+    [
+        (True, "true or false"),
+        (False, "true or false"),
+        ([3600], "a list"),
+        ({"seconds": 3600}, "an object"),
+        (object(), "a value of another type"),
+        (b"\xff", "a value of another type"),
+        (1j, "a value of another type"),
+        (math.nan, "a number that is no time: it is negative, too large or not finite"),
+        (math.inf, "a number that is no time: it is negative, too large or not finite"),
+        (-1, "a number that is no time: it is negative, too large or not finite"),
+        (10**400, "a number that is no time: it is negative, too large or not finite"),
+        (Decimal("sNaN"), "a number that is no time: it is negative, too large or not finite"),
+    ],
+)
+@pytest.mark.parametrize("kind", FieldKind)
+def test_other_values_are_odd(value: object, shape: str, kind: FieldKind) -> None:
+    assert read(value, kind, at=NOW) == Reading(odd=shape)
+
+
+@pytest.mark.parametrize("value", [None, "", " ", "never", "Never", "null", "None"])
+def test_a_value_that_says_nothing(value: object) -> None:
+    assert [read(value, kind, at=NOW) for kind in FieldKind] == [Reading()] * 3
+
+
+@pytest.mark.parametrize("value", [0, 0.0, "0", "0.0", -0.0])
+def test_zero_is_told_apart(value: object) -> None:
+    assert [read(value, kind, at=NOW) for kind in FieldKind] == [Reading(is_zero=True)] * 3
+
+
+# --- Numbers: seconds or milliseconds, a lifetime or a moment ---
+
+
+@pytest.mark.parametrize("value", [NOW + HOUR, (NOW + HOUR) * 1e3, (NOW + HOUR) * 1e6, (NOW + HOUR) * 1e9])
+@pytest.mark.parametrize("kind", FieldKind)
+def test_an_epoch_in_any_unit_under_any_name_is_a_moment(value: float, kind: FieldKind) -> None:
+    assert moment_of(value, kind) == NOW + HOUR
+    assert moment_of(str(int(value)), kind) == NOW + HOUR
+
+
+@pytest.mark.parametrize("kind", FieldKind)
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (0.5, 0.5),
+        (3600, HOUR),
+        ("3600", HOUR),
+        (60 * DAY, 60 * DAY),
+        (TEN_YEARS, TEN_YEARS),
+        (4 * DAY * 1000, 4 * DAY),
+        (7 * DAY * 1000, 7 * DAY),
+    ],
+)
+def test_a_number_smaller_than_an_epoch_is_a_lifetime(value: object, seconds: float, kind: FieldKind) -> None:
+    assert lifetime_of(value, kind) == seconds
+
+
+@pytest.mark.parametrize("days", [4, 7, 14, 30, 90, 365, 3650])
+@pytest.mark.parametrize("kind", [LIFETIME, EITHER])
+def test_a_lifetime_of_days_in_milliseconds_is_not_one_of_centuries(days: int, kind: FieldKind) -> None:
+    found = read(days * DAY * 1000, kind, at=NOW)
+    if found.moment is None:
+        assert found.lifetime == days * DAY
+    else:
+        assert found.moment <= NOW + TEN_YEARS, "20 days in milliseconds are a moment in seconds, too"
+
+
+@pytest.mark.parametrize("value", [1_576_799_999, 3_153_600_000, 2**31 - 1, 2**32 - 1, 9_999_999_999])
+def test_numbers_that_stand_for_a_very_long_life_are_days(value: int) -> None:
+    found = read(value, LIFETIME, at=NOW)
+    assert found.lifetime == value / 1000
+    assert found.other == min(value, LONGEST_LIFE), "where nobody can refresh it, it lives that long"
+
+
+@pytest.mark.parametrize("value", [2**63 - 1, (2**63 - 1) // 1000, 1e12 - 1, 1e30])
+def test_larger_numbers_are_odd_under_the_name_of_a_lifetime(value: float) -> None:
+    assert read(value, LIFETIME, at=NOW).odd
+
+
+def test_a_moment_far_ahead_is_one_under_the_name_of_a_moment() -> None:
+    assert moment_of(253_402_300_799) == LATEST, "the end of the year 9999"
+    assert moment_of(253_402_300_799_999) == LATEST, "the same in milliseconds"
+    assert moment_of(2**63 - 1) == (2**63 - 1) / 1e9
+    assert moment_of(1_000_000_000) == 1_000_000_000
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(3_600_000, HOUR), ("3600000", HOUR), (500, 0.5), (NOW * 1000, None)])
+def test_a_unit_in_the_name_counts(value: object, seconds: float | None) -> None:
+    found = read(value, LIFETIME, at=NOW, unit=0.001)
+    assert found == (Reading(lifetime=seconds) if seconds else Reading(moment=NOW))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("3600s", HOUR),
+        ("3600.5 s", HOUR + 0.5),
+        ("3600 seconds", HOUR),
+        ("15m", 900.0),
+        ("1h", HOUR),
+        ("24H", DAY),
+        ("7d", 7 * DAY),
+        ("2 weeks", 14 * DAY),
+        ("900000ms", 900.0),
+        ("PT1H", HOUR),
+        ("pt3600s", HOUR),
+        ("P1DT12H", 1.5 * DAY),
+        ("P2W", 14 * DAY),
+        ("PT0.5S", 0.5),
+        ("01:00:00", HOUR),
+        ("1.00:00:00", DAY),
+    ],
+)
+def test_a_lifetime_with_its_unit(text: str, seconds: float) -> None:
+    for kind in FieldKind:
+        assert read(text, kind, at=NOW) == Reading(lifetime=seconds)
+
+
+# --- Of any value ---
+
+ANY = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.decimals()
+    | st.fractions()
+    | st.text(alphabet=st.characters(codec=None))
+    | st.text(alphabet="0123456789-+:.,TZ /GMTeEJanPHSMDW")
+    | st.binary()
+    | st.dates()
+    | st.timedeltas()
+    | st.datetimes()
+    | st.datetimes(timezones=st.timezones())
+    | st.datetimes().map(lambda moment: moment.replace(tzinfo=Broken())),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+UNITS = st.sampled_from([None, 1.0, 0.001])
+
+
+@given(ANY, st.sampled_from(FieldKind), UNITS, st.booleans(), st.floats(min_value=0, max_value=LATEST))
+def test_any_value_is_read_and_bounded(
+    value: object, kind: FieldKind, unit: float | None, is_utc: bool, at: float
+) -> None:
+    found = read(value, kind, at=at, unit=unit, is_utc=is_utc)
+    assert (found.moment is not None) + (found.lifetime is not None) + bool(found.odd) <= 1
+    for moment in (found.moment, found.naive):
+        assert moment is None or 0.0 < moment <= LATEST
+    for seconds in (found.lifetime, found.other):
+        assert seconds is None or 0.0 <= seconds <= LONGEST_LIFE
+
+
+NUMBERS = st.floats(min_value=0, max_value=1e19) | st.integers(0, 10**19)
+LIVES, EPOCHS = st.floats(min_value=1e-300, max_value=TEN_YEARS), st.floats(min_value=1e9, max_value=99e9)
+
+
+@given(LIVES, LIVES, st.sampled_from(FieldKind))
+def test_a_larger_lifetime_ends_no_earlier(one: float, two: float, kind: FieldKind) -> None:
+    less, more = (read(value, kind, at=NOW).lifetime for value in sorted((one, two)))
+    assert less is not None
+    assert more is not None
+    assert less <= more
+
+
+@given(EPOCHS, EPOCHS, st.sampled_from([1.0, 1e3, 1e6, 1e9]))
+def test_a_larger_moment_is_no_earlier_one(one: float, two: float, scale: float) -> None:
+    less, more = (moment_of(value * scale) for value in sorted((one, two)))
+    assert less is not None
+    assert more is not None
+    assert less <= more
+
+
+@given(NUMBERS, st.sampled_from([LIFETIME, EITHER]))
+def test_no_number_without_a_unit_lasts_for_longer_than_ten_years(value: float, kind: FieldKind) -> None:
+    found = read(value, kind, at=NOW)
+    assert found.moment is None or found.moment <= NOW + TEN_YEARS
+    assert found.lifetime is None or found.lifetime <= TEN_YEARS
+
+
+@given(st.datetimes(datetime(2001, 9, 10), datetime(2999, 12, 31), timezones=st.timezones()))  # noqa: DTZ001
+def test_a_datetime_is_read_from_its_usual_texts_too(moment: datetime) -> None:
+    expected = moment.timestamp()
+    assert moment_of(moment) == pytest.approx(expected, abs=1e-3)
+    assert moment_of(moment.isoformat()) == pytest.approx(expected, abs=1e-3)
+    assert moment_of(str(moment)) == pytest.approx(expected, abs=1e-3)
+    in_utc = moment.astimezone(UTC)
+    for form in ("%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y", "%Y-%m-%dT%H:%M:%SZ"):
+        assert moment_of(in_utc.strftime(form)) == int(expected // 1)
