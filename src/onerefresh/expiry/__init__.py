@@ -3,14 +3,27 @@
 * `dates` reads a moment from a text; `values` reads a moment or a lifetime from any value.
 * `names` knows the names of fields under which servers and programs state them.
 * `ends` puts together what an answer says about one token: `end_of`.
+* `by_hand` reads what a person gives to a `Token`.
 
 Nothing here raises because of what an answer holds, and nothing reads a clock.
 """
 
 from __future__ import annotations
 
+from onerefresh.expiry.by_hand import times_given
 from onerefresh.expiry.ends import CAUTIOUS_LIFE, End, end_of
 from onerefresh.expiry.names import is_expiry
 from onerefresh.expiry.values import LATEST, LONGEST_LIFE, FieldKind, Reading, read
 
-__all__ = ["CAUTIOUS_LIFE", "LATEST", "LONGEST_LIFE", "End", "FieldKind", "Reading", "end_of", "is_expiry", "read"]
+__all__ = [
+    "CAUTIOUS_LIFE",
+    "LATEST",
+    "LONGEST_LIFE",
+    "End",
+    "FieldKind",
+    "Reading",
+    "end_of",
+    "is_expiry",
+    "read",
+    "times_given",
+]

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from onerefresh.expiry.names import ACCESS, is_issue, name_of
-from onerefresh.expiry.values import LONGEST_LIFE, FieldKind, Reading, read
+from onerefresh.expiry.values import FIRST_MOMENT, LONGEST_LIFE, FieldKind, Reading, read
 
 __all__ = ["CAUTIOUS_LIFE", "End", "end_of", "jwt_end"]
 
@@ -20,6 +20,8 @@ MOST_BEHIND_UTC = 12 * 3600.0
 """Seconds: a moment without a time zone that was this long ago in UTC is over in every zone."""
 MOST_BEHIND = 86_400.0
 """Seconds by which a server's clock may be behind, so that a new token's moment seems to be over."""
+LEAST_LIFE = 60.0
+"""Seconds. A smaller number under the name of a moment is no lifetime: who writes 1 there means that it is over."""
 MOST_FIELDS = 1000
 """How many fields of an answer are looked at."""
 CLOSE = 0.1, 60.0
@@ -90,6 +92,8 @@ def end_of(
 def jwt_end(claims: Mapping[str, object], at: float) -> tuple[float | None, str]:
     """The moment that ``exp`` of a JWT states (RFC 7519 section 4.1.4), and what is odd about it."""
     found = read(claims.get("exp"), FieldKind.MOMENT, at=at)
+    if found.other is not None:
+        found = _not_over(found, at)
     if found.lifetime is not None:
         issued = _issued_claim(claims, at)
         return (at if issued is None else issued) + found.lifetime, ""
@@ -111,8 +115,8 @@ def _stated(answer: Mapping[str, object], subject: str, at: float, *, kept: bool
     lifetime, moment, odd, naive, odd_moment, none = None, None, "", None, False, False
     for found, name, value in known:
         reading = read(value, found.kind, at=at, unit=found.unit, is_utc=found.is_utc)
-        if not kept and reading.moment is not None and reading.other and reading.moment < at - MOST_BEHIND:
-            reading = Reading(lifetime=reading.other)  # no server answers with a token that is long over
+        if not kept:
+            reading = _not_over(reading, at)
         if reading.lifetime is not None:
             lifetime = lifetime or reading
         elif reading.moment is not None:
@@ -122,6 +126,13 @@ def _stated(answer: Mapping[str, object], subject: str, at: float, *, kept: bool
             odd_moment = odd_moment or found.kind is not FieldKind.LIFETIME
         none = none or (reading.is_zero and found.kind is FieldKind.LIFETIME)
     return _Stated(lifetime, moment, odd, naive, odd_moment, none and lifetime is None)
+
+
+def _not_over(reading: Reading, at: float) -> Reading:
+    """The reading as a lifetime, where its moment was over long before: no server answers with such a token."""
+    if reading.moment is None or reading.other is None or reading.moment >= at - MOST_BEHIND:
+        return reading
+    return Reading(lifetime=reading.other) if reading.other >= LEAST_LIFE else reading
 
 
 def _seconds_of(
@@ -171,7 +182,7 @@ def _issued(answer: Mapping[str, object], claims: Mapping[str, object], at: floa
         return claimed
     found = [read(value, FieldKind.MOMENT, at=at) for name, value in _fields(answer) if is_issue(name)]
     moments = [each.moment if each.moment is not None else each.naive for each in found]
-    return max((moment for moment in moments if moment is not None and moment <= at), default=None)
+    return max((moment for moment in moments if moment is not None and FIRST_MOMENT <= moment <= at), default=None)
 
 
 def _cautious(naive: float | None, at: float, *, renewable: bool) -> float | None:

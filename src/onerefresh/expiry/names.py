@@ -14,7 +14,7 @@ from typing import NamedTuple
 from onerefresh.expiry.values import FieldKind
 
 __all__ = ["DATES", "ISSUED", "LIVES", "MOMENTS", "OF_ACCESS", "OF_REFRESH", "SPANS", "UNITS", "WORDS", "Name"]
-__all__ += ["is_expiry", "is_issue", "name_of"]
+__all__ += ["is_expiry", "is_issue", "name_of", "shown"]
 
 ACCESS, REFRESH = "access_token", "refresh_token"
 
@@ -58,6 +58,11 @@ _EXPIRY = re.compile(
 )
 _MOMENTS = [_bare(word) for word in MOMENTS]
 _ISSUED = frozenset(_bare(of) + _bare(name) for of in OF_ACCESS for name in ISSUED)
+
+
+def shown(name: str) -> str:
+    """The name of an expiry's field, for people: as it is, as far as it has the usual characters."""
+    return re.sub(r"[^\w.-]", "", name, flags=re.ASCII)[:LONGEST_NAME]
 
 
 class Name(NamedTuple):

@@ -27,7 +27,7 @@ Some servers state ten years in seconds. The same number of milliseconds is thre
 number still is a life of days, not of centuries.
 """
 FIRST_MOMENT = 1_000_000_000.0
-"""Seconds since the epoch, 2001: no token is older, so a smaller number under the name of a moment is a lifetime."""
+"""Seconds since the epoch, 2001: no token is older, so that a smaller number may be a lifetime."""
 FIRST_MOMENT_AS_LIFE = 1_600_000_000.0
 """Seconds since the epoch, 2020: a smaller number under the name of a lifetime is one. Some state 50 years."""
 TOO_LARGE = 1000.0 * FIRST_MOMENT
@@ -48,7 +48,7 @@ class Reading(NamedTuple):
     """What a value says. Nothing at all, where each part has its default: the expiry is not known, or there is none.
 
     * `moment`: seconds since the epoch; `lifetime`: seconds. At most one of them is given.
-    * `other`: the lifetime, where the number may count the other unit, or may be a lifetime in milliseconds.
+    * `other`: the lifetime, where the number may count the other unit, or may be a lifetime and no moment.
     * `odd`: the shape of a value that is not understood, in words that show nothing of it.
     * `naive`: the moment in UTC, where the value is a date and time without a time zone. It is odd, too.
     * `is_zero`: the value is the number 0.
@@ -121,6 +121,8 @@ def _number(number: float, kind: FieldKind, at: float, unit: float | None) -> Re
     if kind is FieldKind.MOMENT and number >= FIRST_MOMENT:
         fitting = [number / scale for scale in _SCALES if FIRST_MOMENT * scale <= number < TOO_LARGE * scale]
         return _moment(fitting[0]) if fitting else Reading(odd=shape_of(0))
+    if kind is FieldKind.MOMENT:
+        return Reading(moment=number, other=number if number <= TEN_YEARS else number / 1000.0)
     if number <= TEN_YEARS:
         return Reading(lifetime=number, other=None if unit else number / 1000.0)
     first = FIRST_MOMENT_AS_LIFE if kind is FieldKind.LIFETIME else FIRST_MOMENT

@@ -1,0 +1,104 @@
+"""Times that a person gives to a `Token`: what is not understood is an error, which names what is accepted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+from onerefresh.expiry.ends import CAUTIOUS_LIFE, end_of
+from onerefresh.expiry.values import LATEST, LONGEST_LIFE, FieldKind, Reading, read
+
+__all__ = ["Given", "Times", "lifetime_given", "moment_given", "times_given"]
+
+_PLAIN_UP_TO = 1e11
+"""A number up to this one is seconds since the epoch, as is, under the name of a moment."""
+_MOMENT = "a datetime with a tzinfo, an ISO 8601 or HTTP date, or seconds since the epoch"
+_LIFETIME = "seconds, as a number or a text, or a timedelta"
+
+
+class Given(NamedTuple):
+    """What was given: seconds since the epoch, None where it is not known; or what is wrong with it, in words."""
+
+    moment: float | None = None
+    problem: str = ""
+
+
+class Times(NamedTuple):
+    """The times of a token, in seconds since the epoch.
+
+    `doubt`: what is stated about its end and is not understood. `problem`: what is wrong with what was given, in words.
+    """
+
+    expires_at: float | None
+    issued_at: float
+    doubt: str = ""
+    problem: str = ""
+
+
+def times_given(
+    expires_in: object,
+    expires_at: object,
+    issued_at: object,
+    *,
+    now: float,
+    claims: Mapping[str, object],
+    renewable: bool,
+) -> Times:
+    """The times of a token, from the arguments of these names; where `expires_at` is ``...``, from its own `claims`."""
+    issue = Given(now) if issued_at is None else moment_given("issued_at", issued_at, at=now)
+    issued = now if issue.moment is None else issue.moment
+    if expires_in is None and expires_at is ...:
+        found = end_of({}, at=issued, claims=claims, renewable=renewable)
+        return Times(found.expires_at, issued, found.odd, issue.problem)
+    life = Given() if expires_in is None else lifetime_given("expires_in", expires_in, at=issued, renewable=renewable)
+    end = Given() if expires_at is None or expires_at is ... else moment_given("expires_at", expires_at, at=now)
+    problem = issue.problem or life.problem or end.problem
+    if problem:
+        return Times(now + CAUTIOUS_LIFE, now, problem, problem)
+    return Times(life.moment if end.moment is None else end.moment, issued)
+
+
+def moment_given(name: str, value: object, *, at: float) -> Given:
+    """The moment that is given as the argument `name`. `at`: about now, in seconds since the epoch."""
+    if (isinstance(value, float) or type(value) is int) and 0.0 <= value < _PLAIN_UP_TO:
+        return Given(min(float(value), LATEST))
+    found = read(value, FieldKind.MOMENT, at=at)
+    if found.moment is not None:
+        return Given(found.moment)
+    if found.lifetime is not None:
+        return Given(problem=f"{name} is a lifetime, not a moment: it takes {_MOMENT}")
+    if found.naive is not None:
+        return Given(problem=f"{name} is {found.odd}, so it is ambiguous: give it a tzinfo, such as datetime.UTC")
+    return _nothing(name, value, found, f"it takes {_MOMENT}; None means that it is not known")
+
+
+def lifetime_given(name: str, value: object, *, at: float, renewable: bool) -> Given:
+    """The end of the lifetime that is given as the argument `name`, and begins at `at`.
+
+    0 and less say that it is over. `renewable`: as for `end_of`.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, (int, float, Decimal)) and not isinstance(seconds, bool) and -math.inf < seconds <= 0:
+        return Given(max(at + float(max(seconds, -LATEST)), 0.0))
+    found = read(seconds, FieldKind.LIFETIME, at=at)
+    if found.moment is not None:
+        return Given(found.moment)
+    if found.lifetime is not None:
+        life = found.lifetime if renewable or found.lifetime > (found.other or 0.0) else found.other or 0.0
+        return Given(min(at + min(life, LONGEST_LIFE), LATEST))
+    if found.is_zero:
+        return Given(at)
+    if found.naive is not None:
+        return Given(problem=f"{name} is {found.odd}: it takes {_LIFETIME}")
+    return _nothing(name, value, found, f"it takes {_LIFETIME}; None means that it is not known")
+
+
+def _nothing(name: str, value: object, found: Reading, accepted: str) -> Given:
+    if found.odd:
+        return Given(problem=f"{name} is {found.odd}: {accepted}")
+    if isinstance(value, (str, bytes)) and not value.strip():
+        return Given(problem=f"{name} is an empty text: {accepted}")
+    return Given(0.0 if found.is_zero else None)
