@@ -30,6 +30,7 @@ RANKS = {
     "threads": 3,
     "safe_folders": 1,
     "token": 1,
+    "bearer_field": 1,
     "token_response": 2,
     "private_files": 2,
     "policy": 2,

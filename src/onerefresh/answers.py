@@ -11,11 +11,8 @@ from collections.abc import Mapping
 
 __all__ = [
     "KNOWN",
-    "as_moment",
     "as_seconds",
-    "claimed_expiry",
     "claims_of",
-    "expiry_of",
     "field_of",
     "fitting",
     "is_secret",
@@ -26,31 +23,25 @@ __all__ = [
     "read_json",
     "scope_of",
     "short_scope",
-    "times_of_old",
     "type_of",
     "unsendable",
 ]
 
 # The standard's name first (RFC 6749 section 5.1), then those of plain JSON APIs.
 _NAMES = {
-    "access_token": ("access_token", "accessToken", "access"),
-    "refresh_token": ("refresh_token", "refreshToken", "refresh"),
-    "expires_in": ("expires_in", "expiresIn"),
-    "expires_at": ("expires_at", "expiresAt"),
+    "access_token": ("access_token", "accessToken", "AccessToken", "access", "token"),
+    "refresh_token": ("refresh_token", "refreshToken", "RefreshToken", "refresh"),
     "scope": ("scope",),
 }
-KNOWN = frozenset(name for names in _NAMES.values() for name in names)
-LONGEST_LIFE = 3_153_600_000.0
-"""Seconds, a hundred years: no token lives longer, whatever its server says."""
-LATEST = 32_503_680_000.0
-"""Seconds since the epoch, the year 3000. Later times are cut to it, since not every system can write them as dates."""
+"""The names of fields, in the order in which they count. `onerefresh.expiry` knows those of a token's end."""
+KNOWN = frozenset({"expires_in", "expiresIn", "expires_at", "expiresAt"}.union(*_NAMES.values()))
+"""Fields that a token's attributes hold, so that its `extra` has no place for them."""
 LONGEST_NUMBER = 40
 """A text with more characters is no number of seconds."""
 LONGEST_SCOPE = 4096
 LARGEST_BITS = 10_000
 LARGEST_EXTRA = 65_536
 """About how many characters of an answer's other fields are kept with a token."""
-_MILLISECONDS_FROM = 100_000_000_000  # as seconds this is the year 5138, so such an expiry counts milliseconds
 
 
 def field_of(answer: Mapping[str, object], name: str) -> object:
@@ -160,49 +151,6 @@ def _whole_number(digits: str) -> int | float:
     return int(digits) if len(digits) <= LONGEST_NUMBER else float(digits)
 
 
-def expiry_of(answer: Mapping[str, object], access: str, at: float) -> float | None:
-    """When the token in an answer to a request at `at` expires, in seconds since the epoch; None: unknown."""
-    lifetime = as_seconds(field_of(answer, "expires_in"))
-    if lifetime is not None and lifetime > 0:
-        return at + min(lifetime, LONGEST_LIFE)
-    moment = _moment(answer)
-    if moment is not None:
-        return moment
-    return claimed_expiry(access) if lifetime is None else None
-
-
-def times_of_old(answer: Mapping[str, object], access: str, at: float) -> tuple[float, float | None]:
-    """When an answer that may be old was issued, and when it expires (seconds since the epoch).
-
-    A token that is no JWT and has ``expires_in`` alone cannot be dated, and counts as new.
-    """
-    lifetime, claims = as_seconds(field_of(answer, "expires_in")), claims_of(access)
-    lifetime = None if lifetime is None else min(lifetime, LONGEST_LIFE)
-    issued, moment = as_moment(claims.get("iat")), _moment(answer)
-    if moment is None and (lifetime is None or lifetime > 0):
-        moment = as_moment(claims.get("exp"))
-    if moment is not None and lifetime is not None and lifetime > 0:
-        issued = moment - lifetime
-    if issued is None or issued > at or (moment is not None and issued >= moment):
-        issued = at
-    if moment is None and lifetime is not None and lifetime > 0:
-        moment = issued + lifetime
-    return (issued if moment is not None else at), moment
-
-
-def _moment(answer: Mapping[str, object]) -> float | None:
-    """``expires_at``, where it is a number of seconds or milliseconds since the epoch."""
-    moment = as_seconds(field_of(answer, "expires_at"))
-    if moment is None or moment <= 0:
-        return None
-    return as_moment(moment / 1000 if moment >= _MILLISECONDS_FROM else moment)
-
-
-def claimed_expiry(access: str) -> float | None:
-    """``exp`` of a JWT (RFC 7519 section 4.1.4); None where there is none."""
-    return as_moment(claims_of(access).get("exp"))
-
-
 def claims_of(access: str) -> Mapping[str, object]:
     """The claims of a JWT (RFC 7519 section 4.1), not verified, since they only say when to refresh."""
     parts = access.split(".")
@@ -301,9 +249,3 @@ def as_seconds(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return seconds if math.isfinite(seconds) else None
-
-
-def as_moment(value: object) -> float | None:
-    """`value` as seconds since the epoch, limited to what a calendar has; None where it is no number."""
-    seconds = as_seconds(value)
-    return None if seconds is None else min(max(seconds, 0.0), LATEST)

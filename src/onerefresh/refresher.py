@@ -16,6 +16,7 @@ from onerefresh.token import Answer, Token
 
 __all__ = [
     "FullRefresher",
+    "bearer_field_of",
     "endpoint_of",
     "host_of",
     "identity_of",
@@ -39,6 +40,7 @@ class FullRefresher(Protocol):
     * `profile`: what its server does when a refresh token is used twice.
     * `timeout`: seconds that one request may take.
     * `renews_from_access`: it needs no refresh token.
+    * `bearer_field`: the field of its answers that is sent to the API in place of the access token.
     * `settings`: what tells it from the same refresher with other settings, without secrets in clear.
     """
 
@@ -54,6 +56,8 @@ class FullRefresher(Protocol):
     def timeout(self) -> float: ...
     @property
     def renews_from_access(self) -> bool: ...
+    @property
+    def bearer_field(self) -> str | None: ...
     @property
     def settings(self) -> object: ...
 
@@ -111,6 +115,12 @@ def timeout_of(refresher: object) -> float:
 def renews_from_access(refresher: object) -> bool:
     """Whether the refresher declares that it needs no refresh token: `Token.reveal` is enough."""
     return getattr(refresher, "renews_from_access", False) is True
+
+
+def bearer_field_of(refresher: object) -> str | None:
+    """The field of its answers that is sent; None: the access token, also where the refresher does not state that."""
+    name = getattr(refresher, "bearer_field", None)
+    return name if isinstance(name, str) else None
 
 
 def obtain_of(refresher: object) -> Callable[[], Answer | Awaitable[Answer]] | None:

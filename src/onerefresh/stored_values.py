@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from onerefresh.answers import LATEST
+from onerefresh.expiry import LATEST
 from onerefresh.policy import FOR_GOOD
 
 __all__ = [

@@ -14,25 +14,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import EllipsisType, MappingProxyType
-from typing import NoReturn, Self, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, Self, TypeAlias
 
-from onerefresh.answers import (
-    as_moment,
-    as_seconds,
-    claimed_expiry,
-    fitting,
-    is_secret,
-    scope_of,
-    unsendable,
-)
-from onerefresh.errors import LoginRequired, RefreshProtocolError
+from onerefresh.answers import claims_of, fitting, is_secret, scope_of, unsendable
+from onerefresh.errors import ConfigurationError, LoginRequired, RefreshProtocolError
+from onerefresh.expiry import times_given
 
-__all__ = ["Answer", "Secret", "Token", "secrets_in"]
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+__all__ = ["NO_ACCESS_TOKEN", "Answer", "OddTimes", "Secret", "Token", "secrets_in"]
 
 MOST_LOOKED_AT = 1000
 """How many values of an answer are searched for secrets."""
 EXPIRED_ON_ARRIVAL = 60.0
 """Seconds for which a token is used that had expired before it came."""
+NO_ACCESS_TOKEN = " (no access token yet)"
+"""Stands for the access token of a session of which only the refresh token is known.
+
+No header can carry it, since it begins with a space. So it is refreshed before its first use, by every version.
+"""
 
 
 class Secret:
@@ -88,18 +89,21 @@ class Secret:
 class Token:
     """One access token, with the refresh token that came with it.
 
-    * `expires_at`, `issued_at`: seconds since the epoch. Where `expires_at` is None, it is not known, and the token
-      serves until it is refused.
-    * `expires_in`: seconds; it may be given instead of `expires_at`. Where neither is given, a JWT's own ``exp``
-      counts, as in a token response.
+    * `access_token`: None where only the refresh token is known, which is then used before the first call.
+    * `expires_at`, `issued_at`: seconds since the epoch. They are given as numbers or texts of these, milliseconds
+      included, as `datetime` with a tzinfo, and as ISO 8601 or HTTP dates. Where `expires_at` is None, it is not known,
+      and the token serves until it is refused.
+    * `expires_in`: seconds, or a `timedelta`; it may be given instead of `expires_at`. Where neither is given, a JWT's
+      own ``exp`` counts, as in a token response.
     * `scope`, `extra`: what else the server answered, up to 4 and about 64 KiB of it. Values in `extra` are never
       shown.
     * `family`, `generation`: the session, and the number of the token in it (0: not yet in a credential).
     * `unknown`: what a newer version of this library stored with this token.
+    * `doubt`: what is stated about its end and was not understood, in words; it is not stored.
 
-    Raises `RefreshProtocolError` for an access token that is empty or not a text. One that no header can carry is no
-    error here, since the refresh token beside it may be the only one that works; but no credential takes it for a
-    token.
+    Raises `ConfigurationError` for a time that is not understood, and `RefreshProtocolError` for an access token that
+    is empty or not a text. One that no header can carry is no error here, since the refresh token beside it may be the
+    only one that works; but no credential takes it for a token.
     """
 
     access_token: Secret
@@ -111,20 +115,22 @@ class Token:
     generation: int
     family: str
     unknown: Mapping[str, object] = field(hash=False)
+    doubt: str = field(compare=False)
 
     def __init__(
         self,
-        access_token: str | Secret,
+        access_token: str | Secret | None,
         refresh_token: str | Secret | None = None,
         *,
-        expires_in: float | None = None,
-        expires_at: float | EllipsisType | None = ...,
-        issued_at: float | None = None,
+        expires_in: float | str | timedelta | None = None,
+        expires_at: float | str | datetime | EllipsisType | None = ...,
+        issued_at: float | str | datetime | None = None,
         scope: str | None = None,
         extra: Mapping[str, object] = MappingProxyType({}),
         generation: int = 0,
         family: str = "",
         unknown: Mapping[str, object] = MappingProxyType({}),
+        doubt: str = "",
     ) -> None:
         try:
             access = _as_secret("access_token", access_token)
@@ -132,24 +138,25 @@ class Token:
         finally:
             del access_token, refresh_token  # they would show in a traceback with locals
         if access is None:
-            raise RefreshProtocolError("a Token needs a non-empty access_token")
-        known = as_moment(issued_at)
-        issued = time.time() if known is None else known
-        lifetime = as_seconds(expires_in)
-        if isinstance(expires_at, EllipsisType):
-            expires_at = issued + lifetime if lifetime is not None else claimed_expiry(access.reveal())
-        elif lifetime is not None and expires_at is None:
-            expires_at = issued + lifetime
+            if refresh is None:
+                raise RefreshProtocolError("a Token needs a non-empty access_token")
+            access, expires_in, expires_at = Secret(NO_ACCESS_TOKEN), 0.0, None
+        claims = claims_of(access.reveal()) if expires_in is None and expires_at is ... else {}
+        times = times_given(expires_in, expires_at, issued_at, now=time.time(), claims=claims, renewable=bool(refresh))
+        del expires_in, expires_at, issued_at  # one of them may be a token, by mistake
         put = object.__setattr__
         put(self, "access_token", access)
         put(self, "refresh_token", refresh)
-        put(self, "expires_at", as_moment(expires_at))
-        put(self, "issued_at", issued)
+        put(self, "expires_at", times.expires_at)
+        put(self, "issued_at", times.issued_at)
         put(self, "scope", scope_of({"scope": scope}))
         put(self, "extra", MappingProxyType(fitting(extra)))
         put(self, "generation", generation if type(generation) is int and 0 <= generation < 2**40 else 0)
         put(self, "family", str(family))
         put(self, "unknown", MappingProxyType(dict(unknown)))
+        put(self, "doubt", doubt or times.doubt)
+        if times.problem:
+            raise OddTimes(times.problem, token=self)
 
     def reveal(self) -> str:
         """The access token's text."""
@@ -165,6 +172,11 @@ class Token:
         return self.refresh_token.reveal()
 
     @property
+    def has_access_token(self) -> bool:
+        """False for a session of which only the refresh token is known so far."""
+        return self.access_token.reveal() != NO_ACCESS_TOKEN
+
+    @property
     def is_sendable(self) -> bool:
         """Whether a header can carry the access token."""
         return unsendable(self.reveal()) is None
@@ -172,7 +184,8 @@ class Token:
     @property
     def secrets(self) -> list[Secret]:
         """Everything in it that may not be shown: both tokens, and what in `extra` looks like one."""
-        return [self.access_token, *filter(None, [self.refresh_token]), *secrets_in(self.extra)]
+        tokens = [self.access_token] if self.has_access_token else []
+        return [*tokens, *filter(None, [self.refresh_token]), *secrets_in(self.extra)]
 
     @property
     def identity(self) -> tuple[str, int]:
@@ -218,7 +231,7 @@ class Token:
         return (self.refresh_token or self.access_token).fingerprint()
 
     def __repr__(self) -> str:
-        if not hasattr(self, "unknown"):
+        if not hasattr(self, "doubt"):
             return "Token(…)"  # incomplete: a traceback with locals shows it where the constructor fails
         expiry = "unknown" if self.expires_at is None else f"{self.expires_at:.0f}"
         refreshable = "yes" if self.refresh_token else "no"
@@ -233,6 +246,25 @@ class Token:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a token cannot be pickled: send the credential's name, and load the token at the other end")
+
+
+class OddTimes(ConfigurationError):
+    """A time that was given to a `Token` is not understood.
+
+    `token`: the token all the same, for a short while: a refresher that raises this may hold the only refresh token
+    that still works. No copy of the error has it.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        credential: str | None = None,
+        generation: int | None = None,
+        token: Token | None = None,
+    ) -> None:
+        super().__init__(message, credential=credential, generation=generation)
+        self.token = token
 
 
 Answer: TypeAlias = Token | Mapping[str, object]

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 
 from onerefresh.answers import (
     KNOWN,
-    expiry_of,
     field_of,
     names_access_token,
     not_bearer,
     scope_of,
-    times_of_old,
     type_of,
     unsendable,
 )
+from onerefresh.bearer_field import ACCESS_TOKEN, bearer_in, end_of_bearer, no_bearer, rest_of
 from onerefresh.errors import RefreshProtocolError
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
 from onerefresh.token import Secret, Token, secrets_in
 
-__all__ = ["names_in", "odd_type", "parse_answer", "refresh_token_beside", "useless"]
+__all__ = ["names_in", "odd_expiry", "odd_type", "parse_answer", "refresh_token_beside", "useless"]
 
 
 USUAL = KNOWN | {"code", "data", "error", "error_description", "id_token", "message", "status", "token_type"}
@@ -29,62 +29,112 @@ MOST_NAMES, LONGEST_NAME = 20, 40
 """How many names of an answer's fields are shown, and how many characters of each."""
 
 
-def parse_answer(answer: object, *, at: float, kept: bool = False, hidden: Redactor = NOTHING_KNOWN) -> Token:
+def parse_answer(
+    answer: object,
+    *,
+    at: float,
+    kept: bool = False,
+    hidden: Redactor = NOTHING_KNOWN,
+    bearer_field: str | None = None,
+) -> Token:
     """The token in a refresher's answer. `at`: when it was asked for, in seconds since the epoch.
 
-    `kept`: it may have been asked for long before `at`, so a point in time counts before a duration. `hidden`: knows
-    the secrets of the request, which no error shows.
+    `kept`: it is the first token of a session, and may have been asked for long before `at`. So a point in time counts
+    before a duration, and a refresh token alone is enough. `hidden`: knows the secrets of the request, which no error
+    shows. `bearer_field`: the field whose value is sent to the API in place of the access token.
 
-    A mapping holds ``access_token`` and may hold ``refresh_token``, ``expires_in`` (seconds: int, float or text; 0 or
-    unreadable means not known), ``expires_at`` (seconds or milliseconds since the epoch) and ``scope`` (text or list).
-    ``accessToken``, ``access`` and so on are understood, too, and what else it holds is kept as ``extra``. A JWT (RFC
-    7519) that comes without any expiry may state its ``exp``, which is not verified.
+    A mapping holds ``access_token`` and may hold ``refresh_token``, ``scope`` (text or list), and when the token ends,
+    as `onerefresh.expiry` reads it. ``accessToken``, ``token`` and so on are understood, too, and what else it holds is
+    kept as ``extra``. A JWT (RFC 7519) that comes without any expiry may state its ``exp``, which is not verified.
 
     Raises `RefreshProtocolError` where there is no usable access token: none at all, one that no header can carry, or
     one that is no bearer token.
     """
-    message = useless(answer)
+    message = useless(answer, kept=kept, bearer_field=bearer_field)
     if message is not None:
         del answer  # it holds tokens, and would show in a traceback with locals
         raise RefreshProtocolError(message)
     if isinstance(answer, Token):
-        return answer
+        return answer if bearer_field is None else with_bearer(answer, bearer_field, hidden)
     if not isinstance(answer, Mapping):
         kind = type(answer).__name__
         del answer  # it may hold tokens, and would show in a traceback with locals
         raise RefreshProtocolError(f"a refresher must return a Token or a mapping with 'access_token', not {kind}")
-    access = field_of(answer, "access_token")
-    if not isinstance(access, str) or not access.strip():
-        names = names_in(answer, hidden)
-        del answer, access  # what this frame holds would show in a traceback with locals
-        raise RefreshProtocolError(
-            f"no usable 'access_token' in the answer (it holds: {names}); "
-            "return Token(access_token=…, refresh_token=…) if the API uses other names"
-        )
     refresh = field_of(answer, "refresh_token")
-    issued_at, expires_at = times_of_old(answer, access, at) if kept else (at, expiry_of(answer, access, at))
+    refresh = Secret(refresh) if isinstance(refresh, str) and refresh else None
+    access = bearer_in(answer, bearer_field)
+    if access is None and kept and refresh is not None and is_refresh_token_alone(answer, bearer_field):
+        return Token(None, refresh, issued_at=at, scope=scope_of(answer), extra=rest_of(answer, None))
+    if access is None:
+        names = names_in(answer, hidden)
+        del answer, refresh  # what this frame holds would show in a traceback with locals
+        raise RefreshProtocolError(no_bearer(bearer_field, names))
+    renewable = not kept or refresh is not None
+    end = end_of_bearer(answer, access, bearer_field, at=at, kept=kept, renewable=renewable)
     return Token(
         Secret(access),
-        Secret(refresh) if isinstance(refresh, str) else None,
-        expires_at=expires_at,
-        issued_at=issued_at,
+        refresh,
+        expires_at=end.expires_at,
+        issued_at=end.issued_at,
         scope=scope_of(answer),
-        extra={str(name): value for name, value in answer.items() if name not in KNOWN},
+        extra=rest_of(answer, bearer_field),
+        doubt=end.odd,
     )
 
 
-def useless(answer: object) -> str | None:
+def useless(answer: object, *, kept: bool = False, bearer_field: str | None = None) -> str | None:
     """Why no request can or may carry the answer's access token; None where one may, or there is none."""
     fields: object = answer.extra if isinstance(answer, Token) else answer
     if isinstance(fields, Mapping) and (message := not_bearer(fields)) is not None:
         return message
-    access: object = answer.reveal() if isinstance(answer, Token) else None
-    if isinstance(answer, Mapping):
-        access = field_of(answer, "access_token")
-        if not isinstance(access, str) or not access.strip():
-            return None
+    access: object = None
+    if isinstance(answer, Token):
+        if not answer.has_access_token:
+            return None if kept else "the answer has no access token"
+        access = answer.reveal()
+        if bearer_field is not None and not is_sent(answer, bearer_field):
+            access = bearer_in(answer.extra, bearer_field)
+    elif isinstance(answer, Mapping):
+        access = bearer_in(answer, bearer_field)
     message = unsendable(access) if isinstance(access, str) else None
     return None if message is None else f"the answer has {message}"
+
+
+def is_refresh_token_alone(answer: Mapping[str, object], bearer_field: str | None) -> bool:
+    """Whether a first answer without an access token is one with a refresh token alone, and not another answer."""
+    access = field_of(answer, ACCESS_TOKEN) if bearer_field is None else None
+    return access in (None, "") and not answer.get("error")
+
+
+def is_sent(token: Token, bearer_field: str) -> bool:
+    """Whether what is sent of `token` is this field already, so that the access token stands beside it."""
+    return ACCESS_TOKEN in token.extra and bearer_in(token.extra, bearer_field) is None
+
+
+def with_bearer(token: Token, bearer_field: str, hidden: Redactor = NOTHING_KNOWN) -> Token:
+    """The token with another field of its answer in the place of its access token, as a refresher gave it.
+
+    Raises `RefreshProtocolError` where it has no such field.
+    """
+    if not token.has_access_token or is_sent(token, bearer_field):
+        return token
+    answer = {**token.extra, ACCESS_TOKEN: token.reveal()}
+    bearer = bearer_in(answer, bearer_field)
+    if bearer is None:
+        names = names_in(answer, hidden)
+        del answer, token  # they hold tokens, and would show in a traceback with locals
+        raise RefreshProtocolError(no_bearer(bearer_field, names))
+    renewable = token.refresh_token is not None
+    end = end_of_bearer(token.extra, bearer, bearer_field, at=token.issued_at, kept=False, renewable=renewable)
+    if end.expires_at is None and not end.odd:
+        end = end._replace(expires_at=token.expires_at, odd=token.doubt)
+    return replace(
+        token,
+        access_token=Secret(bearer),
+        expires_at=end.expires_at,
+        extra=rest_of(answer, bearer_field),
+        doubt=end.odd,
+    )
 
 
 def refresh_token_beside(answer: object) -> Secret | None:
@@ -108,6 +158,15 @@ def names_in(answer: Mapping[str, object], hidden: Redactor = NOTHING_KNOWN) -> 
     shown = [name if name in USUAL else hidden.quote(name, LONGEST_NAME) for name in names]
     more = ["…"] if len(answer) > MOST_NAMES or not all(shown) else []
     return ", ".join([*sorted(filter(None, shown)), *more]) or "nothing"
+
+
+def odd_expiry(token: Token) -> str | None:
+    """What is stated about the token's end and was not understood, and what follows; None where it was understood."""
+    if not token.doubt:
+        return None
+    if token.expires_at is None:
+        return f"{token.doubt}; nobody can refresh the token, so it is used until the API refuses it"
+    return f"{token.doubt}; the token is used for {max(token.expires_at - token.issued_at, 0.0):.0f} s"
 
 
 def odd_type(token: Token, hidden: Redactor = NOTHING_KNOWN) -> str | None:

@@ -19,7 +19,7 @@ from onerefresh.loops import awaited, is_async
 from onerefresh.record import Grant
 from onerefresh.refresher import endpoint_of, host_of, limit_of, prepare_of, revoke_of
 from onerefresh.store import Store
-from onerefresh.token import Answer, Token
+from onerefresh.token import Answer, OddTimes, Token
 from onerefresh.verdict import RefreshFailure
 
 __all__ = ["Functions", "UserCode", "asks_itself", "sends_nothing"]
@@ -43,11 +43,12 @@ def asks_itself(store: Store, key: str) -> bool:
 
 
 class Functions(NamedTuple):
-    """The functions of one credential."""
+    """The functions of one credential, and which field of their answers is sent."""
 
     refresher: Callable[[Token], Answer | Awaitable[Answer]]
     obtain: Callable[[], Answer | Awaitable[Answer]] | None = None
     save: Callable[[Token], Awaitable[None] | None] | None = None
+    bearer_field: str | None = None
 
 
 def sends_nothing(token: Token) -> Answer:
@@ -75,6 +76,7 @@ class UserCode:
     ) -> None:
         self._store, self._key, self._loop, self._seen, self._at = store, key, loop, seen, at
         self._refresher, self._obtain, self._save = functions.refresher, functions.obtain, functions.save
+        self._bearer_field = functions.bearer_field
 
     @property
     def host(self) -> str | None:
@@ -125,17 +127,25 @@ class UserCode:
                 # The answer gets no name, since a traceback with locals would show it.
                 if grant is Grant.OBTAIN or token is None:
                     assert self._obtain is not None
-                    new = parsed_answer(await self._finished(self._obtain(), self._obtain), at, self._seen.redactor())
+                    new = self._parsed(await self._finished(self._obtain(), self._obtain), at)
                 else:
-                    new = parsed_answer(
-                        await self._finished(self._refresher(token), self._refresher), at, self._seen.redactor()
-                    )
+                    new = self._parsed(await self._finished(self._refresher(token), self._refresher), at)
         except RefreshFailure:
             raise
+        except OddTimes as error:  # a `Token(…)` in the refresher: it may hold the only refresh token that still works
+            if error.token is None:
+                raise RefreshFailure(judge_exception(error, hidden=self._seen.redactor())) from error
+            new = self._parsed(error.token, at)
         except BaseException as error:  # a refresher that ends its thread must not leave its claim behind
             raise RefreshFailure(judge_exception(error, hidden=self._seen.redactor())) from error
         self._seen.add(new)
         return new
+
+    def _parsed(self, answer: object, at: float) -> Token:
+        try:
+            return parsed_answer(answer, at, self._seen.redactor(), self._bearer_field)
+        finally:
+            del answer  # it holds tokens, and would show in a traceback with locals
 
     async def revoke(self, token: Token) -> str | None:
         """See `World.revoke`."""

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -39,15 +40,21 @@ def test_an_absurd_expiry_costs_no_token_and_is_a_date(name: str, value: object,
         assert one.expires_at is None or moment(one.expires_at).year <= 3000
 
 
-@pytest.mark.parametrize("value", [1e12, 1e308, -1e308, math.inf, math.nan, -5.0])
-def test_a_token_made_by_hand_has_dates_as_well(value: float) -> None:
-    for token in (
-        Token("a", expires_in=value),
-        Token("a", expires_at=value),
-        Token("a", issued_at=value, expires_in=9),
-    ):
-        moment(token.issued_at)
-        assert token.expires_at is None or moment(token.expires_at).year <= 3000
+@pytest.mark.parametrize("value", [1e12, 1e308, -1e308, math.inf, math.nan, -5.0, True, "soon", "9" * 5000])
+@pytest.mark.parametrize("name", ["expires_in", "expires_at", "issued_at"])
+def test_a_token_made_by_hand_has_dates_as_well_or_is_refused(name: str, value: object) -> None:
+    given: dict[str, Any] = {name: value}
+    try:
+        token = Token("a", **given)
+    except errors.ConfigurationError as error:
+        refusal = error.message
+    else:
+        refusal = ""
+    if refusal:
+        assert refusal.startswith(f"{name} is ")
+        return
+    moment(token.issued_at)
+    assert token.expires_at is None or moment(token.expires_at).year <= 3000
 
 
 def answered(body: bytes) -> TokenEndpoint:

@@ -104,7 +104,7 @@ def test_tokens_of_a_minute_are_refreshed_once_for_twenty_calls() -> None:
     assert refresher.calls == 1
 
 
-@pytest.mark.parametrize("expiry", [{}, {"expires_in": 0}, {"expires_in": "soon"}, {"expires_in": None}])
+@pytest.mark.parametrize("expiry", [{}, {"expires_in": 0}, {"expires_at": ""}, {"expires_in": None}])
 def test_a_token_whose_expiry_is_not_known_serves_until_it_is_refused(expiry: dict[str, object]) -> None:
     refresher = Refresher()
     credential = Credential("acme", refresher, token=first_token(**expiry))

@@ -267,6 +267,9 @@ WRONG_ANSWERS: list[Any] = [
     Secret(ACCESS),
 ]
 
+WRONG_SEEDS = [answer for answer in WRONG_ANSWERS if not (isinstance(answer, dict) and "acess_token" in answer)]
+"""A seed without an access token is one where it has a refresh token."""
+
 PATHS: dict[str, Callable[[], object]] = {
     **{
         f"the refresher raises {type(error).__name__}": partial(ask, raising(error))
@@ -285,8 +288,8 @@ PATHS: dict[str, Callable[[], object]] = {
     },
     "the refresher raises for a token that is lost": lambda: ask(raising(ConnectionResetError("mine"))),
     **{f"wrong answer {n}": partial(ask, answering(answer)) for n, answer in enumerate(WRONG_ANSWERS)},
-    **{f"wrong seed {n}": partial(seeded, token=answer) for n, answer in enumerate(WRONG_ANSWERS)},
-    **{f"wrong login {n}": partial(log_in, answer) for n, answer in enumerate(WRONG_ANSWERS)},
+    **{f"wrong seed {n}": partial(seeded, token=answer) for n, answer in enumerate(WRONG_SEEDS)},
+    **{f"wrong login {n}": partial(log_in, answer) for n, answer in enumerate(WRONG_SEEDS)},
     **{f"wrong token obtained {n}": partial(obtain, answer) for n, answer in enumerate(WRONG_ANSWERS)},
     "obtain raises": lambda: Credential("acme", answering(ANSWER), obtain=obtains_nothing).token(),
     "a wrong key beside a good seed": lambda: Credential("", answering(ANSWER), token=SEED),

@@ -92,6 +92,13 @@ RECORDS = {
     "idle-floor": replace(HELD, floor=Floor(3, AT, "5f0b4d6e-boot", (AT - 20.0, AT))),
     "idle-spent": replace(HELD, spent=("00112233445566ff", "ff66554433221100")),
     "idle-unsaved": replace(HELD, unsaved=True),
+    "idle-refresh-token-alone": replace(
+        IDLE, token=Token(None, "golden-refresh", issued_at=AT, generation=1, family=FAMILY)
+    ),
+    "idle-bearer": replace(
+        HELD,
+        token=replace(TOKEN, access_token=Secret("golden-id"), extra={"access_token": "golden-access", "n": 1}),
+    ),
     "idle-odd": replace(IDLE, owner=ODD, committed_by=ODD, token=replace(PLAIN, access_token=Secret(ODD), scope=ODD)),
     "idle-many": replace(
         HELD,

@@ -331,7 +331,7 @@ def test_any_answer_is_read(status: int, body: bytes, kind: str) -> None:
 
 def test_no_other_part_of_an_answer_is_quoted() -> None:
     verdict = read(
-        answer(200, {"token": "at-12345678", "at-12345678": "x", "error_description": "rt-1234567"}),
+        answer(200, {"tokens": "at-12345678", "at-12345678": "x", "error_description": "rt-1234567"}),
         None,
         "rt-12345678",
     )

@@ -133,7 +133,7 @@ def test_a_token_without_refresh_token_sends_nothing(server: AuthServer, endpoin
         ({"status": 502, "body": "<html>Bad gateway</html>"}, FailureKind.SERVER_ERROR, "answered 502"),
         ({"status": 403, "body": "<html>Blocked</html>"}, FailureKind.UNAVAILABLE, "an HTML page"),
         ({"status": 503, "body": {}}, FailureKind.UNAVAILABLE, "answered 503"),
-        ({"status": 200, "body": {"token": "x"}}, FailureKind.PROTOCOL, "without a usable access token"),
+        ({"status": 200, "body": {"tokens": "x"}}, FailureKind.PROTOCOL, "without a usable access token"),
         ({"status": 200, "body": "<html>Log in</html>"}, FailureKind.NO_ANSWER, "an HTML page"),
     ],
 )

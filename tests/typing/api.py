@@ -185,7 +185,7 @@ class EverythingAboutItself:
 
     identity, host, timeout, renews_from_access = "keys of example.com", "example.com", 5.0, False
     settings = ("a client",)
-    profile, limit = "okta", 4
+    profile, limit, bearer_field = "okta", 4, "id_token"
 
     def __call__(self, token: Token) -> Token:
         return token

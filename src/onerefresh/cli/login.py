@@ -81,22 +81,25 @@ def _answer(entry: Entry) -> Token:
             'there is no token response on standard input: it must be a JSON object such as {"access_token": "…", '
             '"refresh_token": "…", "expires_in": 3600}; nothing was changed'
         )
-    message = useless(answer)
-    token = None if message else _usable(answer)
+    bearer_field = entry.options.get("bearer_field")
+    message = useless(answer, bearer_field=bearer_field)
+    token = None if message else _usable(answer, bearer_field)
     if token is None:
         names = names_in(answer)
         del answer  # it holds tokens, and would show in a traceback with locals
         if message:
             raise ConfigurationError(f"{message}; nothing was changed")
         raise ConfigurationError(
-            f"the token response has no usable access_token (it holds: {names}); nothing was changed"
+            f"the token response has no usable {bearer_field or 'access_token'}, and no refresh_token "
+            f"(it holds: {names}); nothing was changed"
         )
     return token
 
 
-def _usable(answer: dict[str, object]) -> Token | None:
+def _usable(answer: dict[str, object], bearer_field: str | None) -> Token | None:
     try:
-        return parse_answer(answer, at=time.time(), kept=True)  # the answer may come from an old file
+        # The answer may come from an old file.
+        return parse_answer(answer, at=time.time(), kept=True, bearer_field=bearer_field)
     except RefreshProtocolError:
         return None
 
@@ -112,4 +115,6 @@ def _parsed() -> dict[str, object] | None:
 
 def _described(token: Token) -> str:
     scope = f", scope {token.scope!r}" if token.scope else ""
+    if not token.has_access_token:
+        return f"generation {token.generation} has no access token yet: the first use gets one{scope}"
     return f"generation {token.generation} {life(token.expires_at, time.time())}{scope}"

@@ -16,6 +16,7 @@
     profile = "strict"
     resend = "never"                                 # or seconds until a request is repeated whose answer was lost
     max_wait = 60
+    bearer_field = "id_token"                        # sent to the API in place of the access token
     store = "sqlite:////abs/path.db"                 # three slashes: beside this file; four: absolute; ~ expands
                                                      # or { env = "ACME_STORE" } and so on, for a URL with a password
     moved_from = "sqlite"                            # where the credential was before, as for store
@@ -32,6 +33,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from onerefresh.bearer_field import checked_bearer_field
 from onerefresh.clients.attach import parts_of
 from onerefresh.clients.origins import Origins
 from onerefresh.config.refresher import imported
@@ -151,7 +153,7 @@ _ENDPOINT_KEYS = (
     "revocation_endpoint",
 )
 _CALLED = {"url": "token_endpoint", "revocation_url": "revocation_endpoint"}
-_OPTION_KEYS = ("profile", "resend", "max_wait")
+_OPTION_KEYS = ("profile", "resend", "max_wait", "bearer_field")
 _KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", "attach", *_OPTION_KEYS, "store", "moved_from")
 _SECRET_WORDS = ("token", "secret", "password", "passwd", "assertion", "api_key", "apikey")
 
@@ -200,6 +202,8 @@ def _entry(name: str, section: object, path: Path, store: object) -> Entry:
                 raise ConfigurationError(
                     f"{where}.{key} is only for a token_endpoint: leave it out when there is a refresher"
                 )
+    if "bearer_field" in settings:
+        checked_bearer_field(text(settings["bearer_field"], f"{where}.bearer_field"))
     before = settings.get("moved_from")
     return Entry(
         name=name,
@@ -224,6 +228,8 @@ def _endpoint(settings: Mapping[str, object], where: str, folder: Path) -> dict[
         found["revocation_url"] = settings["revocation_endpoint"]
     for key, value in found.items():
         text(value, f"{where}.{_CALLED.get(key, key)}")
+    if "bearer_field" in settings:
+        found["bearer_field"] = settings["bearer_field"]
     if "client_secret" in settings:
         found["client_secret"] = secret_source(settings["client_secret"], f"{where}.client_secret", folder)
     if "extra" in settings:

@@ -19,15 +19,17 @@ __all__ = [
 ]
 
 
-def seed_from(answer: Answer | None, name: str, *, kept: bool = False) -> Token | None:
-    """The first token of a session. `kept`: the answer may be older than this process.
+def seed_from(answer: Answer | None, name: str, bearer_field: str | None = None) -> Token | None:
+    """The first token of a session, whose answer may be older than this process.
+
+    `bearer_field`: the field that is sent in place of the access token.
 
     Raises `ConfigurationError` for an answer without a usable token.
     """
     if answer is None:
         return None
     try:
-        return parse_answer(answer, at=time.time(), kept=kept)
+        return parse_answer(answer, at=time.time(), kept=True, bearer_field=bearer_field)
     except errors.RefreshProtocolError as error:
         message = error.message
     finally:

@@ -17,7 +17,7 @@ from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.opened import hidden, open_both, opened, opened_here
-from onerefresh.credential.options import CredentialOptions
+from onerefresh.credential.options import CredentialOptions, bearer_of
 from onerefresh.credential.registry import memory_of
 from onerefresh.credential.status import Status
 from onerefresh.locks import refuse_inside
@@ -43,7 +43,7 @@ class Credential(Commanding):
     * `key`: the credential's name.
     * `refresher`: trades a token for the next one. It is a function (it may be async) that returns a `Token` or a token
       response, or a `TokenEndpoint`.
-    * `token`: the first token. It never overwrites a stored one.
+    * `token`: the first token, which may be old; its refresh token alone is enough. It never overwrites a stored one.
     * `store`: ``"sqlite"``, a URL, or a `Store`. Default: this object's memory.
     * `save`: a function of a host application that keeps tokens itself; it replaces `store`. It gets each new token
       before any caller does.
@@ -55,6 +55,8 @@ class Credential(Commanding):
     * `max_wait`: seconds that a caller waits.
     * `patience`: seconds that a call waits where the token endpoint's host answers none of several credentials, and is
       left alone for a while. By default the call gets `RefreshUnavailable` at once.
+    * `bearer_field`: the field of a token answer that is sent to the API in place of its access token, such as
+      ``"id_token"``. Default: what the refresher states, else the access token.
     * `adopt`: consent to send a stored token to this refresher's server although another refresher stored it.
     * `moved_from`: the store, or its URL, where the credential was before. If it is there and not in `store`, it is
       moved when it is first used.
@@ -87,9 +89,10 @@ class Credential(Commanding):
         patience: float = 0.0,
         adopt: bool = False,
         moved_from: str | Store | None = None,
+        bearer_field: str | None = None,
     ) -> None:
         try:
-            seed = seed_from(token, "token=", kept=True)
+            seed = seed_from(token, "token=", bearer_of(refresher, bearer_field))
         finally:
             del token  # it holds tokens, and would show in a traceback with locals
         place, before = hidden(store), hidden(moved_from)
@@ -107,6 +110,7 @@ class Credential(Commanding):
             patience=patience,
             adopt=adopt,
             moved_from=stores[1],
+            bearer_field=bearer_field,
         )
         self._begin(key, options, stores[0], seed, owned=opened_here(stores, (place, before)))
         if isinstance(self._memory.store, MemoryStore):
@@ -233,9 +237,9 @@ class Credential(Commanding):
     def login(self, answer: Answer | None = None) -> Token:
         """Start a new session and return its token.
 
-        `answer`: a token response or a `Token`; None: ``obtain=`` gets one. It replaces the stored session, for every
-        process that shares the store. If it is the stored token itself, nothing changes. For tokens that may be old,
-        use ``token=`` or ``token_for=`` instead.
+        `answer`: a token response or a `Token` as for ``token=``; None: ``obtain=`` gets one. It replaces the stored
+        session, for every process that shares the store. If it is the stored token itself, nothing changes. For tokens
+        that a newer session may have replaced, use ``token=`` or ``token_for=`` instead.
 
         Raises `ConfigurationError` for an `answer` without a usable token, and if there is neither `answer` nor
         ``obtain=``; also, without any change, for a refresh token that was exchanged for a newer one already, if the
@@ -243,7 +247,7 @@ class Credential(Commanding):
         longer than `max_wait`.
         """
         try:
-            token = seed_from(answer, "login()")
+            token = seed_from(answer, "login()", self._options.bearer_field)
         finally:
             del answer  # it holds tokens, as in the constructor
         return self._result(self._log_in(token, blocking=True), "the login").token
@@ -251,7 +255,7 @@ class Credential(Commanding):
     async def alogin(self, answer: Answer | None = None) -> Token:
         """As `login`, for tasks."""
         try:
-            token = seed_from(answer, "login()")
+            token = seed_from(answer, "login()", self._options.bearer_field)
         finally:
             del answer  # it holds tokens, as in the constructor
         return (await self._aresult(self._log_in(token, blocking=False), "the login")).token

@@ -6,13 +6,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from onerefresh.bearer_field import checked_bearer_field
 from onerefresh.credential.arguments import seconds
 from onerefresh.credential.client import digest_of
+from onerefresh.errors import ConfigurationError
 from onerefresh.host_limiter import HostLimiter
 from onerefresh.loops import is_async
 from onerefresh.policy import Profile, profile_named
 from onerefresh.record import Record
-from onerefresh.refresher import identity_of, obtain_of, profile_of, renews_from_access, timeout_of
+from onerefresh.refresher import (
+    bearer_field_of,
+    identity_of,
+    obtain_of,
+    profile_of,
+    renews_from_access,
+    timeout_of,
+)
 from onerefresh.renewal.decide import must_rest
 from onerefresh.store import Store
 from onerefresh.token import Answer, Token
@@ -21,7 +30,7 @@ from onerefresh.user_code import Functions
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["CredentialOptions"]
+__all__ = ["CredentialOptions", "bearer_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +43,7 @@ class CredentialOptions:
     * `turns`: the limit on concurrent renewals at one host, or None.
     * `adopts`: a stored token that belongs to another refresher is taken over.
     * `patience`: seconds that a renewal waits for a token endpoint that is left alone.
+    * `bearer_field`: the field of a token answer that is sent in place of its access token, or None.
     * `moved_from`: the store from which credentials are moved to this one when they are first used, or None.
     """
 
@@ -51,11 +61,12 @@ class CredentialOptions:
     adopts: bool = False
     patience: float = 0.0
     moved_from: Store | None = None
+    bearer_field: str | None = None
 
     @property
     def functions(self) -> Functions:
         """The user's functions that a renewal calls."""
-        return Functions(self.refresher, self.obtain, self.save)
+        return Functions(self.refresher, self.obtain, self.save, self.bearer_field)
 
     def client(self) -> str:
         """A digest of the refresher's settings and code."""
@@ -79,10 +90,12 @@ class CredentialOptions:
         adopt: bool = False,
         patience: float = 0.0,
         moved_from: Store | None = None,
+        bearer_field: str | None = None,
     ) -> CredentialOptions:
         """Check the arguments and derive the rest.
 
-        Raises `ConfigurationError` for an unknown profile, and for a `max_wait` that is no number of seconds.
+        Raises `ConfigurationError` for an unknown profile, for a `max_wait` that is no number of seconds, and for a
+        `bearer_field` that is no name.
         """
         obtain = obtain if obtain is not None else obtain_of(refresher)
         return cls(
@@ -100,4 +113,16 @@ class CredentialOptions:
             adopts=adopt,
             patience=seconds("patience", patience),
             moved_from=moved_from,
+            bearer_field=bearer_of(refresher, bearer_field),
         )
+
+
+def bearer_of(refresher: object, given: object = None) -> str | None:
+    """The field of a token answer that is sent: as given, else as the refresher states it; None: the access token.
+
+    Raises `ConfigurationError` for what is no name, and where both name another field.
+    """
+    name, stated = checked_bearer_field(given), checked_bearer_field(bearer_field_of(refresher))
+    if given is not None and stated is not None and name != stated:
+        raise ConfigurationError("bearer_field names another field than the refresher does: give it in one place")
+    return name if name is not None else stated

@@ -62,7 +62,8 @@ class Credentials(ContextManaged):
     * `moved_from`: the store, or its URL, where credentials were before. One that is there and not in `store` is moved
       when it is first used.
     * `token_for`: a function from a key to the first token of that credential, or None. It is asked once for each
-      credential in memory, and what it gives never overwrites a stored token.
+      credential in memory, and what it gives never overwrites a stored token. A refresh token alone is enough.
+    * `bearer_field`: the field of a token answer that is sent in place of its access token, as for `Credential`.
 
     Raises `ConfigurationError` for arguments that cannot work.
     """
@@ -82,6 +83,7 @@ class Credentials(ContextManaged):
         adopt: bool = False,
         token_for: Callable[[str], Answer | None] | None = None,
         moved_from: str | Store | None = None,
+        bearer_field: str | None = None,
     ) -> None:
         place, before = hidden(store), hidden(moved_from)
         del store, moved_from  # a URL may hold a password, and would show in a traceback with locals
@@ -97,6 +99,7 @@ class Credentials(ContextManaged):
             turns=turns,
             adopt=adopt,
             moved_from=stores[1],
+            bearer_field=bearer_field,
         )
         self._options = self._terms_with(_nobody if refresher is None else refresher)
         self._has_default = refresher is not None
@@ -276,13 +279,14 @@ class Credentials(ContextManaged):
         return found if found is not None and not found.is_closed else self._new_tenant(key)
 
     def _new_tenant(self, key: str) -> Tenant:
-        return Tenant(key, self._terms_of(key), self._store, self._first(key))
+        options = self._terms_of(key)
+        return Tenant(key, options, self._store, self._first(key, options.bearer_field))
 
-    def _first(self, key: str) -> Token | None:
+    def _first(self, key: str, bearer_field: str | None) -> Token | None:
         """The first token of `key`, from the host's own table."""
         first = None if self._token_for is None else self._token_for(key)
         try:
-            return seed_from(first, "token_for", kept=True)
+            return seed_from(first, "token_for", bearer_field)
         finally:
             del first  # it holds tokens, and would show in a traceback with locals
 
@@ -313,10 +317,14 @@ class Credentials(ContextManaged):
                 raise errors.CredentialClosed("no caller is waiting for this run any more")
 
         before = self._moved_from
+
+        def has_first(key: str) -> bool:
+            return self._first(key, self._terms_of(key).bearer_field) is not None
+
         return Run(
             self._store,
             self._store if before is None else BothStores(self._store, before),
-            DueFilter(seconds("within", within), named, self._terms_of, lambda key: self._first(key) is not None),
+            DueFilter(seconds("within", within), named, self._terms_of, has_first),
             self._tenant,
             rate=rate,
             at_once=_whole("at_once", at_once),

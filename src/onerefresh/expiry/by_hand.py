@@ -20,10 +20,14 @@ _LIFETIME = "seconds, as a number or a text, or a timedelta"
 
 
 class Given(NamedTuple):
-    """What was given: seconds since the epoch, None where it is not known; or what is wrong with it, in words."""
+    """What was given: seconds since the epoch, None where it is not known.
+
+    Or what is `odd` about it, and what is `accepted` instead, in words.
+    """
 
     moment: float | None = None
-    problem: str = ""
+    odd: str = ""
+    accepted: str = ""
 
 
 class Times(NamedTuple):
@@ -52,13 +56,17 @@ def times_given(
     issued = now if issue.moment is None else issue.moment
     if expires_in is None and expires_at is ...:
         found = end_of({}, at=issued, claims=claims, renewable=renewable)
-        return Times(found.expires_at, issued, found.odd, issue.problem)
+        return Times(found.expires_at, issued, found.odd or issue.odd, _problem(issue))
     life = Given() if expires_in is None else lifetime_given("expires_in", expires_in, at=issued, renewable=renewable)
     end = Given() if expires_at is None or expires_at is ... else moment_given("expires_at", expires_at, at=now)
-    problem = issue.problem or life.problem or end.problem
-    if problem:
-        return Times(now + CAUTIOUS_LIFE, now, problem, problem)
+    for given in (issue, life, end):
+        if given.odd:
+            return Times(now + CAUTIOUS_LIFE, now, given.odd, _problem(given))
     return Times(life.moment if end.moment is None else end.moment, issued)
+
+
+def _problem(given: Given) -> str:
+    return f"{given.odd}: {given.accepted}" if given.odd else ""
 
 
 def moment_given(name: str, value: object, *, at: float) -> Given:
@@ -69,9 +77,9 @@ def moment_given(name: str, value: object, *, at: float) -> Given:
     if found.moment is not None:
         return Given(found.moment)
     if found.lifetime is not None:
-        return Given(problem=f"{name} is a lifetime, not a moment: it takes {_MOMENT}")
+        return Given(None, f"{name} is a lifetime, not a moment", f"it takes {_MOMENT}")
     if found.naive is not None:
-        return Given(problem=f"{name} is {found.odd}, so it is ambiguous: give it a tzinfo, such as datetime.UTC")
+        return Given(None, f"{name} is {found.odd}", "give it a tzinfo, such as datetime.UTC")
     return _nothing(name, value, found, f"it takes {_MOMENT}; None means that it is not known")
 
 
@@ -92,13 +100,13 @@ def lifetime_given(name: str, value: object, *, at: float, renewable: bool) -> G
     if found.is_zero:
         return Given(at)
     if found.naive is not None:
-        return Given(problem=f"{name} is {found.odd}: it takes {_LIFETIME}")
+        return Given(None, f"{name} is {found.odd}", f"it takes {_LIFETIME}")
     return _nothing(name, value, found, f"it takes {_LIFETIME}; None means that it is not known")
 
 
 def _nothing(name: str, value: object, found: Reading, accepted: str) -> Given:
     if found.odd:
-        return Given(problem=f"{name} is {found.odd}: {accepted}")
+        return Given(None, f"{name} is {found.odd}", accepted)
     if isinstance(value, (str, bytes)) and not value.strip():
-        return Given(problem=f"{name} is an empty text: {accepted}")
+        return Given(None, f"{name} is an empty text", accepted)
     return Given(0.0 if found.is_zero else None)

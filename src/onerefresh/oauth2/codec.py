@@ -8,6 +8,7 @@ from typing import Literal, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, quote_plus
 
 from onerefresh.answers import field_of, not_bearer, object_in, unsendable
+from onerefresh.bearer_field import bearer_in
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
 from onerefresh.judge_answer import judge_answer, with_rest
 from onerefresh.oauth2.client_auth import Identification
@@ -185,20 +186,25 @@ def _can_be_sent(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden: Redactor) -> Token | Verdict:
+def read_answer(
+    response: TokenResponse, *, at: float, scope: str | None, hidden: Redactor, bearer_field: str | None = None
+) -> Token | Verdict:
     """The token in an answer, or the verdict on an answer without one.
 
     `at`: when it was asked for, in seconds since the epoch. `scope`: the one that was asked for, which an answer that
     names none has granted (RFC 6749 section 5.1). `hidden`: knows the request's secrets, which no verdict quotes.
+    `bearer_field`: the field that is sent in place of the access token.
     """
     fields = _fields(response)
     if 200 <= response.status < 300 and fields is not None:
         if (message := not_bearer(fields)) is not None:
             return with_rest(Verdict(FailureKind.PROTOCOL, message), fields)
         try:
-            token = parse_answer(fields, at=at)
-        except RefreshProtocolError:
-            pass  # judged below, from the answer itself
+            token = parse_answer(fields, at=at, hidden=hidden, bearer_field=bearer_field)
+        except RefreshProtocolError as error:
+            if bearer_field is not None and bearer_in(fields, None) is not None:
+                return with_rest(Verdict(FailureKind.PROTOCOL, error.message), fields)
+            # Otherwise judged below, from the answer itself.
         else:
             return token if token.scope is not None or scope is None else replace(token, scope=scope)
     verdict = judge_answer(
@@ -207,7 +213,7 @@ def read_answer(response: TokenResponse, *, at: float, scope: str | None, hidden
         response.headers,
         hidden=hidden,
     )
-    access = field_of(fields, "access_token") if fields is not None else None
+    access = field_of(fields, "access_token") if fields is not None and bearer_field is None else None
     message = unsendable(access) if isinstance(access, str) else None
     if verdict.kind is FailureKind.PROTOCOL and message is not None:
         verdict = replace(verdict, detail=f"the token endpoint answered {response.status} with {message}")

@@ -14,6 +14,7 @@ from typing import TypeAlias, get_args
 from urllib.parse import parse_qsl
 
 from onerefresh.answers import is_secret
+from onerefresh.bearer_field import checked_bearer_field
 from onerefresh.errors import ConfigurationError
 from onerefresh.judge_exception import judge_exception
 from onerefresh.oauth2.address import Address
@@ -64,6 +65,8 @@ class TokenEndpoint:
     * `scope`: is asked for with every request (section 3.3).
     * `extra`: further fields of the body, such as ``audience`` or ``resource`` (RFC 8707), which may be lists.
     * `send`: sends the request instead of httpx2 (where it is installed) or the standard library.
+    * `bearer_field`: the field of an answer that is sent to the API in place of its access token, such as
+      ``"id_token"``. It applies to a credential's first token, too.
     * `timeout`: seconds that one request may take in total.
     * `profile`: what the server does when a refresh token is used twice, where the `Credential` does not say it.
     * `limit`: concurrent refreshes at this host, in place of that of `Credentials`.
@@ -88,6 +91,7 @@ class TokenEndpoint:
         revocation_url: str | None = None,
         profile: str | Profile | None = None,
         limit: int | None = None,
+        bearer_field: str | None = None,
         allow_unencrypted_http: bool = False,
     ) -> None:
         # The first statement, so that no traceback of this frame shows the secret.
@@ -115,6 +119,7 @@ class TokenEndpoint:
         self._own_send = self._send
         self.profile = None if profile is None else profile_named(profile)
         self.limit = None if limit is None else _checked_limit(limit)
+        self.bearer_field = checked_bearer_field(bearer_field)
         self._revocation: Address | None = None
         if revocation_url is not None:
             what = "the revocation endpoint"
@@ -140,7 +145,8 @@ class TokenEndpoint:
             self._looks_at = time.monotonic() + LOOK_AGAIN
             with contextlib.suppress(ConfigurationError):  # the next renewal reports it
                 self._secret = _asked(self._source, self._redactor())
-        return (self.identity, self.client_auth, self.scope, self._extra, self._secret, self._own_send)
+        found = (self.identity, self.client_auth, self.scope, self._extra, self._secret, self._own_send)
+        return found if self.bearer_field is None else (*found, self.bearer_field)
 
     @property
     def host(self) -> str:
@@ -220,7 +226,9 @@ class TokenEndpoint:
         asked_at = time.time()
         response = self._sent(request, redactor)
         if isinstance(response, TokenResponse):
-            found = read_answer(response, at=asked_at, scope=self.scope, hidden=redactor)
+            found = read_answer(
+                response, at=asked_at, scope=self.scope, hidden=redactor, bearer_field=self.bearer_field
+            )
             if isinstance(found, Token):
                 return found
             response = found

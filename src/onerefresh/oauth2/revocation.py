@@ -10,7 +10,7 @@ from onerefresh.judge_exception import judge_exception
 from onerefresh.oauth2.client_auth import Identification
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse, build_revocation
 from onerefresh.redaction import Redactor
-from onerefresh.token import Token
+from onerefresh.token import Secret, Token
 from onerefresh.verdict import RefreshFailure, Verdict
 
 __all__ = ["revoke"]
@@ -29,8 +29,10 @@ def revoke(
 
     Raises `RefreshFailure` where the server did not confirm it (section 2.2), in words that `hidden` has checked.
     """
-    hint = "access_token" if token.refresh_token is None else "refresh_token"
-    secret = token.access_token if token.refresh_token is None else token.refresh_token
+    hint, secret = "refresh_token", token.refresh_token
+    if secret is None:
+        beside = token.extra.get("access_token")  # where another field of the answer is sent to the API
+        hint, secret = "access_token", Secret(beside) if isinstance(beside, str) and beside else token.access_token
     try:
         response = send(build_revocation(url, identification, secret, hint, timeout=timeout, hidden=hidden))
     except ConfigurationError:
