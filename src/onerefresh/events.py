@@ -47,6 +47,7 @@ class Kind(enum.StrEnum):
     UNOWNED = "unowned"  # a record of an older version, which does not name the token's owner
     ODD_TYPE = "odd_type"  # the server states another type than Bearer; the token is sent as one
     NOT_ATTACHED = "not_attached"  # a call brings a header of its own, and goes without the token
+    ODD_EXPIRY = "odd_expiry"  # what is stated about a token's end is not understood; the token is used for a while
     QUEUED = "queued"  # it waits for its turn at the token endpoint's host, and has sent nothing yet
     TIMED_OUT = "timed_out"  # a call or a refresher took longer than its time; the refresh continues
     ENDPOINT_DOWN = "endpoint_down"  # a token endpoint that answers nobody is left alone, for all its credentials
@@ -79,11 +80,22 @@ _WARNINGS = frozenset(
         Kind.TAKEN_OVER,
         Kind.TIMED_OUT,
         Kind.NOT_ATTACHED,
+        Kind.ODD_EXPIRY,
         Kind.ENDPOINT_DOWN,
         Kind.STORE_DOWN,
     }
 )
-_LIMITED = frozenset({Kind.FAILED, Kind.TAKEN_OVER, Kind.TIMED_OUT, Kind.SPOOLED, Kind.NOT_REVOKED, Kind.ORPHANED})
+_LIMITED = frozenset(
+    {
+        Kind.FAILED,
+        Kind.TAKEN_OVER,
+        Kind.TIMED_OUT,
+        Kind.SPOOLED,
+        Kind.NOT_REVOKED,
+        Kind.ORPHANED,
+        Kind.ODD_EXPIRY,
+    }
+)
 """Warnings that all credentials of one host may give at the same time, again and again."""
 
 

@@ -226,3 +226,19 @@ def test_an_old_version_sends_nothing_for_a_session_that_was_moved_and_goes_on_w
         early.end()
         other.end()
     assert server.counters.token_requests == 0
+
+
+def test_an_old_version_refreshes_what_has_a_refresh_token_alone(
+    old: Path, server: AuthServer, place: str, tmp_path: Path
+) -> None:
+    """The stand-in for its access token is never sent, since it counts as over."""
+    store = open_store(place)
+    login = TokenEndpoint(server.token_url, client_id=server.client_id, client_secret=server.client_secret)
+    with Credential("acme", login, store=store) as acme:
+        acme.login({"refresh_token": server.issue()["refresh_token"]})
+    with Version(old, server, place, tmp_path) as early, Version(Path(alone()), server, place, tmp_path) as late:
+        assert early.ask("token")[0] == 2
+        assert late.ask("token")[0] == 2
+        early.end()
+        late.end()
+    assert server.counters.token_requests == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onerefresh import errors
 from onerefresh.circuit import circuits
 from onerefresh.credential.asking import Asking
-from onerefresh.credential.notices import report_type
+from onerefresh.credential.notices import report_expiry, report_type
 from onerefresh.credential.registry import release
 from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.watch import begin_to_watch
@@ -46,6 +46,7 @@ class Commanding(Asking):
             release(self._memory)
             begin_to_watch(self._memory)
             report_type(self._memory, self._options, outcome.token)
+            report_expiry(self._memory, self._options, outcome.token)
             return outcome
 
         self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())

@@ -12,7 +12,7 @@ from onerefresh import transitions as records
 from onerefresh.credential.beginning import begin, refuse_at_the_end
 from onerefresh.credential.cached_token import cached_for
 from onerefresh.credential.memory import SessionMemory
-from onerefresh.credential.notices import report_type
+from onerefresh.credential.notices import report_expiry, report_type
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import runs_under_way
 from onerefresh.credential.run import CredentialRun
@@ -109,6 +109,7 @@ class Launcher:
             assert record.token is not None
             memory.known, memory.held = record.token, cached_for(record.token, memory.jitter)
         report_type(memory, self._options, record.token)
+        report_expiry(memory, self._options, record.token)
 
     def _run(self, flight: Flight[Any], *, renews: bool = True) -> CredentialRun:
         return CredentialRun(self._memory, self._options, self._seed, flight, renews=renews)

@@ -11,9 +11,9 @@ from onerefresh.credential.options import CredentialOptions
 from onerefresh.foreign import Seen
 from onerefresh.telling import shown_host
 from onerefresh.token import Token
-from onerefresh.token_response import odd_type
+from onerefresh.token_response import odd_expiry, odd_type
 
-__all__ = ["report_rotation", "report_timeout", "report_type"]
+__all__ = ["report_expiry", "report_rotation", "report_timeout", "report_type"]
 
 
 def report_type(memory: SessionMemory, options: CredentialOptions, token: Token) -> None:
@@ -25,6 +25,13 @@ def report_type(memory: SessionMemory, options: CredentialOptions, token: Token)
         memory.type_reported = True
         message = f"its token_type is {name}; it is sent as a bearer token"
         events.publish(events.Event(events.Kind.ODD_TYPE, memory.key, token.generation, detail=message))
+
+
+def report_expiry(memory: SessionMemory, options: CredentialOptions, token: Token) -> None:
+    """Report that what is stated about the end of a session's first token was not understood."""
+    if (message := odd_expiry(token)) is not None:
+        facts = events.Facts(shown_host(options.refresher))
+        events.publish(events.Event(events.Kind.ODD_EXPIRY, memory.key, token.generation, detail=message, facts=facts))
 
 
 def report_rotation(memory: SessionMemory, before: Token, after: Token) -> None:

@@ -19,6 +19,7 @@ from onerefresh.renewal.revocation import revoke_if_logged_out
 from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
+from onerefresh.token_response import odd_expiry
 
 COMMIT_TRIES_AFTER_SPOOLING = 20
 """After so many writes at pauses of `LONGEST_REST`, a spooled token is left to a background task."""
@@ -104,6 +105,8 @@ async def _orphaned(attempt: Attempt, record: Record | None, token: Token) -> No
 async def _refreshed(attempt: Attempt, committed: Record, *, useless: bool) -> Outcome | None:
     """Report that the new token is in the record; return it, or None where the host has to save it first."""
     await tell(attempt, Kind.REFRESHED, committed)
+    if committed.token is not None and not useless and (message := odd_expiry(committed.token)) is not None:
+        await tell(attempt, Kind.ODD_EXPIRY, committed, message)
     token = committed.token if not committed.unsaved else None
     if token is not None and (await attempt.world.known()).may_go_back:
         await attempt.world.defer(look_again(attempt.world, token, attempt.lease.ttl, attempt.request))

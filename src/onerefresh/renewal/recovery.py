@@ -14,6 +14,7 @@ from onerefresh.renewal.revocation import revoke_if_logged_out
 from onerefresh.renewal.world import Loaded, Spooled, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
+from onerefresh.token_response import odd_expiry
 
 LOOKS = (1.0, 10.0)
 """Seconds after a commit at which its process checks that the store still has it.
@@ -138,6 +139,8 @@ async def start_session(world: World, loaded: Loaded, seed: Token, request: Rene
         await write_under(world, loaded.version, record, recovery)
     except (Conflict, StoreOutcomeUnknown):
         return  # the record decides what follows
+    if (message := odd_expiry(seed)) is not None:
+        await report(world, Kind.ODD_EXPIRY, request, record, message)
 
 
 async def repair(
