@@ -19,6 +19,7 @@ def test_the_examples_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("ACME_SECRET", "s3cret")
     with AuthServer(client_id="cli", client_secret="s3cret") as server:
         names: dict[str, Any] = {"__name__": "guide", "first_answer": server.issue()}
+        names["kept_refresh_token"] = server.issue()["refresh_token"]
         for example in EXAMPLES:
             code = example.replace("https://login.acme.com/token", server.token_url)
             code = code.replace("https://login.acme.com/revoke", server.revoke_url)
@@ -27,7 +28,8 @@ def test_the_examples_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
             assert names["login"](parse_answer(server.issue(), at=0.0)).reveal()
         names["acme"].close()
         names["machine"].close()
-        assert server.counters.refreshes == len(EXAMPLES) == 5
+        names["alone"].close()
+        assert (server.counters.refreshes, len(EXAMPLES)) == (8, 7)
 
 
 def test_the_guide_names_every_setting() -> None:
