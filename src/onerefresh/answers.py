@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 __all__ = [
     "KNOWN",
+    "NO_ACCESS_TOKEN",
     "as_seconds",
     "claims_of",
     "field_of",
@@ -36,6 +37,11 @@ _NAMES = {
 """The names of fields, in the order in which they count. `onerefresh.expiry` knows those of a token's end."""
 KNOWN = frozenset({"expires_in", "expiresIn", "expires_at", "expiresAt"}.union(*_NAMES.values()))
 """Fields that a token's attributes hold, so that its `extra` has no place for them."""
+NO_ACCESS_TOKEN = " (no access token yet)"
+"""Stands for the access token of a session of which only the refresh token is known.
+
+No header can carry it, since it begins with a space. So it is refreshed before its first use, by every version.
+"""
 LONGEST_NUMBER = 40
 """A text with more characters is no number of seconds."""
 LONGEST_SCOPE = 4096

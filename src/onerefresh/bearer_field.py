@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from onerefresh.answers import KNOWN, claims_of, field_of
+from onerefresh.answers import KNOWN, NO_ACCESS_TOKEN, claims_of, field_of
 from onerefresh.errors import ConfigurationError
 from onerefresh.expiry import End, end_of
 
@@ -32,7 +32,7 @@ def checked_bearer_field(name: object) -> str | None:
 def bearer_in(answer: Mapping[str, object], bearer_field: str | None) -> str | None:
     """What the answer has for the API; None where that is no text, or an empty one."""
     found = field_of(answer, ACCESS_TOKEN) if bearer_field is None else _named(answer, bearer_field)
-    return found if isinstance(found, str) and found.strip() else None
+    return found if isinstance(found, str) and found.strip() and found != NO_ACCESS_TOKEN else None
 
 
 def _named(answer: Mapping[str, object], name: str) -> object:

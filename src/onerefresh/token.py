@@ -16,24 +16,19 @@ from itertools import islice
 from types import EllipsisType, MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, Self, TypeAlias
 
-from onerefresh.answers import claims_of, fitting, is_secret, scope_of, unsendable
+from onerefresh.answers import NO_ACCESS_TOKEN, claims_of, fitting, is_secret, scope_of, unsendable
 from onerefresh.errors import ConfigurationError, LoginRequired, RefreshProtocolError
 from onerefresh.expiry import times_given
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-__all__ = ["NO_ACCESS_TOKEN", "Answer", "OddTimes", "Secret", "Token", "secrets_in"]
+__all__ = ["Answer", "OddTimes", "Secret", "Token", "secrets_in"]
 
 MOST_LOOKED_AT = 1000
 """How many values of an answer are searched for secrets."""
 EXPIRED_ON_ARRIVAL = 60.0
 """Seconds for which a token is used that had expired before it came."""
-NO_ACCESS_TOKEN = " (no access token yet)"
-"""Stands for the access token of a session of which only the refresh token is known.
-
-No header can carry it, since it begins with a space. So it is refreshed before its first use, by every version.
-"""
 
 
 class Secret:

@@ -8,6 +8,7 @@ from itertools import islice
 
 from onerefresh.answers import (
     KNOWN,
+    NO_ACCESS_TOKEN,
     field_of,
     names_access_token,
     not_bearer,
@@ -103,7 +104,7 @@ def useless(answer: object, *, kept: bool = False, bearer_field: str | None = No
 def is_refresh_token_alone(answer: Mapping[str, object], bearer_field: str | None) -> bool:
     """Whether a first answer without an access token is one with a refresh token alone, and not another answer."""
     access = field_of(answer, ACCESS_TOKEN) if bearer_field is None else None
-    return access in (None, "") and not answer.get("error")
+    return access in (None, "", NO_ACCESS_TOKEN) and not answer.get("error")
 
 
 def is_sent(token: Token, bearer_field: str) -> bool:

@@ -187,6 +187,21 @@ def logged_in_with(refresher: Refresher, first: Any) -> Credential:
     return credential
 
 
+def test_a_host_that_saves_it_may_give_it_back() -> None:
+    """A login is saved before the first refresh: the host's table has the stand-in for the access token."""
+    rows: list[dict[str, object]] = []
+
+    def save(token: Token) -> None:
+        rows.append({"access_token": token.reveal(), "refresh_token": token.reveal_refresh_token()})
+
+    credential = Credential("acme", Refresher(), save=save)
+    credential.login({"refresh_token": "refresh-0"})
+    again = Credential("another", Refresher(), token=rows[0], save=save)
+    assert again.current() is None
+    assert again.bearer() == "access-1"
+    assert rows[1] == {"access_token": "access-1", "refresh_token": "refresh-1"}
+
+
 def test_its_record_is_one_that_every_version_reads() -> None:
     store = MemoryStore()
     Credential("acme", Refresher(), token={"refresh_token": "refresh-0"}, store=store)

@@ -20,7 +20,8 @@ LARGEST_ANSWER = 1024 * 1024
 
 _DESCRIPTION = """\
 Read a token response as JSON from standard input, and store it as the beginning of a new session of this credential. It
-replaces what is stored, and running programs continue with it. The response is checked first, and never shown.
+replaces what is stored, and running programs continue with it. The response is checked first, and never shown. It may
+be old, and a refresh token alone is enough.
 
 A credential with grant = "client_credentials" needs no token response: without --with-token a token is fetched.
 """
