@@ -81,6 +81,7 @@ def test_what_is_not_known() -> None:
         ("expires_at", True, r"expires_at is true or false"),
         ("expires_in", False, r"expires_in is true or false"),
         ("expires_at", math.nan, r"expires_at is a number that is no time"),
+        ("expires_in", Decimal("sNaN"), r"expires_in is a number that is no time"),
         ("expires_in", math.inf, r"expires_in is a number that is no time"),
         ("expires_at", -1, r"expires_at is a number that is no time: it is negative"),
         ("issued_at", 10**400, r"issued_at is a number that is no time"),

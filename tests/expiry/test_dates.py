@@ -89,10 +89,16 @@ def test_other_moments(text: str, moment: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "/Date(0)/", "/Date(-62135596800000)/"]
+    "text", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00", "0001-01-01", "/Date(-62135596800000)/"]
 )
 def test_the_zero_of_a_program_is_no_moment(text: str) -> None:
     assert read(text, MOMENT, at=NOW) == Reading(), "Go and .NET write the year 1 where they know none"
+
+
+@pytest.mark.parametrize("text", ["1970-01-01T00:00:00Z", "Thu, 01 Jan 1970 00:00:00 GMT", "/Date(0)/", "1900-01-01"])
+def test_a_moment_before_the_epoch_is_odd(text: str) -> None:
+    """It may say that the token is over, or that its end is not known."""
+    assert read(text, MOMENT, at=NOW) == Reading(odd="a date long before any token")
 
 
 @pytest.mark.parametrize(

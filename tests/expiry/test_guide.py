@@ -42,6 +42,7 @@ def test_the_guide_has_each_limit() -> None:
     assert f"up to {values.TEN_YEARS:,.0f} (ten years)" in text
     assert f"from {values.FIRST_MOMENT_AS_LIFE:,.0f} (the year 2020" in text
     assert f"from {values.FIRST_MOMENT:,.0f} on" in text
+    assert f"a number from {values.FIRST_MILLISECONDS:,.0f} on counts milliseconds" in text
     assert f"is used for {CAUTIOUS_LIFE:.0f} seconds" in text
 
 

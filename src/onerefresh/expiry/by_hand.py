@@ -89,8 +89,10 @@ def lifetime_given(name: str, value: object, *, at: float, renewable: bool) -> G
     0 and less say that it is over. `renewable`: as for `end_of`.
     """
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, (int, float, Decimal)) and not isinstance(seconds, bool) and -math.inf < seconds <= 0:
-        return Given(max(at + float(max(seconds, -LATEST)), 0.0))
+    if isinstance(seconds, Decimal) and seconds.is_finite():
+        seconds = float(seconds)
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and -math.inf < seconds <= 0:
+        return Given(max(at + max(seconds, -LATEST), 0.0))
     found = read(seconds, FieldKind.LIFETIME, at=at)
     if found.moment is not None:
         return Given(found.moment)

@@ -32,6 +32,12 @@ FIRST_MOMENT_AS_LIFE = 1_600_000_000.0
 """Seconds since the epoch, 2020: a smaller number under the name of a lifetime is one. Some state 50 years."""
 TOO_LARGE = 1000.0 * FIRST_MOMENT
 """A number this large under the name of a moment counts milliseconds, a thousand times as large microseconds …"""
+FIRST_MILLISECONDS = 300_000.0
+"""Five minutes in milliseconds: a smaller number is seconds."""
+_MINUTE, _HOUR, _DAY = 60_000.0, 3_600_000.0, 86_400.0
+"""A minute and an hour in milliseconds, a day in seconds."""
+FIRST_YEAR = -62_000_000_000.0
+"""Seconds since the epoch: an earlier moment is the year 1, the zero of Go and .NET."""
 _SCALES = (1.0, 1e3, 1e6, 1e9)
 """Parts of a second in which moments are counted."""
 
@@ -124,7 +130,12 @@ def _number(number: float, kind: FieldKind, at: float, unit: float | None) -> Re
     if kind is FieldKind.MOMENT:
         return Reading(moment=number, other=number if number <= TEN_YEARS else number / 1000.0)
     if number <= TEN_YEARS:
-        return Reading(lifetime=number, other=None if unit else number / 1000.0)
+        seconds, milliseconds = number, number / 1000.0
+        if unit:
+            return Reading(lifetime=seconds)
+        if _is_round_in_milliseconds(number):
+            return Reading(lifetime=milliseconds, other=seconds)
+        return Reading(lifetime=seconds, other=milliseconds)
     first = FIRST_MOMENT_AS_LIFE if kind is FieldKind.LIFETIME else FIRST_MOMENT
     for scale in _SCALES:
         if first <= number / scale <= at + TEN_YEARS:
@@ -137,9 +148,21 @@ def _number(number: float, kind: FieldKind, at: float, unit: float | None) -> Re
     return Reading(odd=shape_of(0))
 
 
+def _is_round_in_milliseconds(number: float) -> bool:
+    """Whether a lifetime is whole minutes in milliseconds and not whole days in seconds; or whole hours.
+
+    900,000 is a quarter of an hour, not ten days and ten hours. 5,184,000 is 60 days, and 31,536,000 a year.
+    """
+    if number < FIRST_MILLISECONDS or number % _MINUTE:
+        return False
+    return number % _DAY != 0.0 or number % _HOUR == 0.0
+
+
 def _moment(moment: float, *, is_naive: bool = False) -> Reading:
+    if moment < FIRST_YEAR:
+        return NOTHING  # the zero of the program that wrote it
     if moment <= 0.0:
-        return NOTHING  # the zero of the program that wrote it: the year 1 of Go and .NET, 1970 of Unix
+        return Reading(odd="a date long before any token")
     if is_naive:
         return Reading(odd="a date and time without a time zone", naive=min(moment, LATEST))
     return Reading(moment=min(moment, LATEST))
