@@ -35,13 +35,15 @@ def parse_answer(
     *,
     at: float,
     kept: bool = False,
+    new: bool = False,
     hidden: Redactor = NOTHING_KNOWN,
     bearer_field: str | None = None,
 ) -> Token:
     """The token in a refresher's answer. `at`: when it was asked for, in seconds since the epoch.
 
     `kept`: it is the first token of a session, and may have been asked for long before `at`. So a point in time counts
-    before a duration, and a refresh token alone is enough. `hidden`: knows the secrets of the request, which no error
+    before a duration, and a refresh token alone is enough. `new`: a person has just logged in, so that a token which
+    nobody can refresh is not old, whatever clocks say. `hidden`: knows the secrets of the request, which no error
     shows. `bearer_field`: the field whose value is sent to the API in place of the access token.
 
     A mapping holds ``access_token`` and may hold ``refresh_token``, ``scope`` (text or list), and when the token ends,
@@ -71,7 +73,8 @@ def parse_answer(
         del answer, refresh  # what this frame holds would show in a traceback with locals
         raise RefreshProtocolError(no_bearer(bearer_field, names))
     renewable = not kept or refresh is not None
-    end = end_of_bearer(answer, access, bearer_field, at=at, kept=kept, renewable=renewable)
+    is_old = kept and (renewable or not new)
+    end = end_of_bearer(answer, access, bearer_field, at=at, kept=is_old, renewable=renewable)
     return Token(
         Secret(access),
         refresh,

@@ -192,7 +192,7 @@ def test_a_login_needs_a_token() -> None:
     with pytest.raises(ConfigurationError, match="obtain="):
         Credential("acme", Refresher()).login()
     with pytest.raises(ConfigurationError, match=r"login\(\)"):
-        Credential("acme", Refresher()).login({"token": "access-0"})
+        Credential("acme", Refresher()).login({"tokens": "access-0"})
 
 
 def test_a_wrong_wait_is_told_before_anything_is_sent() -> None:

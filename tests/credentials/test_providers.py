@@ -131,7 +131,7 @@ def test_a_row_that_cannot_be_read_keeps_no_other_tenant_from_being_refreshed(au
 
 
 def test_what_is_no_token_is_an_error_that_shows_nothing() -> None:
-    with Credentials(Refresher(), store="memory", token_for=lambda _: {"refresh_token": REFRESH}) as credentials:
+    with Credentials(Refresher(), store="memory", token_for=lambda _: {"refresh": [REFRESH]}) as credentials:
         with pytest.raises(ConfigurationError, match="token_for: ") as caught:
             credentials["acme"]
         assert_error_is_silent(caught.value)

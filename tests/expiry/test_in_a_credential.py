@@ -145,6 +145,12 @@ def test_a_file_of_requests_oauthlib_of_ten_days_ago_is_not_fresh() -> None:
         assert credential.token().reveal() == "access-1"
 
 
+def test_a_login_that_nobody_can_refresh_is_new_whatever_clocks_say() -> None:
+    over = {"access_token": "access-0", "expires_in": 3600, "expires_at": time.time() - 60.0}
+    credential = logged_in(over)
+    assert credential.bearer() == "access-0"
+
+
 def logged_in(answer: dict[str, object]) -> Credential:
     credential = Credential("acme", Refresher())
     credential.login(answer)

@@ -90,10 +90,8 @@ def _answer(entry: Entry) -> Token:
         del answer  # it holds tokens, and would show in a traceback with locals
         if message:
             raise ConfigurationError(f"{message}; nothing was changed")
-        raise ConfigurationError(
-            f"the token response has no usable {bearer_field or 'access_token'}, and no refresh_token "
-            f"(it holds: {names}); nothing was changed"
-        )
+        wanted = bearer_field or "access_token"
+        raise ConfigurationError(f"the token response has no usable {wanted} (it holds: {names}); nothing was changed")
     return token
 
 

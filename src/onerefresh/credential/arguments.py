@@ -19,17 +19,17 @@ __all__ = [
 ]
 
 
-def seed_from(answer: Answer | None, name: str, bearer_field: str | None = None) -> Token | None:
+def seed_from(answer: Answer | None, name: str, bearer_field: str | None, *, new: bool = False) -> Token | None:
     """The first token of a session, whose answer may be older than this process.
 
-    `bearer_field`: the field that is sent in place of the access token.
+    `bearer_field`: the field that is sent in place of the access token. `new`: it is the answer to a login.
 
     Raises `ConfigurationError` for an answer without a usable token.
     """
     if answer is None:
         return None
     try:
-        return parse_answer(answer, at=time.time(), kept=True, bearer_field=bearer_field)
+        return parse_answer(answer, at=time.time(), kept=True, new=new, bearer_field=bearer_field)
     except errors.RefreshProtocolError as error:
         message = error.message
     finally:

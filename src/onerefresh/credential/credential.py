@@ -247,7 +247,7 @@ class Credential(Commanding):
         longer than `max_wait`.
         """
         try:
-            token = seed_from(answer, "login()", self._options.bearer_field)
+            token = seed_from(answer, "login()", self._options.bearer_field, new=True)
         finally:
             del answer  # it holds tokens, as in the constructor
         return self._result(self._log_in(token, blocking=True), "the login").token
@@ -255,7 +255,7 @@ class Credential(Commanding):
     async def alogin(self, answer: Answer | None = None) -> Token:
         """As `login`, for tasks."""
         try:
-            token = seed_from(answer, "login()", self._options.bearer_field)
+            token = seed_from(answer, "login()", self._options.bearer_field, new=True)
         finally:
             del answer  # it holds tokens, as in the constructor
         return (await self._aresult(self._log_in(token, blocking=False), "the login")).token
