@@ -21,7 +21,7 @@
     └── CredentialClosed        the caller: the credential was closed
 
 Every error carries ``.credential`` (the key) and ``.generation`` (of the token in question), each ``None`` where it is
-not known. No error ever holds a token.
+not known. No error ever shows a token, nor does its copy hold one.
 """
 
 from __future__ import annotations

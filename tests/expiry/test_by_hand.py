@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from tests.core.test_token import jwt
 
 from onerefresh import ConfigurationError, Token
 
@@ -60,6 +61,14 @@ def test_a_lifetime_that_is_over(seconds: Any) -> None:
     token = Token("a", expires_in=seconds, issued_at=MOMENT)
     assert token.expires_at is not None
     assert 0.0 <= token.expires_at <= MOMENT
+
+
+def test_the_exp_of_a_jwt_in_milliseconds() -> None:
+    assert Token(jwt(exp=MOMENT * 1000)).expires_at == MOMENT
+    odd = Token(jwt(exp="soon"), "r")
+    assert odd.expires_at == odd.issued_at + 300
+    assert odd.doubt.startswith("the exp of its JWT is a text of 4 characters")
+    assert Token(jwt(exp="soon")).expires_at is None, "nobody can refresh it"
 
 
 def test_what_is_not_known() -> None:
