@@ -330,11 +330,13 @@ def test_challenges_up_to_the_limits_are_read() -> None:
         (["Basic", 'Bearer error="invalid_token"'], Refused()),
         (["Basic, Bearer"], Refused()),
         (['Bearer error="insufficient_scope"', "Bearer"], Refused()),
-        (['Basic realm="x"'], PassThrough()),
-        (["Negotiate"], PassThrough()),
-        (["NTLM", "Negotiate YWJj"], PassThrough()),
-        (['Digest realm="x", nonce="y"'], PassThrough()),
-        (['Basic realm="Bearer error=invalid_token"'], PassThrough()),
+        (['Basic realm="x"'], Refused()),
+        (["Negotiate"], Refused()),
+        (["NTLM", "Negotiate YWJj"], Refused()),
+        (['Digest realm="x", nonce="y"'], Refused()),
+        (['Basic realm="Bearer error=insufficient_scope"'], Refused()),
+        (['Basic error="insufficient_scope"'], Refused()),
+        (['Basic, Bearer error="insufficient_scope"'], PassThrough()),
         (['DPoP error="use_dpop_nonce"'], PassThrough()),
         (['Bearer error="invalid_token"', 'DPoP error="use_dpop_nonce"'], PassThrough()),
         (['Bearer error="insufficient_scope", scope="admin"'], PassThrough()),
@@ -356,9 +358,9 @@ def test_a_challenge_decides_what_a_401_means(header: list[str], decision: objec
 
 
 def test_a_scheme_of_the_apis_own_is_ours_even_where_it_is_called_basic() -> None:
-    challenge = [Challenge("basic", {}, None, "Basic")]
-    assert judge_refusal(challenge, "Bearer") == PassThrough()
-    assert judge_refusal(challenge, "Basic") == Refused()
+    challenge = [Challenge("basic", {"error": "insufficient_scope"}, None, "Basic")]
+    assert judge_refusal(challenge, "Bearer") == Refused()
+    assert judge_refusal(challenge, "Basic") == PassThrough()
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 403, 407, 500])

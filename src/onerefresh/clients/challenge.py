@@ -117,7 +117,7 @@ class Interaction:
 
 Decision: TypeAlias = PassThrough | Refused | Interaction
 
-# A 401 that offers only these does not concern a bearer token.
+# What a challenge of these says does not concern a bearer token.
 _OTHER_SCHEMES: Final = frozenset({"basic", "digest", "kerberos", "negotiate", "ntlm"})
 # RFC 9470 section 3, and Microsoft Entra's claims challenge.
 _INTERACTION: Final = frozenset({"insufficient_user_authentication", "insufficient_claims"})
@@ -128,12 +128,10 @@ _NOT_THE_TOKEN: Final = frozenset({"use_dpop_nonce", "insufficient_scope"})
 def judge_refusal(challenges: Iterable[Challenge], scheme: str = "Bearer") -> Decision:
     """What an answer with a refusing status means for a token that was sent with `scheme`.
 
-    No challenge, or one without an error, is a refusal, since many servers say no more.
+    No challenge, or one without an error, is a refusal, since many servers say no more. So are challenges of other
+    schemes alone: many APIs that take a bearer token name only ``Basic`` in a refusal, and the token was sent.
     """
-    offered = list(challenges)
-    ours = [challenge for challenge in offered if challenge.scheme not in _OTHER_SCHEMES - {scheme.lower()}]
-    if offered and not ours:
-        return PassThrough()
+    ours = [challenge for challenge in challenges if challenge.scheme not in _OTHER_SCHEMES - {scheme.lower()}]
     errors = {challenge.params.get("error", ""): challenge for challenge in reversed(ours)}
     if "use_dpop_nonce" in errors:
         return PassThrough()
