@@ -25,6 +25,9 @@ def _refusal(status: int, *headers: tuple[str, str], body: bytes = _ERROR_BODY) 
     return Response(status, (_JSON, *headers), body)
 
 
+LOGIN_PATH = "/login"
+LOGIN_PAGE = Response(200, (("Content-Type", "text/html"),), b"<html><body>Please log in</body></html>")
+
 CHALLENGES: dict[str, Response] = {
     "invalid_token": _refusal(401, ("WWW-Authenticate", _INVALID_TOKEN)),
     "none": _refusal(401),
@@ -48,7 +51,18 @@ CHALLENGES: dict[str, Response] = {
     "forbidden": _refusal(403, ("WWW-Authenticate", 'Bearer error="insufficient_scope", scope="admin"')),
     "bad_request": _refusal(400),
     "ok_with_error": _refusal(200),
-    "login_page": Response(200, (("Content-Type", "text/html"),), b"<html><body>Please log in</body></html>"),
+    "login_page": LOGIN_PAGE,
+    "login_redirect": Response(302, (("Location", LOGIN_PATH),)),
+    "code_in_403": _refusal(403, body=b'{"code": "TOKEN_EXPIRED"}'),
+    "other_403": _refusal(403, body=b'{"code": "FORBIDDEN"}'),
+    "code_in_400": _refusal(400, body=b'{"error": {"type": "OAuthException", "code": 190}}'),
+    "slack": _refusal(200, body=b'{"ok": false, "error": "token_expired"}'),
+    "graphql": _refusal(200, body=b'{"errors": [{"message": "no", "extensions": {"code": "UNAUTHENTICATED"}}]}'),
+    "graphql_with_data": _refusal(
+        200,
+        body=b'{"data": {"done": {"id": 1}, "me": null}, '
+        b'"errors": [{"path": ["me"], "extensions": {"code": "UNAUTHENTICATED"}}]}',
+    ),
 }
 """The shapes of a refused call, by name."""
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, Unpack
 
 from onerefresh.testing import foreign
-from onerefresh.testing.api_routes import PREFIX, ApiRoutes
+from onerefresh.testing.api_routes import LOGIN_PAGE, LOGIN_PATH, PREFIX, ApiRoutes
 from onerefresh.testing.authority import Authority
 from onerefresh.testing.control import Control
 from onerefresh.testing.faults import Faults
@@ -107,6 +107,8 @@ class AuthServer(Control):
             return route(request, call)
         if request.path.startswith(PREFIX):
             return _guarded(lambda: self._api.answer(request, call))
+        if request.path == LOGIN_PATH:
+            return LOGIN_PAGE
         return Response(404, (("Content-Type", "text/plain"),), b"there is /token, /auth/refresh, /revoke and /api/\n")
 
     def _answer_foreign(self, request: Request) -> Response | Drop | Upgrade:
