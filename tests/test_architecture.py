@@ -85,8 +85,11 @@ RANKS = {
 EXTRAS = {
     "onerefresh.clients.httpx": {"httpx2", "httpx"},
     "onerefresh.clients.httpx_messages": {"httpx2", "httpx"},
+    "onerefresh.clients.httpx_peek": {"httpx2", "httpx"},
     "onerefresh.clients.requests": {"requests"},
+    "onerefresh.clients.requests_peek": {"requests"},
     "onerefresh.clients.aiohttp": {"aiohttp"},
+    "onerefresh.clients.aiohttp_peek": {"aiohttp"},
     **{
         f"onerefresh.stores.postgres.{part}": {"psycopg"}
         for part in ("address", "connections", "exchange", "notifier", "own_connections", "pooled_connections", "store")
@@ -148,7 +151,10 @@ def siblings(folder: str) -> list[Path]:
     return sorted(path for path in (SOURCE / folder).glob("*.py") if path.stem != "__init__")
 
 
-RULES_OF_CLIENTS = ["origins", "challenge", "attach", "places", "hiding", "replay", "bearer", "call", "httpx_messages"]
+RULES_OF_CLIENTS = [
+    "origins", "challenge", "attach", "places", "hiding", "replay", "decoding", "peek", "rule", "refused", "bearer",
+    "call", "httpx_messages", "httpx_peek", "requests_peek", "aiohttp_peek",
+]  # fmt: skip
 """What all clients share: each imports only what stands before it, and no client."""
 
 

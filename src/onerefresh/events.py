@@ -52,6 +52,7 @@ class Kind(enum.StrEnum):
     TIMED_OUT = "timed_out"  # a call or a refresher took longer than its time; the refresh continues
     ENDPOINT_DOWN = "endpoint_down"  # a token endpoint that answers nobody is left alone, for all its credentials
     ENDPOINT_UP = "endpoint_up"  # it answers again
+    RULE_FAILED = "rule_failed"  # a rule of `refused=` raised; the answer was judged as usual
     STORE_DOWN = "store_down"  # a store cannot be read or written: once in each process, for all its credentials
     STORE_UP = "store_up"  # it answers again
 
@@ -82,6 +83,7 @@ _WARNINGS = frozenset(
         Kind.NOT_ATTACHED,
         Kind.ODD_EXPIRY,
         Kind.ENDPOINT_DOWN,
+        Kind.RULE_FAILED,
         Kind.STORE_DOWN,
     }
 )

@@ -33,6 +33,10 @@ from onerefresh.clients import requests as for_requests
 PATIENCE = 30.0
 
 
+def nothing(*_: object) -> None:
+    """What is to be done about a piece of a stream, by default."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a caller sees of a response."""
@@ -88,8 +92,10 @@ class Driver(ABC):
         """Begin a call."""
 
     @abstractmethod
-    def stream(self, url: str) -> list[bytes]:
-        """The pieces of a streamed answer, as they arrive."""
+    def stream(
+        self, url: str, *, answered: Callable[[], object] = nothing, arrived: Callable[[bytes], object] = nothing
+    ) -> list[bytes]:
+        """The pieces of a streamed answer, as they arrive. The functions are called with the head, and each piece."""
 
     def call(self, method: str, url: str, **arguments: Any) -> Answer:
         return self.soon(method, url, **arguments).result(PATIENCE)
@@ -254,9 +260,12 @@ class SyncHttpx(Httpx, ThreadedDriver):
         response = self.client.request(method, url, **arguments)
         return Answer(response.status_code, response.content, str(response.url))
 
-    def stream(self, url: str) -> list[bytes]:
+    def stream(
+        self, url: str, *, answered: Callable[[], object] = nothing, arrived: Callable[[bytes], object] = nothing
+    ) -> list[bytes]:
         with self.client.stream("GET", url) as response:
-            return list(response.iter_raw())
+            answered()
+            return [piece for piece in response.iter_raw() if not arrived(piece)]
 
     def websocket(self, url: str, text: str) -> str:
         with self.client.websocket(url) as socket:
@@ -279,10 +288,13 @@ class AsyncHttpx(Httpx, LoopDriver):
         response = await self.client.request(method, url, **arguments)
         return Answer(response.status_code, response.content, str(response.url))
 
-    def stream(self, url: str) -> list[bytes]:
+    def stream(
+        self, url: str, *, answered: Callable[[], object] = nothing, arrived: Callable[[bytes], object] = nothing
+    ) -> list[bytes]:
         async def read() -> list[bytes]:
             async with self.client.stream("GET", url) as response:
-                return [piece async for piece in response.aiter_raw()]
+                answered()
+                return [piece async for piece in response.aiter_raw() if not arrived(piece)]
 
         return self.portal.call(read)
 
@@ -329,9 +341,12 @@ class Requests(ThreadedDriver):
         )
         return Answer(response.status_code, response.content, response.url)
 
-    def stream(self, url: str) -> list[bytes]:
+    def stream(
+        self, url: str, *, answered: Callable[[], object] = nothing, arrived: Callable[[bytes], object] = nothing
+    ) -> list[bytes]:
         with self.session.get(url, stream=True, timeout=PATIENCE) as response:
-            return list(response.iter_content(None))
+            answered()
+            return [piece for piece in response.iter_content(None) if not arrived(piece)]
 
 
 class Aiohttp(LoopDriver):
@@ -359,10 +374,13 @@ class Aiohttp(LoopDriver):
         async with self.session.request(method, url, allow_redirects=self.options.redirects, **arguments) as response:
             return Answer(response.status, await response.read(), str(response.url))
 
-    def stream(self, url: str) -> list[bytes]:
+    def stream(
+        self, url: str, *, answered: Callable[[], object] = nothing, arrived: Callable[[bytes], object] = nothing
+    ) -> list[bytes]:
         async def read() -> list[bytes]:
             async with self.session.get(url) as response:
-                return [piece async for piece in response.content.iter_any()]
+                answered()
+                return [piece async for piece in response.content.iter_any() if not arrived(piece)]
 
         return self.portal.call(read)
 

@@ -28,6 +28,7 @@ MODULES = (
     "onerefresh",
     "onerefresh.clients.aiohttp",
     "onerefresh.clients.httpx",
+    "onerefresh.clients.refused",
     "onerefresh.clients.requests",
     "onerefresh.config",
     "onerefresh.credentials",

@@ -28,6 +28,7 @@ from onerefresh import (
 from onerefresh.clients import aiohttp as for_aiohttp
 from onerefresh.clients import httpx as for_httpx
 from onerefresh.clients import requests as for_requests
+from onerefresh.clients.refused import ApiAnswer, RefusedWhen, json_code
 from onerefresh.events import Event, Kind, subscribe
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.refresher import FullRefresher
@@ -111,17 +112,27 @@ def judge(acme: Credential) -> float | None:
 def in_threads(acme: Credential) -> int:
     session = requests.Session()
     session.auth = for_requests.BearerAuth(acme, API)
-    session.mount(API, for_requests.BearerAdapter(acme, [API], attach={"?key": "{token}", "X-A": Token.reveal}))
+    written: dict[str, str | Callable[[Token], str]] = {"?key": "{token}", "X-A": Token.reveal}
+    session.mount(API, for_requests.BearerAdapter(acme, [API], attach=written, refused="slack"))
     with httpx2.Client(auth=for_httpx.BearerAuth(acme, API)) as client:
         return client.get(API).status_code
 
 
+def ended(answer: ApiAnswer) -> bool | None:
+    assert_type(answer.body, bytes)
+    assert_type(answer.sent, bytes | None)
+    return answer.status == 302 and answer.headers["Location"] == "/login"
+
+
 async def in_a_loop(acme: Credential) -> int:
-    async with aiohttp.ClientSession(middlewares=[for_aiohttp.BearerAuth(acme, API)]) as session:
+    rules = ["graphql", json_code({400, 403}, ["EXPIRED", 190], at="error.code"), RefusedWhen(ended, statuses=200)]
+    async with aiohttp.ClientSession(middlewares=[for_aiohttp.BearerAuth(acme, API, refused=rules)]) as session:
         async with session.get(API) as answer:
             status = answer.status
     async with httpx2.AsyncClient(
-        auth=for_httpx.BearerAuth(acme, API, attach="Token {token}", replace=True, refused_statuses={401, 403})
+        auth=for_httpx.BearerAuth(
+            acme, API, attach="Token {token}", replace=True, refused_statuses={401}, refused=ended
+        )
     ) as client:
         return status + (await client.get(API)).status_code
 

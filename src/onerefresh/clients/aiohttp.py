@@ -14,6 +14,7 @@ from onerefresh.clients.bearer import UNAUTHORIZED, Further, HeaderText
 from onerefresh.clients.call import LONGEST_REFUSAL, Calls
 from onerefresh.clients.hiding import empty, mask, silence
 from onerefresh.clients.places import has_parameter, with_cookies, with_parameters, without_secrets
+from onerefresh.clients.refused import RefusedBy
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 
@@ -22,6 +23,8 @@ try:
     from aiohttp.base_protocol import BaseProtocol
     from multidict import CIMultiDict, CIMultiDictProxy, istr
     from yarl import URL
+
+    from onerefresh.clients.aiohttp_peek import head_of, peek
 except ModuleNotFoundError as error:
     if error.name != "aiohttp":
         raise
@@ -42,6 +45,7 @@ class BearerAuth:
     * `replace`: the token replaces a header that the call brings, or that comes from ``~/.netrc`` where the session has
       ``trust_env``. By default such a call passes through, and the first one is the event ``not_attached``, a warning.
     * `refused_statuses`: the statuses by which this API refuses a token.
+    * `refused`: rules about other answers that refuse it, from `onerefresh.clients.refused`.
 
     Raises `ConfigurationError` for arguments that make no sense. Calls raise an `OnerefreshError` where no token is
     available.
@@ -57,6 +61,7 @@ class BearerAuth:
         attach: Attach | None = None,
         replace: bool = False,
         refused_statuses: Collection[int] = UNAUTHORIZED,
+        refused: RefusedBy = None,
     ) -> None:
         self._calls = Calls(
             credential,
@@ -66,6 +71,7 @@ class BearerAuth:
             attach=attach,
             replace=replace,
             refused_statuses=refused_statuses,
+            refused=refused,
         )
         self._bearer = self._calls.bearer
         # So that their case is not folded for each request.
@@ -91,6 +97,10 @@ class BearerAuth:
             match step:
                 case "challenges":
                     call.challenges = response.headers.getall("WWW-Authenticate", [])
+                case "head":
+                    call.head = await head_of(request, response)
+                case "peek":
+                    await peek(response.content, call.peek)
                 case "drain":
                     await _drain(response)
                 case "take":

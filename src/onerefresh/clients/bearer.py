@@ -8,8 +8,18 @@ from typing import Final, Self
 
 from onerefresh.answers import unsendable
 from onerefresh.clients.attach import Attach, Part, checked_header, parts_of, scheme_of
-from onerefresh.clients.challenge import TOKEN, Decision, Interaction, PassThrough, judge_refusal, parse_challenges
+from onerefresh.clients.challenge import (
+    TOKEN,
+    Decision,
+    Interaction,
+    PassThrough,
+    Refused,
+    judge_refusal,
+    parse_challenges,
+)
 from onerefresh.clients.origins import Origins
+from onerefresh.clients.refused import RefusedBy, rules_of
+from onerefresh.clients.rule import Rules
 from onerefresh.errors import ConfigurationError, InteractionRequired, RefreshProtocolError
 from onerefresh.redaction import LONGEST_CHALLENGE, Redactor
 from onerefresh.token import Token
@@ -68,6 +78,7 @@ class Bearer:
     * `credential`: the credential's name, for errors.
     * `scheme`: stands before the token; ``""`` or None sends the bare token (``X-Api-Key`` and its like).
     * `attach`: writes the token in another way, or into other places than `header`; see `Attach`.
+    * `refused`: rules about other answers that refuse it; see `onerefresh.clients.refused`.
 
     `header` is the first header that carries the token, empty where there is none. `headers`, `query` and `cookies`
     name all its places; `is_plain`: it has no other than `header`.
@@ -77,7 +88,7 @@ class Bearer:
 
     __slots__ = (
         "_last", "_parts", "cookies", "credential", "header", "headers", "is_plain", "origins", "query",
-        "refused_statuses", "scheme",
+        "refused_statuses", "rules", "scheme",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +100,7 @@ class Bearer:
         scheme: str | None = "Bearer",
         attach: Attach | None = None,
         refused_statuses: Collection[int] = UNAUTHORIZED,
+        refused: RefusedBy = None,
     ) -> None:
         self.credential = credential
         self.origins = Origins(origins)
@@ -99,6 +111,7 @@ class Bearer:
         self.header = self.headers[0] if self.headers else ""
         self.is_plain = len(self._parts) == 1 and bool(self.headers)
         self.refused_statuses = _checked_statuses(refused_statuses)
+        self.rules: Rules | None = rules_of(refused)
         self._last: HeaderText | None = None
 
     def _names(self, place: str) -> tuple[str, ...]:
@@ -135,12 +148,20 @@ class Bearer:
             return text
         raise RefreshProtocolError(message, credential=self.credential, generation=token.generation)
 
-    def judge(self, status: int, headers: Iterable[str] | None) -> Decision:
+    def may_refuse(self, status: int) -> bool:
+        """Whether an answer with this status must be judged."""
+        return status in self.refused_statuses or (self.rules is not None and self.rules.name(status))
+
+    def judge(self, status: int, headers: Iterable[str] | None, said: bool | None = None) -> Decision:
         """What an answer means for its token. `headers`: the answer's ``WWW-Authenticate`` headers.
 
-        None stands for an answer to a request that did not carry the token.
+        None stands for an answer to a request that did not carry the token. `said`: what the rules say about it.
         """
-        if headers is None or status not in self.refused_statuses:
+        if headers is None or said is False:
+            return PassThrough()
+        if said:
+            return Refused()
+        if status not in self.refused_statuses:
             return PassThrough()
         return judge_refusal(parse_challenges(headers), self.scheme)
 

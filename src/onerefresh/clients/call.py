@@ -15,17 +15,22 @@ reported.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
 from onerefresh.announcing import announce
 from onerefresh.clients.attach import Attach
 from onerefresh.clients.bearer import Bearer, HeaderText
-from onerefresh.clients.challenge import Interaction, PassThrough, Refused
+from onerefresh.clients.challenge import Decision, Interaction, PassThrough, Refused
+from onerefresh.clients.peek import Peek
+from onerefresh.clients.refused import RefusedBy
+from onerefresh.clients.rule import Head
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 from onerefresh.events import Event, Kind
+from onerefresh.log_limit import LogLimit
+from onerefresh.redaction import plain
 from onerefresh.token import Token
 
 __all__ = ["LONGEST_REFUSAL", "Calls", "RefusedCall", "Step"]
@@ -33,11 +38,13 @@ __all__ = ["LONGEST_REFUSAL", "Calls", "RefusedCall", "Step"]
 LONGEST_REFUSAL: Final = 1_048_576
 """How many bytes of a refusal are kept."""
 
-Step: TypeAlias = Literal["challenges", "drain", "take", "rewind", "send"]
+Step: TypeAlias = Literal["challenges", "head", "peek", "drain", "take", "rewind", "send"]
 """What an integration has to do, and which attributes of its `RefusedCall` it reads and sets.
 
 * ``challenges``: set `challenges` to the last answer's ``WWW-Authenticate`` headers; to None where its request did not
   carry `text` in the token's place.
+* ``head``: set `head` to what the client knows of the last answer without its body.
+* ``peek``: feed `peek` with the beginning of the last answer's body, of which the caller must get every byte.
 * ``drain``: read the last answer, and give its connection back.
 * ``take``: ask the credential for the token after `refused`, and set `token` to it.
 * ``rewind``: move the body back to its beginning, and set `rewound`; False where the body is used up.
@@ -66,6 +73,7 @@ class Calls:
         refused_statuses: Collection[int],
         attach: Attach | None = None,
         replace: bool = False,
+        refused: RefusedBy = None,
     ) -> None:
         if not isinstance(credential, Credential):
             raise ConfigurationError(f"credential must be an onerefresh.Credential, not {type(credential).__name__}")
@@ -73,7 +81,13 @@ class Calls:
             raise ConfigurationError(f"replace must be True or False, not {type(replace).__name__}")
         self.credential = credential
         self.bearer = Bearer(
-            credential.key, origins, header=header, scheme=scheme, attach=attach, refused_statuses=refused_statuses
+            credential.key,
+            origins,
+            header=header,
+            scheme=scheme,
+            attach=attach,
+            refused_statuses=refused_statuses,
+            refused=refused,
         )
         self.replace = replace
         self._untold = [True]  # emptied by the first call that passes through
@@ -101,22 +115,34 @@ class Calls:
         message = f"a call brings its own {place} and is sent without this credential's token: {ways_out}"
         announce(partial(Event, Kind.NOT_ATTACHED, key, detail=message, at=time.time()))
 
+    def is_refusal(self, sent: HeaderText, status: int, head: Head, body: bytes) -> bool:
+        """Whether the rules say so of an answer that the client has read already: a redirect that it has followed."""
+        rules = self.bearer.rules
+        if rules is None or not rules.name(status):
+            return False
+        peek = rules.peek(status, head)
+        if peek is not None:
+            peek.decoded(body)
+        return rules.ask(status, head, peek, _reporter(self.bearer.credential, sent.token)) is True
+
     def answered(self, sent: HeaderText, status: int) -> RefusedCall | None:
         """What is left of a call that was sent with `sent`; None where the answer is the caller's, whatever it says."""
-        if status in self.bearer.refused_statuses:
+        if self.bearer.may_refuse(status):
             return RefusedCall(self.credential, self.bearer, sent, status)
-        # Any other answer shows that the API accepts a token that was only just refreshed.
-        if self.credential.unproven is sent.token:
-            self.credential.replayed(sent.token, accepted=True)
+        _accepted(self.credential, sent.token)  # any other answer shows that the API takes it
         return None
 
 
 class RefusedCall:
     """What is left of a call whose answer has a status that may refuse its token, as steps; see `Step`."""
 
-    __slots__ = ("_bearer", "_credential", "challenges", "refused", "rewound", "status", "text", "token")
+    __slots__ = (
+        "_bearer", "_credential", "challenges", "head", "peek", "refused", "rewound", "status", "text", "token",
+    )  # fmt: skip
 
     challenges: Iterable[str] | None
+    head: Head
+    peek: Peek
     token: Token
     rewound: bool
 
@@ -129,9 +155,10 @@ class RefusedCall:
 
     def __iter__(self) -> Iterator[Step]:
         credential, bearer = self._credential, self._bearer
-        yield "challenges"
-        decision = bearer.judge(self.status, self.challenges)
+        decision = yield from self._judged()
         if isinstance(decision, PassThrough):
+            if self.challenges is not None and self.status not in bearer.refused_statuses:
+                _accepted(credential, self.refused)
             return
         yield "drain"
         if isinstance(decision, Interaction):
@@ -145,9 +172,46 @@ class RefusedCall:
             return
         self.text = bearer.text(newer)
         yield "send"
-        yield "challenges"
-        decision = bearer.judge(self.status, self.challenges)
+        decision = yield from self._judged()
         credential.replayed(newer, accepted=not isinstance(decision, Refused))
         if isinstance(decision, Interaction):
             yield "drain"
             raise bearer.interaction(decision, newer)
+
+    def _judged(self) -> Generator[Step, None, Decision]:
+        """What the last answer means for `text`: the user's rules come first."""
+        yield "challenges"
+        said, rules = None, self._bearer.rules
+        if rules is not None and self.challenges is not None and rules.name(self.status):
+            yield "head"
+            peek = rules.peek(self.status, self.head)
+            if peek is not None:
+                self.peek = peek
+                yield "peek"
+            try:
+                said = rules.ask(self.status, self.head, peek, _reporter(self._bearer.credential, self.text.token))
+            except ConfigurationError:
+                yield "drain"  # nobody else gives its connection back
+                raise
+        return self._bearer.judge(self.status, self.challenges, said)
+
+
+_reports: Final = LogLimit(most=1)
+"""A rule that fails would do so for each answer, so one event in a minute is enough."""
+
+
+def _reporter(credential: str, token: Token) -> Callable[[str, str], None]:
+    """What reports that a rule of the user's has failed."""
+
+    def failed(rule: str, what: str) -> None:
+        if _reports.decide(f"{credential} {rule}").is_logged:
+            detail = f"the rule {rule} of refused= {plain(what)}: the answer was judged as usual"
+            announce(lambda: Event(Kind.RULE_FAILED, credential, token.generation, detail=detail))
+
+    return failed
+
+
+def _accepted(credential: Credential, token: Token) -> None:
+    """Tell the credential that the API has accepted a token that was only just refreshed."""
+    if credential.unproven is token:
+        credential.replayed(token, accepted=True)

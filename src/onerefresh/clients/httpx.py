@@ -32,6 +32,8 @@ from onerefresh.clients.httpx_messages import (
     package_of,
     write,
 )
+from onerefresh.clients.httpx_peek import apeek, head_of, peek
+from onerefresh.clients.refused import RefusedBy
 from onerefresh.clients.replay import arewind, rewind
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
@@ -80,6 +82,7 @@ class _Flow:
         attach: Attach | None,
         replace: bool,
         refused_statuses: Collection[int],
+        refused: RefusedBy,
     ) -> None:
         self._calls = Calls(
             credential,
@@ -89,6 +92,7 @@ class _Flow:
             attach=attach,
             replace=replace,
             refused_statuses=refused_statuses,
+            refused=refused,
         )
         self._bearer = bearer = self._calls.bearer
         self._header = bearer.header.lower().encode("ascii")
@@ -110,8 +114,9 @@ class _Flow:
             return
         calls, bodies = self._calls, bodies_of(request)
         sent = calls.fresh() or self._bearer.text(calls.credential.token())
-        response = yield self._attach(request, sent)
-        self._forget(response, sent)
+        last = yield self._attach(request, sent)
+        self._forget(last, sent)
+        response = self._refusal_in(last, sent)
         call = calls.answered(sent, response.status_code)
         if call is None:
             return
@@ -119,6 +124,10 @@ class _Flow:
             match step:
                 case "challenges":
                     call.challenges = self._challenges(response, call.text)
+                case "head":
+                    call.head = head_of(response)
+                case "peek":
+                    peek(response, call.peek)
                 case "drain":
                     drain(response)
                 case "take":
@@ -127,8 +136,9 @@ class _Flow:
                     call.rewound = all(rewind(*body) for body in bodies)
                 case "send":
                     # After redirects it is another request: those before it were accepted, and must not be sent again.
-                    response = yield self._attach(response.request, call.text)
-                    self._forget(response, call.text)
+                    replay = yield self._attach(response.request, call.text)
+                    self._forget(replay, call.text)
+                    response = self._refusal_in(replay, call.text, last)
                     call.status = response.status_code
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Any, Any]:
@@ -138,8 +148,9 @@ class _Flow:
             return
         calls, bodies = self._calls, bodies_of(request)
         sent = calls.fresh() or self._bearer.text(await calls.credential.atoken())
-        response = yield self._attach(request, sent)
-        self._forget(response, sent)
+        last = yield self._attach(request, sent)
+        self._forget(last, sent)
+        response = self._refusal_in(last, sent)
         call = calls.answered(sent, response.status_code)
         if call is None:
             return
@@ -147,6 +158,10 @@ class _Flow:
             match step:
                 case "challenges":
                     call.challenges = self._challenges(response, call.text)
+                case "head":
+                    call.head = head_of(response)
+                case "peek":
+                    await apeek(response, call.peek)
                 case "drain":
                     await adrain(response)
                 case "take":
@@ -154,9 +169,23 @@ class _Flow:
                 case "rewind":
                     call.rewound = all([await arewind(*body) for body in bodies])
                 case "send":
-                    response = yield self._attach(response.request, call.text)
-                    self._forget(response, call.text)
+                    replay = yield self._attach(response.request, call.text)
+                    self._forget(replay, call.text)
+                    response = self._refusal_in(replay, call.text, last)
                     call.status = response.status_code
+
+    def _refusal_in(self, response: Response, text: HeaderText, before: Response = None) -> Response:
+        """The first refusal among the redirects that the client has followed already; else its last answer.
+
+        `before`: the answer that the replay follows, which the client keeps in the history, too.
+        """
+        if self._bearer.rules is not None:
+            for hop in response.history:
+                if hop is before or self._challenges(hop, text) is None:
+                    continue
+                if self._calls.is_refusal(text, hop.status_code, head_of(hop), hop.content):
+                    return hop
+        return response
 
     def _concerns(self, request: Request) -> bool:
         """Whether this request gets our token: its origin is ours, and its caller brought no header of their own."""
@@ -214,6 +243,8 @@ class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # their Requests differ
     * `replace`: the token replaces an ``Authorization`` that the call brings, as calls of many SDKs do. By default such
       a call passes through, and the first one is the event ``not_attached``, a warning.
     * `refused_statuses`: the statuses by which this API refuses a token.
+    * `refused`: rules about other answers that refuse it, from `onerefresh.clients.refused`; also for a redirect that
+      the client has followed already (`BearerTransport` judges it before).
 
     Calls raise an `OnerefreshError` where no token is available.
 
@@ -232,6 +263,7 @@ class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # their Requests differ
         attach: Attach | None = None,
         replace: bool = False,
         refused_statuses: Collection[int] = UNAUTHORIZED,
+        refused: RefusedBy = None,
     ) -> None:
         super().__init__(
             credential,
@@ -241,6 +273,7 @@ class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # their Requests differ
             attach=attach,
             replace=replace,
             refused_statuses=refused_statuses,
+            refused=refused,
         )
         bearer = self._bearer
         if not bearer.is_plain or bearer.header.lower() != "authorization":
@@ -271,6 +304,7 @@ class BearerTransport(_Transport):
         attach: Attach | None = None,
         replace: bool = False,
         refused_statuses: Collection[int] = UNAUTHORIZED,
+        refused: RefusedBy = None,
     ) -> None:
         self._flow = _Flow(
             credential,
@@ -280,6 +314,7 @@ class BearerTransport(_Transport):
             attach=attach,
             replace=replace,
             refused_statuses=refused_statuses,
+            refused=refused,
         )
         self._quiet = not self._flow.is_plain
         if transport is not None and not {"handle_request", "handle_async_request"} & set(dir(transport)):

@@ -29,6 +29,7 @@ __all__ = [
     "forget",
     "keep",
     "package_of",
+    "sent_bytes",
     "write",
 ]
 
@@ -132,6 +133,11 @@ def bodies_of(request: Request) -> Bodies:
 
 
 _IN_MEMORY: Final = tuple(package.ByteStream for package in PACKAGES)
+
+
+def sent_bytes(request: Request) -> bytes | None:
+    """The request's body; None where it is not in memory."""
+    return b"".join(request.stream) if isinstance(request.stream, _IN_MEMORY) else None
 
 
 def drain(response: Response) -> None:

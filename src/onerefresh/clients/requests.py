@@ -16,6 +16,7 @@ from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
 from onerefresh.clients.call import LONGEST_REFUSAL, Calls
 from onerefresh.clients.hiding import empty, mask, silence
 from onerefresh.clients.places import has_parameter, with_cookies, with_parameters, without_secrets
+from onerefresh.clients.refused import RefusedBy
 from onerefresh.clients.replay import rewind
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
@@ -28,6 +29,8 @@ try:
     from requests.models import REDIRECT_STATI
     from requests.sessions import SessionRedirectMixin
     from requests.utils import get_netrc_auth
+
+    from onerefresh.clients.requests_peek import head_of, peek
 except ModuleNotFoundError as error:
     if error.name != "requests":
         raise
@@ -55,6 +58,7 @@ class _Call:
         attach: Attach | None,
         replace: bool,
         refused_statuses: Collection[int],
+        refused: RefusedBy,
     ) -> None:
         self._calls = Calls(
             credential,
@@ -64,6 +68,7 @@ class _Call:
             attach=attach,
             replace=replace,
             refused_statuses=refused_statuses,
+            refused=refused,
         )
         self._bearer = self._calls.bearer
         if self._bearer.query:
@@ -160,6 +165,10 @@ class _Call:
             match step:
                 case "challenges":
                     call.challenges = _values(response, "WWW-Authenticate")
+                case "head":
+                    call.head = head_of(response)
+                case "peek":
+                    peek(response, call.peek)
                 case "drain":
                     _drain(response)
                 case "take":
@@ -186,6 +195,7 @@ class BearerAuth(AuthBase):
     * `replace`: the token replaces a header that the call brings, as calls of many SDKs do. By default such a call
       passes through, and the first one is the event ``not_attached``, a warning.
     * `refused_statuses`: the statuses by which this API refuses a token.
+    * `refused`: rules about other answers that refuse it, from `onerefresh.clients.refused`.
 
     Raises `ConfigurationError` for arguments that make no sense, and for a token in a query or cookie, which requests
     would show in its errors, or lose with a redirect: `BearerAdapter` accepts that. Calls raise an `OnerefreshError`
@@ -205,6 +215,7 @@ class BearerAuth(AuthBase):
         attach: Attach | None = None,
         replace: bool = False,
         refused_statuses: Collection[int] = UNAUTHORIZED,
+        refused: RefusedBy = None,
     ) -> None:
         self._call = _Call(
             credential,
@@ -214,6 +225,7 @@ class BearerAuth(AuthBase):
             attach=attach,
             replace=replace,
             refused_statuses=refused_statuses,
+            refused=refused,
         )
         if self._call.shown:
             raise ConfigurationError(
@@ -293,6 +305,7 @@ class BearerAdapter(BaseAdapter):
         attach: Attach | None = None,
         replace: bool = False,
         refused_statuses: Collection[int] = UNAUTHORIZED,
+        refused: RefusedBy = None,
     ) -> None:
         super().__init__()
         self._call = _Call(
@@ -303,6 +316,7 @@ class BearerAdapter(BaseAdapter):
             attach=attach,
             replace=replace,
             refused_statuses=refused_statuses,
+            refused=refused,
         )
         self._adapter = HTTPAdapter() if adapter is None else adapter
         if not isinstance(self._adapter, BaseAdapter):

@@ -1,0 +1,223 @@
+"""Rules for `refused=`, the argument of every client that says which answers of an API refuse the token.
+
+    BearerAuth(credential, API, refused=json_code(403, "TOKEN_EXPIRED"))
+    BearerAuth(credential, API, refused="graphql")
+    BearerAuth(credential, API, refused=RefusedWhen(own_function, statuses={200, 403}))
+
+`docs/clients.md` is the guide.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+from onerefresh.clients.rule import JSON, ApiAnswer, RefusedWhen, Rules, about_any_status
+from onerefresh.errors import ConfigurationError
+
+__all__ = ["JSON", "ApiAnswer", "RefusedWhen", "graphql", "json_code", "login_page", "slack"]
+
+RefusedBy: TypeAlias = str | RefusedWhen | Callable[[ApiAnswer], bool | None] | Collection[object] | None
+"""What `refused=` accepts: the name of a ready rule, a rule, a function of the status and the headers, or several."""
+
+
+# --- Ready rules ---
+
+
+def json_code(
+    statuses: int | Collection[int], codes: str | int | Collection[str | int], *, at: str = "code"
+) -> RefusedWhen:
+    """Answers with these statuses refuse the token where the field `at` of their JSON is one of `codes`; else not.
+
+    * `at`: the path of the field, such as ``"error.code"``. A ``*`` in it stands for each item of a list or an object:
+      ``"errors.*.code"``, ``"*.errorCode"``.
+    * `codes`: a text or a number, or several. ``190`` and ``"190"`` are the same.
+
+    An answer that is no JSON, or lacks that field, is judged as usual. Raises `ConfigurationError` for arguments that
+    make no sense.
+    """
+    wanted = _checked_codes(codes, "codes")
+    path = _checked_path(at)
+
+    def judge(answer: ApiAnswer) -> bool | None:
+        found = _codes_at(answer.json(), path)
+        return bool(wanted.intersection(found)) if found else None
+
+    return RefusedWhen(judge, statuses=statuses, name=f"json_code at {at}")
+
+
+def slack(*codes: str) -> RefusedWhen:
+    """Slack, and what answers alike: a 200 with ``{"ok": false, "error": CODE}``.
+
+    `codes`: by default ``token_expired``, ``token_revoked`` and ``invalid_auth``.
+    """
+    wanted = _checked_codes(codes or ("token_expired", "token_revoked", "invalid_auth"), "codes")
+
+    def judge(answer: ApiAnswer) -> bool | None:
+        found = answer.json()
+        if not isinstance(found, dict) or found.get("ok") is not False:
+            return None
+        return not wanted.isdisjoint(_codes_at(found, ["error"]))
+
+    return RefusedWhen(judge, statuses=200, name="slack")
+
+
+def graphql(*codes: str, at: str = "extensions.code") -> RefusedWhen:
+    """GraphQL: an answer one of whose ``errors`` has one of `codes`, mostly with status 200.
+
+    * `codes`: by default ``UNAUTHENTICATED``, ``AUTH_NOT_AUTHENTICATED`` and ``invalid-jwt``.
+    * `at`: where an error has its code.
+
+    A mutation may have done one thing and refused another. So where data came with the error, the answer refuses the
+    token only if the request is surely a query: a GET, or a document without the word ``mutation``.
+    """
+    wanted = _checked_codes(codes or ("UNAUTHENTICATED", "AUTH_NOT_AUTHENTICATED", "invalid-jwt"), "codes")
+    path = ["errors", "*", *_checked_path(at)]
+
+    def judge(answer: ApiAnswer) -> bool | None:
+        found = answer.json()
+        results = found if isinstance(found, list) else [found]
+        if not [result for result in results if wanted.intersection(_codes_at(result, path))]:
+            return None
+        return _is_query(answer) or not [result for result in results if _has_data(result)]
+
+    return RefusedWhen(judge, statuses={200, 400, 401, 403}, name="graphql")
+
+
+def _has_data(result: Any) -> bool:
+    data = result.get("data") if isinstance(result, dict) else None
+    if isinstance(data, dict):
+        return bool([value for value in data.values() if value is not None])
+    return data is not None
+
+
+def _is_query(answer: ApiAnswer) -> bool:
+    """Whether the request surely changed nothing. A persisted document is known by its hash alone, so it may have."""
+    if answer.method == "GET":
+        return True
+    try:
+        asked = json.loads(answer.sent or b"")
+    except (ValueError, RecursionError):
+        return False
+    several = asked if isinstance(asked, list) else [asked]
+    for one in several:
+        document = one.get("query") if isinstance(one, dict) else None
+        if not isinstance(document, str) or not document.strip() or "mutation" in document:
+            return False
+    return bool(several)
+
+
+_LOGIN: Final = re.compile(
+    r"(?:log|sign)[-_]?(?:in|on)|users?[-_]login|service[-_]?login|sso|saml2?|authorize|auth[-_]?required"
+)
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+
+
+def login_page(*paths: str, statuses: int | Collection[int] = _REDIRECTS) -> RefusedWhen:
+    """A redirect to a page for people to log in.
+
+    `paths`: what the path of the page begins with, such as ``"/session/new"``. By default a page counts whose path has
+    a part like ``login``, ``sign_in``, ``sso`` or ``authorize``, or whose query has a ``SAMLRequest``.
+
+    `BearerAuth` of httpx sees a redirect only after a client with ``follow_redirects=True`` has followed it; then the
+    refused request is sent again all the same. `BearerTransport`, and the other clients, judge before it is followed.
+    """
+    _checked_starts(paths)
+
+    def judge(answer: ApiAnswer) -> bool | None:
+        location = answer.headers.get("location", "")
+        try:
+            target = urlsplit(location)
+            query = parse_qs(target.query, max_num_fields=100)
+        except ValueError:
+            return None
+        if paths:
+            return True if target.path.startswith(paths) else None
+        if "SAMLRequest" in query:
+            return True
+        parts = [part.partition(".")[0].lower() for part in target.path.split("/")]
+        return True if [part for part in parts if _LOGIN.fullmatch(part)] else None
+
+    return RefusedWhen(judge, statuses=statuses, content_types=(), name="login_page")
+
+
+READY: Final[Mapping[str, Callable[[], RefusedWhen]]] = {"graphql": graphql, "login_page": login_page, "slack": slack}
+"""The ready rules that need no arguments, by name."""
+
+
+# --- What they share ---
+
+
+def _checked_codes(codes: object, argument: str) -> frozenset[str]:
+    several = [codes] if isinstance(codes, (str, int)) else codes
+    if not isinstance(several, Collection) or isinstance(several, (bytes, Mapping)) or not several:
+        raise ConfigurationError(f"{argument} must be texts or numbers, such as ['TOKEN_EXPIRED']")
+    for code in several:
+        if isinstance(code, bool) or not isinstance(code, (str, int)) or code == "":
+            raise ConfigurationError(f"{argument}: {code!r} must be a text or a whole number")
+    return frozenset([str(code) for code in several])
+
+
+def _checked_path(at: object) -> list[str]:
+    path = at.split(".") if isinstance(at, str) else [""]
+    if "" in path:
+        raise ConfigurationError(f"at {at!r} must be the path of a field, such as 'error.code'")
+    return path
+
+
+def _checked_starts(paths: Collection[object]) -> None:
+    for path in paths:
+        if not isinstance(path, str) or not path.startswith("/"):
+            raise ConfigurationError(f"login_page: {path!r} must be a path that begins with a slash")
+
+
+def _codes_at(value: Any, path: list[str]) -> frozenset[str]:
+    """The texts and numbers at this path."""
+    return frozenset(
+        [str(found) for found in _at(value, path) if isinstance(found, (str, int)) and not isinstance(found, bool)]
+    )
+
+
+def _at(value: Any, path: list[str]) -> Iterator[Any]:
+    found = [value]
+    for name in path:
+        under: list[Any] = []
+        for one in found:
+            if name == "*":
+                under += one.values() if isinstance(one, dict) else one if isinstance(one, list) else []
+            elif isinstance(one, dict) and name in one:
+                under.append(one[name])
+        found = under
+    return iter(found)
+
+
+# --- What users write ---
+
+
+def rules_of(refused: object) -> Rules | None:
+    """The rules in an argument `refused=`. Raises `ConfigurationError` for what is none."""
+    if refused is None:
+        return None
+    several = refused if isinstance(refused, (list, tuple, set, frozenset)) else [refused]
+    if not several:
+        raise ConfigurationError("refused is empty: leave it out, or name a rule")
+    return Rules([_rule(one) for one in several])
+
+
+def _rule(one: object) -> RefusedWhen:
+    if isinstance(one, RefusedWhen):
+        return one
+    if isinstance(one, str):
+        if one in READY:
+            return READY[one]()
+        raise ConfigurationError(f"refused: there is no rule {one!r}: the names are {', '.join(READY)}")
+    if one in (graphql, login_page, slack, json_code):
+        raise ConfigurationError(f"refused: call the function: {getattr(one, '__name__', one)}(…)")
+    if callable(one):
+        return about_any_status(one)
+    raise ConfigurationError(
+        f"refused must be a rule of onerefresh.clients.refused, its name, or a function, not {type(one).__name__}"
+    )
