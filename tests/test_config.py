@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import onerefresh
+from onerefresh.clients.refused import ApiAnswer, RefusedWhen
 from onerefresh.config import Configuration, SecretSource, secret_source
 from onerefresh.config import file as config
 from onerefresh.errors import ConfigurationError
@@ -86,6 +87,18 @@ class TestParsing:
         assert acme.attach == {"?key": "{token}", "X-Version": "2"}
         assert acme.store == "sqlite:////abs/path.db"
         assert (acme.refresher, acme.source) == (None, PATH)
+
+    def test_rules_about_refusals_are_ready_to_use(self) -> None:
+        lines = 'refused = ["slack", { statuses = [403, 400], codes = ["EXPIRED", 190], at = "error.code" }]'
+        refused = parse(f"[credentials.acme]\n{ENDPOINT}{lines}").named("acme").refused
+        assert refused is not None
+        name, rule = refused
+        assert name == "slack"
+        assert isinstance(rule, RefusedWhen)
+        assert rule.statuses == frozenset({400, 403})
+        assert rule.judge(ApiAnswer("GET", 400, {}, b'{"error": {"code": 190}}')) is True
+        assert parse(f'[credentials.acme]\n{ENDPOINT}refused = "graphql"').named("acme").refused == ("graphql",)
+        assert parse(f"[credentials.acme]\n{ENDPOINT}").named("acme").refused is None
 
     def test_resend_belongs_to_the_profile(self) -> None:
         found = parse(WHOLE).named("acme")
@@ -190,6 +203,13 @@ class TestParsing:
                 f'{ENDPOINT}origins = ["https://api.acme.com/v1"]',
                 ".origins: 'https://api.acme.com/v1' is more than an origin",
             ),
+            (f"{ENDPOINT}refused = 401", ".refused: write the name of a rule, or { statuses"),
+            (f"{ENDPOINT}refused = []", ".refused: refused is empty"),
+            (f'{ENDPOINT}refused = "gitlab"', ".refused: there is no rule 'gitlab': the names are graphql, login_page"),
+            (f"{ENDPOINT}refused = {{ statuses = [403] }}", ".refused: codes is missing"),
+            (f'{ENDPOINT}refused = {{ statuses = [403], codes = "a", path = "b" }}', ".refused: path is unknown"),
+            (f'{ENDPOINT}refused = {{ statuses = [true], codes = "a" }}', ".refused: statuses: True must be from 200"),
+            (f'{ENDPOINT}refused = {{ statuses = 403, codes = "a", at = 1 }}', ".refused: at 1 must be the path"),
             (f"{ENDPOINT}store = 1", ".store must be a string in quotes, not a number"),
         ],
     )

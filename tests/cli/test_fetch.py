@@ -365,6 +365,17 @@ sys.exit(main(["fetch", "acme", "x"]))
     assert done.stderr == "onerefresh: onerefresh fetch needs rich: run pip install 'onerefresh[cli]'\n"
 
 
+@pytest.mark.parametrize("challenge", ["slack", "code_in_403"])
+def test_the_file_says_what_refuses_the_token(home: Home, challenge: str) -> None:
+    home.configure('refused = ["slack", { statuses = [403], codes = ["TOKEN_EXPIRED"] }]')
+    home.log_in()
+    home.server.refuse_with(challenge)
+    home.server.revoke_access()
+    done = home.run("fetch", "acme", *urls_of(home, 5))
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 5), done.stdout
+    assert home.server.counters.token_requests == 1
+
+
 def test_paths_are_relative_to_the_working_folder(home: Home) -> None:
     home.log_in()
     assert home.call("fetch", "acme", "--output", "out", *urls_of(home, 1)).returncode == 0

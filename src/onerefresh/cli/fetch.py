@@ -74,7 +74,15 @@ def run(args: argparse.Namespace) -> int:
     begun = time.monotonic()
     try:
         with show:
-            fetch_all(entry.open(), entry.origins, calls, args.concurrency, show.report, attach=entry.attach)
+            fetch_all(
+                entry.open(),
+                entry.origins,
+                calls,
+                args.concurrency,
+                show.report,
+                attach=entry.attach,
+                refused=entry.refused,
+            )
     except OnerefreshError:
         if show.fetched:
             say(f"{_summary(show, begun)}; stopped")

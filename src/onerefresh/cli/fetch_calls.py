@@ -17,6 +17,7 @@ from onerefresh.cli.fetch_files import BoundedBody, FileBody, PrintedBody
 from onerefresh.cli.fetch_transport import client_settings
 from onerefresh.cli.output import OutputFailed
 from onerefresh.clients.attach import Attach
+from onerefresh.clients.refused import RefusedBy
 from onerefresh.credential import Credential
 from onerefresh.errors import OnerefreshError
 from onerefresh.redaction import Redactor
@@ -61,16 +62,17 @@ def fetch_all(
     report: Callable[[Result], None],
     *,
     attach: Attach | None = None,
+    refused: RefusedBy = None,
 ) -> None:
     """Make all calls, at most `concurrency` at the same time, and report each when it ends.
 
     `attach`: how the API wants the token, where that is not as a bearer token.
 
     An error of the credential concerns every call: the first one ends them all, and is raised. The same holds for
-    `OutputFailed`.
+    `OutputFailed`. `refused`: rules about other refusals than a 401.
     """
     limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-    settings = client_settings(credential, origins, attach, limits)
+    settings = client_settings(credential, origins, attach, limits, refused)
     asyncio.run(_fetch_all(credential, settings, iter(calls), concurrency, report))
 
 

@@ -10,18 +10,27 @@ import httpx2
 
 from onerefresh.clients.attach import Attach, parts_of
 from onerefresh.clients.httpx import BearerAuth, BearerTransport
+from onerefresh.clients.refused import RefusedBy
 from onerefresh.credential import Credential
 
 __all__ = ["client_settings"]
 
 
 def client_settings(
-    credential: Credential, origins: Sequence[str], attach: Attach | None, limits: httpx2.Limits
+    credential: Credential,
+    origins: Sequence[str],
+    attach: Attach | None,
+    limits: httpx2.Limits,
+    refused: RefusedBy = None,
 ) -> dict[str, Any]:
-    """The settings of an `httpx2.AsyncClient` that sends the token to these origins, as `attach` says."""
+    """The settings of an `httpx2.AsyncClient` that sends the token to these origins, as `attach` says.
+
+    `refused`: rules about other refusals than a 401.
+    """
     if attach is None or _is_authorization(attach):
-        return {"auth": BearerAuth(credential, origins, attach=attach), "limits": limits}
-    return {"transport": BearerTransport(credential, origins, _WithProxies(limits), attach=attach)}
+        return {"auth": BearerAuth(credential, origins, attach=attach, refused=refused), "limits": limits}
+    transport = BearerTransport(credential, origins, _WithProxies(limits), attach=attach, refused=refused)
+    return {"transport": transport}
 
 
 def _is_authorization(attach: Attach) -> bool:

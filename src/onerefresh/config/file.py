@@ -13,6 +13,7 @@
     revocation_endpoint = "https://login.acme.com/revoke"  # revokes a token that is of no use after a logout
     origins = ["https://api.acme.com"]               # where `onerefresh fetch` may send the token
     attach = 'Token {token}'                         # how the API wants it, or { "?key" = "{token}" }; default: Bearer
+    refused = "slack"                                # what else refuses the token than a 401 (see `config.refused`)
     profile = "strict"
     resend = "never"                                 # or seconds until a request is repeated whose answer was lost
     max_wait = 60
@@ -36,7 +37,9 @@ from typing import Any
 from onerefresh.bearer_field import checked_bearer_field
 from onerefresh.clients.attach import parts_of
 from onerefresh.clients.origins import Origins
+from onerefresh.clients.refused import RefusedWhen
 from onerefresh.config.refresher import imported
+from onerefresh.config.refused import refused_rules
 from onerefresh.config.secret_source import WRITE_A_SOURCE, SecretSource, secret_source
 from onerefresh.config.store_url import placed
 from onerefresh.config.values import expanded, kind, text
@@ -80,6 +83,7 @@ class Entry:
     options: Mapping[str, Any]
     moved_from: str | SecretSource | None = None
     attach: str | Mapping[str, str] | None = None
+    refused: tuple[str | RefusedWhen, ...] | None = None
 
     def open(self) -> Credential:
         """The credential. Raises `ConfigurationError` for settings that cannot work."""
@@ -154,7 +158,7 @@ _ENDPOINT_KEYS = (
 )
 _CALLED = {"url": "token_endpoint", "revocation_url": "revocation_endpoint"}
 _OPTION_KEYS = ("profile", "resend", "max_wait", "bearer_field")
-_KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", "attach", *_OPTION_KEYS, "store", "moved_from")
+_KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", "attach", "refused", *_OPTION_KEYS, "store", "moved_from")
 _SECRET_WORDS = ("token", "secret", "password", "passwd", "assertion", "api_key", "apikey")
 
 
@@ -211,6 +215,7 @@ def _entry(name: str, section: object, path: Path, store: object) -> Entry:
         origins=_origins(settings.get("origins", []), f"{where}.origins"),
         store=_store(settings.get("store", store), f"{where}.store", path.parent),
         moved_from=None if before is None else _store(before, f"{where}.moved_from", path.parent),
+        refused=refused_rules(settings["refused"], f"{where}.refused") if "refused" in settings else None,
         refresher=None if refresher is None else text(refresher, f"{where}.refresher"),
         endpoint={} if refresher is not None else _endpoint(settings, where, path.parent),
         options={key: settings[key] for key in _OPTION_KEYS if key in settings},
