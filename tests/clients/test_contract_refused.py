@@ -118,6 +118,26 @@ def test_parallel_calls_share_one_refresh(
     assert server.counters.token_requests == 1
 
 
+EVERYWHERE = {"Authorization": "OAuth {token}", "X-Key": "{token}", "?k": "{token}", "cookie:s": "{token}"}
+
+
+@pytest.mark.parametrize("attach", ["Token {token}", EVERYWHERE], ids=["one place", "everywhere"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", FORMS)
+def test_a_rule_serves_a_token_in_any_place(name: str, shape: str, attach: Any) -> None:
+    if not isinstance(attach, str) and not FORMS[name].any_place:
+        return
+    with AuthServer(attach=attach) as server:
+        credential = Credential("acme", refresher(server), token=server.issue())
+        with FORMS[name](
+            credential, server.url, Options(arguments={"attach": attach, "refused": SHAPES[shape][0]})
+        ) as it:
+            server.refuse_with(shape)
+            server.revoke_access()
+            assert it.get(server.api_url + "/a?b=c").json()["generation"] == 2
+        assert server.counters.token_requests == 1
+
+
 # --- GraphQL ---
 
 MUTATION = json.dumps({"query": "mutation { done { id } me { id } }"}).encode()
