@@ -10,10 +10,9 @@ A circuit is a pure value of this room, except for `circuits`, which holds those
 
 from __future__ import annotations
 
-import time
-
 from onerefresh.locks import Lock
 from onerefresh.policy import LONGEST_RETRY_AFTER
+from onerefresh.real_time import monotonic
 from onerefresh.store import reset_in_child
 from onerefresh.verdict import FailureKind, Verdict
 
@@ -150,22 +149,22 @@ class Circuits:
             return 0.0
         with self._lock:
             circuit = self._circuits.get(place)
-            return circuit.left(time.monotonic(), key) if circuit is not None else 0.0
+            return circuit.left(monotonic(), key) if circuit is not None else 0.0
 
     def failing_for(self, place: tuple[str, str | None]) -> float | None:
         """As `Circuit.failing_for`; None where it has not failed since it answered."""
         circuit = self._circuits.get(place)
-        return circuit.failing_for(time.monotonic()) if circuit is not None else None
+        return circuit.failing_for(monotonic()) if circuit is not None else None
 
     def leaves_alone(self, place: tuple[str, str | None]) -> bool:
         """As `Circuit.leaves_alone`."""
         circuit = self._circuits.get(place)
-        return circuit is not None and circuit.leaves_alone(time.monotonic())
+        return circuit is not None and circuit.leaves_alone(monotonic())
 
     def is_asked(self, place: tuple[str, str | None]) -> bool:
         """As `Circuit.is_asked`."""
         circuit = self._circuits.get(place)
-        return circuit is not None and circuit.is_asked(time.monotonic())
+        return circuit is not None and circuit.is_asked(monotonic())
 
     def why(self, place: tuple[str, str | None]) -> str:
         """Why the endpoint is left alone."""
@@ -205,7 +204,7 @@ class Circuits:
             with self._lock:
                 circuit = self._circuits.pop(place, None)
             return False if circuit is not None and circuit.is_open else None
-        now = time.monotonic()
+        now = monotonic()
         with self._lock:
             circuit = self._circuits.setdefault(place, Circuit(now))
             return circuit.failed(key, now, verdict.retry_after) or None

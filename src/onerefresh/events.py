@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import enum
 import functools
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from onerefresh.log_limit import LogLimit
+from onerefresh.real_time import CLOCKS
 from onerefresh.this_process import this_process
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Event:
     generation: int = 0
     attempt: str | None = None
     detail: str = ""
-    at: float = field(default_factory=time.time)
+    at: float = field(default_factory=CLOCKS.time)
     facts: Facts = UNKNOWN
 
     def __str__(self) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from onerefresh.errors import OnerefreshError
 from onerefresh.latches import Latch
 from onerefresh.locks import reentered
+from onerefresh.real_time import monotonic
 from onerefresh.running_loop import running_loop
 from onerefresh.tasks import refuse_between_steps
 from onerefresh.wakers import CallWaker, Waker, waker_for
@@ -64,7 +64,7 @@ class Flight(Generic[T]):
         self._starter: int | None = threading.get_ident()
         self._begun: dict[str, OnThread] = {}  # what runs it
         self._first: dict[str, object] = {}  # the first to do what only one of them does
-        self._made_at = time.monotonic()
+        self._made_at = monotonic()
         self._settled = Latch()
         self._wakers: dict[object, Waker] = {}
         self._waiting: dict[object, None] = {}
@@ -124,12 +124,12 @@ class Flight(Generic[T]):
     @property
     def has_waiters(self) -> bool:
         """Whether a caller waits or is about to, which delays the interpreter's end: daemon threads do not count."""
-        return bool(self._waiting) or time.monotonic() < self._expected_until
+        return bool(self._waiting) or monotonic() < self._expected_until
 
     def expect(self) -> None:
         """Note that this thread is about to wait: the renewal must not end before its caller has begun to wait."""
         if not threading.current_thread().daemon:
-            self._expected_until = time.monotonic() + SOON
+            self._expected_until = monotonic() + SOON
 
     def when_settled(self, call: Callable[[], object]) -> None:
         """Call `call` once it is settled: on the thread that settles it, or at once. It may neither block nor raise."""
@@ -147,7 +147,7 @@ class Flight(Generic[T]):
         if self.settled:
             return True
         me, place = threading.get_ident(), object()
-        before, deadline = _waits_for.get(me), time.monotonic() + seconds
+        before, deadline = _waits_for.get(me), monotonic() + seconds
         # Each clean-up is the first step of its block, so that an interrupt in one leaves the other to be done.
         try:
             try:
@@ -158,9 +158,9 @@ class Flight(Generic[T]):
                     self._waiting[place] = None
                 self._expected_until = 0.0
                 with not_counted(helps=True) as help_out:
-                    again_at = time.monotonic() + BEGUN
+                    again_at = monotonic() + BEGUN
                     while True:
-                        left = deadline - time.monotonic()
+                        left = deadline - monotonic()
                         may_start = start is not None and not self._begun
                         if left <= 0.0 or not (may_start or help_out is not None):
                             break
@@ -168,10 +168,10 @@ class Flight(Generic[T]):
                             return True
                         if help_out is not None:
                             help_out()
-                        if start is not None and time.monotonic() >= again_at:
+                        if start is not None and monotonic() >= again_at:
                             again_at += BEGUN
                             self._start_again(start)
-                    return self._settled.wait(deadline - time.monotonic())
+                    return self._settled.wait(deadline - monotonic())
             finally:
                 self._waiting.pop(place, None)
         finally:
@@ -188,7 +188,7 @@ class Flight(Generic[T]):
         if self.settled:
             return True
         loop, place = running_loop(), object()
-        deadline = time.monotonic() + seconds
+        deadline = monotonic() + seconds
         waker = self._wakers.get(loop) or self._wakers.setdefault(loop, waker_for(loop))
         if self.settled:  # checked again: `settle` wakes only those wakers that are there by then
             return True
@@ -199,7 +199,7 @@ class Flight(Generic[T]):
             with not_counted():  # the thread of a refresher's own loop, which awaits another credential
                 # One task is enough to start it again. There may be thousands; the others sleep until they are woken.
                 while True:
-                    left = deadline - time.monotonic()
+                    left = deadline - monotonic()
                     may_be_first = start is not None and not self._begun
                     is_first = may_be_first and self._first.setdefault("watches", place) is place
                     if start is None or not is_first or left <= 0.0:
@@ -208,7 +208,7 @@ class Flight(Generic[T]):
                     if self.settled:
                         return True
                     self._start_again(start)
-                await waker.wait_async(max(deadline - time.monotonic(), 0.0))
+                await waker.wait_async(max(deadline - monotonic(), 0.0))
         finally:
             self._waiting.pop(place, None)
             if self._first.get("watches") is place:
@@ -220,7 +220,7 @@ class Flight(Generic[T]):
 
         One of the callers does it, after one second, two, four and so on, since the machine may merely be busy.
         """
-        me, time_ = object(), f"start {int((time.monotonic() - self._made_at) / BEGUN).bit_length()}"
+        me, time_ = object(), f"start {int((monotonic() - self._made_at) / BEGUN).bit_length()}"
         if not self._begun and self._first.setdefault(time_, me) is me:
             start()
 

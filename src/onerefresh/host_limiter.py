@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import Callable
 
 from onerefresh.locks import Lock
+from onerefresh.real_time import monotonic
 from onerefresh.store import reset_in_child
 from onerefresh.timekeeper import Timer
 
@@ -40,7 +40,7 @@ class HostLimiter:
     Slots are granted when one is left, and when a held one becomes slow. `_lock` guards the queues of all hosts.
     """
 
-    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limit: int, clock: Callable[[], float] = monotonic) -> None:
         self.limit = limit
         self._clock = clock
         self._lock = Lock()

@@ -7,12 +7,12 @@ else knows but the thread that opens it.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from onerefresh.interpreter import finalizing
 from onerefresh.locks import refuse_inside
+from onerefresh.real_time import monotonic
 
 __all__ = ["Changes", "Latch"]
 
@@ -44,12 +44,12 @@ class Latch:
             return self.is_set
         if not self.is_set:
             refuse_inside()
-        gate, deadline = _closed_gate(), time.monotonic() + seconds
+        gate, deadline = _closed_gate(), monotonic() + seconds
         slice_ = SIGNALS_EVERY if threading.get_ident() == threading.main_thread().ident else threading.TIMEOUT_MAX
         try:
             self._gates[gate] = None
             while True:
-                left = min(deadline - time.monotonic(), slice_)
+                left = min(deadline - monotonic(), slice_)
                 if self.is_set or finalizing():  # checked after the gate is there; at the end nothing sets it
                     return self.is_set
                 if left <= 0.0 or gate.acquire(timeout=left):
@@ -76,14 +76,14 @@ class Changes:
         `holds` is not called again once it was true.
         """
         refuse_inside()
-        deadline = time.monotonic() + seconds
+        deadline = monotonic() + seconds
         while True:
             gate = _closed_gate()
             try:
                 self._gates[gate] = None
                 if holds():  # checked after the gate is there: a later change opens the gate
                     return True
-                left = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
+                left = min(deadline - monotonic(), threading.TIMEOUT_MAX)
                 if left <= 0.0 or finalizing() or not gate.acquire(timeout=left):
                     return holds()
             finally:

@@ -6,9 +6,10 @@ There is no lock here, because a line may be logged anywhere: each step is one c
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable
 from typing import NamedTuple
+
+from onerefresh.real_time import monotonic
 
 __all__ = ["Decision", "LogLimit"]
 
@@ -44,7 +45,7 @@ class LogLimit:
     A line that comes at the very end of a span may miss the count.
     """
 
-    def __init__(self, most: int = MOST, span: float = SPAN, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int = MOST, span: float = SPAN, clock: Callable[[], float] = monotonic) -> None:
         self.most, self.span, self._clock = most, span, clock
         self._spans: dict[str, _Span] = {}
 

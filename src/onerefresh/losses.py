@@ -19,6 +19,7 @@ from typing import Final
 
 from onerefresh import errors
 from onerefresh.chance import CHANCE
+from onerefresh.real_time import monotonic
 from onerefresh.record import Record, State
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.world import NO_NOTE, Note
@@ -145,7 +146,7 @@ class Beats:
 
     def sees(self, message: Losses) -> None:
         """Take in what the note says now."""
-        now = time.monotonic()
+        now = monotonic()
         known = self._seen
         self._seen = {
             who: known[who] if known.get(who, (None, 0.0))[0] == beat else (beat, now)
@@ -154,7 +155,7 @@ class Beats:
 
     def silent(self) -> frozenset[str]:
         """The processes that seem to have died."""
-        before = time.monotonic() - LONGEST_COMPARING
+        before = monotonic() - LONGEST_COMPARING
         return frozenset(who for who, (_, since) in self._seen.items() if since <= before)
 
 

@@ -6,9 +6,9 @@ There is no lock here: each step is one call in C.
 from __future__ import annotations
 
 import itertools
-import time
 import weakref
 
+from onerefresh.real_time import monotonic
 from onerefresh.store import Store, reset_in_child
 
 __all__ = ["Outages", "outages"]
@@ -47,7 +47,7 @@ class Outages:
 
         `now`: seconds on a monotonic clock, instead of the clock itself.
         """
-        mine = _Outage(store, time.monotonic() if now is None else now)
+        mine = _Outage(store, monotonic() if now is None else now)
         found = self._outages.setdefault(id(store), mine)
         if found.store() is not store:  # another store, which is gone, had this id
             self._outages[id(store)] = found = mine
@@ -68,7 +68,7 @@ class Outages:
             return None
         if self._outages.pop(id(store), None) is not found or found.store() is not store or not found.told:
             return None
-        return (time.monotonic() if now is None else now) - found.since
+        return (monotonic() if now is None else now) - found.since
 
     def after_fork(self) -> None:
         """A child finds out for itself."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 from onerefresh.latches import Latch
+from onerefresh.real_time import monotonic
 
 __all__ = ["Pause", "Wakeup", "after"]
 
@@ -63,17 +63,17 @@ class Pause:
 
     def wait_here(self) -> None:
         """Wait on this thread, where the time that `begin` takes counts, too. Raises what `check` and `begin` raise."""
-        woken, deadline = Latch(), time.monotonic() + self.seconds
+        woken, deadline = Latch(), monotonic() + self.seconds
         wakeup: Wakeup | None = None
         try:
             try:
                 wakeup = self.begin(woken.set) if self.begin is not None else None
                 if wakeup is not None:
-                    deadline = min(deadline, time.monotonic() + wakeup.within)
+                    deadline = min(deadline, monotonic() + wakeup.within)
                 while True:
                     if self.check is not None:
                         self.check()
-                    left = deadline - time.monotonic()
+                    left = deadline - monotonic()
                     if left <= 0.0 or woken.wait(min(left, SLICE)):
                         return
             finally:

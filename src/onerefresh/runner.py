@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import secrets
-import time
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ from onerefresh.host_limiter import HostLimiter
 from onerefresh.loss_reports import reports
 from onerefresh.losses import read_note
 from onerefresh.pause import Pause
+from onerefresh.real_time import Wall, is_set_by_tests, monotonic
 from onerefresh.record import Grant, Record
 from onerefresh.record_text import decode, encode
 from onerefresh.renewal.clocks import Instant
@@ -68,6 +68,7 @@ class Runner(World):
         self._code = UserCode(store, key, functions, loop=loop, seen=self._seen, at=run.report)
         self._spool = Spool(store, key) if store.durable or store.may_go_back else None
         self._strange_writes = 0
+        self._wall = Wall()
         self._process = os.getpid()
         self._loaded_at = 0.0  # when the last read of the record began, on the monotonic clock
         self._hold: AdvisoryLock | None = None
@@ -166,7 +167,8 @@ class Runner(World):
         self._done(self._leave)
 
     async def now(self) -> Instant:
-        return Instant(time.time(), time.monotonic(), self._moment(), CHANCE.random())
+        wall, ticks = self._wall.read()
+        return Instant(wall, ticks, self._moment(), CHANCE.random(), is_set_by_tests())
 
     async def new_id(self) -> str:
         return secrets.token_hex(8)
@@ -230,7 +232,7 @@ class Runner(World):
 
     def _load(self, *, replaces: bool, even_sealed: bool) -> Loaded:
         self._at("it is reading from its store")
-        self._loaded_at = time.monotonic()
+        self._loaded_at = monotonic()
         try:
             found = self._telling.of_store(lambda: self.store.load(self._key))
         except Unreadable as error:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import abc
 import os
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import ClassVar, NamedTuple, Protocol
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.pause import Pause, Wakeup, after
+from onerefresh.real_time import monotonic
 
 __all__ = [
     "ENCRYPTED",
@@ -153,7 +153,7 @@ class Store(abc.ABC):
         May return early or late. Never raises. A store of your own that cannot `subscribe` may wait here: at most four
         renewals of a process call this at the same time, for 0.2 s again and again; others read the record instead.
         """
-        since = time.monotonic()
+        since = monotonic()
 
         def begin(wake: Callable[[], object]) -> Wakeup:
             if type(self).subscribe is Store.subscribe:

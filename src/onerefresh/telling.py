@@ -6,7 +6,6 @@ else or waits: a user's hook must not delay a new token that is saved nowhere ye
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -15,6 +14,7 @@ from onerefresh import errors, events
 from onerefresh.events import Event, Facts, Kind
 from onerefresh.foreign import vetted
 from onerefresh.outages import outages
+from onerefresh.real_time import monotonic
 from onerefresh.redaction import NOTHING_KNOWN, Redactor, plain
 from onerefresh.refresher import host_of
 from onerefresh.store import Conflict, Store, Unreadable
@@ -69,12 +69,12 @@ class Telling:
 
     def __init__(self, key: str, store: Store, refresher: object, redactor: Callable[[], Redactor]) -> None:
         self._key, self._store, self._refresher, self._redactor = key, store, refresher, redactor
-        self._began, self._sent = time.monotonic(), 0.0
+        self._began, self._sent = monotonic(), 0.0
         self._news: list[Event] = []
 
     def sends(self) -> None:
         """Note that a token request is sent now."""
-        self._sent = time.monotonic()
+        self._sent = monotonic()
 
     def of_store(self, operation: Callable[[], T], *, writes: bool = False) -> T:
         """Read or write the store, and note whether it answers. Raises what `operation` raises."""
@@ -93,7 +93,7 @@ class Telling:
     def tell(self, event: Event) -> None:
         """Publish an event of the run, after the news so far."""
         self.tell_news()
-        now, duration = time.monotonic(), event.facts.duration
+        now, duration = monotonic(), event.facts.duration
         if event.kind in SINCE_IT_BEGAN:
             duration = now - self._began
         elif event.kind in SINCE_IT_SENT and self._sent:

@@ -8,12 +8,12 @@ import math
 import os
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.latches import Changes, Latch
+from onerefresh.real_time import monotonic
 from onerefresh.threads import start
 
 __all__ = ["Alarm", "Timer", "at_each_look", "catch_up", "keep", "nudge"]
@@ -42,7 +42,7 @@ class Timer:
         *,
         holds_the_exit: bool = False,
     ) -> None:
-        self.at = time.monotonic() + seconds
+        self.at = monotonic() + seconds
         self.holds_the_exit = holds_the_exit
         self.call: Callable[[], object] | None = call
         self.at_the_end = at_the_end
@@ -135,13 +135,13 @@ def nudge() -> None:
 def keep(within: float) -> None:
     """Let the thread look within so many seconds. Raises `RuntimeError` where there is none, and none can start."""
     _begin()
-    if not _keeper.is_nudged and _keeper.next_at > time.monotonic() + within:
+    if not _keeper.is_nudged and _keeper.next_at > monotonic() + within:
         nudge()
 
 
 def catch_up() -> None:
     """Call what is due, on the timekeeper's thread in the middle of something else."""
-    now = time.monotonic()
+    now = monotonic()
     for timer in list(_live):
         if timer.at <= now:
             _fire(timer)
@@ -196,7 +196,7 @@ def _keep(heap: list[tuple[float, int, Timer]]) -> None:
         if len(heap) > 2 * len(_live) + 100:
             heap[:] = [entry for entry in heap if entry[2].call is not None]
             heapq.heapify(heap)
-        now = time.monotonic()
+        now = monotonic()
         _keeper.next_at = min(heap[0][0] if heap else math.inf, now + _keeper.sleeps)
         _keeper.changes.wait_for(_has_news, max(_keeper.next_at - now, 0.0))
 
@@ -216,7 +216,7 @@ def _take_new(heap: list[tuple[float, int, Timer]]) -> None:
 
 
 def _call_what_is_due(heap: list[tuple[float, int, Timer]]) -> None:
-    now = time.monotonic()
+    now = monotonic()
     while heap and (heap[0][2].call is None or heap[0][0] <= now):
         _fire(heapq.heappop(heap)[2])
 

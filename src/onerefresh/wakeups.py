@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from onerefresh.pause import Wakeup, after
+from onerefresh.real_time import monotonic
 from onerefresh.store import POLL, Store, subscribed
 from onerefresh.threads import start
 
@@ -85,13 +86,13 @@ class _Waiting:
 
     def _is_woken(self) -> bool:
         """Wait for one slice; whether the record is to be read."""
-        begun = time.monotonic()
+        begun = monotonic()
         try:
             self._store.wait(self._key, self._version, SLICE)
         except Exception:  # noqa: BLE001 - a user's store may raise anything: then the record is read from time to time
-            time.sleep(max(begun + POLL - time.monotonic(), 0.0))
+            time.sleep(max(begun + POLL - monotonic(), 0.0))
             return True
-        over = time.monotonic()
+        over = monotonic()
         time.sleep(max(begun + AT_LEAST - over, 0.0))
         return over < begun + SLICE - ABOUT
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from onerefresh import timekeeper
 from onerefresh.hiring import AT_ONCE, BUSY, HELD_UP, STUCK, Staff, hires
 from onerefresh.interpreter import interpreter_ends
+from onerefresh.real_time import monotonic
 from onerefresh.threads import start
 
 __all__ = ["hand_over", "not_counted", "pausing"]
@@ -44,7 +45,7 @@ class _Worker:
     __slots__ = ("helps", "is_started", "pauses", "since", "waits")
 
     def __init__(self) -> None:
-        self.is_started, self.since = False, time.monotonic()
+        self.is_started, self.since = False, monotonic()
         self.waits = self.helps = self.pauses = 0
 
 
@@ -73,7 +74,7 @@ class _LastLook:
 
     def sees(self, first: Work | None) -> None:
         """Take in what there is now."""
-        now = time.monotonic()
+        now = monotonic()
         if first is None or first != self.first:
             self.first, self.since = first, now
         if now >= self.at + SHORTEST:
@@ -205,7 +206,7 @@ def _may_hire_at_once() -> bool:
 
 def _staff() -> Staff:
     """The present threads."""
-    past = time.monotonic() - HELD_UP
+    past = monotonic() - HELD_UP
     free = [worker.since > past for worker in list(_free)]
     at_work = [worker.since > past for worker in list(_busy) if not worker.waits]
     return Staff(sum(free), sum(at_work), len(free) - sum(free) + len(at_work) - sum(at_work))
@@ -225,7 +226,7 @@ def _run(me: _Worker) -> None:
                     return
                 _free[me] = None  # more came after the last look, and may rely on this thread
                 continue
-            me.since = time.monotonic()
+            me.since = monotonic()
             _busy[me] = None
             _free.pop(me, None)
             _hire_if_needed()
@@ -233,7 +234,7 @@ def _run(me: _Worker) -> None:
                 _do(work)
             finally:
                 del work
-                me.since = time.monotonic()
+                me.since = monotonic()
                 _free[me] = None
                 _busy.pop(me, None)
     finally:
@@ -270,7 +271,7 @@ def _look() -> float | None:
     ends.
     """
     _last_look.sees(next(iter(list(_ready)), None))
-    is_stuck = _last_look.first is not None and time.monotonic() >= _last_look.since + STUCK
+    is_stuck = _last_look.first is not None and monotonic() >= _last_look.since + STUCK
     for _ in range(hires(len(_ready), _staff(), is_busy=_last_look.is_busy, is_stuck=is_stuck)):
         try:
             _hire()

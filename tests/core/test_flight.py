@@ -69,7 +69,7 @@ def test_it_is_not_wanted_for_long_by_somebody_who_never_waits(monkeypatch: pyte
     flight: Flight[str] = Flight()
     flight.expect()
     now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + SOON)
+    monkeypatch.setattr(flights_room, "monotonic", lambda: now + SOON)
     assert not flight.has_waiters
 
 

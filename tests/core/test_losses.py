@@ -11,6 +11,7 @@ import pytest
 from tests.core.calls import PATIENCE
 from tests.regressions.test_stores_of_ones_own import Dictionary
 
+from onerefresh import losses
 from onerefresh.errors import StoreUnavailable
 from onerefresh.loss_reports import Reports
 from onerefresh.losses import (
@@ -147,10 +148,10 @@ def test_one_that_has_said_nothing_for_long_is_left_out(monkeypatch: pytest.Monk
     store, beats, now = Dictionary(), Beats(), time.monotonic()
     compares(store, "dead", over=False)
     beats.sees(read_losses(store))
-    monkeypatch.setattr(time, "monotonic", lambda: now + LONGEST_COMPARING / 2)
+    monkeypatch.setattr(losses, "monotonic", lambda: now + LONGEST_COMPARING / 2)
     compares(store, "other", over=False)
     beats.sees(read_losses(store))
-    monkeypatch.setattr(time, "monotonic", lambda: now + LONGEST_COMPARING + 1.0)
+    monkeypatch.setattr(losses, "monotonic", lambda: now + LONGEST_COMPARING + 1.0)
     beats.sees(read_losses(store))
     assert beats.silent() == {"dead"}
     compares(store, "this", over=False, silent=beats.silent())

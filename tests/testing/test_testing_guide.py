@@ -38,7 +38,7 @@ def run(arguments: list[str], folder: Path) -> None:
 
 
 def test_the_guide_has_examples() -> None:
-    assert (len(TESTS), len(SCRIPTS)) == (2, 3)
+    assert (len(TESTS), len(SCRIPTS)) == (3, 3)
 
 
 @pytest.mark.parametrize("number", range(len(TESTS)))

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from onerefresh.cli.demo_worker import KEY
 from onerefresh.credential import Credential
 from onerefresh.errors import OnerefreshError
 from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.real_time import monotonic
 from onerefresh.testing import Entry, RemoteServer
 from onerefresh.testing.process import child_environment
 
@@ -121,7 +121,7 @@ def _make_calls(crew: _Crew, server: RemoteServer, finished: Finished, watch: Wa
             watch(stage, ended)
 
     crew.wait_for_all("ready", hear)
-    begun = time.monotonic()
+    begun = monotonic()
     crew.go_on()
     crew.wait_for_all("ready", hear)
     server.hold("api")
@@ -130,13 +130,13 @@ def _make_calls(crew: _Crew, server: RemoteServer, finished: Finished, watch: Wa
         server.wait_for("api", finished.calls - ended, timeout=PATIENCE)
     except TimeoutError:
         raise OnerefreshError("not all calls of the demo have reached the API; this machine may be very busy") from None
-    finished.revoked_at = time.monotonic()
+    finished.revoked_at = monotonic()
     server.revoke_access()
     stage = "revoked"
     watch(stage, ended)
     server.release("api")
     crew.wait_for_all("done", hear)
-    finished.seconds = time.monotonic() - begun
+    finished.seconds = monotonic() - begun
 
 
 def _job(way: Way, server: RemoteServer, folder: Path) -> dict[str, Any]:

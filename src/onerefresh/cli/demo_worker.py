@@ -10,7 +10,6 @@ import contextvars
 import json
 import signal
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,6 +24,7 @@ from onerefresh.credential import Credential
 from onerefresh.errors import OnerefreshError
 from onerefresh.locks import Lock
 from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.real_time import monotonic
 from onerefresh.token import Token
 
 Get: TypeAlias = Callable[[str, dict[str, str]], Awaitable[httpx2.Response]]
@@ -53,12 +53,12 @@ class _Stopwatch(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         call = request.headers.get(CALL)
-        begun = time.monotonic()
+        begun = monotonic()
         try:
             return await self._inner.handle_async_request(request)
         finally:
             if call is not None:
-                self.seconds[call] = self.seconds.get(call, 0.0) + time.monotonic() - begun
+                self.seconds[call] = self.seconds.get(call, 0.0) + monotonic() - begun
                 self.attempts[call] = self.attempts.get(call, 0) + 1
 
     async def aclose(self) -> None:
@@ -71,7 +71,7 @@ class _Told(Credential):
     async def atoken(self, *, refused: Token | str | None = None, max_wait: float | None = None) -> Token:
         if refused is None:
             return await super().atoken(max_wait=max_wait)
-        asked = time.monotonic()
+        asked = monotonic()
         token = await super().atoken(refused=refused, max_wait=max_wait)
         _print(
             "waited",
@@ -79,7 +79,7 @@ class _Told(Credential):
             refused=refused.generation if isinstance(refused, Token) else None,
             asked=asked,
             generation=token.generation,
-            got=time.monotonic(),
+            got=monotonic(),
         )
         return token
 
@@ -104,7 +104,7 @@ async def _work(job: dict[str, Any]) -> None:
 
 
 def _onerefresh(job: dict[str, Any], watch: _Stopwatch) -> tuple[Get, httpx2.AsyncClient]:
-    events.subscribe(lambda event: _print("event", event=event.kind, generation=event.generation, at=time.monotonic()))
+    events.subscribe(lambda event: _print("event", event=event.kind, generation=event.generation, at=monotonic()))
     endpoint = TokenEndpoint(job["token_url"], client_id=job["client_id"], client_secret=job["client_secret"])
     credential = _Told(KEY, endpoint, store=job["store"])
     api = urlsplit(job["api_url"])
@@ -121,7 +121,7 @@ def _usual(job: dict[str, Any], watch: _Stopwatch) -> tuple[Get, httpx2.AsyncCli
 
 async def _call(get: Get, watch: _Stopwatch, api_url: str, call: str) -> None:
     _present.set(call)
-    begun = time.monotonic()
+    begun = monotonic()
     try:
         response = await get(f"{api_url}/items/{call}", {CALL: call})
         problem = "" if response.status_code == 200 else f"the API answered {response.status_code}"
@@ -129,7 +129,7 @@ async def _call(get: Get, watch: _Stopwatch, api_url: str, call: str) -> None:
         problem = f"the token endpoint answered {error.response.status_code}"
     except (httpx2.HTTPError, OnerefreshError) as error:
         problem = type(error).__name__
-    total, api = time.monotonic() - begun, watch.seconds.get(call, 0.0)
+    total, api = monotonic() - begun, watch.seconds.get(call, 0.0)
     _print("call", call=call, problem=problem, api=api, refresh=max(total - api, 0.0))
 
 

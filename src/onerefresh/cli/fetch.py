@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from onerefresh.cli.output import say
 from onerefresh.clients.origins import Origins
 from onerefresh.config import Entry
 from onerefresh.errors import ConfigurationError, OnerefreshError
+from onerefresh.real_time import monotonic
 
 if TYPE_CHECKING:
     from onerefresh.cli.fetch_calls import Call
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
     calls = _calls(urls, args.output, printed=len(args.urls) == 1 and args.urls != ["-"])
     show = Show(len(urls), prints_body=calls[0].prints_body)
-    begun = time.monotonic()
+    begun = monotonic()
     try:
         with show:
             fetch_all(
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _summary(show: Show, begun: float) -> str:
     failed = f", {show.failed} failed" if show.failed else ""
-    return f"{show.fetched} of {show.total} URLs fetched{failed}, in {time.monotonic() - begun:.1f} s"
+    return f"{show.fetched} of {show.total} URLs fetched{failed}, in {monotonic() - begun:.1f} s"
 
 
 def _given(words: Sequence[str]) -> Iterator[str]:

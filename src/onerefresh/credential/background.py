@@ -6,13 +6,13 @@ import functools
 import heapq
 import itertools
 import logging
-import time
 from collections.abc import Coroutine
 
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.latches import Changes
 from onerefresh.locks import Lock
 from onerefresh.pause import Pause
+from onerefresh.real_time import monotonic
 from onerefresh.run import Resumable
 from onerefresh.store import Store, reset_in_child
 from onerefresh.threads import Job, start
@@ -54,7 +54,7 @@ class BackgroundTasks:
         """Schedule `rest`, to begin soon. `world` is where it runs."""
         with self._lock:
             work = self._works.setdefault(id(world.store), _Work())
-            self._put(work, time.monotonic(), world, rest)
+            self._put(work, monotonic(), world, rest)
             if work.thread is None:
                 try:
                     doing = functools.partial(self._do, work, world.store)
@@ -87,7 +87,7 @@ class BackgroundTasks:
             seconds = _advanced(world, rest)
             with self._lock:
                 if seconds is not None and self._works.get(id(store)) is work:
-                    self._put(work, time.monotonic() + seconds, world, rest)
+                    self._put(work, monotonic() + seconds, world, rest)
                 else:
                     rest.close()
             del due, world, rest
@@ -100,7 +100,7 @@ class BackgroundTasks:
                     self._end(id(store), work)
                     return None
                 at, _, world, rest = first = work.due[0]
-                left = at - time.monotonic()
+                left = at - monotonic()
                 if left <= 0.0:
                     heapq.heappop(work.due)
                     return world, rest

@@ -21,6 +21,7 @@ from onerefresh.credential.registry import known_of
 from onerefresh.loss_reports import reports
 from onerefresh.losses import Losses, compares, digest, read_losses
 from onerefresh.policy import HTTP_TIMEOUT, profile_named
+from onerefresh.real_time import monotonic
 from onerefresh.record import Record
 from onerefresh.renewal.bring_back import bring_back, has_lost
 from onerefresh.renewal.clocks import Instant
@@ -75,7 +76,7 @@ class Bringing:
         self._silent = silent
         self._failed: set[str] = set()
         self._process = secrets.token_hex(4)
-        self._is_announced, self._beat_at = False, time.monotonic()
+        self._is_announced, self._beat_at = False, monotonic()
 
     def run(self) -> set[str]:
         """Compare everything and restore what is lost; return the keys for which that failed."""
@@ -136,7 +137,7 @@ class Bringing:
 
     def _beat(self, *, many: bool = False) -> None:
         """Say in the note that this process is still comparing, where that takes a while."""
-        at = time.monotonic()
+        at = monotonic()
         if many or at - self._beat_at >= BEAT:
             self._is_announced, self._beat_at = True, at
             compares(self._store, self._process, over=False, silent=self._silent)
@@ -165,7 +166,7 @@ def has_gone(memory: SessionMemory) -> bool | None:
 
 def now(moment: StoreTime | None = None) -> Instant:
     """The time; `moment`: by the store's clock, where that is of interest."""
-    return Instant(time.time(), time.monotonic(), moment, 0.0)
+    return Instant(time.time(), monotonic(), moment, 0.0)
 
 
 def _is_back(memory: SessionMemory, noted: Noted) -> bool | None:

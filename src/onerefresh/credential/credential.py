@@ -23,6 +23,7 @@ from onerefresh.credential.status import Status
 from onerefresh.locks import refuse_inside
 from onerefresh.pacing import paced
 from onerefresh.policy import Profile
+from onerefresh.real_time import monotonic
 from onerefresh.renewal import commands
 from onerefresh.store import Store, reset_in_child
 from onerefresh.stores.memory import MemoryStore
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Credential"]
 
 LOOK = "the operation on the store"
-_now = time.time  # looked up once, since `current` is called for every request
 
 
 class Credential(Commanding):
@@ -136,7 +136,7 @@ class Credential(Commanding):
         An ageing token starts its renewal in the background.
         """
         held = self._memory.held
-        if _now() < held.refresh_at:
+        if time.time() < held.refresh_at:
             return held.token
         return self._ageing()
 
@@ -155,12 +155,12 @@ class Credential(Commanding):
             refused, problem = refused_token(refused)  # a text would show in a traceback with locals
             if problem is not None:
                 raise problem
-        deadline = time.monotonic() + (patience := self._most_seconds(max_wait))
+        deadline = monotonic() + (patience := self._most_seconds(max_wait))
         while True:
             found = self._look(refused, blocking=True)
             if isinstance(found, Token):
                 return found
-            if not found.wait(deadline - time.monotonic(), partial(self._launcher.launch, found, background=False)):
+            if not found.wait(deadline - monotonic(), partial(self._launcher.launch, found, background=False)):
                 raise self._timed_out(found, patience)
             if found.lost_its_loop and found.loop is not self._loop(blocking=True):
                 continue  # another caller's loop has ended: try again with this caller's
@@ -179,7 +179,7 @@ class Credential(Commanding):
             refused, problem = refused_token(refused)  # a text would show in a traceback with locals
             if problem is not None:
                 raise problem
-        deadline = time.monotonic() + (patience := self._most_seconds(max_wait))
+        deadline = monotonic() + (patience := self._most_seconds(max_wait))
         while True:
             if self._memory.serving(refused) is None and self._memory.flying is None:
                 await paced()
@@ -187,7 +187,7 @@ class Credential(Commanding):
             if isinstance(found, Token):
                 return found
             if not await found.wait_async(
-                deadline - time.monotonic(), partial(self._launcher.launch, found, background=False)
+                deadline - monotonic(), partial(self._launcher.launch, found, background=False)
             ):
                 raise self._timed_out(found, patience)
             if found.lost_its_loop and found.loop is not self._loop(blocking=False):

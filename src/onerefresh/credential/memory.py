@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Protocol
 
 from onerefresh import errors
@@ -13,6 +12,7 @@ from onerefresh.credential.cached_token import NOTHING, CachedToken, cached_for
 from onerefresh.flight import Flight
 from onerefresh.locks import Lock
 from onerefresh.policy import LOOK_AGAIN
+from onerefresh.real_time import CLOCKS
 from onerefresh.record import FAMILIES, Record
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.clocks import Sent
@@ -36,7 +36,7 @@ def spread_anew() -> None:
 
 
 class Clock(Protocol):
-    """The module `time`, or what a simulation puts in its place."""
+    """`real_time.CLOCKS`, or what a simulation puts in its place."""
 
     def time(self) -> float:
         """Seconds since the epoch."""
@@ -85,7 +85,7 @@ class SessionMemory:
     def __init__(self, store: Store, key: str, servers: Servers | None = None) -> None:
         self.store = store
         self.key = key
-        self.clock: Clock = time
+        self.clock: Clock = CLOCKS
         self.jitter = SPREAD
         self.lock = Lock()
         self.held = NOTHING

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from onerefresh.interpreter import interpreter_ends
 from onerefresh.latches import Latch
 from onerefresh.locks import refuse_inside
 from onerefresh.policy import Profile
+from onerefresh.real_time import monotonic
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.running_loop import running_loop
 from onerefresh.store import Store
@@ -244,16 +244,16 @@ class Credentials(ContextManaged):
         """Begin nothing more, and wait for the renewals under way, for `max_wait` seconds at most."""
         refuse_inside()
         self._refuse_to_block()
-        deadline = time.monotonic() + self._options.max_wait
+        deadline = monotonic() + self._options.max_wait
         for flight in self._shut():
-            flight.wait(deadline - time.monotonic())
+            flight.wait(deadline - monotonic())
         self._release_all()
 
     async def aclose(self) -> None:
         """As `close`, for tasks."""
-        deadline = time.monotonic() + self._options.max_wait
+        deadline = monotonic() + self._options.max_wait
         for flight in self._shut():
-            await flight.wait_async(max(deadline - time.monotonic(), 0.0))
+            await flight.wait_async(max(deadline - monotonic(), 0.0))
         self._release_all()
 
     def __repr__(self) -> str:

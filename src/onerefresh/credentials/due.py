@@ -21,6 +21,7 @@ from onerefresh.credentials.summary import Result, Summary, Tally, What
 from onerefresh.credentials.tenant import Tenant
 from onerefresh.flight import Flight
 from onerefresh.foreign import Seen, cleaned, store_failed, vetted
+from onerefresh.real_time import monotonic
 from onerefresh.record import Record, State
 from onerefresh.record_text import decode
 from onerefresh.redaction import Redactor
@@ -176,19 +177,19 @@ class Run:
             self._go_on_with(due.host)
 
     def _is_full(self) -> bool:
-        slow_since = time.monotonic() - SLOW
+        slow_since = monotonic() - SLOW
         active = sum(one.begun > slow_since for one in self._under_way.values())
         return active >= self._at_once or len(self._under_way) >= self._at_once * (1 + MOST_SLOW)
 
     def _begin_now(self, due: Due, tries: int) -> bool:
         """Begin a renewal as soon as the rate allows it; whether one is under way that was not before."""
-        while (left := self._next_at - time.monotonic()) > 0.0:
+        while (left := self._next_at - monotonic()) > 0.0:
             self._take_in(min(left, SLICE))
         self._check()
         if self._is_done(due):
             self._report(Result(due.key, What.ADOPTED))  # not counted for the rate: workers share the work
             return False
-        self._next_at = max(self._next_at, time.monotonic()) + self._pause
+        self._next_at = max(self._next_at, monotonic()) + self._pause
         try:
             flight, ours = self._tenant_of(due.key).renew_ahead(self._horizon.within, self._loop)
         except errors.OnerefreshError as error:
@@ -199,7 +200,7 @@ class Run:
             return False
         if flight in self._under_way:
             return False  # the key was given twice
-        self._under_way[flight] = _UnderWay(due, ours, time.monotonic(), tries)
+        self._under_way[flight] = _UnderWay(due, ours, monotonic(), tries)
         self._hosts.begins(due.host)
         flight.when_settled(lambda: self._settled.put(flight))
         return True
@@ -251,7 +252,7 @@ class Run:
 
     def _give_up(self) -> None:
         """Stop waiting for renewals that have taken too long; they go on by themselves."""
-        now = time.monotonic()
+        now = monotonic()
         for flight, one in list(self._under_way.items()):
             if now >= one.begun + self._max_wait:
                 del self._under_way[flight]

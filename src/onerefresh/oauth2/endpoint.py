@@ -36,6 +36,7 @@ from onerefresh.oauth2.codec import (
 )
 from onerefresh.oauth2.revocation import revoke
 from onerefresh.policy import Profile, profile_named
+from onerefresh.real_time import monotonic
 from onerefresh.redaction import PART, Redactor
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
@@ -141,8 +142,8 @@ class TokenEndpoint:
 
         A secret that comes from a function is requested again half a minute after the last time.
         """
-        if self._source is not None and time.monotonic() >= self._looks_at:
-            self._looks_at = time.monotonic() + LOOK_AGAIN
+        if self._source is not None and monotonic() >= self._looks_at:
+            self._looks_at = monotonic() + LOOK_AGAIN
             with contextlib.suppress(ConfigurationError):  # the next renewal reports it
                 self._secret = _asked(self._source, self._redactor())
         found = (self.identity, self.client_auth, self.scope, self._extra, self._secret, self._own_send)
@@ -186,7 +187,7 @@ class TokenEndpoint:
             prepare()
         if self._source is not None:
             self._secret = _asked(self._source, self._redactor())
-            self._looks_at = time.monotonic() + LOOK_AGAIN
+            self._looks_at = monotonic() + LOOK_AGAIN
 
     def _current_secret(self) -> Secret | None:
         # Read once for each request: another thread may reset the secret after a refusal.

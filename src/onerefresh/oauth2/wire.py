@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
-import time
 import zlib
 from collections.abc import Callable, Collection, Iterable
 from urllib.parse import unquote, urlsplit
@@ -15,6 +14,7 @@ from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenResponse
 from onerefresh.oauth2.http_answer import Incoming, read_body, read_head, read_on
+from onerefresh.real_time import monotonic
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
 from onerefresh.timekeeper import Alarm
 from onerefresh.token import Secret
@@ -43,7 +43,7 @@ class RequestDeadline:
         self.timeout = timeout
         self._hidden = hidden
         self.sent = False
-        self._begun = time.monotonic()
+        self._begun = monotonic()
         self._alarm: Alarm | None = None
         self._connection: socket.socket | None = None
         self._is_cut = False
@@ -53,7 +53,7 @@ class RequestDeadline:
     def left(self) -> float:
         """Seconds left for the present step: connecting, or the whole request. Raises `TimeoutError` for none."""
         share = self.timeout if self.sent else self.timeout / 2
-        seconds = self._begun + share - time.monotonic()
+        seconds = self._begun + share - monotonic()
         if seconds <= 0:
             raise TimeoutError("timed out" if self.sent else "connecting took too long")
         return seconds
@@ -147,7 +147,7 @@ class RequestDeadline:
             reason = "connecting took too long" if self._is_cut else self._hidden.quote(str(error))
             message = f"{name}: {reason}" if reason else name
             return Verdict(FailureKind.UNAVAILABLE, f"the token endpoint could not be reached ({message})")
-        if self._is_cut or time.monotonic() >= self._begun + self.timeout:
+        if self._is_cut or monotonic() >= self._begun + self.timeout:
             return Verdict(
                 FailureKind.NO_ANSWER, f"the token request was sent, but not answered within {self.timeout:g} s"
             )

@@ -17,17 +17,21 @@ class Instant(NamedTuple):
     * `monotonic`: this process's monotonic clock, in seconds.
     * `shared`: the store's clock, if it has one.
     * `jitter`: a random number in [0, 1).
+    * `counts_by_wall`: refreshes are counted by the wall clock, since a test of the user's has set it.
     """
 
     wall: float
     monotonic: float
     shared: StoreTime | None
     jitter: float
+    counts_by_wall: bool = False
 
     @property
     def clock(self) -> Clock:
         """The clock by which refreshes are counted: the store's, or this machine's where the store has none."""
-        return (None, self.wall) if self.shared is None else (self.shared.clock_epoch, self.shared.seconds)
+        if self.shared is None or self.counts_by_wall:
+            return None, self.wall
+        return self.shared.clock_epoch, self.shared.seconds
 
 
 def age(born: Instant, now: Instant) -> float:

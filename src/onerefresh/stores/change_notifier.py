@@ -6,12 +6,12 @@ short, and no connection is opened.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from onerefresh.locks import Lock
 from onerefresh.pause import Wakeup, after
+from onerefresh.real_time import monotonic
 from onerefresh.store import POLL, reset_in_child
 from onerefresh.stores.subscriber import CHANGED, Subscriber
 from onerefresh.threads import Job, start
@@ -66,13 +66,13 @@ class ChangeNotifier:
         `since`: when the read that found this version began, on the monotonic clock. A change that came after it, or
         that may have come unnoticed because nothing listened yet, ends the wait at once.
         """
-        if time.monotonic() < self._unreachable_until:
+        if monotonic() < self._unreachable_until:
             return after(POLL)
         waiter: _Waiter | None = None
         try:
             with self._lock:
                 waits = self._waits.setdefault(key, _Waits())
-                waits.left_at = time.monotonic()
+                waits.left_at = monotonic()
                 if waits.listening and since <= waits.sure_since:
                     return CHANGED
                 waiter = _Waiter(wake, waits, version)
@@ -130,7 +130,7 @@ class ChangeNotifier:
         with self._lock:
             if me is None or self._listener is not me:
                 return frozenset()  # in a forked child's copy, or after it gave up
-            past = time.monotonic() - LINGER
+            past = monotonic() - LINGER
             self._waits = {key: waits for key, waits in self._waits.items() if waits.waiters or waits.left_at > past}
             if not self._waits:
                 self._listener = None
@@ -144,7 +144,7 @@ class ChangeNotifier:
                 if (waits := self._waits.get(key)) is None:
                     continue
                 if not waits.listening:
-                    waits.listening, waits.sure_since = True, time.monotonic()
+                    waits.listening, waits.sure_since = True, monotonic()
                     if any(seen.get(key) != waiter.version for waiter in list(waits.waiters)):
                         news.add(key)
         return news
@@ -167,7 +167,7 @@ class ChangeNotifier:
             changed = [waits for key in keys if (waits := self._waits.get(key)) is not None]
             woken = _waiters_of(changed)
             for waits in changed:
-                waits.sure_since = time.monotonic()
+                waits.sure_since = monotonic()
         for waiter in woken:
             waiter.ring()
 
@@ -177,7 +177,7 @@ class ChangeNotifier:
             if me is None or self._listener is not me:
                 return
             waits, self._waits, self._listener = self._waits, {}, None
-            self._unreachable_until = time.monotonic() + POLL
+            self._unreachable_until = monotonic() + POLL
         for waiter in _waiters_of(waits.values()):
             waiter.ring()
 
@@ -193,7 +193,7 @@ class _Waits:
     def __init__(self) -> None:
         self.waiters: dict[_Waiter, None] = {}
         self.listening, self.sure_since = False, 0.0
-        self.left_at = time.monotonic()
+        self.left_at = monotonic()
 
 
 class _Waiter(Subscriber):
@@ -206,11 +206,11 @@ class _Waiter(Subscriber):
         self._waits, self.version = waits, version
 
     def ring(self) -> None:
-        self._waits.left_at = time.monotonic()
+        self._waits.left_at = monotonic()
         super().ring()
 
     def end(self) -> None:
-        self._waits.left_at = time.monotonic()
+        self._waits.left_at = monotonic()
         super().end()
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 
 from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavailable
 from onerefresh.private_files import at_home, check_file, make_folder, state_folder, sync_folder
+from onerefresh.real_time import monotonic
 from onerefresh.safe_folders import trust
 from onerefresh.stores.envelope import KEY_BYTES, Key
 from onerefresh.stores.flock import FlockHold
@@ -193,10 +194,10 @@ class KeyringKey(KeySource):
     @contextlib.contextmanager
     def _making(self) -> Iterator[None]:
         """A context in which no other process of this machine makes the key."""
-        deadline = time.monotonic() + MAKING_SECONDS
+        deadline = monotonic() + MAKING_SECONDS
         folder = state_folder()
         while (hold := FlockHold.take(folder / "keyring.lock")) is None:
-            if time.monotonic() > deadline:
+            if monotonic() > deadline:
                 raise StoreUnavailable(f"another process has been creating {self} for {MAKING_SECONDS:.0f} s")
             time.sleep(0.05)
         if not isinstance(hold, FlockHold):  # this system has no flock

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterator
 
 from onerefresh.errors import StoreUnavailable
 from onerefresh.locks import Lock
 from onerefresh.pause import Wakeup
+from onerefresh.real_time import monotonic
 from onerefresh.store import Conflict, Store, StoreTime, Versioned, reset_in_child
 from onerefresh.stores.subscriber import CHANGED, Subscriber
 
@@ -70,7 +70,7 @@ class MemoryStore(Store):
             return Wakeup(subscriber.end)
 
     def moment(self) -> StoreTime:
-        return StoreTime(self._era, time.monotonic(), single_host=True)
+        return StoreTime(self._era, monotonic(), single_host=True)
 
     def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
         with self._lock:

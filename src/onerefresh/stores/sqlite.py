@@ -21,6 +21,7 @@ from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.locks import Within
 from onerefresh.pause import Wakeup
 from onerefresh.private_files import at_home, check_file, make_folder
+from onerefresh.real_time import monotonic
 from onerefresh.safe_folders import trust
 from onerefresh.store import (
     AdvisoryLock,
@@ -166,13 +167,13 @@ class SQLiteStore(Store):
         would wait in the middle of the operation, and it sleeps for whole seconds where SQLite was built without
         usleep, as in Debian.
         """
-        began = time.monotonic()
+        began = monotonic()
         while True:
             try:
                 with self._undivided():
                     return operation()
             except _Busy as busy:
-                waited = time.monotonic() - began
+                waited = monotonic() - began
                 if waited >= BUSY_SECONDS:
                     reason = busy.message
                     break
@@ -341,12 +342,12 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 def _committed(database: sqlite3.Connection) -> None:
     """Commit, once the present readers have finished."""
-    deadline = time.monotonic() + COMMITTING
+    deadline = monotonic() + COMMITTING
     while True:
         try:
             database.execute("COMMIT")
         except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() >= deadline:
+            if not _is_busy(error) or monotonic() >= deadline:
                 raise
         else:
             return

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from onerefresh.locks import Lock
+from onerefresh.real_time import monotonic
 from onerefresh.testing.settings import Settings
 
 
@@ -81,7 +81,7 @@ class Tally:
 class Authority:
     """Issues, rotates, checks and revokes tokens. `_lock` guards everything, so that every decision is atomic."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = monotonic) -> None:
         self._settings = settings
         self._clock = clock
         self._lock = Lock()

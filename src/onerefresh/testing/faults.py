@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onerefresh.locks import Lock
+from onerefresh.real_time import monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Faults:
         given = dict(headers or {})
         if content and not any(name.lower() == "content-type" for name in given):
             given["Content-Type"] = content_type
-        until = None if seconds is None else time.monotonic() + seconds
+        until = None if seconds is None else monotonic() + seconds
         fault = Fault(status, tuple(given.items()), content)
         with self._lock:
             self._orders.append(_Order(fault, after_rotating, count, until))
@@ -64,7 +64,7 @@ class Faults:
     def take(self, *, after_rotating: bool) -> Fault | None:
         """The failure for the present request, if one was ordered for this moment."""
         with self._lock:
-            now = time.monotonic()
+            now = monotonic()
             self._orders = [order for order in self._orders if order.until is None or now < order.until]
             for order in self._orders:
                 if order.after_rotating == after_rotating:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from onerefresh.locks import Lock
+from onerefresh.real_time import monotonic
 
 Kind = Literal["token", "api", "revoke", "foreign"]
 
@@ -88,7 +88,7 @@ class Log:
     def arrive(self, kind: Kind, method: str, path: str, call: str | None) -> Arrival:
         with self._lock:
             self._arrivals[kind] += 1
-            return Arrival(self._arrivals.total(), time.monotonic(), kind, method, path, call)
+            return Arrival(self._arrivals.total(), monotonic(), kind, method, path, call)
 
     def finish(
         self,
@@ -106,7 +106,7 @@ class Log:
                 Entry(
                     number=arrival.number,
                     arrived=arrival.at,
-                    answered=time.monotonic(),
+                    answered=monotonic(),
                     kind=arrival.kind,
                     method=arrival.method,
                     path=arrival.path,

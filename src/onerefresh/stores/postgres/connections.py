@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import selectors
-import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol
 
+from onerefresh.real_time import monotonic
 from onerefresh.stores.postgres.errors import cannot_connect
 from onerefresh.stores.postgres.exchange import Answer, Connection, Refused, exchange, pq, psycopg
 
@@ -57,7 +57,7 @@ class Source(Protocol):
 
 def ask(source: Source, statement: str, values: Sequence[bytes] = ()) -> Answer:
     """The rows of the statement, which is a transaction of its own. `values`: its parameters, in binary form."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = monotonic() + PATIENCE
     loan = source.borrow(deadline, _purpose(statement, values))
     try:
         try:

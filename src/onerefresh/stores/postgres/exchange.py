@@ -6,12 +6,12 @@ Problems of the server are returned, not raised: the frames of an exception woul
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from onerefresh.errors import ConfigurationError
+from onerefresh.real_time import monotonic
 from onerefresh.stores.postgres.errors import is_outcome_unknown
 
 try:
@@ -92,7 +92,7 @@ def _cancel(connection: Connection) -> None:
 
 def notifications(connection: Connection, seconds: float) -> list[str]:
     """The channels of notifications, as soon as there are any; none after so many seconds. Raises `psycopg.Error`."""
-    arriving = _within(generators.notifies(connection.pgconn), time.monotonic() + seconds)
+    arriving = _within(generators.notifies(connection.pgconn), monotonic() + seconds)
     try:
         return [found.relname.decode() for found in connection.wait(arriving, interval=seconds)]
     except _Overdue:
@@ -110,7 +110,7 @@ def _within(steps: Generator[Any, Any, Any], deadline: float) -> Generator[Any, 
         while True:
             ready = yield wanted
             wanted = steps.send(ready)
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 raise _Overdue
     except StopIteration as done:
         return done.value

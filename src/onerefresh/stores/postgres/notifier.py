@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from onerefresh.real_time import monotonic
 from onerefresh.stores.postgres.connections import PATIENCE, Source
 from onerefresh.stores.postgres.errors import UNDEFINED_TABLE
 from onerefresh.stores.postgres.exchange import Answer, Connection, Lost, Refused, Rows, exchange, notifications
@@ -106,7 +106,7 @@ def _taken(source: Source, tries: int = 2) -> Connection:
 
 
 def _answer(connection: Connection, statement: str, values: Sequence[bytes] = ()) -> Answer:
-    return exchange(connection, statement, values, time.monotonic() + PATIENCE)
+    return exchange(connection, statement, values, monotonic() + PATIENCE)
 
 
 def _rows(answer: Answer) -> Rows:

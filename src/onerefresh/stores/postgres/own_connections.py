@@ -10,6 +10,7 @@ import weakref
 from onerefresh.errors import ConfigurationError
 from onerefresh.latches import Latch
 from onerefresh.locks import Lock
+from onerefresh.real_time import monotonic
 from onerefresh.store import reset_in_child
 from onerefresh.stores.postgres.address import checked, parsed, place_of
 from onerefresh.stores.postgres.connections import PATIENCE, Loan, connected, is_gone, unusable
@@ -85,9 +86,9 @@ class OwnConnections:
         self._turns[turn] = purpose
         while True:
             self._call()
-            if turn.wait(min(max(deadline - time.monotonic(), 0.0), SLICE)):
+            if turn.wait(min(max(deadline - monotonic(), 0.0), SLICE)):
                 return True
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 return False
 
     def uses(self) -> list[str]:
@@ -158,7 +159,7 @@ class OwnConnections:
                 self._closer = start(self._close_stale, "onerefresh closer", daemon=True)
             except RuntimeError:  # no thread can start any more: the interpreter ends, or the system is full
                 return connection
-        self._idle.append((time.monotonic(), connection))
+        self._idle.append((monotonic(), connection))
         return None
 
     def _close_stale(self) -> None:
@@ -169,7 +170,7 @@ class OwnConnections:
             with self._lock:
                 if closer is None or self._closer is not closer:
                     return
-                past = time.monotonic() - KEPT
+                past = monotonic() - KEPT
                 stale = [connection for since, connection in self._idle if since <= past]
                 self._idle = [(since, connection) for since, connection in self._idle if since > past]
                 self._open.difference_update(stale)

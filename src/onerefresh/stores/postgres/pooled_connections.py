@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from types import TracebackType
 from typing import Any
 
+from onerefresh.real_time import monotonic
 from onerefresh.stores.postgres.address import Parameters, checked, parsed, place_of
 from onerefresh.stores.postgres.connections import Loan, connected, is_gone, unusable
 from onerefresh.stores.postgres.exchange import Connection, Refused, psycopg
@@ -65,7 +65,7 @@ class PooledConnections:
 
     def _borrowed(self, stack: contextlib.ExitStack, deadline: float) -> Connection | Refused:
         try:
-            left = max(deadline - time.monotonic(), 0.0)
+            left = max(deadline - monotonic(), 0.0)
             connection: Connection = stack.enter_context(self._pool.connection(timeout=left))
         except psycopg.OperationalError as error:
             return Refused(

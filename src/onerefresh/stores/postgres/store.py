@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from onerefresh.chance import CHANCE
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.pause import Wakeup, after
+from onerefresh.real_time import monotonic
 from onerefresh.store import HEAD_START, Conflict, Store, StoreOutcomeUnknown, StoreTime, Versioned, no_text, text_of
 from onerefresh.stores.change_notifier import ChangeNotifier, Subscription
 from onerefresh.stores.flock import shared_seconds
@@ -130,7 +131,7 @@ class PostgresStore(Store):
                 raise Conflict(key)
 
     def subscribe(self, key: str, version: str, since: float, wake: Callable[[], object]) -> Wakeup:
-        if time.monotonic() < self._deaf_until:
+        if monotonic() < self._deaf_until:
             return after(POLLED)
         return self._notifier.subscribe(key, version, since, wake)
 
@@ -179,13 +180,13 @@ class PostgresStore(Store):
 
         Between two tries no connection is held, so that the records of others can be written meanwhile.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = monotonic() + PATIENCE
         try:
             while True:
                 answer = self._ask(statement, values)
                 if not isinstance(answer, Refused) or answer.sqlstate != LOCKED:
                     return answer
-                if time.monotonic() >= deadline:
+                if monotonic() >= deadline:
                     return self._locked(values[0])
                 time.sleep(CHANCE.uniform(*LOCKED_SLEEPS))
         finally:
@@ -261,7 +262,7 @@ class PostgresStore(Store):
                     self.name, error, POLLED,
                 )  # fmt: skip
                 self.look_every = POLLED
-            self._deaf_until = float("inf") if error.for_good else time.monotonic() + DEAF
+            self._deaf_until = float("inf") if error.for_good else monotonic() + DEAF
             raise
         return line
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from onerefresh.chance import CHANCE
 from onerefresh.locks import Lock
+from onerefresh.real_time import monotonic
 from onerefresh.store import reset_in_child
 from onerefresh.stores.flock import shared_seconds
 from onerefresh.stores.redis.client import pool_of
@@ -257,13 +258,13 @@ def _with_sentinels(client: Any) -> list[Any]:
 
 def _taken(pool: Any) -> Any:
     """A connection of the pool that is ready to send, or a `RedisFailure`."""
-    deadline = time.monotonic() + QUEUE
+    deadline = monotonic() + QUEUE
     while True:
         try:
             connection = pool.get_connection("EVALSHA") if _wants_a_name(pool.__class__) else pool.get_connection()
         except Exception as error:  # noqa: BLE001 - whatever a client raises, it gives no connection
             problem = unreached(error)
-            if problem.code != POOL or time.monotonic() > deadline:
+            if problem.code != POOL or monotonic() > deadline:
                 return problem
             time.sleep(0.002)
             continue

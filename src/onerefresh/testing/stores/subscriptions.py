@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 
 from onerefresh.errors import ConfigurationError
+from onerefresh.real_time import monotonic
 from onerefresh.store import Store
 from onerefresh.testing.stores.recording import PATIENCE, soon
 
@@ -20,7 +20,7 @@ class Sleeper:
 
     def __init__(self, store: Store, key: str, version: str, since: float | None = None) -> None:
         self.woken = threading.Event()
-        at = time.monotonic() if since is None else since
+        at = monotonic() if since is None else since
         self._wakeup = soon(lambda: store.subscribe(key, version, at, self.woken.set))
 
     @property
@@ -40,7 +40,7 @@ class Sleeper:
 def looks_until_changed(store: Store, key: str, version: str) -> bool:
     """Read and wait, as a renewal does, until there is another version; whether each wait came to its end."""
     while True:
-        since = time.monotonic()
+        since = monotonic()
         found = store.load(key)
         if (found.version if found is not None else "") != version:
             return True
@@ -90,7 +90,7 @@ class Subscriptions:
 
     def test_a_change_between_the_read_and_the_subscription_is_not_missed(self, store: Store, again: Store) -> None:
         for others in (False, True):  # whether the store listens to the key already
-            since, version = time.monotonic(), _written(store)
+            since, version = monotonic(), _written(store)
             first = Sleeper(store, "acme", version) if others else None
             after = again.cas("acme", version, "after")
             late = Sleeper(store, "acme", version, since)

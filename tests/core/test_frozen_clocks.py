@@ -1,0 +1,290 @@
+"""Tests of users' programs freeze time: waiting goes on in real time, and expiry follows the time that they set."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from unittest import mock
+
+import freezegun
+import pytest
+import requests
+import time_machine
+import trio
+import trio.testing
+from tests.core.calls import PATIENCE, Refresher, first_token
+from tests.package import PACKAGE
+
+from onerefresh import Credential, LoginRequired, RefreshUnavailable, Token, WaitTimeout
+from onerefresh.clients.requests import BearerAuth
+from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.testing import AuthServer
+
+HOUR = 3600.0
+DESTINATIONS = [1_326_511_294.0, 4_070_908_800.0]
+"""In 2012 and in 2099."""
+Shift = Callable[[float], object]
+
+
+@contextmanager
+def freezegun_at(at: float, *, tick: bool = False) -> Iterator[Shift]:
+    with freezegun.freeze_time(time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at)), tick=tick) as frozen:
+        yield lambda seconds: frozen.tick(seconds)
+
+
+@contextmanager
+def time_machine_at(at: float, *, tick: bool = False) -> Iterator[Shift]:
+    with time_machine.travel(at, tick=tick) as traveller:
+        yield traveller.shift
+
+
+@contextmanager
+def mocked_at(at: float) -> Iterator[Shift]:
+    """What is written without any tool."""
+    with mock.patch("time.time", return_value=at) as wall, mock.patch("time.monotonic", return_value=7.0):
+
+        def shift(seconds: float) -> None:
+            wall.return_value += seconds
+
+        yield shift
+
+
+@contextmanager
+def freezegun_around_another(at: float) -> Iterator[Shift]:
+    with freezegun.freeze_time("2020-01-01"), freezegun_at(at) as shift:
+        yield shift
+
+
+TOOLS = {
+    "freezegun": freezegun_at,
+    "freezegun that ticks": lambda at: freezegun_at(at, tick=True),
+    "nested": freezegun_around_another,
+    "time-machine": time_machine_at,
+    "time-machine that ticks": lambda at: time_machine_at(at, tick=True),
+    "a mock": mocked_at,
+}
+
+
+@pytest.fixture(
+    params=[(tool, at) for tool in TOOLS for at in DESTINATIONS], ids=lambda pair: f"{pair[0]} {pair[1]:.0f}"
+)
+def shift(request: pytest.FixtureRequest) -> Iterator[Shift]:
+    """A function that moves the frozen time on, by so many seconds."""
+    tool, at = request.param
+    with ExitStack() as frozen:
+        yield frozen.enter_context(TOOLS[tool](at))
+
+
+def test_a_token_is_fresh_until_the_frozen_time_has_moved_past_its_life(shift: Shift) -> None:
+    refresh = Refresher(expires_in=HOUR)
+    acme = Credential("acme", refresh, token=first_token(expires_in=HOUR))
+    assert acme.token().reveal() == "access-0"
+    for number in range(1, 13):  # more than a server's tokens may expire too early within a minute of real time
+        shift(HOUR / 2)
+        acme.token()
+        assert refresh.calls == number - 1, "half of its life is over"
+        shift(HOUR / 2 + 1.0)
+        token = acme.token()
+        assert token.reveal() == f"access-{number}"
+        assert token.expires_at == pytest.approx(time.time() + HOUR, abs=2.0)
+        current = acme.current()
+        assert current is not None
+        assert current.reveal() == token.reveal()
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_refresh_that_fails_at_first_is_tried_again(
+    shift: Shift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path))
+    calls = []
+
+    def refresh(token: Token) -> dict[str, object]:
+        calls.append(token)
+        if len(calls) < 3:
+            raise RefreshUnavailable("503")
+        return {"access_token": f"access-{len(calls)}", "refresh_token": "next", "expires_in": HOUR}
+
+    acme = Credential("acme", refresh, token=first_token(expires_in=HOUR), store=kind)
+    with acme:
+        assert acme.token(refused=acme.token(), max_wait=PATIENCE).reveal() == "access-3"
+        shift(HOUR)
+        assert acme.token().reveal() == "access-4"
+
+
+def test_a_wait_ends_although_no_clock_goes_on(shift: Shift) -> None:
+    refresh = Refresher(gated=True)
+    acme = Credential("acme", refresh, token=first_token())
+    refused = acme.token()
+    with pytest.raises(WaitTimeout):
+        acme.token(refused=refused, max_wait=0.05)
+
+    async def wait() -> None:
+        with pytest.raises(WaitTimeout):
+            await acme.atoken(refused=refused, max_wait=0.05)
+
+    asyncio.run(wait())
+    trio.run(wait)
+    refresh.leave.set()
+    assert acme.token(refused=refused).reveal() == "access-1"
+    assert refresh.calls == 1
+
+
+def test_tasks_and_threads_share_one_refresh(shift: Shift) -> None:
+    refresh = Refresher(expires_in=HOUR)
+    acme = Credential("acme", refresh, token=first_token(expires_in=HOUR))
+    shift(2 * HOUR)
+
+    async def storm() -> list[Token]:
+        return list(await asyncio.gather(*(acme.atoken() for _ in range(20))))
+
+    with ThreadPoolExecutor(8) as pool:
+        others = list(pool.map(lambda _: acme.token(), range(20)))
+    assert {token.reveal() for token in [*asyncio.run(storm()), *others]} == {"access-1"}
+    assert refresh.calls == 1
+
+
+def test_an_async_refresher_works(shift: Shift) -> None:
+    async def refresh(token: Token) -> dict[str, object]:
+        return {"access_token": "access-1", "refresh_token": "next", "expires_in": HOUR}
+
+    async def call() -> Token:
+        acme = Credential("acme", refresh, token=first_token(expires_in=HOUR))
+        shift(2 * HOUR)
+        return await acme.atoken()
+
+    token = asyncio.run(call())
+    assert token.expires_at == pytest.approx(time.time() + HOUR, abs=2.0)
+
+
+def test_a_session_that_is_over_is_over_for_a_moment_only(shift: Shift) -> None:
+    """A failure is remembered for a second, so that a login elsewhere heals this process."""
+
+    def refresh(token: Token) -> dict[str, object]:
+        raise LoginRequired("no")
+
+    acme = Credential("acme", refresh, token=first_token(expires_in=HOUR))
+    shift(2 * HOUR)
+    with pytest.raises(LoginRequired):
+        acme.token()
+    acme.login(first_token(access_token="access-7", refresh_token="refresh-7", expires_in=HOUR))
+    assert acme.token().reveal() == "access-7"
+
+
+def test_a_client_is_answered_and_sends_one_token_request(shift: Shift, auth_server: AuthServer) -> None:
+    login = TokenEndpoint(
+        auth_server.token_url, client_id=auth_server.client_id, client_secret=auth_server.client_secret
+    )
+    acme = Credential("acme", login, token=auth_server.issue())
+    auth_server.revoke_access()
+    with requests.Session() as session, ThreadPoolExecutor(8) as pool:
+        session.auth = BearerAuth(acme, auth_server.url)
+        urls = [f"{auth_server.api_url}/items/{number}" for number in range(20)]
+        answers = list(pool.map(session.get, urls))
+    assert [answer.status_code for answer in answers] == [200] * 20
+    assert auth_server.counters.token_requests == 1
+
+
+def test_time_may_freeze_and_thaw_while_a_refresh_is_under_way() -> None:
+    refresh = Refresher(gated=True, expires_in=HOUR)
+    acme = Credential("acme", refresh, token=first_token())
+    refused = acme.token()
+    found: list[Token] = []
+    caller = threading.Thread(target=lambda: found.append(acme.token(refused=refused)))
+    caller.start()
+    refresh.wait_until_entered()
+    for tool in TOOLS.values():
+        for at in DESTINATIONS:
+            with tool(at) as shift:
+                shift(HOUR)
+    refresh.leave.set()
+    caller.join(PATIENCE)
+    assert [token.reveal() for token in found] == ["access-1"]
+    assert acme.token().reveal() == "access-1"
+
+
+def test_a_loop_whose_time_is_virtual_waits_for_the_refresh() -> None:
+    """Such a loop jumps over each wait in which no task of its own runs."""
+
+    class Jumping(asyncio.SelectorEventLoop):
+        ahead = 0.0
+
+        def time(self) -> float:
+            return self.ahead
+
+        def _run_once(self) -> None:
+            if not self._ready and self._scheduled:  # type: ignore[attr-defined]  # asyncio's own
+                self.ahead = max(self.ahead, self._scheduled[0]._when)  # type: ignore[attr-defined]
+            super()._run_once()  # type: ignore[misc]
+
+    refresh = Refresher(gated=True)
+    acme = Credential("acme", refresh, token=first_token())
+
+    async def call() -> Token:
+        refused = acme.current()
+        assert refused is not None
+        asyncio.get_running_loop().run_in_executor(None, let_it_go_on, refresh)
+        return await acme.atoken(refused=refused)
+
+    with asyncio.Runner(loop_factory=Jumping) as runner:
+        assert runner.run(call()).reveal() == "access-1"
+
+
+def test_so_does_trio_with_a_clock_that_jumps() -> None:
+    refresh = Refresher(gated=True)
+    acme = Credential("acme", refresh, token=first_token())
+
+    async def call() -> Token:
+        refused = acme.current()
+        assert refused is not None
+        threading.Thread(target=let_it_go_on, args=(refresh,)).start()
+        return await acme.atoken(refused=refused)
+
+    assert trio.run(call, clock=trio.testing.MockClock(autojump_threshold=0.0)).reveal() == "access-1"
+
+
+def let_it_go_on(refresh: Refresher) -> None:
+    refresh.wait_until_entered()
+    time.sleep(0.05)  # the waiting task is alone in its loop meanwhile, which nothing shows from outside
+    refresh.leave.set()
+
+
+SCRIPT = """
+import freezegun
+
+with freezegun.freeze_time("2012-01-14") as frozen:
+    from onerefresh import Credential, RefreshUnavailable, WaitTimeout
+
+    calls = []
+
+    def refresh(token):
+        calls.append(token)
+        if len(calls) < 2:
+            raise RefreshUnavailable("503")
+        return {"access_token": f"access-{len(calls)}", "refresh_token": "next", "expires_in": 3600}
+
+    acme = Credential("acme", refresh, token={"access_token": "a", "refresh_token": "r", "expires_in": 3600})
+    frozen.tick(7200)
+    print(acme.token().reveal())
+print(acme.token().reveal())
+"""
+
+
+def test_a_program_may_import_it_while_time_is_frozen() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["access-2", "access-3"], "by the real time, the token of 2012 is over"
+
+
+def test_no_module_of_the_package_waits_by_a_clock_that_a_test_can_stop() -> None:
+    """`onerefresh.real_time` has the one to wait by."""
+    for path in PACKAGE.rglob("*.py"):
+        found = re.findall(r"(?<!`)time\.(?:monotonic|perf_counter)\b|from time import", path.read_text("utf-8"))
+        assert path.name == "real_time.py" or not found, path
