@@ -89,6 +89,7 @@ EXTRAS = {
     "onerefresh.clients.httpx_peek": {"httpx2", "httpx"},
     "onerefresh.clients.requests": {"requests"},
     "onerefresh.clients.requests_peek": {"requests"},
+    "onerefresh.clients.requests_retries": {"requests"},
     "onerefresh.clients.aiohttp": {"aiohttp"},
     "onerefresh.clients.aiohttp_peek": {"aiohttp"},
     **{
@@ -155,6 +156,7 @@ def siblings(folder: str) -> list[Path]:
 RULES_OF_CLIENTS = [
     "origins", "challenge", "attach", "places", "hiding", "replay", "decoding", "peek", "rule", "refused", "bearer",
     "call", "httpx_messages", "httpx_peek", "requests_peek", "aiohttp_peek",
+    "requests_retries",
 ]  # fmt: skip
 """What all clients share: each imports only what stands before it, and no client."""
 

@@ -36,6 +36,8 @@ except ModuleNotFoundError as error:
         raise
     raise ConfigurationError("onerefresh.clients.requests needs requests: pip install 'onerefresh[requests]'") from None
 
+from onerefresh.clients.requests_retries import refuse_hidden_refusals, that_returns_refusals  # it needs requests, too
+
 __all__ = ["BearerAdapter", "BearerAuth"]
 
 _LOGGERS: Final = ("urllib3.connectionpool", "urllib3.connection", "urllib3.poolmanager", "urllib3.util.retry")
@@ -78,6 +80,11 @@ class _Call:
     def shown(self) -> str:
         """The places of the token that requests itself would show or carry elsewhere; empty where there are none."""
         return self._bearer.places if self._bearer.query or self._bearer.cookies else ""
+
+    @property
+    def statuses(self) -> Collection[int]:
+        """The statuses by which the API refuses a token."""
+        return self._bearer.refused_statuses
 
     def covers(self, url: str | None) -> bool:
         """Whether requests to this URL may carry the token."""
@@ -236,6 +243,7 @@ class BearerAuth(AuthBase):
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         if self._call.concerns(request, self._call.own(request)):
+            refuse_hidden_refusals(request, self._call.statuses)
             self._call.attach(request)
             if self._hook not in request.hooks["response"]:
                 request.hooks["response"].append(self._hook)
@@ -340,9 +348,11 @@ class BearerAdapter(BaseAdapter):
         if isinstance(call.held(request), HeaderText) or not call.concerns(request, own):
             return self._adapter.send(request, stream, timeout, verify, cert, proxies)
 
+        adapter = that_returns_refusals(self._adapter, self._call.statuses)
+
         def beneath(sent: PreparedRequest) -> Response:
             try:
-                return _sent(self._adapter, sent, stream, timeout, verify, cert, proxies)
+                return _sent(adapter, sent, stream, timeout, verify, cert, proxies)
             except Exception as error:
                 if call.shown:
                     mask(error)
