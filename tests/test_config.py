@@ -223,7 +223,10 @@ class TestParsing:
         ("text", "said"),
         [
             ("store =", " is not TOML: "),
-            ("stroe = 'x'", ": stroe is unknown, did you mean 'store'?; the keys are store, credentials"),
+            (
+                "stroe = 'x'",
+                ": stroe is unknown, did you mean 'store'?; the keys are store, encrypt, providers, credentials",
+            ),
             ("[acme]", ": acme is unknown"),
             ("credentials = 3", ": credentials must be a table, not a number: write [credentials]"),
             ("[credentials]\nacme = 3", ": credentials.acme must be a table, not a number: write [credentials.acme]"),

@@ -21,6 +21,7 @@ from .conftest import SECRET, Home
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+FILES = re.findall(r"^```toml\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 COMMON = {"-h", "--help", "--config", "--debug"}
 
 # In the guide the API is asked with curl; a machine that runs the tests may have none.
@@ -70,7 +71,16 @@ def test_logout_has_no_options() -> None:
 
 def test_every_command_and_every_key_of_the_file_is_told() -> None:
     assert all(f"onerefresh {name}" in GUIDE for name in COMMANDS)
-    assert set(table("key")) == set(config._KEYS)
+    assert set(table("key")) == {*config._KEYS, "provider"}
+
+
+def test_the_accounts_of_one_provider_are_credentials() -> None:
+    _, accounts = FILES
+    found = config.parse(accounts, ROOT / "onerefresh.toml")
+    assert {name: entry.endpoint.get("scope") for name, entry in found.entries.items()} == {
+        "work": None,
+        "home": "read",
+    }
 
 
 def test_every_exit_code_is_told() -> None:
@@ -86,8 +96,7 @@ def test_the_extra_that_is_to_be_installed_exists() -> None:
 @pytest.fixture
 def reader(home: Home) -> Home:
     """A home in which the guide's commands can be run as they stand there, against the test server."""
-    (written,) = re.findall(r"^```toml\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
-    text = written.replace("https://login.acme.com/token", home.server.token_url)
+    text = FILES[0].replace("https://login.acme.com/token", home.server.token_url)
     text = text.replace("https://api.acme.com", home.origin).replace('"cli"', '"client"')
     home.config.write_text(text)
     programs = home.folder / "bin"

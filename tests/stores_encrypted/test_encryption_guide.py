@@ -10,7 +10,7 @@ import keyring
 import pytest
 from tests.stores_encrypted.crowd import InFiles
 
-from onerefresh import Token
+from onerefresh import Token, config
 from onerefresh.stores import keys
 from onerefresh.stores.encrypted import EncryptedStore
 
@@ -70,3 +70,13 @@ def test_the_guide_names_every_source_and_what_errors_say() -> None:
     )
     for said in re.findall(r"^\| ([a-z, ]+) \| [a-z]", GUIDE.partition("it says")[2], re.MULTILINE):
         assert all(part in source for part in said.split(", or ")), said
+
+
+def test_the_configuration_of_the_guide_is_one() -> None:
+    (written,) = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
+    sources = re.findall(r"^\| `(\{ .+ \})` \|", GUIDE, re.MULTILINE)
+    (whole,) = re.findall(r"`encrypt = (\{[^`]*\})`", GUIDE)
+    assert len(sources) == 4
+    for source in [*sources, " ".join(whole.split())]:
+        text = re.sub(r"^encrypt = .*$", f"encrypt = {source}", written, flags=re.MULTILINE)
+        assert config.parse(text, Path("/etc/onerefresh.toml")).named("acme").encrypt is not None

@@ -132,8 +132,10 @@ def _details(status: Status, now: float, entry: Entry) -> list[str]:
         "expires": "not known" if status.expires_at is None else _moment(status.expires_at),
         "refreshable": "yes" if status.refreshable or _can_obtain(entry) else "no",
         "scope": status.scope or "not shown",
-        "store": str(entry.store),
+        "store": str(entry.store) + (f", encrypted {entry.encrypt}" if entry.encrypt is not None else ""),
     }
+    if entry.provider is not None:
+        lines = {"credential": lines.pop("credential"), "provider": entry.provider, **lines}
     shown = [f"{name:12} {value}" for name, value in lines.items()]
     history = [f"    {_moment(entry.at)}  generation {entry.generation}: {_told(entry)}" for entry in status.history]
     return [*shown, "history", *history] if history else shown

@@ -20,7 +20,9 @@
     bearer_field = "id_token"                        # sent to the API in place of the access token
     store = "sqlite:////abs/path.db"                 # three slashes: beside this file; four: absolute; ~ expands
                                                      # or { env = "ACME_STORE" } and so on, for a URL with a password
+    encrypt = { keyring = "onerefresh" }             # see `encryption`; before all sections: for every credential
     moved_from = "sqlite"                            # where the credential was before, as for store
+    provider = "acme"                                # settings of [providers.acme], which others share; see `providers`
 
 The file can run commands, so it is never looked for in the working folder, and one that others can write is refused.
 """
@@ -38,22 +40,22 @@ from onerefresh.bearer_field import checked_bearer_field
 from onerefresh.clients.attach import parts_of
 from onerefresh.clients.origins import Origins
 from onerefresh.clients.refused import RefusedWhen
+from onerefresh.config.encryption import Encryption, encryption
+from onerefresh.config.place import config_file, content_of
+from onerefresh.config.providers import section_of, told_where_it_is_written
 from onerefresh.config.refresher import imported
 from onerefresh.config.refused import refused_rules
 from onerefresh.config.secret_source import WRITE_A_SOURCE, SecretSource, secret_source
 from onerefresh.config.store_url import placed
-from onerefresh.config.values import expanded, kind, text
+from onerefresh.config.values import alike, kind, text
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 from onerefresh.policy import profile_named
-from onerefresh.private_files import file_of_ours
-from onerefresh.safe_folders import trust
+from onerefresh.store import Store
 from onerefresh.stores import holds_password
 from onerefresh.token import Secret
 
 __all__ = ["Configuration", "Entry", "config_file", "load", "parse", "read"]
-
-LARGEST_FILE = 1024 * 1024
 
 
 def load(name: str, *, config: str | os.PathLike[str] | None = None) -> Credential:
@@ -84,6 +86,9 @@ class Entry:
     moved_from: str | SecretSource | None = None
     attach: str | Mapping[str, str] | None = None
     refused: tuple[str | RefusedWhen, ...] | None = None
+    encrypt: Encryption | None = None
+    moved_from_encrypt: Encryption | None = None
+    provider: str | None = None
 
     def open(self) -> Credential:
         """The credential. Raises `ConfigurationError` for settings that cannot work."""
@@ -91,8 +96,8 @@ class Entry:
             return Credential(
                 self.name,
                 self._refresher(),
-                store=self.store_url().reveal(),
-                moved_from=None if self.moved_from is None else self._url(self.moved_from).reveal(),
+                store=self._opened(self.store, self.encrypt),
+                moved_from=None if self.moved_from is None else self._opened(self.moved_from, self.moved_from_encrypt),
                 **self._options(),
             )
         except ConfigurationError as error:
@@ -110,6 +115,10 @@ class Entry:
         if isinstance(place, SecretSource):
             return Secret(placed(place().reveal(), self.source.parent))
         return Secret(place)
+
+    def _opened(self, place: str | SecretSource, encrypt: Encryption | None) -> str | Store:
+        url = self._url(place)
+        return url.reveal() if encrypt is None else encrypt.around(url)
 
     def _options(self) -> dict[str, Any]:
         options = dict(self.options)
@@ -139,7 +148,7 @@ class Configuration:
             return self.entries[name]
         known = ", ".join(self.entries) or "none"
         raise ConfigurationError(
-            f"{self.path} has no credential {name!r}{_alike(name, self.entries)} (it has: {known}); "
+            f"{self.path} has no credential {name!r}{alike(name, self.entries)} (it has: {known}); "
             f"add a section [credentials.{name}]"
         )
 
@@ -158,7 +167,8 @@ _ENDPOINT_KEYS = (
 )
 _CALLED = {"url": "token_endpoint", "revocation_url": "revocation_endpoint"}
 _OPTION_KEYS = ("profile", "resend", "max_wait", "bearer_field")
-_KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", "attach", "refused", *_OPTION_KEYS, "store", "moved_from")
+_STORE_KEYS = ("store", "encrypt", "moved_from", "moved_from_encrypt")
+_KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", "attach", "refused", *_OPTION_KEYS, *_STORE_KEYS)
 _SECRET_WORDS = ("token", "secret", "password", "passwd", "assertion", "api_key", "apikey")
 
 
@@ -179,11 +189,14 @@ def _parsed(text: str, path: Path) -> Configuration | str:
     path = path.absolute()
     try:
         content = tomllib.loads(text)
-        _refuse_unknown(content, ("store", "credentials"), "")
+        _refuse_unknown(content, ("store", "encrypt", "providers", "credentials"), "")
         store = content.get("store", "sqlite")
         _store(store, "store", path.parent)
+        encryption(content.get("encrypt", False), "encrypt", path.parent)
+        providers = _providers(_table(content.get("providers", {}), "providers"))
+        common = {"store": store, "encrypt": content.get("encrypt", False)}
         sections = _table(content.get("credentials", {}), "credentials")
-        entries = {name: _entry(name, section, path, store) for name, section in sections.items()}
+        entries = {name: _entry(name, section, path, common, providers) for name, section in sections.items()}
     except tomllib.TOMLDecodeError as error:
         return f"{path} is not TOML: {error}"
     except ConfigurationError as error:
@@ -191,10 +204,29 @@ def _parsed(text: str, path: Path) -> Configuration | str:
     return Configuration(path, entries)
 
 
-def _entry(name: str, section: object, path: Path, store: object) -> Entry:
+def _providers(sections: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    found = {name: _table(section, f"providers.{name}") for name, section in sections.items()}
+    for name, settings in found.items():
+        _refuse_unknown(settings, _KEYS, f"providers.{name}.")
+    return found
+
+
+def _entry(
+    name: str,
+    written: object,
+    path: Path,
+    common: Mapping[str, object],
+    providers: Mapping[str, Mapping[str, object]],
+) -> Entry:
     where = f"credentials.{name}"
-    settings = _table(section, where)
-    _refuse_unknown(settings, _KEYS, f"{where}.")
+    _refuse_unknown(_table(written, where), (*_KEYS, "provider"), f"{where}.")
+    section = section_of(name, _table(written, where), providers)
+    entry = told_where_it_is_written(name, section, lambda: _read(name, section.settings, path, common))
+    return replace(entry, provider=section.provider)
+
+
+def _read(name: str, settings: Mapping[str, object], path: Path, common: Mapping[str, object]) -> Entry:
+    where = f"credentials.{name}"
     refresher = settings.get("refresher")
     if (refresher is None) == ("token_endpoint" not in settings):
         raise ConfigurationError(
@@ -213,7 +245,9 @@ def _entry(name: str, section: object, path: Path, store: object) -> Entry:
         name=name,
         source=path,
         origins=_origins(settings.get("origins", []), f"{where}.origins"),
-        store=_store(settings.get("store", store), f"{where}.store", path.parent),
+        store=_store(settings.get("store", common["store"]), f"{where}.store", path.parent),
+        encrypt=encryption(settings.get("encrypt", common["encrypt"]), f"{where}.encrypt", path.parent),
+        moved_from_encrypt=_encrypted_before(settings, where, path.parent),
         moved_from=None if before is None else _store(before, f"{where}.moved_from", path.parent),
         refused=refused_rules(settings["refused"], f"{where}.refused") if "refused" in settings else None,
         refresher=None if refresher is None else text(refresher, f"{where}.refresher"),
@@ -274,6 +308,12 @@ def _attach(value: object, where: str) -> str | dict[str, str]:
     raise ConfigurationError(f"{where}: {message}")
 
 
+def _encrypted_before(settings: Mapping[str, object], where: str, folder: Path) -> Encryption | None:
+    if "moved_from_encrypt" in settings and "moved_from" not in settings:
+        raise ConfigurationError(f"{where}.moved_from_encrypt is only for a moved_from: leave it out without one")
+    return encryption(settings.get("moved_from_encrypt", False), f"{where}.moved_from_encrypt", folder)
+
+
 def _origins(value: object, where: str) -> tuple[str, ...]:
     several = [value] if isinstance(value, str) else value
     if not isinstance(several, list) or not all(isinstance(origin, str) for origin in several):
@@ -294,16 +334,9 @@ def _refuse_unknown(table: Mapping[str, object], known: Sequence[str], where: st
                 f"{where}{key}: a token does not belong in this file; remove it, and pipe the token response "
                 "into: onerefresh login NAME --with-token"
             )
-        if any(word in key.lower() for word in ("password", "passwd", "secret")) and not _alike(key, known):
+        if any(word in key.lower() for word in ("password", "passwd", "secret")) and not alike(key, known):
             raise ConfigurationError(f"{where}{key}: a secret does not belong in this file; remove it")
-        raise ConfigurationError(f"{where}{key} is unknown{_alike(key, known)}; the keys are {', '.join(known)}")
-
-
-def _alike(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
-    from difflib import get_close_matches
-
-    found = get_close_matches(name, list(known), 1)
-    return f", did you mean {found[0]!r}?" if found else ""
+        raise ConfigurationError(f"{where}{key} is unknown{alike(key, known)}; the keys are {', '.join(known)}")
 
 
 def _table(value: object, where: str) -> dict[str, object]:
@@ -312,42 +345,14 @@ def _table(value: object, where: str) -> dict[str, object]:
     raise ConfigurationError(f"{where} must be a table, not {kind(value)}: write [{where}]")
 
 
-# --- Finding and reading the file ---
-
-
-def config_file(config: str | os.PathLike[str] | None = None) -> Path:
-    """The configuration file's path: `config`, else ``$ONEREFRESH_CONFIG``, else in the user's configuration folder.
-
-    Raises `ConfigurationError` where the variable holds a relative path, since the working folder may belong to
-    anybody.
-    """
-    if config is not None:
-        return expanded(config).absolute()
-    named = os.environ.get("ONEREFRESH_CONFIG")
-    if not named:
-        return _config_folder() / "onerefresh" / "onerefresh.toml"
-    path = expanded(named)
-    if not path.is_absolute():
-        raise ConfigurationError(f"ONEREFRESH_CONFIG must be an absolute path, not {named!r}")
-    return path
-
-
-def _config_folder() -> Path:
-    import sys
-
-    if sys.platform == "darwin":
-        return expanded("~/Library/Application Support")
-    if os.name == "nt":
-        return expanded(os.environ.get("LOCALAPPDATA") or "~/AppData/Local")
-    given = os.environ.get("XDG_CONFIG_HOME", "")
-    return Path(given) if given.startswith("/") else expanded("~/.config")
+# --- Reading the file ---
 
 
 def read(config: str | os.PathLike[str] | None = None) -> Configuration:
     """Find, check and parse the configuration file. Raises `ConfigurationError`."""
     path = config_file(config)
     try:
-        found = _parsed(_content(path), path)
+        found = _parsed(content_of(path), path)
     except FileNotFoundError:
         found = (
             f"there is no configuration file {path}: create it (`onerefresh --help` shows an example), or give "
@@ -360,10 +365,3 @@ def read(config: str | os.PathLike[str] | None = None) -> Configuration:
     if isinstance(found, Configuration):
         return found
     raise ConfigurationError(found)
-
-
-def _content(path: Path) -> str:
-    with file_of_ours(path, trust(), "make it run commands as you", own_group=False).open("rb") as file:
-        if os.fstat(file.fileno()).st_size > LARGEST_FILE:
-            raise ConfigurationError(f"{path} is larger than 1 MiB, so it cannot be a configuration file")
-        return file.read().decode("utf-8-sig")

@@ -18,7 +18,11 @@ __all__ = ["WRITE_A_SOURCE", "SecretSource", "secret_source"]
 COMMAND_SECONDS = 30.0
 """Seconds that a command may take to print a secret."""
 WRITE_A_SOURCE = 'write { env = "NAME" }, { file = "PATH" } or { command = ["PROGRAM", "…"] }'
-_CALLED = {"client_secret": "the client secret", "store": "the URL of the store", "moved_from": "the URL of the store"}
+_CALLED = {
+    "client_secret": "the client secret",
+    **dict.fromkeys(("store", "moved_from"), "the URL of the store"),
+    **dict.fromkeys(("encrypt", "moved_from_encrypt", "old_keys"), "the encryption key"),
+}
 
 
 @dataclass(frozen=True, slots=True)

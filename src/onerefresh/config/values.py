@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.private_files import at_home
 
-__all__ = ["expanded", "kind", "text"]
+__all__ = ["alike", "expanded", "kind", "text"]
 
 
 def text(value: object, where: str) -> str:
@@ -32,6 +33,14 @@ def kind(value: object) -> str:
         dict: "a table",
     }
     return names.get(type(value), "a date or time")
+
+
+def alike(name: str, known: Iterable[str]) -> str:
+    """A question whether the one of the `known` names was meant that is most like `name`; empty where none is."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, list(known), 1)
+    return f", did you mean {found[0]!r}?" if found else ""
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:

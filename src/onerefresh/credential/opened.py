@@ -71,6 +71,10 @@ def open_both(place: Place, before: Place) -> tuple[Store, Store | None]:
 
 
 def opened_here(stores: tuple[Store, Store | None], places: tuple[Place, Place]) -> tuple[Store, ...]:
-    """Those of the stores that were opened by their URLs, so that their users close them."""
+    """Those of the stores that were opened by their URLs, or for a configuration file: their users close them."""
     pairs = zip(stores, places, strict=True)
-    return tuple(store for store, place in pairs if store is not None and not isinstance(place, Store))
+    return tuple(store for store, place in pairs if store is not None and _is_ours(store, place))
+
+
+def _is_ours(store: Store, place: Place) -> bool:
+    return not isinstance(place, Store) or getattr(store, "closes_with_its_users", False) is True

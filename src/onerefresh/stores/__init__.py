@@ -14,7 +14,7 @@ from onerefresh.private_files import check_settings, state_folder
 from onerefresh.store import Store
 from onerefresh.token import Secret
 
-__all__ = ["holds_password", "open_store"]
+__all__ = ["first", "holds_password", "open_store"]
 
 _opened: weakref.WeakValueDictionary[str, Store] = weakref.WeakValueDictionary()
 _opening = Lock()
@@ -121,24 +121,24 @@ def _sqlite(path: Path, trusted_folders: str) -> Store:
     from onerefresh.stores.sqlite import SQLiteStore
 
     fresh = SQLiteStore(path, trusted_folders=trusted_folders)
-    return _first(f"{fresh.name} {trusted_folders}", fresh)
+    return first(f"{fresh.name} {trusted_folders}", fresh)
 
 
 def _redis(url: Secret) -> Store:
     from onerefresh.stores.redis import RedisStore
 
     fresh = RedisStore(url)
-    return _first(f"{fresh.name} {url.fingerprint()}", fresh)
+    return first(f"{fresh.name} {url.fingerprint()}", fresh)
 
 
 def _postgres(url: Secret) -> Store:
     from onerefresh.stores.postgres import PostgresStore
 
     fresh = PostgresStore(url.reveal())
-    return _first(f"{fresh.name} {url.fingerprint()}", fresh)
+    return first(f"{fresh.name} {url.fingerprint()}", fresh)
 
 
-def _first(name: str, fresh: Store) -> Store:
+def first(name: str, fresh: Store) -> Store:
     """The store that was opened first under this name."""
     with _opening:  # a weak dictionary's setdefault may be cut in half by another thread
         return _opened.setdefault(name, fresh)

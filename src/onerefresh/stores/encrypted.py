@@ -72,6 +72,9 @@ class EncryptedStore(Store):
     Raises `ConfigurationError` for arguments that cannot work, or where the package `cryptography` is missing.
     """
 
+    closes_with_its_users = False
+    """Whether the last credential that uses it closes it: not where somebody has made it, and holds it."""
+
     def __init__(
         self,
         store: str | Store,

@@ -109,16 +109,19 @@ class EnvironmentKey(KeySource):
 class FunctionKey(KeySource):
     """A function that returns keys as text, or one key as 32 bytes. It is called from any thread.
 
+    `called`: what messages call it (default: the function and its name).
+
     Raises `ConfigurationError` for an async function.
     """
 
-    def __init__(self, function: Callable[[], object]) -> None:
+    def __init__(self, function: Callable[[], object], called: str | None = None) -> None:
         if inspect.iscoroutinefunction(function):
             raise ConfigurationError("a function that returns keys cannot be async: it is called from a worker thread")
         self._function = function
+        self._called = called or f"the function {getattr(function, '__name__', type(function).__name__)}"
 
     def __str__(self) -> str:
-        return f"the function {getattr(self._function, '__name__', type(self._function).__name__)}"
+        return self._called
 
     def read(self) -> Secret | None:
         try:
