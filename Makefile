@@ -94,6 +94,7 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 src
 	$(BIN)/basedpyright --project tests/typing --pythonpath $(BIN)/python
 
 # Says which is the lowest version of each extra's packages, as pins that any auditing tool reads; fails where one is

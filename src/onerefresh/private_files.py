@@ -14,7 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
-from onerefresh.safe_folders import Allowed, Place, Trust, UnsafePath, follow, others_can_write, trust
+from onerefresh.safe_folders import (
+    KNOWS_OWNERS,
+    Allowed,
+    Place,
+    Trust,
+    UnsafePath,
+    follow,
+    others_can_write,
+    own_uid,
+    trust,
+)
 
 __all__ = [
     "at_home",
@@ -125,9 +135,9 @@ def check_private(path: Path, found: os.stat_result, allowed: Allowed) -> None:
         raise StoreUnavailable(f"{path} is a link: remove it, or use the path of the file that it leads to")
     if not stat.S_ISREG(found.st_mode):
         raise StoreUnavailable(f"{path} is not a file")
-    if os.name == "nt":
+    if not KNOWS_OWNERS:
         return
-    if found.st_uid != os.geteuid() and found.st_uid not in allowed.owners:
+    if found.st_uid != own_uid() and found.st_uid not in allowed.owners:
         raise StoreUnavailable(f"{path} belongs to another user (uid {found.st_uid}): use a file of your own")
     if found.st_mode & (0o007 if found.st_gid in allowed.groups else 0o077):
         raise StoreUnavailable(
@@ -153,9 +163,9 @@ def file_of_ours(path: Path, trusted: Trust, why: str, *, own_group: bool = True
         raise IsADirectoryError(21, os.strerror(21))
     if not stat.S_ISREG(found.st_mode):
         raise ConfigurationError(f"{path} is not a file")
-    if os.name == "nt":
+    if not KNOWS_OWNERS:
         return place.path
-    if found.st_uid not in (os.geteuid(), 0) and found.st_uid not in allowed.owners and not allowed.anybody:
+    if found.st_uid not in (own_uid(), 0) and found.st_uid not in allowed.owners and not allowed.anybody:
         raise ConfigurationError(
             f"{path} belongs to another user (uid {found.st_uid}), who could {why}: use a file and a folder of your own"
         )

@@ -11,16 +11,29 @@ Where a set-up differs, ``ONEREFRESH_TRUSTED_FOLDERS`` or a store's URL names th
 from __future__ import annotations
 
 import errno
+import importlib
 import logging
 import os
 import shlex
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from onerefresh.errors import ConfigurationError
 
-__all__ = ["ROOT", "Allowed", "Place", "Trust", "UnsafePath", "follow", "others_can_write", "trust"]
+__all__ = [
+    "KNOWS_OWNERS",
+    "ROOT",
+    "Allowed",
+    "Place",
+    "Trust",
+    "UnsafePath",
+    "follow",
+    "others_can_write",
+    "own_uid",
+    "trust",
+]
 
 VARIABLE = "ONEREFRESH_TRUSTED_FOLDERS"
 ROOT = Path("/")
@@ -29,6 +42,18 @@ UNMAPPED = 65_534
 """The uid of every user whom a user namespace does not know, unless the system states another one."""
 
 _logged: set[Path] = set()
+
+KNOWS_OWNERS = hasattr(os, "geteuid")
+"""Whether files have an owner and a mode that say who can read them. Windows has lists of access rights in their place.
+
+What this library makes there lies in the user's own folders, whose rights it inherits.
+"""
+
+
+def own_uid() -> int:
+    """This user's number, where there are numbers."""
+    geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)
+    return -1 if geteuid is None else geteuid()
 
 
 class UnsafePath(Exception):
@@ -105,7 +130,7 @@ def follow(
     Raises `UnsafePath`, and `OSError` where it cannot be followed. Windows has other permissions, and nothing is
     checked there.
     """
-    if os.name == "nt":
+    if not KNOWS_OWNERS:
         whole = Path(path).absolute()
         found = whole.stat(follow_symlinks=link) if os.path.lexists(whole) else None
         return Place(whole, found, Allowed(), whole.parent.is_dir())
@@ -199,13 +224,13 @@ class _Walk:
         if found.st_mode & stat.S_ISVTX:
             if not wanted:
                 return ""
-            if found.st_uid != os.geteuid() or found.st_uid == 0:
-                mine = folder / f"onerefresh-{os.geteuid()}"
+            if found.st_uid != own_uid() or found.st_uid == 0:
+                mine = folder / f"onerefresh-{own_uid()}"
                 return (
                     f"others can put their own files next to {wanted} in the folder {folder}: "
                     f"run mkdir -m 700 {shlex.quote(str(mine))}, and use {mine / wanted}"
                 )
-        as_root = " as root" if found.st_uid != os.geteuid() else ""
+        as_root = " as root" if found.st_uid != own_uid() else ""
         return (
             f"others can write to the folder {folder} and could {self._why}: "
             f"run chmod go-w {shlex.quote(str(folder))}{as_root}"
@@ -251,7 +276,7 @@ def others_can_write(found: os.stat_result, allowed: Allowed, *, own_group: bool
 
 
 def _is_owned(found: os.stat_result, allowed: Allowed) -> bool:
-    return found.st_uid in (os.geteuid(), 0) or found.st_uid in allowed.owners
+    return found.st_uid in (own_uid(), 0) or found.st_uid in allowed.owners
 
 
 def _with_those_of(folder: os.stat_result, above: Allowed) -> Allowed:
@@ -275,11 +300,9 @@ def _unmapped() -> int:
 
 def _is_private_group(gid: int) -> bool:
     """Whether this is the group that many systems give each user, without other members."""
-    import grp
-    import pwd
-
+    grp, pwd = (importlib.import_module(name) for name in ("grp", "pwd"))
     try:
-        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+        user, group = pwd.getpwuid(own_uid()), grp.getgrgid(gid)
     except KeyError:
         return False
     if gid != user.pw_gid or group.gr_name != user.pw_name or not set(group.gr_mem) <= {user.pw_name}:

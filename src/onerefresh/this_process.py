@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 
 __all__ = ["machine", "named", "this_process"]
 
@@ -15,10 +14,8 @@ LONGEST = 64
 @functools.cache
 def machine() -> str:
     """This machine's name, as one short word that can be printed."""
-    if sys.platform == "win32":
-        name = os.environ.get("COMPUTERNAME", "")
-    else:
-        name = os.uname().nodename
+    uname = getattr(os, "uname", None)
+    name = os.environ.get("COMPUTERNAME", "") if uname is None else str(uname().nodename)
     word = "".join(letter for letter in name if letter.isprintable() and not letter.isspace())
     return word[:LONGEST] or "unnamed"
 

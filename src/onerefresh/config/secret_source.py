@@ -117,7 +117,7 @@ def _program(name: str, folder: Path, path: str) -> Path | None:
 
     endings = ["", *os.environ.get("PATHEXT", "").split(os.pathsep)] if os.name == "nt" else [""]
     places = (Path(place) / f"{name}{ending}" for place in path.split(os.pathsep) for ending in endings)
-    return next((place for place in places if shutil.which(place)), None)
+    return next((place for place in places if shutil.which(str(place))), None)
 
 
 def _is_absolute(path: str) -> bool:

@@ -3,34 +3,47 @@
 The holder of a credential has an exclusive lock on a file, and processes that wait ask for a shared one. The kernel
 releases the lock of a process that dies. A process that is merely stopped keeps it, so no thread whose time is bounded
 may block in flock. A daemon thread blocks there and signals the others.
+
+Windows has another lock, on bytes of a file (`msvcrt.locking`). Its kernel releases that one, too, when the holder
+dies. It can be neither shared nor waited for, so processes there look at the record from time to time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
+import importlib
 import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from onerefresh.errors import StoreUnavailable
 from onerefresh.locks import Lock
 from onerefresh.pause import Wakeup, after
 from onerefresh.private_files import check_private, make_folder
+from onerefresh.real_time import monotonic
 from onerefresh.safe_folders import Trust, trust
 from onerefresh.store import POLL, AdvisoryLock, reset_in_child
 from onerefresh.stores.forking import fork_lock
 from onerefresh.stores.subscriber import Subscriber
+from onerefresh.this_process import machine
 from onerefresh.threads import start
 
-try:
-    import fcntl
-except ImportError:  # Windows: no proof of death, and waiting is polling
-    fcntl = None  # type: ignore[assignment]  # a module or None
+
+def _module(name: str) -> Any:
+    """The module; None where this system does not have it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+fcntl, msvcrt = _module("fcntl"), _module("msvcrt")
 
 __all__ = ["FlockHold", "LockWaiter", "boot", "lock_path", "shared_seconds"]
 
@@ -62,7 +75,26 @@ def _boot_of_macos() -> str | None:
 
 def shared_seconds() -> float:
     """A clock that all processes of this machine share and nobody sets. It counts while the machine sleeps, too."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return float(_read_shared_clock())
+
+
+def _shared_clock() -> Callable[[], float]:
+    clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+    read = getattr(time, "clock_gettime", None)
+    if clock is None or read is None:
+        return monotonic  # of Windows: it counts from the start of the machine, in all processes, also during sleep
+    return functools.partial(read, clock)
+
+
+_read_shared_clock = _shared_clock()
+
+
+def _scope() -> str | None:
+    """Where a lock file's number tells it from all others: at this start of this machine. None where that is not known.
+
+    Windows does not name its starts. There the machine's name will do: after a new start, no holder is left.
+    """
+    return boot() or (f"on {machine()}" if fcntl is None and msvcrt is not None else None)
 
 
 def lock_path(database: Path, key: str) -> Path:
@@ -71,11 +103,15 @@ def lock_path(database: Path, key: str) -> Path:
     return database.with_name(f"{database.name}.locks") / f"{digest}.lock"
 
 
+_NO_SURPRISE: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Neither follow a link nor wait at a pipe, where the system can say so."""
+
+
 def _open(path: Path, trusted: Trust) -> int:
     """Open the lock file, and make it where it is missing. Raises `StoreUnavailable`."""
     allowed = make_folder(path.parent, trusted, wanted=path.name)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_SURPRISE, 0o600)
     except OSError as error:
         raise _unusable(path, error) from None
     try:
@@ -99,23 +135,24 @@ class FlockHold(AdvisoryLock):
         self._descriptor = descriptor
         found = os.fstat(descriptor)
         # The same file at the same start of the same machine: a process that locks it later knows this holder is gone.
-        self.death_proof = f"flock {boot()} {found.st_dev}:{found.st_ino}" if boot() else None
+        scope = _scope() if found.st_ino else None
+        self.death_proof = f"flock {scope} {found.st_dev}:{found.st_ino}" if scope else None
         reset_in_child(self)
 
     @classmethod
     def take(cls, path: Path, trusted: Trust | None = None) -> Self | AdvisoryLock | None:
-        """Take the lock; None where another holder has it, and a lock that proves nothing where there is no flock.
+        """Take the lock; None where another holder has it, and a lock that proves nothing where there are no locks.
 
         `trusted`: the trusted folders; None for those that the environment names.
         """
-        if fcntl is None:
+        if fcntl is None and msvcrt is None:
             return AdvisoryLock()
         trusted = trust() if trusted is None else trusted
         with fork_lock:
             descriptor = _open(path, trusted)
             hold = cls(descriptor)  # it releases the lock, too, if an interrupt comes before it is returned
             try:
-                if _lock(descriptor, fcntl.LOCK_EX):
+                if _lock(descriptor):
                     return hold
             except OSError as error:
                 hold.release()
@@ -128,7 +165,7 @@ class FlockHold(AdvisoryLock):
         if descriptor is not None:
             # Unlocked explicitly: after closing alone, a copy of the descriptor in a forked child would keep the lock.
             with contextlib.suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+                _unlock(descriptor)
             self._descriptor = None  # not before: after an interrupt until here, `__del__` closes it
             os.close(descriptor)
 
@@ -143,13 +180,29 @@ class FlockHold(AdvisoryLock):
             os.close(descriptor)
 
 
-def _lock(descriptor: int, kind: int) -> bool:
-    """Whether the lock was free and is held now."""
+def _lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Whether the lock was free and is held now. Raises `OSError` where the file cannot be locked."""
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        if fcntl is not None:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # the first byte, whether it is there or not
+    except OSError as error:
+        if isinstance(error, BlockingIOError) or (fcntl is None and error.errno in _LOCKED):
+            return False
+        raise
     return True
+
+
+def _unlock(descriptor: int) -> None:
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    else:
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+
+_LOCKED = (errno.EACCES, errno.EDEADLK)
+"""What `msvcrt.locking` raises for a byte that another handle has locked."""
 
 
 def _threads_are_greenlets() -> bool:
@@ -197,7 +250,7 @@ class LockWaiter:
         """Start a thread that blocks until the lock is free; None where it is free, or where none can start."""
         descriptor = _open(path, self._trusted)
         try:
-            is_free = _lock(descriptor, fcntl.LOCK_SH)
+            is_free = _lock(descriptor, shared=True)
         except OSError as error:
             os.close(descriptor)
             raise _unusable(path, error) from None
