@@ -75,13 +75,16 @@ chaos: $(INSTALLED)
 	$(BIN)/python -m tests.signals --rounds $(or $(ROUNDS),20000)
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),300)
 
-# Build the wheel and the sdist, and run the fast tests against the installed wheel: what users get. A process that
+# Build the wheel and the sdist, run the demo in the unpacked sdist as in a clone, and the fast tests against the
+# installed wheel: what users get. A process that
 # imported `src` in its place would leave its bytecode there.
 wheel: $(INSTALLED)
 	rm -rf dist .venv-wheel
 	find src -name __pycache__ -prune -exec rm -r {} +
 	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt hatchling
 	$(BIN)/python -m hatchling build -d dist
+	mkdir .venv-wheel && tar -xzf dist/*.tar.gz -C .venv-wheel
+	$(MAKE) --no-print-directory -C .venv-wheel/onerefresh-* demo
 	$(PYTHON) -m venv .venv-wheel
 	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt \
 	    -r requirements/dev.txt "$$(echo dist/*.whl)[all]"

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.package import PACKAGE
 
 from onerefresh import Credential, Credentials
 from onerefresh.cli import build_parser
@@ -36,8 +37,9 @@ def start(example: str, server: AuthServer, answer: dict[str, object], folder: P
     descriptor, script = tempfile.mkstemp(suffix=".py", dir=folder)  # of its own: another may still be reading one
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(program)
+    (folder / "answer.json").write_text(json.dumps(answer))
     environment = {**os.environ, "ACME_SECRET": server.client_secret or "", "ONEREFRESH_STATE": str(folder / "state")}
-    return subprocess.Popen([sys.executable, script], env=environment, text=True, stderr=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, script], cwd=folder, env=environment, text=True, stderr=subprocess.PIPE)
 
 
 def finish(program: subprocess.Popen[str]) -> str:
@@ -118,6 +120,31 @@ def test_the_example_for_many_customers_sends_one_token_request_from_all_workers
 
     assert auth_server.counters.api[200] == 100
     assert auth_server.counters.token_requests == 1
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("checker", ["mypy", "basedpyright"])
+def test_the_types_of_the_examples_are_right_for_a_strict_checker(tmp_path: Path, checker: str) -> None:
+    """The first one as it stands; the others take the first answer from it."""
+    for number, example in enumerate([FUNCTION, OAUTH, PROCESSES, MANY]):
+        given = "" if number == 0 else "first_answer: dict[str, object] = {}\n"
+        (tmp_path / f"example_{number}.py").write_text(given + example)
+    source = str(PACKAGE.parent)
+    strict = {"include": ["."], "typeCheckingMode": "strict", "extraPaths": [source]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(strict))
+    commands = {
+        "mypy": ["mypy", "--strict", *map(str, sorted(tmp_path.glob("*.py")))],
+        "basedpyright": ["basedpyright", "--pythonpath", sys.executable],
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", *commands[checker]],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": source},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_every_command_of_the_readme_is_one() -> None:
