@@ -17,19 +17,20 @@ class Instant(NamedTuple):
     * `monotonic`: this process's monotonic clock, in seconds.
     * `shared`: the store's clock, if it has one.
     * `jitter`: a random number in [0, 1).
-    * `counts_by_wall`: refreshes are counted by the wall clock, since a test of the user's has set it.
+    * `set_by_test`: a test of the user's has set the wall clock. Then refreshes are counted by it, and it says nothing
+      of how old an attempt is.
     """
 
     wall: float
     monotonic: float
     shared: StoreTime | None
     jitter: float
-    counts_by_wall: bool = False
+    set_by_test: bool = False
 
     @property
     def clock(self) -> Clock:
         """The clock by which refreshes are counted: the store's, or this machine's where the store has none."""
-        if self.shared is None or self.counts_by_wall:
+        if self.shared is None or self.set_by_test:
             return None, self.wall
         return self.shared.clock_epoch, self.shared.seconds
 
@@ -52,6 +53,8 @@ def most_age(born: Instant, now: Instant) -> float:
     clock may take its place. A wall clock that was set forward makes an attempt seem older than it is. So this is for
     attempts that must not send when they are too old, and never for a time that has to pass before something is sent.
     """
+    if born.set_by_test or now.set_by_test:
+        return age(born, now)
     return max(age(born, now), now.wall - born.wall)
 
 
