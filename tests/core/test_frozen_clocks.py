@@ -301,3 +301,26 @@ def test_no_module_of_the_package_waits_by_a_clock_that_a_test_can_stop() -> Non
     for path in PACKAGE.rglob("*.py"):
         found = re.findall(r"(?<!`)time\.(?:monotonic|perf_counter)\b|from time import", path.read_text("utf-8"))
         assert path.name == "real_time.py" or not found, path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", ["freezegun", "time-machine", "a mock"])
+@pytest.mark.parametrize("kind", ["redis", "postgres"])
+def test_stores_on_servers_wait_in_real_time(
+    new_store: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, tool: str
+) -> None:
+    monkeypatch.setenv("ONEREFRESH_STATE", str(tmp_path))
+    refresh, url = Refresher(expires_in=HOUR), new_store(kind)
+    refresh.failure = RefreshUnavailable("503")
+    with TOOLS[tool](DESTINATIONS[1]) as shift:
+        acme = Credential("acme", refresh, token=first_token(expires_in=HOUR), store=url)
+        refused = acme.token()
+        waiting = threading.Thread(target=acme.token, kwargs={"refused": refused, "max_wait": PATIENCE})
+        waiting.start()
+        refresh.wait_until_entered()
+        refresh.failure = None
+        waiting.join(PATIENCE)
+        assert acme.token().generation == 2
+        shift(2 * HOUR)
+        assert acme.token().generation == 3
+        acme.close()
