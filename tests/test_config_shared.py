@@ -66,6 +66,13 @@ def test_accounts_share_the_settings_of_their_provider() -> None:
     assert work.options == home.options == {"profile": "okta"}
 
 
+def test_a_provider_is_no_credential_and_its_accounts_are_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"'acme' is a provider, and no credential: .*\(work, home\)"):
+        parse(PROVIDER + ACCOUNTS).named("acme")
+    both = parse(PROVIDER + ACCOUNTS.replace("work", "acme"))
+    assert both.named("acme").name == "acme", "one may be called like its provider"
+
+
 def test_the_order_of_the_sections_does_not_matter() -> None:
     assert parse(ACCOUNTS + PROVIDER).entries == parse(PROVIDER + ACCOUNTS).entries
 

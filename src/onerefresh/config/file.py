@@ -141,11 +141,18 @@ class Configuration:
 
     path: Path
     entries: Mapping[str, Entry]
+    providers: tuple[str, ...] = ()
 
     def named(self, name: str) -> Entry:
         """The entry of that name. Raises `ConfigurationError` for a name that the file does not have."""
         if name in self.entries:
             return self.entries[name]
+        if name in self.providers:
+            accounts = [entry.name for entry in self.entries.values() if entry.provider == name]
+            raise ConfigurationError(
+                f"{self.path}: {name!r} is a provider, and no credential: "
+                f"name one of its accounts ({', '.join(accounts) or 'there are none yet'})"
+            )
         known = ", ".join(self.entries) or "none"
         raise ConfigurationError(
             f"{self.path} has no credential {name!r}{alike(name, self.entries)} (it has: {known}); "
@@ -201,7 +208,7 @@ def _parsed(text: str, path: Path) -> Configuration | str:
         return f"{path} is not TOML: {error}"
     except ConfigurationError as error:
         return f"{path}: {error.message}"
-    return Configuration(path, entries)
+    return Configuration(path, entries, tuple(providers))
 
 
 def _providers(sections: Mapping[str, object]) -> dict[str, dict[str, object]]:
