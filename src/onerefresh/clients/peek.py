@@ -7,11 +7,11 @@ at the end of the first JSON document (an API that streams documents sends the n
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from typing import Final
 
 from onerefresh.clients.decoding import Decoder, decoder_for
+from onerefresh.real_time import monotonic
 
 __all__ = ["LONGEST_LOOK", "LOOK_SECONDS", "Peek", "peek_at"]
 
@@ -30,7 +30,7 @@ class Peek:
 
     __slots__ = ("_clock", "_decoder", "_document", "_ends_at", "_found", "_raw", "whole")
 
-    def __init__(self, decoder: Decoder, *, is_json: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, decoder: Decoder, *, is_json: bool, clock: Callable[[], float] = monotonic) -> None:
         self._decoder = decoder
         self._document = _FirstDocument() if is_json else None
         self._clock = clock
