@@ -40,6 +40,7 @@ RANKS = {
     "judge_exception": 4,
     "events": 2,
     "announcing": 4,
+    "damping": 2.5,
     "record": 3,
     "stored_values": 3,
     "succession": 4,

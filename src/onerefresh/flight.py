@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
+from onerefresh.damping import RefusedAt
 from onerefresh.errors import OnerefreshError
 from onerefresh.latches import Latch
 from onerefresh.locks import reentered
@@ -50,14 +51,21 @@ class Flight(Generic[T]):
 
     It has no lock: each of its steps is one call in C.
 
-    * `refused`: the identity of the token whose refusal started it.
+    * `refused`: the identity of the token whose refusal started it; `refused_at`: where it was refused, if known.
     * `loop`: the event loop that the refresher needs, if any.
     * `phase`: how far the renewal is, in words.
     * `lost_its_loop`: the refresher's loop ended before anything was sent.
     """
 
-    def __init__(self, *, refused: tuple[str, int] | None = None, loop: object = None) -> None:
+    def __init__(
+        self,
+        *,
+        refused: tuple[str, int] | None = None,
+        refused_at: RefusedAt | None = None,
+        loop: object = None,
+    ) -> None:
         self.refused = refused
+        self.refused_at = refused_at
         self.loop = loop
         self.phase = "it has not started yet"
         self.lost_its_loop = False

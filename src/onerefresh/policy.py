@@ -18,6 +18,7 @@ __all__ = [
     "BUDGET_TIME",
     "EARLY_REFRESHES",
     "FOR_GOOD",
+    "LONGEST_PAUSE",
     "LOOK_AGAIN",
     "PROFILES",
     "Profile",

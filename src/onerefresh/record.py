@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from onerefresh import policy
+from onerefresh.damping import Targets
 from onerefresh.policy import BUDGET_TIME, FOR_GOOD, half_life
 from onerefresh.redaction import plain
 from onerefresh.this_process import named
@@ -326,6 +327,7 @@ class Record:
     * `unsaved`: the host application's ``save`` has not taken this token yet.
     * `floor`: how often the token was refreshed lately.
     * `spent`: digests of refresh tokens that were traded in for others, the last one at the end; see `traded`.
+    * `targets`: what is remembered of the targets of the API, of the session that it names.
 
     `unknown` outlives every transition, also a login and a logout.
     """
@@ -343,6 +345,7 @@ class Record:
     history: tuple[Entry, ...] = ()
     floor: Floor | None = None
     spent: tuple[str, ...] = ()
+    targets: Targets | None = None
     unknown: Mapping[str, object] = _unknown()
 
     @property
@@ -381,6 +384,11 @@ class Record:
         """Whether the refresh token of `token` was traded in for another one, as far as is remembered."""
         refresh, present = token.refresh_token, self.token.refresh_token if self.token is not None else None
         return refresh is not None and refresh != present and refresh.fingerprint() in self.traded
+
+    @property
+    def own_targets(self) -> Targets | None:
+        """What is remembered of the targets of the present session. Earlier versions keep that of others."""
+        return self.targets if self.targets is not None and self.targets.family == self.family else None
 
     def rest(self, clock: Clock) -> float:
         """Seconds until the token may be refreshed, as far as its earlier refreshes tell."""

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from onerefresh.damping import RefusedTarget, Targets
 from onerefresh.errors import StoreUnavailable
 from onerefresh.policy import FOR_GOOD
 from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State
@@ -178,6 +179,23 @@ def _history(entries: object) -> tuple[Entry, ...]:
     return tuple(_entry(entry) for entry in entries)
 
 
+def _refused_text(refused: tuple[RefusedTarget, ...]) -> object:
+    return [[one.target, _finite(one.at), _within_reason(one.delay)] for one in refused]
+
+
+def _refused(entries: object) -> tuple[RefusedTarget, ...]:
+    if not isinstance(entries, list):
+        raise TypeError
+    return tuple([_refused_target(entry) for entry in entries])
+
+
+def _refused_target(elements: object) -> RefusedTarget:
+    if not isinstance(elements, list):
+        raise TypeError
+    target, at, delay = elements
+    return RefusedTarget(text(target), number(at), span(delay))
+
+
 def _secret_text(secret: Secret | None) -> object:
     return secret.reveal() if secret else None
 
@@ -280,6 +298,14 @@ FLOOR = (
     Field("clock_epoch", "era", text_or_none, write=_as_text),
     Field("early", "early", numbers, write=lambda moments: list(map(_finite, moments))),
 )
+TARGETS = (
+    Field("family", "family", text, needed=True),
+    Field("clock_epoch", "era", text_or_none, write=_as_text),
+    Field("refused", "refused", _refused, write=_refused_text),
+    Field("generation", "generation", generation),
+    Field("count", "count", count, write=counted),
+    Field("at", "at", number, write=_finite),
+)
 RECORD = (
     Field("families", "families", texts, needed=True, write=list),
     Field("generation", "generation", generation, needed=True),
@@ -293,6 +319,7 @@ RECORD = (
     Field("history", "history", _history, needed=True, write=_history_text),
     Field("floor", "floor", _inner(Floor, FLOOR), write=_object(FLOOR)),
     Field("spent", "spent", texts, write=list),
+    Field("targets", "targets", _inner(Targets, TARGETS), write=_object(TARGETS)),
     Field("token", "token", _inner(Token, TOKEN), needed=True, write=_object(TOKEN)),
 )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from onerefresh.damping import Targets
 from onerefresh.policy import backoff, doubt_pause, refusal_pause
 from onerefresh.record import (
     FAMILIES,
@@ -154,14 +155,20 @@ def restored(
     return replace(new, history=noted(new, "restored", now, stamp))
 
 
-def claimed(record: Record | None, lease: Lease, *, owner: str | None) -> Record:
-    """The durable intent to send. Legal unless logged out; the caller knows that any older attempt is over."""
+def claimed(record: Record | None, lease: Lease, *, owner: str | None, let_through_at: Clock | None = None) -> Record:
+    """The durable intent to send. Legal unless logged out; the caller knows that any older attempt is over.
+
+    `let_through_at`: the time, where a refusal is the reason that a target was allowed although others are damped.
+    """
     if record is None:
         record = Record(families=(), generation=0, state=State.EMPTY)
     if lease.grant is Grant.REFRESH and (record.state in (State.EMPTY, State.DEAD) or record.token is None):
         raise IllegalTransition(f"a refresh cannot be claimed from {record.state}")
     before = record.lease if record.state is State.LEASED else None
     guess = lease.guess or (before is not None and before.guess)
+    if let_through_at is not None:
+        targets = record.own_targets or Targets(record.family, let_through_at[0])
+        record = replace(record, targets=targets.letting_through(record.generation, let_through_at))
     return replace(
         record,
         state=State.LEASED,
@@ -202,8 +209,9 @@ def committed(
     if grant is Grant.OBTAIN:
         family = token.seed_fingerprint()
         families = (*(known for known in families if known != family), family)[-FAMILIES:]
-    refusals = before.refusals if before else 0
-    probation: Probation | None = Probation(refusals, now, refusal_pause(refusals), refused, repeated=repeated)
+    refusals, targets = before.refusals if before else 0, record.own_targets
+    delay = refusal_pause(max(refusals, targets.pressure(clock or (None, now)) if targets is not None else 0))
+    probation: Probation | None = Probation(refusals, now, delay, refused, repeated=repeated)
     failure = None
     if useless:
         failed, probation = record.failure, before  # the probation is of the old access token, which stays
@@ -221,6 +229,7 @@ def committed(
         probation=probation,
         committed_by=by,
         unsaved=unsaved,
+        targets=replace(targets, family=families[-1]) if targets is not None else None,
         floor=_counted(record, _begun(record, by, clock or (None, now))),
         spent=spent_now(record.spent, token, record.token)
         if grant is Grant.REFRESH
@@ -337,7 +346,7 @@ def retried(record: Record, *, now: float, stamp: tuple[object, ...] = ()) -> Re
         return record  # an attempt is under way; under a recovery lease there is none, and that lease stays
     is_dead = record.state is State.DEAD and record.token is not None
     asked = replace(failure, count=0, at=now, delay=0.0, doubts=0, prints=()) if failure is not None else None
-    again = replace(record, state=State.IDLE if is_dead else record.state, failure=asked, floor=None)
+    again = replace(record, state=State.IDLE if is_dead else record.state, failure=asked, floor=None, targets=None)
     return replace(again, history=noted(again, "retry", now, stamp))
 
 
@@ -367,15 +376,26 @@ def logged_out(
     return replace(new, history=noted(new, "logout", now, stamp))
 
 
-def replay_reported(record: Record, *, accepted: bool, now: float) -> Record:
-    """The record after a replay with the present token: accepted ends the probation, refused doubles it."""
+def replay_reported(
+    record: Record, *, accepted: bool, now: float, target: str = "", clock: Clock | None = None
+) -> Record:
+    """The record after a replay with the present token: accepted ends the probation, refused doubles it.
+
+    `target`: the print of the target that was called, where it is known. The probation does not end where another one
+    has refused a replay lately: what this target accepts says nothing of that one.
+    """
+    clock, targets = clock or (None, now), record.own_targets
     if accepted:
-        return replace(record, probation=None)
+        targets = targets.accepting(target, clock) if targets is not None else None
+        ends = not target or targets is None or not targets.refused
+        return replace(record, probation=None if ends else record.probation, targets=targets)
     before = record.probation
     refusals, repeated, unknown = (before.refusals, before.repeated, before.unknown) if before else (0, False, {})
     delay = refusal_pause(refusals + 1)
     probation = Probation(refusals + 1, now, delay, True, reported=True, repeated=repeated, unknown=unknown)
-    return replace(record, probation=probation)  # `unknown` stays: it is the probation of the same generation
+    if target:
+        targets = (targets or Targets(record.family, clock[0])).refusing(target, delay, clock)
+    return replace(record, probation=probation, targets=targets)  # `unknown` stays: the generation is the same
 
 
 def saved(record: Record) -> Record:

@@ -11,6 +11,7 @@ import pytest
 from onerefresh import ConfigurationError, Credential, InteractionRequired, Token
 from onerefresh.clients.bearer import HeaderText
 from onerefresh.clients.call import Calls
+from onerefresh.damping import Target
 
 API = "https://api.acme.com"
 SEED = {"access_token": "first", "refresh_token": "test-refresh-first"}
@@ -25,9 +26,9 @@ class Telling(Credential):
         super().__init__("acme", lambda _: {"access_token": "second", "expires_in": 3600}, token=seed)
         self.told: list[tuple[int, bool]] = []
 
-    def replayed(self, token: Token, *, accepted: bool) -> None:
+    def replayed(self, token: Token, *, accepted: bool, target: Target | None = None) -> None:
         self.told.append((token.generation, accepted))
-        super().replayed(token, accepted=accepted)
+        super().replayed(token, accepted=accepted, target=target)
 
 
 class Client:

@@ -23,6 +23,7 @@ from onerefresh import (
     Token,
     WaitTimeout,
 )
+from onerefresh.damping import Target
 from onerefresh.testing import AuthServer, fingerprint
 
 pytestmark = pytest.mark.slow
@@ -130,9 +131,9 @@ class Telling(Credential):
 
     told: list[tuple[int, bool]]
 
-    def replayed(self, token: Token, *, accepted: bool) -> None:
+    def replayed(self, token: Token, *, accepted: bool, target: Target | None = None) -> None:
         self.told.append((token.generation, accepted))
-        super().replayed(token, accepted=accepted)
+        super().replayed(token, accepted=accepted, target=target)
 
 
 def test_the_credential_is_told_how_the_api_took_each_replay(open_driver: OpenDriver, server: AuthServer) -> None:

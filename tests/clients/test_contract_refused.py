@@ -21,6 +21,7 @@ from onerefresh.clients.refused import (
     login_page,
     slack,
 )
+from onerefresh.damping import Target
 from onerefresh.events import Event, Kind, subscribe
 from onerefresh.testing import AuthServer
 
@@ -286,9 +287,9 @@ class Telling(Credential):
 
     told: list[tuple[int, bool]]
 
-    def replayed(self, token: Token, *, accepted: bool) -> None:
+    def replayed(self, token: Token, *, accepted: bool, target: Target | None = None) -> None:
         self.told.append((token.generation, accepted))
-        super().replayed(token, accepted=accepted)
+        super().replayed(token, accepted=accepted, target=target)
 
 
 def test_the_credential_is_told_how_the_api_took_each_replay(open_driver: OpenDriver, server: AuthServer) -> None:

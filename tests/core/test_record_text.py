@@ -18,6 +18,7 @@ from tests.core.driver import START, make_lease, make_request, seed
 
 from onerefresh import Credential, LoginRequired, StoreUnavailable, Token, spool
 from onerefresh import transitions as records
+from onerefresh.damping import RefusedTarget, Targets
 from onerefresh.policy import FOR_GOOD
 from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State
 from onerefresh.record_text import (
@@ -27,6 +28,7 @@ from onerefresh.record_text import (
     MOST_NESTED,
     PROBATION,
     RECORD,
+    TARGETS,
     TOKEN,
     Field,
     decode,
@@ -57,6 +59,7 @@ TABLES = {
     Failure: FAILURE,
     Probation: PROBATION,
     Floor: FLOOR,
+    Targets: TARGETS,
     Token: TOKEN,
     Spooled: ENTRY,
 }
@@ -140,13 +143,19 @@ floors = st.builds(
     Floor, generation=st.integers(0, 99), at=floats, clock_epoch=st.none() | texts,
     early=st.lists(floats, max_size=6).map(tuple), unknown=unknown(FLOOR),
 )  # fmt: skip
+refused_targets = st.builds(RefusedTarget, texts, floats, spans)
+targets = st.builds(
+    Targets, family=texts, clock_epoch=st.none() | texts, refused=st.lists(refused_targets, max_size=3).map(tuple),
+    generation=st.integers(0, 99), count=st.integers(0, 99), at=floats, unknown=unknown(TARGETS),
+)  # fmt: skip
 entries = st.builds(Entry, st.integers(0, 99), moments, texts, st.lists(json_values, max_size=3).map(tuple))
 some_records = st.builds(
     Record, families=st.lists(texts, max_size=3).map(tuple), generation=st.integers(0, 99),
     state=st.sampled_from(State), token=st.none() | tokens, lease=st.none() | leases,
     failure=st.none() | failures, probation=st.none() | probations, committed_by=st.none() | texts,
     owner=st.none() | texts, unsaved=st.booleans(), history=st.lists(entries, max_size=3).map(tuple),
-    floor=st.none() | floors, spent=st.lists(texts, max_size=3).map(tuple), unknown=unknown(RECORD),
+    floor=st.none() | floors, spent=st.lists(texts, max_size=3).map(tuple),
+    targets=st.none() | targets, unknown=unknown(RECORD),
 ).filter(lambda record: record.token is None or record.families)  # fmt: skip
 
 
@@ -216,10 +225,12 @@ def full() -> Record:
     record = records.claimed(idle(), make_lease(), owner="me")
     failure = Failure(FailureKind.UNAVAILABLE, "down", 1, START, 0.5)
     floor = Floor(1, START, "an era", (START - 10.0, START))
-    return replace(record, failure=failure, probation=Probation(0, START, 10.0, by_refusal=True), floor=floor)
+    probation = Probation(0, START, 10.0, by_refusal=True)
+    targets = Targets(record.family, "an era", (RefusedTarget("a print", START, 10.0),), 1, 1, START)
+    return replace(record, failure=failure, probation=probation, floor=floor, targets=targets)
 
 
-OBJECTS = ("attempt", "failure", "probation", "floor", "token")
+OBJECTS = ("attempt", "failure", "probation", "floor", "targets", "token")
 
 
 def fields_of(record: Record) -> dict[str, Any]:
@@ -246,8 +257,8 @@ def of_later(record: Record) -> Record:
 
 def test_what_is_not_known_is_kept_with_its_object_and_shown_nowhere() -> None:
     record = of_later(full())
-    objects = (record, record.lease, record.failure, record.probation, record.floor, record.token)
-    assert [thing and thing.unknown for thing in objects] == [LATER] * 6
+    objects = (record, record.lease, record.failure, record.probation, record.floor, record.targets, record.token)
+    assert [thing and thing.unknown for thing in objects] == [LATER] * 7
     assert [entry.more for entry in record.history] == [("a host", {"process": 7})]
     assert "later" not in repr(record)
     assert "a host" not in repr(record)
@@ -282,19 +293,19 @@ TRANSITIONS: Mapping[str, Callable[[Record], Record]] = {
 KEPT = {
     "login": set(),
     "logout": set(),
-    "taken over": {"floor", "failure", "probation", "token"},
-    "committed": {"floor"},
-    "obtained": {"floor"},
-    "released": {"floor", "failure", "probation", "token"},
-    "failed": {"floor", "probation", "token"},
-    "died": {"floor", "probation", "token"},
-    "unsent": {"floor", "failure", "probation", "token"},
+    "taken over": {"floor", "failure", "probation", "targets", "token"},
+    "committed": {"floor", "targets"},
+    "obtained": {"floor", "targets"},
+    "released": {"floor", "failure", "probation", "targets", "token"},
+    "failed": {"floor", "probation", "targets", "token"},
+    "died": {"floor", "probation", "targets", "token"},
+    "unsent": {"floor", "failure", "probation", "targets", "token"},
     "retried": {"failure", "probation", "token"},
-    "forgotten": {"floor", "probation"},
-    "restored": {"floor", "probation"},
-    "replay accepted": {"floor", "attempt", "failure", "token"},
-    "replay refused": {"floor", "attempt", "failure", "probation", "token"},
-    "saved": {"floor", "attempt", "failure", "probation", "token"},
+    "forgotten": {"floor", "probation", "targets"},
+    "restored": {"floor", "probation", "targets"},
+    "replay accepted": {"floor", "attempt", "failure", "targets", "token"},
+    "replay refused": {"floor", "attempt", "failure", "probation", "targets", "token"},
+    "saved": {"floor", "attempt", "failure", "probation", "targets", "token"},
 }
 
 

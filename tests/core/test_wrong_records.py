@@ -118,6 +118,7 @@ def test_what_is_read_of_a_wrong_value_is_of_the_right_type(base: str) -> None:
                 (record.failure, ("at", "delay", "count", "doubts")),
                 (record.probation, ("refusals", "at", "delay")),
                 (record.floor, ("generation",)),
+                (record.targets, ("generation", "count")),
                 (record.token, ("issued_at", "generation")),
             ):
                 numbers = [] if thing is None else [getattr(thing, name) for name in names]

@@ -41,9 +41,9 @@ WRONG: dict[str, object] = {
     "nested": DEEP,
 }
 MISSING = object()
-OBJECTS = ("attempt", "failure", "probation", "floor", "token")
+OBJECTS = ("attempt", "failure", "probation", "floor", "targets", "token")
 FULL = "leased-fully"
-"""A record with all objects but a probation and a floor, which are put there."""
+"""A record with all objects but a probation, a floor and targets, which are put there."""
 
 
 def full(name: str = FULL) -> dict[str, Any]:
@@ -54,6 +54,14 @@ def full(name: str = FULL) -> dict[str, Any]:
         fields["attempt"] |= {"ttl": 0.0}  # nobody waits for it
     fields["probation"] = fields["probation"] or {"refusals": 0, "at": 1.7e9, "delay": 10.0, "by_refusal": True}
     fields["floor"] = fields["floor"] or {"generation": 3, "at": 1.7e9, "era": "an era", "early": [1.7e9]}
+    fields["targets"] = fields["targets"] or {
+        "family": fields["families"][-1],
+        "era": "an era",
+        "refused": [["00112233445566ff", 1.7e9, 10.0]],
+        "generation": 3,
+        "count": 1,
+        "at": 1.7e9,
+    }
     return dict(fields)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from unittest import mock
 
+from onerefresh.damping import RefusedTarget, Targets
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State
 from onerefresh.record_text import encode
@@ -90,6 +91,18 @@ RECORDS = {
     "idle-held": HELD,
     "idle-checksum": HELD,
     "idle-floor": replace(HELD, floor=Floor(3, AT, "5f0b4d6e-boot", (AT - 20.0, AT))),
+    "idle-targets": replace(
+        HELD,
+        probation=Probation(3, AT, 80.0, by_refusal=True, reported=True),
+        targets=Targets(
+            FAMILY,
+            "5f0b4d6e-boot",
+            (RefusedTarget("00112233445566ff", 1200.5, 40.0), RefusedTarget("ff66554433221100", 1234.5, 80.0)),
+            3,
+            2,
+            1230.0,
+        ),
+    ),
     "idle-spent": replace(HELD, spent=("00112233445566ff", "ff66554433221100")),
     "idle-unsaved": replace(HELD, unsaved=True),
     "idle-refresh-token-alone": replace(

@@ -1,6 +1,7 @@
 """A 401 for an old token causes no refresh. A 401 for a token that was just refreshed causes none either, except once
-if the server may have repeated an older answer. An API that refuses each token costs six early refreshes a minute at
-most, in all processes together. A call is replayed once at most."""
+if the server may have repeated an older answer, and where the endpoint had accepted this very token. An API that
+refuses each token costs six early refreshes a minute at most, in all processes together. A call is replayed once at
+most."""
 
 from __future__ import annotations
 
@@ -120,6 +121,22 @@ def test_an_api_that_refuses_every_token(auth_server: AuthServer, login: TokenEn
     assert auth_server.counters.token_requests == 1
     # Each name stands for two calls, one of each round; of the second round none is replayed.
     assert max(times_that_a_call_came(auth_server)) <= 3
+
+
+@each_client
+def test_an_endpoint_that_refuses_every_token_beside_a_good_one(
+    auth_server: AuthServer, login: TokenEndpoint, calls: Caller
+) -> None:
+    """The good one had accepted the present token: once that has ended, it is refreshed at once."""
+    with Credential("acme", login, token=auth_server.issue()) as acme:
+        for _ in range(2):
+            assert calls(acme, auth_server.url, "/api/refused") == [401] * CALLS
+            assert calls(acme, auth_server.url, "/api/items?page=1") == [200] * CALLS
+        assert auth_server.counters.token_requests == 1
+        auth_server.revoke_access()
+        assert calls(acme, auth_server.url, "/api/items?page=2") == [200] * CALLS
+        assert calls(acme, auth_server.url, "/api/refused") == [401] * CALLS
+    assert auth_server.counters.token_requests == 2
 
 
 def test_an_api_that_takes_each_token_once(auth_server: AuthServer, login: TokenEndpoint) -> None:

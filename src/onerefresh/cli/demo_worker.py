@@ -21,6 +21,7 @@ from onerefresh import events
 from onerefresh.cli.demo_usual import UsualClient
 from onerefresh.clients.httpx import BearerAuth
 from onerefresh.credential import Credential
+from onerefresh.credential.targets import Refusal
 from onerefresh.errors import OnerefreshError
 from onerefresh.locks import Lock
 from onerefresh.oauth2 import TokenEndpoint
@@ -68,7 +69,7 @@ class _Stopwatch(httpx2.AsyncBaseTransport):
 class _Told(Credential):
     """A credential that reports which call had its token refused, and when that call gets the next one."""
 
-    async def atoken(self, *, refused: Token | str | None = None, max_wait: float | None = None) -> Token:
+    async def atoken(self, *, refused: Token | Refusal | str | None = None, max_wait: float | None = None) -> Token:
         if refused is None:
             return await super().atoken(max_wait=max_wait)
         asked = monotonic()
@@ -76,7 +77,7 @@ class _Told(Credential):
         _print(
             "waited",
             call=_present.get(),
-            refused=refused.generation if isinstance(refused, Token) else None,
+            refused=refused.generation if isinstance(refused, (Token, Refusal)) else None,
             asked=asked,
             generation=token.generation,
             got=monotonic(),

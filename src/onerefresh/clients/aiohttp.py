@@ -82,7 +82,8 @@ class BearerAuth:
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Perform one hop of a call; aiohttp calls this for each."""
         calls, bearer, url = self._calls, self._bearer, request.url
-        if not bearer.origins.cover(url.scheme, url.raw_host, url.port):
+        origin = bearer.origins.of(url.scheme, url.raw_host, url.port)
+        if not origin:
             return await handler(request)
         own = None if calls.replace else self._own(request)
         if own is not None:
@@ -90,7 +91,7 @@ class BearerAuth:
             return await handler(request)
         sent = calls.fresh() or bearer.text(await calls.credential.atoken())
         response = await self._sent(request, sent, handler)
-        call = calls.answered(sent, response.status)
+        call = calls.answered(sent, response.status, (origin, url.raw_path))
         if call is None:
             return response
         for step in call:

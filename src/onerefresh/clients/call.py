@@ -27,6 +27,8 @@ from onerefresh.clients.peek import Peek
 from onerefresh.clients.refused import RefusedBy
 from onerefresh.clients.rule import Head
 from onerefresh.credential import Credential
+from onerefresh.credential.targets import Refusal
+from onerefresh.damping import Target
 from onerefresh.errors import ConfigurationError
 from onerefresh.events import Event, Kind
 from onerefresh.log_limit import LogLimit
@@ -48,8 +50,13 @@ Step: TypeAlias = Literal["challenges", "head", "peek", "drain", "take", "rewind
 * ``drain``: read the last answer, and give its connection back.
 * ``take``: ask the credential for the token after `refused`, and set `token` to it.
 * ``rewind``: move the body back to its beginning, and set `rewound`; False where the body is used up.
-* ``send``: send the last request once more, with `text` in the token's place, and set `status` to the answer's.
+* ``send``: send the last request once more, with `text` in the token's place, and set `status` to the answer's, and
+  `target` to that of the request which it answers.
 """
+
+
+NONE_TAKEN: Final[tuple[Token | None, tuple[int, ...]]] = (None, ())
+"""Which targets are known to have accepted which token: none."""
 
 
 class Calls:
@@ -61,7 +68,7 @@ class Calls:
     Raises `ConfigurationError` for arguments that make no sense.
     """
 
-    __slots__ = ("_untold", "bearer", "credential", "replace")
+    __slots__ = ("_taken", "_untold", "bearer", "credential", "replace")
 
     def __init__(
         self,
@@ -91,6 +98,7 @@ class Calls:
         )
         self.replace = replace
         self._untold = [True]  # emptied by the first call that passes through
+        self._taken = NONE_TAKEN
 
     def fresh(self) -> HeaderText | None:
         """The header's value for a request; None where the credential must be waited for."""
@@ -125,19 +133,36 @@ class Calls:
             peek.decoded(body)
         return rules.ask(status, head, peek, _reporter(self.bearer.credential, sent.token)) is True
 
-    def answered(self, sent: HeaderText, status: int) -> RefusedCall | None:
-        """What is left of a call that was sent with `sent`; None where the answer is the caller's, whatever it says."""
+    def answered(self, sent: HeaderText, status: int, target: Target | None = None) -> RefusedCall | None:
+        """What is left of a call that was sent with `sent`; None where the answer is the caller's, whatever it says.
+
+        `target`: that of the request which was answered, after redirects; None where that carried no token.
+        """
+        if status in self.bearer.refused_statuses:
+            self._taken = NONE_TAKEN  # what this target has accepted may be over
         if self.bearer.may_refuse(status):
-            return RefusedCall(self.credential, self.bearer, sent, status)
-        _accepted(self.credential, sent.token)  # any other answer shows that the API takes it
+            return RefusedCall(self, sent, status, target)
+        self.accepted(sent.token, status, target)  # any other answer shows that the API takes it
         return None
+
+    def accepted(self, sent: Token, status: int, target: Target | None) -> None:
+        """Tell the credential that the API has accepted this token, as far as it does not know yet."""
+        if target is None or status >= 500 or status == 429:
+            # What stands before an API may answer so, which says nothing of the target.
+            if self.credential.unproven is sent:
+                self.credential.replayed(sent, accepted=True)
+            return
+        token, taken = self._taken
+        if token is not sent or hash(target) not in taken:
+            self._taken = sent, self.credential.accepted(sent, target)
 
 
 class RefusedCall:
     """What is left of a call whose answer has a status that may refuse its token, as steps; see `Step`."""
 
     __slots__ = (
-        "_bearer", "_credential", "challenges", "head", "peek", "refused", "rewound", "status", "text", "token",
+        "_bearer", "_calls", "_credential", "challenges", "head", "peek", "rewound", "status", "target", "text",
+        "token",
     )  # fmt: skip
 
     challenges: Iterable[str] | None
@@ -146,26 +171,32 @@ class RefusedCall:
     token: Token
     rewound: bool
 
-    def __init__(self, credential: Credential, bearer: Bearer, sent: HeaderText, status: int) -> None:
-        self._credential = credential
-        self._bearer = bearer
+    def __init__(self, calls: Calls, sent: HeaderText, status: int, target: Target | None = None) -> None:
+        self._calls = calls
+        self._credential = calls.credential
+        self._bearer = calls.bearer
         self.text = sent
-        self.refused = sent.token
         self.status = status
+        self.target = target
+
+    @property
+    def refused(self) -> Token | Refusal:
+        """What `Credential.token` is told of the refusal."""
+        return self.text.token if self.target is None else Refusal(self.text.token, self.target)
 
     def __iter__(self) -> Iterator[Step]:
-        credential, bearer = self._credential, self._bearer
+        credential, bearer, refused = self._credential, self._bearer, self.text.token
         decision = yield from self._judged()
         if isinstance(decision, PassThrough):
             if self.challenges is not None and self.status not in bearer.refused_statuses:
-                _accepted(credential, self.refused)
+                self._calls.accepted(refused, self.status, self.target)
             return
         yield "drain"
         if isinstance(decision, Interaction):
-            raise bearer.interaction(decision, self.refused)
+            raise bearer.interaction(decision, refused)
         yield "take"
         newer = self.token
-        if newer.identity == self.refused.identity:
+        if newer.identity == refused.identity:
             return  # refreshed only just now, or too often of late: the API would refuse the next one, too
         yield "rewind"
         if not self.rewound:
@@ -173,7 +204,7 @@ class RefusedCall:
         self.text = bearer.text(newer)
         yield "send"
         decision = yield from self._judged()
-        credential.replayed(newer, accepted=not isinstance(decision, Refused))
+        credential.replayed(newer, accepted=not isinstance(decision, Refused), target=self.target)
         if isinstance(decision, Interaction):
             yield "drain"
             raise bearer.interaction(decision, newer)
@@ -209,9 +240,3 @@ def _reporter(credential: str, token: Token) -> Callable[[str, str], None]:
             announce(lambda: Event(Kind.RULE_FAILED, credential, token.generation, detail=detail))
 
     return failed
-
-
-def _accepted(credential: Credential, token: Token) -> None:
-    """Tell the credential that the API has accepted a token that was only just refreshed."""
-    if credential.unproven is token:
-        credential.replayed(token, accepted=True)

@@ -36,6 +36,7 @@ from onerefresh.clients.httpx_peek import apeek, head_of, peek
 from onerefresh.clients.refused import RefusedBy
 from onerefresh.clients.replay import arewind, rewind
 from onerefresh.credential import Credential
+from onerefresh.damping import Target
 from onerefresh.errors import ConfigurationError
 from onerefresh.locks import Lock
 
@@ -117,7 +118,7 @@ class _Flow:
         last = yield self._attach(request, sent)
         self._forget(last, sent)
         response = self._refusal_in(last, sent)
-        call = calls.answered(sent, response.status_code)
+        call = calls.answered(sent, response.status_code, self._target(response, request))
         if call is None:
             return
         for step in call:
@@ -139,7 +140,7 @@ class _Flow:
                     replay = yield self._attach(response.request, call.text)
                     self._forget(replay, call.text)
                     response = self._refusal_in(replay, call.text, last)
-                    call.status = response.status_code
+                    call.status, call.target = response.status_code, self._target(response)
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Any, Any]:
         """The same call, for an async client."""
@@ -151,7 +152,7 @@ class _Flow:
         last = yield self._attach(request, sent)
         self._forget(last, sent)
         response = self._refusal_in(last, sent)
-        call = calls.answered(sent, response.status_code)
+        call = calls.answered(sent, response.status_code, self._target(response, request))
         if call is None:
             return
         for step in call:
@@ -172,7 +173,7 @@ class _Flow:
                     replay = yield self._attach(response.request, call.text)
                     self._forget(replay, call.text)
                     response = self._refusal_in(replay, call.text, last)
-                    call.status = response.status_code
+                    call.status, call.target = response.status_code, self._target(response)
 
     def _refusal_in(self, response: Response, text: HeaderText, before: Response = None) -> Response:
         """The first refusal among the redirects that the client has followed already; else its last answer.
@@ -210,6 +211,17 @@ class _Flow:
                     return self._bearer.header
                 break
         return None if self._bearer.is_plain else brings(request, self._bearer)
+
+    def _target(self, response: Response, concerned: Request | None = None) -> Target | None:
+        """The origin and path of the request that was answered; None where that has no origin of ours.
+
+        `concerned`: a request that has one.
+        """
+        answered, origins = response.request, self._bearer.origins
+        url = answered.url
+        origin = origins.only if answered is concerned else ""
+        origin = origin or origins.of(url.scheme, url.raw_host, url.port)
+        return (origin, url.raw_path.partition(b"?")[0].decode("ascii")) if origin else None
 
     def _attach(self, request: Request, text: HeaderText) -> Request:
         if text.further is not None:

@@ -34,10 +34,12 @@ class Origins:
     well, since clients carry the header along when a host redirects to its own TLS. It is never covered the other way
     round.
 
+    `only`: the one origin in its normal form; empty where there are several.
+
     Raises `ConfigurationError` for anything else: no scheme, a path, a query, user information, no origin at all.
     """
 
-    __slots__ = ("_allowed", "_known", "_known_urls")
+    __slots__ = ("_allowed", "_known", "_known_urls", "only")
 
     def __init__(self, origins: str | Iterable[str]) -> None:
         allowed = {_parse_origin(origin) for origin in _several(origins)}
@@ -45,8 +47,9 @@ class Origins:
             raise ConfigurationError("origins is empty: give the origin of the API, such as 'https://api.example.com'")
         upgraded = {("https", host, 443) for scheme, host, port in allowed if (scheme, port) == ("http", 80)}
         self._allowed = frozenset(allowed | upgraded)
-        self._known: dict[tuple[str, str | bytes | None, int | None], bool] = {}
-        self._known_urls: dict[str, bool] = {}
+        self.only = _shown(*next(iter(allowed))) if len(self._allowed) == 1 else ""
+        self._known: dict[tuple[str, str | bytes | None, int | None], str] = {}
+        self._known_urls: dict[str, str] = {}
 
     def cover(self, scheme: str, host: str | bytes | None, port: int | None) -> bool:
         """Whether a request to this scheme, host and port may carry the token. `port` None: the scheme's default.
@@ -54,43 +57,67 @@ class Origins:
         The arguments are those to which the client connects: an international host in its ASCII form, since clients
         differ in how they make it. Any other form is not covered. Never raises.
         """
+        return self.of(scheme, host, port) != ""
+
+    def of(self, scheme: str, host: str | bytes | None, port: int | None) -> str:
+        """The origin of this scheme, host and port in its normal form; empty where it is not covered.
+
+        The arguments are those of `cover`.
+        """
         try:
             return self._known[scheme, host, port]
         except KeyError:
             name = host.decode("latin-1") if isinstance(host, bytes) else host
-            covered = bool(name and name.isascii()) and _normalise(scheme, name, port) in self._allowed
+            origin = _normalise(scheme, name, port) if name and name.isascii() else None
+            found = _shown(*origin) if origin in self._allowed and origin is not None else ""
             if len(self._known) < _REMEMBERED:
-                self._known[scheme, host, port] = covered
-            return covered
+                self._known[scheme, host, port] = found
+            return found
+
+    def target_of(self, url: str) -> tuple[str, str]:
+        """The origin and the path of a URL, as it is sent: without its query and fragment. See `of_url`."""
+        end = url.find("/", 8)
+        origin, path = self._known_urls.get(url[: end + 1]) or self.of_url(url), url[end:] if end > 0 else ""
+        if "?" in path or "#" in path:
+            path = path.partition("#")[0].partition("?")[0]
+        return origin, path
 
     def cover_url(self, url: str) -> bool:
         """As `cover`, for clients that keep a URL as text and connect to what `urllib.parse` reads from it."""
+        return self.of_url(url) != ""
+
+    def of_url(self, url: str) -> str:
+        """As `of`, for the clients of `cover_url`."""
         # All that decides is before the path's first slash, so that most calls need one look-up.
         start = url[: url.find("/", 8) + 1] if url.startswith(("https://", "http://")) else ""
         try:
             return self._known_urls[start]
         except KeyError:
-            covered = self._read_url(start or url)
+            found = self._read_url(start or url)
             # What is before an @ or after a question mark may be secret.
             is_plain = start and len(start) <= _LONGEST_REMEMBERED and _PARTS.isdisjoint(start)
             if is_plain and len(self._known_urls) < _REMEMBERED:
-                self._known_urls[start] = covered
-            return covered
+                self._known_urls[start] = found
+            return found
 
-    def _read_url(self, url: str) -> bool:
+    def _read_url(self, url: str) -> str:
         try:
             split = urlsplit(url)
-            return self.cover(split.scheme, split.hostname, split.port)
+            return self.of(split.scheme, split.hostname, split.port)
         except ValueError:
-            return False
+            return ""
 
     def __iter__(self) -> Iterator[str]:
-        for scheme, host, port in sorted(self._allowed):
-            shown = f"[{host}]" if ":" in host else host
-            yield f"{scheme}://{shown}" + ("" if port == _DEFAULT_PORT[scheme] else f":{port}")
+        for origin in sorted(self._allowed):
+            yield _shown(*origin)
 
     def __repr__(self) -> str:
         return f"Origins({', '.join(self)})"
+
+
+def _shown(scheme: str, host: str, port: int) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}" + ("" if port == _DEFAULT_PORT[scheme] else f":{port}")
 
 
 def _several(origins: object) -> Iterable[object]:

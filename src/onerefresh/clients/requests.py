@@ -165,7 +165,8 @@ class _Call:
             self._calls.passes_through(self._bearer.header, _NETRC)
             return response
         self.forget(response, held)
-        call = self._calls.answered(held, response.status_code)
+        target = self._bearer.origins.target_of(response.request.url or "")
+        call = self._calls.answered(held, response.status_code, target)
         if call is None:
             return response
         for step in call:

@@ -9,6 +9,7 @@ from onerefresh.credential.cached_token import CachedToken, cached_for
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.waiting import Waiting
 from onerefresh.credential.watch import begin_to_watch
+from onerefresh.damping import Target
 from onerefresh.flight import Flight
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.locks import inside
@@ -26,10 +27,10 @@ class Asking(Waiting):
     __slots__ = ()
     _launcher: Launcher
 
-    def _look(self, refused: Token | None, *, blocking: bool) -> Token | Flight[Outcome]:
+    def _look(self, refused: Token | None, target: Target | None = None, *, blocking: bool) -> Token | Flight[Outcome]:
         """A token from memory, or the flight to wait for. Raises what is already known to fail."""
         self._check_open()
-        served = self._memory.serving(refused)
+        served = self._memory.serving(refused, target)
         if served is not None:
             if refused is None:
                 self._ageing()
@@ -38,12 +39,12 @@ class Asking(Waiting):
         memory, fresh = self._memory, None
         try:
             with memory.lock:
-                token = self._memory.serving(refused)
+                token = self._memory.serving(refused, target)
                 flight = self._memory.flying if token is None else None
                 if token is None and flight is None:
                     self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
                     memory.raise_known_failure()
-                    flight = fresh = memory.new_flight(refused, self._loop(blocking=blocking))
+                    flight = fresh = memory.new_flight(refused, self._loop(blocking=blocking), target)
                     memory.flight = fresh
             if flight is not None:
                 flight.expect()
@@ -100,12 +101,22 @@ class Asking(Waiting):
         begin_to_watch(self._memory)  # where no thread can start, the next call tries again
         return held
 
-    def _satisfies(self, token: Token, refused: Token | None, flight: Flight[Outcome]) -> bool:
-        """Whether the flight's token is an answer for this caller. The flight may have begun for another reason."""
+    def _satisfies(
+        self, token: Token, refused: Token | None, flight: Flight[Outcome], target: Target | None = None
+    ) -> bool:
+        """Whether the flight's token is an answer for this caller. The flight may have begun for another reason.
+
+        It may also have begun for a refusal that says less than this caller's, and that was damped.
+        """
         if refused is None:
             return True
         identity = self._memory.identity_of(refused)
-        return token.identity != identity or flight.refused == identity
+        if token.identity != identity:
+            return True
+        if flight.refused != identity:
+            return False
+        own, theirs = self._memory.refused_at(identity, target), flight.refused_at
+        return own is None or not own.is_news or (theirs is not None and theirs.is_news)
 
     def _loop(self, *, blocking: bool) -> object:
         """The event loop for async functions: the given one, else the caller's own unless the caller blocks."""

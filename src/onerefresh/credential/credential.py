@@ -20,6 +20,8 @@ from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions, bearer_of
 from onerefresh.credential.registry import memory_of
 from onerefresh.credential.status import Status
+from onerefresh.credential.targets import Refusal, told_apart
+from onerefresh.damping import Target, print_of
 from onerefresh.locks import refuse_inside
 from onerefresh.pacing import paced
 from onerefresh.policy import Profile
@@ -140,7 +142,7 @@ class Credential(Commanding):
             return held.token
         return self._ageing()
 
-    def token(self, *, refused: Token | str | None = None, max_wait: float | None = None) -> Token:
+    def token(self, *, refused: Token | Refusal | str | None = None, max_wait: float | None = None) -> Token:
         """Return a token that serves; where the one in memory does not, wait until it is refreshed.
 
         `refused`: the token that the API refused, so that the next one is returned. It is returned itself where it was
@@ -151,13 +153,14 @@ class Credential(Commanding):
         Raises an `OnerefreshError`; `WaitTimeout` where the refresh takes longer, while the refresh goes on;
         `ConfigurationError` where `refused` is no token.
         """
+        refused, target = told_apart(refused)
         if refused is not None:
             refused, problem = refused_token(refused)  # a text would show in a traceback with locals
             if problem is not None:
                 raise problem
         deadline = monotonic() + (patience := self._most_seconds(max_wait))
         while True:
-            found = self._look(refused, blocking=True)
+            found = self._look(refused, target, blocking=True)
             if isinstance(found, Token):
                 return found
             if not found.wait(deadline - monotonic(), partial(self._launcher.launch, found, background=False)):
@@ -165,25 +168,26 @@ class Credential(Commanding):
             if found.lost_its_loop and found.loop is not self._loop(blocking=True):
                 continue  # another caller's loop has ended: try again with this caller's
             token = found.result().token
-            if self._satisfies(token, refused, found):
+            if self._satisfies(token, refused, found, target):
                 if refused is None:
                     self._ageing()
                 return token
 
-    async def atoken(self, *, refused: Token | str | None = None, max_wait: float | None = None) -> Token:
+    async def atoken(self, *, refused: Token | Refusal | str | None = None, max_wait: float | None = None) -> Token:
         """As `token`, for tasks of asyncio and trio.
 
         Cancelling the task affects neither the refresh nor the other callers that wait for it.
         """
+        refused, target = told_apart(refused)
         if refused is not None:
             refused, problem = refused_token(refused)  # a text would show in a traceback with locals
             if problem is not None:
                 raise problem
         deadline = monotonic() + (patience := self._most_seconds(max_wait))
         while True:
-            if self._memory.serving(refused) is None and self._memory.flying is None:
+            if self._memory.serving(refused, target) is None and self._memory.flying is None:
                 await paced()
-            found = self._look(refused, blocking=False)
+            found = self._look(refused, target, blocking=False)
             if isinstance(found, Token):
                 return found
             if not await found.wait_async(
@@ -193,7 +197,7 @@ class Credential(Commanding):
             if found.lost_its_loop and found.loop is not self._loop(blocking=False):
                 continue  # another caller's loop has ended: try again with this caller's
             token = found.result().token
-            if self._satisfies(token, refused, found):
+            if self._satisfies(token, refused, found, target):
                 if refused is None and self._ageing() and self._options.is_async:
                     token = await aearly(self, token)
                 return token
@@ -218,16 +222,29 @@ class Credential(Commanding):
         """The present token, if it was just refreshed and no call has succeeded with it yet; else None."""
         return self._memory.acceptance.unproven
 
-    def replayed(self, token: Token, *, accepted: bool) -> None:
+    def accepted(self, token: Token, target: Target) -> tuple[int, ...]:
+        """Remember that `target` has accepted `token`. Does not block.
+
+        If it refuses the same token later, the token has ended. Returns the hashes of the targets that have accepted
+        it: a call to one of these need not be reported again.
+        """
+        memory = self._memory
+        if memory.acceptance.unproven is token:
+            self.replayed(token, accepted=True, target=target)
+        return memory.accepted(token, target).targets
+
+    def replayed(self, token: Token, *, accepted: bool, target: Target | None = None) -> None:
         """Report whether the API accepted a call that was replayed with `token`. Does not block.
 
         A token that is refused although it was just refreshed is not refreshed again for a while, by any process that
-        shares the credential. An accepted one ends this.
+        shares the credential. An accepted one ends this. `target`: the origin and the path of the call, where they are
+        known: a target that accepts calls ends it for itself alone.
         """
-        if self._memory.replayed(token, accepted=accepted):
+        if self._memory.replayed(token, accepted=accepted, target=target):
             request = self._launcher.request()
+            where = "" if target is None else print_of(target, self.key)
             self._launcher.run_command(
-                lambda world: commands.report_replay(world, token.identity, request, accepted=accepted),
+                lambda world: commands.report_replay(world, token.identity, request, accepted=accepted, target=where),
                 None,
                 moves=False,
             )

@@ -16,6 +16,7 @@ from onerefresh.credential.notices import report_expiry, report_type
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import runs_under_way
 from onerefresh.credential.run import CredentialRun
+from onerefresh.damping import RefusedAt
 from onerefresh.flight import Flight
 from onerefresh.locks import refuse_inside
 from onerefresh.moving.run import MoveRun
@@ -53,6 +54,7 @@ class Launcher:
     def request(
         self,
         refused: tuple[str, int] | None = None,
+        refused_at: RefusedAt | None = None,
         *,
         background: bool = False,
         within: float | None = None,
@@ -65,6 +67,7 @@ class Launcher:
             http_timeout=options.http_timeout,
             jitter=memory.jitter,
             refused=refused,
+            refused_at=refused_at,
             background=background,
             within=within,
             seed=self._seed,
@@ -122,7 +125,7 @@ class Launcher:
             if not flight.begin(task):
                 return
             try:
-                request = self.request(flight.refused, background=background, within=within)
+                request = self.request(flight.refused, flight.refused_at, background=background, within=within)
                 run.deliver(await run.runner().run(self._moved_first(run, lambda world: renew.renew(world, request))))
             except NotSent as error:
                 flight.lost_its_loop = self._options.loop is None

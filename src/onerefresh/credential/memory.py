@@ -9,6 +9,8 @@ from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.credential.acceptance import UNTRIED
 from onerefresh.credential.cached_token import NOTHING, CachedToken, cached_for
+from onerefresh.credential.targets import Takers
+from onerefresh.damping import RefusedAt, Target
 from onerefresh.flight import Flight
 from onerefresh.locks import Lock
 from onerefresh.policy import LOOK_AGAIN
@@ -76,6 +78,7 @@ class SessionMemory:
         "sightings",
         "spent",
         "store",
+        "takers",
         "type_reported",
         "under_way",
         "unsaved",
@@ -103,6 +106,7 @@ class SessionMemory:
         self.spent: tuple[str, ...] = ()  # digests of the last refresh tokens that were traded in, where the host saves
         self.watched = False  # whether a background thread checks what the store still has
         self.acceptance = UNTRIED
+        self.takers: Takers | None = None  # which targets have accepted the present token
         self.epoch = 0  # grows with every login and logout here, which earlier work must not undo
         self.seeds_reported = NONE_REPORTED  # fingerprints of the seeds that renewals have considered
         self.rotation_reported = self.type_reported = False
@@ -110,8 +114,11 @@ class SessionMemory:
 
     # --- Answers to callers ---
 
-    def serving(self, refused: Token | None) -> Token | None:
-        """The token that answers a call without waiting, or None. `refused`: the API refused this token."""
+    def serving(self, refused: Token | None, target: Target | None = None) -> Token | None:
+        """The token that answers a call without waiting, or None.
+
+        `refused`: the API refused this token; `target`: where, if that is known.
+        """
         token = self.held.token
         if token is None or self.clock.time() >= self.held.unusable_at:
             return None
@@ -120,9 +127,27 @@ class SessionMemory:
         identity = self.identity_of(refused)
         if token.family == identity[0] and token.generation < identity[1]:
             return None
-        if token.identity != identity or self.acceptance.is_cooling(identity, self.clock.monotonic()):
+        if token.identity != identity:
             return token
-        return None
+        where, now = self.refused_at(identity, target), self.clock.monotonic()
+        is_cooling = self.acceptance.is_cooling(identity, now, is_news=where is not None and where.is_news)
+        return token if is_cooling else None
+
+    def refused_at(self, identity: tuple[str, int], target: Target | None) -> RefusedAt | None:
+        """Where the token of this identity was refused; None where that is not known."""
+        return None if target is None else self.takers_of(identity).at(target, self.key)
+
+    def takers_of(self, identity: tuple[str, int]) -> Takers:
+        """The targets that have accepted the token of this identity."""
+        takers = self.takers
+        return takers if takers is not None and takers.identity == identity else Takers(identity, ())
+
+    def accepted(self, token: Token, target: Target) -> Takers:
+        """Remember that this target has accepted the token; the targets that have. It takes no lock."""
+        takers, known = self.takers_of(token.identity), self.known
+        if known is not None and known.identity == token.identity:  # else it is a late answer to an older token
+            self.takers = takers = takers.with_(target)
+        return takers
 
     def identity_of(self, refused: Token) -> tuple[str, int]:
         """The identity of a refused token.
@@ -146,7 +171,7 @@ class SessionMemory:
         if self.failed is not None and self.clock.monotonic() < self.failed[1]:
             raise self.failed[0].fresh() from self.failed[0]
 
-    def new_flight(self, refused: Token | None, loop: object) -> Flight[Outcome]:
+    def new_flight(self, refused: Token | None, loop: object, target: Target | None = None) -> Flight[Outcome]:
         """Make a flight. The caller holds the lock, and registers the flight itself.
 
         So the caller has the flight at hand where a signal interrupts the registration.
@@ -154,15 +179,22 @@ class SessionMemory:
         identity = self.identity_of(refused) if refused is not None else None
         if self.held.token is not None and self.held.token.identity == identity:
             self.held = NOTHING  # refused: other callers wait for the next token
-        return Flight(refused=identity, loop=loop)
+        where = self.refused_at(identity, target) if identity is not None else None
+        return Flight(refused=identity, refused_at=where, loop=loop)
 
-    def replayed(self, token: Token, *, accepted: bool) -> bool:
-        """Remember whether the API accepted a replay with this token; whether the record has to say so, too."""
+    def replayed(self, token: Token, *, accepted: bool, target: Target | None = None) -> bool:
+        """Remember whether the API accepted a replay with this token; whether the record has to say so, too.
+
+        `target`: where it was sent, if that is known.
+        """
         with self.lock:
             if self.known is None or self.known.identity != token.identity:
                 return False
-            now = self.clock.monotonic()
-            self.acceptance, is_news = self.acceptance.replayed(token, now, accepted=accepted)
+            now, is_first, takers = self.clock.monotonic(), None, self.takers_of(token.identity)
+            if target is not None:
+                self.takers = takers.with_(target) if accepted else takers.without(target)
+                is_first = self.takers is not takers
+            self.acceptance, is_news = self.acceptance.replayed(token, now, accepted=accepted, is_first=is_first)
         return is_news
 
     def logged_in(self, outcome: Outcome, before: Token | None) -> None:
@@ -319,7 +351,7 @@ class SessionMemory:
             self._is_over()
             self.held, self.known, self.failed, self.follows = NOTHING, None, None, False
             self.unsaved = None
-            self.acceptance = UNTRIED
+            self.acceptance, self.takers = UNTRIED, None
             self.watched = False  # where nothing is known, there is nothing to look for
 
     def _has_moved(self, generation: int) -> None:

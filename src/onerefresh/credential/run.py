@@ -171,7 +171,7 @@ class CredentialRun(Run):
         After a login or logout, that token is of no use to anybody.
         """
         memory, flight = self._memory, self.flight
-        following: Flight[Outcome] = Flight(refused=flight.refused, loop=flight.loop)
+        following: Flight[Outcome] = Flight(refused=flight.refused, refused_at=flight.refused_at, loop=flight.loop)
         following.begins_with(flight)
         following.started()
         if not self._remember(unsaved):

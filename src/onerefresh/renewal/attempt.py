@@ -19,7 +19,8 @@ class Outcome(NamedTuple):
     """The result of a renewal that succeeded.
 
     * `retry_after`: seconds until another background renewal makes sense.
-    * `damped`: the API refused this token, but it may not be refreshed again yet.
+    * `damped`: the API refused this token, but it may not be refreshed again yet. `is_news`: not even where a target
+      has refused it that had accepted it before.
     * `probation`: the token was just refreshed, and no accepted call has proven it yet.
     * `renewed`: this very renewal or login brought the token.
     * `earlier`: the families of the sessions before this one, as far as the record names them.
@@ -31,6 +32,7 @@ class Outcome(NamedTuple):
     probation: Probation | None = None
     renewed: bool = False
     earlier: tuple[str, ...] = ()
+    is_news: bool = False
 
     @classmethod
     def brought(cls, record: Record, token: Token, retry_after: float = 0.0) -> Outcome:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onerefresh import transitions as records
+from onerefresh.damping import Ruling
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Lease, Record, State
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.decide import ruling
 from onerefresh.renewal.reports import report, tell
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.send import run_attempt
@@ -53,7 +55,17 @@ async def claim_and_send(
     if before is not None and request.owner and before.owner is None and lease.grant is Grant.REFRESH:
         message = f"its record does not name an owner, and is treated as belonging to the {request.owner}"
         await report(world, Kind.UNOWNED, request, before, message)  # once, since the claim records the owner
-    leased = records.claimed(before, lease, owner=request.signs if before is None else request.owner)
+    is_let_through = (
+        before is not None
+        and request.refused == before.identity
+        and ruling(before, request, born.wall, born.clock) is Ruling.IS_LET_THROUGH
+    )
+    leased = records.claimed(
+        before,
+        lease,
+        owner=request.signs if before is None else request.owner,
+        let_through_at=born.clock if is_let_through else None,
+    )
     assert leased.lease is not None
     lease = leased.lease
     try:

@@ -245,8 +245,13 @@ async def _emptied(
     return written.record, useless
 
 
-async def report_replay(world: World, identity: tuple[str, int], request: RenewalRequest, *, accepted: bool) -> None:
-    """Note in the record whether the API accepted a replay with this token, for all processes that share it."""
+async def report_replay(
+    world: World, identity: tuple[str, int], request: RenewalRequest, *, accepted: bool, target: str = ""
+) -> None:
+    """Note in the record whether the API accepted a replay with this token, for all processes that share it.
+
+    `target`: the print of the target that was called, where it is known.
+    """
     loaded, now = await world.load(), await world.now()
     record = loaded.record
     if record is None or record.identity != identity or record.state is not State.IDLE:
@@ -255,8 +260,11 @@ async def report_replay(world: World, identity: tuple[str, int], request: Renewa
         return
     if not accepted and record.probation is not None and record.probation.reported:
         return  # another process has reported the same
+    noted = records.replay_reported(record, accepted=accepted, now=now.wall, target=target, clock=now.clock)
+    if noted == record:
+        return  # another target is known to refuse replays, and this one is not
     try:
-        await world.cas(loaded.version, records.replay_reported(record, accepted=accepted, now=now.wall))
+        await world.cas(loaded.version, noted)
     except (Conflict, StoreOutcomeUnknown):
         return  # a newer record needs no such note
     if not accepted:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from onerefresh import errors
+from onerefresh.damping import Ruling, rule
 from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, due_at, thresholds
 from onerefresh.record import Clock, Failure, Grant, Record, State
 from onerefresh.renewal.reports import moved
@@ -62,7 +63,7 @@ def decide(
     rest = record.rest(clock or (None, now)) if record.state is State.IDLE else 0.0
     if was_awaited and record.token is not None and _is_for_them(record, record.token, request, clock or (None, now)):
         return Use(record.token, _retry_after(record, now, lease_over=lease_over), probation=record.probation)
-    if record.token is not None and _serves(record, record.token, request, now, rest):
+    if record.token is not None and _serves(record, record.token, request, now, rest, clock or (None, now)):
         damped = request.refused == record.identity
         retry_after = max(_retry_after(record, now, lease_over=lease_over), rest)
         why = too_often(rest, refused=True) if damped and rest > 0.0 else ""
@@ -109,10 +110,14 @@ def in_use(record: Record) -> bool:
     return record.state in (State.IDLE, State.LEASED)
 
 
-def _serves(record: Record, token: Token, request: RenewalRequest, now: float, rest: float) -> bool:
+def _serves(  # noqa: PLR0917 - what a look has found, in the order of `decide`
+    record: Record, token: Token, request: RenewalRequest, now: float, rest: float, clock: Clock
+) -> bool:
     """Whether the stored token may be handed out for this request. `rest`: seconds until it may be refreshed."""
     if request.refused == record.identity:
-        damped = _damped(record, request, now) or (rest > 0.0 and not must_rest(record, request.client, now))
+        damped = ruling(record, request, now, clock) is Ruling.IS_DAMPED or (
+            rest > 0.0 and not must_rest(record, request.client, now)
+        )
         return damped and now < thresholds(token, request.jitter).unusable_at
     found = thresholds(token, request.jitter)
     if now >= found.unusable_at or record.state is State.EMPTY:
@@ -152,12 +157,19 @@ def _origin(record: Record) -> State:
     return record.lease.origin if record.state is State.LEASED and record.lease else record.state
 
 
-def _damped(record: Record, request: RenewalRequest, now: float) -> bool:
-    """Whether the refusal of a token that was just refreshed must not cause another refresh."""
+def ruling(record: Record, request: RenewalRequest, now: float, clock: Clock) -> Ruling:
+    """What the refusal of the present token does: it must not cause a refresh each time that it comes."""
     probation = record.probation
-    if probation is None or record.state is State.DEAD or probation.repeated or not probation.holds(now):
-        return False
-    return request.known.proven != record.identity
+    if record.state is State.DEAD or (probation is not None and probation.repeated):
+        return Ruling.REFRESHES
+    return rule(
+        request.refused_at,
+        holds=probation is not None and probation.holds(now),
+        proven=request.known.proven == record.identity,
+        generation=record.generation,
+        targets=record.own_targets,
+        clock=clock,
+    )
 
 
 def _renew(record: Record, request: RenewalRequest, now: float) -> Decision:

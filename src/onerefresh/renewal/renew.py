@@ -223,7 +223,8 @@ class _Renewal:
         if newest is not None and newest.identity != found.token.identity:
             await report(self.world, Kind.ADOPTED, request, record)
         earlier = record.families[:-1] if record else ()
-        return Outcome(found.token, found.retry_after, found.damped, found.probation, earlier=earlier)
+        is_news = request.refused_at is not None and request.refused_at.is_news
+        return Outcome(found.token, found.retry_after, found.damped, found.probation, earlier=earlier, is_news=is_news)
 
     async def wait(self, look: _Look, seconds: float, why: str) -> None:
         """Release the lock and the turn, then wait for a change of the record."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from onerefresh.damping import RefusedAt
 from onerefresh.events import Reason
 from onerefresh.policy import Profile
 from onerefresh.record import Record, State
@@ -29,7 +30,7 @@ FORCED = math.inf
 class RenewalRequest:
     """What is asked of a renewal, and by which credential.
 
-    * `refused`: the identity of the token that the API refused.
+    * `refused`: the identity of the token that the API refused; `refused_at`: where, if that is known.
     * `background`: no caller waits; renew although the token still serves. `within`: renew once the token ends within
       so many seconds (None: once it is ageing).
     * `seed`: the token that was given as ``token=``; `seed_reported`: whether it has been reported as ignored.
@@ -51,6 +52,7 @@ class RenewalRequest:
     http_timeout: float
     jitter: float
     refused: tuple[str, int] | None = None
+    refused_at: RefusedAt | None = None
     background: bool = False
     within: float | None = None
     seed: Token | None = None

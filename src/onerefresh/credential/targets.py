@@ -1,0 +1,54 @@
+"""Which targets of an API have accepted a token in this process, and where it was refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from onerefresh.damping import HANDFUL, RefusedAt, Target, print_of
+from onerefresh.token import Token
+
+__all__ = ["Refusal", "Takers", "told_apart"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a client integration knows of a refusal: the token that was sent, and to which target."""
+
+    token: Token
+    target: Target
+
+    @property
+    def generation(self) -> int:
+        """The token's generation."""
+        return self.token.generation
+
+
+def told_apart(refused: Token | Refusal | str | None) -> tuple[Token | str | None, Target | None]:
+    """The refused token, or its text, and its target, as far as the caller knows them."""
+    return (refused.token, refused.target) if isinstance(refused, Refusal) else (refused, None)
+
+
+class Takers(NamedTuple):
+    """The first targets that have accepted the token of this identity, a handful of them.
+
+    They are hashes, so that no path is kept in clear. The value is replaced as a whole and without a lock: where two
+    threads do so at once, one target is remembered with its next call.
+    """
+
+    identity: tuple[str, int]
+    targets: tuple[int, ...]
+
+    def with_(self, target: Target) -> Takers:
+        """The same with this target; the same object where nothing is added."""
+        if len(self.targets) >= HANDFUL or hash(target) in self.targets:
+            return self
+        return Takers(self.identity, (*self.targets, hash(target)))
+
+    def without(self, target: Target) -> Takers:
+        """The same without this target, which has refused the token."""
+        return Takers(self.identity, tuple([one for one in self.targets if one != hash(target)]))
+
+    def at(self, target: Target, key: str) -> RefusedAt:
+        """Where the token was refused, as the record of the credential `key` remembers it."""
+        return RefusedAt(print_of(target, key), hash(target) in self.targets)
