@@ -74,6 +74,7 @@ class What(enum.StrEnum):
     OUTAGE = "token endpoint down"
     REVOKED = "access tokens revoked"
     BAD_API = "API refuses everything"
+    BAD_TARGET = "one target of the API refuses everything"
     LOGIN = "login"
     LOGOUT = "logout"
     SESSION_ENDED = "session ended at the server"

@@ -8,18 +8,20 @@ from tests.simulator import network, people, pieces
 from tests.simulator.faults import Fault, Happening, Point, What
 from tests.simulator.ideas import Idea
 from tests.simulator.mutant import Mutant, put, put_each
-from tests.simulator.server import Kind, Manner
+from tests.simulator.server import BAD, FLAPS, GOOD, Kind, Manner
 
 from onerefresh import policy
 from onerefresh import transitions as records
 from onerefresh.credential import memory, run
 from onerefresh.credential.run import CredentialRun
+from onerefresh.damping import Targets
 from onerefresh.policy import Profile
 from onerefresh.record import Record
 from onerefresh.renewal import (
     answer,
     bring_back,
     commit,
+    decide,
     failed,
     recovery,
     recovery_lease,
@@ -34,6 +36,20 @@ __all__ = ["IDEA_MUTANTS"]
 
 LOST_STORE = (("idea", Idea.LOST_STORE),)
 UNSAVED = (("idea", Idea.UNSAVED),)
+
+TARGETS_THAT_FLAP = (
+    ("idea", Idea.BAD_TARGET),
+    ("faults", ()),
+    ("happenings", (Happening(What.BAD_TARGET, 5.0, 600.0),)),
+    ("paths", (GOOD, BAD, FLAPS)),
+    ("manner", Manner(Kind.STATIC, expires_in=3600.0)),
+    ("hosts", 1),
+    ("skews", (0.0,)),
+    ("processes", 2),
+    ("callers", 1),
+    ("duration", 610.0),
+    ("calls", 300),
+)
 
 EMPTIED = (
     *LOST_STORE,
@@ -352,6 +368,18 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "early refreshes are not counted",
         put(Record, "rest", pieces.no_rest),
         fixed=(("idea", Idea.ONCE),),
+    ),
+    Mutant(
+        "12",
+        "the refusal of a target that had accepted the token is damped like any other",
+        put(decide, "rule", pieces.target_unknown),
+        fixed=(("idea", Idea.BAD_TARGET),),
+    ),
+    Mutant(
+        "12",
+        "what a target is let through for is not counted",
+        put(Targets, "letting_through", pieces.as_before),
+        fixed=TARGETS_THAT_FLAP,
     ),
     Mutant(
         "14",

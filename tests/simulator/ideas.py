@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tests.simulator.faults import OF_A_STORE, Fault, Happening, Point, What, draw_fault
-from tests.simulator.server import Kind
+from tests.simulator.server import BAD, FLAPS, GOOD, Kind
 
 from onerefresh.policy import Profile
 
@@ -35,6 +35,7 @@ class Idea(enum.StrEnum):
     RESEND = "a lost answer that must not be asked for again"
     USELESS = "an answer with an access token that no header can carry"
     FOUNDED_LATE = "a lost record that is restored late, and lost once more before that"
+    BAD_TARGET = "one target of an API that refuses every token, beside good ones"
     ONCE = "an API that takes each token once, and answers that are slow"
 
 
@@ -302,6 +303,26 @@ def _once(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
     return replace(found, manner=replace(found.manner, expires_in=lives, uses=rng.choice((1, 1, 2))))
 
 
+def _bad_target(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """One target refuses whatever is sent, others are good until the token ends; and perhaps one more flaps."""
+    if alone:
+        duration = rng.uniform(60.0, 200.0)
+        found = replace(
+            found,
+            manner=replace(found.manner, expires_in=rng.choice((300.0, 3600.0, None))),
+            callers=rng.randrange(1, 4),
+            calls=rng.randrange(20, 60),
+            duration=duration,
+            faults=_sometimes(found, rng),
+            happenings=tuple(Happening(What.REVOKED, rng.uniform(5.0, duration)) for _ in range(rng.randrange(1, 4))),
+            lonely=False,
+        )
+    begin = rng.uniform(0.0, found.duration / 4)
+    lasts = Happening(What.BAD_TARGET, begin, found.duration * rng.uniform(0.3, 0.7))
+    paths = (GOOD, BAD, FLAPS) if rng.random() < 0.4 else (GOOD, BAD)
+    return replace(found, paths=paths, happenings=(*found.happenings, lasts))
+
+
 def _founded_late(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
     """Whoever restores a lost record is stopped right before that; others restore it, and the store loses it again."""
     if found.host_saves:
@@ -339,6 +360,7 @@ _DRAWN: dict[Idea, Callable[[Scenario, random.Random, bool], Scenario]] = {
     Idea.VISITORS: _visitors,
     Idea.LAST_SECONDS: _last_seconds,
     Idea.USELESS: _useless,
+    Idea.BAD_TARGET: _bad_target,
     Idea.ONCE: _once,
     Idea.FOUNDED_LATE: _founded_late,
 }

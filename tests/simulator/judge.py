@@ -16,6 +16,7 @@ from tests.simulator.excuses import Excuse, Excuses, promised_time_to_live
 from tests.simulator.faults import LOSSES, Fault, Happening, Point, What
 from tests.simulator.founding import insists_on_a_used_token, judge_founding, last_of
 from tests.simulator.scenario import HTTP_TIMEOUT
+from tests.simulator.targets import Targets
 from tests.simulator.words import Words
 
 from onerefresh import errors
@@ -60,6 +61,7 @@ class Judge:
         self.claims = Claims(world)
         self.answers = Answers(world)
         self.background = Ageing(world)
+        self.targets = Targets(world)
         self.calls_ended = self.calls_accepted = self.calls_failed = 0
         self.refusals: dict[tuple[str, int], float] = {}
         self._store_went_down = self.has_vanished = self.person_failed = False

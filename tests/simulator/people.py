@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.effects import Effect, Effects
 from tests.simulator.scenario import HTTP_TIMEOUT
+from tests.simulator.targets import target_of
 from tests.simulator.tasks import Ask, Pass, Until
 
 from onerefresh import errors
@@ -18,6 +19,7 @@ from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import known_of
 from onerefresh.credential.run import CredentialRun
+from onerefresh.damping import Target
 from onerefresh.flight import Flight
 from onerefresh.policy import Profile
 from onerefresh.record import Record
@@ -117,7 +119,7 @@ class _Launcher(Launcher):
     def launch(self, flight: Flight[Outcome], *, background: bool, within: float | None = None) -> None:
         process = self._process
         run, memory = self._run(flight), self._memory
-        request = self.request(flight.refused, background=background, within=within)
+        request = self.request(flight.refused, flight.refused_at, background=background, within=within)
 
         def ended(value: object, error: errors.OnerefreshError | None) -> None:
             run.is_over()
@@ -199,18 +201,18 @@ class Account(Credential):
             return None  # it would read the record, and leave it as it is
         return bring_back(Effects(_Look(memory)), self._launcher.request())
 
-    async def ask(self, refused: Token | None = None) -> Token:
+    async def ask(self, refused: Token | None = None, target: Target | None = None) -> Token:
         """As `token`, waiting in virtual time."""
         clock = self._memory.clock
         deadline = clock.monotonic() + self._options.max_wait
         while True:
-            found = self._look(refused, blocking=True)
+            found = self._look(refused, target, blocking=True)
             if isinstance(found, Token):
                 return found
             if not await Until(found, deadline - clock.monotonic()):
                 raise self._too_late()
             token = found.result().token
-            if self._satisfies(token, refused, found):
+            if self._satisfies(token, refused, found, target):
                 if refused is None:
                     self._ageing()
                 return token
@@ -230,34 +232,39 @@ class Account(Credential):
         flight.result()
 
 
-async def call(account: Account) -> bool:
+async def call(account: Account, path: str = "") -> bool:
     """One API call, as a client integration makes it; whether it was accepted. Raises an `OnerefreshError`."""
-    judge = account._process.world.judge
+    judge, target = account._process.world.judge, target_of(path)
     asked = judge.asking(account._process)
     token = await account.ask()
     judge.handed_out(account._process, token, asked)
-    if await Ask(token.reveal()):
-        if account.unproven is token:
+    if await Ask(token.reveal(), path):
+        if target is not None and hash(target) in account.accepted(token, target):
+            judge.targets.accepted(account._process, token, path)
+        elif account.unproven is token:
             account.replayed(token, accepted=True)
         return True
-    newer = await account.ask(token)
+    newer = await account.ask(token, target)
     judge.handed_out(account._process, newer, asked, refused=True)
     if newer.identity == token.identity:
         judge.answers.not_renewed(token)
+        judge.targets.not_renewed(account._process, token, path)
         return False
-    accepted = await Ask(newer.reveal())
-    account.replayed(newer, accepted=accepted)
+    accepted = await Ask(newer.reveal(), path)
+    account.replayed(newer, accepted=accepted, target=target)
+    if not accepted:
+        judge.targets.refused_again(account._process, newer, path)
     return accepted
 
 
-async def calls(account: Account, count: int, pause: float) -> None:
+async def calls(account: Account, count: int, pause: float, path: str = "") -> None:
     """A caller: so many calls, with pauses of about so many seconds in between."""
     process = account._process
     world = process.world
     for _ in range(count):
         await Pass(world.rng.expovariate(1.0 / pause))
         for _ in range(1 + world.scenario.insists):
-            if await _once(account):
+            if await _once(account, path):
                 break
 
 
@@ -267,12 +274,12 @@ async def visit(account: Account, count: int) -> None:
         await _once(account)
 
 
-async def _once(account: Account) -> bool:
+async def _once(account: Account, path: str = "") -> bool:
     """One call, which may fail; False where it did."""
     process = account._process
     judge, began = process.world.judge, process.world.timeline.now
     try:
-        accepted = await call(account)
+        accepted = await call(account, path)
     except errors.OnerefreshError as error:
         judge.call_failed(process, error)
         judge.call_lasted(process, began)

@@ -11,7 +11,7 @@ from unittest import mock
 from tests.effects import ReadNote, ReportLoss, WriteSpool
 from tests.simulator import process, store, world
 
-from onerefresh import errors, succession
+from onerefresh import damping, errors, succession
 from onerefresh import transitions as records
 from onerefresh.credential import memory
 from onerefresh.policy import DETECTION, SHORTEST_LEASE, Profile
@@ -208,6 +208,15 @@ def no_damping() -> Iterator[None]:
         yield
 
 
+def target_unknown(where: Any, **what: Any) -> Any:
+    return _rule(None, **what)
+
+
+def as_before(targets: Any, *_: Any) -> Any:
+    return targets
+
+
+_rule = damping.rule
 _run_attempt = send.run_attempt
 _hand_over = host_save._hand_over
 

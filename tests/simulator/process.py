@@ -403,11 +403,12 @@ class Process:
         self.world.timeline.after(max(effect.seconds, 0.0), self._resume, task, task.serial, False, None)
 
     def _ask(self, task: Task, effect: Ask, fault: Fault | None) -> None:
-        self.world.timeline.after(self.world.rng.uniform(0.01, 0.2), self._asked, task, task.serial, effect.access)
+        self.world.timeline.after(self.world.rng.uniform(0.01, 0.2), self._asked, task, task.serial, effect)
 
-    def _asked(self, task: Task, serial: int, access: str) -> None:
+    def _asked(self, task: Task, serial: int, effect: Ask) -> None:
         if not task.over:
-            self._resume(task, serial, self.world.server.accepts(access, self.world.timeline.now), None)
+            accepted = self.world.server.accepts(effect.access, self.world.timeline.now, effect.path)
+            self._resume(task, serial, accepted, None)
 
     def _send(self, task: Task, effect: effects.Send, fault: Fault | None) -> None:
         self.world.network.send(task, effect, fault)

@@ -350,5 +350,9 @@ class _Course:
         begun += [at for happening in twice for at in (happening.at, happening.at + happening.seconds)]
         for storm, count in world.storms:
             sessions = 1 + sum(0.0 <= at - storm.at <= storm.seconds for at in begun)  # each is tried anew
-            if count > sessions * (4.0 + math.log2(1.0 + 2.0 * storm.seconds)):
+            most = sessions * (4.0 + math.log2(1.0 + 2.0 * storm.seconds))
+            if storm.what is What.BAD_TARGET:  # what other targets refuse is counted apart, and tokens end meanwhile
+                ended = [happening for happening in world.judge.happenings if happening.what is What.REVOKED]
+                most = 2.0 * most + len(ended) + 2 * len(world.judge.struck_faults)
+            if count > most:
                 raise Broken("what is in vain is tried rarely", f"{count} token requests during: {storm}")

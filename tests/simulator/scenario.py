@@ -44,6 +44,7 @@ class Scenario:
     often a caller asks again at once after an error. `wrong_client`: the first process is deployed with one, which the
     token endpoint answers without a proof. `never_resends`: a lost answer is not asked for again.
     `old_record`: what an earlier version has left in the store: ``"idle"``, ``"leased"``, ``"failed"``, or nothing.
+    `paths`: what the callers call, and one more caller for each but the first; none: they do not say what they call.
     `visited_every`: seconds between short-lived processes, which make a few calls and end (0: there are none).
     """
 
@@ -71,6 +72,7 @@ class Scenario:
     never_resends: bool = False
     visited_every: float = 0.0
     old_record: str = ""
+    paths: tuple[str, ...] = ()
 
     @classmethod
     def of(

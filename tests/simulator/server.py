@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onerefresh.token import Token
 
+GOOD, BAD, FLAPS = "/good", "/bad", "/flaps"
+"""Targets that refuse no valid token, every token, and every second call."""
+
 __all__ = ["AuthorizationServer", "Grant", "Kind", "Manner", "Refused"]
 
 
@@ -91,7 +94,8 @@ class AuthorizationServer:
         self.ended: set[int] = set()
         self.ended_by_hand: set[int] = set()
         self.repeated: set[str] = set()
-        self.rejects_everything = False
+        self.rejects_everything = self.has_bad_target = False
+        self._turns = 0
         self.useless: dict[str, str] = {}
         self._beside: dict[str, str | None] = {}  # by access token the refresh token that came with it
         self._used: dict[str, int] = {}
@@ -140,10 +144,14 @@ class AuthorizationServer:
         spent = self.issued_for[access]
         return spent is not None and self._refresh[spent].access in self.repeated
 
-    def accepts(self, access: str, now: float) -> bool:
-        """Whether the API accepts an access token now."""
-        if self.rejects_everything or access in self._dead_access:
+    def accepts(self, access: str, now: float, path: str = "") -> bool:
+        """Whether the API accepts an access token now, at this path."""
+        if self.rejects_everything or access in self._dead_access or (self.has_bad_target and path == BAD):
             return False
+        if path == FLAPS:  # one replica accepts it, and the next one does not
+            self._turns += 1
+            if self._turns % 2 == 0:
+                return False
         session, until = self._access[access]
         self._used[access] = used = self._used.get(access, 0) + 1
         is_used_up = self.manner.uses is not None and used > self.manner.uses

@@ -37,10 +37,11 @@ class Until(Effect[bool]):
 
 
 class Ask(Effect[bool]):
-    """A caller calls the API with an access token; whether it was accepted."""
+    """A caller calls a path of the API with an access token; whether it was accepted."""
 
-    def __init__(self, access: str) -> None:
+    def __init__(self, access: str, path: str = "") -> None:
         self.access = access
+        self.path = path
 
 
 class Task:

@@ -65,8 +65,8 @@ def test_no_promise_is_broken_while_every_fault_strikes_and_every_kind_of_server
         ends[report.scenario.manner.kind, report.end] += 1
         excuses |= report.excuses
     at_effects = set(What) - {
-        What.OUTAGE, What.REVOKED, What.BAD_API, What.LOGIN, What.LOGOUT, What.SESSION_ENDED, What.REBOOT, What.WIPED,
-        What.VANISHED, What.CLOCK_SET, *LOSSES, What.DOUBTFUL, What.STORE_CLOCK_SET,
+        What.OUTAGE, What.REVOKED, What.BAD_API, What.BAD_TARGET, What.LOGIN, What.LOGOUT, What.SESSION_ENDED,
+        What.REBOOT, What.WIPED, What.VANISHED, What.CLOCK_SET, *LOSSES, What.DOUBTFUL, What.STORE_CLOCK_SET,
         What.FORK, What.SAME_LOGIN,
     }  # fmt: skip
     assert at_effects <= set(struck)

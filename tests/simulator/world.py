@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["World"]
 
-INHERITED = ("acceptance", "epoch", "failed", "follows", "held", "known", "unsaved")
+INHERITED = ("acceptance", "epoch", "failed", "follows", "held", "known", "takers", "unsaved")
 """What a forked child has of its parent's memory."""
 
 
@@ -187,6 +187,9 @@ class World:
                 self.server.revoke_access_tokens()
             case What.SESSION_ENDED:
                 self.server.end_sessions()
+            case What.BAD_TARGET:
+                self.server.has_bad_target = True
+                self.timeline.after(happening.seconds, self._storm_is_over, happening, self.network.sent)
             case What.BAD_API:
                 self.server.rejects_everything = True
                 self.timeline.after(happening.seconds, self._storm_is_over, happening, self.network.sent)
@@ -225,6 +228,8 @@ class World:
         self.storms.append((happening, self.network.sent - sent))
         if happening.what is What.BAD_API:
             self.server.rejects_everything = False
+        if happening.what is What.BAD_TARGET:
+            self.server.has_bad_target = False
 
     def _person(self, name: str, act: Any) -> None:
         """Somebody logs in or out through one of the processes."""
@@ -261,9 +266,10 @@ class World:
         scenario = self.scenario
         if calls is None:
             calls = scenario.calls
-        for number in range(scenario.callers if calls else 0):
+        paths = [*([scenario.paths[0] if scenario.paths else ""] * scenario.callers), *scenario.paths[1:]]
+        for number, path in enumerate(paths if calls else []):
             pause = scenario.duration / (calls + 1)
-            caller = process.spawn(f"caller {number + 1}", people.calls(account, calls, pause), lambda *_: None)
+            caller = process.spawn(f"caller {number + 1}", people.calls(account, calls, pause, path), lambda *_: None)
             caller.is_caller = True
         return process
 
