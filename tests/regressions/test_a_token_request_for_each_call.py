@@ -51,7 +51,6 @@ class Clock:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = time.time()
         patch.setattr(time, "time", lambda: self.now)
-        patch.setattr("onerefresh.credential.credential._now", lambda: self.now)
 
 
 class Api:
