@@ -55,6 +55,7 @@ class Kind(enum.StrEnum):
     RULE_FAILED = "rule_failed"  # a rule of `refused=` raised; the answer was judged as usual
     STORE_DOWN = "store_down"  # a store cannot be read or written: once in each process, for all its credentials
     STORE_UP = "store_up"  # it answers again
+    CLOCK_OFF = "clock_off"  # this machine's clock differs from the token endpoint's by more than a minute
 
 
 class Reason(enum.StrEnum):
@@ -63,6 +64,7 @@ class Reason(enum.StrEnum):
     EXPIRED = "expired"  # it has expired, or is about to, and a caller waits
     AGEING = "ageing"  # it still serves, and is refreshed in the background ahead of time
     REFUSED = "refused"  # the API has refused it
+    SHORT = "short"  # it still serves, but a caller needs one that is valid for longer: `token(min_valid=…)`
     DUE = "due"  # `refresh_due` asked for it
     FORCED = "forced"  # `retry()` asked for it
     MISSING = "missing"  # there is no token, or its session is over, and a new one needs no login
@@ -85,6 +87,7 @@ _WARNINGS = frozenset(
         Kind.ENDPOINT_DOWN,
         Kind.RULE_FAILED,
         Kind.STORE_DOWN,
+        Kind.CLOCK_OFF,
     }
 )
 _LIMITED = frozenset(

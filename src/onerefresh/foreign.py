@@ -148,15 +148,18 @@ def store_failed(operation: str, error: Exception) -> errors.StoreUnavailable:
     return errors.StoreUnavailable(f"the store's {operation} raised {plain(type(error).__name__)}; see the cause")
 
 
-def parsed_answer(answer: object, at: float, redactor: Redactor, bearer_field: str | None = None) -> Token:
-    """The token in a refresher's answer. `at`: when it was asked for, in seconds since the epoch.
+def parsed_answer(
+    answer: object, at: float, redactor: Redactor, bearer_field: str | None = None, before: Token | None = None
+) -> Token:
+    """The token in a refresher's answer. `at`: when it was asked for, in seconds since the epoch; `before`: for which.
 
     `bearer_field`: the field that is sent in place of the access token.
 
     Some libraries return the server's error as a mapping in its place. Raises `RefreshFailure` where there is no token.
     """
     try:
-        return parse_answer(answer, at=at, hidden=redactor, bearer_field=bearer_field).arrived(at, time.time())
+        token = parse_answer(answer, at=at, hidden=redactor, bearer_field=bearer_field)
+        return token.arrived(at, time.time(), before)
     except errors.RefreshProtocolError as error:
         verdict = Verdict(FailureKind.PROTOCOL, error.message)
         if isinstance(answer, Mapping) and "error" in answer:

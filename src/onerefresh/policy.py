@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.token import Token
@@ -21,6 +21,7 @@ __all__ = [
     "LONGEST_PAUSE",
     "LOOK_AGAIN",
     "PROFILES",
+    "Early",
     "Profile",
     "Thresholds",
     "backoff",
@@ -28,6 +29,7 @@ __all__ = [
     "due_at",
     "half_life",
     "look_every",
+    "outlasts_until",
     "profile_named",
     "recovery_time",
     "refusal_pause",
@@ -40,9 +42,18 @@ UNUSABLE_SHARE, UNUSABLE_LEAST, UNUSABLE_MOST = 0.02, 2.0, 5.0
 UNUSABLE_LARGEST_SHARE = 0.2
 # How long before its end a token counts as ageing: a share of its life, at least twice as long as it is unusable.
 AGEING_SHARE, AGEING_MOST = 0.2, 300.0
+# Of a window that the user has set, how much may differ between processes; and the share of a token's life in which it
+# is fresh, however early the user wants it refreshed: else every call would refresh it.
+EARLY_SPREAD, LEAST_FRESH_SHARE = 0.1, 0.5
 
 SPARED_SHARE = 0.1
-"""The first share of a token's life, in which `due_at` never renews it."""
+"""The first share of a token's life, in which `due_at` and `outlasts_until` never renew it."""
+
+Early: TypeAlias = float | Literal[False] | None
+"""How long before its end a token is ageing: seconds (1 or more), a share of its life (less than 1), or not at all.
+
+None: as `thresholds` decides.
+"""
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks at a record that had nothing better to offer."""
@@ -94,12 +105,14 @@ class Thresholds(NamedTuple):
     unusable_at: float
 
 
-def thresholds(token: Token, jitter: float) -> Thresholds:
+def thresholds(token: Token, jitter: float, early: Early = None) -> Thresholds:
     """The times from which `token` is ageing and unusable.
 
     `jitter`, in [0, 1), is this process's random share, so that a fleet does not refresh in step. The thresholds scale
     with the lifetime, so a token that lives for seconds is still used for most of its life: fresh for half of it,
     usable for four fifths. The jitter only narrows the ageing window, never below twice the unusable one.
+
+    `early`: how long before its end the user wants the token refreshed. It is fresh for half of its life all the same.
     """
     if not token.is_sendable:
         return Thresholds(-math.inf, -math.inf)  # stored by an earlier version: no call can use it
@@ -107,23 +120,43 @@ def thresholds(token: Token, jitter: float) -> Thresholds:
         return Thresholds(math.inf, math.inf)
     life = max(token.expires_at - token.issued_at, 0.0)
     unusable = min(max(life * UNUSABLE_SHARE, UNUSABLE_LEAST), life * UNUSABLE_LARGEST_SHARE, UNUSABLE_MOST)
-    ageing = max(min(life * AGEING_SHARE, AGEING_MOST) * (1.0 - 0.25 * jitter), unusable * (2.5 - 0.5 * jitter))
+    if early is None:
+        ageing = max(min(life * AGEING_SHARE, AGEING_MOST) * (1.0 - 0.25 * jitter), unusable * (2.5 - 0.5 * jitter))
+    else:
+        wanted = early if early >= 1.0 else early * life  # False is 0
+        ageing = min(wanted * (1.0 - EARLY_SPREAD * jitter), life * (1.0 - LEAST_FRESH_SHARE))
     unusable_at = token.expires_at - unusable
     return Thresholds(min(token.expires_at - ageing, unusable_at), unusable_at)
 
 
-def due_at(token: Token, within: float) -> float:
+def due_at(token: Token, within: float | None, unused_for: float | None = None) -> float:
     """When a token becomes due if everything that expires within `within` seconds is to be renewed.
 
     Seconds since the epoch. Never in the first tenth of a token's life: several workers would otherwise renew
-    short-lived tokens over and over.
+    short-lived tokens over and over. `unused_for`: likewise everything whose refresh token was not used for so long.
     """
     if not token.is_sendable:
         return -math.inf
+    due = math.inf
+    if unused_for is not None and token.refresh_token is not None:
+        due = token.issued_at + unused_for
+    if within is not None and token.expires_at is not None:
+        life = max(token.expires_at - token.issued_at, 0.0)
+        due = min(due, token.expires_at - min(within, life * (1.0 - SPARED_SHARE)))
+    return due
+
+
+def outlasts_until(token: Token, min_valid: float) -> float:
+    """Until when a token is enough for whoever needs one that is valid for `min_valid` seconds.
+
+    Seconds since the epoch. A token in the first tenth of its life is enough. One whose whole life is shorter than
+    `min_valid` is enough for half of its life, since the next one would live no longer.
+    """
     if token.expires_at is None:
         return math.inf
     life = max(token.expires_at - token.issued_at, 0.0)
-    return token.expires_at - min(within, life * (1.0 - SPARED_SHARE))
+    share = 1.0 - SPARED_SHARE if min_valid <= life else 1.0 - LEAST_FRESH_SHARE
+    return token.expires_at - min(min_valid, life * share)
 
 
 def backoff(failures: int, jitter: float, retry_after: float | None = None) -> float:

@@ -42,6 +42,7 @@ __all__ = [
     "Probation",
     "Record",
     "State",
+    "TokenClock",
     "spent_now",
 ]
 
@@ -277,6 +278,22 @@ def _since(at: float, now: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenClock:
+    """The clock by which the token of this `generation` is dated: that of its server, as far as the answer showed it.
+
+    * `machine`, `skew`: the machine that got the token, and how far its own clock was ahead, in seconds.
+    * `clock_epoch`, `ahead`: how far the store's clock of this epoch was ahead; None where the store has no clock.
+    """
+
+    generation: int
+    machine: str
+    skew: float
+    clock_epoch: str | None = None
+    ahead: float = 0.0
+    unknown: Mapping[str, object] = _unknown()
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of the record's short history.
 
@@ -328,6 +345,7 @@ class Record:
     * `floor`: how often the token was refreshed lately.
     * `spent`: digests of refresh tokens that were traded in for others, the last one at the end; see `traded`.
     * `targets`: what is remembered of the targets of the API, of the session that it names.
+    * `token_clock`: by which clock the token is dated, where that is known.
 
     `unknown` outlives every transition, also a login and a logout.
     """
@@ -346,6 +364,7 @@ class Record:
     floor: Floor | None = None
     spent: tuple[str, ...] = ()
     targets: Targets | None = None
+    token_clock: TokenClock | None = None
     unknown: Mapping[str, object] = _unknown()
 
     @property

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from onerefresh.damping import RefusedTarget, Targets
 from onerefresh.errors import StoreUnavailable
 from onerefresh.policy import FOR_GOOD
-from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State
+from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State, TokenClock
 from onerefresh.store import ENCRYPTED, Unreadable, is_sealed
 from onerefresh.stored_values import (
     CHECKSUM,
@@ -306,6 +306,13 @@ TARGETS = (
     Field("count", "count", count, write=counted),
     Field("at", "at", number, write=_finite),
 )
+TOKEN_CLOCK = (
+    Field("generation", "generation", generation, needed=True),
+    Field("machine", "machine", text, needed=True),
+    Field("skew", "skew", number, needed=True, write=_finite),
+    Field("clock_epoch", "era", text_or_none, write=_as_text),
+    Field("ahead", "ahead", number, write=_finite),
+)
 RECORD = (
     Field("families", "families", texts, needed=True, write=list),
     Field("generation", "generation", generation, needed=True),
@@ -320,6 +327,7 @@ RECORD = (
     Field("floor", "floor", _inner(Floor, FLOOR), write=_object(FLOOR)),
     Field("spent", "spent", texts, write=list),
     Field("targets", "targets", _inner(Targets, TARGETS), write=_object(TARGETS)),
+    Field("token_clock", "clock", _inner(TokenClock, TOKEN_CLOCK), write=_object(TOKEN_CLOCK)),
     Field("token", "token", _inner(Token, TOKEN), needed=True, write=_object(TOKEN)),
 )
 

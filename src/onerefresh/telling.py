@@ -17,14 +17,19 @@ from onerefresh.outages import outages
 from onerefresh.real_time import monotonic
 from onerefresh.redaction import NOTHING_KNOWN, Redactor, plain
 from onerefresh.refresher import host_of
+from onerefresh.expiry import LEAST_SKEW
 from onerefresh.store import Conflict, Store, Unreadable
 
-__all__ = ["Telling", "shown_host", "store_news"]
+__all__ = ["ClockNews", "Telling", "clock_news", "shown_host", "store_news"]
 
 T = TypeVar("T")
 SINCE_IT_BEGAN = frozenset({Kind.CLAIMED, Kind.TAKEN_OVER})
 SINCE_IT_SENT = frozenset({Kind.FAILED, Kind.REFRESHED, Kind.SPOOLED, Kind.UNSAVED, Kind.ORPHANED, Kind.DEAD})
 """Of these events the duration is the time since the last token request was sent, until the answer was dealt with."""
+
+
+SAID_AGAIN, MOST_HOSTS = 3600.0, 1000
+"""Seconds after which it is said again that a clock is off; and at how many hosts that is remembered."""
 
 
 def store_news(
@@ -60,6 +65,29 @@ def shown_host(refresher: object) -> str | None:
     return plain(host) if host else None
 
 
+class ClockNews:
+    """What this process has last said about its clock, for each token endpoint's host.
+
+    It says it again where the clock has been set since, and once in an hour: not with each refresh of each credential.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[str | None, tuple[float, float]] = {}
+
+    def is_news(self, host: str | None, skew: float | None) -> bool:
+        """Whether to say that the clock is off by `skew` seconds; if so, that counts as said."""
+        now, (said, at) = monotonic(), self._said.get(host, (0.0, 0.0))
+        if abs((skew or 0.0) - said) <= LEAST_SKEW and now - at < SAID_AGAIN:
+            return False
+        if len(self._said) >= MOST_HOSTS:
+            self._said.clear()
+        self._said[host] = (skew or 0.0, now)
+        return True
+
+
+clock_news = ClockNews()
+
+
 class Telling:
     """Publishes the events of the run of `key` on `store`.
 
@@ -93,6 +121,8 @@ class Telling:
     def tell(self, event: Event) -> None:
         """Publish an event of the run, after the news so far."""
         self.tell_news()
+        if event.kind is Kind.CLOCK_OFF and not clock_news.is_news(shown_host(self._refresher), event.facts.duration):
+            return
         now, duration = monotonic(), event.facts.duration
         if event.kind in SINCE_IT_BEGAN:
             duration = now - self._began

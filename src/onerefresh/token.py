@@ -16,9 +16,9 @@ from itertools import islice
 from types import EllipsisType, MappingProxyType
 from typing import TYPE_CHECKING, NoReturn, Self, TypeAlias
 
-from onerefresh.answers import NO_ACCESS_TOKEN, claims_of, fitting, is_secret, scope_of, unsendable
+from onerefresh.answers import NO_ACCESS_TOKEN, as_seconds, claims_of, fitting, is_secret, scope_of, unsendable
 from onerefresh.errors import ConfigurationError, LoginRequired, RefreshProtocolError
-from onerefresh.expiry import times_given
+from onerefresh.expiry import skew_by_issue, span_of, times_given, worth_it
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -93,6 +93,8 @@ class Token:
     * `scope`, `extra`: what else the server answered, up to 4 and about 64 KiB of it. Values in `extra` are never
       shown.
     * `family`, `generation`: the session, and the number of the token in it (0: not yet in a credential).
+    * `clock_skew`: seconds by which this machine's clock was ahead of the server's when this token came, as far as the
+      answer showed it (None: not at all). The token's times are the server's then. It is not stored with the token.
     * `unknown`: what a newer version of this library stored with this token.
     * `doubt`: what is stated about its end and was not understood, in words; it is not stored.
 
@@ -109,6 +111,7 @@ class Token:
     extra: Mapping[str, object] = field(hash=False)
     generation: int
     family: str
+    clock_skew: float | None = field(compare=False)
     unknown: Mapping[str, object] = field(hash=False)
     doubt: str = field(compare=False)
 
@@ -124,6 +127,7 @@ class Token:
         extra: Mapping[str, object] = MappingProxyType({}),
         generation: int = 0,
         family: str = "",
+        clock_skew: float | None = None,
         unknown: Mapping[str, object] = MappingProxyType({}),
         doubt: str = "",
     ) -> None:
@@ -148,6 +152,7 @@ class Token:
         put(self, "extra", MappingProxyType(fitting(extra)))
         put(self, "generation", generation if type(generation) is int and 0 <= generation < 2**40 else 0)
         put(self, "family", str(family))
+        put(self, "clock_skew", as_seconds(clock_skew))
         put(self, "unknown", MappingProxyType(dict(unknown)))
         put(self, "doubt", doubt or times.doubt)
         if times.problem:
@@ -204,8 +209,11 @@ class Token:
             unknown={},
         )
 
-    def arrived(self, asked_at: float, at: float) -> Self:
-        """This token as the answer that came at `at` to a request sent at `asked_at` (seconds since the epoch).
+    def arrived(self, asked_at: float, at: float, before: Token | None = None) -> Self:
+        """This token as the answer that came at `at` to a request sent at `asked_at`, by this machine's clock.
+
+        A JWT's own times may show that this clock is off where the answer did not. `before`: the token that was
+        refreshed.
 
         A token that had expired before it was asked for shows that clocks differ, or comes from a cache. It is used for
         a minute, since otherwise every call would refresh it again. The same would happen to a token that took more
@@ -214,12 +222,26 @@ class Token:
         """
         if self.expires_at is None:
             return self
+        if self.clock_skew is None and (dated := self._dated_by_itself(asked_at, at, before)) is not None:
+            return dated.arrived(asked_at, at, before)
+        asked_at, at = asked_at - worth_it(self.clock_skew or 0.0), at - worth_it(self.clock_skew or 0.0)
         if self.expires_at <= max(asked_at, self.issued_at):
             return replace(self, issued_at=at, expires_at=at + EXPIRED_ON_ARRIVAL)
         life = self.expires_at - max(self.issued_at, asked_at)
         if 0.0 <= at - asked_at <= life / 2.0:
             return self  # else it took long; or the clock was set back, and the token would live too long
         return replace(self, issued_at=at, expires_at=at + life)
+
+    def _dated_by_itself(self, asked_at: float, at: float, before: Token | None) -> Self | None:
+        """This token with the skew that its own ``iat`` and ``exp`` show; None where they show none."""
+        span = span_of(claims_of(self.reveal()), asked_at)
+        if span is None or span[1] != self.expires_at:
+            return None  # no JWT, or its answer says something else
+        is_new = before is None or before.access_token != self.access_token
+        skew = skew_by_issue(*span, asked_at, at, is_new=is_new)
+        if skew is None:
+            return None
+        return replace(self, issued_at=asked_at - worth_it(skew), clock_skew=skew)
 
     def seed_fingerprint(self) -> str:
         """The digest that names the family of a session that begins with this token: of its refresh or access token."""

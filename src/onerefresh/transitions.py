@@ -25,6 +25,7 @@ from onerefresh.record import (
     Probation,
     Record,
     State,
+    TokenClock,
     spent_now,
 )
 from onerefresh.stored_values import LAST_GENERATION
@@ -150,6 +151,7 @@ def restored(
         failure=None,
         committed_by=None,
         unsaved=unsaved,
+        token_clock=None,
         spent=spent_now(record.spent, token, record.token) if is_same else spent_now(record.traded, token),
     )
     return replace(new, history=noted(new, "restored", now, stamp))
@@ -190,6 +192,7 @@ def committed(
     useless: str = "",
     jitter: float = 0.0,
     clock: Clock | None = None,
+    token_clock: TokenClock | None = None,
     stamp: tuple[object, ...] = (),
 ) -> Record:
     """The next generation.
@@ -200,7 +203,8 @@ def committed(
       perhaps sent the same token. What was refreshed for that reason earns no further refresh.
     * `useless`: why the answer's access token cannot be used, so that `token` has the new refresh token beside the old
       access token. The server is asked again after a pause.
-    * `jitter`: a random number in [0, 1). `clock`: the clock by which refreshes are counted.
+    * `jitter`: a random number in [0, 1). `clock`: the clock by which refreshes are counted. `token_clock`: that by
+      which the token is dated.
     """
     generation, before = record.generation + 1, record.probation
     is_late = grant is Grant.REFRESH and (record.lease is None or record.lease.id != by)
@@ -234,6 +238,7 @@ def committed(
         spent=spent_now(record.spent, token, record.token)
         if grant is Grant.REFRESH
         else spent_now(record.traded, token),
+        token_clock=token_clock,
     )
     return replace(new, history=noted(new, grant.value, now, stamp))
 

@@ -129,21 +129,21 @@ class UserCode:
                     assert self._obtain is not None
                     new = self._parsed(await self._finished(self._obtain(), self._obtain), at)
                 else:
-                    new = self._parsed(await self._finished(self._refresher(token), self._refresher), at)
+                    new = self._parsed(await self._finished(self._refresher(token), self._refresher), at, token)
         except RefreshFailure:
             raise
         except OddTimes as error:  # a `Token(…)` in the refresher: it may hold the only refresh token that still works
             if error.token is None:
                 raise RefreshFailure(judge_exception(error, hidden=self._seen.redactor())) from error
-            new = self._parsed(error.token, at)
+            new = self._parsed(error.token, at, token)
         except BaseException as error:  # a refresher that ends its thread must not leave its claim behind
             raise RefreshFailure(judge_exception(error, hidden=self._seen.redactor())) from error
         self._seen.add(new)
         return new
 
-    def _parsed(self, answer: object, at: float) -> Token:
+    def _parsed(self, answer: object, at: float, before: Token | None = None) -> Token:
         try:
-            return parsed_answer(answer, at, self._seen.redactor(), self._bearer_field)
+            return parsed_answer(answer, at, self._seen.redactor(), self._bearer_field, before)
         finally:
             del answer  # it holds tokens, and would show in a traceback with locals
 

@@ -24,6 +24,7 @@ from onerefresh.events import Kind
 from onerefresh.record import Record
 from onerefresh.record_text import encode
 from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.decide import decide
 from onerefresh.renewal.steps import Claim, Use
 from onerefresh.store import Versioned
@@ -178,6 +179,6 @@ def test_what_is_looked_for_as_due_is_what_a_renewal_finds_due(
     record = record_of(Token("a", "r", issued_at=1000.0, expires_at=1000.0 + lives))
     now = 1000.0 + spent * lives
     horizon = DueFilter(within, True, lambda _: CredentialOptions.of(Refresher()), lambda _: False)
-    is_due = isinstance(horizon.judge("acme", Versioned("1", encode(record)), now), Due)
+    is_due = isinstance(horizon.judge("acme", Versioned("1", encode(record)), Instant(now, now, None, 0.0)), Due)
     found = decide(record, make_request(background=True, within=within, jitter=jitter), now, lease_over=False)
     assert is_due is isinstance(found, Claim)

@@ -20,7 +20,7 @@ from onerefresh import Credential, LoginRequired, StoreUnavailable, Token, spool
 from onerefresh import transitions as records
 from onerefresh.damping import RefusedTarget, Targets
 from onerefresh.policy import FOR_GOOD
-from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State
+from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State, TokenClock
 from onerefresh.record_text import (
     FAILURE,
     FLOOR,
@@ -30,6 +30,7 @@ from onerefresh.record_text import (
     RECORD,
     TARGETS,
     TOKEN,
+    TOKEN_CLOCK,
     Field,
     decode,
     encode,
@@ -53,6 +54,9 @@ LATER: dict[str, object] = {"later": {"nested": [1, None, "a"]}, "ceiling": 7}
 
 # --- The tables ---
 
+OF_THE_PROCESS = {"clock_skew", "doubt"}
+"""What a token has only in the process that got it: the record says the first as `token_clock`, an event the second."""
+
 TABLES = {
     Record: RECORD,
     Lease: LEASE,
@@ -60,6 +64,7 @@ TABLES = {
     Probation: PROBATION,
     Floor: FLOOR,
     Targets: TARGETS,
+    TokenClock: TOKEN_CLOCK,
     Token: TOKEN,
     Spooled: ENTRY,
 }
@@ -69,8 +74,8 @@ TABLES = {
 def test_each_attribute_is_stored_once_and_under_one_name(kind: Any) -> None:
     table: tuple[Field, ...] = TABLES[kind]
     named = [field.attribute for field in table]
-    kept = {field.name for field in dataclasses.fields(kind)} - {"doubt"}  # only the event says it
-    assert sorted([*named, "unknown"]) == sorted(kept)
+    attributes = {field.name for field in dataclasses.fields(kind)} - OF_THE_PROCESS
+    assert sorted([*named, "unknown"]) == sorted(attributes)
     stored = [field.name for field in table]
     assert len(set(stored)) == len(stored)
     assert not {CHECKSUM, "schema", "sealed"} & set(stored)
@@ -88,7 +93,7 @@ ROWS = dict(re.findall(r"^\| (record|spool entry|`\w+`) \| (`.*`) \|$", PAGE.rea
 
 @pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
 def test_the_page_has_each_stored_name_in_its_order(kind: Any) -> None:
-    row = {Record: "record", Spooled: "spool entry", Lease: "`attempt`"}.get(kind, f"`{kind.__name__.lower()}`")
+    row = {Record: "record", Spooled: "spool entry", Lease: "`attempt`", TokenClock: "`clock`"}.get(kind, f"`{kind.__name__.lower()}`")
     stored = [field.name for field in TABLES[kind]]
     if kind is Record:
         stored[-1:-1] = [CHECKSUM, "schema"]
@@ -148,6 +153,10 @@ targets = st.builds(
     Targets, family=texts, clock_epoch=st.none() | texts, refused=st.lists(refused_targets, max_size=3).map(tuple),
     generation=st.integers(0, 99), count=st.integers(0, 99), at=floats, unknown=unknown(TARGETS),
 )  # fmt: skip
+clocks = st.builds(
+    TokenClock, generation=st.integers(0, 99), machine=texts, skew=floats, clock_epoch=st.none() | texts, ahead=floats,
+    unknown=unknown(TOKEN_CLOCK),
+)  # fmt: skip
 entries = st.builds(Entry, st.integers(0, 99), moments, texts, st.lists(json_values, max_size=3).map(tuple))
 some_records = st.builds(
     Record, families=st.lists(texts, max_size=3).map(tuple), generation=st.integers(0, 99),
@@ -155,7 +164,7 @@ some_records = st.builds(
     failure=st.none() | failures, probation=st.none() | probations, committed_by=st.none() | texts,
     owner=st.none() | texts, unsaved=st.booleans(), history=st.lists(entries, max_size=3).map(tuple),
     floor=st.none() | floors, spent=st.lists(texts, max_size=3).map(tuple),
-    targets=st.none() | targets, unknown=unknown(RECORD),
+    targets=st.none() | targets, token_clock=st.none() | clocks, unknown=unknown(RECORD),
 ).filter(lambda record: record.token is None or record.families)  # fmt: skip
 
 
@@ -225,12 +234,13 @@ def full() -> Record:
     record = records.claimed(idle(), make_lease(), owner="me")
     failure = Failure(FailureKind.UNAVAILABLE, "down", 1, START, 0.5)
     floor = Floor(1, START, "an era", (START - 10.0, START))
-    probation = Probation(0, START, 10.0, by_refusal=True)
+    probation, clock = Probation(0, START, 10.0, by_refusal=True), TokenClock(1, "web-3", 90.0, "an era", 30.0)
     targets = Targets(record.family, "an era", (RefusedTarget("a print", START, 10.0),), 1, 1, START)
-    return replace(record, failure=failure, probation=probation, floor=floor, targets=targets)
+    record = replace(record, failure=failure, probation=probation, floor=floor)
+    return replace(record, targets=targets, token_clock=clock)
 
 
-OBJECTS = ("attempt", "failure", "probation", "floor", "targets", "token")
+OBJECTS = ("attempt", "failure", "probation", "floor", "targets", "clock", "token")
 
 
 def fields_of(record: Record) -> dict[str, Any]:
@@ -257,8 +267,8 @@ def of_later(record: Record) -> Record:
 
 def test_what_is_not_known_is_kept_with_its_object_and_shown_nowhere() -> None:
     record = of_later(full())
-    objects = (record, record.lease, record.failure, record.probation, record.floor, record.targets, record.token)
-    assert [thing and thing.unknown for thing in objects] == [LATER] * 7
+    objects = (record.lease, record.failure, record.probation, record.floor, record.targets, record.token_clock)
+    assert [thing and thing.unknown for thing in (record, *objects, record.token)] == [LATER] * 8
     assert [entry.more for entry in record.history] == [("a host", {"process": 7})]
     assert "later" not in repr(record)
     assert "a host" not in repr(record)
@@ -293,19 +303,19 @@ TRANSITIONS: Mapping[str, Callable[[Record], Record]] = {
 KEPT = {
     "login": set(),
     "logout": set(),
-    "taken over": {"floor", "failure", "probation", "targets", "token"},
+    "taken over": {"clock", "floor", "failure", "probation", "targets", "token"},
     "committed": {"floor", "targets"},
     "obtained": {"floor", "targets"},
-    "released": {"floor", "failure", "probation", "targets", "token"},
-    "failed": {"floor", "probation", "targets", "token"},
-    "died": {"floor", "probation", "targets", "token"},
-    "unsent": {"floor", "failure", "probation", "targets", "token"},
-    "retried": {"failure", "probation", "token"},
-    "forgotten": {"floor", "probation", "targets"},
+    "released": {"clock", "floor", "failure", "probation", "targets", "token"},
+    "failed": {"clock", "floor", "probation", "targets", "token"},
+    "died": {"clock", "floor", "probation", "targets", "token"},
+    "unsent": {"clock", "floor", "failure", "probation", "targets", "token"},
+    "retried": {"clock", "failure", "probation", "token"},
+    "forgotten": {"clock", "floor", "probation", "targets"},
     "restored": {"floor", "probation", "targets"},
-    "replay accepted": {"floor", "attempt", "failure", "targets", "token"},
-    "replay refused": {"floor", "attempt", "failure", "probation", "targets", "token"},
-    "saved": {"floor", "attempt", "failure", "probation", "targets", "token"},
+    "replay accepted": {"clock", "floor", "attempt", "failure", "targets", "token"},
+    "replay refused": {"clock", "floor", "attempt", "failure", "probation", "targets", "token"},
+    "saved": {"clock", "floor", "attempt", "failure", "probation", "targets", "token"},
 }
 
 

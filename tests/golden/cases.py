@@ -12,7 +12,7 @@ from unittest import mock
 
 from onerefresh.damping import RefusedTarget, Targets
 from onerefresh.oauth2 import TokenEndpoint
-from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State
+from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State, TokenClock
 from onerefresh.record_text import encode
 from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
@@ -104,6 +104,7 @@ RECORDS = {
         ),
     ),
     "idle-spent": replace(HELD, spent=("00112233445566ff", "ff66554433221100")),
+    "idle-clock": replace(HELD, token_clock=TokenClock(3, "web-3", 7200.5, "5f0b4d6e-boot", 1234.5)),
     "idle-unsaved": replace(HELD, unsaved=True),
     "idle-refresh-token-alone": replace(
         IDLE, token=Token(None, "golden-refresh", issued_at=AT, generation=1, family=FAMILY)

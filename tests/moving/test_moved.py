@@ -18,6 +18,7 @@ from onerefresh.errors import CredentialMoved
 from onerefresh.moving import Copied, copy
 from onerefresh.record import Grant, Lease, Record
 from onerefresh.record_text import encode
+from onerefresh.renewal.request import Ahead
 from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.store import Store
@@ -254,7 +255,7 @@ def test_a_refresh_under_way_is_waited_for_and_its_token_is_moved() -> None:
     source, target, refresher = MemoryStore(), MemoryStore(), Refresher(gated=True)
     with Credential("a", refresher, store=source) as old:
         old.login(first_token(expires_at=1_000_000_000))
-        flight, _ = old._ahead(60.0, None)
+        flight, _ = old._ahead(Ahead(60.0), None)
         refresher.wait_until_entered()
         with Credential("a", never, store=target, moved_from=of_another_process(source)) as new:
             waiting = new._launcher.run_command(_nothing, None)
@@ -274,7 +275,7 @@ def test_a_token_that_comes_too_late_waits_in_the_spool_and_follows(tmp_path: Pa
     refresher = Refresher(gated=True)
     with Credential("a", refresher, store=source) as old:
         old.login(first_token(expires_at=1_000_000_000))
-        old._ahead(60.0, None)
+        old._ahead(Ahead(60.0), None)
         refresher.wait_until_entered()
         held = record_of(source)
         assert held.lease is not None

@@ -28,6 +28,7 @@ from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.bring_back import bring_back, is_lost, lacks
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
+from onerefresh.renewal.request import AGEING, Ahead
 from onerefresh.renewal.world import World
 from onerefresh.store import Store, Versioned
 from onerefresh.token import Answer, Token
@@ -116,10 +117,10 @@ class _Launcher(Launcher):
         super().__init__(*arguments, **options)
         self._process = process
 
-    def launch(self, flight: Flight[Outcome], *, background: bool, within: float | None = None) -> None:
+    def launch(self, flight: Flight[Outcome], *, background: bool, ahead: Ahead = AGEING) -> None:
         process = self._process
         run, memory = self._run(flight), self._memory
-        request = self.request(flight.refused, flight.refused_at, background=background, within=within)
+        request = self.request(flight.refused, flight.refused_at, background=background, ahead=ahead)
 
         def ended(value: object, error: errors.OnerefreshError | None) -> None:
             run.is_over()

@@ -69,11 +69,17 @@ class _Stopwatch(httpx2.AsyncBaseTransport):
 class _Told(Credential):
     """A credential that reports which call had its token refused, and when that call gets the next one."""
 
-    async def atoken(self, *, refused: Token | Refusal | str | None = None, max_wait: float | None = None) -> Token:
+    async def atoken(
+        self,
+        *,
+        refused: Token | Refusal | str | None = None,
+        max_wait: float | None = None,
+        min_valid: float | None = None,
+    ) -> Token:
         if refused is None:
-            return await super().atoken(max_wait=max_wait)
+            return await super().atoken(max_wait=max_wait, min_valid=min_valid)
         asked = monotonic()
-        token = await super().atoken(refused=refused, max_wait=max_wait)
+        token = await super().atoken(refused=refused, max_wait=max_wait, min_valid=min_valid)
         _print(
             "waited",
             call=_present.get(),

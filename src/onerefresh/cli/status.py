@@ -17,6 +17,7 @@ from onerefresh.config import Entry
 from onerefresh.credential import Status
 from onerefresh.errors import OnerefreshError
 from onerefresh.record import Entry as Change
+from onerefresh.expiry import skew_in_words
 from onerefresh.verdict import EITHER
 
 _DESCRIPTION = """\
@@ -91,7 +92,7 @@ def _needs_login(status: Status, *, can_obtain: bool) -> bool:
 
 
 def _serves(status: Status) -> bool:
-    return status.expires_at is None or status.expires_at > time.time()
+    return status.expires_at is None or status.expires_at + status.clock_skew > time.time()
 
 
 def _summary(status: Status, now: float, entry: Entry) -> str:
@@ -104,10 +105,10 @@ def _summary(status: Status, now: float, entry: Entry) -> str:
         return "no token yet; the first call fetches one" if can_obtain else "no token yet: log in"
     if status.state == "dead":
         return f"the session is over: log in again ({status.failure})"
-    message = f"generation {status.generation} {life(status.expires_at, now)}"
+    message = f"generation {status.generation} {life(status.expires_at, now - status.clock_skew)}"
     if status.state == "leased":
         message += ", being restored in its store and then refreshed" if status.recovering else ", being refreshed now"
-    elif status.expires_at is not None and status.expires_at <= now:
+    elif status.expires_at is not None and status.expires_at + status.clock_skew <= now:
         # A function may renew without a refresh token, from the access token alone.
         asks = ": log in again" if entry.refresher is None else ", the next call asks its refresher"
         message += ", the next call refreshes it" if status.refreshable or can_obtain else asks
@@ -133,6 +134,7 @@ def _details(status: Status, now: float, entry: Entry) -> list[str]:
         "refreshable": "yes" if status.refreshable or _can_obtain(entry) else "no",
         "scope": status.scope or "not shown",
         "store": str(entry.store) + (f", encrypted {entry.encrypt}" if entry.encrypt is not None else ""),
+        **({"clock": skew_in_words(status.clock_skew)} if status.clock_skew else {}),
     }
     if entry.provider is not None:
         lines = {"credential": lines.pop("credential"), "provider": entry.provider, **lines}

@@ -18,6 +18,8 @@
     resend = "never"                                 # or seconds until a request is repeated whose answer was lost
     max_wait = 60
     bearer_field = "id_token"                        # sent to the API in place of the access token
+    early = 600                                      # refreshed so many seconds before its end; or a share of its life
+                                                     # (0.5), or false: only once it is over, or refused
     store = "sqlite:////abs/path.db"                 # three slashes: beside this file; four: absolute; ~ expands
                                                      # or { env = "ACME_STORE" } and so on, for a URL with a password
     encrypt = { keyring = "onerefresh" }             # see `encryption`; before all sections: for every credential
@@ -173,7 +175,7 @@ _ENDPOINT_KEYS = (
     "revocation_endpoint",
 )
 _CALLED = {"url": "token_endpoint", "revocation_url": "revocation_endpoint"}
-_OPTION_KEYS = ("profile", "resend", "max_wait", "bearer_field")
+_OPTION_KEYS = ("profile", "resend", "max_wait", "early", "bearer_field")
 _STORE_KEYS = ("store", "encrypt", "moved_from", "moved_from_encrypt")
 _KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", "attach", "refused", *_OPTION_KEYS, *_STORE_KEYS)
 _SECRET_WORDS = ("token", "secret", "password", "passwd", "assertion", "api_key", "apikey")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from onerefresh import errors
 from onerefresh.loops import is_async
+from onerefresh.policy import Early
 from onerefresh.token import Answer, Token
 from onerefresh.token_response import parse_answer
 
 __all__ = [
     "check",
     "check_key",
+    "checked_early",
     "is_async",
     "refused_token",
     "seconds",
@@ -61,6 +64,19 @@ def refused_token(refused: Token | str) -> tuple[Token | None, errors.Configurat
     else:
         return Token(refused, expires_at=None), None
     return None, errors.ConfigurationError(f"refused must be the refused Token, or the bare text of one, not {what}")
+
+
+def checked_early(value: object) -> Early:
+    """How long before its end a token is refreshed. Raises `ConfigurationError` for what `Early` does not allow."""
+    if value is None or value is False:
+        return value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0.0 < value < math.inf:  # type: ignore[operator]  # a number
+        raise errors.ConfigurationError(
+            "early must be a number of seconds, 1 or more; or a share of the token's life, between 0 and 1; or False "
+            f"for no refresh ahead of time; not {value!r}"
+        )
+    return float(value)  # type: ignore[arg-type]  # a number
 
 
 def check_key(key: object) -> None:

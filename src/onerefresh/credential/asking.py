@@ -96,7 +96,7 @@ class Asking(Waiting):
             return held
         with memory.lock:
             if memory.held is held:
-                memory.held = cached_for(held.token, memory.jitter)
+                memory.held = cached_for(held.token, memory.jitter, memory.timing)
             held = memory.held
         begin_to_watch(self._memory)  # where no thread can start, the next call tries again
         return held

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-from onerefresh.policy import thresholds
+from onerefresh.policy import Early, thresholds
 from onerefresh.token import Token
 
-__all__ = ["NOTHING", "CachedToken", "cached_for"]
+__all__ = ["NOTHING", "USUAL", "CachedToken", "Timing", "cached_for"]
 
 
 class CachedToken:
@@ -24,7 +25,22 @@ class CachedToken:
 NOTHING = CachedToken(None, -math.inf, -math.inf)
 
 
-def cached_for(token: Token, jitter: float) -> CachedToken:
-    """The token with its thresholds in this process."""
-    found = thresholds(token, jitter)
-    return CachedToken(token, found.refresh_at, found.unusable_at)
+class Timing(NamedTuple):
+    """What decides, beside the token, when it is fresh in a process.
+
+    * `early`: how long before its end it is ageing.
+    * `skew`: seconds by which this machine's clock is ahead of the clock by which the token is dated.
+    """
+
+    early: Early = None
+    skew: float = 0.0
+
+
+USUAL = Timing()
+"""One object for all credentials: one for each would cost memory."""
+
+
+def cached_for(token: Token, jitter: float, timing: Timing = USUAL) -> CachedToken:
+    """The token with its thresholds in this process, by this machine's clock."""
+    found = thresholds(token, jitter, timing.early)
+    return CachedToken(token, found.refresh_at + timing.skew, found.unusable_at + timing.skew)

@@ -10,14 +10,18 @@ from onerefresh.credential.registry import release
 from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight
+from onerefresh.interpreter import interpreter_ends
+from onerefresh.locks import inside
+from onerefresh.policy import outlasts_until
 from onerefresh.record import Record
 from onerefresh.refresher import endpoint_of
 from onerefresh.renewal import commands, removal
 from onerefresh.renewal.attempt import Outcome
-from onerefresh.renewal.request import FORCED
+from onerefresh.renewal.request import FORCED, Ahead
 from onerefresh.renewal.world import World
 from onerefresh.running_loop import running_loop
 from onerefresh.token import Token
+from onerefresh.user_code import asks_itself
 
 __all__ = ["Commanding"]
 
@@ -102,12 +106,28 @@ class Commanding(Asking):
         if before is None:
             return None
         refused = before.identity if before.failure is not None and before.failure.refused else None
-        return self._ahead(FORCED, self._loop(blocking=blocking), refused)[0]
+        return self._ahead(Ahead(FORCED), self._loop(blocking=blocking), refused)[0]
+
+    def _lasting(self, token: Token, min_valid: float, *, blocking: bool) -> tuple[Flight[Outcome], bool] | None:
+        """The flight that brings a token which is valid for `min_valid` seconds; whether it began with this call.
+
+        None where `token` is enough, and where no renewal can begin or be waited for: then `token` has to do.
+        """
+        memory = self._memory
+        if memory.clock.time() - memory.timing.skew < outlasts_until(token, min_valid) or self._closed:
+            return None
+        if inside() or interpreter_ends() or asks_itself(memory.store, self.key):
+            return None
+        self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
+        flight, ours = self._ahead(Ahead(min_valid=min_valid), self._loop(blocking=blocking))
+        if not ours:
+            self._check_caller(blocking=blocking, loop=flight.loop)
+        return flight, ours
 
     def _ahead(
-        self, within: float, loop: object, refused: tuple[str, int] | None = None
+        self, ahead: Ahead, loop: object, refused: tuple[str, int] | None = None
     ) -> tuple[Flight[Outcome], bool]:
-        """The flight that renews a token which ends `within` so many seconds; whether it began with this call."""
+        """The flight that renews a token for the reason `ahead`; whether it began with this call."""
         memory = self._memory
         fresh: Flight[Outcome] | None = None
         try:
@@ -117,7 +137,8 @@ class Commanding(Asking):
                     flight = fresh = Flight(refused=refused, loop=loop)
                     memory.flight = fresh
             if fresh is not None:
-                self._launcher.launch(fresh, background=True, within=within)
+                fresh.expect()
+                self._launcher.launch(fresh, background=True, ahead=ahead)
         except BaseException:  # Ctrl-C: others may wait for the flight already
             self._launch_after_all(fresh, background=True)
             raise

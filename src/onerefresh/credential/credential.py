@@ -11,9 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from onerefresh import errors
-from onerefresh.credential.arguments import check, check_key, refused_token, seed_from
+from onerefresh.credential.arguments import check, check_key, refused_token, seconds, seed_from
 from onerefresh.credential.commanding import Commanding
 from onerefresh.credential.early import aearly
+from onerefresh.credential.lasting import alasting, lasting
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.opened import hidden, open_both, opened, opened_here
@@ -22,9 +23,10 @@ from onerefresh.credential.registry import memory_of
 from onerefresh.credential.status import Status
 from onerefresh.credential.targets import Refusal, told_apart
 from onerefresh.damping import Target, print_of
+from onerefresh.flight import Flight
 from onerefresh.locks import refuse_inside
 from onerefresh.pacing import paced
-from onerefresh.policy import Profile
+from onerefresh.policy import Early, Profile
 from onerefresh.real_time import monotonic
 from onerefresh.renewal import commands
 from onerefresh.store import Store, reset_in_child
@@ -59,6 +61,10 @@ class Credential(Commanding):
       left alone for a while. By default the call gets `RefreshUnavailable` at once.
     * `bearer_field`: the field of a token answer that is sent to the API in place of its access token, such as
       ``"id_token"``. Default: what the refresher states, else the access token.
+    * `early`: how long before its end a token is refreshed in the background: seconds (1 or more), a share of its life
+      (more than 0, less than 1), or False: only once it is over, or refused. That is for servers that end the old
+      access token with a refresh, and with it what is under way. A token is never refreshed in the first half of its
+      life. Default: a fifth of its life, at most five minutes.
     * `adopt`: consent to send a stored token to this refresher's server although another refresher stored it.
     * `moved_from`: the store, or its URL, where the credential was before. If it is there and not in `store`, it is
       moved when it is first used.
@@ -89,6 +95,7 @@ class Credential(Commanding):
         loop: asyncio.AbstractEventLoop | None = None,
         max_wait: float = 60.0,
         patience: float = 0.0,
+        early: Early = None,
         adopt: bool = False,
         moved_from: str | Store | None = None,
         bearer_field: str | None = None,
@@ -110,6 +117,7 @@ class Credential(Commanding):
             loop=loop,
             max_wait=max_wait,
             patience=patience,
+            early=early,
             adopt=adopt,
             moved_from=stores[1],
             bearer_field=bearer_field,
@@ -142,38 +150,57 @@ class Credential(Commanding):
             return held.token
         return self._ageing()
 
-    def token(self, *, refused: Token | Refusal | str | None = None, max_wait: float | None = None) -> Token:
+    def token(
+        self,
+        *,
+        refused: Token | Refusal | str | None = None,
+        max_wait: float | None = None,
+        min_valid: float | None = None,
+    ) -> Token:
         """Return a token that serves; where the one in memory does not, wait until it is refreshed.
 
-        `refused`: the token that the API refused, so that the next one is returned. It is returned itself where it was
-        refreshed only just now, or too often of late, and another refresh would be in vain. It may be the token's bare
-        text, as `bearer` returned it, without ``Bearer`` before it; a text that is not that of the present token
-        refreshes nothing. `max_wait`: most seconds to wait (default: the credential's).
+        * `refused`: the token that the API refused, so that the next one is returned. It is returned itself where it
+          was refreshed only just now, or too often of late, and another refresh would be in vain. It may be the token's
+          bare text, as `bearer` returned it, without ``Bearer`` before it; a text that is not that of the present token
+          refreshes nothing.
+        * `max_wait`: most seconds to wait (default: the credential's).
+        * `min_valid`: seconds for which the token is needed, for a job that would outlive a token of less. Such a token
+          is refreshed first, once for all who wait. The one that is there is returned where the refresh fails, or where
+          the server's tokens live no longer: see `Token.expires_at`. No token is refreshed for this in the first tenth
+          of its life; one that never was valid for so long, not in the first half of its life.
 
         Raises an `OnerefreshError`; `WaitTimeout` where the refresh takes longer, while the refresh goes on;
-        `ConfigurationError` where `refused` is no token.
+        `ConfigurationError` where `refused` is no token, and for what is no number of seconds.
         """
         refused, target = told_apart(refused)
         if refused is not None:
             refused, problem = refused_token(refused)  # a text would show in a traceback with locals
             if problem is not None:
                 raise problem
+        needed = None if min_valid is None else seconds("min_valid", min_valid)
         deadline = monotonic() + (patience := self._most_seconds(max_wait))
         while True:
-            found = self._look(refused, target, blocking=True)
-            if isinstance(found, Token):
-                return found
-            if not found.wait(deadline - monotonic(), partial(self._launcher.launch, found, background=False)):
-                raise self._timed_out(found, patience)
-            if found.lost_its_loop and found.loop is not self._loop(blocking=True):
-                continue  # another caller's loop has ended: try again with this caller's
-            token = found.result().token
-            if self._satisfies(token, refused, found, target):
+            token = self._look(refused, target, blocking=True)
+            if isinstance(token, Flight):
+                found = token
+                if not found.wait(deadline - monotonic(), partial(self._launcher.launch, found, background=False)):
+                    raise self._timed_out(found, patience)
+                if found.lost_its_loop and found.loop is not self._loop(blocking=True):
+                    continue  # another caller's loop has ended: try again with this caller's
+                token = found.result().token
+                if not self._satisfies(token, refused, found, target):
+                    continue
                 if refused is None:
                     self._ageing()
-                return token
+            return token if needed is None else lasting(self, token, needed, deadline, patience)
 
-    async def atoken(self, *, refused: Token | Refusal | str | None = None, max_wait: float | None = None) -> Token:
+    async def atoken(
+        self,
+        *,
+        refused: Token | Refusal | str | None = None,
+        max_wait: float | None = None,
+        min_valid: float | None = None,
+    ) -> Token:
         """As `token`, for tasks of asyncio and trio.
 
         Cancelling the task affects neither the refresh nor the other callers that wait for it.
@@ -183,24 +210,26 @@ class Credential(Commanding):
             refused, problem = refused_token(refused)  # a text would show in a traceback with locals
             if problem is not None:
                 raise problem
+        needed = None if min_valid is None else seconds("min_valid", min_valid)
         deadline = monotonic() + (patience := self._most_seconds(max_wait))
         while True:
             if self._memory.serving(refused, target) is None and self._memory.flying is None:
                 await paced()
-            found = self._look(refused, target, blocking=False)
-            if isinstance(found, Token):
-                return found
-            if not await found.wait_async(
-                deadline - monotonic(), partial(self._launcher.launch, found, background=False)
-            ):
-                raise self._timed_out(found, patience)
-            if found.lost_its_loop and found.loop is not self._loop(blocking=False):
-                continue  # another caller's loop has ended: try again with this caller's
-            token = found.result().token
-            if self._satisfies(token, refused, found, target):
+            token = self._look(refused, target, blocking=False)
+            if isinstance(token, Flight):
+                found = token
+                if not await found.wait_async(
+                    deadline - monotonic(), partial(self._launcher.launch, found, background=False)
+                ):
+                    raise self._timed_out(found, patience)
+                if found.lost_its_loop and found.loop is not self._loop(blocking=False):
+                    continue  # another caller's loop has ended: try again with this caller's
+                token = found.result().token
+                if not self._satisfies(token, refused, found, target):
+                    continue
                 if refused is None and self._ageing() and self._options.is_async:
                     token = await aearly(self, token)
-                return token
+            return token if needed is None else await alasting(self, token, needed, deadline, patience)
 
     def bearer(self) -> str:
         """The text of a fresh access token, for clients that accept only a function.

@@ -24,7 +24,7 @@ from onerefresh.record_text import encode
 from onerefresh.renewal import renew
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.moving import Move, bring_here
-from onerefresh.renewal.request import RenewalRequest
+from onerefresh.renewal.request import AGEING, Ahead, RenewalRequest
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import NotSent, World
 from onerefresh.runner import Runner
@@ -48,6 +48,8 @@ class Launcher:
         self._options = options
         self._seed = seed
         memory.seed, memory.save = seed or memory.seed, options.save
+        if options.timing.early != memory.timing.early:
+            memory.timing = memory.timing._replace(early=options.timing.early) if memory.timing.skew else options.timing
         if memory.known is None:  # else the token in memory may belong to another owner
             memory.owner = options.owner or memory.owner
 
@@ -57,7 +59,7 @@ class Launcher:
         refused_at: RefusedAt | None = None,
         *,
         background: bool = False,
-        within: float | None = None,
+        ahead: Ahead = AGEING,
     ) -> RenewalRequest:
         """The request of this credential for a renewal now."""
         memory, options = self._memory, self._options
@@ -69,7 +71,10 @@ class Launcher:
             refused=refused,
             refused_at=refused_at,
             background=background,
-            within=within,
+            within=ahead.within,
+            unused_for=ahead.unused_for,
+            min_valid=ahead.min_valid,
+            early=options.timing.early,
             seed=self._seed,
             seed_reported=self._seed is None or self._seed.seed_fingerprint() in memory.seeds_reported,
             can_obtain=options.obtain is not None,
@@ -81,6 +86,7 @@ class Launcher:
             gives_way=self._gives_way() if refused else 0.0,
             sightings=memory.sightings,
             process=(machine(), os.getpid()),
+            skew=memory.timing.skew,
         )
 
     def give_up_what_hangs(self) -> None:
@@ -110,14 +116,14 @@ class Launcher:
             record = records.new_session(None, self._seed, now=now, owner=request.signs, what="seed", stamp=stamp)
             memory.store.cas(self._key, None, encode(record))
             assert record.token is not None
-            memory.known, memory.held = record.token, cached_for(record.token, memory.jitter)
+            memory.known, memory.held = record.token, cached_for(record.token, memory.jitter, memory.timing)
         report_type(memory, self._options, record.token)
         report_expiry(memory, self._options, record.token)
 
     def _run(self, flight: Flight[Any], *, renews: bool = True) -> CredentialRun:
         return CredentialRun(self._memory, self._options, self._seed, flight, renews=renews)
 
-    def launch(self, flight: Flight[Outcome], *, background: bool, within: float | None = None) -> None:
+    def launch(self, flight: Flight[Outcome], *, background: bool, ahead: Ahead = AGEING) -> None:
         """Start the renewal of a registered flight. A second call changes nothing."""
         run = self._run(flight)
 
@@ -125,7 +131,7 @@ class Launcher:
             if not flight.begin(task):
                 return
             try:
-                request = self.request(flight.refused, flight.refused_at, background=background, within=within)
+                request = self.request(flight.refused, flight.refused_at, background=background, ahead=ahead)
                 run.deliver(await run.runner().run(self._moved_first(run, lambda world: renew.renew(world, request))))
             except NotSent as error:
                 flight.lost_its_loop = self._options.loop is None
@@ -141,7 +147,7 @@ class Launcher:
                 run.is_over()
 
         try:
-            begin(Task(work), self._key, never_here=background and within is None)
+            begin(Task(work), self._key, never_here=background and not ahead.is_urgent)
         except errors.OnerefreshError as error:
             run.deliver(error)
         flight.started()  # skipped by an interrupt: then this thread must still start the flight

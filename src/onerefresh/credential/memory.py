@@ -8,7 +8,7 @@ from typing import Protocol
 from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.credential.acceptance import UNTRIED
-from onerefresh.credential.cached_token import NOTHING, CachedToken, cached_for
+from onerefresh.credential.cached_token import NOTHING, USUAL, CachedToken, cached_for
 from onerefresh.credential.targets import Takers
 from onerefresh.damping import RefusedAt, Target
 from onerefresh.flight import Flight
@@ -79,6 +79,7 @@ class SessionMemory:
         "spent",
         "store",
         "takers",
+        "timing",
         "type_reported",
         "under_way",
         "unsaved",
@@ -90,6 +91,7 @@ class SessionMemory:
         self.key = key
         self.clock: Clock = CLOCKS
         self.jitter = SPREAD
+        self.timing = USUAL
         self.lock = Lock()
         self.held = NOTHING
         self.flight: Flight[Outcome] | None = None
@@ -221,7 +223,7 @@ class SessionMemory:
         self.jitter = CHANCE.random()
         flight, self.flight, self.leased, self.under_way = self.flight, None, None, None
         if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
-            self.held = cached_for(self.known, self.jitter)
+            self.held = cached_for(self.known, self.jitter, self.timing)
         was_watched, self.watched = self.watched, False
         if was_watched:
             self.look_with_the_next_call()
@@ -327,7 +329,9 @@ class SessionMemory:
             self.follows = not outcome.renewed
         self._goes_on_with(token, outcome.earlier)
         self.failed = None
-        held = cached_for(token, self.jitter)
+        if outcome.skew != self.timing.skew:
+            self.timing = self.timing._replace(skew=outcome.skew)
+        held = cached_for(token, self.jitter, self.timing)
         # An ageing token is renewed with the next call, whatever brought it, unless that was tried just now.
         if outcome.retry_after or (outcome.renewed and held.refresh_at <= self.clock.time()):
             soon = self.clock.time() + max(outcome.retry_after, LOOK_AGAIN)
@@ -385,6 +389,6 @@ class SessionMemory:
         if isinstance(error, errors.RefreshUnavailable):
             self.failed = (error, now + min(retry_after, LOOK_AGAIN))
         if self.known is not None and not isinstance(error, errors.SaveFailed):
-            held = cached_for(self.known, self.jitter)
+            held = cached_for(self.known, self.jitter, self.timing)
             held.refresh_at = min(max(held.refresh_at, self.clock.time() + retry_after), held.unusable_at)
             self.held = held

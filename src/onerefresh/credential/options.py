@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onerefresh.bearer_field import checked_bearer_field
-from onerefresh.credential.arguments import seconds
+from onerefresh.credential.arguments import checked_early, seconds
+from onerefresh.credential.cached_token import USUAL, Timing
 from onerefresh.credential.client import digest_of
 from onerefresh.errors import ConfigurationError
 from onerefresh.host_limiter import HostLimiter
 from onerefresh.loops import is_async
-from onerefresh.policy import Profile, profile_named
+from onerefresh.policy import Early, Profile, profile_named
 from onerefresh.record import Record
 from onerefresh.refresher import (
     bearer_field_of,
@@ -44,6 +45,7 @@ class CredentialOptions:
     * `adopts`: a stored token that belongs to another refresher is taken over.
     * `patience`: seconds that a renewal waits for a token endpoint that is left alone.
     * `bearer_field`: the field of a token answer that is sent in place of its access token, or None.
+    * `timing`: how long before its end a token is refreshed in the background.
     * `moved_from`: the store from which credentials are moved to this one when they are first used, or None.
     """
 
@@ -62,6 +64,7 @@ class CredentialOptions:
     patience: float = 0.0
     moved_from: Store | None = None
     bearer_field: str | None = None
+    timing: Timing = USUAL
 
     @property
     def functions(self) -> Functions:
@@ -91,10 +94,11 @@ class CredentialOptions:
         patience: float = 0.0,
         moved_from: Store | None = None,
         bearer_field: str | None = None,
+        early: Early = None,
     ) -> CredentialOptions:
         """Check the arguments and derive the rest.
 
-        Raises `ConfigurationError` for an unknown profile, for a `max_wait` that is no number of seconds, and for a
+        Raises `ConfigurationError` for an unknown profile, for a number that is none, or out of range, and for a
         `bearer_field` that is no name.
         """
         obtain = obtain if obtain is not None else obtain_of(refresher)
@@ -114,6 +118,7 @@ class CredentialOptions:
             patience=seconds("patience", patience),
             moved_from=moved_from,
             bearer_field=bearer_of(refresher, bearer_field),
+            timing=USUAL if checked_early(early) is None else Timing(checked_early(early)),
         )
 
 

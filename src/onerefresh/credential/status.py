@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onerefresh.record import Entry, Record, State
 from onerefresh.renewal.decide import too_often
+from onerefresh.renewal.token_clocks import skew_here
 from onerefresh.renewal.world import World
+from onerefresh.this_process import machine
 
 __all__ = ["Status", "read_status"]
 
@@ -27,6 +29,8 @@ class Status:
     * `doubts`: how often a refusal left open whether the session is over or the client is wrong.
     * `history`: the record's last entries, oldest first.
     * `moved_to`: the name of the store to which the session was moved, or None.
+    * `clock_skew`: seconds by which this machine's clock is ahead of the clock by which `expires_at` is stated; 0 where
+      that is less than a minute, or not known.
     """
 
     key: str
@@ -43,12 +47,14 @@ class Status:
     recovering: bool = False
     put_off: bool = False
     moved_to: str | None = None
+    clock_skew: float = 0.0
 
 
 async def read_status(world: World, key: str) -> Status:
     """Read the record and describe it. Raises `StoreUnavailable`."""
     loaded, now = await world.load(), await world.now()
-    return _status_of(key, loaded.record, 0.0 if loaded.record is None else loaded.record.rest(now.clock))
+    status = _status_of(key, loaded.record, 0.0 if loaded.record is None else loaded.record.rest(now.clock))
+    return replace(status, clock_skew=skew_here(loaded.record, now, machine()))
 
 
 def _status_of(key: str, record: Record | None, rest: float) -> Status:

@@ -24,7 +24,7 @@ from onerefresh.host_limiter import HostLimiter
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.latches import Latch
 from onerefresh.locks import refuse_inside
-from onerefresh.policy import Profile
+from onerefresh.policy import Early, Profile
 from onerefresh.real_time import monotonic
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.running_loop import running_loop
@@ -53,7 +53,7 @@ class Credentials(ContextManaged):
     * `refresher`: as a `Credential`'s, for all of them; None where `refresher_for` gives each its own.
     * `refresher_for`: a function from a key to the refresher of that credential, or None for `refresher`.
     * `store`: a URL, which is opened once and closed by `close`, or a `Store`, which stays open.
-    * `profile`, `loop`, `max_wait`, `patience`, `adopt`: as a `Credential`'s.
+    * `profile`, `loop`, `max_wait`, `patience`, `early`, `adopt`: as a `Credential`'s.
     * `keep`: how many credentials stay in memory with their tokens, those that were used last. Others are read from the
       store again.
     * `limit`: concurrent renewals at each host that a refresher states, as a `TokenEndpoint` does, and in a function
@@ -78,6 +78,7 @@ class Credentials(ContextManaged):
         loop: asyncio.AbstractEventLoop | None = None,
         max_wait: float = 60.0,
         patience: float = 0.0,
+        early: Early = None,
         keep: int = KEEP,
         limit: int | None = LIMIT,
         adopt: bool = False,
@@ -96,6 +97,7 @@ class Credentials(ContextManaged):
             loop=loop,
             max_wait=max_wait,
             patience=patience,
+            early=early,
             turns=turns,
             adopt=adopt,
             moved_from=stores[1],
@@ -131,13 +133,17 @@ class Credentials(ContextManaged):
     def refresh_due(
         self,
         *,
-        within: float,
+        within: float | None = None,
+        unused_for: float | None = None,
         keys: Iterable[str] | None = None,
         rate: float | None = RATE,
         at_once: int = AT_ONCE,
         progress: Progress | None = None,
     ) -> Summary:
         """Refresh what has expired or ends `within` so many seconds, and return a summary.
+
+        With `unused_for`, refresh also those whose refresh token was not used for so many seconds, because many servers
+        end one that nobody uses; with `unused_for` alone, refresh only those.
 
         For a cron job or a worker. It reads all records of the store that belong to this refresher (by its `identity`,
         which a `TokenEndpoint` has), or those of `keys`. At most `rate` renewals begin each second (None: no limit),
@@ -156,13 +162,16 @@ class Credentials(ContextManaged):
             raise errors.ConfigurationError(
                 "this blocks the event loop on which async refreshers have to run: use `await arefresh_due()`"
             )
-        run = self._run(within, keys=keys, rate=rate, at_once=at_once, progress=progress, loop=None, left=None)
+        run = self._run(
+            within, unused_for, keys=keys, rate=rate, at_once=at_once, progress=progress, loop=None, left=None
+        )
         return run.over(keys)
 
     async def arefresh_due(
         self,
         *,
-        within: float,
+        within: float | None = None,
+        unused_for: float | None = None,
         keys: Iterable[str] | None = None,
         rate: float | None = RATE,
         at_once: int = AT_ONCE,
@@ -170,7 +179,9 @@ class Credentials(ContextManaged):
     ) -> Summary:
         """As `refresh_due`, for tasks. It works on a thread, where `progress` is called. Cancelling it ends the run."""
         left, loop = Latch(), running_loop()
-        run = self._run(within, keys=keys, rate=rate, at_once=at_once, progress=progress, loop=loop, left=left)
+        run = self._run(
+            within, unused_for, keys=keys, rate=rate, at_once=at_once, progress=progress, loop=loop, left=left
+        )
         flight: Flight[Summary | BaseException] = Flight()
 
         def work() -> None:
@@ -292,7 +303,8 @@ class Credentials(ContextManaged):
 
     def _run(
         self,
-        within: float,
+        within: float | None,
+        unused_for: float | None,
         *,
         keys: Iterable[str] | None,
         rate: float | None,
@@ -307,6 +319,10 @@ class Credentials(ContextManaged):
             raise errors.ConfigurationError("keys must be several strings: a list or another iterable")
         if rate is not None and not seconds("rate", rate) > 0.0:
             raise errors.ConfigurationError("rate must be a number of renewals per second, more than 0, or None")
+        if within is None and unused_for is None:
+            raise errors.ConfigurationError("say what is due: within=SECONDS, unused_for=SECONDS, or both")
+        if unused_for is not None and not seconds("unused_for", unused_for) > 0.0:
+            raise errors.ConfigurationError("unused_for must be a number of seconds, more than 0")
         named = keys is not None
         if not named and self._refresher_for is None and self._options.owner is None:
             raise errors.ConfigurationError(NO_IDENTITY)
@@ -324,7 +340,9 @@ class Credentials(ContextManaged):
         return Run(
             self._store,
             self._store if before is None else BothStores(self._store, before),
-            DueFilter(seconds("within", within), named, self._terms_of, has_first),
+            DueFilter(
+                None if within is None else seconds("within", within), named, self._terms_of, has_first, unused_for
+            ),
             self._tenant,
             rate=rate,
             at_once=_whole("at_once", at_once),

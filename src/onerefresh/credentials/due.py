@@ -26,7 +26,8 @@ from onerefresh.record import Record, State
 from onerefresh.record_text import decode
 from onerefresh.redaction import Redactor
 from onerefresh.renewal.attempt import Outcome
-from onerefresh.store import Store, Versioned
+from onerefresh.renewal.clocks import Instant
+from onerefresh.store import Store, StoreTime, Versioned
 
 __all__ = ["Progress", "Run"]
 
@@ -43,6 +44,8 @@ SLOW = 5.0
 """Seconds after which a renewal that is under way no longer counts for `at_once`."""
 MOST_SLOW = 3
 """So many times `at_once` are such renewals at most."""
+READ_EVERY = 1.0
+"""Seconds between two readings of the store's clock, which may take a request."""
 SLICE = 0.1
 """Seconds between two checks of whether the run has to stop."""
 
@@ -94,6 +97,8 @@ class Run:
         self._hosts = HostAnswers()
         self._held: dict[str | None, deque[tuple[Due, int]]] = {}  # by host, until that host has answered
         self._next_at = 0.0
+        self._moment: StoreTime | None = None
+        self._read_at = -math.inf
 
     def over(self, keys: Iterable[str] | None) -> Summary:
         """Refresh what is due of these keys, or of all records.
@@ -154,13 +159,24 @@ class Run:
         for key, found in records:
             self._check()
             self._tally.looked_at += 1
-            match self._horizon.judge(key, found, time.time()):
+            match self._horizon.judge(key, found, self._now()):
                 case Due() as due:
                     yield due
                 case Result() as result:
                     self._report(result)
                 case Other():
                     self._tally.others += 1
+
+    def _now(self) -> Instant:
+        """The time. The store's clock is read once a second, and goes on with this machine's in between."""
+        wall, monotonic = time.time(), time.monotonic()
+        if monotonic - self._read_at >= READ_EVERY:
+            try:
+                self._moment = self._store.moment()
+            except Exception:  # noqa: BLE001 - a user's store may raise anything, and its clock is a hint
+                self._moment = None
+            self._read_at = monotonic
+        return Instant(wall, monotonic, self._moment, 0.0)
 
     # --- Refreshing ---
 
@@ -191,7 +207,9 @@ class Run:
             return False
         self._next_at = max(self._next_at, monotonic()) + self._pause
         try:
-            flight, ours = self._tenant_of(due.key).renew_ahead(self._horizon.within, self._loop)
+            flight, ours = self._tenant_of(due.key).renew_ahead(
+                self._horizon.within, self._loop, self._horizon.unused_for
+            )
         except errors.OnerefreshError as error:
             self._report(Result(due.key, What.FAILED, error_of(error)))
             return False

@@ -14,9 +14,12 @@ from onerefresh.record import Failure, Record, State
 from onerefresh.record_text import decode
 from onerefresh.redaction import Redactor, plain
 from onerefresh.refresher import endpoint_of
+from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.reports import moved
 from onerefresh.renewal.request import UNSTATED
+from onerefresh.renewal.token_clocks import skew_here
 from onerefresh.store import Versioned
+from onerefresh.this_process import machine
 
 __all__ = ["NO_IDENTITY", "Due", "DueFilter", "Other", "error_of", "raised_by", "what_of"]
 
@@ -55,19 +58,21 @@ class Other:
 class DueFilter:
     """What is looked for.
 
+    * `within`, `unused_for`: as for `policy.due_at`.
     * `named`: the keys were given, so each belongs here; one without a record is in trouble.
     * `has_token`: whether there is a first token for a key without a record.
     """
 
-    within: float
+    within: float | None
     named: bool
     terms_of: Callable[[str], CredentialOptions]
     has_token: Callable[[str], bool]
+    unused_for: float | None = None
 
     def judge(
-        self, key: str, found: Versioned | errors.OnerefreshError | None, now: float
+        self, key: str, found: Versioned | errors.OnerefreshError | None, now: Instant
     ) -> Due | Result | Other | None:
-        """What is to be done about a record, or why nothing can be; None: nothing. `now`: seconds since the epoch."""
+        """What is to be done about a record, or why nothing can be; None: nothing."""
         if isinstance(found, errors.OnerefreshError):
             unreadable = isinstance(found, errors.StoreUnavailable)
             return Result(key, What.UNREADABLE if unreadable else What.FAILED, found)
@@ -82,12 +87,12 @@ class DueFilter:
         except errors.OnerefreshError as error:
             return Result(key, What.FAILED, error_of(error.about(key)))
 
-    def _judge(self, key: str, record: Record | None, now: float) -> Due | Result | Other | None:
+    def _judge(self, key: str, record: Record | None, now: Instant) -> Due | Result | Other | None:
         if record is None or record.state is State.EMPTY:
             return self._begin(key, record) if self.named else None
         origin = record.lease.origin if record.state is State.LEASED and record.lease else record.state
         dead = origin is State.DEAD
-        if not dead and not _is_due(record, self.within, now):
+        if not dead and not self._is_due(record, now.wall - skew_here(record, now, machine())):
             return None
         options = self._options(key)
         if not self.named and options.owner is None and record.owner in (None, UNSTATED):
@@ -99,9 +104,17 @@ class DueFilter:
             login = errors.LoginRequired(f"the session is over, log in again: {message}", credential=key)
             return Result(key, What.NEEDS_LOGIN, login.about(key, record.generation))
         failure = record.failure
-        if failure is not None and options.must_rest(record, now):
-            return Result(key, what_of(failure), failure.verdict(now).error().about(key, record.generation))
+        if failure is not None and options.must_rest(record, now.wall):
+            return Result(key, what_of(failure), failure.verdict(now.wall).error().about(key, record.generation))
         return Due(key, record.identity, endpoint_of(options.refresher), failure is not None)
+
+    def _is_due(self, record: Record, now: float) -> bool:
+        """Whether the record's token is due. `now`: by the clock by which the token is dated."""
+        token = record.token
+        if token is None:
+            return False
+        due = due_at(token, self.within, self.unused_for)
+        return now >= (due if self.within is None else min(due, thresholds(token, 0.0).unusable_at))
 
     def _begin(self, key: str, record: Record | None) -> Due | Result:
         """A named key without a session: it is due where there is a first token, or one can be obtained."""
@@ -143,11 +156,6 @@ def what_of(failure: Failure) -> What:
 
 class _NotOurs(Exception):
     """The key is no tenant of this kind."""
-
-
-def _is_due(record: Record, within: float, now: float) -> bool:
-    token = record.token
-    return token is not None and now >= min(due_at(token, within), thresholds(token, 0.0).unusable_at)
 
 
 def error_of(error: errors.OnerefreshError) -> errors.OnerefreshError:

@@ -8,6 +8,7 @@ from onerefresh.flight import Flight
 from onerefresh.policy import FOR_GOOD
 from onerefresh.renewal import removal
 from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.request import Ahead
 from onerefresh.renewal.world import World
 from onerefresh.store import Store
 from onerefresh.token import Token
@@ -40,15 +41,19 @@ class Tenant(Credential):
         """Raise `ConfigurationError` where a wait for code on `loop` would block this very loop."""
         self._check_caller(blocking=True, loop=loop)
 
-    def renew_ahead(self, within: float, loop: object) -> tuple[Flight[Outcome], bool]:
+    def renew_ahead(
+        self, within: float | None, loop: object, unused_for: float | None = None
+    ) -> tuple[Flight[Outcome], bool]:
         """The flight that renews the token if it ends `within` so many seconds; whether it began with this call.
 
-        `loop`: the event loop on which async functions run, where the options have none.
+        `unused_for`: also if its refresh token was not used for so many seconds. `loop`: the event loop on which async
+        functions run, where the options have none.
         """
         self._check_open()
         self._check_caller(blocking=False, loop=None)
         # A hundred years are more than any token lives. More than that is for `retry()`, which says so in the history.
-        return self._ahead(min(within, FOR_GOOD), loop if self._options.loop is None else self._options.loop)
+        ahead = Ahead(None if within is None else min(within, FOR_GOOD), unused_for)
+        return self._ahead(ahead, loop if self._options.loop is None else self._options.loop)
 
     def delete(self) -> Flight[None]:
         """Empty the record, whatever is in it, and forget the token."""

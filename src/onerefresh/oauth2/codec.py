@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, quote_plus
 
-from onerefresh.answers import field_of, not_bearer, object_in, unsendable
+from onerefresh.answers import claims_of, field_of, not_bearer, object_in, unsendable
 from onerefresh.bearer_field import bearer_in
+from onerefresh.bodies import header
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
+from onerefresh.expiry import skew_by_date, skew_by_issue, span_of, worth_it
 from onerefresh.judge_answer import judge_answer, with_rest
 from onerefresh.oauth2.client_auth import Identification
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
@@ -187,25 +189,34 @@ def _can_be_sent(text: str) -> bool:
 
 
 def read_answer(
-    response: TokenResponse, *, at: float, scope: str | None, hidden: Redactor, bearer_field: str | None = None
+    response: TokenResponse,
+    *,
+    at: float,
+    came_at: float | None = None,
+    scope: str | None,
+    hidden: Redactor,
+    bearer_field: str | None = None,
 ) -> Token | Verdict:
     """The token in an answer, or the verdict on an answer without one.
 
-    `at`: when it was asked for, in seconds since the epoch. `scope`: the one that was asked for, which an answer that
-    names none has granted (RFC 6749 section 5.1). `hidden`: knows the request's secrets, which no verdict quotes.
-    `bearer_field`: the field that is sent in place of the access token.
+    * `at`, `came_at`: when it was asked for, and when it came, in seconds since the epoch.
+    * `scope`: the one that was asked for, which an answer that names none has granted (RFC 6749 section 5.1).
+    * `hidden`: knows the request's secrets, which no verdict quotes.
+    * `bearer_field`: the field that is sent in place of the access token.
     """
     fields = _fields(response)
     if 200 <= response.status < 300 and fields is not None:
         if (message := not_bearer(fields)) is not None:
             return with_rest(Verdict(FailureKind.PROTOCOL, message), fields)
+        skew = _skew_of(response, fields, at, at if came_at is None else came_at, bearer_field)
         try:
-            token = parse_answer(fields, at=at, hidden=hidden, bearer_field=bearer_field)
+            token = parse_answer(fields, at=at - worth_it(skew or 0.0), hidden=hidden, bearer_field=bearer_field)
         except RefreshProtocolError as error:
             if bearer_field is not None and bearer_in(fields, None) is not None:
                 return with_rest(Verdict(FailureKind.PROTOCOL, error.message), fields)
             # Otherwise judged below, from the answer itself.
         else:
+            token = replace(token, clock_skew=skew)
             return token if token.scope is not None or scope is None else replace(token, scope=scope)
     verdict = judge_answer(
         response.status,
@@ -218,6 +229,20 @@ def read_answer(
     if verdict.kind is FailureKind.PROTOCOL and message is not None:
         verdict = replace(verdict, detail=f"the token endpoint answered {response.status} with {message}")
     return with_rest(verdict, fields)
+
+
+def _skew_of(
+    response: TokenResponse, fields: Mapping[str, object], at: float, came_at: float, bearer_field: str | None
+) -> float | None:
+    """How far this machine's clock is ahead of the server's, as the answer's date shows it; None: not known.
+
+    A JWT that was issued when it was asked for, by this machine's clock, shows that the date is the one that is off.
+    """
+    skew = skew_by_date(header(response.headers, "date"), header(response.headers, "age"), at, came_at)
+    bearer = bearer_in(fields, bearer_field)
+    span = span_of(claims_of(bearer), at) if bearer is not None else None
+    is_right = span is not None and skew_by_issue(*span, at, came_at, is_new=False) == 0.0
+    return 0.0 if is_right and skew is not None else skew
 
 
 class _Fields(dict[str, object]):

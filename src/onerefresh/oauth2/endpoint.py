@@ -228,7 +228,12 @@ class TokenEndpoint:
         response = self._sent(request, redactor)
         if isinstance(response, TokenResponse):
             found = read_answer(
-                response, at=asked_at, scope=self.scope, hidden=redactor, bearer_field=self.bearer_field
+                response,
+                at=asked_at,
+                came_at=time.time(),
+                scope=self.scope,
+                hidden=redactor,
+                bearer_field=self.bearer_field,
             )
             if isinstance(found, Token):
                 return found

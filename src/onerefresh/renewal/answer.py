@@ -8,15 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onerefresh import errors, succession
-from onerefresh.events import Kind
+from onerefresh.events import Facts, Kind
 from onerefresh.policy import backoff, thresholds
 from onerefresh.record import Record
 from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.commit import LONGEST_REST, commit_into, has_overtaken, longest_rest, next_of
 from onerefresh.renewal.recovery import look_again, replay_later
-from onerefresh.renewal.reports import MOST_ROUNDS, tell
+from onerefresh.renewal.reports import MOST_ROUNDS, report, tell
 from onerefresh.renewal.revocation import revoke_if_logged_out
 from onerefresh.renewal.world import Loaded, Spooled
+from onerefresh.expiry import skew_in_words, worth_it
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.token_response import odd_expiry
@@ -107,6 +108,10 @@ async def _refreshed(attempt: Attempt, committed: Record, *, useless: bool) -> O
     await tell(attempt, Kind.REFRESHED, committed)
     if committed.token is not None and not useless and (message := odd_expiry(committed.token)) is not None:
         await tell(attempt, Kind.ODD_EXPIRY, committed, message)
+    if committed.token_clock is not None and (skew := worth_it(committed.token_clock.skew)):
+        facts, attempted = Facts(duration=skew), attempt.lease.id
+        message = skew_in_words(skew)
+        await report(attempt.world, Kind.CLOCK_OFF, attempt.request, committed, message, attempt=attempted, facts=facts)
     token = committed.token if not committed.unsaved else None
     if token is not None and (await attempt.world.known()).may_go_back:
         await attempt.world.defer(look_again(attempt.world, token, attempt.lease.ttl, attempt.request))
@@ -126,8 +131,8 @@ async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcom
     await attempt.world.deliver(None, unsaved=token)  # this process knows it now, whatever callers get
     if committed.unsaved:
         return None  # the host saves it first; then the record says what follows
-    is_enough = attempt.request.within is None and not failure.refused
-    if is_enough and now.wall < thresholds(token, attempt.request.jitter).unusable_at:
+    is_enough = attempt.request.within is None and attempt.request.unused_for is None and not failure.refused
+    if is_enough and now.wall - attempt.request.skew < thresholds(token, attempt.request.jitter).unusable_at:
         return Outcome.brought(committed, token, failure.delay)
     raise failure.verdict(now.wall).error().about(attempt.request.key, committed.generation) from attempt.cause
 

@@ -10,6 +10,7 @@ from onerefresh.record import Lease, Probation, Record
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import Loaded, World
+from onerefresh.expiry import worth_it
 from onerefresh.token import Token
 
 __all__ = ["Attempt", "Outcome"]
@@ -24,6 +25,7 @@ class Outcome(NamedTuple):
     * `probation`: the token was just refreshed, and no accepted call has proven it yet.
     * `renewed`: this very renewal or login brought the token.
     * `earlier`: the families of the sessions before this one, as far as the record names them.
+    * `skew`: seconds by which this machine's clock is ahead of the clock by which the token is dated.
     """
 
     token: Token
@@ -33,11 +35,13 @@ class Outcome(NamedTuple):
     renewed: bool = False
     earlier: tuple[str, ...] = ()
     is_news: bool = False
+    skew: float = 0.0
 
     @classmethod
     def brought(cls, record: Record, token: Token, retry_after: float = 0.0) -> Outcome:
         """The outcome of a renewal or login that has brought `token` into `record`, or is about to."""
-        return cls(token, retry_after, probation=record.probation, renewed=True, earlier=record.families[:-1])
+        earlier, skew = record.families[:-1], worth_it(token.clock_skew or 0.0)
+        return cls(token, retry_after, probation=record.probation, renewed=True, earlier=earlier, skew=skew)
 
 
 @dataclass(slots=True)

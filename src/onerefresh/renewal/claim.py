@@ -45,7 +45,7 @@ async def claim_and_send(
     token = loaded.record.token if loaded.record else None
     lease = replace(
         lease,
-        ttl=request.profile.time_to_live(token, born.wall, request.http_timeout),
+        ttl=request.profile.time_to_live(token, born.wall - request.skew, request.http_timeout),
         clock_epoch=born.shared.clock_epoch if born.shared else None,
         at=born.shared.seconds if born.shared else 0.0,
     )

@@ -14,6 +14,7 @@ from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery_lease import recovery_lease, write_under
 from onerefresh.renewal.request import RenewalRequest
+from onerefresh.renewal.token_clocks import clock_of
 from onerefresh.renewal.world import Loaded, Spooled, World
 
 LONGEST_REST = 5.0
@@ -98,6 +99,7 @@ def next_of(
         useless=entry.useless,
         jitter=now.jitter,
         clock=now.clock,
+        token_clock=clock_of(entry.token, record.generation + 1, now, request.machine),
         stamp=request.stamp(reason),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from onerefresh import errors
 from onerefresh.damping import Ruling, rule
-from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, due_at, thresholds
+from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, due_at, outlasts_until, thresholds
 from onerefresh.record import Clock, Failure, Grant, Record, State
 from onerefresh.renewal.reports import moved
 from onerefresh.renewal.request import RenewalRequest, print_of
@@ -31,6 +31,7 @@ def decide(
     is_unsettled: bool = False,
     clock: Clock | None = None,
     was_awaited: bool = False,
+    skew: float = 0.0,
 ) -> Decision:
     """Return what to do about `record`.
 
@@ -39,6 +40,7 @@ def decide(
     * `is_unsettled`: this process has known the store's present server for a short time only.
     * `clock`: the clock by which refreshes are counted.
     * `was_awaited`: the record's token is the answer for which this renewal has waited.
+    * `skew`: seconds by which this machine's clock is ahead of the clock by which the token is dated.
     """
     if record is None:
         return Repair(request.known.newest) if request.known.newest is not None else _begin(request)
@@ -63,7 +65,8 @@ def decide(
     rest = record.rest(clock or (None, now)) if record.state is State.IDLE else 0.0
     if was_awaited and record.token is not None and _is_for_them(record, record.token, request, clock or (None, now)):
         return Use(record.token, _retry_after(record, now, lease_over=lease_over), probation=record.probation)
-    if record.token is not None and _serves(record, record.token, request, now, rest, clock or (None, now)):
+    counted = clock or (None, now)
+    if record.token is not None and _serves(record, record.token, request, now, rest=rest, clock=counted, skew=skew):
         damped = request.refused == record.identity
         retry_after = max(_retry_after(record, now, lease_over=lease_over), rest)
         why = too_often(rest, refused=True) if damped and rest > 0.0 else ""
@@ -110,27 +113,36 @@ def in_use(record: Record) -> bool:
     return record.state in (State.IDLE, State.LEASED)
 
 
-def _serves(  # noqa: PLR0917 - what a look has found, in the order of `decide`
-    record: Record, token: Token, request: RenewalRequest, now: float, rest: float, clock: Clock
+def _serves(
+    record: Record, token: Token, request: RenewalRequest, now: float, *, rest: float, clock: Clock, skew: float
 ) -> bool:
     """Whether the stored token may be handed out for this request. `rest`: seconds until it may be refreshed."""
+    now_there = now - skew
     if request.refused == record.identity:
         damped = ruling(record, request, now, clock) is Ruling.IS_DAMPED or (
             rest > 0.0 and not must_rest(record, request.client, now)
         )
-        return damped and now < thresholds(token, request.jitter).unusable_at
-    found = thresholds(token, request.jitter)
-    if now >= found.unusable_at or record.state is State.EMPTY:
+        return damped and now_there < thresholds(token, request.jitter).unusable_at
+    found = thresholds(token, request.jitter, request.early)
+    if now_there >= found.unusable_at or record.state is State.EMPTY:
         return False
     if State.DEAD in (record.state, _origin(record)):
         return record.failure is not None and not record.failure.refused
     failure = record.failure
     if failure is not None and failure.refused and (failure.is_doubtful or failure.kind is FailureKind.UNUSABLE):
         return False
-    refresh_at = found.refresh_at if request.within is None else due_at(token, request.within)
-    if request.background and now >= refresh_at:
+    if request.background and now_there >= _ahead_at(token, request, found.refresh_at):
         return rest > 0.0 or must_rest(record, request.client, now)
     return True
+
+
+def _ahead_at(token: Token, request: RenewalRequest, ageing_at: float) -> float:
+    """From when on a token is renewed although it still serves, in seconds since the epoch."""
+    if request.min_valid is not None:
+        return outlasts_until(token, request.min_valid)
+    if request.within is None and request.unused_for is None:
+        return ageing_at
+    return due_at(token, request.within, request.unused_for)
 
 
 def _is_for_them(record: Record, token: Token, request: RenewalRequest, clock: Clock) -> bool:

@@ -31,6 +31,7 @@ step without side effects; this file performs it.
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import replace
 from typing import NamedTuple
 
 from onerefresh import errors
@@ -49,6 +50,7 @@ from onerefresh.renewal.reports import MOST_ROUNDS, report, unsettled
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.send import run_attempt
 from onerefresh.renewal.steps import Claim, Fail, HostSave, Pause, Repair, Settle, StartSession, Use, Wait
+from onerefresh.renewal.token_clocks import skew_here
 from onerefresh.renewal.world import Loaded, World
 from onerefresh.store import AdvisoryLock
 
@@ -83,12 +85,14 @@ class _Look(NamedTuple):
     * `now`: the time of the look.
     * `record`: the record as this process understands it, with its dates and pauses adjusted.
     * `lease`: the record's lease, or None if the record is not leased.
+    * `skew`: seconds by which this machine's clock is ahead of the clock of the record's token.
     """
 
     loaded: Loaded
     now: Instant
     record: Record | None
     lease: Lease | None
+    skew: float
 
     @property
     def identity(self) -> tuple[str, int]:
@@ -144,7 +148,8 @@ class _Renewal:
             return None
         now = await self.world.now()
         record = bound(self.request.sightings.dated(known.record, now, self.watch.began), self.request)
-        return _Look(known, now, record, record.lease if record and record.state is State.LEASED else None)
+        lease = record.lease if record and record.state is State.LEASED else None
+        return _Look(known, now, record, lease, skew_here(record, now, self.request.machine, self.request.skew))
 
     async def continue_under(self, lease: Lease, record: Record, look: _Look) -> Outcome | None:
         """Send under a claim of this renewal that was applied although its outcome was unknown."""
@@ -152,7 +157,8 @@ class _Renewal:
             return None  # the wait for a turn took time: the loaded record may be stale
         self.awaited = lease.id
         born = self.unconfirmed.pop(lease.id)
-        return await run_attempt(Attempt(self.world, self.request, record, look.loaded.version or "", lease, born))
+        request = replace(self.request, skew=look.skew)
+        return await run_attempt(Attempt(self.world, request, record, look.loaded.version or "", lease, born))
 
     async def decide(self, look: _Look) -> Outcome | None:
         """Decide what to do about the record, and do it; None: look again."""
@@ -170,10 +176,11 @@ class _Renewal:
             ),
             clock=now.clock,
             was_awaited=record is not None and bool(self.awaited) and record.committed_by == self.awaited,
+            skew=look.skew,
         )
         match decision:
             case Use():
-                return await self.use(decision, record)
+                return await self.use(decision, record, look.skew)
             case Fail(error):
                 await world.leave()
                 if record is not None and record.moved_to is None and not request.is_foreign(record.owner):
@@ -213,8 +220,8 @@ class _Renewal:
             message = "token= is ignored: the store has another token, which is in use"
             await report(self.world, Kind.SEED_IGNORED, self.request, record, message)
 
-    async def use(self, found: Use, record: Record | None) -> Outcome:
-        """Return the record's token."""
+    async def use(self, found: Use, record: Record | None, skew: float) -> Outcome:
+        """Return the record's token. `skew`: that of its clock."""
         request, newest = self.request, self.request.known.newest
         await self.world.leave()
         if found.why and request.sightings.is_new(found.token.identity):
@@ -224,7 +231,9 @@ class _Renewal:
             await report(self.world, Kind.ADOPTED, request, record)
         earlier = record.families[:-1] if record else ()
         is_news = request.refused_at is not None and request.refused_at.is_news
-        return Outcome(found.token, found.retry_after, found.damped, found.probation, earlier=earlier, is_news=is_news)
+        return Outcome(
+            found.token, found.retry_after, found.damped, found.probation, earlier=earlier, is_news=is_news, skew=skew
+        )
 
     async def wait(self, look: _Look, seconds: float, why: str) -> None:
         """Release the lock and the turn, then wait for a change of the record."""
@@ -271,7 +280,8 @@ class _Renewal:
         self.awaited = await world.new_id()
         death_proof = self.lock.death_proof if self.lock else None
         mine = Lease(self.awaited, grant, 0.0, death_proof=death_proof, contested=contested)
-        outcome = await claim_and_send(world, look.loaded, mine, self.request, look.now, unconfirmed=self.unconfirmed)
+        request = replace(self.request, skew=look.skew)
+        outcome = await claim_and_send(world, look.loaded, mine, request, look.now, unconfirmed=self.unconfirmed)
         await world.leave()
         self.lock = None
         return outcome

@@ -6,14 +6,17 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from onerefresh.damping import RefusedAt
 from onerefresh.events import Reason
-from onerefresh.policy import Profile
+from onerefresh.policy import Early, Profile
 from onerefresh.record import Record, State
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
+
+__all__ = ["AGEING", "FORCED", "UNSTATED", "Ahead", "RenewalRequest", "print_of"]
 
 UNSTATED = "refresher, which does not say whose tokens it refreshes"
 """The owner of a record that a refresher without an identity has begun.
@@ -26,13 +29,34 @@ FORCED = math.inf
 """`RenewalRequest.within` where a person wants the token renewed, whatever is left of it."""
 
 
+class Ahead(NamedTuple):
+    """When a token is renewed although it still serves. By default once it is ageing.
+
+    * `within`: it ends within so many seconds.
+    * `unused_for`: its refresh token was not used for so many seconds.
+    * `min_valid`: a caller needs a token that is valid for so many seconds.
+    """
+
+    within: float | None = None
+    unused_for: float | None = None
+    min_valid: float | None = None
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody wants it now; one that is merely ageing can be renewed later as well."""
+        return self != AGEING
+
+
+AGEING = Ahead()
+
+
 @dataclass(frozen=True, slots=True)
 class RenewalRequest:
     """What is asked of a renewal, and by which credential.
 
     * `refused`: the identity of the token that the API refused; `refused_at`: where, if that is known.
-    * `background`: no caller waits; renew although the token still serves. `within`: renew once the token ends within
-      so many seconds (None: once it is ageing).
+    * `background`: renew although the token still serves, once it is ageing, which `early` decides.
+    * `within`, `unused_for`, `min_valid`: in place of that, as for `Ahead`.
     * `seed`: the token that was given as ``token=``; `seed_reported`: whether it has been reported as ignored.
     * `can_obtain`: the refresher can get a token without a refresh token.
     * `renews_from_access`: the refresher needs no refresh token.
@@ -44,6 +68,7 @@ class RenewalRequest:
     * `adopts`: the refresher may take over a token that belongs to another one.
     * `sightings`: what this process remembers of the records it has read.
     * `known`: what else it knew when it looked at the record.
+    * `skew`: seconds by which this machine's clock is ahead of the token's, as this process has found before.
     * `process`: the machine and the number of this process, for the record's history; empty: they are not noted.
     """
 
@@ -55,6 +80,9 @@ class RenewalRequest:
     refused_at: RefusedAt | None = None
     background: bool = False
     within: float | None = None
+    unused_for: float | None = None
+    min_valid: float | None = None
+    early: Early = None
     seed: Token | None = None
     seed_reported: bool = False
     can_obtain: bool = False
@@ -68,10 +96,16 @@ class RenewalRequest:
     sightings: Sightings = field(default_factory=Sightings, compare=False)
     known: Known = field(default_factory=Known)
     process: tuple[str, int] | tuple[()] = ()
+    skew: float = 0.0
 
     def knowing(self, known: Known) -> RenewalRequest:
         """The same request with what this process has learned since: a renewal may have waited for long."""
         return replace(self, known=known)
+
+    @property
+    def machine(self) -> str:
+        """The name of this machine; empty where it is not noted."""
+        return self.process[0] if self.process else ""
 
     @property
     def signs(self) -> str:
@@ -80,7 +114,7 @@ class RenewalRequest:
 
     def reason(self, record: Record | None) -> Reason:
         """Why a token is to be refreshed, of which `record` is the record before that."""
-        if self.within is not None:
+        if self.within is not None or self.unused_for is not None:
             return Reason.FORCED if self.within == FORCED else Reason.DUE
         over = (State.DEAD, State.EMPTY)
         if record is None or record.token is None or record.state in over:
@@ -89,6 +123,8 @@ class RenewalRequest:
             return Reason.MISSING
         if self.refused == record.identity or (record.failure is not None and record.failure.refused):
             return Reason.REFUSED
+        if self.min_valid is not None:
+            return Reason.SHORT
         return Reason.AGEING if self.background else Reason.EXPIRED
 
     def stamp(self, reason: Reason | None = None) -> tuple[object, ...]:

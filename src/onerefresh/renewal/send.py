@@ -92,8 +92,12 @@ def _rest_of(attempt: Attempt, verdict: Verdict, now: Instant) -> Token | None:
     is_over = attempt.refused or (failure is not None and failure.refused)
     ends_at = before.expires_at
     if is_over:
-        ends_at = now.wall if ends_at is None else min(ends_at, now.wall)
-    return replace(before, refresh_token=verdict.kept, expires_at=ends_at, unknown={})
+        now_there = now.wall - attempt.request.skew
+        ends_at = now_there if ends_at is None else min(ends_at, now_there)
+    clock = attempt.leased.token_clock
+    is_dated = clock is not None and clock.generation == attempt.leased.generation
+    skew = attempt.request.skew if is_dated else None
+    return replace(before, refresh_token=verdict.kept, expires_at=ends_at, clock_skew=skew, unknown={})
 
 
 async def _may_send(attempt: Attempt) -> Instant | None:

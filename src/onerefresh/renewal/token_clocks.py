@@ -1,0 +1,44 @@
+"""By which clock a record's token is dated, and how far this machine's clock is ahead of that one.
+
+A token's times are in its server's time, as far as the answer showed that. A machine whose clock is off has to know by
+how much, or else each of its processes would take a fresh token for an expired one, and refresh it.
+"""
+
+from __future__ import annotations
+
+from onerefresh.record import Record, TokenClock
+from onerefresh.renewal.clocks import Instant
+from onerefresh.expiry import worth_it
+from onerefresh.token import Token
+
+__all__ = ["clock_of", "skew_here"]
+
+
+def clock_of(token: Token, generation: int, now: Instant, machine: str) -> TokenClock | None:
+    """What the record says of the clock of a token that this machine has just got; None where nothing is known."""
+    if token.clock_skew is None:
+        return None
+    epoch, ahead = None, 0.0
+    if now.shared is not None:
+        epoch, ahead = now.shared.clock_epoch, now.shared.seconds - (now.wall - token.clock_skew)
+    return TokenClock(generation, machine, token.clock_skew, epoch, ahead)
+
+
+def skew_here(record: Record | None, now: Instant, machine: str, known: float = 0.0) -> float:
+    """Seconds by which this machine's clock is ahead of the clock of the record's token; 0 where that is not known.
+
+    `known`: the skew that this process has found before. A store's clock that nobody can set tells most. Otherwise the
+    smaller of two skews counts, since a clock may have been set meanwhile: with it, a token ends too early rather than
+    too late.
+    """
+    clock = record.token_clock if record is not None else None
+    if record is None or clock is None or clock.generation != record.generation:
+        return 0.0  # the times are those of the machine that wrote them, as far as is known
+    shared, found = now.shared, []
+    if shared is not None and clock.clock_epoch == shared.clock_epoch:
+        found.append(now.wall - (shared.seconds - clock.ahead))
+        if shared.single_host:
+            return worth_it(found[0])
+    if machine and clock.machine == machine:
+        found.append(clock.skew)
+    return worth_it(min(found, default=known))
