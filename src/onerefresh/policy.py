@@ -23,6 +23,7 @@ __all__ = [
     "PROFILES",
     "Early",
     "Profile",
+    "Renewal",
     "Thresholds",
     "backoff",
     "doubt_pause",
@@ -33,6 +34,7 @@ __all__ = [
     "profile_named",
     "recovery_time",
     "refusal_pause",
+    "renewal_ends_at",
     "thresholds",
 ]
 
@@ -106,7 +108,7 @@ class Thresholds(NamedTuple):
 
 
 def thresholds(token: Token, jitter: float, early: Early = None) -> Thresholds:
-    """The times from which `token` is ageing and unusable.
+    """The times from which `token` is ageing and unusable. It is ageing, too, in the last fifth of its refresh token.
 
     `jitter`, in [0, 1), is this process's random share, so that a fleet does not refresh in step. The thresholds scale
     with the lifetime, so a token that lives for seconds is still used for most of its life: fresh for half of it,
@@ -116,8 +118,10 @@ def thresholds(token: Token, jitter: float, early: Early = None) -> Thresholds:
     """
     if not token.is_sendable:
         return Thresholds(-math.inf, -math.inf)  # stored by an earlier version: no call can use it
+    renewal = renewal_ends_at(token)
+    must_renew_at = math.inf if renewal is None else renewal.at - renewal.life * AGEING_SHARE * (1.0 - 0.25 * jitter)
     if token.expires_at is None:
-        return Thresholds(math.inf, math.inf)
+        return Thresholds(must_renew_at, math.inf)
     life = max(token.expires_at - token.issued_at, 0.0)
     unusable = min(max(life * UNUSABLE_SHARE, UNUSABLE_LEAST), life * UNUSABLE_LARGEST_SHARE, UNUSABLE_MOST)
     if early is None:
@@ -126,20 +130,45 @@ def thresholds(token: Token, jitter: float, early: Early = None) -> Thresholds:
         wanted = early if early >= 1.0 else early * life  # False is 0
         ageing = min(wanted * (1.0 - EARLY_SPREAD * jitter), life * (1.0 - LEAST_FRESH_SHARE))
     unusable_at = token.expires_at - unusable
-    return Thresholds(min(token.expires_at - ageing, unusable_at), unusable_at)
+    return Thresholds(min(token.expires_at - ageing, unusable_at, must_renew_at), unusable_at)
+
+
+class Renewal(NamedTuple):
+    """When a refresh token ends, in seconds since the epoch, and the seconds that it lives from its last use."""
+
+    at: float
+    life: float
+
+
+def renewal_ends_at(token: Token) -> Renewal | None:
+    """The refresh token's end, where it is known and a refresh would move it; None otherwise.
+
+    A refresh cannot help where the last one did not move the end, as at a session's maximum, nor where the refresh
+    token had ended before it came.
+    """
+    ends_at = token.refresh_expires_at
+    if ends_at is None or token.refresh_token is None or not token.refresh_end_moves:
+        return None
+    life = ends_at - token.issued_at
+    return Renewal(ends_at, life) if life >= SHORTEST_HALF_LIFE * 2.0 else None
 
 
 def due_at(token: Token, within: float | None, unused_for: float | None = None) -> float:
     """When a token becomes due if everything that expires within `within` seconds is to be renewed.
 
     Seconds since the epoch. Never in the first tenth of a token's life: several workers would otherwise renew
-    short-lived tokens over and over. `unused_for`: likewise everything whose refresh token was not used for so long.
+    short-lived tokens over and over. It is due, too, where its refresh token ends within that time. `unused_for`:
+    everything whose refresh token was not used for so long, or is in the last fifth of its life.
     """
     if not token.is_sendable:
         return -math.inf
-    due = math.inf
+    due, renewal = math.inf, renewal_ends_at(token)
     if unused_for is not None and token.refresh_token is not None:
         due = token.issued_at + unused_for
+        if renewal is not None:
+            due = min(due, renewal.at - renewal.life * AGEING_SHARE)
+    if within is not None and renewal is not None:
+        due = min(due, renewal.at - min(within, renewal.life * (1.0 - SPARED_SHARE)))
     if within is not None and token.expires_at is not None:
         life = max(token.expires_at - token.issued_at, 0.0)
         due = min(due, token.expires_at - min(within, life * (1.0 - SPARED_SHARE)))

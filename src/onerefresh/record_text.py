@@ -287,6 +287,8 @@ TOKEN = (
     Field("refresh_token", "refresh_token", _secret, needed=True, write=_secret_text),
     Field("expires_at", "expires_at", _expiry),
     Field("issued_at", "issued_at", moment_of_token),
+    Field("refresh_expires_at", "refresh_expires_at", _expiry),
+    Field("refresh_end_moves", "refresh_end_moves", truth),
     Field("scope", "scope", text_or_none),
     Field("extra", "extra", table, write=_plain),
     Field("generation", "generation", generation),

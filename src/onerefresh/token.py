@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, Self, TypeAlias
 
 from onerefresh.answers import NO_ACCESS_TOKEN, as_seconds, claims_of, fitting, is_secret, scope_of, unsendable
 from onerefresh.errors import ConfigurationError, LoginRequired, RefreshProtocolError
-from onerefresh.expiry import skew_by_issue, span_of, times_given, worth_it
+from onerefresh.expiry import refresh_end_given, skew_by_issue, span_of, times_given, worth_it
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -27,6 +27,8 @@ __all__ = ["Answer", "OddTimes", "Secret", "Token", "secrets_in"]
 
 MOST_LOOKED_AT = 1000
 """How many values of an answer are searched for secrets."""
+LEAST_TO_MOVE = 5.0
+"""Seconds between two refreshes: with less, servers that count whole seconds do not show whether an end has moved."""
 EXPIRED_ON_ARRIVAL = 60.0
 """Seconds for which a token is used that had expired before it came."""
 
@@ -90,6 +92,9 @@ class Token:
       and the token serves until it is refused.
     * `expires_in`: seconds, or a `timedelta`; it may be given instead of `expires_at`. Where neither is given, a JWT's
       own ``exp`` counts, as in a token response.
+    * `refresh_expires_at`: when the refresh token ends, given and stated in the same ways; None where that is not
+      known, or never. `refresh_expires_in` may be given instead (0: never). Where neither is given, its ``exp`` counts.
+    * `refresh_end_moves`: False where the last refresh did not move that end, as at a session's maximum.
     * `scope`, `extra`: what else the server answered, up to 4 and about 64 KiB of it. Values in `extra` are never
       shown.
     * `family`, `generation`: the session, and the number of the token in it (0: not yet in a credential).
@@ -107,6 +112,8 @@ class Token:
     refresh_token: Secret | None
     expires_at: float | None
     issued_at: float
+    refresh_expires_at: float | None
+    refresh_end_moves: bool
     scope: str | None
     extra: Mapping[str, object] = field(hash=False)
     generation: int
@@ -123,6 +130,9 @@ class Token:
         expires_in: float | str | timedelta | None = None,
         expires_at: float | str | datetime | EllipsisType | None = ...,
         issued_at: float | str | datetime | None = None,
+        refresh_expires_in: float | str | timedelta | None = None,
+        refresh_expires_at: float | str | datetime | EllipsisType | None = ...,
+        refresh_end_moves: bool = True,
         scope: str | None = None,
         extra: Mapping[str, object] = MappingProxyType({}),
         generation: int = 0,
@@ -142,12 +152,17 @@ class Token:
             access, expires_in, expires_at = Secret(NO_ACCESS_TOKEN), 0.0, None
         claims = claims_of(access.reveal()) if expires_in is None and expires_at is ... else {}
         times = times_given(expires_in, expires_at, issued_at, now=time.time(), claims=claims, renewable=bool(refresh))
-        del expires_in, expires_at, issued_at  # one of them may be a token, by mistake
+        claims = claims_of(refresh.reveal()) if refresh is not None and refresh_expires_at is ... else {}
+        end = refresh_end_given(refresh_expires_in, refresh_expires_at, at=times.issued_at, claims=claims)
+        # One of them may be a token, by mistake.
+        del expires_in, expires_at, issued_at, refresh_expires_in, refresh_expires_at
         put = object.__setattr__
         put(self, "access_token", access)
         put(self, "refresh_token", refresh)
         put(self, "expires_at", times.expires_at)
         put(self, "issued_at", times.issued_at)
+        put(self, "refresh_expires_at", end.moment)
+        put(self, "refresh_end_moves", refresh_end_moves is not False)
         put(self, "scope", scope_of({"scope": scope}))
         put(self, "extra", MappingProxyType(fitting(extra)))
         put(self, "generation", generation if type(generation) is int and 0 <= generation < 2**40 else 0)
@@ -155,8 +170,8 @@ class Token:
         put(self, "clock_skew", as_seconds(clock_skew))
         put(self, "unknown", MappingProxyType(dict(unknown)))
         put(self, "doubt", doubt or times.doubt)
-        if times.problem:
-            raise OddTimes(times.problem, token=self)
+        if times.problem or end.odd:
+            raise OddTimes(times.problem or f"{end.odd}: {end.accepted}", token=self)
 
     def reveal(self) -> str:
         """The access token's text."""
@@ -199,11 +214,18 @@ class Token:
     def following(self, previous: Token) -> Self:
         """This answer as the successor of `previous`: what the server did not repeat stays as it was.
 
-        RFC 6749 section 6: without a new refresh token the old one stays; section 5.1: so does the scope.
+        RFC 6749 section 6: without a new refresh token the old one stays; section 5.1: so does the scope. The end of
+        the old refresh token stays with it; that of a new one is not known where the answer does not state it.
         """
+        is_same = self.refresh_token is None or self.refresh_token == previous.refresh_token
+        ends_at = self.refresh_expires_at
+        if ends_at is None and is_same:
+            ends_at = previous.refresh_expires_at
         return replace(
             self,
             refresh_token=self.refresh_token or previous.refresh_token,
+            refresh_expires_at=ends_at,
+            refresh_end_moves=_end_moves(previous, ends_at, self.issued_at),
             scope=self.scope if self.scope is not None else previous.scope,
             extra=_latest(previous.extra, self.extra),
             unknown={},
@@ -286,6 +308,16 @@ class OddTimes(ConfigurationError):
 
 Answer: TypeAlias = Token | Mapping[str, object]
 """What a refresher returns: a `Token`, or a token response as the server sent it."""
+
+
+def _end_moves(before: Token, ends_at: float | None, now: float) -> bool:
+    """Whether a refresh at `now` moved the refresh token's end to `ends_at`: by half of the time that has passed."""
+    if before.refresh_expires_at is None or ends_at is None:
+        return True
+    passed = now - before.issued_at
+    if passed < LEAST_TO_MOVE:
+        return before.refresh_end_moves
+    return ends_at - before.refresh_expires_at > passed / 2.0
 
 
 def _latest(before: Mapping[str, object], now: Mapping[str, object]) -> dict[str, object]:

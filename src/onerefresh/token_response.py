@@ -9,6 +9,7 @@ from itertools import islice
 from onerefresh.answers import (
     KNOWN,
     NO_ACCESS_TOKEN,
+    claims_of,
     field_of,
     names_access_token,
     not_bearer,
@@ -18,6 +19,7 @@ from onerefresh.answers import (
 )
 from onerefresh.bearer_field import ACCESS_TOKEN, bearer_in, end_of_bearer, no_bearer, rest_of
 from onerefresh.errors import RefreshProtocolError
+from onerefresh.expiry import end_of
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
 from onerefresh.token import Secret, Token, secrets_in
 
@@ -67,7 +69,9 @@ def parse_answer(
     refresh = Secret(refresh) if isinstance(refresh, str) and refresh else None
     access = bearer_in(answer, bearer_field)
     if access is None and kept and refresh is not None and is_refresh_token_alone(answer, bearer_field):
-        return Token(None, refresh, issued_at=at, scope=scope_of(answer), extra=rest_of(answer, None))
+        ends_at = _end_of_refresh_token(answer, refresh, at=at, kept=kept)
+        scope, extra = scope_of(answer), rest_of(answer, None)
+        return Token(None, refresh, issued_at=at, refresh_expires_at=ends_at, scope=scope, extra=extra)
     if access is None:
         names = names_in(answer, hidden)
         del answer, refresh  # what this frame holds would show in a traceback with locals
@@ -80,10 +84,23 @@ def parse_answer(
         refresh,
         expires_at=end.expires_at,
         issued_at=end.issued_at,
+        refresh_expires_at=_end_of_refresh_token(answer, refresh, at=at, kept=kept),
         scope=scope_of(answer),
         extra=rest_of(answer, bearer_field),
         doubt=end.odd,
     )
+
+
+def _end_of_refresh_token(
+    answer: Mapping[str, object], refresh: Secret | None, *, at: float, kept: bool
+) -> float | None:
+    """When the answer's refresh token ends, in seconds since the epoch; None where that is not known, or never.
+
+    A statement that is not understood tells nothing here: a refresh for it could come too often.
+    """
+    claims = claims_of(refresh.reveal()) if refresh is not None else {}
+    end = end_of(answer, at=at, subject="refresh_token", claims=claims, kept=kept)
+    return None if end.odd else end.expires_at
 
 
 def useless(answer: object, *, kept: bool = False, bearer_field: str | None = None) -> str | None:

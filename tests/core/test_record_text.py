@@ -93,7 +93,9 @@ ROWS = dict(re.findall(r"^\| (record|spool entry|`\w+`) \| (`.*`) \|$", PAGE.rea
 
 @pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
 def test_the_page_has_each_stored_name_in_its_order(kind: Any) -> None:
-    row = {Record: "record", Spooled: "spool entry", Lease: "`attempt`", TokenClock: "`clock`"}.get(kind, f"`{kind.__name__.lower()}`")
+    row = {Record: "record", Spooled: "spool entry", Lease: "`attempt`", TokenClock: "`clock`"}.get(
+        kind, f"`{kind.__name__.lower()}`"
+    )
     stored = [field.name for field in TABLES[kind]]
     if kind is Record:
         stored[-1:-1] = [CHECKSUM, "schema"]

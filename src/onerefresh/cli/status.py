@@ -131,7 +131,7 @@ def _details(status: Status, now: float, entry: Entry) -> list[str]:
         "credential": status.key,
         "status": _summary(status, now, entry),
         "expires": "not known" if status.expires_at is None else _moment(status.expires_at),
-        "refreshable": "yes" if status.refreshable or _can_obtain(entry) else "no",
+        "refreshable": _refreshable(status, now, can_obtain=_can_obtain(entry)),
         "scope": status.scope or "not shown",
         "store": str(entry.store) + (f", encrypted {entry.encrypt}" if entry.encrypt is not None else ""),
         **({"clock": skew_in_words(status.clock_skew)} if status.clock_skew else {}),
@@ -141,6 +141,16 @@ def _details(status: Status, now: float, entry: Entry) -> list[str]:
     shown = [f"{name:12} {value}" for name, value in lines.items()]
     history = [f"    {_moment(entry.at)}  generation {entry.generation}: {_told(entry)}" for entry in status.history]
     return [*shown, "history", *history] if history else shown
+
+
+def _refreshable(status: Status, now: float, *, can_obtain: bool) -> str:
+    """Whether the token can be refreshed, and until when."""
+    ends_at = status.refresh_expires_at
+    if can_obtain or not status.refreshable or ends_at is None:
+        return "yes" if status.refreshable or can_obtain else "no"
+    ended = ends_at + status.clock_skew <= now
+    moves = "" if ended or status.refresh_end_moves else ", which a refresh does not move"
+    return f"{'probably not: its refresh token ended' if ended else 'yes, until'} {_moment(ends_at)}{moves}"
 
 
 def _told(entry: Change) -> str:

@@ -22,6 +22,8 @@ class Status:
       `recovering`, that the token was restored into a store that had lost it, and is not sent yet.
     * `expires_at`: seconds since the epoch, or None.
     * `refreshable`: whether there is a refresh token.
+    * `refresh_expires_at`: when that one ends, in seconds since the epoch; None where that is not known, or never.
+    * `refresh_end_moves`: False where the last refresh did not move that end, as at a session's maximum.
     * `failure`: the last failure since the last success, in words; or that the token was refreshed too often of late,
       which `put_off` tells apart.
     * `retry_after`: seconds for which nothing is sent because of that.
@@ -48,6 +50,8 @@ class Status:
     put_off: bool = False
     moved_to: str | None = None
     clock_skew: float = 0.0
+    refresh_expires_at: float | None = None
+    refresh_end_moves: bool = True
 
 
 async def read_status(world: World, key: str) -> Status:
@@ -76,5 +80,7 @@ def _status_of(key: str, record: Record | None, rest: float) -> Status:
         doubts=failure.doubts if failure else 0,
         put_off=failure is None and rest > 0.0,
         moved_to=record.moved_to,
+        refresh_expires_at=token.refresh_expires_at if token else None,
+        refresh_end_moves=token.refresh_end_moves if token else True,
         recovering=record.state is State.LEASED and record.lease is not None and record.lease.is_recovery,
     )

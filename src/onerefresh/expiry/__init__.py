@@ -11,7 +11,7 @@ Nothing here raises because of what an answer holds, and nothing reads a clock.
 
 from __future__ import annotations
 
-from onerefresh.expiry.by_hand import times_given
+from onerefresh.expiry.by_hand import refresh_end_given, times_given
 from onerefresh.expiry.ends import CAUTIOUS_LIFE, End, end_of
 from onerefresh.expiry.names import is_expiry
 from onerefresh.expiry.skew import LEAST_SKEW, skew_by_date, skew_by_issue, skew_in_words, span_of, worth_it
@@ -28,6 +28,7 @@ __all__ = [
     "end_of",
     "is_expiry",
     "read",
+    "refresh_end_given",
     "skew_by_date",
     "skew_by_issue",
     "skew_in_words",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from onerefresh.expiry.ends import CAUTIOUS_LIFE, end_of
 from onerefresh.expiry.values import LATEST, LONGEST_LIFE, FieldKind, Reading, read
 
-__all__ = ["Given", "Times", "lifetime_given", "moment_given", "times_given"]
+__all__ = ["Given", "Times", "lifetime_given", "moment_given", "refresh_end_given", "times_given"]
 
 _PLAIN_UP_TO = 1e11
 """A number up to this one is seconds since the epoch, as is, under the name of a moment."""
@@ -63,6 +63,21 @@ def times_given(
         if given.odd:
             return Times(now + CAUTIOUS_LIFE, now, given.odd, _problem(given))
     return Times(life.moment if end.moment is None else end.moment, issued)
+
+
+def refresh_end_given(expires_in: object, expires_at: object, *, at: float, claims: Mapping[str, object]) -> Given:
+    """When a refresh token ends, from the arguments ``refresh_expires_in`` and ``refresh_expires_at``.
+
+    A lifetime begins at `at`; one of 0 means that it does not end, as servers say it. Where neither is given (None, and
+    ``...``), its own `claims` count.
+    """
+    if expires_at is not None and expires_at is not ...:
+        return moment_given("refresh_expires_at", expires_at, at=at)
+    if expires_in is not None:
+        life = lifetime_given("refresh_expires_in", expires_in, at=at, renewable=True)
+        return Given() if life.moment == at else life
+    found = end_of({}, at=at, claims=claims)
+    return Given(None if found.odd else found.expires_at)
 
 
 def _problem(given: Given) -> str:

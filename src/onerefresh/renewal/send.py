@@ -97,7 +97,8 @@ def _rest_of(attempt: Attempt, verdict: Verdict, now: Instant) -> Token | None:
     clock = attempt.leased.token_clock
     is_dated = clock is not None and clock.generation == attempt.leased.generation
     skew = attempt.request.skew if is_dated else None
-    return replace(before, refresh_token=verdict.kept, expires_at=ends_at, clock_skew=skew, unknown={})
+    rest = replace(before, refresh_token=verdict.kept, expires_at=ends_at, clock_skew=skew, unknown={})
+    return replace(rest, refresh_expires_at=None)  # that of the refresh token before it
 
 
 async def _may_send(attempt: Attempt) -> Instant | None:
