@@ -27,9 +27,8 @@ def clock_of(token: Token, generation: int, now: Instant, machine: str) -> Token
 def skew_here(record: Record | None, now: Instant, machine: str, known: float = 0.0) -> float:
     """Seconds by which this machine's clock is ahead of the clock of the record's token; 0 where that is not known.
 
-    `known`: the skew that this process has found before. A store's clock that nobody can set tells most. Otherwise the
-    smaller of two skews counts, since a clock may have been set meanwhile: with it, a token ends too early rather than
-    too late.
+    `known`: the skew that this process has found before. Of two skews the smaller one counts, with which a token ends
+    too early rather than too late: one of the clocks may have been set since, or may stand still while a machine sleeps.
     """
     clock = record.token_clock if record is not None else None
     if record is None or clock is None or clock.generation != record.generation:
@@ -37,8 +36,6 @@ def skew_here(record: Record | None, now: Instant, machine: str, known: float = 
     shared, found = now.shared, []
     if shared is not None and clock.clock_epoch == shared.clock_epoch:
         found.append(now.wall - (shared.seconds - clock.ahead))
-        if shared.single_host:
-            return worth_it(found[0])
     if machine and clock.machine == machine:
         found.append(clock.skew)
     return worth_it(min(found, default=known))

@@ -1,0 +1,421 @@
+"""Machines whose clocks are off: how often they refresh, and what they tell each other."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from tests.core.calls import listening
+from tests.core.driver import KEY, START, World, make_request, needy, seed
+from tests.effects import EFFECTS
+
+from onerefresh import Credential, Credentials, StoreUnavailable, Token
+from onerefresh.events import Event, Kind
+from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.oauth2.codec import TokenRequest, TokenResponse
+from onerefresh.record import TokenClock
+from onerefresh.record_text import decode
+from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.renew import renew
+from onerefresh.renewal.token_clocks import skew_here
+from onerefresh.skew import skew_by_date, skew_by_issue, skew_in_words
+from onerefresh.store import Store, StoreTime, Versioned
+from onerefresh.stores.memory import MemoryStore
+from onerefresh.telling import ClockNews
+
+HOUR = 3600.0
+DATE = formatdate(START, usegmt=True)
+
+# --- What an answer shows ---
+
+
+@pytest.mark.parametrize(
+    ("date", "age", "asked", "came", "skew"),
+    [
+        pytest.param(DATE, None, 0.0, 0.2, 0.0, id="right"),
+        pytest.param(DATE, None, 60.0, 60.2, 0.0, id="a minute is not worth it"),
+        pytest.param(DATE, None, -60.0, -59.8, 0.0, id="nor is a minute behind"),
+        pytest.param(DATE, None, 61.0, 61.2, 61.0, id="ahead"),
+        pytest.param(DATE, None, 7200.0, 7200.2, 7200.0, id="two hours ahead"),
+        pytest.param(DATE, None, -7200.0, -7199.8, -7200.0, id="two hours behind"),
+        pytest.param(DATE, None, -100.0, 0.0, 0.0, id="a slow answer: the date may be right"),
+        pytest.param(DATE, None, -200.0, -100.0, -200.0, id="a slow answer to a clock that is behind"),
+        pytest.param(DATE, None, 7200.0, 0.0, 7200.0, id="a clock that was set back meanwhile"),
+        pytest.param(DATE, "0", 7200.0, 7200.2, None, id="from a cache"),
+        pytest.param(DATE, "7200", 7200.0, 7200.2, None, id="from a cache that says for how long"),
+        pytest.param(None, None, 7200.0, 7200.2, None, id="no date"),
+        pytest.param("", None, 7200.0, 7200.2, None, id="an empty one"),
+        pytest.param("soon", None, 7200.0, 7200.2, None, id="no date at all"),
+        pytest.param(f"{DATE}, {DATE}", None, 7200.0, 7200.2, None, id="two dates"),
+        pytest.param("Thu, 01 Jan 1970 00:00:07 GMT", None, 0.0, 0.2, None, id="a server without a clock"),
+        pytest.param("Friday, 15-Jan-27 08:00:00 GMT", None, 7200.0, 7200.2, 7200.0, id="RFC 850"),
+        pytest.param("Fri Jan 15 08:00:00 2027", None, 7200.0, 7200.2, 7200.0, id="asctime"),
+        pytest.param("Fri, 99 Jan 2027 08:00:00 GMT", None, 7200.0, 7200.2, None, id="no day of a month"),
+    ],
+)
+def test_a_date_shows_how_far_the_clock_is_off(
+    date: str | None, age: str | None, asked: float, came: float, skew: float | None
+) -> None:
+    assert skew_by_date(date, age, START + asked, START + came) == skew
+
+
+@pytest.mark.parametrize(
+    ("issued", "expires", "asked", "is_new", "skew"),
+    [
+        pytest.param(0.0, HOUR, 1.0, True, 0.0, id="issued when it was asked for"),
+        pytest.param(0.0, HOUR, -7200.0, True, -7200.0, id="issued in the future: the clock is behind"),
+        pytest.param(0.0, HOUR, -7200.0, False, -7200.0, id="whichever token it is"),
+        pytest.param(0.0, HOUR, 7200.0, True, 7200.0, id="a new token that is over: the clock is ahead"),
+        pytest.param(0.0, HOUR, 7200.0, False, None, id="the same token once more: a cache"),
+        pytest.param(0.0, HOUR, HOUR - 30.0, True, HOUR - 30.0, id="it would be over at once, again and again"),
+        pytest.param(0.0, HOUR, 1800.0, True, None, id="half of it is left: a cache, perhaps"),
+        pytest.param(HOUR, 0.0, 7200.0, True, None, id="nonsense"),
+    ],
+)
+def test_a_jwt_shows_it_where_there_is_no_date(
+    issued: float, expires: float, asked: float, is_new: bool, skew: float | None
+) -> None:
+    found = skew_by_issue(START + issued, START + expires, START + asked, START + asked + 0.2, is_new=is_new)
+    assert found == skew
+
+
+def test_it_is_said_in_words() -> None:
+    assert skew_in_words(7200.4) == "this machine's clock is 7200 s ahead of the server's"
+    assert skew_in_words(-90.0) == "this machine's clock is 90 s behind the server's"
+
+
+# --- What the record tells other machines ---
+
+
+def clock(**others: Any) -> TokenClock:
+    return TokenClock(**{"generation": 1, "machine": "far", "skew": 0.0, "clock_epoch": "era", "ahead": 50.0, **others})
+
+
+def instant(skew: float, *, epoch: str | None = "era", store_is_off: float = 0.0) -> Instant:
+    shared = None if epoch is None else StoreTime(epoch, START + 50.0 + store_is_off)
+    return Instant(START + skew, 0.0, shared, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "now", "known", "skew"),
+    [
+        pytest.param(None, instant(7200.0), 7200.0, 0.0, id="a record that does not say it"),
+        pytest.param(clock(generation=7), instant(7200.0), 7200.0, 0.0, id="of another generation"),
+        pytest.param(clock(), instant(0.0), 0.0, 0.0, id="two clocks that are right"),
+        pytest.param(clock(), instant(7200.0), 0.0, 7200.0, id="told by the store's clock"),
+        pytest.param(clock(), instant(-7200.0), 0.0, -7200.0, id="behind, told by the store's clock"),
+        pytest.param(clock(skew=7200.0), instant(0.0), 0.0, 0.0, id="the other's clock is wrong, and this one right"),
+        pytest.param(clock(), instant(7200.0, epoch="another"), 0.0, 0.0, id="another server of the store"),
+        pytest.param(clock(), instant(7200.0, epoch="another"), 7199.0, 7199.0, id="this process has known it before"),
+        pytest.param(clock(), instant(7200.0, epoch=None), 7199.0, 7199.0, id="a store without a clock"),
+        pytest.param(clock(machine="here", skew=7200.0), instant(7200.0, epoch=None), 0.0, 7200.0, id="this machine"),
+        pytest.param(clock(machine="here", skew=7200.0), instant(0.0), 0.0, 0.0, id="this machine's clock was set"),
+        pytest.param(clock(machine="here"), instant(0.0, store_is_off=-HOUR), 0.0, 0.0, id="the store's clock was set"),
+        pytest.param(
+            clock(machine="here"), instant(HOUR), 0.0, 0.0, id="the machine was asleep, and its clock with it"
+        ),
+        pytest.param(clock(), instant(50.0), 0.0, 0.0, id="less than a minute"),
+    ],
+)
+def test_each_machine_finds_how_far_its_own_clock_is_off(
+    said: TokenClock | None, now: Instant, known: float, skew: float
+) -> None:
+    record = replace(needy(None).present, token_clock=said)
+    assert skew_here(record, now, "here", known) == pytest.approx(skew)
+
+
+# --- Renewals ---
+
+
+def test_the_record_says_by_which_clock_its_token_is_dated() -> None:
+    world = needy(seed(lives=1.0))
+    world.now, world.wall_is_off = 2.0, 7200.0
+    world.answers = [Token("b", "r-2", expires_in=HOUR, issued_at=world.wall - 7200.0, clock_skew=7200.0)]
+    found = world.run(renew(EFFECTS, make_request(process=("here", 7))))
+    assert (found.skew, found.token.expires_at) == (7200.0, START + 2.0 + HOUR)
+    said = world.present.token_clock
+    assert said is not None
+    assert (said.generation, said.machine, said.skew) == (2, "here", 7200.0)
+    assert [event.facts.duration for event in world.events if event.kind is Kind.CLOCK_OFF] == [7200.0]
+    for off, machine in ((7200.0, "here"), (7200.0, "there"), (0.0, "there"), (-7200.0, "there")):
+        world.wall_is_off = off
+        other = world.run(renew(EFFECTS, make_request(process=(machine, 8), background=True)))
+        assert (other.renewed, other.skew) == (False, off)
+    assert len(world.sent) == 1
+
+
+def test_an_answer_that_shows_nothing_leaves_nothing_of_the_one_before() -> None:
+    world = needy(seed(lives=1.0))
+    world.put(replace(world.present, token_clock=TokenClock(1, "here", 7200.0, "boot", -START)))
+    world.now = 2.0
+    world.answers = [Token("b", "r-2", expires_in=HOUR, issued_at=world.wall)]
+    world.run(renew(EFFECTS, make_request(process=("here", 7))))
+    assert world.present.token_clock is None
+    assert not [event for event in world.events if event.kind is Kind.CLOCK_OFF]
+
+
+# --- Hours of several machines ---
+
+
+def jwt(**claims: float) -> str:
+    parts = [json.dumps(part).encode() for part in ({"alg": "none"}, claims, "signature")]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+
+
+class Times:
+    """True time, and the skew of the machine that runs now."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.now, self.skew, self.machine = START, 0.0, ""
+        patch.setattr(time, "time", lambda: self.now + self.skew)
+        patch.setattr("onerefresh.credential.credential._now", lambda: self.now + self.skew)
+        patch.setattr("onerefresh.credential.launcher.machine", lambda: self.machine)
+
+    @contextmanager
+    def on(self, machine: str, skew: float) -> Iterator[None]:
+        self.machine, self.skew = machine, skew
+        try:
+            yield
+        finally:
+            self.machine, self.skew = "", 0.0
+
+
+class Api:
+    """A token endpoint, and an API that takes its tokens until they end."""
+
+    def __init__(self, times: Times, *, says: str, date: bool = True) -> None:
+        self.times, self.says, self.date, self.requests = times, says, date, 0
+        self.ends: dict[str, float] = {}
+
+    def answer(self) -> dict[str, object]:
+        self.requests += 1
+        now = float(int(self.times.now))
+        access = f"opaque-{self.requests}" if self.says == "opaque" else jwt(iat=now, exp=now + HOUR, n=self.requests)
+        self.ends[access] = now + HOUR
+        answer: dict[str, object] = {"access_token": access, "refresh_token": f"r-{self.requests}"}
+        if self.says in ("opaque", "both"):
+            answer["expires_in"] = 3600
+        if self.says == "moment":
+            answer["expires_at"] = now + HOUR
+        return answer
+
+    def send(self, _: TokenRequest) -> TokenResponse:
+        headers = {"date": formatdate(self.times.now, usegmt=True)} if self.date else {}
+        return TokenResponse(200, headers, json.dumps(self.answer()).encode())
+
+    def refresher(self) -> Callable[[Token], Any]:
+        if self.date:
+            return TokenEndpoint("https://acme.test/token", client_id="c", send=self.send)
+        return lambda _: self.answer()
+
+    def accepts(self, token: Token) -> bool:
+        return self.times.now < self.ends.get(token.reveal(), 0.0)
+
+
+class Place(MemoryStore):
+    """A store on a server, for several machines. `has_clock`: it has a clock of its own."""
+
+    def __init__(self, times: Times, *, has_clock: bool) -> None:
+        super().__init__()
+        self.times, self.has_clock = times, has_clock
+
+    def moment(self) -> StoreTime | None:  # type: ignore[override]
+        return StoreTime("server", self.times.now - 1_000_000.0) if self.has_clock else None
+
+
+class Door(Store):
+    """How one process sees the place."""
+
+    def __init__(self, place: Place) -> None:
+        self.place, self.name = place, "a place"
+        self.durable = self.may_go_back = False
+
+    def load(self, key: str) -> Versioned | None:
+        return self.place.load(key)
+
+    def cas(self, key: str, expected: str | None, body: str) -> str:
+        return self.place.cas(key, expected, body)
+
+    def moment(self) -> StoreTime | None:
+        return self.place.moment()
+
+    def scan(self) -> Iterator[tuple[str, Versioned | StoreUnavailable]]:
+        return self.place.scan()
+
+
+def call(api: Api, credential: Credential) -> int:
+    """A call with one replay; how often the API refused it."""
+    token = credential.current() or credential.token()
+    refusals = 0
+    if not api.accepts(token):
+        refusals, token = 1, credential.token(refused=token)
+        assert api.accepts(token), "the replay succeeds"
+    flight = credential._memory.flight
+    if flight is not None:
+        assert flight.wait(20.0)  # a refresh in the background
+    return refusals
+
+
+FIRST = {"access_token": "first", "refresh_token": "r-0", "expires_in": 1}
+SAYS = ["jwt", "opaque", "both", "moment"]
+
+
+@pytest.mark.parametrize("skew", [7200.0, -7200.0, 3300.0, 3540.0, 90.0, -90.0, 1e7, -1e7])
+@pytest.mark.parametrize("says", SAYS)
+def test_a_machine_with_a_wrong_clock_refreshes_once_in_a_token_s_life(
+    says: str, skew: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = Times(monkeypatch)
+    api = Api(times, says=says)
+    with times.on("wrong", skew), Credential(KEY, api.refresher(), token=FIRST) as acme:
+        times.now += 10.0
+        refusals = 0
+        for _ in range(6 * 60):
+            refusals += call(api, acme)
+            times.now += 60.0
+    assert api.requests <= 8, "six hours"
+    assert refusals == 0
+
+
+@pytest.mark.parametrize("skew", [7200.0, 1e7])
+def test_a_function_without_a_date_does_so_by_the_token_s_own_times(
+    skew: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = Times(monkeypatch)
+    api = Api(times, says="jwt", date=False)
+    with times.on("wrong", skew), Credential(KEY, api.refresher(), token=FIRST) as acme:
+        times.now += 10.0
+        refusals = 0
+        for _ in range(6 * 60):
+            refusals += call(api, acme)
+            times.now += 60.0
+    assert api.requests <= 8
+    assert refusals == 0
+
+
+@pytest.mark.parametrize("skew", [900.0, 1800.0, 3300.0, 3540.0])
+def test_where_it_may_be_a_cache_it_refreshes_a_few_times(skew: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = Times(monkeypatch)
+    api, place = Api(times, says="jwt", date=False), Place(times, has_clock=True)
+    with times.on("wrong", skew), Credential(KEY, api.refresher(), token=FIRST, store=Door(place)) as acme:
+        times.now += 10.0
+        for _ in range(6 * 60):
+            call(api, acme)
+            times.now += 60.0
+    assert api.requests <= 6 * 10
+
+
+@pytest.mark.parametrize("has_clock", [True, False])
+@pytest.mark.parametrize("skew", [7200.0, -7200.0])
+@pytest.mark.parametrize("says", SAYS)
+def test_machines_of_all_sorts_share_one_token(
+    says: str, skew: float, has_clock: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = Times(monkeypatch)
+    api, place = Api(times, says=says), Place(times, has_clock=has_clock)
+    skews = {"wrong": skew, "right": 0.0, "other": -skew}
+    machines = {name: Credential(KEY, api.refresher(), token=FIRST, store=Door(place)) for name in skews}
+    times.now += 10.0
+    refusals = 0
+    for _ in range(6 * 60):
+        for name, acme in machines.items():
+            with times.on(name, skews[name]):
+                refusals += call(api, acme)
+        times.now += 60.0
+    for acme in machines.values():
+        acme.close()
+    assert api.requests <= (8 if has_clock else 10), "each finds out once"
+    # The first token is dated by the machine that brought it. Without a clock of the store, a machine that is behind and
+    # never refreshes does not find out, and has each token refused once.
+    assert refusals <= (1 if has_clock else 7)
+
+
+@pytest.mark.parametrize("has_clock", [True, False])
+@pytest.mark.parametrize("skew", [7200.0, -7200.0])
+def test_processes_that_live_for_one_call_know_it_from_the_record(
+    skew: float, has_clock: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = Times(monkeypatch)
+    api, place = Api(times, says="jwt"), Place(times, has_clock=has_clock)
+    times.now += 10.0
+    refusals = 0
+    for number in range(6 * 60):
+        machine = "wrong" if number % 2 or not has_clock else "right"
+        with (
+            times.on(machine, skew if machine == "wrong" else 0.0),
+            Credential(KEY, api.refresher(), token=FIRST, store=Door(place)) as acme,
+        ):
+            refusals += call(api, acme)
+        times.now += 60.0
+    assert api.requests <= 8
+    assert refusals <= 1, "the first token, which is dated by the machine that brought it"
+
+
+def test_the_command_for_many_does_not_take_a_fresh_token_for_an_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = Times(monkeypatch)
+    api, place = Api(times, says="jwt"), Place(times, has_clock=True)
+    times.now += 10.0
+    with Credential(KEY, api.refresher(), token=FIRST, store=Door(place)) as acme:
+        call(api, acme)
+    with times.on("wrong", 7200.0), Credentials(api.refresher(), store=Door(place)) as several:
+        done = several.refresh_due(within=600.0)
+        assert (done.looked_at, done.refreshed, done.failed) == (1, 0, 0)
+        times.now += HOUR - 300.0
+        assert several.refresh_due(within=600.0).refreshed == 1
+    assert api.requests == 2
+
+
+def test_status_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = Times(monkeypatch)
+    api, place = Api(times, says="jwt"), Place(times, has_clock=True)
+    times.now += 10.0
+    with Credential(KEY, api.refresher(), token=FIRST, store=Door(place)) as acme:
+        call(api, acme)
+        assert acme.status().clock_skew == 0.0
+    with times.on("wrong", -7200.0), Credential(KEY, api.refresher(), store=Door(place)) as acme:
+        assert acme.status().clock_skew == pytest.approx(-7200.0, abs=1.0)
+
+
+# --- What is said ---
+
+
+def said_by(api: Api, times: Times, *, hours: int) -> list[Event]:
+    with listening() as heard, times.on("wrong", 7200.0), Credential(KEY, api.refresher(), token=FIRST) as acme:
+        times.now += 10.0
+        for _ in range(hours * 60):
+            call(api, acme)
+            times.now += 60.0
+    return [event for event in heard if event.kind is Kind.CLOCK_OFF]
+
+
+def test_an_event_says_that_the_clock_is_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = Times(monkeypatch)
+    monkeypatch.setattr("onerefresh.telling.clock_news", ClockNews())
+    api = Api(times, says="jwt")
+    found = said_by(api, times, hours=3)
+    assert api.requests >= 3
+    assert [event.detail for event in found] == ["this machine's clock is 7200 s ahead of the server's"]
+    assert found[0].facts.duration == pytest.approx(7200.0, abs=1.0)
+    assert found[0].facts.host == "acme.test:443"
+
+
+def test_it_is_said_again_where_the_clock_was_set_and_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    news, now = ClockNews(), [1e6]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    asked = [("a", 7200.0, True), ("a", 7230.0, False), ("b", 7200.0, True), ("a", -90.0, True), ("a", -90.0, False)]
+    assert [news.is_news(host, skew) for host, skew, _ in asked] == [expected for *_, expected in asked]
+    now[0] += HOUR
+    assert news.is_news("a", -90.0)
+
+
+def test_a_record_of_an_earlier_version_is_read_as_before() -> None:
+    world: World = needy(seed(lives=1.0))
+    fields = {name: value for name, value in json.loads(world.body or "").items() if name not in ("clock", "checksum")}
+    assert decode(json.dumps(fields), KEY).token_clock is None
