@@ -332,8 +332,8 @@ def test_machines_of_all_sorts_share_one_token(
     for acme in machines.values():
         acme.close()
     assert api.requests <= (8 if has_clock else 10), "each finds out once"
-    # The first token is dated by the machine that brought it. Without a clock of the store, a machine that is behind and
-    # never refreshes does not find out, and has each token refused once.
+    # The first token is dated by the machine that brought it. Without a clock of the store, a machine that is behind
+    # and never refreshes does not find out, and has each token refused once.
     assert refusals <= (1 if has_clock else 7)
 
 

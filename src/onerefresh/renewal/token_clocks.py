@@ -28,7 +28,8 @@ def skew_here(record: Record | None, now: Instant, machine: str, known: float = 
     """Seconds by which this machine's clock is ahead of the clock of the record's token; 0 where that is not known.
 
     `known`: the skew that this process has found before. Of two skews the smaller one counts, with which a token ends
-    too early rather than too late: one of the clocks may have been set since, or may stand still while a machine sleeps.
+    too early rather than too late: one of the clocks may have been set since, or may stand still while a machine is
+    asleep.
     """
     clock = record.token_clock if record is not None else None
     if record is None or clock is None or clock.generation != record.generation:
