@@ -36,6 +36,17 @@ def test_two_runs_at_once_refresh_each_customer_once(new_program: Callable[..., 
     assert status_of(program, "fresh").generation == 1
 
 
+def test_the_job_for_idle_customers_leaves_those_alone_whose_tokens_were_used_lately(
+    new_program: Callable[..., Program],
+) -> None:
+    program = new_program("redis")
+    for number in range(3):
+        log_in(program, f"busy-{number}", Age.AGEING)
+    with program.run("keep_alive.py") as job:
+        said = counted(job.finished())
+    assert (said["looked_at"], said["refreshed"], program.server.counters.token_requests) == (3, 0, 0)
+
+
 VISIT = """
 import customers
 
