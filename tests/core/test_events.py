@@ -390,7 +390,7 @@ def test_the_guide_has_each_event_with_its_level() -> None:
 
 def test_the_guide_says_of_what_a_duration_is() -> None:
     with_one = SINCE_IT_BEGAN | SINCE_IT_SENT | {
-        Kind.TIMED_OUT, Kind.ENDPOINT_DOWN, Kind.ENDPOINT_UP, Kind.STORE_UP
+        Kind.TIMED_OUT, Kind.ENDPOINT_DOWN, Kind.ENDPOINT_UP, Kind.STORE_UP, Kind.CLOCK_OFF,
     }  # fmt: skip
     assert {name for name, cells in rows().items() if cells[2]} == {kind.value for kind in with_one}
 

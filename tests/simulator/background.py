@@ -10,6 +10,7 @@ from tests.simulator.broken import Broken
 from tests.simulator.faults import What
 from tests.simulator.ideas import Idea
 
+from onerefresh.events import Kind, Reason
 from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, half_life, thresholds
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tests.simulator.tasks import Task
     from tests.simulator.world import World
 
+    from onerefresh.events import Event
     from onerefresh.record import Record
     from onerefresh.token import Token
 
@@ -93,7 +95,9 @@ class Ageing:
             return  # it may have been decided a while ago, by another clock
         if self._refreshed_at is not None and self._world.timeline.now - self._refreshed_at < JUST_NOW:
             return  # whoever has waited for it gets it, whatever its own clock says
-        now = process.host.clock.time()
+        if not self._world.tells_its_clock(process, token):
+            return
+        now = process.host.clock.time() - self._world.skew_for(process.host, token)
         left, life = token.expires_at - now, token.expires_at - token.issued_at
         if scenario.watches(Idea.LAST_SECONDS) and left < min(LEAST, life * LEAST_SHARE) - TRAVEL:
             raise Broken(
@@ -116,6 +120,25 @@ class Ageing:
         now = self._world.timeline.now
         return now - self._sees.setdefault((process, record.failure.at), now) <= record.failure.delay
 
+    def _now(self, process: Process, token: Token) -> float:
+        """The time on the process's own clock, by the clock by which the token is dated."""
+        return process.host.clock.time() - self._world.skew_for(process.host, token)
+
+    def told(self, task: Task, event: Event) -> None:
+        """A claim was made: not to renew a token that is fresh by its server's clock, whatever this machine's says."""
+        world = self._world
+        token = world.store.record.token if world.store.record is not None else None
+        if event.kind is not Kind.CLAIMED or event.facts.reason not in (Reason.EXPIRED, Reason.AGEING):
+            return
+        if token is None or not world.skew_for(task.process.host, token):
+            return
+        fresh_for = thresholds(token, 0.0).refresh_at - self._now(task.process, token)
+        if fresh_for > TRAVEL and world.tells_its_clock(task.process, token):
+            raise Broken(
+                "a machine whose clock is off refreshes no fresh token",
+                f"{task} refreshes generation {token.generation}, which is fresh for {fresh_for:.1f} s",
+            )
+
     def sends(self, task: Task, token: Token | None) -> None:
         """Whether it is renewed only now that it is unusable, although some had it while it aged."""
         scenario, judge = self._world.scenario, self._world.judge
@@ -124,7 +147,7 @@ class Ageing:
         if judge.struck_faults or judge.happened_kinds - _HARMLESS or scenario.wrong_client:
             return
         visits = [at for at in self._visits.get(token.identity, ()) if at < self._world.timeline.now - A_RENEWAL]
-        if len(visits) >= VISITS and task.process.host.clock.time() >= thresholds(token, 0.0).unusable_at:
+        if len(visits) >= VISITS and self._now(task.process, token) >= thresholds(token, 0.0).unusable_at:
             raise Broken(
                 "somebody renews an ageing token before it is unusable",
                 f"generation {token.generation} was used {len(visits)} times while it aged",

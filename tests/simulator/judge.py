@@ -263,6 +263,7 @@ class Judge:
     def told(self, task: Task, event: Event) -> None:
         self.events[event.kind] = self.events.get(event.kind, 0) + 1
         self.claims.told(task, event)
+        self.background.told(task, event)
         if event.kind is Kind.ORPHANED:
             self._orphaned(task)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tests import effects
 from tests.simulator import server
 from tests.simulator.faults import Fault, What
+from tests.simulator.hosts import START
 from tests.simulator.scenario import HTTP_TIMEOUT
 
 from onerefresh.judge_answer import judge_answer
@@ -128,11 +129,16 @@ class Network:
             useless = RefreshFailure(Verdict(FailureKind.UNUSABLE, USELESS, kept=Secret(grant.refresh)))
             world.timeline.after(travel, self._deliver, task, serial, None, useless)
             return
+        dated = world.scenario.states_dates
+        if dated:
+            clock = task.process.host.clock
+            world.dated[grant.access] = clock.time() - (START + world.timeline.now) - world.skew(task.process.host)
         token = Token(
             Secret(grant.access),
             Secret(grant.refresh) if grant.refresh is not None else None,
             expires_in=grant.expires_in,
-            issued_at=issued_at,
+            issued_at=issued_at - (world.skew(task.process.host) if dated else 0.0),
+            clock_skew=world.skew(task.process.host) if dated else None,
         )
         world.timeline.after(travel, self._deliver, task, serial, token, None)
         self._strike(task, fault)
@@ -158,8 +164,9 @@ class Network:
             task.answered_at = self._world.timeline.now
             if token is not None:
                 at = task.process.host.clock.time()
-                token = token.arrived(token.issued_at, at)
-                self._world.judge.background.arrives(token, at)
+                skew = token.clock_skew or 0.0
+                token = token.arrived(token.issued_at + skew, at)
+                self._world.judge.background.arrives(token, at - skew)
             task.process.answered(task, serial, token, failure)
 
     def _is_doubtful_until(self, task: Task) -> float:

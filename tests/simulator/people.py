@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.effects import Effect, Effects
@@ -28,7 +29,7 @@ from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.bring_back import bring_back, is_lost, lacks
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
-from onerefresh.renewal.request import AGEING, Ahead
+from onerefresh.renewal.request import AGEING, Ahead, RenewalRequest
 from onerefresh.renewal.world import World
 from onerefresh.store import Store, Versioned
 from onerefresh.token import Answer, Token
@@ -116,6 +117,13 @@ class _Launcher(Launcher):
     def __init__(self, process: Process, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._process = process
+
+    def request(
+        self, refused: tuple[str, int] | None = None, *, background: bool = False, ahead: Ahead = AGEING
+    ) -> RenewalRequest:
+        """With the name of the simulated machine in the place of that on which the simulation runs."""
+        found = super().request(refused, background=background, ahead=ahead)
+        return replace(found, process=(self._process.host.name, 1))
 
     def launch(self, flight: Flight[Outcome], *, background: bool, ahead: Ahead = AGEING) -> None:
         process = self._process

@@ -46,6 +46,7 @@ class Scenario:
     `old_record`: what an earlier version has left in the store: ``"idle"``, ``"leased"``, ``"failed"``, or nothing.
     `paths`: what the callers call, and one more caller for each but the first; none: they do not say what they call.
     `visited_every`: seconds between short-lived processes, which make a few calls and end (0: there are none).
+    `states_dates`: the token endpoint's answers have a date, which shows whose clock is off.
     """
 
     seed: int
@@ -73,6 +74,7 @@ class Scenario:
     visited_every: float = 0.0
     old_record: str = ""
     paths: tuple[str, ...] = ()
+    states_dates: bool = False
 
     @classmethod
     def of(
@@ -122,7 +124,7 @@ class Scenario:
         for idea in sorted(LANDED):
             if random.Random(f"{seed} whether {idea}").random() < LANDED_SHARE:
                 found = with_idea(found, idea, alone=False)
-        return found
+        return replace(found, states_dates=random.Random(f"{seed} states dates").random() < 0.5)
 
     def watches(self, idea: Idea) -> bool:
         """Whether the promises of `idea` are watched."""
@@ -157,6 +159,7 @@ class Scenario:
             f"  {self.processes} processes on {self.hosts} hosts, {self.callers} callers each; "
             f"store {', '.join(store)}; wall clocks off by {', '.join(f'{skew:g}' for skew in self.skews)} s",
         ]
+        lines += ["  its answers have a date"] if self.states_dates else []
         lines += [f"  fault: {fault}" for fault in self.faults]
         lines += [f"  event: {happening}" for happening in self.happenings]
         return "\n".join(lines)

@@ -25,6 +25,7 @@ from onerefresh import errors
 from onerefresh.credential.cached_token import cached_for
 from onerefresh.flight import Flight
 from onerefresh.record import Record
+from onerefresh.skew import LEAST_SKEW
 from onerefresh.store import AdvisoryLock, StoreTime
 from onerefresh.token import Secret, Token
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["World"]
 
-INHERITED = ("acceptance", "epoch", "failed", "follows", "held", "known", "takers", "unsaved")
+INHERITED = ("acceptance", "epoch", "failed", "follows", "held", "known", "takers", "timing", "unsaved")
 """What a forked child has of its parent's memory."""
 
 
@@ -63,6 +64,7 @@ class World:
         self.another_server = False  # since it went back: those who have its clock can tell
         self.store_clock_ahead, self.store_clock_set_at = 0.0, -math.inf
         self.clocks_were_set = False
+        self.dated: dict[str, float] = {}  # of access tokens whose answers had a date: how far their clock is ahead
         self.storms: list[tuple[Happening, int]] = []  # times in which refreshing is in vain, and the requests in them
         self.hosts = [
             Host(f"host {number}", HostClock(self.timeline, skew, self.rng.uniform(0.0, 1e6)))
@@ -285,7 +287,7 @@ class World:
         for name in INHERITED:
             setattr(shared, name, getattr(memory, name))
         if shared.known is not None and shared.held.token is not None:
-            shared.held = cached_for(shared.known, shared.jitter)
+            shared.held = cached_for(shared.known, shared.jitter, shared.timing)
         if seconds:
             self.timeline.after(seconds, parent.crash)
 
@@ -311,6 +313,30 @@ class World:
             self.start(host, calls=max(self.scenario.calls // 2, 1))
 
     # --- Tokens ---
+
+    def skew(self, host: Host) -> float:
+        """How far the host's wall clock is ahead of the server's."""
+        skew = host.clock.time() - (START + self.timeline.now)
+        return skew if abs(skew) > LEAST_SKEW else 0.0
+
+    def skew_for(self, host: Host, token: Token) -> float:
+        """How far its wall clock is ahead of the clock by which `token` is dated: the server's, or nearly."""
+        if token.reveal() not in self.dated:
+            return 0.0
+        skew = host.clock.time() - (START + self.timeline.now) - self.dated[token.reveal()]
+        return skew if abs(skew) > LEAST_SKEW else 0.0
+
+    def tells_its_clock(self, process: Process, token: Token) -> bool:
+        """Whether the store tells this process how far its machine's clock is off, if it has to know for `token`."""
+        if not self.skew_for(process.host, token):
+            return True
+        record, moment = self.store.record, self.moment(process)
+        if record is None or record.identity != token.identity or self.judge.unordered or self.clocks_were_set:
+            return False
+        clock = record.token_clock
+        if clock is None or clock.generation != record.generation or self.store_clock_ahead:
+            return False
+        return moment is not None and moment.clock_epoch == clock.clock_epoch
 
     def known_to(self, task: Task) -> Token | None:
         """The newest token that its process knows by now."""
