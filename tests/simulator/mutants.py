@@ -68,6 +68,14 @@ SET_BACK = (
     ("hosts", 1),
     ("skews", (0.0,)),
 )
+CLOCKS_DIFFER = (
+    CALM,
+    ("happenings", (Happening(What.REVOKED, 5.0),)),
+    ("states_dates", True),
+    ("has_clock", True),
+    ("hosts", 2),
+    ("skews", (3600.0, 0.0)),
+)
 SET_WHILE_ASLEEP = (
     ("has_clock", True),
     ("hosts", 2),
@@ -215,6 +223,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "a delay ends by a wall clock that is set back meanwhile",
         put(Sightings, "dated", pieces.undated),
         fixed=SET_BACK,
+    ),
+    Mutant(
+        "5",
+        "a machine takes its own clock for the server's",
+        put(renew, "skew_here", pieces.own_clock_is_right),
+        fixed=CLOCKS_DIFFER,
     ),
     Mutant(
         "6",
