@@ -12,12 +12,12 @@ from typing import TypeVar
 
 from onerefresh import errors, events
 from onerefresh.events import Event, Facts, Kind
+from onerefresh.expiry import LEAST_SKEW
 from onerefresh.foreign import vetted
 from onerefresh.outages import outages
 from onerefresh.real_time import monotonic
 from onerefresh.redaction import NOTHING_KNOWN, Redactor, plain
 from onerefresh.refresher import host_of
-from onerefresh.expiry import LEAST_SKEW
 from onerefresh.store import Conflict, Store, Unreadable
 
 __all__ = ["ClockNews", "Telling", "clock_news", "shown_host", "store_news"]

@@ -18,6 +18,7 @@ from tests.effects import EFFECTS
 
 from onerefresh import Credential, Credentials, StoreUnavailable, Token
 from onerefresh.events import Event, Kind
+from onerefresh.expiry import skew_by_date, skew_by_issue, skew_in_words
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
 from onerefresh.record import TokenClock
@@ -25,7 +26,6 @@ from onerefresh.record_text import decode
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.token_clocks import skew_here
-from onerefresh.skew import skew_by_date, skew_by_issue, skew_in_words
 from onerefresh.store import Store, StoreTime, Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.telling import ClockNews

@@ -23,9 +23,9 @@ from tests.simulator.timeline import Timeline
 
 from onerefresh import errors
 from onerefresh.credential.cached_token import cached_for
+from onerefresh.expiry import LEAST_SKEW
 from onerefresh.flight import Flight
 from onerefresh.record import Record
-from onerefresh.skew import LEAST_SKEW
 from onerefresh.store import AdvisoryLock, StoreTime
 from onerefresh.token import Secret, Token
 

@@ -16,8 +16,8 @@ from onerefresh.cli.words import amount, life
 from onerefresh.config import Entry
 from onerefresh.credential import Status
 from onerefresh.errors import OnerefreshError
-from onerefresh.record import Entry as Change
 from onerefresh.expiry import skew_in_words
+from onerefresh.record import Entry as Change
 from onerefresh.verdict import EITHER
 
 _DESCRIPTION = """\

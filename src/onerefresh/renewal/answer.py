@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from onerefresh import errors, succession
 from onerefresh.events import Facts, Kind
+from onerefresh.expiry import skew_in_words, worth_it
 from onerefresh.policy import backoff, thresholds
 from onerefresh.record import Record
 from onerefresh.renewal.attempt import Attempt, Outcome
@@ -17,7 +18,6 @@ from onerefresh.renewal.recovery import look_again, replay_later
 from onerefresh.renewal.reports import MOST_ROUNDS, report, tell
 from onerefresh.renewal.revocation import revoke_if_logged_out
 from onerefresh.renewal.world import Loaded, Spooled
-from onerefresh.expiry import skew_in_words, worth_it
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
 from onerefresh.token_response import odd_expiry

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from onerefresh.events import Reason
+from onerefresh.expiry import worth_it
 from onerefresh.record import Lease, Probation, Record
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.world import Loaded, World
-from onerefresh.expiry import worth_it
 from onerefresh.token import Token
 
 __all__ = ["Attempt", "Outcome"]

@@ -6,9 +6,9 @@ how much, or else each of its processes would take a fresh token for an expired 
 
 from __future__ import annotations
 
+from onerefresh.expiry import worth_it
 from onerefresh.record import Record, TokenClock
 from onerefresh.renewal.clocks import Instant
-from onerefresh.expiry import worth_it
 from onerefresh.token import Token
 
 __all__ = ["clock_of", "skew_here"]
