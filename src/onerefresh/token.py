@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, Self, TypeAlias
 
 from onerefresh.answers import NO_ACCESS_TOKEN, as_seconds, claims_of, fitting, is_secret, scope_of, unsendable
 from onerefresh.errors import ConfigurationError, LoginRequired, RefreshProtocolError
-from onerefresh.expiry import refresh_end_given, skew_by_issue, span_of, times_given, worth_it
+from onerefresh.expiry import is_nearly_over, refresh_end_given, skew_by_issue, span_of, times_given, worth_it
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -263,6 +263,9 @@ class Token:
         skew = skew_by_issue(*span, asked_at, at, is_new=is_new)
         if skew is None:
             return None
+        if not worth_it(skew) and is_new and is_nearly_over(*span, asked_at):
+            life = span[1] - span[0]  # so short that less than a minute matters
+            return replace(self, issued_at=asked_at, expires_at=asked_at + life, clock_skew=0.0)
         return replace(self, issued_at=asked_at - worth_it(skew), clock_skew=skew)
 
     def seed_fingerprint(self) -> str:

@@ -165,6 +165,15 @@ class TestStatus:
         assert re.fullmatch(rf"2: refresh by {re.escape(machine())}:\d+ \(expired\)", told[1])
         assert "test-" not in done.stdout
 
+    def test_the_end_of_the_refresh_token_is_told(self, home: Home) -> None:
+        answer = {**home.server.issue(), "refresh_expires_in": 86_400}
+        assert home.run("login", "acme", "--with-token", stdin=json.dumps(answer)).returncode == 0
+        line = next(line for line in home.run("status", "acme").stdout.splitlines() if line.startswith("refreshable"))
+        assert re.fullmatch(r"refreshable  yes, until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d", line)
+        shown = json.loads(home.run("status", "acme", "--json").stdout)
+        assert shown["refresh_expires_at"] > shown["expires_at"]
+        assert (shown["refresh_end_moves"], shown["clock_skew"]) == (True, 0.0)
+
     def test_json_is_one_object_without_a_secret(self, home: Home) -> None:
         home.log_in()
         done = home.run("status", "acme", "--json")

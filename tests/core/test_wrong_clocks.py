@@ -86,6 +86,15 @@ def test_a_jwt_shows_it_where_there_is_no_date(
     assert found == skew
 
 
+@pytest.mark.parametrize("skew", [50.0, 59.0])
+def test_a_jwt_so_short_that_less_than_a_minute_matters_has_its_whole_life(skew: float) -> None:
+    token = Token(jwt(iat=START, exp=START + 60.0), issued_at=START + skew)
+    arrived = token.arrived(START + skew, START + skew + 0.2)
+    assert (arrived.issued_at, arrived.expires_at) == (START + skew, START + skew + 60.0)
+    again = token.arrived(START + skew, START + skew + 0.2, token)
+    assert again.expires_at == START + 60.0, "the same token once more is no newer"
+
+
 def test_it_is_said_in_words() -> None:
     assert skew_in_words(7200.4) == "this machine's clock is 7200 s ahead of the server's"
     assert skew_in_words(-90.0) == "this machine's clock is 90 s behind the server's"

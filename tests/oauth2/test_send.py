@@ -211,6 +211,13 @@ def test_an_answer_in_chunks_is_put_together(sender_for: SenderFor, raw_server: 
     assert sender_for(f"{server.origin}/token")(request_to(f"{server.origin}/token")).body == b'{"a": 1}'
 
 
+def test_the_answer_has_its_date(sender_for: SenderFor, raw_server: Start) -> None:
+    """It shows whose clock is off."""
+    server = raw_server(answer_with(http(b"{}", "Date: Fri, 15 Jan 2027 08:00:00 GMT", "Age: 7")))
+    answer = sender_for(f"{server.origin}/token")(request_to(f"{server.origin}/token"))
+    assert (answer.headers["date"], answer.headers["age"]) == ("Fri, 15 Jan 2027 08:00:00 GMT", "7")
+
+
 def test_no_thread_and_no_connection_is_left(sender_for: SenderFor, raw_server: Start) -> None:
     server = raw_server(answer_with(http(b"{}")))
     before = set(threading.enumerate())

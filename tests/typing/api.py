@@ -61,6 +61,8 @@ by_function = Credential("acme", refresh, token={"access_token": "first", "refre
 by_coroutine = Credential("acme", arefresh, token=Token("first", "r"), store="sqlite", profile="grace:30")
 by_endpoint = Credential("acme", endpoint, store="sqlite", profile=Profile("acme", resend="never"), max_wait=5.0)
 by_credentials = Credential("acme", refresh, obtain=obtain)
+refreshed_late = Credential("acme", refresh, early=False)
+refreshed_early = [Credential("acme", refresh, early=600), Credential("acme", refresh, early=0.5)]
 
 
 # --- A credential ---
@@ -73,6 +75,7 @@ def use(acme: Credential) -> None:
     assert_type(token, Token)
     assert_type(acme.token(refused=token, max_wait=1.0), Token)
     assert_type(acme.token(refused=acme.bearer()), Token)
+    assert_type(acme.token(min_valid=600), Token)
     assert_type(acme.current(), Token | None)
     assert_type(acme.bearer(), str)
     assert_type(acme.login({"access_token": "a"}), Token)
@@ -81,6 +84,8 @@ def use(acme: Credential) -> None:
     assert_type(token.reveal(), str)
     assert_type(token.refresh_token, Secret | None)
     assert_type(token.expires_at, float | None)
+    assert_type(token.refresh_expires_at, float | None)
+    assert_type(acme.status().clock_skew, float)
     acme.logout()
 
 
@@ -89,7 +94,7 @@ async def ause(acme: Credential) -> None:
         assert_type(same, Credential)
     token = await acme.atoken()
     assert_type(token, Token)
-    assert_type(await acme.atoken(refused=token), Token)
+    assert_type(await acme.atoken(refused=token, min_valid=600), Token)
     assert_type(await acme.astatus(), Status)
     header: Callable[[], Awaitable[str]] = acme.abearer
     assert_type(await header(), str)
@@ -144,6 +149,7 @@ def many() -> Credentials:
     customers = Credentials(refresh, store="postgresql://app@db/app", refresher_for=lambda key: None, limit=None)
     assert_type(customers["customer-42"], Credential)
     assert_type(customers.refresh_due(within=300.0).refreshed, int)
+    assert_type(customers.refresh_due(unused_for=86_400.0).refreshed, int)
     return customers
 
 

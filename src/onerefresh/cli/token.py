@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if refused is not None and _is_refused(token, refused):
         token = _next(credential, token, "it was refused")
     token = early(credential, token)
-    if _expires_within(token, args.min_valid):
+    if _expires_within(credential, token, args.min_valid):
         token = _longer(credential, token, args.min_valid)
     if not args.json and not token.reveal().isprintable():
         raise RefreshProtocolError(
@@ -93,8 +93,9 @@ def _is_refused(token: Token, refused: int | Secret) -> bool:
     return token.generation == refused
 
 
-def _expires_within(token: Token, min_valid: float) -> bool:
-    return token.expires_at is not None and token.expires_at - time.time() < min_valid
+def _expires_within(credential: Credential, token: Token, min_valid: float) -> bool:
+    now_there = time.time() - credential._memory.timing.skew  # this machine's clock may be off
+    return token.expires_at is not None and token.expires_at - now_there < min_valid
 
 
 def _next(credential: Credential, token: Token, reason: str) -> Token:
@@ -113,7 +114,7 @@ def _longer(credential: Credential, token: Token, min_valid: float) -> Token:
     """The next token, unless the server's tokens never live that long: each call would refresh in vain."""
     if _life(token) >= min_valid or not _was_refreshed(credential):
         token = _next(credential, token, f"it expires within {min_valid:.0f} s")
-    if _expires_within(token, min_valid):
+    if _expires_within(credential, token, min_valid):
         raise OnerefreshError(
             f"its tokens are valid for {_life(token):.0f} s only: use a smaller --min-valid", credential=credential.key
         )

@@ -14,7 +14,15 @@ from __future__ import annotations
 from onerefresh.expiry.by_hand import refresh_end_given, times_given
 from onerefresh.expiry.ends import CAUTIOUS_LIFE, End, end_of
 from onerefresh.expiry.names import is_expiry
-from onerefresh.expiry.skew import LEAST_SKEW, skew_by_date, skew_by_issue, skew_in_words, span_of, worth_it
+from onerefresh.expiry.skew import (
+    LEAST_SKEW,
+    is_nearly_over,
+    skew_by_date,
+    skew_by_issue,
+    skew_in_words,
+    span_of,
+    worth_it,
+)
 from onerefresh.expiry.values import LATEST, LONGEST_LIFE, FieldKind, Reading, read
 
 __all__ = [
@@ -27,6 +35,7 @@ __all__ = [
     "Reading",
     "end_of",
     "is_expiry",
+    "is_nearly_over",
     "read",
     "refresh_end_given",
     "skew_by_date",

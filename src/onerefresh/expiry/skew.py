@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from onerefresh.expiry.dates import date_in
 from onerefresh.expiry.values import FieldKind, read
 
-__all__ = ["LEAST_SKEW", "skew_by_date", "skew_by_issue", "skew_in_words", "span_of", "worth_it"]
+__all__ = ["LEAST_SKEW", "is_nearly_over", "skew_by_date", "skew_by_issue", "skew_in_words", "span_of", "worth_it"]
 
 LEAST_SKEW = 60.0
 """Seconds. A smaller skew is left alone: it is in the range of slow answers, and tokens are used with a margin."""
@@ -51,8 +51,12 @@ def skew_by_issue(
         return asked_at - issued_at
     if issued_at >= asked_at - LEAST_SKEW:
         return 0.0
-    is_over = expires_at - asked_at < NEARLY_OVER * (expires_at - issued_at)
-    return asked_at - issued_at if is_over and is_new else None
+    return asked_at - issued_at if is_new and is_nearly_over(issued_at, expires_at, asked_at) else None
+
+
+def is_nearly_over(issued_at: float, expires_at: float, asked_at: float) -> bool:
+    """Whether so little is left of a token's life that it would be renewed at once."""
+    return expires_at - asked_at < NEARLY_OVER * (expires_at - issued_at)
 
 
 def span_of(claims: Mapping[str, object], at: float) -> tuple[float, float] | None:
