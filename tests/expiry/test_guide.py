@@ -49,3 +49,9 @@ def test_the_guide_has_each_limit() -> None:
 def test_this_file_is_about_a_page_that_is_there() -> None:
     assert len(ROWS) > 12
     assert Path(ROOT / "docs" / "oauth2.md").is_file()
+
+
+def test_the_guide_has_each_name_of_a_refresh_token_s_end() -> None:
+    section = " ".join(PAGE.partition("## When the refresh token ends")[2].partition("\n## ")[0].split())
+    said = section.partition(", with ")[2].partition(" before it")[0]
+    assert set(re.findall(r"`(\w+)`", said)) == set(names.OF_REFRESH)

@@ -119,15 +119,18 @@ class Commanding(Asking):
         if inside() or interpreter_ends() or asks_itself(memory.store, self.key):
             return None
         self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
-        flight, ours = self._ahead(Ahead(min_valid=min_valid), self._loop(blocking=blocking))
+        flight, ours = self._ahead(Ahead(min_valid=min_valid), self._loop(blocking=blocking), waits=True)
         if not ours:
             self._check_caller(blocking=blocking, loop=flight.loop)
         return flight, ours
 
     def _ahead(
-        self, ahead: Ahead, loop: object, refused: tuple[str, int] | None = None
+        self, ahead: Ahead, loop: object, refused: tuple[str, int] | None = None, *, waits: bool = False
     ) -> tuple[Flight[Outcome], bool]:
-        """The flight that renews a token for the reason `ahead`; whether it began with this call."""
+        """The flight that renews a token for the reason `ahead`; whether it began with this call.
+
+        `waits`: the caller is about to wait for it, on this thread or in a task.
+        """
         memory = self._memory
         fresh: Flight[Outcome] | None = None
         try:
@@ -136,8 +139,9 @@ class Commanding(Asking):
                 if flight is None:
                     flight = fresh = Flight(refused=refused, loop=loop)
                     memory.flight = fresh
+            if waits:
+                flight.expect()
             if fresh is not None:
-                fresh.expect()
                 self._launcher.launch(fresh, background=True, ahead=ahead)
         except BaseException:  # Ctrl-C: others may wait for the flight already
             self._launch_after_all(fresh, background=True)
