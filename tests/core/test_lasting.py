@@ -24,7 +24,7 @@ WRONG: list[Any] = [True, -1, math.nan, "60", "", [], Token]
 
 
 def living(seconds: float | None) -> Token:
-    return Token("a", "r", expires_in=seconds, issued_at=START)
+    return Token("a", "r", expires_at=None if seconds is None else START + seconds, issued_at=START)
 
 
 # --- The rules ---
