@@ -1,0 +1,188 @@
+"""How far a machine's clock is off: what an answer shows, what the record tells others, and when it is said."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from dataclasses import replace
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from tests.core.driver import KEY, START, World, make_request, needy, seed
+from tests.effects import EFFECTS
+
+from onerefresh import Token
+from onerefresh.events import Kind
+from onerefresh.expiry import skew_by_date, skew_by_issue, skew_in_words
+from onerefresh.record import TokenClock
+from onerefresh.record_text import decode
+from onerefresh.renewal.clocks import Instant
+from onerefresh.renewal.renew import renew
+from onerefresh.renewal.token_clocks import skew_here
+from onerefresh.store import StoreTime
+from onerefresh.telling import ClockNews
+
+HOUR = 3600.0
+DATE = formatdate(START, usegmt=True)
+
+
+def jwt(**claims: float) -> str:
+    parts = [json.dumps(part).encode() for part in ({"alg": "none"}, claims, "signature")]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+
+
+# --- What an answer shows ---
+
+
+@pytest.mark.parametrize(
+    ("date", "age", "asked", "came", "skew"),
+    [
+        pytest.param(DATE, None, 0.0, 0.2, 0.0, id="right"),
+        pytest.param(DATE, None, 60.0, 60.2, 0.0, id="a minute is not worth it"),
+        pytest.param(DATE, None, -60.0, -59.8, 0.0, id="nor is a minute behind"),
+        pytest.param(DATE, None, 61.0, 61.2, 61.0, id="ahead"),
+        pytest.param(DATE, None, 7200.0, 7200.2, 7200.0, id="two hours ahead"),
+        pytest.param(DATE, None, -7200.0, -7199.8, -7200.0, id="two hours behind"),
+        pytest.param(DATE, None, -100.0, 0.0, 0.0, id="a slow answer: the date may be right"),
+        pytest.param(DATE, None, -200.0, -100.0, -200.0, id="a slow answer to a clock that is behind"),
+        pytest.param(DATE, None, 7200.0, 0.0, 7200.0, id="a clock that was set back meanwhile"),
+        pytest.param(DATE, "0", 7200.0, 7200.2, None, id="from a cache"),
+        pytest.param(DATE, "7200", 7200.0, 7200.2, None, id="from a cache that says for how long"),
+        pytest.param(None, None, 7200.0, 7200.2, None, id="no date"),
+        pytest.param("", None, 7200.0, 7200.2, None, id="an empty one"),
+        pytest.param("soon", None, 7200.0, 7200.2, None, id="no date at all"),
+        pytest.param(f"{DATE}, {DATE}", None, 7200.0, 7200.2, None, id="two dates"),
+        pytest.param("Thu, 01 Jan 1970 00:00:07 GMT", None, 0.0, 0.2, None, id="a server without a clock"),
+        pytest.param("Friday, 15-Jan-27 08:00:00 GMT", None, 7200.0, 7200.2, 7200.0, id="RFC 850"),
+        pytest.param("Fri Jan 15 08:00:00 2027", None, 7200.0, 7200.2, 7200.0, id="asctime"),
+        pytest.param("Fri, 99 Jan 2027 08:00:00 GMT", None, 7200.0, 7200.2, None, id="no day of a month"),
+    ],
+)
+def test_a_date_shows_how_far_the_clock_is_off(
+    date: str | None, age: str | None, asked: float, came: float, skew: float | None
+) -> None:
+    assert skew_by_date(date, age, START + asked, START + came) == skew
+
+
+@pytest.mark.parametrize(
+    ("issued", "expires", "asked", "is_new", "skew"),
+    [
+        pytest.param(0.0, HOUR, 1.0, True, 0.0, id="issued when it was asked for"),
+        pytest.param(0.0, HOUR, -7200.0, True, -7200.0, id="issued in the future: the clock is behind"),
+        pytest.param(0.0, HOUR, -7200.0, False, -7200.0, id="whichever token it is"),
+        pytest.param(0.0, HOUR, 7200.0, True, 7200.0, id="a new token that is over: the clock is ahead"),
+        pytest.param(0.0, HOUR, 7200.0, False, None, id="the same token once more: a cache"),
+        pytest.param(0.0, HOUR, HOUR - 30.0, True, HOUR - 30.0, id="it would be over at once, again and again"),
+        pytest.param(0.0, HOUR, 1800.0, True, None, id="half of it is left: a cache, perhaps"),
+        pytest.param(HOUR, 0.0, 7200.0, True, None, id="nonsense"),
+    ],
+)
+def test_a_jwt_shows_it_where_there_is_no_date(
+    issued: float, expires: float, asked: float, is_new: bool, skew: float | None
+) -> None:
+    found = skew_by_issue(START + issued, START + expires, START + asked, START + asked + 0.2, is_new=is_new)
+    assert found == skew
+
+
+@pytest.mark.parametrize("skew", [50.0, 59.0])
+def test_a_jwt_so_short_that_less_than_a_minute_matters_has_its_whole_life(skew: float) -> None:
+    token = Token(jwt(iat=START, exp=START + 60.0), issued_at=START + skew)
+    arrived = token.arrived(START + skew, START + skew + 0.2)
+    assert (arrived.issued_at, arrived.expires_at) == (START + skew, START + skew + 60.0)
+    again = token.arrived(START + skew, START + skew + 0.2, token)
+    assert again.expires_at == START + 60.0, "the same token once more is no newer"
+
+
+def test_it_is_said_in_words() -> None:
+    assert skew_in_words(7200.4) == "this machine's clock is 7200 s ahead of the server's"
+    assert skew_in_words(-90.0) == "this machine's clock is 90 s behind the server's"
+
+
+# --- What the record tells other machines ---
+
+
+def clock(**others: Any) -> TokenClock:
+    return TokenClock(**{"generation": 1, "machine": "far", "skew": 0.0, "clock_epoch": "era", "ahead": 50.0, **others})
+
+
+def instant(skew: float, *, epoch: str | None = "era", store_is_off: float = 0.0) -> Instant:
+    shared = None if epoch is None else StoreTime(epoch, START + 50.0 + store_is_off)
+    return Instant(START + skew, 0.0, shared, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "now", "known", "skew"),
+    [
+        pytest.param(None, instant(7200.0), 7200.0, 0.0, id="a record that does not say it"),
+        pytest.param(clock(generation=7), instant(7200.0), 7200.0, 0.0, id="of another generation"),
+        pytest.param(clock(), instant(0.0), 0.0, 0.0, id="two clocks that are right"),
+        pytest.param(clock(), instant(7200.0), 0.0, 7200.0, id="told by the store's clock"),
+        pytest.param(clock(), instant(-7200.0), 0.0, -7200.0, id="behind, told by the store's clock"),
+        pytest.param(clock(skew=7200.0), instant(0.0), 0.0, 0.0, id="the other's clock is wrong, and this one right"),
+        pytest.param(clock(), instant(7200.0, epoch="another"), 0.0, 0.0, id="another server of the store"),
+        pytest.param(clock(), instant(7200.0, epoch="another"), 7199.0, 7199.0, id="this process has known it before"),
+        pytest.param(clock(), instant(7200.0, epoch=None), 7199.0, 7199.0, id="a store without a clock"),
+        pytest.param(clock(machine="here", skew=7200.0), instant(7200.0, epoch=None), 0.0, 7200.0, id="this machine"),
+        pytest.param(clock(machine="here", skew=7200.0), instant(0.0), 0.0, 0.0, id="this machine's clock was set"),
+        pytest.param(clock(machine="here"), instant(0.0, store_is_off=-HOUR), 0.0, 0.0, id="the store's clock was set"),
+        pytest.param(
+            clock(machine="here"), instant(HOUR), 0.0, 0.0, id="the machine was asleep, and its clock with it"
+        ),
+        pytest.param(clock(), instant(50.0), 0.0, 0.0, id="less than a minute"),
+    ],
+)
+def test_each_machine_finds_how_far_its_own_clock_is_off(
+    said: TokenClock | None, now: Instant, known: float, skew: float
+) -> None:
+    record = replace(needy(None).present, token_clock=said)
+    assert skew_here(record, now, "here", known) == pytest.approx(skew)
+
+
+# --- Renewals ---
+
+
+def test_the_record_says_by_which_clock_its_token_is_dated() -> None:
+    world = needy(seed(lives=1.0))
+    world.now, world.wall_is_off = 2.0, 7200.0
+    world.answers = [Token("b", "r-2", expires_in=HOUR, issued_at=world.wall - 7200.0, clock_skew=7200.0)]
+    found = world.run(renew(EFFECTS, make_request(process=("here", 7))))
+    assert (found.skew, found.token.expires_at) == (7200.0, START + 2.0 + HOUR)
+    said = world.present.token_clock
+    assert said is not None
+    assert (said.generation, said.machine, said.skew) == (2, "here", 7200.0)
+    assert [event.facts.duration for event in world.events if event.kind is Kind.CLOCK_OFF] == [7200.0]
+    for off, machine in ((7200.0, "here"), (7200.0, "there"), (0.0, "there"), (-7200.0, "there")):
+        world.wall_is_off = off
+        other = world.run(renew(EFFECTS, make_request(process=(machine, 8), background=True)))
+        assert (other.renewed, other.skew) == (False, off)
+    assert len(world.sent) == 1
+
+
+def test_an_answer_that_shows_nothing_leaves_nothing_of_the_one_before() -> None:
+    world = needy(seed(lives=1.0))
+    world.put(replace(world.present, token_clock=TokenClock(1, "here", 7200.0, "boot", -START)))
+    world.now = 2.0
+    world.answers = [Token("b", "r-2", expires_in=HOUR, issued_at=world.wall)]
+    world.run(renew(EFFECTS, make_request(process=("here", 7))))
+    assert world.present.token_clock is None
+    assert not [event for event in world.events if event.kind is Kind.CLOCK_OFF]
+
+
+# --- What is said, and what earlier versions wrote ---
+
+
+def test_it_is_said_again_where_the_clock_was_set_and_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    news, now = ClockNews(), [1e6]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    asked = [("a", 7200.0, True), ("a", 7230.0, False), ("b", 7200.0, True), ("a", -90.0, True), ("a", -90.0, False)]
+    assert [news.is_news(host, skew) for host, skew, _ in asked] == [expected for *_, expected in asked]
+    now[0] += HOUR
+    assert news.is_news("a", -90.0)
+
+
+def test_a_record_of_an_earlier_version_is_read_as_before() -> None:
+    world: World = needy(seed(lives=1.0))
+    fields = {name: value for name, value in json.loads(world.body or "").items() if name not in ("clock", "checksum")}
+    assert decode(json.dumps(fields), KEY).token_clock is None
