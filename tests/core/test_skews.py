@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
@@ -175,7 +174,7 @@ def test_an_answer_that_shows_nothing_leaves_nothing_of_the_one_before() -> None
 
 def test_it_is_said_again_where_the_clock_was_set_and_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     news, now = ClockNews(), [1e6]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("onerefresh.telling.monotonic", lambda: now[0])
     asked = [("a", 7200.0, True), ("a", 7230.0, False), ("b", 7200.0, True), ("a", -90.0, True), ("a", -90.0, False)]
     assert [news.is_news(host, skew) for host, skew, _ in asked] == [expected for *_, expected in asked]
     now[0] += HOUR

@@ -169,14 +169,14 @@ class Run:
 
     def _now(self) -> Instant:
         """The time. The store's clock is read once a second, and goes on with this machine's in between."""
-        wall, monotonic = time.time(), time.monotonic()
-        if monotonic - self._read_at >= READ_EVERY:
+        wall, at = time.time(), monotonic()
+        if at - self._read_at >= READ_EVERY:
             try:
                 self._moment = self._store.moment()
             except Exception:  # noqa: BLE001 - a user's store may raise anything, and its clock is a hint
                 self._moment = None
-            self._read_at = monotonic
-        return Instant(wall, monotonic, self._moment, 0.0)
+            self._read_at = at
+        return Instant(wall, at, self._moment, 0.0)
 
     # --- Refreshing ---
 
