@@ -31,7 +31,6 @@ class Times:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now, self.skew, self.machine = START, 0.0, ""
         patch.setattr(time, "time", lambda: self.now + self.skew)
-        patch.setattr("onerefresh.credential.credential._now", lambda: self.now + self.skew)
         patch.setattr("onerefresh.credential.launcher.machine", lambda: self.machine)
 
     @contextmanager
