@@ -19,7 +19,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 def test_the_examples_of_the_guide_run_one_after_another(server: AuthServer) -> None:
     seed = server.issue()
     names: dict[str, Any] = {"__name__": "guide"}
-    assert len(BLOCKS) == 10
+    assert len(BLOCKS) == 11
     for number, block in enumerate(BLOCKS):
         source = (
             block.replace("https://login.acme.com/refresh", server.json_refresh_url)
