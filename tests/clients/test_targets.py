@@ -34,15 +34,27 @@ class Telling(Credential):
         self._note("replay accepted" if accepted else "replay refused", target)
         super().replayed(token, accepted=accepted, target=target)
 
-    def token(self, *, refused: Token | Refusal | str | None = None, max_wait: float | None = None) -> Token:
+    def token(
+        self,
+        *,
+        refused: Token | Refusal | str | None = None,
+        max_wait: float | None = None,
+        min_valid: float | None = None,
+    ) -> Token:
         if refused is not None:
             self._note("refused", refused.target if isinstance(refused, Refusal) else None)
-        return super().token(refused=refused, max_wait=max_wait)
+        return super().token(refused=refused, max_wait=max_wait, min_valid=min_valid)
 
-    async def atoken(self, *, refused: Token | Refusal | str | None = None, max_wait: float | None = None) -> Token:
+    async def atoken(
+        self,
+        *,
+        refused: Token | Refusal | str | None = None,
+        max_wait: float | None = None,
+        min_valid: float | None = None,
+    ) -> Token:
         if refused is not None:
             self._note("refused", refused.target if isinstance(refused, Refusal) else None)
-        return await super().atoken(refused=refused, max_wait=max_wait)
+        return await super().atoken(refused=refused, max_wait=max_wait, min_valid=min_valid)
 
 
 @pytest.fixture

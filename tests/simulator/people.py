@@ -20,7 +20,7 @@ from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import known_of
 from onerefresh.credential.run import CredentialRun
-from onerefresh.damping import Target
+from onerefresh.damping import RefusedAt, Target
 from onerefresh.flight import Flight
 from onerefresh.policy import Profile
 from onerefresh.record import Record
@@ -119,10 +119,15 @@ class _Launcher(Launcher):
         self._process = process
 
     def request(
-        self, refused: tuple[str, int] | None = None, *, background: bool = False, ahead: Ahead = AGEING
+        self,
+        refused: tuple[str, int] | None = None,
+        refused_at: RefusedAt | None = None,
+        *,
+        background: bool = False,
+        ahead: Ahead = AGEING,
     ) -> RenewalRequest:
         """With the name of the simulated machine in the place of that on which the simulation runs."""
-        found = super().request(refused, background=background, ahead=ahead)
+        found = super().request(refused, refused_at, background=background, ahead=ahead)
         return replace(found, process=(self._process.host.name, 1))
 
     def launch(self, flight: Flight[Outcome], *, background: bool, ahead: Ahead = AGEING) -> None:
