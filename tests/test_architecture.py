@@ -17,7 +17,7 @@ SOURCE = Path(onerefresh.__file__).parent
 
 RANKS = {
     "errors": 0,
-    "answers": 0,
+    "answers": -1,
     "expiry": 0,
     "chance": 0,
     "this_process": 0,
@@ -25,6 +25,7 @@ RANKS = {
     "real_time": 0,
     "redaction": 0,
     "bodies": 1,
+    "whose": 0,
     "interpreter": 0,
     "locks": 1,
     "latches": 2,

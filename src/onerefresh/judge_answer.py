@@ -22,9 +22,10 @@ from onerefresh.bodies import (
     place_of,
 )
 from onerefresh.redaction import LONGEST_CHALLENGE, NOTHING_KNOWN, Redactor
-from onerefresh.token import secrets_in
+from onerefresh.token import Token, secrets_in
 from onerefresh.token_response import refresh_token_beside
 from onerefresh.verdict import FailureKind, Verdict
+from onerefresh.whose import NOBODY, whose
 
 __all__ = ["BY_CODE", "judge_answer", "with_rest"]
 
@@ -137,4 +138,5 @@ def with_rest(verdict: Verdict, answer: object) -> Verdict:
     kept = refresh_token_beside(answer)
     if kept is None:
         return replace(verdict, detail=verdict.detail + loss_in(answer))
-    return replace(verdict, kind=FailureKind.UNUSABLE, kept=kept)
+    found = answer.whose if isinstance(answer, Token) else whose(None, answer) if isinstance(answer, Mapping) else NOBODY
+    return replace(verdict, kind=FailureKind.UNUSABLE, kept=kept, whose=found)
