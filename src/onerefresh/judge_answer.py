@@ -138,5 +138,7 @@ def with_rest(verdict: Verdict, answer: object) -> Verdict:
     kept = refresh_token_beside(answer)
     if kept is None:
         return replace(verdict, detail=verdict.detail + loss_in(answer))
-    found = answer.whose if isinstance(answer, Token) else whose(None, answer) if isinstance(answer, Mapping) else NOBODY
+    found = (
+        answer.whose if isinstance(answer, Token) else whose(None, answer) if isinstance(answer, Mapping) else NOBODY
+    )
     return replace(verdict, kind=FailureKind.UNUSABLE, kept=kept, whose=found)

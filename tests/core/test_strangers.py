@@ -40,7 +40,9 @@ BENS = {"id_token": of("ben")}
 
 
 def world_of_anna(*answers: object, **others: Any) -> World:
-    return needy(Token("access-seed", "refresh-seed", expires_in=3600, issued_at=START, extra=ANNAS), *answers, **others)
+    return needy(
+        Token("access-seed", "refresh-seed", expires_in=3600, issued_at=START, extra=ANNAS), *answers, **others
+    )
 
 
 @pytest.mark.parametrize("profile", ["strict", "grace:30"])

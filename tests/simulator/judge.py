@@ -480,9 +480,9 @@ class Judge:
         if isinstance(error, (errors.RefresherFailed, errors.ConfigurationError)):
             raise Broken("errors are what they say", f"{process.name}: {type(error).__name__}: {error}")
         struck = {fault.what for fault in self.struck_faults} | self.happened_kinds
-        if (isinstance(error, errors.RefreshProtocolError) and not struck & {What.GARBAGE, What.USELESS, What.STRANGER}) or (
-            isinstance(error, errors.ClientRejected) and What.REJECTED not in struck
-        ):
+        if (
+            isinstance(error, errors.RefreshProtocolError) and not struck & {What.GARBAGE, What.USELESS, What.STRANGER}
+        ) or (isinstance(error, errors.ClientRejected) and What.REJECTED not in struck):
             raise Broken("errors are what they say", f"{process.name}: {error}")
         if isinstance(error, errors.SaveFailed) and not any(fault.point is Point.SAVE for fault in self.struck_faults):
             raise Broken("errors are what they say", f"{process.name}: {error}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onerefresh import errors
 from onerefresh.circuit import circuits
 from onerefresh.credential.asking import Asking
-from onerefresh.credential.notices import report_expiry, report_type
+from onerefresh.credential.notices import report_expiry, report_shared_seed, report_type
 from onerefresh.credential.registry import release
 from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.watch import begin_to_watch
@@ -47,6 +47,9 @@ class Commanding(Asking):
             begin_to_watch(self._memory)
             report_type(self._memory, self._options, outcome.token)
             report_expiry(self._memory, self._options, outcome.token)
+            if outcome.renewed:
+                report_shared_seed(self._memory, self._options, outcome.token)
+                self._served = self._memory  # whatever ``token=`` this object was given, its login is newer
             return outcome
 
         self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())

@@ -15,7 +15,8 @@ from onerefresh.credential.arguments import check, check_key, refused_token, see
 from onerefresh.credential.commanding import Commanding
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
-from onerefresh.credential.memory import SessionMemory
+from onerefresh.credential.memory import Nothing, SessionMemory
+from onerefresh.credential.notices import report_shared_seed
 from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions, bearer_of
 from onerefresh.credential.registry import memory_of
@@ -126,7 +127,9 @@ class Credential(Commanding):
         self._closed = False
         self._owned = owned
         self._memory = memory_of(store, key)
+        report_shared_seed(self._memory, options, seed)
         self._launcher = Launcher(key, self._memory, options, seed)
+        self._served = Nothing() if seed is not None else self._memory
         for one in owned:
             opened.enter(one, self)
 
@@ -137,7 +140,7 @@ class Credential(Commanding):
 
         An ageing token starts its renewal in the background.
         """
-        held = self._memory.held
+        held = self._served.held
         if time.time() < held.refresh_at:
             return held.token
         return self._ageing()
@@ -167,6 +170,8 @@ class Credential(Commanding):
                 raise self._timed_out(found, patience)
             if found.lost_its_loop and found.loop is not self._loop(blocking=True):
                 continue  # another caller's loop has ended: try again with this caller's
+            if self._is_for_others(found):
+                continue
             token = found.result().token
             if self._satisfies(token, refused, found, target):
                 if refused is None:
@@ -196,6 +201,8 @@ class Credential(Commanding):
                 raise self._timed_out(found, patience)
             if found.lost_its_loop and found.loop is not self._loop(blocking=False):
                 continue  # another caller's loop has ended: try again with this caller's
+            if self._is_for_others(found):
+                continue
             token = found.result().token
             if self._satisfies(token, refused, found, target):
                 if refused is None and self._ageing() and self._options.is_async:
@@ -399,6 +406,7 @@ class Credential(Commanding):
         self._closed = True
         store = self._memory.store
         self._memory = SessionMemory(store, self.key)  # empty and shared with no other object: `current` returns None
+        self._served = self._memory
         reset_in_child(self._memory)
         for one in self._owned:
             opened.leave(one, self)
