@@ -183,6 +183,7 @@ def test_the_public_names_are_these() -> None:
         "CredentialMoved",
         "Credentials",
         "InteractionRequired",
+        "LoggedOut",
         "LoginRequired",
         "OnerefreshError",
         "Profile",

@@ -17,6 +17,7 @@ import onerefresh
 from onerefresh import (
     Credential,
     Credentials,
+    LoggedOut,
     LoginRequired,
     Profile,
     RefreshUnavailable,
@@ -81,7 +82,8 @@ def use(acme: Credential) -> None:
     assert_type(token.reveal(), str)
     assert_type(token.refresh_token, Secret | None)
     assert_type(token.expires_at, float | None)
-    acme.logout()
+    assert_type(acme.logout(), LoggedOut)
+    assert_type(acme.logout().detail, str)
 
 
 async def ause(acme: Credential) -> None:

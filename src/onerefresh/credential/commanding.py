@@ -15,6 +15,7 @@ from onerefresh.refresher import endpoint_of
 from onerefresh.renewal import commands, removal
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.request import FORCED
+from onerefresh.renewal.revocation import LoggedOut
 from onerefresh.renewal.world import World
 from onerefresh.running_loop import running_loop
 from onerefresh.token import Token
@@ -55,13 +56,14 @@ class Commanding(Asking):
         self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
         return self._launcher.run_command(work, self._loop(blocking=blocking))
 
-    def _log_out(self) -> Flight[None]:
+    def _log_out(self) -> Flight[LoggedOut]:
         self._check_open()
 
-        async def work(world: World) -> None:
-            await commands.log_out(world, self._launcher.request())
+        async def work(world: World) -> LoggedOut:
+            found = await commands.log_out(world, self._launcher.request())
             self._memory.forget()
             release(self._memory)
+            return found
 
         return self._launcher.run_command(work, self._loop(blocking=False))
 
@@ -78,10 +80,11 @@ class Commanding(Asking):
         self._check_open()
 
         async def work(world: World) -> Status:
-            found, there = await read_status(world, self.key), self._launcher.there
+            found, there = await read_status(world, self.key, self._memory.store.name), self._launcher.there
             if there is None or (found.generation and found.moved_to is None):
                 return found
-            before = await read_status(there, self.key)
+            source = self._options.moved_from
+            before = await read_status(there, self.key, source.name if source is not None else "")
             return before if before.generation and before.moved_to is None else found
 
         return self._launcher.run_command(work, None, moves=False)

@@ -28,6 +28,7 @@ from onerefresh.pacing import paced
 from onerefresh.policy import Profile
 from onerefresh.real_time import monotonic
 from onerefresh.renewal import commands
+from onerefresh.renewal.revocation import LoggedOut
 from onerefresh.store import Store, reset_in_child
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Answer, Token
@@ -284,16 +285,17 @@ class Credential(Commanding):
             del answer  # it holds tokens, as in the constructor
         return (await self._aresult(self._log_in(token, blocking=False), "the login")).token
 
-    def logout(self) -> None:
-        """Forget the session, in this process and in the store. Raises `StoreUnavailable`, and `WaitTimeout`.
+    def logout(self) -> LoggedOut:
+        """Forget the session, in this process and in the store, and revoke its token where the refresher can do that.
 
-        A refresh under way can no longer save its token.
+        Returns whether the server has revoked it; the logout is done in any case. A refresh under way can no longer
+        save its token. Raises `StoreUnavailable`, and `WaitTimeout`.
         """
-        self._result(self._log_out(), "the logout")
+        return self._result(self._log_out(), "the logout")
 
-    async def alogout(self) -> None:
+    async def alogout(self) -> LoggedOut:
         """As `logout`, for tasks."""
-        await self._aresult(self._log_out(), "the logout")
+        return await self._aresult(self._log_out(), "the logout")
 
     def status(self) -> Status:
         """Return what the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
