@@ -26,6 +26,7 @@ RANKS = {
     "redaction": 0,
     "bodies": 1,
     "whose": 0,
+    "one_object": 0,
     "interpreter": 0,
     "locks": 1,
     "latches": 2,

@@ -133,10 +133,8 @@ class TestStatus:
         home.log_in()
         done = home.run("status")
         assert (done.returncode, done.stderr) == (0, "")
-        assert (
-            done.stdout
-            == "acme      generation 1 expires in 60 min\nbeta-two  no token yet: log in with: onerefresh login beta-two --with-token\n"
-        )
+        told = "beta-two  no token yet: log in with: onerefresh login beta-two --with-token"
+        assert done.stdout == f"acme      generation 1 expires in 60 min\n{told}\n"
         assert [shown["state"] for shown in json.loads(home.run("status", "--json").stdout)] == ["idle", "empty"]
 
     def test_one_record_that_cannot_be_read_hides_none_of_the_others(self, home: Home) -> None:

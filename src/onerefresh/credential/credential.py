@@ -32,6 +32,7 @@ from onerefresh.renewal.revocation import LoggedOut
 from onerefresh.store import Store, reset_in_child
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Answer, Token
+from onerefresh.user_code import asks_itself, runs_user_code
 
 if TYPE_CHECKING:
     import asyncio
@@ -229,6 +230,11 @@ class Credential(Commanding):
     def unproven(self) -> Token | None:
         """The present token, if it was just refreshed and no call has succeeded with it yet; else None."""
         return self._memory.acceptance.unproven
+
+    @property
+    def asked_by_refresher(self) -> bool:
+        """Whether this very credential's refresher is running here, so that a call would wait for itself."""
+        return runs_user_code() and asks_itself(self._memory.store, self.key)
 
     def accepted(self, token: Token, target: Target) -> tuple[int, ...]:
         """Remember that `target` has accepted `token`. Does not block.

@@ -35,6 +35,7 @@ from onerefresh.oauth2.codec import (
     read_answer,
 )
 from onerefresh.oauth2.revocation import revoke
+from onerefresh.one_object import OneObject
 from onerefresh.policy import Profile, profile_named
 from onerefresh.real_time import monotonic
 from onerefresh.redaction import PART, Redactor
@@ -53,7 +54,7 @@ Where it has a method ``prepare()``, that is called before a renewal begins.
 """
 
 
-class TokenEndpoint:
+class TokenEndpoint(OneObject):
     """The token endpoint of an authorization server, as the refresher of a credential (RFC 6749).
 
     * `url`: https, or http to this machine. ``allow_unencrypted_http=True`` allows http elsewhere, where everybody on
@@ -76,6 +77,8 @@ class TokenEndpoint:
     One call sends one request: nothing is tried again, and no redirect is followed. Raises `ConfigurationError` for
     settings that are wrong.
     """
+
+    _elsewhere = "make it in the other process, which needs the client secret as well"
 
     def __init__(
         self,
