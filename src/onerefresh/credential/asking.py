@@ -47,7 +47,7 @@ class Asking(Waiting):
                 flight = memory.flying if unsure is None else memory.flight_for(unsure)
                 if token is None and flight is None:
                     self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
-                    if unsure is None:
+                    if unsure is None or unsure.seed_fingerprint() in memory.seeds_reported:
                         memory.raise_known_failure()
                     flight = fresh = memory.new_flight(refused, self._loop(blocking=blocking), target)
                     fresh.considers = unsure.seed_fingerprint() if unsure is not None else ""
