@@ -15,7 +15,7 @@ from onerefresh.credential.arguments import check, check_key, refused_token, see
 from onerefresh.credential.commanding import Commanding
 from onerefresh.credential.early import aearly
 from onerefresh.credential.launcher import Launcher
-from onerefresh.credential.memory import Nothing, SessionMemory
+from onerefresh.credential.memory import NOT_YET, SessionMemory
 from onerefresh.credential.notices import report_shared_seed
 from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions, bearer_of
@@ -131,7 +131,7 @@ class Credential(Commanding):
         self._memory = memory_of(store, key)
         report_shared_seed(self._memory, options, seed)
         self._launcher = Launcher(key, self._memory, options, seed)
-        self._served = Nothing() if seed is not None else self._memory
+        self._served = NOT_YET if seed is not None else self._memory
         for one in owned:
             opened.enter(one, self)
 

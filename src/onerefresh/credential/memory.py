@@ -22,7 +22,7 @@ from onerefresh.renewal.sightings import Servers, Sightings
 from onerefresh.store import Store, is_shared
 from onerefresh.token import Token
 
-__all__ = ["LOOK_AGAIN", "SPREAD", "Clock", "Nothing", "SessionMemory", "spread_anew"]
+__all__ = ["LOOK_AGAIN", "NOT_YET", "SPREAD", "Clock", "Nothing", "SessionMemory", "spread_anew"]
 
 NONE_REPORTED: frozenset[str] = frozenset()
 """One empty set for all: a set for each would cost as much memory as the rest of a `SessionMemory`."""
@@ -52,6 +52,10 @@ class Nothing:
 
     __slots__ = ()
     held = NOTHING
+
+
+NOT_YET = Nothing()
+"""One object for all."""
 
 
 class SessionMemory:
