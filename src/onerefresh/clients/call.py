@@ -32,8 +32,8 @@ from onerefresh.damping import Target
 from onerefresh.errors import ConfigurationError
 from onerefresh.events import Event, Kind
 from onerefresh.log_limit import LogLimit
-from onerefresh.redaction import plain
 from onerefresh.one_object import OneObject
+from onerefresh.redaction import plain
 from onerefresh.token import Token
 from onerefresh.user_code import runs_user_code
 
