@@ -81,9 +81,10 @@ RANKS = {
     "clients": 13,
     "oauth2": 13,
     "observe": 13,
-    "config": 14,
-    "testing": 15,
-    "cli": 16,
+    "endpoints": 14,
+    "config": 15,
+    "testing": 16,
+    "cli": 17,
 }
 
 EXTRAS = {

@@ -97,7 +97,7 @@ class Credential(Commanding):
         bearer_field: str | None = None,
     ) -> None:
         try:
-            seed = seed_from(token, "token=", bearer_of(refresher, bearer_field))
+            seed = seed_from(token, "token=", bearer_of(refresher, bearer_field), refresher)
         finally:
             del token  # it holds tokens, and would show in a traceback with locals
         place, before = hidden(store), hidden(moved_from)
@@ -278,7 +278,7 @@ class Credential(Commanding):
         longer than `max_wait`.
         """
         try:
-            token = seed_from(answer, "login()", self._options.bearer_field, new=True)
+            token = seed_from(answer, "login()", self._options.bearer_field, self._options.refresher, new=True)
         finally:
             del answer  # it holds tokens, as in the constructor
         return self._result(self._log_in(token, blocking=True), "the login").token
@@ -286,7 +286,7 @@ class Credential(Commanding):
     async def alogin(self, answer: Answer | None = None) -> Token:
         """As `login`, for tasks."""
         try:
-            token = seed_from(answer, "login()", self._options.bearer_field, new=True)
+            token = seed_from(answer, "login()", self._options.bearer_field, self._options.refresher, new=True)
         finally:
             del answer  # it holds tokens, as in the constructor
         return (await self._aresult(self._log_in(token, blocking=False), "the login")).token
