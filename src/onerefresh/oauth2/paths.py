@@ -52,10 +52,9 @@ def values_at(answer: object, path: Path) -> list[object]:
 
 
 def _within_object(value: Mapping[str, object], rest: Path) -> list[tuple[object, Path]]:
-    if (whole := ".".join(rest)) in value:
-        return [(value[whole], ())]
-    if rest[0] in value:
-        return [(value[rest[0]], rest[1:])]
+    for length in range(len(rest), 0, -1):
+        if (name := ".".join(rest[:length])) in value:
+            return [(value[name], rest[length:])]
     return [(one, rest[1:]) for one in list(value.values())[:MOST_FOUND]] if rest[0] == ANY else []
 
 
