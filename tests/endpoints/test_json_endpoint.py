@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -220,6 +221,8 @@ class TestAnswers:
         for body in (b'"abc-0123456789"', b"abc-0123456789\n"):
             assert read(body, fields={"access_token": "."}).reveal() == "abc-0123456789"
         assert failure(200, b"abc-0123456789").verdict.kind is not FailureKind.DEAD
+        for page in (b"<html>login</html>", b"please log in", b"{broken", b""):
+            assert isinstance(failure(200, page, fields={"access_token": "."}), RefreshFailure)
 
     def test_a_token_in_a_header_or_cookie(self) -> None:
         answer = {"authorization": "Bearer abc"}
@@ -423,6 +426,33 @@ class TestSecrets:
             endpoint(token)
         assert not [secret for secret in secrets if secret in f"{endpoint!r} {endpoint.identity} {raised.value}"]
         assert raised.value.__context__ is None
+
+    @pytest.mark.parametrize("how", ["unsendable", "missing", "refused", "function", "setting"])
+    def test_no_traceback_with_locals_shows_a_token(self, how: str) -> None:
+        secret, key = "access-token\x00-0123456789" if how == "unsendable" else ACCESS, "key-of-the-app-0123"
+
+        def fails() -> str:
+            raise KeyError("KEY")
+
+        settings: dict[str, Any] = {
+            "url": "https://api.acme.com/r/{refresh_token}",
+            "query": {"t": "{access_token}"},
+            "headers": {"X-Secret": key, "Authorization": "{access_token}"},
+            "send": Api(401, {}),
+        }
+        if how == "missing":
+            settings |= {"keep": {"csrf": "cookie:c"}, "cookies": {"c": "{csrf}"}}
+        if how == "function":
+            settings["cookies"] = {"k": fails}
+        if how == "setting":
+            settings["cookies"] = {"k": 1}
+        with pytest.raises((RefreshFailure, ConfigurationError)) as raised:
+            JsonEndpoint(**settings)(Token(secret, REFRESH))
+        shown = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
+        ours = [frame for frame in shown.stack if "/src/onerefresh/" in frame.filename]
+        assert ours
+        lines = [line for frame in ours for line in (frame.locals or {}).values()]
+        assert not [text for text in (secret, REFRESH, key, "%2Ftoken%2B") for line in lines if text in line]
 
     def test_an_answer_that_repeats_the_secrets_is_not_quoted(self) -> None:
         body = {"error": "oops", "error_description": f"token {REFRESH} of key-0123456789 is bad"}

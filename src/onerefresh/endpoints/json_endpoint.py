@@ -11,9 +11,10 @@ from urllib.parse import parse_qsl
 from onerefresh.answers import object_in
 from onerefresh.bodies import parsed
 from onerefresh.endpoints.cookies import Cookies, cookies_of, named_cookies
-from onerefresh.endpoints.request import TOKENS, RequestPlan, Values
+from onerefresh.endpoints.request import TOKENS, Fillings, RequestPlan, Values
 from onerefresh.endpoints.shape import Shape
 from onerefresh.endpoints.template import Part
+from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import Fields, TokenResponse, token_or_verdict
 from onerefresh.oauth2.rules import Rule, Rules
@@ -87,6 +88,7 @@ class JsonEndpoint:
     ) -> None:
         self._address = Address.parse(url, "the endpoint", allow_unencrypted_http=allow_unencrypted_http)
         self._shape = Shape(fields, keep)
+        wrong = None
         try:
             self._plan = RequestPlan(
                 self._address,
@@ -98,8 +100,12 @@ class JsonEndpoint:
                 query=query,
                 kept=self._shape.kept_names,
             )
+        except ConfigurationError as error:
+            wrong = error.message
         finally:
             del body, headers, cookies, query  # they may hold secrets, which would show in a traceback with locals
+        if wrong is not None:
+            raise ConfigurationError(wrong)  # here, because the frames of `RequestPlan` hold them, too
         for name in sorted(TOKENS):
             cookie = self._plan.cookie_of(name)
             if cookie is not None:
@@ -165,7 +171,7 @@ class JsonEndpoint:
         if self._send is None:
             self.prepare()
         assert self._send is not None
-        hidden = self._redactor([*token.secrets, *map(Secret, fillings.values())])
+        hidden = self._redactor([*token.secrets, *(Secret(text) for text in fillings.values() if len(text) >= PART)])
         request = self._plan.request(fillings, timeout=self.timeout, hidden=hidden)
         del fillings
         asked_at = time.time()
@@ -177,10 +183,10 @@ class JsonEndpoint:
             response = found
         raise RefreshFailure(self._explained(response))
 
-    def _fillings(self, token: Token) -> dict[str, str]:
+    def _fillings(self, token: Token) -> Fillings:
         """What goes into the gaps. Raises `RefreshFailure` where something is missing."""
         gaps = self._plan.gaps
-        known = {"access_token": token.reveal(), **self._shape.kept_in(token)}
+        known = Fillings({"access_token": token.reveal(), **self._shape.kept_in(token)})
         if token.refresh_token is not None:
             known["refresh_token"] = token.refresh_token.reveal()
         elif "refresh_token" in gaps:
@@ -193,7 +199,7 @@ class JsonEndpoint:
                     "answer through answer_of(), with its cookies, or add that name to extra= of the Token",
                 )
             )
-        return {name: text for name, text in known.items() if name in gaps}
+        return Fillings({name: text for name, text in known.items() if name in gaps})
 
     def _read(self, response: TokenResponse, *, at: float, hidden: Redactor) -> Token | Verdict:
         came = cookies_of(response, self._address)
@@ -202,7 +208,8 @@ class JsonEndpoint:
         if answer is None:
             answer = parsed(response.body)
         if answer is None and response.body.isascii():
-            answer = response.body.decode("ascii").strip() or None  # a bare token, perhaps
+            text = response.body.decode("ascii").strip()
+            answer = text if text and " " not in text and text[0] not in "<{[" else None  # a bare token, perhaps
         fields = self._shape.translated(answer, came, response.headers)
         return token_or_verdict(
             response,

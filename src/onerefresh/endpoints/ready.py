@@ -13,6 +13,7 @@ from onerefresh.endpoints.json_endpoint import JsonEndpoint
 from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.secret_value import Given
 from onerefresh.policy import Profile
+from onerefresh.token import Secret
 
 __all__ = ["READY", "directus", "flask_jwt_extended", "matrix", "pocketbase", "simplejwt", "supabase"]
 
@@ -121,6 +122,7 @@ def supabase(url: str, *, api_key: Given | None = None, **more: Any) -> JsonEndp
     `url`: the project's, or that of the endpoint. `api_key`: the project's publishable key, which the hosted service
     wants in the header ``apikey``: a text, a `Secret`, or a function that returns one.
     """
+    api_key = Secret(api_key) if isinstance(api_key, str) else api_key  # first, so that no traceback shows it
     return _made(
         _at(url, "/auth/v1/token"),
         more,

@@ -18,7 +18,7 @@ from onerefresh.redaction import Redactor
 from onerefresh.token import Secret
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
-__all__ = ["DEFAULT_BODY", "METHODS", "RequestPlan", "Values"]
+__all__ = ["DEFAULT_BODY", "METHODS", "Fillings", "RequestPlan", "Values"]
 
 Values: TypeAlias = Mapping[str, Given]
 """Headers, cookies or a query: names, and texts with gaps, `Secret`s, or functions that return one."""
@@ -28,6 +28,13 @@ DEFAULT_BODY: Part = {"refresh_token": "{refresh_token}"}
 TOKENS = frozenset({"access_token", "refresh_token"})
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "cookie", "accept-encoding"})
 _CLIENT_NAMES = frozenset({"clientid", "clientkey", "appid", "appkey", "applicationid"})
+
+
+class Fillings(dict[str, str]):
+    """What goes into the gaps. Its ``repr`` shows the names only."""
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(sorted(self))}>"
 
 
 class RequestPlan:
@@ -114,14 +121,26 @@ class RequestPlan:
         """What tells this plan from others."""
         return (self.method, self._format, *(part.settings(hidden) for part in self._parts))
 
-    def request(self, fillings: Mapping[str, str], *, timeout: float, hidden: Redactor) -> TokenRequest:
+    def request(self, fillings: Fillings, *, timeout: float, hidden: Redactor) -> TokenRequest:
         """The request with its gaps filled. Raises `RefreshFailure` where a value cannot stand where it should."""
+        for secret in self.secrets:
+            secret.current(hidden)  # may raise, and does so before anything here holds a token in clear
+        made = self._made(fillings, timeout, hidden)
+        if isinstance(made, TokenRequest):
+            return made
+        raise RefreshFailure(Verdict(FailureKind.CONFIGURATION, f"{made}; nothing was sent"))
+
+    def _made(self, fillings: Fillings, timeout: float, hidden: Redactor) -> TokenRequest | str:
+        """The request, or why there can be none. Raises nothing: a traceback with locals would show tokens."""
         target = str(self._target.filled(fillings, hidden, _in_url))
         query = self._query.filled(fillings, hidden)
         assert isinstance(query, dict)
         if query:
             target += ("&" if "?" in target else "?") + form(query.items()).decode("ascii")
-        headers = {**USUAL_HEADERS, **self._header_values(fillings, hidden)}
+        own = self._header_values(fillings, hidden)
+        if isinstance(own, str):
+            return own
+        headers = {**USUAL_HEADERS, **own}
         body = b""
         if self._has_body:
             content = self._body.filled(fillings, hidden)
@@ -135,28 +154,22 @@ class RequestPlan:
         url = f"{self._address.scheme}://{self._address.authority}{target}"
         return TokenRequest(url, headers, body, timeout, hidden, self.method)
 
-    def _header_values(self, fillings: Mapping[str, str], hidden: Redactor) -> dict[str, str]:
+    def _header_values(self, fillings: Fillings, hidden: Redactor) -> dict[str, str] | str:
         headers = self._headers.filled(fillings, hidden)
         cookies = self._cookies.filled(fillings, hidden)
         assert isinstance(headers, dict)
         assert isinstance(cookies, dict)
         for name, value in headers.items():
             if value and unsendable(value) is not None:
-                raise _impossible(
-                    f"the header {name} cannot carry its value: it has characters that no header may have"
-                )
+                return f"the header {name} cannot carry its value: it has characters that no header may have"
         for name, value in cookies.items():
             if unsendable_cookie(value):
-                raise _impossible(
+                return (
                     f"the cookie {name} cannot carry its value: give it as the server sent it, with quotes and escapes"
                 )
         if cookies:
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
         return headers
-
-
-def _impossible(message: str) -> RefreshFailure:
-    return RefreshFailure(Verdict(FailureKind.CONFIGURATION, f"{message}; nothing was sent"))
 
 
 def _in_url(text: str) -> str:
