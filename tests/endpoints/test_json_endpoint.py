@@ -207,6 +207,10 @@ class TestAnswers:
                 {"access_token": "x.y.token", "expires_in_ms": "x.y.expires"},
                 {"x.y": {"token": "a", "expires": "60000", "refresh": "r"}},
             ),
+            (
+                {"access_token": "d.jwt", "expires_in_ms": "ttl"},
+                {"d": {"jwt": "a", "refresh": "r", "expires": "2031-01-01T00:00:00Z", "expiresIn": 5}, "ttl": 60_000},
+            ),
             ({"access_token": "0.token"}, [{"token": "a", "refresh_token": "r", "expires_in": 60}]),
             ({"access_token": "d.token"}, {"d": {"token": "a"}, "refresh_token": "r", "expires_in": 60}),
         ],

@@ -102,24 +102,24 @@ class Shape:
 
     def translated(self, answer: object, cookies: Cookies, headers: Mapping[str, str]) -> Fields:
         """The answer's fields under their usual names, as `parse_answer` knows them, with what is kept."""
-        found = Fields(self._around_the_token(answer))
+        named, others = Fields(), Fields(self._around_the_token(answer))
         for name, place in self._fields.items():
             value = place.found_in(answer, cookies, headers)
             usual = "expires_in" if name == "expires_in_ms" else name
             for other in names_of(usual):
-                found.pop(other, None)
+                others.pop(other, None)
             if name == "expires_in_ms" and (milliseconds := as_seconds(value)) is not None:
                 value = milliseconds / 1000.0
             if value is not None:
-                found[usual] = value
+                named[usual] = value
         for name, cookie in self._cookies.items():
             if cookie in cookies.values:
-                found[name] = cookies.values[cookie]
+                named[name] = cookies.values[cookie]
         for name, place in self._keep.items():
             value = place.found_in(answer, cookies, headers)
             if isinstance(value, (str, int)) and not isinstance(value, bool):
-                found[_KEPT + name] = str(value)
-        return found
+                named[_KEPT + name] = str(value)
+        return Fields(named | {name: value for name, value in others.items() if name not in named})  # the first counts
 
     def has_token(self, answer: object) -> bool:
         """Whether the answer has an access token at the place that was named for it."""
