@@ -20,6 +20,7 @@ from onerefresh import Credential, Credentials
 from onerefresh.clients import aiohttp as for_aiohttp
 from onerefresh.clients import httpx as for_httpx
 from onerefresh.clients import requests as for_requests
+from onerefresh.endpoints import JsonEndpoint
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.stores.encrypted import EncryptedStore
 from onerefresh.stores.keys import EnvironmentKey
@@ -40,6 +41,7 @@ def made(folder: Path) -> dict[str, Any]:
         "a tenant": many["acme"],
         "Credentials": many,
         "TokenEndpoint": endpoint,
+        "JsonEndpoint": JsonEndpoint("https://login.example/refresh", body={"refresh_token": "{refresh_token}"}),
         "httpx auth": for_httpx.BearerAuth(acme, API),
         "httpx transport": for_httpx.BearerTransport(acme, API),
         "requests auth": for_requests.BearerAuth(acme, API),
@@ -54,8 +56,8 @@ def made(folder: Path) -> dict[str, Any]:
 
 
 KINDS = [
-    "Credential", "a tenant", "Credentials", "TokenEndpoint", "httpx auth", "httpx transport", "requests auth",
-    "requests adapter", "aiohttp middleware", "memory", "sqlite", "postgres", "redis", "encrypted",
+    "Credential", "a tenant", "Credentials", "TokenEndpoint", "JsonEndpoint", "httpx auth", "httpx transport",
+    "requests auth", "requests adapter", "aiohttp middleware", "memory", "sqlite", "postgres", "redis", "encrypted",
 ]  # fmt: skip
 
 

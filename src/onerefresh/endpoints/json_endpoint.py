@@ -27,6 +27,7 @@ from onerefresh.oauth2.sending import (
     prepared,
     sent,
 )
+from onerefresh.one_object import OneObject
 from onerefresh.policy import Profile, profile_named
 from onerefresh.redaction import PART, Redactor
 from onerefresh.token import Secret, Token
@@ -37,7 +38,7 @@ __all__ = ["JsonEndpoint"]
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-class JsonEndpoint:
+class JsonEndpoint(OneObject):
     """The refresh endpoint of an API that does not speak OAuth 2.0, as the refresher of a credential.
 
     The request has gaps in braces: ``{refresh_token}``, ``{access_token}``, and one for each name in `keep`.

@@ -30,7 +30,6 @@ from onerefresh.oauth2.codec import (
 from onerefresh.oauth2.parameters import checked_extra, checked_renamed, checked_scope
 from onerefresh.oauth2.paths import checked_path
 from onerefresh.oauth2.revocation import revoke
-from onerefresh.one_object import OneObject
 from onerefresh.oauth2.rules import Rule, Rules
 from onerefresh.oauth2.secret_value import Given, SecretValue
 from onerefresh.oauth2.sending import (
@@ -42,6 +41,7 @@ from onerefresh.oauth2.sending import (
     prepared,
     sent,
 )
+from onerefresh.one_object import OneObject
 from onerefresh.policy import Profile, profile_named
 from onerefresh.redaction import PART, Redactor
 from onerefresh.token import Secret, Token
