@@ -17,7 +17,7 @@ SOURCE = Path(onerefresh.__file__).parent
 
 RANKS = {
     "errors": 0,
-    "answers": 0,
+    "answers": -1,
     "expiry": 0,
     "chance": 0,
     "this_process": 0,
@@ -25,6 +25,8 @@ RANKS = {
     "real_time": 0,
     "redaction": 0,
     "bodies": 1,
+    "whose": 0,
+    "one_object": 0,
     "interpreter": 0,
     "locks": 1,
     "latches": 2,
@@ -79,9 +81,10 @@ RANKS = {
     "clients": 13,
     "oauth2": 13,
     "observe": 13,
-    "config": 14,
-    "testing": 15,
-    "cli": 16,
+    "endpoints": 14,
+    "config": 15,
+    "testing": 16,
+    "cli": 17,
 }
 
 EXTRAS = {
@@ -182,6 +185,7 @@ def test_the_public_names_are_these() -> None:
         "CredentialMoved",
         "Credentials",
         "InteractionRequired",
+        "LoggedOut",
         "LoginRequired",
         "OnerefreshError",
         "Profile",

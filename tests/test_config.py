@@ -184,7 +184,7 @@ class TestParsing:
             (f'{ENDPOINT}refresher = "a:b"', " needs exactly one of token_endpoint"),
             (
                 'refresher = "a:b"\nscope = "x"',
-                ".scope is only for a token_endpoint: leave it out when there is a refresher",
+                ".scope is only for an endpoint: leave it out when there is a refresher",
             ),
             ("refresher = 5", ".refresher must be a string in quotes, not a number"),
             (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from onerefresh.config import load
-    from onerefresh.credential import Credential, Status
+    from onerefresh.credential import Credential, LoggedOut, Status
     from onerefresh.credentials import Credentials
     from onerefresh.errors import (
         ClientRejected,
@@ -44,6 +44,7 @@ __all__ = [
     "CredentialMoved",
     "Credentials",
     "InteractionRequired",
+    "LoggedOut",
     "LoginRequired",
     "OnerefreshError",
     "Profile",
@@ -66,6 +67,7 @@ _HOMES = {
     "Answer": "token",
     "Credential": "credential",
     "Credentials": "credentials",
+    "LoggedOut": "credential",
     "Profile": "policy",
     "Secret": "token",
     "Status": "credential",

@@ -13,12 +13,14 @@ __all__ = [
     "KNOWN",
     "NO_ACCESS_TOKEN",
     "as_seconds",
+    "claim_of",
     "claims_of",
     "field_of",
     "fitting",
     "is_secret",
     "loss_in",
     "names_access_token",
+    "names_of",
     "not_bearer",
     "object_in",
     "read_json",
@@ -255,3 +257,13 @@ def as_seconds(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return seconds if math.isfinite(seconds) else None
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """The names that servers use for the field `name`."""
+    return _NAMES.get(name, (name,))
+
+
+def claim_of(token: str, name: str) -> object:
+    """A claim of a JWT, not verified; None where there is none."""
+    return claims_of(token).get(name)

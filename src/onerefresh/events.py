@@ -36,6 +36,7 @@ class Kind(enum.StrEnum):
     LOGGED_IN = "logged_in"
     LOGGED_OUT = "logged_out"
     SEED_IGNORED = "seed_ignored"  # token= differs from the stored token, whose session is in use
+    SEED_SHARED = "seed_shared"  # another name was given the same refresh token
     REFUSAL_DAMPED = "refusal_damped"  # a refusal that may not refresh (again) yet
     SPOOLED = "spooled"  # the store is down; the new token is in the spool file
     UNSAVED = "unsaved"  # neither the store nor the spool could be written; tried again
@@ -74,6 +75,7 @@ _WARNINGS = frozenset(
     {
         Kind.DEAD,
         Kind.SEED_IGNORED,
+        Kind.SEED_SHARED,
         Kind.SPOOLED,
         Kind.NOT_REVOKED,
         Kind.ORPHANED,

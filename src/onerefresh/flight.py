@@ -55,6 +55,8 @@ class Flight(Generic[T]):
     * `loop`: the event loop that the refresher needs, if any.
     * `phase`: how far the renewal is, in words.
     * `lost_its_loop`: the refresher's loop ended before anything was sent.
+    * `considers`: the family of the ``token=`` that its renewal compares with the session; empty where there is none.
+    * `is_apart`: it is beside the flight of the other callers, to compare a ``token=`` with what is in the store.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Flight(Generic[T]):
         self.loop = loop
         self.phase = "it has not started yet"
         self.lost_its_loop = False
+        self.considers, self.is_apart = "", False
         self._starter: int | None = threading.get_ident()
         self._begun: dict[str, OnThread] = {}  # what runs it
         self._first: dict[str, object] = {}  # the first to do what only one of them does
@@ -231,6 +234,11 @@ class Flight(Generic[T]):
         me, time_ = object(), f"start {int((monotonic() - self._made_at) / BEGUN).bit_length()}"
         if not self._begun and self._first.setdefault(time_, me) is me:
             start()
+
+    @property
+    def error(self) -> OnerefreshError | None:
+        """The error with which it was settled, if it was."""
+        return self._error
 
     def result(self) -> T:
         """The result, or the error: each caller is raised an error of its own, from the shared one."""

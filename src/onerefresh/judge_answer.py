@@ -22,9 +22,10 @@ from onerefresh.bodies import (
     place_of,
 )
 from onerefresh.redaction import LONGEST_CHALLENGE, NOTHING_KNOWN, Redactor
-from onerefresh.token import secrets_in
+from onerefresh.token import Token, secrets_in
 from onerefresh.token_response import refresh_token_beside
 from onerefresh.verdict import FailureKind, Verdict
+from onerefresh.whose import NOBODY, whose
 
 __all__ = ["BY_CODE", "judge_answer", "with_rest"]
 
@@ -67,11 +68,13 @@ def judge_answer(
     headers: Mapping[str, str] | None = None,
     *,
     hidden: Redactor = NOTHING_KNOWN,
+    ruled: FailureKind | None = None,
 ) -> Verdict:
     """The verdict on an answer of the token endpoint that brought no token.
 
     `body`: JSON or not; None where the HTTP client did not keep it. `headers`: looked up without regard to case.
     `hidden`: knows the secrets of the request; where it knows all of them, ``error_description`` is quoted, too.
+    `ruled`: what a rule of the user's says about this answer.
 
     401 and 400 without a known code are doubtful: with them plain JSON APIs say that a session is over, and others,
     with or without the standard, that the client's secret is wrong or a header is missing.
@@ -80,7 +83,9 @@ def judge_answer(
     hidden = hidden.knowing(secrets_in(answer))
     code = error_code(answer)
     retry_after = parse_retry_after(header(headers, "retry-after"))
-    if status in _NOT_PROCESSED:
+    if ruled is not None:
+        kind, hint = ruled, ""
+    elif status in _NOT_PROCESSED:
         kind, hint = FailureKind.UNAVAILABLE, ""
     elif (known := BY_CODE.get(code.lower())) is not None and not (known in _ENDS and status >= 500):
         kind, hint = known, ""  # a server in trouble proves nothing
@@ -137,4 +142,7 @@ def with_rest(verdict: Verdict, answer: object) -> Verdict:
     kept = refresh_token_beside(answer)
     if kept is None:
         return replace(verdict, detail=verdict.detail + loss_in(answer))
-    return replace(verdict, kind=FailureKind.UNUSABLE, kept=kept)
+    found = (
+        answer.whose if isinstance(answer, Token) else whose(None, answer) if isinstance(answer, Mapping) else NOBODY
+    )
+    return replace(verdict, kind=FailureKind.UNUSABLE, kept=kept, whose=found)

@@ -277,7 +277,7 @@ class Profile:
 
 
 _STRICT = ("strict", "auth0", "keycloak", "github", "salesforce", "slack", "zoom", "shopify", "notion", "supabase",
-           "hydra", "curity", "connect2id", "cognito")  # fmt: skip
+           "hydra", "curity", "connect2id", "cognito", "fitbit", "strava", "twitch")  # fmt: skip
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {name: Profile(name) for name in _STRICT}
@@ -285,6 +285,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         "static": Profile("static", rotates=False),
         "google": Profile("google", rotates=False),
         "hubspot": Profile("hubspot", rotates=False),
+        "zoho": Profile("zoho", rotates=False),
         "entra": Profile("entra", grace=86_400.0),
         "okta": Profile("okta", grace=30.0),
         "workos": Profile("workos", grace=30.0),

@@ -8,7 +8,7 @@ of these types, because a mock would have any attribute.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from onerefresh.policy import HTTP_TIMEOUT, Profile
@@ -28,6 +28,7 @@ __all__ = [
     "revoke_of",
     "settings_of",
     "timeout_of",
+    "translated",
 ]
 
 
@@ -72,6 +73,9 @@ class FullRefresher(Protocol):
 
     def revoke(self, token: Token) -> object:
         """Revoke the token at the server. May be async."""
+
+    def answer_of(self, answer: Mapping[str, object]) -> Mapping[str, object]:
+        """The fields of a login's answer under the names that are understood, such as ``access_token``."""
 
 
 def identity_of(refresher: object) -> str | None:
@@ -139,6 +143,12 @@ def revoke_of(refresher: object) -> Callable[[Token], object] | None:
     """The refresher's `revoke`; None where its class has none."""
     found: Callable[[Token], object] | None = _method(refresher, "revoke")
     return found
+
+
+def translated(refresher: object, answer: object) -> object:
+    """A login's answer as the refresher's `answer_of` reads it; the answer itself where its class has none."""
+    read: Callable[[Mapping[str, object]], object] | None = _method(refresher, "answer_of")
+    return read(answer) if read is not None and isinstance(answer, Mapping) else answer
 
 
 def settings_of(refresher: object) -> object:

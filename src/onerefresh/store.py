@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import ClassVar, NamedTuple, Protocol
 
 from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.one_object import OneObject
 from onerefresh.pause import Pause, Wakeup, after
 from onerefresh.real_time import monotonic
 
@@ -222,6 +223,12 @@ class Store(abc.ABC):
 
     def close(self) -> None:  # noqa: B027 - most stores keep nothing open
         """Release what the store itself opened."""
+
+
+class StoreOfOurs(OneObject, Store):
+    """A store of this library: it holds connections, locks and threads, so that no other process can have it."""
+
+    _elsewhere = "open it in the other process, from its URL or with the same arguments"
 
 
 class Forkable(Protocol):

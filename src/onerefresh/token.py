@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, Self, TypeAlias
 from onerefresh.answers import NO_ACCESS_TOKEN, as_seconds, claims_of, fitting, is_secret, scope_of, unsendable
 from onerefresh.errors import ConfigurationError, LoginRequired, RefreshProtocolError
 from onerefresh.expiry import is_nearly_over, refresh_end_given, skew_by_issue, span_of, times_given, worth_it
+from onerefresh.whose import Whose, whose
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -201,6 +202,11 @@ class Token:
         """Everything in it that may not be shown: both tokens, and what in `extra` looks like one."""
         tokens = [self.access_token] if self.has_access_token else []
         return [*tokens, *filter(None, [self.refresh_token]), *secrets_in(self.extra)]
+
+    @property
+    def whose(self) -> Whose:
+        """Whose it is, as far as its own JWT and the id_token beside it tell."""
+        return whose(self.access_token.reveal(), self.extra)
 
     @property
     def identity(self) -> tuple[str, int]:

@@ -22,7 +22,7 @@ from onerefresh.store import Store
 from onerefresh.token import Answer, OddTimes, Token
 from onerefresh.verdict import RefreshFailure
 
-__all__ = ["Functions", "UserCode", "asks_itself", "sends_nothing"]
+__all__ = ["Functions", "UserCode", "asks_itself", "runs_user_code", "sends_nothing"]
 
 T = TypeVar("T")
 
@@ -40,6 +40,11 @@ _running: contextvars.ContextVar[tuple[_Call, ...]] = contextvars.ContextVar("on
 def asks_itself(store: Store, key: str) -> bool:
     """Whether a refresher of this very credential is running here: it would wait for itself."""
     return any(call.store is store and call.key == key and not call.over for call in _running.get())
+
+
+def runs_user_code() -> bool:
+    """Whether a refresher of any credential may be running here; quick, for the path of each call."""
+    return bool(_running.get())
 
 
 class Functions(NamedTuple):

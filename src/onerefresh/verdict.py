@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from onerefresh import errors
 from onerefresh.redaction import LEFT_OUT, LONGEST_CHALLENGE, Redactor
 from onerefresh.token import Secret
+from onerefresh.whose import NOBODY, Whose
 
 __all__ = ["EITHER", "ERRORS", "FailureKind", "RefreshFailure", "Verdict"]
 
@@ -68,6 +69,8 @@ class Verdict:
     * `repeatable`: False where the same request cannot be sent again, because what carried it is gone.
     * `kept`: the refresh token of an answer that is of no use otherwise.
     * `status`: the answer's HTTP status, where there is one. For events alone: no rule reads it.
+    * `whose`: of an answer that is of no use otherwise: whose it is.
+    * `is_anothers`: the answer belongs to another account, and so may everything that is sent after it.
     """
 
     kind: FailureKind
@@ -77,6 +80,8 @@ class Verdict:
     repeatable: bool = True
     kept: Secret | None = field(default=None, repr=False, compare=False)
     status: int | None = field(default=None, compare=False)
+    whose: Whose = field(default=NOBODY, repr=False, compare=False)
+    is_anothers: bool = field(default=False, compare=False)
 
     def vetted(self, redactor: Redactor, *, ours: bool) -> Verdict:
         """The verdict as it may be shown. `ours`: this library wrote it, though it may quote others."""
@@ -116,4 +121,4 @@ class RefreshFailure(Exception):
         self.verdict = verdict
 
     def __reduce__(self) -> tuple[type[RefreshFailure], tuple[Verdict]]:
-        return (type(self), (replace(self.verdict, kept=None),))  # a secret is not pickled
+        return (type(self), (replace(self.verdict, kept=None, whose=NOBODY),))  # a secret is not pickled

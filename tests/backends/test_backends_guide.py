@@ -15,7 +15,7 @@ from onerefresh import Credentials, OnerefreshError
 def test_the_files_and_commands_are_those_that_the_tests_run() -> None:
     assert set(FILES) == {
         "tokens.py", "customers.py", "answers.py", "web.py", "service.py", "work.py", "refresh.py", "regions.py",
-        "moving.py", "keep_alive.py",
+        "moving.py", "keep_alive.py", "report.py",
     }  # fmt: skip
     assert COMMANDS == [
         "gunicorn --workers 4 web:app",

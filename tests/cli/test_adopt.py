@@ -18,7 +18,7 @@ def test_a_token_of_another_client_is_refused_until_it_is_adopted(home: Home) ->
     refused = home.run("token", "acme")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert ", client another, and this is token endpoint " in refused.stderr
-    assert "or consent with adopt=True or onerefresh adopt NAME" in refused.stderr
+    assert "or consent with: onerefresh adopt acme" in refused.stderr
     assert home.server.counters.token_requests == 0
     for said in ("adopted; it belonged to token endpoint ", "nothing to adopt"):
         done = home.run("adopt", "acme")

@@ -49,7 +49,7 @@ def parser_of(name: str) -> argparse.ArgumentParser:
     return found
 
 
-@pytest.mark.parametrize("name", ["login", "status", "token", "fetch", "demo", "store init", "store copy"])
+@pytest.mark.parametrize("name", ["login", "status", "logout", "token", "fetch", "demo", "store init", "store copy"])
 def test_every_option_is_told_and_no_other_one(name: str) -> None:
     options = {
         option: action
@@ -64,8 +64,8 @@ def test_every_option_is_told_and_no_other_one(name: str) -> None:
             assert f"({action.default})" in told[option]
 
 
-def test_logout_has_no_options() -> None:
-    assert {option for action in parser_of("logout")._actions for option in action.option_strings} == COMMON
+def test_purge_has_no_options() -> None:
+    assert {option for action in parser_of("purge")._actions for option in action.option_strings} == COMMON
     assert set(table("option")) == COMMON - {"-h", "--help"}
 
 

@@ -133,7 +133,8 @@ class TestStatus:
         home.log_in()
         done = home.run("status")
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout == "acme      generation 1 expires in 60 min\nbeta-two  no token yet: log in\n"
+        told = "beta-two  no token yet: log in with: onerefresh login beta-two --with-token"
+        assert done.stdout == f"acme      generation 1 expires in 60 min\n{told}\n"
         assert [shown["state"] for shown in json.loads(home.run("status", "--json").stdout)] == ["idle", "empty"]
 
     def test_one_record_that_cannot_be_read_hides_none_of_the_others(self, home: Home) -> None:
@@ -163,7 +164,9 @@ class TestStatus:
         told = [line.partition("generation ")[2] for line in lines[-2:]]
         assert told[0] == f"1: login by {this_process()}"
         assert re.fullmatch(rf"2: refresh by {re.escape(machine())}:\d+ \(expired\)", told[1])
-        assert "test-" not in done.stdout
+        [place] = [line for line in lines if line.startswith("store")]
+        assert place.endswith(f"{home.folder}/state/credentials.db")
+        assert "test-" not in done.stdout.replace(str(home.folder), "")
 
     def test_the_end_of_the_refresh_token_is_told(self, home: Home) -> None:
         answer = {**home.server.issue(), "refresh_expires_in": 86_400}
@@ -182,7 +185,8 @@ class TestStatus:
         assert (shown["refreshable"], shown["failure"]) == (True, None)
         [login] = shown["history"]
         assert (login["what"], login["process"], login["reason"]) == ("login", this_process(), None)
-        assert "test-" not in done.stdout
+        assert (shown["since"], shown["store"].endswith("credentials.db")) == (None, True)
+        assert "test-" not in done.stdout.replace(str(home.folder), "")
 
     def test_the_exit_code_says_where_somebody_has_to_log_in(self, home: Home) -> None:
         done = home.run("status", "acme")
@@ -193,8 +197,16 @@ class TestStatus:
         home.server.revoke_family()
         home.run("token", "acme")
         done = home.run("status", "acme")
-        assert (done.returncode, "the session is over: log in again" in done.stdout) == (4, True)
+        assert (done.returncode, "the session is over" in done.stdout) == (4, True)
+        assert "log in again with: onerefresh login acme --with-token" in done.stdout
+        assert re.search(r"^refreshable  no, since \d{4}-\d\d-\d\d .*: the session is over$", done.stdout, re.MULTILINE)
+        shown = json.loads(home.run("status", "acme", "--json").stdout)
+        assert (shown["refreshable"], "invalid_grant" in shown["failure"]) == (False, True)
+        assert shown["since"] >= shown["history"][0]["at"]
         assert home.run("status").returncode == 0
+        home.run("logout", "acme")
+        done = home.call("status", "acme")
+        assert re.search(r"^refreshable  no, since \d{4}-.*: it was logged out$", done.stdout, re.MULTILINE)
 
     def test_a_pause_of_the_token_endpoint_is_told(self, home: Home) -> None:
         home.log_in(expires_in=0.001)
@@ -228,11 +240,34 @@ class TestLogout:
         answer = home.log_in()
         done = home.run("logout", "acme")
         assert (done.returncode, done.stdout) == (0, "")
-        assert done.stderr == "onerefresh: acme: logged out here; the server was not informed\n"
+        told = "the server was not told, since the configuration file names no revocation_endpoint"
+        assert done.stderr == f"onerefresh: acme: logged out here; {told}\n"
+        assert home.server.counters.revocations == 0
         assert str(answer["refresh_token"]).encode() not in (home.folder / "state" / "credentials.db").read_bytes()
         assert home.run("token", "acme").returncode == 4
         status = home.run("status", "acme")
         assert (status.returncode, "logged out" in status.stdout) == (4, True)
+
+    def test_it_says_whether_the_server_has_revoked_the_token(self, home: Home) -> None:
+        home.configure(f'revocation_endpoint = "{home.server.revoke_url}"')
+        home.log_in()
+        done = home.call("logout", "acme")
+        assert done.stderr == "onerefresh: acme: logged out here; the server has revoked the token\n"
+        assert home.server.counters.revocations == 1
+        done = home.call("logout", "acme")
+        assert done.stderr == "onerefresh: acme: logged out here; there was no token to revoke\n"
+        home.log_in()
+        done = home.call("logout", "acme", "--json")
+        assert json.loads(done.stdout) == {"credential": "acme", "revocation": "revoked", "detail": None}
+        assert done.stderr == ""
+        home.configure('revocation_endpoint = "http://127.0.0.1:9/"')
+        home.log_in()
+        done = home.call("logout", "acme")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "has not confirmed that it revoked the token, which may live on there (the revo" in done.stderr
+        home.log_in()
+        told = json.loads(home.call("logout", "acme", "--json").stdout)
+        assert (told["revocation"], "could not be reached" in told["detail"]) == ("not_confirmed", True)
 
     def test_a_second_logout_is_no_failure(self, home: Home) -> None:
         assert [home.run("logout", "acme").returncode for _ in range(2)] == [0, 0]

@@ -32,7 +32,7 @@ def test_a_credential_is_moved_and_whoever_has_the_old_file_is_told_where(home: 
     assert not any(str(answer[name]) in said for name in ("access_token", "refresh_token"))
     done = home.call("token", "acme")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"it was moved to {place}, where its session goes on: open that store" in done.stderr
+    assert f"it was moved to {place}, where its session goes on: name that store" in done.stderr
     status = home.call("status", "acme")
     assert status.returncode == 0
     assert f"moved to {place}: name that store in the file" in status.stdout

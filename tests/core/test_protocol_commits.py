@@ -28,6 +28,7 @@ from onerefresh.renewal import commands
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.bring_back import bring_back
 from onerefresh.renewal.renew import renew
+from onerefresh.renewal.revocation import LoggedOut
 from onerefresh.renewal.world import Spooled
 from onerefresh.token import Token
 from onerefresh.verdict import FailureKind
@@ -221,9 +222,31 @@ def test_a_new_token_that_a_login_overtook_is_not_revoked() -> None:
 def test_a_logout_revokes_what_was_stored_and_what_was_spooled() -> None:
     world = needy()
     world.spools["host"] = Spooled(world.present.family, 1, "old", Grant.REFRESH, refused=False, token=NEXT)
-    world.run(commands.log_out(EFFECTS, make_request()))
+    assert world.run(commands.log_out(EFFECTS, make_request())) == LoggedOut("revoked")
     assert [token.reveal() for token in world.revoked] == ["access-seed", "access-next"]
     assert world.kinds() == [Kind.LOGGED_OUT, Kind.REVOKED, Kind.REVOKED]
+
+
+@pytest.mark.parametrize(
+    ("revocation", "told"),
+    [
+        ("", LoggedOut("revoked")),
+        (None, LoggedOut("no_endpoint")),
+        ("it answered 503", LoggedOut("not_confirmed", "it answered 503")),
+    ],
+)
+def test_a_logout_says_what_became_of_the_token_at_the_server(revocation: str | None, told: LoggedOut) -> None:
+    world = needy()
+    world.revocation = revocation
+    assert world.run(commands.log_out(EFFECTS, make_request())) == told
+    assert world.run(commands.log_out(EFFECTS, make_request())) == LoggedOut("no_token")
+
+
+def test_a_logout_does_not_ask_the_server_of_another_client() -> None:
+    world = needy(owner="https://other/token")
+    told = world.run(commands.log_out(EFFECTS, make_request(owner="https://mine/token")))
+    assert (told.revocation, "belongs to another https://other/token" in told.detail) == ("not_confirmed", True)
+    assert not world.revoked
 
 
 def test_a_spooled_token_that_a_logout_elsewhere_overtook_is_revoked() -> None:

@@ -218,23 +218,20 @@ def test_renewals_begin_no_faster_than_the_rate(auth_server: AuthServer, monkeyp
     """By the clock of the run: how fast the machine is does not matter."""
     began: list[float] = []
 
-    class Clock:
-        now = 0.0
+    now = 0.0
 
-        @classmethod
-        def monotonic(cls) -> float:
-            cls.now += 0.1  # each look takes a little
-            return cls.now
+    def clock() -> float:
+        nonlocal now
+        now += 0.1  # each look takes a little
+        return now
 
-        time = staticmethod(time.time)
-
-    monkeypatch.setattr("onerefresh.credentials.due.time", Clock)
+    monkeypatch.setattr("onerefresh.credentials.due.monotonic", clock)
     with Credentials(endpoint(auth_server), store="memory") as credentials:
         log_in(credentials, auth_server, *"abcd", **DUE)
         tenant_of = credentials._tenant
 
         def noted(key: str) -> Any:
-            began.append(Clock.now)
+            began.append(now)
             return tenant_of(key)
 
         monkeypatch.setattr(credentials, "_tenant", noted)

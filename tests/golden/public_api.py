@@ -35,6 +35,7 @@ MODULES = (
     "onerefresh.events",
     "onerefresh.moving",
     "onerefresh.oauth2",
+    "onerefresh.endpoints",
     "onerefresh.policy",
     "onerefresh.store",
     "onerefresh.stores.encrypted",

@@ -19,10 +19,9 @@ from onerefresh.oauth2.codec import (
     TokenRequest,
     TokenResponse,
     build_request,
-    checked_extra,
-    checked_scope,
     read_answer,
 )
+from onerefresh.oauth2.parameters import checked_extra, checked_scope
 from onerefresh.redaction import Redactor
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import FailureKind, Verdict

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onerefresh.oauth2 import TokenEndpoint
+from onerefresh.oauth2 import TokenEndpoint, rules
 from onerefresh.testing import AuthServer
 from onerefresh.token_response import parse_answer
 
@@ -29,7 +29,12 @@ def test_the_examples_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
         names["acme"].close()
         names["machine"].close()
         names["alone"].close()
-        assert (server.counters.refreshes, len(EXAMPLES)) == (8, 7)
+        assert (server.counters.refreshes, len(EXAMPLES)) == (9, 8)
+
+
+def test_the_guide_names_every_profile_with_words_of_its_own() -> None:
+    table = GUIDE.partition("the words of these providers")[2].partition("Give such a profile")[0]
+    assert re.findall(r'^\| `"(\w+)"` \|', table, re.MULTILINE) == sorted(rules._BY_PROFILE)
 
 
 def test_the_guide_names_every_setting() -> None:

@@ -24,9 +24,11 @@ def endpoint(server: AuthServer, **settings: Any) -> TokenEndpoint:
     return TokenEndpoint(server.token_url, **(given | settings))
 
 
-def logged_out(credential: Credential) -> list[Event]:
+def logged_out(credential: Credential, revocation: str = "revoked") -> list[Event]:
     with listening() as events:
-        credential.logout()
+        done = credential.logout()
+    assert done.revocation == revocation
+    assert bool(done.detail) == (revocation == "not_confirmed")
     with pytest.raises(LoginRequired):
         credential.token()
     return events
@@ -39,7 +41,7 @@ def test_a_logout_ends_the_session_at_the_server(server: AuthServer) -> None:
 
 
 def test_without_a_revocation_url_the_server_is_not_asked(server: AuthServer) -> None:
-    events = logged_out(Credential("acme", endpoint(server, revocation_url=None), token=server.issue()))
+    events = logged_out(Credential("acme", endpoint(server, revocation_url=None), token=server.issue()), "no_endpoint")
     assert [event.kind for event in events] == [Kind.LOGGED_OUT]
     assert (server.counters.revocations, server.sessions) == (0, ["alive"])
 
@@ -71,7 +73,7 @@ def test_a_server_that_does_not_confirm_does_not_hinder_the_logout(
     server: AuthServer, settings: dict[str, Any], says: str
 ) -> None:
     first = server.issue()
-    events = logged_out(Credential("acme", endpoint(server, **settings), token=first))
+    events = logged_out(Credential("acme", endpoint(server, **settings), token=first), "not_confirmed")
     assert [event.kind for event in events] == [Kind.LOGGED_OUT, Kind.NOT_REVOKED]
     assert says in events[-1].detail
     assert not [event for event in events if str(first["refresh_token"]) in str(event)]

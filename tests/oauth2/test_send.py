@@ -340,3 +340,43 @@ def test_the_standard_library_sends_where_httpx2_is_not_installed(
     endpoint = TokenEndpoint(url, client_id="me")
     endpoint.prepare()
     assert isinstance(endpoint._send, StdlibSender)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "POST"])
+def test_other_methods_and_the_cookies_of_the_answer(sender_for: SenderFor, raw_server: Start, method: str) -> None:
+    cookies = ("a=1; Expires=Wed, 30 Dec 2026 07:00:00 GMT; Path=/", "b=2")
+    seen = b""
+
+    def behave(connection: socket.socket, stop: threading.Event) -> None:
+        nonlocal seen
+        part = connection.recv(65_536)
+        while part and not (seen + part).endswith((b"\r\n\r\n", b"{}")):
+            seen, part = seen + part, connection.recv(65_536)
+        seen += part
+        lines = "".join(f"Set-Cookie: {cookie}\r\n" for cookie in cookies)
+        connection.sendall(f"HTTP/1.1 200 OK\r\n{lines}Content-Length: 2\r\n\r\n{{}}".encode())
+
+    url = f"{raw_server(behave).origin}/a%2Fb?token={SECRET}"
+    body = b"" if method in ("GET", "DELETE") else b"{}"
+    answer = sender_for(url)(TokenRequest(url, {"Connection": "close", "Cookie": "rt=x"}, body, 5.0, method=method))
+    assert (answer.status, tuple(answer.cookies), answer.body) == (200, cookies, b"{}")
+    assert seen.startswith(f"{method} /a%2Fb?token={SECRET} HTTP/1.1\r\n".encode())
+    assert (b"content-length" in seen.lower()) is bool(body)
+    assert b"Cookie: rt=x\r\n" in seen
+    assert SECRET not in repr(TokenRequest(url, {}, b"", 5.0))
+
+
+def test_a_redirect_gets_no_token(sender_for: SenderFor, raw_server: Start) -> None:
+    def other(connection: socket.socket, stop: threading.Event) -> None:
+        connection.recv(65_536)
+
+    elsewhere = raw_server(other)
+
+    def behave(connection: socket.socket, stop: threading.Event) -> None:
+        connection.recv(65_536)
+        place = f"{elsewhere.origin}/x"
+        connection.sendall(f"HTTP/1.1 307 Moved\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    url = f"{raw_server(behave).origin}/?token={SECRET}"
+    assert sender_for(url)(TokenRequest(url, {}, b"", 5.0, method="GET")).status == 307
+    assert elsewhere.connections == 0

@@ -24,6 +24,8 @@ __all__ = ["Answers"]
 
 NOT_OVER = "nobody is told that a session is over with which others go on"
 
+SPENT_FOR_ANOTHER = "a refresh token that brought another account's token is not sent again"
+
 NEVER_DEAD = "a session that lives at the server is never called dead on a doubtful answer"
 
 
@@ -35,6 +37,7 @@ class Answers:
         self._doubted: set[str] = set()  # access tokens of the generations whose refresh was refused without a proof
         # Whose refresh brought no answer, as they know, and since when.
         self._unheard: dict[tuple[str, int], dict[Process, float]] = {}
+        self._strange: dict[tuple[str, int], set[Process]] = {}  # whose refresh brought another account's token
         self._second_chances: set[str] = set()  # what came of the refusal of a token that may have been a repeated one
         self._dead: set[tuple[str, int]] = set()  # the generations that the store has ever shown as dead
         self._used_before: set[str] = set()  # refresh tokens with which somebody logged in when they were used up
@@ -49,11 +52,31 @@ class Answers:
             # A login with the same token is another one, and somebody wanted it.
             self._unheard.setdefault(token.identity, {})[task.process] = self._world.timeline.now
 
+    def strange(self, task: Task, token: Token | None) -> None:
+        """The server has spent it, and answers with another account's token."""
+        if token is not None and token.refresh_token is not None:
+            self._strange.setdefault(token.identity, set()).add(task.process)
+
+    @property
+    def has_strangers(self) -> bool:
+        """Whether a refresh token was spent for another account's."""
+        return bool(self._strange)
+
+    def _sends_nothing_spent(self, task: Task, token: Token) -> None:
+        """Whether it knows, or is told by the record, that the refresh token was spent for another account's."""
+        senders, record = self._strange.get(token.identity, set()), self._world.store.record
+        failure = record.failure if record is not None and record.identity == token.identity else None
+        is_told = failure is not None and failure.is_for_good and not self._world.judge.unordered
+        if self._world.scenario.profile.rotates and (task.process in senders or (senders and is_told)):
+            raise Broken(SPENT_FOR_ANOTHER, f"{task} sends generation {token.generation}")
+
     def sends(self, task: Task, token: Token | None) -> None:
         """Whether it may: after a lost answer, where the profile says never to send again; and beside another one."""
         if token is None or token.refresh_token is None:
             return
         self._sends_alone(task, token)
+        if not self._world.scenario.host_saves:
+            self._sends_nothing_spent(task, token)
         senders = self._unheard.get(token.identity, {})
         if self._world.scenario.host_saves:
             return  # a new process knows nothing of the one before

@@ -91,6 +91,7 @@ class What(enum.StrEnum):
     SAME_LOGIN = "two logins with one token"  # in two processes, `seconds` apart
     # At an effect, and never drawn for an ordinary fault: see `ideas`.
     USELESS = "an access token that no header can carry"  # beside a refresh token; or for a while
+    STRANGER = "an answer that belongs to another account"  # after it has rotated
     DOWN_THEN_EMPTY = "store down, and empty when it is back"
     NOTE_FAILS = "the loss is not noted"
 

@@ -28,6 +28,7 @@ from onerefresh.renewal import (
     send,
     sightings,
     sights,
+    strangers,
 )
 from onerefresh.renewal.sightings import Sightings
 from onerefresh.token import Token
@@ -362,6 +363,18 @@ IDEA_MUTANTS: tuple[Mutant, ...] = (
         "after an access token that no header can carry, the server is asked again at once",
         put(records, "committed", pieces.useless_without_a_pause),
         fixed=USELESS_FOR_A_WHILE,
+    ),
+    Mutant(
+        "8",
+        "another account's answer is taken for that of the session",
+        put(send, "judge_stranger", pieces.not_noticed),
+        fixed=(("idea", Idea.STRANGERS),),
+    ),
+    Mutant(
+        "12",
+        "after another account's answer the refresh token is sent again, as after a lost one",
+        put(strangers, "Verdict", pieces.as_if_lost),
+        fixed=(("idea", Idea.STRANGERS),),
     ),
     Mutant(
         "12",

@@ -36,6 +36,7 @@ class Idea(enum.StrEnum):
     USELESS = "an answer with an access token that no header can carry"
     FOUNDED_LATE = "a lost record that is restored late, and lost once more before that"
     BAD_TARGET = "one target of an API that refuses every token, beside good ones"
+    STRANGERS = "an answer that belongs to another account"
     ONCE = "an API that takes each token once, and answers that are slow"
 
 
@@ -283,6 +284,21 @@ def _useless(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
     return replace(found, faults=(*found.faults, *faults))
 
 
+def _strangers(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
+    """A server, or a function with the cookies of somebody else, that answers with another account's tokens."""
+    if found.host_saves and not alone:
+        return found
+    if alone:
+        found = replace(
+            found,
+            manner=replace(found.manner, expires_in=rng.choice((20.0, 60.0, 300.0, 3600.0))),
+            faults=_sometimes(found, rng),
+            happenings=(Happening(What.REVOKED, rng.uniform(2.0, 15.0)),),
+        )
+    faults = tuple(Fault(What.STRANGER, Point.SEND, nth) for nth in range(rng.randrange(1, 3), rng.randrange(3, 5)))
+    return replace(found, faults=(*found.faults, *faults))
+
+
 def _once(found: Scenario, rng: random.Random, alone: bool) -> Scenario:
     """Each call needs a token of its own, as it seems; and answers take about as long as their tokens live."""
     lives = rng.choice((3.0, 8.0, 60.0, 3600.0, None)) if alone else found.manner.expires_in
@@ -361,6 +377,7 @@ _DRAWN: dict[Idea, Callable[[Scenario, random.Random, bool], Scenario]] = {
     Idea.LAST_SECONDS: _last_seconds,
     Idea.USELESS: _useless,
     Idea.BAD_TARGET: _bad_target,
+    Idea.STRANGERS: _strangers,
     Idea.ONCE: _once,
     Idea.FOUNDED_LATE: _founded_late,
 }

@@ -15,6 +15,7 @@ from tests.simulator.copies import judge_copy
 from tests.simulator.excuses import Excuse, Excuses, promised_time_to_live
 from tests.simulator.faults import LOSSES, Fault, Happening, Point, What
 from tests.simulator.founding import insists_on_a_used_token, judge_founding, last_of
+from tests.simulator.network import STRANGER
 from tests.simulator.scenario import HTTP_TIMEOUT
 from tests.simulator.targets import Targets
 from tests.simulator.words import Words
@@ -83,6 +84,8 @@ class Judge:
 
     def written(self, before: Record | None, after: Record, writer: Task | None) -> None:
         """A write was applied."""
+        if after.token is not None and after.token.reveal() == STRANGER:
+            raise Broken("another account's token is kept by nobody", f"generation {after.generation}")
         self.begun_anew |= before is None and self.unordered and last_of(after) == "seed"
         if before is not None and after.generation < before.generation:
             raise Broken("the store never goes backwards", f"from {before.generation} to {after.generation}")
@@ -478,9 +481,9 @@ class Judge:
         if isinstance(error, (errors.RefresherFailed, errors.ConfigurationError)):
             raise Broken("errors are what they say", f"{process.name}: {type(error).__name__}: {error}")
         struck = {fault.what for fault in self.struck_faults} | self.happened_kinds
-        if (isinstance(error, errors.RefreshProtocolError) and not struck & {What.GARBAGE, What.USELESS}) or (
-            isinstance(error, errors.ClientRejected) and What.REJECTED not in struck
-        ):
+        if (
+            isinstance(error, errors.RefreshProtocolError) and not struck & {What.GARBAGE, What.USELESS, What.STRANGER}
+        ) or (isinstance(error, errors.ClientRejected) and What.REJECTED not in struck):
             raise Broken("errors are what they say", f"{process.name}: {error}")
         if isinstance(error, errors.SaveFailed) and not any(fault.point is Point.SAVE for fault in self.struck_faults):
             raise Broken("errors are what they say", f"{process.name}: {error}")

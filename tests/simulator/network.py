@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import TYPE_CHECKING
 
 from tests import effects
@@ -19,7 +21,18 @@ if TYPE_CHECKING:
     from tests.simulator.tasks import Task
     from tests.simulator.world import World
 
-__all__ = ["Network"]
+__all__ = ["OWN", "STRANGER", "Network"]
+
+
+def _id_token(subject: str) -> dict[str, object]:
+    claims = json.dumps({"iss": "https://simulated", "sub": subject}).encode()
+    return {"id_token": f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2ln"}
+
+
+OWN = _id_token("own")
+"""What each answer says of whose it is."""
+STRANGER = "stranger"
+"""The access token of another account."""
 
 UNREACHABLE = Verdict(FailureKind.UNAVAILABLE, "the token endpoint cannot be reached")
 SILENCE = Verdict(FailureKind.NO_ANSWER, "no answer came back")
@@ -118,6 +131,11 @@ class Network:
             world.judge.answer_lost(task, effect)
             self._fail(travel, task, serial, verdict)
             return
+        if what is What.STRANGER and effect.grant is Grant.REFRESH:
+            world.say("server", "rotates, and answers with another account's token", repr(task))
+            world.judge.answer_lost(task, effect)
+            self._answer_with_a_stranger(travel, task, serial, effect)
+            return
         world.say("server", "the next token", repr(task))
         if fault is not None and what is What.SLOW_ANSWER:
             world.judge.slow(task, fault.seconds)
@@ -139,9 +157,18 @@ class Network:
             expires_in=grant.expires_in,
             issued_at=issued_at - (world.skew(task.process.host) if dated else 0.0),
             clock_skew=world.skew(task.process.host) if dated else None,
+            extra=OWN,
         )
         world.timeline.after(travel, self._deliver, task, serial, token, None)
         self._strike(task, fault)
+
+    def _answer_with_a_stranger(self, travel: float, task: Task, serial: int, effect: effects.Send) -> None:
+        world = self._world
+        rotates = world.scenario.manner.kind is not server.Kind.STATIC
+        refresh = "refresh token of a stranger" if rotates else None
+        token = Token(STRANGER, refresh, expires_in=3600.0, extra=_id_token("another"))
+        world.judge.answers.strange(task, effect.token if rotates else None)
+        world.timeline.after(travel, task.process.answered, task, serial, token, None)
 
     def _decide(self, task: Task, effect: effects.Send) -> server.Grant:
         world = self._world

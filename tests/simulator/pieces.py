@@ -297,6 +297,10 @@ def nothing_before(request: RenewalRequest, known: Known) -> tuple[str, ...]:
     return ()
 
 
+def as_if_lost(kind: FailureKind, detail: str, *, repeatable: bool, is_anothers: bool) -> Verdict:
+    return Verdict(kind, detail, repeatable=repeatable)
+
+
 def not_noticed(self: Any, *_: Any) -> None:
     return None
 

@@ -215,7 +215,8 @@ class _Course:
             if world.scenario.profile.rotates and any(task.hangs for task in process.tasks):
                 return self._unsettled(process, HUNG)
             is_lost = isinstance(error, (errors.RefreshOutcomeUnknown, errors.RefreshProtocolError))
-            return self._unsettled(process, UNKNOWN) if world.scenario.never_resends and is_lost else ""
+            never_again = world.scenario.never_resends or world.judge.answers.has_strangers
+            return self._unsettled(process, UNKNOWN) if never_again and is_lost else ""
         return "usable" if accepted else ""
 
     def _unsettled(self, process: Process, answer: str) -> str:

@@ -35,6 +35,8 @@ NOT_GIVEN_UP = "a new token is not given up"
 NOT_AGAIN = "a refresh token whose answer was lost is not sent again where that is forbidden"
 FEW_REFRESHES = "an API that refuses each token costs few refreshes"
 AT_ONCE = "a token that a target had accepted and refuses is refreshed at once"
+NOT_ANOTHERS = "another account's token is kept by nobody"
+SPENT_FOR_ANOTHER = "a refresh token that brought another account's token is not sent again"
 IN_TIME = "others have their time to restore what they know"
 FOUND: dict[Idea, list[Found]] = {
     Idea.LOST_STORE: [
@@ -55,6 +57,7 @@ FOUND: dict[Idea, list[Found]] = {
     Idea.LAST_SECONDS: [Found(2, NOT_THE_LAST), Found(3, NOT_THE_LAST)],
     Idea.RESEND: [Found(0, NOT_AGAIN), Found(1, NOT_AGAIN, Kind.REVOKE_FAMILY)],
     Idea.USELESS: [Found(0, NOT_GIVEN_UP, Kind.REJECT_ONLY), Found(0, NOT_GIVEN_UP)],
+    Idea.STRANGERS: [Found(0, NOT_ANOTHERS), Found(2, SPENT_FOR_ANOTHER)],
     Idea.FOUNDED_LATE: [Found(21, IN_TIME), Found(130, IN_TIME), Found(154, IN_TIME)],
     Idea.BAD_TARGET: [Found(0, AT_ONCE)],
     Idea.ONCE: [Found(1, FEW_REFRESHES), Found(1, "a new token serves when it comes")],

@@ -13,7 +13,7 @@ from tests.simulator.faults import Fault, Faults, Happening, Point, What
 from tests.simulator.hosts import START, Host, HostClock, KernelHold
 from tests.simulator.judge import Judge
 from tests.simulator.looks import Looking
-from tests.simulator.network import Network
+from tests.simulator.network import OWN, Network
 from tests.simulator.old_records import begin_with_old_record
 from tests.simulator.process import Process
 from tests.simulator.server import AuthorizationServer
@@ -367,6 +367,7 @@ class World:
             Secret(grant.refresh),
             expires_in=grant.expires_in,
             issued_at=START + self.timeline.now + age,
+            extra=OWN,
         )
 
     def _written(self, before: Record | None, after: Record) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, assert_type
 
 import aiohttp
@@ -17,6 +17,7 @@ import onerefresh
 from onerefresh import (
     Credential,
     Credentials,
+    LoggedOut,
     LoginRequired,
     Profile,
     RefreshUnavailable,
@@ -29,6 +30,7 @@ from onerefresh.clients import aiohttp as for_aiohttp
 from onerefresh.clients import httpx as for_httpx
 from onerefresh.clients import requests as for_requests
 from onerefresh.clients.refused import ApiAnswer, RefusedWhen, json_code
+from onerefresh.endpoints import JsonEndpoint, directus, flask_jwt_extended, pocketbase, supabase
 from onerefresh.events import Event, Kind, subscribe
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.refresher import FullRefresher
@@ -86,7 +88,8 @@ def use(acme: Credential) -> None:
     assert_type(token.expires_at, float | None)
     assert_type(token.refresh_expires_at, float | None)
     assert_type(acme.status().clock_skew, float)
-    acme.logout()
+    assert_type(acme.logout(), LoggedOut)
+    assert_type(acme.logout().detail, str)
 
 
 async def ause(acme: Credential) -> None:
@@ -212,6 +215,37 @@ class EverythingAboutItself:
 
     def prepare(self) -> None: ...
     def revoke(self, token: Token) -> None: ...
+    def answer_of(self, answer: Mapping[str, object]) -> Mapping[str, object]:
+        return answer
+
+
+def servers_of_their_own_kind() -> None:
+    TokenEndpoint(
+        "https://acme.com/token",
+        client_id="cli",
+        client_secret="s3cret",
+        client_auth="client_secret_basic_plain",
+        client_id_in_body=True,
+        renamed={"client_id": "client_key"},
+        answer="data",
+        dead=["GONE", {"status": 403, "error.code": ["A", "B"]}, lambda answer: answer.status == 400],
+        busy="LATER",
+    )
+    shop = JsonEndpoint(
+        "https://acme.com/refresh",
+        method="PUT",
+        body={"token": "{refresh_token}", "more": [{"x": 1}]},
+        headers={"X-Key": Secret("key"), "X-CSRF": "{csrf}"},
+        cookies={"rt": lambda: "value"},
+        fields={"access_token": "data.token"},
+        keep={"csrf": "cookie:csrf"},
+        dead=401,
+    )
+    with Credential("shop", shop, token=shop.answer_of({"data": {}}, cookies={"rt": "x"})) as acme:
+        assert_type(acme.token(), Token)
+    for ready in (directus(API), pocketbase(API, collection="x"), flask_jwt_extended(API, cookies=True)):
+        assert_type(ready, JsonEndpoint)
+    supabase(API, api_key="key", timeout=5.0)
 
 
 def a_full_refresher() -> FullRefresher:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
 from onerefresh import errors
+from onerefresh.cli.hints import for_command
 
 __all__ = ["INTERRUPTED", "LOG_IN", "OTHER", "TRY_LATER", "USAGE", "exit_code", "explain"]
 
@@ -28,13 +31,13 @@ def exit_code(error: errors.OnerefreshError) -> int:
 
 def explain(error: errors.OnerefreshError) -> str:
     """One line: what is wrong, and what to do about it where the error's own message does not say that."""
-    message = " ".join(str(error).split())
+    message = for_command(" ".join(str(error).split()), error.credential)
     advice = _advice(error)
     return f"{message}; {advice}" if advice else message
 
 
 def _advice(error: errors.OnerefreshError) -> str:
-    name = error.credential or "NAME"
+    name = shlex.quote(error.credential or "NAME")
     match error:
         case errors.LoginRequired(proven=False):
             return f"pipe a new token response into: onerefresh login {name} --with-token; or: onerefresh retry {name}"
@@ -52,6 +55,8 @@ def _advice(error: errors.OnerefreshError) -> str:
             return "try again, or set a longer max_wait for this credential"
         case errors.ClientRejected() | errors.RequestRejected():
             return "correct the configuration file"
+        case errors.RefreshProtocolError() if "another account" in error.message:
+            return f"or log in again: onerefresh login {name} --with-token"
         case errors.RefreshProtocolError():
             return "this is a fault of the server: report it to its operator"
         case errors.RefresherFailed():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 
 from onerefresh import config
 from onerefresh.answers import read_json
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             f"say where the token comes from: onerefresh login {entry.name} --with-token < answer.json"
         )
     say(f"{entry.name}: logged in; {_described(token)}")
-    refreshes = entry.refresher is None and entry.endpoint.get("grant", "refresh_token") == "refresh_token"
+    refreshes = "client_id" in entry.endpoint and entry.endpoint.get("grant", "refresh_token") == "refresh_token"
     if token.refresh_token is None and refreshes:
         say(f"{entry.name}: the response has no refresh_token: when this token expires, a new login is needed")
     return 0
@@ -83,6 +84,7 @@ def _answer(entry: Entry) -> Token:
             '"refresh_token": "…", "expires_in": 3600}; nothing was changed'
         )
     bearer_field = entry.options.get("bearer_field")
+    answer = entry.translated(answer)
     message = useless(answer, bearer_field=bearer_field)
     token = None if message else _usable(answer, bearer_field)
     if token is None:
@@ -95,7 +97,7 @@ def _answer(entry: Entry) -> Token:
     return token
 
 
-def _usable(answer: dict[str, object], bearer_field: str | None) -> Token | None:
+def _usable(answer: Mapping[str, object], bearer_field: str | None) -> Token | None:
     try:
         # The answer may come from an old file.
         return parse_answer(answer, at=time.time(), kept=True, bearer_field=bearer_field)
@@ -103,7 +105,7 @@ def _usable(answer: dict[str, object], bearer_field: str | None) -> Token | None
         return None
 
 
-def _parsed() -> dict[str, object] | None:
+def _parsed() -> Mapping[str, object] | None:
     """Nothing is raised here: the parser's exceptions hold the whole text."""
     try:
         found = read_json(sys.stdin.buffer.read(LARGEST_ANSWER))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import time
 from datetime import datetime
 
 from onerefresh import config
 from onerefresh.cli.arguments import Subparsers, add_command
 from onerefresh.cli.failure import LOG_IN, exit_code
+from onerefresh.cli.hints import for_command
 from onerefresh.cli.output import write_exactly, write_lines
 from onerefresh.cli.words import amount, life
 from onerefresh.config import Entry
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         )
         return code
     rows = [
-        (entry.name, _summary(status, now, entry) if status else f"cannot be read: {error.message if error else ''}")
+        (entry.name, _summary(status, now, entry) if status else f"cannot be read: {_words(entry, error)}")
         for entry, status, error in looked
     ]
     width = max((len(name) for name, _ in rows), default=0)
@@ -75,8 +77,13 @@ def _looked_at(entry: Entry) -> tuple[Status | None, OnerefreshError | None]:
         return None, error
 
 
+def _words(entry: Entry, error: OnerefreshError | None) -> str:
+    return for_command(error.message, entry.name) if error else ""
+
+
 def _unread(entry: Entry, error: OnerefreshError | None) -> dict[str, object]:
-    return {"credential": entry.name, "error": error.message if error else None}
+    message = for_command(error.message, entry.name) if error else None
+    return {"credential": entry.name, "error": message, "store": str(entry.store)}
 
 
 def _can_obtain(entry: Entry) -> bool:
@@ -96,33 +103,38 @@ def _serves(status: Status) -> bool:
 
 
 def _summary(status: Status, now: float, entry: Entry) -> str:
-    can_obtain = _can_obtain(entry)
+    can_obtain, name = _can_obtain(entry), shlex.quote(status.key)
+    login = f"onerefresh login {name} --with-token"
     if status.state == "empty":
         if status.moved_to is not None:
             return f"moved to {status.moved_to}: name that store in the file"
         if status.generation:
-            return "logged out"
-        return "no token yet; the first call fetches one" if can_obtain else "no token yet: log in"
+            return "logged out" if can_obtain else f"logged out: log in with: {login}"
+        return "no token yet; the first call fetches one" if can_obtain else f"no token yet: log in with: {login}"
+    failure = for_command(status.failure or "", status.key)
     if status.state == "dead":
-        return f"the session is over: log in again ({status.failure})"
+        over_for = f" for {amount(now - status.since)}" if status.since is not None and now > status.since else ""
+        if can_obtain:
+            return f"the session has been over{over_for}; the next call gets another one ({failure})"
+        return f"the session is over{over_for}: log in again with: {login} ({failure})"
     message = f"generation {status.generation} {life(status.expires_at, now - status.clock_skew)}"
     if status.state == "leased":
         message += ", being restored in its store and then refreshed" if status.recovering else ", being refreshed now"
     elif status.expires_at is not None and status.expires_at + status.clock_skew <= now:
         # A function may renew without a refresh token, from the access token alone.
-        asks = ": log in again" if entry.refresher is None else ", the next call asks its refresher"
+        asks = f": log in again with: {login}" if entry.refresher is None else ", the next call asks its refresher"
         message += ", the next call refreshes it" if status.refreshable or can_obtain else asks
     if status.failure:
         problem = "the next refresh is postponed" if status.put_off else "the last refresh failed"
-        message += f"; {problem}: {status.failure}"
+        message += f"; {problem}: {failure}"
     if status.doubts:
         times = "" if status.doubts == 1 else f" ({status.doubts} times)"
-        message += f"{times}: {EITHER}"
+        message += f"{times}: {for_command(EITHER, status.key)}"
     if not status.asks_again:
-        message += f"; nothing is sent before a new login or: onerefresh retry {status.key}"
+        message += f"; nothing is sent before a new login or: onerefresh retry {name}"
     elif status.retry_after:
         message += f"; nothing is sent for {amount(status.retry_after)}"
-        message += f", or until: onerefresh retry {status.key}" if status.doubts else ""
+        message += f", or until: onerefresh retry {name}" if status.doubts else ""
     return message
 
 
@@ -131,9 +143,9 @@ def _details(status: Status, now: float, entry: Entry) -> list[str]:
         "credential": status.key,
         "status": _summary(status, now, entry),
         "expires": "not known" if status.expires_at is None else _moment(status.expires_at),
-        "refreshable": _refreshable(status, now, can_obtain=_can_obtain(entry)),
+        "refreshable": _refreshable(status, entry, now),
         "scope": status.scope or "not shown",
-        "store": str(entry.store) + (f", encrypted {entry.encrypt}" if entry.encrypt is not None else ""),
+        "store": status.store + (f", encrypted {entry.encrypt}" if entry.encrypt is not None else ""),
         **({"clock": skew_in_words(status.clock_skew)} if status.clock_skew else {}),
     }
     if entry.provider is not None:
@@ -143,14 +155,26 @@ def _details(status: Status, now: float, entry: Entry) -> list[str]:
     return [*shown, "history", *history] if history else shown
 
 
-def _refreshable(status: Status, now: float, *, can_obtain: bool) -> str:
-    """Whether the token can be refreshed, and until when."""
+def _refreshable(status: Status, entry: Entry, now: float) -> str:
+    """Whether a refresh may bring the next token, and until when; if not, why, and since when."""
     ends_at = status.refresh_expires_at
-    if can_obtain or not status.refreshable or ends_at is None:
-        return "yes" if status.refreshable or can_obtain else "no"
-    ended = ends_at + status.clock_skew <= now
-    moves = "" if ended or status.refresh_end_moves else ", which a refresh does not move"
-    return f"{'probably not: its refresh token ended' if ended else 'yes, until'} {_moment(ends_at)}{moves}"
+    if _can_obtain(entry) or (status.refreshable and ends_at is None):
+        return "yes"
+    if status.refreshable and ends_at is not None:
+        ended = ends_at + status.clock_skew <= now
+        moves = "" if ended or status.refresh_end_moves else ", which a refresh does not move"
+        return f"{'probably not: its refresh token ended' if ended else 'yes, until'} {_moment(ends_at)}{moves}"
+    if status.state == "empty":
+        why = (
+            "it was moved" if status.moved_to else "it was logged out" if status.generation else "there is no token yet"
+        )
+    elif status.state == "dead":
+        why = "the session is over"
+    elif not status.asks_again:
+        why = "the last refresh failed in a way that a person has to look at"
+    else:
+        return "yes, by its refresher" if entry.refresher is not None else "no: there is no refresh token"
+    return f"no: {why}" if status.since is None else f"no, since {_moment(status.since)}: {why}"
 
 
 def _told(entry: Change) -> str:
@@ -169,7 +193,8 @@ def _moment(at: float) -> str:
 def _fields(status: Status) -> dict[str, object]:
     fields = dataclasses.asdict(status)
     history = [{**_fields_of(entry), "process": entry.process, "reason": entry.reason} for entry in status.history]
-    return {"credential": fields.pop("key"), **fields, "history": history}
+    failure = None if status.failure is None else for_command(status.failure, status.key)
+    return {"credential": fields.pop("key"), **fields, "failure": failure, "history": history}
 
 
 def _fields_of(entry: Change) -> dict[str, object]:

@@ -17,6 +17,7 @@ from onerefresh.clients.places import has_parameter, with_cookies, with_paramete
 from onerefresh.clients.refused import RefusedBy
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
+from onerefresh.one_object import OneObject
 
 try:
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, StreamReader
@@ -33,7 +34,7 @@ except ModuleNotFoundError as error:
 __all__ = ["BearerAuth"]
 
 
-class BearerAuth:
+class BearerAuth(OneObject):
     """Sends the token of `credential` to `origins` and nowhere else. A refused call waits for the next token, once.
 
     It is one of the ``middlewares`` of a session or of a call, and may serve many of them.
@@ -63,6 +64,7 @@ class BearerAuth:
         refused_statuses: Collection[int] = UNAUTHORIZED,
         refused: RefusedBy = None,
     ) -> None:
+        apart = "send that request with middlewares=(), as in session.post(url, middlewares=()), or by a plain session"
         self._calls = Calls(
             credential,
             origins,
@@ -72,6 +74,7 @@ class BearerAuth:
             replace=replace,
             refused_statuses=refused_statuses,
             refused=refused,
+            apart=apart,
         )
         self._bearer = self._calls.bearer
         # So that their case is not folded for each request.

@@ -32,8 +32,10 @@ from onerefresh.damping import Target
 from onerefresh.errors import ConfigurationError
 from onerefresh.events import Event, Kind
 from onerefresh.log_limit import LogLimit
+from onerefresh.one_object import OneObject
 from onerefresh.redaction import plain
 from onerefresh.token import Token
+from onerefresh.user_code import runs_user_code
 
 __all__ = ["LONGEST_REFUSAL", "Calls", "RefusedCall", "Step"]
 
@@ -59,16 +61,18 @@ NONE_TAKEN: Final[tuple[Token | None, tuple[int, ...]]] = (None, ())
 """Which targets are known to have accepted which token: none."""
 
 
-class Calls:
+class Calls(OneObject):
     """The calls that an integration makes with `credential`. The other arguments are those of `Bearer`.
 
     `replace`: a call that brings a header of its own gets ours in its place. Otherwise such calls pass through, and the
     first one is an event.
+    `apart`: how the client sends a request without the token, in words for the error where the refresher calls through
+    it.
 
     Raises `ConfigurationError` for arguments that make no sense.
     """
 
-    __slots__ = ("_taken", "_untold", "bearer", "credential", "replace")
+    __slots__ = ("_apart", "_taken", "_untold", "bearer", "credential", "replace")
 
     def __init__(
         self,
@@ -81,7 +85,9 @@ class Calls:
         attach: Attach | None = None,
         replace: bool = False,
         refused: RefusedBy = None,
+        apart: str = "send that request by a client of its own",
     ) -> None:
+        self._apart = apart
         if not isinstance(credential, Credential):
             raise ConfigurationError(f"credential must be an onerefresh.Credential, not {type(credential).__name__}")
         if not isinstance(replace, bool):
@@ -101,7 +107,17 @@ class Calls:
         self._taken = NONE_TAKEN
 
     def fresh(self) -> HeaderText | None:
-        """The header's value for a request; None where the credential must be waited for."""
+        """The header's value for a request; None where the credential must be waited for.
+
+        Raises `ConfigurationError` where the credential's own refresher makes the call: it would need the token that it
+        is to get. That is said while an old token still serves, too, and not only once that has expired.
+        """
+        if runs_user_code() and self.credential.asked_by_refresher:
+            raise ConfigurationError(
+                "the refresher sends its request through a client that asks the same credential for a token, and would "
+                f"wait for itself: {self._apart}",
+                credential=self.credential.key,
+            )
         token = self.credential.current()
         return None if token is None else self.bearer.text(token)
 

@@ -39,6 +39,7 @@ from onerefresh.credential import Credential
 from onerefresh.damping import Target
 from onerefresh.errors import ConfigurationError
 from onerefresh.locks import Lock
+from onerefresh.one_object import OneObject
 
 __all__ = ["BearerAuth", "BearerTransport"]
 
@@ -70,8 +71,10 @@ else:
     )
 
 
-class _Flow:
+class _Flow(OneObject):
     """One call, from the first try to the replay, as a generator that yields requests and is sent their answers."""
+
+    _apart = "send that request by a client without this transport"
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class _Flow:
             replace=replace,
             refused_statuses=refused_statuses,
             refused=refused,
+            apart=self._apart,
         )
         self._bearer = bearer = self._calls.bearer
         self._header = bearer.header.lower().encode("ascii")
@@ -265,6 +269,8 @@ class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # their Requests differ
     it, too.
     """
 
+    _apart = "send that request with auth=None, as in client.post(url, auth=None), or by a client of its own"
+
     def __init__(
         self,
         credential: Credential,
@@ -295,7 +301,7 @@ class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # their Requests differ
             )
 
 
-class BearerTransport(_Transport):
+class BearerTransport(OneObject, _Transport):
     """As `BearerAuth`, for one origin's transport: redirects, event hooks and ``max_redirects`` cannot affect it.
 
     Mount it: ``Client(mounts={"https://api.example.com": BearerTransport(credential, "https://api.example.com")})``.

@@ -20,6 +20,7 @@ from onerefresh.clients.refused import RefusedBy
 from onerefresh.clients.replay import rewind
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
+from onerefresh.one_object import OneObject
 
 try:
     from requests import PreparedRequest, Response
@@ -46,8 +47,11 @@ _NETRC: Final = (
     "requests puts ~/.netrc there when it follows a redirect: use BearerAdapter, or a session whose trust_env is off"
 )
 
+APART_BELOW = "send that request by a plain session, as requests.post(url) does"
+APART = f"{APART_BELOW}; auth=None would not help, since requests then takes the auth of the session"
 
-class _Call:
+
+class _Call(OneObject):
     """What both forms do with a request and its answer."""
 
     def __init__(
@@ -61,6 +65,7 @@ class _Call:
         replace: bool,
         refused_statuses: Collection[int],
         refused: RefusedBy,
+        apart: str,
     ) -> None:
         self._calls = Calls(
             credential,
@@ -71,6 +76,7 @@ class _Call:
             replace=replace,
             refused_statuses=refused_statuses,
             refused=refused,
+            apart=apart,
         )
         self._bearer = self._calls.bearer
         if self._bearer.query:
@@ -193,7 +199,7 @@ class _Call:
         return response
 
 
-class BearerAuth(AuthBase):
+class BearerAuth(OneObject, AuthBase):
     """Sends the token of `credential` to `origins` and nowhere else. A refused call waits for the next token, once.
 
     It is the ``auth`` of a session or of a call, and may serve many of them.
@@ -234,6 +240,7 @@ class BearerAuth(AuthBase):
             replace=replace,
             refused_statuses=refused_statuses,
             refused=refused,
+            apart=APART,
         )
         if self._call.shown:
             raise ConfigurationError(
@@ -292,7 +299,7 @@ def _sent(adapter: Any, request: PreparedRequest, *given: Any, **options: Any) -
     return response
 
 
-class BearerAdapter(BaseAdapter):
+class BearerAdapter(OneObject, BaseAdapter):
     """As `BearerAuth`, for one origin's adapter: redirects and ``~/.netrc`` cannot affect it.
 
     ``session.mount("https://api.example.com/", BearerAdapter(credential, "https://api.example.com"))``.
@@ -326,6 +333,7 @@ class BearerAdapter(BaseAdapter):
             replace=replace,
             refused_statuses=refused_statuses,
             refused=refused,
+            apart=APART_BELOW,
         )
         self._adapter = HTTPAdapter() if adapter is None else adapter
         if not isinstance(self._adapter, BaseAdapter):

@@ -1,8 +1,8 @@
 """The configuration file: credentials by name.
 
-`file` reads and checks the file, `place` finds it. `providers` and `encryption` know those parts of it. `secret_source`
-fetches secrets, which may not stand in it, `refresher` imports the functions that it names, `store_url` places relative
-paths, and `values` checks its values.
+`file` reads and checks the file, `place` finds it. `endpoints`, `providers` and `encryption` know those parts of it.
+`secret_source` fetches secrets, which may not stand in it, `refresher` imports the functions that it names, `store_url`
+places relative paths, and `values` checks its values.
 """
 
 from onerefresh.config.file import Configuration, Entry, config_file, load, parse, read

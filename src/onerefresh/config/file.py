@@ -3,13 +3,17 @@
     store = "sqlite"                                 # for every credential that names none
 
     [credentials.acme]
-    token_endpoint = "https://login.acme.com/token"  # or refresher = "package.module:function"
+    token_endpoint = "https://login.acme.com/token"  # or json_endpoint, or refresher = "package.module:function"
     grant = "refresh_token"                          # or client_credentials
     client_id = "cli"
-    client_auth = "client_secret_basic"              # client_secret_post, none
+    client_auth = "client_secret_basic"              # client_secret_basic_plain, client_secret_post, none
+    client_id_in_body = true                         # beside Basic
     client_secret = { env = "ACME_SECRET" }          # exactly one of env, file, command = ["…"]
     scope = "read"
     extra = { audience = "x" }
+    renamed = { client_id = "client_key" }           # what the server calls fields of the standard
+    answer = "data"                                  # the path to the token's fields in the answer
+    dead = ["SESSION_GONE", { status = 403, "error.code" = "EXPIRED" }]  # likewise doubtful, busy
     revocation_endpoint = "https://login.acme.com/revoke"  # revokes a token that is of no use after a logout
     origins = ["https://api.acme.com"]               # where `onerefresh fetch` may send the token
     attach = 'Token {token}'                         # how the API wants it, or { "?key" = "{token}" }; default: Bearer
@@ -43,16 +47,18 @@ from onerefresh.clients.attach import parts_of
 from onerefresh.clients.origins import Origins
 from onerefresh.clients.refused import RefusedWhen
 from onerefresh.config.encryption import Encryption, encryption
+from onerefresh.config.endpoints import ENDPOINTS, JSON_KEYS, SECRET_WORDS, TOKEN_KEYS, arguments, made
 from onerefresh.config.place import config_file, content_of
 from onerefresh.config.providers import section_of, told_where_it_is_written
 from onerefresh.config.refresher import imported
 from onerefresh.config.refused import refused_rules
 from onerefresh.config.secret_source import WRITE_A_SOURCE, SecretSource, secret_source
 from onerefresh.config.store_url import placed
-from onerefresh.config.values import alike, kind, text
+from onerefresh.config.values import alike, table, text
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 from onerefresh.policy import profile_named
+from onerefresh.refresher import profile_of, translated
 from onerefresh.store import Store
 from onerefresh.stores import holds_password
 from onerefresh.token import Secret
@@ -95,12 +101,13 @@ class Entry:
     def open(self) -> Credential:
         """The credential. Raises `ConfigurationError` for settings that cannot work."""
         try:
+            refresher = self._refresher()
             return Credential(
                 self.name,
-                self._refresher(),
+                refresher,
                 store=self._opened(self.store, self.encrypt),
                 moved_from=None if self.moved_from is None else self._opened(self.moved_from, self.moved_from_encrypt),
-                **self._options(),
+                **self._options(refresher),
             )
         except ConfigurationError as error:
             message = error.message
@@ -122,19 +129,23 @@ class Entry:
         url = self._url(place)
         return url.reveal() if encrypt is None else encrypt.around(url)
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, refresher: object = None) -> dict[str, Any]:
         options = dict(self.options)
         if "resend" in options:
-            profile = profile_named(text(options.get("profile", "strict"), "profile"))
+            profile = profile_named(options.get("profile") or profile_of(refresher) or "strict")
             options["profile"] = replace(profile, resend=options.pop("resend"))
         return options
 
     def _refresher(self) -> Callable[[Any], Any]:
         if self.refresher is not None:
             return imported(self.refresher)
-        from onerefresh.oauth2 import TokenEndpoint
+        profile = self.options.get("profile")
+        return made(self.endpoint, None if profile is None else text(profile, "profile"))
 
-        return TokenEndpoint(**self.endpoint)
+    def translated(self, answer: Mapping[str, object]) -> Mapping[str, object]:
+        """A login's answer, with its fields under the names that are understood."""
+        found = translated(self._refresher(), answer)
+        return found if isinstance(found, Mapping) else answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,21 +175,10 @@ class Configuration:
 
 # --- Parsing: text in, configuration out ---
 
-_ENDPOINT_KEYS = (
-    "token_endpoint",
-    "grant",
-    "client_id",
-    "client_auth",
-    "client_secret",
-    "scope",
-    "extra",
-    "revocation_endpoint",
-)
-_CALLED = {"url": "token_endpoint", "revocation_url": "revocation_endpoint"}
 _OPTION_KEYS = ("profile", "resend", "max_wait", "early", "bearer_field")
 _STORE_KEYS = ("store", "encrypt", "moved_from", "moved_from_encrypt")
+_ENDPOINT_KEYS = tuple(dict.fromkeys((*TOKEN_KEYS, *JSON_KEYS)))
 _KEYS = (*_ENDPOINT_KEYS, "refresher", "origins", "attach", "refused", *_OPTION_KEYS, *_STORE_KEYS)
-_SECRET_WORDS = ("token", "secret", "password", "passwd", "assertion", "api_key", "apikey")
 
 
 def parse(text: str, path: Path) -> Configuration:
@@ -202,9 +202,9 @@ def _parsed(text: str, path: Path) -> Configuration | str:
         store = content.get("store", "sqlite")
         _store(store, "store", path.parent)
         encryption(content.get("encrypt", False), "encrypt", path.parent)
-        providers = _providers(_table(content.get("providers", {}), "providers"))
+        providers = _providers(table(content.get("providers", {}), "providers"))
         common = {"store": store, "encrypt": content.get("encrypt", False)}
-        sections = _table(content.get("credentials", {}), "credentials")
+        sections = table(content.get("credentials", {}), "credentials")
         entries = {name: _entry(name, section, path, common, providers) for name, section in sections.items()}
     except tomllib.TOMLDecodeError as error:
         return f"{path} is not TOML: {error}"
@@ -214,7 +214,7 @@ def _parsed(text: str, path: Path) -> Configuration | str:
 
 
 def _providers(sections: Mapping[str, object]) -> dict[str, dict[str, object]]:
-    found = {name: _table(section, f"providers.{name}") for name, section in sections.items()}
+    found = {name: table(section, f"providers.{name}") for name, section in sections.items()}
     for name, settings in found.items():
         _refuse_unknown(settings, _KEYS, f"providers.{name}.")
     return found
@@ -228,8 +228,8 @@ def _entry(
     providers: Mapping[str, Mapping[str, object]],
 ) -> Entry:
     where = f"credentials.{name}"
-    _refuse_unknown(_table(written, where), (*_KEYS, "provider"), f"{where}.")
-    section = section_of(name, _table(written, where), providers)
+    _refuse_unknown(table(written, where), (*_KEYS, "provider"), f"{where}.")
+    section = section_of(name, table(written, where), providers)
     entry = told_where_it_is_written(name, section, lambda: _read(name, section.settings, path, common))
     return replace(entry, provider=section.provider)
 
@@ -237,15 +237,16 @@ def _entry(
 def _read(name: str, settings: Mapping[str, object], path: Path, common: Mapping[str, object]) -> Entry:
     where = f"credentials.{name}"
     refresher = settings.get("refresher")
-    if (refresher is None) == ("token_endpoint" not in settings):
+    if sum(key in settings for key in ("refresher", *ENDPOINTS)) != 1:
         raise ConfigurationError(
-            f'{where} needs exactly one of token_endpoint = "https://…" and refresher = "package.module:function"'
+            f'{where} needs exactly one of token_endpoint = "https://…", json_endpoint = "https://…" and '
+            'refresher = "package.module:function"'
         )
     if refresher is not None:
         for key in _ENDPOINT_KEYS:
             if key in settings:
                 raise ConfigurationError(
-                    f"{where}.{key} is only for a token_endpoint: leave it out when there is a refresher"
+                    f"{where}.{key} is only for an endpoint: leave it out when there is a refresher"
                 )
     if "bearer_field" in settings:
         checked_bearer_field(text(settings["bearer_field"], f"{where}.bearer_field"))
@@ -260,35 +261,10 @@ def _read(name: str, settings: Mapping[str, object], path: Path, common: Mapping
         moved_from=None if before is None else _store(before, f"{where}.moved_from", path.parent),
         refused=refused_rules(settings["refused"], f"{where}.refused") if "refused" in settings else None,
         refresher=None if refresher is None else text(refresher, f"{where}.refresher"),
-        endpoint={} if refresher is not None else _endpoint(settings, where, path.parent),
+        endpoint={} if refresher is not None else arguments(settings, where, path.parent),
         options={key: settings[key] for key in _OPTION_KEYS if key in settings},
         attach=_attach(settings["attach"], f"{where}.attach") if "attach" in settings else None,
     )
-
-
-def _endpoint(settings: Mapping[str, object], where: str, folder: Path) -> dict[str, object]:
-    """The arguments for the `TokenEndpoint`."""
-    if "client_id" not in settings:
-        raise ConfigurationError(f"{where}.client_id is missing: write the client ID that is registered at the server")
-    found: dict[str, object] = {"url": settings["token_endpoint"]}
-    found |= {key: settings[key] for key in ("client_id", "grant", "client_auth", "scope") if key in settings}
-    if "revocation_endpoint" in settings:
-        found["revocation_url"] = settings["revocation_endpoint"]
-    for key, value in found.items():
-        text(value, f"{where}.{_CALLED.get(key, key)}")
-    if "bearer_field" in settings:
-        found["bearer_field"] = settings["bearer_field"]
-    if "client_secret" in settings:
-        found["client_secret"] = secret_source(settings["client_secret"], f"{where}.client_secret", folder)
-    if "extra" in settings:
-        found["extra"] = extra = _table(settings["extra"], f"{where}.extra")
-        for key in extra:
-            if any(word in key.lower() for word in _SECRET_WORDS) and not key.endswith("_type"):
-                raise ConfigurationError(
-                    f"{where}.extra.{key}: a secret does not belong in this file; "
-                    'write a refresher = "package.module:function" that fetches it itself'
-                )
-    return found
 
 
 def _store(value: object, where: str, folder: Path) -> str | SecretSource:
@@ -304,7 +280,7 @@ def _attach(value: object, where: str) -> str | dict[str, str]:
     found = value if isinstance(value, dict) else text(value, where)
     for place, template in found.items() if isinstance(found, dict) else ():
         fixed = "{" not in text(template, f"{where}.{place}")
-        if fixed and any(word in place.lower() for word in (*_SECRET_WORDS, "key", "auth")):
+        if fixed and any(word in place.lower() for word in (*SECRET_WORDS, "key", "auth")):
             raise ConfigurationError(
                 f"{where}.{place}: a secret does not belong in this file; write {{token}} or {{extra.NAME}} there"
             )
@@ -346,12 +322,6 @@ def _refuse_unknown(table: Mapping[str, object], known: Sequence[str], where: st
         if any(word in key.lower() for word in ("password", "passwd", "secret")) and not alike(key, known):
             raise ConfigurationError(f"{where}{key}: a secret does not belong in this file; remove it")
         raise ConfigurationError(f"{where}{key} is unknown{alike(key, known)}; the keys are {', '.join(known)}")
-
-
-def _table(value: object, where: str) -> dict[str, object]:
-    if isinstance(value, dict):
-        return value
-    raise ConfigurationError(f"{where} must be a table, not {kind(value)}: write [{where}]")
 
 
 # --- Reading the file ---

@@ -67,16 +67,20 @@ def secret_source(value: object, where: str, folder: Path) -> SecretSource:
     return SecretSource(key, kind, tuple(place), folder)
 
 
+def _called(key: str) -> str:
+    return _CALLED.get(key, f"the secret {key}")
+
+
 def _from_environment(name: str, key: str) -> Secret:
     secret = Secret(os.environ.get(name, ""))
     if secret:
         return secret
-    raise ConfigurationError(f"{key}: the environment variable {name} is not set: set it to {_CALLED[key]}")
+    raise ConfigurationError(f"{key}: the environment variable {name} is not set: set it to {_called(key)}")
 
 
 def _from_file(path: Path, key: str) -> Secret:
     try:
-        found = file_of_ours(path, trust(), f"replace {_CALLED[key]}")
+        found = file_of_ours(path, trust(), f"replace {_called(key)}")
         secret = Secret(found.read_text("utf-8").strip("\r\n"))
     except ConfigurationError as error:
         raise ConfigurationError(f"{key}: {error.message}") from None
@@ -86,7 +90,7 @@ def _from_file(path: Path, key: str) -> Secret:
         secret = Secret("")
     if secret:
         return secret
-    raise ConfigurationError(f"{key}: {path} is empty or not text: write {_CALLED[key]} into it")
+    raise ConfigurationError(f"{key}: {path} is empty or not text: write {_called(key)} into it")
 
 
 def _printed_by(command: tuple[str, ...], key: str, folder: Path) -> Secret:
@@ -151,7 +155,7 @@ def _output(command: tuple[str, ...], key: str, folder: Path, path: str) -> tupl
         )
         if done.returncode != 0:
             return Secret(""), f"ended with {done.returncode}: run it by hand to see why"
-        return Secret(done.stdout.decode("utf-8").strip("\r\n")), f"printed nothing: it must print {_CALLED[key]}"
+        return Secret(done.stdout.decode("utf-8").strip("\r\n")), f"printed nothing: it must print {_called(key)}"
     except OSError as error:
         return Secret(""), f"cannot be run: {error.strerror}"
     except subprocess.TimeoutExpired:

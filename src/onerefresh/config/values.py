@@ -9,7 +9,7 @@ from pathlib import Path
 from onerefresh.errors import ConfigurationError
 from onerefresh.private_files import at_home
 
-__all__ = ["alike", "expanded", "kind", "text"]
+__all__ = ["alike", "expanded", "kind", "table", "text"]
 
 
 def text(value: object, where: str) -> str:
@@ -20,6 +20,13 @@ def text(value: object, where: str) -> str:
     raise ConfigurationError(
         f'{where} must be a string in quotes, not {message}: write {where.rpartition(".")[2]} = "…"'
     )
+
+
+def table(value: object, where: str) -> dict[str, object]:
+    """`value` as a table. Raises `ConfigurationError` for anything else."""
+    if isinstance(value, dict):
+        return value
+    raise ConfigurationError(f"{where} must be a table, not {kind(value)}: write [{where}]")
 
 
 def kind(value: object) -> str:

@@ -14,5 +14,6 @@
 
 from onerefresh.credential.credential import Credential
 from onerefresh.credential.status import Status
+from onerefresh.renewal.revocation import LoggedOut
 
-__all__ = ["Credential", "Status"]
+__all__ = ["Credential", "LoggedOut", "Status"]

@@ -8,6 +8,7 @@ import time
 from onerefresh import errors
 from onerefresh.loops import is_async
 from onerefresh.policy import Early
+from onerefresh.refresher import translated
 from onerefresh.token import Answer, Token
 from onerefresh.token_response import parse_answer
 
@@ -22,20 +23,26 @@ __all__ = [
 ]
 
 
-def seed_from(answer: Answer | None, name: str, bearer_field: str | None, *, new: bool = False) -> Token | None:
+def seed_from(
+    answer: Answer | None, name: str, bearer_field: str | None, refresher: object, *, new: bool = False
+) -> Token | None:
     """The first token of a session, whose answer may be older than this process.
 
     `bearer_field`: the field that is sent in place of the access token. `new`: it is the answer to a login.
+
+    `refresher`: may know the shape of the answer.
 
     Raises `ConfigurationError` for an answer without a usable token.
     """
     if answer is None:
         return None
     try:
-        return parse_answer(answer, at=time.time(), kept=True, new=new, bearer_field=bearer_field)
+        found = translated(refresher, answer)
+        return parse_answer(found, at=time.time(), kept=True, new=new, bearer_field=bearer_field)
     except errors.RefreshProtocolError as error:
         message = error.message
     finally:
+        found = None
         del answer  # it holds tokens, and would show in a traceback with locals
     raise errors.ConfigurationError(f"{name}: {message}")
 
@@ -91,8 +98,8 @@ def check(
     """Raise `ConfigurationError` for arguments of a `Credential` that are of the wrong kind, or exclude each other."""
     if not callable(refresher):
         raise errors.ConfigurationError(
-            "the refresher must be a function that takes a Token and returns the next one, or a TokenEndpoint, "
-            f"not {type(refresher).__name__}"
+            "the refresher must be a function that takes a Token and returns the next one, or a TokenEndpoint "
+            f"or JsonEndpoint, not {type(refresher).__name__}"
         )
     for name, function in (("save", save), ("obtain", obtain)):
         if function is not None and not callable(function):

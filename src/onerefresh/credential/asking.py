@@ -7,6 +7,7 @@ import math
 from onerefresh.credential.beginning import refuse_at_the_end
 from onerefresh.credential.cached_token import CachedToken, cached_for
 from onerefresh.credential.launcher import Launcher
+from onerefresh.credential.memory import Nothing, SessionMemory
 from onerefresh.credential.waiting import Waiting
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.damping import Target
@@ -14,6 +15,7 @@ from onerefresh.flight import Flight
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.locks import inside
 from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.steps import WrongSeed
 from onerefresh.running_loop import running_loop
 from onerefresh.token import Token
 from onerefresh.user_code import asks_itself
@@ -24,13 +26,15 @@ __all__ = ["Asking"]
 class Asking(Waiting):
     """What a credential decides when a caller asks for a token."""
 
-    __slots__ = ()
+    __slots__ = ("_served",)
     _launcher: Launcher
+    _served: SessionMemory | Nothing
 
     def _look(self, refused: Token | None, target: Target | None = None, *, blocking: bool) -> Token | Flight[Outcome]:
         """A token from memory, or the flight to wait for. Raises what is already known to fail."""
         self._check_open()
-        served = self._memory.serving(refused, target)
+        unsure = None if self._is_sure() else self._launcher.seed
+        served = self._memory.serving(refused, target) if unsure is None else None
         if served is not None:
             if refused is None:
                 self._ageing()
@@ -39,14 +43,16 @@ class Asking(Waiting):
         memory, fresh = self._memory, None
         try:
             with memory.lock:
-                token = self._memory.serving(refused, target)
-                flight = self._memory.flying if token is None else None
+                token = self._memory.serving(refused, target) if unsure is None else None
+                flight = memory.flying if unsure is None else memory.flight_for(unsure)
                 if token is None and flight is None:
                     self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
-                    memory.raise_known_failure()
+                    if unsure is None or unsure.seed_fingerprint() in memory.seeds_reported:
+                        memory.raise_known_failure()
                     flight = fresh = memory.new_flight(refused, self._loop(blocking=blocking), target)
-                    memory.flight = fresh
-            if flight is not None:
+                    fresh.considers = unsure.seed_fingerprint() if unsure is not None else ""
+                    memory.register(fresh, unsure)
+            if token is None and flight is not None:
                 flight.expect()
                 if flight is fresh or flight.is_mine_to_start:
                     self._launcher.launch(flight, background=False)
@@ -65,6 +71,8 @@ class Asking(Waiting):
     def _ageing(self) -> Token | None:
         """The token if it is still usable. One that is ageing starts one renewal in the background."""
         memory = self._memory
+        if not self._is_sure():
+            return None
         held = memory.held
         now = memory.clock.time()
         if held.token is None or now >= held.unusable_at:
@@ -101,6 +109,27 @@ class Asking(Waiting):
         begin_to_watch(self._memory)  # where no thread can start, the next call tries again
         return held
 
+    def _is_sure(self) -> bool:
+        """Whether this object may use the token in memory.
+
+        Its own ``token=`` may be of another account. So it is compared with the session in the store first, as another
+        process would do; what other objects of this name have in memory serves only after that.
+        """
+        if self._served is self._memory:
+            return True
+        seed = self._launcher.seed
+        if seed is not None and not self._memory.knows(seed):
+            return False
+        self._served = self._memory
+        return True
+
+    def _is_for_others(self, flight: Flight[Outcome]) -> bool:
+        """Whether a flight has failed because of the ``token=`` of another object, or was not for this one's."""
+        seed = self._launcher.seed
+        if isinstance(flight.error, WrongSeed):
+            return seed is None or flight.considers != seed.seed_fingerprint()
+        return flight.error is None and not self._is_sure()
+
     def _satisfies(
         self, token: Token, refused: Token | None, flight: Flight[Outcome], target: Target | None = None
     ) -> bool:
@@ -124,5 +153,5 @@ class Asking(Waiting):
 
     def _launch_after_all(self, fresh: Flight[Outcome] | None, *, background: bool) -> None:
         """Start a flight although Ctrl-C, or another signal's exception, hit its caller: others may wait for it."""
-        if fresh is not None and self._memory.flight is fresh:
+        if fresh is not None and fresh in (self._memory.flight, self._memory.considering):
             self._launcher.launch(fresh, background=background)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onerefresh import errors
 from onerefresh.circuit import circuits
 from onerefresh.credential.asking import Asking
-from onerefresh.credential.notices import report_expiry, report_type
+from onerefresh.credential.notices import report_expiry, report_shared_seed, report_type
 from onerefresh.credential.registry import release
 from onerefresh.credential.status import Status, read_status
 from onerefresh.credential.watch import begin_to_watch
@@ -18,6 +18,7 @@ from onerefresh.refresher import endpoint_of
 from onerefresh.renewal import commands, removal
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.request import FORCED, Ahead
+from onerefresh.renewal.revocation import LoggedOut
 from onerefresh.renewal.world import World
 from onerefresh.running_loop import running_loop
 from onerefresh.token import Token
@@ -51,18 +52,22 @@ class Commanding(Asking):
             begin_to_watch(self._memory)
             report_type(self._memory, self._options, outcome.token)
             report_expiry(self._memory, self._options, outcome.token)
+            if outcome.renewed:
+                report_shared_seed(self._memory, self._options, outcome.token)
+                self._served = self._memory  # whatever ``token=`` this object was given, its login is newer
             return outcome
 
         self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
         return self._launcher.run_command(work, self._loop(blocking=blocking))
 
-    def _log_out(self) -> Flight[None]:
+    def _log_out(self) -> Flight[LoggedOut]:
         self._check_open()
 
-        async def work(world: World) -> None:
-            await commands.log_out(world, self._launcher.request())
+        async def work(world: World) -> LoggedOut:
+            found = await commands.log_out(world, self._launcher.request())
             self._memory.forget()
             release(self._memory)
+            return found
 
         return self._launcher.run_command(work, self._loop(blocking=False))
 
@@ -79,10 +84,11 @@ class Commanding(Asking):
         self._check_open()
 
         async def work(world: World) -> Status:
-            found, there = await read_status(world, self.key), self._launcher.there
+            found, there = await read_status(world, self.key, self._memory.store.name), self._launcher.there
             if there is None or (found.generation and found.moved_to is None):
                 return found
-            before = await read_status(there, self.key)
+            source = self._options.moved_from
+            before = await read_status(there, self.key, source.name if source is not None else "")
             return before if before.generation and before.moved_to is None else found
 
         return self._launcher.run_command(work, None, moves=False)

@@ -6,10 +6,12 @@ import abc
 from types import TracebackType
 from typing import Self
 
+from onerefresh.one_object import OneObject
+
 __all__ = ["ContextManaged"]
 
 
-class ContextManaged(abc.ABC):
+class ContextManaged(OneObject, abc.ABC):
     """Is closed at the end of a `with` or an `async with` block."""
 
     __slots__ = ()

@@ -16,7 +16,8 @@ from onerefresh.credential.commanding import Commanding
 from onerefresh.credential.early import aearly
 from onerefresh.credential.lasting import alasting, lasting
 from onerefresh.credential.launcher import Launcher
-from onerefresh.credential.memory import SessionMemory
+from onerefresh.credential.memory import NOT_YET, SessionMemory
+from onerefresh.credential.notices import report_shared_seed
 from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions, bearer_of
 from onerefresh.credential.registry import memory_of
@@ -29,9 +30,11 @@ from onerefresh.pacing import paced
 from onerefresh.policy import Early, Profile
 from onerefresh.real_time import monotonic
 from onerefresh.renewal import commands
+from onerefresh.renewal.revocation import LoggedOut
 from onerefresh.store import Store, reset_in_child
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Answer, Token
+from onerefresh.user_code import asks_itself, runs_user_code
 
 if TYPE_CHECKING:
     import asyncio
@@ -101,7 +104,7 @@ class Credential(Commanding):
         bearer_field: str | None = None,
     ) -> None:
         try:
-            seed = seed_from(token, "token=", bearer_of(refresher, bearer_field))
+            seed = seed_from(token, "token=", bearer_of(refresher, bearer_field), refresher)
         finally:
             del token  # it holds tokens, and would show in a traceback with locals
         place, before = hidden(store), hidden(moved_from)
@@ -134,7 +137,9 @@ class Credential(Commanding):
         self._closed = False
         self._owned = owned
         self._memory = memory_of(store, key)
+        report_shared_seed(self._memory, options, seed)
         self._launcher = Launcher(key, self._memory, options, seed)
+        self._served = NOT_YET if seed is not None else self._memory
         for one in owned:
             opened.enter(one, self)
 
@@ -145,7 +150,7 @@ class Credential(Commanding):
 
         An ageing token starts its renewal in the background.
         """
-        held = self._memory.held
+        held = self._served.held
         if time.time() < held.refresh_at:
             return held.token
         return self._ageing()
@@ -187,6 +192,8 @@ class Credential(Commanding):
                     raise self._timed_out(found, patience)
                 if found.lost_its_loop and found.loop is not self._loop(blocking=True):
                     continue  # another caller's loop has ended: try again with this caller's
+                if self._is_for_others(found):
+                    continue
                 token = found.result().token
                 if not self._satisfies(token, refused, found, target):
                     continue
@@ -224,6 +231,8 @@ class Credential(Commanding):
                     raise self._timed_out(found, patience)
                 if found.lost_its_loop and found.loop is not self._loop(blocking=False):
                     continue  # another caller's loop has ended: try again with this caller's
+                if self._is_for_others(found):
+                    continue
                 token = found.result().token
                 if not self._satisfies(token, refused, found, target):
                     continue
@@ -250,6 +259,11 @@ class Credential(Commanding):
     def unproven(self) -> Token | None:
         """The present token, if it was just refreshed and no call has succeeded with it yet; else None."""
         return self._memory.acceptance.unproven
+
+    @property
+    def asked_by_refresher(self) -> bool:
+        """Whether this very credential's refresher is running here, so that a call would wait for itself."""
+        return runs_user_code() and asks_itself(self._memory.store, self.key)
 
     def accepted(self, token: Token, target: Target) -> tuple[int, ...]:
         """Remember that `target` has accepted `token`. Does not block.
@@ -293,7 +307,7 @@ class Credential(Commanding):
         longer than `max_wait`.
         """
         try:
-            token = seed_from(answer, "login()", self._options.bearer_field, new=True)
+            token = seed_from(answer, "login()", self._options.bearer_field, self._options.refresher, new=True)
         finally:
             del answer  # it holds tokens, as in the constructor
         return self._result(self._log_in(token, blocking=True), "the login").token
@@ -301,21 +315,22 @@ class Credential(Commanding):
     async def alogin(self, answer: Answer | None = None) -> Token:
         """As `login`, for tasks."""
         try:
-            token = seed_from(answer, "login()", self._options.bearer_field, new=True)
+            token = seed_from(answer, "login()", self._options.bearer_field, self._options.refresher, new=True)
         finally:
             del answer  # it holds tokens, as in the constructor
         return (await self._aresult(self._log_in(token, blocking=False), "the login")).token
 
-    def logout(self) -> None:
-        """Forget the session, in this process and in the store. Raises `StoreUnavailable`, and `WaitTimeout`.
+    def logout(self) -> LoggedOut:
+        """Forget the session, in this process and in the store, and revoke its token where the refresher can do that.
 
-        A refresh under way can no longer save its token.
+        Returns whether the server has revoked it; the logout is done in any case. A refresh under way can no longer
+        save its token. Raises `StoreUnavailable`, and `WaitTimeout`.
         """
-        self._result(self._log_out(), "the logout")
+        return self._result(self._log_out(), "the logout")
 
-    async def alogout(self) -> None:
+    async def alogout(self) -> LoggedOut:
         """As `logout`, for tasks."""
-        await self._aresult(self._log_out(), "the logout")
+        return await self._aresult(self._log_out(), "the logout")
 
     def status(self) -> Status:
         """Return what the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
@@ -428,6 +443,7 @@ class Credential(Commanding):
         self._closed = True
         store = self._memory.store
         self._memory = SessionMemory(store, self.key)  # empty and shared with no other object: `current` returns None
+        self._served = self._memory
         reset_in_child(self._memory)
         for one in self._owned:
             opened.leave(one, self)

@@ -38,16 +38,18 @@ T = TypeVar("T")
 
 
 class Launcher:
-    """What one `Credential` object contributes to a flight: its options and its seed."""
+    """What one `Credential` object contributes to a flight: its options, and its `seed`."""
 
-    __slots__ = ("_key", "_memory", "_options", "_seed")
+    __slots__ = ("_key", "_memory", "_options", "seed")
 
     def __init__(self, key: str, memory: SessionMemory, options: CredentialOptions, seed: Token | None) -> None:
         self._key = key
         self._memory = memory
         self._options = options
-        self._seed = seed
-        memory.seed, memory.save = seed or memory.seed, options.save
+        self.seed = seed
+        if memory.seed is None or memory.known is None:  # else the seed may be of another account
+            memory.seed = seed or memory.seed
+        memory.save = options.save
         if options.timing.early != memory.timing.early:
             memory.timing = memory.timing._replace(early=options.timing.early) if memory.timing.skew else options.timing
         if memory.known is None:  # else the token in memory may belong to another owner
@@ -75,8 +77,8 @@ class Launcher:
             unused_for=ahead.unused_for,
             min_valid=ahead.min_valid,
             early=options.timing.early,
-            seed=self._seed,
-            seed_reported=self._seed is None or self._seed.seed_fingerprint() in memory.seeds_reported,
+            seed=self.seed,
+            seed_reported=self.seed is None or self.seed.seed_fingerprint() in memory.seeds_reported,
             can_obtain=options.obtain is not None,
             renews_from_access=options.renews_from_access,
             host_saves=options.save is not None,
@@ -109,11 +111,11 @@ class Launcher:
         if self._options.moved_from is not None:
             return  # that store may have a session
         with memory.lock:
-            if self._seed is None or memory.store.load(self._key) is not None:
+            if self.seed is None or memory.store.load(self._key) is not None:
                 return
             request = self.request()
             now, stamp = memory.clock.time(), request.stamp()
-            record = records.new_session(None, self._seed, now=now, owner=request.signs, what="seed", stamp=stamp)
+            record = records.new_session(None, self.seed, now=now, owner=request.signs, what="seed", stamp=stamp)
             memory.store.cas(self._key, None, encode(record))
             assert record.token is not None
             memory.known, memory.held = record.token, cached_for(record.token, memory.jitter, memory.timing)
@@ -121,7 +123,7 @@ class Launcher:
         report_expiry(memory, self._options, record.token)
 
     def _run(self, flight: Flight[Any], *, renews: bool = True) -> CredentialRun:
-        return CredentialRun(self._memory, self._options, self._seed, flight, renews=renews)
+        return CredentialRun(self._memory, self._options, self.seed, flight, renews=renews)
 
     def launch(self, flight: Flight[Outcome], *, background: bool, ahead: Ahead = AGEING) -> None:
         """Start the renewal of a registered flight. A second call changes nothing."""

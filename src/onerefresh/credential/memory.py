@@ -22,7 +22,7 @@ from onerefresh.renewal.sightings import Servers, Sightings
 from onerefresh.store import Store, is_shared
 from onerefresh.token import Token
 
-__all__ = ["LOOK_AGAIN", "SPREAD", "Clock", "SessionMemory", "spread_anew"]
+__all__ = ["LOOK_AGAIN", "NOT_YET", "SPREAD", "Clock", "Nothing", "SessionMemory", "spread_anew"]
 
 NONE_REPORTED: frozenset[str] = frozenset()
 """One empty set for all: a set for each would cost as much memory as the rest of a `SessionMemory`."""
@@ -47,6 +47,17 @@ class Clock(Protocol):
         """Seconds on a clock that nobody sets."""
 
 
+class Nothing:
+    """Stands for the `SessionMemory` of an object that may not use it yet: there is no token."""
+
+    __slots__ = ()
+    held = NOTHING
+
+
+NOT_YET = Nothing()
+"""One object for all."""
+
+
 class SessionMemory:
     """What all objects of one name on one store share in this process: the token, and the flight.
 
@@ -59,6 +70,7 @@ class SessionMemory:
         "__weakref__",
         "acceptance",
         "clock",
+        "considering",
         "earlier",
         "epoch",
         "failed",
@@ -74,6 +86,7 @@ class SessionMemory:
         "rotation_reported",
         "save",
         "seed",
+        "seeds_considered",
         "seeds_reported",
         "sightings",
         "spent",
@@ -110,7 +123,9 @@ class SessionMemory:
         self.acceptance = UNTRIED
         self.takers: Takers | None = None  # which targets have accepted the present token
         self.epoch = 0  # grows with every login and logout here, which earlier work must not undo
-        self.seeds_reported = NONE_REPORTED  # fingerprints of the seeds that renewals have considered
+        self.seeds_reported = NONE_REPORTED  # fingerprints of the seeds that renewals have reported, if they had to
+        self.seeds_considered = NONE_REPORTED  # and of those with which they ended well
+        self.considering: Flight[Outcome] | None = None  # the last flight that was apart from the others
         self.rotation_reported = self.type_reported = False
         self.failed: tuple[errors.OnerefreshError, float] | None = None  # until when, on the monotonic clock
 
@@ -168,6 +183,38 @@ class SessionMemory:
         flight = self.flight
         return flight if flight is not None and not flight.settled else None
 
+    # --- First tokens ---
+
+    def knows(self, seed: Token) -> bool:
+        """Whether this process has compared the seed with the session in memory, or it is part of that."""
+        family, newest = seed.seed_fingerprint(), self.newest
+        if family in self.earlier or family in self.seeds_considered:
+            return True
+        if newest is None:
+            return False
+        return family == newest.family or (
+            seed.refresh_token is not None and seed.refresh_token == newest.refresh_token
+        )
+
+    def flight_for(self, seed: Token) -> Flight[Outcome] | None:
+        """The flight under way that compares this seed with the record; None where there is none."""
+        family = seed.seed_fingerprint()
+        for flight in (self.flight, self.considering):
+            if flight is not None and not flight.settled and flight.considers == family:
+                return flight
+        return None
+
+    def register(self, flight: Flight[Outcome], seed: Token | None) -> None:
+        """Register a new flight: as that of all callers, or apart from it where it is for the seed alone.
+
+        Another object's flight, or the token in memory, may be of another account. The caller holds the lock.
+        """
+        if seed is not None and (self.flying is not None or self.serving(None) is not None):
+            flight.is_apart = True
+            self.considering = flight
+        else:
+            self.flight = flight
+
     def raise_known_failure(self) -> None:
         """Raise the failure of a moment ago again, since another try would fail, too."""
         if self.failed is not None and self.clock.monotonic() < self.failed[1]:
@@ -221,6 +268,7 @@ class SessionMemory:
         """Begin anew in a forked child, which has the token and none of the threads: no flight, and a new lock."""
         self.lock = Lock()
         self.jitter = CHANCE.random()
+        self.considering = None
         flight, self.flight, self.leased, self.under_way = self.flight, None, None, None
         if flight is not None and flight.refused is not None and self.held is NOTHING and self.known is not None:
             self.held = cached_for(self.known, self.jitter, self.timing)

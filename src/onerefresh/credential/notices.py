@@ -8,12 +8,13 @@ from onerefresh import errors, events
 from onerefresh.announcing import announce
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.options import CredentialOptions
+from onerefresh.credential.registry import seeded
 from onerefresh.foreign import Seen
 from onerefresh.telling import shown_host
 from onerefresh.token import Token
 from onerefresh.token_response import odd_expiry, odd_type
 
-__all__ = ["report_expiry", "report_rotation", "report_timeout", "report_type"]
+__all__ = ["report_expiry", "report_rotation", "report_shared_seed", "report_timeout", "report_type"]
 
 
 def report_type(memory: SessionMemory, options: CredentialOptions, token: Token) -> None:
@@ -42,6 +43,19 @@ def report_rotation(memory: SessionMemory, before: Token, after: Token) -> None:
     memory.rotation_reported = True
     message = f"the server rotates refresh tokens, and {memory.store.forgets}"
     events.publish(events.Event(events.Kind.NOT_DURABLE, memory.key, after.generation, detail=message))
+
+
+def report_shared_seed(memory: SessionMemory, options: CredentialOptions, seed: Token | None) -> None:
+    """Report that another name has the same refresh token, where the server accepts each of them only once."""
+    if seed is None or not options.profile.rotates or (memory.seed is not None and memory.seed == seed):
+        return
+    other = seeded(memory, seed)
+    if other is not None:
+        message = (
+            f"its refresh token was also given to {other!r}: whichever is refreshed second uses a spent token, which "
+            "may end both sessions; give each name a login of its own"
+        )
+        events.publish(events.Event(events.Kind.SEED_SHARED, memory.key, seed.generation, detail=message))
 
 
 def report_timeout(key: str, refresher: object, error: errors.OnerefreshError, waited: float) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "release",
     "reserves",
     "runs_under_way",
+    "seeded",
     "servers_of",
     "sharing",
 ]
@@ -43,6 +44,7 @@ class _Registry:
         self._namesakes: dict[str, weakref.WeakSet[SessionMemory]] = {}  # of keys that have, or had, several
         self._kept: dict[SessionMemory, None] = {}  # of hosts, where the newest token is saved nowhere yet
         self._sending: dict[tuple[str, str], object] = {}  # of hosts: by key and digest, the run that may send a token
+        self._seeds: weakref.WeakValueDictionary[str, SessionMemory] = weakref.WeakValueDictionary()  # by their digests
         self._servers: dict[int, tuple[weakref.ref[Store], Servers]] = {}  # by the id of the store
         reset_in_child(self)
 
@@ -61,6 +63,15 @@ class _Registry:
                 elif key in self._namesakes:  # the first one is gone, and others may still exist
                     self._namesakes[key].add(found)
             return found
+
+    def seeded(self, memory: SessionMemory, digest: str) -> str | None:
+        """See the function of this name."""
+        with self._lock:
+            other = self._seeds.get(digest)
+            if other is None or other.key == memory.key:
+                self._seeds[digest] = memory
+                return None
+            return other.key
 
     def tokens(self, store: Store, key: str) -> list[Token]:
         """The tokens of this name that are in memory."""
@@ -183,6 +194,12 @@ def _same_place(one: SessionMemory, other: SessionMemory) -> bool:
 def memory_of(store: Store, key: str) -> SessionMemory:
     """What all objects of this name on this store share."""
     return _registry.find(store, key)
+
+
+def seeded(memory: SessionMemory, seed: Token) -> str | None:
+    """Note the first token of a session; the name of another credential in use that began with its refresh token."""
+    refresh = seed.refresh_token
+    return None if refresh is None else _registry.seeded(memory, refresh.fingerprint())
 
 
 def sharing(store: Store) -> list[SessionMemory]:

@@ -192,10 +192,12 @@ class CredentialRun(Run):
                 memory.flight = None
             if self._seed is not None:
                 memory.seeds_reported |= {self._seed.seed_fingerprint()}
+                if outcome is not None and self.renews:
+                    memory.seeds_considered |= {self._seed.seed_fingerprint()}
             if outcome is not None:
                 memory.adopt(outcome, self.epoch)
                 memory.owner = self._options.owner or memory.owner
-            elif error is not None and self.epoch == memory.epoch and not flight.lost_its_loop:
+            elif error is not None and self.epoch == memory.epoch and not (flight.lost_its_loop or flight.is_apart):
                 memory.give_up(error)
         flight.settle(outcome, error)
         if outcome is not None:

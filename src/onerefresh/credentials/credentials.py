@@ -297,7 +297,7 @@ class Credentials(ContextManaged):
         """The first token of `key`, from the host's own table."""
         first = None if self._token_for is None else self._token_for(key)
         try:
-            return seed_from(first, "token_for", bearer_field)
+            return seed_from(first, "token_for", bearer_field, self._options.refresher)
         finally:
             del first  # it holds tokens, and would show in a traceback with locals
 

@@ -20,6 +20,7 @@ class Tenant(Credential):
     """A `Credential` whose options are checked already, and whose store others use, too."""
 
     __slots__ = ()
+    _called = "Credential"
 
     def __init__(self, key: str, options: CredentialOptions, store: Store, seed: Token | None = None) -> None:
         self._begin(key, options, store, seed)

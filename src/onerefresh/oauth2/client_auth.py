@@ -10,10 +10,19 @@ from urllib.parse import quote_plus
 from onerefresh.errors import ConfigurationError
 from onerefresh.token import Secret
 
-__all__ = ["ClientAuth", "Identification", "checked_client_auth", "checked_client_id", "checked_secret", "identify"]
+__all__ = [
+    "ClientAuth",
+    "Identification",
+    "checked_client_auth",
+    "checked_client_id",
+    "checked_secret",
+    "encoding_at_fault",
+    "identify",
+]
 
-ClientAuth: TypeAlias = Literal["client_secret_basic", "client_secret_post", "none"]
-"""Names from OpenID Connect Core section 9; ``none`` is a public client."""
+ClientAuth: TypeAlias = Literal["client_secret_basic", "client_secret_basic_plain", "client_secret_post", "none"]
+"""Names from OpenID Connect Core section 9; ``none`` is a public client. With ``client_secret_basic_plain`` id and
+secret are not form-encoded, although RFC 6749 section 2.3.1 demands it: many servers compare what they get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +33,48 @@ class Identification:
     fields: tuple[tuple[str, str | Secret], ...]
 
 
-def identify(client_auth: ClientAuth, client_id: str, secret: Secret | None) -> Identification:
-    """The client's identification. `secret` is None only for a public client."""
+def identify(
+    client_auth: ClientAuth, client_id: str, secret: Secret | None, *, id_in_body: bool = False
+) -> Identification:
+    """The client's identification. `secret` is None only for a public client.
+
+    `id_in_body`: the body states the id, too, beside an ``Authorization`` header.
+    """
     if secret is None or client_auth == "none":
         return Identification(None, (("client_id", client_id),))
     if client_auth == "client_secret_post":
         return Identification(None, (("client_id", client_id), ("client_secret", secret)))
-    return Identification(_basic(client_id, secret), ())
+    pair = _plain(client_id, secret) if client_auth == "client_secret_basic_plain" else _encoded(client_id, secret)
+    basic = Secret("Basic " + base64.b64encode(pair.reveal().encode("utf-8")).decode("ascii"))
+    return Identification(basic, (("client_id", client_id),) if id_in_body else ())
 
 
-def _basic(client_id: str, secret: Secret) -> Secret:
-    """HTTP Basic with the form-encoded id and secret (RFC 6749 section 2.3.1 and appendix B)."""
-    pair = Secret(f"{quote_plus(client_id)}:{quote_plus(secret.reveal())}")
-    return Secret("Basic " + base64.b64encode(pair.reveal().encode("ascii")).decode("ascii"))
+def encoding_at_fault(client_auth: ClientAuth, client_id: str, secret: Secret | None) -> str:
+    """What to try where a server refuses this client, if id or secret look different once they are form-encoded."""
+    if secret is None or _plain(client_id, secret) == _encoded(client_id, secret):
+        return ""
+    what = "client_id" if quote_plus(client_id) != client_id else "client_secret"
+    if client_auth == "client_secret_basic":
+        return (
+            f": the likely cause is that {what} has characters which RFC 6749 section 2.3.1 lets be form-encoded, and "
+            "this server does not decode them; try client_auth='client_secret_basic_plain'"
+        )
+    if client_auth == "client_secret_basic_plain":
+        return (
+            f": a likely cause is that {what} has characters which this server wants form-encoded; "
+            "try client_auth='client_secret_basic'"
+        )
+    return ""
+
+
+def _encoded(client_id: str, secret: Secret) -> Secret:
+    """Id and secret for HTTP Basic, form-encoded (RFC 6749 section 2.3.1 and appendix B)."""
+    return Secret(f"{quote_plus(client_id)}:{quote_plus(secret.reveal())}")
+
+
+def _plain(client_id: str, secret: Secret) -> Secret:
+    """Id and secret for HTTP Basic as they are (RFC 7617)."""
+    return Secret(f"{client_id}:{secret.reveal()}")
 
 
 def checked_client_id(client_id: object) -> str:
@@ -70,15 +108,26 @@ def checked_secret(secret: object, source: str) -> Secret:
     return secret
 
 
-def checked_client_auth(client_auth: object, *, has_secret: bool) -> ClientAuth:
+def checked_client_auth(
+    client_auth: object, *, has_secret: bool, client_id: str = "", id_in_body: bool = False
+) -> ClientAuth:
     """`client_auth`, or the usual method where it is None. Raises `ConfigurationError` where it does not fit."""
     if client_auth is None:
-        return "client_secret_basic" if has_secret else "none"
+        client_auth = "client_secret_basic" if has_secret else "none"
     for known in get_args(ClientAuth):
         if client_auth == known:
             if has_secret == (known == "none"):
                 needs = "takes no client_secret: leave it out" if has_secret else "needs a client_secret"
                 raise ConfigurationError(f"client_auth {known!r} {needs}")
+            if known == "client_secret_basic_plain" and ":" in client_id:
+                raise ConfigurationError(
+                    f"client_auth {known!r} cannot send a client_id with a colon, at which the secret begins "
+                    "(RFC 7617): use 'client_secret_basic'"
+                )
+            if id_in_body and not known.startswith("client_secret_basic"):
+                raise ConfigurationError(
+                    f"client_id_in_body is for HTTP Basic: {known!r} sends the id in the body anyway"
+                )
             method: ClientAuth = known
             return method
     raise ConfigurationError(f"unknown client_auth {client_auth!r}: use one of {', '.join(get_args(ClientAuth))}")

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NoReturn, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, quote_plus
 
 from onerefresh.answers import claims_of, field_of, not_bearer, object_in, unsendable
 from onerefresh.bearer_field import bearer_in
 from onerefresh.bodies import header
-from onerefresh.errors import ConfigurationError, RefreshProtocolError
+from onerefresh.errors import RefreshProtocolError
 from onerefresh.expiry import skew_by_date, skew_by_issue, span_of, worth_it
 from onerefresh.judge_answer import judge_answer, with_rest
 from onerefresh.oauth2.client_auth import Identification
+from onerefresh.oauth2.paths import Path, values_at
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
 from onerefresh.token import Secret, Token
 from onerefresh.token_response import parse_answer
 from onerefresh.verdict import FailureKind, Verdict
 
+if TYPE_CHECKING:
+    from onerefresh.oauth2.rules import Rules
+
 __all__ = [
+    "FORM",
+    "USUAL_HEADERS",
+    "Fields",
     "Grant",
     "TokenRequest",
     "TokenResponse",
     "build_request",
     "build_revocation",
-    "checked_extra",
-    "checked_scope",
+    "form",
     "read_answer",
+    "token_or_verdict",
 ]
 
 Grant: TypeAlias = Literal["refresh_token", "client_credentials"]
 
-_REPEATABLE = frozenset({"resource", "audience"})  # RFC 8707 section 2, RFC 8693 section 2.1
-_OWN = frozenset(
-    ("grant_type", "refresh_token", "client_id", "client_secret", "scope", "client_assertion", "client_assertion_type")
+USUAL_HEADERS: Mapping[str, str] = MappingProxyType(
+    {
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+        "User-Agent": "onerefresh",
+    }
 )
-_FORM = "application/x-www-form-urlencoded"
+"""The headers of every request, beside those that say what it holds."""
+FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 100
 """How many fields of a form are read."""
 
@@ -52,27 +65,46 @@ class _Guarded:
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest(_Guarded):
-    """One POST to the token endpoint. Its ``repr`` shows neither headers nor body, since both hold secrets.
+    """One request to the token endpoint. Its ``repr`` shows no headers, body or query, since they hold secrets.
 
     * `headers`: all of them, except ``Host`` and ``Content-Length``.
     * `timeout`: seconds for the whole request.
     * `hidden`: knows the request's secrets; no error quotes what it rejects.
+    * `method`: ``POST``, unless a `JsonEndpoint` has another one.
     """
 
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     timeout: float
     hidden: Redactor = field(default=NOTHING_KNOWN, repr=False, compare=False)
+    method: str = "POST"
+
+    @property
+    def target(self) -> str:
+        """Path and query of the URL, as in the request line."""
+        _, _, rest = self.url.partition("://")
+        place = rest[len(rest.split("/", 1)[0].split("?", 1)[0]) :]
+        return place if place.startswith("/") else f"/{place}"
+
+    @property
+    def framing(self) -> Mapping[str, str]:
+        """The header with the body's length; none where there is no body and the method needs none (RFC 9110 8.6)."""
+        return {"Content-Length": str(len(self.body))} if self.body or self.method not in ("GET", "DELETE") else {}
 
 
 @dataclass(frozen=True, slots=True)
 class TokenResponse(_Guarded):
-    """What the token endpoint answered: the status, the headers, and the body with its content encoding undone."""
+    """What the token endpoint answered: the status, the headers, and the body with its content encoding undone.
+
+    * `cookies`: the value of each ``Set-Cookie`` header. Where a `send` function leaves them out, they are looked for
+      in `headers`.
+    """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    cookies: Sequence[str] = field(default=(), repr=False)
 
 
 def build_request(
@@ -83,17 +115,23 @@ def build_request(
     refresh_token: Secret | None = None,
     scope: str | None = None,
     extra: Iterable[tuple[str, str]] = (),
+    renamed: Mapping[str, str] = MappingProxyType({}),
     timeout: float = 10.0,
     hidden: Redactor = NOTHING_KNOWN,
 ) -> TokenRequest:
-    """The token request. `refresh_token` belongs to the grant of that name (RFC 6749 section 6)."""
+    """The token request. `refresh_token` belongs to the grant of that name (RFC 6749 section 6).
+
+    `renamed`: what this server calls fields of the standard.
+    """
     fields: list[tuple[str, str | Secret]] = [("grant_type", grant)]
     if refresh_token is not None:
         fields.append(("refresh_token", refresh_token))
     if scope is not None:
         fields.append(("scope", scope))
-    fields += [*extra, *identification.fields]
-    return _post(url, fields, identification, timeout, hidden)
+    own, client = (
+        [(renamed.get(name, name), value) for name, value in some] for some in (fields, identification.fields)
+    )
+    return _post(url, [*own, *extra, *client], identification, timeout, hidden)
 
 
 def build_revocation(
@@ -102,11 +140,13 @@ def build_revocation(
     token: Secret,
     hint: str,
     *,
+    renamed: Mapping[str, str] = MappingProxyType({}),
     timeout: float = 10.0,
     hidden: Redactor = NOTHING_KNOWN,
 ) -> TokenRequest:
-    """The request to revoke `token`, which is of the kind `hint` (RFC 7009 section 2.1)."""
-    fields: list[tuple[str, str | Secret]] = [("token", token), ("token_type_hint", hint), *identification.fields]
+    """The request to revoke `token`, which is of the kind `hint` (RFC 7009 section 2.1). `renamed`: as above."""
+    client = [(renamed.get(name, name), value) for name, value in identification.fields]
+    fields: list[tuple[str, str | Secret]] = [("token", token), ("token_type_hint", hint), *client]
     return _post(url, fields, identification, timeout, hidden)
 
 
@@ -117,75 +157,20 @@ def _post(
     timeout: float,
     hidden: Redactor,
 ) -> TokenRequest:
-    headers = {
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-        "Connection": "close",
-        "Content-Type": _FORM,
-        "User-Agent": "onerefresh",
-    }
+    headers = {**USUAL_HEADERS, "Content-Type": FORM}
     if identification.authorization is not None:
         headers["Authorization"] = identification.authorization.reveal()
-    return TokenRequest(url, headers, _form(fields), timeout, hidden)
+    return TokenRequest(url, headers, form(fields), timeout, hidden)
 
 
-def _form(fields: Iterable[tuple[str, str | Secret]]) -> bytes:
+def form(fields: Iterable[tuple[str, str | Secret]]) -> bytes:
+    """Fields as the body of a form."""
     return "&".join(f"{quote_plus(name)}={_quoted(value)}" for name, value in fields).encode("ascii")
 
 
 def _quoted(value: str | Secret) -> str:
     # The server may refuse a refresh token that is no Unicode text. An encoding error here would quote it in full.
     return quote_plus(value.reveal() if isinstance(value, Secret) else value, errors="surrogatepass")
-
-
-def checked_scope(scope: object) -> str | None:
-    """The scope. Raises `ConfigurationError` for one that RFC 6749 section 3.3 does not allow."""
-    if scope is None:
-        return None
-    if not isinstance(scope, str):
-        raise ConfigurationError(f"scope must be a string with spaces between the scopes, not {type(scope).__name__}")
-    allowed = scope.isascii() and scope.isprintable() and not set(scope) & set('"\\')
-    if not allowed or not scope or "  " in scope or scope != scope.strip():
-        raise ConfigurationError(
-            f"scope {scope!r} is not usable: write scopes with one space between them, or leave it out"
-        )
-    return scope
-
-
-def checked_extra(extra: object, query_names: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
-    """Further fields of the body, as pairs. A list of texts is allowed where a standard repeats the field.
-
-    Raises `ConfigurationError` for a field that is set elsewhere, or twice (RFC 6749 section 3.2).
-    """
-    if not isinstance(extra, Mapping):
-        raise ConfigurationError(f"extra must be a mapping of names to strings, not {type(extra).__name__}")
-    for name in sorted(_OWN & {*extra, *query_names}):
-        where = "extra" if name in extra else "the token endpoint URL"
-        raise ConfigurationError(f"{name!r} does not belong in {where}: {_place_of(name)}")
-    pairs: list[tuple[str, str]] = []
-    for name, value in extra.items():
-        if not isinstance(name, str) or not name or not name.isprintable():
-            raise ConfigurationError(f"extra has a key that is not a field name: {name!r}")
-        if name in set(query_names):
-            raise ConfigurationError(f"{name!r} is both in extra and in the token endpoint URL: remove one of them")
-        values = list(value) if isinstance(value, (list, tuple)) and name in _REPEATABLE else [value]
-        if not all(isinstance(text, str) and _can_be_sent(text) for text in values):
-            lists = " or a list of strings" if name in _REPEATABLE else ""
-            raise ConfigurationError(f"extra[{name!r}] must be a string{lists}")
-        pairs += [(name, text) for text in values]
-    return tuple(pairs)
-
-
-def _place_of(name: str) -> str:
-    if name.startswith("client_assertion"):
-        return "an assertion is valid for one request only; pass a send= that adds a new one to each request"
-    return (
-        "the refresh token comes from the credential" if name == "refresh_token" else "use the argument of that purpose"
-    )
-
-
-def _can_be_sent(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def read_answer(
@@ -196,6 +181,8 @@ def read_answer(
     scope: str | None,
     hidden: Redactor,
     bearer_field: str | None = None,
+    place: Path = (),
+    rules: Rules | None = None,
 ) -> Token | Verdict:
     """The token in an answer, or the verdict on an answer without one.
 
@@ -203,8 +190,38 @@ def read_answer(
     * `scope`: the one that was asked for, which an answer that names none has granted (RFC 6749 section 5.1).
     * `hidden`: knows the request's secrets, which no verdict quotes.
     * `bearer_field`: the field that is sent in place of the access token.
+    * `place`: where in the answer its fields are.
+    * `rules`: the user's, for answers without a token.
     """
-    fields = _fields(response)
+    answer = _fields(response)
+    inner = answer if not place else next(iter(values_at(answer, place)), None)
+    fields = Fields(inner) if isinstance(inner, Mapping) else None
+    return token_or_verdict(
+        response,
+        fields,
+        answer,
+        at=at,
+        came_at=came_at,
+        scope=scope,
+        hidden=hidden,
+        rules=rules,
+        bearer_field=bearer_field,
+    )
+
+
+def token_or_verdict(
+    response: TokenResponse,
+    fields: Fields | None,
+    answer: object,
+    *,
+    at: float,
+    came_at: float | None = None,
+    scope: str | None,
+    hidden: Redactor,
+    rules: Rules | None,
+    bearer_field: str | None = None,
+) -> Token | Verdict:
+    """As `read_answer`. `fields`: those of the token, under usual names. `answer`: the parsed body, or None."""
     if 200 <= response.status < 300 and fields is not None:
         if (message := not_bearer(fields)) is not None:
             return with_rest(Verdict(FailureKind.PROTOCOL, message), fields)
@@ -218,17 +235,19 @@ def read_answer(
         else:
             token = replace(token, clock_skew=skew)
             return token if token.scope is not None or scope is None else replace(token, scope=scope)
+    ruled, said = (None, "") if rules is None else rules.verdict_on(response, answer)
     verdict = judge_answer(
         response.status,
-        response.body if fields is None else fields,
+        response.body if not isinstance(answer, Mapping) else answer,
         response.headers,
         hidden=hidden,
+        ruled=ruled,
     )
     access = field_of(fields, "access_token") if fields is not None and bearer_field is None else None
     message = unsendable(access) if isinstance(access, str) else None
     if verdict.kind is FailureKind.PROTOCOL and message is not None:
         verdict = replace(verdict, detail=f"the token endpoint answered {response.status} with {message}")
-    return with_rest(verdict, fields)
+    return with_rest(replace(verdict, detail=verdict.detail + said) if said else verdict, fields)
 
 
 def _skew_of(
@@ -245,24 +264,24 @@ def _skew_of(
     return 0.0 if is_right and skew is not None else skew
 
 
-class _Fields(dict[str, object]):
+class Fields(dict[str, object]):
     """An answer's fields. Its ``repr`` shows only their number."""
 
     def __repr__(self) -> str:
         return f"<{len(self)} fields>"
 
 
-def _fields(response: TokenResponse) -> Mapping[str, object] | None:
+def _fields(response: TokenResponse) -> Fields | None:
     """The answer's fields: JSON, or a form as a few servers still send, under any content type; None for neither."""
     answer = object_in(response.body)
     if answer is not None:
-        return _Fields(answer)
+        return Fields(answer)
     text = response.body.decode("utf-8", "replace").strip()
-    fields = _Fields(parse_qsl("&".join(text.split("&", MOST_FIELDS)[:MOST_FIELDS])))
+    fields = Fields(parse_qsl("&".join(text.split("&", MOST_FIELDS)[:MOST_FIELDS])))
     is_form = any(field_of(fields, name) is not None for name in ("access_token", "refresh_token"))
     return fields if is_form or (fields and _is_labelled_form(response)) else None
 
 
 def _is_labelled_form(response: TokenResponse) -> bool:
     kind = next((value for name, value in response.headers.items() if name.lower() == "content-type"), "")
-    return kind.partition(";")[0].strip().lower() == _FORM
+    return kind.partition(";")[0].strip().lower() == FORM

@@ -54,10 +54,14 @@ class Incoming(io.RawIOBase):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The status and the headers of an answer, with header names in lower case."""
+    """The status and the headers of an answer, with header names in lower case.
+
+    `cookies`: the values of all ``Set-Cookie`` headers, which cannot be told apart once they are joined.
+    """
 
     status: int
     headers: Mapping[str, str]
+    cookies: tuple[str, ...] = ()
 
     @property
     def codings(self) -> list[str]:
@@ -98,7 +102,7 @@ def read_head(lines: Received) -> Head:
             joined: dict[str, str] = {}
             for name, value in headers:
                 joined[name] = f"{joined[name]}, {value}" if name in joined else value
-            return Head(status, joined)
+            return Head(status, joined, tuple(value for name, value in headers if name == "set-cookie"))
 
 
 def read_body(head: Head, stream: Received) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.judge_answer import judge_answer
@@ -22,6 +22,7 @@ def revoke(
     send: Callable[[TokenRequest], TokenResponse],
     identification: Identification,
     *,
+    renamed: Mapping[str, str],
     timeout: float,
     hidden: Redactor,
 ) -> None:
@@ -33,8 +34,9 @@ def revoke(
     if secret is None:
         beside = token.extra.get("access_token")  # where another field of the answer is sent to the API
         hint, secret = "access_token", Secret(beside) if isinstance(beside, str) and beside else token.access_token
+    request = build_revocation(url, identification, secret, hint, renamed=renamed, timeout=timeout, hidden=hidden)
     try:
-        response = send(build_revocation(url, identification, secret, hint, timeout=timeout, hidden=hidden))
+        response = send(request)
     except ConfigurationError:
         raise
     except Exception as error:  # noqa: BLE001 - a sender may raise anything; the verdict says what it means

@@ -65,7 +65,7 @@ class Httpx2Sender:
         import httpcore2
 
         def follow(event: str, info: dict[str, Any]) -> None:
-            if "request" not in info or info["request"].method != b"POST":
+            if "request" not in info or info["request"].method == b"CONNECT":
                 return
             if event == "http11.send_request_headers.started":
                 wire.sending()
@@ -73,13 +73,13 @@ class Httpx2Sender:
                 raise _Sent
 
         to, network = self._address, _Network(httpcore2.SyncBackend(), wire)
-        headers = [("Host", to.authority), ("Content-Length", str(len(request.body))), *request.headers.items()]
+        headers = [("Host", to.authority), *request.framing.items(), *request.headers.items()]
         try:
             with self._pool(network) as pool, contextlib.suppress(_Sent):
                 pool.handle_request(
                     httpcore2.Request(
-                        "POST",
-                        httpcore2.URL(scheme=to.scheme, host=to.host, port=to.port, target=to.target),
+                        request.method,
+                        httpcore2.URL(scheme=to.scheme, host=to.host, port=to.port, target=request.target),
                         headers=headers,
                         content=request.body,
                         extensions={"trace": follow},

@@ -113,10 +113,10 @@ def _tunnel(link: _Link, to: Address, proxy: Secret) -> None:
 
 
 def _exchange(link: _Link, to: Address, request: TokenRequest) -> TokenResponse:
-    headers = {"Host": to.authority, "Content-Length": str(len(request.body)), **request.headers}
+    headers = {"Host": to.authority, **request.framing, **request.headers}
     link.wire.sending()
     with contextlib.suppress(ConnectionError):  # a server may answer and close before it has read everything
-        link.send(_head("POST", to.target, headers), request.body)
+        link.send(_head(request.method, request.target, headers), request.body)
     return link.wire.answer(link.receive)
 
 

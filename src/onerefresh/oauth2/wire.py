@@ -128,7 +128,7 @@ class RequestDeadline:
             if is_success and not body.is_whole(encoding):
                 raise
             plain = body.begun(encoding)
-        return TokenResponse(head.status, head.headers, plain)
+        return TokenResponse(head.status, head.headers, plain, head.cookies)
 
     def close(self) -> None:
         """Stop watching the time."""

@@ -16,7 +16,7 @@ from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery import recalled
 from onerefresh.renewal.reports import MOST_ROUNDS, moved, report, unsettled
 from onerefresh.renewal.request import RenewalRequest
-from onerefresh.renewal.revocation import revoke
+from onerefresh.renewal.revocation import LoggedOut, revoke_all
 from onerefresh.renewal.world import Loaded, World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Token
@@ -202,7 +202,7 @@ async def _obtain(world: World, request: RenewalRequest) -> Token:
         raise failure.verdict.error().about(request.key) from None
 
 
-async def log_out(world: World, request: RenewalRequest) -> None:
+async def log_out(world: World, request: RenewalRequest) -> LoggedOut:
     """Empty the record, then revoke what was in it. A renewal in flight finds its generation gone."""
     emptied, useless = await _emptied(world, request)
     families = emptied.families if emptied is not None else ()
@@ -216,8 +216,7 @@ async def log_out(world: World, request: RenewalRequest) -> None:
     except errors.StoreUnavailable as error:  # an unreadable entry; the logout is done all the same
         problem = error.message
     await report(world, Kind.LOGGED_OUT, request, emptied, problem)
-    for token in useless:
-        await revoke(world, emptied, token, request)
+    return await revoke_all(world, emptied, useless, request)
 
 
 async def delete(world: World, request: RenewalRequest) -> None:
@@ -225,8 +224,7 @@ async def delete(world: World, request: RenewalRequest) -> None:
     emptied, useless = await _emptied(world, request, even_sealed=True)
     await world.clear_spool()
     await report(world, Kind.LOGGED_OUT, request, emptied, "deleted")
-    for token in useless:
-        await revoke(world, emptied, token, request)
+    await revoke_all(world, emptied, useless, request)
 
 
 async def _emptied(

@@ -11,11 +11,24 @@ from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, d
 from onerefresh.record import Clock, Failure, Grant, Record, State
 from onerefresh.renewal.reports import moved
 from onerefresh.renewal.request import RenewalRequest, print_of
-from onerefresh.renewal.steps import Claim, Decision, Fail, HostSave, Pause, Repair, Settle, StartSession, Use, Wait
+from onerefresh.renewal.steps import (
+    Claim,
+    Decision,
+    Fail,
+    HostSave,
+    Pause,
+    Repair,
+    Settle,
+    StartSession,
+    Use,
+    Wait,
+    WrongSeed,
+)
 from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.succession import rolled_back
 from onerefresh.token import Token
 from onerefresh.verdict import FailureKind
+from onerefresh.whose import difference
 
 LOGGED_OUT = "logged out: log in again"
 NOT_AGAIN = "the refresh token may be spent, and is not sent again before retry() or a login"
@@ -48,6 +61,13 @@ def decide(
         return Fail(moved(record))
     if is_news(request.seed, record, request) and not in_use(record) and request.seed is not None:
         return StartSession(request.seed)
+    if differs := seed_differs(record, request):
+        return Fail(
+            WrongSeed(
+                f"token= belongs to another account than the stored session: its {differs} is not that of the stored "
+                "token. Use a name for each account; or log in, if this account is to replace the other one"
+            )
+        )
     if request.is_foreign(record.owner) and record.state is not State.EMPTY:
         return Fail(
             errors.ConfigurationError(
@@ -101,6 +121,14 @@ def is_news(seed: Token | None, record: Record, request: RenewalRequest) -> bool
     newest = request.known.newest
     known = (*record.families, *request.known.earlier, *((newest.family,) if newest is not None else ()))
     return seed.seed_fingerprint() not in known
+
+
+def seed_differs(record: Record, request: RenewalRequest) -> str:
+    """In which the seed names another account than the session in use; empty where that is not known."""
+    seed, token = request.seed, record.token
+    if seed is None or token is None or not in_use(record) or not is_news(seed, record, request):
+        return ""
+    return difference(seed.whose, token.whose)
 
 
 def in_use(record: Record) -> bool:

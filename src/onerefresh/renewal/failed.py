@@ -143,7 +143,7 @@ def _back(attempt: Attempt, verdict: Verdict | None, now: Instant, pause: float 
 
 def _after_a_loss(attempt: Attempt, verdict: Verdict, now: Instant) -> tuple[Verdict, float | None]:
     """The verdict for a lost answer, and the seconds until the same refresh token may be sent again."""
-    if attempt.request.profile.sends_again_after >= FOR_GOOD:
+    if verdict.is_anothers or attempt.request.profile.sends_again_after >= FOR_GOOD:
         return replace(verdict, detail=f"{verdict.detail}; {NOT_AGAIN}"), FOR_GOOD
     count = (attempt.leased.failure.count if attempt.leased.failure else 0) + attempt.sends
     return verdict, max(backoff(count, now.jitter, verdict.retry_after), attempt.rest)

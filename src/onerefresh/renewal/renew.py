@@ -49,7 +49,7 @@ from onerefresh.renewal.recovery_lease import Takeover, begin, is_begun
 from onerefresh.renewal.reports import MOST_ROUNDS, report, unsettled
 from onerefresh.renewal.request import RenewalRequest
 from onerefresh.renewal.send import run_attempt
-from onerefresh.renewal.steps import Claim, Fail, HostSave, Pause, Repair, Settle, StartSession, Use, Wait
+from onerefresh.renewal.steps import Claim, Fail, HostSave, Pause, Repair, Settle, StartSession, Use, Wait, WrongSeed
 from onerefresh.renewal.token_clocks import skew_here
 from onerefresh.renewal.world import Loaded, World
 from onerefresh.store import AdvisoryLock
@@ -183,7 +183,10 @@ class _Renewal:
                 return await self.use(decision, record, look.skew)
             case Fail(error):
                 await world.leave()
-                if record is not None and record.moved_to is None and not request.is_foreign(record.owner):
+                is_ours = (
+                    not isinstance(error, WrongSeed) and record is not None and not request.is_foreign(record.owner)
+                )
+                if record is not None and record.moved_to is None and is_ours:
                     await world.learn(record)
                 raise error.about(request.key, record.generation if record else None)
             case HostSave(token):

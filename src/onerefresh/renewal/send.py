@@ -17,6 +17,7 @@ from onerefresh.renewal.attempt import Attempt, Outcome
 from onerefresh.renewal.clocks import Instant, most_age
 from onerefresh.renewal.failed import dead, doubtful_end, release, unsent
 from onerefresh.renewal.reports import tell
+from onerefresh.renewal.strangers import judge_stranger
 from onerefresh.renewal.world import Unsent
 from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
@@ -48,8 +49,12 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
             break  # the outcome of the request before this one counts
         except RefreshFailure as failure:
             verdict, attempt.cause = failure.verdict, failure.__cause__
+            if verdict.kept is not None:
+                verdict = judge_stranger(attempt, verdict.whose, verdict.kept) or verdict
         else:
-            return await commit_answer(attempt, answer)
+            verdict, attempt.cause = judge_stranger(attempt, answer.whose, answer.refresh_token), None
+            if verdict is None:
+                return await commit_answer(attempt, answer)
         await tell(attempt, Kind.FAILED, detail=verdict.detail, verdict=verdict)
         if (rest := _rest_of(attempt, verdict, now)) is not None:
             return await commit_answer(attempt, rest, verdict.detail)

@@ -9,7 +9,27 @@ from onerefresh import errors
 from onerefresh.record import Grant, Lease, Probation
 from onerefresh.token import Token
 
-__all__ = ["Claim", "Decision", "Fail", "HostSave", "Pause", "Repair", "Settle", "StartSession", "Use", "Wait"]
+__all__ = [
+    "Claim",
+    "Decision",
+    "Fail",
+    "HostSave",
+    "Pause",
+    "Repair",
+    "Settle",
+    "StartSession",
+    "Use",
+    "Wait",
+    "WrongSeed",
+]
+
+
+class WrongSeed(errors.ConfigurationError):
+    """The error for a ``token=`` of another account than the session in use. It is the fault of that argument alone."""
+
+    def fresh(self) -> errors.ConfigurationError:  # type: ignore[override]  # callers get the public class
+        """As in the base class."""
+        return errors.ConfigurationError(self.message, credential=self.credential, generation=self.generation)
 
 
 class Use(NamedTuple):

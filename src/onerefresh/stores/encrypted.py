@@ -12,6 +12,7 @@ from onerefresh.pause import Wakeup
 from onerefresh.store import (
     AdvisoryLock,
     Store,
+    StoreOfOurs,
     StoreTime,
     Unreadable,
     Versioned,
@@ -54,7 +55,7 @@ class _Problem(NamedTuple):
     damaged: bool = False
 
 
-class EncryptedStore(Store):
+class EncryptedStore(StoreOfOurs):
     """`store` (a `Store`, or a URL) with everything that it holds encrypted.
 
     * `keys`: one source or several: `KeyFile`, `EnvironmentKey`, `KeyringKey`, or a function that returns keys. The

@@ -9,13 +9,13 @@ from onerefresh.errors import StoreUnavailable
 from onerefresh.locks import Lock
 from onerefresh.pause import Wakeup
 from onerefresh.real_time import monotonic
-from onerefresh.store import Conflict, Store, StoreTime, Versioned, reset_in_child
+from onerefresh.store import Conflict, StoreOfOurs, StoreTime, Versioned, reset_in_child
 from onerefresh.stores.subscriber import CHANGED, Subscriber
 
 __all__ = ["MemoryStore"]
 
 
-class MemoryStore(Store):
+class MemoryStore(StoreOfOurs):
     """Records in a dict. A forked child goes on with a copy of its own.
 
     `_lock` guards writes, scans and who waits; `load` takes no lock.

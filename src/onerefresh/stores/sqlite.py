@@ -26,7 +26,7 @@ from onerefresh.safe_folders import trust
 from onerefresh.store import (
     AdvisoryLock,
     Conflict,
-    Store,
+    StoreOfOurs,
     StoreOutcomeUnknown,
     StoreTime,
     Versioned,
@@ -73,7 +73,7 @@ WHERE typeof(key) = 'text' AND key > CAST(? AS TEXT) ORDER BY key LIMIT ?
 """
 
 
-class SQLiteStore(Store):
+class SQLiteStore(StoreOfOurs):
     """Records in one SQLite file, 0600, in a folder to which no other user can write.
 
     `trusted_folders`: folders in which other users own something or can write, and are trusted. They are written as in

@@ -17,7 +17,16 @@ from onerefresh.chance import CHANCE
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.pause import Wakeup, after
 from onerefresh.real_time import monotonic
-from onerefresh.store import HEAD_START, Conflict, Store, StoreOutcomeUnknown, StoreTime, Versioned, no_text, text_of
+from onerefresh.store import (
+    HEAD_START,
+    Conflict,
+    StoreOfOurs,
+    StoreOutcomeUnknown,
+    StoreTime,
+    Versioned,
+    no_text,
+    text_of,
+)
 from onerefresh.stores.change_notifier import ChangeNotifier, Subscription
 from onerefresh.stores.flock import shared_seconds
 from onerefresh.stores.postgres.connections import PATIENCE, Source, ask
@@ -49,7 +58,7 @@ DEAF = 10.0
 """Seconds until listening is tried again: a server with no connection to spare must not be asked all the time."""
 
 
-class PostgresStore(Store):
+class PostgresStore(StoreOfOurs):
     """Records in one table of a PostgreSQL server, which is created where it is missing.
 
     * `place`: a URL (``postgresql://…``, as libpq reads it), or a `psycopg_pool.ConnectionPool`, which stays open.

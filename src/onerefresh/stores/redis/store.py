@@ -17,7 +17,7 @@ from onerefresh.pause import Wakeup
 from onerefresh.store import (
     HEAD_START,
     Conflict,
-    Store,
+    StoreOfOurs,
     StoreOutcomeUnknown,
     StoreTime,
     Unreadable,
@@ -86,7 +86,7 @@ return {{now[1], now[2], 1}}
 """)
 
 
-class RedisStore(Store):
+class RedisStore(StoreOfOurs):
     """Records in Redis or Valkey.
 
     * `place`: a URL (see `onerefresh.stores.redis.address`), or a blocking client of the package `redis` or `valkey`,

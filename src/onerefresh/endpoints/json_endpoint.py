@@ -1,0 +1,258 @@
+"""JsonEndpoint: a refresher for APIs with a refresh endpoint of their own, described rather than written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from types import EllipsisType, MappingProxyType
+from urllib.parse import parse_qsl
+
+from onerefresh.answers import object_in
+from onerefresh.bodies import parsed
+from onerefresh.endpoints.cookies import Cookies, cookies_of, named_cookies
+from onerefresh.endpoints.request import TOKENS, Fillings, RequestPlan, Values
+from onerefresh.endpoints.shape import Shape
+from onerefresh.endpoints.template import Part
+from onerefresh.errors import ConfigurationError
+from onerefresh.oauth2.address import Address
+from onerefresh.oauth2.codec import Fields, TokenResponse, token_or_verdict
+from onerefresh.oauth2.rules import Rule, Rules
+from onerefresh.oauth2.sending import (
+    Send,
+    checked_limit,
+    checked_send,
+    checked_timeout,
+    default_sender,
+    prepared,
+    sent,
+)
+from onerefresh.one_object import OneObject
+from onerefresh.policy import Profile, profile_named
+from onerefresh.redaction import PART, Redactor
+from onerefresh.token import Secret, Token
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
+
+__all__ = ["JsonEndpoint"]
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class JsonEndpoint(OneObject):
+    """The refresh endpoint of an API that does not speak OAuth 2.0, as the refresher of a credential.
+
+    The request has gaps in braces: ``{refresh_token}``, ``{access_token}``, and one for each name in `keep`.
+
+    * `url`: https, or http to this machine, as for `TokenEndpoint`. It may have gaps, too.
+    * `method`: ``POST``, ``GET``, ``PUT``, ``PATCH`` or ``DELETE``.
+    * `body`: JSON, or the fields of a form, with gaps. None for none. Where it is left out, it is
+      ``{"refresh_token": "{refresh_token}"}``, unless a token stands elsewhere.
+    * `format`: of the body, ``"json"`` or ``"form"``.
+    * `headers`, `cookies`, `query`: names, and texts with gaps. In all of these, and in `body`, a value may also be a
+      `Secret`, or a function that returns one and is called before each renewal.
+    * `fields`: the places of the answer's fields: a path such as ``"data.access_token"``, ``"cookie:NAME"`` or
+      ``"header:NAME"``. Their names: ``access_token``, ``refresh_token``, ``expires_in`` (seconds), ``expires_in_ms``
+      (milliseconds), ``expires_at``, ``scope``, ``token_type``, ``id_token``. A field without a place is looked for
+      beside the access token, under the names that servers use. A token that is sent as a cookie is looked for in the
+      cookie of that name first.
+    * `keep`: what else of an answer the next request needs, such as a CSRF token: names, and places as in `fields`, or
+      ``"claim:NAME"`` for a claim of the refresh token, where that is a JWT.
+    * `dead`, `doubtful`, `busy`: what the answer is where the session is over, where the session is over or these
+      settings are wrong, and where the request was not processed (`Rule`).
+    * `timeout`, `profile`, `limit`, `send`, `allow_unencrypted_http`: as for `TokenEndpoint`. A `send` function has to
+      heed the request's `method`.
+
+    One call sends one request: nothing is tried again, and no redirect is followed. Without ``{refresh_token}`` the API
+    renews from the access token itself. Raises `ConfigurationError` for settings that are wrong.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        method: str = "POST",
+        body: Part | EllipsisType = ...,
+        format: str = "json",
+        headers: Values = _NOTHING,
+        cookies: Values = _NOTHING,
+        query: Values = _NOTHING,
+        fields: Mapping[str, str] = _NOTHING,
+        keep: Mapping[str, str] = _NOTHING,
+        dead: Rule | None = None,
+        doubtful: Rule | None = None,
+        busy: Rule | None = None,
+        send: Send | None = None,
+        timeout: float = 10.0,
+        profile: str | Profile | None = None,
+        limit: int | None = None,
+        allow_unencrypted_http: bool = False,
+    ) -> None:
+        self._address = Address.parse(url, "the endpoint", allow_unencrypted_http=allow_unencrypted_http)
+        self._shape = Shape(fields, keep)
+        wrong = None
+        try:
+            self._plan = RequestPlan(
+                self._address,
+                method=method,
+                body=body,
+                body_format=format,
+                headers=headers,
+                cookies=cookies,
+                query=query,
+                kept=self._shape.kept_names,
+            )
+        except ConfigurationError as error:
+            wrong = error.message
+        finally:
+            del body, headers, cookies, query  # they may hold secrets, which would show in a traceback with locals
+        if wrong is not None:
+            raise ConfigurationError(wrong)  # here, because the frames of `RequestPlan` hold them, too
+        for name in sorted(TOKENS):
+            cookie = self._plan.cookie_of(name)
+            if cookie is not None:
+                self._shape.comes_as(name, cookie)
+        self.timeout = checked_timeout(timeout)
+        self._own_send = self._send = None if send is None else checked_send(send)
+        self.profile = None if profile is None else profile_named(profile)
+        self.limit = None if limit is None else checked_limit(limit)
+        self._rules = Rules(dead=dead, doubtful=doubtful, busy=busy, profile=self.profile)
+        self.renews_from_access = "refresh_token" not in self._plan.gaps
+
+    @property
+    def identity(self) -> str:
+        """Whose tokens these are: readable, the same in every process, and no secret."""
+        return ", ".join([f"endpoint {self._address.identity}", *self._plan.clients])
+
+    @property
+    def settings(self) -> tuple[object, ...]:
+        """Everything that tells this client from another one, which may ask at once for what this one was refused."""
+        plan = self._plan.settings(self._redactor())
+        return (self.identity, plan, self._shape.settings, self._rules.settings, self._own_send)
+
+    @property
+    def host(self) -> str:
+        """Host and port of its requests, at which `Credentials` limits concurrent renewals."""
+        return f"{self._address.host}:{self._address.port}"
+
+    @property
+    def secrets_to_hide(self) -> list[Secret]:
+        """What no error, event or record may show: secrets in the settings and in the URL."""
+        texts = [text for _, text in parse_qsl(self._address.query) if len(text) >= PART and "{" not in text]
+        return [*self._plan.secrets_to_hide, *map(Secret, texts)]
+
+    def prepare(self) -> None:
+        """Do what may take long or fail before a request is sent: fetch secrets, load the HTTP client.
+
+        Raises `ConfigurationError` where a function that was given for a secret fails.
+        """
+        self._send = prepared(self._send or default_sender(self._address))
+        for secret in self._plan.secrets:
+            secret.ask(self._redactor())
+
+    def answer_of(self, answer: Mapping[str, object], *, cookies: Mapping[str, object] = _NOTHING) -> Fields:
+        """The answer to a login under the usual names, for ``token=`` and ``login()``.
+
+        An answer that has the same shape as those of this endpoint may be given to both as it is; this function adds
+        what came as a cookie. `cookies`: by name, as HTTP clients have them (``answer.cookies``).
+        """
+        if isinstance(answer, Fields):
+            return answer
+        came = named_cookies(cookies)
+        if not came.values and not self._shape.has_token(answer):
+            return Fields(answer)
+        return self._shape.translated(answer, came, {})
+
+    def __call__(self, token: Token) -> Token:
+        """Return the token that follows `token`. Blocks for `timeout` seconds at most.
+
+        Raises `RefreshFailure` with a verdict where the server gives no token, and `ConfigurationError` as `prepare`
+        does.
+        """
+        fillings = self._fillings(token)
+        if self._send is None:
+            self.prepare()
+        assert self._send is not None
+        hidden = self._redactor([*token.secrets, *(Secret(text) for text in fillings.values() if len(text) >= PART)])
+        request = self._plan.request(fillings, timeout=self.timeout, hidden=hidden)
+        del fillings
+        asked_at = time.time()
+        response = sent(self._send, request)
+        if isinstance(response, TokenResponse):
+            found = self._read(response, at=asked_at, hidden=hidden)
+            if isinstance(found, Token):
+                return found
+            response = found
+        raise RefreshFailure(self._explained(response))
+
+    def _fillings(self, token: Token) -> Fillings:
+        """What goes into the gaps. Raises `RefreshFailure` where something is missing."""
+        gaps = self._plan.gaps
+        known = Fillings({"access_token": token.reveal(), **self._shape.kept_in(token)})
+        if token.refresh_token is not None:
+            known["refresh_token"] = token.refresh_token.reveal()
+        elif "refresh_token" in gaps:
+            raise RefreshFailure(Verdict(FailureKind.DEAD, "there is no refresh token: log in again"))
+        for name in sorted(gaps - set(known)):
+            raise RefreshFailure(
+                Verdict(
+                    FailureKind.CONFIGURATION,
+                    f"the request needs {name!r}, which no answer has brought yet; nothing was sent. Pass the login's "
+                    "answer through answer_of(), with its cookies, or add that name to extra= of the Token",
+                )
+            )
+        return Fillings({name: text for name, text in known.items() if name in gaps})
+
+    def _read(self, response: TokenResponse, *, at: float, hidden: Redactor) -> Token | Verdict:
+        came = cookies_of(response, self._address)
+        hidden = hidden.knowing([Secret(value) for value in came.values.values() if len(value) >= PART])
+        answer: object = object_in(response.body)
+        if answer is None:
+            answer = parsed(response.body)
+        if answer is None and response.body.isascii():
+            text = response.body.decode("ascii").strip()
+            answer = text if text and " " not in text and text[0] not in "<{[" else None  # a bare token, perhaps
+        fields = self._shape.translated(answer, came, response.headers)
+        return token_or_verdict(
+            response,
+            fields or None,
+            answer,
+            at=at,
+            came_at=time.time(),
+            scope=None,
+            hidden=hidden,
+            rules=_WithCookies(self._rules, self._deleted(came)),
+        )
+
+    def _deleted(self, came: Cookies) -> str | None:
+        """The cookie of the token that is sent, if the answer deletes it."""
+        return self._shape.deleted_in("access_token" if self.renews_from_access else "refresh_token", came)
+
+    def _redactor(self, secrets: list[Secret] | None = None) -> Redactor:
+        return Redactor([*(secrets or []), *self.secrets_to_hide], complete=True)
+
+    def _explained(self, verdict: Verdict) -> Verdict:
+        if verdict.kind not in (FailureKind.CLIENT_REJECTED, FailureKind.DOUBTFUL):
+            return verdict
+        for secret in self._plan.secrets:
+            secret.refused()
+        advice = "; check the request that this JsonEndpoint describes, or say with dead= that this ends the session"
+        return replace(verdict, detail=verdict.detail + advice)
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "renews_from_access"):
+            return "JsonEndpoint(…)"  # incomplete: a traceback with locals shows it where the constructor fails
+        return f"JsonEndpoint({self._address.identity!r}, method={self._plan.method!r})"
+
+
+class _WithCookies(Rules):
+    """The user's rules first; then, a server that deletes the cookie with the token has ended the session."""
+
+    def __init__(self, rules: Rules, deleted: str | None) -> None:
+        self._given, self._deleted = rules, deleted
+
+    def verdict_on(self, response: TokenResponse, answer: object) -> tuple[FailureKind | None, str]:
+        kind, said = self._given.verdict_on(response, answer)
+        in_trouble = response.status >= 500 or response.status in (408, 425, 429)
+        if kind is None and self._deleted is not None and not in_trouble:
+            return FailureKind.DEAD, f"{said} and deleted the cookie {self._deleted!r}"
+        return kind, said
