@@ -59,11 +59,16 @@ def is_set_by_tests() -> bool:
     return traveller is not None and bool(traveller.is_travelling())
 
 
+APART = 0.05
+"""Seconds by which a wall clock may fall behind the clock for waiting before it counts as one that stands still."""
+
+
 class Wall:
     """The wall clock as one renewal reads it: it may be set, but it does not stand still.
 
     The pauses of a renewal are counted by it, and a pause that is over by the clock for waiting must be over by this
-    one, too.
+    one, too. A clock that goes on is read as it is, so that all renewals agree: the two clocks of a machine differ a
+    little in speed.
     """
 
     __slots__ = ("_at", "_last", "_wall")
@@ -75,7 +80,7 @@ class Wall:
         """Seconds since the epoch, and seconds of the clock for waiting."""
         wall, at = time.time(), monotonic()
         expected = self._wall + (at - self._at)
-        if wall < self._last or wall >= expected:  # the first reading, one after it was set back, or it goes on
+        if wall < self._last or wall >= expected - APART:  # the first reading, one after it was set back, or it goes on
             self._wall, self._at, expected = wall, at, wall
         self._last = wall
         return expected, at
