@@ -53,7 +53,7 @@ Step: TypeAlias = Literal["challenges", "head", "peek", "drain", "take", "rewind
 * ``take``: ask the credential for the token after `refused`, and set `token` to it.
 * ``rewind``: move the body back to its beginning, and set `rewound`; False where the body is used up.
 * ``send``: send the last request once more, with `text` in the token's place, and set `status` to the answer's, and
-  `target` to that of the request which it answers.
+  `target` to that of the request which it answers; `is_refusal`, too, if `Calls.is_refusal` was asked about it.
 """
 
 
@@ -149,15 +149,18 @@ class Calls(OneObject):
             peek.decoded(body)
         return rules.ask(status, head, peek, _reporter(self.bearer.credential, sent.token)) is True
 
-    def answered(self, sent: HeaderText, status: int, target: Target | None = None) -> RefusedCall | None:
+    def answered(
+        self, sent: HeaderText, status: int, target: Target | None = None, *, is_refusal: bool = False
+    ) -> RefusedCall | None:
         """What is left of a call that was sent with `sent`; None where the answer is the caller's, whatever it says.
 
         `target`: that of the request which was answered, after redirects; None where that carried no token.
+        `is_refusal`: the rules have said so already.
         """
         if status in self.bearer.refused_statuses:
             self._taken = NONE_TAKEN  # what this target has accepted may be over
         if self.bearer.may_refuse(status):
-            return RefusedCall(self, sent, status, target)
+            return RefusedCall(self, sent, status, target, is_refusal=is_refusal)
         self.accepted(sent.token, status, target)  # any other answer shows that the API takes it
         return None
 
@@ -177,8 +180,8 @@ class RefusedCall:
     """What is left of a call whose answer has a status that may refuse its token, as steps; see `Step`."""
 
     __slots__ = (
-        "_bearer", "_calls", "_credential", "challenges", "head", "peek", "rewound", "status", "target", "text",
-        "token",
+        "_bearer", "_calls", "_credential", "challenges", "head", "is_refusal", "peek", "rewound", "status", "target",
+        "text", "token",
     )  # fmt: skip
 
     challenges: Iterable[str] | None
@@ -187,13 +190,16 @@ class RefusedCall:
     token: Token
     rewound: bool
 
-    def __init__(self, calls: Calls, sent: HeaderText, status: int, target: Target | None = None) -> None:
+    def __init__(
+        self, calls: Calls, sent: HeaderText, status: int, target: Target | None = None, *, is_refusal: bool = False
+    ) -> None:
         self._calls = calls
         self._credential = calls.credential
         self._bearer = calls.bearer
         self.text = sent
         self.status = status
         self.target = target
+        self.is_refusal = is_refusal
 
     @property
     def refused(self) -> Token | Refusal:
@@ -228,8 +234,9 @@ class RefusedCall:
     def _judged(self) -> Generator[Step, None, Decision]:
         """What the last answer means for `text`: the user's rules come first."""
         yield "challenges"
-        said, rules = None, self._bearer.rules
-        if rules is not None and self.challenges is not None and rules.name(self.status):
+        rules = self._bearer.rules
+        said: bool | None = True if self.is_refusal else None
+        if said is None and rules is not None and self.challenges is not None and rules.name(self.status):
             yield "head"
             peek = rules.peek(self.status, self.head)
             if peek is not None:

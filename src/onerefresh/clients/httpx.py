@@ -121,8 +121,9 @@ class _Flow(OneObject):
         sent = calls.fresh() or self._bearer.text(calls.credential.token())
         last = yield self._attach(request, sent)
         self._forget(last, sent)
-        response = self._refusal_in(last, sent)
-        call = calls.answered(sent, response.status_code, self._target(response, request))
+        response, is_refusal = self._refusal_in(last, sent)
+        target = self._target(response, request)
+        call = calls.answered(sent, response.status_code, target, is_refusal=is_refusal)
         if call is None:
             return
         for step in call:
@@ -143,7 +144,7 @@ class _Flow(OneObject):
                     # After redirects it is another request: those before it were accepted, and must not be sent again.
                     replay = yield self._attach(response.request, call.text)
                     self._forget(replay, call.text)
-                    response = self._refusal_in(replay, call.text, last)
+                    response, call.is_refusal = self._refusal_in(replay, call.text, last)
                     call.status, call.target = response.status_code, self._target(response)
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Any, Any]:
@@ -155,8 +156,9 @@ class _Flow(OneObject):
         sent = calls.fresh() or self._bearer.text(await calls.credential.atoken())
         last = yield self._attach(request, sent)
         self._forget(last, sent)
-        response = self._refusal_in(last, sent)
-        call = calls.answered(sent, response.status_code, self._target(response, request))
+        response, is_refusal = self._refusal_in(last, sent)
+        target = self._target(response, request)
+        call = calls.answered(sent, response.status_code, target, is_refusal=is_refusal)
         if call is None:
             return
         for step in call:
@@ -176,11 +178,11 @@ class _Flow(OneObject):
                 case "send":
                     replay = yield self._attach(response.request, call.text)
                     self._forget(replay, call.text)
-                    response = self._refusal_in(replay, call.text, last)
+                    response, call.is_refusal = self._refusal_in(replay, call.text, last)
                     call.status, call.target = response.status_code, self._target(response)
 
-    def _refusal_in(self, response: Response, text: HeaderText, before: Response = None) -> Response:
-        """The first refusal among the redirects that the client has followed already; else its last answer.
+    def _refusal_in(self, response: Response, text: HeaderText, before: Response = None) -> tuple[Response, bool]:
+        """The first refusal among the redirects that the client has followed already, and True; else its last answer.
 
         `before`: the answer that the replay follows, which the client keeps in the history, too.
         """
@@ -189,8 +191,8 @@ class _Flow(OneObject):
                 if hop is before or self._challenges(hop, text) is None:
                     continue
                 if self._calls.is_refusal(text, hop.status_code, head_of(hop), hop.content):
-                    return hop
-        return response
+                    return hop, True
+        return response, False
 
     def _concerns(self, request: Request) -> bool:
         """Whether this request gets our token: its origin is ours, and its caller brought no header of their own."""
