@@ -27,7 +27,7 @@ from onerefresh.clients.peek import Peek
 from onerefresh.clients.refused import RefusedBy
 from onerefresh.clients.rule import Head
 from onerefresh.credential import Credential
-from onerefresh.credential.targets import Refusal
+from onerefresh.credential.targets import Refusal, Takers
 from onerefresh.damping import Target
 from onerefresh.errors import ConfigurationError
 from onerefresh.events import Event, Kind
@@ -55,10 +55,6 @@ Step: TypeAlias = Literal["challenges", "head", "peek", "drain", "take", "rewind
 * ``send``: send the last request once more, with `text` in the token's place, and set `status` to the answer's, and
   `target` to that of the request which it answers; `is_refusal`, too, if `Calls.is_refusal` was asked about it.
 """
-
-
-NONE_TAKEN: Final[tuple[Token | None, tuple[int, ...]]] = (None, ())
-"""Which targets are known to have accepted which token: none."""
 
 
 class Calls(OneObject):
@@ -104,7 +100,7 @@ class Calls(OneObject):
         )
         self.replace = replace
         self._untold = [True]  # emptied by the first call that passes through
-        self._taken = NONE_TAKEN
+        self._taken: tuple[Token | None, Takers | None] = (None, None)  # whose token's targets these are
 
     def fresh(self) -> HeaderText | None:
         """The header's value for a request; None where the credential must be waited for.
@@ -157,8 +153,6 @@ class Calls(OneObject):
         `target`: that of the request which was answered, after redirects; None where that carried no token.
         `is_refusal`: the rules have said so already.
         """
-        if status in self.bearer.refused_statuses:
-            self._taken = NONE_TAKEN  # what this target has accepted may be over
         if self.bearer.may_refuse(status):
             return RefusedCall(self, sent, status, target, is_refusal=is_refusal)
         self.accepted(sent.token, status, target)  # any other answer shows that the API takes it
@@ -171,9 +165,10 @@ class Calls(OneObject):
             if self.credential.unproven is sent:
                 self.credential.replayed(sent, accepted=True)
             return
-        token, taken = self._taken
-        if token is not sent or hash(target) not in taken:
-            self._taken = sent, self.credential.accepted(sent, target)
+        takers, taken = self.credential.takers, self._taken
+        if takers is None or taken[0] is not sent or taken[1] is not takers or hash(target) not in takers.targets:
+            self.credential.accepted(sent, target)
+            self._taken = sent, self.credential.takers
 
 
 class RefusedCall:
