@@ -76,14 +76,13 @@ class Answers:
         if token is None or token.refresh_token is None:
             return
         self._sends_alone(task, token)
-        if not self._world.scenario.host_saves:
-            self._sends_nothing_spent(task, token)
-        senders = self._unheard.get(token.identity, {})
         if self._world.scenario.host_saves:
             return  # a new process knows nothing of the one before
         claim, record = self._world.judge.claims.of(task), self._world.store.record
         if claim is not None and self._world.timeline.now - claim.born > claim.ttl:
             return  # it was stopped after its last look at the clock: nobody can know what others have sent since
+        self._sends_nothing_spent(task, token)
+        senders = self._unheard.get(token.identity, {})
         if not self._world.scenario.never_resends:
             lost_at = senders.get(task.process)
             last = max(senders.values(), default=-math.inf)
