@@ -196,7 +196,11 @@ def test_a_login_page(location: str, expected: bool | None) -> None:
 
 def test_a_login_page_of_ones_own() -> None:
     rule = login_page("/session", "/start")
-    assert rule.judge(ApiAnswer("GET", 302, {"location": "/session/new"})) is True
+    for location in ("/session/new", "/session", "/session?next=/", "/start.aspx"):
+        assert rule.judge(ApiAnswer("GET", 302, {"location": location})) is True
+    for location in ("/sessions/7", "/started/7"):
+        assert rule.judge(ApiAnswer("POST", 303, {"location": location})) is None, "what a POST has made"
+    assert login_page("/log/").judge(ApiAnswer("GET", 302, {"location": "/log/in"})) is True
     assert rule.judge(ApiAnswer("GET", 302, {"location": "/login"})) is None
     assert (rule._names(302), rule._names(200)) == (True, False)
 

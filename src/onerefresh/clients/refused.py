@@ -159,15 +159,16 @@ _REDIRECTS: Final = (301, 302, 303, 307, 308)
 def login_page(*paths: str, statuses: int | Collection[int] = _REDIRECTS) -> RefusedWhen:
     """A redirect to a page for people to log in.
 
-    `paths`: what the path of the page begins with, such as ``"/session/new"``. By default a page counts whose path has
-    a part like ``login``, ``sign_in`` or ``sso``, or ``authorize`` with the query of OAuth, or whose query has a
-    ``SAMLRequest``. Name the page where an API redirects to such a path after a success, too: the request would be
-    sent again.
+    `paths`: what the path of the page begins with, in whole words, such as ``"/session/new"``. By default a page counts
+    whose path has a part like ``login``, ``sign_in`` or ``sso``, or ``authorize`` with the query of OAuth, or whose
+    query has a ``SAMLRequest``. Name the page where an API redirects to such a path after a success, too: the request
+    would be sent again.
 
     `BearerAuth` of httpx sees a redirect only after a client with ``follow_redirects=True`` has followed it; then the
     refused request is sent again all the same. `BearerTransport`, and the other clients, judge before it is followed.
     """
     _checked_starts(paths)
+    pages = re.compile("|".join([re.escape(path) + ("" if path.endswith("/") else r"(?![\w-])") for path in paths]))
 
     def judge(answer: ApiAnswer) -> bool | None:
         location = answer.headers.get("location", "")
@@ -177,7 +178,7 @@ def login_page(*paths: str, statuses: int | Collection[int] = _REDIRECTS) -> Ref
         except ValueError:
             return None
         if paths:
-            return True if target.path.startswith(paths) else None
+            return True if pages.match(target.path) else None
         if "SAMLRequest" in query:
             return True
         parts = [part.partition(".")[0].lower() for part in target.path.split("/")]
