@@ -111,10 +111,12 @@ def _documents(answer: ApiAnswer) -> list[str]:
 
 
 def _mutated_fields(document: str) -> int:
-    """How many fields a mutation of this document has, one within the other not counted; many, where a fragment may."""
+    """How many fields a mutation of this document has, without those within them; many, where that is not known."""
     depth, most, count, kind, opened, before = 0, 0, 0, "", "", ""
     for token in _GRAPHQL.finditer(document):
         sign = token[0]
+        if sign[0] in '#"':
+            continue
         if sign in ("{", "(", "["):
             opened = opened if depth else sign
             depth += 1
@@ -129,7 +131,7 @@ def _mutated_fields(document: str) -> int:
             count -= sign == ":"  # what stood before it was an alias
             most = max(most, count)
         before = sign
-    return most
+    return most or (_MANY if "mutation" in document else 0)
 
 
 def _may_have_done(result: Any, fields: int, wanted: frozenset[str], path: list[str]) -> bool:
