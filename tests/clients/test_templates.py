@@ -1,12 +1,9 @@
-"""The grammar of ``attach=``, and what happens to the texts of queries, cookies, addresses, logs and errors."""
+"""The grammar of ``attach=``, and what is written for a token."""
 
 from __future__ import annotations
 
-import logging
-import sys
 import traceback
 from collections import UserDict
-from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -14,8 +11,6 @@ import pytest
 from onerefresh import ConfigurationError, RefreshProtocolError, Token
 from onerefresh.clients.bearer import Bearer, HeaderText
 from onerefresh.clients.challenge import PassThrough, Refused
-from onerefresh.clients.hiding import empty, mask, silence
-from onerefresh.clients.places import has_parameter, with_cookies, with_parameters, without_secrets
 
 API = "https://api.acme.com"
 EXTRA = {
@@ -206,128 +201,3 @@ def test_the_word_before_the_token_decides_whose_challenge_it_is(attach: Any, sc
     assert bearer(attach).scheme == scheme
     assert isinstance(bearer("Basic {token}").judge(401, ['Basic realm="a"']), Refused)
     assert isinstance(bearer("Basic {token}").judge(403, ['Basic realm="a"']), PassThrough)
-
-
-# --- Queries, cookies and addresses ---
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://a.b/c", "https://a.b/c?k=v"),
-        ("https://a.b/c?", "https://a.b/c?k=v"),
-        ("https://a.b/c?x=1&y", "https://a.b/c?x=1&y&k=v"),
-        ("https://a.b/c?k=old&x=1&k=older&%6b=oldest", "https://a.b/c?x=1&k=v"),
-        ("https://a.b/c?k", "https://a.b/c?k=v"),
-        ("https://a.b/c?x=%20+é&kk=1#k=2", "https://a.b/c?x=%20+é&kk=1&k=v#k=2"),
-        ("?", "?k=v"),
-    ],
-)
-def test_a_parameter_replaces_those_of_its_name_and_leaves_the_rest_as_it_is(url: str, expected: str) -> None:
-    assert with_parameters(url, [("k", "v")]) == expected
-    assert with_parameters(expected, [("k", "v")]) == expected
-
-
-def test_a_parameter_is_encoded_and_found_again() -> None:
-    url = with_parameters("https://a.b/?x=1", [("a[b]", "c d&e=f#ü/")])
-    assert url == "https://a.b/?x=1&a%5Bb%5D=c%20d%26e%3Df%23%C3%BC%2F"
-    assert has_parameter(url, ["a", "a[b]"]) == "a[b]"
-    assert has_parameter(url + "#k=v", ["k"]) is None
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        (None, "s=t"),
-        ("", "s=t"),
-        ("a=b; c=d", "a=b; c=d; s=t"),
-        ("s=old; a=b;s=older;", "a=b; s=t"),
-        ("ss=1; S=2; flag", "ss=1; S=2; flag; s=t"),
-        ('a="s=1"', 'a="s=1"; s=t'),
-    ],
-)
-def test_a_cookie_replaces_those_of_its_name(header: str | None, expected: str) -> None:
-    assert with_cookies(header, [("s", "t")]) == expected
-
-
-VALUE = "t/o+k=n"
-ONCE = "t%2Fo%2Bk%3Dn"
-TWICE = "t%252Fo%252Bk%253Dn"
-
-
-@pytest.mark.parametrize(
-    ("location", "within", "elsewhere"),
-    [
-        ("/items/", "/items/", "/items/"),
-        ("/items/?", "/items/?", "/items/?"),
-        (f"/items/?k={ONCE}", "/items/", "/items/"),
-        (f"?k={ONCE}", "?", "?"),
-        (f"https://a.b/c?x=1&k={ONCE}&y=2#z", "https://a.b/c?x=1&y=2#z", "https://a.b/c?x=1&y=2#z"),
-        ("/c?k=theirs", "/c?k=theirs", "/c?k=theirs"),
-        (f"/c?next=%2Fd%3Fk%3D{TWICE}&y=2", f"/c?next=%2Fd%3Fk%3D{TWICE}&y=2", "/c?y=2"),
-        (f"/c?other={ONCE}", f"/c?other={ONCE}", "/c"),
-        (f"/c#k={ONCE}", f"/c#k={ONCE}", "/c"),
-        (f"https://a.b/c/{ONCE}/d?x=1", f"https://a.b/c/{ONCE}/d?x=1", "https://a.b/?x=1"),
-    ],
-)
-def test_an_address_to_which_an_answer_redirects_loses_the_token(location: str, within: str, elsewhere: str) -> None:
-    assert without_secrets(location, [("k", VALUE)], [VALUE], leaves=False) == within
-    assert without_secrets(location, [("k", VALUE)], [VALUE], leaves=True) == elsewhere
-
-
-def test_logs_and_errors_of_others_lose_the_values_of_our_parameters(caplog: pytest.LogCaptureFixture) -> None:
-    silence(["some.client"], ["k", "a[b]"])
-    silence(["some.client"], ["k"])
-    log = logging.getLogger("some.client")
-    with caplog.at_level(logging.DEBUG):
-        log.debug('%s "%s" %d', "GET", "/c?x=1&k=secret&y=2", 3)
-        log.debug(f"headers {[(b'Location', b'/d?a%5Bb%5D=secret')]}")  # noqa: G004 - as clients do
-        log.debug("/login?next=%2Fd%3Fk%3Dsecret%26y")
-        log.debug({"no": "text"})
-    assert "secret" not in caplog.text
-    assert "x=1&k=…&y=2" in caplog.text
-    inner = ValueError("cannot reach /c?k=secret (why)")
-    outer = ConnectionError(inner, "url /?k=secret")
-    outer.url = "/?k=secret"  # type: ignore[attr-defined]  # as clients do
-    outer.__cause__ = OSError(5, "/?k=secret")
-    mask(outer)
-    assert "secret" not in repr([outer, outer.args, vars(outer), outer.__cause__])
-    assert "cannot reach /c?k=… (why)" in str(outer)
-
-
-def test_the_frames_of_a_failed_call_are_emptied_and_those_of_its_caller_go_on() -> None:
-    """A task that has handed its error on, and waits, must not end because somebody calls again for that error."""
-
-    class Waiting:
-        def __await__(self) -> Generator[None, None, None]:
-            yield
-
-    async def waits() -> str:
-        kept = "kept"
-        try:
-            raise ValueError
-        except ValueError as error:
-            given.append(error)
-        await Waiting()
-        return kept
-
-    def fails(sent: str) -> None:
-        raise OSError
-
-    given: list[BaseException] = []
-    task = waits()
-    task.send(None)
-    try:
-        raise given[0]
-    except ValueError:
-        before = sys.exception()
-        try:
-            fails("secret")
-        except OSError as error:
-            empty(error, before)
-            failed = error
-    with pytest.raises(StopIteration) as ended:
-        task.send(None)
-    assert ended.value.value == "kept"
-    frames = [frame for frame, _ in traceback.walk_tb(failed.__traceback__) if frame.f_code.co_name == "fails"]
-    assert [frame.f_locals for frame in frames] == [{}]

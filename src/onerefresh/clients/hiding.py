@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
-from traceback import clear_frames
+from contextlib import suppress
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
+from opcode import opmap
+from traceback import walk_tb
+from types import FrameType
 from typing import Final
 from urllib.parse import quote
 
@@ -70,11 +74,26 @@ def mask(error: BaseException) -> None:
 def empty(error: BaseException, before: BaseException | None) -> None:
     """Let no frame of an error, and of those behind it, keep what was sent: a traceback with locals would show it.
 
-    `before`: ``sys.exception()`` when the call began, whose frames are the caller's. Some of them may go on later, and
-    Python before 3.13 would end a coroutine by clearing its frame.
+    `before`: ``sys.exception()`` when the call began, whose frames are the caller's.
     """
     for found in _chain(error, before):
-        clear_frames(found.__traceback__)
+        for frame, _ in walk_tb(found.__traceback__):
+            if not _goes_on(frame):
+                with suppress(RuntimeError):  # it is running
+                    frame.clear()
+
+
+_RESUMABLE: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
+
+
+def _goes_on(frame: FrameType) -> bool:
+    """Whether the frame is that of a task or generator that waits, and goes on later.
+
+    One error may be raised in several tasks, as by a transport that remembers a failure. Its traceback then has frames
+    of tasks that have handled it, and Python before 3.13 would end such a task by clearing its frame.
+    """
+    code, last = frame.f_code, frame.f_lasti
+    return bool(code.co_flags & _RESUMABLE) and last >= 0 and code.co_code[last] == opmap["YIELD_VALUE"]
 
 
 def _chain(error: BaseException, before: BaseException | None) -> list[BaseException]:
