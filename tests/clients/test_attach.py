@@ -129,6 +129,37 @@ def test_an_address_within_the_address_takes_no_token_along(
 
 
 @pytest.mark.parametrize("name", ANY_PLACE)
+def test_what_is_no_secret_changes_no_address_of_another_origin(
+    name: str, credential: Credential, recorder: Recorder, other_recorder: Recorder
+) -> None:
+    signed = "/2026/file?v=2&sig=a2b7"
+    recorder.moved_to = other_recorder.url + signed
+    attach = {"?key": "{token}", "?v": "2", "cookie:theme": "7"}
+    with FORMS[name](credential, recorder.url, Options(arguments={"attach": attach})) as driver:
+        assert driver.get(f"{recorder.url}/moved").status == 200
+    assert other_recorder.targets == [signed]
+
+
+@pytest.mark.parametrize("where", ["", "http://[bad", "http://a:b:c/", "//", "mailto:a@b.c"])
+@pytest.mark.parametrize("name", ANY_PLACE)
+def test_an_odd_address_is_the_affair_of_the_client(
+    name: str, where: str, credential: Credential, recorder: Recorder, other_recorder: Recorder
+) -> None:
+    """It ends as it does with the token in the header alone, where nothing looks at addresses."""
+    ends = []
+    for api, attach in ((recorder, None), (other_recorder, IN_URL)):
+        api.moved_to = where
+        with FORMS[name](credential, api.url, Options(arguments={"attach": attach})) as driver:
+            assert driver.get(f"{api.url}/made").status == 201
+            try:
+                ends.append(str(driver.get(f"{api.url}/moved").status))
+            except (*driver.own_errors, ValueError) as error:
+                ends.append(type(error).__name__)
+    assert ends[0] == ends[1]
+    assert len(recorder.targets) == len(other_recorder.targets)
+
+
+@pytest.mark.parametrize("name", ANY_PLACE)
 def test_what_the_caller_sends_beside_the_token_stays_as_it_is(
     name: str, credential: Credential, recorder: Recorder
 ) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from onerefresh.clients.places import has_parameter, with_cookies, with_parameters, without_secrets
+from onerefresh import Token
+from onerefresh.clients.bearer import Bearer
+from onerefresh.clients.places import (
+    has_parameter,
+    with_cookies,
+    with_parameters,
+    without_parameters,
+    without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,5 +75,32 @@ TWICE = "t%252Fo%252Bk%253Dn"
     ],
 )
 def test_an_address_to_which_an_answer_redirects_loses_the_token(location: str, within: str, elsewhere: str) -> None:
-    assert without_secrets(location, [("k", VALUE)], [VALUE], leaves=False) == within
-    assert without_secrets(location, [("k", VALUE)], [VALUE], leaves=True) == elsewhere
+    without = without_parameters(location, [("k", VALUE)])
+    assert without == within
+    assert without_secrets(without, [VALUE]) == elsewhere
+
+
+@pytest.mark.parametrize("location", ["", "?", "#", "//", "/a?&b&&c=", "https://a.b/?a=%zz&=#?k", "http://[bad?k=x"])
+def test_an_address_without_the_token_stays_as_it_is(location: str) -> None:
+    assert without_secrets(without_parameters(location, [("k", VALUE)]), [VALUE]) == location
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_is_no_secret_is_no_reason_to_change_the_address_of_another_origin(leaves: bool) -> None:
+    """A signed address, as of a file store, is of no use if any of it is missing."""
+    attach = {
+        "?key": "{token}",
+        "?v": "2",
+        "?shop": "{extra.shop}",
+        "?n": lambda _: "7",
+        "cookie:a": "1",
+        "X-B": "long-text",
+    }
+    text = Bearer("acme", "https://api.acme.com", attach=attach).text(Token("the-token", extra={"shop": 42}))
+    further = text.further
+    assert further is not None
+    there = "https://files.com/42/2/long-text/7?v=2&sig=a21427&w=long-text#1"
+    assert further.taken_out(there, leaves=True) == there
+    assert further.taken_out(there + "?the-token", leaves=True) == there.partition("#")[0]
+    ours = "/42/2?v=2&key=the-token&shop=42&n=7&x=1"
+    assert further.taken_out(ours, leaves=leaves) == ("/42/2?v=2&x=1" if leaves else "/42/2?x=1")

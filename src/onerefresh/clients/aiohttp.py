@@ -13,7 +13,7 @@ from onerefresh.clients.attach import Attach
 from onerefresh.clients.bearer import UNAUTHORIZED, Further, HeaderText
 from onerefresh.clients.call import LONGEST_REFUSAL, Calls
 from onerefresh.clients.hiding import empty, mask, silence
-from onerefresh.clients.places import has_parameter, with_cookies, with_parameters, without_secrets
+from onerefresh.clients.places import has_parameter, with_cookies, with_parameters
 from onerefresh.clients.refused import RefusedBy
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
@@ -168,10 +168,11 @@ class BearerAuth(OneObject):
                 leaves = not self._bearer.origins.cover(target.scheme, target.raw_host, target.port)
             except ValueError:
                 leaves = True  # aiohttp says itself what is wrong with it
-            headers = CIMultiDict(response.headers)
-            headers[name] = without_secrets(location, further.query, further.secrets, leaves=leaves)
-            response._headers = CIMultiDictProxy(headers)
-            response._cache.pop("headers", None)
+            if (cleaned := further.taken_out(location, leaves=leaves)) != location:
+                headers = CIMultiDict(response.headers)
+                headers[name] = cleaned
+                response._headers = CIMultiDictProxy(headers)
+                response._cache.pop("headers", None)
 
 
 def _hidden(text: str, like: HeaderText) -> HeaderText:

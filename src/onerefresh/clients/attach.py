@@ -53,6 +53,11 @@ class Part:
     value: Value | tuple[tuple[bool, str], ...] = field(repr=False)
     """A function; or the pieces of a template, of which those with True name a field of the token."""
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the text is the same for every token."""
+        return isinstance(self.value, tuple) and not any(is_field for is_field, _ in self.value)
+
     def write(self, token: Token) -> str:
         """The text for `token`, before it is encoded for its place.
 
@@ -119,7 +124,7 @@ def parts_of(attach: object, header: str) -> tuple[Part, ...]:
         if (part.place, name) in seen:
             raise ConfigurationError(f"attach= names the {_PLACES[part.place]} {part.name!r} twice")
         seen.add((part.place, name))
-    if not any(_uses_token(part) for part in parts):
+    if all(part.is_fixed for part in parts):
         raise ConfigurationError(
             "attach= has no {token} in it, so it would send no token: write {token} where the access token goes "
             "({{ and }} are braces)"
@@ -207,10 +212,6 @@ def _pieces(template: str, what: str) -> Iterator[tuple[bool, str]]:
                 f"{what} has {shown}, which is unknown: there are {{token}} and {{extra.NAME}}, a field of the token "
                 "answer, and {{ and }} for braces"
             )
-
-
-def _uses_token(part: Part) -> bool:
-    return not isinstance(part.value, tuple) or any(is_field for is_field, _ in part.value)
 
 
 def _returned(text: object) -> str:

@@ -15,7 +15,7 @@ from onerefresh.clients.attach import Attach
 from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
 from onerefresh.clients.call import LONGEST_REFUSAL, Calls
 from onerefresh.clients.hiding import empty, mask, silence
-from onerefresh.clients.places import has_parameter, with_cookies, with_parameters, without_secrets
+from onerefresh.clients.places import has_parameter, with_cookies, with_parameters
 from onerefresh.clients.refused import RefusedBy
 from onerefresh.clients.replay import rewind
 from onerefresh.credential import Credential
@@ -156,8 +156,12 @@ class _Call(OneObject):
         location, further = response.headers.get("Location"), text.further
         if location is None or further is None:
             return
-        leaves = not self.covers(urljoin(response.url, location))
-        response.headers["Location"] = without_secrets(location, further.query, further.secrets, leaves=leaves)
+        try:
+            leaves = not self.covers(urljoin(response.url, location))
+        except ValueError:
+            leaves = True  # what it makes of an odd address is the affair of requests, and so is the error
+        if (cleaned := further.taken_out(location, leaves=leaves)) != location:
+            response.headers["Location"] = cleaned
 
     def settle(
         self, response: Response, send: Callable[[PreparedRequest], Response], sent: HeaderText | None = None
