@@ -142,12 +142,15 @@ class _Call(OneObject):
         """Prepare `request` to be copied for the redirect that `final` asks for: with our token, or without it."""
         if final.status_code not in REDIRECT_STATI:
             return
-        target, sent = _redirect_target(final), self.held(final.request)
-        if target is None or not isinstance(sent, HeaderText):
+        target = _redirect_target(final)
+        if target is None:
             return
         for name in self._bearer.headers:
+            sent = final.request.headers.get(name)
+            if not isinstance(sent, HeaderText):
+                continue
             if self.covers(target):
-                request.headers[name] = final.request.headers[name]
+                request.headers[name] = sent
             else:
                 request.headers.pop(name, None)
 
@@ -163,16 +166,28 @@ class _Call(OneObject):
         if (cleaned := further.taken_out(location, leaves=leaves)) != location:
             response.headers["Location"] = cleaned
 
+    def _sent_with(self, request: PreparedRequest) -> HeaderText | None:
+        """The token with which a request was sent; None where it is not in all of its headers, or went elsewhere."""
+        if not self.covers(request.url):
+            return None
+        first: HeaderText | None = None
+        for name in self._bearer.headers:
+            value = request.headers.get(name)
+            if value is None:
+                return None
+            if not isinstance(value, HeaderText):
+                self._calls.passes_through(name, _NETRC)
+                return None
+            first = first or value
+        return first
+
     def settle(
         self, response: Response, send: Callable[[PreparedRequest], Response], sent: HeaderText | None = None
     ) -> Response:
         """What the caller gets for `response`: itself, or the answer to the replay. `sent`: the token, where known."""
         # Otherwise the header's value knows its token. A redirect or ~/.netrc may have put another value there.
-        held = self.held(response.request) if sent is None else sent
-        if held is None or not self.covers(response.request.url):
-            return response
-        if not isinstance(held, HeaderText):
-            self._calls.passes_through(self._bearer.header, _NETRC)
+        held = self._sent_with(response.request) if sent is None else sent
+        if held is None:
             return response
         self.forget(response, held)
         target = self._bearer.origins.target_of(response.request.url or "")
