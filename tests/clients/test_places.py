@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from onerefresh import Token
@@ -42,7 +44,8 @@ def test_a_parameter_is_encoded_and_found_again() -> None:
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        (None, "s=t"),
+        ((), "s=t"),
+        (("a=b", "s=old; c=d", ""), "a=b; c=d; s=t"),
         ("", "s=t"),
         ("a=b; c=d", "a=b; c=d; s=t"),
         ("s=old; a=b;s=older;", "a=b; s=t"),
@@ -50,8 +53,8 @@ def test_a_parameter_is_encoded_and_found_again() -> None:
         ('a="s=1"', 'a="s=1"; s=t'),
     ],
 )
-def test_a_cookie_replaces_those_of_its_name(header: str | None, expected: str) -> None:
-    assert with_cookies(header, [("s", "t")]) == expected
+def test_a_cookie_replaces_those_of_its_name(header: str | tuple[str, ...], expected: str) -> None:
+    assert with_cookies([header] if isinstance(header, str) else header, [("s", "t")]) == expected
 
 
 VALUE = "t/o+k=n"
@@ -88,7 +91,7 @@ def test_an_address_without_the_token_stays_as_it_is(location: str) -> None:
 @pytest.mark.parametrize("leaves", [False, True])
 def test_what_is_no_secret_is_no_reason_to_change_the_address_of_another_origin(leaves: bool) -> None:
     """A signed address, as of a file store, is of no use if any of it is missing."""
-    attach = {
+    attach: dict[str, str | Callable[[Token], str]] = {
         "?key": "{token}",
         "?v": "2",
         "?shop": "{extra.shop}",

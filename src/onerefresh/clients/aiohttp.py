@@ -134,7 +134,7 @@ class BearerAuth(OneObject):
             return await handler(request)
         for header, (_, value) in zip(self._headers[1:], further.headers, strict=True):
             request.headers[header] = value
-        url, cookies, before = request.url, request.headers.get("Cookie"), sys.exception()
+        url, cookies, before = request.url, request.headers.getall("Cookie", []), sys.exception()
         try:
             if further.cookies:
                 request.headers["Cookie"] = _hidden(with_cookies(cookies, further.cookies), text)
@@ -150,8 +150,7 @@ class BearerAuth(OneObject):
             request.url = url
             if further.cookies:
                 del request.headers["Cookie"]
-                if cookies is not None:
-                    request.headers["Cookie"] = cookies
+                request.headers.extend([("Cookie", cookie) for cookie in cookies])
         self._forget(response, further, url)
         return response
 

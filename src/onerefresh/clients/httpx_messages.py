@@ -102,7 +102,7 @@ def write(request: Request, further: Further) -> None:
     for name, text in further.headers:
         request.headers[name] = text
     if further.cookies:
-        request.headers["Cookie"] = with_cookies(request.headers.get("Cookie"), further.cookies)
+        request.headers["Cookie"] = with_cookies(request.headers.get_list("Cookie"), further.cookies)
     if further.query:
         query = with_parameters(f"?{request.url.query.decode('ascii')}", further.query)
         request.url = request.url.copy_with(query=query[1:].encode("ascii"))

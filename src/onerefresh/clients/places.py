@@ -38,10 +38,10 @@ def with_parameters(url: str, values: Pairs) -> str:
     return f"{path}?{'&'.join([*kept, *added])}{mark}{fragment}"
 
 
-def with_cookies(header: str | None, values: Pairs) -> str:
-    """The value of a ``Cookie`` header with these cookies at its end, in the place of others of the same names."""
+def with_cookies(headers: Iterable[str], values: Pairs) -> str:
+    """One ``Cookie`` header for these, with these cookies at its end, in the place of others of the same names."""
     ours = dict(values)
-    cookies = [cookie.strip() for cookie in (header or "").split(";")]
+    cookies = [cookie.strip() for header in headers for cookie in header.split(";")]
     kept = [cookie for cookie in cookies if cookie and cookie.partition("=")[0].strip() not in ours]
     return "; ".join([*kept, *[f"{name}={value}" for name, value in ours.items()]])
 

@@ -132,7 +132,9 @@ class _Call(OneObject):
         for name, value in further.headers:
             request.headers[name] = value
         if further.cookies:
-            cookies = HeaderText(with_cookies(request.headers.get("Cookie"), further.cookies))
+            given: Any = request.headers.get("Cookie", "")  # requests takes bytes, too
+            given = given.decode("latin-1") if isinstance(given, bytes) else given
+            cookies = HeaderText(with_cookies([given], further.cookies))
             cookies.token, cookies.further = text.token, None
             request.headers["Cookie"] = cookies
         if further.query:
