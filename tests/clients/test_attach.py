@@ -211,6 +211,24 @@ def test_nothing_that_a_caller_gets_shows_a_token_in_a_query_or_cookie(name: str
     assert "test-access-" not in repr([api.credential, api.driver, history])
 
 
+@pytest.mark.parametrize("parameter", ["access_token", "auth[key]"])
+@pytest.mark.parametrize("name", ANY_PLACE)
+def test_no_log_shows_a_token_in_an_address_within_the_address(
+    name: str, parameter: str, credential: Credential, recorder: Recorder
+) -> None:
+    """As an API redirects to its page for logging in, and names the place to come back to. Clients log what follows."""
+    token = credential.bearer()
+    addresses = [
+        f"/login?next={quote(f'/items?{parameter}={token}', safe='')}",
+        f"/login?next=/items?{parameter}={token}",
+        f"/login?{quote(parameter, safe='').lower()}={token}&x=1",
+    ]
+    with FORMS[name](credential, recorder.url, Options(arguments={"attach": {f"?{parameter}": "{token}"}})) as driver:
+        for recorder.moved_to in addresses:
+            assert driver.get(f"{recorder.url}/moved").status == 200
+    assert len(recorder.targets) == 2 * len(addresses)
+
+
 @pytest.mark.parametrize("name", ANY_PLACE)
 def test_a_call_that_cannot_connect_shows_no_token_of_a_query_or_cookie(
     name: str, opened: ExitStack, nobody: str

@@ -12,6 +12,19 @@ import pytest
 from onerefresh.clients.hiding import empty, mask, silence
 
 
+class Address:
+    """As a client logs it: as an object, and not as a text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return f"Address({self._text!r})"
+
+    def __str__(self) -> str:
+        return self._text
+
+
 def test_logs_and_errors_of_others_lose_the_values_of_our_parameters(caplog: pytest.LogCaptureFixture) -> None:
     silence(["some.client"], ["k", "a[b]"])
     silence(["some.client"], ["k"])
@@ -21,8 +34,16 @@ def test_logs_and_errors_of_others_lose_the_values_of_our_parameters(caplog: pyt
         log.debug(f"headers {[(b'Location', b'/d?a%5Bb%5D=secret')]}")  # noqa: G004 - as clients do
         log.debug("/login?next=%2Fd%3Fk%3Dsecret%26y")
         log.debug({"no": "text"})
-    assert "secret" not in caplog.text
+        log.debug("%s then %r", Address("/c?k=secret"), Address("/c?k=secret"))
+        log.debug("%(url)s", {"url": "/c?k=secret"})
+        for name in ("a[b]", "a%5Bb%5D", "a%5bb%5d", "%61[b]", "a%255Bb%255D"):
+            log.debug("/c?x=1&%s=secret&y=2", name)
+            log.debug("/d?next=/c?%s=secret", name)
+    assert "secret" not in "".join(record.getMessage() for record in caplog.records)
     assert "x=1&k=…&y=2" in caplog.text
+    assert "/c?x=1&a%5Bb%5D=…&y=2" in caplog.text
+    wrong = logging.LogRecord("some.client", logging.DEBUG, "", 1, "%d", ("no number",), None)
+    assert log.filter(wrong), "logging itself says what is wrong with it"
     inner = ValueError("cannot reach /c?k=secret (why)")
     outer = ConnectionError(inner, "url /?k=secret")
     outer.url = "/?k=secret"  # type: ignore[attr-defined]  # as clients do

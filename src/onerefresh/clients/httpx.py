@@ -45,8 +45,11 @@ __all__ = ["BearerAuth", "BearerTransport"]
 
 
 _MARK: Final = "onerefresh"
-_LOGGERS: Final = tuple([f"{core}.{part}" for core in ("httpcore2", "httpcore") for part in ("http11", "http2")])
-"""They log the headers of answers, among them addresses that repeat the query of the request."""
+_LOGGERS: Final = (
+    *("httpx2", "httpx"),
+    *[f"{core}.{part}" for core in ("httpcore2", "httpcore") for part in ("http11", "http2")],
+)
+"""They log the address of each request, and the headers of answers with addresses that repeat the query of it."""
 
 
 if TYPE_CHECKING:
