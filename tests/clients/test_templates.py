@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import traceback
 from collections import UserDict
+from collections.abc import AsyncGenerator, Generator
+from functools import partial
+from operator import methodcaller
 from typing import Any
 
 import pytest
@@ -124,6 +127,48 @@ def test_an_async_function_is_refused_at_once() -> None:
 
     with pytest.raises(ConfigurationError, match="not an async one"):
         bearer(attach)
+
+
+def generator(token: Token) -> Generator[str, None, None]:
+    yield token.reveal()
+
+
+async def async_generator(token: Token) -> AsyncGenerator[str, None]:
+    yield token.reveal()
+
+
+class Generating:
+    def __call__(self, token: Token) -> Generator[str, None, None]:
+        yield token.reveal()
+
+
+@pytest.mark.parametrize("attach", [generator, async_generator, partial(generator), Generating()])
+def test_a_generator_is_refused_at_once(attach: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must be a plain function, not a generator"):
+        bearer(attach)
+
+
+@pytest.mark.parametrize(
+    "attach", [lambda: "x", lambda _, more: f"x{more}", lambda *, token: f"x{token}", TOKEN.reveal, dict.get]
+)
+def test_a_function_that_takes_no_token_is_refused_at_once(attach: Any) -> None:
+    """As somebody might give ``attach=acme.bearer``."""
+    for given in (attach, {"X-A": attach}):
+        with pytest.raises(ConfigurationError, match="must take one argument, the Token"):
+            bearer(given)
+
+
+@pytest.mark.parametrize(
+    "attach",
+    [
+        Token.reveal,
+        methodcaller("reveal"),
+        lambda token, more="": token.reveal() + more,
+        lambda *given: given[0].reveal(),
+    ],
+)
+def test_anything_that_takes_the_token_will_do(attach: Any) -> None:
+    assert written({"?a": attach, "X-A": attach}) == ["the-token", "the-token"]
 
 
 def test_a_token_that_somebody_wrote_into_a_template_is_not_repeated() -> None:

@@ -6,6 +6,7 @@ own, a cookie, or two of these. A template says so, or a function of the user's;
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -186,8 +187,27 @@ def _checked_value(value: object, what: str) -> Value | tuple[tuple[bool, str], 
         raise ConfigurationError(f"{what} must be a template with {{token}}, or a function, not {type(value).__name__}")
     if is_async(value):
         raise ConfigurationError(f"{what} must be a plain function, not an async one: it only writes down a token")
+    if any(test(call) for test in _GENERATES for call in (value, type(value).__call__)):
+        raise ConfigurationError(f"{what} must be a plain function, not a generator: it returns one text")
+    if not _takes_one(value):
+        raise ConfigurationError(f"{what} must take one argument, the Token (as in lambda token: token.reveal())")
     function: Callable[[Token], str] = value
     return function
+
+
+_GENERATES: Final = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+def _takes_one(function: Callable[..., object]) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True  # some functions written in C do not tell
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
 
 
 def _pieces(template: str, what: str) -> Iterator[tuple[bool, str]]:
