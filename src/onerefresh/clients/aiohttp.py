@@ -20,7 +20,7 @@ from onerefresh.errors import ConfigurationError
 from onerefresh.one_object import OneObject
 
 try:
-    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, StreamReader
+    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientResponseError, StreamReader
     from aiohttp.base_protocol import BaseProtocol
     from multidict import CIMultiDict, CIMultiDictProxy, istr
     from yarl import URL
@@ -142,6 +142,9 @@ class BearerAuth(OneObject):
                 request.url = URL(with_parameters(str(url), further.query), encoded=True)
             response = await handler(request)
         except Exception as error:
+            if isinstance(error, ClientResponseError):  # of a middleware beneath
+                error.request_info = error.request_info._replace(url=url)
+                error.args = (error.request_info, *error.args[1:])
             mask(error)
             empty(error, before)
             raise
@@ -171,6 +174,9 @@ class BearerAuth(OneObject):
                 headers = CIMultiDict(response.headers)
                 headers[name] = cleaned
                 response._headers = CIMultiDictProxy(headers)
+                # As aiohttp itself reads them, in either direction.
+                raw = [(key.encode(), value.encode(errors="surrogateescape")) for key, value in headers.items()]
+                response._raw_headers = tuple(raw)
                 response._cache.pop("headers", None)
 
 
