@@ -13,7 +13,7 @@ import pytest
 
 from onerefresh import ConfigurationError, RefreshProtocolError, Token
 from onerefresh.clients.bearer import Bearer, HeaderText
-from onerefresh.clients.challenge import PassThrough, Refused
+from onerefresh.clients.challenge import Interaction, PassThrough, Refused
 
 API = "https://api.acme.com"
 EXTRA = {
@@ -27,6 +27,7 @@ EXTRA = {
     "in": {"x": "y"},
 }
 TOKEN = Token("the-token", extra=EXTRA)
+SIGNED = Token("a-token-of-some-length", extra={"number_of_account": "1234-5678-9012"})
 ODD = Token("the-token", extra={"line": "a\r\nX-Evil: b", "space": "a b", "semicolon": "a;b", "surrogate": "\ud800"})
 
 
@@ -236,6 +237,26 @@ def test_what_is_attached_shows_nothing() -> None:
     text = bearer({"X-A": "{token}", "X-B": "{token}", "?c": "{token}", "cookie:d": "{token}"}).text(TOKEN)
     assert "the-token" not in repr([text, text.further, text.further and text.further.headers])
     assert all(isinstance(value, HeaderText) for _, value in (text.further.headers if text.further else ()))
+
+
+@pytest.mark.parametrize(
+    "attach",
+    [
+        "Key {extra.number_of_account}:{token}",
+        {"X-A": "{token}", "X-B": "{extra.number_of_account}"},
+        {"?k": "{extra.number_of_account}", "X-A": "{token}", "?v": "insufficient"},
+        lambda token: f"Signed {token.reveal()[::-1]}",
+    ],
+)
+def test_a_challenge_that_repeats_what_was_sent_is_not_shown(attach: Any) -> None:
+    rules = bearer(attach)
+    sent = written(attach, SIGNED)
+    for echo in (*[value for value in sent if value != "insufficient"], sent[0][-12:]):
+        challenge = f'Bearer error="insufficient_claims", error_description="not enough: {echo}"'
+        error = rules.interaction(Interaction("insufficient_claims", challenge), SIGNED)
+        assert error.challenge is None or echo not in error.challenge
+    plain = 'Bearer error="insufficient_claims", claims="abc"'
+    assert rules.interaction(Interaction("insufficient_claims", plain), SIGNED).challenge == plain
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from onerefresh.answers import unsendable
 from onerefresh.clients.challenge import TOKEN
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
 from onerefresh.loops import is_async
+from onerefresh.redaction import PART
 from onerefresh.token import Token
 
 __all__ = ["Attach", "Part", "checked_header", "parts_of", "scheme_of"]
@@ -77,6 +78,15 @@ class Part:
                 generation=token.generation,
             )
         return text
+
+    def secrets(self, token: Token, text: str) -> list[str]:
+        """What may not be shown of `text`, which was written for the token.
+
+        A short text, such as a number, is left out: it would be found anywhere by chance.
+        """
+        fields = self.value if isinstance(self.value, tuple) else None
+        values = [text] if fields is None else [self.read(token, piece) for is_field, piece in fields if is_field]
+        return [value for value in values if len(value) >= PART]
 
     @staticmethod
     def read(token: Token, name: str) -> str:

@@ -22,8 +22,8 @@ from onerefresh.clients.places import without_parameters, without_secrets
 from onerefresh.clients.refused import RefusedBy, rules_of
 from onerefresh.clients.rule import Rules
 from onerefresh.errors import ConfigurationError, InteractionRequired, RefreshProtocolError
-from onerefresh.redaction import LONGEST_CHALLENGE, PART, Redactor
-from onerefresh.token import Token
+from onerefresh.redaction import LONGEST_CHALLENGE, Redactor
+from onerefresh.token import Secret, Token
 
 __all__ = ["UNAUTHORIZED", "Bearer", "Further", "HeaderText"]
 
@@ -173,11 +173,14 @@ class Bearer:
 
     def interaction(self, decision: Interaction, token: Token) -> InteractionRequired:
         """The error for the person whose token was not enough: what the API demanded when it was sent `token`."""
+        sent = self.text(token)
+        secrets = self._parts[0].secrets(token, sent) if sent.further is None else sent.further.secrets
+        redactor = Redactor([*token.secrets, *map(Secret, secrets)])  # the challenge may repeat them
         return InteractionRequired(
             f"the API requires more from the user than this token proves ({decision.error})",
             credential=self.credential,
             generation=token.generation,
-            challenge=Redactor(token.secrets).whole(decision.challenge, LONGEST_CHALLENGE),  # it may repeat the secrets
+            challenge=redactor.whole(decision.challenge, LONGEST_CHALLENGE),
         )
 
 
@@ -202,8 +205,7 @@ def _joined(written: list[tuple[Part, str]], token: Token) -> HeaderText:
         query = [(part.name, value) for part, value in written if part.place == "query"]
         cookies = [(part.name, value) for part, value in written if part.place == "cookie"]
         fixed = frozenset([part.name for part, _ in written if part.place == "query" and part.is_fixed])
-        # A short text, such as a number, would be found in addresses by chance.
-        secrets = [value for part, value in written if not part.is_fixed and len(value) >= PART]
+        secrets = [secret for part, value in written for secret in part.secrets(token, value)]
         first.further = Further(tuple(headers[1:]), tuple(query), tuple(cookies), fixed, (token.reveal(), *secrets))
     return first
 
