@@ -6,6 +6,7 @@ import math
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -80,6 +81,62 @@ def test_values_of_python() -> None:
 @pytest.mark.parametrize("kind", FieldKind)
 def test_other_values_are_odd(value: object, shape: str, kind: FieldKind) -> None:
     assert read(value, kind, at=NOW) == Reading(odd=shape)
+
+
+class RaisingDatetime(datetime):
+    def replace(self, *args: Any, **others: Any) -> Any:
+        raise RuntimeError("secret")
+
+
+class RaisingDate(date):
+    def isoformat(self) -> str:
+        raise RuntimeError("secret")
+
+
+class RaisingLifetime(timedelta):
+    def total_seconds(self) -> float:
+        raise RuntimeError("secret")
+
+
+class RaisingText(str):
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        raise RuntimeError("secret")
+
+
+class NoLifetime(timedelta):
+    def total_seconds(self) -> float:
+        return math.nan
+
+
+class NoMoment(datetime):
+    """Libraries have such a value for a missing date."""
+
+    def replace(self, *args: Any, **others: Any) -> Any:
+        return self
+
+    def __sub__(self, other: object) -> Any:
+        return NoLifetime()
+
+
+OF_OTHER_CLASSES = [
+    RaisingDatetime(2027, 1, 15, tzinfo=UTC),
+    RaisingDate(2027, 1, 15),
+    RaisingLifetime(hours=1),
+    RaisingText("soon"),
+    NoLifetime(hours=1),
+    NoMoment(2027, 1, 15, tzinfo=UTC),
+]
+
+
+@pytest.mark.parametrize("value", OF_OTHER_CLASSES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("kind", FieldKind)
+def test_values_of_other_classes_cost_no_answer(value: object, kind: FieldKind) -> None:
+    found = read(value, kind, at=NOW)
+    assert found.odd
+    assert found == Reading(odd=found.odd)
+    assert "secret" not in found.odd
 
 
 @pytest.mark.parametrize("value", [None, "", " ", "never", "Never", "null", "None"])

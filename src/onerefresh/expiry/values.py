@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import math
 import re
@@ -80,30 +79,35 @@ def read(value: object, kind: FieldKind, *, at: float, unit: float | None = None
 
     0 and an empty text say that the expiry is not known.
     """
+    try:
+        return _read(value, kind, at, unit, is_utc=is_utc)
+    except Exception:  # noqa: BLE001 - a value of a user's class may raise anything, and must cost no token
+        return Reading(odd=shape_of(value))
+
+
+def _read(value: object, kind: FieldKind, at: float, unit: float | None, *, is_utc: bool) -> Reading:
     if isinstance(value, (bytes, bytearray)):
-        with contextlib.suppress(UnicodeDecodeError):
-            value = bytes(value[: LONGEST_TEXT + 1]).decode("ascii")
+        value = bytes(value[: LONGEST_TEXT + 1]).decode("ascii")
     if isinstance(value, str):
-        return _text(value, kind, at, unit, is_utc=is_utc)
+        return _text(str.__str__(value), kind, at, unit, is_utc=is_utc)
     if value is None:
         return NOTHING
     if isinstance(value, timedelta):
         return _lifetime(value.total_seconds())
     if isinstance(value, datetime):
         found = from_datetime(value)
-        return _moment(found.moment, is_naive=found.is_naive and not is_utc) if found else Reading(odd=shape_of(value))
+        return _moment(found.moment, is_naive=found.is_naive and not is_utc)
     if isinstance(value, date):
         return _text(value.isoformat(), kind, at, unit)
     if not isinstance(value, bool) and isinstance(value, (Real, Decimal)):
-        with contextlib.suppress(Exception):  # a number that is too large for a float, or of a user's class
-            return _number(float(value), kind, at, unit)
+        return _number(float(value), kind, at, unit)
     return Reading(odd=shape_of(value))
 
 
 def shape_of(value: object) -> str:
     """What kind of value it is, in words that show nothing of it."""
     if isinstance(value, str):
-        return f"a text of {len(value)} characters that is no date, number or duration"
+        return f"a text of {str.__len__(value)} characters that is no date, number or duration"
     if isinstance(value, datetime):
         return "a date and time without a time zone"
     if isinstance(value, bool):
@@ -161,7 +165,7 @@ def _is_round_in_milliseconds(number: float) -> bool:
 def _moment(moment: float, *, is_naive: bool = False) -> Reading:
     if moment < FIRST_YEAR:
         return NOTHING  # the zero of the program that wrote it
-    if moment <= 0.0:
+    if not moment > 0.0:  # or no number: libraries have such a value for a missing date
         return Reading(odd="a date long before any token")
     if is_naive:
         return Reading(odd="a date and time without a time zone", naive=min(moment, LATEST))
@@ -169,7 +173,7 @@ def _moment(moment: float, *, is_naive: bool = False) -> Reading:
 
 
 def _lifetime(seconds: float) -> Reading:
-    if seconds < 0.0:
+    if not seconds >= 0.0:
         return Reading(odd=shape_of(0))
     return Reading(lifetime=min(seconds, LONGEST_LIFE)) if seconds else NOTHING
 
