@@ -276,6 +276,11 @@ def test_what_is_said_shows_no_value() -> None:
         assert "secret" not in end_of({"expires_at": value}, at=NOW).odd
 
 
+@pytest.mark.parametrize("name", ["expires\n_in", "\x1bexpires_in", "expires\u202e_in", "expires_in\x00\r\n"])
+def test_what_is_said_is_one_plain_line_whatever_the_field_s_name(name: str) -> None:
+    assert end_of({name: "soon"}, at=NOW).odd == f"expires_in is {SOON}"
+
+
 # --- Any answer ---
 
 NAMES = st.sampled_from(

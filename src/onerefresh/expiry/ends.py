@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from onerefresh.expiry.names import ACCESS, is_issue, name_of
+from onerefresh.expiry.names import ACCESS, is_issue, name_of, shown
 from onerefresh.expiry.values import FIRST_MOMENT, LONGEST_LIFE, FieldKind, Reading, read
 
 __all__ = ["CAUTIOUS_LIFE", "End", "end_of", "jwt_end"]
@@ -122,7 +122,7 @@ def _stated(answer: Mapping[str, object], subject: str, at: float, *, kept: bool
         elif reading.moment is not None:
             moment = reading.moment if moment is None else moment
         elif reading.odd:
-            odd, naive = odd or f"{name} is {reading.odd}", reading.naive if naive is None else naive
+            odd, naive = odd or f"{shown(name)} is {reading.odd}", reading.naive if naive is None else naive
             odd_moment = odd_moment or found.kind is not FieldKind.LIFETIME
         none = none or (reading.is_zero and found.kind is FieldKind.LIFETIME)
     return _Stated(lifetime, moment, odd, naive, odd_moment, none and lifetime is None)

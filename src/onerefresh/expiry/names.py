@@ -62,7 +62,7 @@ _ISSUED = frozenset(_bare(of) + _bare(name) for of in OF_ACCESS for name in ISSU
 
 def shown(name: str) -> str:
     """The name of an expiry's field, for people: as it is, as far as it has the usual characters."""
-    return re.sub(r"[^\w.-]", "", name, flags=re.ASCII)[:LONGEST_NAME]
+    return re.sub(r"[^\w.-]", "", name, flags=re.ASCII)
 
 
 class Name(NamedTuple):
