@@ -192,6 +192,21 @@ def test_directus_counts_milliseconds_which_its_jwt_tells() -> None:
     assert fresh({"expires_in": 60}, claims=claims) == NOW + 60, "a shorter life is no unit"
 
 
+@pytest.mark.parametrize("ahead", [3593, 3600, 3605])
+def test_an_hour_is_no_3_6_seconds_where_the_clock_is_an_hour_ahead(ahead: int) -> None:
+    """Daylight saving time and time zones make clocks wrong by whole hours."""
+    end = NOW - ahead + HOUR
+    assert fresh({"expires_in": 3600, "expires_at": end}) == NOW + HOUR
+    assert fresh({"expires_in": "3600"}, claims={"exp": end}) == NOW + HOUR
+    assert fresh({"expires_in": 3600, "expires_at": end}, claims={"exp": end}) == NOW + HOUR
+
+
+@given(st.integers(1, 59_999), st.floats(NOW - DAY, NOW + DAY), st.booleans())
+def test_no_moment_beside_it_makes_a_minute_of_seconds_one_of_milliseconds(life: int, end: float, is_jwt: bool) -> None:
+    answer, claims = {"expires_in": life}, {"exp": end}
+    assert fresh(answer if is_jwt else {**answer, "expires_at": end}, claims=claims if is_jwt else {}) == NOW + life
+
+
 # --- Which statement counts ---
 
 
