@@ -245,11 +245,25 @@ def test_a_unit_in_the_name_counts(value: object, seconds: float | None) -> None
         ("PT0.5S", 0.5),
         ("01:00:00", HOUR),
         ("1.00:00:00", DAY),
+        ("1h0m0s", HOUR),
+        ("1h30m", 1.5 * HOUR),
+        ("1.5h", 1.5 * HOUR),
+        ("59m59.5s", HOUR - 0.5),
+        ("1 hour, 30 min", 1.5 * HOUR),
+        (str(timedelta(hours=1)), HOUR),
+        (str(timedelta(days=1)), DAY),
+        (str(timedelta(days=10, hours=1, microseconds=500_000)), 10 * DAY + HOUR + 0.5),
+        ("30 days 00:00:00", 30 * DAY),
     ],
 )
 def test_a_lifetime_with_its_unit(text: str, seconds: float) -> None:
     for kind in FieldKind:
         assert read(text, kind, at=NOW) == Reading(lifetime=seconds)
+
+
+@pytest.mark.parametrize("text", ["1x", "1h2x", "h", "1h-30m", "-1 day, 23:00:00", "P", "1:2:3", "1h" * 60])
+def test_what_is_no_lifetime_with_its_unit(text: str) -> None:
+    assert read(text, LIFETIME, at=NOW).odd
 
 
 # --- Of any value ---

@@ -182,8 +182,9 @@ def _lifetime(seconds: float) -> Reading:
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
 _COMPACT = re.compile(r"20\d{12}", re.ASCII)
-_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE | re.ASCII)
-_CLOCK = re.compile(r"(?:(\d+)[. ])?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)", re.ASCII)
+_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)[\s,]*", re.IGNORECASE | re.ASCII)
+_WITH_UNITS = re.compile(rf"(?:{_WITH_UNIT.pattern})+", re.IGNORECASE | re.ASCII)
+_CLOCK = re.compile(r"(?:(\d+)(?:\.|\s+|\s*days?,?\s+))?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)", re.ASCII)
 _ISO_DURATION = re.compile(
     r"P(?:(\d+(?:[.,]\d+)?)W)?(?:(\d+(?:[.,]\d+)?)D)?"
     r"(?:T(?:(\d+(?:[.,]\d+)?)H)?(?:(\d+(?:[.,]\d+)?)M)?(?:(\d+(?:[.,]\d+)?)S)?)?",
@@ -220,10 +221,10 @@ def _text(text: str, kind: FieldKind, at: float, unit: float | None, *, is_utc: 
 
 
 def _duration(text: str) -> float | None:
-    """A lifetime that is written with its unit, in seconds: "3600s", "15m", "PT1H", "01:00:00"; None for others."""
-    if (found := _WITH_UNIT.fullmatch(text)) is not None:
-        unit = _UNITS.get(found[2].casefold())
-        return None if unit is None else float(found[1]) * unit
+    """A lifetime that is written with its unit, in seconds: "3600s", "1h30m", "PT1H", "01:00:00"; None for others."""
+    if _WITH_UNITS.fullmatch(text) is not None:
+        parts = [float(number) * _UNITS.get(unit.casefold(), math.nan) for number, unit in _WITH_UNIT.findall(text)]
+        return None if math.isnan(math.fsum(parts)) else math.fsum(parts)
     if (found := _CLOCK.fullmatch(text)) is not None:
         days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
         return days * 86_400.0 + hours * 3600.0 + minutes * 60.0 + seconds
