@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from onerefresh.answers import KNOWN, as_seconds, claim_of, names_of
+from onerefresh.answers import KNOWN, claim_of, names_of
 from onerefresh.bodies import header
 from onerefresh.endpoints.cookies import NAME, Cookies
 from onerefresh.errors import ConfigurationError
@@ -105,13 +105,10 @@ class Shape:
         named, others = Fields(), Fields(self._around_the_token(answer))
         for name, place in self._fields.items():
             value = place.found_in(answer, cookies, headers)
-            usual = "expires_in" if name == "expires_in_ms" else name
-            for other in names_of(usual):
+            for other in ("expires_in", name) if name == "expires_in_ms" else names_of(name):
                 others.pop(other, None)
-            if name == "expires_in_ms" and (milliseconds := as_seconds(value)) is not None:
-                value = milliseconds / 1000.0
             if value is not None:
-                named[usual] = value
+                named[name] = value
         for name, cookie in self._cookies.items():
             if cookie in cookies.values:
                 named[name] = cookies.values[cookie]
