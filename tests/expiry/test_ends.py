@@ -105,7 +105,9 @@ def test_names_of_a_moment(name: str) -> None:
         "", "in", "at", "expiress", "expires_by_default", "ext_expires_in", "extended_expires_on", "refresh_expires_in",
         "refresh_token_expires_at", "id_token_expires_in", "session_expires_at", "password_expires_at", "experience",
         "expired", "is_expired", "expired_s", "can_expire", "expert", "registrationExpiresAt", "expires_in" * 20,
-        "access_token", "token", "ttl_x",
+        "access_token", "token", "ttl_x", "data_access_expiration_time", "session_expires",
+        "x_refresh_token_expires_in", "client_secret_expires_at", "refreshTokenExpiresIn", "r1_expires_in",
+        "code_expires_in", "not-before-policy",
     ],
 )  # fmt: skip
 def test_other_names_say_nothing_about_it(name: str) -> None:
@@ -263,7 +265,9 @@ def test_names_of_the_moment_of_issue(name: str) -> None:
         assert kept({"expires_in": HOUR, name: value}).issued_at == NOW - 60
 
 
-@pytest.mark.parametrize("name", ["at", "time", "date", "refresh", "refresh_token_issued", "user_created_at", "issuer"])
+@pytest.mark.parametrize(
+    "name", ["at", "time", "date", "refresh", "refresh_token_issued", "user_created_at", "issuer", "not-before-policy"]
+)
 def test_other_names_say_nothing_about_it_either(name: str) -> None:
     assert not is_issue(name)
     assert kept({"expires_in": HOUR, name: NOW - 60}).issued_at == NOW

@@ -82,6 +82,7 @@ def end_of(
     issued = _issued(answer, claims, at) if kept else at
     end = _kept_end(stated, jwt, life, issued, at) if kept else _fresh_end(stated, jwt, life, at)
     odd = stated.odd or odd_jwt
+    # A lifetime beside a moment that is not understood may have begun long ago, where nothing else tells when.
     is_dated = issued is not None or stated.moment is not None or jwt is not None or not stated.odd_moment
     if (end.expires_at is not None and is_dated) or not odd:
         return end

@@ -128,15 +128,23 @@ def _number(number: float, kind: FieldKind, at: float, unit: float | None) -> Re
     if not math.isfinite(number) or number < 0.0:
         return Reading(odd=shape_of(0))
     number *= unit or 1.0
-    if kind is FieldKind.MOMENT and number >= FIRST_MOMENT:
-        fitting = [number / scale for scale in _SCALES if FIRST_MOMENT * scale <= number < TOO_LARGE * scale]
-        return _moment(fitting[0]) if fitting else Reading(odd=shape_of(0))
-    if kind is FieldKind.MOMENT:
+    return _moment_in(number) if kind is FieldKind.MOMENT else _lifetime_in(number, kind, at, unit)
+
+
+def _moment_in(number: float) -> Reading:
+    """A number under the name of a moment: one, in any unit. Too small for that, it may be a lifetime by mistake."""
+    if number < FIRST_MOMENT:
         return Reading(moment=number, other=number if number <= TEN_YEARS else number / 1000.0)
+    fitting = [number / scale for scale in _SCALES if FIRST_MOMENT * scale <= number < TOO_LARGE * scale]
+    return _moment(fitting[0]) if fitting else Reading(odd=shape_of(0))
+
+
+def _lifetime_in(number: float, kind: FieldKind, at: float, unit: float | None) -> Reading:
+    """A number under another name: a lifetime up to ten years, else a moment in any unit, else milliseconds."""
+    if number <= TEN_YEARS and unit:
+        return Reading(lifetime=number)
     if number <= TEN_YEARS:
         seconds, milliseconds = number, number / 1000.0
-        if unit:
-            return Reading(lifetime=seconds)
         if _is_round_in_milliseconds(number):
             return Reading(lifetime=milliseconds, other=seconds)
         return Reading(lifetime=seconds, other=milliseconds)
