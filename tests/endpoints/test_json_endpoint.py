@@ -296,6 +296,16 @@ class TestAnswers:
         with Credential("plain", endpoint, token={"access_token": "a", "refresh_token": "r"}) as credential:
             assert credential.token().reveal() == "a"
 
+    @pytest.mark.parametrize(
+        "beside",
+        [{"obtained_at": 1_700_000_000}, {"createdAt": "2023-11-14T22:13:20Z"}, {"expires": 1_700_000_000_000}],
+    )
+    def test_a_login_of_long_ago_is_not_new_where_that_stands_around_the_answer(self, beside: dict[str, Any]) -> None:
+        endpoint = JsonEndpoint(URL, fields={"access_token": "data.token"}, send=Api(body={"data": {"token": "new"}}))
+        login = {"data": {"token": "a", "refresh_token": "r", "expires_in": 3600}, **beside}
+        with Credential("old", endpoint, token=login) as credential:
+            assert credential.token().reveal() == "new"
+
 
 DEAD, DOUBTFUL, BUSY = FailureKind.DEAD, FailureKind.DOUBTFUL, FailureKind.UNAVAILABLE
 REJECTED, TROUBLE = FailureKind.REQUEST_REJECTED, FailureKind.SERVER_ERROR

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from onerefresh.expiry.by_hand import times_given
 from onerefresh.expiry.ends import CAUTIOUS_LIFE, End, end_of
-from onerefresh.expiry.names import is_expiry
+from onerefresh.expiry.names import is_expiry, is_issue
 from onerefresh.expiry.values import LATEST, LONGEST_LIFE, FieldKind, Reading, read
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Reading",
     "end_of",
     "is_expiry",
+    "is_issue",
     "read",
     "times_given",
 ]
