@@ -17,6 +17,7 @@ from onerefresh.expiry.values import TEN_YEARS
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 HOUR, DAY = 3600.0, 86_400.0
+TOO_LARGE = "a number that is no time: it is negative, too large or not finite"
 LIFETIME, MOMENT, EITHER = FieldKind.LIFETIME, FieldKind.MOMENT, FieldKind.EITHER
 
 
@@ -215,9 +216,17 @@ def test_larger_numbers_are_odd_under_the_name_of_a_lifetime(value: float) -> No
 
 def test_a_moment_far_ahead_is_one_under_the_name_of_a_moment() -> None:
     assert moment_of(253_402_300_799) == LATEST, "the end of the year 9999"
+    assert moment_of(999_999_999_999) == LATEST, "a number that stands for never"
     assert moment_of(253_402_300_799_999) == LATEST, "the same in milliseconds"
     assert moment_of(2**63 - 1) == (2**63 - 1) / 1e9
     assert moment_of(1_000_000_000) == 1_000_000_000
+
+
+@pytest.mark.parametrize("value", [639_000_000_000_000_000, 253_402_300_800_000, 999_999_999_999_999])
+def test_a_moment_after_the_year_9999_counts_something_else(value: int) -> None:
+    """Such as the ticks of .NET, tenths of a microsecond since the year 1: as an end they would mean for ever."""
+    assert read(value, MOMENT, at=NOW) == Reading(odd=TOO_LARGE)
+    assert read(str(value), MOMENT, at=NOW) == Reading(odd=TOO_LARGE)
 
 
 @pytest.mark.parametrize(("value", "seconds"), [(3_600_000, HOUR), ("3600000", HOUR), (500, 0.5), (NOW * 1000, None)])

@@ -31,6 +31,8 @@ FIRST_MOMENT_AS_LIFE = 1_600_000_000.0
 """Seconds since the epoch, 2020: a smaller number under the name of a lifetime is one. Some state 50 years."""
 TOO_LARGE = 1000.0 * FIRST_MOMENT
 """A number this large under the name of a moment counts milliseconds, a thousand times as large microseconds …"""
+AFTER_LAST = 253_402_300_800.0
+"""Seconds since the epoch, the year 10,000: a number of smaller units that would be later counts something else."""
 FIRST_MILLISECONDS = 300_000.0
 """Five minutes in milliseconds: a smaller number is seconds."""
 _MINUTE, _HOUR, _DAY = 60_000.0, 3_600_000.0, 86_400.0
@@ -136,7 +138,8 @@ def _moment_in(number: float) -> Reading:
     if number < FIRST_MOMENT:
         return Reading(moment=number, other=number if number <= TEN_YEARS else number / 1000.0)
     fitting = [number / scale for scale in _SCALES if FIRST_MOMENT * scale <= number < TOO_LARGE * scale]
-    return _moment(fitting[0]) if fitting else Reading(odd=shape_of(0))
+    is_known = fitting and (fitting[0] < AFTER_LAST or number < TOO_LARGE)
+    return _moment(fitting[0]) if is_known else Reading(odd=shape_of(0))
 
 
 def _lifetime_in(number: float, kind: FieldKind, at: float, unit: float | None) -> Reading:
