@@ -2,7 +2,8 @@
 
 A name is compared without case and without anything but its letters and digits, so that ``expires_in``, ``expiresIn``
 and ``ExpiresIn`` are one name. It has up to four parts: whose expiry it is, a word for its end, what the value is, and
-the unit of a number, as in ``access_token`` + ``expires`` + ``in`` + ``ms``. docs/oauth2.md has them in a table.
+the unit of a number, as in ``access_token`` + ``expires`` + ``in`` + ``ms``. The moment of issue has such parts, too:
+``token`` + ``created`` + ``at``. docs/oauth2.md has them in tables.
 """
 
 from __future__ import annotations
