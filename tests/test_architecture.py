@@ -89,9 +89,11 @@ RANKS = {
 
 EXTRAS = {
     "onerefresh.clients.httpx": {"httpx2", "httpx"},
+    "onerefresh.clients.httpx_flow": {"httpx2", "httpx"},
     "onerefresh.clients.httpx_messages": {"httpx2", "httpx"},
     "onerefresh.clients.httpx_peek": {"httpx2", "httpx"},
     "onerefresh.clients.requests": {"requests"},
+    "onerefresh.clients.requests_call": {"requests"},
     "onerefresh.clients.requests_peek": {"requests"},
     "onerefresh.clients.requests_retries": {"requests"},
     "onerefresh.clients.aiohttp": {"aiohttp"},
@@ -159,7 +161,7 @@ def siblings(folder: str) -> list[Path]:
 
 RULES_OF_CLIENTS = [
     "origins", "challenge", "attach", "places", "hiding", "replay", "decoding", "peek", "rule", "refused", "bearer",
-    "call", "httpx_messages", "httpx_peek", "requests_peek", "aiohttp_peek",
+    "call", "httpx_messages", "httpx_peek", "httpx_flow", "requests_peek", "requests_call", "aiohttp_peek",
     "requests_retries",
 ]  # fmt: skip
 """What all clients share: each imports only what stands before it, and no client."""

@@ -123,6 +123,47 @@ def test_graphql(body: Any, sent: Any, method: str, expected: bool | None) -> No
     assert said(graphql(), body, sent=sent, method=method) is expected
 
 
+def at(*path: str | int, code: str = "UNAUTHENTICATED") -> dict[str, Any]:
+    return {"message": "no", "path": path, "extensions": {"code": code}}
+
+
+TWO = {"query": "mutation Both($a: Int = 1) @live { paid: pay(a: {b: [1]}) @skip(if: $b) { id } me { id } }"}
+ONE = {
+    "query": 'mutation M { paid: pay(a: "}{", b: {c: 1}) @x(y: 1) { ...F me { id } } } # {a}\nfragment F on T { a b }'
+}
+SPREAD = {"query": "mutation M { ...F } fragment F on Mutation { pay { id } me { id } }"}
+
+
+@pytest.mark.parametrize(
+    ("body", "sent", "expected"),
+    [
+        # A field within a field is refused once the outer one was carried out.
+        ({"data": {"paid": None}, "errors": [at("paid", "me")]}, ONE, False),
+        ({"data": None, "errors": [at("paid", "items", 0, "me")]}, ONE, False),
+        ({"data": None, "errors": [at("paid")]}, ONE, True),
+        ({"data": {"paid": None}, "errors": [at("paid")]}, ONE, True),
+        # The fields of a mutation are carried out one after the other: an earlier one may have had its effect.
+        ({"data": None, "errors": [at("me")]}, TWO, False),
+        ({"data": None, "errors": [at("paid"), at("me")]}, TWO, True),
+        ({"data": {"paid": None, "me": None}, "errors": [at("me")]}, TWO, False),
+        ({"data": {"paid": None, "me": None}, "errors": [at("paid"), at("me")]}, TWO, True),
+        ({"data": None, "errors": [at("me")]}, {"query": "# both {\n" + TWO["query"]}, False),
+        ({"data": None, "errors": [at("me")]}, {"query": '"""both {"""' + TWO["query"]}, False),
+        ({"data": None, "errors": [at("me")]}, {"query": "extend mutation"}, False),
+        ({"data": None, "errors": [at("me")]}, SPREAD, False),
+        ({"data": None, "errors": [at("me")]}, {"id": "hash"}, False),
+        ({"data": None, "errors": [at()]}, TWO, True),
+        ({"errors": UNAUTHENTICATED}, TWO, True),
+        # Another error than a refusal may come after an effect.
+        ({"data": None, "errors": [at("paid", code="TIMEOUT"), at("me")]}, TWO, False),
+        ({"data": None, "errors": [at(code="TIMEOUT"), at()]}, ONE, False),
+        ([{"data": None, "errors": [at("paid", code="TIMEOUT")]}, {"errors": [at()]}], [ONE, ONE], False),
+    ],
+)
+def test_a_mutation_that_may_have_done_something_is_not_sent_again(body: Any, sent: Any, expected: bool) -> None:
+    assert said(graphql(), body, sent=sent, method="POST") is expected
+
+
 def test_graphql_with_codes_of_ones_own() -> None:
     body = {"errors": [{"extensions": {"classification": "UNAUTHORIZED"}}]}
     assert said(graphql(), body) is None
@@ -141,6 +182,9 @@ def test_graphql_with_codes_of_ones_own() -> None:
         ("https://idp.acme.com/idp/SSO.saml2?SAMLRequest=abc", True),
         ("https://idp.acme.com/here?SAMLRequest=abc", True),
         ("/api/items/2", None),
+        ("/payments/7/authorize", None),  # after a success; to send the payment again would be worse than a redirect
+        ("/invoices?client_id=7", None),
+        ("/oauth/authorize?response_type=code", True),
         ("/blogin/items", None),
         ("/items?next=/login", None),
         ("https://login.acme.com/items", None),
@@ -155,7 +199,11 @@ def test_a_login_page(location: str, expected: bool | None) -> None:
 
 def test_a_login_page_of_ones_own() -> None:
     rule = login_page("/session", "/start")
-    assert rule.judge(ApiAnswer("GET", 302, {"location": "/session/new"})) is True
+    for location in ("/session/new", "/session", "/session?next=/", "/start.aspx"):
+        assert rule.judge(ApiAnswer("GET", 302, {"location": location})) is True
+    for location in ("/sessions/7", "/started/7"):
+        assert rule.judge(ApiAnswer("POST", 303, {"location": location})) is None, "what a POST has made"
+    assert login_page("/log/").judge(ApiAnswer("GET", 302, {"location": "/log/in"})) is True
     assert rule.judge(ApiAnswer("GET", 302, {"location": "/login"})) is None
     assert (rule._names(302), rule._names(200)) == (True, False)
 

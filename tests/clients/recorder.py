@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 class Recorder:
     """``/redirect?to=URL`` and ``/moved`` (to `moved_to`) redirect, other paths answer 200.
 
+    ``/made`` answers 201 with `moved_to` as its ``Location``.
     ``/refuse-until?text=…`` wants that text in a header, ``/refuse-first`` answers 401 the first time, and
     ``/set-cookie?is=…`` sets that cookie.
     """
@@ -33,8 +34,8 @@ class Recorder:
                 status, extra = 200, {}
                 if split.path == "/redirect":
                     status, extra = 307, {"Location": query["to"][0]}
-                elif split.path == "/moved":
-                    status, extra = 302, {"Location": recorder.moved_to}
+                elif split.path in ("/moved", "/made"):
+                    status, extra = 302 if split.path == "/moved" else 201, {"Location": recorder.moved_to}
                 elif split.path == "/refuse-until":
                     status = 200 if query["text"][0] in headers.values() else 401
                 elif split.path == "/refuse-first":

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from tests.clients.bodies import pieces
 from tests.clients.conftest import refresher
+from tests.clients.recorder import Recorder
 
 from onerefresh import Credential, LoginRequired
 from onerefresh.clients.aiohttp import BearerAuth
@@ -80,6 +81,38 @@ def shown_by_an_error(server: AuthServer, auth: BearerAuth) -> str:
             return f"{caught.value!r} {caught.value} {caught.value.request_info!r} {response!r}"
 
     return asyncio.run(run())
+
+
+def test_an_error_of_a_middleware_beneath_shows_no_token(server: AuthServer, credential: Credential) -> None:
+    async def strict(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        answer = await handler(request)
+        answer.raise_for_status()
+        return answer
+
+    async def run() -> aiohttp.ClientResponseError:
+        attach = {"?k": "{token}", "cookie:s": "{token}", "X-A": "{token}"}
+        async with opened(BearerAuth(credential, server.url, attach=attach), strict) as session:
+            with pytest.raises(aiohttp.ClientResponseError) as caught:
+                await session.get(server.api_url + "/a")
+            return caught.value
+
+    error = asyncio.run(run())
+    assert error.status == 401
+    assert str(error.request_info.url) == server.api_url + "/a"
+    assert "test-access-" not in f"{error!r} {error} {error.args}"
+
+
+def test_an_answer_shows_no_token_in_any_form_of_its_headers(credential: Credential, recorder: Recorder) -> None:
+    recorder.moved_to = f"/there?k={credential.bearer()}"
+
+    async def run() -> str:
+        async with opened(BearerAuth(credential, recorder.url, attach={"?k": "{token}"})) as session:
+            async with session.get(recorder.url + "/moved", allow_redirects=False) as answer:
+                return f"{answer.raw_headers} {answer.headers} {answer!r} {answer.url} {answer.real_url}"
+
+    shown = asyncio.run(run())
+    assert "test-access-" not in shown
+    assert shown.count("/there") == 3
 
 
 def test_a_refusal_that_is_returned_can_be_read_in_any_way(server: AuthServer, credential: Credential) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from multidict import CIMultiDict
 from tests.clients.conftest import refresher
 from tests.clients.drivers import FORMS, Driver, Options
 from tests.clients.recorder import Recorder
@@ -129,6 +130,37 @@ def test_an_address_within_the_address_takes_no_token_along(
 
 
 @pytest.mark.parametrize("name", ANY_PLACE)
+def test_what_is_no_secret_changes_no_address_of_another_origin(
+    name: str, credential: Credential, recorder: Recorder, other_recorder: Recorder
+) -> None:
+    signed = "/2026/file?v=2&sig=a2b7"
+    recorder.moved_to = other_recorder.url + signed
+    attach = {"?key": "{token}", "?v": "2", "cookie:theme": "7"}
+    with FORMS[name](credential, recorder.url, Options(arguments={"attach": attach})) as driver:
+        assert driver.get(f"{recorder.url}/moved").status == 200
+    assert other_recorder.targets == [signed]
+
+
+@pytest.mark.parametrize("where", ["", "http://[bad", "http://a:b:c/", "//", "mailto:a@b.c"])
+@pytest.mark.parametrize("name", ANY_PLACE)
+def test_an_odd_address_is_the_affair_of_the_client(
+    name: str, where: str, credential: Credential, recorder: Recorder, other_recorder: Recorder
+) -> None:
+    """It ends as it does with the token in the header alone, where nothing looks at addresses."""
+    ends = []
+    for api, attach in ((recorder, None), (other_recorder, IN_URL)):
+        api.moved_to = where
+        with FORMS[name](credential, api.url, Options(arguments={"attach": attach})) as driver:
+            assert driver.get(f"{api.url}/made").status == 201
+            try:
+                ends.append(str(driver.get(f"{api.url}/moved").status))
+            except Exception as error:  # noqa: BLE001 - each client has its own
+                ends.append(type(error).__name__)
+    assert ends[0] == ends[1]
+    assert len(recorder.targets) == len(other_recorder.targets)
+
+
+@pytest.mark.parametrize("name", ANY_PLACE)
 def test_what_the_caller_sends_beside_the_token_stays_as_it_is(
     name: str, credential: Credential, recorder: Recorder
 ) -> None:
@@ -141,6 +173,20 @@ def test_what_the_caller_sends_beside_the_token_stays_as_it_is(
     assert recorder.targets == [f"/refuse-first?b=1&a=%C3%A9+x&b=2&keys=k&key={token}" for token in (first, second)]
     for cookies, token in zip(recorder.values("cookie"), (first, second), strict=True):
         assert sorted(str(cookies).split("; ")) == ["id=7", f"session={token}", "theme=dark"]
+
+
+@pytest.mark.parametrize("name", ANY_PLACE)
+def test_cookies_in_several_headers_or_as_bytes_stay_with_the_token(
+    name: str, credential: Credential, recorder: Recorder
+) -> None:
+    several: Any = [("Cookie", "a=b"), ("Cookie", "c=d; session=old")]
+    headers = {"Cookie": b"a=b; c=d; session=old"} if "requests" in name else several
+    headers = CIMultiDict(several) if name == "aiohttp" else headers
+    attach = {"cookie:session": "{token}"}
+    first = credential.bearer()
+    with FORMS[name](credential, recorder.url, Options(arguments={"attach": attach})) as driver:
+        assert driver.get(f"{recorder.url}/refuse-first", headers=headers).status == 200
+    assert recorder.values("cookie") == [f"a=b; c=d; session={token}" for token in (first, credential.bearer())]
 
 
 @pytest.mark.parametrize("name", ANY_PLACE)
@@ -163,6 +209,24 @@ def test_nothing_that_a_caller_gets_shows_a_token_in_a_query_or_cookie(name: str
     assert answer.url == api.server.api_url + "/there"
     history = api.credential.status().history
     assert "test-access-" not in repr([api.credential, api.driver, history])
+
+
+@pytest.mark.parametrize("parameter", ["access_token", "auth[key]"])
+@pytest.mark.parametrize("name", ANY_PLACE)
+def test_no_log_shows_a_token_in_an_address_within_the_address(
+    name: str, parameter: str, credential: Credential, recorder: Recorder
+) -> None:
+    """As an API redirects to its page for logging in, and names the place to come back to. Clients log what follows."""
+    token = credential.bearer()
+    addresses = [
+        f"/login?next={quote(f'/items?{parameter}={token}', safe='')}",
+        f"/login?next=/items?{parameter}={token}",
+        f"/login?{quote(parameter, safe='').lower()}={token}&x=1",
+    ]
+    with FORMS[name](credential, recorder.url, Options(arguments={"attach": {f"?{parameter}": "{token}"}})) as driver:
+        for recorder.moved_to in addresses:
+            assert driver.get(f"{recorder.url}/moved").status == 200
+    assert len(recorder.targets) == 2 * len(addresses)
 
 
 @pytest.mark.parametrize("name", ANY_PLACE)

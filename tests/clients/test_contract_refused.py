@@ -191,6 +191,23 @@ def test_a_redirect_to_a_login_page_is_judged_before_it_is_followed(form: type[D
     assert scripted.seen == (["/a", "/login", "/a"] if follows_first else ["/a", "/a"])
 
 
+def test_a_rule_is_asked_once_about_each_answer(form: type[Driver], server: AuthServer) -> None:
+    """It may count, or say something else when it is asked again."""
+    asked: list[int] = []
+
+    def once(found: ApiAnswer) -> bool:
+        asked.append(found.status)
+        return asked.count(302) == 1
+
+    credential = Credential("acme", refresher(server), token=server.issue())
+    turns = [[head("Location: /there", "Content-Length: 0", status=302), b""], answer(b'{"done": true}')]
+    with Scripted({"/a": lambda: turns.pop(0), "/there": lambda: answer(b"Log in", kind="text/html")}) as scripted:
+        rule = RefusedWhen(once, statuses=302, content_types=())
+        with form(credential, scripted.url, Options(arguments={"refused": rule})) as driver:
+            assert driver.post(scripted.url + "/a", "bytes").json() == {"done": True}
+    assert asked == [302]
+
+
 def test_another_redirect_is_followed_as_usual(
     open_driver: OpenDriver, server: AuthServer, credential: Credential
 ) -> None:

@@ -22,6 +22,7 @@ from onerefresh.testing import AuthServer, fingerprint
 pytestmark = pytest.mark.slow
 
 DUMMY = "sk-dummy-key-of-an-sdk"
+BEARER = {"Authorization": "Bearer {token}"}
 THEIRS = {"headers": {"Authorization": f"Bearer {DUMMY}"}}
 OTHER_HEADERS = [name for name, form in FORMS.items() if form.any_header]
 ANY_PLACE = [name for name, form in FORMS.items() if form.any_place]
@@ -185,6 +186,46 @@ def test_netrc_that_takes_the_tokens_place_after_a_redirect_is_told_too(
     (event,) = told()
     assert "use BearerAdapter, or a session whose trust_env is off" in event.detail
     assert "something" not in repr(event)
+
+
+@pytest.mark.parametrize("attach", [{"X-Account": "7", **BEARER}, {**BEARER, "X-Account": "7"}], ids=["last", "first"])
+def test_netrc_that_takes_one_of_two_places_spends_no_refresh(
+    attach: dict[str, str], told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine 127.0.0.1 login somebody password something\n")
+    monkeypatch.setenv("NETRC", str(path))
+    with AuthServer(attach=attach) as server:
+        acme = Credential("acme", refresher(server), token=server.issue())
+        with FORMS["requests"](acme, server.url, Options(trust_env=True, arguments={"attach": attach})) as driver:
+            assert driver.get(f"{server.api_url}/redirect?to=/api/there").status == 401
+        assert server.counters.token_requests == 0
+    (event,) = told()
+    assert "a call brings its own Authorization" in event.detail
+
+
+@pytest.mark.parametrize("attach", [{"X-Account": "7", **BEARER}, {**BEARER, "X-Account": "7"}], ids=["last", "first"])
+def test_a_refusal_of_a_call_that_lost_one_of_two_places_spends_no_refresh(attach: dict[str, str]) -> None:
+    """requests takes Authorization away, and nothing else, where a redirect leads to another port."""
+    with AuthServer(attach=attach) as server, AuthServer(attach=attach) as other:
+        acme = Credential("acme", refresher(server), token=server.issue())
+        arguments = {"attach": attach}
+        with FORMS["requests"](acme, [server.url, other.url], Options(arguments=arguments)) as driver:
+            away = quote(other.api_url + "/there", safe="")
+            assert driver.get(f"{server.api_url}/redirect?to={away}").status == 401
+        assert server.counters.token_requests == 0
+
+
+@pytest.mark.parametrize("attach", [{"X-Account": "7", **BEARER}, {**BEARER, "X-Account": "7"}], ids=["last", "first"])
+def test_a_call_that_lost_one_of_two_places_follows_further_redirects(
+    attach: dict[str, str], credential: Credential, recorder: Recorder, other_recorder: Recorder
+) -> None:
+    other_recorder.moved_to = "/there"
+    arguments = {"attach": attach}
+    with FORMS["requests"](credential, [recorder.url, other_recorder.url], Options(arguments=arguments)) as driver:
+        assert driver.get(f"{recorder.url}/redirect?to={quote(other_recorder.url + '/moved', safe='')}").status == 200
+    assert other_recorder.targets == ["/moved", "/there"]
+    assert other_recorder.values("authorization") == [None, None]
 
 
 def test_a_token_endpoint_of_the_same_origin_keeps_its_own_header(server: AuthServer, credential: Credential) -> None:

@@ -209,5 +209,5 @@ def test_another_credential_s_refresher_may_use_the_client(server: AuthServer) -
             assert client.get(f"{server.url}/api/items/1").status_code == 200
             return {"access_token": "next", "expires_in": 3600}
 
-        inner = Credential("inner", refresh, token={"access_token": "a", "refresh_token": "r", "expires_in": 0.001})
+        inner = Credential("inner", refresh, token={"access_token": "a", "refresh_token": "r", "expires_at": 1})
         assert inner.token().reveal() == "next"

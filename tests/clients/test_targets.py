@@ -26,9 +26,9 @@ class Telling(Credential):
         self.told.append((what, target[1]))
         self.origins.add(target[0])
 
-    def accepted(self, token: Token, target: Target) -> tuple[int, ...]:
+    def accepted(self, token: Token, target: Target) -> None:
         self._note("accepted", target)
-        return super().accepted(token, target)
+        super().accepted(token, target)
 
     def replayed(self, token: Token, *, accepted: bool, target: Target | None = None) -> None:
         self._note("replay accepted" if accepted else "replay refused", target)

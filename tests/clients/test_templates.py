@@ -1,21 +1,19 @@
-"""The grammar of ``attach=``, and what happens to the texts of queries, cookies, addresses, logs and errors."""
+"""The grammar of ``attach=``, and what is written for a token."""
 
 from __future__ import annotations
 
-import logging
-import sys
 import traceback
 from collections import UserDict
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
+from functools import partial
+from operator import methodcaller
 from typing import Any
 
 import pytest
 
 from onerefresh import ConfigurationError, RefreshProtocolError, Token
 from onerefresh.clients.bearer import Bearer, HeaderText
-from onerefresh.clients.challenge import PassThrough, Refused
-from onerefresh.clients.hiding import empty, mask, silence
-from onerefresh.clients.places import has_parameter, with_cookies, with_parameters, without_secrets
+from onerefresh.clients.challenge import Interaction, PassThrough, Refused
 
 API = "https://api.acme.com"
 EXTRA = {
@@ -29,6 +27,7 @@ EXTRA = {
     "in": {"x": "y"},
 }
 TOKEN = Token("the-token", extra=EXTRA)
+SIGNED = Token("a-token-of-some-length", extra={"number_of_account": "1234-5678-9012"})
 ODD = Token("the-token", extra={"line": "a\r\nX-Evil: b", "space": "a b", "semicolon": "a;b", "surrogate": "\ud800"})
 
 
@@ -131,6 +130,48 @@ def test_an_async_function_is_refused_at_once() -> None:
         bearer(attach)
 
 
+def generator(token: Token) -> Generator[str, None, None]:
+    yield token.reveal()
+
+
+async def async_generator(token: Token) -> AsyncGenerator[str, None]:
+    yield token.reveal()
+
+
+class Generating:
+    def __call__(self, token: Token) -> Generator[str, None, None]:
+        yield token.reveal()
+
+
+@pytest.mark.parametrize("attach", [generator, async_generator, partial(generator), Generating()])
+def test_a_generator_is_refused_at_once(attach: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must be a plain function, not a generator"):
+        bearer(attach)
+
+
+@pytest.mark.parametrize(
+    "attach", [lambda: "x", lambda _, more: f"x{more}", lambda *, token: f"x{token}", TOKEN.reveal, dict.get]
+)
+def test_a_function_that_takes_no_token_is_refused_at_once(attach: Any) -> None:
+    """As somebody might give ``attach=acme.bearer``."""
+    for given in (attach, {"X-A": attach}):
+        with pytest.raises(ConfigurationError, match="must take one argument, the Token"):
+            bearer(given)
+
+
+@pytest.mark.parametrize(
+    "attach",
+    [
+        Token.reveal,
+        methodcaller("reveal"),
+        lambda token, more="": token.reveal() + more,
+        lambda *given: given[0].reveal(),
+    ],
+)
+def test_anything_that_takes_the_token_will_do(attach: Any) -> None:
+    assert written({"?a": attach, "X-A": attach}) == ["the-token", "the-token"]
+
+
 def test_a_token_that_somebody_wrote_into_a_template_is_not_repeated() -> None:
     odd = ("Bearer sk-secret {tok}", "sk-secret {", "{sk-secret}", {"cookie:a": "sk-secret; {token}"})
     for attach in ("Bearer sk-secret-secret", {"X-A": " sk-secret-secret"}, "X-A: sk-secret-secret", *odd):
@@ -199,6 +240,26 @@ def test_what_is_attached_shows_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    "attach",
+    [
+        "Key {extra.number_of_account}:{token}",
+        {"X-A": "{token}", "X-B": "{extra.number_of_account}"},
+        {"?k": "{extra.number_of_account}", "X-A": "{token}", "?v": "insufficient"},
+        lambda token: f"Signed {token.reveal()[::-1]}",
+    ],
+)
+def test_a_challenge_that_repeats_what_was_sent_is_not_shown(attach: Any) -> None:
+    rules = bearer(attach)
+    sent = written(attach, SIGNED)
+    for echo in (*[value for value in sent if value != "insufficient"], sent[0][-12:]):
+        challenge = f'Bearer error="insufficient_claims", error_description="not enough: {echo}"'
+        error = rules.interaction(Interaction("insufficient_claims", challenge), SIGNED)
+        assert error.challenge is None or echo not in error.challenge
+    plain = 'Bearer error="insufficient_claims", claims="abc"'
+    assert rules.interaction(Interaction("insufficient_claims", plain), SIGNED).challenge == plain
+
+
+@pytest.mark.parametrize(
     ("attach", "scheme"),
     [("Basic {token}", "Basic"), ("{token}", ""), ({"X-A": "Basic {token}"}, ""), (lambda _: "Basic x", "")],
 )
@@ -206,128 +267,3 @@ def test_the_word_before_the_token_decides_whose_challenge_it_is(attach: Any, sc
     assert bearer(attach).scheme == scheme
     assert isinstance(bearer("Basic {token}").judge(401, ['Basic realm="a"']), Refused)
     assert isinstance(bearer("Basic {token}").judge(403, ['Basic realm="a"']), PassThrough)
-
-
-# --- Queries, cookies and addresses ---
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://a.b/c", "https://a.b/c?k=v"),
-        ("https://a.b/c?", "https://a.b/c?k=v"),
-        ("https://a.b/c?x=1&y", "https://a.b/c?x=1&y&k=v"),
-        ("https://a.b/c?k=old&x=1&k=older&%6b=oldest", "https://a.b/c?x=1&k=v"),
-        ("https://a.b/c?k", "https://a.b/c?k=v"),
-        ("https://a.b/c?x=%20+é&kk=1#k=2", "https://a.b/c?x=%20+é&kk=1&k=v#k=2"),
-        ("?", "?k=v"),
-    ],
-)
-def test_a_parameter_replaces_those_of_its_name_and_leaves_the_rest_as_it_is(url: str, expected: str) -> None:
-    assert with_parameters(url, [("k", "v")]) == expected
-    assert with_parameters(expected, [("k", "v")]) == expected
-
-
-def test_a_parameter_is_encoded_and_found_again() -> None:
-    url = with_parameters("https://a.b/?x=1", [("a[b]", "c d&e=f#ü/")])
-    assert url == "https://a.b/?x=1&a%5Bb%5D=c%20d%26e%3Df%23%C3%BC%2F"
-    assert has_parameter(url, ["a", "a[b]"]) == "a[b]"
-    assert has_parameter(url + "#k=v", ["k"]) is None
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        (None, "s=t"),
-        ("", "s=t"),
-        ("a=b; c=d", "a=b; c=d; s=t"),
-        ("s=old; a=b;s=older;", "a=b; s=t"),
-        ("ss=1; S=2; flag", "ss=1; S=2; flag; s=t"),
-        ('a="s=1"', 'a="s=1"; s=t'),
-    ],
-)
-def test_a_cookie_replaces_those_of_its_name(header: str | None, expected: str) -> None:
-    assert with_cookies(header, [("s", "t")]) == expected
-
-
-VALUE = "t/o+k=n"
-ONCE = "t%2Fo%2Bk%3Dn"
-TWICE = "t%252Fo%252Bk%253Dn"
-
-
-@pytest.mark.parametrize(
-    ("location", "within", "elsewhere"),
-    [
-        ("/items/", "/items/", "/items/"),
-        ("/items/?", "/items/?", "/items/?"),
-        (f"/items/?k={ONCE}", "/items/", "/items/"),
-        (f"?k={ONCE}", "?", "?"),
-        (f"https://a.b/c?x=1&k={ONCE}&y=2#z", "https://a.b/c?x=1&y=2#z", "https://a.b/c?x=1&y=2#z"),
-        ("/c?k=theirs", "/c?k=theirs", "/c?k=theirs"),
-        (f"/c?next=%2Fd%3Fk%3D{TWICE}&y=2", f"/c?next=%2Fd%3Fk%3D{TWICE}&y=2", "/c?y=2"),
-        (f"/c?other={ONCE}", f"/c?other={ONCE}", "/c"),
-        (f"/c#k={ONCE}", f"/c#k={ONCE}", "/c"),
-        (f"https://a.b/c/{ONCE}/d?x=1", f"https://a.b/c/{ONCE}/d?x=1", "https://a.b/?x=1"),
-    ],
-)
-def test_an_address_to_which_an_answer_redirects_loses_the_token(location: str, within: str, elsewhere: str) -> None:
-    assert without_secrets(location, [("k", VALUE)], [VALUE], leaves=False) == within
-    assert without_secrets(location, [("k", VALUE)], [VALUE], leaves=True) == elsewhere
-
-
-def test_logs_and_errors_of_others_lose_the_values_of_our_parameters(caplog: pytest.LogCaptureFixture) -> None:
-    silence(["some.client"], ["k", "a[b]"])
-    silence(["some.client"], ["k"])
-    log = logging.getLogger("some.client")
-    with caplog.at_level(logging.DEBUG):
-        log.debug('%s "%s" %d', "GET", "/c?x=1&k=secret&y=2", 3)
-        log.debug(f"headers {[(b'Location', b'/d?a%5Bb%5D=secret')]}")  # noqa: G004 - as clients do
-        log.debug("/login?next=%2Fd%3Fk%3Dsecret%26y")
-        log.debug({"no": "text"})
-    assert "secret" not in caplog.text
-    assert "x=1&k=…&y=2" in caplog.text
-    inner = ValueError("cannot reach /c?k=secret (why)")
-    outer = ConnectionError(inner, "url /?k=secret")
-    outer.url = "/?k=secret"  # type: ignore[attr-defined]  # as clients do
-    outer.__cause__ = OSError(5, "/?k=secret")
-    mask(outer)
-    assert "secret" not in repr([outer, outer.args, vars(outer), outer.__cause__])
-    assert "cannot reach /c?k=… (why)" in str(outer)
-
-
-def test_the_frames_of_a_failed_call_are_emptied_and_those_of_its_caller_go_on() -> None:
-    """A task that has handed its error on, and waits, must not end because somebody calls again for that error."""
-
-    class Waiting:
-        def __await__(self) -> Generator[None, None, None]:
-            yield
-
-    async def waits() -> str:
-        kept = "kept"
-        try:
-            raise ValueError
-        except ValueError as error:
-            given.append(error)
-        await Waiting()
-        return kept
-
-    def fails(sent: str) -> None:
-        raise OSError
-
-    given: list[BaseException] = []
-    task = waits()
-    task.send(None)
-    try:
-        raise given[0]
-    except ValueError:
-        before = sys.exception()
-        try:
-            fails("secret")
-        except OSError as error:
-            empty(error, before)
-            failed = error
-    with pytest.raises(StopIteration) as ended:
-        task.send(None)
-    assert ended.value.value == "kept"
-    frames = [frame for frame, _ in traceback.walk_tb(failed.__traceback__) if frame.f_code.co_name == "fails"]
-    assert [frame.f_locals for frame in frames] == [{}]

@@ -187,6 +187,23 @@ class TestRequests:
         assert api.request.headers["Authorization"] == ACCESS
         assert not JsonEndpoint(URL).renews_from_access
 
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"headers": {"Authorization": "Bearer {access_token}"}},
+            {"body": {"refreshToken": "{refresh_token}"}, "headers": {"Authorization": "Bearer {access_token}"}},
+            {"cookies": {"at": "{access_token}", "rt": "{refresh_token}"}},
+        ],
+    )
+    def test_no_stand_in_is_sent_for_an_access_token_that_is_not_there(self, settings: dict[str, Any]) -> None:
+        """Of a first token only the refresh token may be known."""
+        endpoint = JsonEndpoint(URL, send=(api := Api()), **settings)
+        with pytest.raises(RefreshFailure, match="needs 'access_token', which no answer has brought yet") as raised:
+            endpoint(Token(None, REFRESH))
+        assert (raised.value.verdict.kind, api.requests) == (FailureKind.CONFIGURATION, [])
+        JsonEndpoint(URL, body={"token": "{refresh_token}"}, send=api)(Token(None, REFRESH))
+        assert json.loads(api.request.body) == {"token": REFRESH}
+
 
 class TestAnswers:
     @pytest.mark.parametrize(
@@ -220,6 +237,14 @@ class TestAnswers:
         assert (token.reveal(), token.reveal_refresh_token()) == ("a", "r")
         assert token.expires_at is not None
         assert 58 < token.expires_at - time.time() <= 60
+
+    @pytest.mark.parametrize("seconds", [60, 60_000, 360_000, 900_000, 3_600_000])
+    def test_milliseconds_that_are_named_are_milliseconds_once(self, seconds: int) -> None:
+        """900,000 seconds are a round number of milliseconds, too."""
+        for value in (seconds * 1000, str(seconds * 1000)):
+            token = read({"access_token": "a", "ttl": value, "expires_in": 5}, fields={"expires_in_ms": "ttl"})
+            assert token.expires_at is not None
+            assert token.expires_at - time.time() == pytest.approx(seconds, abs=2.0)
 
     def test_a_bare_text_is_a_token_where_that_is_said(self) -> None:
         for body in (b'"abc-0123456789"', b"abc-0123456789\n"):
@@ -270,6 +295,16 @@ class TestAnswers:
                 assert credential.login({"data": {"token": "b"}}).reveal() == "b"
         with Credential("plain", endpoint, token={"access_token": "a", "refresh_token": "r"}) as credential:
             assert credential.token().reveal() == "a"
+
+    @pytest.mark.parametrize(
+        "beside",
+        [{"obtained_at": 1_700_000_000}, {"createdAt": "2023-11-14T22:13:20Z"}, {"expires": 1_700_000_000_000}],
+    )
+    def test_a_login_of_long_ago_is_not_new_where_that_stands_around_the_answer(self, beside: dict[str, Any]) -> None:
+        endpoint = JsonEndpoint(URL, fields={"access_token": "data.token"}, send=Api(body={"data": {"token": "new"}}))
+        login = {"data": {"token": "a", "refresh_token": "r", "expires_in": 3600}, **beside}
+        with Credential("old", endpoint, token=login) as credential:
+            assert credential.token().reveal() == "new"
 
 
 DEAD, DOUBTFUL, BUSY = FailureKind.DEAD, FailureKind.DOUBTFUL, FailureKind.UNAVAILABLE

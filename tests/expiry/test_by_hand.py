@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.core.test_token import jwt
+from tests.expiry.test_values import OF_OTHER_CLASSES
 
 from onerefresh import ConfigurationError, Token
 
@@ -42,6 +43,12 @@ def test_a_moment(given: Any) -> None:
 @pytest.mark.parametrize("given", [HOUR, 3600, "3600", "1h", "PT1H", timedelta(hours=1), Decimal(3600)])
 def test_a_lifetime(given: Any) -> None:
     assert Token("a", expires_in=given, issued_at=MOMENT).expires_at == MOMENT + HOUR
+
+
+@pytest.mark.parametrize("hours", [250, 1000, 24_000])
+def test_a_timedelta_has_its_unit_with_it(hours: int) -> None:
+    """As a number of seconds it would be round in milliseconds."""
+    assert Token("a", "r", expires_in=timedelta(hours=hours), issued_at=MOMENT).expires_at == MOMENT + hours * HOUR
 
 
 def test_a_moment_in_the_place_of_a_lifetime() -> None:
@@ -104,6 +111,15 @@ def test_what_is_not_understood_is_refused(name: str, value: object, message: st
     given: dict[str, Any] = {name: value}
     with pytest.raises(ConfigurationError, match=message):
         Token("a", "r", **given)
+
+
+@pytest.mark.parametrize("value", OF_OTHER_CLASSES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("name", ["expires_in", "expires_at", "issued_at"])
+def test_values_of_other_classes_are_refused(name: str, value: object) -> None:
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(ConfigurationError, match=f"^{name} is ") as caught:
+        Token("a", "r", **given)
+    assert "secret" not in str(caught.value)
 
 
 def test_the_error_shows_neither_the_value_nor_a_token() -> None:

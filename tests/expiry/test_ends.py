@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.expiry.test_values import ANY
 
 from onerefresh.expiry import CAUTIOUS_LIFE, LATEST, LONGEST_LIFE, End, FieldKind, Reading, end_of, is_expiry, read
-from onerefresh.expiry.names import ISSUED, is_issue
+from onerefresh.expiry.names import ISSUED, ISSUED_ALONE, is_issue
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 HOUR, DAY = 3600.0, 86_400.0
@@ -38,7 +38,9 @@ def kept(answer: Mapping[str, object], **others: Any) -> End:
         "expires_in", "expiresIn", "ExpiresIn", "expires-in", "EXPIRES_IN", "expire_in", "expireIn", "expires_in_sec",
         "expires_in_seconds", "expiresInSeconds", "token_expires_in", "access_token_expires_in", "accessTokenExpiresIn",
         "access_token_expire_in", "expires_after", "expires", "expire", "expiry", "expiration", "exp", "lease_duration",
-        "lifetime", "token_ttl", "access_lifetime", ".expires", "valid_for",
+        "lifetime", "token_ttl", "access_lifetime", ".expires", "valid_for", "expired_in", "expire_seconds",
+        "expiry_seconds", "expiration_sec", "ttlSeconds", "ttl_in_seconds", "lifetimeInSeconds", "validity",
+        "validity_time", "access_token_validity_seconds", "expiresAfterSeconds",
     ],
 )  # fmt: skip
 def test_names_of_a_lifetime(name: str) -> None:
@@ -55,6 +57,26 @@ def test_names_of_a_lifetime_in_milliseconds(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "seconds"),
+    [
+        ("expires_in_minutes", 60, HOUR),
+        ("expiresInMins", "60", HOUR),
+        ("expiration_minutes", 60, HOUR),
+        ("ttl_hours", 1, HOUR),
+        ("expires_in_hours", 0.5, HOUR / 2),
+        ("expires_in_days", 30, 30 * DAY),
+        ("expiry_days", 365, 365 * DAY),
+        ("expires_in_days", 10_000, 10_000 * DAY),
+        ("expires_ms", 900_000, 900.0),
+        ("expires_in_minutes", "1h", HOUR),
+    ],
+)
+def test_a_unit_in_the_name(name: str, value: object, seconds: float) -> None:
+    assert fresh({name: value}) == NOW + seconds
+    assert kept({name: value, "obtained_at": NOW - 60}).expires_at == NOW - 60 + seconds
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "expires_at", "expiresAt", "ExpiresAt", "expire_at", "expireAt", "expires_on", "expiresOn", "expiry",
@@ -63,7 +85,9 @@ def test_names_of_a_lifetime_in_milliseconds(name: str) -> None:
         "expires_ts", "exp", "token_expires_at", "tokenExpiresAt", "token_expiry", "tokenExpiry", "access_expires",
         "access_token_expires_at", "accessTokenExpiresAt", "accessTokenExpirationDate", "access_token_expiration",
         "access_expiration", "expires_at_ms", "expires_at_utc", "expires_in", "expire_in", "access_token_expire_in",
-        "valid_until", "validUntil", "valid_to", "expires_date_time",
+        "valid_until", "validUntil", "valid_to", "expires_date_time", "expired_at", "expiredAt", "expired_time",
+        "expires_unix", "expiresAtUnix", "expires_at_epoch", "expires_epoch", "expiry_unix_timestamp",
+        "expires_at_timestamp", "expires_at_epoch_ms", "expiry_date_utc", "valid_till",
     ],
 )  # fmt: skip
 def test_names_of_a_moment(name: str) -> None:
@@ -80,7 +104,10 @@ def test_names_of_a_moment(name: str) -> None:
     [
         "", "in", "at", "expiress", "expires_by_default", "ext_expires_in", "extended_expires_on", "refresh_expires_in",
         "refresh_token_expires_at", "id_token_expires_in", "session_expires_at", "password_expires_at", "experience",
-        "expired", "can_expire", "expert", "registrationExpiresAt", "expires_in" * 20, "access_token", "token", "ttl_x",
+        "expired", "is_expired", "expired_s", "can_expire", "expert", "registrationExpiresAt", "expires_in" * 20,
+        "access_token", "token", "ttl_x", "data_access_expiration_time", "session_expires",
+        "x_refresh_token_expires_in", "client_secret_expires_at", "refreshTokenExpiresIn", "r1_expires_in",
+        "code_expires_in", "not-before-policy",
     ],
 )  # fmt: skip
 def test_other_names_say_nothing_about_it(name: str) -> None:
@@ -167,6 +194,21 @@ def test_directus_counts_milliseconds_which_its_jwt_tells() -> None:
     assert fresh({"expires_in": 60}, claims=claims) == NOW + 60, "a shorter life is no unit"
 
 
+@pytest.mark.parametrize("ahead", [3593, 3600, 3605])
+def test_an_hour_is_no_3_6_seconds_where_the_clock_is_an_hour_ahead(ahead: int) -> None:
+    """Daylight saving time and time zones make clocks wrong by whole hours."""
+    end = NOW - ahead + HOUR
+    assert fresh({"expires_in": 3600, "expires_at": end}) == NOW + HOUR
+    assert fresh({"expires_in": "3600"}, claims={"exp": end}) == NOW + HOUR
+    assert fresh({"expires_in": 3600, "expires_at": end}, claims={"exp": end}) == NOW + HOUR
+
+
+@given(st.integers(1, 59_999), st.floats(NOW - DAY, NOW + DAY), st.booleans())
+def test_no_moment_beside_it_makes_a_minute_of_seconds_one_of_milliseconds(life: int, end: float, is_jwt: bool) -> None:
+    answer, claims = {"expires_in": life}, {"exp": end}
+    assert fresh(answer if is_jwt else {**answer, "expires_at": end}, claims=claims if is_jwt else {}) == NOW + life
+
+
 # --- Which statement counts ---
 
 
@@ -208,11 +250,32 @@ def test_an_old_answer_counts_from_its_own_time(answer: dict[str, object], issue
 
 
 @pytest.mark.parametrize(
-    "name", [*ISSUED, "issuedAt", "createdAt", "obtainedAt", "cachedAt", ".issued", "tokenCreatedAt"]
-)
+    "name",
+    [
+        *ISSUED, *ISSUED_ALONE, "issuedAt", "createdAt", "obtainedAt", "cachedAt", ".issued", "tokenCreatedAt",
+        "issue_time", "issued_on", "issue_date", "issuedTimestamp", "access_token_issued", "createTime", "created_ts",
+        "creation_timestamp", "created_at_ms", "issued_at_utc", "fetch_time", "retrieved_at", "last_refresh",
+        "last_refreshed_at", "last_updated", "lastModified", "access_token_stored_at", "token_obtained_at_unix",
+        "renewed_at", "access_token_timestamp",
+    ],
+)  # fmt: skip
 def test_names_of_the_moment_of_issue(name: str) -> None:
     assert is_issue(name)
-    assert kept({"expires_in": HOUR, name: NOW - 60}).issued_at == NOW - 60
+    for value in (NOW - 60, str((NOW - 60) * 1000), "2027-01-15T07:59:00Z", "2027-01-15 07:59:00"):
+        assert kept({"expires_in": HOUR, name: value}).issued_at == NOW - 60
+
+
+@pytest.mark.parametrize(
+    "name", ["at", "time", "date", "refresh", "refresh_token_issued", "user_created_at", "issuer", "not-before-policy"]
+)
+def test_other_names_say_nothing_about_it_either(name: str) -> None:
+    assert not is_issue(name)
+    assert kept({"expires_in": HOUR, name: NOW - 60}).issued_at == NOW
+
+
+@pytest.mark.parametrize("value", [True, "alice", {"at": 1}, 1, -5, None, NOW + 60])
+def test_what_is_no_moment_of_issue_does_not_count(value: object) -> None:
+    assert kept({"expires_in": HOUR, "created": value}) == End(NOW + HOUR, NOW)
 
 
 # --- What is not understood ---
@@ -274,6 +337,11 @@ def test_a_moment_without_a_zone_is_used_cautiously(text: str, expires_at: float
 def test_what_is_said_shows_no_value() -> None:
     for value in ("very-secret-text", ["very-secret-text"], {"very-secret-text": 1}, b"very-secret-text"):
         assert "secret" not in end_of({"expires_at": value}, at=NOW).odd
+
+
+@pytest.mark.parametrize("name", ["expires\n_in", "\x1bexpires_in", "expires\u202e_in", "expires_in\x00\r\n"])
+def test_what_is_said_is_one_plain_line_whatever_the_field_s_name(name: str) -> None:
+    assert end_of({name: "soon"}, at=NOW).odd == f"expires_in is {SOON}"
 
 
 # --- Any answer ---

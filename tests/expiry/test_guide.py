@@ -25,12 +25,13 @@ ROWS = {row.partition(" | ")[0]: row.partition(" | ")[2] for row in re.findall(r
         ("whose end; may be missing", tuple(filter(None, names.OF_ACCESS))),
         ("the end", names.WORDS),
         ("the value is a lifetime", names.SPANS),
-        ("the value is a moment", names.MOMENTS),
+        ("the value is a moment, one or more of", names.MOMENTS),
         ("a date without a time zone is in UTC", ("utc",)),
         ("what a number counts", tuple(names.UNITS)),
         ("other words for a lifetime", names.LIVES),
         ("other words for the moment of the end", names.DATES),
         ("when it was issued", names.ISSUED),
+        ("other words for it", names.ISSUED_ALONE),
     ],
 )
 def test_the_guide_has_each_name(row: str, known: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ import math
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from onerefresh.expiry.values import TEN_YEARS
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 HOUR, DAY = 3600.0, 86_400.0
+TOO_LARGE = "a number that is no time: it is negative, too large or not finite"
 LIFETIME, MOMENT, EITHER = FieldKind.LIFETIME, FieldKind.MOMENT, FieldKind.EITHER
 
 
@@ -80,6 +82,62 @@ def test_values_of_python() -> None:
 @pytest.mark.parametrize("kind", FieldKind)
 def test_other_values_are_odd(value: object, shape: str, kind: FieldKind) -> None:
     assert read(value, kind, at=NOW) == Reading(odd=shape)
+
+
+class RaisingDatetime(datetime):
+    def replace(self, *args: Any, **others: Any) -> Any:
+        raise RuntimeError("secret")
+
+
+class RaisingDate(date):
+    def isoformat(self) -> str:
+        raise RuntimeError("secret")
+
+
+class RaisingLifetime(timedelta):
+    def total_seconds(self) -> float:
+        raise RuntimeError("secret")
+
+
+class RaisingText(str):
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        raise RuntimeError("secret")
+
+
+class NoLifetime(timedelta):
+    def total_seconds(self) -> float:
+        return math.nan
+
+
+class NoMoment(datetime):
+    """Libraries have such a value for a missing date."""
+
+    def replace(self, *args: Any, **others: Any) -> Any:
+        return self
+
+    def __sub__(self, other: object) -> Any:
+        return NoLifetime()
+
+
+OF_OTHER_CLASSES = [
+    RaisingDatetime(2027, 1, 15, tzinfo=UTC),
+    RaisingDate(2027, 1, 15),
+    RaisingLifetime(hours=1),
+    RaisingText("soon"),
+    NoLifetime(hours=1),
+    NoMoment(2027, 1, 15, tzinfo=UTC),
+]
+
+
+@pytest.mark.parametrize("value", OF_OTHER_CLASSES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("kind", FieldKind)
+def test_values_of_other_classes_cost_no_answer(value: object, kind: FieldKind) -> None:
+    found = read(value, kind, at=NOW)
+    assert found.odd
+    assert found == Reading(odd=found.odd)
+    assert "secret" not in found.odd
 
 
 @pytest.mark.parametrize("value", [None, "", " ", "never", "Never", "null", "None"])
@@ -158,9 +216,17 @@ def test_larger_numbers_are_odd_under_the_name_of_a_lifetime(value: float) -> No
 
 def test_a_moment_far_ahead_is_one_under_the_name_of_a_moment() -> None:
     assert moment_of(253_402_300_799) == LATEST, "the end of the year 9999"
+    assert moment_of(999_999_999_999) == LATEST, "a number that stands for never"
     assert moment_of(253_402_300_799_999) == LATEST, "the same in milliseconds"
     assert moment_of(2**63 - 1) == (2**63 - 1) / 1e9
     assert moment_of(1_000_000_000) == 1_000_000_000
+
+
+@pytest.mark.parametrize("value", [639_000_000_000_000_000, 253_402_300_800_000, 999_999_999_999_999])
+def test_a_moment_after_the_year_9999_counts_something_else(value: int) -> None:
+    """Such as the ticks of .NET, tenths of a microsecond since the year 1: as an end they would mean for ever."""
+    assert read(value, MOMENT, at=NOW) == Reading(odd=TOO_LARGE)
+    assert read(str(value), MOMENT, at=NOW) == Reading(odd=TOO_LARGE)
 
 
 @pytest.mark.parametrize(("value", "seconds"), [(3_600_000, HOUR), ("3600000", HOUR), (500, 0.5), (NOW * 1000, None)])
@@ -188,11 +254,25 @@ def test_a_unit_in_the_name_counts(value: object, seconds: float | None) -> None
         ("PT0.5S", 0.5),
         ("01:00:00", HOUR),
         ("1.00:00:00", DAY),
+        ("1h0m0s", HOUR),
+        ("1h30m", 1.5 * HOUR),
+        ("1.5h", 1.5 * HOUR),
+        ("59m59.5s", HOUR - 0.5),
+        ("1 hour, 30 min", 1.5 * HOUR),
+        (str(timedelta(hours=1)), HOUR),
+        (str(timedelta(days=1)), DAY),
+        (str(timedelta(days=10, hours=1, microseconds=500_000)), 10 * DAY + HOUR + 0.5),
+        ("30 days 00:00:00", 30 * DAY),
     ],
 )
 def test_a_lifetime_with_its_unit(text: str, seconds: float) -> None:
     for kind in FieldKind:
         assert read(text, kind, at=NOW) == Reading(lifetime=seconds)
+
+
+@pytest.mark.parametrize("text", ["1x", "1h2x", "h", "1h-30m", "-1 day, 23:00:00", "P", "1:2:3", "1h" * 60])
+def test_what_is_no_lifetime_with_its_unit(text: str) -> None:
+    assert read(text, LIFETIME, at=NOW).odd
 
 
 # --- Of any value ---

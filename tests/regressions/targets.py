@@ -76,6 +76,11 @@ class Process:
         self.credential = Credential(
             "acme", world.refresh, token=first_token(expires_in=LIVES), store=Kept(world.store)
         )
+        self.before_the_replay: Callable[[], object] = lambda: None
+        self.renew_the_client()
+
+    def renew_the_client(self) -> None:
+        """Call by a client of its own from now on."""
         self._calls = Calls(
             self.credential, ORIGIN, header="Authorization", scheme="Bearer", refused_statuses=frozenset({401})
         )
@@ -97,6 +102,7 @@ class Process:
                 case "rewind":
                     call.rewound = True
                 case "send":
+                    self.before_the_replay()
                     call.status = self._answer(path, call.text.token)
         for command in self.world.commands:
             assert command.wait(20.0)

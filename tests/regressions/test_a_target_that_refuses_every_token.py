@@ -6,6 +6,7 @@ to what was refused. What a record lets through beside it is counted.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +124,43 @@ def test_a_process_remembers_a_handful_of_targets_of_the_present_token_and_no_pa
     takers = process.credential._memory.takers
     assert takers is not None
     assert (takers.identity[1], len(takers.targets)) == (world.generation, 1)
+
+
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_a_poller_is_remembered_beside_many_targets_that_are_called_once(
+    world: World, process: Process, comes_first: bool
+) -> None:
+    once = [f"/once/{number}" for number in range(1000 if comes_first else HANDFUL)]
+    assert process.get("/bad") == 401
+    for path in ["/poll", *once] if comes_first else [*once, "/poll", "/poll"]:
+        assert process.get(path) == 200
+    world.end_the_token()
+    assert process.get("/poll") == 200
+    assert len(world.refreshed_at) == 2
+
+
+@pytest.mark.parametrize("is_shared", [True, False], ids=["one client", "two clients"])
+def test_what_a_target_accepts_after_a_refused_replay_counts_in_each_client(
+    world: World, process: Process, is_shared: bool
+) -> None:
+    """Its replicas disagreed for a moment: another call was accepted before the replay was refused, and again after."""
+    process.get("/good")
+    other = copy.copy(process)
+    if not is_shared:
+        other.renew_the_client()
+
+    def before_the_replay() -> None:
+        assert other.get("/good") == 200
+        world.bad = lambda path, generation: True
+
+    world.end_the_token()
+    process.before_the_replay = before_the_replay
+    assert process.get("/good") == 401
+    world.bad = lambda path, generation: False
+    assert other.get("/good") == 200
+    world.end_the_token()
+    assert other.get("/good") == 200
+    assert len(world.refreshed_at) == 2, "it had accepted this very token"
 
 
 def test_the_record_has_prints_alone(world: World, process: Process) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tests.simulator.broken import Broken
@@ -75,18 +76,19 @@ class Answers:
         if token is None or token.refresh_token is None:
             return
         self._sends_alone(task, token)
-        if not self._world.scenario.host_saves:
-            self._sends_nothing_spent(task, token)
-        senders = self._unheard.get(token.identity, {})
         if self._world.scenario.host_saves:
             return  # a new process knows nothing of the one before
         claim, record = self._world.judge.claims.of(task), self._world.store.record
         if claim is not None and self._world.timeline.now - claim.born > claim.ttl:
             return  # it was stopped after its last look at the clock: nobody can know what others have sent since
+        self._sends_nothing_spent(task, token)
+        senders = self._unheard.get(token.identity, {})
         if not self._world.scenario.never_resends:
             lost_at = senders.get(task.process)
-            if senders and self._is_dated(record, task.process):
-                lost_at = max(senders.values())
+            last = max(senders.values(), default=-math.inf)
+            # A process that began after the store's clock was set cannot know by how much.
+            if senders and last >= self._world.store_clock_set_at and self._is_dated(record, task.process):
+                lost_at = last
             self._is_after_its_pause(task, token, lost_at)
             return
         # What a store has lost, or was never told, only those who have seen it know.

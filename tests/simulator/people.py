@@ -253,8 +253,10 @@ async def call(account: Account, path: str = "") -> bool:
     token = await account.ask()
     judge.handed_out(account._process, token, asked)
     if await Ask(token.reveal(), path):
-        if target is not None and hash(target) in account.accepted(token, target):
-            judge.targets.accepted(account._process, token, path)
+        if target is not None:
+            account.accepted(token, target)
+            if hash(target) in account._memory.takers_of(token.identity).targets:
+                judge.targets.accepted(account._process, token, path)
         elif account.unproven is token:
             account.replayed(token, accepted=True)
         return True

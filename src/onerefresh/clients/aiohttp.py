@@ -13,14 +13,14 @@ from onerefresh.clients.attach import Attach
 from onerefresh.clients.bearer import UNAUTHORIZED, Further, HeaderText
 from onerefresh.clients.call import LONGEST_REFUSAL, Calls
 from onerefresh.clients.hiding import empty, mask, silence
-from onerefresh.clients.places import has_parameter, with_cookies, with_parameters, without_secrets
+from onerefresh.clients.places import has_parameter, with_cookies, with_parameters
 from onerefresh.clients.refused import RefusedBy
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 from onerefresh.one_object import OneObject
 
 try:
-    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, StreamReader
+    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientResponseError, StreamReader
     from aiohttp.base_protocol import BaseProtocol
     from multidict import CIMultiDict, CIMultiDictProxy, istr
     from yarl import URL
@@ -134,7 +134,7 @@ class BearerAuth(OneObject):
             return await handler(request)
         for header, (_, value) in zip(self._headers[1:], further.headers, strict=True):
             request.headers[header] = value
-        url, cookies, before = request.url, request.headers.get("Cookie"), sys.exception()
+        url, cookies, before = request.url, request.headers.getall("Cookie", []), sys.exception()
         try:
             if further.cookies:
                 request.headers["Cookie"] = _hidden(with_cookies(cookies, further.cookies), text)
@@ -142,6 +142,9 @@ class BearerAuth(OneObject):
                 request.url = URL(with_parameters(str(url), further.query), encoded=True)
             response = await handler(request)
         except Exception as error:
+            if isinstance(error, ClientResponseError):  # of a middleware beneath
+                error.request_info = error.request_info._replace(url=url)
+                error.args = (error.request_info, *error.args[1:])
             mask(error)
             empty(error, before)
             raise
@@ -150,8 +153,7 @@ class BearerAuth(OneObject):
             request.url = url
             if further.cookies:
                 del request.headers["Cookie"]
-                if cookies is not None:
-                    request.headers["Cookie"] = cookies
+                request.headers.extend([("Cookie", cookie) for cookie in cookies])
         self._forget(response, further, url)
         return response
 
@@ -168,10 +170,14 @@ class BearerAuth(OneObject):
                 leaves = not self._bearer.origins.cover(target.scheme, target.raw_host, target.port)
             except ValueError:
                 leaves = True  # aiohttp says itself what is wrong with it
-            headers = CIMultiDict(response.headers)
-            headers[name] = without_secrets(location, further.query, further.secrets, leaves=leaves)
-            response._headers = CIMultiDictProxy(headers)
-            response._cache.pop("headers", None)
+            if (cleaned := further.taken_out(location, leaves=leaves)) != location:
+                headers = CIMultiDict(response.headers)
+                headers[name] = cleaned
+                response._headers = CIMultiDictProxy(headers)
+                # As aiohttp itself reads them, in either direction.
+                raw = [(key.encode(), value.encode(errors="surrogateescape")) for key, value in headers.items()]
+                response._raw_headers = tuple(raw)
+                response._cache.pop("headers", None)
 
 
 def _hidden(text: str, like: HeaderText) -> HeaderText:

@@ -6,6 +6,7 @@ own, a cookie, or two of these. A template says so, or a function of the user's;
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from onerefresh.answers import unsendable
 from onerefresh.clients.challenge import TOKEN
 from onerefresh.errors import ConfigurationError, RefreshProtocolError
 from onerefresh.loops import is_async
+from onerefresh.redaction import PART
 from onerefresh.token import Token
 
 __all__ = ["Attach", "Part", "checked_header", "parts_of", "scheme_of"]
@@ -53,6 +55,11 @@ class Part:
     value: Value | tuple[tuple[bool, str], ...] = field(repr=False)
     """A function; or the pieces of a template, of which those with True name a field of the token."""
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the text is the same for every token."""
+        return isinstance(self.value, tuple) and not any(is_field for is_field, _ in self.value)
+
     def write(self, token: Token) -> str:
         """The text for `token`, before it is encoded for its place.
 
@@ -71,6 +78,15 @@ class Part:
                 generation=token.generation,
             )
         return text
+
+    def secrets(self, token: Token, text: str) -> list[str]:
+        """What may not be shown of `text`, which was written for the token.
+
+        A short text, such as a number, is left out: it would be found anywhere by chance.
+        """
+        fields = self.value if isinstance(self.value, tuple) else None
+        values = [text] if fields is None else [self.read(token, piece) for is_field, piece in fields if is_field]
+        return [value for value in values if len(value) >= PART]
 
     @staticmethod
     def read(token: Token, name: str) -> str:
@@ -119,7 +135,7 @@ def parts_of(attach: object, header: str) -> tuple[Part, ...]:
         if (part.place, name) in seen:
             raise ConfigurationError(f"attach= names the {_PLACES[part.place]} {part.name!r} twice")
         seen.add((part.place, name))
-    if not any(_uses_token(part) for part in parts):
+    if all(part.is_fixed for part in parts):
         raise ConfigurationError(
             "attach= has no {token} in it, so it would send no token: write {token} where the access token goes "
             "({{ and }} are braces)"
@@ -181,8 +197,27 @@ def _checked_value(value: object, what: str) -> Value | tuple[tuple[bool, str], 
         raise ConfigurationError(f"{what} must be a template with {{token}}, or a function, not {type(value).__name__}")
     if is_async(value):
         raise ConfigurationError(f"{what} must be a plain function, not an async one: it only writes down a token")
+    if any(test(call) for test in _GENERATES for call in (value, type(value).__call__)):
+        raise ConfigurationError(f"{what} must be a plain function, not a generator: it returns one text")
+    if not _takes_one(value):
+        raise ConfigurationError(f"{what} must take one argument, the Token (as in lambda token: token.reveal())")
     function: Callable[[Token], str] = value
     return function
+
+
+_GENERATES: Final = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+def _takes_one(function: Callable[..., object]) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True  # some functions written in C do not tell
+    try:
+        signature.bind(None)
+    except TypeError:
+        return False
+    return True
 
 
 def _pieces(template: str, what: str) -> Iterator[tuple[bool, str]]:
@@ -207,10 +242,6 @@ def _pieces(template: str, what: str) -> Iterator[tuple[bool, str]]:
                 f"{what} has {shown}, which is unknown: there are {{token}} and {{extra.NAME}}, a field of the token "
                 "answer, and {{ and }} for braces"
             )
-
-
-def _uses_token(part: Part) -> bool:
-    return not isinstance(part.value, tuple) or any(is_field for is_field, _ in part.value)
 
 
 def _returned(text: object) -> str:

@@ -18,11 +18,12 @@ from onerefresh.clients.challenge import (
     parse_challenges,
 )
 from onerefresh.clients.origins import Origins
+from onerefresh.clients.places import without_parameters, without_secrets
 from onerefresh.clients.refused import RefusedBy, rules_of
 from onerefresh.clients.rule import Rules
 from onerefresh.errors import ConfigurationError, InteractionRequired, RefreshProtocolError
 from onerefresh.redaction import LONGEST_CHALLENGE, Redactor
-from onerefresh.token import Token
+from onerefresh.token import Secret, Token
 
 __all__ = ["UNAUTHORIZED", "Bearer", "Further", "HeaderText"]
 
@@ -64,12 +65,17 @@ class Further:
     headers: tuple[tuple[str, HeaderText], ...]
     query: tuple[tuple[str, str], ...]
     cookies: tuple[tuple[str, str], ...]
-    token: Token
+    fixed: frozenset[str]
+    """The parameters whose value is the same for every token, and no secret."""
+    secrets: tuple[str, ...]
+    """What may stand in no address of another origin."""
 
-    @property
-    def secrets(self) -> list[str]:
-        """What may stand in no address of another origin."""
-        return [self.token.reveal(), *[value for _, value in (*self.query, *self.cookies)]]
+    def taken_out(self, location: str, *, leaves: bool) -> str:
+        """The address to which an answer redirects, without the token. `leaves`: it is of another origin."""
+        if not leaves:
+            return without_parameters(location, self.query)
+        query = [(name, value) for name, value in self.query if name not in self.fixed]
+        return without_secrets(without_parameters(location, query), self.secrets)
 
 
 class Bearer:
@@ -167,11 +173,14 @@ class Bearer:
 
     def interaction(self, decision: Interaction, token: Token) -> InteractionRequired:
         """The error for the person whose token was not enough: what the API demanded when it was sent `token`."""
+        sent = self.text(token)
+        secrets = self._parts[0].secrets(token, sent) if sent.further is None else sent.further.secrets
+        redactor = Redactor([*token.secrets, *map(Secret, secrets)])  # the challenge may repeat them
         return InteractionRequired(
             f"the API requires more from the user than this token proves ({decision.error})",
             credential=self.credential,
             generation=token.generation,
-            challenge=Redactor(token.secrets).whole(decision.challenge, LONGEST_CHALLENGE),  # it may repeat the secrets
+            challenge=redactor.whole(decision.challenge, LONGEST_CHALLENGE),
         )
 
 
@@ -195,7 +204,9 @@ def _joined(written: list[tuple[Part, str]], token: Token) -> HeaderText:
     if len(written) > 1 or not headers:
         query = [(part.name, value) for part, value in written if part.place == "query"]
         cookies = [(part.name, value) for part, value in written if part.place == "cookie"]
-        first.further = Further(tuple(headers[1:]), tuple(query), tuple(cookies), token)
+        fixed = frozenset([part.name for part, _ in written if part.place == "query" and part.is_fixed])
+        secrets = [secret for part, value in written for secret in part.secrets(token, value)]
+        first.further = Further(tuple(headers[1:]), tuple(query), tuple(cookies), fixed, (token.reveal(), *secrets))
     return first
 
 

@@ -27,7 +27,7 @@ from onerefresh.clients.peek import Peek
 from onerefresh.clients.refused import RefusedBy
 from onerefresh.clients.rule import Head
 from onerefresh.credential import Credential
-from onerefresh.credential.targets import Refusal
+from onerefresh.credential.targets import Refusal, Takers
 from onerefresh.damping import Target
 from onerefresh.errors import ConfigurationError
 from onerefresh.events import Event, Kind
@@ -53,12 +53,8 @@ Step: TypeAlias = Literal["challenges", "head", "peek", "drain", "take", "rewind
 * ``take``: ask the credential for the token after `refused`, and set `token` to it.
 * ``rewind``: move the body back to its beginning, and set `rewound`; False where the body is used up.
 * ``send``: send the last request once more, with `text` in the token's place, and set `status` to the answer's, and
-  `target` to that of the request which it answers.
+  `target` to that of the request which it answers; `is_refusal`, too, if `Calls.is_refusal` was asked about it.
 """
-
-
-NONE_TAKEN: Final[tuple[Token | None, tuple[int, ...]]] = (None, ())
-"""Which targets are known to have accepted which token: none."""
 
 
 class Calls(OneObject):
@@ -104,7 +100,7 @@ class Calls(OneObject):
         )
         self.replace = replace
         self._untold = [True]  # emptied by the first call that passes through
-        self._taken = NONE_TAKEN
+        self._taken: tuple[Token | None, Takers | None] = (None, None)  # whose token's targets these are
 
     def fresh(self) -> HeaderText | None:
         """The header's value for a request; None where the credential must be waited for.
@@ -149,15 +145,16 @@ class Calls(OneObject):
             peek.decoded(body)
         return rules.ask(status, head, peek, _reporter(self.bearer.credential, sent.token)) is True
 
-    def answered(self, sent: HeaderText, status: int, target: Target | None = None) -> RefusedCall | None:
+    def answered(
+        self, sent: HeaderText, status: int, target: Target | None = None, *, is_refusal: bool = False
+    ) -> RefusedCall | None:
         """What is left of a call that was sent with `sent`; None where the answer is the caller's, whatever it says.
 
         `target`: that of the request which was answered, after redirects; None where that carried no token.
+        `is_refusal`: the rules have said so already.
         """
-        if status in self.bearer.refused_statuses:
-            self._taken = NONE_TAKEN  # what this target has accepted may be over
         if self.bearer.may_refuse(status):
-            return RefusedCall(self, sent, status, target)
+            return RefusedCall(self, sent, status, target, is_refusal=is_refusal)
         self.accepted(sent.token, status, target)  # any other answer shows that the API takes it
         return None
 
@@ -168,17 +165,18 @@ class Calls(OneObject):
             if self.credential.unproven is sent:
                 self.credential.replayed(sent, accepted=True)
             return
-        token, taken = self._taken
-        if token is not sent or hash(target) not in taken:
-            self._taken = sent, self.credential.accepted(sent, target)
+        takers, taken = self.credential.takers, self._taken
+        if takers is None or taken[0] is not sent or taken[1] is not takers or hash(target) not in takers.targets:
+            self.credential.accepted(sent, target)
+            self._taken = sent, self.credential.takers
 
 
 class RefusedCall:
     """What is left of a call whose answer has a status that may refuse its token, as steps; see `Step`."""
 
     __slots__ = (
-        "_bearer", "_calls", "_credential", "challenges", "head", "peek", "rewound", "status", "target", "text",
-        "token",
+        "_bearer", "_calls", "_credential", "challenges", "head", "is_refusal", "peek", "rewound", "status", "target",
+        "text", "token",
     )  # fmt: skip
 
     challenges: Iterable[str] | None
@@ -187,13 +185,16 @@ class RefusedCall:
     token: Token
     rewound: bool
 
-    def __init__(self, calls: Calls, sent: HeaderText, status: int, target: Target | None = None) -> None:
+    def __init__(
+        self, calls: Calls, sent: HeaderText, status: int, target: Target | None = None, *, is_refusal: bool = False
+    ) -> None:
         self._calls = calls
         self._credential = calls.credential
         self._bearer = calls.bearer
         self.text = sent
         self.status = status
         self.target = target
+        self.is_refusal = is_refusal
 
     @property
     def refused(self) -> Token | Refusal:
@@ -228,8 +229,9 @@ class RefusedCall:
     def _judged(self) -> Generator[Step, None, Decision]:
         """What the last answer means for `text`: the user's rules come first."""
         yield "challenges"
-        said, rules = None, self._bearer.rules
-        if rules is not None and self.challenges is not None and rules.name(self.status):
+        rules = self._bearer.rules
+        said: bool | None = True if self.is_refusal else None
+        if said is None and rules is not None and self.challenges is not None and rules.name(self.status):
             yield "head"
             peek = rules.peek(self.status, self.head)
             if peek is not None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
-from traceback import clear_frames
+from contextlib import suppress
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
+from opcode import opmap
+from traceback import walk_tb
+from types import FrameType
 from typing import Final
-from urllib.parse import quote
 
 __all__ = ["empty", "mask", "silence", "silence_hpack"]
 
@@ -23,7 +26,7 @@ class _Masking(logging.Filter):
     def know(self, names: Iterable[str]) -> None:
         """Take out the values of parameters of these names from now on. No lock is needed: each step is one in C."""
         for name in names:
-            self._names.setdefault(quote(name, safe=""))
+            self._names.setdefault(name)
 
     def mask(self, text: str) -> str:
         """The text with ``…`` for each of these values."""
@@ -36,16 +39,27 @@ class _Masking(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return True: no record is dropped."""
-        record.msg = self.mask(record.msg) if isinstance(record.msg, str) else record.msg
-        if isinstance(record.args, tuple):
-            record.args = tuple([self.mask(value) if isinstance(value, str) else value for value in record.args])
+        if self._names:
+            try:
+                line = record.getMessage()  # whole, since an address may be an object, too
+            except Exception:  # noqa: BLE001 - a line that cannot be written shows nothing; logging says what is wrong
+                line = ""
+            if (masked := self.mask(line)) != line:
+                record.msg, record.args = masked, ()
         return True
 
 
 def _pattern(names: list[str]) -> tuple[int, re.Pattern[str]]:
     # Also within an address within the address, where ? and & and = are escaped, once or more often.
-    begin, equals = "(?:[?&]|%(?:25)*(?:3[Ff]|26))", "(?:=|%(?:25)*3[Dd])"
-    return len(names), re.compile(rf"({begin}(?:{'|'.join(map(re.escape, names))}){equals})[^&#\s\"'<>()]*")
+    begin, equals = f"(?:{_spelled('?')}|{_spelled('&')})", _spelled("=")
+    written = "|".join(["".join(map(_spelled, name)) for name in names])
+    return len(names), re.compile(rf"({begin}(?:{written}){equals})[^&#\s\"'<>()]*")
+
+
+def _spelled(letter: str) -> str:
+    """A pattern for the letter as it is, and escaped."""
+    escaped = "".join([f"%(?:25)*{byte:02x}" for byte in letter.encode()])
+    return f"(?:{re.escape(letter)}|(?i:{escaped}))"
 
 
 _masking: Final = _Masking()
@@ -70,11 +84,26 @@ def mask(error: BaseException) -> None:
 def empty(error: BaseException, before: BaseException | None) -> None:
     """Let no frame of an error, and of those behind it, keep what was sent: a traceback with locals would show it.
 
-    `before`: ``sys.exception()`` when the call began, whose frames are the caller's. Some of them may go on later, and
-    Python before 3.13 would end a coroutine by clearing its frame.
+    `before`: ``sys.exception()`` when the call began, whose frames are the caller's.
     """
     for found in _chain(error, before):
-        clear_frames(found.__traceback__)
+        for frame, _ in walk_tb(found.__traceback__):
+            if not _goes_on(frame):
+                with suppress(RuntimeError):  # it is running
+                    frame.clear()
+
+
+_RESUMABLE: Final = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
+
+
+def _goes_on(frame: FrameType) -> bool:
+    """Whether the frame is that of a task or generator that waits, and goes on later.
+
+    One error may be raised in several tasks, as by a transport that remembers a failure. Its traceback then has frames
+    of tasks that have handled it, and Python before 3.13 would end such a task by clearing its frame.
+    """
+    code, last = frame.f_code, frame.f_lasti
+    return bool(code.co_flags & _RESUMABLE) and last >= 0 and code.co_code[last] == opmap["YIELD_VALUE"]
 
 
 def _chain(error: BaseException, before: BaseException | None) -> list[BaseException]:

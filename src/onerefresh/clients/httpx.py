@@ -10,43 +10,29 @@ client's redirects and event hooks:
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Collection, Generator, Iterable
+from collections.abc import Collection, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from onerefresh.clients.attach import Attach
-from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
-from onerefresh.clients.call import Calls
-from onerefresh.clients.hiding import empty, silence, silence_hpack
+from onerefresh.clients.bearer import UNAUTHORIZED
+from onerefresh.clients.hiding import empty
+from onerefresh.clients.httpx_flow import Flow
 from onerefresh.clients.httpx_messages import (
     PACKAGES,
     Request,
     Response,
     Transport,
-    adrain,
-    bodies_of,
-    brings,
     copied,
-    drain,
-    forget,
     package_of,
-    write,
 )
-from onerefresh.clients.httpx_peek import apeek, head_of, peek
 from onerefresh.clients.refused import RefusedBy
-from onerefresh.clients.replay import arewind, rewind
 from onerefresh.credential import Credential
-from onerefresh.damping import Target
 from onerefresh.errors import ConfigurationError
 from onerefresh.locks import Lock
 from onerefresh.one_object import OneObject
 
 __all__ = ["BearerAuth", "BearerTransport"]
-
-
-_MARK: Final = "onerefresh"
-_LOGGERS: Final = tuple([f"{core}.{part}" for core in ("httpcore2", "httpcore") for part in ("http11", "http2")])
-"""They log the headers of answers, among them addresses that repeat the query of the request."""
 
 
 if TYPE_CHECKING:
@@ -71,185 +57,7 @@ else:
     )
 
 
-class _Flow(OneObject):
-    """One call, from the first try to the replay, as a generator that yields requests and is sent their answers."""
-
-    _apart = "send that request by a client without this transport"
-
-    def __init__(
-        self,
-        credential: Credential,
-        origins: str | Iterable[str],
-        *,
-        header: str,
-        scheme: str | None,
-        attach: Attach | None,
-        replace: bool,
-        refused_statuses: Collection[int],
-        refused: RefusedBy,
-    ) -> None:
-        self._calls = Calls(
-            credential,
-            origins,
-            header=header,
-            scheme=scheme,
-            attach=attach,
-            replace=replace,
-            refused_statuses=refused_statuses,
-            refused=refused,
-            apart=self._apart,
-        )
-        self._bearer = bearer = self._calls.bearer
-        self._header = bearer.header.lower().encode("ascii")
-        silence_hpack(
-            *bearer.headers, *([":path", "location"] if bearer.query else []), *(["cookie"] if bearer.cookies else [])
-        )
-        if bearer.query:
-            silence(_LOGGERS, bearer.query)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the token is in one header, and nowhere else."""
-        return self._bearer.is_plain
-
-    def sync_auth_flow(self, request: Request) -> Generator[Any, Any, None]:
-        """The call, for a sync client."""
-        if not self._concerns(request):
-            yield request
-            return
-        calls, bodies = self._calls, bodies_of(request)
-        sent = calls.fresh() or self._bearer.text(calls.credential.token())
-        last = yield self._attach(request, sent)
-        self._forget(last, sent)
-        response = self._refusal_in(last, sent)
-        call = calls.answered(sent, response.status_code, self._target(response, request))
-        if call is None:
-            return
-        for step in call:
-            match step:
-                case "challenges":
-                    call.challenges = self._challenges(response, call.text)
-                case "head":
-                    call.head = head_of(response)
-                case "peek":
-                    peek(response, call.peek)
-                case "drain":
-                    drain(response)
-                case "take":
-                    call.token = calls.credential.token(refused=call.refused)
-                case "rewind":
-                    call.rewound = all(rewind(*body) for body in bodies)
-                case "send":
-                    # After redirects it is another request: those before it were accepted, and must not be sent again.
-                    replay = yield self._attach(response.request, call.text)
-                    self._forget(replay, call.text)
-                    response = self._refusal_in(replay, call.text, last)
-                    call.status, call.target = response.status_code, self._target(response)
-
-    async def async_auth_flow(self, request: Request) -> AsyncGenerator[Any, Any]:
-        """The same call, for an async client."""
-        if not self._concerns(request):
-            yield request
-            return
-        calls, bodies = self._calls, bodies_of(request)
-        sent = calls.fresh() or self._bearer.text(await calls.credential.atoken())
-        last = yield self._attach(request, sent)
-        self._forget(last, sent)
-        response = self._refusal_in(last, sent)
-        call = calls.answered(sent, response.status_code, self._target(response, request))
-        if call is None:
-            return
-        for step in call:
-            match step:
-                case "challenges":
-                    call.challenges = self._challenges(response, call.text)
-                case "head":
-                    call.head = head_of(response)
-                case "peek":
-                    await apeek(response, call.peek)
-                case "drain":
-                    await adrain(response)
-                case "take":
-                    call.token = await calls.credential.atoken(refused=call.refused)
-                case "rewind":
-                    call.rewound = all([await arewind(*body) for body in bodies])
-                case "send":
-                    replay = yield self._attach(response.request, call.text)
-                    self._forget(replay, call.text)
-                    response = self._refusal_in(replay, call.text, last)
-                    call.status, call.target = response.status_code, self._target(response)
-
-    def _refusal_in(self, response: Response, text: HeaderText, before: Response = None) -> Response:
-        """The first refusal among the redirects that the client has followed already; else its last answer.
-
-        `before`: the answer that the replay follows, which the client keeps in the history, too.
-        """
-        if self._bearer.rules is not None:
-            for hop in response.history:
-                if hop is before or self._challenges(hop, text) is None:
-                    continue
-                if self._calls.is_refusal(text, hop.status_code, head_of(hop), hop.content):
-                    return hop
-        return response
-
-    def _concerns(self, request: Request) -> bool:
-        """Whether this request gets our token: its origin is ours, and its caller brought no header of their own."""
-        url = request.url
-        # `raw_host` is what the client connects to; `url.host` is for display.
-        if not self._bearer.origins.cover(url.scheme, url.raw_host, url.port):
-            return False
-        if self._calls.replace:
-            return True
-        own = self._own(request)
-        if own is not None:
-            self._calls.passes_through(own)
-        return own is None
-
-    def _own(self, request: Request) -> str | None:
-        """The name of what the caller brings in one of the token's places; None where there is nothing."""
-        # `headers.get` first guesses an encoding for all headers, which would cost as much as all the rest here.
-        header, length = self._header, len(self._header)
-        for name, _ in request.headers.raw:
-            if len(name) == length and name.lower() == header:
-                if request.headers.get(self._bearer.header) != request.extensions.get(_MARK):
-                    return self._bearer.header
-                break
-        return None if self._bearer.is_plain else brings(request, self._bearer)
-
-    def _target(self, response: Response, concerned: Request | None = None) -> Target | None:
-        """The origin and path of the request that was answered; None where that has no origin of ours.
-
-        `concerned`: a request that has one.
-        """
-        answered, origins = response.request, self._bearer.origins
-        url = answered.url
-        origin = origins.only if answered is concerned else ""
-        origin = origin or origins.of(url.scheme, url.raw_host, url.port)
-        return (origin, url.raw_path.partition(b"?")[0].decode("ascii")) if origin else None
-
-    def _attach(self, request: Request, text: HeaderText) -> Request:
-        if text.further is not None:
-            write(request, text.further)
-        if self._header:
-            request.headers[self._bearer.header] = text
-        request.extensions[_MARK] = text  # a client copies it with the header into the request of a redirect
-        return request
-
-    def _forget(self, response: Response, text: HeaderText) -> None:
-        if text.further is not None:
-            forget(response, text.further, self._bearer.origins)
-
-    def _challenges(self, response: Response, text: HeaderText) -> list[str] | None:
-        url = response.request.url
-        if not self._bearer.origins.cover(url.scheme, url.raw_host, url.port):
-            return None
-        if self._header and response.request.headers.get(self._bearer.header) != text:
-            return None
-        challenges: list[str] = response.headers.get_list("www-authenticate")
-        return challenges
-
-
-class BearerAuth(_Flow, _Auth):  # type: ignore[misc]  # their Requests differ
+class BearerAuth(Flow, _Auth):  # type: ignore[misc]  # their Requests differ
     """Sends the token of `credential` to `origins` and nowhere else. A refused call waits for the next token, once.
 
     It is the ``auth=`` of a client or of a call, of httpx2 or httpx, sync or async, and may serve many of them.
@@ -324,7 +132,7 @@ class BearerTransport(OneObject, _Transport):
         refused_statuses: Collection[int] = UNAUTHORIZED,
         refused: RefusedBy = None,
     ) -> None:
-        self._flow = _Flow(
+        self._flow = Flow(
             credential,
             origins,
             header=header,

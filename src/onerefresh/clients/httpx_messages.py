@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 from onerefresh.clients.bearer import Bearer, Further
 from onerefresh.clients.call import LONGEST_REFUSAL
 from onerefresh.clients.origins import Origins
-from onerefresh.clients.places import has_parameter, with_cookies, with_parameters, without_secrets
+from onerefresh.clients.places import has_parameter, with_cookies, with_parameters
 from onerefresh.clients.replay import body_position
 from onerefresh.errors import ConfigurationError
 
@@ -102,7 +102,7 @@ def write(request: Request, further: Further) -> None:
     for name, text in further.headers:
         request.headers[name] = text
     if further.cookies:
-        request.headers["Cookie"] = with_cookies(request.headers.get("Cookie"), further.cookies)
+        request.headers["Cookie"] = with_cookies(request.headers.get_list("Cookie"), further.cookies)
     if further.query:
         query = with_parameters(f"?{request.url.query.decode('ascii')}", further.query)
         request.url = request.url.copy_with(query=query[1:].encode("ascii"))
@@ -118,7 +118,8 @@ def forget(response: Response, further: Further, origins: Origins) -> None:
         leaves = not origins.cover(target.scheme, target.raw_host, target.port)
     except Exception:  # noqa: BLE001 - what it makes of an odd address is the client's affair, and so is the error
         leaves = True
-    response.headers["Location"] = without_secrets(location, further.query, further.secrets, leaves=leaves)
+    if (cleaned := further.taken_out(location, leaves=leaves)) != location:
+        response.headers["Location"] = cleaned
 
 
 def bodies_of(request: Request) -> Bodies:

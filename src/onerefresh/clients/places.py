@@ -6,11 +6,11 @@ What is not ours keeps its spelling and its order, since servers differ in how t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import quote, unquote, unquote_plus
 
-__all__ = ["has_parameter", "with_cookies", "with_parameters", "without_secrets"]
+__all__ = ["has_parameter", "with_cookies", "with_parameters", "without_parameters", "without_secrets"]
 
 Pairs = Iterable[tuple[str, str]]
 
@@ -38,35 +38,42 @@ def with_parameters(url: str, values: Pairs) -> str:
     return f"{path}?{'&'.join([*kept, *added])}{mark}{fragment}"
 
 
-def with_cookies(header: str | None, values: Pairs) -> str:
-    """The value of a ``Cookie`` header with these cookies at its end, in the place of others of the same names."""
+def with_cookies(headers: Iterable[str], values: Pairs) -> str:
+    """One ``Cookie`` header for these, with these cookies at its end, in the place of others of the same names."""
     ours = dict(values)
-    cookies = [cookie.strip() for cookie in (header or "").split(";")]
+    cookies = [cookie.strip() for header in headers for cookie in header.split(";")]
     kept = [cookie for cookie in cookies if cookie and cookie.partition("=")[0].strip() not in ours]
     return "; ".join([*kept, *[f"{name}={value}" for name, value in ours.items()]])
 
 
-def without_secrets(url: str, values: Pairs, secrets: Iterable[str], *, leaves: bool) -> str:
-    """The address to which an answer redirects, without these parameters, which the server may have copied into it.
-
-    `leaves`: the address is of another origin. Then each parameter that holds a value or one of the `secrets` goes,
-    also where that is hidden in an address within the address, as in ``?next=``; and so do a path and a fragment that
-    hold one.
-    """
+def without_parameters(url: str, values: Pairs) -> str:
+    """The URL without the parameters that have these names and values. A text without any comes back as it is."""
     ours = dict(values)
-    hidden = [*ours.values(), *secrets]
     base, mark, fragment = url.partition("#")
-    path, question, query = base.partition("?")
-    pieces = query.split("&") if question else []
+    path, _, query = base.partition("?")
+    pieces = query.split("&")
     kept = [piece for piece in pieces if ours.get(_name(piece)) not in _spellings(piece.partition("=")[2])]
-    if leaves:
-        kept = [piece for piece in kept if not _shows(piece, hidden)]
-        if _shows(fragment, hidden):
-            mark = fragment = ""
-        if _shows(path, hidden):
-            path = _ORIGIN.match(path)[0] + "/"  # type: ignore[index]  # it matches the empty text, too
+    if len(kept) == len(pieces):
+        return url
     # An empty address would be none.
-    return f"{path}{question if kept or not pieces else ''}{'&'.join(kept)}{mark}{fragment}" or "?"
+    return f"{path}{'?' if kept else ''}{'&'.join(kept)}{mark}{fragment}" or "?"
+
+
+def without_secrets(url: str, secrets: Sequence[str]) -> str:
+    """The URL without each parameter that shows a secret, and without a path and a fragment that do.
+
+    It may be hidden in an address within the address, as in ``?next=``. A text without any comes back as it is.
+    """
+    if not _shows(url, secrets):
+        return url
+    base, mark, fragment = url.partition("#")
+    path, _, query = base.partition("?")
+    kept = [piece for piece in query.split("&") if piece and not _shows(piece, secrets)]
+    if _shows(fragment, secrets):
+        mark = fragment = ""
+    if _shows(path, secrets):
+        path = _ORIGIN.match(path)[0] + "/"  # type: ignore[index]  # it matches the empty text, too
+    return f"{path}{'?' if kept else ''}{'&'.join(kept)}{mark}{fragment}" or "?"
 
 
 def _query(url: str) -> str:
@@ -81,7 +88,7 @@ def _spellings(value: str) -> tuple[str, str]:
     return unquote(value), unquote_plus(value)
 
 
-def _shows(text: str, values: Iterable[str]) -> bool:
+def _shows(text: str, values: Sequence[str]) -> bool:
     for _ in range(_ROUNDS):
         if any(value in text for value in values):
             return True

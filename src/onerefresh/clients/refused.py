@@ -71,61 +71,106 @@ def graphql(*codes: str, at: str = "extensions.code") -> RefusedWhen:
     * `codes`: by default ``UNAUTHENTICATED``, ``AUTH_NOT_AUTHENTICATED`` and ``invalid-jwt``.
     * `at`: where an error has its code.
 
-    A mutation may have done one thing and refused another. So where data came with the error, the answer refuses the
-    token only if the request is surely a query: a GET, or a document without the word ``mutation``.
+    A mutation may have done one thing and refused another. So the answer refuses the token only if the request is
+    surely a query (a GET, or a document without the word ``mutation``), or if each of its fields was surely refused: no
+    data came with the errors, all of them have one of `codes`, none lies within a field, and each field has one.
     """
     wanted = _checked_codes(codes or ("UNAUTHENTICATED", "AUTH_NOT_AUTHENTICATED", "invalid-jwt"), "codes")
-    path = ["errors", "*", *_checked_path(at)]
+    path = _checked_path(at)
 
     def judge(answer: ApiAnswer) -> bool | None:
         found = answer.json()
         results = found if isinstance(found, list) else [found]
-        if not [result for result in results if wanted.intersection(_codes_at(result, path))]:
+        if not [result for result in results if wanted.intersection(_codes_at(result, ["errors", "*", *path]))]:
             return None
-        return _is_query(answer) or not [result for result in results if _has_data(result)]
+        documents = _documents(answer)
+        if answer.method == "GET" or (documents and not [one for one in documents if "mutation" in one]):
+            return True
+        fields = max([_mutated_fields(one) for one in documents], default=_MANY)
+        return not [result for result in results if _may_have_done(result, fields, wanted, path)]
 
     return RefusedWhen(judge, statuses={200, 400, 401, 403}, name="graphql")
 
 
-def _has_data(result: Any) -> bool:
-    data = result.get("data") if isinstance(result, dict) else None
-    if isinstance(data, dict):
-        return bool([value for value in data.values() if value is not None])
-    return data is not None
+_MANY: Final = 1_000_000
+_GRAPHQL: Final = re.compile(
+    r'"""(?:\\"""|(?!""").)*+"""|"(?:\\.|[^"\\\n])*+"|#[^\n]*+|\.\.\.|[A-Za-z_][A-Za-z0-9_]*+|[@:(){}\[\]]', re.DOTALL
+)
 
 
-def _is_query(answer: ApiAnswer) -> bool:
-    """Whether the request surely changed nothing. A persisted document is known by its hash alone, so it may have."""
-    if answer.method == "GET":
-        return True
+def _documents(answer: ApiAnswer) -> list[str]:
+    """The documents of the request; empty where one is not known. A persisted one is known by its hash alone."""
     try:
         asked = json.loads(answer.sent or b"")
     except (ValueError, RecursionError):
-        return False
+        return []
     several = asked if isinstance(asked, list) else [asked]
-    for one in several:
-        document = one.get("query") if isinstance(one, dict) else None
-        if not isinstance(document, str) or not document.strip() or "mutation" in document:
-            return False
-    return bool(several)
+    documents = [one.get("query") if isinstance(one, dict) else None for one in several]
+    found = [one for one in documents if isinstance(one, str) and one.strip()]
+    return found if len(found) == len(several) else []
 
 
-_LOGIN: Final = re.compile(
-    r"(?:log|sign)[-_]?(?:in|on)|users?[-_]login|service[-_]?login|sso|saml2?|authorize|auth[-_]?required"
-)
+def _mutated_fields(document: str) -> int:
+    """How many fields a mutation of this document has, without those within them; many, where that is not known."""
+    depth, most, count, kind, opened, before = 0, 0, 0, "", "", ""
+    for token in _GRAPHQL.finditer(document):
+        sign = token[0]
+        if sign[0] in '#"':
+            continue
+        if sign in ("{", "(", "["):
+            opened = opened if depth else sign
+            depth += 1
+        elif sign in ("}", ")", "]"):
+            depth -= 1
+            if depth == 0 and sign == "}":
+                kind, count = "", 0
+        elif depth == 0 and not kind:
+            kind = sign
+        elif depth == 1 and kind == "mutation" and opened == "{" and before != "@":
+            count += _MANY if sign == "..." else sign[0].isalpha() or sign[0] == "_"
+            count -= sign == ":"  # what stood before it was an alias
+            most = max(most, count)
+        before = sign
+    return most or (_MANY if "mutation" in document else 0)
+
+
+def _may_have_done(result: Any, fields: int, wanted: frozenset[str], path: list[str]) -> bool:
+    """Whether a mutation with this result may have done something. `fields`: how many it has, as far as is known."""
+    data, errors = (result.get("data"), result.get("errors")) if isinstance(result, dict) else (result, None)
+    if isinstance(data, dict):
+        if [value for value in data.values() if value is not None]:
+            return True
+        fields = len(data)
+    elif data is not None:
+        return True
+    errors = errors if isinstance(errors, list) else []
+    places = [error.get("path") for error in errors if isinstance(error, dict)]
+    if [place for place in places if isinstance(place, list) and len(place) > 1]:
+        return True  # the field above was carried out
+    if [error for error in errors if wanted.isdisjoint(_codes_at(error, path))]:
+        return True
+    was_begun = isinstance(data, dict) or [place for place in places if place]
+    return bool(was_begun) and fields > len(errors)
+
+
+_LOGIN: Final = re.compile(r"(?:log|sign)[-_]?(?:in|on)|users?[-_]login|service[-_]?login|sso|saml2?|auth[-_]?required")
+_OAUTH_QUERY: Final = frozenset({"client_id", "request_uri", "response_type"})
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 
 def login_page(*paths: str, statuses: int | Collection[int] = _REDIRECTS) -> RefusedWhen:
     """A redirect to a page for people to log in.
 
-    `paths`: what the path of the page begins with, such as ``"/session/new"``. By default a page counts whose path has
-    a part like ``login``, ``sign_in``, ``sso`` or ``authorize``, or whose query has a ``SAMLRequest``.
+    `paths`: what the path of the page begins with, in whole words, such as ``"/session/new"``. By default a page counts
+    whose path has a part like ``login``, ``sign_in`` or ``sso``, or ``authorize`` with the query of OAuth, or whose
+    query has a ``SAMLRequest``. Name the page where an API redirects to such a path after a success, too: the request
+    would be sent again.
 
     `BearerAuth` of httpx sees a redirect only after a client with ``follow_redirects=True`` has followed it; then the
     refused request is sent again all the same. `BearerTransport`, and the other clients, judge before it is followed.
     """
     _checked_starts(paths)
+    pages = re.compile("|".join([re.escape(path) + ("" if path.endswith("/") else r"(?![\w-])") for path in paths]))
 
     def judge(answer: ApiAnswer) -> bool | None:
         location = answer.headers.get("location", "")
@@ -135,10 +180,12 @@ def login_page(*paths: str, statuses: int | Collection[int] = _REDIRECTS) -> Ref
         except ValueError:
             return None
         if paths:
-            return True if target.path.startswith(paths) else None
+            return True if pages.match(target.path) else None
         if "SAMLRequest" in query:
             return True
         parts = [part.partition(".")[0].lower() for part in target.path.split("/")]
+        if "authorize" in parts and not _OAUTH_QUERY.isdisjoint(query):
+            return True
         return True if [part for part in parts if _LOGIN.fullmatch(part)] else None
 
     return RefusedWhen(judge, statuses=statuses, content_types=(), name="login_page")

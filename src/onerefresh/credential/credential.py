@@ -22,7 +22,7 @@ from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions, bearer_of
 from onerefresh.credential.registry import memory_of
 from onerefresh.credential.status import Status
-from onerefresh.credential.targets import Refusal, told_apart
+from onerefresh.credential.targets import Refusal, Takers, told_apart
 from onerefresh.damping import Target, print_of
 from onerefresh.flight import Flight
 from onerefresh.locks import refuse_inside
@@ -265,16 +265,20 @@ class Credential(Commanding):
         """Whether this very credential's refresher is running here, so that a call would wait for itself."""
         return runs_user_code() and asks_itself(self._memory.store, self.key)
 
-    def accepted(self, token: Token, target: Target) -> tuple[int, ...]:
+    @property
+    def takers(self) -> Takers | None:
+        """The targets that are known to have accepted the present token."""
+        return self._memory.takers
+
+    def accepted(self, token: Token, target: Target) -> None:
         """Remember that `target` has accepted `token`. Does not block.
 
-        If it refuses the same token later, the token has ended. Returns the hashes of the targets that have accepted
-        it: a call to one of these need not be reported again.
+        If it refuses the same token later, the token has ended.
         """
         memory = self._memory
         if memory.acceptance.unproven is token:
             self.replayed(token, accepted=True, target=target)
-        return memory.accepted(token, target).targets
+        memory.accepted(token, target)
 
     def replayed(self, token: Token, *, accepted: bool, target: Target | None = None) -> None:
         """Report whether the API accepted a call that was replayed with `token`. Does not block.

@@ -159,12 +159,11 @@ class SessionMemory:
         takers = self.takers
         return takers if takers is not None and takers.identity == identity else Takers(identity, ())
 
-    def accepted(self, token: Token, target: Target) -> Takers:
-        """Remember that this target has accepted the token; the targets that have. It takes no lock."""
-        takers, known = self.takers_of(token.identity), self.known
+    def accepted(self, token: Token, target: Target) -> None:
+        """Remember that this target has accepted the token. It takes no lock."""
+        known = self.known
         if known is not None and known.identity == token.identity:  # else it is a late answer to an older token
-            self.takers = takers = takers.with_(target)
-        return takers
+            self.takers = self.takers_of(token.identity).with_(target)
 
     def identity_of(self, refused: Token) -> tuple[str, int]:
         """The identity of a refused token.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from onerefresh.damping import HANDFUL, RefusedAt, Target, print_of
 from onerefresh.token import Token
 
 __all__ = ["Refusal", "Takers", "told_apart"]
+
+
+FIRST: Final = HANDFUL // 2
+"""How many of the targets that are remembered are the first ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +34,10 @@ def told_apart(refused: Token | Refusal | str | None) -> tuple[Token | str | Non
 
 
 class Takers(NamedTuple):
-    """The first targets that have accepted the token of this identity, a handful of them.
+    """A handful of targets that have accepted the token of this identity: the first ones, and the last ones.
 
-    They are hashes, so that no path is kept in clear. The value is replaced as a whole and without a lock: where two
+    A program may call one target again and again from its beginning, or only after it has called many others once. The
+    targets are hashes, so that no path is kept in clear. The value is replaced as a whole and without a lock: where two
     threads do so at once, one target is remembered with its next call.
     """
 
@@ -41,9 +46,12 @@ class Takers(NamedTuple):
 
     def with_(self, target: Target) -> Takers:
         """The same with this target; the same object where nothing is added."""
-        if len(self.targets) >= HANDFUL or hash(target) in self.targets:
+        targets, new = self.targets, hash(target)
+        if new in targets:
             return self
-        return Takers(self.identity, (*self.targets, hash(target)))
+        if len(targets) >= HANDFUL:
+            targets = targets[:FIRST] + targets[FIRST + 1 :]
+        return Takers(self.identity, (*targets, new))
 
     def without(self, target: Target) -> Takers:
         """The same without this target, which has refused the token."""

@@ -187,7 +187,9 @@ class JsonEndpoint(OneObject):
     def _fillings(self, token: Token) -> Fillings:
         """What goes into the gaps. Raises `RefreshFailure` where something is missing."""
         gaps = self._plan.gaps
-        known = Fillings({"access_token": token.reveal(), **self._shape.kept_in(token)})
+        known = Fillings(self._shape.kept_in(token))
+        if token.has_access_token:
+            known["access_token"] = token.reveal()
         if token.refresh_token is not None:
             known["refresh_token"] = token.refresh_token.reveal()
         elif "refresh_token" in gaps:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from onerefresh.answers import KNOWN, as_seconds, claim_of, names_of
+from onerefresh.answers import KNOWN, claim_of, names_of
 from onerefresh.bodies import header
 from onerefresh.endpoints.cookies import NAME, Cookies
 from onerefresh.errors import ConfigurationError
+from onerefresh.expiry import is_expiry, is_issue
 from onerefresh.oauth2.codec import Fields
 from onerefresh.oauth2.paths import Path, checked_path, values_at
 from onerefresh.token import Token
@@ -105,13 +106,10 @@ class Shape:
         named, others = Fields(), Fields(self._around_the_token(answer))
         for name, place in self._fields.items():
             value = place.found_in(answer, cookies, headers)
-            usual = "expires_in" if name == "expires_in_ms" else name
-            for other in names_of(usual):
+            for other in ("expires_in", name) if name == "expires_in_ms" else names_of(name):
                 others.pop(other, None)
-            if name == "expires_in_ms" and (milliseconds := as_seconds(value)) is not None:
-                value = milliseconds / 1000.0
             if value is not None:
-                named[usual] = value
+                named[name] = value
         for name, cookie in self._cookies.items():
             if cookie in cookies.values:
                 named[name] = cookies.values[cookie]
@@ -144,11 +142,18 @@ class Shape:
         inner = next(iter(values_at(answer, above)), None)
         found = {str(name): value for name, value in inner.items()} if isinstance(inner, Mapping) else {}
         if above and isinstance(answer, Mapping):
-            found = {name: value for name, value in answer.items() if name in KNOWN and name not in found} | found
+            found = {
+                name: value for name, value in answer.items() if _is_usual(str(name)) and name not in found
+            } | found
         for named in self._fields.values():
             if named.kind == "answer" and named.path[:-1] == above and named.path:
                 found.pop(named.path[-1], None)
         return found
+
+
+def _is_usual(name: str) -> bool:
+    """Whether a field of this name is one of every token answer, wherever it stands."""
+    return name in KNOWN or is_expiry(name) or is_issue(name)
 
 
 def _places(given: object, what: str) -> dict[str, _Place]:

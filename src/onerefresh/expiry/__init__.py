@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from onerefresh.expiry.by_hand import refresh_end_given, times_given
 from onerefresh.expiry.ends import CAUTIOUS_LIFE, End, end_of
-from onerefresh.expiry.names import is_expiry
+from onerefresh.expiry.names import is_expiry, is_issue
 from onerefresh.expiry.skew import (
     LEAST_SKEW,
     is_nearly_over,
@@ -35,6 +35,7 @@ __all__ = [
     "Reading",
     "end_of",
     "is_expiry",
+    "is_issue",
     "is_nearly_over",
     "read",
     "refresh_end_given",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
+from numbers import Real
 from typing import NamedTuple
 
 from onerefresh.expiry.ends import CAUTIOUS_LIFE, end_of
@@ -103,12 +105,10 @@ def lifetime_given(name: str, value: object, *, at: float, renewable: bool) -> G
 
     0 and less say that it is over. `renewable`: as for `end_of`.
     """
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, Decimal) and seconds.is_finite():
-        seconds = float(seconds)
-    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and -math.inf < seconds <= 0:
+    seconds = _seconds_given(value)
+    if -math.inf < seconds <= 0.0:
         return Given(max(at + max(seconds, -LATEST), 0.0))
-    found = read(seconds, FieldKind.LIFETIME, at=at)
+    found = read(value, FieldKind.LIFETIME, at=at)
     if found.moment is not None:
         return Given(found.moment)
     if found.lifetime is not None:
@@ -119,6 +119,16 @@ def lifetime_given(name: str, value: object, *, at: float, renewable: bool) -> G
     if found.naive is not None:
         return Given(None, f"{name} is {found.odd}", f"it takes {_LIFETIME}")
     return _nothing(name, value, found, f"it takes {_LIFETIME}; None means that it is not known")
+
+
+def _seconds_given(value: object) -> float:
+    """A number or a `timedelta` as seconds; NaN for anything else."""
+    with contextlib.suppress(Exception):  # a number that is too large for a float, or of a user's class
+        if isinstance(value, timedelta):
+            return value.total_seconds()
+        if isinstance(value, (Real, Decimal)) and not isinstance(value, bool):
+            return float(value)
+    return math.nan
 
 
 def _nothing(name: str, value: object, found: Reading, accepted: str) -> Given:

@@ -60,12 +60,9 @@ def date_in(text: str, *, at: float) -> Date | None:
     return None
 
 
-def from_datetime(moment: datetime) -> Date | None:
-    """A `datetime` as a moment; None where its time zone fails to tell its offset."""
-    try:
-        offset = moment.utcoffset()
-    except Exception:  # noqa: BLE001 - a user's time zone may raise anything, and must cost no token
-        return None
+def from_datetime(moment: datetime) -> Date:
+    """A `datetime` as a moment. Raises what its class or its time zone raises."""
+    offset = moment.utcoffset()
     aware = moment.replace(tzinfo=UTC)
     return Date((aware - _EPOCH - (offset or timedelta())).total_seconds(), is_naive=offset is None)
 

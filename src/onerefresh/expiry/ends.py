@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from onerefresh.expiry.names import ACCESS, is_issue, name_of
+from onerefresh.expiry.names import ACCESS, is_issue, name_of, shown
 from onerefresh.expiry.values import FIRST_MOMENT, LONGEST_LIFE, FieldKind, Reading, read
 
 __all__ = ["CAUTIOUS_LIFE", "End", "end_of", "jwt_end"]
@@ -21,11 +21,13 @@ MOST_BEHIND_UTC = 12 * 3600.0
 MOST_BEHIND = 86_400.0
 """Seconds by which a server's clock may be behind, so that a new token's moment seems to be over."""
 LEAST_LIFE = 60.0
-"""Seconds. A smaller number under the name of a moment is no lifetime: who writes 1 there means that it is over."""
+"""Seconds. No shorter life is guessed: who writes 1 under the name of a moment means that the token is over, and 3600
+beside a moment that is close at hand are an hour on a machine whose clock is ahead, not 3.6 seconds.
+"""
 MOST_FIELDS = 1000
 """How many fields of an answer are looked at."""
 CLOSE = 0.1, 60.0
-"""Two statements of one end agree within a share of the life, and within seconds."""
+"""Two statements of one end agree within a share of the life, or within seconds, at most half of it."""
 
 
 class End(NamedTuple):
@@ -80,6 +82,7 @@ def end_of(
     issued = _issued(answer, claims, at) if kept else at
     end = _kept_end(stated, jwt, life, issued, at) if kept else _fresh_end(stated, jwt, life, at)
     odd = stated.odd or odd_jwt
+    # A lifetime beside a moment that is not understood may have begun long ago, where nothing else tells when.
     is_dated = issued is not None or stated.moment is not None or jwt is not None or not stated.odd_moment
     if (end.expires_at is not None and is_dated) or not odd:
         return end
@@ -122,7 +125,7 @@ def _stated(answer: Mapping[str, object], subject: str, at: float, *, kept: bool
         elif reading.moment is not None:
             moment = reading.moment if moment is None else moment
         elif reading.odd:
-            odd, naive = odd or f"{name} is {reading.odd}", reading.naive if naive is None else naive
+            odd, naive = odd or f"{shown(name)} is {reading.odd}", reading.naive if naive is None else naive
             odd_moment = odd_moment or found.kind is not FieldKind.LIFETIME
         none = none or (reading.is_zero and found.kind is FieldKind.LIFETIME)
     return _Stated(lifetime, moment, odd, naive, odd_moment, none and lifetime is None)
@@ -145,9 +148,9 @@ def _seconds_of(
     issued, moment = _issued_claim(claims, at), stated.moment if stated.moment is not None else jwt
     if moment is not None:
         lives = [moment - at] if issued is None else [moment - issued, moment - at]
-        if not any(_agree(reading.lifetime, life) for life in lives):
-            return reading.other if any(_agree(reading.other, life) for life in lives) else reading.lifetime
-        return reading.lifetime
+        agrees = any(_agree(reading.lifetime, life) for life in lives)
+        other_agrees = reading.other >= LEAST_LIFE and any(_agree(reading.other, life) for life in lives)
+        return reading.other if other_agrees and not agrees else reading.lifetime
     if not renewable:
         return max(reading.lifetime, reading.other)  # else the token would be lost when it still works
     return reading.lifetime
@@ -155,7 +158,7 @@ def _seconds_of(
 
 def _agree(one: float, other: float) -> bool:
     share, seconds = CLOSE
-    return abs(one - other) <= max(share * one, min(seconds, one))
+    return abs(one - other) <= max(share * one, min(seconds, one / 2.0))
 
 
 def _fresh_end(stated: _Stated, jwt: float | None, life: float | None, at: float) -> End:

@@ -2,45 +2,52 @@
 
 A name is compared without case and without anything but its letters and digits, so that ``expires_in``, ``expiresIn``
 and ``ExpiresIn`` are one name. It has up to four parts: whose expiry it is, a word for its end, what the value is, and
-the unit of a number, as in ``access_token`` + ``expires`` + ``in`` + ``ms``. docs/oauth2.md has them in a table.
+the unit of a number, as in ``access_token`` + ``expires`` + ``in`` + ``ms``. The moment of issue has such parts, too:
+``token`` + ``created`` + ``at``. docs/oauth2.md has them in tables.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from onerefresh.expiry.values import FieldKind
 
-__all__ = ["DATES", "ISSUED", "LIVES", "MOMENTS", "OF_ACCESS", "OF_REFRESH", "SPANS", "UNITS", "WORDS", "Name"]
-__all__ += ["is_expiry", "is_issue", "name_of", "shown"]
+__all__ = ["DATES", "ISSUED", "ISSUED_ALONE", "LIVES", "MOMENTS", "OF_ACCESS", "OF_REFRESH", "SPANS", "UNITS", "WORDS"]
+__all__ += ["Name", "is_expiry", "is_issue", "name_of", "shown"]
 
 ACCESS, REFRESH = "access_token", "refresh_token"
 
 OF_ACCESS = ("", "token", "access", "access_token")
 """Whose expiry it is, in the order in which they count: the last one first."""
 OF_REFRESH = ("re", "refresh", "refresh_token", "x_refresh_token")
-WORDS = ("expires", "expire", "expiry", "expiration", "exp")
-"""What stands for the end. Alone, its value is a moment or a lifetime."""
+WORDS = ("expires", "expire", "expired", "expiry", "expiration", "exp")
+"""What stands for the end. Alone, its value is a moment or a lifetime; ``expired`` alone is neither."""
 SPANS = ("in", "after")
 """What follows where the value is a lifetime."""
-MOMENTS = ("at", "on", "date", "time", "date_time", "timestamp", "ts")
-"""What follows where the value is a moment, in the order in which they count."""
-LIVES, DATES = ("lifetime", "ttl", "lease_duration", "valid_for"), ("valid_until", "valid_to")
+MOMENTS = ("at", "on", "date", "time", "timestamp", "ts", "unix", "epoch")
+"""What follows where the value is a moment, one or more of them. The first is the order in which they count."""
+LIVES = ("lifetime", "ttl", "lease_duration", "valid_for", "validity", "validity_time", "validity_period")
+DATES = ("valid_until", "valid_till", "valid_to")
 """Other words for a lifetime, and for the moment of the end."""
 UNITS = {
     "ms": 0.001, "millis": 0.001, "milliseconds": 0.001,
     "s": 1.0, "sec": 1.0, "secs": 1.0, "seconds": 1.0,
+    "mins": 60.0, "minutes": 60.0, "hours": 3600.0, "days": 86_400.0,
 }  # fmt: skip
 """What a number counts, in seconds."""
 ISSUED = (
-    "issued_at", "issued_on", "issued", "issue_time", "iat", "not_before", "nbf",
-    "created_at", "created_on", "created", "obtained_at", "acquired_at", "received_at", "retrieved_at", "fetched_at",
-    "requested_at", "generated_at", "cached_at", "saved_at", "stored_at", "updated_at", "refreshed_at",
-    "last_refresh", "last_refreshed", "last_refreshed_at",
+    "issue", "issued", "create", "created", "creation", "obtained", "acquired", "received", "retrieved", "fetch",
+    "fetched", "request", "requested", "generated", "cached", "saved", "stored", "update", "updated", "modified",
+    "refreshed", "renewed",
 )  # fmt: skip
-"""When a token was issued, or kept. Of several, the last moment that is not in the future counts."""
+ISSUED_ALONE = ("last_refresh", "not_before", "timestamp", "iat", "nbf")
+"""When a token was issued, or kept. What says that it is a moment may follow; ``last`` may stand before the first ones.
+
+Of several, the last moment that is not in the future counts.
+"""
 LONGEST_NAME = 60
 
 
@@ -48,21 +55,23 @@ def _bare(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
-def _any(words: tuple[str, ...]) -> str:
+def _any(words: Iterable[str]) -> str:
     return "|".join(sorted(map(_bare, words), key=len, reverse=True))
 
 
+_UNIT = rf"(?P<utc>utc)?(?P<unit>{_any(UNITS)})?"
 _EXPIRY = re.compile(
-    rf"(?P<of>[a-z0-9]*?)(?:(?:{_any(WORDS)})(?:(?P<span>{_any(SPANS)})|(?P<moment>{_any(MOMENTS)}))?"
-    rf"|(?P<life>{_any(LIVES)})|(?P<until>{_any(DATES)}))(?P<utc>utc)?(?P<unit>{_any(tuple(UNITS))})?"
+    rf"(?P<of>[a-z0-9]*?)(?:(?P<word>{_any(WORDS)})(?:(?P<span>{_any(SPANS)})|(?P<moment>(?:{_any(MOMENTS)})+))?"
+    rf"|(?P<life>{_any(LIVES)})(?:in)?|(?P<until>{_any(DATES)})){_UNIT}"
 )
-_MOMENTS = [_bare(word) for word in MOMENTS]
-_ISSUED = frozenset(_bare(of) + _bare(name) for of in OF_ACCESS for name in ISSUED)
+_ISSUE = re.compile(
+    rf"(?:{_any(OF_ACCESS)})(?:(?:last)?(?:{_any(ISSUED)})|{_any(ISSUED_ALONE)})(?:{_any(MOMENTS)})*{_UNIT}"
+)
 
 
 def shown(name: str) -> str:
     """The name of an expiry's field, for people: as it is, as far as it has the usual characters."""
-    return re.sub(r"[^\w.-]", "", name, flags=re.ASCII)[:LONGEST_NAME]
+    return re.sub(r"[^\w.-]", "", name, flags=re.ASCII)
 
 
 class Name(NamedTuple):
@@ -88,15 +97,20 @@ def name_of(name: str, subject: str) -> Name | None:
     whose = _prefixes(subject)
     if found["of"] not in whose:
         return None
-    if found["unit"] and not (found["span"] or found["moment"] or found["unit"].startswith("m")):
-        return None  # such as "expires" + "s"
-    kind, place = FieldKind.EITHER, len(_MOMENTS) + 1
+    is_bare = not (found["span"] or found["moment"])
+    if is_bare and (found["unit"] == "s" or found["word"] == "expired"):
+        return None
+    kind, place = FieldKind.EITHER, len(MOMENTS) + 1
     if found["span"] or found["life"]:
         kind, place = FieldKind.LIFETIME, 1 if found["life"] else 0
     elif found["moment"] or found["until"]:
-        kind, place = FieldKind.MOMENT, _MOMENTS.index(found["moment"]) if found["moment"] else len(_MOMENTS)
+        kind, place = FieldKind.MOMENT, _place(found["moment"] or "")
     rank = (-whose.index(found["of"]), 0 if found["unit"] else 1, place)
     return Name(rank, kind, UNITS.get(found["unit"] or ""), bool(found["utc"]))
+
+
+def _place(moment: str) -> int:
+    return next((place for place, word in enumerate(MOMENTS) if moment.startswith(word)), len(MOMENTS))
 
 
 def _prefixes(subject: str) -> list[str]:
@@ -115,4 +129,4 @@ def is_expiry(name: str) -> bool:
 
 def is_issue(name: str) -> bool:
     """Whether a field of this name states when a token was issued, or kept."""
-    return len(name) <= LONGEST_NAME and _bare(name) in _ISSUED
+    return len(name) <= LONGEST_NAME and _ISSUE.fullmatch(_bare(name)) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import math
 import re
@@ -32,6 +31,8 @@ FIRST_MOMENT_AS_LIFE = 1_600_000_000.0
 """Seconds since the epoch, 2020: a smaller number under the name of a lifetime is one. Some state 50 years."""
 TOO_LARGE = 1000.0 * FIRST_MOMENT
 """A number this large under the name of a moment counts milliseconds, a thousand times as large microseconds …"""
+AFTER_LAST = 253_402_300_800.0
+"""Seconds since the epoch, the year 10,000: a number of smaller units that would be later counts something else."""
 FIRST_MILLISECONDS = 300_000.0
 """Five minutes in milliseconds: a smaller number is seconds."""
 _MINUTE, _HOUR, _DAY = 60_000.0, 3_600_000.0, 86_400.0
@@ -80,30 +81,35 @@ def read(value: object, kind: FieldKind, *, at: float, unit: float | None = None
 
     0 and an empty text say that the expiry is not known.
     """
+    try:
+        return _read(value, kind, at, unit, is_utc=is_utc)
+    except Exception:  # noqa: BLE001 - a value of a user's class may raise anything, and must cost no token
+        return Reading(odd=shape_of(value))
+
+
+def _read(value: object, kind: FieldKind, at: float, unit: float | None, *, is_utc: bool) -> Reading:
     if isinstance(value, (bytes, bytearray)):
-        with contextlib.suppress(UnicodeDecodeError):
-            value = bytes(value[: LONGEST_TEXT + 1]).decode("ascii")
+        value = bytes(value[: LONGEST_TEXT + 1]).decode("ascii")
     if isinstance(value, str):
-        return _text(value, kind, at, unit, is_utc=is_utc)
+        return _text(str.__str__(value), kind, at, unit, is_utc=is_utc)
     if value is None:
         return NOTHING
     if isinstance(value, timedelta):
         return _lifetime(value.total_seconds())
     if isinstance(value, datetime):
         found = from_datetime(value)
-        return _moment(found.moment, is_naive=found.is_naive and not is_utc) if found else Reading(odd=shape_of(value))
+        return _moment(found.moment, is_naive=found.is_naive and not is_utc)
     if isinstance(value, date):
         return _text(value.isoformat(), kind, at, unit)
     if not isinstance(value, bool) and isinstance(value, (Real, Decimal)):
-        with contextlib.suppress(Exception):  # a number that is too large for a float, or of a user's class
-            return _number(float(value), kind, at, unit)
+        return _number(float(value), kind, at, unit)
     return Reading(odd=shape_of(value))
 
 
 def shape_of(value: object) -> str:
     """What kind of value it is, in words that show nothing of it."""
     if isinstance(value, str):
-        return f"a text of {len(value)} characters that is no date, number or duration"
+        return f"a text of {str.__len__(value)} characters that is no date, number or duration"
     if isinstance(value, datetime):
         return "a date and time without a time zone"
     if isinstance(value, bool):
@@ -124,15 +130,24 @@ def _number(number: float, kind: FieldKind, at: float, unit: float | None) -> Re
     if not math.isfinite(number) or number < 0.0:
         return Reading(odd=shape_of(0))
     number *= unit or 1.0
-    if kind is FieldKind.MOMENT and number >= FIRST_MOMENT:
-        fitting = [number / scale for scale in _SCALES if FIRST_MOMENT * scale <= number < TOO_LARGE * scale]
-        return _moment(fitting[0]) if fitting else Reading(odd=shape_of(0))
-    if kind is FieldKind.MOMENT:
+    return _moment_in(number) if kind is FieldKind.MOMENT else _lifetime_in(number, kind, at, unit)
+
+
+def _moment_in(number: float) -> Reading:
+    """A number under the name of a moment: one, in any unit. Too small for that, it may be a lifetime by mistake."""
+    if number < FIRST_MOMENT:
         return Reading(moment=number, other=number if number <= TEN_YEARS else number / 1000.0)
+    fitting = [number / scale for scale in _SCALES if FIRST_MOMENT * scale <= number < TOO_LARGE * scale]
+    is_known = fitting and (fitting[0] < AFTER_LAST or number < TOO_LARGE)
+    return _moment(fitting[0]) if is_known else Reading(odd=shape_of(0))
+
+
+def _lifetime_in(number: float, kind: FieldKind, at: float, unit: float | None) -> Reading:
+    """A number under another name: a lifetime up to ten years, else a moment in any unit, else milliseconds."""
+    if number <= TEN_YEARS and unit:
+        return Reading(lifetime=number)
     if number <= TEN_YEARS:
         seconds, milliseconds = number, number / 1000.0
-        if unit:
-            return Reading(lifetime=seconds)
         if _is_round_in_milliseconds(number):
             return Reading(lifetime=milliseconds, other=seconds)
         return Reading(lifetime=seconds, other=milliseconds)
@@ -161,7 +176,7 @@ def _is_round_in_milliseconds(number: float) -> bool:
 def _moment(moment: float, *, is_naive: bool = False) -> Reading:
     if moment < FIRST_YEAR:
         return NOTHING  # the zero of the program that wrote it
-    if moment <= 0.0:
+    if not moment > 0.0:  # or no number: libraries have such a value for a missing date
         return Reading(odd="a date long before any token")
     if is_naive:
         return Reading(odd="a date and time without a time zone", naive=min(moment, LATEST))
@@ -169,7 +184,7 @@ def _moment(moment: float, *, is_naive: bool = False) -> Reading:
 
 
 def _lifetime(seconds: float) -> Reading:
-    if seconds < 0.0:
+    if not seconds >= 0.0:
         return Reading(odd=shape_of(0))
     return Reading(lifetime=min(seconds, LONGEST_LIFE)) if seconds else NOTHING
 
@@ -178,8 +193,9 @@ def _lifetime(seconds: float) -> Reading:
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
 _COMPACT = re.compile(r"20\d{12}", re.ASCII)
-_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE | re.ASCII)
-_CLOCK = re.compile(r"(?:(\d+)[. ])?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)", re.ASCII)
+_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)[\s,]*", re.IGNORECASE | re.ASCII)
+_WITH_UNITS = re.compile(rf"(?:{_WITH_UNIT.pattern})+", re.IGNORECASE | re.ASCII)
+_CLOCK = re.compile(r"(?:(\d+)(?:\.|\s+|\s*days?,?\s+))?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)", re.ASCII)
 _ISO_DURATION = re.compile(
     r"P(?:(\d+(?:[.,]\d+)?)W)?(?:(\d+(?:[.,]\d+)?)D)?"
     r"(?:T(?:(\d+(?:[.,]\d+)?)H)?(?:(\d+(?:[.,]\d+)?)M)?(?:(\d+(?:[.,]\d+)?)S)?)?",
@@ -216,10 +232,10 @@ def _text(text: str, kind: FieldKind, at: float, unit: float | None, *, is_utc: 
 
 
 def _duration(text: str) -> float | None:
-    """A lifetime that is written with its unit, in seconds: "3600s", "15m", "PT1H", "01:00:00"; None for others."""
-    if (found := _WITH_UNIT.fullmatch(text)) is not None:
-        unit = _UNITS.get(found[2].casefold())
-        return None if unit is None else float(found[1]) * unit
+    """A lifetime that is written with its unit, in seconds: "3600s", "1h30m", "PT1H", "01:00:00"; None for others."""
+    if _WITH_UNITS.fullmatch(text) is not None:
+        parts = [float(number) * _UNITS.get(unit.casefold(), math.nan) for number, unit in _WITH_UNIT.findall(text)]
+        return None if math.isnan(math.fsum(parts)) else math.fsum(parts)
     if (found := _CLOCK.fullmatch(text)) is not None:
         days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
         return days * 86_400.0 + hours * 3600.0 + minutes * 60.0 + seconds
