@@ -146,9 +146,10 @@ class SessionMemory:
             return None
         if token.identity != identity:
             return token
-        where, now = self.refused_at(identity, target), self.clock.monotonic()
-        is_cooling = self.acceptance.is_cooling(identity, now, is_news=where is not None and where.is_news)
-        return token if is_cooling else None
+        where, acceptance = self.refused_at(identity, target), self.acceptance
+        is_news = where is not None and where.is_news
+        # The clock is read last: what another thread has noted meanwhile is no later than that.
+        return token if acceptance.is_cooling(identity, self.clock.monotonic(), is_news=is_news) else None
 
     def refused_at(self, identity: tuple[str, int], target: Target | None) -> RefusedAt | None:
         """Where the token of this identity was refused; None where that is not known."""
