@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.credential.arguments import check, check_key, refused_token, seconds, seed_from
-from onerefresh.credential.commanding import Commanding
 from onerefresh.credential.early import aearly
 from onerefresh.credential.lasting import alasting, lasting
 from onerefresh.credential.launcher import Launcher
@@ -21,9 +20,9 @@ from onerefresh.credential.notices import report_shared_seed
 from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions, bearer_of
 from onerefresh.credential.registry import memory_of
+from onerefresh.credential.reporting import Reporting
 from onerefresh.credential.status import Status
-from onerefresh.credential.targets import Refusal, Takers, told_apart
-from onerefresh.damping import Target, print_of
+from onerefresh.credential.targets import Refusal, told_apart
 from onerefresh.flight import Flight
 from onerefresh.locks import refuse_inside
 from onerefresh.pacing import paced
@@ -34,7 +33,6 @@ from onerefresh.renewal.revocation import LoggedOut
 from onerefresh.store import Store, reset_in_child
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Answer, Token
-from onerefresh.user_code import asks_itself, runs_user_code
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,7 +42,7 @@ __all__ = ["Credential"]
 LOOK = "the operation on the store"
 
 
-class Credential(Commanding):
+class Credential(Reporting):
     """One grant at one authorization server, shared by any number of calls.
 
     * `key`: the credential's name.
@@ -252,49 +250,6 @@ class Credential(Commanding):
     async def abearer(self) -> str:
         """As `bearer`, for async clients: after a 401, call ``atoken(refused=text)``."""
         return (self.current() or await self.atoken()).reveal()
-
-    # --- For client integrations ---
-
-    @property
-    def unproven(self) -> Token | None:
-        """The present token, if it was just refreshed and no call has succeeded with it yet; else None."""
-        return self._memory.acceptance.unproven
-
-    @property
-    def asked_by_refresher(self) -> bool:
-        """Whether this very credential's refresher is running here, so that a call would wait for itself."""
-        return runs_user_code() and asks_itself(self._memory.store, self.key)
-
-    @property
-    def takers(self) -> Takers | None:
-        """The targets that are known to have accepted the present token."""
-        return self._memory.takers
-
-    def accepted(self, token: Token, target: Target) -> None:
-        """Remember that `target` has accepted `token`. Does not block.
-
-        If it refuses the same token later, the token has ended.
-        """
-        memory = self._memory
-        if memory.acceptance.unproven is token:
-            self.replayed(token, accepted=True, target=target)
-        memory.accepted(token, target)
-
-    def replayed(self, token: Token, *, accepted: bool, target: Target | None = None) -> None:
-        """Report whether the API accepted a call that was replayed with `token`. Does not block.
-
-        A token that is refused although it was just refreshed is not refreshed again for a while, by any process that
-        shares the credential. An accepted one ends this. `target`: the origin and the path of the call, where they are
-        known: a target that accepts calls ends it for itself alone.
-        """
-        if self._memory.replayed(token, accepted=accepted, target=target):
-            request = self._launcher.request()
-            where = "" if target is None else print_of(target, self.key)
-            self._launcher.run_command(
-                lambda world: commands.report_replay(world, token.identity, request, accepted=accepted, target=where),
-                None,
-                moves=False,
-            )
 
     # --- Login, logout and the state of the session ---
 
