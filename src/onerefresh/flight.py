@@ -207,18 +207,24 @@ class Flight(Generic[T]):
             if not threading.current_thread().daemon:
                 self._waiting[place] = None
             self._expected_until = 0.0
-            with not_counted():  # the thread of a refresher's own loop, which awaits another credential
+            # Perhaps a refresher's own loop awaits another credential here, and no thread is left for that one.
+            with not_counted(helps=True) as help_out:
+                again_at = monotonic() + BEGUN
                 # One task is enough to start it again. There may be thousands; the others sleep until they are woken.
                 while True:
                     left = deadline - monotonic()
                     may_be_first = start is not None and not self._begun
                     is_first = may_be_first and self._first.setdefault("watches", place) is place
-                    if start is None or not is_first or left <= 0.0:
+                    if left <= 0.0 or not (is_first or help_out is not None):
                         break
-                    await waker.wait_async(min(left, BEGUN))
+                    await waker.wait_async(min(left, BEGUN if help_out is None else TURN))
                     if self.settled:
                         return True
-                    self._start_again(start)
+                    if help_out is not None:
+                        help_out()
+                    if is_first and start is not None and monotonic() >= again_at:
+                        again_at += BEGUN
+                        self._start_again(start)
                 await waker.wait_async(max(deadline - monotonic(), 0.0))
         finally:
             self._waiting.pop(place, None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from onerefresh.pause import Pause
 from onerefresh.renewal.world import Unsent
+from onerefresh.running_loop import running_loop
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 from onerefresh.workers import not_counted
 
@@ -37,11 +38,13 @@ async def awaited(awaitable: Awaitable[T], loop: object, *, begins_late: bool) -
     where it ended before the code began.
     """
     lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)  # None while another thread imports it
+    code = _Code(awaitable, begins_late=begins_late)
     if loop is None:
         import asyncio
 
-        return asyncio.run(_Code(awaitable).run()).value
-    code = _Code(awaitable, begins_late=begins_late)
+        if running_loop() is not None:  # the thread does this work in the pauses of that loop
+            raise code.cannot_begin()
+        return asyncio.run(code.run()).value
     if lowlevel is not None and isinstance(loop, lowlevel.TrioToken):
         result: T = _on_trio(code, loop)
         return result
