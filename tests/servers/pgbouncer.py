@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -33,9 +34,25 @@ class PgBouncer:
 
     def __init__(self, port: int, *settings: str, size: int = 2) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="onerefresh-pgbouncer-"))
+        self._users, self._config = self.home / "users", self.home / "config"
+        self._users.write_text(f'"{USER}" "{PASSWORD}"\n')
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            for left in reversed(range(5)):
+                self._configure(port, settings, size)
+                try:
+                    self.start()
+                    break
+                except RuntimeError as error:  # another program got the port meanwhile
+                    if not left or "Address already in use" not in str(error):
+                        raise
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _configure(self, port: int, settings: Sequence[str], size: int) -> None:
+        """Choose a port, and write the configuration."""
         self.port = free_port()
-        users, config = self.home / "users", self.home / "config"
-        users.write_text(f'"{USER}" "{PASSWORD}"\n')
         lines = [
             "[databases]",
             f"postgres = host=127.0.0.1 port={port}",
@@ -44,23 +61,16 @@ class PgBouncer:
             f"listen_port = {self.port}",
             "unix_socket_dir =",
             "auth_type = scram-sha-256",
-            f"auth_file = {users}",
+            f"auth_file = {self._users}",
             "pool_mode = transaction",
             f"default_pool_size = {size}",
             "max_client_conn = 200",
             *settings,
         ]
-        config.write_text("\n".join([*lines, ""]))
-        self._config = config
+        self._config.write_text("\n".join([*lines, ""]))
         if NOBODY is not None:
-            for path in (self.home, users, config):
+            for path in (self.home, self._users, self._config):
                 os.chown(path, NOBODY, NOBODY)
-        self._process: subprocess.Popen[bytes] | None = None
-        try:
-            self.start()
-        except BaseException:
-            self.__exit__()
-            raise
 
     def __enter__(self) -> Self:
         return self
