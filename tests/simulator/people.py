@@ -153,7 +153,7 @@ class _Launcher(Launcher):
         process.world.judge.began(task)
 
     def _run(self, flight: Flight[Any], *, renews: bool = True) -> CredentialRun:
-        return _Run(self._process, self._memory, self._options, self.seed, flight, renews=renews)
+        return _Run(self._process, self._memory, self.options, self.seed, flight, renews=renews)
 
     def run_command(
         self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object, *, moves: bool = True

@@ -6,7 +6,6 @@ import math
 
 from onerefresh.credential.beginning import refuse_at_the_end
 from onerefresh.credential.cached_token import CachedToken, cached_for
-from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.memory import Nothing, SessionMemory
 from onerefresh.credential.waiting import Waiting
 from onerefresh.credential.watch import begin_to_watch
@@ -27,7 +26,6 @@ class Asking(Waiting):
     """What a credential decides when a caller asks for a token."""
 
     __slots__ = ("_served",)
-    _launcher: Launcher
     _served: SessionMemory | Nothing
 
     def _look(self, refused: Token | None, target: Target | None = None, *, blocking: bool) -> Token | Flight[Outcome]:
@@ -47,7 +45,7 @@ class Asking(Waiting):
                 flight = memory.flying if unsure is None else memory.flight_for(unsure)
                 if token is None and flight is None:
                     self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
-                    if unsure is None or unsure.seed_fingerprint() in memory.seeds_reported:
+                    if unsure is None or unsure.seed_fingerprint() in memory.reported:
                         memory.raise_known_failure()
                     flight = fresh = memory.new_flight(refused, self._loop(blocking=blocking), target)
                     fresh.considers = unsure.seed_fingerprint() if unsure is not None else ""

@@ -78,7 +78,6 @@ class Credential(Reporting):
         "_closed",
         "_launcher",
         "_memory",
-        "_options",
         "_owned",
         "key",
     )  # slots, because there may be many credentials
@@ -131,7 +130,6 @@ class Credential(Reporting):
         self, key: str, options: CredentialOptions, store: Store, seed: Token | None, *, owned: tuple[Store, ...] = ()
     ) -> None:
         self.key = key
-        self._options = options
         self._closed = False
         self._owned = owned
         self._memory = memory_of(store, key)

@@ -40,12 +40,12 @@ T = TypeVar("T")
 class Launcher:
     """What one `Credential` object contributes to a flight: its options, and its `seed`."""
 
-    __slots__ = ("_key", "_memory", "_options", "seed")
+    __slots__ = ("_key", "_memory", "options", "seed")
 
     def __init__(self, key: str, memory: SessionMemory, options: CredentialOptions, seed: Token | None) -> None:
         self._key = key
         self._memory = memory
-        self._options = options
+        self.options = options
         self.seed = seed
         if memory.seed is None or memory.known is None:  # else the seed may be of another account
             memory.seed = seed or memory.seed
@@ -64,7 +64,7 @@ class Launcher:
         ahead: Ahead = AGEING,
     ) -> RenewalRequest:
         """The request of this credential for a renewal now."""
-        memory, options = self._memory, self._options
+        memory, options = self._memory, self.options
         return RenewalRequest(
             key=self._key,
             profile=options.profile,
@@ -78,7 +78,7 @@ class Launcher:
             min_valid=ahead.min_valid,
             early=options.timing.early,
             seed=self.seed,
-            seed_reported=self.seed is None or self.seed.seed_fingerprint() in memory.seeds_reported,
+            seed_reported=self.seed is None or self.seed.seed_fingerprint() in memory.reported,
             can_obtain=options.obtain is not None,
             renews_from_access=options.renews_from_access,
             host_saves=options.save is not None,
@@ -108,7 +108,7 @@ class Launcher:
     def adopt_seed_now(self) -> None:
         """Write the seed into a store in memory, which needs no waiting, so that the seed serves at once."""
         memory = self._memory
-        if self._options.moved_from is not None:
+        if self.options.moved_from is not None:
             return  # that store may have a session
         with memory.lock:
             if self.seed is None or memory.store.load(self._key) is not None:
@@ -119,11 +119,11 @@ class Launcher:
             memory.store.cas(self._key, None, encode(record))
             assert record.token is not None
             memory.known, memory.held = record.token, cached_for(record.token, memory.jitter, memory.timing)
-        report_type(memory, self._options, record.token)
-        report_expiry(memory, self._options, record.token)
+        report_type(memory, self.options, record.token)
+        report_expiry(memory, self.options, record.token)
 
     def _run(self, flight: Flight[Any], *, renews: bool = True) -> CredentialRun:
-        return CredentialRun(self._memory, self._options, self.seed, flight, renews=renews)
+        return CredentialRun(self._memory, self.options, self.seed, flight, renews=renews)
 
     def launch(self, flight: Flight[Outcome], *, background: bool, ahead: Ahead = AGEING) -> None:
         """Start the renewal of a registered flight. A second call changes nothing."""
@@ -136,7 +136,7 @@ class Launcher:
                 request = self.request(flight.refused, flight.refused_at, background=background, ahead=ahead)
                 run.deliver(await run.runner().run(self._moved_first(run, lambda world: renew.renew(world, request))))
             except NotSent as error:
-                flight.lost_its_loop = self._options.loop is None
+                flight.lost_its_loop = self.options.loop is None
                 run.deliver(errors.RefreshUnavailable(error.message).about(self._key))
             except errors.OnerefreshError as error:
                 run.deliver(error.about(self._key))
@@ -158,7 +158,7 @@ class Launcher:
         self, run: CredentialRun, work: Callable[[World], Coroutine[Any, Any, T]]
     ) -> Callable[[World], Coroutine[Any, Any, T]]:
         """`work`, after the credential was moved here if it is still in the store ``moved_from``."""
-        source = self._options.moved_from
+        source = self.options.moved_from
         if source is None:
             return work
 
@@ -177,8 +177,8 @@ class Launcher:
     @property
     def there(self) -> Runner | None:
         """The `World` of this credential in the store ``moved_from``, for a command; None where there is none."""
-        store = self._options.moved_from
-        return None if store is None else Runner(self._key, store, MoveRun(store), self._options.functions)
+        store = self.options.moved_from
+        return None if store is None else Runner(self._key, store, MoveRun(store), self.options.functions)
 
     def run_command(
         self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object, *, moves: bool = True

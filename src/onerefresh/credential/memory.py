@@ -83,17 +83,15 @@ class SessionMemory:
         "leased",
         "lock",
         "owner",
-        "rotation_reported",
+        "reported",
         "save",
         "seed",
         "seeds_considered",
-        "seeds_reported",
         "sightings",
         "spent",
         "store",
         "takers",
         "timing",
-        "type_reported",
         "under_way",
         "unsaved",
         "watched",
@@ -123,10 +121,9 @@ class SessionMemory:
         self.acceptance = UNTRIED
         self.takers: Takers | None = None  # which targets have accepted the present token
         self.epoch = 0  # grows with every login and logout here, which earlier work must not undo
-        self.seeds_reported = NONE_REPORTED  # fingerprints of the seeds that renewals have reported, if they had to
+        self.reported = NONE_REPORTED  # what is reported once: fingerprints of seeds, and names of other things
         self.seeds_considered = NONE_REPORTED  # and of those with which they ended well
         self.considering: Flight[Outcome] | None = None  # the last flight that was apart from the others
-        self.rotation_reported = self.type_reported = False
         self.failed: tuple[errors.OnerefreshError, float] | None = None  # until when, on the monotonic clock
 
     # --- Answers to callers ---

@@ -16,14 +16,17 @@ from onerefresh.token_response import odd_expiry, odd_type
 
 __all__ = ["report_expiry", "report_rotation", "report_shared_seed", "report_timeout", "report_type"]
 
+TYPE, ROTATION = "type", "rotation"
+"""What is reported once, beside seeds, whose fingerprints are no such words."""
+
 
 def report_type(memory: SessionMemory, options: CredentialOptions, token: Token) -> None:
     """Report once that a token is sent as a bearer token although its server states another type."""
-    if memory.type_reported:
+    if TYPE in memory.reported:
         return
     name = odd_type(token, Seen(filter(None, [memory.known, memory.seed]), options.refresher).redactor())
     if name is not None:
-        memory.type_reported = True
+        memory.reported |= {TYPE}
         message = f"its token_type is {name}; it is sent as a bearer token"
         events.publish(events.Event(events.Kind.ODD_TYPE, memory.key, token.generation, detail=message))
 
@@ -38,9 +41,9 @@ def report_expiry(memory: SessionMemory, options: CredentialOptions, token: Toke
 def report_rotation(memory: SessionMemory, before: Token, after: Token) -> None:
     """Report once that a server which rotates refresh tokens needs a store that survives the process."""
     rotated = before.refresh_token is not None and before.refresh_token != after.refresh_token
-    if memory.store.durable or memory.save is not None or memory.rotation_reported or not rotated:
+    if memory.store.durable or memory.save is not None or ROTATION in memory.reported or not rotated:
         return
-    memory.rotation_reported = True
+    memory.reported |= {ROTATION}
     message = f"the server rotates refresh tokens, and {memory.store.forgets}"
     events.publish(events.Event(events.Kind.NOT_DURABLE, memory.key, after.generation, detail=message))
 

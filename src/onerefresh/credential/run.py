@@ -191,7 +191,7 @@ class CredentialRun(Run):
             if memory.flight is flight:
                 memory.flight = None
             if self._seed is not None:
-                memory.seeds_reported |= {self._seed.seed_fingerprint()}
+                memory.reported |= {self._seed.seed_fingerprint()}
                 if outcome is not None and self.renews:
                     memory.seeds_considered |= {self._seed.seed_fingerprint()}
             if outcome is not None:

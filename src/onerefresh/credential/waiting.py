@@ -7,6 +7,7 @@ from typing import TypeVar
 from onerefresh import errors
 from onerefresh.credential.arguments import seconds
 from onerefresh.credential.context_managed import ContextManaged
+from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.notices import report_timeout
 from onerefresh.credential.options import CredentialOptions
@@ -27,7 +28,11 @@ class Waiting(ContextManaged):
     key: str
     _closed: bool
     _memory: SessionMemory
-    _options: CredentialOptions
+    _launcher: Launcher
+
+    @property
+    def _options(self) -> CredentialOptions:
+        return self._launcher.options
 
     def _check_open(self) -> None:
         if self._closed:
