@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from onerefresh.clients.attach import Attach
 from onerefresh.clients.bearer import UNAUTHORIZED
+from onerefresh.clients.call import Calls
 from onerefresh.clients.hiding import empty
 from onerefresh.clients.httpx_flow import Flow
 from onerefresh.clients.httpx_messages import (
@@ -33,6 +34,10 @@ from onerefresh.locks import Lock
 from onerefresh.one_object import OneObject
 
 __all__ = ["BearerAuth", "BearerTransport"]
+
+APART = "send that request with auth=None, as in client.post(url, auth=None), or by a client of its own"
+APART_BELOW = "send that request by a client without this transport"
+"""How a refresher sends its request without the token, beside `BearerAuth` and beside `BearerTransport`."""
 
 
 if TYPE_CHECKING:
@@ -77,8 +82,6 @@ class BearerAuth(Flow, _Auth):  # type: ignore[misc]  # their Requests differ
     it, too.
     """
 
-    _apart = "send that request with auth=None, as in client.post(url, auth=None), or by a client of its own"
-
     def __init__(
         self,
         credential: Credential,
@@ -91,7 +94,7 @@ class BearerAuth(Flow, _Auth):  # type: ignore[misc]  # their Requests differ
         refused_statuses: Collection[int] = UNAUTHORIZED,
         refused: RefusedBy = None,
     ) -> None:
-        super().__init__(
+        calls = Calls(
             credential,
             origins,
             header=header,
@@ -100,7 +103,9 @@ class BearerAuth(Flow, _Auth):  # type: ignore[misc]  # their Requests differ
             replace=replace,
             refused_statuses=refused_statuses,
             refused=refused,
+            apart=APART,
         )
+        super().__init__(calls)
         bearer = self._bearer
         if not bearer.is_plain or bearer.header.lower() != "authorization":
             raise ConfigurationError(
@@ -132,7 +137,7 @@ class BearerTransport(OneObject, _Transport):
         refused_statuses: Collection[int] = UNAUTHORIZED,
         refused: RefusedBy = None,
     ) -> None:
-        self._flow = Flow(
+        calls = Calls(
             credential,
             origins,
             header=header,
@@ -141,7 +146,9 @@ class BearerTransport(OneObject, _Transport):
             replace=replace,
             refused_statuses=refused_statuses,
             refused=refused,
+            apart=APART_BELOW,
         )
+        self._flow = Flow(calls)
         self._quiet = not self._flow.is_plain
         if transport is not None and not {"handle_request", "handle_async_request"} & set(dir(transport)):
             raise ConfigurationError(

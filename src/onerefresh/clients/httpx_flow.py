@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator
 from typing import Any, Final
 
-from onerefresh.clients.attach import Attach
 from onerefresh.clients.bearer import HeaderText
 from onerefresh.clients.call import Calls
 from onerefresh.clients.hiding import silence, silence_hpack
@@ -20,9 +19,7 @@ from onerefresh.clients.httpx_messages import (
     write,
 )
 from onerefresh.clients.httpx_peek import apeek, head_of, peek
-from onerefresh.clients.refused import RefusedBy
 from onerefresh.clients.replay import arewind, rewind
-from onerefresh.credential import Credential
 from onerefresh.damping import Target
 from onerefresh.one_object import OneObject
 
@@ -39,32 +36,9 @@ _LOGGERS: Final = (
 class Flow(OneObject):
     """One call, from the first try to the replay, as a generator that yields requests and is sent their answers."""
 
-    _apart = "send that request by a client without this transport"
-
-    def __init__(
-        self,
-        credential: Credential,
-        origins: str | Iterable[str],
-        *,
-        header: str,
-        scheme: str | None,
-        attach: Attach | None,
-        replace: bool,
-        refused_statuses: Collection[int],
-        refused: RefusedBy,
-    ) -> None:
-        self._calls = Calls(
-            credential,
-            origins,
-            header=header,
-            scheme=scheme,
-            attach=attach,
-            replace=replace,
-            refused_statuses=refused_statuses,
-            refused=refused,
-            apart=self._apart,
-        )
-        self._bearer = bearer = self._calls.bearer
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._bearer = bearer = calls.bearer
         self._header = bearer.header.lower().encode("ascii")
         silence_hpack(
             *bearer.headers, *([":path", "location"] if bearer.query else []), *(["cookie"] if bearer.cookies else [])

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from onerefresh.clients.attach import Attach
 from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
+from onerefresh.clients.call import Calls
 from onerefresh.clients.hiding import empty, mask
 from onerefresh.clients.refused import RefusedBy
 from onerefresh.credential import Credential
@@ -70,7 +71,7 @@ class BearerAuth(OneObject, AuthBase):
         refused_statuses: Collection[int] = UNAUTHORIZED,
         refused: RefusedBy = None,
     ) -> None:
-        self._call = Call(
+        calls = Calls(
             credential,
             origins,
             header=header,
@@ -81,6 +82,7 @@ class BearerAuth(OneObject, AuthBase):
             refused=refused,
             apart=APART,
         )
+        self._call = Call(calls)
         if self._call.shown:
             raise ConfigurationError(
                 f"requests would show {self._call.shown} in its errors, or lose it with a redirect: use BearerAdapter "
@@ -163,7 +165,7 @@ class BearerAdapter(OneObject, BaseAdapter):
         refused: RefusedBy = None,
     ) -> None:
         super().__init__()
-        self._call = Call(
+        calls = Calls(
             credential,
             origins,
             header=header,
@@ -174,6 +176,7 @@ class BearerAdapter(OneObject, BaseAdapter):
             refused=refused,
             apart=APART_BELOW,
         )
+        self._call = Call(calls)
         self._adapter = HTTPAdapter() if adapter is None else adapter
         if not isinstance(self._adapter, BaseAdapter):
             raise ConfigurationError(f"adapter must be an adapter of requests, not {type(adapter).__name__}")

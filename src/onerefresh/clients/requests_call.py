@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 from urllib.parse import urljoin
 
@@ -10,15 +10,12 @@ from requests import PreparedRequest, Response
 from requests.models import REDIRECT_STATI
 from requests.sessions import SessionRedirectMixin
 
-from onerefresh.clients.attach import Attach
 from onerefresh.clients.bearer import HeaderText
 from onerefresh.clients.call import LONGEST_REFUSAL, Calls
 from onerefresh.clients.hiding import silence
 from onerefresh.clients.places import has_parameter, with_cookies, with_parameters
-from onerefresh.clients.refused import RefusedBy
 from onerefresh.clients.replay import rewind
 from onerefresh.clients.requests_peek import head_of, peek
-from onerefresh.credential import Credential
 from onerefresh.one_object import OneObject
 
 __all__ = ["Call"]
@@ -33,31 +30,8 @@ _NETRC: Final = (
 class Call(OneObject):
     """What both forms do with a request and its answer."""
 
-    def __init__(
-        self,
-        credential: Credential,
-        origins: str | Iterable[str],
-        *,
-        header: str,
-        scheme: str | None,
-        attach: Attach | None,
-        replace: bool,
-        refused_statuses: Collection[int],
-        refused: RefusedBy,
-        apart: str,
-    ) -> None:
-        self._calls = Calls(
-            credential,
-            origins,
-            header=header,
-            scheme=scheme,
-            attach=attach,
-            replace=replace,
-            refused_statuses=refused_statuses,
-            refused=refused,
-            apart=apart,
-        )
-        self._bearer = self._calls.bearer
+    def __init__(self, calls: Calls) -> None:
+        self._calls, self._bearer = calls, calls.bearer
         if self._bearer.query:
             silence(_LOGGERS, self._bearer.query)
 
