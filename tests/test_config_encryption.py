@@ -11,45 +11,15 @@ import types
 from pathlib import Path
 
 import pytest
+from tests.configuration import ACCOUNTS, PROVIDER, problem_with
 
 import onerefresh
 from onerefresh.cli import main
-from onerefresh.config import Configuration
-from onerefresh.config import file as config
-from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.errors import StoreUnavailable
 from onerefresh.stores.encrypted import EncryptedStore
 from onerefresh.testing import AuthServer
 
-PATH = Path("/home/me/.config/onerefresh/onerefresh.toml")
-PROVIDER = """
-[providers.acme]
-token_endpoint = "https://login.acme.com/token"
-client_id = "cli"
-client_secret = { env = "ACME_SECRET" }
-scope = "read"
-origins = ["https://api.acme.com"]
-profile = "okta"
-"""
-ACCOUNTS = """
-[credentials.work]
-provider = "acme"
-
-[credentials.home]
-provider = "acme"
-scope = "read write"
-client_id = "another"
-"""
 ALONE = '[credentials.acme]\ntoken_endpoint = "https://login.acme.com/token"\nclient_id = "cli"\n'
-
-
-def parse(text: str) -> Configuration:
-    return config.parse(text, PATH)
-
-
-def problem_with(text: str) -> str:
-    with pytest.raises(ConfigurationError) as raised:
-        parse(text)
-    return raised.value.message.removeprefix(f"{PATH}: ")
 
 
 def key() -> str:

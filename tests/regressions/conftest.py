@@ -1,4 +1,4 @@
-"""Processes of one session on a store that loses things, with recovery leases that last moments."""
+"""What regression tests share: a store that loses things, and a world of targets that refuse tokens."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.promises.helpers import Kept, endpoint
+from tests.regressions.targets import Process, World
 
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import AuthServer
@@ -31,3 +32,17 @@ def store() -> Iterator[Kept]:
     store = Kept()
     yield store
     store.close()
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    found = World(monkeypatch)
+    found.bad = lambda path, generation: path.startswith("/bad")
+    return found
+
+
+@pytest.fixture
+def process(world: World) -> Iterator[Process]:
+    found = Process(world)
+    yield found
+    found.credential.close()

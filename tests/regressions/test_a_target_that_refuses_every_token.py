@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,21 +18,6 @@ from tests.regressions.targets import LIVES, ORIGIN, Process, World, run
 
 from onerefresh.damping import HANDFUL, print_of
 from onerefresh.record_text import decode
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    found = World(monkeypatch)
-    found.bad = lambda path, generation: path.startswith("/bad")
-    return found
-
-
-@pytest.fixture
-def process(world: World) -> Iterator[Process]:
-    found = Process(world)
-    yield found
-    found.credential.close()
-
 
 # --- The complaint ---
 

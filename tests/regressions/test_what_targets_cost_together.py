@@ -6,7 +6,6 @@ Damping belongs to what was refused. So these could have a token refreshed for e
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
 from tests.core.driver import START, make_lease, make_request, needy, refusing
@@ -19,20 +18,6 @@ from onerefresh.record import Grant
 from onerefresh.renewal.commands import report_replay
 from onerefresh.renewal.renew import renew
 from onerefresh.transitions import claimed, committed, new_session, replay_reported
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    found = World(monkeypatch)
-    found.bad = lambda path, generation: path.startswith("/bad")
-    return found
-
-
-@pytest.fixture
-def process(world: World) -> Iterator[Process]:
-    found = Process(world)
-    yield found
-    found.credential.close()
 
 
 @pytest.fixture(params=range(2))
