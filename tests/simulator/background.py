@@ -130,7 +130,9 @@ class Ageing:
         token = world.store.record.token if world.store.record is not None else None
         if event.kind is not Kind.CLAIMED or event.facts.reason not in (Reason.EXPIRED, Reason.AGEING):
             return
-        if token is None or not world.skew_for(task.process.host, token):
+        if token is None or token.generation != event.generation:  # it was claimed before its machine slept
+            return
+        if not world.skew_for(task.process.host, token):
             return
         fresh_for = thresholds(token, 0.0).refresh_at - self._now(task.process, token)
         if fresh_for > TRAVEL and world.tells_its_clock(task.process, token):
