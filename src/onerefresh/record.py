@@ -409,6 +409,10 @@ class Record:
         """What is remembered of the targets of the present session. Earlier versions keep that of others."""
         return self.targets if self.targets is not None and self.targets.family == self.family else None
 
+    def noted(self, what: str, at: float, stamp: tuple[object, ...] = ()) -> Record:
+        """The same with one more entry in its history. `stamp`: the entry's `more`: which process wrote it, and why."""
+        return replace(self, history=(*self.history, Entry(self.generation, at, what, stamp))[-HISTORY:])
+
     def rest(self, clock: Clock) -> float:
         """Seconds until the token may be refreshed, as far as its earlier refreshes tell."""
         if self.floor is None or self.token is None:

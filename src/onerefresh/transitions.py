@@ -14,9 +14,7 @@ from onerefresh.damping import Targets
 from onerefresh.policy import backoff, doubt_pause, refusal_pause
 from onerefresh.record import (
     FAMILIES,
-    HISTORY,
     Clock,
-    Entry,
     Failure,
     Floor,
     Grant,
@@ -47,11 +45,6 @@ __all__ = [
     "saved",
     "unsent",
 ]
-
-
-def noted(record: Record, what: str, at: float, stamp: tuple[object, ...] = ()) -> tuple[Entry, ...]:
-    """The history with one more entry. `stamp`: its `more`, which says which process wrote it, and why."""
-    return (*record.history, Entry(record.generation, at, what, stamp))[-HISTORY:]
 
 
 def _numbered_on(generation: int) -> int:
@@ -93,7 +86,7 @@ def new_session(
         spent=spent_now(record.traded if record else (), token),
         unknown=record.unknown if record else {},
     )
-    return replace(new, history=noted(new, what, now, stamp))
+    return new.noted(what, now, stamp)
 
 
 def _known(record: Record | None, earlier: Iterable[str]) -> tuple[str, ...]:
@@ -154,7 +147,7 @@ def restored(
         token_clock=None,
         spent=spent_now(record.spent, token, record.token) if is_same else spent_now(record.traded, token),
     )
-    return replace(new, history=noted(new, "restored", now, stamp))
+    return new.noted("restored", now, stamp)
 
 
 def claimed(record: Record | None, lease: Lease, *, owner: str | None, let_through_at: Clock | None = None) -> Record:
@@ -240,7 +233,7 @@ def committed(
         else spent_now(record.traded, token),
         token_clock=token_clock,
     )
-    return replace(new, history=noted(new, grant.value, now, stamp))
+    return new.noted(grant.value, now, stamp)
 
 
 def _begun(record: Record, by: str, now: Clock) -> Clock:
@@ -318,7 +311,7 @@ def died(record: Record, verdict: Verdict, *, now: float, refused: bool, stamp: 
     count = (record.failure.count if record.failure else 0) + 1
     failure = _failure(record, verdict, count, 0.0, now, refused=refused)
     dead = replace(record, state=State.DEAD, lease=None, failure=replace(failure, doubts=0, prints=()))
-    return replace(dead, history=noted(dead, "dead", now, stamp))
+    return dead.noted("dead", now, stamp)
 
 
 def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: float, *, refused: bool) -> Failure:
@@ -352,7 +345,7 @@ def retried(record: Record, *, now: float, stamp: tuple[object, ...] = ()) -> Re
     is_dead = record.state is State.DEAD and record.token is not None
     asked = replace(failure, count=0, at=now, delay=0.0, doubts=0, prints=()) if failure is not None else None
     again = replace(record, state=State.IDLE if is_dead else record.state, failure=asked, floor=None, targets=None)
-    return replace(again, history=noted(again, "retry", now, stamp))
+    return again.noted("retry", now, stamp)
 
 
 def logged_out(
@@ -378,7 +371,7 @@ def logged_out(
         spent=spent_now(base.traded, None),
         unknown=base.unknown,
     )
-    return replace(new, history=noted(new, "logout", now, stamp))
+    return new.noted("logout", now, stamp)
 
 
 def replay_reported(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from onerefresh.record import HISTORY, Entry, Grant, Record, State
+from onerefresh.record import Grant, Record, State
 
 __all__ = ["cause_of", "sent_late"]
 
@@ -50,4 +48,4 @@ def sent_late(record: Record | None, attempted: Record, *, now: float) -> Record
         return None
     if record.generation <= attempted.generation:
         return None
-    return replace(record, history=(*record.history, Entry(record.generation, now, LATE))[-HISTORY:])
+    return record.noted(LATE, now)

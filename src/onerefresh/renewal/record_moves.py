@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onerefresh.record import MOVED, Grant, IllegalTransition, Lease, Record, State
-from onerefresh.transitions import noted
 
 __all__ = ["arrived", "left_behind", "moving"]
 
@@ -21,7 +20,7 @@ def moving(record: Record, place: str, *, id: str, now: float) -> Record:
         raise IllegalTransition("an attempt is under way: its record cannot be moved")
     lease = Lease(id, Grant.REFRESH, 0.0, origin=record.state)
     new = replace(record, generation=max(record.generation, 1), state=State.EMPTY, lease=lease)
-    return replace(new, history=noted(new, f"{MOVED}{place}", now))
+    return new.noted(f"{MOVED}{place}", now)
 
 
 def arrived(record: Record) -> Record:
