@@ -285,6 +285,10 @@ def dead(record: Record) -> Record:
     return records.died(record, DEAD, now=START, refused=False)
 
 
+def moving(record: Record) -> Record:
+    return records.moving(replace(record, state=State.IDLE, lease=None), "another store", id="m", now=START)
+
+
 TRANSITIONS: Mapping[str, Callable[[Record], Record]] = {
     "login": lambda record: records.new_session(record, NEW, now=START, owner=None, what="login"),
     "logout": lambda record: records.logged_out(record, now=START),
@@ -301,6 +305,9 @@ TRANSITIONS: Mapping[str, Callable[[Record], Record]] = {
     "replay accepted": lambda record: records.replay_reported(record, accepted=True, now=START),
     "replay refused": lambda record: records.replay_reported(record, accepted=False, now=START),
     "saved": lambda record: records.saved(record),
+    "moving": moving,
+    "arrived": lambda record: records.arrived(moving(record)),
+    "left behind": lambda record: records.left_behind(moving(record)),
 }
 KEPT = {
     "login": set(),
@@ -318,6 +325,9 @@ KEPT = {
     "replay accepted": {"clock", "floor", "attempt", "failure", "targets", "token"},
     "replay refused": {"clock", "floor", "attempt", "failure", "probation", "targets", "token"},
     "saved": {"clock", "floor", "attempt", "failure", "probation", "targets", "token"},
+    "moving": {"clock", "floor", "failure", "probation", "targets", "token"},
+    "arrived": {"clock", "floor", "failure", "probation", "targets", "token"},
+    "left behind": set(),
 }
 
 
@@ -335,8 +345,9 @@ def test_every_transition_is_among_them() -> None:
     """Those that make a record of a record: a new one must be added here, and keep what it does not know."""
     found = {name for name in records.__all__ if name.islower()}
     assert found == {
-        "claimed", "committed", "died", "forgotten", "logged_out", "new_session", "released", "replay_reported",
-        "restored", "retried", "saved", "unsent", "lost_record",  # the last one of a record that the store has lost
+        "arrived", "claimed", "committed", "died", "forgotten", "left_behind", "logged_out", "moving", "new_session",
+        "released", "replay_reported", "restored", "retried", "saved", "unsent",
+        "lost_record",  # of a record that the store has lost
     }  # fmt: skip
 
 

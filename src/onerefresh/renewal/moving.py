@@ -2,10 +2,10 @@
 
 The order of the writes makes sure that only one of the two stores has a session that anybody may use:
 
-1. The source's record is marked as moved: nobody uses it from now on, but it keeps its token (`record_moves.moving`).
+1. The source's record is marked as moved: nobody uses it from now on, but it keeps its token (`records.moving`).
    This waits for a renewal under way, and takes over from one whose lease is over, as any renewal does.
 2. The target gets the record, with the token.
-3. The source's record loses its token (`record_moves.left_behind`).
+3. The source's record loses its token (`records.left_behind`).
 
 If a process dies in between, nothing is lost, since the token is in one of the stores, and nothing is spent twice,
 since at most one of them is used. The next move of the same credential continues where the first one stopped. A new
@@ -22,7 +22,6 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.events import Kind
 from onerefresh.record import Grant, Record, State
-from onerefresh.renewal import record_moves
 from onerefresh.renewal.claim import is_contested
 from onerefresh.renewal.commit import commit_into
 from onerefresh.renewal.period_watch import PeriodWatch
@@ -151,7 +150,7 @@ class _Moving:
         # Asked before the first write: later, another session in the target is one that began during the move.
         there = await self.move.target.load()
         self.refuse_another(record, there.record)
-        mark = record_moves.moving(record, self.move.target_name, id=await source.new_id(), now=now.wall)
+        mark = records.moving(record, self.move.target_name, id=await source.new_id(), now=now.wall)
         if record.token is None:
             return await self.move_the_end(found, record, mark, there)
         await self.write(source, found.version, mark)
@@ -169,13 +168,13 @@ class _Moving:
         if there.record is not None and there.record.moved_to is not None and there.record.token is not None:
             raise moved(there.record).about(self.move.request.key, there.record.generation)
         if have is _Target.LACKS:
-            self.did, self.written = Moved.MOVED, record_moves.arrived(record)
+            self.did, self.written = Moved.MOVED, records.arrived(record)
             await self.write(target, there.version, self.written)
             return None
         if self.did is Moved.ALREADY:
             goes_on = there.record is not None and record.history[-1] in there.record.history
             self.did = Moved.MOVED if goes_on or have is _Target.HAS else Moved.NEWER
-        await self.write(self.move.source, found.version, record_moves.left_behind(record))
+        await self.write(self.move.source, found.version, records.left_behind(record))
         return None
 
     async def move_the_end(self, found: Loaded, record: Record, mark: Record, there: Loaded) -> Moved | None:
@@ -186,7 +185,7 @@ class _Moving:
             self.did, self.written = Moved.MOVED, record
         elif self.did is Moved.ALREADY:
             self.did = Moved.NEWER
-        await self.write(self.move.source, found.version, record_moves.left_behind(mark))
+        await self.write(self.move.source, found.version, records.left_behind(mark))
         return None
 
     async def write(self, world: World, expected: str | None, record: Record) -> bool:

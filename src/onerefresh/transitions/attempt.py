@@ -1,13 +1,7 @@
-"""The legal transitions of a record, as pure functions from record to record; `onerefresh.record` has the diagram.
-
-The argument `stamp` of several is what the history says of who made the change: see `record.Entry`.
-
-Nothing here reads a clock, a store or a socket.
-"""
+"""How a record changes by an attempt: the claim, and each end that the attempt may have."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from onerefresh.damping import Targets
@@ -26,128 +20,10 @@ from onerefresh.record import (
     TokenClock,
     spent_now,
 )
-from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, Verdict
 
-__all__ = [
-    "claimed",
-    "committed",
-    "died",
-    "forgotten",
-    "logged_out",
-    "lost_record",
-    "new_session",
-    "released",
-    "replay_reported",
-    "restored",
-    "retried",
-    "saved",
-    "unsent",
-]
-
-
-def _numbered_on(generation: int) -> int:
-    """The generation with which the next session begins after this one."""
-    return generation + 1 if generation < LAST_GENERATION else 1
-
-
-def new_session(
-    record: Record | None,
-    token: Token,
-    *,
-    now: float,
-    owner: str | None,
-    what: str,
-    unsaved: bool = False,
-    earlier: Iterable[str] = (),
-    newest: int = 0,
-    recovery: Lease | None = None,
-    stamp: tuple[object, ...] = (),
-) -> Record:
-    """A seed or a login: the first generation of a new family, whose number follows that of the old session.
-
-    `earlier`: the families of sessions that the process of a login knows, which are not new afterwards; `newest`: the
-    highest generation that it knows. The store may have lost both. `recovery`: the recovery lease of a seed that may be
-    spent, where the store may have lost what came of it.
-    """
-    family = token.seed_fingerprint()
-    families = tuple(known for known in _known(record, earlier) if known != family)
-    generation = _numbered_on(max(record.generation if record else 0, newest))
-    new = Record(
-        families=(*families, family)[-FAMILIES:],
-        generation=generation,
-        state=State.IDLE if recovery is None else State.LEASED,
-        token=token.numbered(family, generation),
-        lease=recovery,
-        owner=owner,
-        unsaved=unsaved,
-        history=record.history if record else (),
-        spent=spent_now(record.traded if record else (), token),
-        unknown=record.unknown if record else {},
-    )
-    return new.noted(what, now, stamp)
-
-
-def _known(record: Record | None, earlier: Iterable[str]) -> tuple[str, ...]:
-    """The families of the record, and then other ones that the process knows."""
-    families = record.families if record is not None else ()
-    return tuple(dict.fromkeys((*families, *filter(None, earlier))))
-
-
-def lost_record(families: Iterable[str], generation: int, *, owner: str | None) -> Record:
-    """A stand-in for a record that the store has lost altogether: without a token, which is written anew.
-
-    It is never a logout, which leaves an emptied record behind.
-    """
-    distinct = tuple(dict.fromkeys(family for family in families if family))
-    return Record(families=distinct[-FAMILIES:], generation=generation, state=State.IDLE, owner=owner)
-
-
-def forgotten(record: Record, generation: int) -> Record:
-    """A stand-in for a record that went back to an older generation: without its token, which is written anew."""
-    return replace(
-        record,
-        generation=generation,
-        state=State.IDLE,
-        token=None,
-        lease=None,
-        failure=None,
-        committed_by=None,
-        spent=spent_now(record.spent, None, record.token),
-    )
-
-
-def restored(
-    record: Record,
-    token: Token,
-    *,
-    now: float,
-    recovery: Lease | None = None,
-    unsaved: bool = False,
-    stamp: tuple[object, ...] = (),
-) -> Record:
-    """`token`, the newest that this process knows, in the place of an older generation or an earlier session.
-
-    `recovery`: the lease that keeps the token from being sent until others have restored what they know; None where no
-    other process can know a newer one.
-    """
-    state, is_same = State.IDLE if recovery is None else State.LEASED, record.family == token.family
-    families = (*(family for family in record.families if family != token.family), token.family)
-    new = replace(
-        record,
-        families=families[-FAMILIES:],
-        generation=token.generation,
-        state=state,
-        token=token,
-        lease=recovery,
-        failure=None,
-        committed_by=None,
-        unsaved=unsaved,
-        token_clock=None,
-        spent=spent_now(record.spent, token, record.token) if is_same else spent_now(record.traded, token),
-    )
-    return new.noted("restored", now, stamp)
+__all__ = ["claimed", "committed", "died", "released", "unsent"]
 
 
 def claimed(record: Record | None, lease: Lease, *, owner: str | None, let_through_at: Clock | None = None) -> Record:
@@ -331,71 +207,3 @@ def _failure(record: Record, verdict: Verdict, count: int, delay: float, now: fl
         prints=before.prints if before is not None else (),
         lost=verdict.kind.is_lost or (before is not None and before.lost),
     )
-
-
-def retried(record: Record, *, now: float, stamp: tuple[object, ...] = ()) -> Record:
-    """The record as if nothing had been refused or refreshed yet: the next caller that needs a token asks at once.
-
-    What may have spent the refresh token is still known; the person who calls `retry()` takes that risk.
-    """
-    failure, lease = record.failure, record.lease
-    is_claimed = record.state is State.LEASED and not (lease is not None and lease.is_recovery)
-    if is_claimed or (failure is None and record.floor is None):
-        return record  # an attempt is under way; under a recovery lease there is none, and that lease stays
-    is_dead = record.state is State.DEAD and record.token is not None
-    asked = replace(failure, count=0, at=now, delay=0.0, doubts=0, prints=()) if failure is not None else None
-    again = replace(record, state=State.IDLE if is_dead else record.state, failure=asked, floor=None, targets=None)
-    return again.noted("retry", now, stamp)
-
-
-def logged_out(
-    record: Record | None,
-    *,
-    now: float,
-    earlier: Iterable[str] = (),
-    newest: int = 0,
-    stamp: tuple[object, ...] = (),
-) -> Record:
-    """The record after a logout, which is final: a renewal in flight finds its generation gone.
-
-    The families are remembered, the tokens are not. `earlier`, `newest`: as for `new_session`.
-    """
-    base = record or Record(families=(), generation=0, state=State.EMPTY)
-    others = tuple(known for known in _known(record, earlier) if known != base.family)
-    new = Record(
-        families=(*others, *base.families[-1:])[-FAMILIES:],
-        generation=_numbered_on(max(base.generation, newest)),
-        state=State.EMPTY,
-        owner=base.owner,
-        history=base.history,
-        spent=spent_now(base.traded, None),
-        unknown=base.unknown,
-    )
-    return new.noted("logout", now, stamp)
-
-
-def replay_reported(
-    record: Record, *, accepted: bool, now: float, target: str = "", clock: Clock | None = None
-) -> Record:
-    """The record after a replay with the present token: accepted ends the probation, refused doubles it.
-
-    `target`: the print of the target that was called, where it is known. The probation does not end where another one
-    has refused a replay lately: what this target accepts says nothing of that one.
-    """
-    clock, targets = clock or (None, now), record.own_targets
-    if accepted:
-        targets = targets.accepting(target, clock) if targets is not None else None
-        ends = not target or targets is None or not targets.refused
-        return replace(record, probation=None if ends else record.probation, targets=targets)
-    before = record.probation
-    refusals, repeated, unknown = (before.refusals, before.repeated, before.unknown) if before else (0, False, {})
-    delay = refusal_pause(refusals + 1)
-    probation = Probation(refusals + 1, now, delay, True, reported=True, repeated=repeated, unknown=unknown)
-    if target:
-        targets = (targets or Targets(record.family, clock[0])).refusing(target, delay, clock)
-    return replace(record, probation=probation, targets=targets)  # `unknown` stays: the generation is the same
-
-
-def saved(record: Record) -> Record:
-    """The record after the host application has saved the present token."""
-    return replace(record, unsaved=False)
