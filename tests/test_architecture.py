@@ -42,6 +42,8 @@ RANKS = {
     "judge_exception": 4,
     "events": 2,
     "announcing": 4,
+    "store_clock": 0,
+    "refresh_rate": 2.5,
     "damping": 2.5,
     "record": 3,
     "stored_values": 3,

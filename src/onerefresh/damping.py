@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 from onerefresh.policy import LONGEST_PAUSE, refusal_pause
+from onerefresh.store_clock import Clock, since
 
 __all__ = ["HANDFUL", "RefusedAt", "RefusedTarget", "Ruling", "Target", "Targets", "print_of", "rule"]
 
@@ -88,7 +89,7 @@ class Targets:
     at: float = 0.0
     unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
 
-    def present(self, clock: tuple[str | None, float]) -> tuple[RefusedTarget, ...]:
+    def present(self, clock: Clock) -> tuple[RefusedTarget, ...]:
         """Those that are not forgotten yet.
 
         A target is forgotten ten minutes after the time for which it damps refusals: what others are refused meanwhile
@@ -97,50 +98,52 @@ class Targets:
         clock_epoch, now = clock
         if clock_epoch != self.clock_epoch:
             return ()
-        return tuple([one for one in self.refused if _since(one.at, now) < one.delay + LONGEST_PAUSE])
+        return tuple([one for one in self.refused if since(one.at, now, LONGEST_PAUSE) < one.delay + LONGEST_PAUSE])
 
-    def damps(self, target: str, clock: tuple[str | None, float]) -> bool:
+    def damps(self, target: str, clock: Clock) -> bool:
         """Whether this target has refused a replay only just now."""
-        return any(one.target == target and _since(one.at, clock[1]) < one.delay for one in self.present(clock))
+        return any(
+            one.target == target and since(one.at, clock[1], LONGEST_PAUSE) < one.delay for one in self.present(clock)
+        )
 
-    def in_a_row(self, clock: tuple[str | None, float]) -> int:
+    def in_a_row(self, clock: Clock) -> int:
         """How many refusals were let through in a row."""
         pause = refusal_pause(self.count)
         return self.count if self._since_the_last(clock) < pause + max(pause, QUIET) else 0
 
-    def pressure(self, clock: tuple[str | None, float]) -> int:
+    def pressure(self, clock: Clock) -> int:
         """How many refusals in a row lengthen the pause after a refresh: none where no target is known to refuse."""
         return self.in_a_row(clock) if self.present(clock) else 0
 
-    def allows(self, generation: int, clock: tuple[str | None, float]) -> bool:
+    def allows(self, generation: int, clock: Clock) -> bool:
         """Whether a refusal of this generation may be let through at that time.
 
         What was let through before has not brought a token yet where the generation is still the same.
         """
         return generation == self.generation or self._since_the_last(clock) >= refusal_pause(self.count)
 
-    def letting_through(self, generation: int, clock: tuple[str | None, float]) -> Targets:
+    def letting_through(self, generation: int, clock: Clock) -> Targets:
         """The same after a refusal of this generation was let through."""
         if generation == self.generation:
             return self
         count = self.in_a_row(clock) + 1
         return replace(self._by(clock), generation=generation, count=count, at=clock[1])
 
-    def refusing(self, target: str, delay: float, clock: tuple[str | None, float]) -> Targets:
+    def refusing(self, target: str, delay: float, clock: Clock) -> Targets:
         """The same after this target has refused a replay, which damps refusals for `delay` seconds."""
         others = [one for one in self.present(clock) if one.target != target]
         refused = (*others, RefusedTarget(target, clock[1], delay))[-HANDFUL:]
         return replace(self._by(clock), refused=refused)
 
-    def accepting(self, target: str, clock: tuple[str | None, float]) -> Targets:
+    def accepting(self, target: str, clock: Clock) -> Targets:
         """The same after this target has accepted a replay. What is forgotten by now is left out."""
         return replace(self, refused=tuple([one for one in self.present(clock) if one.target != target]))
 
-    def _since_the_last(self, clock: tuple[str | None, float]) -> float:
+    def _since_the_last(self, clock: Clock) -> float:
         """Seconds since a refusal was let through; endless where there was none."""
-        return _since(self.at, clock[1]) if self.count and clock[0] == self.clock_epoch else math.inf
+        return since(self.at, clock[1], LONGEST_PAUSE) if self.count and clock[0] == self.clock_epoch else math.inf
 
-    def _by(self, clock: tuple[str | None, float]) -> Targets:
+    def _by(self, clock: Clock) -> Targets:
         """The same by this clock: times of another one mean nothing."""
         if clock[0] == self.clock_epoch:
             return self
@@ -154,7 +157,7 @@ def rule(
     proven: bool,
     generation: int,
     targets: Targets | None,
-    clock: tuple[str | None, float],
+    clock: Clock,
 ) -> Ruling:
     """What the refusal of the present token at `where` does. None: whoever reports it does not know its target.
 
@@ -174,8 +177,3 @@ def rule(
     if is_news and (targets is None or targets.allows(generation, clock)):
         return Ruling.IS_LET_THROUGH
     return Ruling.IS_DAMPED
-
-
-def _since(at: float, now: float) -> float:
-    """Seconds since `at`. A time far ahead comes from a clock that was set since, and says nothing."""
-    return math.inf if at - now > LONGEST_PAUSE else max(now - at, 0.0)

@@ -18,24 +18,22 @@ Here `g` is the generation. Nothing here reads a clock, a store or a socket.
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 
-from onerefresh import policy
 from onerefresh.damping import Targets
-from onerefresh.policy import BUDGET_TIME, FOR_GOOD, half_life
+from onerefresh.policy import FOR_GOOD
 from onerefresh.redaction import plain
+from onerefresh.refresh_rate import Floor
+from onerefresh.store_clock import Clock
 from onerefresh.this_process import named
 from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, Verdict
 
 __all__ = [
-    "Clock",
     "Entry",
     "Failure",
-    "Floor",
     "Grant",
     "IllegalTransition",
     "Lease",
@@ -53,16 +51,10 @@ RECOVERY = "recovery-"
 """The prefix of a recovery lease's id."""
 FAMILIES = 32
 """How many sessions are remembered. The first token of an older one would count as a new login."""
-MOMENT = 0.001
-"""Seconds that are not worth a wait: a clock may not even show them."""
 PRINTS = 8
 """How many different clients ask at once for what another one was refused. Further ones wait for the pause."""
 SPENT = 16
 """How many spent refresh tokens are remembered, beside the first one of the present session."""
-
-
-Clock: TypeAlias = tuple[str | None, float]
-"""The epoch and the reading of the store's own clock; or None and seconds since the Unix epoch, where it has none."""
 
 
 def _unknown() -> Any:
@@ -217,64 +209,6 @@ class Probation:
     def holds(self, now: float) -> bool:
         """Whether the delay is not over yet."""
         return min(self.at + self.delay - now, self.delay) > 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """How often the token was refreshed lately. It keeps a server or an API from causing a refresh with each call.
-
-    * `generation`: the last one that a refresh has brought; `at`: when that refresh was begun.
-    * `early`: when the last early refreshes were begun, those less than half a token's life after the one before.
-
-    Times are in seconds on the store's clock of this `clock_epoch`, so that they hold for all machines; on wall clocks
-    where that is None.
-    """
-
-    generation: int
-    at: float
-    clock_epoch: str | None = None
-    early: tuple[float, ...] = ()
-    unknown: Mapping[str, object] = _unknown()
-
-    def after(self, generation: int, clock: Clock, *, early: bool) -> Floor:
-        """The same after one more refresh, which was begun at that time."""
-        clock_epoch, now = clock
-        early_ones = [at for at in self.early if clock_epoch == self.clock_epoch and _since(at, now) < BUDGET_TIME]
-        early_ones += [now] if early else []
-        lately = tuple(early_ones[-policy.EARLY_REFRESHES :])
-        return replace(self, generation=generation, at=now, clock_epoch=clock_epoch, early=lately)
-
-    def is_early(self, generation: int, token: Token, clock: Clock) -> bool:
-        """Whether a refresh of `token`, which is of this generation, is early at that time."""
-        return self._half_life_left(generation, token, clock) > 0.0
-
-    def rest(self, generation: int, token: Token, clock: Clock) -> float:
-        """Seconds until `token`, which is of this generation, may be refreshed.
-
-        Never longer than twice the budget's time, so that a clock that was set locks nobody out.
-        """
-        (clock_epoch, now), most = clock, policy.EARLY_REFRESHES
-        lately = sorted(_since(at, now) for at in self.early) if clock_epoch == self.clock_epoch else []
-        if len(lately) < most or lately[most - 1] >= BUDGET_TIME:
-            return 0.0
-        left = min(self._half_life_left(generation, token, clock), BUDGET_TIME - lately[most - 1])
-        return left if left > MOMENT else 0.0
-
-    def is_of_late(self, generation: int, clock: Clock) -> bool:
-        """Whether a refresh brought this generation within the last minute."""
-        clock_epoch, now = clock
-        return (generation, clock_epoch) == (self.generation, self.clock_epoch) and _since(self.at, now) < BUDGET_TIME
-
-    def _half_life_left(self, generation: int, token: Token, clock: Clock) -> float:
-        clock_epoch, now = clock
-        if generation != self.generation or clock_epoch != self.clock_epoch:
-            return 0.0  # an earlier version, a login or a repair brought it, or the store's clock is another one
-        return max(half_life(token) - _since(self.at, now), 0.0)
-
-
-def _since(at: float, now: float) -> float:
-    """Seconds since `at`. A time far ahead comes from a clock that was set since, and says nothing."""
-    return math.inf if at - now > BUDGET_TIME else max(now - at, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

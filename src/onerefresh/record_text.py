@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, TypeVar
 from onerefresh.damping import RefusedTarget, Targets
 from onerefresh.errors import StoreUnavailable
 from onerefresh.policy import FOR_GOOD
-from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State, TokenClock
+from onerefresh.record import Entry, Failure, Grant, Lease, Probation, Record, State, TokenClock
+from onerefresh.refresh_rate import Floor
 from onerefresh.store import ENCRYPTED, Unreadable, is_sealed
 from onerefresh.stored_values import (
     CHECKSUM,

@@ -20,7 +20,7 @@ from onerefresh import Credential, LoginRequired, StoreUnavailable, Token, spool
 from onerefresh import transitions as records
 from onerefresh.damping import RefusedTarget, Targets
 from onerefresh.policy import FOR_GOOD
-from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State, TokenClock
+from onerefresh.record import Entry, Failure, Grant, Lease, Probation, Record, State, TokenClock
 from onerefresh.record_text import (
     FAILURE,
     FLOOR,
@@ -37,6 +37,7 @@ from onerefresh.record_text import (
     token_from_fields,
     token_to_fields,
 )
+from onerefresh.refresh_rate import Floor
 from onerefresh.renewal.decide import decide
 from onerefresh.renewal.steps import Claim, Fail, Pause, Use
 from onerefresh.renewal.world import Spooled

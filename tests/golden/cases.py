@@ -12,8 +12,9 @@ from unittest import mock
 
 from onerefresh.damping import RefusedTarget, Targets
 from onerefresh.oauth2 import TokenEndpoint
-from onerefresh.record import Entry, Failure, Floor, Grant, Lease, Probation, Record, State, TokenClock
+from onerefresh.record import Entry, Failure, Grant, Lease, Probation, Record, State, TokenClock
 from onerefresh.record_text import encode
+from onerefresh.refresh_rate import Floor
 from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
 from onerefresh.store import Store

@@ -23,8 +23,8 @@ from onerefresh import transitions as records
 from onerefresh.cli import main
 from onerefresh.events import Kind
 from onerefresh.policy import BUDGET_TIME, EARLY_REFRESHES, thresholds
-from onerefresh.record import Floor
 from onerefresh.record_text import decode, encode
+from onerefresh.refresh_rate import Floor
 from onerefresh.renewal import commands
 from onerefresh.renewal.renew import renew
 from onerefresh.stores.memory import MemoryStore

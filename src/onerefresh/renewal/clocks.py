@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from onerefresh.record import Clock, Lease, Record
+from onerefresh.record import Lease, Record
 from onerefresh.store import StoreTime
+from onerefresh.store_clock import Clock
 
 __all__ = ["Instant", "Sent", "age", "is_dated", "left_of", "most_age"]
 

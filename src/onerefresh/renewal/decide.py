@@ -8,7 +8,7 @@ from dataclasses import replace
 from onerefresh import errors
 from onerefresh.damping import Ruling, rule
 from onerefresh.policy import EARLY_REFRESHES, FOR_GOOD, LOOK_AGAIN, PATIENCE, due_at, outlasts_until, thresholds
-from onerefresh.record import Clock, Failure, Grant, Record, State
+from onerefresh.record import Failure, Grant, Record, State
 from onerefresh.renewal.reports import moved
 from onerefresh.renewal.request import RenewalRequest, print_of
 from onerefresh.renewal.steps import (
@@ -24,6 +24,7 @@ from onerefresh.renewal.steps import (
     Wait,
     WrongSeed,
 )
+from onerefresh.store_clock import Clock
 from onerefresh.stored_values import LAST_GENERATION
 from onerefresh.succession import rolled_back
 from onerefresh.token import Token

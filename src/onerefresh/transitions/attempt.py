@@ -8,9 +8,7 @@ from onerefresh.damping import Targets
 from onerefresh.policy import backoff, doubt_pause, refusal_pause
 from onerefresh.record import (
     FAMILIES,
-    Clock,
     Failure,
-    Floor,
     Grant,
     IllegalTransition,
     Lease,
@@ -20,6 +18,8 @@ from onerefresh.record import (
     TokenClock,
     spent_now,
 )
+from onerefresh.refresh_rate import Floor
+from onerefresh.store_clock import Clock
 from onerefresh.token import Token
 from onerefresh.verdict import FailureKind, Verdict
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from onerefresh.damping import Targets
 from onerefresh.policy import refusal_pause
-from onerefresh.record import Clock, Probation, Record, State
+from onerefresh.record import Probation, Record, State
+from onerefresh.store_clock import Clock
 
 __all__ = ["replay_reported", "retried", "saved"]
 
