@@ -2,8 +2,9 @@
 
 * `credential` is the public class. `asking` decides whether memory answers a call, and otherwise joins or starts a
   flight; `waiting` waits for the flight; `early` waits for a renewal that is not urgent.
-* `memory` is what all objects of one name share, and `registry` finds it. `acceptance` is how the API takes their
-  tokens, and `targets` which of its targets have accepted them.
+* `memory` is what all objects of one name share, and `registry` finds it. `known_session` is what they know of their
+  session, and `cached_token` the token with its times. `acceptance` is how the API takes their tokens, and `targets`
+  which of its targets have accepted them.
 * `launcher` runs a renewal on a thread, and `run` is that renewal as its process sees it. `background` does what is
   left when renewals are over.
 * `watch`, `look` and `bringing` compare the store with memory, and restore what the store has lost.

@@ -9,13 +9,14 @@ from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.credential.acceptance import UNTRIED
 from onerefresh.credential.cached_token import NOTHING, USUAL, CachedToken, cached_for
+from onerefresh.credential.known_session import KnownSession
 from onerefresh.credential.targets import Takers
 from onerefresh.damping import RefusedAt, Target
 from onerefresh.flight import Flight
 from onerefresh.locks import Lock
 from onerefresh.policy import LOOK_AGAIN
 from onerefresh.real_time import CLOCKS
-from onerefresh.record import FAMILIES, Record
+from onerefresh.record import Record
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.clocks import Sent
 from onerefresh.renewal.sightings import Servers, Sightings
@@ -58,8 +59,8 @@ NOT_YET = Nothing()
 """One object for all."""
 
 
-class SessionMemory:
-    """What all objects of one name on one store share in this process: the token, and the flight.
+class SessionMemory(KnownSession):
+    """What all objects of one name on one store share in this process: the token that callers get, and the flight.
 
     `lock` guards the token in memory and the flight: a decision and the change that follows from it are one step.
     `held` is replaced as a whole and read without the lock, so that a token that serves costs a call no lock. No other
@@ -71,7 +72,6 @@ class SessionMemory:
         "acceptance",
         "clock",
         "considering",
-        "earlier",
         "epoch",
         "failed",
         "flight",
@@ -79,25 +79,22 @@ class SessionMemory:
         "held",
         "jitter",
         "key",
-        "known",
         "leased",
         "lock",
         "owner",
         "reported",
-        "save",
         "seed",
         "seeds_considered",
         "sightings",
-        "spent",
         "store",
         "takers",
         "timing",
         "under_way",
-        "unsaved",
         "watched",
     )
 
     def __init__(self, store: Store, key: str, servers: Servers | None = None) -> None:
+        super().__init__()
         self.store = store
         self.key = key
         self.clock: Clock = CLOCKS
@@ -108,15 +105,10 @@ class SessionMemory:
         self.flight: Flight[Outcome] | None = None
         self.follows = False  # whether another process was the last to refresh, as far as this one knows
         self.sightings = Sightings(servers)
-        self.known: Token | None = None  # the newest token seen, whether it serves or not
-        self.earlier: tuple[str, ...] = ()  # the families of sessions that came before it, oldest first
         self.leased: Sent | None = None  # the claim of this process whose request is not answered yet
         self.under_way: dict[object, tuple[str, int]] | None = None  # by renewal, what it has sent; never changed
-        self.unsaved: Token | None = None  # a newer token that a renewal of this process could save nowhere yet
         self.owner: str | None = None  # the refresher's identity, which a lost record has to name again
         self.seed: Token | None = None
-        self.save: object = None  # the host application's function, where it keeps the tokens
-        self.spent: tuple[str, ...] = ()  # digests of the last refresh tokens that were traded in, where the host saves
         self.watched = False  # whether a background thread checks what the store still has
         self.acceptance = UNTRIED
         self.takers: Takers | None = None  # which targets have accepted the present token
@@ -300,45 +292,6 @@ class SessionMemory:
             if epoch == self.epoch and token is not None and not self._has_newer(token):
                 self._goes_on_with(token, record.families[:-1])
 
-    def _has_newer(self, token: Token) -> bool:
-        known = self.known
-        return known is not None and known.family == token.family and known.generation >= token.generation
-
-    def _has_gone_over_from(self, family: str) -> bool:
-        """Whether this process has learned of a login or logout elsewhere that ended the session of this family."""
-        return family in self.earlier and (self.known is None or self.known.family != family)
-
-    def cannot_save(self, token: Token) -> None:
-        """Note a new token that is saved nowhere yet. The caller holds the lock.
-
-        The token may be the late answer to an attempt that another one has overtaken. Then this process knows a newer
-        token, of this session or of a later one, and the late token is not kept.
-        """
-        if not self._has_newer(token) and not self._has_gone_over_from(token.family):
-            self._trades(token)
-            self.unsaved = token
-
-    def _trades(self, token: Token) -> None:
-        """Note that the newest refresh token is spent: the host may still hand it to another object."""
-        before = self.newest
-        if self.save is None or before is None or before.refresh_token is None or before.family != token.family:
-            return
-        if before.refresh_token != token.refresh_token:
-            self.spent = (*self.spent, before.refresh_token.fingerprint())[-FAMILIES:]
-
-    def has_gone_on_from(self, token: Token) -> bool:
-        """Whether the refresh token of `token` was traded in here, where the host saves."""
-        refresh = token.refresh_token
-        return bool(self.spent) and refresh is not None and refresh.fingerprint() in self.spent
-
-    def _goes_on_with(self, token: Token, earlier: tuple[str, ...]) -> None:
-        self._trades(token)
-        known = self.known
-        self._comes_after(*earlier, *((known.family,) if known is not None and known.family != token.family else ()))
-        self.known, unsaved = token, self.unsaved
-        if unsaved is not None and (unsaved.family != token.family or unsaved.generation <= token.generation):
-            self.unsaved = None  # else it would hide the newer token
-
     def is_over(self, run: object) -> None:
         """Note that what the renewal has sent is answered or given up."""
         if self.under_way is not None:
@@ -350,11 +303,6 @@ class SessionMemory:
         """Stop restoring this claim: its request is answered, or other processes may have taken over."""
         if self.leased is not None and self.leased.record is leased:
             self.leased = None
-
-    @property
-    def newest(self) -> Token | None:
-        """The newest token that this process knows, saved or not."""
-        return self.unsaved or self.known
 
     def adopt(self, outcome: Outcome, epoch: int, *, is_login: bool = False) -> None:
         """Take an outcome into memory, unless something newer is there.
@@ -384,30 +332,19 @@ class SessionMemory:
         self.held = held
         self.acceptance = self.acceptance.of(outcome, self.clock.monotonic())
 
-    def _is_over(self) -> None:
-        if self.known is not None:
-            self._comes_after(self.known.family)
-
-    def _comes_after(self, *families: str) -> None:
-        """Remember these families as those of earlier sessions."""
-        if families and not set(families) <= set(self.earlier):
-            self.earlier = tuple(dict.fromkeys((*self.earlier, *families)))[-FAMILIES:]
-
     def forget(self) -> None:
         """Forget the session in memory, which is over."""
         with self.lock:
             self.epoch += 1
-            self._is_over()
-            self.held, self.known, self.failed, self.follows = NOTHING, None, None, False
-            self.unsaved = None
+            self._ends()
+            self.held, self.failed, self.follows = NOTHING, None, False
             self.acceptance, self.takers = UNTRIED, None
             self.watched = False  # where nothing is known, there is nothing to look for
 
     def _has_moved(self, generation: int) -> None:
         """Forget a session that goes on in another store, where others renew it; its access token serves to its end."""
         if self.known is not None and self.known.generation <= generation:
-            self._is_over()
-            self.known = self.unsaved = None  # this token must never come back here
+            self._ends()
             self.watched = False  # as in `forget`
         held = self.held
         if held.token is not None:
@@ -421,8 +358,7 @@ class SessionMemory:
             self.held = NOTHING
             is_later = self.known is not None and (error.generation or 0) > self.known.generation
             if self.known is not None and is_later and (error.proven or not self.sightings.doubts(self.known.family)):
-                self._is_over()
-                self.known = self.unsaved = None  # there was a login or logout: this token must never come back
+                self._ends()  # there was a login or logout
                 self.watched = False  # nothing is known now, as in `forget`
             self.failed = (error, now + LOOK_AGAIN)
             return
