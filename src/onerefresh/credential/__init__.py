@@ -2,6 +2,8 @@
 
 * `credential` is the public class. `asking` decides whether memory answers a call, and otherwise joins or starts a
   flight; `waiting` waits for the flight; `early` waits for a renewal that is not urgent.
+* `session_commands` are its logins, logouts and the like, each with a flight from `commanding`; `reporting` is for the
+  client integrations.
 * `memory` is what all objects of one name share, and `registry` finds it. `known_session` is what they know of their
   session, and `cached_token` the token with its times. `acceptance` is how the API takes their tokens, and `targets`
   which of its targets have accepted them.

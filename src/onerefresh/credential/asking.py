@@ -128,6 +128,17 @@ class Asking(Waiting):
             return seed is None or flight.considers != seed.seed_fingerprint()
         return flight.error is None and not self._is_sure()
 
+    def _answer_of(
+        self, flight: Flight[Outcome], refused: Token | None, target: Target | None, *, blocking: bool
+    ) -> Token | None:
+        """The flight's token; None where it is no answer for this caller, who has to ask again. Raises its error."""
+        if flight.lost_its_loop and flight.loop is not self._loop(blocking=blocking):
+            return None  # another caller's loop has ended: try again with this caller's
+        if self._is_for_others(flight):
+            return None
+        token = flight.result().token
+        return token if self._satisfies(token, refused, flight, target) else None
+
     def _satisfies(
         self, token: Token, refused: Token | None, flight: Flight[Outcome], target: Target | None = None
     ) -> bool:

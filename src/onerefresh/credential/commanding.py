@@ -93,6 +93,19 @@ class Commanding(Asking):
 
         return self._launcher.run_command(work, None, moves=False)
 
+    def _adopt(self) -> Flight[str | None]:
+        self._check_open()
+        return self._launcher.run_command(lambda world: commands.adopt(world, self._launcher.request()), None)
+
+    def _save_now(self, *, blocking: bool) -> Flight[None]:
+        return self._launcher.run_command(
+            lambda world: commands.save_now(world, self._launcher.request()), self._loop(blocking=blocking)
+        )
+
+    def _look_for_refusal(self, token: Token) -> Flight[None]:
+        """The flight that fails, with the reason, where `token` still serves and could not be renewed."""
+        return self._launcher.run_command(lambda world: commands.look_for_refusal(world, token.identity), None)
+
     def _allow_again(self, *, blocking: bool) -> Flight[Record | None]:
         self._check_open()
         self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())

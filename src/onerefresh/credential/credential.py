@@ -21,15 +21,13 @@ from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions, bearer_of
 from onerefresh.credential.registry import memory_of
 from onerefresh.credential.reporting import Reporting
-from onerefresh.credential.status import Status
 from onerefresh.credential.targets import Refusal, told_apart
+from onerefresh.credential.waiting import LOOK
 from onerefresh.flight import Flight
 from onerefresh.locks import refuse_inside
 from onerefresh.pacing import paced
 from onerefresh.policy import Early, Profile
 from onerefresh.real_time import monotonic
-from onerefresh.renewal import commands
-from onerefresh.renewal.revocation import LoggedOut
 from onerefresh.store import Store, reset_in_child
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Answer, Token
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
     import asyncio
 
 __all__ = ["Credential"]
-
-LOOK = "the operation on the store"
 
 
 class Credential(Reporting):
@@ -186,13 +182,10 @@ class Credential(Reporting):
                 found = token
                 if not found.wait(deadline - monotonic(), partial(self._launcher.launch, found, background=False)):
                     raise self._timed_out(found, patience)
-                if found.lost_its_loop and found.loop is not self._loop(blocking=True):
-                    continue  # another caller's loop has ended: try again with this caller's
-                if self._is_for_others(found):
+                answer = self._answer_of(found, refused, target, blocking=True)
+                if answer is None:
                     continue
-                token = found.result().token
-                if not self._satisfies(token, refused, found, target):
-                    continue
+                token = answer
                 if refused is None:
                     self._ageing()
             return token if needed is None else lasting(self, token, needed, deadline, patience)
@@ -225,13 +218,10 @@ class Credential(Reporting):
                     deadline - monotonic(), partial(self._launcher.launch, found, background=False)
                 ):
                     raise self._timed_out(found, patience)
-                if found.lost_its_loop and found.loop is not self._loop(blocking=False):
-                    continue  # another caller's loop has ended: try again with this caller's
-                if self._is_for_others(found):
+                answer = self._answer_of(found, refused, target, blocking=False)
+                if answer is None:
                     continue
-                token = found.result().token
-                if not self._satisfies(token, refused, found, target):
-                    continue
+                token = answer
                 if refused is None and self._ageing() and self._options.is_async:
                     token = await aearly(self, token)
             return token if needed is None else await alasting(self, token, needed, deadline, patience)
@@ -251,67 +241,6 @@ class Credential(Reporting):
 
     # --- Login, logout and the state of the session ---
 
-    def login(self, answer: Answer | None = None) -> Token:
-        """Start a new session and return its token.
-
-        `answer`: a token response or a `Token` as for ``token=``; None: ``obtain=`` gets one. It replaces the stored
-        session, for every process that shares the store. If it is the stored token itself, nothing changes. For tokens
-        that a newer session may have replaced, use ``token=`` or ``token_for=`` instead.
-
-        Raises `ConfigurationError` for an `answer` without a usable token, and if there is neither `answer` nor
-        ``obtain=``; also, without any change, for a refresh token that was exchanged for a newer one already, if the
-        server rotates refresh tokens. Raises `SaveFailed` where ``save`` fails, and `WaitTimeout` where the login takes
-        longer than `max_wait`.
-        """
-        try:
-            token = seed_from(answer, "login()", self._options.bearer_field, self._options.refresher, new=True)
-        finally:
-            del answer  # it holds tokens, as in the constructor
-        return self._result(self._log_in(token, blocking=True), "the login").token
-
-    async def alogin(self, answer: Answer | None = None) -> Token:
-        """As `login`, for tasks."""
-        try:
-            token = seed_from(answer, "login()", self._options.bearer_field, self._options.refresher, new=True)
-        finally:
-            del answer  # it holds tokens, as in the constructor
-        return (await self._aresult(self._log_in(token, blocking=False), "the login")).token
-
-    def logout(self) -> LoggedOut:
-        """Forget the session, in this process and in the store, and revoke its token where the refresher can do that.
-
-        Returns whether the server has revoked it; the logout is done in any case. A refresh under way can no longer
-        save its token. Raises `StoreUnavailable`, and `WaitTimeout`.
-        """
-        return self._result(self._log_out(), "the logout")
-
-    async def alogout(self) -> LoggedOut:
-        """As `logout`, for tasks."""
-        return await self._aresult(self._log_out(), "the logout")
-
-    def status(self) -> Status:
-        """Return what the store knows of this credential; nothing is refreshed. Raises `StoreUnavailable`."""
-        return self._result(self._look_at(), LOOK)
-
-    async def astatus(self) -> Status:
-        """As `status`, for tasks."""
-        return await self._aresult(self._look_at(), LOOK)
-
-    def purge(self) -> None:
-        """Remove the record that a logout has left, with the credential's name and all times, from the store.
-
-        As long as that record is there, no process can bring the session back. Afterwards, a process that still has the
-        token in memory would store it again. So call this when all such processes have ended.
-
-        Raises `ConfigurationError` where there is still a session, and where the store cannot remove records;
-        `StoreUnavailable`, and `WaitTimeout`.
-        """
-        self._result(self._purge(), LOOK)
-
-    async def apurge(self) -> None:
-        """As `purge`, for tasks."""
-        await self._aresult(self._purge(), LOOK)
-
     def retry(self) -> Token:
         """Ask the token endpoint at once, whatever it said before, and return a token that serves.
 
@@ -322,39 +251,16 @@ class Credential(Reporting):
         """
         before = self._result(self._allow_again(blocking=True), LOOK)
         if (flight := self._again(before, blocking=True)) is not None:
-            identity = self._result(flight).token.identity
-            self._result(
-                self._launcher.run_command(lambda world: commands.look_for_refusal(world, identity), None), LOOK
-            )
+            self._result(self._look_for_refusal(self._result(flight).token), LOOK)
         return self.token()
 
     async def aretry(self) -> Token:
         """As `retry`, for tasks."""
         before = await self._aresult(self._allow_again(blocking=False), LOOK)
         if (flight := self._again(before, blocking=False)) is not None:
-            identity = (await self._aresult(flight)).token.identity
-            await self._aresult(
-                self._launcher.run_command(lambda world: commands.look_for_refusal(world, identity), None), LOOK
-            )
+            outcome = await self._aresult(flight)
+            await self._aresult(self._look_for_refusal(outcome.token), LOOK)
         return await self.atoken()
-
-    def adopt(self) -> str | None:
-        """Make the stored token this refresher's, whoever stored it; return the earlier owner.
-
-        Returns None where there was nothing to do. From then on the refresh token is sent to this refresher's server.
-        Raises `ConfigurationError` where the refresher states no ``identity``.
-        """
-        self._check_open()
-        return self._result(
-            self._launcher.run_command(lambda world: commands.adopt(world, self._launcher.request()), None), LOOK
-        )
-
-    async def aadopt(self) -> str | None:
-        """As `adopt`, for tasks."""
-        self._check_open()
-        return await self._aresult(
-            self._launcher.run_command(lambda world: commands.adopt(world, self._launcher.request()), None), LOOK
-        )
 
     def close(self) -> None:
         """Wait for the refresh under way, then refuse further calls. A store that was handed in stays open.
@@ -368,9 +274,7 @@ class Credential(Reporting):
             flight.give_up(errors.CredentialClosed("it was closed", credential=self.key))
             flight.wait(self._options.max_wait)
         if self._options.save is not None and not self._closed:
-            saving = self._launcher.run_command(
-                lambda world: commands.save_now(world, self._launcher.request()), self._loop(blocking=True)
-            )
+            saving = self._save_now(blocking=True)
             if saving.wait(self._options.max_wait):
                 saving.result()
         self._release_all()
@@ -382,9 +286,7 @@ class Credential(Reporting):
             flight.give_up(errors.CredentialClosed("it was closed", credential=self.key))
             await flight.wait_async(self._options.max_wait)
         if self._options.save is not None and not self._closed:
-            saving = self._launcher.run_command(
-                lambda world: commands.save_now(world, self._launcher.request()), self._loop(blocking=False)
-            )
+            saving = self._save_now(blocking=False)
             if await saving.wait_async(self._options.max_wait):
                 saving.result()
         self._release_all()

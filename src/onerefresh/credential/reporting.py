@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onerefresh.credential.commanding import Commanding
+from onerefresh.credential.session_commands import SessionCommands
 from onerefresh.credential.targets import Takers
 from onerefresh.damping import Target, print_of
 from onerefresh.renewal import commands
@@ -12,7 +12,7 @@ from onerefresh.user_code import asks_itself, runs_user_code
 __all__ = ["Reporting"]
 
 
-class Reporting(Commanding):
+class Reporting(SessionCommands):
     """What a client integration uses beside the token itself."""
 
     __slots__ = ()

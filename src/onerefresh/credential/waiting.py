@@ -15,10 +15,11 @@ from onerefresh.flight import Flight
 from onerefresh.running_loop import runs_here
 from onerefresh.user_code import asks_itself
 
-__all__ = ["Waiting"]
+__all__ = ["LOOK", "Waiting"]
 
 T = TypeVar("T")
-REFRESH = "the refresh"
+REFRESH, LOOK = "the refresh", "the operation on the store"
+"""What `WaitTimeout` says has not finished."""
 
 
 class Waiting(ContextManaged):
