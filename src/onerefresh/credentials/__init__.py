@@ -3,8 +3,9 @@
 * `credentials` is the public class, and `tenant` is one of the many credentials.
 * `lru` keeps the credentials in use in memory.
 * `both_stores` reads a store together with the one from which credentials are moved to it.
-* `due` refreshes what is about to expire, `due_filter` decides which records that concerns, `reading` reads them, and
-  `summary` counts the results.
+* `due` refreshes what is about to expire, and `due_async` does so for a task. `due_filter` decides which records that
+  concerns, `reading` reads them, and `summary` counts the results.
+* `arguments` checks the arguments of users.
 """
 
 from onerefresh.credentials.credentials import Credentials

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from onerefresh import errors
 from onerefresh.credential import Credential
-from onerefresh.credential.arguments import check, check_key, is_async, seconds, seed_from
+from onerefresh.credential.arguments import check, check_key, seconds, seed_from
 from onerefresh.credential.context_managed import ContextManaged
 from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import flights_of
+from onerefresh.credentials.arguments import check_due, check_many, nobody, whole
 from onerefresh.credentials.both_stores import BothStores
 from onerefresh.credentials.due import Progress, Run
+from onerefresh.credentials.due_async import over_on_thread
 from onerefresh.credentials.due_filter import NO_IDENTITY, DueFilter
 from onerefresh.credentials.lru import LruWithWeakTail
 from onerefresh.credentials.summary import Summary
@@ -29,7 +31,6 @@ from onerefresh.real_time import monotonic
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.running_loop import running_loop
 from onerefresh.store import Store
-from onerefresh.threads import start
 from onerefresh.token import Answer, Token
 
 if TYPE_CHECKING:
@@ -88,9 +89,9 @@ class Credentials(ContextManaged):
     ) -> None:
         place, before = hidden(store), hidden(moved_from)
         del store, moved_from  # a URL may hold a password, and would show in a traceback with locals
-        _check(refresher, refresher_for, token_for, place, loop)
+        check_many(refresher, refresher_for, token_for, place, loop)
         stores = open_both(place, before)
-        turns = None if limit is None else HostLimiter(_whole("limit", limit))
+        turns = None if limit is None else HostLimiter(whole("limit", limit))
         self._terms_with = partial(
             CredentialOptions.of,
             profile=profile,
@@ -103,10 +104,10 @@ class Credentials(ContextManaged):
             moved_from=stores[1],
             bearer_field=bearer_field,
         )
-        self._options = self._terms_with(_nobody if refresher is None else refresher)
+        self._options = self._terms_with(nobody if refresher is None else refresher)
         self._has_default = refresher is not None
         self._refresher_for, self._token_for = refresher_for, token_for
-        self._recent: LruWithWeakTail[Tenant] = LruWithWeakTail(_whole("keep", keep))
+        self._recent: LruWithWeakTail[Tenant] = LruWithWeakTail(whole("keep", keep))
         self._store, self._moved_from = stores
         self._owned = opened_here(stores, (place, before))
         self._closed = False
@@ -182,28 +183,7 @@ class Credentials(ContextManaged):
         run = self._run(
             within, unused_for, keys=keys, rate=rate, at_once=at_once, progress=progress, loop=loop, left=left
         )
-        flight: Flight[Summary | BaseException] = Flight()
-
-        def work() -> None:
-            try:
-                flight.settle(run.over(keys))
-            except BaseException as error:  # noqa: BLE001 - raised where the task waits
-                flight.settle(error)
-
-        try:
-            start(work, "onerefresh refresh_due")
-        except RuntimeError:
-            raise errors.RefreshUnavailable("no thread can be started", retry_after=1.0) from None
-        try:
-            while True:
-                if await flight.wait_async(3600.0):
-                    break
-        finally:
-            left.set()
-        result = flight.result()
-        if isinstance(result, BaseException):
-            raise result
-        return result
+        return await over_on_thread(run, keys, left)
 
     def purge(self, key: str) -> None:
         """Remove what `delete` has left of a tenant: the record with the name, the client and the times.
@@ -215,19 +195,11 @@ class Credentials(ContextManaged):
         Raises `ConfigurationError` where the tenant was not deleted, and where the store cannot remove records;
         `StoreUnavailable`, and `WaitTimeout` after `max_wait`.
         """
-        flight = self._tenant_that_is_gone(key).purge_record()
-        if not flight.wait(self._options.max_wait):
-            raise _too_late(key, "removing what is left of it")
-        flight.result()
-        self._recent.release(key)
+        self._removed(key, self._tenant_that_is_gone(key).purge_record(), "removing what is left of it")
 
     async def apurge(self, key: str) -> None:
         """As `purge`, for tasks."""
-        flight = self._tenant_that_is_gone(key).purge_record()
-        if not await flight.wait_async(self._options.max_wait):
-            raise _too_late(key, "removing what is left of it")
-        flight.result()
-        self._recent.release(key)
+        await self._aremoved(key, self._tenant_that_is_gone(key).purge_record(), "removing what is left of it")
 
     def delete(self, key: str) -> None:
         """End the session of a tenant that is gone, here and in the store, and delete its spooled tokens on this host.
@@ -237,19 +209,11 @@ class Credentials(ContextManaged):
         revoked where the `refresher` of all can do that, as at a logout. Raises `StoreUnavailable`, and `WaitTimeout`
         after `max_wait`.
         """
-        flight = self._tenant_that_is_gone(key).delete()
-        if not flight.wait(self._options.max_wait):
-            raise _too_late(key)
-        flight.result()
-        self._recent.release(key)
+        self._removed(key, self._tenant_that_is_gone(key).delete(), "emptying its record")
 
     async def adelete(self, key: str) -> None:
         """As `delete`, for tasks."""
-        flight = self._tenant_that_is_gone(key).delete()
-        if not await flight.wait_async(self._options.max_wait):
-            raise _too_late(key)
-        flight.result()
-        self._recent.release(key)
+        await self._aremoved(key, self._tenant_that_is_gone(key).delete(), "emptying its record")
 
     def close(self) -> None:
         """Begin nothing more, and wait for the renewals under way, for `max_wait` seconds at most."""
@@ -315,14 +279,7 @@ class Credentials(ContextManaged):
     ) -> Run:
         """A run over many credentials. `left`: set once no caller waits for the run any more."""
         self._check_open()
-        if isinstance(keys, str):
-            raise errors.ConfigurationError("keys must be several strings: a list or another iterable")
-        if rate is not None and not seconds("rate", rate) > 0.0:
-            raise errors.ConfigurationError("rate must be a number of renewals per second, more than 0, or None")
-        if within is None and unused_for is None:
-            raise errors.ConfigurationError("say what is due: within=SECONDS, unused_for=SECONDS, or both")
-        if unused_for is not None and not seconds("unused_for", unused_for) > 0.0:
-            raise errors.ConfigurationError("unused_for must be a number of seconds, more than 0")
+        check_due(within, unused_for, keys=keys, rate=rate)
         named = keys is not None
         if not named and self._refresher_for is None and self._options.owner is None:
             raise errors.ConfigurationError(NO_IDENTITY)
@@ -345,7 +302,7 @@ class Credentials(ContextManaged):
             ),
             self._tenant,
             rate=rate,
-            at_once=_whole("at_once", at_once),
+            at_once=whole("at_once", at_once),
             max_wait=self._options.max_wait,
             loop=loop,
             progress=progress,
@@ -358,6 +315,20 @@ class Credentials(ContextManaged):
         check_key(key)
         tenant = self._recent.peek(key)
         return tenant if tenant is not None and not tenant.is_closed else Tenant(key, self._options, self._store)
+
+    def _removed(self, key: str, flight: Flight[None], what: str) -> None:
+        """Wait for the end of `flight`, which removes a tenant."""
+        if not flight.wait(self._options.max_wait):
+            raise _too_late(key, what)
+        flight.result()
+        self._recent.release(key)
+
+    async def _aremoved(self, key: str, flight: Flight[None], what: str) -> None:
+        """As `_removed`, for tasks."""
+        if not await flight.wait_async(self._options.max_wait):
+            raise _too_late(key, what)
+        flight.result()
+        self._recent.release(key)
 
     def _refuse_to_block(self) -> None:
         """Raise `ConfigurationError` where waiting here would block the loop on which a renewal is under way."""
@@ -387,28 +358,5 @@ class Credentials(ContextManaged):
             raise errors.CredentialClosed("these credentials were closed")
 
 
-def _check(refresher: object, refresher_for: object, token_for: object, store: object, loop: object) -> None:
-    if refresher is None and refresher_for is None:
-        raise errors.ConfigurationError("there is no refresher: pass one for all credentials, or refresher_for=")
-    if refresher_for is not None and (not callable(refresher_for) or is_async(refresher_for)):
-        raise errors.ConfigurationError("refresher_for must be a plain function from a key to its refresher")
-    if token_for is not None and (not callable(token_for) or is_async(token_for)):
-        raise errors.ConfigurationError("token_for must be a plain function from a key to its first token, or None")
-    if store is None:
-        raise errors.ConfigurationError("many credentials need a store: pass one with store=")
-    check(_nobody if refresher is None else refresher, loop=loop)
-
-
-def _nobody(_: Token) -> Answer:
-    """Stands for the refresher of all, where there is none."""
-    raise errors.ConfigurationError("there is no refresher for this credential")
-
-
-def _whole(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise errors.ConfigurationError(f"{name} must be a whole number, 1 or more, not {value!r}")
-    return value
-
-
-def _too_late(key: str, what: str = "emptying its record") -> errors.WaitTimeout:
+def _too_late(key: str, what: str) -> errors.WaitTimeout:
     return errors.WaitTimeout(f"max_wait is over and {what} has not finished", credential=key)
