@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from onerefresh.clients.httpx_messages import PACKAGES, Response, package_of, sent_bytes
-from onerefresh.clients.peek import Peek
+from onerefresh.clients.peek import Peek, aread_beginning, read_beginning
 from onerefresh.clients.rule import Head, Headers
 
 if TYPE_CHECKING:
@@ -76,34 +76,12 @@ class _Seen(_Stream):
     def read(self, look: Peek) -> None:
         """Read the beginning."""
         self._rest = iter(self._beneath)
-        while True:
-            try:
-                piece = next(self._rest, None)
-            except Exception as error:  # noqa: BLE001 - the caller gets it, at the place where it belongs
-                self._error = error
-                break
-            if piece is None:
-                look.end()
-                break
-            self._pieces.append(piece)
-            if look.is_over(piece):
-                break
+        self._error = read_beginning(self._rest, look, self._pieces)
 
     async def aread(self, look: Peek) -> None:
         """As `read`, for an async client."""
         self._rest = aiter(self._beneath)
-        while True:
-            try:
-                piece = await anext(self._rest, None)
-            except Exception as error:  # noqa: BLE001 - the caller gets it, at the place where it belongs
-                self._error = error
-                break
-            if piece is None:
-                look.end()
-                break
-            self._pieces.append(piece)
-            if look.is_over(piece):
-                break
+        self._error = await aread_beginning(self._rest, look, self._pieces)
 
     def __iter__(self) -> Iterator[bytes]:
         while self._pieces:

@@ -7,13 +7,14 @@ at the end of the first JSON document (an API that streams documents sends the n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 from onerefresh.clients.decoding import Decoder, decoder_for
 from onerefresh.real_time import monotonic
 
-__all__ = ["LONGEST_LOOK", "LOOK_SECONDS", "Peek", "peek_at"]
+__all__ = ["LONGEST_LOOK", "LOOK_SECONDS", "Peek", "aread_beginning", "peek_at", "read_beginning"]
 
 LONGEST_LOOK: Final = 65_536
 """How many bytes of a body a rule is shown at most."""
@@ -77,6 +78,36 @@ def peek_at(encoding: str, *, is_json: bool) -> Peek | None:
     """A `Peek` for a body with this ``Content-Encoding``; None where it cannot be decoded here."""
     decoder = decoder_for(encoding)
     return None if decoder is None else Peek(decoder, is_json=is_json)
+
+
+def read_beginning(rest: Iterator[bytes], look: Peek, kept: deque[bytes]) -> Exception | None:
+    """Feed `look` with the beginning of a body, and keep its pieces; the error that came in the place of one."""
+    while True:
+        try:
+            piece = next(rest, None)
+        except Exception as error:  # noqa: BLE001 - the caller gets it, at the place where it belongs
+            return error
+        if piece is None:
+            look.end()
+            return None
+        kept.append(piece)
+        if look.is_over(piece):
+            return None
+
+
+async def aread_beginning(rest: AsyncIterator[bytes], look: Peek, kept: deque[bytes]) -> Exception | None:
+    """As `read_beginning`, for an async client."""
+    while True:
+        try:
+            piece = await anext(rest, None)
+        except Exception as error:  # noqa: BLE001 - the caller gets it, at the place where it belongs
+            return error
+        if piece is None:
+            look.end()
+            return None
+        kept.append(piece)
+        if look.is_over(piece):
+            return None
 
 
 _TOKENS: Final = re.compile(rb'\\.?|["{}\[\]]', re.DOTALL)

@@ -10,7 +10,7 @@ from requests import Response
 from urllib3.exceptions import IncompleteRead
 from urllib3.response import HTTPResponse
 
-from onerefresh.clients.peek import Peek
+from onerefresh.clients.peek import Peek, read_beginning
 from onerefresh.clients.rule import Head, Headers
 
 __all__ = ["head_of", "peek"]
@@ -65,18 +65,7 @@ class _Beginning:
 
     def look(self, look: Peek) -> None:
         """Read the beginning."""
-        while True:
-            try:
-                piece = next(self._rest, None)
-            except Exception as error:  # noqa: BLE001 - the caller gets it, at the place where it belongs
-                self._error = error
-                break
-            if piece is None:
-                look.end()
-                break
-            self._kept.append(piece)
-            if look.is_over(piece):
-                break
+        self._error = read_beginning(self._rest, look, self._kept)
 
     def read1(self, size: int = -1) -> bytes:
         """The next piece, at most `size` bytes; nothing at the end."""
