@@ -47,6 +47,7 @@ RANKS = {
     "damping": 2.5,
     "record": 3,
     "stored_values": 3,
+    "stored_fields": 4,
     "succession": 4,
     "transitions": 4,
     "store": 4,

@@ -16,20 +16,11 @@ from pathlib import Path
 from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavailable
 from onerefresh.private_files import check_file, make_folder, state_folder, sync_folder
 from onerefresh.record import Grant
-from onerefresh.record_text import (
-    NEWER,
-    Field,
-    Newer,
-    attributes,
-    check_schema,
-    known_word,
-    stored,
-    token_from_fields,
-    token_to_fields,
-)
+from onerefresh.record_text import token_from_fields, token_to_fields
 from onerefresh.renewal.world import Spooled
 from onerefresh.safe_folders import trust
 from onerefresh.store import Store, Unreadable
+from onerefresh.stored_fields import NEWER, Field, Newer, attributes, check_schema, known_word, stored
 from onerefresh.stored_values import (
     CHECKSUM,
     check_whole,

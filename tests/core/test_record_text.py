@@ -25,13 +25,11 @@ from onerefresh.record_text import (
     FAILURE,
     FLOOR,
     LEASE,
-    MOST_NESTED,
     PROBATION,
     RECORD,
     TARGETS,
     TOKEN,
     TOKEN_CLOCK,
-    Field,
     decode,
     encode,
     token_from_fields,
@@ -43,6 +41,7 @@ from onerefresh.renewal.steps import Claim, Fail, Pause, Use
 from onerefresh.renewal.world import Spooled
 from onerefresh.spool import ENTRY, Spool
 from onerefresh.store import Unreadable
+from onerefresh.stored_fields import MOST_NESTED, Field
 from onerefresh.stored_values import CHECKSUM, LAST
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.token import Secret
