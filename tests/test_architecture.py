@@ -300,7 +300,7 @@ def test_a_credential_needs_no_event_loop_and_no_client() -> None:
 
 def test_files_are_short() -> None:
     long = {str(path.relative_to(SOURCE)): len(path.read_text("utf-8").splitlines()) for path in modules()}
-    assert {name: lines for name, lines in long.items() if lines > 450} == {}
+    assert {name: lines for name, lines in long.items() if lines > 400} == {}
 
 
 def inner(node: ast.AST) -> Iterator[ast.AST]:
