@@ -160,7 +160,7 @@ class Knowing:
         """From now on also this."""
         self._known = self._known._replace(**known)
 
-    def learn(self, record: Record) -> None:
+    def learn(self, record: Record, skew: float) -> None:
         """It goes on knowing the same."""
 
     def is_under_way(self, identity: tuple[str, int]) -> bool:
@@ -171,7 +171,7 @@ class Memory(Protocol):
     """What a process knows, as `Effects` asks for it."""
 
     def known(self) -> Known: ...
-    def learn(self, record: Record) -> None: ...
+    def learn(self, record: Record, skew: float) -> None: ...
     def is_under_way(self, identity: tuple[str, int]) -> bool: ...
 
 
@@ -184,8 +184,8 @@ class Effects(World):
     async def known(self) -> Known:
         return self._memory.known()
 
-    async def learn(self, record: Record) -> None:
-        self._memory.learn(record)
+    async def learn(self, record: Record, skew: float) -> None:
+        self._memory.learn(record, skew)
 
     async def is_under_way(self, identity: tuple[str, int]) -> bool:
         return self._memory.is_under_way(identity)

@@ -40,7 +40,7 @@ class Run(ABC):
         """See `World.known`."""
 
     @abstractmethod
-    def learn(self, record: Record) -> None:
+    def learn(self, record: Record, skew: float) -> None:
         """See `World.learn`."""
 
     @abstractmethod

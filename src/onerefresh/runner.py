@@ -138,8 +138,8 @@ class Runner(World):
     async def known(self) -> Known:
         return self._run.known()
 
-    async def learn(self, record: Record) -> None:
-        self._run.learn(record)
+    async def learn(self, record: Record, skew: float) -> None:
+        self._run.learn(record, skew)
 
     async def is_under_way(self, identity: tuple[str, int]) -> bool:
         return self._run.is_under_way(identity)

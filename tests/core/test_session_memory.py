@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from onerefresh import errors
@@ -21,6 +23,15 @@ def knowing(generation: int) -> SessionMemory:
     memory = SessionMemory(MemoryStore(), "acme")
     memory.learns(Record(("family",), generation, State.IDLE, token=token(generation)), memory.epoch)
     return memory
+
+
+def test_a_token_that_no_caller_got_is_used_no_longer_than_it_lives_by_the_clock_of_its_server() -> None:
+    """An outage lets a process use a token that it has only read so far; its machine's clock may be behind."""
+    memory, now = SessionMemory(MemoryStore(), "acme"), time.time()
+    over = Token("access", "refresh", issued_at=now - 100.0, expires_at=now + 50.0).numbered("family", 3)
+    memory.learns(Record(("family",), 3, State.IDLE, token=over), memory.epoch, skew=-90.0)
+    memory.give_up(errors.RefreshUnavailable("the token endpoint cannot be reached"))
+    assert memory.serving(None) is None
 
 
 def logged_in_elsewhere(generation: int, number: int | None = None) -> SessionMemory:

@@ -79,7 +79,7 @@ class Memory:
     def known(self) -> Known:
         return Known(newest=self.token)
 
-    def learn(self, record: Record) -> None:
+    def learn(self, record: Record, skew: float) -> None:
         """Its callers ask again whatever they got."""
 
     def is_under_way(self, identity: tuple[str, int]) -> bool:

@@ -104,7 +104,7 @@ class _Look:
     def known(self) -> Known:
         return known_of(self._memory)
 
-    def learn(self, record: Record) -> None:
+    def learn(self, record: Record, skew: float) -> None:
         """It finds nothing new."""
 
     def is_under_way(self, identity: tuple[str, int]) -> bool:
@@ -147,7 +147,7 @@ class _Launcher(Launcher):
         process.renewals += 1
         task = process.spawn(f"renewal {process.renewals}", renew.renew(Effects(run), request), ended)
         task.publish, task.overdue = run.deliver, overdue
-        task.has_sent = lambda leased: memory.sends(run, leased, run.epoch)
+        task.has_sent = lambda leased: memory.sends(run, leased)
         flight.begin()
         flight.started()
         process.world.judge.began(task)

@@ -207,6 +207,8 @@ BROKE_ONCE = {
     1_088_566: "a machine that sleeps right before its claim",
     1_103_035: "a login that the host cannot save",
     1_477_856: "a late answer to a generation that the store has lost, and whose number another token has by now",
+    82_001_541: "a process used a token after an outage that it had only read, and forgot how far its clock was off",
+    80_000_537: "the judge compared a claim with a later token: its machine had slept before the event of it",
     1_280_712: "the same, where the seed took the place of a login",
     1_924_630: "the same once more",
     1_940_285: "an answer lost with its process, which was forgotten when whoever took over was told to wait",

@@ -202,7 +202,7 @@ class _Comparison(Run):
     def known(self) -> Known:
         return known_of(self._memory)
 
-    def learn(self, record: Record) -> None:
+    def learn(self, record: Record, skew: float) -> None:
         """Do nothing: a comparison finds no newer token."""
 
     def is_under_way(self, identity: tuple[str, int]) -> bool:

@@ -275,22 +275,28 @@ class SessionMemory(KnownSession):
         if not self.watched and self.held.token is not None:
             self.held = CachedToken(self.held.token, -math.inf, self.held.unusable_at)
 
-    def sends(self, run: object, leased: Record, epoch: int) -> None:
-        """Note that a renewal, begun in `epoch`, sends the refresh token of the record `leased`."""
+    def sends(self, run: object, leased: Record) -> None:
+        """Note that a renewal sends the refresh token of the record `leased`."""
         with self.lock:
             self.under_way = {**(self.under_way or {}), run: leased.identity}
-        self.learns(leased, epoch)
 
-    def learns(self, record: Record, epoch: int) -> None:
+    def learns(self, record: Record, epoch: int, skew: float = 0.0) -> None:
         """Remember the record's token, although no caller has got it.
 
         If the store loses the record, an older copy must not take its place. `epoch`: the epoch in which this work
-        began.
+        began. `skew`: seconds by which this machine's clock is ahead of the token's.
         """
         token = record.token
         with self.lock:
             if epoch == self.epoch and token is not None and not self._has_newer(token):
                 self._goes_on_with(token, record.families[:-1])
+            if token is not None and self.known is not None and self.known.identity == token.identity:
+                self._is_dated(skew)
+
+    def _is_dated(self, skew: float) -> None:
+        """Note how far this machine's clock is ahead of that of the newest token."""
+        if skew != self.timing.skew:
+            self.timing = self.timing._replace(skew=skew)
 
     def is_over(self, run: object) -> None:
         """Note that what the renewal has sent is answered or given up."""
@@ -322,8 +328,7 @@ class SessionMemory(KnownSession):
             self.follows = not outcome.renewed
         self._goes_on_with(token, outcome.earlier)
         self.failed = None
-        if outcome.skew != self.timing.skew:
-            self.timing = self.timing._replace(skew=outcome.skew)
+        self._is_dated(outcome.skew)
         held = cached_for(token, self.jitter, self.timing)
         # An ageing token is renewed with the next call, whatever brought it, unless that was tried just now.
         if outcome.retry_after or (outcome.renewed and held.refresh_at <= self.clock.time()):

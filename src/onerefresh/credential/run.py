@@ -77,9 +77,9 @@ class CredentialRun(Run):
     def known(self) -> Known:
         return known_of(self._memory)
 
-    def learn(self, record: Record) -> None:
+    def learn(self, record: Record, skew: float) -> None:
         if self.renews and record.token is not None:
-            self._memory.learns(record, self.epoch)
+            self._memory.learns(record, self.epoch, skew)
             begin_to_watch(self._memory)
 
     def is_under_way(self, identity: tuple[str, int]) -> bool:
@@ -118,8 +118,7 @@ class CredentialRun(Run):
             leased = None  # a login spends nothing that is in the record
         if leased is not None:
             memory.leased = Sent(leased, memory.clock.monotonic())
-            memory.sends(self, leased, self.epoch)
-            begin_to_watch(memory)
+            memory.sends(self, leased)
         try:
             with self._overdue(ttl, leased):
                 yield

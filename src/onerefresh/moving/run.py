@@ -35,7 +35,7 @@ class MoveRun(Run):
         recovery = recovery_time(may_go_back=may_go_back) if is_shared(self._store) else 0.0
         return Known(may_go_back=may_go_back, recovery=recovery)
 
-    def learn(self, record: Record) -> None:
+    def learn(self, record: Record, skew: float) -> None:
         """Do nothing: the renewal learns what the target has."""
 
     def is_under_way(self, identity: tuple[str, int]) -> bool:

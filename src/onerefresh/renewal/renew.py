@@ -187,7 +187,7 @@ class _Renewal:
                     not isinstance(error, WrongSeed) and record is not None and not request.is_foreign(record.owner)
                 )
                 if record is not None and record.moved_to is None and is_ours:
-                    await world.learn(record)
+                    await world.learn(record, look.skew)
                 raise error.about(request.key, record.generation if record else None)
             case HostSave(token):
                 try:

@@ -34,6 +34,7 @@ async def run_attempt(attempt: Attempt) -> Outcome | None:
     # Taken before sending: a client secret that is refused may be replaced meanwhile.
     attempt.client = attempt.request.print_for(attempt.leased)
     verdict: Verdict | None = None
+    await attempt.world.learn(attempt.leased, attempt.request.skew)
     while (now := await _may_send(attempt)) is not None:
         attempt.sends, sent = attempt.sends + 1, now
         await tell(attempt, Kind.SENT)

@@ -145,8 +145,11 @@ class World(ABC):
         """What this process knows by now."""
 
     @abstractmethod
-    async def learn(self, record: Record) -> None:
-        """Remember the record's token although no caller gets it, so that no older token replaces it in the store."""
+    async def learn(self, record: Record, skew: float) -> None:
+        """Remember the record's token although no caller gets it, so that no older token replaces it in the store.
+
+        `skew`: seconds by which this machine's clock is ahead of the clock by which the token is dated.
+        """
 
     @abstractmethod
     async def is_under_way(self, identity: tuple[str, int]) -> bool:
