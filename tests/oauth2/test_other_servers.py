@@ -176,9 +176,12 @@ class TestRefusals:
                 BUSY,
             ),
             (400, {"reason": "Invalid Token!", "error": "invalid_request"}, {"profile": "zoom"}, DEAD),
-            (400, {"error": "inactive_user"}, {"profile": "salesforce"}, DOUBTFUL),
             (400, {"__type": COGNITO, "message": "Refresh Token has been revoked"}, {"profile": "cognito"}, DEAD),
+            (400, {"__type": COGNITO, "message": "Refresh Token has expired"}, {"profile": "cognito"}, DEAD),
             (400, {"__type": COGNITO, "message": "Unable to verify secret hash"}, {"profile": "cognito"}, DOUBTFUL),
+            # Cognito says this, too, where the client ID is another one or the device key is missing.
+            (400, {"__type": COGNITO, "message": "Invalid Refresh Token"}, {"profile": "cognito"}, DOUBTFUL),
+            (400, {"__type": "TooManyRequestsException", "message": "…"}, {"profile": "cognito"}, BUSY),
             # A profile's words count only for its provider, and the user's rules come first.
             (200, {"error": "invalid_code"}, {}, FailureKind.PROTOCOL),
             (200, {"error": "invalid_code"}, {"profile": "zoho", "doubtful": "invalid_code"}, DOUBTFUL),
@@ -205,6 +208,8 @@ class TestRefusals:
         ({"answer": ""}, "answer is not a path"),
         ({"answer": 1}, "answer must be a path"),
         ({"dead": 500}, "a server in trouble"),
+        ({"dead": 20026}, "20026 is no HTTP status: for an error code of the answer write it in quotes, '20026'"),
+        ({"busy": [{"status": 1}]}, "1 is no HTTP status: for a field of the answer write it in quotes, '1'"),
         ({"dead": {"error": True, "x": 1.5}}, "must be a text"),
     ],
 )

@@ -39,11 +39,15 @@ _MOST_LOOKED_AT = 200
 _BY_PROFILE: Mapping[str, Mapping[str, Rule]] = MappingProxyType(
     {
         "cognito": {
-            "dead": {"__type": "*NotAuthorizedException", "message": ["*refresh token*", "*token*revoked*"]},
+            # "Invalid Refresh Token" is no proof: a wrong client ID and a missing device key get it as well.
+            "dead": {
+                "__type": "*NotAuthorizedException",
+                "message": ["*refresh token has expired*", "*refresh token has been revoked*"],
+            },
+            "busy": {"__type": "*TooManyRequestsException"},
         },
         "fitbit": {"dead": {"errors.*.errorType": "invalid_grant"}},
         "hubspot": {"dead": {"status": "BAD_REFRESH_TOKEN"}},
-        "salesforce": {"doubtful": ["inactive_user", "inactive_org"]},
         "strava": {"dead": {"errors.*.resource": "RefreshToken", "errors.*.code": ["invalid", "expired"]}},
         "twitch": {"dead": {"status": [400, 401], "message": "Invalid refresh token"}},
         "zoho": {
@@ -148,10 +152,11 @@ def _conditions(rule: object, name: str) -> list[_Condition]:
 def _condition(given: object, name: str) -> _Condition:
     of_a_session = name != "busy"
     if isinstance(given, int) and not isinstance(given, bool):
+        statuses = _statuses(given, name, "an error code of the answer")
         if 200 <= given < 300:
             raise ConfigurationError(f"{name}: the status {given} alone says nothing: name a field of the answer, too")
-        _refuse_outages((given,), name)
-        return _Condition(repr(given), of_a_session, statuses=_statuses(given, name))
+        _refuse_outages(statuses, name)
+        return _Condition(repr(given), of_a_session, statuses=statuses)
     if isinstance(given, str):
         if not given or len(given) > _LONGEST_CODE or not given.isprintable():
             raise ConfigurationError(f"{name}: {given!r} is no error code")
@@ -175,7 +180,7 @@ def _of_mapping(given: Mapping[object, object], name: str, *, of_a_session: bool
         if not values or not all(isinstance(one, (str, int)) and one != "" for one in values):
             raise ConfigurationError(f"{name}[{place!r}] must be a text, a number, true, false, or a list of these")
         if place == "status" and all(isinstance(one, int) for one in values):
-            statuses = tuple(status for one in values for status in _statuses(one, name))
+            statuses = tuple(status for one in values for status in _statuses(one, name, "a field of the answer"))
         elif isinstance(place, str) and place.startswith("header:"):
             wanted.append((place.removeprefix("header:").lower(), values))
         else:
@@ -189,9 +194,10 @@ def _of_mapping(given: Mapping[object, object], name: str, *, of_a_session: bool
     return _Condition(repr((statuses, wanted)), of_a_session, statuses=statuses, wanted=tuple(wanted))
 
 
-def _statuses(status: object, name: str) -> tuple[int, ...]:
+def _statuses(status: object, name: str, other: str) -> tuple[int, ...]:
+    """`other`: what may have been meant instead."""
     if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
-        raise ConfigurationError(f"{name}: {status!r} is no HTTP status")
+        raise ConfigurationError(f"{name}: {status!r} is no HTTP status: for {other} write it in quotes, '{status}'")
     return (status,)
 
 
