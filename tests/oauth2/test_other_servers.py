@@ -182,6 +182,7 @@ class TestRefusals:
             # Cognito says this, too, where the client ID is another one or the device key is missing.
             (400, {"__type": COGNITO, "message": "Invalid Refresh Token"}, {"profile": "cognito"}, DOUBTFUL),
             (400, {"__type": "TooManyRequestsException", "message": "…"}, {"profile": "cognito"}, BUSY),
+            (200, {"status": False, "message": "expired"}, {"dead": {"status": False, "message": "expired"}}, DEAD),
             # A profile's words count only for its provider, and the user's rules come first.
             (200, {"error": "invalid_code"}, {}, FailureKind.PROTOCOL),
             (200, {"error": "invalid_code"}, {"profile": "zoho", "doubtful": "invalid_code"}, DOUBTFUL),

@@ -179,7 +179,7 @@ def _of_mapping(given: Mapping[object, object], name: str, *, of_a_session: bool
         values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
         if not values or not all(isinstance(one, (str, int)) and one != "" for one in values):
             raise ConfigurationError(f"{name}[{place!r}] must be a text, a number, true, false, or a list of these")
-        if place == "status" and all(isinstance(one, int) for one in values):
+        if place == "status" and all(isinstance(one, int) and not isinstance(one, bool) for one in values):
             statuses = tuple(status for one in values for status in _statuses(one, name, "a field of the answer"))
         elif isinstance(place, str) and place.startswith("header:"):
             wanted.append((place.removeprefix("header:").lower(), values))
@@ -194,9 +194,9 @@ def _of_mapping(given: Mapping[object, object], name: str, *, of_a_session: bool
     return _Condition(repr((statuses, wanted)), of_a_session, statuses=statuses, wanted=tuple(wanted))
 
 
-def _statuses(status: object, name: str, other: str) -> tuple[int, ...]:
+def _statuses(status: int, name: str, other: str) -> tuple[int, ...]:
     """`other`: what may have been meant instead."""
-    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
+    if not 200 <= status <= 599:
         raise ConfigurationError(f"{name}: {status!r} is no HTTP status: for {other} write it in quotes, '{status}'")
     return (status,)
 
