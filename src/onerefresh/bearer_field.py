@@ -16,6 +16,7 @@ from onerefresh.expiry import End, end_of
 __all__ = ["ACCESS_TOKEN", "bearer_in", "checked_bearer_field", "end_of_bearer", "no_bearer", "rest_of"]
 
 ACCESS_TOKEN = "access_token"
+_SCHEME = re.compile(r"bearer +(?=\S)", re.IGNORECASE)
 LONGEST_NAME = 100
 
 
@@ -30,9 +31,14 @@ def checked_bearer_field(name: object) -> str | None:
 
 
 def bearer_in(answer: Mapping[str, object], bearer_field: str | None) -> str | None:
-    """What the answer has for the API; None where that is no text, or an empty one."""
+    """What the answer has for the API; None where that is no text, or an empty one.
+
+    Some servers write the word ``Bearer`` before it, which the client adds itself.
+    """
     found = field_of(answer, ACCESS_TOKEN) if bearer_field is None else _named(answer, bearer_field)
-    return found if isinstance(found, str) and found.strip() and found != NO_ACCESS_TOKEN else None
+    if not isinstance(found, str) or not found.strip() or found == NO_ACCESS_TOKEN:
+        return None
+    return found[scheme.end() :] if (scheme := _SCHEME.match(found)) else found
 
 
 def _named(answer: Mapping[str, object], name: str) -> object:

@@ -158,6 +158,15 @@ def test_the_names_that_servers_use_are_understood(answer: dict[str, object]) ->
     assert (token.reveal(), token.reveal_refresh_token()) == ("a", "r")
 
 
+@pytest.mark.parametrize("written", ["Bearer a", "bearer  a", "BEARER a"])
+def test_the_word_bearer_before_a_token_is_no_part_of_it(written: str) -> None:
+    """Else a client would send ``Bearer Bearer a``."""
+    assert parse_answer({"token": written}, at=NOW).reveal() == "a"
+    assert parse_answer({"access_token": "x", "id_token": written}, at=NOW, bearer_field="id_token").reveal() == "a"
+    for whole in ("Bearer", "Bearer-a", "Bearers a", "a Bearer b"):
+        assert parse_answer({"token": whole}, at=NOW).reveal() == whole
+
+
 @pytest.mark.parametrize("value", [None, "", 5, ["r"], {}])
 def test_a_refresh_token_that_is_none_is_none(value: object) -> None:
     token = parsed(refresh_token=value)
