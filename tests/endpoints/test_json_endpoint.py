@@ -246,6 +246,28 @@ class TestAnswers:
             assert token.expires_at is not None
             assert token.expires_at - time.time() == pytest.approx(seconds, abs=2.0)
 
+    @pytest.mark.parametrize(
+        ("fields", "body"),
+        [
+            ({"refresh_expires_in": "data.renewal.life"}, {"data": {"renewal": {"life": 60}}}),
+            ({"refresh_expires_in_ms": "data.renewal.life"}, {"data": {"renewal": {"life": "60000"}}}),
+            ({"refresh_expires_in_ms": "life"}, {"life": 60_000, "refresh_expires_in": 5}),
+            ({"refresh_expires_at": "refresh.until"}, {"refresh": {"until": time.time() + 60}}),
+        ],
+    )
+    def test_the_refresh_token_s_own_end(self, fields: Mapping[str, str], body: dict[str, Any]) -> None:
+        named = {"access_token": "a", "refresh_token": "r", **fields}
+        token = read({"a": "a", "r": "r", **body}, fields=named)
+        assert token.refresh_expires_at is not None
+        assert 50 < token.refresh_expires_at - time.time() <= 60
+        assert token.expires_at is None
+
+    def test_a_number_is_a_token_where_its_place_is_named(self) -> None:
+        token = read({"sid": 12345678901, "key": 7}, fields={"access_token": "sid", "refresh_token": "key"})
+        assert (token.reveal(), token.reveal_refresh_token()) == ("12345678901", "7")
+        for odd in (True, 1.5, ["a"]):
+            assert failure(200, {"sid": odd}, fields={"access_token": "sid"}).verdict.kind is FailureKind.PROTOCOL
+
     def test_a_bare_text_is_a_token_where_that_is_said(self) -> None:
         for body in (b'"abc-0123456789"', b"abc-0123456789\n"):
             assert read(body, fields={"access_token": "."}).reveal() == "abc-0123456789"
@@ -415,6 +437,10 @@ class TestRefusals:
         ({"fields": {"access_token": "cookie:"}}, "no name of a cookie"),
         ({"fields": {"access_token": "claim:x"}}, "cannot be a claim"),
         ({"fields": {"expires_in": "a", "expires_in_ms": "b"}}, "both expires_in and expires_in_ms"),
+        (
+            {"fields": {"refresh_expires_in": "a", "refresh_expires_in_ms": "b"}},
+            "both refresh_expires_in and refresh_expires_in_ms",
+        ),
         ({"fields": ["access_token"]}, "must be a mapping"),
         ({"keep": {"refresh_token": "x"}}, "cannot stand in braces"),
         ({"keep": {"a-b": "x"}}, "cannot stand in braces"),

@@ -52,8 +52,9 @@ class JsonEndpoint(OneObject):
       `Secret`, or a function that returns one and is called before each renewal.
     * `fields`: the places of the answer's fields: a path such as ``"data.access_token"``, ``"cookie:NAME"`` or
       ``"header:NAME"``. Their names: ``access_token``, ``refresh_token``, ``expires_in`` (seconds), ``expires_in_ms``
-      (milliseconds), ``expires_at``, ``scope``, ``token_type``, ``id_token``. A field without a place is looked for
-      beside the access token, under the names that servers use. A token that is sent as a cookie is looked for in the
+      (milliseconds), ``expires_at``, these three with ``refresh_`` before them for the refresh token's own end,
+      ``scope``, ``token_type``, ``id_token``. A field without a place is looked for beside the access token, under the
+      names that servers use. A token that is sent as a cookie is looked for in the
       cookie of that name first.
     * `keep`: what else of an answer the next request needs, such as a CSRF token: names, and places as in `fields`, or
       ``"claim:NAME"`` for a claim of the refresh token, where that is a JWT.

@@ -23,6 +23,9 @@ FIELDS = (
     "expires_in",
     "expires_in_ms",
     "expires_at",
+    "refresh_expires_in",
+    "refresh_expires_in_ms",
+    "refresh_expires_at",
     "scope",
     "token_type",
     "id_token",
@@ -75,8 +78,9 @@ class Shape:
         for name in self._keep:
             if not _GAP_NAME.fullmatch(name) or name in _OWN_GAPS:
                 raise ConfigurationError(f"keep has a name that cannot stand in braces: {name!r}")
-        if {"expires_in", "expires_in_ms"} <= set(self._fields):
-            raise ConfigurationError("fields has both expires_in and expires_in_ms: leave one of them out")
+        for name in ("expires_in", "refresh_expires_in"):
+            if {name, f"{name}_ms"} <= set(self._fields):
+                raise ConfigurationError(f"fields has both {name} and {name}_ms: leave one of them out")
         self._cookies: dict[str, str] = {}
 
     @property
@@ -106,16 +110,16 @@ class Shape:
         named, others = Fields(), Fields(self._around_the_token(answer))
         for name, place in self._fields.items():
             value = place.found_in(answer, cookies, headers)
-            for other in ("expires_in", name) if name == "expires_in_ms" else names_of(name):
+            for other in (*names_of(name), name.removesuffix("_ms")):
                 others.pop(other, None)
             if value is not None:
-                named[name] = value
+                named[name] = str(value) if name in _OWN_GAPS and _is_whole(value) else value
         for name, cookie in self._cookies.items():
             if cookie in cookies.values:
                 named[name] = cookies.values[cookie]
         for name, place in self._keep.items():
             value = place.found_in(answer, cookies, headers)
-            if isinstance(value, (str, int)) and not isinstance(value, bool):
+            if isinstance(value, str) or _is_whole(value):
                 named[_KEPT + name] = str(value)
         return Fields(named | {name: value for name, value in others.items() if name not in named})  # the first counts
 
@@ -131,7 +135,7 @@ class Shape:
             value: object = token.extra.get(_KEPT + name, token.extra.get(name))
             if place.kind == "claim" and token.refresh_token is not None:
                 value = claim_of(token.refresh_token.reveal(), place.name)
-            if isinstance(value, (str, int)) and not isinstance(value, bool):
+            if isinstance(value, str) or _is_whole(value):
                 found[name] = str(value)
         return found
 
@@ -149,6 +153,10 @@ class Shape:
             if named.kind == "answer" and named.path[:-1] == above and named.path:
                 found.pop(named.path[-1], None)
         return found
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_usual(name: str) -> bool:
