@@ -75,6 +75,14 @@ class TestJson:
         assert (request.headers["X-Key"], request.headers["Cookie"]) == ("key-0123456789", "lang=de")
         assert token.reveal() == "new"
 
+    def test_a_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("KEY", "key-0123456789")
+        lines = f'{JSON}grant = "client_credentials"\nbody = {{ app_id = "cli", app_secret = {{ env = "KEY" }} }}\n'
+        refresher, requests = refresher_of(lines)
+        assert refresher.obtain is not None
+        assert refresher.obtain().reveal() == "new"
+        assert requests[0].body == b'{"app_id": "cli", "app_secret": "key-0123456789"}'
+
     @pytest.mark.parametrize(
         ("ready", "url"),
         [

@@ -25,6 +25,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 ANSWER = {
     "access_token": "new",
     "token": "new",
+    "tenant_access_token": "new",
     "data": {
         "access_token": "new",
         "refresh_token": "next",
@@ -64,7 +65,8 @@ def server() -> Iterator[str]:
 
 def test_the_examples_of_the_guide_run(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ACME_KEY", "s3cret-0123")
+    for variable in ("ACME_KEY", "ACME_SECRET"):
+        monkeypatch.setenv(variable, "s3cret-0123")
     response = SimpleNamespace(
         json=lambda: {"access_token": "a"}, cookies={"refresh_token": "rt-0123456789", "csrftoken": "csrf-0123456789"}
     )
@@ -81,7 +83,7 @@ def test_the_examples_of_the_guide_run(server: str, tmp_path: Path, monkeypatch:
         assert names["refresh"](token).reveal() == "new"
     assert names["web"].token().reveal_refresh_token() == "rt-0123456789"
     assert names["web"].token(refused=names["web"].token()).reveal() == "new"
-    for name in ("acme", "cms", "web"):
+    for name in ("acme", "cms", "web", "machine"):
         names[name].close()
 
 

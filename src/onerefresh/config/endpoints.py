@@ -45,6 +45,7 @@ TOKEN_KEYS = (
 )
 JSON_KEYS = (
     "json_endpoint",
+    "grant",
     "ready",
     "method",
     "body",
@@ -123,7 +124,7 @@ def _of_token(settings: Mapping[str, object], where: str, folder: Path) -> dict[
 
 def _of_json(settings: Mapping[str, object], where: str, folder: Path) -> dict[str, object]:
     found: dict[str, object] = {"url": text(settings["json_endpoint"], f"{where}.json_endpoint")}
-    for key in ("method", "format"):
+    for key in ("grant", "method", "format"):
         if key in settings:
             found[key] = text(settings[key], f"{where}.{key}")
     if "ready" in settings:

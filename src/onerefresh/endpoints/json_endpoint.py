@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import EllipsisType, MappingProxyType
 from urllib.parse import parse_qsl
@@ -16,16 +16,18 @@ from onerefresh.endpoints.shape import Shape
 from onerefresh.endpoints.template import Part
 from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
-from onerefresh.oauth2.codec import Fields, TokenResponse, token_or_verdict
+from onerefresh.oauth2.codec import Fields, Grant, TokenResponse, token_or_verdict
 from onerefresh.oauth2.rules import Rule, Rules
 from onerefresh.oauth2.sending import (
     Send,
+    checked_grant,
     checked_limit,
     checked_send,
     checked_timeout,
     default_sender,
     prepared,
     sent,
+    without_session,
 )
 from onerefresh.one_object import OneObject
 from onerefresh.policy import Profile, profile_named
@@ -44,6 +46,8 @@ class JsonEndpoint(OneObject):
     The request has gaps in braces: ``{refresh_token}``, ``{access_token}``, and one for each name in `keep`.
 
     * `url`: https, or http to this machine, as for `TokenEndpoint`. It may have gaps, too.
+    * `grant`: ``"refresh_token"``, or ``"client_credentials"`` where the API gives a token for an ID and a secret: then
+      the request has no gaps, and nobody has to log in.
     * `method`: ``POST``, ``GET``, ``PUT``, ``PATCH`` or ``DELETE``.
     * `body`: JSON, or the fields of a form, with gaps. None for none. Where it is left out, it is
       ``{"refresh_token": "{refresh_token}"}``, unless a token stands elsewhere.
@@ -71,6 +75,7 @@ class JsonEndpoint(OneObject):
         self,
         url: str,
         *,
+        grant: Grant = "refresh_token",
         method: str = "POST",
         body: Part | EllipsisType = ...,
         format: str = "json",
@@ -89,6 +94,7 @@ class JsonEndpoint(OneObject):
         allow_unencrypted_http: bool = False,
     ) -> None:
         self._address = Address.parse(url, "the endpoint", allow_unencrypted_http=allow_unencrypted_http)
+        self.grant = checked_grant(grant)
         self._shape = Shape(fields, keep)
         wrong = None
         try:
@@ -101,6 +107,7 @@ class JsonEndpoint(OneObject):
                 cookies=cookies,
                 query=query,
                 kept=self._shape.kept_names,
+                has_token=grant == "refresh_token",
             )
         except ConfigurationError as error:
             wrong = error.message
@@ -117,12 +124,13 @@ class JsonEndpoint(OneObject):
         self.profile = None if profile is None else profile_named(profile)
         self.limit = None if limit is None else checked_limit(limit)
         self._rules = Rules(dead=dead, doubtful=doubtful, busy=busy, profile=self.profile)
-        self.renews_from_access = "refresh_token" not in self._plan.gaps
+        self.renews_from_access = grant == "refresh_token" and "refresh_token" not in self._plan.gaps
 
     @property
     def identity(self) -> str:
         """Whose tokens these are: readable, the same in every process, and no secret."""
-        return ", ".join([f"endpoint {self._address.identity}", *self._plan.clients])
+        own = [] if self.grant == "refresh_token" else [self.grant]
+        return ", ".join([f"endpoint {self._address.identity}", *own, *self._plan.clients])
 
     @property
     def settings(self) -> tuple[object, ...]:
@@ -140,6 +148,11 @@ class JsonEndpoint(OneObject):
         """What no error, event or record may show: secrets in the settings and in the URL."""
         texts = [text for _, text in parse_qsl(self._address.query) if len(text) >= PART and "{" not in text]
         return [*self._plan.secrets_to_hide, *map(Secret, texts)]
+
+    @property
+    def obtain(self) -> Callable[[], Token] | None:
+        """The function that gets a first token with ``client_credentials``; else None, since a person has to log in."""
+        return self._next if self.grant == "client_credentials" else None
 
     def prepare(self) -> None:
         """Do what may take long or fail before a request is sent: fetch secrets, load the HTTP client.
@@ -169,11 +182,14 @@ class JsonEndpoint(OneObject):
         Raises `RefreshFailure` with a verdict where the server gives no token, and `ConfigurationError` as `prepare`
         does.
         """
-        fillings = self._fillings(token)
+        return self._next(self._fillings(token), token.secrets)
+
+    def _next(self, fillings: Fillings | None = None, secrets: Sequence[Secret] = ()) -> Token:
+        fillings = Fillings() if fillings is None else fillings
         if self._send is None:
             self.prepare()
         assert self._send is not None
-        hidden = self._redactor([*token.secrets, *(Secret(text) for text in fillings.values() if len(text) >= PART)])
+        hidden = self._redactor([*secrets, *(Secret(text) for text in fillings.values() if len(text) >= PART)])
         request = self._plan.request(fillings, timeout=self.timeout, hidden=hidden)
         del fillings
         asked_at = time.time()
@@ -234,12 +250,15 @@ class JsonEndpoint(OneObject):
         return Redactor([*(secrets or []), *self.secrets_to_hide], complete=True)
 
     def _explained(self, verdict: Verdict) -> Verdict:
+        is_machine = self.grant == "client_credentials"
+        verdict = without_session(verdict) if is_machine else verdict
         if verdict.kind not in (FailureKind.CLIENT_REJECTED, FailureKind.DOUBTFUL):
             return verdict
         for secret in self._plan.secrets:
             secret.refused()
-        advice = "; check the request that this JsonEndpoint describes, or say with dead= that this ends the session"
-        return replace(verdict, detail=verdict.detail + advice)
+        advice = "; check the request that this JsonEndpoint describes"
+        more = "" if is_machine else ", or say with dead= that this ends the session"
+        return replace(verdict, detail=verdict.detail + advice + more)
 
     def __repr__(self) -> str:
         if not hasattr(self, "renews_from_access"):

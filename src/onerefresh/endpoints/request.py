@@ -42,6 +42,7 @@ class RequestPlan:
 
     * `kept`: the names of gaps beside the tokens.
     * `body`: None for none; `...` for the usual one, unless the token stands elsewhere.
+    * `has_token`: False for a request that is sent without any token.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class RequestPlan:
         cookies: object,
         query: object,
         kept: Iterable[str],
+        has_token: bool = True,
     ) -> None:
         names = TOKENS.union(kept)
         self._address = address
@@ -70,7 +72,8 @@ class RequestPlan:
         self._query = Template(_named(query, "query"), "query", names)
         parts = [self._target, self._headers, self._cookies, self._query]
         if body is ...:
-            body = None if self.method == "GET" or any(TOKENS & part.gaps for part in parts) else DEFAULT_BODY
+            is_elsewhere = any(TOKENS & part.gaps for part in parts)
+            body = None if self.method == "GET" or is_elsewhere or not has_token else DEFAULT_BODY
         if body is not None and self.method == "GET":
             raise ConfigurationError("a GET request has no body: use query=, headers= or cookies=, or another method")
         if self._format == "form" and body is not None:
@@ -85,10 +88,15 @@ class RequestPlan:
             for name, value in given.items()
             if _bare(name) in _CLIENT_NAMES and isinstance(value, str) and not gaps_in(value)
         ]
-        if not TOKENS & self.gaps:
+        if has_token and not TOKENS & self.gaps:
             raise ConfigurationError(
                 "the request holds no token: write {refresh_token}, or {access_token} where the API renews from that, "
-                "into body=, headers=, cookies= or query="
+                "into body=, headers=, cookies= or query=; or say grant='client_credentials' where the API gives a "
+                "token for a secret"
+            )
+        if not has_token and self.gaps:
+            raise ConfigurationError(
+                f"with grant 'client_credentials' there is no token to send: leave out {{{min(self.gaps)}}}"
             )
 
     @property

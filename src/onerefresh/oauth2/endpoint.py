@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import get_args
 from urllib.parse import parse_qsl
 
 from onerefresh.answers import is_secret
@@ -34,12 +33,14 @@ from onerefresh.oauth2.rules import Rule, Rules
 from onerefresh.oauth2.secret_value import Given, SecretValue
 from onerefresh.oauth2.sending import (
     Send,
+    checked_grant,
     checked_limit,
     checked_send,
     checked_timeout,
     default_sender,
     prepared,
     sent,
+    without_session,
 )
 from onerefresh.one_object import OneObject
 from onerefresh.policy import Profile, profile_named
@@ -113,9 +114,7 @@ class TokenEndpoint(OneObject):
         self._address = Address.parse(url, allow_unencrypted_http=allow_unencrypted_http)
         self.client_id = checked_client_id(client_id)
         self._secret = None if client_secret is None else SecretValue(client_secret, "client_secret")
-        if grant not in get_args(Grant):
-            raise ConfigurationError(f"unknown grant {grant!r}: use one of {', '.join(get_args(Grant))}")
-        self.grant = grant
+        self.grant = checked_grant(grant)
         if not isinstance(client_id_in_body, bool):
             raise ConfigurationError(f"client_id_in_body must be True or False, not {client_id_in_body!r}")
         self._id_in_body = client_id_in_body
@@ -264,15 +263,8 @@ class TokenEndpoint(OneObject):
         return Redactor([*secrets, *self.secrets_to_hide], complete=True)
 
     def _explained(self, verdict: Verdict, secret: Secret | None) -> Verdict:
-        """The verdict for this client, with what to check, and corrected for ``client_credentials``.
-
-        That grant has no session that could be over, and no refresh token that could be spent.
-        """
-        if self.grant == "client_credentials":
-            if verdict.kind in (FailureKind.DEAD, FailureKind.DOUBTFUL):
-                verdict = replace(verdict, kind=FailureKind.CLIENT_REJECTED)  # there is no session that could be over
-            elif verdict.kind in (FailureKind.NO_ANSWER, FailureKind.SERVER_ERROR):
-                verdict = replace(verdict, kind=FailureKind.UNAVAILABLE)  # nothing was spent: it may be repeated
+        """The verdict for this client, with what to check, and corrected for ``client_credentials``."""
+        verdict = without_session(verdict) if self.grant == "client_credentials" else verdict
         if verdict.kind in (FailureKind.CLIENT_REJECTED, FailureKind.DOUBTFUL):
             if self._secret is not None:
                 self._secret.refused()

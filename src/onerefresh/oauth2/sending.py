@@ -6,15 +6,26 @@ import importlib.util
 import inspect
 import math
 from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import replace
+from typing import TypeAlias, get_args
 
 from onerefresh.errors import ConfigurationError
 from onerefresh.judge_exception import judge_exception
 from onerefresh.oauth2.address import Address
-from onerefresh.oauth2.codec import TokenRequest, TokenResponse
+from onerefresh.oauth2.codec import Grant, TokenRequest, TokenResponse
 from onerefresh.verdict import FailureKind, Verdict
 
-__all__ = ["Send", "checked_limit", "checked_send", "checked_timeout", "default_sender", "prepared", "sent"]
+__all__ = [
+    "Send",
+    "checked_grant",
+    "checked_limit",
+    "checked_send",
+    "checked_timeout",
+    "default_sender",
+    "prepared",
+    "sent",
+    "without_session",
+]
 
 Send: TypeAlias = Callable[[TokenRequest], TokenResponse]
 """Sends one request, once, and returns the answer, whatever its status; raises where there is none.
@@ -53,6 +64,24 @@ def sent(send: Send, request: TokenRequest) -> TokenResponse | Verdict:
     if isinstance(response, TokenResponse):
         return response
     return Verdict(FailureKind.REFRESHER, f"send returned {type(response).__name__}, not a TokenResponse")
+
+
+def without_session(verdict: Verdict) -> Verdict:
+    """The verdict where the token is given for the client's secret: no session can be over, and nothing is spent."""
+    if verdict.kind in (FailureKind.DEAD, FailureKind.DOUBTFUL):
+        return replace(verdict, kind=FailureKind.CLIENT_REJECTED)
+    if verdict.kind in (FailureKind.NO_ANSWER, FailureKind.SERVER_ERROR):
+        return replace(verdict, kind=FailureKind.UNAVAILABLE)  # the request may be repeated
+    return verdict
+
+
+def checked_grant(grant: object) -> Grant:
+    """`grant`. Raises `ConfigurationError` for an unknown one."""
+    known: tuple[Grant, ...] = get_args(Grant)
+    found = next((one for one in known if one == grant), None)
+    if found is None:
+        raise ConfigurationError(f"unknown grant {grant!r}: use one of {', '.join(known)}")
+    return found
 
 
 def checked_send(send: object) -> Send:
