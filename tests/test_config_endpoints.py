@@ -110,6 +110,24 @@ class TestJson:
         profile = entry._options(entry._refresher())["profile"]
         assert (profile.name, profile.rotates, profile.resend) == ("pocketbase", False, 20)
 
+    def test_a_logout(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("KEY", "key-0123456789")
+        for lines, wanted in (
+            (
+                'logout = "https://acme.com/out"',
+                ("POST", "https://acme.com/out", b'{"refresh_token": "refresh-012345"}'),
+            ),
+            (
+                'logout = { method = "DELETE", body = false, headers = { X-A="{access_token}", X-K = { env="KEY" } } }',
+                ("DELETE", "https://acme.com/auth/refresh", b""),
+            ),
+        ):
+            refresher, requests = refresher_of(f"{JSON}{lines}")
+            refresher._own_send = refresher._send
+            refresher.revoke(Token("access-0123456789", "refresh-012345"))
+            assert (requests[0].method, requests[0].url, requests[0].body) == wanted
+        assert (requests[0].headers["X-A"], requests[0].headers["X-K"]) == ("access-0123456789", "key-0123456789")
+
     def test_no_body(self) -> None:
         refresher, requests = refresher_of(f'{JSON}body = false\nheaders = {{ X-T = "{{refresh_token}}" }}')
         refresher(Token("access-0123456789", "refresh-0123456789"))
@@ -138,17 +156,30 @@ class TestJson:
             (f'{JSON}body = {{ t = "{{refresh_token}}", at = 2026-01-01 }}', ".body.at cannot be a date"),
             (f'{JSON}body = {{ t = "{{refresh}}" }}', "unknown gap {refresh}"),
             (f'{JSON}fields = {{ token = "x" }}', "unknown field 'token'"),
+            (f"{JSON}headers = {{ v = 1 }}", ".headers.v must be a string in quotes, not a number"),
+            (f"{JSON}logout = 1", ".logout must be a table"),
+            (f'{JSON}logout = {{ headers = {{ X-Api-Key = "abc" }} }}', ".logout.headers.X-Api-Key: a secret does not"),
+            (f'{JSON}logout = {{ fields = "x" }}', "logout has an unknown setting 'fields'"),
+            (f'{JSON}logout = "http://acme.com/out"', "logout: the logout endpoint http://acme.com/out is not https"),
             (f"{JSON}dead = 503", "a server in trouble"),
             (f'{JSON}profile = "nobody"', "unknown profile"),
             (f"{JSON}profile = 1", "profile must be a string"),
             ("json_endpoint = 1", ".json_endpoint must be a string"),
             ('json_endpoint = "http://acme.com/r"', "not https"),
+            (
+                'json_endpoint = "https://acme.com/r?v=1&api_key=s3cret"',
+                "json_endpoint: the secret api_key in its query does not belong in this file; write query = { api_key",
+            ),
         ],
     )
     def test_what_is_wrong_is_named(self, lines: str, said: str) -> None:
         found = problem_with(lines)
         assert f"{PATH}: credentials.acme" in found
         assert said in found
+        assert "s3cret" not in found
+
+    def test_a_gap_in_the_query_is_no_secret(self) -> None:
+        parsed('json_endpoint = "https://acme.com/r?token={refresh_token}"\nbody = false').open().close()
 
 
 class TestOAuth:
@@ -185,6 +216,10 @@ class TestOAuth:
             ('renamed = { client = "x" }', "unknown field 'client'"),
             ("answer = 1", ".answer must be a string"),
             ('answer = "a..b"', "is not a path"),
+            (
+                'revocation_endpoint = "https://acme.com/r?access_token=s3cret"',
+                "revocation_endpoint: the secret access_token in its query does not belong in this file; write a",
+            ),
             ("dead = 1.5", "dead must be"),
             ("dead = [2026-01-01]", "dead must be"),
         ],

@@ -11,8 +11,9 @@ from onerefresh.cli.output import say, write_exactly
 
 _DESCRIPTION = """\
 Delete a credential's tokens from the store. Programs that share it cannot refresh them any more, and a refresh that is
-in progress saves nothing. With a revocation_endpoint in the configuration file, the token is revoked at the server,
-too, and the output says whether the server has confirmed that. Otherwise the server is not told.
+in progress saves nothing. With a revocation_endpoint (or logout, for a json_endpoint) in the configuration file, the
+token is revoked at the server, too, and the output says whether the server has confirmed that. Otherwise the server is
+not told.
 """
 
 
@@ -39,6 +40,6 @@ def run(args: argparse.Namespace) -> int:
 _AT_THE_SERVER = {
     "revoked": "the server has revoked the token",
     "not_confirmed": "the server has not confirmed that it revoked the token, which may live on there",
-    "no_endpoint": "the server was not told, since the configuration file names no revocation_endpoint",
+    "no_endpoint": "the server was not told, since the configuration file names no revocation_endpoint or logout",
     "no_token": "there was no token to revoke",
 }

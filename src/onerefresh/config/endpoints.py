@@ -19,8 +19,9 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
-from onerefresh.config.secret_source import WRITE_A_SOURCE, secret_source
+from onerefresh.config.secret_source import WRITE_A_SOURCE, SecretSource, secret_source
 from onerefresh.config.values import kind, table, text
 from onerefresh.errors import ConfigurationError
 from onerefresh.token import Token
@@ -43,20 +44,8 @@ TOKEN_KEYS = (
     "revocation_endpoint",
     *_RULES,
 )
-JSON_KEYS = (
-    "json_endpoint",
-    "grant",
-    "ready",
-    "method",
-    "body",
-    "format",
-    "headers",
-    "cookies",
-    "query",
-    "fields",
-    "keep",
-    *_RULES,
-)
+_OF_A_REQUEST = ("method", "body", "format", "headers", "cookies", "query")
+JSON_KEYS = ("json_endpoint", "grant", "ready", *_OF_A_REQUEST, "fields", "keep", "logout", *_RULES)
 _CALLED = {"url": "token_endpoint", "revocation_url": "revocation_endpoint"}
 SECRET_WORDS = ("token", "secret", "password", "passwd", "assertion", "api_key", "apikey", "api-key", "authorization")
 _GAP = re.compile(r"\{[A-Za-z_]\w*\}")
@@ -102,7 +91,9 @@ def _of_token(settings: Mapping[str, object], where: str, folder: Path) -> dict[
     if "revocation_endpoint" in settings:
         found["revocation_url"] = settings["revocation_endpoint"]
     for key, value in found.items():
-        text(value, f"{where}.{_CALLED.get(key, key)}")
+        checked = text(value, f"{where}.{_CALLED.get(key, key)}")
+        if key in _CALLED:
+            _without_secrets(checked, f"{where}.{_CALLED[key]}")
     if "bearer_field" in settings:
         found["bearer_field"] = settings["bearer_field"]
     if "client_id_in_body" in settings:
@@ -123,27 +114,73 @@ def _of_token(settings: Mapping[str, object], where: str, folder: Path) -> dict[
 
 
 def _of_json(settings: Mapping[str, object], where: str, folder: Path) -> dict[str, object]:
-    found: dict[str, object] = {"url": text(settings["json_endpoint"], f"{where}.json_endpoint")}
-    for key in ("grant", "method", "format"):
-        if key in settings:
-            found[key] = text(settings[key], f"{where}.{key}")
+    url = _without_secrets(text(settings["json_endpoint"], f"{where}.json_endpoint"), f"{where}.json_endpoint")
+    found: dict[str, object] = {"url": url}
+    if "grant" in settings:
+        found["grant"] = text(settings["grant"], f"{where}.grant")
     if "ready" in settings:
         from onerefresh.endpoints.ready import READY
 
         found["ready"] = ready = text(settings["ready"], f"{where}.ready")
         if ready not in READY:
             raise ConfigurationError(f"{where}.ready: unknown server {ready!r}: use one of {', '.join(READY)}")
-    for key in ("headers", "cookies", "query", "fields", "keep"):
-        if key in settings and not (key == "cookies" and isinstance(settings[key], bool) and "ready" in settings):
-            values = table(settings[key], f"{where}.{key}")
-            is_sent = key in ("headers", "cookies", "query")
-            found[key] = _with_sources(values, f"{where}.{key}", folder) if is_sent else values
-        elif key in settings:
-            found[key] = settings[key]
+    for key in ("fields", "keep"):
+        if key in settings:
+            found[key] = table(settings[key], f"{where}.{key}")
+    if "logout" in settings:
+        found["logout"] = _logout(settings["logout"], f"{where}.logout", folder)
+    if isinstance(settings.get("cookies"), bool) and "ready" in settings:
+        found["cookies"] = settings["cookies"]
+        settings = {key: value for key, value in settings.items() if key != "cookies"}
+    return found | _request(settings, where, folder)
+
+
+def _logout(value: object, where: str, folder: Path) -> object:
+    if value is False:
+        return None
+    if isinstance(value, str):
+        return _without_secrets(text(value, where), where)
+    settings = table(value, where)
+    found = {key: one for key, one in settings.items() if key not in ("url", *_OF_A_REQUEST)}  # unknown ones
+    if "url" in settings:
+        found["url"] = _without_secrets(text(settings["url"], f"{where}.url"), f"{where}.url")
+    return found | _request(settings, where, folder)
+
+
+def _request(settings: Mapping[str, object], where: str, folder: Path) -> dict[str, object]:
+    """What a request is described by, beside its URL."""
+    found: dict[str, object] = {}
+    for key in ("method", "format"):
+        if key in settings:
+            found[key] = text(settings[key], f"{where}.{key}")
+    for key in ("headers", "cookies", "query"):
+        if key in settings:
+            values = _with_sources(table(settings[key], f"{where}.{key}"), f"{where}.{key}", folder)
+            for name, value in values.items():
+                if not isinstance(value, (str, SecretSource)):
+                    raise ConfigurationError(
+                        f"{where}.{key}.{name} must be a string in quotes, not {kind(value)}; "
+                        f"for a secret {WRITE_A_SOURCE}"
+                    )
+            found[key] = values
     if "body" in settings:
         body = settings["body"]
         found["body"] = None if body is False else _with_sources(table(body, f"{where}.body"), f"{where}.body", folder)
     return found
+
+
+def _without_secrets(url: str, where: str) -> str:
+    """`url`. Raises `ConfigurationError` where its query has a secret in clear."""
+    for name, value in parse_qsl(url.partition("?")[2]):
+        if _is_secret(name) and not _has_gaps(value):
+            is_json = where.endswith(".json_endpoint") or ".logout" in where
+            instead = (
+                f'write query = {{ {name} = {{ env = "NAME" }} }}'
+                if is_json
+                else 'write a refresher = "package.module:function" that fetches it itself'
+            )
+            raise ConfigurationError(f"{where}: the secret {name} in its query does not belong in this file; {instead}")
+    return url
 
 
 def _with_sources(value: object, where: str, folder: Path) -> Any:

@@ -14,7 +14,7 @@
     renamed = { client_id = "client_key" }           # what the server calls fields of the standard
     answer = "data"                                  # the path to the token's fields in the answer
     dead = ["SESSION_GONE", { status = 403, "error.code" = "EXPIRED" }]  # likewise doubtful, busy
-    revocation_endpoint = "https://login.acme.com/revoke"  # revokes a token that is of no use after a logout
+    revocation_endpoint = "https://login.acme.com/revoke"  # where a logout revokes the token; logout = … for JSON
     origins = ["https://api.acme.com"]               # where `onerefresh fetch` may send the token
     attach = 'Token {token}'                         # how the API wants it, or { "?key" = "{token}" }; default: Bearer
     refused = "slack"                                # what else refuses the token than a 401 (see `config.refused`)

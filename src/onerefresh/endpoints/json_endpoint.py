@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from onerefresh.answers import object_in
 from onerefresh.bodies import parsed
 from onerefresh.endpoints.cookies import Cookies, cookies_of, named_cookies
+from onerefresh.endpoints.logout import Logout
 from onerefresh.endpoints.request import TOKENS, Fillings, RequestPlan, Values
 from onerefresh.endpoints.shape import Shape
 from onerefresh.endpoints.template import Part
@@ -54,6 +55,8 @@ class JsonEndpoint(OneObject):
     * `format`: of the body, ``"json"`` or ``"form"``.
     * `headers`, `cookies`, `query`: names, and texts with gaps. In all of these, and in `body`, a value may also be a
       `Secret`, or a function that returns one and is called before each renewal.
+    * `logout`: the request that ends a session at the server: its URL, or a mapping with ``url`` and the settings above
+      that differ from those of the refresh. None: the server is not told of a logout.
     * `fields`: the places of the answer's fields: a path such as ``"data.access_token"``, ``"cookie:NAME"`` or
       ``"header:NAME"``. Their names: ``access_token``, ``refresh_token``, ``expires_in`` (seconds), ``expires_in_ms``
       (milliseconds), ``expires_at``, these three with ``refresh_`` before them for the refresh token's own end,
@@ -82,6 +85,7 @@ class JsonEndpoint(OneObject):
         headers: Values = _NOTHING,
         cookies: Values = _NOTHING,
         query: Values = _NOTHING,
+        logout: str | Mapping[str, object] | None = None,
         fields: Mapping[str, str] = _NOTHING,
         keep: Mapping[str, str] = _NOTHING,
         dead: Rule | None = None,
@@ -96,23 +100,19 @@ class JsonEndpoint(OneObject):
         self._address = Address.parse(url, "the endpoint", allow_unencrypted_http=allow_unencrypted_http)
         self.grant = checked_grant(grant)
         self._shape = Shape(fields, keep)
-        wrong = None
+        self._logout: Logout | None = None
+        how = {"method": method, "body": body, "format": format, "headers": headers, "cookies": cookies, "query": query}
+        names, wrong, what = self._shape.kept_names, None, ""
         try:
-            self._plan = RequestPlan(
-                self._address,
-                method=method,
-                body=body,
-                body_format=format,
-                headers=headers,
-                cookies=cookies,
-                query=query,
-                kept=self._shape.kept_names,
-                has_token=grant == "refresh_token",
-            )
+            self._plan = RequestPlan(self._address, how, kept=names, has_token=grant == "refresh_token")
+            if logout is not None:
+                what = "logout: "
+                self._logout = Logout(logout, url, how, kept=names, allow_unencrypted_http=allow_unencrypted_http)
         except ConfigurationError as error:
-            wrong = error.message
+            wrong = error.message if error.message.startswith("logout ") else f"{what}{error.message}"
         finally:
-            del body, headers, cookies, query  # they may hold secrets, which would show in a traceback with locals
+            # They may hold secrets, which would show in a traceback with locals.
+            del body, headers, cookies, query, logout, how
         if wrong is not None:
             raise ConfigurationError(wrong)  # here, because the frames of `RequestPlan` hold them, too
         for name in sorted(TOKENS):
@@ -147,12 +147,23 @@ class JsonEndpoint(OneObject):
     def secrets_to_hide(self) -> list[Secret]:
         """What no error, event or record may show: secrets in the settings and in the URL."""
         texts = [text for _, text in parse_qsl(self._address.query) if len(text) >= PART and "{" not in text]
-        return [*self._plan.secrets_to_hide, *map(Secret, texts)]
+        of_logout = [] if self._logout is None else self._logout.secrets_to_hide
+        return [*self._plan.secrets_to_hide, *of_logout, *map(Secret, texts)]
 
     @property
     def obtain(self) -> Callable[[], Token] | None:
         """The function that gets a first token with ``client_credentials``; else None, since a person has to log in."""
         return self._next if self.grant == "client_credentials" else None
+
+    @property
+    def revoke(self) -> Callable[[Token], None] | None:
+        """The function that ends a token's session at the server, where `logout` describes how; else None."""
+        return None if self._logout is None else self._revoke
+
+    def _revoke(self, token: Token) -> None:
+        assert self._logout is not None
+        fillings = self._known(token, self._logout.plan.gaps)
+        self._logout.send(fillings, self._own_send, timeout=self.timeout, hidden=self._hidden(fillings, token.secrets))
 
     def prepare(self) -> None:
         """Do what may take long or fail before a request is sent: fetch secrets, load the HTTP client.
@@ -189,7 +200,7 @@ class JsonEndpoint(OneObject):
         if self._send is None:
             self.prepare()
         assert self._send is not None
-        hidden = self._redactor([*secrets, *(Secret(text) for text in fillings.values() if len(text) >= PART)])
+        hidden = self._hidden(fillings, secrets)
         request = self._plan.request(fillings, timeout=self.timeout, hidden=hidden)
         del fillings
         asked_at = time.time()
@@ -204,12 +215,8 @@ class JsonEndpoint(OneObject):
     def _fillings(self, token: Token) -> Fillings:
         """What goes into the gaps. Raises `RefreshFailure` where something is missing."""
         gaps = self._plan.gaps
-        known = Fillings(self._shape.kept_in(token))
-        if token.has_access_token:
-            known["access_token"] = token.reveal()
-        if token.refresh_token is not None:
-            known["refresh_token"] = token.refresh_token.reveal()
-        elif "refresh_token" in gaps:
+        known = self._known(token, gaps)
+        if "refresh_token" in gaps and token.refresh_token is None:
             raise RefreshFailure(Verdict(FailureKind.DEAD, "there is no refresh token: log in again"))
         for name in sorted(gaps - set(known)):
             raise RefreshFailure(
@@ -219,7 +226,19 @@ class JsonEndpoint(OneObject):
                     "answer through answer_of(), with its cookies, or add that name to extra= of the Token",
                 )
             )
+        return known
+
+    def _known(self, token: Token, gaps: set[str]) -> Fillings:
+        """What goes into these gaps, as far as the token has it."""
+        known = self._shape.kept_in(token)
+        if token.has_access_token:
+            known["access_token"] = token.reveal()
+        if token.refresh_token is not None:
+            known["refresh_token"] = token.refresh_token.reveal()
         return Fillings({name: text for name, text in known.items() if name in gaps})
+
+    def _hidden(self, fillings: Fillings, secrets: Sequence[Secret]) -> Redactor:
+        return self._redactor([*secrets, *(Secret(text) for text in fillings.values() if len(text) >= PART)])
 
     def _read(self, response: TokenResponse, *, at: float, hidden: Redactor) -> Token | Verdict:
         came = cookies_of(response, self._address)

@@ -17,15 +17,19 @@ from onerefresh.token import Secret
 
 __all__ = ["READY", "directus", "flask_jwt_extended", "matrix", "pocketbase", "simplejwt", "supabase"]
 
+_WITH_ACCESS: dict[str, object] = {"body": None, "headers": {"Authorization": "Bearer {access_token}"}}
+
 
 def directus(url: str, **more: Any) -> JsonEndpoint:
     """Directus: ``POST /auth/refresh``, mode ``json``. Its refresh tokens rotate, and ``expires`` is in milliseconds.
 
     `url`: the server's, or that of its refresh endpoint.
     """
+    endpoint = _at(url, "/auth/refresh")
     return _made(
-        _at(url, "/auth/refresh"),
+        endpoint,
         more,
+        logout=_logout(endpoint, "/auth/refresh", "/auth/logout"),
         body={"refresh_token": "{refresh_token}", "mode": "json"},
         fields={
             "access_token": "data.access_token",
@@ -62,9 +66,11 @@ def matrix(url: str, **more: Any) -> JsonEndpoint:
 
     The next token may be asked for again until the new one is used, so a lost answer costs no session.
     """
+    endpoint = _at(url, "/_matrix/client/v3/refresh")
     return _made(
-        _at(url, "/_matrix/client/v3/refresh"),
+        endpoint,
         more,
+        logout=_logout(endpoint, "/_matrix/client/v3/refresh", "/_matrix/client/v3/logout", **_WITH_ACCESS),
         fields={"expires_in_ms": "expires_in_ms"},
         dead=[{"status": 401, "errcode": "M_UNKNOWN_TOKEN"}, {"status": 403, "errcode": "M_FORBIDDEN"}],
         doubtful=["M_USER_DEACTIVATED", "M_USER_LOCKED", "M_USER_SUSPENDED"],
@@ -123,11 +129,13 @@ def supabase(url: str, *, api_key: Given | None = None, **more: Any) -> JsonEndp
     wants in the header ``apikey``: a text, a `Secret`, or a function that returns one.
     """
     api_key = Secret(api_key) if isinstance(api_key, str) else api_key  # first, so that no traceback shows it
+    endpoint = _at(url, "/auth/v1/token")
     return _made(
-        _at(url, "/auth/v1/token"),
+        endpoint,
         more,
         query={"grant_type": "refresh_token"},
         body={"refresh_token": "{refresh_token}"},
+        logout=_logout(endpoint, "/auth/v1/token", "/auth/v1/logout", **_WITH_ACCESS, query={"scope": "local"}),
         headers={} if api_key is None else {"apikey": api_key},
         dead=[
             "refresh_token_not_found",
@@ -162,6 +170,12 @@ def _made(url: str, more: dict[str, Any], **ready: Any) -> JsonEndpoint:
         usual = {name: value for name, value in ready.get("headers", {}).items() if name.lower() not in added}
         more = {**more, "headers": {**usual, **more["headers"]}}
     return JsonEndpoint(url, **{**ready, **more})
+
+
+def _logout(endpoint: str, path: str, other: str, **how: object) -> dict[str, object] | None:
+    """The logout at another path of the server; None where that is not known."""
+    is_known = type(endpoint) is str and endpoint.endswith(path)
+    return {"url": endpoint.removesuffix(path) + other, **how} if is_known else None
 
 
 def _at(url: str, path: str, *, is_usual: bool = False) -> str:

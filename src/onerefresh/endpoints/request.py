@@ -18,11 +18,15 @@ from onerefresh.redaction import Redactor
 from onerefresh.token import Secret
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
-__all__ = ["DEFAULT_BODY", "METHODS", "Fillings", "RequestPlan", "Values"]
+__all__ = ["DEFAULT_BODY", "METHODS", "PARTS", "Fillings", "RequestPlan", "Values"]
 
 Values: TypeAlias = Mapping[str, Given]
 """Headers, cookies or a query: names, and texts with gaps, `Secret`s, or functions that return one."""
 
+PARTS = ("method", "body", "format", "headers", "cookies", "query")
+"""What a request is described by, beside its URL. A body of None is none; `...` is the usual one, unless the token
+stands elsewhere.
+"""
 METHODS = ("POST", "GET", "PUT", "PATCH", "DELETE")
 DEFAULT_BODY: Part = {"refresh_token": "{refresh_token}"}
 TOKENS = frozenset({"access_token", "refresh_token"})
@@ -40,25 +44,21 @@ class Fillings(dict[str, str]):
 class RequestPlan:
     """How each request is made. Raises `ConfigurationError` for what no request can be.
 
+    * `how`: `PARTS` of it, as they were given.
     * `kept`: the names of gaps beside the tokens.
-    * `body`: None for none; `...` for the usual one, unless the token stands elsewhere.
     * `has_token`: False for a request that is sent without any token.
     """
 
     def __init__(
         self,
         address: Address,
+        how: Mapping[str, object],
         *,
-        method: object,
-        body: object,
-        body_format: object,
-        headers: object,
-        cookies: object,
-        query: object,
         kept: Iterable[str],
         has_token: bool = True,
     ) -> None:
         names = TOKENS.union(kept)
+        method, body, body_format, headers, cookies, query = (how[name] for name in PARTS)
         self._address = address
         if method not in METHODS:
             raise ConfigurationError(f"unknown method {method!r}: use one of {', '.join(METHODS)}")

@@ -1,4 +1,4 @@
-"""Revoking a token at the server (RFC 7009)."""
+"""Revoking a token at the server (RFC 7009), and what its answer says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onerefresh.redaction import Redactor
 from onerefresh.token import Secret, Token
 from onerefresh.verdict import RefreshFailure, Verdict
 
-__all__ = ["revoke"]
+__all__ = ["confirmed", "revoke"]
 
 
 def revoke(
@@ -35,16 +35,21 @@ def revoke(
         beside = token.extra.get("access_token")  # where another field of the answer is sent to the API
         hint, secret = "access_token", Secret(beside) if isinstance(beside, str) and beside else token.access_token
     request = build_revocation(url, identification, secret, hint, renamed=renamed, timeout=timeout, hidden=hidden)
+    confirmed(request, send, "revocation endpoint")
+
+
+def confirmed(request: TokenRequest, send: Callable[[TokenRequest], TokenResponse], what: str) -> None:
+    """Send a request that ends a session. Raises `RefreshFailure` where `what`, the server, does not confirm it."""
     try:
         response = send(request)
     except ConfigurationError:
         raise
     except Exception as error:  # noqa: BLE001 - a sender may raise anything; the verdict says what it means
-        verdict = judge_exception(error, hidden=hidden)
+        verdict = judge_exception(error, hidden=request.hidden)
     else:
         if 200 <= response.status < 300:
             return
-        verdict = judge_answer(response.status, response.body, response.headers, hidden=hidden)
+        verdict = judge_answer(response.status, response.body, response.headers, hidden=request.hidden)
     # Raised here, so that nothing refers to the sender's exception, which may hold a part of the request.
-    message = verdict.detail.replace("token endpoint", "revocation endpoint").replace("token request", "request")
+    message = verdict.detail.replace("token endpoint", what).replace("token request", "request")
     raise RefreshFailure(Verdict(verdict.kind, message, repeatable=False))
