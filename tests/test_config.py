@@ -327,6 +327,34 @@ class TestSecrets:
         )
         assert found().reveal() == "$HOME; hunter2"
 
+    @pytest.mark.parametrize("written", ["hunter2\n", "hunter2\r\n", "\ufeffhunter2", "\ufeffhunter2\r\n"])
+    def test_what_editors_and_shells_add_is_no_part_of_it(
+        self, tmp_path: Path, written: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A line break at the end, and the byte order mark of Windows."""
+        (tmp_path / "secret").write_bytes(written.encode())
+        monkeypatch.setenv("ACME_SECRET", written)
+        for place in ('{ file = "secret" }', '{ env = "ACME_SECRET" }', '{ command = ["cat", "secret"] }'):
+            assert self.source(place, tmp_path)().reveal() == "hunter2"
+
+    @pytest.mark.parametrize(
+        ("place", "said"),
+        [
+            ('{ file = "secret" }', "secret has more than one line: it must hold the client secret and nothing else"),
+            ('{ env = "ACME_SECRET" }', "the environment variable ACME_SECRET has more than one line: it must"),
+            ('{ command = ["cat", "secret"] }', "the command 'cat' has more than one line: it must"),
+        ],
+    )
+    def test_several_lines_are_told_with_their_place(
+        self, tmp_path: Path, place: str, said: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "secret").write_text("hunter2\nuser: ada\n")
+        monkeypatch.setenv("ACME_SECRET", "hunter2\nuser: ada\n")
+        with pytest.raises(ConfigurationError) as raised:
+            self.source(place, tmp_path)()
+        assert said in raised.value.message
+        assert "hunter2" not in locals_shown(raised.value)
+
     @pytest.mark.parametrize(
         ("written", "said"),
         [

@@ -18,10 +18,12 @@ __all__ = ["WRITE_A_SOURCE", "SecretSource", "secret_source"]
 COMMAND_SECONDS = 30.0
 """Seconds that a command may take to print a secret."""
 WRITE_A_SOURCE = 'write { env = "NAME" }, { file = "PATH" } or { command = ["PROGRAM", "…"] }'
+_SEVERAL_LINES = ("encrypt", "moved_from_encrypt", "old_keys")
+"""Settings whose secret may be several keys, one a line."""
 _CALLED = {
     "client_secret": "the client secret",
     **dict.fromkeys(("store", "moved_from"), "the URL of the store"),
-    **dict.fromkeys(("encrypt", "moved_from_encrypt", "old_keys"), "the encryption key"),
+    **dict.fromkeys(_SEVERAL_LINES, "the encryption key"),
 }
 
 
@@ -43,10 +45,17 @@ class SecretSource:
     def __call__(self) -> Secret:
         """Fetch the secret. Raises `ConfigurationError` where there is none."""
         if isinstance(self.place, tuple):
-            return _printed_by(self.place, self.key, self.folder)
-        if self.kind == "env":
-            return _from_environment(self.place, self.key)
-        return _from_file(self.folder / expanded(self.place), self.key)
+            secret, source = _printed_by(self.place, self.key, self.folder), f"the command {self.place[0]!r}"
+        elif self.kind == "env":
+            secret, source = _from_environment(self.place, self.key), f"the environment variable {self.place}"
+        else:
+            path = self.folder / expanded(self.place)
+            secret, source = _from_file(path, self.key), str(path)
+        if self.key not in _SEVERAL_LINES and len(secret.reveal().splitlines()) > 1:
+            raise ConfigurationError(
+                f"{self.key}: {source} has more than one line: it must hold {_called(self.key)} and nothing else"
+            )
+        return secret
 
 
 def secret_source(value: object, where: str, folder: Path) -> SecretSource:
@@ -71,8 +80,13 @@ def _called(key: str) -> str:
     return _CALLED.get(key, f"the secret {key}")
 
 
+def _without_ends(text: str) -> Secret:
+    """The secret without what editors and shells put around it: line breaks, and the byte order mark of Windows."""
+    return Secret(text.removeprefix("\ufeff").strip("\r\n"))
+
+
 def _from_environment(name: str, key: str) -> Secret:
-    secret = Secret(os.environ.get(name, ""))
+    secret = _without_ends(os.environ.get(name, ""))
     if secret:
         return secret
     raise ConfigurationError(f"{key}: the environment variable {name} is not set: set it to {_called(key)}")
@@ -81,7 +95,7 @@ def _from_environment(name: str, key: str) -> Secret:
 def _from_file(path: Path, key: str) -> Secret:
     try:
         found = file_of_ours(path, trust(), f"replace {_called(key)}")
-        secret = Secret(found.read_text("utf-8").strip("\r\n"))
+        secret = _without_ends(found.read_text("utf-8"))
     except ConfigurationError as error:
         raise ConfigurationError(f"{key}: {error.message}") from None
     except OSError as error:
@@ -155,7 +169,7 @@ def _output(command: tuple[str, ...], key: str, folder: Path, path: str) -> tupl
         )
         if done.returncode != 0:
             return Secret(""), f"ended with {done.returncode}: run it by hand to see why"
-        return Secret(done.stdout.decode("utf-8").strip("\r\n")), f"printed nothing: it must print {_called(key)}"
+        return _without_ends(done.stdout.decode("utf-8")), f"printed nothing: it must print {_called(key)}"
     except OSError as error:
         return Secret(""), f"cannot be run: {error.strerror}"
     except subprocess.TimeoutExpired:
