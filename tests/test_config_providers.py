@@ -52,10 +52,13 @@ def test_the_order_of_the_sections_does_not_matter() -> None:
         ("[providers.acme]\nrefresh_token = 'x'", "providers.acme.refresh_token: a token does not belong in this file"),
         ("providers = 3", "providers must be a table"),
         ("[providers]\nacme = 3", "providers.acme must be a table"),
-        ('[credentials.a]\nprovider = "p"\n[providers.p]\nclient_id = "x"', "credentials.a needs exactly one of"),
+        (
+            '[credentials.a]\nprovider = "p"\n[providers.p]\nclient_id = "x"',
+            "credentials.a (with providers.p) needs exactly one of",
+        ),
         (
             '[credentials.a]\nprovider = "p"\nrefresher = "m:f"\n[providers.p]\ntoken_endpoint = "https://x"',
-            "credentials.a needs exactly one of",
+            "credentials.a (with providers.p) needs exactly one of",
         ),
         (
             PROVIDER.replace('"cli"', "3") + ACCOUNTS,
@@ -106,3 +109,24 @@ def test_the_accounts_have_sessions_of_their_own(
     ]
     assert main(["--config", str(path), "status", "work"]) == 0
     assert "provider     acme\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "said"),
+    [
+        ('grant = "bad"', "", "credentials.work (with providers.acme): unknown grant 'bad'"),
+        ("dead = 1.5", "", "credentials.work (with providers.acme): dead must be"),
+        ("", 'json_endpoint = "https://acme.com/r"', "credentials.work (with providers.acme) needs exactly one of"),
+        (
+            'client_secret = { env = "X" }',
+            'client_auth = "none"',
+            "credentials.work (with providers.acme): client_auth",
+        ),
+    ],
+)
+def test_what_does_not_work_together_names_the_provider_too(shared: str, own: str, said: str) -> None:
+    provider = '[providers.acme]\ntoken_endpoint = "https://acme.com/token"\nclient_id = "cli"\n'
+    text = f'store = "memory"\n{provider}{shared}\n[credentials.work]\nprovider = "acme"\n{own}\n'
+    with pytest.raises(ConfigurationError) as raised:
+        parse(text).named("work").open()
+    assert said in str(raised.value)

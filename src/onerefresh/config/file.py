@@ -49,7 +49,7 @@ from onerefresh.clients.refused import RefusedWhen
 from onerefresh.config.encryption import Encryption, encryption
 from onerefresh.config.endpoints import ENDPOINTS, JSON_KEYS, SECRET_WORDS, TOKEN_KEYS, arguments, made
 from onerefresh.config.place import config_file, content_of
-from onerefresh.config.providers import section_of, told_where_it_is_written
+from onerefresh.config.providers import called, section_of, told_where_it_is_written
 from onerefresh.config.refresher import imported
 from onerefresh.config.refused import refused_rules
 from onerefresh.config.secret_source import WRITE_A_SOURCE, SecretSource, secret_source
@@ -111,7 +111,7 @@ class Entry:
             )
         except ConfigurationError as error:
             message = error.message
-        raise ConfigurationError(f"{self.source}: credentials.{self.name}: {message}")
+        raise ConfigurationError(f"{self.source}: {called(self.name, self.provider)}: {message}")
 
     def store_url(self) -> Secret:
         """The URL of the credential's store, which may hold a password.

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 from onerefresh.config.values import alike, text
 from onerefresh.errors import ConfigurationError
 
-__all__ = ["Section", "section_of", "told_where_it_is_written"]
+__all__ = ["Section", "called", "section_of", "told_where_it_is_written"]
 
 T = TypeVar("T")
 
@@ -52,12 +52,20 @@ def section_of(name: str, settings: Mapping[str, object], providers: Mapping[str
     return Section({**shared, **own}, provider, frozenset(shared) - frozenset(own))
 
 
+def called(name: str, provider: str | None) -> str:
+    """The credential's section in errors, with the provider's, whose settings may be the cause."""
+    return f"credentials.{name}" if provider is None else f"credentials.{name} (with providers.{provider})"
+
+
 def told_where_it_is_written(name: str, section: Section, read: Callable[[], T]) -> T:
     """What `read` returns. An error about a setting that the provider has names the provider's section."""
     try:
         return read()
     except ConfigurationError as error:
         message = error.message
+    where = f"credentials.{name} "
+    if message.startswith(where):
+        message = f"{called(name, section.provider)} {message.removeprefix(where)}"
     for key in section.shared:
         place = f"credentials.{name}.{key}"
         if message.startswith(place) and not message[len(place) :][:1].isalnum():
