@@ -72,6 +72,7 @@ BY_STATUS: list[tuple[int, bytes | None, dict[str, str], FailureKind]] = [
     (200, b"OK", {}, FailureKind.PROTOCOL),
     (200, b"", EMPTY, FailureKind.PROTOCOL),
     (204, None, {}, FailureKind.PROTOCOL),
+    (204, b"", {"Date": "Mon, 01 Jan 2024 00:00:00 GMT"}, FailureKind.PROTOCOL),  # it never has a length
     (200, b"", {"Content-Type": "application/json"}, FailureKind.NO_ANSWER),
     (200, b'{"access_token": "half', {}, FailureKind.NO_ANSWER),
     (200, PAGE, {}, FailureKind.NO_ANSWER),
@@ -144,6 +145,28 @@ class TestDescriptions:
 
     def test_a_description_is_quoted(self) -> None:
         assert self.said("Token is not active", "rt-12345678").endswith("'invalid_grant' (Token is not active)")
+
+    @pytest.mark.parametrize(
+        ("body", "said"),
+        [
+            ({"message": "too old"}, "(too old)"),
+            ({"code": 20026, "msg": "too old"}, "code 20026 (too old)"),
+            ({"errcode": 40030, "errmsg": "too old"}, "code 40030 (too old)"),
+            ({"error": {"code": 400, "message": "TOO_OLD", "status": "INVALID"}}, "'TOO_OLD'"),
+            ({"error": {"code": 190, "message": "it is too old"}}, "code 190 (it is too old)"),
+            ({"status": 401, "error": "it is too old"}, "(it is too old)"),
+            ({"detail": "too old", "code": "gone"}, "'gone' (too old)"),
+            ({"errors": [{"message": "too old", "extensions": {"code": "GONE"}}]}, "(too old)"),
+            ({"error": "gone", "error_description": "too old", "message": "other"}, "'gone' (too old)"),
+            ({"error": "gone", "message": "gone"}, "'gone'"),
+            ({"code": 10**5000, "message": "too old"}, "(too old)"),
+        ],
+    )
+    def test_the_words_of_plain_json_apis_are_quoted(self, body: dict[str, object], said: str) -> None:
+        found = judge_answer(401, body, hidden=Redactor([], complete=True)).detail
+        assert found == f"the token endpoint answered 401{', ' if said.startswith('code') else ' '}{said}"
+        assert judge_answer(401, body).detail.startswith("the token endpoint answered 401")
+        assert "too old" not in judge_answer(401, body).detail
 
     @pytest.mark.parametrize(
         "text", ["no session for rt-12345678", "rt-12345678", "rt-12345… unknown", "-1234567 has expired"]

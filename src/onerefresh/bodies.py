@@ -15,6 +15,7 @@ from onerefresh.redaction import LONGEST
 
 __all__ = [
     "claims_of",
+    "code_number",
     "description_of",
     "error_code",
     "header",
@@ -28,6 +29,10 @@ __all__ = [
 
 LONGEST_PAUSE = 86_400.0
 """Seconds, a day. A longer pause that a server asks for is cut to it."""
+LARGEST_CODE = 10**15
+_DESCRIPTIONS = (
+    "error_description", "message", "msg", "errmsg", "error_message", "errorMessage", "detail", "error", "title"
+)  # fmt: skip
 LONGEST_DATE = 100
 """A header with more characters is not read as a time."""
 
@@ -57,10 +62,33 @@ def error_code(answer: object) -> str:
     return ""
 
 
-def description_of(answer: object) -> object:
-    """``error_description``, cut to a limit; None where it is no text."""
-    text = answer.get("error_description") if isinstance(answer, Mapping) else None
-    return text[: 10 * LONGEST] if isinstance(text, str) else None
+def code_number(answer: object, status: int) -> int | None:
+    """The number that an answer has for a code; None where there is none, or where it is the HTTP status again."""
+    for place in _errors_in(answer):
+        for name in ("code", "errcode", "error_code", "errorCode", "status"):
+            found = place.get(name)
+            if isinstance(found, int) and not isinstance(found, bool) and found not in (0, status):
+                return found if abs(found) < LARGEST_CODE else None
+    return None
+
+
+def description_of(answer: object) -> str | None:
+    """What an answer says in words, cut to a limit: OAuth's ``error_description``, else what plain JSON APIs use."""
+    for place in _errors_in(answer):
+        for name in _DESCRIPTIONS:
+            found = place.get(name)
+            if isinstance(found, str) and found.strip():
+                return found[: 10 * LONGEST]
+    return None
+
+
+def _errors_in(answer: object) -> list[Mapping[str, object]]:
+    """The answer, and the objects in it that say what was wrong."""
+    if not isinstance(answer, Mapping):
+        return []
+    several = answer.get("errors")
+    places = [answer, answer.get("error"), several[0] if isinstance(several, list) and several else None]
+    return [place for place in places if isinstance(place, Mapping)]
 
 
 def claims_of(answer: object) -> object:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from onerefresh.answers import loss_in
 from onerefresh.bodies import (
     claims_of,
+    code_number,
     description_of,
     error_code,
     header,
@@ -73,7 +74,7 @@ def judge_answer(
     """The verdict on an answer of the token endpoint that brought no token.
 
     `body`: JSON or not; None where the HTTP client did not keep it. `headers`: looked up without regard to case.
-    `hidden`: knows the secrets of the request; where it knows all of them, ``error_description`` is quoted, too.
+    `hidden`: knows the secrets of the request; where it knows all of them, the server's description is quoted, too.
     `ruled`: what a rule of the user's says about this answer.
 
     401 and 400 without a known code are doubtful: with them plain JSON APIs say that a session is over, and others,
@@ -94,7 +95,10 @@ def judge_answer(
     message = f"the token endpoint answered {status}"
     if code and (quoted := hidden.masked(code) if code.lower() in BY_CODE else hidden.quote(code)):
         message += f" {quoted!r}"
-    if hidden.is_complete and (description := hidden.quote(description_of(answer))):
+    elif not code and (number := code_number(answer, status)) is not None and (quoted := hidden.quote(str(number))):
+        message += f", code {quoted}"
+    words = description_of(answer)
+    if hidden.is_complete and words != code and (description := hidden.quote(words)):
         message += f" ({description})"
     asked = hidden.whole(claims_of(answer), LONGEST_CHALLENGE) if kind is FailureKind.INTERACTION else None
     return Verdict(kind, message + hint, retry_after, asked, status=status)
@@ -114,7 +118,7 @@ def _by_status(
     if 200 <= status < 300:
         if html:
             return FailureKind.NO_ANSWER, " with an HTML page instead of a token"
-        if answer is None and is_cut_short(body, headers):
+        if answer is None and status != 204 and is_cut_short(body, headers):
             return FailureKind.NO_ANSWER, " with an incomplete answer"
         return FailureKind.PROTOCOL, " without a usable access token"
     if 300 <= status < 400:
