@@ -6,6 +6,7 @@ sends or waits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -34,7 +35,8 @@ __all__ = ["BY_CODE", "judge_answer", "with_rest"]
 _CODES: Mapping[FailureKind, str] = {
     FailureKind.DEAD: """
         invalid_grant token_not_valid invalid_refresh_token bad_refresh_token expired_token token_expired
-        token_revoked refresh_token_not_found refresh_token_already_used session_not_found session_expired
+        token_revoked refresh_token_not_found refresh_token_already_used refresh_token_expired refresh_token_revoked
+        session_not_found session_expired
     """,
     # RFC 6750 section 3.1 uses `invalid_token` for access tokens, which a gateway before a JSON endpoint may demand.
     # Cognito uses one code both for a refresh token that has expired and for a wrong client secret.
@@ -88,12 +90,12 @@ def judge_answer(
         kind, hint = ruled, ""
     elif status in _NOT_PROCESSED:
         kind, hint = FailureKind.UNAVAILABLE, ""
-    elif (known := BY_CODE.get(code.lower())) is not None and not (known in _ENDS and status >= 500):
+    elif (known := _kind_of(code)) is not None and not (known in _ENDS and status >= 500):
         kind, hint = known, ""  # a server in trouble proves nothing
     else:
         kind, hint = _by_status(status, body, answer, headers, hidden)
     message = f"the token endpoint answered {status}"
-    if code and (quoted := hidden.masked(code) if code.lower() in BY_CODE else hidden.quote(code)):
+    if code and (quoted := hidden.masked(code) if _kind_of(code) is not None else hidden.quote(code)):
         message += f" {quoted!r}"
     elif not code and (number := code_number(answer, status)) is not None and (quoted := hidden.quote(str(number))):
         message += f", code {quoted}"
@@ -102,6 +104,12 @@ def judge_answer(
         message += f" ({description})"
     asked = hidden.whole(claims_of(answer), LONGEST_CHALLENGE) if kind is FailureKind.INTERACTION else None
     return Verdict(kind, message + hint, retry_after, asked, status=status)
+
+
+def _kind_of(code: str) -> FailureKind | None:
+    """What a known code means, also where it is spelled ``invalidGrant`` or ``invalid-grant``."""
+    spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|-", "_", code).lower()
+    return BY_CODE.get(code.lower(), BY_CODE.get(spelled))
 
 
 def _by_status(
