@@ -305,6 +305,21 @@ class TestAnswers:
         found = failure(200, {"user": None}, ("sid=anonymous",), cookies={"sid": "{refresh_token}"}).verdict
         assert found.kept is None
 
+    @pytest.mark.parametrize(
+        ("body", "fields", "said"),
+        [
+            ({"jwt": "a", "user": {"id": 1}}, {}, "(it holds: jwt, user)"),
+            ({"data": {"jwt": "a"}}, {"access_token": "data.token"}, "(it holds: data)"),
+            ({REFRESH: "x", "data": None}, {}, "(it holds: data, …)"),
+        ],
+    )
+    def test_an_answer_with_other_names_is_refused_with_them(
+        self, body: object, fields: Mapping[str, str], said: str
+    ) -> None:
+        found = failure(200, body, fields=fields).verdict
+        wanted = f"without a usable access token {said}; if the token is in it, name its place with fields="
+        assert (found.kind, found.detail) == (FailureKind.PROTOCOL, f"the token endpoint answered 200 {wanted}")
+
     def test_logins_of_the_same_shape_are_taken_as_they_are(self) -> None:
         endpoint = JsonEndpoint(URL, fields={"access_token": "data.token", "expires_in_ms": "data.expires"}, send=Api())
         login = {"data": {"token": "a", "refresh_token": "r", "expires": 60_000}}

@@ -335,7 +335,8 @@ def test_no_other_part_of_an_answer_is_quoted() -> None:
         "rt-12345678",
     )
     assert isinstance(verdict, Verdict)
-    assert verdict.detail == "the token endpoint answered 200 without a usable access token"
+    assert verdict.detail.startswith("the token endpoint answered 200 without a usable access token (it holds: error_d")
+    assert "12345" not in verdict.detail
 
 
 def test_requests_and_answers_show_nothing_and_are_not_pickled() -> None:

@@ -220,6 +220,13 @@ def test_wrong_settings_are_refused_at_once(settings: dict[str, Any], said: str)
     assert said in str(raised.value)
 
 
+def test_an_answer_with_other_names_is_refused_with_them() -> None:
+    for settings in ({}, {"answer": "result"}):
+        found = failure(200, {"data": {"access_token": "a"}, "s": True}, **settings)
+        said = "without a usable access token (it holds: data, …); if the token is in it, name its place with answer="
+        assert (found.kind, found.detail) == (FailureKind.PROTOCOL, f"the token endpoint answered 200 {said}")
+
+
 def test_settings_tell_clients_apart() -> None:
     from onerefresh.credential.client import digest_of
 

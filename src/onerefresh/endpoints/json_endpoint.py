@@ -259,6 +259,7 @@ class JsonEndpoint(OneObject):
             scope=None,
             hidden=hidden,
             rules=_WithCookies(self._rules, self._deleted(came)),
+            setting="fields",
         )
 
     def _deleted(self, came: Cookies) -> str | None:

@@ -18,7 +18,7 @@ from onerefresh.oauth2.client_auth import Identification
 from onerefresh.oauth2.paths import Path, values_at
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
 from onerefresh.token import Secret, Token
-from onerefresh.token_response import parse_answer
+from onerefresh.token_response import names_in, parse_answer
 from onerefresh.verdict import FailureKind, Verdict
 
 if TYPE_CHECKING:
@@ -220,8 +220,12 @@ def token_or_verdict(
     hidden: Redactor,
     rules: Rules | None,
     bearer_field: str | None = None,
+    setting: str = "answer",
 ) -> Token | Verdict:
-    """As `read_answer`. `fields`: those of the token, under usual names. `answer`: the parsed body, or None."""
+    """As `read_answer`. `fields`: those of the token, under usual names. `answer`: the parsed body, or None.
+
+    `setting`: of the endpoint, which says where the token is in an answer of another shape.
+    """
     if 200 <= response.status < 300 and fields is not None:
         if (message := not_bearer(fields)) is not None:
             return with_rest(Verdict(FailureKind.PROTOCOL, message), fields)
@@ -247,6 +251,9 @@ def token_or_verdict(
     message = unsendable(access) if isinstance(access, str) else None
     if verdict.kind is FailureKind.PROTOCOL and message is not None:
         verdict = replace(verdict, detail=f"the token endpoint answered {response.status} with {message}")
+    elif verdict.kind is FailureKind.PROTOCOL and isinstance(answer, Mapping):
+        advice = f"if the token is in it, name its place with {setting}="
+        verdict = replace(verdict, detail=f"{verdict.detail} (it holds: {names_in(answer, hidden)}); {advice}")
     return with_rest(replace(verdict, detail=verdict.detail + said) if said else verdict, fields)
 
 
