@@ -187,6 +187,14 @@ class TestRequests:
         assert api.request.headers["Authorization"] == ACCESS
         assert not JsonEndpoint(URL).renews_from_access
 
+    def test_the_access_token_is_sent_where_the_api_gets_another_field(self) -> None:
+        first = {"access_token": ACCESS, "id_token": "id-0123456789", "refresh_token": REFRESH}
+        api = Api(body={"access_token": "new", "id_token": "new-id"})
+        endpoint = JsonEndpoint(URL, headers={"Authorization": "Bearer {access_token}"}, send=api)
+        with Credential("id", endpoint, token=first, bearer_field="id_token") as credential:
+            assert credential.token(refused=credential.token()).reveal() == "new-id"
+        assert api.request.headers["Authorization"] == f"Bearer {ACCESS}"
+
     @pytest.mark.parametrize(
         "settings",
         [

@@ -9,6 +9,7 @@ from types import EllipsisType, MappingProxyType
 from urllib.parse import parse_qsl
 
 from onerefresh.answers import object_in
+from onerefresh.bearer_field import ACCESS_TOKEN
 from onerefresh.bodies import parsed
 from onerefresh.endpoints.cookies import Cookies, cookies_of, named_cookies
 from onerefresh.endpoints.logout import Logout
@@ -231,8 +232,9 @@ class JsonEndpoint(OneObject):
     def _known(self, token: Token, gaps: set[str]) -> Fillings:
         """What goes into these gaps, as far as the token has it."""
         known = self._shape.kept_in(token)
+        beside = token.extra.get(ACCESS_TOKEN)  # where another field of the answer is sent to the API
         if token.has_access_token:
-            known["access_token"] = token.reveal()
+            known[ACCESS_TOKEN] = beside if isinstance(beside, str) and beside else token.reveal()
         if token.refresh_token is not None:
             known["refresh_token"] = token.refresh_token.reveal()
         return Fillings({name: text for name, text in known.items() if name in gaps})
