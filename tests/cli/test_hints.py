@@ -17,7 +17,7 @@ from onerefresh.cli.hints import for_command
 SOURCE = Path(onerefresh.__file__).parent
 PYTHON = re.compile(
     r"(?<![?&])\b(token|token_for|obtain|adopt|save|store|moved_from|keys|refresher_for|profile|patience|durable"
-    r"|max_wait|client_id|allow_unencrypted_http)=(?!yes)|\b[a-z]\w*\(\)|=True\b|\b(EncryptedStore|Credentials)\b"
+    r"|max_wait|client_id|allow_unencrypted_http|answer|body|cookies|dead|fields|grant|headers|keep|query|renamed)=(?!yes)|\b[a-z]\w*\(\)|=True\b|\b(EncryptedStore|Credentials)\b"
 )
 """Arguments and methods, which a person at a terminal does not have."""
 ELSEWHERE = ("cli/", "testing/", "credentials/", "clients/", "stores/encrypted.py", "stores/postgres/")
@@ -29,6 +29,7 @@ NOT_PRINTED = (
     "token= belongs to another account",  # the file has no first tokens
     "token= is ignored",
     ", client_id=",  # a repr
+    ", grant=",
     ", expires_at=",
     ", store=",
     "Credential(",
@@ -75,6 +76,7 @@ def test_a_message_of_the_library_speaks_of_the_command(text: str) -> None:
             "not sent again before onerefresh retry acme or a login",
         ),
         (RefreshProtocolError("the answer belongs to another account"), "onerefresh login acme --with-token"),
+        (RefreshProtocolError("name its place with fields="), "name its place with fields in the configuration file"),
     ],
 )
 def test_an_error_names_the_command_and_the_credential(error: onerefresh.OnerefreshError, told: str) -> None:

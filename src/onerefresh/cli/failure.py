@@ -57,6 +57,8 @@ def _advice(error: errors.OnerefreshError) -> str:
             return "correct the configuration file"
         case errors.RefreshProtocolError() if "another account" in error.message:
             return f"or log in again: onerefresh login {name} --with-token"
+        case errors.RefreshProtocolError() if "name its place" in error.message:
+            return ""
         case errors.RefreshProtocolError():
             return "this is a fault of the server: report it to its operator"
         case errors.RefresherFailed():

@@ -39,8 +39,13 @@ _HINTS: tuple[tuple[str, str], ...] = (
         f"Pipe the login's whole answer into {_LOGIN}, with that name beside its tokens",
     ),
     ("(Credentials.delete, or onerefresh logout NAME)", f"(onerefresh logout {_NAME})"),
+    ("name its place with fields=", "name its place with fields in the configuration file"),
+    ("name its place with answer=", "name its place with answer in the configuration file"),
+    ("or say with dead= that", "or say with dead in the configuration file that"),
     (", 'grace:SECONDS', or a Profile", " or 'grace:SECONDS'"),
 )
+_SETTINGS = re.compile(r"\b(answer|body|cookies|dead|fields|grant|headers|keep|query|renamed)=")
+"""Arguments of an endpoint that are keys of the configuration file, too."""
 _METHODS = re.compile(r"\bretry\(\)")
 
 
@@ -49,6 +54,7 @@ def for_command(message: str, name: str | None = None) -> str:
     for words, own in _HINTS:
         if words in message:
             message = message.replace(words, own)
+    message = _SETTINGS.sub(r"\1", message.replace("grant='client_credentials'", 'grant = "client_credentials"'))
     message = _METHODS.sub(f"onerefresh retry {_NAME}", message)
     return message.replace(_NAME, "NAME" if name is None else _quoted(name))
 
