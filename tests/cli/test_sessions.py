@@ -118,6 +118,15 @@ class TestLogin:
         assert home.run("token", "acme").stdout.startswith("test-access-")
         assert home.server.counters.client_credentials == 1
 
+    def test_after_a_logout_a_machine_is_told_how_it_logs_in(self, home: Home) -> None:
+        home.configure('grant = "client_credentials"')
+        for command in ("login", "logout"):
+            assert home.run(command, "acme").returncode == 0
+        found = home.run("token", "acme")
+        assert found.returncode == 4
+        assert "logged out: log in again; run: onerefresh login acme" in found.stderr
+        assert "--with-token" not in found.stderr
+
     def test_a_store_that_ends_with_the_command_is_refused(self, home: Home) -> None:
         home.configure('store = "memory"')
         done = home.call("import", "acme", stdin=json.dumps(home.server.issue()))

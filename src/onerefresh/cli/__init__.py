@@ -24,7 +24,7 @@ from onerefresh.cli.output import (
     say_traceback,
     say_traceback_of,
 )
-from onerefresh.errors import OnerefreshError
+from onerefresh.errors import LoginRequired, OnerefreshError
 
 __all__ = ["COMMANDS", "build_parser", "main"]
 
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OnerefreshError as error:
         if debug:
             say_traceback(error)
-        say(explain(error))
+        say(explain(error, fetches=_fetches(args, error)))
         return exit_code(error)
     except KeyboardInterrupt:
         say("interrupted")
@@ -103,6 +103,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"unexpected {type(error).__name__}: this is a bug in onerefresh, or in your own refresher or store")
         return OTHER
     return code
+
+
+def _fetches(args: argparse.Namespace, error: OnerefreshError) -> bool:
+    """Whether `onerefresh login` fetches a token for the error's credential, as with ``client_credentials``."""
+    from onerefresh import config
+
+    if not isinstance(error, LoginRequired) or error.credential is None:
+        return False
+    with contextlib.suppress(OnerefreshError):
+        entry = config.read(getattr(args, "config", None)).named(error.credential)
+        return entry.endpoint.get("grant") == "client_credentials"
+    return False
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:

@@ -29,16 +29,21 @@ def exit_code(error: errors.OnerefreshError) -> int:
             return OTHER
 
 
-def explain(error: errors.OnerefreshError) -> str:
-    """One line: what is wrong, and what to do about it where the error's own message does not say that."""
+def explain(error: errors.OnerefreshError, *, fetches: bool = False) -> str:
+    """One line: what is wrong, and what to do about it where the error's own message does not say that.
+
+    `fetches`: for this credential, ``onerefresh login`` fetches a token itself.
+    """
     message = for_command(" ".join(str(error).split()), error.credential)
-    advice = _advice(error)
+    advice = _advice(error, fetches=fetches)
     return f"{message}; {advice}" if advice else message
 
 
-def _advice(error: errors.OnerefreshError) -> str:
+def _advice(error: errors.OnerefreshError, *, fetches: bool) -> str:
     name = shlex.quote(error.credential or "NAME")
     match error:
+        case errors.LoginRequired() if fetches:
+            return f"run: onerefresh login {name}"
         case errors.LoginRequired(proven=False):
             return f"pipe a new token response into: onerefresh login {name} --with-token; or: onerefresh retry {name}"
         case errors.LoginRequired():
