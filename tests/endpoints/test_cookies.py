@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import aiohttp
+import httpx2
+import pytest
+import requests
+
+from onerefresh import ConfigurationError
 from onerefresh.endpoints.cookies import Cookies, cookies_of, named_cookies, unsendable_cookie
 from onerefresh.oauth2 import TokenResponse
 from onerefresh.oauth2.address import Address
@@ -106,11 +115,56 @@ def test_joined_headers_are_told_apart_in_spite_of_dates() -> None:
 def test_cookies_of_clients_and_what_a_header_cannot_carry() -> None:
     from http.cookies import SimpleCookie
 
-    assert named_cookies(SimpleCookie("rt=abc; x=1")).values == {"rt": "abc", "x": "1"}
-    assert named_cookies({"rt": "abc", "gone": None, "": ""}).values == {"rt": "abc"}
+    assert named_cookies(SimpleCookie("rt=abc; x=1"), HERE).values == {"rt": "abc", "x": "1"}
+    assert named_cookies({"rt": "abc", "gone": None, "": ""}, HERE).values == {"rt": "abc"}
     assert not unsendable_cookie('"a b"=')
     assert all(map(unsendable_cookie, ["a;b", "a\r\nb", "é", " a", "a\x00"]))
 
 
 def test_nothing_shows_values() -> None:
     assert "abc" not in repr(found("rt=abcdefgh"))
+
+
+SET = ["rt=one; Path=/", "rt=two; Path=/auth", "rt=three; Path=/other", 'csrf="a b"; Path=/']
+
+
+class Login(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        for line in SET:
+            self.send_header("Set-Cookie", line)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def login() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Login) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/auth/login"
+        server.shutdown()
+        thread.join()
+
+
+async def with_aiohttp(url: str) -> object:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client, client.get(url) as answer:
+        return answer.cookies
+
+
+def test_cookies_of_one_name_in_a_login_s_answer(login: str) -> None:
+    """HTTP clients raise an error where one asks them for such a cookie by its name."""
+    address = Address.parse(f"{login}/../refresh".replace("/login/..", ""))
+    for cookies in (httpx2.get(login).cookies, requests.get(login, timeout=10).cookies):
+        assert named_cookies(cookies, address).values == {"rt": "two", "csrf": '"a b"'}
+        assert named_cookies(cookies, HERE).values == {"rt": "two", "csrf": '"a b"'}
+    assert named_cookies(asyncio.run(with_aiohttp(login)), address).values["csrf"] == '"a b"'
+
+
+@pytest.mark.parametrize("odd", [None, "rt=x", [("rt", "x")], 5])
+def test_what_are_no_cookies_is_refused(odd: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"cookies must be those of an answer, such as answer\.cookies, not "):
+        named_cookies(odd, HERE)

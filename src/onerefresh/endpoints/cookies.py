@@ -9,10 +9,15 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from onerefresh.bodies import header
+from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenResponse
+
+if TYPE_CHECKING:
+    from http.cookiejar import Cookie
 
 __all__ = ["NAME", "Cookies", "cookies_of", "named_cookies", "unsendable_cookie"]
 
@@ -77,9 +82,8 @@ def cookies_of(response: TokenResponse, address: Address) -> Cookies:
     for name in {cookie.name for cookie in latest.values()}:
         ours = [cookie for cookie in latest.values() if cookie.name == name]
         live = [cookie for cookie in ours if not cookie.is_deleted]
-        sent_here = [cookie for cookie in live if cookie.is_for(address)]
         if live:
-            values[name] = max(sent_here, key=lambda cookie: len(cookie.path)).value if sent_here else live[-1].value
+            values[name] = _counting(live, name, address)
         elif any(cookie.is_for(address) for cookie in ours):
             deleted.add(name)
     return Cookies(values, frozenset(deleted))
@@ -134,10 +138,38 @@ def _date(text: str | None) -> float | None:
     return None if found is None else float(found)
 
 
-def named_cookies(cookies: Mapping[str, object]) -> Cookies:
-    """Cookies by name, from any client's response: texts, or objects with a `value`."""
-    values = {str(name): getattr(value, "value", value) for name, value in dict(cookies).items()}
+def named_cookies(cookies: object, address: Address) -> Cookies:
+    """The cookies of a login's answer: by name, as texts or objects with a `value`, or an HTTP client's cookie jar.
+
+    Of several cookies with one name that one counts which `cookies_of` would take. Raises `ConfigurationError` for
+    anything else.
+    """
+    from http.cookiejar import CookieJar  # only here, since it takes long
+
+    jar = getattr(cookies, "jar", cookies)
+    if isinstance(jar, CookieJar):
+        several = [_of_jar(cookie) for cookie in jar if cookie.value]
+        return Cookies({name: _counting(several, name, address) for name in {cookie.name for cookie in several}})
+    if not isinstance(cookies, Mapping):
+        kind = type(cookies).__name__
+        raise ConfigurationError(f"cookies must be those of an answer, such as answer.cookies, not {kind}")
+    # A `Morsel` of the standard library, which aiohttp has, keeps the value as it was sent beside its meaning.
+    values = {
+        str(name): getattr(value, "coded_value", getattr(value, "value", value)) for name, value in cookies.items()
+    }
     return Cookies({name: value for name, value in values.items() if isinstance(value, str) and value})
+
+
+def _of_jar(cookie: Cookie) -> _Cookie:
+    domain = cookie.domain.lstrip(".").lower() if cookie.domain_specified else ""
+    return _Cookie(cookie.name, cookie.value or "", domain, cookie.path, is_deleted=False)
+
+
+def _counting(cookies: Sequence[_Cookie], name: str, address: Address) -> str:
+    """The value of the cookie of this name that counts at `address`."""
+    ours = [cookie for cookie in cookies if cookie.name == name]
+    sent_here = [cookie for cookie in ours if cookie.is_for(address)]
+    return max(sent_here, key=lambda cookie: len(cookie.path)).value if sent_here else ours[-1].value
 
 
 def unsendable_cookie(value: str) -> bool:

@@ -183,7 +183,7 @@ class JsonEndpoint(OneObject):
         """
         if isinstance(answer, Fields):
             return answer
-        came = named_cookies(cookies)
+        came = named_cookies(cookies, self._address)
         if not came.values and not self._shape.has_token(answer):
             return Fields(answer)
         return self._shape.translated(answer, came, {})
