@@ -406,3 +406,10 @@ def test_a_source_says_where_it_is_and_no_key(monkeypatch: pytest.MonkeyPatch, t
         "the keyring entry onerefresh/encryption key",
         "the function my_key",
     ]
+
+
+def test_the_byte_order_mark_of_windows_is_no_part_of_a_key(tmp_path: Path) -> None:
+    path = tmp_path / "windows.key"
+    path.write_bytes(b"\xef\xbb\xbf" + base64.b64encode(bytes(32)) + b"\r\n")
+    path.chmod(0o600)
+    assert len(ids(KeyFile(path))) == 1

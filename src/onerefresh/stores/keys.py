@@ -68,7 +68,7 @@ class KeyFile(KeySource):
             return None
         try:
             with self.path.open("rb") as file:
-                return Secret(file.read(LARGEST_FILE).decode("ascii", "replace"))
+                return Secret(file.read(LARGEST_FILE).decode("utf-8-sig", "replace"))
         except OSError as error:
             raise StoreUnavailable(f"{self} cannot be read: {error.strerror}") from None
 
