@@ -11,7 +11,15 @@ from tests.core.calls import listening
 from tests.endpoints.test_json_endpoint import ACCESS, REFRESH, URL, Api
 
 from onerefresh import ConfigurationError, Credential, LoginRequired, Secret, Token
-from onerefresh.endpoints import JsonEndpoint, directus, matrix, supabase
+from onerefresh.endpoints import (
+    JsonEndpoint,
+    directus,
+    flask_jwt_extended,
+    matrix,
+    pocketbase,
+    simplejwt,
+    supabase,
+)
 from onerefresh.events import Kind
 
 LOGOUT = "https://api.acme.com/auth/logout"
@@ -120,10 +128,23 @@ def test_wrong_settings_are_refused_at_once(settings: dict[str, Any], said: str)
     assert said in str(raised.value)
 
 
-def test_no_traceback_with_locals_shows_a_secret() -> None:
-    logout = {"headers": {"X-Key": "hidden-0123456789"}, "body": None}
+@pytest.mark.parametrize("made", [JsonEndpoint, directus, matrix, supabase, simplejwt, flask_jwt_extended, pocketbase])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"logout": {"method": "HEAD", "headers": {"X-Key": "hidden-0123456789"}}},
+        {"grant": "bad"},
+        {"fields": {"x": "y"}},
+        {"method": "HEAD"},
+        {"timeout": -1},
+        {"dead": 500},
+        {"url": "http://acme.com"},
+    ],
+)
+def test_no_traceback_with_locals_shows_a_secret(made: Any, wrong: dict[str, Any]) -> None:
+    settings = {"url": URL, "headers": {"X-Key": "hidden-0123456789"}, "cookies": {"k": "hidden-0123456789"}, **wrong}
     with pytest.raises(ConfigurationError) as raised:
-        JsonEndpoint(URL, logout=logout)
+        made(**settings)
     frames = traceback.TracebackException.from_exception(raised.value, capture_locals=True).stack
     ours = [frame for frame in frames if "onerefresh" in frame.filename and "tests" not in frame.filename]
     assert ours

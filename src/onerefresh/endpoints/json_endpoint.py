@@ -98,24 +98,23 @@ class JsonEndpoint(OneObject):
         limit: int | None = None,
         allow_unencrypted_http: bool = False,
     ) -> None:
+        how = Fields(method=method, body=body, format=format, headers=headers, cookies=cookies, query=query)
+        how["logout"] = logout
+        del body, headers, cookies, query, logout  # they may hold secrets, which would show in a traceback with locals
         self._address = Address.parse(url, "the endpoint", allow_unencrypted_http=allow_unencrypted_http)
         self.grant = checked_grant(grant)
         self._shape = Shape(fields, keep)
         self._logout: Logout | None = None
-        how = {"method": method, "body": body, "format": format, "headers": headers, "cookies": cookies, "query": query}
         names, wrong, what = self._shape.kept_names, None, ""
         try:
             self._plan = RequestPlan(self._address, how, kept=names, has_token=grant == "refresh_token")
-            if logout is not None:
+            if how["logout"] is not None:
                 what = "logout: "
-                self._logout = Logout(logout, url, how, kept=names, allow_unencrypted_http=allow_unencrypted_http)
+                self._logout = Logout(how, url, kept=names, allow_unencrypted_http=allow_unencrypted_http)
         except ConfigurationError as error:
             wrong = error.message if error.message.startswith("logout ") else f"{what}{error.message}"
-        finally:
-            # They may hold secrets, which would show in a traceback with locals.
-            del body, headers, cookies, query, logout, how
         if wrong is not None:
-            raise ConfigurationError(wrong)  # here, because the frames of `RequestPlan` hold them, too
+            raise ConfigurationError(wrong)  # here, because the frames of `RequestPlan` hold secrets, too
         for name in sorted(TOKENS):
             cookie = self._plan.cookie_of(name)
             if cookie is not None:

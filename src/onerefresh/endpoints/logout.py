@@ -22,20 +22,21 @@ _KEYS = ("url", *PARTS)
 class Logout:
     """How the session is ended. Raises `ConfigurationError` for what no request can be.
 
-    * `given`: its URL, or ``url`` and `PARTS` of the request.
-    * `url`, `refresh`: those of the refresh, which count for what is left out. Headers are added to those of it.
+    * `how`: `PARTS` of the refresh, and ``logout``: its URL, or ``url`` and `PARTS` of this request. What is left out
+      is that of the refresh, and headers are added to those of it.
+    * `url`: of the refresh.
     * `kept`: the names of gaps beside the tokens.
     """
 
     def __init__(
         self,
-        given: object,
+        how: Mapping[str, object],
         url: str,
-        refresh: Mapping[str, object],
         *,
         kept: Iterable[str],
         allow_unencrypted_http: bool,
     ) -> None:
+        given = how["logout"]
         own = {"url": given} if isinstance(given, str) else given
         if not isinstance(own, Mapping):
             raise ConfigurationError(
@@ -44,8 +45,8 @@ class Logout:
         strange = next((name for name in own if name not in _KEYS), None)
         if strange is not None:
             raise ConfigurationError(f"logout has an unknown setting {strange!r}: use some of {', '.join(_KEYS)}")
-        how = {name: own.get(name, refresh[name]) for name in PARTS}
-        how["headers"] = _together(refresh["headers"], how["headers"])
+        headers = _together(how["headers"], own.get("headers", {}))
+        how = {**{name: own.get(name, how[name]) for name in PARTS}, "headers": headers}
         if how["method"] == "GET" and "body" not in own:
             how["body"] = None
         self.address = Address.parse(

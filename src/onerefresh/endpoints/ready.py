@@ -11,6 +11,7 @@ from typing import Any
 
 from onerefresh.endpoints.json_endpoint import JsonEndpoint
 from onerefresh.errors import ConfigurationError
+from onerefresh.oauth2.codec import Fields
 from onerefresh.oauth2.secret_value import Given
 from onerefresh.policy import Profile
 from onerefresh.token import Secret
@@ -25,6 +26,7 @@ def directus(url: str, **more: Any) -> JsonEndpoint:
 
     `url`: the server's, or that of its refresh endpoint.
     """
+    more = Fields(more)
     endpoint = _at(url, "/auth/refresh")
     return _made(
         endpoint,
@@ -48,6 +50,7 @@ def pocketbase(url: str, *, collection: str = "users", **more: Any) -> JsonEndpo
     So the token has to be renewed while it still works. `url`: the server's, or that of the endpoint. `collection`: the
     one that its users are in.
     """
+    more = Fields(more)
     if type(collection) is not str or not collection.replace("_", "").isalnum() or not collection.isascii():
         raise ConfigurationError(f"collection must be the name of a collection, not {collection!r}")
     return _made(
@@ -66,6 +69,7 @@ def matrix(url: str, **more: Any) -> JsonEndpoint:
 
     The next token may be asked for again until the new one is used, so a lost answer costs no session.
     """
+    more = Fields(more)
     endpoint = _at(url, "/_matrix/client/v3/refresh")
     return _made(
         endpoint,
@@ -84,6 +88,7 @@ def simplejwt(url: str, **more: Any) -> JsonEndpoint:
 
     `url`: that of the endpoint, or the server's. The access token's life is in the token, which is a JWT.
     """
+    more = Fields(more)
     return _made(
         _at(url, "/api/token/refresh/", is_usual=True),
         more,
@@ -99,14 +104,16 @@ def flask_jwt_extended(url: str, *, cookies: bool | Mapping[str, Given] = False,
     `url`: that of the endpoint, or the server's. `cookies`: True where the app keeps its tokens in cookies: then the
     request has the refresh token in one, and the CSRF token, which is a claim of the refresh token, in a header.
     """
-    way: dict[str, Any] = {"headers": {"Authorization": "Bearer {refresh_token}"}}
+    more = Fields(more)
+    way = Fields(headers={"Authorization": "Bearer {refresh_token}"})
     if cookies is not False:
-        way = {
-            "cookies": {"refresh_token_cookie": "{refresh_token}"} if cookies is True else cookies,
-            "headers": {"X-CSRF-TOKEN": "{csrf}"},
-            "keep": {"csrf": "claim:csrf"},
-            "fields": {"access_token": "cookie:access_token_cookie"},
-        }
+        way = Fields(
+            cookies={"refresh_token_cookie": "{refresh_token}"} if cookies is True else cookies,
+            headers={"X-CSRF-TOKEN": "{csrf}"},
+            keep={"csrf": "claim:csrf"},
+            fields={"access_token": "cookie:access_token_cookie"},
+        )
+    del cookies  # one may be a secret, which would show in a traceback with locals
     return _made(
         _at(url, "/refresh", is_usual=True),
         more,
@@ -129,6 +136,7 @@ def supabase(url: str, *, api_key: Given | None = None, **more: Any) -> JsonEndp
     wants in the header ``apikey``: a text, a `Secret`, or a function that returns one.
     """
     api_key = Secret(api_key) if isinstance(api_key, str) else api_key  # first, so that no traceback shows it
+    more = Fields(more)
     endpoint = _at(url, "/auth/v1/token")
     return _made(
         endpoint,
@@ -164,12 +172,15 @@ READY: Mapping[str, Callable[..., JsonEndpoint]] = MappingProxyType(
 """The ready endpoints, under the names that the configuration file uses."""
 
 
-def _made(url: str, more: dict[str, Any], **ready: Any) -> JsonEndpoint:
-    if "headers" in more and isinstance(more["headers"], Mapping):
-        added = {name.lower() for name in more["headers"] if isinstance(name, str)}
-        usual = {name: value for name, value in ready.get("headers", {}).items() if name.lower() not in added}
-        more = {**more, "headers": {**usual, **more["headers"]}}
-    return JsonEndpoint(url, **{**ready, **more})
+def _made(url: str, more: Fields, **ready: Any) -> JsonEndpoint:
+    settings: dict[str, Any] = Fields({**ready, **more})
+    usual, own = ready.get("headers", {}), more.get("headers")
+    del ready, more  # they may hold secrets, which would show in a traceback with locals
+    if isinstance(own, Mapping):
+        added = {name.lower() for name in own if isinstance(name, str)}
+        settings["headers"] = {**{name: value for name, value in usual.items() if name.lower() not in added}, **own}
+    del usual, own
+    return JsonEndpoint(url, **settings)
 
 
 def _logout(endpoint: str, path: str, other: str, **how: object) -> dict[str, object] | None:
