@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import traceback
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
@@ -218,6 +219,28 @@ def test_wrong_settings_are_refused_at_once(settings: dict[str, Any], said: str)
     with pytest.raises(ConfigurationError) as raised:
         endpoint(Server(), **settings)
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"client_id": 1},
+        {"grant": "bad"},
+        {"timeout": -1},
+        {"scope": 1},
+        {"extra": {"api_key": "hidden-0123456789", "a": 1}},
+        {"extra": {"api_key": "hidden-0123456789", "refresh_token": "x"}},
+    ],
+)
+def test_no_traceback_with_locals_shows_a_secret_in_extra(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        TokenEndpoint(
+            **{"url": "https://acme.com", "client_id": "c", "extra": {"api_key": "hidden-0123456789"}} | wrong
+        )
+    frames = traceback.TracebackException.from_exception(raised.value, capture_locals=True).stack
+    ours = [frame for frame in frames if "onerefresh" in frame.filename and "tests" not in frame.filename]
+    assert ours
+    assert not [frame for frame in ours if "hidden-0123456789" in str(frame.locals)]
 
 
 def test_an_answer_with_other_names_is_refused_with_them() -> None:

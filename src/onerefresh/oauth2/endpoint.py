@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import parse_qsl
 
 from onerefresh.answers import is_secret
@@ -21,6 +22,7 @@ from onerefresh.oauth2.client_auth import (
     identify,
 )
 from onerefresh.oauth2.codec import (
+    Fields,
     Grant,
     TokenResponse,
     build_request,
@@ -109,8 +111,9 @@ class TokenEndpoint(OneObject):
         bearer_field: str | None = None,
         allow_unencrypted_http: bool = False,
     ) -> None:
-        # The first statement, so that no traceback of this frame shows the secret.
+        # The first statements, so that no traceback of this frame shows the secrets.
         client_secret = Secret(client_secret) if isinstance(client_secret, str) else client_secret
+        extra = _unshown(extra)
         self._address = Address.parse(url, allow_unencrypted_http=allow_unencrypted_http)
         self.client_id = checked_client_id(client_id)
         self._secret = None if client_secret is None else SecretValue(client_secret, "client_secret")
@@ -281,3 +284,8 @@ class TokenEndpoint(OneObject):
             f"TokenEndpoint({self._address.identity!r}, client_id={self.client_id!r}, grant={self.grant!r}, "
             f"client_auth={self.client_auth!r})"
         )
+
+
+def _unshown(extra: Any) -> Any:
+    """The same mapping, with a ``repr`` that shows nothing of it."""
+    return Fields(extra) if isinstance(extra, Mapping) else extra

@@ -64,17 +64,26 @@ def checked_extra(
     for name, own in renamed.items():
         if own in extra or own in set(query_names):
             raise ConfigurationError(f"{own!r} is the name of {name!r} according to renamed=: leave it out elsewhere")
+    found = _pairs(extra, frozenset(query_names))
+    if isinstance(found, str):
+        del extra  # a secret in it would show in a traceback with locals
+        raise ConfigurationError(found)
+    return found
+
+
+def _pairs(extra: Mapping[object, object], query_names: frozenset[str]) -> tuple[tuple[str, str], ...] | str:
+    """The pairs, or what is wrong with them."""
     pairs: list[tuple[str, str]] = []
     for name, value in extra.items():
         if not isinstance(name, str) or not name or not name.isprintable():
-            raise ConfigurationError(f"extra has a key that is not a field name: {name!r}")
-        if name in set(query_names):
-            raise ConfigurationError(f"{name!r} is both in extra and in the token endpoint URL: remove one of them")
-        values = list(value) if isinstance(value, (list, tuple)) and name in _REPEATABLE else [value]
-        if not all(isinstance(text, str) and _can_be_sent(text) for text in values):
-            lists = " or a list of strings" if name in _REPEATABLE else ""
-            raise ConfigurationError(f"extra[{name!r}] must be a string{lists}")
-        pairs += [(name, text) for text in values]
+            return f"extra has a key that is not a field name: {name!r}"
+        if name in query_names:
+            return f"{name!r} is both in extra and in the token endpoint URL: remove one of them"
+        for text in value if isinstance(value, (list, tuple)) and name in _REPEATABLE else [value]:
+            if not isinstance(text, str) or not _can_be_sent(text):
+                lists = " or a list of strings" if name in _REPEATABLE else ""
+                return f"extra[{name!r}] must be a string{lists}"
+            pairs.append((name, text))
     return tuple(pairs)
 
 
