@@ -239,8 +239,10 @@ def servers_of_their_own_kind() -> None:
         cookies={"rt": lambda: "value"},
         fields={"access_token": "data.token"},
         keep={"csrf": "cookie:csrf"},
+        logout={"url": "https://acme.com/logout", "method": "DELETE", "headers": {"X-Key": Secret("key")}},
         dead=401,
     )
+    JsonEndpoint(API, grant="client_credentials", body={"id": "a", "secret": Secret("b")}, logout=API)
     with Credential("shop", shop, token=shop.answer_of({"data": {}}, cookies={"rt": "x"})) as acme:
         assert_type(acme.token(), Token)
     for ready in (directus(API), pocketbase(API, collection="x"), flask_jwt_extended(API, cookies=True)):
