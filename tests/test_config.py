@@ -340,9 +340,9 @@ class TestSecrets:
     @pytest.mark.parametrize(
         ("place", "said"),
         [
-            ('{ file = "secret" }', "secret has more than one line: it must hold the client secret and nothing else"),
+            ('{ file = "secret" }', "secret has more than one line: it must be the client secret and nothing else"),
             ('{ env = "ACME_SECRET" }', "the environment variable ACME_SECRET has more than one line: it must"),
-            ('{ command = ["cat", "secret"] }', "the command 'cat' has more than one line: it must"),
+            ('{ command = ["cat", "secret"] }', "the command 'cat' printed more than one line: it must"),
         ],
     )
     def test_several_lines_are_told_with_their_place(

@@ -36,7 +36,7 @@ print(opener.open(urllib.request.Request(arguments[-1], headers={name: value})).
 
 def table(first: str) -> dict[str, str]:
     """The rows of the table whose head begins with this, as name and text."""
-    head = GUIDE.index(f"| {first} |")
+    head = GUIDE.index(f"\n\n| {first} |") + 2  # a head has no row above it
     rows = GUIDE[head:].partition("\n\n")[0].splitlines()[2:]
     return {cells[1].strip().strip("`"): cells[2].strip() for cells in (row.split("|", 2) for row in rows)}
 

@@ -45,15 +45,15 @@ class SecretSource:
     def __call__(self) -> Secret:
         """Fetch the secret. Raises `ConfigurationError` where there is none."""
         if isinstance(self.place, tuple):
-            secret, source = _printed_by(self.place, self.key, self.folder), f"the command {self.place[0]!r}"
+            secret, what = _printed_by(self.place, self.key, self.folder), f"the command {self.place[0]!r} printed"
         elif self.kind == "env":
-            secret, source = _from_environment(self.place, self.key), f"the environment variable {self.place}"
+            secret, what = _from_environment(self.place, self.key), f"the environment variable {self.place} has"
         else:
             path = self.folder / expanded(self.place)
-            secret, source = _from_file(path, self.key), str(path)
+            secret, what = _from_file(path, self.key), f"{path} has"
         if self.key not in _SEVERAL_LINES and len(secret.reveal().splitlines()) > 1:
             raise ConfigurationError(
-                f"{self.key}: {source} has more than one line: it must hold {_called(self.key)} and nothing else"
+                f"{self.key}: {what} more than one line: it must be {_called(self.key)} and nothing else"
             )
         return secret
 
