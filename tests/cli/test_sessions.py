@@ -118,6 +118,25 @@ class TestLogin:
         assert home.run("token", "acme").stdout.startswith("test-access-")
         assert home.server.counters.client_credentials == 1
 
+    @pytest.mark.parametrize(
+        ("lines", "is_told"),
+        [
+            ('fields = { access_token = "token" }', True),
+            (
+                'body = false\nheaders = { Authorization = "{access_token}" }\nfields = { access_token = "token" }',
+                False,
+            ),
+        ],
+    )
+    def test_a_login_at_a_json_endpoint_without_a_refresh_token_is_told(
+        self, home: Home, lines: str, is_told: bool
+    ) -> None:
+        """Perhaps fields names another place than the server has it."""
+        home.config.write_text(f'[credentials.acme]\njson_endpoint = "https://acme.com/refresh"\n{lines}\n')
+        done = home.run("login", "acme", "--with-token", stdin='{"token": "a", "renewal": "r", "expires_in": 60}')
+        assert done.returncode == 0
+        assert ("the response has no refresh_token: when this token expires" in done.stderr) == is_told
+
     def test_after_a_logout_a_machine_is_told_how_it_logs_in(self, home: Home) -> None:
         home.configure('grant = "client_credentials"')
         for command in ("login", "logout"):

@@ -64,8 +64,7 @@ def run(args: argparse.Namespace) -> int:
             f"say where the token comes from: onerefresh login {entry.name} --with-token < answer.json"
         )
     say(f"{entry.name}: logged in; {_described(token)}")
-    refreshes = "client_id" in entry.endpoint and entry.endpoint.get("grant", "refresh_token") == "refresh_token"
-    if token.refresh_token is None and refreshes:
+    if token.refresh_token is None and entry.needs_refresh_token():
         say(f"{entry.name}: the response has no refresh_token: when this token expires, a new login is needed")
     return 0
 

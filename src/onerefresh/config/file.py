@@ -58,7 +58,7 @@ from onerefresh.config.values import alike, table, text
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 from onerefresh.policy import profile_named
-from onerefresh.refresher import profile_of, translated
+from onerefresh.refresher import profile_of, renews_from_access, translated
 from onerefresh.store import Store
 from onerefresh.stores import holds_password
 from onerefresh.token import Secret
@@ -141,6 +141,11 @@ class Entry:
             return imported(self.refresher)
         profile = self.options.get("profile")
         return made(self.endpoint, None if profile is None else text(profile, "profile"))
+
+    def needs_refresh_token(self) -> bool:
+        """Whether its endpoint gives the next token for a refresh token alone."""
+        by_refresh_token = self.endpoint.get("grant", "refresh_token") == "refresh_token"
+        return bool(self.endpoint) and by_refresh_token and not renews_from_access(self._refresher())
 
     def translated(self, answer: Mapping[str, object]) -> Mapping[str, object]:
         """A login's answer, with its fields under the names that are understood."""
