@@ -268,7 +268,7 @@ class TestLogout:
         answer = home.log_in()
         done = home.run("logout", "acme")
         assert (done.returncode, done.stdout) == (0, "")
-        told = "the server was not told, since the configuration file names no revocation_endpoint"
+        told = "the server was not told, since the configuration file names no revocation_endpoint or logout"
         assert done.stderr == f"onerefresh: acme: logged out here; {told}\n"
         assert home.server.counters.revocations == 0
         assert str(answer["refresh_token"]).encode() not in (home.folder / "state" / "credentials.db").read_bytes()
