@@ -50,7 +50,7 @@ class Credentials(OneObject, base.CredentialsWithQuotaProject, base.CredentialsW
         quota_project_id: str | None = None,
         universe_domain: str = base.DEFAULT_UNIVERSE_DOMAIN,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # google-auth has few types
         self._tokens = GivenTokens(credential, origins)
         self._quota_project_id = quota_project_id
         self._universe_domain = universe_domain
@@ -144,7 +144,7 @@ class AsyncCredentials(OneObject, aio.Credentials):
     """
 
     def __init__(self, credential: Credential, origins: str | Iterable[str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
         self._tokens = GivenTokens(credential, origins)
 
     def before_request(
