@@ -1,0 +1,456 @@
+"""`onerefresh.clients.grpc` with the real grpcio, against a server that asks a real API whether a token is valid."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from tests.sdks.adapters import STORM, astorm, credential_for, end_session, storm
+
+from onerefresh import ConfigurationError, Credential, InteractionRequired, LoginRequired, WaitTimeout
+from onerefresh.clients.grpc import BearerInterceptor, aio_interceptors
+from onerefresh.events import Event, Kind, subscribe
+from onerefresh.testing import AuthServer
+
+SERVICE = "/test.Items/"
+
+
+class Items(grpc.GenericRpcHandler):
+    """``Get``, ``List``, ``Put`` and ``Chat`` for the four kinds of calls; `seen` are their tokens."""
+
+    def __init__(self, server: AuthServer) -> None:
+        self._api = server.api_url
+        self.seen: list[str] = []
+        self.refusal = grpc.StatusCode.UNAUTHENTICATED
+        self.challenges: list[tuple[str, str]] = []
+        self.open = threading.Event()
+
+    def _check(self, context: Any) -> None:
+        found = [value for name, value in context.invocation_metadata() if name == "authorization"]
+        self.seen += found
+        request = urllib.request.Request(f"{self._api}/items", headers={"Authorization": found[-1]})
+        try:
+            urllib.request.urlopen(request, timeout=20).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            context.set_trailing_metadata(self.challenges)
+            context.abort(self.refusal, "the token is not valid")
+
+    def service(self, details: Any) -> Any:
+        def get(request: bytes, context: Any) -> bytes:
+            self._check(context)
+            return request
+
+        def listed(request: bytes, context: Any) -> Iterator[bytes]:
+            self._check(context)
+            yield request
+            if request == b"wait":
+                self.open.wait(20)
+            if request == b"end":
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token has ended meanwhile")
+            yield request
+
+        def put(requests: Iterator[bytes], context: Any) -> bytes:
+            self._check(context)
+            return b"".join(requests)
+
+        def chat(requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
+            self._check(context)
+            yield from requests
+
+        return {
+            "Get": grpc.unary_unary_rpc_method_handler(get),
+            "List": grpc.unary_stream_rpc_method_handler(listed),
+            "Put": grpc.stream_unary_rpc_method_handler(put),
+            "Chat": grpc.stream_stream_rpc_method_handler(chat),
+        }[details.method.removeprefix(SERVICE)]
+
+
+@pytest.fixture
+def server() -> Iterator[AuthServer]:
+    with AuthServer() as server:
+        yield server
+
+
+@pytest.fixture
+def acme(server: AuthServer) -> Credential:
+    return credential_for(server)
+
+
+@pytest.fixture
+def items(server: AuthServer) -> Items:
+    return Items(server)
+
+
+@pytest.fixture
+def target(items: Items) -> Iterator[str]:
+    with ThreadPoolExecutor(2 * STORM) as pool:
+        running = grpc.server(pool, handlers=[items])
+        port = running.add_insecure_port("127.0.0.1:0")
+        running.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            items.open.set()
+            running.stop(0).wait()
+
+
+@pytest.fixture
+def channel(target: str, acme: Credential) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(target) as plain:
+        yield grpc.intercept_channel(plain, BearerInterceptor(acme))
+
+
+@asynccontextmanager
+async def aio_channel(target: str, acme: Credential) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(target, interceptors=aio_interceptors(acme)) as channel:
+        yield channel
+
+
+def get(channel: Any) -> Any:
+    return channel.unary_unary(f"{SERVICE}Get")
+
+
+def listed(channel: Any) -> Any:
+    return channel.unary_stream(f"{SERVICE}List")
+
+
+CALLS: dict[str, Callable[[Any, bytes], bytes]] = {
+    "unary": lambda channel, body: get(channel)(body),
+    "with_call": lambda channel, body: get(channel).with_call(body)[0],
+    "future": lambda channel, body: get(channel).future(body).result(),
+    "stream": lambda channel, body: b"".join(listed(channel)(body)),
+}
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_storm_causes_one_token_request(server: AuthServer, channel: grpc.Channel, kind: str) -> None:
+    answers = storm(server, lambda number: CALLS[kind](channel, b"%d" % number))
+    times = 2 if kind == "stream" else 1
+    assert answers == [b"%d" % number * times for number in range(STORM)]
+    assert server.counters.token_requests == 1
+
+
+@pytest.mark.parametrize("kind", ["unary", "stream"])
+def test_a_storm_of_tasks_causes_one_token_request(
+    server: AuthServer, acme: Credential, target: str, kind: str
+) -> None:
+    async def main() -> list[bytes]:
+        async with aio_channel(target, acme) as channel:
+
+            async def call(number: int) -> bytes:
+                if kind == "unary":
+                    found: bytes = await get(channel)(b"%d" % number)
+                    return found
+                streamed = listed(channel)(b"%d" % number)
+                pieces = [piece async for piece in streamed]
+                assert await streamed.code() is grpc.StatusCode.OK
+                return b"".join(pieces)
+
+            return await astorm(server, call)
+
+    times = 2 if kind == "stream" else 1
+    assert asyncio.run(main()) == [b"%d" % number * times for number in range(STORM)]
+    assert server.counters.token_requests == 1
+
+
+def test_futures_of_one_thread_are_under_way_together(server: AuthServer, channel: grpc.Channel) -> None:
+    server.revoke_access()
+    server.hold("refusal")
+    begun = [get(channel).future(b"%d" % number) for number in range(STORM)]
+    server.wait_for("refusal", STORM)
+    server.release("refusal")
+    assert [one.result(20) for one in begun] == [b"%d" % number for number in range(STORM)]
+    assert server.counters.token_requests == 1
+
+
+@pytest.mark.parametrize("kind", ["Put", "Chat"])
+def test_a_stream_of_requests_is_not_sent_again(
+    server: AuthServer, channel: grpc.Channel, items: Items, kind: str
+) -> None:
+    server.revoke_access()
+
+    def call() -> bytes:
+        requests: Any = iter([b"a", b"b"])
+        if kind == "Put":
+            found: bytes = channel.stream_unary(f"{SERVICE}Put")(requests)
+            return found
+        return b"".join(channel.stream_stream(f"{SERVICE}Chat")(requests))
+
+    with pytest.raises(grpc.RpcError) as raised:
+        call()
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert len(items.seen) == 1
+    assert call() == b"ab"
+    assert server.counters.token_requests == 1
+
+
+@pytest.mark.parametrize("kind", ["Put", "Chat"])
+def test_a_stream_of_requests_of_a_task_is_not_sent_again(
+    server: AuthServer, acme: Credential, target: str, items: Items, kind: str
+) -> None:
+    async def written(call: Any) -> bytes:
+        await call.write(b"a")
+        await call.write(b"b")
+        await call.done_writing()
+        if kind == "Put":
+            found: bytes = await call
+            return found
+        return b"".join([piece async for piece in call])
+
+    async def main() -> None:
+        async with aio_channel(target, acme) as channel:
+            method: Any = channel.stream_unary if kind == "Put" else channel.stream_stream
+            server.revoke_access()
+            with pytest.raises((grpc.aio.AioRpcError, asyncio.InvalidStateError)):
+                await written(method(f"{SERVICE}{kind}")())
+            await asyncio.to_thread(server.wait_for, "token")
+            assert await written(method(f"{SERVICE}{kind}")()) == b"ab"
+
+    server.hold("token")
+    server.release("token")
+    asyncio.run(main())
+    assert server.counters.token_requests == 1
+    assert len(items.seen) == 2
+
+
+def test_a_stream_is_not_asked_for_again_after_a_response(
+    server: AuthServer, channel: grpc.Channel, items: Items
+) -> None:
+    received = []
+    with pytest.raises(grpc.RpcError) as raised:
+        for response in listed(channel)(b"end"):
+            received.append(response)
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert (received, len(items.seen), server.counters.token_requests) == ([b"end"], 1, 0)
+
+
+def test_a_stream_goes_on_while_its_first_response_is_judged(
+    server: AuthServer, channel: grpc.Channel, items: Items
+) -> None:
+    """Its end may be far off, and so may the metadata that comes with it."""
+    server.revoke_access()
+    streamed = listed(channel)(b"wait")
+    assert next(streamed) == b"wait"
+    items.open.set()
+    assert list(streamed) == [b"wait"]
+    assert streamed.code() is grpc.StatusCode.OK
+
+
+def test_a_stream_of_a_task_goes_on_while_its_first_response_is_judged(
+    server: AuthServer, acme: Credential, target: str, items: Items
+) -> None:
+    async def main() -> None:
+        async with aio_channel(target, acme) as channel:
+            streamed = listed(channel)(b"wait")
+            assert await streamed.read() == b"wait"
+            items.open.set()
+            assert await streamed.read() == b"wait"
+            assert await streamed.read() is grpc.aio.EOF
+
+    server.revoke_access()
+    asyncio.run(main())
+
+
+SYNC_CALLS = ["unary", "future", "stream"]
+
+
+@pytest.mark.parametrize("kind", SYNC_CALLS)
+def test_a_session_that_is_over_raises_login_required_as_itself(
+    server: AuthServer, channel: grpc.Channel, kind: str
+) -> None:
+    end_session(server)
+    for _ in range(2):
+        with pytest.raises(LoginRequired):
+            CALLS[kind](channel, b"")
+    assert server.counters.token_requests == 1
+
+
+def test_a_future_says_the_same_each_time(server: AuthServer, channel: grpc.Channel) -> None:
+    end_session(server)
+    future = get(channel).future(b"")
+    for _ in range(2):
+        with pytest.raises(LoginRequired):
+            future.result(20)
+    assert isinstance(future.exception(20), LoginRequired)
+
+
+@pytest.mark.parametrize("kind", ["unary", "stream"])
+def test_a_session_that_is_over_raises_login_required_in_tasks(
+    server: AuthServer, acme: Credential, target: str, kind: str
+) -> None:
+    end_session(server)
+
+    async def main() -> None:
+        async with aio_channel(target, acme) as channel:
+            for _ in range(2):
+                with pytest.raises(LoginRequired):
+                    if kind == "unary":
+                        await get(channel)(b"")
+                    else:
+                        [piece async for piece in listed(channel)(b"")]
+
+    asyncio.run(main())
+    assert server.counters.token_requests == 1
+
+
+def test_an_api_that_refuses_each_token_gets_one_replay(server: AuthServer, acme: Credential) -> None:
+    refusing = Items(server)
+    refusing._api = f"{server.api_url}/refused/it"
+    with ThreadPoolExecutor(4) as pool:
+        running = grpc.server(pool, handlers=[refusing])
+        port = running.add_insecure_port("127.0.0.1:0")
+        running.start()
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as plain:
+            channel = grpc.intercept_channel(plain, BearerInterceptor(acme))
+            for call in (get(channel), get(channel), get(channel), lambda body: list(listed(channel)(body))):
+                with pytest.raises(grpc.RpcError) as raised:
+                    call(b"")
+                assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        running.stop(0).wait()
+    assert (server.counters.token_requests, len(refusing.seen)) == (1, 5)
+
+
+def test_other_errors_are_the_callers(server: AuthServer, channel: grpc.Channel, items: Items) -> None:
+    items.refusal = grpc.StatusCode.PERMISSION_DENIED
+    server.revoke_access()
+    with pytest.raises(grpc.RpcError) as raised:
+        get(channel)(b"")
+    assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert server.counters.token_requests == 0
+
+
+def test_a_server_that_is_not_there_proves_nothing(acme: Credential) -> None:
+    acme.token(refused=acme.token())
+    unproven = acme.unproven
+    with grpc.insecure_channel("127.0.0.1:1") as plain, pytest.raises(grpc.RpcError) as raised:
+        get(grpc.intercept_channel(plain, BearerInterceptor(acme)))(b"", timeout=20)
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert acme.unproven is unproven
+
+
+def test_challenges_in_trailing_metadata_count(server: AuthServer, channel: grpc.Channel, items: Items) -> None:
+    items.challenges = [("www-authenticate", 'Bearer error="insufficient_user_authentication", acr_values="strong"')]
+    server.revoke_access()
+    with pytest.raises(InteractionRequired, match="requires more from the user"):
+        get(channel)(b"")
+    assert server.counters.token_requests == 0
+
+
+def test_the_wait_counts_toward_the_timeout(server: AuthServer, channel: grpc.Channel) -> None:
+    server.revoke_access()
+    server.hold("token")
+    with pytest.raises(WaitTimeout):
+        get(channel)(b"", timeout=1.5)
+    server.release("token")
+    assert get(channel)(b"late", timeout=20) == b"late"
+    assert server.counters.token_requests == 1
+
+
+def test_the_wait_counts_toward_the_timeout_of_a_task(server: AuthServer, acme: Credential, target: str) -> None:
+    server.revoke_access()
+    server.hold("token")
+
+    async def main() -> None:
+        async with aio_channel(target, acme) as channel:
+            with pytest.raises(WaitTimeout):
+                await get(channel)(b"", timeout=1.5)
+            server.release("token")
+            assert await get(channel)(b"late", timeout=20) == b"late"
+
+    asyncio.run(main())
+    assert server.counters.token_requests == 1
+
+
+def test_a_cancelled_call_leaves_the_refresh_to_the_others(server: AuthServer, acme: Credential, target: str) -> None:
+    server.revoke_access()
+    server.hold("token")
+
+    async def main() -> None:
+        async with aio_channel(target, acme) as channel:
+            calls = [get(channel)(b"%d" % number) for number in range(3)]
+            await asyncio.to_thread(server.wait_for, "token")
+            calls[0].cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await calls[0]
+            server.release("token")
+            assert [await call for call in calls[1:]] == [b"1", b"2"]
+
+    asyncio.run(main())
+    assert server.counters.token_requests == 1
+
+
+def test_a_future_that_was_cancelled_is_not_sent_again(server: AuthServer, channel: grpc.Channel, items: Items) -> None:
+    server.revoke_access()
+    server.hold("token")
+    future = get(channel).future(b"")
+    with ThreadPoolExecutor(1) as pool:
+        begun = pool.submit(future.exception, 20)
+        server.wait_for("token")
+        future.cancel()
+        server.release("token")
+        error = begun.result(20)
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert len(items.seen) == 1
+
+
+def test_a_call_with_its_own_authorization_passes_through(
+    server: AuthServer, acme: Credential, channel: grpc.Channel, items: Items
+) -> None:
+    told: list[Event] = []
+    forget = subscribe(told.append)
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError):
+            get(channel)(b"", metadata=(("authorization", "own"),))
+    forget()
+    assert items.seen == ["own", "own"]
+    assert [event.kind for event in told] == [Kind.NOT_ATTACHED]
+    assert "leave it out of the call's metadata" in told[0].detail
+    assert server.counters.token_requests == 0
+
+
+def test_metadata_of_the_call_is_kept(channel: grpc.Channel, target: str, acme: Credential, items: Items) -> None:
+    assert get(channel)(b"", metadata=(("x-a", "1"),)) == b""
+
+    async def main() -> None:
+        async with aio_channel(target, acme) as other:
+            assert await get(other)(b"", metadata=(("x-a", "1"),)) == b""
+
+    asyncio.run(main())
+    assert items.seen == [f"Bearer {acme.token().reveal()}"] * 2
+
+
+def test_wrong_arguments_say_so() -> None:
+    makers: list[Any] = [BearerInterceptor, aio_interceptors]
+    for make in makers:
+        with pytest.raises(ConfigurationError, match=r"must be an onerefresh\.Credential, not str"):
+            make("acme")
+
+
+def test_the_wrong_kind_of_interceptor_says_so(acme: Credential, target: str) -> None:
+    with grpc.insecure_channel(target) as plain, pytest.raises(TypeError, match="interceptor must be"):
+        grpc.intercept_channel(plain, *aio_interceptors(acme))  # type: ignore[arg-type]
+
+    async def main() -> None:
+        grpc.aio.insecure_channel(target, interceptors=[BearerInterceptor(acme)])  # type: ignore[list-item]
+
+    with pytest.raises(ValueError, match="must be"):
+        asyncio.run(main())
+
+
+def test_copies_and_pickles(acme: Credential) -> None:
+    for thing in (BearerInterceptor(acme), *aio_interceptors(acme)):
+        assert copy.deepcopy([thing])[0] is thing
+        with pytest.raises(TypeError, match="cannot be pickled: make it in the other process"):
+            pickle.dumps(thing)
