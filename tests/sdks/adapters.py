@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import TypeVar
 
 from onerefresh import Credential
+from onerefresh.announcing import announce
+from onerefresh.events import Event, Kind, subscribe
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import AuthServer
 
@@ -53,3 +57,23 @@ def end_session(server: AuthServer) -> None:
     """Let the API refuse the present token, and the token endpoint its refresh token."""
     server.revoke_access()
     server.revoke_family()
+
+
+@contextmanager
+def warned() -> Iterator[Callable[[], list[str]]]:
+    """What was said, up to now, of calls that were sent without the token."""
+    events: SimpleQueue[Event] = SimpleQueue()
+    unsubscribe = subscribe(events.put)
+
+    def told() -> list[str]:
+        announce(lambda: Event(Kind.STORE_UP, "the last one"))  # they are published in their order
+        found: list[str] = []
+        while (event := events.get(timeout=PATIENCE)).credential != "the last one":
+            if event.kind is Kind.NOT_ATTACHED:
+                found.append(event.detail)
+        return found
+
+    try:
+        yield told
+    finally:
+        unsubscribe()
