@@ -64,6 +64,7 @@ class BearerPolicy(OneObject, HTTPPolicy[Any, Any], AsyncHTTPPolicy[Any, Any]):
 
     def send(self, request: PipelineRequest[Any]) -> Any:
         """Send the request by the next policy, with the token; the response, or what is to be awaited for it."""
+        request.context.options.pop("enforce_https", None)  # for Azure's own policy; our origins say it
         following = self.next
         while isinstance(following, BearerPolicy):
             following = following.next
