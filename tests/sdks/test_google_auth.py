@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import pickle
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -22,6 +24,7 @@ from tests.sdks.adapters import astorm, credential_for, end_session, storm
 
 from onerefresh import ConfigurationError, Credential, LoginRequired, RefresherFailed, Token
 from onerefresh.clients.google_auth import AsyncCredentials, Credentials
+from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import AuthServer
 
 
@@ -168,6 +171,44 @@ def test_the_token_goes_to_no_other_origin(server: AuthServer, acme: Credential)
     assert server.counters.foreign == 1
 
 
+def test_the_token_follows_no_redirect_of_other_transports(server: AuthServer, acme: Credential) -> None:
+    away = f"{server.api_url}/redirect?to={server.foreign.url}/elsewhere"
+    http = AuthorizedHttp(Credentials(acme, server.url))
+    http.request("GET", away)
+    http.http.clear()
+
+    async def main() -> None:
+        async with opened(AsyncCredentials(acme, server.url)) as session:
+            await (await session.get(away)).read()
+
+    asyncio.run(main())
+    assert server.counters.foreign == 2
+    assert server.foreign.authorizations == []
+
+
+def test_a_cancelled_call_leaves_the_refresh_to_the_others(server: AuthServer, acme: Credential) -> None:
+    async def main() -> None:
+        async with opened(AsyncCredentials(acme, server.url)) as session:
+
+            async def call() -> int:
+                answer = await session.get(items(server))
+                await answer.read()
+                return int(answer.status_code)
+
+            server.revoke_access()
+            server.hold("token")
+            first, second = asyncio.ensure_future(call()), asyncio.ensure_future(call())
+            await asyncio.to_thread(server.wait_for, "token")
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            server.release("token")
+            assert await second == 200
+
+    asyncio.run(main())
+    assert server.counters.token_requests == 1
+
+
 def test_a_wrong_origin_is_shown_without_what_may_be_secret(acme: Credential) -> None:
     with pytest.raises(ConfigurationError) as raised:
         Credentials(acme, "https://api.example").before_request(None, "GET", "https://u:pass@b.example/key?q=1", {})
@@ -181,6 +222,16 @@ def test_wrong_arguments_say_so() -> None:
         Credentials("acme", "https://api.example")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="is not an origin"):
         AsyncCredentials(Credential("acme", lambda token: token, token=Token("a")), "api.example")
+
+
+def test_async_credentials_of_a_session_that_is_not_say_so(server: AuthServer, acme: Credential) -> None:
+    with AuthorizedSession(AsyncCredentials(acme, server.url)) as session:
+        for options in ({}, {"timeout": None}):
+            with pytest.raises(ConfigurationError, match="use Credentials"):
+                session.get(items(server), **options)
+    with pytest.raises(ConfigurationError, match="use Credentials"):
+        AuthorizedHttp(AsyncCredentials(acme, server.url)).request("GET", items(server))
+    assert server.counters.api == {}
 
 
 def test_what_sdks_read_of_credentials(server: AuthServer, acme: Credential) -> None:
@@ -252,6 +303,30 @@ def test_variants_share_the_credential(server: AuthServer, acme: Credential) -> 
     with AuthorizedSession(credentials) as one, AuthorizedSession(other) as two:
         answers = storm(server, lambda number: (one, two)[number % 2].get(items(server, number)).status_code)
     assert (answers, server.counters.token_requests) == ([200] * 20, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_goes_on(server: AuthServer, tmp_path: Path) -> None:
+    endpoint = TokenEndpoint(server.token_url, client_id=server.client_id, client_secret=server.client_secret)
+    acme = Credential("acme", endpoint, token=server.issue(), store=f"sqlite:///{tmp_path}/tokens.db")
+    credentials = Credentials(acme, server.url)
+    with AuthorizedSession(credentials) as session:
+        assert session.get(items(server)).status_code == 200
+    server.revoke_access()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            with AuthorizedSession(credentials) as session:
+                status = 0 if session.get(items(server)).status_code == 200 else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with AuthorizedSession(credentials) as session:
+        assert session.get(items(server)).status_code == 200
+    acme.close()
+    assert server.counters.token_requests == 1
 
 
 def test_copies_and_pictures(server: AuthServer, acme: Credential) -> None:

@@ -417,6 +417,17 @@ def test_a_call_with_its_own_authorization_passes_through(
     assert server.counters.token_requests == 0
 
 
+def test_two_interceptors_of_one_channel_send_one_token(
+    server: AuthServer, acme: Credential, channel: grpc.Channel, items: Items
+) -> None:
+    server.revoke_access()
+    with warned() as told:
+        assert get(grpc.intercept_channel(channel, BearerInterceptor(acme)))(b"x") == b"x"
+        assert told() == []
+    assert len(items.seen) == 2
+    assert server.counters.token_requests == 1
+
+
 def test_metadata_of_the_call_is_kept(channel: grpc.Channel, target: str, acme: Credential, items: Items) -> None:
     assert get(channel)(b"", metadata=(("x-a", "1"),)) == b""
 

@@ -277,6 +277,8 @@ def test_wrong_arguments_say_so(acme: Credential) -> None:
         with pytest.raises(ConfigurationError, match="user name and password of the URI") as raised:
             make("ws://user:pass@127.0.0.1/feed", acme)
         assert "pass@" not in str(raised.value)
+        with pytest.raises(ConfigurationError, match="uri must be a string"):
+            make(acme, "ws://127.0.0.1/feed")
         with pytest.raises(TypeError, match="credential"):
             make("ws://127.0.0.1/feed")
     assert str(reconnect("wss://[::1]/feed", acme)._handshakes.calls.bearer.origins) == "Origins(https://[::1])"

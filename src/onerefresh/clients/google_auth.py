@@ -17,6 +17,7 @@ from onerefresh.one_object import OneObject
 
 try:
     from google.auth import credentials as base
+    from google.auth import transport
     from google.auth.aio import credentials as aio
 except ModuleNotFoundError as error:
     if error.name not in ("google", "google.auth"):
@@ -151,6 +152,8 @@ class AsyncCredentials(OneObject, aio.Credentials):
         self, request: object, method: str, url: str, headers: MutableMapping[str, Any]
     ) -> Coroutine[Any, Any, None]:
         """Put the token into the headers of a request to `url`, when awaited."""
+        if isinstance(getattr(request, "func", request), transport.Request):
+            raise ConfigurationError("AsyncCredentials are for an AsyncAuthorizedSession: use Credentials")
         # Not a coroutine function: it may be awaited in a task of its own, and `refresh` in another one. This line
         # runs in the task of the call, which both of them inherit from.
         given = self._tokens.begin(url)

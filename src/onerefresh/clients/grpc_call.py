@@ -46,8 +46,11 @@ class ChannelCalls(OneObject):
 
     def concern(self, details: Any) -> bool:
         """Whether the call gets our token: its caller brings no ``authorization`` of their own."""
-        if not any(name == _HEADER for name, _ in details.metadata or ()):
+        found = [value for name, value in details.metadata or () if name == _HEADER]
+        if not found:
             return True
+        if any(isinstance(value, HeaderText) for value in found):
+            return False  # another interceptor of this kind sees to it
         self.of.passes_through(
             _HEADER, "leave it out of the call's metadata, or use a channel without this interceptor"
         )

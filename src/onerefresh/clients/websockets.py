@@ -150,6 +150,8 @@ class _Handshakes(OneObject):
     """The handshakes with one origin."""
 
     def __init__(self, credential: Credential, uri: str, refused_statuses: Collection[int]) -> None:
+        if not isinstance(uri, str):
+            raise ConfigurationError(f"uri must be a string such as 'wss://api.example.com', not {type(uri).__name__}")
         parsed = parse_uri(uri)
         if parsed.user_info:
             raise ConfigurationError(
