@@ -412,9 +412,19 @@ def test_a_call_with_its_own_authorization_passes_through(
             with pytest.raises(grpc.RpcError):
                 get(channel)(b"", metadata=(("authorization", "own"),))
         (found,) = told()
-    assert "leave it out of the call's metadata" in found
+    assert "leave metadata and credentials= of the call out" in found
     assert items.seen == ["own", "own"]
     assert server.counters.token_requests == 0
+
+
+def test_call_credentials_on_an_insecure_channel_refuse_no_token(
+    server: AuthServer, channel: grpc.Channel, items: Items
+) -> None:
+    """gRPC itself answers so; ``grpc.aio`` raises an error of its own."""
+    with pytest.raises(grpc.RpcError) as raised:
+        get(channel)(b"", credentials=grpc.access_token_call_credentials("own"))
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert (items.seen, server.counters.token_requests) == ([], 0)
 
 
 def test_two_interceptors_of_one_channel_send_one_token(

@@ -41,8 +41,8 @@ class BearerInterceptor(
     An interceptor is told neither the host nor whether the channel is encrypted: **the token goes where the channel
     leads**. So use it on secure channels to hosts that may have the token, and on insecure ones to this machine.
 
-    A call with ``authorization`` in its metadata passes through; the first one is the event ``not_attached``, which is
-    a warning.
+    A call with ``authorization`` in its metadata, or with ``credentials``, passes through; the first one is the event
+    ``not_attached``, which is a warning.
 
     Raises `ConfigurationError` where `credential` is none. Calls raise an `OnerefreshError` where no token is
     available, unchanged; `WaitTimeout` where the call's time is over before the refresh.

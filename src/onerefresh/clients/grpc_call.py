@@ -45,15 +45,15 @@ class ChannelCalls(OneObject):
         )
 
     def concern(self, details: Any) -> bool:
-        """Whether the call gets our token: its caller brings no ``authorization`` of their own."""
+        """Whether the call gets our token: its caller brings neither ``authorization`` nor call credentials."""
         found = [value for name, value in details.metadata or () if name == _HEADER]
-        if not found:
-            return True
         if any(isinstance(value, HeaderText) for value in found):
             return False  # another interceptor of this kind sees to it
-        self.of.passes_through(
-            _HEADER, "leave it out of the call's metadata, or use a channel without this interceptor"
-        )
+        if not found and getattr(details, "credentials", None) is None:
+            return True
+        # An insecure channel answers UNAUTHENTICATED to call credentials by itself, which refuses no token.
+        ways_out = "leave metadata and credentials= of the call out, or use a channel without this interceptor"
+        self.of.passes_through(_HEADER, ways_out)
         return False
 
 
