@@ -17,13 +17,14 @@ from typing import Any
 import httpx2
 import pytest
 from google.auth.aio.transport.sessions import AsyncAuthorizedSession
-from google.auth.credentials import TokenState
+from google.auth.credentials import AnonymousCredentials, TokenState
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.auth.transport.urllib3 import AuthorizedHttp
 from tests.sdks.adapters import astorm, credential_for, end_session, storm
 
 from onerefresh import ConfigurationError, Credential, LoginRequired, RefresherFailed, Token
 from onerefresh.clients.google_auth import AsyncCredentials, Credentials
+from onerefresh.clients.requests import BearerAdapter
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import AuthServer
 
@@ -160,6 +161,29 @@ def test_an_api_that_refuses_each_token_gets_three_calls_and_causes_one_token_re
         for _ in range(5):
             assert session.get(f"{server.api_url}/refused").status_code == 401
         assert (server.counters.token_requests, server.counters.api) == (1, {401: 13})
+
+
+def revoked_twice(server: AuthServer, session: AuthorizedSession) -> list[int]:
+    answers = []
+    for _ in range(2):
+        server.revoke_access()
+        answers.append(session.get(items(server)).status_code)
+    return answers
+
+
+def test_google_auth_tells_of_no_success(server: AuthServer, acme: Credential) -> None:
+    """As the guide says: a second revocation looks like an API that refuses each token."""
+    with AuthorizedSession(Credentials(acme, server.url)) as session:
+        assert revoked_twice(server, session) == [200, 401]
+    assert server.counters.token_requests == 1
+
+
+def test_an_adapter_below_learns_of_each_answer(server: AuthServer, acme: Credential) -> None:
+    with AuthorizedSession(AnonymousCredentials(), refresh_status_codes=()) as session:
+        session.mount(f"{server.url}/", BearerAdapter(acme, server.url))
+        assert revoked_twice(server, session) == [200, 200]
+        assert session.get(f"{server.api_url}/refused").status_code == 401
+    assert server.counters.token_requests == 3
 
 
 def test_the_token_goes_to_no_other_origin(server: AuthServer, acme: Credential) -> None:
