@@ -18,7 +18,7 @@ from onerefresh.testing import AuthServer
 
 T = TypeVar("T")
 STORM = 20
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 def credential_for(server: AuthServer, *, max_wait: float = 60.0, expired: bool = False) -> Credential:
@@ -35,7 +35,7 @@ def storm(server: AuthServer, call: Callable[[int], T], count: int = STORM) -> l
     with ThreadPoolExecutor(count) as pool:
         begun = [pool.submit(call, number) for number in range(count)]
         try:
-            server.wait_for("refusal", count)
+            server.wait_for("refusal", count, timeout=PATIENCE)
         finally:
             server.release("refusal")
         return [one.result(PATIENCE) for one in begun]
@@ -47,7 +47,7 @@ async def astorm(server: AuthServer, call: Callable[[int], Awaitable[T]], count:
     server.hold("refusal")
     begun = [asyncio.ensure_future(call(number)) for number in range(count)]
     try:
-        await asyncio.to_thread(server.wait_for, "refusal", count)
+        await asyncio.to_thread(server.wait_for, "refusal", count, timeout=PATIENCE)
     finally:
         server.release("refusal")
     return await asyncio.wait_for(asyncio.gather(*begun), PATIENCE)

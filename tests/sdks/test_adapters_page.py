@@ -11,7 +11,7 @@ import pytest
 from azure.core import PipelineClient
 from azure.core.pipeline import policies
 from tests.sdks.adapters import credential_for
-from tests.sdks.test_grpc import items, target  # noqa: F401 - fixtures
+from tests.sdks.grpc_items import Items, served
 
 from onerefresh.testing import AuthServer
 
@@ -38,8 +38,14 @@ def server() -> Any:
         yield server
 
 
+@pytest.fixture
+def target(server: AuthServer) -> Any:
+    with served(Items(server)) as target:
+        yield target
+
+
 @pytest.mark.parametrize("section", SECTIONS)
-def test_the_examples_of_a_section_run(section: str, server: AuthServer, target: str) -> None:  # noqa: F811
+def test_the_examples_of_a_section_run(section: str, server: AuthServer, target: str) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", SECTIONS[section], re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2
     names: dict[str, Any] = {"__name__": "page", "acme": credential_for(server), "ItemsClient": ItemsClient}

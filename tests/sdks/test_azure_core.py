@@ -17,8 +17,9 @@ import aiohttp
 import pytest
 import requests
 from azure.core import AsyncPipelineClient, PipelineClient
-from azure.core.pipeline import policies
+from azure.core.pipeline import AsyncPipeline, Pipeline, policies
 from azure.core.pipeline.transport import AioHttpTransport, RequestsTransport
+from azure.core.pipeline.transport import HttpRequest as OldRequest
 from azure.core.rest import HttpRequest
 from tests.sdks.adapters import astorm, credential_for, end_session, storm
 
@@ -245,6 +246,46 @@ def test_a_body_that_is_used_up_is_not_sent_again(server: AuthServer, acme: Cred
         answer = client.send_request(HttpRequest("POST", f"{server.api_url}/items", content=iter([b"bo", b"dy"])))
         assert (answer.status_code, answer.json()) == (401, {"error": "invalid_token"})
         assert client.send_request(HttpRequest("GET", f"{server.api_url}/items")).status_code == 200
+    assert server.counters.token_requests == 1
+
+
+def test_requests_and_answers_of_the_older_kind_are_served(server: AuthServer, acme: Credential) -> None:
+    server.revoke_access()
+    with Pipeline[Any, Any](RequestsTransport(), [BearerPolicy(acme, server.url)]) as pipeline:
+        file: Any = io.BytesIO(b"body")
+        request = OldRequest("POST", f"{server.api_url}/items", data=file)
+        assert pipeline.run(request).http_response.status_code == 200
+        refused = pipeline.run(OldRequest("GET", f"{server.api_url}/refused")).http_response
+        assert (refused.status_code, refused.body()) == (401, b'{"error": "invalid_token"}')
+
+    async def main() -> None:
+        async with AsyncPipeline[Any, Any](AioHttpTransport(), [BearerPolicy(acme, server.url)]) as pipeline:
+            server.revoke_access()
+            request = OldRequest("POST", f"{server.api_url}/items", data=b"body")
+            assert (await pipeline.run(request)).http_response.status_code == 200
+            refused = (await pipeline.run(OldRequest("GET", f"{server.api_url}/refused"))).http_response
+            assert (refused.status_code, refused.body()) == (401, b'{"error": "invalid_token"}')
+
+    acme.login(server.issue())
+    asyncio.run(main())
+
+
+def test_a_call_of_a_task_to_another_origin_goes_without_the_token(server: AuthServer, acme: Credential) -> None:
+    async def main() -> None:
+        async with async_client_with(BearerPolicy(acme, server.url), server) as client:
+            away = f"{server.api_url}/redirect?to={server.foreign.url}/elsewhere"
+            await client.send_request(HttpRequest("GET", away))
+
+    asyncio.run(main())
+    assert server.counters.foreign == 1
+    assert server.foreign.authorizations == []
+
+
+def test_a_policy_above_another_one_is_served(server: AuthServer, acme: Credential) -> None:
+    server.revoke_access()
+    chain = [BearerPolicy(acme, server.url), BearerPolicy(acme, server.url)]
+    with Pipeline[Any, Any](RequestsTransport(), chain) as pipeline:
+        assert pipeline.run(HttpRequest("GET", f"{server.api_url}/items")).http_response.status_code == 200
     assert server.counters.token_requests == 1
 
 

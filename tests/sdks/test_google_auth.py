@@ -274,6 +274,16 @@ def test_what_sdks_read_of_credentials(server: AuthServer, acme: Credential) -> 
     credentials.apply(headers, token="other")
     assert headers["authorization"] == "Bearer other"
 
+    async def main() -> None:
+        others = AsyncCredentials(acme, server.url)
+        assert others.token == token.reveal()
+        await others.apply(headers)
+        assert headers["authorization"] == f"Bearer {token.reveal()}"
+        await others.apply(headers, token="other")
+        assert headers["authorization"] == "Bearer other"
+
+    asyncio.run(main())
+
 
 def test_a_token_without_an_end_serves() -> None:
     acme = Credential("acme", lambda token: token, token=Token("a", "r", expires_at=None))

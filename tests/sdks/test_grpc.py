@@ -1,79 +1,23 @@
-"""`onerefresh.clients.grpc` with the real grpcio, against a server that asks a real API whether a token is valid."""
+"""`onerefresh.clients.grpc` with the real grpcio, in threads."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
 import pickle
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from tests.sdks.adapters import STORM, astorm, credential_for, end_session, storm, warned
+from tests.sdks.adapters import STORM, credential_for, end_session, storm, warned
+from tests.sdks.grpc_items import SERVICE, Items, aio_channel, get, listed, served
 
-from onerefresh import ConfigurationError, Credential, InteractionRequired, LoginRequired, WaitTimeout
+from onerefresh import ConfigurationError, Credential, InteractionRequired, LoginRequired, Token, WaitTimeout
 from onerefresh.clients.grpc import BearerInterceptor, aio_interceptors
 from onerefresh.testing import AuthServer
-
-SERVICE = "/test.Items/"
-
-
-class Items(grpc.GenericRpcHandler):
-    """``Get``, ``List``, ``Put`` and ``Chat`` for the four kinds of calls; `seen` are their tokens."""
-
-    def __init__(self, server: AuthServer) -> None:
-        self._api = server.api_url
-        self.seen: list[str] = []
-        self.refusal = grpc.StatusCode.UNAUTHENTICATED
-        self.challenges: list[tuple[str, str]] = []
-        self.open = threading.Event()
-
-    def _check(self, context: Any) -> None:
-        found = [value for name, value in context.invocation_metadata() if name == "authorization"]
-        self.seen += found
-        request = urllib.request.Request(f"{self._api}/items", headers={"Authorization": found[-1]})
-        try:
-            urllib.request.urlopen(request, timeout=20).close()
-        except urllib.error.HTTPError as error:
-            error.close()
-            context.set_trailing_metadata(self.challenges)
-            context.abort(self.refusal, "the token is not valid")
-
-    def service(self, details: Any) -> Any:
-        def get(request: bytes, context: Any) -> bytes:
-            self._check(context)
-            return request
-
-        def listed(request: bytes, context: Any) -> Iterator[bytes]:
-            self._check(context)
-            yield request
-            if request == b"wait":
-                self.open.wait(20)
-            if request == b"end":
-                context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token has ended meanwhile")
-            yield request
-
-        def put(requests: Iterator[bytes], context: Any) -> bytes:
-            self._check(context)
-            return b"".join(requests)
-
-        def chat(requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
-            self._check(context)
-            yield from requests
-
-        return {
-            "Get": grpc.unary_unary_rpc_method_handler(get),
-            "List": grpc.unary_stream_rpc_method_handler(listed),
-            "Put": grpc.stream_unary_rpc_method_handler(put),
-            "Chat": grpc.stream_stream_rpc_method_handler(chat),
-        }[details.method.removeprefix(SERVICE)]
 
 
 @pytest.fixture
@@ -94,35 +38,14 @@ def items(server: AuthServer) -> Items:
 
 @pytest.fixture
 def target(items: Items) -> Iterator[str]:
-    with ThreadPoolExecutor(2 * STORM) as pool:
-        running = grpc.server(pool, handlers=[items])
-        port = running.add_insecure_port("127.0.0.1:0")
-        running.start()
-        try:
-            yield f"127.0.0.1:{port}"
-        finally:
-            items.open.set()
-            running.stop(0).wait()
+    with served(items) as target:
+        yield target
 
 
 @pytest.fixture
 def channel(target: str, acme: Credential) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(target) as plain:
         yield grpc.intercept_channel(plain, BearerInterceptor(acme))
-
-
-@asynccontextmanager
-async def aio_channel(target: str, acme: Credential) -> AsyncIterator[grpc.aio.Channel]:
-    async with grpc.aio.insecure_channel(target, interceptors=aio_interceptors(acme)) as channel:
-        yield channel
-
-
-def get(channel: Any) -> Any:
-    return channel.unary_unary(f"{SERVICE}Get")
-
-
-def listed(channel: Any) -> Any:
-    return channel.unary_stream(f"{SERVICE}List")
 
 
 CALLS: dict[str, Callable[[Any, bytes], bytes]] = {
@@ -138,29 +61,6 @@ def test_a_storm_causes_one_token_request(server: AuthServer, channel: grpc.Chan
     answers = storm(server, lambda number: CALLS[kind](channel, b"%d" % number))
     times = 2 if kind == "stream" else 1
     assert answers == [b"%d" % number * times for number in range(STORM)]
-    assert server.counters.token_requests == 1
-
-
-@pytest.mark.parametrize("kind", ["unary", "stream"])
-def test_a_storm_of_tasks_causes_one_token_request(
-    server: AuthServer, acme: Credential, target: str, kind: str
-) -> None:
-    async def main() -> list[bytes]:
-        async with aio_channel(target, acme) as channel:
-
-            async def call(number: int) -> bytes:
-                if kind == "unary":
-                    found: bytes = await get(channel)(b"%d" % number)
-                    return found
-                streamed = listed(channel)(b"%d" % number)
-                pieces = [piece async for piece in streamed]
-                assert await streamed.code() is grpc.StatusCode.OK
-                return b"".join(pieces)
-
-            return await astorm(server, call)
-
-    times = 2 if kind == "stream" else 1
-    assert asyncio.run(main()) == [b"%d" % number * times for number in range(STORM)]
     assert server.counters.token_requests == 1
 
 
@@ -195,35 +95,6 @@ def test_a_stream_of_requests_is_not_sent_again(
     assert server.counters.token_requests == 1
 
 
-@pytest.mark.parametrize("kind", ["Put", "Chat"])
-def test_a_stream_of_requests_of_a_task_is_not_sent_again(
-    server: AuthServer, acme: Credential, target: str, items: Items, kind: str
-) -> None:
-    async def written(call: Any) -> bytes:
-        await call.write(b"a")
-        await call.write(b"b")
-        await call.done_writing()
-        if kind == "Put":
-            found: bytes = await call
-            return found
-        return b"".join([piece async for piece in call])
-
-    async def main() -> None:
-        async with aio_channel(target, acme) as channel:
-            method: Any = channel.stream_unary if kind == "Put" else channel.stream_stream
-            server.revoke_access()
-            with pytest.raises((grpc.aio.AioRpcError, asyncio.InvalidStateError)):
-                await written(method(f"{SERVICE}{kind}")())
-            await asyncio.to_thread(server.wait_for, "token")
-            assert await written(method(f"{SERVICE}{kind}")()) == b"ab"
-
-    server.hold("token")
-    server.release("token")
-    asyncio.run(main())
-    assert server.counters.token_requests == 1
-    assert len(items.seen) == 2
-
-
 def test_a_stream_is_not_asked_for_again_after_a_response(
     server: AuthServer, channel: grpc.Channel, items: Items
 ) -> None:
@@ -247,19 +118,19 @@ def test_a_stream_goes_on_while_its_first_response_is_judged(
     assert streamed.code() is grpc.StatusCode.OK
 
 
-def test_a_stream_of_a_task_goes_on_while_its_first_response_is_judged(
-    server: AuthServer, acme: Credential, target: str, items: Items
+def test_an_empty_stream_is_asked_for_again_when_it_is_refused(
+    server: AuthServer, acme: Credential, channel: grpc.Channel, target: str
 ) -> None:
-    async def main() -> None:
-        async with aio_channel(target, acme) as channel:
-            streamed = listed(channel)(b"wait")
-            assert await streamed.read() == b"wait"
-            items.open.set()
-            assert await streamed.read() == b"wait"
-            assert await streamed.read() is grpc.aio.EOF
-
     server.revoke_access()
-    asyncio.run(main())
+    assert list(listed(channel)(b"none")) == []
+
+    async def main() -> list[bytes]:
+        async with aio_channel(target, acme) as other:
+            return [piece async for piece in listed(other)(b"none")]
+
+    assert asyncio.run(main()) == []
+    assert server.counters.token_requests == 1
+    assert acme.unproven is None
 
 
 SYNC_CALLS = ["unary", "future", "stream"]
@@ -285,39 +156,14 @@ def test_a_future_says_the_same_each_time(server: AuthServer, channel: grpc.Chan
     assert isinstance(future.exception(20), LoginRequired)
 
 
-@pytest.mark.parametrize("kind", ["unary", "stream"])
-def test_a_session_that_is_over_raises_login_required_in_tasks(
-    server: AuthServer, acme: Credential, target: str, kind: str
-) -> None:
-    end_session(server)
-
-    async def main() -> None:
-        async with aio_channel(target, acme) as channel:
-            for _ in range(2):
-                with pytest.raises(LoginRequired):
-                    if kind == "unary":
-                        await get(channel)(b"")
-                    else:
-                        [piece async for piece in listed(channel)(b"")]
-
-    asyncio.run(main())
-    assert server.counters.token_requests == 1
-
-
 def test_an_api_that_refuses_each_token_gets_one_replay(server: AuthServer, acme: Credential) -> None:
-    refusing = Items(server)
-    refusing._api = f"{server.api_url}/refused/it"
-    with ThreadPoolExecutor(4) as pool:
-        running = grpc.server(pool, handlers=[refusing])
-        port = running.add_insecure_port("127.0.0.1:0")
-        running.start()
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as plain:
-            channel = grpc.intercept_channel(plain, BearerInterceptor(acme))
-            for call in (get(channel), get(channel), get(channel), lambda body: list(listed(channel)(body))):
-                with pytest.raises(grpc.RpcError) as raised:
-                    call(b"")
-                assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
-        running.stop(0).wait()
+    refusing = Items(server, "refused/it")
+    with served(refusing) as target, grpc.insecure_channel(target) as plain:
+        channel = grpc.intercept_channel(plain, BearerInterceptor(acme))
+        for call in (get(channel), get(channel), get(channel), lambda body: list(listed(channel)(body))):
+            with pytest.raises(grpc.RpcError) as raised:
+                call(b"")
+            assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert (server.counters.token_requests, len(refusing.seen)) == (1, 5)
 
 
@@ -347,47 +193,40 @@ def test_challenges_in_trailing_metadata_count(server: AuthServer, channel: grpc
     assert server.counters.token_requests == 0
 
 
-def test_the_wait_counts_toward_the_timeout(server: AuthServer, channel: grpc.Channel) -> None:
-    server.revoke_access()
+def test_the_wait_counts_toward_the_timeout(server: AuthServer, target: str) -> None:
+    acme = credential_for(server, expired=True)
     server.hold("token")
-    with pytest.raises(WaitTimeout):
-        get(channel)(b"", timeout=1.5)
-    server.release("token")
-    assert get(channel)(b"late", timeout=20) == b"late"
+    with grpc.insecure_channel(target) as plain:
+        channel = grpc.intercept_channel(plain, BearerInterceptor(acme))
+        with pytest.raises(WaitTimeout):
+            get(channel)(b"", timeout=0.1)
+        with pytest.raises(WaitTimeout):
+            next(listed(channel)(b"", timeout=0.1))
+        server.release("token")
+        assert get(channel)(b"late", timeout=20) == b"late"
     assert server.counters.token_requests == 1
 
 
-def test_the_wait_counts_toward_the_timeout_of_a_task(server: AuthServer, acme: Credential, target: str) -> None:
-    server.revoke_access()
-    server.hold("token")
+def test_the_wait_after_a_refusal_is_no_longer_than_what_is_left(
+    server: AuthServer, acme: Credential, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float | None] = []
+    token = Credential.token
 
-    async def main() -> None:
-        async with aio_channel(target, acme) as channel:
-            with pytest.raises(WaitTimeout):
-                await get(channel)(b"", timeout=1.5)
-            server.release("token")
-            assert await get(channel)(b"late", timeout=20) == b"late"
+    def noted(self: Credential, **arguments: Any) -> Token:
+        asked.append(arguments["max_wait"])
+        return token(self, **arguments)
 
-    asyncio.run(main())
-    assert server.counters.token_requests == 1
-
-
-def test_a_cancelled_call_leaves_the_refresh_to_the_others(server: AuthServer, acme: Credential, target: str) -> None:
-    server.revoke_access()
-    server.hold("token")
-
-    async def main() -> None:
-        async with aio_channel(target, acme) as channel:
-            calls = [get(channel)(b"%d" % number) for number in range(3)]
-            await asyncio.to_thread(server.wait_for, "token")
-            calls[0].cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await calls[0]
-            server.release("token")
-            assert [await call for call in calls[1:]] == [b"1", b"2"]
-
-    asyncio.run(main())
-    assert server.counters.token_requests == 1
+    monkeypatch.setattr(Credential, "token", noted)
+    for timeout in (100.0, None):
+        server.revoke_access()
+        acme.login(server.issue())
+        server.revoke_access()
+        assert get(channel)(b"", timeout=timeout) == b""
+    (limited, unlimited) = asked
+    assert limited is not None
+    assert 0.0 < limited < 100.0
+    assert unlimited is None
 
 
 def test_a_future_that_was_cancelled_is_not_sent_again(server: AuthServer, channel: grpc.Channel, items: Items) -> None:
@@ -405,7 +244,7 @@ def test_a_future_that_was_cancelled_is_not_sent_again(server: AuthServer, chann
 
 
 def test_a_call_with_its_own_authorization_passes_through(
-    server: AuthServer, acme: Credential, channel: grpc.Channel, items: Items
+    server: AuthServer, acme: Credential, channel: grpc.Channel, target: str, items: Items
 ) -> None:
     with warned() as told:
         for _ in range(2):
@@ -413,7 +252,20 @@ def test_a_call_with_its_own_authorization_passes_through(
                 get(channel)(b"", metadata=(("authorization", "own"),))
         (found,) = told()
     assert "leave metadata and credentials= of the call out" in found
-    assert items.seen == ["own", "own"]
+
+    async def main() -> None:
+        own = (("authorization", "own"),)
+        requests: Any = iter([b"a"])
+        async with aio_channel(target, acme) as other:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await get(other)(b"", metadata=own)
+            with pytest.raises(grpc.aio.AioRpcError):
+                [piece async for piece in listed(other)(b"", metadata=own)]
+            with pytest.raises(grpc.aio.AioRpcError):
+                await other.stream_unary(f"{SERVICE}Put")(requests, metadata=own)
+
+    asyncio.run(main())
+    assert items.seen == ["own"] * 5
     assert server.counters.token_requests == 0
 
 
