@@ -147,6 +147,18 @@ def test_a_session_that_is_over_raises_login_required_as_itself(
     assert server.counters.token_requests == 1
 
 
+def test_a_call_that_did_not_begin_can_be_looked_at(server: AuthServer, channel: grpc.Channel) -> None:
+    """As a debugger, or a traceback with the locals of its frames, does it."""
+    end_session(server)
+    for _ in range(2):
+        with pytest.raises(LoginRequired) as raised:
+            get(channel)(b"")
+    frames = [entry.frame.f_locals for entry in raised.traceback]
+    (unfinished,) = [names["self"] for names in frames if type(names.get("self")).__name__ == "_Call"]
+    assert not hasattr(unfinished, "outcome")
+    assert "_Call" in repr(unfinished)
+
+
 def test_a_future_says_the_same_each_time(server: AuthServer, channel: grpc.Channel) -> None:
     end_session(server)
     future = get(channel).future(b"")

@@ -176,4 +176,6 @@ class _Call:
         return bool(self.outcome.cancel())
 
     def __getattr__(self, name: str) -> Any:
+        if name == "outcome":  # not there yet
+            raise AttributeError(name)
         return getattr(self.outcome, name)
