@@ -13,6 +13,7 @@ from tests.sdks.adapters import STORM, astorm, credential_for, end_session
 from tests.sdks.grpc_items import SERVICE, Items, aio_channel, get, listed, served
 
 from onerefresh import Credential, LoginRequired, WaitTimeout
+from onerefresh.clients.grpc_aio import final_code
 from onerefresh.testing import AuthServer
 
 
@@ -202,3 +203,15 @@ def test_a_cancelled_call_leaves_the_refresh_to_the_others(server: AuthServer, a
 
     asyncio.run(main())
     assert server.counters.token_requests == 1
+
+
+def test_the_servers_own_status_is_waited_for() -> None:
+    """gRPC says INTERNAL of a call whose request could not be sent any more, until it has read the server's status."""
+    said = [grpc.StatusCode.INTERNAL, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAUTHENTICATED]
+
+    class Refused:
+        async def code(self) -> grpc.StatusCode:
+            return said.pop(0)
+
+    assert asyncio.run(final_code(Refused())) is grpc.StatusCode.UNAUTHENTICATED
+    assert said == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -15,7 +15,7 @@ from onerefresh.credential import Credential
 from onerefresh.errors import OnerefreshError
 from onerefresh.one_object import OneObject
 
-__all__ = ["aio_interceptors"]
+__all__ = ["aio_interceptors", "final_code"]
 
 
 def aio_interceptors(credential: Credential) -> list[grpc.aio.ClientInterceptor]:
@@ -28,6 +28,8 @@ def aio_interceptors(credential: Credential) -> list[grpc.aio.ClientInterceptor]
 
 
 Continuation = Callable[[Any, Any], Awaitable[Any]]
+_UNTIL_IT_COMES: Final = (0.0, 0.01, 0.1, 1.0)
+"""Seconds of the pauses after which a status is looked at once more."""
 
 
 class _Try:
@@ -95,7 +97,7 @@ class _Interceptor(OneObject):
 
         async def report() -> None:
             with suppress(OnerefreshError):  # later calls raise it
-                await tried.is_sent_again(await call.code())
+                await tried.is_sent_again(await final_code(call))
 
         def begin(_: object) -> None:
             task = asyncio.get_running_loop().create_task(report())
@@ -104,6 +106,20 @@ class _Interceptor(OneObject):
 
         call.add_done_callback(begin)
         return call
+
+
+async def final_code(call: Any) -> grpc.StatusCode:
+    """The code of a call that is over.
+
+    A request that cannot be sent any more makes it ``INTERNAL``, until the server's own status has come, just after.
+    """
+    code: grpc.StatusCode = await call.code()
+    for pause in _UNTIL_IT_COMES:
+        if code is not grpc.StatusCode.INTERNAL:
+            break
+        await asyncio.sleep(pause)
+        code = await call.code()
+    return code
 
 
 class _UnaryUnary(_Interceptor, grpc.aio.UnaryUnaryClientInterceptor):
