@@ -101,6 +101,13 @@ EXTRAS = {
     "onerefresh.clients.requests_retries": {"requests"},
     "onerefresh.clients.aiohttp": {"aiohttp"},
     "onerefresh.clients.aiohttp_peek": {"aiohttp"},
+    "onerefresh.clients.google_auth": {"google"},
+    "onerefresh.clients.azure": {"azure"},
+    "onerefresh.clients.azure_credentials": {"azure"},
+    "onerefresh.clients.grpc": {"grpc"},
+    "onerefresh.clients.grpc_aio": {"grpc"},
+    "onerefresh.clients.grpc_call": {"grpc"},
+    "onerefresh.clients.websockets": {"websockets"},
     **{
         f"onerefresh.stores.postgres.{part}": {"psycopg"}
         for part in ("address", "connections", "exchange", "notifier", "own_connections", "pooled_connections", "store")
@@ -165,7 +172,7 @@ def siblings(folder: str) -> list[Path]:
 RULES_OF_CLIENTS = [
     "origins", "challenge", "attach", "places", "hiding", "replay", "decoding", "peek", "rule", "refused", "bearer",
     "call", "httpx_messages", "httpx_peek", "httpx_flow", "requests_peek", "requests_call", "aiohttp_peek",
-    "requests_retries",
+    "requests_retries", "google_auth_given", "azure_credentials", "grpc_call", "grpc_aio",
 ]  # fmt: skip
 """What all clients share: each imports only what stands before it, and no client."""
 
@@ -256,6 +263,9 @@ BROUGHT_BY = {
         "aiohappyeyeballs", "aiosignal", "attr", "attrs", "frozenlist", "multidict", "propcache", "yarl", "idna",
         "typing_extensions", "pydantic_core", "annotated_types",
     },
+    "google": {"cryptography", "cffi", "_cffi_backend", "pyasn1", "pyasn1_modules"},
+    "azure": {"requests", "urllib3", "idna", "certifi", "charset_normalizer", "typing_extensions"},
+    "grpc": {"typing_extensions"},
     "pytest": {"_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py"},
     "hypothesis": {"_hypothesis_globals", "sortedcontainers"},
     "psycopg": {"psycopg_binary", "psycopg_c", "typing_extensions", "tzdata"},

@@ -27,9 +27,13 @@ GOLDEN = Path(__file__).with_name("public_api.txt")
 MODULES = (
     "onerefresh",
     "onerefresh.clients.aiohttp",
+    "onerefresh.clients.azure",
+    "onerefresh.clients.google_auth",
+    "onerefresh.clients.grpc",
     "onerefresh.clients.httpx",
     "onerefresh.clients.refused",
     "onerefresh.clients.requests",
+    "onerefresh.clients.websockets",
     "onerefresh.config",
     "onerefresh.credentials",
     "onerefresh.events",

@@ -10,8 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, assert_type
 
 import aiohttp
+import grpc
+import grpc.aio
 import httpx2
 import requests
+from azure.core.credentials import SupportsTokenInfo, TokenCredential
+from azure.core.credentials_async import AsyncTokenCredential
 
 import onerefresh
 from onerefresh import (
@@ -27,8 +31,12 @@ from onerefresh import (
     Token,
 )
 from onerefresh.clients import aiohttp as for_aiohttp
+from onerefresh.clients import azure as for_azure
+from onerefresh.clients import google_auth as for_google_auth
+from onerefresh.clients import grpc as for_grpc
 from onerefresh.clients import httpx as for_httpx
 from onerefresh.clients import requests as for_requests
+from onerefresh.clients import websockets as for_websockets
 from onerefresh.clients.refused import ApiAnswer, RefusedWhen, json_code
 from onerefresh.endpoints import JsonEndpoint, directus, flask_jwt_extended, pocketbase, supabase
 from onerefresh.events import Event, Kind, subscribe
@@ -143,6 +151,30 @@ async def in_a_loop(acme: Credential) -> int:
         )
     ) as client:
         return status + (await client.get(API)).status_code
+
+
+# --- SDKs ---
+
+
+def with_sdks(acme: Credential) -> list[TokenCredential | SupportsTokenInfo | AsyncTokenCredential]:
+    assert_type(for_google_auth.Credentials(acme, API).with_quota_project("payer").token, str | None)
+    assert_type(for_google_auth.AsyncCredentials(acme, [API]).token, str | None)
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        assert_type(grpc.intercept_channel(channel, for_grpc.BearerInterceptor(acme)), grpc.Channel)
+    with for_websockets.reconnect("wss://api.acme.com/feed", acme, open_timeout=3.0) as websocket:
+        websocket.send("Hello")
+    for_azure.BearerPolicy(acme, API, refused_statuses={401, 403})
+    return [for_azure.TokenCredential(acme), for_azure.AsyncTokenCredential(acme)]
+
+
+async def with_async_sdks(acme: Credential) -> None:
+    interceptors = for_grpc.aio_interceptors(acme)
+    async with grpc.aio.insecure_channel("127.0.0.1:1", interceptors=interceptors) as channel:
+        assert_type(channel, grpc.aio.Channel)
+    async with for_websockets.connect("wss://api.acme.com/feed", acme) as websocket:
+        await websocket.send("Hello")
+    async for websocket in for_websockets.connect("wss://api.acme.com/feed", acme, refused_statuses={403}):
+        await websocket.send("Hello")
 
 
 # --- Many credentials, a store of one's own, events ---
