@@ -27,10 +27,11 @@ help:
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml requirements/dev.txt requirements/constraints.txt
+$(INSTALLED): pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -r requirements/dev.txt -e '.[all]'
+	URLLIB3_NO_OVERRIDE=1 $(BIN)/python -m pip install --quiet -c requirements/constraints.txt -r requirements/niquests.txt
 	@touch $@
 
 demo: $(INSTALLED)
