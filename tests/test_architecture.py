@@ -165,7 +165,7 @@ def siblings(folder: str) -> list[Path]:
 RULES_OF_CLIENTS = [
     "origins", "challenge", "attach", "places", "hiding", "replay", "decoding", "peek", "rule", "refused", "bearer",
     "call", "httpx_messages", "httpx_peek", "httpx_flow", "requests_peek", "requests_call", "aiohttp_peek",
-    "requests_retries",
+    "requests_retries", "niquests_modes",
 ]  # fmt: skip
 """What all clients share: each imports only what stands before it, and no client."""
 

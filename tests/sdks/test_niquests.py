@@ -29,7 +29,7 @@ def session(acme: Credential, server: AuthServer) -> Iterator[Any]:
 
 
 def test_urllib3_is_still_itself_in_this_environment() -> None:
-    assert int(urllib3.__version__.split(".")[-1]) < 900
+    assert int(vars(urllib3)["__version__"].split(".")[-1]) < 900
 
 
 def test_sync(session: Any, server: AuthServer, storm: Storm, ended: Callable[[], Ended]) -> None:
@@ -67,10 +67,8 @@ def test_sync_the_token_goes_to_no_other_origin(session: Any, server: AuthServer
     assert session.get(f"{server.api_url}/redirect?to=/api/items").json()["generation"] == 2
     away = f"{server.api_url}/redirect?to={quote(server.foreign.url + '/there', safe='')}"
     assert session.get(away).status_code == 200
-    assert (
-        session.get(f"{server.api_url}/redirect?to={quote(server.foreign.url + '/refused', safe='')}").status_code
-        == 401
-    )
+    refused = f"{server.api_url}/redirect?to={quote(server.foreign.url + '/refused', safe='')}"
+    assert session.get(refused).status_code == 401
     assert server.foreign.authorizations == []
     assert server.counters.token_requests == 1
 
@@ -81,7 +79,7 @@ def test_an_async_session_says_why_not_before_anything_is_sent(acme: Credential,
             session.auth = BearerAuth(acme, server.url)
             await session.get(server.api_url + "/items")
 
-    with pytest.raises(ConfigurationError, match="AsyncSession.*abearer"):
+    with pytest.raises(ConfigurationError, match="this is an AsyncSession"):
         asyncio.run(main())
     assert server.counters.api == {}
 

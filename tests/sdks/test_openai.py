@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -87,3 +88,23 @@ def test_a_text_or_a_function_in_the_place_of_the_key(acme: Credential, api: Sha
     finally:
         for client in clients:
             client.close()
+
+
+@pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager:DeprecationWarning")  # by the SDK
+def test_a_function_as_the_key_beside_it_serves_the_realtime_connections(
+    acme: Credential, api: ShapedApi, server: AuthServer, storm: Storm, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are websockets, and pass the HTTP client by."""
+    pytest.importorskip("websockets", reason="NOT TESTED: websockets is not installed")
+    caplog.set_level(logging.INFO, "websockets")  # below, it logs each header
+    http = openai.DefaultHttpxClient(auth=BearerAuth(acme, api.url, replace=True))
+    with openai.OpenAI(api_key=acme.bearer, base_url=api.url, http_client=http) as client:
+
+        def ask() -> str:
+            return str(client.chat.completions.create(**QUESTION).choices[0].message.content)
+
+        assert storm.threads(ask) == ["Hi"] * CALLS
+        speaking = client.with_options(base_url=server.api_url + "/websocket")
+        with speaking.realtime.connect(model="small") as connection:
+            assert connection is not None
+        assert isinstance(Ended(server).call(ask), LoginRequired)

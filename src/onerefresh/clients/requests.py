@@ -92,6 +92,12 @@ class BearerAuth(OneObject, AuthBase):
         self._hook = _Hook(self._call)
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        if not hasattr(request, "hooks"):  # httpx takes any function for an auth, and would send its request as it is
+            client = type(request).__module__.partition(".")[0]
+            raise ConfigurationError(
+                f"BearerAuth of onerefresh.clients.requests was given to a client of {client}: use the BearerAuth of "
+                f"onerefresh.clients.{'httpx' if client == 'httpx2' else client}, if there is one"
+            )
         if self._call.concerns(request, self._call.own(request)):
             session = session_of()
             if is_of_niquests(request):
