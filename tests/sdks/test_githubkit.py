@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,15 @@ from tests.sdks.storm import CALLS, Ended, Sent, ShapedApi, Storm
 from onerefresh import Credential, LoginRequired
 from onerefresh.clients.httpx import BearerAuth
 from onerefresh.testing import AuthServer
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed database in <sqlite3:ResourceWarning")
+"""The SDK's caches are databases in memory, which it does not close."""
+
+
+@pytest.fixture(autouse=True)
+def _caches_go_while_their_warnings_are_ignored() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 def shape(sent: Sent) -> object:
