@@ -27,7 +27,7 @@ help:
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml $(wildcard requirements/*.txt)
+$(INSTALLED): pyproject.toml requirements/dev.txt requirements/niquests.txt requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --quiet -c requirements/constraints.txt -r requirements/dev.txt -e '.[all]'
