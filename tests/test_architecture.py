@@ -173,6 +173,7 @@ RULES_OF_CLIENTS = [
     "origins", "challenge", "attach", "places", "hiding", "replay", "decoding", "peek", "rule", "refused", "bearer",
     "call", "httpx_messages", "httpx_peek", "httpx_flow", "requests_peek", "requests_call", "aiohttp_peek",
     "requests_retries", "google_auth_given", "azure_credentials", "grpc_call", "grpc_aio",
+    "niquests_modes",
 ]  # fmt: skip
 """What all clients share: each imports only what stands before it, and no client."""
 

@@ -14,6 +14,7 @@ from onerefresh.clients.attach import Attach
 from onerefresh.clients.bearer import UNAUTHORIZED, HeaderText
 from onerefresh.clients.call import Calls
 from onerefresh.clients.hiding import empty, mask
+from onerefresh.clients.niquests_modes import is_of_niquests, refuse_niquests_modes
 from onerefresh.clients.refused import RefusedBy
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
@@ -31,7 +32,7 @@ except ModuleNotFoundError as error:
     raise ConfigurationError("onerefresh.clients.requests needs requests: pip install 'onerefresh[requests]'") from None
 
 from onerefresh.clients.requests_call import Call  # it needs requests, too, and so does the next one
-from onerefresh.clients.requests_retries import refuse_hidden_refusals, that_returns_refusals
+from onerefresh.clients.requests_retries import refuse_hidden_refusals, session_of, that_returns_refusals
 
 __all__ = ["BearerAdapter", "BearerAuth"]
 
@@ -91,8 +92,17 @@ class BearerAuth(OneObject, AuthBase):
         self._hook = _Hook(self._call)
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        if not hasattr(request, "hooks"):  # httpx takes any function for an auth, and would send its request as it is
+            client = type(request).__module__.partition(".")[0]
+            raise ConfigurationError(
+                f"BearerAuth of onerefresh.clients.requests was given to a client of {client}: use the BearerAuth of "
+                f"onerefresh.clients.{'httpx' if client == 'httpx2' else client}, if there is one"
+            )
         if self._call.concerns(request, self._call.own(request)):
-            refuse_hidden_refusals(request, self._call.statuses)
+            session = session_of()
+            if is_of_niquests(request):
+                refuse_niquests_modes(session, has_rules=self._call.has_rules)
+            refuse_hidden_refusals(request, session, self._call.statuses)
             self._call.attach(request)
             if self._hook not in request.hooks["response"]:
                 request.hooks["response"].append(self._hook)

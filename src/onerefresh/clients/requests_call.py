@@ -45,6 +45,11 @@ class Call(OneObject):
         """The statuses by which the API refuses a token."""
         return self._bearer.refused_statuses
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether there are rules about answers with another status."""
+        return self._bearer.rules is not None
+
     def covers(self, url: str | None) -> bool:
         """Whether requests to this URL may carry the token."""
         return isinstance(url, str) and self._bearer.origins.cover_url(url)

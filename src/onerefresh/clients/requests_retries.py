@@ -10,12 +10,12 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
-from requests import PreparedRequest, Session
+from requests import PreparedRequest
 from requests.adapters import BaseAdapter
 
 from onerefresh.errors import ConfigurationError
 
-__all__ = ["refuse_hidden_refusals", "that_returns_refusals"]
+__all__ = ["refuse_hidden_refusals", "session_of", "that_returns_refusals"]
 
 FRAMES = 12
 """How many callers of an auth are looked at: requests has three between its session and its auth."""
@@ -32,16 +32,17 @@ def that_returns_refusals(adapter: BaseAdapter, statuses: Collection[int]) -> Ba
     return twin
 
 
-def refuse_hidden_refusals(request: PreparedRequest, statuses: Collection[int]) -> None:
-    """Raise `ConfigurationError` where the session would raise for a refusal before the integration sees it.
+def refuse_hidden_refusals(request: PreparedRequest, session: Any, statuses: Collection[int]) -> None:
+    """Raise `ConfigurationError` where `session` would raise for a refusal before the integration sees it.
 
-    The request does not know its session, which is found among the callers. Where it cannot be found, the call is left
-    alone.
+    Where the session is None, since it was not found, the call is left alone.
     """
-    adapter = _adapter_of(request)
-    if adapter is None or not _repeats(adapter, statuses):
+    if session is None or request.url is None:
         return
-    retries: Any = adapter.max_retries  # type: ignore[attr-defined]  # as above
+    adapter = session.get_adapter(request.url)
+    if not _repeats(adapter, statuses):
+        return
+    retries: Any = adapter.max_retries
     if not retries.raise_on_status:
         return
     hidden = sorted(set(retries.status_forcelist) & set(statuses))
@@ -58,14 +59,17 @@ def _repeats(adapter: BaseAdapter, statuses: Collection[int]) -> bool:
     return bool(forced) and not set(forced).isdisjoint(statuses)
 
 
-def _adapter_of(request: PreparedRequest) -> BaseAdapter | None:
-    """The adapter that will send the request, where a session prepares it just now."""
+def session_of() -> Any:
+    """The session that prepares a request just now: of requests, or of niquests, which does as requests does.
+
+    The request does not know it, so it is looked for among the callers; None where it is not there.
+    """
     frame = sys._getframe(1)
     for _ in range(FRAMES):
         if frame.f_code.co_name == "prepare_request":
             session = frame.f_locals.get("self")
-            if isinstance(session, Session) and request.url is not None:
-                return session.get_adapter(request.url)
+            if hasattr(session, "get_adapter"):
+                return session
         if frame.f_back is None:
             return None
         frame = frame.f_back
