@@ -241,6 +241,24 @@ def test_no_retry_after_header_is_an_error(value: str) -> None:
     assert seconds is None or seconds >= 0
 
 
+@pytest.mark.parametrize("skew", [0.0, 7200.0, -7200.0])
+def test_a_date_to_wait_for_counts_from_the_answer_s_own_date(skew: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = 1_700_000_000.0
+    monkeypatch.setattr("time.time", lambda: server + skew)
+    headers = {"Date": formatdate(server, usegmt=True), "Retry-After": formatdate(server + 30.0, usegmt=True)}
+    assert judge_answer(503, b"", headers).retry_after == pytest.approx(30.0, abs=1.0)
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_date_of_no_use_leaves_this_machine_s_clock(date: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_700_000_000.0
+    monkeypatch.setattr("time.time", lambda: now)
+    headers = {"Date": date, "Retry-After": formatdate(now + 30.0, usegmt=True)}
+    assert judge_answer(503, b"", headers).retry_after == pytest.approx(30.0, abs=1.0)
+    old = {**headers, "Date": formatdate(now - 7200.0, usegmt=True), "Age": "7200"}
+    assert judge_answer(503, b"", old).retry_after == pytest.approx(30.0, abs=1.0), "from a cache"
+
+
 @pytest.mark.parametrize("name", ["Retry-After", "retry-after", "RETRY-AFTER"])
 def test_a_verdict_says_how_long_to_wait(name: str) -> None:
     verdict = judge_answer(429, b"", {name: "7"})

@@ -7,6 +7,7 @@ sends or waits.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from onerefresh.bodies import (
     parsed,
     place_of,
 )
+from onerefresh.expiry import skew_by_date, worth_it
 from onerefresh.redaction import LONGEST_CHALLENGE, NOTHING_KNOWN, Redactor
 from onerefresh.token import Token, secrets_in
 from onerefresh.token_response import refresh_token_beside
@@ -85,7 +87,7 @@ def judge_answer(
     answer = parsed(body)
     hidden = hidden.knowing(secrets_in(answer))
     code = error_code(answer)
-    retry_after = parse_retry_after(header(headers, "retry-after"))
+    retry_after = parse_retry_after(header(headers, "retry-after"), _now_there(headers))
     if ruled is not None:
         kind, hint = ruled, ""
     elif status in _NOT_PROCESSED:
@@ -110,6 +112,15 @@ def _kind_of(code: str) -> FailureKind | None:
     """What a known code means, also where it is spelled ``invalidGrant`` or ``invalid-grant``."""
     spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|-", "_", code).lower()
     return BY_CODE.get(code.lower(), BY_CODE.get(spelled))
+
+
+def _now_there(headers: Mapping[str, str] | None) -> float:
+    """Seconds since the epoch by the server's clock, as far as the answer shows it: a date to wait for is by that one.
+
+    On a machine whose clock is behind, a pause of a minute would last for an hour.
+    """
+    now = time.time()
+    return now - worth_it(skew_by_date(header(headers, "date"), header(headers, "age"), now, now) or 0.0)
 
 
 def _by_status(
