@@ -12,12 +12,13 @@ from dataclasses import replace
 from itertools import islice
 
 from onerefresh import errors
+from onerefresh.expiry import worth_it
 from onerefresh.judge_answer import judge_answer, with_rest
 from onerefresh.record import Record
 from onerefresh.redaction import LEFT_OUT, LONGEST_CHALLENGE, Redactor, is_ours, plain
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.token import Secret, Token
-from onerefresh.token_response import parse_answer
+from onerefresh.token_response import end_of_refresh_token, parse_answer
 from onerefresh.verdict import LONGEST_WORDS, FailureKind, RefreshFailure, Verdict
 
 __all__ = ["Seen", "Withheld", "cleaned", "parsed_answer", "secrets_of_client", "store_failed", "vetted"]
@@ -158,8 +159,11 @@ def parsed_answer(
     Some libraries return the server's error as a mapping in its place. Raises `RefreshFailure` where there is no token.
     """
     try:
-        token = parse_answer(answer, at=at, hidden=redactor, bearer_field=bearer_field)
-        return token.arrived(at, time.time(), before)
+        token = parse_answer(answer, at=at, hidden=redactor, bearer_field=bearer_field).arrived(at, time.time(), before)
+        skew = worth_it(token.clock_skew or 0.0)
+        if skew and isinstance(answer, Mapping):  # the token's own times showed it, only after the answer was read
+            return replace(token, refresh_expires_at=end_of_refresh_token(answer, token.refresh_token, at=at - skew))
+        return token
     except errors.RefreshProtocolError as error:
         verdict = Verdict(FailureKind.PROTOCOL, error.message)
         if isinstance(answer, Mapping) and "error" in answer:

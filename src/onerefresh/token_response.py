@@ -23,7 +23,8 @@ from onerefresh.expiry import end_of
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
 from onerefresh.token import Secret, Token, secrets_in
 
-__all__ = ["names_in", "odd_expiry", "odd_type", "parse_answer", "refresh_token_beside", "useless"]
+__all__ = ["end_of_refresh_token", "names_in", "odd_expiry", "odd_type", "parse_answer", "refresh_token_beside"]
+__all__ += ["useless"]
 
 
 USUAL = KNOWN | {"code", "data", "error", "error_description", "id_token", "message", "status", "token_type"}
@@ -69,7 +70,7 @@ def parse_answer(
     refresh = Secret(refresh) if isinstance(refresh, str) and refresh else None
     access = bearer_in(answer, bearer_field)
     if access is None and kept and refresh is not None and is_refresh_token_alone(answer, bearer_field):
-        ends_at = _end_of_refresh_token(answer, refresh, at=at, kept=kept)
+        ends_at = end_of_refresh_token(answer, refresh, at=at, kept=kept)
         scope, extra = scope_of(answer), rest_of(answer, None)
         return Token(None, refresh, issued_at=at, refresh_expires_at=ends_at, scope=scope, extra=extra)
     if access is None:
@@ -84,15 +85,15 @@ def parse_answer(
         refresh,
         expires_at=end.expires_at,
         issued_at=end.issued_at,
-        refresh_expires_at=_end_of_refresh_token(answer, refresh, at=at, kept=kept),
+        refresh_expires_at=end_of_refresh_token(answer, refresh, at=at, kept=kept),
         scope=scope_of(answer),
         extra=rest_of(answer, bearer_field),
         doubt=end.odd,
     )
 
 
-def _end_of_refresh_token(
-    answer: Mapping[str, object], refresh: Secret | None, *, at: float, kept: bool
+def end_of_refresh_token(
+    answer: Mapping[str, object], refresh: Secret | None, *, at: float, kept: bool = False
 ) -> float | None:
     """When the answer's refresh token ends, in seconds since the epoch; None where that is not known, or never.
 

@@ -22,7 +22,7 @@ from onerefresh.store import Store, StoreTime, Versioned
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.telling import ClockNews
 
-HOUR = 3600.0
+HOUR, IDLE = 3600.0, 1800.0
 
 
 class Times:
@@ -57,6 +57,8 @@ class Api:
         answer: dict[str, object] = {"access_token": access, "refresh_token": f"r-{self.requests}"}
         if self.says in ("opaque", "both"):
             answer["expires_in"] = 3600
+        if self.says == "idle":
+            answer["refresh_expires_in"] = int(IDLE)
         if self.says == "moment":
             answer["expires_at"] = now + HOUR
         return answer
@@ -259,3 +261,24 @@ def test_an_event_says_that_the_clock_is_off_once(monkeypatch: pytest.MonkeyPatc
     assert [event.detail for event in found] == ["this machine's clock is 7200 s ahead of the server's"]
     assert found[0].facts.duration == pytest.approx(7200.0, abs=1.0)
     assert found[0].facts.host == "acme.test:443"
+
+
+# --- The refresh token's end ---
+
+
+@pytest.mark.parametrize("skew", [0.0, 7200.0, -7200.0, 3300.0])
+@pytest.mark.parametrize("date", [True, False])
+def test_a_refresh_token_that_ends_first_is_used_in_time_on_such_a_machine(
+    date: bool, skew: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = Times(monkeypatch)
+    api = Api(times, says="idle", date=date)
+    with times.on("wrong", skew), Credential(KEY, api.refresher(), token=FIRST) as acme:
+        times.now += 10.0
+        for _ in range(6 * 60):
+            call(api, acme)
+            ends_at = acme.token().refresh_expires_at
+            assert ends_at is not None
+            assert 0.0 < ends_at - times.now <= IDLE
+            times.now += 60.0
+    assert api.requests <= 16, "six hours"
