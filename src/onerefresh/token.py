@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, NoReturn, Self, TypeAlias
 
 from onerefresh.answers import NO_ACCESS_TOKEN, as_seconds, claims_of, fitting, is_secret, scope_of, unsendable
 from onerefresh.errors import ConfigurationError, LoginRequired, RefreshProtocolError
-from onerefresh.expiry import is_nearly_over, refresh_end_given, skew_by_issue, span_of, times_given, worth_it
+from onerefresh.expiry import (
+    CAUTIOUS_LIFE,
+    is_nearly_over,
+    refresh_end_given,
+    skew_by_issue,
+    span_of,
+    times_given,
+    worth_it,
+)
 from onerefresh.whose import Whose, whose
 
 if TYPE_CHECKING:
@@ -30,8 +38,11 @@ MOST_LOOKED_AT = 1000
 """How many values of an answer are searched for secrets."""
 LEAST_TO_MOVE = 5.0
 """Seconds between two refreshes: with less, servers that count whole seconds do not show whether an end has moved."""
-EXPIRED_ON_ARRIVAL = 60.0
-"""Seconds for which a token is used that had expired before it came."""
+THE_SAME_AGAIN = 60.0
+"""Seconds for which a token is used that has come once more, and was over before."""
+OVER_BEFORE = (
+    "its end was over before it was asked for (this machine's clock is ahead of the server's, or a cache has answered)"
+)
 
 
 class Secret:
@@ -244,9 +255,9 @@ class Token:
         refreshed.
 
         A token that had expired before it was asked for shows that clocks differ, or comes from a cache. It is used for
-        a minute, since otherwise every call would refresh it again. The same would happen to a token that took more
-        than half of its life to come. Its life counts from its arrival, since the server may have issued it as late as
-        that.
+        a while, as one whose end is not understood, since otherwise every call would refresh it again. The same would
+        happen to a token that took more than half of its life to come. Its life counts from its arrival, since the
+        server may have issued it as late as that.
         """
         if self.expires_at is None:
             return self
@@ -254,7 +265,9 @@ class Token:
             return dated.arrived(asked_at, at, before)
         asked_at, at = asked_at - worth_it(self.clock_skew or 0.0), at - worth_it(self.clock_skew or 0.0)
         if self.expires_at <= max(asked_at, self.issued_at):
-            return replace(self, issued_at=at, expires_at=at + EXPIRED_ON_ARRIVAL)
+            is_same = before is not None and before.access_token == self.access_token
+            life = THE_SAME_AGAIN if is_same else CAUTIOUS_LIFE
+            return replace(self, issued_at=at, expires_at=at + life, doubt=self.doubt or OVER_BEFORE)
         life = self.expires_at - max(self.issued_at, asked_at)
         if 0.0 <= at - asked_at <= life / 2.0:
             return self  # else it took long; or the clock was set back, and the token would live too long

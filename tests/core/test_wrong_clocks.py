@@ -52,14 +52,15 @@ class Api:
     def answer(self) -> dict[str, object]:
         self.requests += 1
         now = float(int(self.times.now))
-        access = f"opaque-{self.requests}" if self.says == "opaque" else jwt(iat=now, exp=now + HOUR, n=self.requests)
+        is_opaque = self.says in ("opaque", "moment alone")
+        access = f"opaque-{self.requests}" if is_opaque else jwt(iat=now, exp=now + HOUR, n=self.requests)
         self.ends[access] = now + HOUR
         answer: dict[str, object] = {"access_token": access, "refresh_token": f"r-{self.requests}"}
         if self.says in ("opaque", "both"):
             answer["expires_in"] = 3600
         if self.says == "idle":
             answer["refresh_expires_in"] = int(IDLE)
-        if self.says == "moment":
+        if self.says in ("moment", "moment alone"):
             answer["expires_at"] = now + HOUR
         return answer
 
@@ -167,6 +168,30 @@ def test_where_it_may_be_a_cache_it_refreshes_a_few_times(skew: float, monkeypat
             call(api, acme)
             times.now += 60.0
     assert api.requests <= 6 * 10
+
+
+@pytest.mark.parametrize("skew", [3600.0, 7200.0, 1e7])
+def test_a_moment_alone_that_is_over_is_doubted_and_said(skew: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = Times(monkeypatch)
+    api = Api(times, says="moment alone", date=False)
+    with listening() as heard, times.on("wrong", skew), Credential(KEY, api.refresher(), token=FIRST) as acme:
+        times.now += 10.0
+        for _ in range(6 * 60):
+            assert not call(api, acme)
+            times.now += 60.0
+    assert api.requests <= 6 * 15
+    said = [event.detail for event in heard if event.kind is Kind.ODD_EXPIRY]
+    assert len(said) == api.requests
+    assert said[0] == (
+        "its end was over before it was asked for (this machine's clock is ahead of the server's, or a cache has "
+        "answered); the token is used for 300 s"
+    )
+
+
+def test_the_same_token_once_more_is_asked_for_again_soon() -> None:
+    before = Token("a", "r", expires_at=START)
+    again = Token("a", "r", expires_at=START, issued_at=START + HOUR).arrived(START + HOUR, START + HOUR, before)
+    assert again.expires_at == START + HOUR + 60.0, "a cache may have the next one by then"
 
 
 @pytest.mark.parametrize("has_clock", [True, False])

@@ -120,8 +120,8 @@ def test_so_is_one_that_says_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> No
         (60.0, 0.0, 30.0, 0.0, 60.0),
         (60.0, 0.0, 31.0, 31.0, 91.0),
         (2.0, 0.0, 3.0, 3.0, 5.0),
-        (-5.0, 0.0, 3.0, 3.0, 63.0),  # over before it was asked for
-        (0.0, 0.0, 0.0, 0.0, 60.0),
+        (-5.0, 0.0, 3.0, 3.0, 303.0),  # over before it was asked for
+        (0.0, 0.0, 0.0, 0.0, 300.0),
         (60.0, 0.0, -3600.0, -3600.0, -3540.0),  # the clock was set back meanwhile
         (60.0, 0.0, 3600.0, 3600.0, 3660.0),  # or forward
     ],
