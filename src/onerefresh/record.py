@@ -215,7 +215,8 @@ class Probation:
 class TokenClock:
     """The clock by which the token of this `generation` is dated: that of its server, as far as the answer showed it.
 
-    * `machine`, `skew`: the machine that got the token, and how far its own clock was ahead, in seconds.
+    * `machine`, `skew`: the machine that got the token, and how far its own clock was ahead, in seconds; an empty name
+      and 0 where the answer did not show that, so that the token is dated by the clock of that machine.
     * `clock_epoch`, `ahead`: how far the store's clock of this epoch was ahead; None where the store has no clock.
     """
 

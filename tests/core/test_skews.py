@@ -19,7 +19,7 @@ from onerefresh.record import TokenClock
 from onerefresh.record_text import decode
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.renew import renew
-from onerefresh.renewal.token_clocks import skew_here
+from onerefresh.renewal.token_clocks import UNKNOWN, skew_here
 from onerefresh.store import StoreTime
 from onerefresh.telling import ClockNews
 
@@ -130,6 +130,11 @@ def instant(skew: float, *, epoch: str | None = "era", store_is_off: float = 0.0
             clock(machine="here"), instant(HOUR), 0.0, 0.0, id="the machine was asleep, and its clock with it"
         ),
         pytest.param(clock(), instant(50.0), 0.0, 0.0, id="less than a minute"),
+        pytest.param(
+            clock(machine=UNKNOWN), instant(-7200.0), 0.0, -7200.0, id="dated by a machine that was ahead of this one"
+        ),
+        pytest.param(clock(machine=UNKNOWN), instant(7200.0), 7199.0, 0.0, id="or behind: a stated moment is right"),
+        pytest.param(clock(machine=UNKNOWN), instant(0.0, epoch=None), 7199.0, 0.0, id="and the store's clock is gone"),
     ],
 )
 def test_each_machine_finds_how_far_its_own_clock_is_off(
@@ -165,7 +170,7 @@ def test_an_answer_that_shows_nothing_leaves_nothing_of_the_one_before() -> None
     world.now = 2.0
     world.answers = [Token("b", "r-2", expires_in=HOUR, issued_at=world.wall)]
     world.run(renew(EFFECTS, make_request(process=("here", 7))))
-    assert world.present.token_clock is None
+    assert world.present.token_clock == TokenClock(2, UNKNOWN, 0.0, "boot", -START), "by the clock of this machine"
     assert not [event for event in world.events if event.kind is Kind.CLOCK_OFF]
 
 

@@ -29,7 +29,7 @@ class Times:
     """True time, and the skew of the machine that runs now."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.now, self.skew, self.machine = START, 0.0, ""
+        self.now, self.skew, self.machine = START, 0.0, "right"
         patch.setattr(time, "time", lambda: self.now + self.skew)
         patch.setattr("onerefresh.credential.launcher.machine", lambda: self.machine)
 
@@ -39,7 +39,7 @@ class Times:
         try:
             yield
         finally:
-            self.machine, self.skew = "", 0.0
+            self.machine, self.skew = "right", 0.0
 
 
 class Api:
@@ -238,6 +238,27 @@ def test_processes_that_live_for_one_call_know_it_from_the_record(
         times.now += 60.0
     assert api.requests <= 8
     assert refusals <= 1, "the first token, which is dated by the machine that brought it"
+
+
+@pytest.mark.parametrize("later", ["wrong", "right"])
+@pytest.mark.parametrize("says", SAYS)
+@pytest.mark.parametrize("date", [True, False])
+def test_a_token_ends_in_time_where_the_clock_was_set_right_or_another_machine_goes_on(
+    date: bool, says: str, later: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = Times(monkeypatch)
+    monkeypatch.setattr("onerefresh.runner.is_set_by_tests", lambda: False)
+    api, place = Api(times, says=says, date=date), Place(times, has_clock=True)
+    refusals = 0
+    for minute in range(6 * 60):
+        with (
+            times.on(*(("wrong", 7200.0) if minute < 20 else (later, 0.0))),
+            Credential(KEY, api.refresher(), token={"refresh_token": "r-0"}, store=Door(place)) as acme,
+        ):
+            refusals += call(api, acme)
+        times.now += 60.0
+    assert api.requests <= 8
+    assert not refusals, "the store's clock tells, also where no answer did"
 
 
 def test_the_command_for_many_does_not_take_a_fresh_token_for_an_old_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,15 +13,29 @@ from onerefresh.token import Token
 
 __all__ = ["clock_of", "skew_here"]
 
+UNKNOWN = ""
+"""The machine of a token whose answer did not show the server's time."""
+
 
 def clock_of(token: Token, generation: int, now: Instant, machine: str) -> TokenClock | None:
-    """What the record says of the clock of a token that this machine has just got; None where nothing is known."""
+    """What the record says of the clock of a token that this machine has just got; None where nothing is known.
+
+    Where the answer did not show the server's time, it says no more than how the store's clock compares with this
+    machine's, which may be set later, or may never see the token again.
+    """
     if token.clock_skew is None:
-        return None
+        if now.shared is None or now.set_by_test:
+            return None
+        return TokenClock(generation, UNKNOWN, 0.0, now.shared.clock_epoch, _whole(now.shared.seconds - now.wall))
     epoch, ahead = None, 0.0
     if now.shared is not None:
-        epoch, ahead = now.shared.clock_epoch, now.shared.seconds - (now.wall - token.clock_skew)
+        epoch, ahead = now.shared.clock_epoch, _whole(now.shared.seconds - (now.wall - token.clock_skew))
     return TokenClock(generation, machine, token.clock_skew, epoch, ahead)
+
+
+def _whole(seconds: float) -> float:
+    """Seconds to the millisecond: so two readings of the same two clocks are equal."""
+    return round(seconds, 3)
 
 
 def skew_here(record: Record | None, now: Instant, machine: str, known: float = 0.0) -> float:
@@ -37,6 +51,8 @@ def skew_here(record: Record | None, now: Instant, machine: str, known: float = 
     shared, found = now.shared, []
     if shared is not None and clock.clock_epoch == shared.clock_epoch:
         found.append(now.wall - (shared.seconds - clock.ahead))
+    if clock.machine == UNKNOWN:
+        found.append(0.0)  # a moment that the server stated is right as it is, and a lifetime ends too early then
     if machine and clock.machine == machine:
         found.append(clock.skew)
     return worth_it(min(found, default=known))
