@@ -165,6 +165,10 @@ SAME = [
     ({"access_token": of(None, iss=7.5)}, {"access_token": of("anna")}),
     ({"id_token": of("anna", iss="accounts.google.com")}, {"id_token": of("anna", iss="https://accounts.google.com")}),
     ({"id_token": of("anna", iss="https://a.auth0.com/")}, {"id_token": of("anna", iss="https://a.auth0.com")}),
+    ({"id_token": of(iss="http://a.example:80/x")}, {"id_token": of(iss="https://A.Example:443/x/")}),
+    ({"id_token": of("anna"), "access": of(1)}, {"id_token": of("anna"), "access": of(2)}),  # it names the person
+    ({"access": of(1, aud="one api")}, {"access": of(2, aud="another")}),  # a subject for each API
+    ({"access": of(iss="https://sts/t", aud="api://a")}, {"access": of(iss="https://login/t/v2.0", aud=["a"])}),
     ({"id_token": "a.b.c"}, {"id_token": of("anna")}),
     ({"id_token": f"{of('anna')}.d.e"}, {"id_token": of("ben")}),  # encrypted: five parts
     ({"id_token": 7}, {"id_token": {"sub": "ben"}}),
@@ -183,7 +187,11 @@ OTHER = [
     ({"accessToken": of("anna")}, {"access_token": of("anna", iss="https://b")}, "issuer of the access token"),
     ({"id_token": of("anna")}, {"id_token": of("Anna")}, "subject of the id_token"),
     ({"id_token": of(None)}, {"id_token": of(None, iss="https://b")}, "issuer of the id_token"),
-    ({"id_token": of("anna"), "access": of(1)}, {"id_token": of("anna"), "access": of(2)}, "subject of the access"),
+    ({"access": of("anna", aud="api")}, {"access": of("ben", aud=["api"])}, "subject of the access token"),
+    ({"access": of("anna", aud="api")}, {"access": of("ben")}, "subject of the access token"),
+    ({"id_token": of("anna", aud="a")}, {"id_token": of("ben", aud="b")}, "subject of the id_token"),
+    ({"id_token": of(iss="https://a/b")}, {"id_token": of(iss="https://a/B")}, "issuer of the id_token"),
+    ({"id_token": of(iss="https://a:8443")}, {"id_token": of(iss="https://a")}, "issuer of the id_token"),
     ({"id_token": of("a"), "access": of(1)}, {"id_token": of("b"), "access": of(1)}, "subject of the id_token"),
 ]
 

@@ -29,7 +29,8 @@ def judge_stranger(attempt: Attempt, whose: Whose, refresh_token: Secret | None)
     return Verdict(
         FailureKind.PROTOCOL if is_spent else FailureKind.UNUSABLE,
         f"the answer belongs to another account, and is not used: the {differs} is not that of this session "
-        "(OpenID Connect Core section 12.2); find out whose cookies or tokens the refresher sends",
+        "(OpenID Connect Core section 12.2); find out whose cookies or tokens the refresher sends; or log in again, if "
+        "the server now names the same person in another way",
         repeatable=False,
         is_anothers=True,
     )
