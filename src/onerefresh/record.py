@@ -196,6 +196,7 @@ class Probation:
     * `reported`: a replay with this generation was refused.
     * `repeated`: the request was sent again, or taken over, so the server may have repeated an older answer. A refusal
       then refreshes at once.
+    * `clock_epoch`, `clock_at`: as `at`, by the store's own clock, where it has one.
     """
 
     refusals: int
@@ -204,11 +205,18 @@ class Probation:
     by_refusal: bool
     reported: bool = False
     repeated: bool = False
+    clock_epoch: str | None = None
+    clock_at: float = 0.0
     unknown: Mapping[str, object] = _unknown()
 
     def holds(self, now: float) -> bool:
         """Whether the delay is not over yet."""
         return min(self.at + self.delay - now, self.delay) > 0.0
+
+    def dated(self, clock: Clock | None) -> Probation:
+        """The same, which begins now, by the store's clock as well, where it has one."""
+        clock_epoch, at = clock or (None, 0.0)
+        return self if clock_epoch is None else replace(self, clock_epoch=clock_epoch, clock_at=at)
 
 
 @dataclass(frozen=True, slots=True)

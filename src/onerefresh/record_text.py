@@ -172,6 +172,8 @@ PROBATION = (
     Field("by_refusal", "by_refusal", truth, needed=True),
     Field("reported", "reported", truth),
     Field("repeated", "repeated", truth),
+    Field("clock_epoch", "era", text_or_none, write=_as_text),
+    Field("clock_at", "clock", number, write=_finite),
 )
 TOKEN = (
     Field("access_token", "access_token", _access, needed=True, write=_secret_text),

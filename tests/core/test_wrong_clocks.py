@@ -14,7 +14,7 @@ from tests.core.calls import listening
 from tests.core.driver import KEY, START
 from tests.core.test_skews import jwt
 
-from onerefresh import Credential, Credentials, StoreUnavailable, Token
+from onerefresh import Credential, Credentials, RefreshUnavailable, StoreUnavailable, Token
 from onerefresh.events import Event, Kind
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.oauth2.codec import TokenRequest, TokenResponse
@@ -259,6 +259,57 @@ def test_a_token_ends_in_time_where_the_clock_was_set_right_or_another_machine_g
         times.now += 60.0
     assert api.requests <= 8
     assert not refusals, "the store's clock tells, also where no answer did"
+
+
+@pytest.mark.parametrize("later", ["wrong", "right"])
+def test_a_refresh_by_a_clock_that_is_ahead_damps_refusals_only_for_a_while(
+    later: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = Times(monkeypatch)
+    monkeypatch.setattr("onerefresh.runner.is_set_by_tests", lambda: False)
+    api, place = Api(times, says="jwt"), Place(times, has_clock=True)
+
+    def answered() -> bool:
+        with Credential(KEY, api.refresher(), token={"refresh_token": "r-0"}, store=Door(place)) as acme:
+            token = acme.token()
+            return api.accepts(token) or api.accepts(acme.token(refused=token))
+
+    with times.on("wrong", 7200.0):
+        assert answered()
+    api.ends.clear()  # the token is revoked
+    with times.on(later, 0.0):
+        assert not answered(), "it was refreshed just now"
+        times.now += 11.0
+        assert answered()
+    assert api.requests == 2
+
+
+@pytest.mark.parametrize("later", ["wrong", "right"])
+def test_an_outage_noted_by_a_clock_that_is_ahead_is_over_when_it_is(
+    later: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = Times(monkeypatch)
+    monkeypatch.setattr("onerefresh.runner.is_set_by_tests", lambda: False)
+    api, place = Api(times, says="jwt"), Place(times, has_clock=True)
+    ask, is_down = api.send, True
+
+    def send(request: TokenRequest) -> TokenResponse:
+        return TokenResponse(503, {"Retry-After": "60"}, b"") if is_down else ask(request)
+
+    endpoint = TokenEndpoint("https://acme.test/token", client_id="c", send=send)
+
+    def get() -> Token:
+        with Credential(KEY, endpoint, token={"refresh_token": "r-0"}, store=Door(place)) as acme:
+            return acme.token()
+
+    with times.on("wrong", 7200.0), pytest.raises(RefreshUnavailable):
+        get()
+    is_down = False
+    with times.on(later, 0.0):
+        with pytest.raises(RefreshUnavailable):
+            get()
+        times.now += 61.0
+        assert get().generation == 2
 
 
 def test_the_command_for_many_does_not_take_a_fresh_token_for_an_old_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,9 @@ RECORDS = {
     ),
     "idle-probation": replace(HELD, probation=Probation(0, AT, 10.0, by_refusal=False)),
     "idle-probation-repeated": replace(HELD, probation=Probation(0, AT, 10.0, by_refusal=False, repeated=True)),
+    "idle-probation-clock": replace(
+        HELD, probation=Probation(1, AT, 20.0, by_refusal=True, clock_epoch="5f0b4d6e-boot", clock_at=1234.5)
+    ),
     "idle-probation-reported": replace(HELD, probation=Probation(3, AT, 80.0, by_refusal=True, reported=True)),
     "idle-failed-fully": replace(HELD, failure=FULL_FAILURE),
     **{

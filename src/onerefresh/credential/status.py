@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from onerefresh.record import Entry, Record, State
 from onerefresh.renewal.decide import too_often
+from onerefresh.renewal.sights import dated_by_store
 from onerefresh.renewal.token_clocks import skew_here
 from onerefresh.renewal.world import World
 from onerefresh.this_process import machine
@@ -63,8 +64,9 @@ class Status:
 async def read_status(world: World, key: str, place: str) -> Status:
     """Read the record and describe it. `place`: the store's name. Raises `StoreUnavailable`."""
     loaded, now = await world.load(), await world.now()
-    status = _status_of(key, place, loaded.record, 0.0 if loaded.record is None else loaded.record.rest(now.clock))
-    return replace(status, clock_skew=skew_here(loaded.record, now, machine()))
+    record = None if loaded.record is None else dated_by_store(loaded.record, now)
+    status = _status_of(key, place, record, 0.0 if record is None else record.rest(now.clock))
+    return replace(status, clock_skew=skew_here(record, now, machine()))
 
 
 def _status_of(key: str, place: str, record: Record | None, rest: float) -> Status:

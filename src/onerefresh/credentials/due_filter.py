@@ -17,6 +17,7 @@ from onerefresh.refresher import endpoint_of
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.reports import moved
 from onerefresh.renewal.request import UNSTATED
+from onerefresh.renewal.sights import dated_by_store
 from onerefresh.renewal.token_clocks import skew_here
 from onerefresh.store import Versioned
 from onerefresh.this_process import machine
@@ -77,7 +78,7 @@ class DueFilter:
             unreadable = isinstance(found, errors.StoreUnavailable)
             return Result(key, What.UNREADABLE if unreadable else What.FAILED, found)
         try:
-            record = None if found is None else cleaned(decode(found.body, key))
+            record = None if found is None else dated_by_store(cleaned(decode(found.body, key)), now)
         except errors.StoreUnavailable as error:
             return Result(key, What.UNREADABLE, error_of(error))
         try:

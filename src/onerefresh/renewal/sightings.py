@@ -12,7 +12,7 @@ from typing import NamedTuple
 from onerefresh.record import Failure, Lease, Record, State
 from onerefresh.renewal.atomic import Atomic
 from onerefresh.renewal.clocks import Instant
-from onerefresh.renewal.sights import Loss, Sight, age_of, knowing, name_of, noting, resting
+from onerefresh.renewal.sights import Loss, Sight, age_of, by_store, knowing, name_of, noting, resting
 from onerefresh.verdict import FailureKind
 
 __all__ = ["Servers", "Sightings"]
@@ -242,7 +242,7 @@ class Sightings:
         return before.damped != identity
 
     def dated(self, record: Record | None, now: Instant, since: float | None = None) -> Record | None:
-        """`record` with its dates on this machine's clock, none of them later than its first sight here.
+        """`record` with its dates on this machine's clock: none is later than its first sight, or than the store says.
 
         After a lost answer, the request may still be at work. So a clock that is ahead, or was set forward, does not
         make this failure older. `since`: when this renewal began to watch the last attempt, on the monotonic clock; a
@@ -271,14 +271,14 @@ class Sightings:
 
         _, state = self._seen.change(change)
         if failure is not None and state.failure is not None:
-            at = state.failure.latest(now)
+            at = min(state.failure.latest(now), by_store(failure, now))
             if failure.lost or failure.kind.is_lost:
                 at = max(at, state.failure.earliest(now))
             if at != failure.at:
                 record = replace(record, failure=replace(failure, at=at))
             record = resting(record, state.lost, now)
         if probation is not None and state.probation is not None:
-            at = state.probation.latest(now)
+            at = min(state.probation.latest(now), by_store(probation, now))
             if at < probation.at:
                 record = replace(record, probation=replace(probation, at=at))
         return record

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
-from onerefresh.record import Entry, Failure, Record, State
+from onerefresh.record import Entry, Failure, Probation, Record, State
 from onerefresh.renewal.clocks import Instant
 
 MOST = 8
@@ -48,14 +49,35 @@ def name_of(failure: Failure) -> object:
     return failure.at, failure.count, failure.kind
 
 
+def by_store(dated: Failure | Probation, now: Instant) -> float:
+    """When it was, as the store's clock tells, by this machine's; endless where that clock does not tell.
+
+    A machine whose clock is ahead, or was set back since, dates what it notes in the future of others. A process that
+    lives for one call sees it for the first time, every time.
+    """
+    if now.shared is None or now.shared.clock_epoch != dated.clock_epoch:
+        return math.inf
+    return now.wall - max(now.shared.seconds - dated.clock_at, 0.0)
+
+
+def dated_by_store(record: Record, now: Instant) -> Record:
+    """`record` with its failure dated by the store's clock, for whoever reads it once."""
+    failure = record.failure
+    if failure is None or (at := by_store(failure, now)) >= failure.at:
+        return record
+    return replace(record, failure=replace(failure, at=at))
+
+
 def age_of(failure: Failure, now: Instant, since: float | None) -> float:
     """Seconds since a failure that this process sees for the first time, by the clock that shows the shortest time.
 
-    Other clocks may be ahead, or may have been set forward.
+    Other clocks may be ahead, or may have been set forward. A date in the future says nothing where the store's clock
+    tells.
     """
-    age = max(now.wall - failure.at, 0.0)
-    if now.shared is not None and now.shared.clock_epoch == failure.clock_epoch:
-        age = min(age, max(now.shared.seconds - failure.clock_at, 0.0))
+    age, shown = now.wall - failure.at, now.wall - by_store(failure, now)
+    if shown >= 0.0:
+        age = min(age, shown) if age >= 0.0 else shown
+    age = max(age, 0.0)
     return age if since is None else min(age, now.monotonic - since)
 
 

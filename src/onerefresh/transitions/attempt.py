@@ -84,7 +84,7 @@ def committed(
         families = (*(known for known in families if known != family), family)[-FAMILIES:]
     refusals, targets = before.refusals if before else 0, record.own_targets
     delay = refusal_pause(max(refusals, targets.pressure(clock or (None, now)) if targets is not None else 0))
-    probation: Probation | None = Probation(refusals, now, delay, refused, repeated=repeated)
+    probation: Probation | None = Probation(refusals, now, delay, refused, repeated=repeated).dated(clock)
     failure = None
     if useless:
         failed, probation = record.failure, before  # the probation is of the old access token, which stays

@@ -44,6 +44,7 @@ def replay_reported(
     refusals, repeated, unknown = (before.refusals, before.repeated, before.unknown) if before else (0, False, {})
     delay = refusal_pause(refusals + 1)
     probation = Probation(refusals + 1, now, delay, True, reported=True, repeated=repeated, unknown=unknown)
+    probation = probation.dated(clock)
     if target:
         targets = (targets or Targets(record.family, clock[0])).refusing(target, delay, clock)
     return replace(record, probation=probation, targets=targets)  # `unknown` stays: the generation is the same
