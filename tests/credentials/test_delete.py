@@ -50,6 +50,36 @@ def test_a_deleted_tenant_has_no_token_here_nor_in_the_store(kind: str, tmp_path
         assert credentials["b"].token().reveal() == "access-0"
 
 
+class Revoking:
+    """A refresher that revokes, or cannot."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails, self.revoked = fails, list[str]()
+
+    def __call__(self, token: Token) -> dict[str, object]:
+        return never(token)
+
+    def revoke(self, token: Token) -> None:
+        if self.fails:
+            raise ConnectionError
+        self.revoked.append(token.reveal())
+
+
+@pytest.mark.parametrize(("fails", "revocation"), [(False, "revoked"), (True, "not_confirmed")])
+def test_a_deletion_says_what_became_of_the_token_at_the_server(fails: bool, revocation: str) -> None:
+    refresher = Revoking(fails=fails)
+    with Credentials(refresher, store="memory") as credentials:
+        credentials["a"].login(first_token())
+        assert credentials.delete("a").revocation == revocation
+        assert credentials.delete("a").revocation == "no_token"
+        credentials["b"].login(first_token())
+        assert asyncio.run(credentials.adelete("b")).revocation == revocation
+    assert len(refresher.revoked) == (0 if fails else 2)
+    with Credentials(never, store="memory") as credentials:
+        credentials["a"].login(first_token())
+        assert credentials.delete("a").revocation == "no_endpoint"
+
+
 def test_a_deleted_tenant_is_kept_in_memory_no_longer() -> None:
     with Credentials(never, store="memory") as credentials:
         credentials["a"].login(first_token())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from onerefresh import errors
 from onerefresh.credential import Credential
@@ -29,6 +29,7 @@ from onerefresh.locks import refuse_inside
 from onerefresh.policy import Early, Profile
 from onerefresh.real_time import monotonic
 from onerefresh.renewal.attempt import Outcome
+from onerefresh.renewal.revocation import LoggedOut
 from onerefresh.running_loop import running_loop
 from onerefresh.store import Store
 from onerefresh.token import Answer, Token
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Credentials"]
 
+T = TypeVar("T")
 Refresher = Callable[[Token], Answer | Awaitable[Answer]]
 
 KEEP = 100_000
@@ -201,19 +203,19 @@ class Credentials(ContextManaged):
         """As `purge`, for tasks."""
         await self._aremoved(key, self._tenant_that_is_gone(key).purge_record(), "removing what is left of it")
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> LoggedOut:
         """End the session of a tenant that is gone, here and in the store, and delete its spooled tokens on this host.
 
         A record without tokens remains, so that no process that still knows a token can restore it. A record that
         cannot be read is replaced as well: one that is damaged, or was encrypted with a key that is lost. The token is
-        revoked where the `refresher` of all can do that, as at a logout. Raises `StoreUnavailable`, and `WaitTimeout`
-        after `max_wait`.
+        revoked where the `refresher` of all can do that, as at a logout, and the result says whether the server has
+        done so. Raises `StoreUnavailable`, and `WaitTimeout` after `max_wait`.
         """
-        self._removed(key, self._tenant_that_is_gone(key).delete(), "emptying its record")
+        return self._removed(key, self._tenant_that_is_gone(key).delete(), "emptying its record")
 
-    async def adelete(self, key: str) -> None:
+    async def adelete(self, key: str) -> LoggedOut:
         """As `delete`, for tasks."""
-        await self._aremoved(key, self._tenant_that_is_gone(key).delete(), "emptying its record")
+        return await self._aremoved(key, self._tenant_that_is_gone(key).delete(), "emptying its record")
 
     def close(self) -> None:
         """Begin nothing more, and wait for the renewals under way, for `max_wait` seconds at most."""
@@ -316,19 +318,21 @@ class Credentials(ContextManaged):
         tenant = self._recent.peek(key)
         return tenant if tenant is not None and not tenant.is_closed else Tenant(key, self._options, self._store)
 
-    def _removed(self, key: str, flight: Flight[None], what: str) -> None:
+    def _removed(self, key: str, flight: Flight[T], what: str) -> T:
         """Wait for the end of `flight`, which removes a tenant."""
         if not flight.wait(self._options.max_wait):
             raise _too_late(key, what)
-        flight.result()
+        found = flight.result()
         self._recent.release(key)
+        return found
 
-    async def _aremoved(self, key: str, flight: Flight[None], what: str) -> None:
+    async def _aremoved(self, key: str, flight: Flight[T], what: str) -> T:
         """As `_removed`, for tasks."""
         if not await flight.wait_async(self._options.max_wait):
             raise _too_late(key, what)
-        flight.result()
+        found = flight.result()
         self._recent.release(key)
+        return found
 
     def _refuse_to_block(self) -> None:
         """Raise `ConfigurationError` where waiting here would block the loop on which a renewal is under way."""

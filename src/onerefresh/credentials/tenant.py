@@ -9,6 +9,7 @@ from onerefresh.policy import FOR_GOOD
 from onerefresh.renewal import removal
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.request import Ahead
+from onerefresh.renewal.revocation import LoggedOut
 from onerefresh.renewal.world import World
 from onerefresh.store import Store
 from onerefresh.token import Token
@@ -56,12 +57,13 @@ class Tenant(Credential):
         ahead = Ahead(None if within is None else min(within, FOR_GOOD), unused_for)
         return self._ahead(ahead, loop if self._options.loop is None else self._options.loop)
 
-    def delete(self) -> Flight[None]:
+    def delete(self) -> Flight[LoggedOut]:
         """Empty the record, whatever is in it, and forget the token."""
 
-        async def work(world: World) -> None:
-            await removal.delete(world, self._launcher.request(), self._launcher.there)
+        async def work(world: World) -> LoggedOut:
+            found = await removal.delete(world, self._launcher.request(), self._launcher.there)
             self._memory.forget()
+            return found
 
         return self._launcher.run_command(work, None, moves=False)
 

@@ -219,12 +219,12 @@ async def log_out(world: World, request: RenewalRequest) -> LoggedOut:
     return await revoke_all(world, emptied, useless, request)
 
 
-async def delete(world: World, request: RenewalRequest) -> None:
+async def delete(world: World, request: RenewalRequest) -> LoggedOut:
     """Empty the record and the spool even where they cannot be read, so that nobody uses this credential again."""
     emptied, useless = await _emptied(world, request, even_sealed=True)
     await world.clear_spool()
     await report(world, Kind.LOGGED_OUT, request, emptied, "deleted")
-    await revoke_all(world, emptied, useless, request)
+    return await revoke_all(world, emptied, useless, request)
 
 
 async def _emptied(

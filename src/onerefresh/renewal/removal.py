@@ -10,26 +10,28 @@ from onerefresh.record import State
 from onerefresh.renewal import commands
 from onerefresh.renewal.reports import MOST_ROUNDS, unsettled
 from onerefresh.renewal.request import RenewalRequest
+from onerefresh.renewal.revocation import LoggedOut, worst_of
 from onerefresh.renewal.world import World
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 
 __all__ = ["delete", "purge"]
 
 
-async def delete(world: World, request: RenewalRequest, there: World | None = None) -> None:
+async def delete(world: World, request: RenewalRequest, there: World | None = None) -> LoggedOut:
     """End the session wherever it is. A move that is under way meanwhile finds that it has ended."""
-    is_ended = False
+    before: LoggedOut | None = None
     if there is not None:
         try:
-            await commands.delete(there, request)
-            is_ended = True
+            before = await commands.delete(there, request)
         except errors.CredentialMoved:
             await there.clear_spool()
     try:
-        await commands.delete(world, request)
+        here = await commands.delete(world, request)
     except errors.CredentialMoved:
-        if not is_ended:  # it is in a third store
+        if before is None:  # it is in a third store
             raise
+        return before
+    return here if before is None else worst_of(before, here)
 
 
 async def purge(world: World, request: RenewalRequest, there: World | None = None) -> None:

@@ -34,13 +34,16 @@ async def revoke_all(world: World, record: Record | None, tokens: list[Token], r
     """Revoke all tokens at the server; the worst result of them."""
     found = LoggedOut("no_token")
     for token in tokens:
-        result = await revoke(world, record, token, request)
-        if _WORSE.index(result.revocation) >= _WORSE.index(found.revocation):
-            found = result
+        found = worst_of(found, await revoke(world, record, token, request))
     return found
 
 
 _WORSE = ("no_token", "revoked", "no_endpoint", "not_confirmed")
+
+
+def worst_of(one: LoggedOut, other: LoggedOut) -> LoggedOut:
+    """The result that leaves more of a session at the server; the later one of two that leave as much."""
+    return other if _WORSE.index(other.revocation) >= _WORSE.index(one.revocation) else one
 
 
 async def revoke_if_logged_out(world: World, record: Record | None, token: Token, request: RenewalRequest) -> None:
