@@ -32,11 +32,13 @@ def _no_thread_remains() -> Iterator[None]:
     """
     before = set(threading.enumerate())
     yield
-    deadline = time.monotonic() + PATIENCE
+    deadline, pause = time.monotonic() + PATIENCE, 0.005
     while threads := _threads_of_ours(before):
-        gc.collect()  # what is in memory may be garbage
         assert time.monotonic() < deadline, threads
-        time.sleep(0.005)
+        threads[0].join(pause)
+        if threads[0].is_alive():
+            gc.collect()  # what is in memory may be garbage
+            pause = min(2 * pause, 0.1)  # many collections would take more time than the tests themselves
 
 
 @pytest.fixture
