@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.package import PACKAGE
+from tests.repetition import long
 
 from onerefresh import Credential, Credentials
 from onerefresh.cli import build_parser
@@ -123,7 +124,7 @@ def test_the_example_for_many_customers_sends_one_token_request_from_all_workers
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("checker", ["mypy", "basedpyright"])
+@pytest.mark.parametrize("checker", ["basedpyright", *long("mypy")])
 def test_the_types_of_the_examples_are_right_for_a_strict_checker(tmp_path: Path, checker: str) -> None:
     """The first one as it stands; the others take the first answer from it."""
     for number, example in enumerate([FUNCTION, OAUTH, PROCESSES, MANY]):
@@ -223,7 +224,7 @@ def test_onerefresh_answers_every_call_of_the_comparison_with_one_token_request(
     assert all(cells == ["1", "100", "1", "100", "alive"] for cells in ours.values())
 
 
-@pytest.mark.slow
+@pytest.mark.long  # `tests/cli/test_demo.py` sees the same numbers
 def test_the_demo_shows_what_the_first_table_says() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "onerefresh", "demo", "--json"], capture_output=True, text=True, timeout=120, check=False

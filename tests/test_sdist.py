@@ -41,7 +41,19 @@ def test_it_has_every_file_of_a_clone(unpacked: Path) -> None:
     assert clone - has == set()
 
 
-def test_the_commands_of_a_clone_run_in_it(unpacked: Path, tmp_path: Path) -> None:
+PYTEST = ["bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [*PYTEST, "tests/core/test_policy.py"],
+        pytest.param(["make", "demo", "VENV=."], marks=pytest.mark.long),
+        pytest.param([*PYTEST, "--collect-only"], marks=pytest.mark.long),
+    ],
+    ids=["a test", "the demo", "all tests"],
+)
+def test_the_commands_of_a_clone_run_in_it(unpacked: Path, tmp_path: Path, command: list[str]) -> None:
     """With an environment in which everything is installed already, but the package itself."""
     binaries = tmp_path / "bin"
     binaries.mkdir()
@@ -50,15 +62,11 @@ def test_the_commands_of_a_clone_run_in_it(unpacked: Path, tmp_path: Path) -> No
         (binaries / name).chmod(0o755)
     (tmp_path / ".installed").touch()
     environment = {**os.environ, "ONEREFRESH_STATE": str(tmp_path / "state")}
-    for command in (
-        ["make", "demo", f"VENV={tmp_path}"],
-        [str(binaries / "python"), "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"],
-        [str(binaries / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/core/test_policy.py"],
-    ):
-        done = subprocess.run(
-            command, cwd=unpacked, env=environment, capture_output=True, text=True, timeout=110, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    command = [word.replace("bin/", f"{binaries}/").replace("VENV=.", f"VENV={tmp_path}") for word in command]
+    done = subprocess.run(
+        command, cwd=unpacked, env=environment, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_links_of_the_package_page_lead_to_files_of_the_repository(unpacked: Path) -> None:

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from tests.backends.conftest import Age, log_in
 from tests.backends.program import PATIENCE, Program
+from tests.repetition import long
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +43,7 @@ def call(url: str) -> str:
         return type(error).__name__
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "redis", "postgres"])
+@pytest.mark.parametrize("kind", ["postgres", *long("sqlite", "redis")])
 def test_four_workers_send_one_token_request_for_two_hundred_calls_with_a_refused_token(
     new_program: Callable[..., Program], kind: str
 ) -> None:
@@ -72,7 +73,7 @@ def test_an_expired_token_of_each_customer_is_refreshed_once(new_program: Callab
     assert program.server.counters.token_requests == 5
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "redis", "postgres"])
+@pytest.mark.parametrize("kind", ["sqlite", *long("redis", "postgres")])
 def test_a_credential_that_was_used_before_the_fork_is_shared_by_the_workers(
     new_program: Callable[..., Program], kind: str
 ) -> None:

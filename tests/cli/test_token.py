@@ -292,7 +292,11 @@ PROCESSES, AT_ONCE = 18, 12
 
 
 @pytest.mark.parametrize(
-    ("changes", "arguments"), [({"expires_in": 0.001}, []), ({}, ["--refused", "1"])], ids=["expired", "revoked"]
+    ("changes", "arguments"),
+    [
+        pytest.param({"expires_in": 0.001}, [], id="expired", marks=pytest.mark.long),
+        pytest.param({}, ["--refused", "1"], id="revoked"),
+    ],
 )
 def test_many_processes_print_one_token_and_send_one_request(
     home: Home, changes: dict[str, object], arguments: list[str]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.repetition import long
 
 if TYPE_CHECKING:
     from tests.doublespend.conftest import Crew
@@ -14,16 +15,10 @@ pytestmark = pytest.mark.slow
 
 LOSSES = [
     "valkey flushed",
-    "valkey durable",
-    "valkey restarted",
-    "valkey failed over",
     "postgres deleted",
-    "postgres truncated",
-    "sqlite deleted",
     "sqlite removed",
+    *long("valkey durable", "valkey restarted", "valkey failed over", "postgres truncated", "sqlite deleted"),
 ]
-ROLLBACKS = ["valkey restarted", "postgres deleted", "sqlite deleted"]
-FEW = ["valkey flushed", "postgres deleted"]
 
 
 @pytest.mark.parametrize("kind", LOSSES)
@@ -39,7 +34,7 @@ def test_an_old_copy_is_not_spent_while_another_process_has_the_newest(
     assert crew.place.generation() == 2
 
 
-@pytest.mark.parametrize("kind", FEW)
+@pytest.mark.parametrize("kind", ["postgres deleted", *long("valkey flushed")])
 def test_nor_where_the_api_refused_it(new_crew: Callable[[str], Crew], kind: str) -> None:
     crew = new_crew(kind)
     crew.log_in("acme")
@@ -49,7 +44,7 @@ def test_nor_where_the_api_refused_it(new_crew: Callable[[str], Crew], kind: str
     crew.assert_unharmed(answer, stale, holder)
 
 
-@pytest.mark.parametrize("kind", [*FEW, "valkey restarted", "sqlite removed"])
+@pytest.mark.parametrize("kind", ["valkey restarted", "sqlite removed", *long("valkey flushed", "postgres deleted")])
 def test_a_caller_who_waits_for_no_longer_than_a_second_hears_so_and_costs_nothing(
     new_crew: Callable[[str], Crew], kind: str
 ) -> None:
@@ -62,7 +57,7 @@ def test_a_caller_who_waits_for_no_longer_than_a_second_hears_so_and_costs_nothi
     crew.assert_unharmed(stale.ask("token"), stale, holder)
 
 
-@pytest.mark.parametrize("kind", ["valkey flushed", "valkey durable", "valkey restarted"])
+@pytest.mark.parametrize("kind", ["valkey durable", *long("valkey flushed", "valkey restarted")])
 def test_the_first_token_of_a_new_process_is_not_spent_where_the_store_may_lose_writes(
     new_crew: Callable[[str], Crew], kind: str
 ) -> None:
@@ -74,7 +69,8 @@ def test_the_first_token_of_a_new_process_is_not_spent_where_the_store_may_lose_
     crew.assert_unharmed(late.ask("token"), late, holder)
 
 
-@pytest.mark.parametrize("kind", ["valkey flushed", "valkey restarted"])  # a new process trusts a store that keeps all
+# A new process trusts a store that keeps all.
+@pytest.mark.parametrize("kind", ["valkey flushed", *long("valkey restarted")])
 def test_a_copy_that_still_serves_is_handed_out_at_once_and_replaced_later(
     new_crew: Callable[[str], Crew], kind: str
 ) -> None:
@@ -89,7 +85,7 @@ def test_a_copy_that_still_serves_is_handed_out_at_once_and_replaced_later(
     crew.assert_unharmed(stale.ask("expired", seconds=1_000.0), stale, late, holder)
 
 
-@pytest.mark.parametrize("kind", FEW)
+@pytest.mark.parametrize("kind", ["valkey flushed", *long("postgres deleted")])
 def test_a_record_that_another_process_wrote_since_says_nothing_of_the_others(
     new_crew: Callable[[str], Crew], kind: str
 ) -> None:
@@ -104,7 +100,7 @@ def test_a_record_that_another_process_wrote_since_says_nothing_of_the_others(
     assert crew.server.counters.reuse_detected == 0
 
 
-@pytest.mark.parametrize("kind", FEW)
+@pytest.mark.parametrize("kind", ["postgres deleted", *long("valkey flushed")])
 def test_nor_does_the_one_record_that_is_left(new_crew: Callable[[str], Crew], kind: str) -> None:
     crew = new_crew(kind)
     crew.log_in("acme", "beta")
@@ -129,7 +125,7 @@ def test_a_token_in_the_spool_of_the_same_host_counts_too(new_crew: Callable[[st
 # --- Gone back ---
 
 
-@pytest.mark.parametrize("kind", ROLLBACKS)
+@pytest.mark.parametrize("kind", ["postgres deleted", "sqlite deleted", *long("valkey restarted")])
 def test_the_newest_token_is_brought_back_into_a_store_that_was_restored_though_nobody_asks(
     new_crew: Callable[[str], Crew], kind: str
 ) -> None:
@@ -156,7 +152,7 @@ def test_an_old_copy_is_not_spent_although_a_server_that_was_restored_agrees_wit
 # --- Nobody has anything newer ---
 
 
-@pytest.mark.parametrize("kind", FEW)
+@pytest.mark.parametrize("kind", ["valkey flushed", *long("postgres deleted")])
 def test_where_nobody_has_anything_newer_the_old_copy_is_tried_once(new_crew: Callable[[str], Crew], kind: str) -> None:
     crew = new_crew(kind)
     crew.log_in("acme")
@@ -170,7 +166,7 @@ def test_where_nobody_has_anything_newer_the_old_copy_is_tried_once(new_crew: Ca
 # --- The one with the newest is renewing it ---
 
 
-@pytest.mark.parametrize("kind", [*FEW, "valkey restarted", "sqlite deleted"])
+@pytest.mark.parametrize("kind", ["postgres deleted", "sqlite deleted", *long("valkey flushed", "valkey restarted")])
 def test_an_old_copy_is_not_spent_while_the_newest_is_being_renewed(new_crew: Callable[[str], Crew], kind: str) -> None:
     crew = new_crew(kind)
     crew.log_in("acme")
@@ -189,8 +185,14 @@ def test_an_old_copy_is_not_spent_while_the_newest_is_being_renewed(new_crew: Ca
     assert crew.server.counters.token_requests == 2
 
 
-@pytest.mark.parametrize("knows", ["nothing", "an older token"])
-@pytest.mark.parametrize("kind", FEW)
+@pytest.mark.parametrize(
+    ("kind", "knows"),
+    [
+        ("valkey flushed", "nothing"),
+        ("postgres deleted", "an older token"),
+        *long(("valkey flushed", "an older token"), ("postgres deleted", "nothing")),
+    ],
+)
 def test_a_request_of_a_process_that_has_never_had_the_token_that_it_spends(
     new_crew: Callable[[str], Crew], kind: str, knows: str
 ) -> None:
