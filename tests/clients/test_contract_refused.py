@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import pytest
 from tests.clients.conftest import OpenDriver, refresher
 from tests.clients.drivers import FORMS, Driver, Options
 from tests.clients.scripted import Scripted, answer, head
+from tests.repetition import pairwise
 
 from onerefresh import ConfigurationError, Credential, InteractionRequired, Token
 from onerefresh.clients.refused import (
@@ -122,12 +124,19 @@ def test_parallel_calls_share_one_refresh(
 EVERYWHERE = {"Authorization": "OAuth {token}", "X-Key": "{token}", "?k": "{token}", "cookie:s": "{token}"}
 
 
-@pytest.mark.parametrize("attach", ["Token {token}", EVERYWHERE], ids=["one place", "everywhere"])
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", FORMS)
-def test_a_rule_serves_a_token_in_any_place(name: str, shape: str, attach: Any) -> None:
-    if not isinstance(attach, str) and not FORMS[name].any_place:
-        return
+PLACES: dict[str, Any] = {"one place": "Token {token}", "everywhere": EVERYWHERE}
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "shape"),
+    pairwise(
+        (name, place, shape)
+        for shape, (name, form), place in product(SHAPES, FORMS.items(), PLACES)
+        if place == "one place" or form.any_place
+    ),
+)
+def test_a_rule_serves_a_token_in_any_place(name: str, place: str, shape: str) -> None:
+    attach = PLACES[place]
     with AuthServer(attach=attach) as server:
         credential = Credential("acme", refresher(server), token=server.issue())
         with FORMS[name](
