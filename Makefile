@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo    100 parallel calls, once as usually written and once through onerefresh"
 	@echo "make test    all tests but the longest"
-	@echo "make long    the longest tests: of the proof, storms of signals, kills, benchmarks, an older version beside this"
+	@echo "make long    the longest tests: of the proof, storms of signals, kills, benchmarks, an older version beside this, all combinations"
 	@echo "make pythons the fast tests on the other Pythons: 3.12 and 3.13, by pyenv or on the PATH"
 	@echo "make wheel   build wheel and sdist, and run the fast tests against the installed wheel"
 	@echo "make coverage which lines and branches the tests run"

@@ -104,7 +104,7 @@ def test_the_example_for_several_processes_ends_with_exit_code_4_when_the_sessio
     assert auth_server.counters.token_requests == 1
 
 
-@pytest.mark.parametrize("kind", ["redis", "postgres"])
+@pytest.mark.parametrize("kind", ["postgres", *long("redis")])
 def test_the_example_for_many_customers_sends_one_token_request_from_all_workers(
     auth_server: AuthServer, new_store: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

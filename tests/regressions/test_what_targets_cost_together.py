@@ -11,6 +11,7 @@ import pytest
 from tests.core.driver import START, make_lease, make_request, needy, refusing
 from tests.effects import EFFECTS
 from tests.regressions.targets import LIVES, Process, World, run
+from tests.repetition import long
 
 from onerefresh import Token
 from onerefresh.damping import RefusedAt
@@ -84,7 +85,7 @@ def test_those_that_flap_beside_one_that_refuses_everything_are_counted(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by_turns", [True, False])
+@pytest.mark.parametrize("by_turns", [True, *long(False)])
 def test_all_of_them_together_in_several_processes(world: World, chance: random.Random, by_turns: bool) -> None:
     turns: dict[str, int] = {}
 
