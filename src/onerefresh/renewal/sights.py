@@ -109,8 +109,8 @@ def resting(record: Record, lost: tuple[Loss, ...], now: Instant) -> Record:
         return record
     for loss in lost:
         is_cancelled = any(entry.what in _ON_DEMAND and entry not in loss.history for entry in record.history)
-        if loss.identity != record.identity or is_cancelled or loss.failure.is_for_good:
-            continue  # what is for good follows from `lost` and the profile
+        if loss.identity != record.identity or is_cancelled:
+            continue
         at = max(loss.sight.latest(now), loss.sight.earliest(now))
         known = replace(
             loss.failure,
