@@ -207,7 +207,7 @@ BROKE_ONCE = {
     1_088_566: "a machine that sleeps right before its claim",
     1_103_035: "a login that the host cannot save",
     1_477_856: "a late answer to a generation that the store has lost, and whose number another token has by now",
-    70_000_267: "a spooled token gave way to a refreshed session of before its login, after the store had lost the record",
+    70_000_267: "a spooled token gave way to a session of before its login that was refreshed after a loss",
     70_002_607: "the judge let no spooled token go that a store had acknowledged before it went back",
     71_000_032: "the judge let no answer of a later session over a record to which the store had gone back",
     71_001_989: "a process forgot that an answer had been another account's, once others had failed in another way",

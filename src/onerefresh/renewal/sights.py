@@ -120,7 +120,9 @@ def resting(record: Record, lost: tuple[Loss, ...], now: Instant) -> Record:
             doubts=failure.doubts,
             prints=failure.prints,
         )
-        left, is_free = known.remaining(now.wall), failure.may_be_the_clients
-        if left > 0.0 and (is_free or left > failure.remaining(now.wall)):
+        left, rest = known.remaining(now.wall), failure.remaining(now.wall)
+        # What is never sent again need not keep `obtain` waiting, but the pause of the later failure does.
+        is_longer = rest <= 0.0 if known.is_for_good else left > rest
+        if left > 0.0 and (failure.may_be_the_clients or is_longer):
             failure = known
     return record if failure is record.failure else replace(record, failure=failure)
