@@ -123,7 +123,7 @@ def test_who_is_given_a_spooled_token_knows_what_its_record_will_say(lost: bool)
     renewal.finish()
     assert isinstance(told, Outcome)
     assert told.token == world.token
-    assert told.probation == replace(probation(world), at=ANY)
+    assert told.probation == replace(probation(world), at=ANY, clock_at=ANY)
     assert told.probation is not None
     assert told.probation.repeated is lost
     assert told.earlier == world.present.families[:-1] != ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.core.driver import NEXT, Process, World, make_request, needy, refusing, seed, store_goes_down
+from tests.core.driver import NEXT, START, Process, World, make_request, needy, refusing, seed, store_goes_down
 from tests.effects import EFFECTS, Cas, Sleep, knowing
 
 from onerefresh import transitions as records
@@ -43,7 +43,7 @@ def test_a_fresh_process_with_an_older_token_restores_it_where_the_store_is_empt
     assert len(world.sent) == 1
 
 
-@pytest.mark.parametrize("then", ["begun", "dead"])
+@pytest.mark.parametrize("then", ["begun", "refreshed", "dead"])
 def test_a_process_elsewhere_that_has_begun_with_the_older_token_does_not_end_the_later_session(
     then: str,
 ) -> None:
@@ -51,12 +51,28 @@ def test_a_process_elsewhere_that_has_begun_with_the_older_token_does_not_end_th
     families = world.present.families
     world.put(None)
     world.run(renew(EFFECTS, make_request(seed=seed())), host="another")
+    if then == "refreshed":
+        world.commit_by(world.lease(), Token("access-went on", "refresh-went on"))
     if then == "dead":
         world.lease()
         refusal = Verdict(FailureKind.DEAD, "invalid_grant")
         world.put(records.died(world.present, refusal, now=world.wall, refused=False))
     assert world.run(renew(EFFECTS, make_request(seed=seed()))).token.reveal() == "access-next"
     assert (world.present.families, world.present.generation, world.spools) == (families, 3, {})
+
+
+def test_a_login_of_before_the_answer_does_not_end_the_later_session() -> None:
+    """The store goes back behind the last login, to the session that another login had begun."""
+    world = needy(None, Token("access-next", "refresh-next", issued_at=START + 60.0))
+    world.logs_in(seed())
+    before = world.present
+    world.now += 60.0
+    world.logs_in(seed("login"))
+    holder = Process(world, renew(EFFECTS, make_request(**refusing(world)))).until(Cas, 2)
+    world.put(before)
+    assert holder.finish().token.reveal() == "access-next"
+    assert world.present.token is not None
+    assert world.present.token.reveal() == "access-next"
 
 
 def test_a_holder_whose_record_was_begun_with_the_older_token_meanwhile_saves_its_answer() -> None:
@@ -69,16 +85,16 @@ def test_a_holder_whose_record_was_begun_with_the_older_token_meanwhile_saves_it
     assert world.present.generation == 3
 
 
-@pytest.mark.parametrize("since", ["a refresh", "a login", "another token="])
+@pytest.mark.parametrize("since", ["a login", "a refresh after it", "another token="])
 def test_what_came_after_the_loss_stays(since: str) -> None:
     world = crashed()
     first = seed("first of another account") if since == "another token=" else seed()
     world.put(None)
-    if since == "a login":
-        world.logs_in(first)
-    else:
+    if since == "another token=":
         world.run(renew(EFFECTS, make_request(seed=first)), host="another")
-    if since == "a refresh":
+    else:
+        world.logs_in(first)
+    if since == "a refresh after it":
         world.commit_by(world.lease(), Token("access-went on", "refresh-went on"))
     before = world.present
     world.run(renew(EFFECTS, make_request(seed=first)))

@@ -178,7 +178,6 @@ class Judge:
             least = before.generation + (sessions[access] <= began)
             repaired = self.unordered and after.generation >= least
             is_later = before.family in after.families[:-1]  # a login that was lost
-            is_later = is_later and (last_of(after) == "restored" or before.committed_by is None)
             if not (repaired and (same or is_later) and world.is_known(access, writer)):
                 raise Broken(
                     "a commit follows what it was issued for",
@@ -318,8 +317,13 @@ class Judge:
         self.saved.add(self._world.server.name_of(entry.token))
 
     def dropped(self, task: Task, entry: Spooled) -> None:
-        """An entry of the spool is deleted: not while it has the newest token of the last login."""
+        """An entry of the spool is deleted: not while it has the newest token of the last login.
+
+        A store may forget that token after it has acknowledged it, which its process cannot know yet.
+        """
         world, record = self._world, self._world.store.record
+        if world.server.name_of(entry.token) in self.stored:
+            return
         session_of, session = world.server.session_of, world.server.session_of[entry.token.reveal()]
         is_last = session == world.server.sessions and session not in world.server.ended_by_hand
         present = record.token if record is not None else None

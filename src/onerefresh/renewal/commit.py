@@ -71,10 +71,12 @@ def knowing_too(record: Record, families: Iterable[str]) -> Record:
 def is_before(record: Record, entry: Spooled) -> bool:
     """Whether the store has gone back behind the session or the generation that the entry was issued for.
 
-    A record of an earlier session is older as long as it is at that session's first token: a process with an old
-    ``token=`` has begun with it, because the store had lost the record. A login is a person's word.
+    A record of an earlier session is older, also after refreshes: a process with an old ``token=`` has begun with it,
+    because the store had lost the record, or the store has gone back behind a login. Only a login in it that may have
+    come after the entry is a person's word.
     """
-    begun_by_a_process = record.committed_by is None and all(past.what != "login" for past in record.history)
+    issued_at = entry.token.issued_at
+    begun_by_a_process = all(past.what != "login" or past.at < issued_at for past in record.history)
     return succession.rolled_back(record, entry.family, entry.generation, entry.earlier if begun_by_a_process else ())
 
 

@@ -103,13 +103,13 @@ async def look_again(world: World, token: Token, ttl: float, request: RenewalReq
 async def _still_newest(world: World, token: Token, request: RenewalRequest) -> bool:
     """Restore the token where the store has forgotten it; False where it is not the newest one any more."""
     for _ in range(LOOK_TRIES):
-        if (await world.known()).outdates(token):
+        if (known := await world.known()).outdates(token):
             return False  # a store that lost everything must get the newest token back
         try:
             record = (loaded := await world.load()).record
             if record is not None and record.identity == token.identity:
                 return True
-            if record is not None and not succession.rolled_back(record, *token.identity):
+            if record is not None and not succession.rolled_back(record, *token.identity, known.earlier):
                 return False
             await repair(world, loaded, token, request)
         except errors.StoreUnavailable:

@@ -109,8 +109,8 @@ def resting(record: Record, lost: tuple[Loss, ...], now: Instant) -> Record:
         return record
     for loss in lost:
         is_cancelled = any(entry.what in _ON_DEMAND and entry not in loss.history for entry in record.history)
-        if loss.identity != record.identity or is_cancelled or loss.failure.is_for_good:
-            continue  # what is for good follows from `lost` and the profile
+        if loss.identity != record.identity or is_cancelled:
+            continue
         at = max(loss.sight.latest(now), loss.sight.earliest(now))
         known = replace(
             loss.failure,
@@ -120,7 +120,9 @@ def resting(record: Record, lost: tuple[Loss, ...], now: Instant) -> Record:
             doubts=failure.doubts,
             prints=failure.prints,
         )
-        left, is_free = known.remaining(now.wall), failure.may_be_the_clients
-        if left > 0.0 and (is_free or left > failure.remaining(now.wall)):
+        left, rest = known.remaining(now.wall), failure.remaining(now.wall)
+        # What is never sent again need not keep `obtain` waiting, but the pause of the later failure does.
+        is_longer = rest <= 0.0 if known.is_for_good else left > rest
+        if left > 0.0 and (failure.may_be_the_clients or is_longer):
             failure = known
     return record if failure is record.failure else replace(record, failure=failure)
