@@ -356,6 +356,13 @@ class Record:
         """The same with one more entry in its history. `stamp`: the entry's `more`: which process wrote it, and why."""
         return replace(self, history=(*self.history, Entry(self.generation, at, what, stamp))[-HISTORY:])
 
+    @property
+    def clock_epoch(self) -> str | None:
+        """The epoch of the store's clock in which it was claimed or refreshed last; None where that is not known."""
+        if self.lease is not None:
+            return self.lease.clock_epoch
+        return self.floor.clock_epoch if self.floor is not None and self.floor.generation == self.generation else None
+
     def rest(self, clock: Clock) -> float:
         """Seconds until the token may be refreshed, as far as its earlier refreshes tell."""
         if self.floor is None or self.token is None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from onerefresh.record import Failure, Grant, Lease, Record, State
+from onerefresh.refresh_rate import Floor
 from onerefresh.renewal.clocks import Instant, age, most_age
 from onerefresh.renewal.sightings import GENERATIONS, Servers, Sightings
 from onerefresh.store import StoreTime
@@ -44,6 +45,32 @@ def test_a_record_on_another_server_is_trusted_after_a_while(seen: list[Instant]
     for now in seen[:-1]:
         sightings.sees(now)
     assert sightings.is_unsettled(seen[-1], WAIT) is unsettled
+
+
+def written_on(server: str | None, lease_on: str | None = None) -> Record:
+    token = Token("access", "refresh").numbered("family", 2)
+    lease = Lease("a1", Grant.REFRESH, 30.0, clock_epoch=lease_on) if lease_on else None
+    state = State.LEASED if lease else State.IDLE
+    return Record(("family",), 2, state, lease=lease, token=token, floor=Floor(2, 0.0, clock_epoch=server))
+
+
+@pytest.mark.parametrize(
+    ("record", "unsettled"),
+    [
+        (written_on("a"), False),
+        (written_on("b"), True),
+        (written_on(None), False),  # nothing is known of it
+        (written_on("b", lease_on="a"), False),  # another process has waited, and claimed it since
+        (written_on("a", lease_on="b"), True),
+        (replace(written_on("b"), generation=3), False),  # a login, or an earlier version, does not say it
+    ],
+)
+def test_a_record_tells_a_process_that_begins_after_a_failover(record: Record, unsettled: bool) -> None:
+    """It knows of no other server, and would spend an old copy before others have restored theirs."""
+    sightings = Sightings()
+    assert sightings.is_unsettled(at(0.0, "a"), WAIT, record) is unsettled
+    assert sightings.is_unsettled(at(4.9, "a"), WAIT, record) is unsettled
+    assert not sightings.is_unsettled(at(5.1, "a"), WAIT, record)
 
 
 def test_what_one_credential_has_seen_counts_for_those_that_are_asked_later() -> None:

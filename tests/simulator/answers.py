@@ -157,8 +157,8 @@ class Answers:
         proven = isinstance(error, errors.LoginRequired) and getattr(error, "proven", True)
         if proven and record is not None:
             self._nobody_goes_on(error, record)
-        if record is None or error.generation not in (None, record.generation):
-            return  # it speaks of an earlier session
+        if record is None or error.generation != record.generation:
+            return  # it speaks of an earlier session, or there was no record when it was decided
         if proven and self._world.scenario.watches(Idea.DOUBTFUL) and self._lives(record):
             raise Broken(NEVER_DEAD, f"a caller was told: {error}")
 

@@ -211,6 +211,8 @@ BROKE_ONCE = {
     70_002_607: "the judge let no spooled token go that a store had acknowledged before it went back",
     71_000_032: "the judge let no answer of a later session over a record to which the store had gone back",
     71_001_989: "a process forgot that an answer had been another account's, once others had failed in another way",
+    100_001_628: "a process that began after a failover spent an old copy before others had restored theirs",
+    100_011_454: "the judge took an error of before a login for one about it",
     82_001_541: "a process used a token after an outage that it had only read, and forgot how far its clock was off",
     80_000_537: "the judge compared a claim with a later token: its machine had slept before the event of it",
     1_280_712: "the same, where the seed took the place of a login",

@@ -172,7 +172,7 @@ class _Renewal:
             now.wall,
             lease_over=proven_dead or left <= 0.0,
             is_unsettled=request.sightings.is_unsettled(
-                now, request.known.recovery if request.known.may_go_back else 0.0
+                now, request.known.recovery if request.known.may_go_back else 0.0, record
             ),
             clock=now.clock,
             was_awaited=record is not None and bool(self.awaited) and record.committed_by == self.awaited,

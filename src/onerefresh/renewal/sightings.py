@@ -23,13 +23,15 @@ class Servers:
 
     The epoch of a store's clock identifies the server. A server that replaced another one, or was restarted, may lack
     the last writes; so may one that returns after another server had its place. Nothing is known of the first server:
-    it may be as old as the store. Several servers may answer at the same time, each for some of the records.
+    it may be as old as the store, unless a record says that another one had it. Several servers may answer at the same
+    time, each for some of the records.
     """
 
-    __slots__ = ("_of_the_note", "_replaced", "_since")
+    __slots__ = ("_first_sight", "_of_the_note", "_replaced", "_since")
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
+        self._first_sight: dict[str, float] = {}
         self._of_the_note: str | None = None
         self._replaced: dict[str, None] = {}  # servers that had the note of losses before another one had it
 
@@ -45,6 +47,7 @@ class Servers:
         if server in self._replaced:
             self._since[server] = now.monotonic  # before it is taken out: no other thread may trust it in between
             self._replaced.pop(server, None)
+        self._first_sight.setdefault(server, now.monotonic)
         self._since.setdefault(server, now.monotonic if self._since else -math.inf)
         if has_the_note and server != self._of_the_note:
             if self._of_the_note is not None:
@@ -55,6 +58,10 @@ class Servers:
     def since(self, server: str) -> float:
         """Since when this process has known the server, on its monotonic clock; minus infinity for the first one."""
         return self._since[server]
+
+    def first_sight(self, server: str) -> float:
+        """When this process first saw the server, on its monotonic clock."""
+        return self._first_sight[server]
 
 
 NEVER = -math.inf
@@ -225,13 +232,18 @@ class Sightings:
 
         return self._seen.change(change)[1]
 
-    def is_unsettled(self, now: Instant, seconds: float) -> bool:
+    def is_unsettled(self, now: Instant, seconds: float, record: Record | None = None) -> bool:
         """Whether this process has known the record's present server for less than `seconds`.
 
-        Until then, processes that know more than that server may not have had the time to restore it.
+        Until then, processes that know more than that server may not have had the time to restore it. Of the first
+        server that a process sees, the record may say that it is not the one on which it was written.
         """
         state = self._sees(now)
-        known = self._servers.since(state.server) if state.server is not None else NEVER
+        if state.server is None:
+            return False
+        written_on = record.clock_epoch if record is not None else None
+        is_another = written_on is not None and written_on != state.server
+        known = self._servers.first_sight(state.server) if is_another else self._servers.since(state.server)
         return now.monotonic - max(known, state.since) < seconds
 
     def is_new(self, identity: tuple[str, int]) -> bool:
