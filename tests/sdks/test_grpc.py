@@ -168,6 +168,56 @@ def test_a_future_says_the_same_each_time(server: AuthServer, channel: grpc.Chan
     assert isinstance(future.exception(20), LoginRequired)
 
 
+class Looking(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """As many interceptors for logs and metrics: it looks at the answer, and lets its error pass."""
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        call = continuation(client_call_details, request)
+        call.result()
+        return call
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        call = continuation(client_call_details, request)
+        return iter(list(call))
+
+
+@pytest.mark.parametrize("place", ["within", "around"])
+@pytest.mark.parametrize("kind", CALLS)
+def test_an_interceptor_that_looks_at_the_answer_hides_no_refusal(
+    server: AuthServer, acme: Credential, target: str, kind: str, place: str
+) -> None:
+    chain = [BearerInterceptor(acme), Looking()] if place == "within" else [Looking(), BearerInterceptor(acme)]
+    with grpc.insecure_channel(target) as plain:
+        channel = grpc.intercept_channel(plain, *chain)
+        assert CALLS[kind](channel, b"x") in (b"x", b"xx")
+        server.revoke_access()
+        assert CALLS[kind](channel, b"x") in (b"x", b"xx")
+    assert server.counters.token_requests == 1
+
+
+def test_the_error_of_a_future_is_returned(server: AuthServer, channel: grpc.Channel) -> None:
+    end_session(server)
+    future = get(channel).future(b"")
+    for _ in range(2):
+        assert isinstance(future.exception(20), LoginRequired)
+
+
+def test_a_future_waits_no_longer_than_its_reader(server: AuthServer, channel: grpc.Channel) -> None:
+    server.revoke_access()
+    server.hold("token")
+    future = get(channel).future(b"x")
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(get(channel), b"other")
+        server.wait_for("token")  # the refresh is under way
+        for read in (future.result, future.exception):
+            for _ in range(2):
+                with pytest.raises(grpc.FutureTimeoutError):
+                    read(timeout=0.05)
+        server.release("token")
+        assert (other.result(20), future.result(20)) == (b"other", b"x")
+    assert server.counters.token_requests == 1
+
+
 def test_an_api_that_refuses_each_token_gets_one_replay(server: AuthServer, acme: Credential) -> None:
     refusing = Items(server, "refused/it")
     with served(refusing) as target, grpc.insecure_channel(target) as plain:

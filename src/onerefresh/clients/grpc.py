@@ -5,12 +5,15 @@ grpc.intercept_channel(grpc.secure_channel(target, grpc.ssl_channel_credentials(
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+from onerefresh.clients.call import RefusedCall, Step
 from onerefresh.credential import Credential
-from onerefresh.errors import ConfigurationError, OnerefreshError
+from onerefresh.errors import ConfigurationError, OnerefreshError, WaitTimeout
 from onerefresh.one_object import OneObject
+from onerefresh.real_time import monotonic
+from onerefresh.token import Token
 
 try:
     import grpc
@@ -81,7 +84,7 @@ class BearerInterceptor(
         call = _Call(Attempt(self._calls, details, can_be_sent_again=can_be_sent_again), continuation, request)
         if streams or not call.outcome.done():
             return call
-        while call.is_sent_again():
+        while call.is_sent_again(call.outcome.exception()):
             pass
         return call.outcome
 
@@ -103,32 +106,58 @@ class _Call:
         self._attempt, self._continuation, self._request = attempt, continuation, request
         self._is_read = self._is_cancelled = False
         self._error: OnerefreshError | None = None
+        self._answer: Any = None  # what is judged
+        self._steps: Iterator[Step] = iter(())
+        self._step: Step | None = None  # the one that is to be performed, or was interrupted
         calls = attempt.calls
         text = calls.fresh() or calls.bearer.text(attempt.credential.token(max_wait=attempt.left))
         self.outcome = continuation(_Details(attempt.left, attempt.metadata(text)), request)
 
-    def is_sent_again(self) -> bool:
-        """Judge the last try, which is over, or has a response. A refused one is sent again, with the next token."""
-        attempt = self._attempt
-        code = grpc.StatusCode.OK if self._is_read else self.outcome.code()
-        for step in attempt.steps(code):
-            call = attempt.refusal
-            assert call is not None  # it has the steps
-            match step:
-                case "challenges":
-                    refused = code is grpc.StatusCode.UNAUTHENTICATED  # else the stream may go on
-                    call.challenges = challenges_in(self.outcome.trailing_metadata()) if refused else []
-                case "take":
-                    call.token = attempt.credential.token(refused=call.refused, max_wait=attempt.left)
-                case "rewind":
-                    call.rewound = attempt.can_be_sent_again and not self._is_cancelled
-                case "send":
-                    details = _Details(attempt.left, attempt.metadata(call.text))
-                    self.outcome = self._continuation(details, self._request)
-                    return True
-                case _:  # there is nothing to drain, and no rule that looks at a body
-                    pass
+    def is_sent_again(self, error: object = None, end: float | None = None) -> bool:
+        """Judge the last try, which is over, or has a response. A refused one is sent again, with the next token.
+
+        `error`: that of the last try; `end`: when its reader gives up. Raises `grpc.FutureTimeoutError` then, and goes
+        on from there when asked again.
+        """
+        if self._step is None:
+            # An error that another interceptor has let pass tells more than what gRPC makes of it.
+            self._answer = error if isinstance(error, grpc.RpcError) and hasattr(error, "code") else self.outcome
+            self._steps = self._attempt.steps(grpc.StatusCode.OK if self._is_read else self._answer.code())
+            self._step = next(self._steps, None)
+        while self._step is not None:
+            self._perform(self._step, end)
+            was, self._step = self._step, None
+            if was == "send":
+                return True
+            self._step = next(self._steps, None)
         return False
+
+    def _perform(self, step: Step, end: float | None) -> None:
+        attempt = self._attempt
+        call = attempt.refusal
+        assert call is not None  # it has the steps
+        match step:
+            case "challenges":
+                # A stream that has a response may go on for long, and only its end brings this metadata.
+                call.challenges = [] if self._is_read else challenges_in(self._answer.trailing_metadata())
+            case "take":
+                call.token = self._taken(call, end)
+            case "rewind":
+                call.rewound = attempt.can_be_sent_again and not self._is_cancelled
+            case "send":
+                self.outcome = self._continuation(_Details(attempt.left, attempt.metadata(call.text)), self._request)
+            case _:  # there is nothing to drain, and no rule that looks at a body
+                pass
+
+    def _taken(self, call: RefusedCall, end: float | None) -> Token:
+        left = self._attempt.left
+        patience = None if end is None else max(end - monotonic(), 0.0)
+        if patience is None or (left is not None and left <= patience):
+            return self._attempt.credential.token(refused=call.refused, max_wait=left)
+        try:
+            return self._attempt.credential.token(refused=call.refused, max_wait=patience)
+        except WaitTimeout:
+            raise grpc.FutureTimeoutError from None
 
     def __iter__(self) -> Self:
         return self
@@ -140,8 +169,8 @@ class _Call:
             except StopIteration:
                 self._settle()
                 raise
-            except grpc.RpcError:
-                if self._is_read or not self._settle():
+            except grpc.RpcError as error:
+                if self._is_read or not self._settle(error):
                     raise
                 continue
             if not self._is_read:
@@ -157,17 +186,22 @@ class _Call:
 
     def exception(self, timeout: float | None = None) -> Any:
         """The call's error; None where there is a response."""
-        while True:
-            error = self._error or self.outcome.exception(timeout)
-            if self._error is not None or not self._settle():
-                return self._error or error
+        end = None if timeout is None else monotonic() + timeout
+        while self._error is None:
+            error = self.outcome.exception(None if end is None else max(end - monotonic(), 0.0))
+            try:
+                if not self._settle(error, end):
+                    return error
+            except OnerefreshError:
+                break
+        return self._error
 
-    def _settle(self) -> bool:
+    def _settle(self, error: object = None, end: float | None = None) -> bool:
         """As `is_sent_again`. What fails about that is the call's error from now on."""
         try:
-            return self.is_sent_again()
-        except OnerefreshError as error:
-            self._error = error
+            return self.is_sent_again(error, end)
+        except OnerefreshError as failed:
+            self._error, self._step = failed, None
             raise
 
     def cancel(self) -> bool:
