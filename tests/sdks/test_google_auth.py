@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
+import logging
 import os
 import pickle
 import time
@@ -239,6 +241,32 @@ def test_a_wrong_origin_is_shown_without_what_may_be_secret(acme: Credential) ->
     assert "https://b.example, was" in str(raised.value)
     assert "pass" not in str(raised.value)
     assert "key" not in str(raised.value)
+
+
+def test_an_address_without_an_origin_says_so(acme: Credential) -> None:
+    for url in ("api.example/items?key=secret", "/items?key=secret", ""):
+        with pytest.raises(ConfigurationError, match="without scheme and host: write both") as raised:
+            Credentials(acme, "https://api.example").before_request(None, "GET", url, {})
+        assert "key" not in str(raised.value)
+
+
+def test_a_log_in_json_shows_no_token(server: AuthServer, acme: Credential, caplog: pytest.LogCaptureFixture) -> None:
+    """google-auth gives the headers of a request to the formatter, and Google's own one writes them as JSON."""
+    caplog.set_level(logging.DEBUG, "google")
+
+    async def main() -> None:
+        async with opened(AsyncCredentials(acme, server.url)) as session:
+            await (await session.get(items(server), headers={"X-A": "kept"})).read()
+        async with opened(Credentials(acme, server.url)) as session:
+            await (await session.get(items(server))).read()
+
+    asyncio.run(main())
+    with AuthorizedSession(Credentials(acme, server.url)) as session:
+        session.get(items(server))
+    shown = json.dumps([vars(record) for record in caplog.records], default=str)
+    assert shown.count('"authorization": "\\u2026"') == 2
+    assert '"X-A": "kept"' in shown
+    assert "test-access-" not in shown
 
 
 def test_wrong_arguments_say_so() -> None:
