@@ -7,6 +7,7 @@ import copy
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
@@ -17,6 +18,7 @@ from tests.sdks.grpc_items import SERVICE, Items, aio_channel, get, listed, serv
 
 from onerefresh import ConfigurationError, Credential, InteractionRequired, LoginRequired, Token, WaitTimeout
 from onerefresh.clients.grpc import BearerInterceptor, aio_interceptors
+from onerefresh.latches import Latch
 from onerefresh.testing import AuthServer
 
 
@@ -215,6 +217,32 @@ def test_a_future_waits_no_longer_than_its_reader(server: AuthServer, channel: g
                     read(timeout=0.05)
         server.release("token")
         assert (other.result(20), future.result(20)) == (b"other", b"x")
+    assert server.counters.token_requests == 1
+
+
+def test_threads_that_read_one_future_get_one_answer(
+    server: AuthServer, channel: grpc.Channel, items: Items, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.revoke_access()
+    server.hold("token")
+    future = get(channel).future(b"x")
+    waiting: SimpleQueue[None] = SimpleQueue()
+    wait = Latch.wait
+
+    def noted(self: Latch, *seconds: float) -> bool:
+        waiting.put(None)
+        return wait(self, *seconds)
+
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(future.result, 20)
+        server.wait_for("token")
+        monkeypatch.setattr(Latch, "wait", noted)
+        others = [pool.submit(future.result, 20) for _ in range(4)]
+        for _ in others:
+            waiting.get(timeout=20)
+        server.release("token")
+        assert [one.result(20) for one in (first, *others)] == [b"x"] * 5
+    assert len(items.seen) == 2
     assert server.counters.token_requests == 1
 
 

@@ -6,11 +6,13 @@ grpc.intercept_channel(grpc.secure_channel(target, grpc.ssl_channel_credentials(
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from threading import TIMEOUT_MAX
 from typing import Any, Self
 
 from onerefresh.clients.call import RefusedCall, Step
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError, OnerefreshError, WaitTimeout
+from onerefresh.latches import Latch
 from onerefresh.one_object import OneObject
 from onerefresh.real_time import monotonic
 from onerefresh.token import Token
@@ -109,6 +111,7 @@ class _Call:
         self._answer: Any = None  # what is judged
         self._steps: Iterator[Step] = iter(())
         self._step: Step | None = None  # the one that is to be performed, or was interrupted
+        self._judging: dict[str, Latch] = {}  # holds one while a thread judges
         calls = attempt.calls
         text = calls.fresh() or calls.bearer.text(attempt.credential.token(max_wait=attempt.left))
         self.outcome = continuation(_Details(attempt.left, attempt.metadata(text)), request)
@@ -164,13 +167,14 @@ class _Call:
 
     def __next__(self) -> Any:
         while True:
+            tried = self.outcome
             try:
-                response = next(self.outcome)
+                response = next(tried)
             except StopIteration:
-                self._settle()
+                self.is_sent_again()
                 raise
             except grpc.RpcError as error:
-                if self._is_read or not self._settle(error):
+                if self._is_read or not self._settle(tried, error):
                     raise
                 continue
             if not self._is_read:
@@ -188,21 +192,35 @@ class _Call:
         """The call's error; None where there is a response."""
         end = None if timeout is None else monotonic() + timeout
         while self._error is None:
-            error = self.outcome.exception(None if end is None else max(end - monotonic(), 0.0))
+            tried = self.outcome
+            error = tried.exception(None if end is None else max(end - monotonic(), 0.0))
             try:
-                if not self._settle(error, end):
+                if not self._settle(tried, error, end):
                     return error
             except OnerefreshError:
                 break
         return self._error
 
-    def _settle(self, error: object = None, end: float | None = None) -> bool:
-        """As `is_sent_again`. What fails about that is the call's error from now on."""
+    def _settle(self, tried: Any, error: object = None, end: float | None = None) -> bool:
+        """As `is_sent_again`, in one thread; True for others, which look at the call once more after it.
+
+        What fails about that is the call's error from now on.
+        """
+        mine = Latch()
         try:
-            return self.is_sent_again(error, end)
+            other = self._judging.setdefault("", mine)  # one step in C: one thread alone finds its own there
+            if other is mine:
+                return self.outcome is not tried or self.is_sent_again(error, end)
+            if not other.wait(TIMEOUT_MAX if end is None else end - monotonic()):
+                raise grpc.FutureTimeoutError
+            return True
         except OnerefreshError as failed:
             self._error, self._step = failed, None
             raise
+        finally:
+            if self._judging.get("") is mine:
+                del self._judging[""]
+                mine.set()
 
     def cancel(self) -> bool:
         """Cancel the call. It is not sent again after that."""
