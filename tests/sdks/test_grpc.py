@@ -246,6 +246,37 @@ def test_threads_that_read_one_future_get_one_answer(
     assert server.counters.token_requests == 1
 
 
+def test_a_function_is_called_when_the_replay_is_over(
+    server: AuthServer, acme: Credential, channel: grpc.Channel, items: Items
+) -> None:
+    """As programs do that read a result nowhere else: without a replay, each of their calls would be refused."""
+    called: SimpleQueue[Any] = SimpleQueue()
+    for body in (b"1", b"2"):
+        server.revoke_access()
+        acme.login(server.issue())
+        server.revoke_access()
+        get(channel).future(body).add_done_callback(called.put)
+        future = called.get(timeout=20)
+        assert (future.result(), future.code()) == (body, grpc.StatusCode.OK)
+    get(channel).future(b"3").add_done_callback(called.put)
+    assert called.get(timeout=20).result() == b"3"
+    assert server.counters.token_requests == 2
+    assert len(items.seen) == 5
+
+
+def test_a_function_is_called_when_there_is_no_replay(server: AuthServer, channel: grpc.Channel, items: Items) -> None:
+    called: SimpleQueue[Any] = SimpleQueue()
+    server.revoke_access()
+    put: Any = channel.stream_unary(f"{SERVICE}Put").future
+    put(iter([b"a"])).add_done_callback(called.put)
+    assert called.get(timeout=20).exception().code() is grpc.StatusCode.UNAUTHENTICATED
+    put(iter([b"a"])).add_done_callback(called.put)
+    assert called.get(timeout=20).result() == b"a"
+    end_session(server)
+    put(iter([b"a"])).add_done_callback(called.put)
+    assert isinstance(called.get(timeout=20).exception(), LoginRequired)
+
+
 def test_an_api_that_refuses_each_token_gets_one_replay(server: AuthServer, acme: Credential) -> None:
     refusing = Items(server, "refused/it")
     with served(refusing) as target, grpc.insecure_channel(target) as plain:

@@ -15,6 +15,7 @@ from onerefresh.errors import ConfigurationError, OnerefreshError, WaitTimeout
 from onerefresh.latches import Latch
 from onerefresh.one_object import OneObject
 from onerefresh.real_time import monotonic
+from onerefresh.threads import start
 from onerefresh.token import Token
 
 try:
@@ -221,6 +222,29 @@ class _Call:
             if self._judging.get("") is mine:
                 del self._judging[""]
                 mine.set()
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Call `fn` with this call when it is over; where it is refused, when its replay is."""
+        tried = self.outcome
+
+        def judge() -> None:
+            try:
+                is_sent_again = self._settle(tried, tried.exception())
+            except OnerefreshError:
+                is_sent_again = False
+            if is_sent_again:
+                self.add_done_callback(fn)
+            else:
+                fn(self)
+
+        def over(_: object) -> None:
+            if tried.code() is grpc.StatusCode.UNAUTHENTICATED:
+                # This is gRPC's own thread, which the replay needs, and so it must not wait.
+                start(judge, "onerefresh-grpc", daemon=True)
+            else:
+                fn(self)
+
+        tried.add_done_callback(over)
 
     def cancel(self) -> bool:
         """Cancel the call. It is not sent again after that."""
