@@ -306,6 +306,8 @@ def test_wrong_arguments_say_so(acme: Credential) -> None:
         assert "pass@" not in str(raised.value)
         with pytest.raises(ConfigurationError, match="uri must be a string"):
             make(acme, "ws://127.0.0.1/feed")
+        with pytest.raises(ConfigurationError, match=r"logger must be a logging\.Logger or a LoggerAdapter, not str"):
+            make("ws://127.0.0.1/feed", acme, logger="mine")
         with pytest.raises(TypeError, match="credential"):
             make("ws://127.0.0.1/feed")
     assert str(reconnect("wss://[::1]/feed", acme)._handshakes.calls.bearer.origins) == "Origins(https://[::1])"
@@ -322,7 +324,7 @@ def test_nothing_logs_or_shows_the_token(
     server: AuthServer, acme: Credential, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    mine = logging.LoggerAdapter(logging.getLogger("mine"), {})
+    mine = logging.LoggerAdapter(logging.LoggerAdapter(logging.getLogger("mine"), {}), {})
     with reconnect(feed(server), acme), reconnect(feed(server), acme, logger=mine) as websocket:
         pass
     assert caplog.text.count("> Authorization: …") == 2

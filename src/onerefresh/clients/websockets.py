@@ -226,6 +226,10 @@ class _Silence(logging.Filter):
 _silencing: Final = _Silence()
 
 
-def _silence(logger: Any) -> None:
-    """`logger`: websockets', or one of the user's, which may be an adapter."""
-    getattr(logger, "logger", logger).addFilter(_silencing)  # added once, however often this is called
+def _silence(logger: object) -> None:
+    """`logger`: websockets', or one of the user's, which may be an adapter, and one around another."""
+    while isinstance(logger, logging.LoggerAdapter):
+        logger = logger.logger
+    if not isinstance(logger, logging.Logger):
+        raise ConfigurationError(f"logger must be a logging.Logger or a LoggerAdapter, not {type(logger).__name__}")
+    logger.addFilter(_silencing)  # added once, however often this is called
