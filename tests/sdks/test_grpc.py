@@ -220,6 +220,25 @@ def test_a_future_waits_no_longer_than_its_reader(server: AuthServer, channel: g
     assert server.counters.token_requests == 1
 
 
+def test_who_begins_a_future_does_not_wait_for_its_token(server: AuthServer, acme: Credential) -> None:
+    """It may be refused before gRPC's ``future()`` has returned."""
+
+    class Over(grpc.UnaryUnaryClientInterceptor):
+        def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+            call = continuation(client_call_details, request)
+            call.exception()
+            return call
+
+    server.revoke_access()
+    server.hold("token")
+    with served(Items(server)) as target, grpc.insecure_channel(target) as plain:
+        future = get(grpc.intercept_channel(plain, BearerInterceptor(acme), Over())).future(b"x")
+        assert server.counters.token_requests == 0
+        server.release("token")
+        assert future.result(20) == b"x"
+    assert server.counters.token_requests == 1
+
+
 def test_threads_that_read_one_future_get_one_answer(
     server: AuthServer, channel: grpc.Channel, items: Items, monkeypatch: pytest.MonkeyPatch
 ) -> None:

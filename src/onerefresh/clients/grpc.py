@@ -63,7 +63,7 @@ class BearerInterceptor(
 
     def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """As `intercept_unary_unary`."""
-        return self._made(continuation, client_call_details, request, streams=True)
+        return self._made(continuation, client_call_details, request)
 
     def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         """As `intercept_unary_unary`."""
@@ -71,7 +71,7 @@ class BearerInterceptor(
 
     def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         """As `intercept_unary_unary`."""
-        return self._made(continuation, client_call_details, request_iterator, streams=True, can_be_sent_again=False)
+        return self._made(continuation, client_call_details, request_iterator, can_be_sent_again=False)
 
     def _made(
         self,
@@ -79,17 +79,12 @@ class BearerInterceptor(
         details: Any,
         request: Any,
         *,
-        streams: bool = False,
         can_be_sent_again: bool = True,
     ) -> Any:
         if not self._calls.concern(details):
             return continuation(details, request)
-        call = _Call(Attempt(self._calls, details, can_be_sent_again=can_be_sent_again), continuation, request)
-        if streams or not call.outcome.done():
-            return call
-        while call.is_sent_again(call.outcome.exception()):
-            pass
-        return call.outcome
+        # Judged when it is read: a future may be over by now, and whoever begins one must not wait for a token.
+        return _Call(Attempt(self._calls, details, can_be_sent_again=can_be_sent_again), continuation, request)
 
 
 class _Details(grpc.ClientCallDetails):
