@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -237,6 +238,24 @@ def test_a_body_is_sent_again_whole(server: AuthServer, acme: Credential, kind: 
         answer = client.send_request(HttpRequest("POST", f"{server.api_url}/items", **made()))
     assert answer.status_code == 200
     assert answer.json()["body_length"] >= length
+    assert server.counters.token_requests == 1
+
+
+def test_a_file_that_aiohttp_has_closed_is_not_sent_again(server: AuthServer, acme: Credential, tmp_path: Path) -> None:
+    """As the guide says."""
+
+    async def main() -> list[int]:
+        async with async_client_with(BearerPolicy(acme, server.url), server) as client:
+            statuses: list[int] = []
+            for _ in range(2):
+                with (tmp_path / "file").open("rb") as file:
+                    answer = await client.send_request(HttpRequest("POST", f"{server.api_url}/items", content=file))
+                    statuses.append(answer.status_code)
+            return statuses
+
+    (tmp_path / "file").write_bytes(b"body")
+    server.revoke_access()
+    assert asyncio.run(main()) == [401, 200]
     assert server.counters.token_requests == 1
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import io
+import json
+import logging
 import os
 import pickle
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -178,6 +181,49 @@ def test_google_auth_tells_of_no_success(server: AuthServer, acme: Credential) -
     assert server.counters.token_requests == 1
 
 
+BODIES: list[Callable[[], Any]] = [lambda: io.BytesIO(b"body"), lambda: iter([b"bo", b"dy"])]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_google_auth_sends_a_body_again_that_is_used_up(
+    server: AuthServer, acme: Credential, body: Callable[[], Any]
+) -> None:
+    """This is what the guide warns of."""
+    server.revoke_access()
+    with AuthorizedSession(Credentials(acme, server.url)) as session:
+        answer = session.post(items(server), data=body())
+    assert (answer.status_code, answer.json()["body_length"]) == (200, 0)
+    http = AuthorizedHttp(Credentials(acme, server.url))
+    acme.login(server.issue())
+    server.revoke_access()
+    response = http.request("POST", items(server), body=body())
+    http.http.clear()
+    assert (response.status, json.loads(response.data)["body_length"]) == (200, 0)
+
+
+def test_an_async_session_does_not_send_a_body_again_that_is_used_up(server: AuthServer, acme: Credential) -> None:
+    async def main() -> int:
+        async with opened(AsyncCredentials(acme, server.url)) as session:
+            answer = await session.post(items(server), data=io.BytesIO(b"body"))
+            await answer.read()
+            return int(answer.status_code)
+
+    server.revoke_access()
+    assert asyncio.run(main()) == 401
+
+
+@pytest.mark.parametrize(("body", "status"), list(zip(BODIES, [200, 401], strict=True)))
+def test_an_adapter_below_sends_no_body_in_part(
+    server: AuthServer, acme: Credential, body: Callable[[], Any], status: int
+) -> None:
+    server.revoke_access()
+    with AuthorizedSession(AnonymousCredentials(), refresh_status_codes=()) as session:
+        session.mount(f"{server.url}/", BearerAdapter(acme, server.url))
+        answer = session.post(items(server), data=body())
+    assert answer.status_code == status
+    assert answer.json().get("body_length", 4) == 4
+
+
 def test_an_adapter_below_learns_of_each_answer(server: AuthServer, acme: Credential) -> None:
     with AuthorizedSession(AnonymousCredentials(), refresh_status_codes=()) as session:
         session.mount(f"{server.url}/", BearerAdapter(acme, server.url))
@@ -239,6 +285,32 @@ def test_a_wrong_origin_is_shown_without_what_may_be_secret(acme: Credential) ->
     assert "https://b.example, was" in str(raised.value)
     assert "pass" not in str(raised.value)
     assert "key" not in str(raised.value)
+
+
+def test_an_address_without_an_origin_says_so(acme: Credential) -> None:
+    for url in ("api.example/items?key=secret", "/items?key=secret", ""):
+        with pytest.raises(ConfigurationError, match="without scheme and host: write both") as raised:
+            Credentials(acme, "https://api.example").before_request(None, "GET", url, {})
+        assert "key" not in str(raised.value)
+
+
+def test_a_log_in_json_shows_no_token(server: AuthServer, acme: Credential, caplog: pytest.LogCaptureFixture) -> None:
+    """google-auth gives the headers of a request to the formatter, and Google's own one writes them as JSON."""
+    caplog.set_level(logging.DEBUG, "google")
+
+    async def main() -> None:
+        async with opened(AsyncCredentials(acme, server.url)) as session:
+            await (await session.get(items(server), headers={"X-A": "kept"})).read()
+        async with opened(Credentials(acme, server.url)) as session:
+            await (await session.get(items(server))).read()
+
+    asyncio.run(main())
+    with AuthorizedSession(Credentials(acme, server.url)) as session:
+        session.get(items(server))
+    shown = json.dumps([vars(record) for record in caplog.records], default=str)
+    assert shown.count('"authorization": "\\u2026"') == 2
+    assert '"X-A": "kept"' in shown
+    assert "test-access-" not in shown
 
 
 def test_wrong_arguments_say_so() -> None:

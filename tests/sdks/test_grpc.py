@@ -7,6 +7,7 @@ import copy
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
@@ -17,6 +18,7 @@ from tests.sdks.grpc_items import SERVICE, Items, aio_channel, get, listed, serv
 
 from onerefresh import ConfigurationError, Credential, InteractionRequired, LoginRequired, Token, WaitTimeout
 from onerefresh.clients.grpc import BearerInterceptor, aio_interceptors
+from onerefresh.latches import Latch
 from onerefresh.testing import AuthServer
 
 
@@ -166,6 +168,132 @@ def test_a_future_says_the_same_each_time(server: AuthServer, channel: grpc.Chan
         with pytest.raises(LoginRequired):
             future.result(20)
     assert isinstance(future.exception(20), LoginRequired)
+
+
+class Looking(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """As many interceptors for logs and metrics: it looks at the answer, and lets its error pass."""
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        call = continuation(client_call_details, request)
+        call.result()
+        return call
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        call = continuation(client_call_details, request)
+        return iter(list(call))
+
+
+@pytest.mark.parametrize("place", ["within", "around"])
+@pytest.mark.parametrize("kind", CALLS)
+def test_an_interceptor_that_looks_at_the_answer_hides_no_refusal(
+    server: AuthServer, acme: Credential, target: str, kind: str, place: str
+) -> None:
+    chain = [BearerInterceptor(acme), Looking()] if place == "within" else [Looking(), BearerInterceptor(acme)]
+    with grpc.insecure_channel(target) as plain:
+        channel = grpc.intercept_channel(plain, *chain)
+        assert CALLS[kind](channel, b"x") in (b"x", b"xx")
+        server.revoke_access()
+        assert CALLS[kind](channel, b"x") in (b"x", b"xx")
+    assert server.counters.token_requests == 1
+
+
+def test_the_error_of_a_future_is_returned(server: AuthServer, channel: grpc.Channel) -> None:
+    end_session(server)
+    future = get(channel).future(b"")
+    for _ in range(2):
+        assert isinstance(future.exception(20), LoginRequired)
+
+
+def test_a_future_waits_no_longer_than_its_reader(server: AuthServer, channel: grpc.Channel) -> None:
+    server.revoke_access()
+    server.hold("token")
+    future = get(channel).future(b"x")
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(get(channel), b"other")
+        server.wait_for("token")  # the refresh is under way
+        for read in (future.result, future.exception):
+            for _ in range(2):
+                with pytest.raises(grpc.FutureTimeoutError):
+                    read(timeout=0.05)
+        server.release("token")
+        assert (other.result(20), future.result(20)) == (b"other", b"x")
+    assert server.counters.token_requests == 1
+
+
+def test_who_begins_a_future_does_not_wait_for_its_token(server: AuthServer, acme: Credential) -> None:
+    """It may be refused before gRPC's ``future()`` has returned."""
+
+    class Over(grpc.UnaryUnaryClientInterceptor):
+        def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+            call = continuation(client_call_details, request)
+            call.exception()
+            return call
+
+    server.revoke_access()
+    server.hold("token")
+    with served(Items(server)) as target, grpc.insecure_channel(target) as plain:
+        future = get(grpc.intercept_channel(plain, BearerInterceptor(acme), Over())).future(b"x")
+        assert server.counters.token_requests == 0
+        server.release("token")
+        assert future.result(20) == b"x"
+    assert server.counters.token_requests == 1
+
+
+def test_threads_that_read_one_future_get_one_answer(
+    server: AuthServer, channel: grpc.Channel, items: Items, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.revoke_access()
+    server.hold("token")
+    future = get(channel).future(b"x")
+    waiting: SimpleQueue[None] = SimpleQueue()
+    wait = Latch.wait
+
+    def noted(self: Latch, *seconds: float) -> bool:
+        waiting.put(None)
+        return wait(self, *seconds)
+
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(future.result, 20)
+        server.wait_for("token")
+        monkeypatch.setattr(Latch, "wait", noted)
+        others = [pool.submit(future.result, 20) for _ in range(4)]
+        for _ in others:
+            waiting.get(timeout=20)
+        server.release("token")
+        assert [one.result(20) for one in (first, *others)] == [b"x"] * 5
+    assert len(items.seen) == 2
+    assert server.counters.token_requests == 1
+
+
+def test_a_function_is_called_when_the_replay_is_over(
+    server: AuthServer, acme: Credential, channel: grpc.Channel, items: Items
+) -> None:
+    """As programs do that read a result nowhere else: without a replay, each of their calls would be refused."""
+    called: SimpleQueue[Any] = SimpleQueue()
+    for body in (b"1", b"2"):
+        server.revoke_access()
+        acme.login(server.issue())
+        server.revoke_access()
+        get(channel).future(body).add_done_callback(called.put)
+        future = called.get(timeout=20)
+        assert (future.result(), future.code()) == (body, grpc.StatusCode.OK)
+    get(channel).future(b"3").add_done_callback(called.put)
+    assert called.get(timeout=20).result() == b"3"
+    assert server.counters.token_requests == 2
+    assert len(items.seen) == 5
+
+
+def test_a_function_is_called_when_there_is_no_replay(server: AuthServer, channel: grpc.Channel, items: Items) -> None:
+    called: SimpleQueue[Any] = SimpleQueue()
+    server.revoke_access()
+    put: Any = channel.stream_unary(f"{SERVICE}Put").future
+    put(iter([b"a"])).add_done_callback(called.put)
+    assert called.get(timeout=20).exception().code() is grpc.StatusCode.UNAUTHENTICATED
+    put(iter([b"a"])).add_done_callback(called.put)
+    assert called.get(timeout=20).result() == b"a"
+    end_session(server)
+    put(iter([b"a"])).add_done_callback(called.put)
+    assert isinstance(called.get(timeout=20).exception(), LoginRequired)
 
 
 def test_an_api_that_refuses_each_token_gets_one_replay(server: AuthServer, acme: Credential) -> None:

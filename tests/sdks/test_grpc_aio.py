@@ -13,6 +13,7 @@ from tests.sdks.adapters import STORM, astorm, credential_for, end_session
 from tests.sdks.grpc_items import SERVICE, Items, aio_channel, get, listed, served
 
 from onerefresh import Credential, LoginRequired, WaitTimeout
+from onerefresh.clients.grpc import aio_interceptors
 from onerefresh.clients.grpc_aio import final_code
 from onerefresh.testing import AuthServer
 
@@ -215,3 +216,112 @@ def test_the_servers_own_status_is_waited_for() -> None:
 
     assert asyncio.run(final_code(Refused())) is grpc.StatusCode.UNAUTHENTICATED
     assert said == []
+
+
+async def awaited(_: object, continuation: Any, client_call_details: Any, request: Any) -> Any:
+    call = await continuation(client_call_details, request)
+    await (call if hasattr(call, "__await__") else call.wait_for_connection())
+    return call
+
+
+def awaiting() -> list[Any]:
+    """As many interceptors for logs and metrics: they look at the answer, and let its error pass."""
+    of_one = {"UnaryUnary": "unary_unary", "UnaryStream": "unary_stream", "StreamUnary": "stream_unary"}
+    bases = {name: getattr(grpc.aio, f"{kind}ClientInterceptor") for kind, name in of_one.items()}
+    return [type(name, (base,), {f"intercept_{name}": awaited})() for name, base in bases.items()]
+
+
+@pytest.mark.parametrize("place", ["within", "around"])
+@pytest.mark.parametrize("kind", ["unary", "stream"])
+def test_an_interceptor_that_awaits_the_answer_hides_no_refusal(
+    server: AuthServer, acme: Credential, target: str, place: str, kind: str
+) -> None:
+    async def main() -> bytes:
+        ours, theirs = aio_interceptors(acme), awaiting()
+        chain = [*ours, *theirs] if place == "within" else [*theirs, *ours]
+        async with grpc.aio.insecure_channel(target, interceptors=chain) as channel:
+            if kind == "unary":
+                found: bytes = await get(channel)(b"x")
+                return found
+            return b"".join([piece async for piece in listed(channel)(b"x")])
+
+    server.revoke_access()
+    assert asyncio.run(main()) == (b"x" if kind == "unary" else b"xx")
+    assert server.counters.token_requests == 1
+
+
+@pytest.mark.parametrize("kind", ["unary", "stream"])
+def test_an_interceptor_that_awaits_the_answer_changes_no_other_error(
+    server: AuthServer, acme: Credential, kind: str
+) -> None:
+    refusing = Items(server, "refused/it")
+
+    async def main(target: str) -> None:
+        chain = [*aio_interceptors(acme), *awaiting()]
+        async with grpc.aio.insecure_channel(target, interceptors=chain) as channel:
+            for _ in range(3):
+                with pytest.raises(grpc.aio.AioRpcError) as raised:
+                    await get(channel)(b"") if kind == "unary" else await listed(channel)(b"").read()
+                assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+    with served(refusing) as target:
+        asyncio.run(main(target))
+    assert (server.counters.token_requests, len(refusing.seen)) == (1, 4)
+
+
+def test_a_refused_stream_of_requests_that_another_interceptor_awaits_is_reported(
+    server: AuthServer, acme: Credential, target: str
+) -> None:
+    async def main() -> None:
+        chain = [*aio_interceptors(acme), *awaiting()]
+        async with grpc.aio.insecure_channel(target, interceptors=chain) as channel:
+            refused = acme.token()
+            server.revoke_access()
+            requests: Any = iter([b"a", b"b"])
+            with pytest.raises(grpc.aio.AioRpcError):
+                await channel.stream_unary(f"{SERVICE}Put")(requests)
+            await asyncio.to_thread(server.wait_for, "token")
+            assert await acme.atoken(refused=refused) is not refused
+
+    server.hold("token")
+    server.release("token")
+    asyncio.run(main())
+    assert server.counters.token_requests == 1
+
+
+def test_an_interceptor_around_ours_reads_a_stream(server: AuthServer, acme: Credential, target: str) -> None:
+    seen: list[object] = []
+
+    class Reading(grpc.aio.UnaryStreamClientInterceptor):
+        async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+            call = await continuation(client_call_details, request)
+            seen.append(await call.read())
+            return call
+
+    async def main() -> list[object]:
+        chain = [Reading(), *aio_interceptors(acme)]
+        async with grpc.aio.insecure_channel(target, interceptors=chain) as channel:
+            call = listed(channel)(b"x")
+            rest: list[object] = [piece async for piece in call]
+            rest.append(await call.read())
+            assert await call.debug_error_string() == ""
+            return rest
+
+    server.revoke_access()
+    assert asyncio.run(main()) == [b"x", grpc.aio.EOF]
+    assert seen == [b"x"]
+    assert server.counters.token_requests == 1
+
+
+def test_waiting_for_the_connection_of_a_refused_stream_asks_again(
+    server: AuthServer, acme: Credential, target: str
+) -> None:
+    async def main() -> list[bytes]:
+        async with aio_channel(target, acme) as channel:
+            call = listed(channel)(b"x")
+            await call.wait_for_connection()
+            return [piece async for piece in call]
+
+    server.revoke_access()
+    assert asyncio.run(main()) == [b"x", b"x"]
+    assert server.counters.token_requests == 1

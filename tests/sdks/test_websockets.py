@@ -222,6 +222,33 @@ def test_the_token_does_not_follow_a_redirect_to_another_origin(server: AuthServ
     assert server.counters.token_requests == 0
 
 
+def test_a_way_back_from_another_origin_carries_no_token_that_could_be_refused(
+    server: AuthServer, acme: Credential
+) -> None:
+    seen: list[tuple[str, bool]] = []
+    ways = {"/feed": "", "/back": ""}
+
+    def check(connection: ServerConnection, request: Any) -> Any:
+        seen.append((request.path, "Authorization" in request.headers))
+        return redirecting(ways[request.path])(connection, request) if request.path in ways else refuse(connection)
+
+    def refuse(connection: ServerConnection) -> Any:
+        return connection.respond(HTTPStatus.UNAUTHORIZED, "no")
+
+    with served(lambda _: None, process_request=check) as uri, served(lambda _: None, process_request=check) as away:
+        ways |= {"/feed": away.replace("/feed", "/back"), "/back": uri.replace("/feed", "/end")}
+        with pytest.raises(InvalidStatus):
+            reconnect(uri, acme).connect()
+
+        async def main() -> None:
+            with pytest.raises(InvalidStatus):
+                await connect(uri, acme)
+
+        asyncio.run(main())
+    assert seen == [("/feed", True), ("/back", False), ("/end", False)] * 2
+    assert server.counters.token_requests == 0
+
+
 def test_a_header_of_the_users_own_goes_in_place_of_the_token(server: AuthServer, acme: Credential) -> None:
     with warned() as told:
         for _ in range(2):
@@ -279,6 +306,8 @@ def test_wrong_arguments_say_so(acme: Credential) -> None:
         assert "pass@" not in str(raised.value)
         with pytest.raises(ConfigurationError, match="uri must be a string"):
             make(acme, "ws://127.0.0.1/feed")
+        with pytest.raises(ConfigurationError, match=r"logger must be a logging\.Logger or a LoggerAdapter, not str"):
+            make("ws://127.0.0.1/feed", acme, logger="mine")
         with pytest.raises(TypeError, match="credential"):
             make("ws://127.0.0.1/feed")
     assert str(reconnect("wss://[::1]/feed", acme)._handshakes.calls.bearer.origins) == "Origins(https://[::1])"
@@ -295,7 +324,7 @@ def test_nothing_logs_or_shows_the_token(
     server: AuthServer, acme: Credential, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    mine = logging.LoggerAdapter(logging.getLogger("mine"), {})
+    mine = logging.LoggerAdapter(logging.LoggerAdapter(logging.getLogger("mine"), {}), {})
     with reconnect(feed(server), acme), reconnect(feed(server), acme, logger=mine) as websocket:
         pass
     assert caplog.text.count("> Authorization: …") == 2

@@ -5,10 +5,12 @@ AuthorizedSession(Credentials(credential, "https://storage.googleapis.com"))
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, MutableMapping
+import logging
+from collections.abc import Coroutine, Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
+from onerefresh.clients.bearer import HeaderText
 from onerefresh.clients.google_auth_given import Given, GivenTokens
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
@@ -53,6 +55,7 @@ class Credentials(OneObject, base.CredentialsWithQuotaProject, base.CredentialsW
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # google-auth has few types
         self._tokens = GivenTokens(credential, origins)
+        _silence()
         self._quota_project_id = quota_project_id
         self._universe_domain = universe_domain
 
@@ -147,6 +150,7 @@ class AsyncCredentials(OneObject, aio.Credentials):
     def __init__(self, credential: Credential, origins: str | Iterable[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self._tokens = GivenTokens(credential, origins)
+        _silence()
 
     def before_request(
         self, request: object, method: str, url: str, headers: MutableMapping[str, Any]
@@ -186,3 +190,24 @@ class AsyncCredentials(OneObject, aio.Credentials):
 
     def __repr__(self) -> str:
         return f"AsyncCredentials({self._tokens.credential!r})"
+
+
+class _Silence(logging.Filter):
+    """Takes tokens out of the headers that google-auth gives to formatters at level DEBUG: Google's writes JSON."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return True: no record is dropped."""
+        request: object = getattr(record, "httpRequest", None)
+        headers = request.get("headers") if isinstance(request, dict) else None
+        if isinstance(request, dict) and isinstance(headers, Mapping):
+            shown = {name: "…" if isinstance(value, HeaderText) else value for name, value in headers.items()}
+            record.httpRequest = {**request, "headers": shown}
+        return True
+
+
+_silencing: Final = _Silence()
+
+
+def _silence() -> None:
+    for name in ("aio.transport.aiohttp", "transport.requests", "transport.urllib3"):
+        logging.getLogger(f"google.auth.{name}").addFilter(_silencing)  # added once, however often this is called

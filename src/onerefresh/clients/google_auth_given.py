@@ -104,7 +104,13 @@ class GivenTokens(OneObject):
         target = self._calls.bearer.origins.target_of(url)
         if target[0]:
             return target
-        scheme, _, rest = url.partition("://")
+        scheme, separator, rest = url.partition("://")
+        if not separator:
+            # The text itself is left out: its query may be secret.
+            raise ConfigurationError(
+                "a call to an address without scheme and host: write both, as in 'https://api.example.com/items'",
+                credential=self.credential.key,
+            )
         host = rest.replace("\\", "/").partition("/")[0].partition("?")[0].partition("#")[0].rpartition("@")[2]
         raise ConfigurationError(
             f"the origin of this call, {scheme}://{host}, was not named: name it in origins= if it may have the "

@@ -5,12 +5,18 @@ grpc.intercept_channel(grpc.secure_channel(target, grpc.ssl_channel_credentials(
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from threading import TIMEOUT_MAX
 from typing import Any, Self
 
+from onerefresh.clients.call import RefusedCall, Step
 from onerefresh.credential import Credential
-from onerefresh.errors import ConfigurationError, OnerefreshError
+from onerefresh.errors import ConfigurationError, OnerefreshError, WaitTimeout
+from onerefresh.latches import Latch
 from onerefresh.one_object import OneObject
+from onerefresh.real_time import monotonic
+from onerefresh.threads import start
+from onerefresh.token import Token
 
 try:
     import grpc
@@ -57,7 +63,7 @@ class BearerInterceptor(
 
     def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """As `intercept_unary_unary`."""
-        return self._made(continuation, client_call_details, request, streams=True)
+        return self._made(continuation, client_call_details, request)
 
     def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         """As `intercept_unary_unary`."""
@@ -65,7 +71,7 @@ class BearerInterceptor(
 
     def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         """As `intercept_unary_unary`."""
-        return self._made(continuation, client_call_details, request_iterator, streams=True, can_be_sent_again=False)
+        return self._made(continuation, client_call_details, request_iterator, can_be_sent_again=False)
 
     def _made(
         self,
@@ -73,17 +79,12 @@ class BearerInterceptor(
         details: Any,
         request: Any,
         *,
-        streams: bool = False,
         can_be_sent_again: bool = True,
     ) -> Any:
         if not self._calls.concern(details):
             return continuation(details, request)
-        call = _Call(Attempt(self._calls, details, can_be_sent_again=can_be_sent_again), continuation, request)
-        if streams or not call.outcome.done():
-            return call
-        while call.is_sent_again():
-            pass
-        return call.outcome
+        # Judged when it is read: a future may be over by now, and whoever begins one must not wait for a token.
+        return _Call(Attempt(self._calls, details, can_be_sent_again=can_be_sent_again), continuation, request)
 
 
 class _Details(grpc.ClientCallDetails):
@@ -103,45 +104,73 @@ class _Call:
         self._attempt, self._continuation, self._request = attempt, continuation, request
         self._is_read = self._is_cancelled = False
         self._error: OnerefreshError | None = None
+        self._answer: Any = None  # what is judged
+        self._steps: Iterator[Step] = iter(())
+        self._step: Step | None = None  # the one that is to be performed, or was interrupted
+        self._judging: dict[str, Latch] = {}  # holds one while a thread judges
         calls = attempt.calls
         text = calls.fresh() or calls.bearer.text(attempt.credential.token(max_wait=attempt.left))
         self.outcome = continuation(_Details(attempt.left, attempt.metadata(text)), request)
 
-    def is_sent_again(self) -> bool:
-        """Judge the last try, which is over, or has a response. A refused one is sent again, with the next token."""
-        attempt = self._attempt
-        code = grpc.StatusCode.OK if self._is_read else self.outcome.code()
-        for step in attempt.steps(code):
-            call = attempt.refusal
-            assert call is not None  # it has the steps
-            match step:
-                case "challenges":
-                    refused = code is grpc.StatusCode.UNAUTHENTICATED  # else the stream may go on
-                    call.challenges = challenges_in(self.outcome.trailing_metadata()) if refused else []
-                case "take":
-                    call.token = attempt.credential.token(refused=call.refused, max_wait=attempt.left)
-                case "rewind":
-                    call.rewound = attempt.can_be_sent_again and not self._is_cancelled
-                case "send":
-                    details = _Details(attempt.left, attempt.metadata(call.text))
-                    self.outcome = self._continuation(details, self._request)
-                    return True
-                case _:  # there is nothing to drain, and no rule that looks at a body
-                    pass
+    def is_sent_again(self, error: object = None, end: float | None = None) -> bool:
+        """Judge the last try, which is over, or has a response. A refused one is sent again, with the next token.
+
+        `error`: that of the last try; `end`: when its reader gives up. Raises `grpc.FutureTimeoutError` then, and goes
+        on from there when asked again.
+        """
+        if self._step is None:
+            # An error that another interceptor has let pass tells more than what gRPC makes of it.
+            self._answer = error if isinstance(error, grpc.RpcError) and hasattr(error, "code") else self.outcome
+            self._steps = self._attempt.steps(grpc.StatusCode.OK if self._is_read else self._answer.code())
+            self._step = next(self._steps, None)
+        while self._step is not None:
+            self._perform(self._step, end)
+            was, self._step = self._step, None
+            if was == "send":
+                return True
+            self._step = next(self._steps, None)
         return False
+
+    def _perform(self, step: Step, end: float | None) -> None:
+        attempt = self._attempt
+        call = attempt.refusal
+        assert call is not None  # it has the steps
+        match step:
+            case "challenges":
+                # A stream that has a response may go on for long, and only its end brings this metadata.
+                call.challenges = [] if self._is_read else challenges_in(self._answer.trailing_metadata())
+            case "take":
+                call.token = self._taken(call, end)
+            case "rewind":
+                call.rewound = attempt.can_be_sent_again and not self._is_cancelled
+            case "send":
+                self.outcome = self._continuation(_Details(attempt.left, attempt.metadata(call.text)), self._request)
+            case _:  # there is nothing to drain, and no rule that looks at a body
+                pass
+
+    def _taken(self, call: RefusedCall, end: float | None) -> Token:
+        left = self._attempt.left
+        patience = None if end is None else max(end - monotonic(), 0.0)
+        if patience is None or (left is not None and left <= patience):
+            return self._attempt.credential.token(refused=call.refused, max_wait=left)
+        try:
+            return self._attempt.credential.token(refused=call.refused, max_wait=patience)
+        except WaitTimeout:
+            raise grpc.FutureTimeoutError from None
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
         while True:
+            tried = self.outcome
             try:
-                response = next(self.outcome)
+                response = next(tried)
             except StopIteration:
-                self._settle()
+                self.is_sent_again()
                 raise
-            except grpc.RpcError:
-                if self._is_read or not self._settle():
+            except grpc.RpcError as error:
+                if self._is_read or not self._settle(tried, error):
                     raise
                 continue
             if not self._is_read:
@@ -157,18 +186,60 @@ class _Call:
 
     def exception(self, timeout: float | None = None) -> Any:
         """The call's error; None where there is a response."""
-        while True:
-            error = self._error or self.outcome.exception(timeout)
-            if self._error is not None or not self._settle():
-                return self._error or error
+        end = None if timeout is None else monotonic() + timeout
+        while self._error is None:
+            tried = self.outcome
+            error = tried.exception(None if end is None else max(end - monotonic(), 0.0))
+            try:
+                if not self._settle(tried, error, end):
+                    return error
+            except OnerefreshError:
+                break
+        return self._error
 
-    def _settle(self) -> bool:
-        """As `is_sent_again`. What fails about that is the call's error from now on."""
+    def _settle(self, tried: Any, error: object = None, end: float | None = None) -> bool:
+        """As `is_sent_again`, in one thread; True for others, which look at the call once more after it.
+
+        What fails about that is the call's error from now on.
+        """
+        mine = Latch()
         try:
-            return self.is_sent_again()
-        except OnerefreshError as error:
-            self._error = error
+            other = self._judging.setdefault("", mine)  # one step in C: one thread alone finds its own there
+            if other is mine:
+                return self.outcome is not tried or self.is_sent_again(error, end)
+            if not other.wait(TIMEOUT_MAX if end is None else end - monotonic()):
+                raise grpc.FutureTimeoutError
+            return True
+        except OnerefreshError as failed:
+            self._error, self._step = failed, None
             raise
+        finally:
+            if self._judging.get("") is mine:
+                del self._judging[""]
+                mine.set()
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Call `fn` with this call when it is over; where it is refused, when its replay is."""
+        tried = self.outcome
+
+        def judge() -> None:
+            try:
+                is_sent_again = self._settle(tried, tried.exception())
+            except OnerefreshError:
+                is_sent_again = False
+            if is_sent_again:
+                self.add_done_callback(fn)
+            else:
+                fn(self)
+
+        def over(_: object) -> None:
+            if tried.code() is grpc.StatusCode.UNAUTHENTICATED:
+                # This is gRPC's own thread, which the replay needs, and so it must not wait.
+                start(judge, "onerefresh-grpc", daemon=True)
+            else:
+                fn(self)
+
+        tried.add_done_callback(over)
 
     def cancel(self) -> bool:
         """Cancel the call. It is not sent again after that."""

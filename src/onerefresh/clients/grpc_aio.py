@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
 import grpc
 import grpc.aio
 
+from onerefresh.clients.bearer import HeaderText
 from onerefresh.clients.grpc_call import Attempt, ChannelCalls, challenges_in
 from onerefresh.credential import Credential
 from onerefresh.errors import OnerefreshError
@@ -33,21 +34,45 @@ _UNTIL_IT_COMES: Final = (0.0, 0.01, 0.1, 1.0)
 
 
 class _Try:
-    """A call, from its first try to the replay. `outcome`: the last try, as gRPC has it."""
+    """A call, from its first try to the replay.
+
+    * `outcome`: the last try, as gRPC has it.
+    * `error`: how the last try ended, where another interceptor, nearer to the channel, has awaited it and lets its
+      error pass. Then `outcome` is that of the try before, if any.
+    """
 
     outcome: Any
 
     def __init__(self, attempt: Attempt, continuation: Continuation, request: Any) -> None:
         self._attempt, self._continuation, self._request = attempt, continuation, request
+        self.error: grpc.aio.AioRpcError | None = None
         self.is_cancelled = False
 
-    async def begin(self) -> Any:
+    async def begin(self) -> None:
         """Send the call with a token that serves."""
         attempt = self._attempt
         calls = attempt.calls
-        text = calls.fresh() or calls.bearer.text(await attempt.credential.atoken(max_wait=attempt.left))
-        self.outcome = await self._continuation(self._details(text), self._request)
-        return self.outcome
+        await self._send(calls.fresh() or calls.bearer.text(await attempt.credential.atoken(max_wait=attempt.left)))
+
+    async def _send(self, text: HeaderText) -> None:
+        self.error = None
+        try:
+            self.outcome = await self._continuation(self._details(text), self._request)
+        except grpc.aio.AioRpcError as error:
+            self.error = error
+
+    async def code(self) -> grpc.StatusCode:
+        """The code of the last try, when it is over."""
+        if self.error is None:
+            try:
+                await self.outcome
+            except grpc.aio.AioRpcError as error:
+                return error.code()
+            return grpc.StatusCode.OK
+        return self.error.code()
+
+    async def _trailing_metadata(self) -> Any:
+        return await self.outcome.trailing_metadata() if self.error is None else self.error.trailing_metadata()
 
     async def is_sent_again(self, code: grpc.StatusCode) -> bool:
         """Judge an answer with this code. After a refusal, get the next token and send the call again."""
@@ -58,19 +83,19 @@ class _Try:
             match step:
                 case "challenges":
                     refused = code is grpc.StatusCode.UNAUTHENTICATED  # else the stream may go on
-                    call.challenges = challenges_in(await self.outcome.trailing_metadata()) if refused else []
+                    call.challenges = challenges_in(await self._trailing_metadata()) if refused else []
                 case "take":
                     call.token = await attempt.credential.atoken(refused=call.refused, max_wait=attempt.left)
                 case "rewind":
                     call.rewound = attempt.can_be_sent_again and not self.is_cancelled
                 case "send":
-                    self.outcome = await self._continuation(self._details(call.text), self._request)
+                    await self._send(call.text)
                     return True
                 case _:  # there is nothing to drain, and no rule that looks at a body
                     pass
         return False
 
-    def _details(self, text: Any) -> grpc.aio.ClientCallDetails:
+    def _details(self, text: HeaderText) -> grpc.aio.ClientCallDetails:
         given, attempt = self._attempt.details, self._attempt
         metadata = grpc.aio.Metadata(*attempt.metadata(text))
         return grpc.aio.ClientCallDetails(given.method, attempt.left, metadata, given.credentials, given.wait_for_ready)
@@ -93,19 +118,22 @@ class _Interceptor(OneObject):
         tried = self._try(continuation, details, requests, once=True)
         if tried is None:
             return await continuation(details, requests)
-        call = await tried.begin()
+        await tried.begin()
 
         async def report() -> None:
             with suppress(OnerefreshError):  # later calls raise it
-                await tried.is_sent_again(await final_code(call))
+                await tried.is_sent_again(await final_code(tried.error or tried.outcome))
 
         def begin(_: object) -> None:
             task = asyncio.get_running_loop().create_task(report())
             self._reports.add(task)
             task.add_done_callback(self._reports.discard)
 
-        call.add_done_callback(begin)
-        return call
+        if tried.error is not None:
+            begin(tried)
+            raise tried.error
+        tried.outcome.add_done_callback(begin)
+        return tried.outcome
 
 
 async def final_code(call: Any) -> grpc.StatusCode:
@@ -113,6 +141,8 @@ async def final_code(call: Any) -> grpc.StatusCode:
 
     A request that cannot be sent any more makes it ``INTERNAL``, until the server's own status has come, just after.
     """
+    if isinstance(call, grpc.aio.AioRpcError):
+        return call.code()
     code: grpc.StatusCode = await call.code()
     for pause in _UNTIL_IT_COMES:
         if code is not grpc.StatusCode.INTERNAL:
@@ -127,18 +157,12 @@ class _UnaryUnary(_Interceptor, grpc.aio.UnaryUnaryClientInterceptor):
         tried = self._try(continuation, client_call_details, request)
         if tried is None:
             return await continuation(client_call_details, request)
-        call = await tried.begin()
-        while await tried.is_sent_again(await _code_of(call)):
-            call = tried.outcome
-        return call
-
-
-async def _code_of(call: Any) -> grpc.StatusCode:
-    try:
-        await call
-    except grpc.aio.AioRpcError as error:
-        return error.code()
-    return grpc.StatusCode.OK
+        await tried.begin()
+        while await tried.is_sent_again(await tried.code()):
+            pass
+        if tried.error is not None:
+            raise tried.error
+        return tried.outcome
 
 
 class _UnaryStream(_Interceptor, grpc.aio.UnaryStreamClientInterceptor):
@@ -147,6 +171,9 @@ class _UnaryStream(_Interceptor, grpc.aio.UnaryStreamClientInterceptor):
         if tried is None:
             return await continuation(client_call_details, request)
         await tried.begin()
+        while tried.error is not None:
+            if not await tried.is_sent_again(tried.error.code()):
+                raise tried.error
         return _Responses(tried)
 
 
@@ -165,11 +192,14 @@ class _Responses(grpc.aio.UnaryStreamCall[Any, Any]):
 
     def __init__(self, tried: _Try) -> None:
         self._tried = tried
+        self._responses: AsyncGenerator[Any, None] | None = None
 
-    async def _read(self) -> AsyncIterator[Any]:
+    async def _read(self) -> AsyncGenerator[Any, None]:
         tried, is_read = self._tried, False
         while True:
             try:
+                if tried.error is not None:
+                    raise tried.error
                 async for response in tried.outcome:
                     if not is_read:
                         is_read = True
@@ -183,11 +213,14 @@ class _Responses(grpc.aio.UnaryStreamCall[Any, Any]):
                 await tried.is_sent_again(grpc.StatusCode.OK)
             return
 
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self._read()
+    def __aiter__(self) -> AsyncGenerator[Any, None]:
+        if self._responses is None:
+            self._responses = self._read()
+        return self._responses
 
     async def read(self) -> Any:
-        raise NotImplementedError("gRPC reads what an interceptor returns by `__aiter__` alone")
+        # gRPC itself does not call this, but an interceptor around this one may.
+        return await anext(aiter(self), grpc.aio.EOF)
 
     def cancel(self) -> bool:
         self._tried.is_cancelled = True
@@ -218,5 +251,18 @@ class _Responses(grpc.aio.UnaryStreamCall[Any, Any]):
     async def details(self) -> Any:
         return await self._tried.outcome.details()
 
+    async def debug_error_string(self) -> Any:
+        return await self._tried.outcome.debug_error_string()
+
     async def wait_for_connection(self) -> None:
-        await self._tried.outcome.wait_for_connection()
+        tried = self._tried
+        while True:
+            try:
+                if tried.error is not None:
+                    raise tried.error
+                await tried.outcome.wait_for_connection()
+            except grpc.aio.AioRpcError as error:
+                if not await tried.is_sent_again(error.code()):
+                    raise
+            else:
+                return

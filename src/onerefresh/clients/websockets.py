@@ -73,7 +73,7 @@ class connect(OneObject, for_asyncio.connect):  # noqa: N801 - it takes the plac
         credential = handshakes.calls.credential
         sent = handshakes.calls.fresh() or handshakes.calls.bearer.text(await credential.atoken())
         found = await self._tried(sent)
-        call = handshakes.answered(sent, self.uri, found)
+        call = handshakes.answered(sent, self, found)
         if call is not None:
             for step in call:
                 match step:
@@ -83,7 +83,7 @@ class connect(OneObject, for_asyncio.connect):  # noqa: N801 - it takes the plac
                         found = await self._tried(call.text)
                         call.status = _status(found)
                     case _:
-                        handshakes.tell(call, self.uri, found)
+                        handshakes.tell(call, self, found)
         if isinstance(found, InvalidStatus):
             raise found
         return found
@@ -123,7 +123,7 @@ class reconnect(OneObject, for_threads.reconnect):  # noqa: N801 - as above
         credential = handshakes.calls.credential
         sent = handshakes.calls.fresh() or handshakes.calls.bearer.text(credential.token())
         found = self._tried(sent)
-        call = handshakes.answered(sent, self.uri, found)
+        call = handshakes.answered(sent, self, found)
         if call is not None:
             for step in call:
                 match step:
@@ -133,7 +133,7 @@ class reconnect(OneObject, for_threads.reconnect):  # noqa: N801 - as above
                         found = self._tried(call.text)
                         call.status = _status(found)
                     case _:
-                        handshakes.tell(call, self.uri, found)
+                        handshakes.tell(call, self, found)
         if isinstance(found, InvalidStatus):
             raise found
         return found
@@ -176,19 +176,27 @@ class _Handshakes(OneObject):
         self.calls.passes_through(_HEADER, "leave it out of additional_headers=, or use websockets' own connect()")
         return False
 
-    def answered(self, sent: HeaderText, uri: str, found: object) -> RefusedCall | None:
-        """What is left of a handshake that was answered. `uri`: by whom."""
-        target = self.calls.bearer.origins.target_of(uri)
-        return self.calls.answered(sent, _status(found), target) if target[0] else None
+    def answered(self, sent: HeaderText, made: connect | reconnect, found: object) -> RefusedCall | None:
+        """What is left of a handshake that was answered."""
+        if not self._carried(made):
+            return None
+        return self.calls.answered(sent, _status(found), self.calls.bearer.origins.target_of(made.uri))
 
-    def tell(self, call: RefusedCall, uri: str, found: object) -> None:
+    def tell(self, call: RefusedCall, made: connect | reconnect, found: object) -> None:
         """The steps that need no token. A handshake has no body, and the connection of a refused one is closed."""
         call.rewound = True
         call.challenges = None
-        if self.calls.bearer.origins.cover_url(uri):
+        if self._carried(made):
             call.challenges = (
                 found.response.headers.get_all("WWW-Authenticate") if isinstance(found, InvalidStatus) else []
             )
+
+    def _carried(self, made: connect | reconnect) -> bool:
+        """Whether the request that was answered carried the token.
+
+        A redirect to another origin takes it out, and one back to ours does not bring it again.
+        """
+        return _HEADER in Headers(made.additional_headers or {}) and self.calls.bearer.origins.cover_url(made.uri)
 
 
 def _status(found: object) -> int:
@@ -218,6 +226,10 @@ class _Silence(logging.Filter):
 _silencing: Final = _Silence()
 
 
-def _silence(logger: Any) -> None:
-    """`logger`: websockets', or one of the user's, which may be an adapter."""
-    getattr(logger, "logger", logger).addFilter(_silencing)  # added once, however often this is called
+def _silence(logger: object) -> None:
+    """`logger`: websockets', or one of the user's, which may be an adapter, and one around another."""
+    while isinstance(logger, logging.LoggerAdapter):
+        logger = logger.logger
+    if not isinstance(logger, logging.Logger):
+        raise ConfigurationError(f"logger must be a logging.Logger or a LoggerAdapter, not {type(logger).__name__}")
+    logger.addFilter(_silencing)  # added once, however often this is called
