@@ -279,6 +279,7 @@ class _Course:
             and not judge.guessed
             and self._world.scenario.old_record != "leased"  # nobody knows what its holder has sent
             and {fault.what for fault in judge.struck_faults} <= {What.DOUBTFUL}
+            and What.FORK not in judge.happened_kinds  # the parent may have died with its request under way
         ):
             raise Broken("what is doubtful is asked again", self._report.why)
 

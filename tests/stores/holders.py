@@ -61,8 +61,13 @@ def take(path: Path) -> FlockHold | None:
 
 
 def open_descriptors() -> set[int]:
+    """Those of lock files: other libraries may open and close some of their own at any time, and after a fork."""
     numbers = [int(place.name) for place in Path("/dev/fd").iterdir()]
-    return {number for number in numbers if is_open(number)}  # without the one that was read from
+    return {number for number in numbers if is_open(number) and is_lock_file(number)}
+
+
+def is_lock_file(descriptor: int) -> bool:
+    return "lock" in Path(os.path.realpath(f"/dev/fd/{descriptor}")).name
 
 
 def is_open(descriptor: int) -> bool:
