@@ -14,7 +14,7 @@ from tests.sdks.grpc_items import SERVICE, Items, aio_channel, get, listed, serv
 
 from onerefresh import Credential, LoginRequired, WaitTimeout
 from onerefresh.clients.grpc import aio_interceptors
-from onerefresh.clients.grpc_aio import final_code
+from onerefresh.clients.grpc_aio import code_now, final_code
 from onerefresh.testing import AuthServer
 
 
@@ -206,16 +206,19 @@ def test_a_cancelled_call_leaves_the_refresh_to_the_others(server: AuthServer, a
     assert server.counters.token_requests == 1
 
 
-def test_the_servers_own_status_is_waited_for() -> None:
-    """gRPC says INTERNAL of a call whose request could not be sent any more, until it has read the server's status."""
-    said = [grpc.StatusCode.INTERNAL, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAUTHENTICATED]
+REFUSED, BROKEN = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INTERNAL
+
+
+@pytest.mark.parametrize("said", [[REFUSED, BROKEN], [BROKEN, BROKEN, REFUSED]])
+def test_the_servers_own_status_counts(said: list[grpc.StatusCode]) -> None:
+    """gRPC says INTERNAL of a call whose request could not be sent any more, before or after the server's status."""
 
     class Refused:
         async def code(self) -> grpc.StatusCode:
             return said.pop(0)
 
-    assert asyncio.run(final_code(Refused())) is grpc.StatusCode.UNAUTHENTICATED
-    assert said == []
+    call = Refused()
+    assert asyncio.run(final_code(call, code_now(call))) is REFUSED
 
 
 async def awaited(_: object, continuation: Any, client_call_details: Any, request: Any) -> Any:

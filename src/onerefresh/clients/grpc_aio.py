@@ -16,7 +16,7 @@ from onerefresh.credential import Credential
 from onerefresh.errors import OnerefreshError
 from onerefresh.one_object import OneObject
 
-__all__ = ["aio_interceptors", "final_code"]
+__all__ = ["aio_interceptors", "code_now", "final_code"]
 
 
 def aio_interceptors(credential: Credential) -> list[grpc.aio.ClientInterceptor]:
@@ -120,30 +120,41 @@ class _Interceptor(OneObject):
             return await continuation(details, requests)
         await tried.begin()
 
-        async def report() -> None:
+        async def report(first: grpc.StatusCode) -> None:
             with suppress(OnerefreshError):  # later calls raise it
-                await tried.is_sent_again(await final_code(tried.error or tried.outcome))
+                await tried.is_sent_again(await final_code(tried.outcome, first) if tried.error is None else first)
 
-        def begin(_: object) -> None:
-            task = asyncio.get_running_loop().create_task(report())
+        def begin(first: grpc.StatusCode) -> None:
+            task = asyncio.get_running_loop().create_task(report(first))
             self._reports.add(task)
             task.add_done_callback(self._reports.discard)
 
         if tried.error is not None:
-            begin(tried)
+            begin(tried.error.code())
             raise tried.error
-        tried.outcome.add_done_callback(begin)
+        tried.outcome.add_done_callback(lambda call: begin(code_now(call)))
         return tried.outcome
 
 
-async def final_code(call: Any) -> grpc.StatusCode:
-    """The code of a call that is over.
+def code_now(call: Any) -> grpc.StatusCode:
+    """The code of a call that is over, without a turn of the event loop, in which gRPC may replace it."""
+    asking = call.code()
+    try:
+        asking.send(None)
+    except StopIteration as answered:
+        code: grpc.StatusCode = answered.value
+        return code
+    asking.close()
+    return grpc.StatusCode.INTERNAL
 
-    A request that cannot be sent any more makes it ``INTERNAL``, until the server's own status has come, just after.
+
+async def final_code(call: Any, first: grpc.StatusCode) -> grpc.StatusCode:
+    """The code that the server gave to a call that is over; `first`: the one that the call ended with.
+
+    A request that cannot be sent any more makes it ``INTERNAL``, just before or just after the server's own status has
+    come.
     """
-    if isinstance(call, grpc.aio.AioRpcError):
-        return call.code()
-    code: grpc.StatusCode = await call.code()
+    code = first
     for pause in _UNTIL_IT_COMES:
         if code is not grpc.StatusCode.INTERNAL:
             break
