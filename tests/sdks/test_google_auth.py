@@ -10,7 +10,7 @@ import logging
 import os
 import pickle
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -30,12 +30,6 @@ from onerefresh.clients.google_auth import AsyncCredentials, Credentials
 from onerefresh.clients.requests import BearerAdapter
 from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.testing import AuthServer
-
-
-@pytest.fixture
-def server() -> Iterator[AuthServer]:
-    with AuthServer() as server:
-        yield server
 
 
 @pytest.fixture

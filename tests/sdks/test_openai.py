@@ -95,7 +95,6 @@ def test_a_function_as_the_key_beside_it_serves_the_realtime_connections(
     acme: Credential, api: ShapedApi, server: AuthServer, storm: Storm, caplog: pytest.LogCaptureFixture
 ) -> None:
     """They are websockets, and pass the HTTP client by."""
-    pytest.importorskip("websockets", reason="NOT TESTED: websockets is not installed")
     caplog.set_level(logging.INFO, "websockets")  # below, it logs each header
     http = openai.DefaultHttpxClient(auth=BearerAuth(acme, api.url, replace=True))
     with openai.OpenAI(api_key=acme.bearer, base_url=api.url, http_client=http) as client:

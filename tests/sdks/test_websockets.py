@@ -23,12 +23,6 @@ from onerefresh.testing import AuthServer
 
 
 @pytest.fixture
-def server() -> Iterator[AuthServer]:
-    with AuthServer() as server:
-        yield server
-
-
-@pytest.fixture
 def acme(server: AuthServer) -> Credential:
     return credential_for(server)
 
