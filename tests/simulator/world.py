@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from functools import partial
@@ -23,6 +24,8 @@ from tests.simulator.timeline import Timeline
 
 from onerefresh import errors
 from onerefresh.credential.cached_token import cached_for
+from onerefresh.credential.known_session import KnownSession
+from onerefresh.credential.memory import SessionMemory
 from onerefresh.expiry import LEAST_SKEW
 from onerefresh.flight import Flight
 from onerefresh.record import Record
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["World"]
 
-INHERITED = ("acceptance", "epoch", "failed", "follows", "held", "known", "takers", "timing", "unsaved")
-"""What a forked child has of its parent's memory."""
+BEGUN_ANEW = frozenset({"considering", "flight", "jitter", "leased", "lock", "under_way", "watched"})
+"""What a forked child does not have of its parent's memory."""
 
 
 class World:
@@ -280,12 +283,15 @@ class World:
         if self.scenario.host_saves or not self.accounts:
             return
         parent = self.rng.choice(list(self.accounts))
-        memory = self.accounts[parent]._memory
+        account = self.accounts[parent]
+        memory = account._memory
         child = self.start(parent.host)
         self.say(parent.name, f"forks: {child.name}")
         shared = self.accounts[child]._memory
-        for name in INHERITED:
+        self.accounts[child]._launcher.seed = account._launcher.seed
+        for name in {*KnownSession.__slots__, *SessionMemory.__slots__} - BEGUN_ANEW - {"__weakref__", "sightings"}:
             setattr(shared, name, getattr(memory, name))
+        shared.sightings = copy.deepcopy(memory.sightings)
         if shared.known is not None and shared.held.token is not None:
             shared.held = cached_for(shared.known, shared.jitter, shared.timing)
         if seconds:
