@@ -55,7 +55,8 @@ class Flight(Generic[T]):
     * `loop`: the event loop that the refresher needs, if any.
     * `phase`: how far the renewal is, in words.
     * `lost_its_loop`: the refresher's loop ended before anything was sent.
-    * `considers`: the family of the ``token=`` that its renewal compares with the session; empty where there is none.
+    * `considers`: the family of the first token that its renewal compares with the session, or a mark for one that is
+      still to be looked up; empty where there is none.
     * `is_apart`: it is beside the flight of the other callers, to compare a ``token=`` with what is in the store.
     """
 

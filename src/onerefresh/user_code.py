@@ -22,7 +22,7 @@ from onerefresh.store import Store
 from onerefresh.token import Answer, OddTimes, Token
 from onerefresh.verdict import RefreshFailure
 
-__all__ = ["Functions", "UserCode", "asks_itself", "runs_user_code", "sends_nothing"]
+__all__ = ["Functions", "UserCode", "asking", "asks_itself", "runs_user_code", "sends_nothing"]
 
 T = TypeVar("T")
 
@@ -45,6 +45,18 @@ def asks_itself(store: Store, key: str) -> bool:
 def runs_user_code() -> bool:
     """Whether a refresher of any credential may be running here; quick, for the path of each call."""
     return bool(_running.get())
+
+
+@contextlib.contextmanager
+def asking(store: Store, key: str) -> Iterator[None]:
+    """A context for a function of this credential's, in which `asks_itself` is true for the credential."""
+    call = _Call(store, key)
+    mark = _running.set((*_running.get(), call))
+    try:
+        yield
+    finally:
+        call.over = True
+        _running.reset(mark)
 
 
 class Functions(NamedTuple):
@@ -128,7 +140,7 @@ class UserCode:
         self._seen.add(token)
         self._at("its request is in progress, and there is no answer yet")
         try:
-            with overdue, self._asking():
+            with overdue, asking(self._store, self._key):
                 # The answer gets no name, since a traceback with locals would show it.
                 if grant is Grant.OBTAIN or token is None:
                     assert self._obtain is not None
@@ -160,7 +172,7 @@ class UserCode:
         self._at("the old token is being revoked")
         self._seen.add(token)
         try:
-            with self._asking():
+            with asking(self._store, self._key):
                 await self._finished(revoke(token), revoke)
         except BaseException as error:  # noqa: BLE001 - the logout itself is done, whatever the server answers
             return judge_exception(error, hidden=self._seen.redactor()).detail
@@ -172,7 +184,7 @@ class UserCode:
         self._seen.add(token)
         self._at("its answer has arrived, and the application's save function has not returned")
         try:
-            with self._asking():
+            with asking(self._store, self._key):
                 await self._finished(self._save(token), self._save)
         except BaseException as error:  # the callers must learn that it is not saved
             raise errors.SaveFailed(
@@ -180,17 +192,6 @@ class UserCode:
                 credential=self._key,
                 generation=token.generation,
             ) from error
-
-    @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
-        """A context in which `asks_itself` is true for this credential."""
-        call = _Call(self._store, self._key)
-        mark = _running.set((*_running.get(), call))
-        try:
-            yield
-        finally:
-            call.over = True
-            _running.reset(mark)
 
     async def _finished(self, result: T | Awaitable[T], function: object) -> T:
         """What user code returned, awaited where it is awaitable."""

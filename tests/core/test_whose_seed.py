@@ -220,6 +220,9 @@ def test_tenants_and_logins_with_one_refresh_token_are_said(tmp_path: Path) -> N
         listening() as heard,
     ):
         one, two = customers["one"], customers["two"]
+        assert not kinds(heard)  # nothing is looked up before it is used
+        one.token()
+        two.token()
         assert kinds(heard) == [Kind.SEED_SHARED]
         Credential("three", Refresher()).login(answer(None, name="shared"))
         assert kinds(heard) == [Kind.SEED_SHARED] * 2

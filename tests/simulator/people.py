@@ -156,7 +156,7 @@ class _Launcher(Launcher):
         return _Run(self._process, self._memory, self.options, self.seed, flight, renews=renews)
 
     def run_command(
-        self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object, *, moves: bool = True
+        self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object, *, moves: bool = True, asks: bool = True
     ) -> Flight[T]:
         flight: Flight[T] = Flight(loop=loop)
 

@@ -288,7 +288,7 @@ class World:
         child = self.start(parent.host)
         self.say(parent.name, f"forks: {child.name}")
         shared = self.accounts[child]._memory
-        self.accounts[child]._launcher.seed = account._launcher.seed
+        self.accounts[child]._launcher.first = account._launcher.first
         for name in {*KnownSession.__slots__, *SessionMemory.__slots__} - BEGUN_ANEW - {"__weakref__", "sightings"}:
             setattr(shared, name, getattr(memory, name))
         shared.sightings = copy.deepcopy(memory.sightings)

@@ -31,8 +31,8 @@ class Asking(Waiting):
     def _look(self, refused: Token | None, target: Target | None = None, *, blocking: bool) -> Token | Flight[Outcome]:
         """A token from memory, or the flight to wait for. Raises what is already known to fail."""
         self._check_open()
-        unsure = None if self._is_sure() else self._launcher.seed
-        served = self._memory.serving(refused, target) if unsure is None else None
+        considers = "" if self._is_sure() else self._launcher.considers
+        served = None if considers else self._memory.serving(refused, target)
         if served is not None:
             if refused is None:
                 self._ageing()
@@ -41,15 +41,15 @@ class Asking(Waiting):
         memory, fresh = self._memory, None
         try:
             with memory.lock:
-                token = self._memory.serving(refused, target) if unsure is None else None
-                flight = memory.flying if unsure is None else memory.flight_for(unsure)
+                token = None if considers else self._memory.serving(refused, target)
+                flight = memory.flight_for(considers) if considers else memory.flying
                 if token is None and flight is None:
                     self._check_caller(blocking=blocking, loop=self._options.loop or running_loop())
-                    if unsure is None or unsure.seed_fingerprint() in memory.reported:
+                    if not considers or considers in memory.reported:
                         memory.raise_known_failure()
                     flight = fresh = memory.new_flight(refused, self._loop(blocking=blocking), target)
-                    fresh.considers = unsure.seed_fingerprint() if unsure is not None else ""
-                    memory.register(fresh, unsure)
+                    fresh.considers = considers
+                    memory.register(fresh)
             if token is None and flight is not None:
                 flight.expect()
                 if flight is fresh or flight.is_mine_to_start:
@@ -116,16 +116,15 @@ class Asking(Waiting):
         if self._served is self._memory:
             return True
         seed = self._launcher.seed
-        if seed is not None and not self._memory.knows(seed):
+        if self._launcher.is_unasked or (seed is not None and not self._memory.knows(seed)):
             return False
         self._served = self._memory
         return True
 
     def _is_for_others(self, flight: Flight[Outcome]) -> bool:
         """Whether a flight has failed because of the ``token=`` of another object, or was not for this one's."""
-        seed = self._launcher.seed
         if isinstance(flight.error, WrongSeed):
-            return seed is None or flight.considers != seed.seed_fingerprint()
+            return self._launcher.seed is None or flight.considers != self._launcher.considers
         return flight.error is None and not self._is_sure()
 
     def _answer_of(

@@ -78,7 +78,7 @@ class Commanding(Asking):
             await removal.purge(world, self._launcher.request(), self._launcher.there)
             self._memory.forget()
 
-        return self._launcher.run_command(work, None, moves=False)
+        return self._launcher.run_command(work, None, moves=False, asks=False)
 
     def _look_at(self) -> Flight[Status]:
         self._check_open()
@@ -91,7 +91,7 @@ class Commanding(Asking):
             before = await read_status(there, self.key, source.name if source is not None else "")
             return before if before.generation and before.moved_to is None else found
 
-        return self._launcher.run_command(work, None, moves=False)
+        return self._launcher.run_command(work, None, moves=False, asks=False)
 
     def _adopt(self) -> Flight[str | None]:
         self._check_open()

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from onerefresh import errors
 from onerefresh.credential.arguments import check, check_key, refused_token, seconds, seed_from
 from onerefresh.credential.early import aearly
+from onerefresh.credential.first_token import FirstToken
 from onerefresh.credential.lasting import alasting, lasting
 from onerefresh.credential.launcher import Launcher
 from onerefresh.credential.memory import NOT_YET, SessionMemory
-from onerefresh.credential.notices import report_shared_seed
 from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions, bearer_of
 from onerefresh.credential.registry import memory_of
@@ -123,15 +123,20 @@ class Credential(Reporting):
             self._launcher.adopt_seed_now()
 
     def _begin(
-        self, key: str, options: CredentialOptions, store: Store, seed: Token | None, *, owned: tuple[Store, ...] = ()
+        self,
+        key: str,
+        options: CredentialOptions,
+        store: Store,
+        first: Token | FirstToken | None,
+        *,
+        owned: tuple[Store, ...] = (),
     ) -> None:
         self.key = key
         self._closed = False
         self._owned = owned
         self._memory = memory_of(store, key)
-        report_shared_seed(self._memory, options, seed)
-        self._launcher = Launcher(key, self._memory, options, seed)
-        self._served = NOT_YET if seed is not None else self._memory
+        self._launcher = Launcher(key, self._memory, options, first)
+        self._served = NOT_YET if first is not None else self._memory
         for one in owned:
             opened.enter(one, self)
 

@@ -11,8 +11,9 @@ from onerefresh import errors
 from onerefresh import transitions as records
 from onerefresh.credential.beginning import begin, refuse_at_the_end
 from onerefresh.credential.cached_token import cached_for
+from onerefresh.credential.first_token import FirstToken, look_up
 from onerefresh.credential.memory import SessionMemory
-from onerefresh.credential.notices import report_expiry, report_type
+from onerefresh.credential.notices import report_expiry, report_shared_seed, report_type
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import runs_under_way
 from onerefresh.credential.run import CredentialRun
@@ -38,22 +39,62 @@ T = TypeVar("T")
 
 
 class Launcher:
-    """What one `Credential` object contributes to a flight: its options, and its `seed`."""
+    """What one `Credential` object contributes to a flight: its options, and its first token.
 
-    __slots__ = ("_key", "_memory", "options", "seed")
+    `first`: that token, or None; or what gives it, which is called with the first use.
+    """
 
-    def __init__(self, key: str, memory: SessionMemory, options: CredentialOptions, seed: Token | None) -> None:
+    __slots__ = ("_key", "_memory", "first", "options")
+
+    def __init__(
+        self, key: str, memory: SessionMemory, options: CredentialOptions, first: Token | FirstToken | None
+    ) -> None:
         self._key = key
         self._memory = memory
         self.options = options
-        self.seed = seed
-        if memory.seed is None or memory.known is None:  # else the seed may be of another account
-            memory.seed = seed or memory.seed
+        self.first = first
+        if not self.is_unasked:
+            self._begins_with(self.seed)
         memory.save = options.save
         if options.timing.early != memory.timing.early:
             memory.timing = memory.timing._replace(early=options.timing.early) if memory.timing.skew else options.timing
         if memory.known is None:  # else the token in memory may belong to another owner
             memory.owner = options.owner or memory.owner
+
+    @property
+    def seed(self) -> Token | None:
+        """The first token; None also where it is not looked up yet."""
+        return self.first if isinstance(self.first, Token) else None
+
+    @property
+    def is_unasked(self) -> bool:
+        """Whether the first token is not looked up yet."""
+        return self.first is not None and not isinstance(self.first, Token)
+
+    @property
+    def considers(self) -> str:
+        """What shows that a flight compares this object's first token with the session: see `Flight`."""
+        if self.is_unasked:
+            return f"first token of {id(self)}"  # the flight keeps this object alive
+        return "" if self.seed is None else self.seed.seed_fingerprint()
+
+    def _begins_with(self, seed: Token | None) -> None:
+        """Take in the first token."""
+        memory = self._memory
+        report_shared_seed(memory, self.options, seed)
+        if memory.seed is None or memory.known is None:  # else the seed may be of another account
+            memory.seed = seed or memory.seed
+
+    async def _look_up_first(self, run: CredentialRun) -> None:
+        """Look the first token up, where that was not done yet. Raises what `look_up` raises."""
+        first = self.first
+        if first is None or isinstance(first, Token):
+            return
+        seed = await look_up(first, self._key, self.options, self._memory.store, run)
+        if self.first is first:  # else another flight has looked it up meanwhile
+            self._begins_with(seed)
+            self.first = seed
+        run.seed, run.flight.considers = self.seed, self.considers
 
     def request(
         self,
@@ -133,6 +174,7 @@ class Launcher:
             if not flight.begin(task):
                 return
             try:
+                await self._look_up_first(run)
                 request = self.request(flight.refused, flight.refused_at, background=background, ahead=ahead)
                 run.deliver(await run.runner().run(self._moved_first(run, lambda world: renew.renew(world, request))))
             except NotSent as error:
@@ -181,11 +223,12 @@ class Launcher:
         return None if store is None else Runner(self._key, store, MoveRun(store), self.options.functions)
 
     def run_command(
-        self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object, *, moves: bool = True
+        self, work: Callable[[World], Coroutine[Any, Any, T]], loop: object, *, moves: bool = True, asks: bool = True
     ) -> Flight[T]:
         """Run a command beside the renewals; no other caller waits for it.
 
-        `moves`: a credential that is still in the store ``moved_from`` is moved first.
+        `moves`: a credential that is still in the store ``moved_from`` is moved first. `asks`: the first token is
+        looked up before.
 
         Raises `Reentered` where waiting is impossible, and `CredentialClosed` where nothing can begin any more.
         """
@@ -193,12 +236,14 @@ class Launcher:
         refuse_at_the_end(self._key)
         flight: Flight[T] = Flight(loop=loop)
         run_ = self._run(flight, renews=False)
-        runner, command = run_.runner(), self._moved_first(run_, work) if moves else work
+        command = self._moved_first(run_, work) if moves else work
 
         async def run(task: Task) -> None:
             flight.begin(task)
             try:
-                flight.settle(await runner.run(command))
+                if asks:
+                    await self._look_up_first(run_)
+                flight.settle(await run_.runner().run(command))
             except errors.OnerefreshError as error:
                 flight.settle(None, error.about(self._key))
             except GeneratorExit:  # as in `launch`

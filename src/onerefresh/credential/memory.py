@@ -185,20 +185,19 @@ class SessionMemory(KnownSession):
             seed.refresh_token is not None and seed.refresh_token == newest.refresh_token
         )
 
-    def flight_for(self, seed: Token) -> Flight[Outcome] | None:
-        """The flight under way that compares this seed with the record; None where there is none."""
-        family = seed.seed_fingerprint()
+    def flight_for(self, considers: str) -> Flight[Outcome] | None:
+        """The flight under way that compares this first token with the record; None where there is none."""
         for flight in (self.flight, self.considering):
-            if flight is not None and not flight.settled and flight.considers == family:
+            if flight is not None and not flight.settled and flight.considers == considers:
                 return flight
         return None
 
-    def register(self, flight: Flight[Outcome], seed: Token | None) -> None:
-        """Register a new flight: as that of all callers, or apart from it where it is for the seed alone.
+    def register(self, flight: Flight[Outcome]) -> None:
+        """Register a new flight: as that of all callers, or apart from it where it is for a first token alone.
 
         Another object's flight, or the token in memory, may be of another account. The caller holds the lock.
         """
-        if seed is not None and (self.flying is not None or self.serving(None) is not None):
+        if flight.considers and (self.flying is not None or self.serving(None) is not None):
             flight.is_apart = True
             self.considering = flight
         else:

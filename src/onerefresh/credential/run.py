@@ -37,7 +37,7 @@ class CredentialRun(Run):
     * `seed`: the first token of the `Credential` that began the run.
     """
 
-    __slots__ = ("_memory", "_options", "_seed", "epoch", "flight", "renews")
+    __slots__ = ("_memory", "_options", "epoch", "flight", "renews", "seed")
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class CredentialRun(Run):
         *,
         renews: bool = True,
     ) -> None:
-        self._memory, self._options, self._seed = memory, options, seed
+        self._memory, self._options, self.seed = memory, options, seed
         self.flight, self.renews, self.epoch = flight, renews, memory.epoch
 
     def runner(self) -> Runner:
@@ -72,7 +72,7 @@ class CredentialRun(Run):
     # --- Memory of the process ---
 
     def tokens(self) -> Iterable[Token | None]:
-        return self._memory.known, self._memory.unsaved, self._seed
+        return self._memory.known, self._memory.unsaved, self.seed
 
     def known(self) -> Known:
         return known_of(self._memory)
@@ -189,10 +189,10 @@ class CredentialRun(Run):
             before = memory.known
             if memory.flight is flight:
                 memory.flight = None
-            if self._seed is not None:
-                memory.reported |= {self._seed.seed_fingerprint()}
+            if self.seed is not None:
+                memory.reported |= {self.seed.seed_fingerprint()}
                 if outcome is not None and self.renews:
-                    memory.seeds_considered |= {self._seed.seed_fingerprint()}
+                    memory.seeds_considered |= {self.seed.seed_fingerprint()}
             if outcome is not None:
                 memory.adopt(outcome, self.epoch)
                 memory.owner = self._options.owner or memory.owner

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from onerefresh import errors
 from onerefresh.credential import Credential
-from onerefresh.credential.arguments import check, check_key, seconds, seed_from
+from onerefresh.credential.arguments import check, check_key, seconds
 from onerefresh.credential.context_managed import ContextManaged
+from onerefresh.credential.first_token import first_of
 from onerefresh.credential.opened import hidden, open_both, opened, opened_here
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import flights_of
@@ -64,8 +65,9 @@ class Credentials(ContextManaged):
       of its own. None: no limit.
     * `moved_from`: the store, or its URL, where credentials were before. One that is there and not in `store` is moved
       when it is first used.
-    * `token_for`: a function from a key to the first token of that credential, or None. It is asked once for each
-      credential in memory, and what it gives never overwrites a stored token. A refresh token alone is enough.
+    * `token_for`: a function from a key to the first token of that credential, or None. It is called when the
+      credential is first used, on a thread of the library, and may read a database. What it gives never overwrites a
+      stored token. A refresh token alone is enough.
     * `bearer_field`: the field of a token answer that is sent in place of its access token, as for `Credential`.
 
     Raises `ConfigurationError` for arguments that cannot work.
@@ -108,7 +110,8 @@ class Credentials(ContextManaged):
         )
         self._options = self._terms_with(nobody if refresher is None else refresher)
         self._has_default = refresher is not None
-        self._refresher_for, self._token_for = refresher_for, token_for
+        self._refresher_for = refresher_for
+        self._first = None if token_for is None else first_of(token_for)
         self._recent: LruWithWeakTail[Tenant] = LruWithWeakTail(whole("keep", keep))
         self._store, self._moved_from = stores
         self._owned = opened_here(stores, (place, before))
@@ -119,8 +122,8 @@ class Credentials(ContextManaged):
     def __getitem__(self, key: str) -> Credential:
         """The credential of `key`: the same object for as long as it is in use.
 
-        Nothing is read until a token is asked for. Raises `ConfigurationError` for what is no key and for a first token
-        that is none, and whatever `refresher_for` and `token_for` raise.
+        Nothing is read until a token is asked for. Raises `ConfigurationError` for what is no key, and whatever
+        `refresher_for` raises.
         """
         self._check_open()
         check_key(key)
@@ -257,15 +260,7 @@ class Credentials(ContextManaged):
 
     def _new_tenant(self, key: str) -> Tenant:
         options = self._terms_of(key)
-        return Tenant(key, options, self._store, self._first(key, options.bearer_field))
-
-    def _first(self, key: str, bearer_field: str | None) -> Token | None:
-        """The first token of `key`, from the host's own table."""
-        first = None if self._token_for is None else self._token_for(key)
-        try:
-            return seed_from(first, "token_for", bearer_field, self._options.refresher)
-        finally:
-            del first  # it holds tokens, and would show in a traceback with locals
+        return Tenant(key, options, self._store, self._first)
 
     def _run(
         self,
@@ -294,7 +289,7 @@ class Credentials(ContextManaged):
         before = self._moved_from
 
         def has_first(key: str) -> bool:
-            return self._first(key, self._terms_of(key).bearer_field) is not None
+            return self._first is not None and self._first(key, self._terms_of(key)) is not None
 
         return Run(
             self._store,

@@ -13,8 +13,9 @@ from onerefresh import errors, losses
 from onerefresh.chance import CHANCE
 from onerefresh.circuit import circuits
 from onerefresh.credential.arguments import check_key
+from onerefresh.credential.first_token import raised_by
 from onerefresh.credential.registry import known_tokens
-from onerefresh.credentials.due_filter import Due, DueFilter, Other, error_of, raised_by, what_of
+from onerefresh.credentials.due_filter import Due, DueFilter, Other, error_of, what_of
 from onerefresh.credentials.host_answers import HostAnswers
 from onerefresh.credentials.reading import Reader
 from onerefresh.credentials.summary import Result, Summary, Tally, What
@@ -214,7 +215,7 @@ class Run:
             self._report(Result(due.key, What.FAILED, error_of(error)))
             return False
         except Exception as error:  # noqa: BLE001 - whatever they raise, the others go on
-            self._report(Result(due.key, What.FAILED, raised_by("refresher_for or token_for", due.key, error)))
+            self._report(Result(due.key, What.FAILED, raised_by("refresher_for", due.key, error)))
             return False
         if flight in self._under_way:
             return False  # the key was given twice

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from onerefresh import errors
+from onerefresh.credential.first_token import raised_by
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.credentials.summary import Result, What
-from onerefresh.foreign import cleaned, vetted
+from onerefresh.foreign import cleaned
 from onerefresh.policy import due_at, thresholds
 from onerefresh.record import Failure, Record, State
 from onerefresh.record_text import decode
-from onerefresh.redaction import Redactor, plain
 from onerefresh.refresher import endpoint_of
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.reports import moved
@@ -22,7 +22,7 @@ from onerefresh.renewal.token_clocks import skew_here
 from onerefresh.store import Versioned
 from onerefresh.this_process import machine
 
-__all__ = ["NO_IDENTITY", "Due", "DueFilter", "Other", "error_of", "raised_by", "what_of"]
+__all__ = ["NO_IDENTITY", "Due", "DueFilter", "Other", "error_of", "what_of"]
 
 NO_IDENTITY = (
     "this refresher does not state whose tokens it refreshes (a TokenEndpoint does, with its `identity`), and a "
@@ -162,11 +162,3 @@ class _NotOurs(Exception):
 def error_of(error: errors.OnerefreshError) -> errors.OnerefreshError:
     """The error without its traceback, which would keep everything in its frames alive."""
     return error.with_traceback(None)
-
-
-def raised_by(function: str, key: str, error: Exception) -> errors.RefresherFailed:
-    """The error for a tenant for which this function of the user raised."""
-    name = plain(type(error).__name__)
-    failed = errors.RefresherFailed(f"{function} raised {name}; see the cause", credential=key)
-    failed.__cause__ = vetted(error, Redactor()).with_traceback(None)
-    return failed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onerefresh.credential.credential import Credential
+from onerefresh.credential.first_token import FirstToken
 from onerefresh.credential.options import CredentialOptions
 from onerefresh.flight import Flight
 from onerefresh.policy import FOR_GOOD
@@ -12,7 +13,6 @@ from onerefresh.renewal.request import Ahead
 from onerefresh.renewal.revocation import LoggedOut
 from onerefresh.renewal.world import World
 from onerefresh.store import Store
-from onerefresh.token import Token
 
 __all__ = ["Tenant"]
 
@@ -23,8 +23,8 @@ class Tenant(Credential):
     __slots__ = ()
     _called = "Credential"
 
-    def __init__(self, key: str, options: CredentialOptions, store: Store, seed: Token | None = None) -> None:
-        self._begin(key, options, store, seed)
+    def __init__(self, key: str, options: CredentialOptions, store: Store, first: FirstToken | None = None) -> None:
+        self._begin(key, options, store, first)
 
     @property
     def options(self) -> CredentialOptions:
@@ -65,7 +65,7 @@ class Tenant(Credential):
             self._memory.forget()
             return found
 
-        return self._launcher.run_command(work, None, moves=False)
+        return self._launcher.run_command(work, None, moves=False, asks=False)
 
     def purge_record(self) -> Flight[None]:
         """Remove the emptied record, and forget that it was there."""
