@@ -57,6 +57,7 @@ class Flight(Generic[T]):
     * `lost_its_loop`: the refresher's loop ended before anything was sent.
     * `considers`: the family of the first token that its renewal compares with the session, or a mark for one that is
       still to be looked up; empty where there is none.
+    * `looks_up`: its renewal looks this first token up, or has failed to.
     * `is_apart`: it is beside the flight of the other callers, to compare a ``token=`` with what is in the store.
     """
 
@@ -72,7 +73,7 @@ class Flight(Generic[T]):
         self.loop = loop
         self.phase = "it has not started yet"
         self.lost_its_loop = False
-        self.considers, self.is_apart = "", False
+        self.considers, self.is_apart, self.looks_up = "", False, False
         self._starter: int | None = threading.get_ident()
         self._begun: dict[str, OnThread] = {}  # what runs it
         self._first: dict[str, object] = {}  # the first to do what only one of them does
@@ -88,6 +89,11 @@ class Flight(Generic[T]):
     def settled(self) -> bool:
         """Whether there is a result or an error."""
         return self._settled.is_set
+
+    @property
+    def says_little(self) -> bool:
+        """Whether its error says nothing about the session: others must not be refused because of it."""
+        return self.lost_its_loop or self.is_apart or self.looks_up
 
     @property
     def is_mine_to_start(self) -> bool:

@@ -16,7 +16,7 @@ from tests.core.calls import Refresher, first_token
 from tests.core.leaks import REFRESH, assert_error_is_silent, chain
 from tests.credentials.tenants import PATIENCE, Face, endpoint, issued, record_of, until
 
-from onerefresh import ConfigurationError, Credentials, LoginRequired, RefresherFailed, WaitTimeout
+from onerefresh import ConfigurationError, Credentials, LoginRequired, RefresherFailed, Token, WaitTimeout
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 
@@ -240,3 +240,43 @@ def test_it_is_a_plain_function() -> None:
     for wrong in (first, "acme"):
         with pytest.raises(ConfigurationError, match="token_for must be a plain function"):
             Credentials(Refresher(), store="memory", token_for=wrong)  # type: ignore[arg-type]  # what is tested
+
+
+# --- Several objects over one store ---
+
+
+def test_a_failed_lookup_is_an_error_for_those_alone_who_need_it() -> None:
+    """Another object has the same store and a table of its own, or none."""
+    store = MemoryStore()
+    table = Table(LookupError("no such row"), hanging=lambda _: True)
+    with (
+        Credentials(Refresher(), store=store, token_for=table) as failing,
+        Credentials(Refresher(), store=store) as healthy,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        record = healthy["acme"].login(Token("old", "old refresh", expires_at=1.0))
+        mine = pool.submit(failing["acme"].token)
+        assert table.entered.wait(PATIENCE)
+        theirs = pool.submit(healthy["acme"].token)
+        until(lambda: len(healthy["acme"]._memory.flying._waiting) == 2 or theirs.done(), "both wait")  # type: ignore[union-attr]  # it flies
+        table.leave.set()
+        with pytest.raises(RefresherFailed, match="token_for raised LookupError"):
+            mine.result(PATIENCE)
+        assert theirs.result(PATIENCE).generation == record.generation + 1
+        assert healthy["acme"].current() is not None
+
+
+def test_a_run_over_all_customers_and_a_call_share_one_lookup() -> None:
+    table = Table(hanging=lambda _: True)
+    with (
+        Credentials(Refresher(), store="memory", token_for=table) as credentials,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        tenant = credentials._tenant("acme")
+        flight, _ = tenant.renew_ahead(600.0, None)
+        assert table.entered.wait(PATIENCE)
+        waiting = pool.submit(tenant.token)
+        until(lambda: flight.has_waiters, "it waits for that one")
+        table.leave.set()
+        assert waiting.result(PATIENCE).generation == 2
+    assert table.asked == ["acme"]

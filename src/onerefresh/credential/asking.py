@@ -122,9 +122,10 @@ class Asking(Waiting):
         return True
 
     def _is_for_others(self, flight: Flight[Outcome]) -> bool:
-        """Whether a flight has failed because of the ``token=`` of another object, or was not for this one's."""
-        if isinstance(flight.error, WrongSeed):
-            return self._launcher.seed is None or flight.considers != self._launcher.considers
+        """Whether a flight has failed because of the first token of another object, or was not for this one's."""
+        if isinstance(flight.error, WrongSeed) or (flight.error is not None and flight.looks_up):
+            own = self._launcher.considers
+            return not own or flight.considers != own
         return flight.error is None and not self._is_sure()
 
     def _answer_of(

@@ -152,11 +152,13 @@ class Commanding(Asking):
         """
         memory = self._memory
         fresh: Flight[Outcome] | None = None
+        considers = "" if self._is_sure() else self._launcher.considers
         try:
             with memory.lock:
                 flight = memory.flying
                 if flight is None:
                     flight = fresh = Flight(refused=refused, loop=loop)
+                    fresh.considers = considers
                     memory.flight = fresh
             if waits:
                 flight.expect()

@@ -90,11 +90,13 @@ class Launcher:
         first = self.first
         if first is None or isinstance(first, Token):
             return
+        flight = run.flight
+        flight.looks_up = True
         seed = await look_up(first, self._key, self.options, self._memory.store, run)
         if self.first is first:  # else another flight has looked it up meanwhile
             self._begins_with(seed)
             self.first = seed
-        run.seed, run.flight.considers = self.seed, self.considers
+        run.seed, flight.considers, flight.looks_up = self.seed, self.considers, False
 
     def request(
         self,

@@ -196,7 +196,7 @@ class CredentialRun(Run):
             if outcome is not None:
                 memory.adopt(outcome, self.epoch)
                 memory.owner = self._options.owner or memory.owner
-            elif error is not None and self.epoch == memory.epoch and not (flight.lost_its_loop or flight.is_apart):
+            elif error is not None and self.epoch == memory.epoch and not flight.says_little:
                 memory.give_up(error)
         flight.settle(outcome, error)
         if outcome is not None:
