@@ -55,7 +55,8 @@ class Credentials(ContextManaged):
     ``credentials[key]`` is the `Credential` of that key.
 
     * `refresher`: as a `Credential`'s, for all of them; None where `refresher_for` gives each its own.
-    * `refresher_for`: a function from a key to the refresher of that credential, or None for `refresher`.
+    * `refresher_for`: a function from a key to the refresher of that credential, or None for `refresher`. It is called
+      where the credential is looked up in this object, and must not block.
     * `store`: a URL, which is opened once and closed by `close`, or a `Store`, which stays open.
     * `profile`, `loop`, `max_wait`, `patience`, `early`, `adopt`: as a `Credential`'s.
     * `keep`: how many credentials stay in memory with their tokens, those that were used last. Others are read from the
