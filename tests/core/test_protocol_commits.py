@@ -196,6 +196,20 @@ def test_a_commit_of_an_obtained_token_begins_a_new_family() -> None:
     assert token.generation == 2
 
 
+def test_an_obtained_token_is_saved_where_another_process_has_begun_anew_since_the_store_lost_the_record() -> None:
+    """It is the only one that works. The session with which the other process has begun is spent."""
+    world = needy(None, failed(FailureKind.DEAD), Token("access-obtained", "refresh-obtained"))
+    world.commit_by(world.lease(), Token("access-over", "refresh-over", expires_at=world.wall))
+    obtaining = renew(EFFECTS, make_request(can_obtain=True))
+    holder = Process(world, obtaining).until(Send, 2)
+    holder.until(Cas)
+    world.put(None)
+    world.run(renew(EFFECTS, make_request(seed=seed())), host="another")
+    assert world.present.generation == 1
+    assert holder.finish().token.reveal() == "access-obtained"
+    assert world.present.generation == 3
+
+
 # --- A logout that is faster ---
 
 

@@ -44,7 +44,7 @@ async def commit_into(
     if record is None:
         record = lost_record(entry.family, entry.generation, request, entry.owner)
         record = knowing_too(record, (*entry.earlier, entry.family))
-    elif entry.grant is Grant.REFRESH and is_lost:
+    elif is_lost:
         record = records.forgotten(knowing_too(record, (*entry.earlier, entry.family)), entry.generation)
     if record.committed_by == entry.attempt:
         return record  # an earlier write of this attempt was applied although its answer was lost
