@@ -188,6 +188,16 @@ def test_a_refusal_that_proves_nothing_is_forgotten() -> None:
     assert sightings.recalled(replace(lost, failure=None)) == lost
 
 
+@pytest.mark.parametrize("kind", [FailureKind.DEAD, FailureKind.DOUBTFUL])
+def test_a_refusal_says_nothing_to_others_here_once_another_attempt_is_seen(kind: FailureKind) -> None:
+    """A second renewal of this process looks before the refused one has noticed that it was overtaken."""
+    sightings, refused = Sightings(), failed_at(1, kind, state=State.DEAD if kind is FailureKind.DEAD else State.IDLE)
+    sightings.ends(Lease("mine", Grant.REFRESH, 30.0), refused)
+    taken = replace(refused, state=State.LEASED, lease=Lease("other", Grant.REFRESH, 30.0), failure=None)
+    sightings.remember(taken)
+    assert sightings.recalled(taken) == taken
+
+
 def test_a_failure_that_was_first_seen_while_a_token_is_obtained_for_a_dead_session_is_its_death() -> None:
     sightings = Sightings()
     dead = failed_at(1, FailureKind.DEAD, state=State.DEAD)

@@ -214,6 +214,8 @@ BROKE_ONCE = {
     100_001_628: "a process that began after a failover spent an old copy before others had restored theirs",
     100_017_316: "the judge let a machine whose clock was off know how long a token still served",
     100_021_457: "the judge forgot that a process may die by a fork, with its request under way",
+    120_046_935: "a process believed a refusal that its own other renewal had not yet found to be overtaken",
+    131_023_997: "an obtained token was dropped where the store was emptied and another process had begun anew",
     130_006_004: "a forked child had forgotten which sessions were earlier, which no real one does",
     100_011_454: "the judge took an error of before a login for one about it",
     82_001_541: "a process used a token after an outage that it had only read, and forgot how far its clock was off",

@@ -21,12 +21,10 @@ from onerefresh.renewal.clocks import Instant, most_age
 from onerefresh.renewal.decide import NOT_AGAIN
 from onerefresh.renewal.recovery import end_later
 from onerefresh.renewal.reports import MOST_ROUNDS, tell
+from onerefresh.renewal.sightings import REFUSALS
 from onerefresh.renewal.world import NotSent, Unsent
 from onerefresh.store import Conflict, StoreOutcomeUnknown
 from onerefresh.verdict import FailureKind, Verdict
-
-REFUSALS = (FailureKind.DEAD, FailureKind.DOUBTFUL)
-"""What proves nothing where another attempt may have spent the refresh token."""
 
 
 async def release(attempt: Attempt, verdict: Verdict | None) -> Outcome | None:

@@ -64,6 +64,8 @@ class Servers:
         return self._first_sight[server]
 
 
+REFUSALS = (FailureKind.DEAD, FailureKind.DOUBTFUL)
+"""What proves nothing where another attempt may have spent the refresh token."""
 NEVER = -math.inf
 """A time before all others; one object for all instances, of which there may be thousands."""
 MOST = 8
@@ -300,7 +302,11 @@ def _remembering(state: _State, record: Record) -> _State:
     """`state` with what `record` shows; see `Sightings.remember`."""
     explained = [one for one in state.ended if _has_explained(record, *one)]
     if explained:
-        state = state._replace(ended=tuple(one for one in state.ended if one not in explained))
+        refusals = {name_of(ended.failure) for _, ended in explained if ended.failure is not None}
+        state = state._replace(
+            ended=tuple(one for one in state.ended if one not in explained),
+            failed=tuple(failed for failed in state.failed if name_of(failed.failure) not in refusals),
+        )
     failure, failed = record.failure, state.failed_at(record.identity)
     if failure is None:
         return state
@@ -332,7 +338,7 @@ def _is_before(record: Record, emptied: Record) -> bool:
 def _has_explained(record: Record, name: str, ended: Record) -> bool:
     """Whether `record` shows why the attempt `name`, which ended with `ended`, was refused: others have taken over."""
     failure, lease = ended.failure, record.lease
-    if failure is None or failure.kind is not FailureKind.DEAD or record.family != ended.family:
+    if failure is None or failure.kind not in REFUSALS or record.family != ended.family:
         return False
     is_anothers = lease is not None and not lease.is_recovery and lease.id != name
     return record.generation > ended.generation or (record.generation == ended.generation and is_anothers)
