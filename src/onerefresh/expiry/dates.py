@@ -18,26 +18,24 @@ _CLOCK = r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fr
 _ZONE = r"(?P<zone>z|utc|ut|gmt|(?:utc|gmt)?[+\-\u2212]\d{2}(?::?\d{2}(?::?\d{2})?)?)"
 _DAY_NAME = r"(?:[a-z]{3,9},?\s+)?"
 
-_FORMS = [
-    re.compile(form, re.IGNORECASE)
-    for form in (
-        # ISO 8601 and RFC 3339; a space for the T; Ruby's and Go's "… +0000 UTC", Java's "…+01:00[Europe/Paris]".
-        r"(?P<year>\d{4})(?P<dash>[-/]?)(?P<month>\d{2})(?P=dash)(?P<day>\d{2})"
-        r"(?:(?:t|\s+)(?P<hour>\d{2})(?::?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:[.,](?P<fraction>\d+))?)?)?"
-        rf"(?:\s*{_ZONE}(?:\s+[a-z]{{1,5}}|\[[^\]]*\])?)?)?",
-        # HTTP's IMF-fixdate and RFC 850 dates; e-mail dates (RFC 5322); the dates of cookies, with hyphens.
-        rf"{_DAY_NAME}(?P<day>\d{{1,2}})[ -](?P<name>[a-z]{{3}})[a-z]*[ -](?P<year>\d{{4}}|\d{{2}})\s+{_CLOCK}"
-        rf"(?:\s*{_ZONE})?",
-        # HTTP's asctime dates, which are in UTC; Unix's and Java's way to print a date, with a zone.
-        rf"[a-z]{{3}}\s+(?P<name>[a-z]{{3}})\s+(?P<day>\d{{1,2}})\s+{_CLOCK}\s+(?:{_ZONE}\s+)?(?P<year>\d{{4}})(?P<utc>)",
-        # JavaScript's way to print a date.
-        rf"[a-z]{{3}}\s+(?P<name>[a-z]{{3}})\s+(?P<day>\d{{1,2}})\s+(?P<year>\d{{4}})\s+{_CLOCK}\s+{_ZONE}(?:\s*\(.*\))?",
-        # Azure App Service: month/day/year, understood only with a zone, since others write the day first.
-        rf"(?P<month>\d{{1,2}})/(?P<day>\d{{1,2}})/(?P<year>\d{{4}})\s+{_CLOCK}\s*(?P<half>[ap]m)?\s+{_ZONE}",
-        # Digits alone, as some APIs in Asia write a date and a time.
-        r"(?P<year>20\d{2})(?P<month>\d{2})(?P<day>\d{2})(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})",
-    )
-]
+_FORMS = (
+    # ISO 8601 and RFC 3339; a space for the T; Ruby's and Go's "… +0000 UTC", Java's "…+01:00[Europe/Paris]".
+    r"(?P<year>\d{4})(?P<dash>[-/]?)(?P<month>\d{2})(?P=dash)(?P<day>\d{2})"
+    r"(?:(?:t|\s+)(?P<hour>\d{2})(?::?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:[.,](?P<fraction>\d+))?)?)?"
+    rf"(?:\s*{_ZONE}(?:\s+[a-z]{{1,5}}|\[[^\]]*\])?)?)?",
+    # HTTP's IMF-fixdate and RFC 850 dates; e-mail dates (RFC 5322); the dates of cookies, with hyphens.
+    rf"{_DAY_NAME}(?P<day>\d{{1,2}})[ -](?P<name>[a-z]{{3}})[a-z]*[ -](?P<year>\d{{4}}|\d{{2}})\s+{_CLOCK}"
+    rf"(?:\s*{_ZONE})?",
+    # HTTP's asctime dates, which are in UTC; Unix's and Java's way to print a date, with a zone.
+    rf"[a-z]{{3}}\s+(?P<name>[a-z]{{3}})\s+(?P<day>\d{{1,2}})\s+{_CLOCK}\s+(?:{_ZONE}\s+)?(?P<year>\d{{4}})(?P<utc>)",
+    # JavaScript's way to print a date.
+    rf"[a-z]{{3}}\s+(?P<name>[a-z]{{3}})\s+(?P<day>\d{{1,2}})\s+(?P<year>\d{{4}})\s+{_CLOCK}\s+{_ZONE}(?:\s*\(.*\))?",
+    # Azure App Service: month/day/year, understood only with a zone, since others write the day first.
+    rf"(?P<month>\d{{1,2}})/(?P<day>\d{{1,2}})/(?P<year>\d{{4}})\s+{_CLOCK}\s*(?P<half>[ap]m)?\s+{_ZONE}",
+    # Digits alone, as some APIs in Asia write a date and a time.
+    r"(?P<year>20\d{2})(?P<month>\d{2})(?P<day>\d{2})(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})",
+)
+"""How a moment may be written. Few servers write one as a text, so `re` compiles each form when it is first needed."""
 
 
 class Date(NamedTuple):
@@ -55,7 +53,7 @@ def date_in(text: str, *, at: float) -> Date | None:
     if len(text) > LONGEST_TEXT or (not text.isascii() and "\u2212" not in text):
         return None
     for form in _FORMS:
-        if (found := form.fullmatch(text)) is not None:
+        if (found := re.fullmatch(form, text, re.IGNORECASE)) is not None:
             return _date(found.groupdict(), at)
     return None
 

@@ -193,13 +193,12 @@ def _lifetime(seconds: float) -> Reading:
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d{1,3})?", re.IGNORECASE | re.ASCII)
 _COMPACT = re.compile(r"20\d{12}", re.ASCII)
-_WITH_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)[\s,]*", re.IGNORECASE | re.ASCII)
-_WITH_UNITS = re.compile(rf"(?:{_WITH_UNIT.pattern})+", re.IGNORECASE | re.ASCII)
-_CLOCK = re.compile(r"(?:(\d+)(?:\.|\s+|\s*days?,?\s+))?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)", re.ASCII)
-_ISO_DURATION = re.compile(
+# Few servers write a lifetime with its unit, so `re` compiles these when they are first needed.
+_WITH_UNIT = r"(\d+(?:\.\d+)?)\s*([a-z]+)[\s,]*"
+_CLOCK = r"(?:(\d+)(?:\.|\s+|\s*days?,?\s+))?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)"
+_ISO_DURATION = (
     r"P(?:(\d+(?:[.,]\d+)?)W)?(?:(\d+(?:[.,]\d+)?)D)?"
-    r"(?:T(?:(\d+(?:[.,]\d+)?)H)?(?:(\d+(?:[.,]\d+)?)M)?(?:(\d+(?:[.,]\d+)?)S)?)?",
-    re.IGNORECASE | re.ASCII,
+    r"(?:T(?:(\d+(?:[.,]\d+)?)H)?(?:(\d+(?:[.,]\d+)?)M)?(?:(\d+(?:[.,]\d+)?)S)?)?"
 )
 _ISO_UNITS = (604_800.0, 86_400.0, 3600.0, 60.0, 1.0)
 _UNITS = {
@@ -233,13 +232,15 @@ def _text(text: str, kind: FieldKind, at: float, unit: float | None, *, is_utc: 
 
 def _duration(text: str) -> float | None:
     """A lifetime that is written with its unit, in seconds: "3600s", "1h30m", "PT1H", "01:00:00"; None for others."""
-    if _WITH_UNITS.fullmatch(text) is not None:
-        parts = [float(number) * _UNITS.get(unit.casefold(), math.nan) for number, unit in _WITH_UNIT.findall(text)]
+    flags = re.IGNORECASE | re.ASCII
+    if re.fullmatch(rf"(?:{_WITH_UNIT})+", text, flags) is not None:
+        terms = re.findall(_WITH_UNIT, text, flags)
+        parts = [float(number) * _UNITS.get(unit.casefold(), math.nan) for number, unit in terms]
         return None if math.isnan(math.fsum(parts)) else math.fsum(parts)
-    if (found := _CLOCK.fullmatch(text)) is not None:
+    if (found := re.fullmatch(_CLOCK, text, re.ASCII)) is not None:
         days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
         return days * 86_400.0 + hours * 3600.0 + minutes * 60.0 + seconds
-    if (found := _ISO_DURATION.fullmatch(text)) is not None and any(found.groups()):
+    if (found := re.fullmatch(_ISO_DURATION, text, flags)) is not None and any(found.groups()):
         parts = [float((part or "0").replace(",", ".")) for part in found.groups()]
         return math.fsum(part * unit for part, unit in zip(parts, _ISO_UNITS, strict=True))
     return None
