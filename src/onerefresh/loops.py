@@ -6,7 +6,6 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable
 from concurrent import futures
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from onerefresh.pause import Pause
@@ -51,11 +50,13 @@ async def awaited(awaitable: Awaitable[T], loop: object, *, begins_late: bool) -
     return await _on_loop(code, loop)  # type: ignore[arg-type]  # an asyncio loop is what remains
 
 
-@dataclass(frozen=True, slots=True)
 class _Returned(Generic[T]):
     """What user code returned, hidden from ``repr``, because a loop in debug mode logs the result of a slow task."""
 
-    value: T = field(repr=False)
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
 
 
 class _Code(Generic[T]):

@@ -14,8 +14,9 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from onerefresh import errors
 from onerefresh.chance import CHANCE
@@ -53,27 +54,26 @@ DOWN_TRIES = 2
 """After so many failures of the store the note is given up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Losses:
+class Losses(NamedTuple):
     """What the note says.
 
     * `version`: the store's version of the note, or None where there is none.
-    * `count`: how many records were lost. `lost`: digests of the keys of the last of them.
+    * `total`: how many records were lost. `lost`: digests of the keys of the last of them.
     * `id`: tells the note from another one that took its place after the store had lost it.
     * `comparing`: the processes that are still comparing, each with a number that grows.
     """
 
     version: str | None = None
-    count: int = 0
+    total: int = 0
     lost: tuple[str, ...] = ()
     id: str = ""
-    comparing: Mapping[str, int] = field(default_factory=dict)
+    comparing: Mapping[str, int] = MappingProxyType({})
 
     def since(self, earlier: Losses) -> frozenset[str] | None:
         """The digests of what was lost since `earlier` was read; None where that may be anything."""
         if self.version == earlier.version:
             return frozenset()
-        new = self.count - earlier.count
+        new = self.total - earlier.total
         if earlier.version is None:
             return frozenset(self.lost) if new <= len(self.lost) else None
         is_other = self.version is None or self.id != earlier.id or (not self.id and not new)
@@ -87,14 +87,14 @@ class Losses:
     def named_since(self, earlier: Losses) -> frozenset[str]:
         """The digests of those losses since `earlier` that the note surely names."""
         found = self.since(earlier)
-        if found is None and (self.id != earlier.id or self.count - earlier.count > len(self.lost)):
+        if found is None and (self.id != earlier.id or self.total - earlier.total > len(self.lost)):
             return frozenset(self.lost)
         return found or frozenset()
 
     @property
     def mark(self) -> str:
         """A text by which a process can tell later that the note still says all that it says now."""
-        return f"{self.id}:{self.count}"
+        return f"{self.id}:{self.total}"
 
 
 def digest(key: str) -> str:
@@ -122,7 +122,7 @@ def read_note(store: Store, key: str) -> Note | None:
     except Exception:  # noqa: BLE001 - a user's store may have its own idea of what a key is
         return None
     message = Losses(version) if record is None else _losses_in(version, record)
-    return Note(message.id, message.count, len(message.lost), digest(key) in message.lost, dict(message.comparing))
+    return Note(message.id, message.total, len(message.lost), digest(key) in message.lost, dict(message.comparing))
 
 
 def report_losses(store: Store, keys: Iterable[str]) -> str:
@@ -193,14 +193,14 @@ def _losses_in(version: str | None, record: Record) -> Losses:
 
 
 def _with_names(message: Losses, new: tuple[str, ...]) -> Losses:
-    return replace(message, count=message.count + len(new), lost=(*message.lost, *new)[-MOST:])
+    return message._replace(total=message.total + len(new), lost=(*message.lost, *new)[-MOST:])
 
 
 def _with_process(message: Losses, process: str, silent: frozenset[str], *, over: bool) -> Losses:
     beats = {who: beat for who, beat in message.comparing.items() if who != process and who not in silent}
     if not over:
         beats[process] = max(int(time.time()), message.comparing.get(process, 0) + 1)
-    return replace(message, comparing=dict(list(beats.items())[-MOST_COMPARING:]))
+    return message._replace(comparing=dict(list(beats.items())[-MOST_COMPARING:]))
 
 
 def _written(store: Store, change: Callable[[Losses], Losses], most: int = TRIES) -> str:
@@ -212,7 +212,7 @@ def _written(store: Store, change: Callable[[Losses], Losses], most: int = TRIES
             version, record = _read(store)
             record = record or Record(families=(), generation=0, state=State.EMPTY)
             message = _losses_in(version, record)
-            new = change(replace(message, id=message.id or secrets.token_hex(8)))
+            new = change(message._replace(id=message.id or secrets.token_hex(8)))
             store.cas(KEY, version, encode(_noted(record, new)))
         except (Conflict, StoreOutcomeUnknown):
             continue
@@ -235,4 +235,4 @@ def _noted(record: Record, message: Losses) -> Record:
     unknown |= {LOST: list(message.lost), ID: message.id}
     if message.comparing:
         unknown[COMPARING] = dict(message.comparing)
-    return replace(record, generation=message.count, unknown=unknown)
+    return replace(record, generation=message.total, unknown=unknown)

@@ -22,6 +22,7 @@ from onerefresh.record_text import decode, encode
 from onerefresh.renewal import world as renewal_world
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.request import RenewalRequest
+from onerefresh.renewal.sightings import Sightings
 from onerefresh.renewal.world import Loaded, Spooled
 from onerefresh.store import AdvisoryLock, Conflict, StoreOutcomeUnknown, StoreTime
 from onerefresh.token import Token
@@ -49,7 +50,14 @@ def failed(
 
 def make_request(profile: str | Profile = "strict", **others: Any) -> RenewalRequest:
     return RenewalRequest(
-        **{"key": KEY, "profile": profile_named(profile), "http_timeout": 10.0, "jitter": 0.0, **others}
+        **{
+            "key": KEY,
+            "profile": profile_named(profile),
+            "http_timeout": 10.0,
+            "jitter": 0.0,
+            "sightings": Sightings(),
+            **others,
+        }
     )
 
 

@@ -225,7 +225,7 @@ def test_of_all_threads_that_report_at_the_same_time_one_writes_for_all() -> Non
     for thread in threads:
         thread.join(PATIENCE)
     assert store.writes == 2
-    assert read_losses(store).count == len(marks) == 20
+    assert read_losses(store).total == len(marks) == 20
     note = read_note(store, "k7")
     assert note is not None
     assert all(note.still_says(mark) for mark in marks)
@@ -241,5 +241,5 @@ def test_the_note_still_says_what_it_said_though_others_came_in_its_place() -> N
     assert note is not None
     assert not note.is_named
     assert note.still_says(mark)
-    for other in ("", NO_NOTE, "another:1", f"{note.id}:{note.count + 1}", f"{note.id}:", "::"):
+    for other in ("", NO_NOTE, "another:1", f"{note.id}:{note.total + 1}", f"{note.id}:", "::"):
         assert not note.still_says(other)

@@ -65,7 +65,7 @@ def test_whoever_finds_a_lease_that_another_process_left_without_a_note_notes_th
     assert world.present.lease is not None
     world.put(replace(world.present, lease=replace(world.present.lease, noted="")))  # an earlier version's
     world.losses = 0
-    other = Process(world, renew(mine, replace(asked, sightings=Sightings())), host="other").until(Send)
+    other = Process(world, renew(mine, asked._replace(sightings=Sightings())), host="other").until(Send)
     assert world.losses == 1
     assert world.now == pytest.approx(2 * RECOVERY)
     assert other.finish().token.generation == 2

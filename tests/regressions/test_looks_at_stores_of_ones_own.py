@@ -80,7 +80,7 @@ def test_a_note_that_is_damaged_is_written_anew() -> None:
     store.records[KEY] = Versioned("damaged", "nothing")
     assert read_losses(store) == Losses("damaged")
     assert report_losses(store, ["acme"])
-    assert read_losses(store).count == 1
+    assert read_losses(store).total == 1
 
 
 def test_nobody_who_asks_hears_that_a_store_cannot_hold_the_note(short_looks: None) -> None:

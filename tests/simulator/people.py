@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.effects import Effect, Effects
@@ -128,7 +127,7 @@ class _Launcher(Launcher):
     ) -> RenewalRequest:
         """With the name of the simulated machine in the place of that on which the simulation runs."""
         found = super().request(refused, refused_at, background=background, ahead=ahead)
-        return replace(found, process=(self._process.host.name, 1))
+        return found._replace(process=(self._process.host.name, 1))
 
     def launch(self, flight: Flight[Outcome], *, background: bool, ahead: Ahead = AGEING) -> None:
         process = self._process

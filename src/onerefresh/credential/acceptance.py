@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from onerefresh.policy import LOOK_AGAIN
@@ -23,8 +22,7 @@ class Cooling(NamedTuple):
     is_news: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(NamedTuple):
     """What this process has seen of the API's answers. Tokens are given by their identities.
 
     * `proven`: the token that the API has accepted.
@@ -67,7 +65,7 @@ class Acceptance:
             return found, self.refusals > 0 and is_first is not False
         cooling = None if self.repeated else Cooling(token.identity, now + LOOK_AGAIN)
         is_news = self.proven is not None or self.cooling is None
-        return replace(self, proven=None, unproven=None, cooling=cooling), is_news
+        return self._replace(proven=None, unproven=None, cooling=cooling), is_news
 
     def is_cooling(self, identity: tuple[str, int], now: float, *, is_news: bool = False) -> bool:
         """Whether a refusal of this token refreshes nothing yet. `is_news`: its target had accepted the token."""

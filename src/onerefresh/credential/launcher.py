@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from onerefresh import errors
@@ -216,7 +215,7 @@ class Launcher:
 
     def request_there(self) -> RenewalRequest:
         """The request as it is made in the store ``moved_from``, whose records this process does not remember."""
-        return replace(self.request(), seed=None, sightings=Sightings())
+        return self.request()._replace(seed=None, sightings=Sightings())
 
     @property
     def there(self) -> Runner | None:

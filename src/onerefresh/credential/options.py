@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from onerefresh.bearer_field import checked_bearer_field
 from onerefresh.credential.arguments import checked_early, seconds
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["CredentialOptions", "bearer_of"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CredentialOptions:
+class CredentialOptions(NamedTuple):
     """The arguments that many credentials may have in common, checked, with what follows from them.
 
     * `http_timeout`: seconds that one token request may take.

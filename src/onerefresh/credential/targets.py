@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from onerefresh.damping import HANDFUL, RefusedAt, Target, print_of
@@ -15,8 +14,7 @@ FIRST: Final = HANDFUL // 2
 """How many of the targets that are remembered are the first ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """What a client integration knows of a refusal: the token that was sent, and to which target."""
 
     token: Token

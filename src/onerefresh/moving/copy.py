@@ -20,6 +20,7 @@ from onerefresh.record import Record
 from onerefresh.record_text import decode, token_to_fields
 from onerefresh.renewal.moving import Move, Moved, Result, move
 from onerefresh.renewal.request import RenewalRequest
+from onerefresh.renewal.sightings import Sightings
 from onerefresh.runner import Runner
 from onerefresh.store import Store, is_shared
 from onerefresh.stores import open_store
@@ -177,6 +178,7 @@ class _Copy:
             profile=profile_named("strict"),
             http_timeout=HTTP_TIMEOUT,
             jitter=CHANCE.random(),
+            sightings=Sightings(),
             can_revoke=False,
         )
         both = Move(source, target, self._source.name, self._target.name, request, request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from onerefresh.events import Reason
@@ -44,7 +43,6 @@ class Outcome(NamedTuple):
         return cls(token, retry_after, probation=record.probation, renewed=True, earlier=earlier, skew=skew)
 
 
-@dataclass(slots=True)
 class Attempt:
     """One attempt: while its lease lasts, no other process sends.
 
@@ -59,21 +57,30 @@ class Attempt:
     * `overtaken`: another attempt has taken over, or may have, as far as is known when this one's end is written.
     """
 
-    world: World
-    request: RenewalRequest
-    leased: Record
-    version: str
-    lease: Lease
-    born: Instant
-    taken_from: Lease | None = None
-    sends: int = 0
-    lost_answers: int = 0
-    lost: bool = False
-    why_maybe_spent: str = ""
-    client: str = ""
-    rest: float = 0.0
-    cause: BaseException | None = field(default=None, repr=False)
-    overtaken: bool = False
+    __slots__ = (
+        "born", "cause", "client", "lease", "leased", "lost", "lost_answers", "overtaken", "request", "rest", "sends",
+        "taken_from", "version", "why_maybe_spent", "world",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        world: World,
+        request: RenewalRequest,
+        leased: Record,
+        version: str,
+        *,
+        lease: Lease,
+        born: Instant,
+        taken_from: Lease | None = None,
+    ) -> None:
+        self.world, self.request = world, request
+        self.leased, self.version, self.lease, self.born = leased, version, lease, born
+        self.taken_from = taken_from
+        self.sends = self.lost_answers = 0
+        self.lost = self.overtaken = False
+        self.why_maybe_spent = self.client = ""
+        self.rest = 0.0
+        self.cause: BaseException | None = None
 
     @property
     def taken_over(self) -> bool:

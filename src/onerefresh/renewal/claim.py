@@ -79,6 +79,6 @@ async def claim_and_send(
             return None
         version = again.version or ""
     before_it = loaded.record.lease if loaded.record is not None and loaded.record.state is State.LEASED else None
-    attempt = Attempt(world, request, leased, version, lease, born, before_it)
+    attempt = Attempt(world, request, leased, version, lease=lease, born=born, taken_from=before_it)
     await tell(attempt, Kind.CLAIMED if before_it is None else Kind.TAKEN_OVER)
     return await run_attempt(attempt)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from onerefresh.record import Lease
 from onerefresh.renewal.clocks import Instant, left_of
 
 
-@dataclass(slots=True)
 class PeriodWatch:
     """The last lease of another attempt that this renewal has seen, and since when it has watched that lease.
 
@@ -16,8 +13,11 @@ class PeriodWatch:
     time to live. So a store without a clock, or with a clock that was set, delays nobody for longer than that.
     """
 
-    watched: str | None = None
-    since: float = 0.0
+    __slots__ = ("since", "watched")
+
+    def __init__(self) -> None:
+        self.watched: str | None = None
+        self.since = 0.0
 
     @property
     def began(self) -> float | None:

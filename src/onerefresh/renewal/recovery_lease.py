@@ -12,7 +12,7 @@ over for nobody who has not watched it for its whole time to live.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from onerefresh import errors
@@ -103,7 +103,6 @@ async def begin(world: World, version: str | None, record: Record, mark: str | N
         await world.cas(version, replace(record, lease=begun))
 
 
-@dataclass(slots=True)
 class Takeover:
     """Decides for one renewal when a recovery lease may be taken over: after all others had time to restore.
 
@@ -114,12 +113,15 @@ class Takeover:
       this process's own clock.
     """
 
-    world: World
-    has_waited: bool = False
-    free: str = ""
-    began: float | None = None
-    unread: int = 0
-    beats: dict[str, tuple[int, float]] = field(default_factory=dict)
+    __slots__ = ("beats", "began", "free", "has_waited", "unread", "world")
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.has_waited = False
+        self.free = ""
+        self.began: float | None = None
+        self.unread = 0
+        self.beats: dict[str, tuple[int, float]] = {}
 
     async def is_due(self, loaded: Loaded, lease: Lease) -> bool:
         """Whether `lease`, which is over, may be taken over; False: look at the record again."""

@@ -31,7 +31,6 @@ step without side effects; this file performs it.
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import replace
 from typing import NamedTuple
 
 from onerefresh import errors
@@ -157,8 +156,9 @@ class _Renewal:
             return None  # the wait for a turn took time: the loaded record may be stale
         self.awaited = lease.id
         born = self.unconfirmed.pop(lease.id)
-        request = replace(self.request, skew=look.skew)
-        return await run_attempt(Attempt(self.world, request, record, look.loaded.version or "", lease, born))
+        request = self.request._replace(skew=look.skew)
+        version = look.loaded.version or ""
+        return await run_attempt(Attempt(self.world, request, record, version, lease=lease, born=born))
 
     async def decide(self, look: _Look) -> Outcome | None:
         """Decide what to do about the record, and do it; None: look again."""
@@ -283,7 +283,7 @@ class _Renewal:
         self.awaited = await world.new_id()
         death_proof = self.lock.death_proof if self.lock else None
         mine = Lease(self.awaited, grant, 0.0, death_proof=death_proof, contested=contested)
-        request = replace(self.request, skew=look.skew)
+        request = self.request._replace(skew=look.skew)
         outcome = await claim_and_send(world, look.loaded, mine, request, look.now, unconfirmed=self.unconfirmed)
         await world.leave()
         self.lock = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from onerefresh.damping import RefusedAt
@@ -50,8 +49,7 @@ class Ahead(NamedTuple):
 AGEING = Ahead()
 
 
-@dataclass(frozen=True, slots=True)
-class RenewalRequest:
+class RenewalRequest(NamedTuple):
     """What is asked of a renewal, and by which credential.
 
     * `refused`: the identity of the token that the API refused; `refused_at`: where, if that is known.
@@ -76,6 +74,7 @@ class RenewalRequest:
     profile: Profile
     http_timeout: float
     jitter: float
+    sightings: Sightings
     refused: tuple[str, int] | None = None
     refused_at: RefusedAt | None = None
     background: bool = False
@@ -91,16 +90,15 @@ class RenewalRequest:
     can_revoke: bool = True
     owner: str | None = None
     adopts: bool = False
-    client: Callable[[], str] = field(default=lambda: "", compare=False)
+    client: Callable[[], str] = lambda: ""
     gives_way: float = 0.0
-    sightings: Sightings = field(default_factory=Sightings, compare=False)
-    known: Known = field(default_factory=Known)
+    known: Known = Known()
     process: tuple[str, int] | tuple[()] = ()
     skew: float = 0.0
 
     def knowing(self, known: Known) -> RenewalRequest:
         """The same request with what this process has learned since: a renewal may have waited for long."""
-        return replace(self, known=known)
+        return self._replace(known=known)
 
     @property
     def machine(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from onerefresh import errors
@@ -89,12 +88,13 @@ class Repair(NamedTuple):
     token: Token
 
 
-@dataclass(frozen=True, slots=True)
 class Settle:
     """Put a recovery lease on the record, because the store's server has changed and may lack writes.
 
     It gives other processes the time to restore what they know.
     """
+
+    __slots__ = ()
 
 
 Decision = Use | Fail | Pause | Wait | Claim | StartSession | HostSave | Repair | Settle

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from onerefresh import errors
@@ -79,27 +80,26 @@ Such a store refuses the note's key, or has a note that only a newer version can
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """What the store's note of losses says to a process that is about to take over a recovery lease.
 
-    * `id`, `count`: the note's id, and the number of losses in it.
+    * `id`, `total`: the note's id, and the number of losses in it.
     * `names`: how many of those losses it names; `is_named`: whether this record is among them.
     * `comparing`: the processes that are still comparing their memory with the store, each with a number that grows.
     """
 
     id: str
-    count: int
+    total: int
     names: int
     is_named: bool
-    comparing: Mapping[str, int] = field(default_factory=dict, hash=False)
+    comparing: Mapping[str, int] = MappingProxyType({})
 
     def still_says(self, mark: str) -> bool:
         """Whether the loss that was noted with `mark` is in the note, or was until newer losses displaced it."""
         name, _, count = mark.rpartition(":")
-        if not count.isdecimal() or name != self.id or int(count) > self.count:
+        if not count.isdecimal() or name != self.id or int(count) > self.total:
             return False
-        return self.is_named or self.count - int(count) >= self.names
+        return self.is_named or self.total - int(count) >= self.names
 
 
 class World(ABC):
