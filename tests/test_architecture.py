@@ -76,6 +76,7 @@ RANKS = {
     "tasks": 6,
     "wakeups": 5,
     "run": 7,
+    "move_run": 8,
     "admission": 8,
     "runner": 9,
     "moving": 10,

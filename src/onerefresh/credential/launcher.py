@@ -19,7 +19,7 @@ from onerefresh.credential.run import CredentialRun
 from onerefresh.damping import RefusedAt
 from onerefresh.flight import Flight
 from onerefresh.locks import refuse_inside
-from onerefresh.moving.run import MoveRun
+from onerefresh.move_run import MoveRun
 from onerefresh.record_text import encode
 from onerefresh.renewal import renew
 from onerefresh.renewal.attempt import Outcome

@@ -14,7 +14,7 @@ from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import free, is_under_way, keep, known_of, release, reserves
 from onerefresh.credential.watch import begin_to_watch
 from onerefresh.flight import Flight
-from onerefresh.moving.run import MoveRun
+from onerefresh.move_run import MoveRun
 from onerefresh.record import Record
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.clocks import Sent

@@ -60,13 +60,12 @@ def _any(words: Iterable[str]) -> str:
 
 
 _UNIT = rf"(?P<utc>utc)?(?P<unit>{_any(UNITS)})?"
-_EXPIRY = re.compile(
+# `re` compiles these when the first answer comes: a process that only reads the store needs neither.
+_EXPIRY = (
     rf"(?P<of>[a-z0-9]*?)(?:(?P<word>{_any(WORDS)})(?:(?P<span>{_any(SPANS)})|(?P<moment>(?:{_any(MOMENTS)})+))?"
     rf"|(?P<life>{_any(LIVES)})(?:in)?|(?P<until>{_any(DATES)})){_UNIT}"
 )
-_ISSUE = re.compile(
-    rf"(?:{_any(OF_ACCESS)})(?:(?:last)?(?:{_any(ISSUED)})|{_any(ISSUED_ALONE)})(?:{_any(MOMENTS)})*{_UNIT}"
-)
+_ISSUE = rf"(?:{_any(OF_ACCESS)})(?:(?:last)?(?:{_any(ISSUED)})|{_any(ISSUED_ALONE)})(?:{_any(MOMENTS)})*{_UNIT}"
 
 
 def shown(name: str) -> str:
@@ -92,7 +91,7 @@ def name_of(name: str, subject: str) -> Name | None:
 
     None where it is not the name of such a field.
     """
-    if len(name) > LONGEST_NAME or (found := _EXPIRY.fullmatch(_bare(name))) is None:
+    if len(name) > LONGEST_NAME or (found := re.fullmatch(_EXPIRY, _bare(name))) is None:
         return None
     whose = _prefixes(subject)
     if found["of"] not in whose:
@@ -129,4 +128,4 @@ def is_expiry(name: str) -> bool:
 
 def is_issue(name: str) -> bool:
     """Whether a field of this name states when a token was issued, or kept."""
-    return len(name) <= LONGEST_NAME and _ISSUE.fullmatch(_bare(name)) is not None
+    return len(name) <= LONGEST_NAME and re.fullmatch(_ISSUE, _bare(name)) is not None

@@ -1,7 +1,7 @@
 """Moving credentials from one store to another, while processes use both.
 
-`run` is a move as a renewal or a copy sees it, and `copy` moves all credentials of a store.
-`onerefresh.renewal.moving` is the move of one credential.
+`copy` moves all credentials of a store. `onerefresh.renewal.moving` is the move of one credential, and
+`onerefresh.move_run` what such a move asks of its process.
 """
 
 from onerefresh.moving.copy import Copied, copy

@@ -14,7 +14,7 @@ from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.latches import Latch
 from onerefresh.losses import KEY as LOSSES
-from onerefresh.moving.run import MoveRun
+from onerefresh.move_run import MoveRun
 from onerefresh.policy import HTTP_TIMEOUT, profile_named
 from onerefresh.record import Record
 from onerefresh.record_text import decode, token_to_fields
