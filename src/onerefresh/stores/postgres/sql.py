@@ -47,6 +47,13 @@ PATIENTLY = "set_config('lock_timeout', '0', true)"
 # would queue. Records share the locks, so a few notifications are in vain.
 WAKING = "CASE WHEN pg_try_advisory_xact_lock({lock}::bigint) THEN '' ELSE pg_notify({channel}::text, '')::text END"
 
+RETURNING = f"""\
+RETURNING {SERVER_STATE},
+       {DURABLY},
+       {PATIENTLY},
+       {WAKING}"""
+"""What each statement that writes ends with: one row if it has written, else none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Channel:
@@ -113,10 +120,7 @@ SELECT {SERVER_STATE},
 INSERT INTO {self.quoted} (key, version, body, updated_at)
 SELECT $1::text, $2::text, $3::bytea, clock_timestamp() FROM {IMPATIENTLY} WHERE milliseconds IS NOT NULL
     ON CONFLICT DO NOTHING
-RETURNING {SERVER_STATE},
-       {DURABLY},
-       {PATIENTLY},
-       {WAKING.format(lock="$4", channel="$5")}"""
+{RETURNING.format(lock="$4", channel="$5")}"""
 
     @property
     def update(self) -> str:
@@ -125,10 +129,7 @@ RETURNING {SERVER_STATE},
 UPDATE {self.quoted} SET version = $2::text, body = $3::bytea, updated_at = clock_timestamp()
   FROM {IMPATIENTLY}
  WHERE key = $1::text AND version = $6::text AND milliseconds IS NOT NULL
-RETURNING {SERVER_STATE},
-       {DURABLY},
-       {PATIENTLY},
-       {WAKING.format(lock="$4", channel="$5")}"""
+{RETURNING.format(lock="$4", channel="$5")}"""
 
     @property
     def delete(self) -> str:
@@ -136,10 +137,7 @@ RETURNING {SERVER_STATE},
         return f"""\
 DELETE FROM {self.quoted} USING {IMPATIENTLY}
  WHERE key = $1::text AND version = $2::text AND milliseconds IS NOT NULL
-RETURNING {SERVER_STATE},
-       {DURABLY},
-       {PATIENTLY},
-       {WAKING.format(lock="$3", channel="$4")}"""
+{RETURNING.format(lock="$3", channel="$4")}"""
 
     @property
     def locked_by(self) -> str:
