@@ -426,8 +426,8 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: RefusedWhen(plain, statuses=100), "statuses: 100 must be from 200 to 599"),
     (lambda: RefusedWhen(plain, statuses={407}), "and not 407, which is used by proxies"),
     (lambda: RefusedWhen(plain, statuses={200.0}), "200.0 must be from"),  # type: ignore[arg-type]
-    (lambda: RefusedWhen(plain, statuses=200, content_types="json"), "'json' is no media type"),
-    (lambda: RefusedWhen(plain, statuses=200, content_types=[5]), "5 is no media type"),  # type: ignore[list-item]
+    (lambda: RefusedWhen(plain, statuses=200, content_types="json"), "'json' is not a media type"),
+    (lambda: RefusedWhen(plain, statuses=200, content_types=[5]), "5 is not a media type"),  # type: ignore[list-item]
     (lambda: RefusedWhen(plain, statuses=200, content_types=5), "must be media types"),  # type: ignore[arg-type]
     (lambda: RefusedWhen(plain, statuses=200, content_types="text/event-stream"), "is a stream"),
     (lambda: RefusedWhen(plain, statuses=200, name=""), "must be a short text"),

@@ -173,7 +173,7 @@ def test_what_is_no_name_is_refused(name: Any) -> None:
 
 
 def test_two_names_contradict_each_other() -> None:
-    with pytest.raises(ConfigurationError, match="names another field than the refresher does"):
+    with pytest.raises(ConfigurationError, match="names a different field than the refresher does"):
         Credential("acme", Stating(WithId()), token=first(), bearer_field="jwt")
     assert Credential("acme", Stating(WithId()), token=first(), bearer_field="id_token").bearer() == "id-0"
     assert Credential("acme", WithId(), token=first(), bearer_field="access_token").bearer() == "access-0"

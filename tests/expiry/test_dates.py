@@ -153,8 +153,8 @@ def test_what_is_not_understood_is_named_by_its_shape(text: str, kind: FieldKind
     found = read(text, kind, at=NOW)
     assert found == Reading(odd=found.odd)
     assert found.odd in (
-        f"a text of {len(text)} characters that is no date, number or duration",
-        "a number that is no time: it is negative, too large or not finite",
+        f"a text of {len(text)} characters that is not a date, a number or a duration",
+        "a number that is not a time: it is negative, too large or not finite",
     )
 
 

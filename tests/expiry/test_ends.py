@@ -16,7 +16,7 @@ from onerefresh.expiry.names import ISSUED, ISSUED_ALONE, is_issue
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 HOUR, DAY = 3600.0, 86_400.0
-SOON = "a text of 4 characters that is no date, number or duration"
+SOON = "a text of 4 characters that is not a date, a number or a duration"
 
 
 def fresh(answer: Mapping[str, object], **others: Any) -> float | None:

@@ -48,7 +48,7 @@ def test_an_answer_whose_expiry_is_not_understood_serves_for_a_while_and_says_so
     assert {token.generation for token in tokens} == {2}
     assert refresher.calls == 1, "it is not refreshed for each call"
     assert life_of(tokens[0]) == CAUTIOUS_LIFE, "nor never"
-    shape = "a text of 22 characters that is no date, number or duration"
+    shape = "a text of 22 characters that is not a date, a number or a duration"
     assert said(heard) == [f"expires_in is {shape}; the token is used for 300 s"]
     assert not any("secret" in str(event) for event in heard)
 
@@ -66,7 +66,7 @@ def test_a_token_made_by_the_refresher_with_a_time_that_is_not_understood_is_not
             CAUTIOUS_LIFE,
         )
         assert credential.token().identity == token.identity
-    shape = "a text of 22 characters that is no date, number or duration"
+    shape = "a text of 22 characters that is not a date, a number or a duration"
     assert said(heard) == [f"expires_at is {shape}; the token is used for 300 s"]
     assert not any("secret" in str(event) for event in heard)
 
@@ -118,7 +118,7 @@ def test_a_first_token_whose_expiry_is_not_understood_says_so_where_its_session_
         if store == "sqlite":
             with Credential("acme", Refresher(), token=first, store=place) as again:
                 again.token()
-    shape = "a text of 4 characters that is no date, number or duration"
+    shape = "a text of 4 characters that is not a date, a number or a duration"
     assert said(heard) == [f"expires_at is {shape}; the token is used for 300 s"]
 
 

@@ -17,7 +17,7 @@ from onerefresh.expiry.values import TEN_YEARS
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 HOUR, DAY = 3600.0, 86_400.0
-TOO_LARGE = "a number that is no time: it is negative, too large or not finite"
+TOO_LARGE = "a number that is not a time: it is negative, too large or not finite"
 LIFETIME, MOMENT, EITHER = FieldKind.LIFETIME, FieldKind.MOMENT, FieldKind.EITHER
 
 
@@ -72,11 +72,11 @@ def test_values_of_python() -> None:
         (object(), "a value of another type"),
         (b"\xff", "a value of another type"),
         (1j, "a value of another type"),
-        (math.nan, "a number that is no time: it is negative, too large or not finite"),
-        (math.inf, "a number that is no time: it is negative, too large or not finite"),
-        (-1, "a number that is no time: it is negative, too large or not finite"),
-        (10**400, "a number that is no time: it is negative, too large or not finite"),
-        (Decimal("sNaN"), "a number that is no time: it is negative, too large or not finite"),
+        (math.nan, "a number that is not a time: it is negative, too large or not finite"),
+        (math.inf, "a number that is not a time: it is negative, too large or not finite"),
+        (-1, "a number that is not a time: it is negative, too large or not finite"),
+        (10**400, "a number that is not a time: it is negative, too large or not finite"),
+        (Decimal("sNaN"), "a number that is not a time: it is negative, too large or not finite"),
     ],
 )
 @pytest.mark.parametrize("kind", FieldKind)

@@ -209,9 +209,9 @@ class TestRefusals:
         ({"renamed": {"client_id": "key"}, "extra": {"key": "x"}}, "according to renamed="),
         ({"answer": ""}, "answer is not a path"),
         ({"answer": 1}, "answer must be a path"),
-        ({"dead": 500}, "a server in trouble"),
-        ({"dead": 20026}, "20026 is no HTTP status: for an error code of the answer write it in quotes, '20026'"),
-        ({"busy": [{"status": 1}]}, "1 is no HTTP status: for a field of the answer write it in quotes, '1'"),
+        ({"dead": 500}, "the server is in trouble"),
+        ({"dead": 20026}, "20026 is not an HTTP status: for an error code of the answer write it in quotes, '20026'"),
+        ({"busy": [{"status": 1}]}, "1 is not an HTTP status: for a field of the answer write it in quotes, '1'"),
         ({"dead": {"error": True, "x": 1.5}}, "must be a text"),
     ],
 )

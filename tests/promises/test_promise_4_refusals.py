@@ -1,7 +1,7 @@
-"""A 401 for an old token causes no refresh. A 401 for a token that was just refreshed causes none either, except once
-if the server may have repeated an older answer, and where the endpoint had accepted this very token. An API that
-refuses each token costs six early refreshes a minute at most, in all processes together. A call is replayed once at
-most."""
+"""A 401 for an old token causes no refresh. A 401 for a token that was just refreshed causes none either, with two
+exceptions: once if the server may have repeated an older answer, and if the same URL had accepted this very token.
+An API that refuses each token costs at most six early refreshes a minute, in all processes together. A call is
+replayed at most once."""
 
 from __future__ import annotations
 

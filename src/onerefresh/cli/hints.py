@@ -26,7 +26,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     ("consent with adopt=True or onerefresh adopt NAME", f"consent with: onerefresh adopt {_NAME}"),
     ("or open that store with moved_from= this one", "or name both stores in the configuration file (moved_from)"),
-    ("open that store in the place of this one", "name that store in the configuration file"),
+    ("open that store instead of this one", "name that store in the configuration file"),
     ("moved_from= names the store itself", "moved_from names the store itself"),
     ("use a durable store, or save=", 'write store = "sqlite", or the URL of a durable store'),
     ("use another store, or save=", 'write store = "sqlite", or the URL of another store'),

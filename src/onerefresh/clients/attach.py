@@ -126,7 +126,7 @@ def parts_of(attach: object, header: str) -> tuple[Part, ...]:
         if isinstance(attach, str) and (found := _LOOKS_LIKE_A_PLACE.match(attach)) is not None:
             raise ConfigurationError(
                 f"attach= begins with {found[0]!r}, and a template is the value of the header {header!r}: for another "
-                f"place, {_WRITE}; for a value that begins so, attach={{{header!r}: '…'}}"
+                f"place, {_WRITE}; for a value that begins like this, attach={{{header!r}: '…'}}"
             )
         parts = (Part("header", header, _checked_value(attach, "attach=")),)
     seen: set[tuple[str, str]] = set()

@@ -263,7 +263,7 @@ def _checked_function(judge: object) -> Callable[[ApiAnswer], bool | None]:
     if not callable(judge) or isinstance(judge, type):
         raise ConfigurationError(f"a rule for refused= must be a function of an ApiAnswer, not {judge!r}")
     if inspect.iscoroutinefunction(judge) or inspect.iscoroutinefunction(type(judge).__call__):
-        raise ConfigurationError("a rule for refused= must be a plain function: an async one cannot be asked here")
+        raise ConfigurationError("a rule for refused= must be a plain function: an async one cannot be awaited here")
     return judge
 
 
@@ -275,7 +275,7 @@ def _checked_types(types: object) -> tuple[str, ...]:
     for content_type in several:
         lower = content_type.lower() if isinstance(content_type, str) else ""
         if not _TYPE.fullmatch(lower):
-            raise ConfigurationError(f"content_types: {content_type!r} is no media type, such as 'application/json'")
+            raise ConfigurationError(f"content_types: {content_type!r} is not a media type, such as 'application/json'")
         if _STREAMS.fullmatch(lower):
             raise ConfigurationError(f"content_types: {content_type!r} is a stream, and no rule may wait for one")
         found.append(lower)

@@ -127,5 +127,5 @@ def bearer_of(refresher: object, given: object = None) -> str | None:
     """
     name, stated = checked_bearer_field(given), checked_bearer_field(bearer_field_of(refresher))
     if given is not None and stated is not None and name != stated:
-        raise ConfigurationError("bearer_field names another field than the refresher does: give it in one place")
+        raise ConfigurationError("bearer_field names a different field than the refresher does: give it in one place")
     return name if name is not None else stated

@@ -189,7 +189,7 @@ def _named(given: object, what: str) -> dict[str, object]:
         raise ConfigurationError(f"{what} must be a mapping of names to texts, not {type(given).__name__}")
     for name, value in given.items():
         if not isinstance(name, str) or not name.isprintable() or not name:
-            raise ConfigurationError(f"{what} has a key that is no name: {name!r}")
+            raise ConfigurationError(f"{what} has a key that is not a name: {name!r}")
         if what != "query" and not NAME.fullmatch(name):
             raise ConfigurationError(f"{what} has a name with characters that are not allowed there: {name!r}")
         if not isinstance(value, (str, Secret)) and not callable(value):

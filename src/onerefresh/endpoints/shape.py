@@ -176,6 +176,6 @@ def _place(text: object, what: str) -> _Place:
     kind, colon, name = text.partition(":") if isinstance(text, str) else ("", "", "")
     if colon and kind in ("cookie", "header", "claim"):
         if not NAME.fullmatch(name):
-            raise ConfigurationError(f"{what}: {name!r} is no name of a {kind}")
+            raise ConfigurationError(f"{what}: {name!r} is not the name of a {kind}")
         return _Place(kind, (name,))
     return _Place("answer", checked_path(text, what))

@@ -88,7 +88,7 @@ class Template:
         if isinstance(value, Mapping):
             for key in value:
                 if not isinstance(key, str) or not key or not key.isprintable():
-                    raise ConfigurationError(f"{what} has a key that is no name: {key!r}")
+                    raise ConfigurationError(f"{what} has a key that is not a name: {key!r}")
             return {key: self._checked(one, f"{what}[{key!r}]", key, depth + 1) for key, one in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._checked(one, f"{what}[{number}]", name, depth + 1) for number, one in enumerate(value)]

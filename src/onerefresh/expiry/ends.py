@@ -36,7 +36,7 @@ class End(NamedTuple):
     * `expires_at`: seconds since the epoch; None where it is not known, or never.
     * `issued_at`: the beginning of its life, in seconds since the epoch.
     * `odd`: the field that states its end and is not understood, and the shape of its value, such as "expires_at is a
-      text of 12 characters that is no date, number or duration"; empty where the end is known otherwise.
+      text of 12 characters that is not a date, a number or a duration"; empty where the end is known otherwise.
     """
 
     expires_at: float | None

@@ -109,13 +109,13 @@ def _read(value: object, kind: FieldKind, at: float, unit: float | None, *, is_u
 def shape_of(value: object) -> str:
     """What kind of value it is, in words that show nothing of it."""
     if isinstance(value, str):
-        return f"a text of {str.__len__(value)} characters that is no date, number or duration"
+        return f"a text of {str.__len__(value)} characters that is not a date, a number or a duration"
     if isinstance(value, datetime):
         return "a date and time without a time zone"
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, (int, float, Decimal)):
-        return "a number that is no time: it is negative, too large or not finite"
+        return "a number that is not a time: it is negative, too large or not finite"
     if isinstance(value, Mapping):
         return "an object"
     return "a list" if isinstance(value, (list, tuple)) else "a value of another type"

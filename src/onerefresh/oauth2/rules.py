@@ -159,7 +159,7 @@ def _condition(given: object, name: str) -> _Condition:
         return _Condition(repr(given), of_a_session, statuses=statuses)
     if isinstance(given, str):
         if not given or len(given) > _LONGEST_CODE or not given.isprintable():
-            raise ConfigurationError(f"{name}: {given!r} is no error code")
+            raise ConfigurationError(f"{name}: {given!r} is not an error code")
         return _Condition(given, of_a_session, code=given)
     if isinstance(given, Mapping):
         return _of_mapping(given, name, of_a_session=of_a_session)
@@ -197,7 +197,9 @@ def _of_mapping(given: Mapping[object, object], name: str, *, of_a_session: bool
 def _statuses(status: int, name: str, other: str) -> tuple[int, ...]:
     """`other`: what may have been meant instead."""
     if not 200 <= status <= 599:
-        raise ConfigurationError(f"{name}: {status!r} is no HTTP status: for {other} write it in quotes, '{status}'")
+        raise ConfigurationError(
+            f"{name}: {status!r} is not an HTTP status: for {other} write it in quotes, '{status}'"
+        )
     return (status,)
 
 
@@ -205,7 +207,7 @@ def _refuse_outages(statuses: tuple[int, ...], name: str) -> None:
     for status in statuses:
         if name != "busy" and (status >= 500 or status in _NOT_PROCESSED):
             raise ConfigurationError(
-                f"{name}: the status {status} alone tells of a server in trouble, and never that a session is over: "
+                f"{name}: the status {status} alone shows that the server is in trouble, not that a session is over: "
                 "name a field of the answer, too"
             )
 

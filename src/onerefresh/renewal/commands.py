@@ -23,7 +23,7 @@ from onerefresh.token import Token
 from onerefresh.verdict import RefreshFailure
 
 SPENT = (
-    "the refresh token of this login is already spent: it was traded in for a newer one, and a second use could end "
+    "the refresh token of this login is already spent: it was exchanged for a newer one, and a second use could end "
     "the session. Nothing was changed. Give stored tokens with token= or token_for=, which never replace a newer one; "
     "or log in at the server, and pass its new answer"
 )

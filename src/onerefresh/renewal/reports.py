@@ -28,7 +28,7 @@ def moved(record: Record) -> errors.CredentialMoved:
             "store with moved_from= this one"
         )
     return errors.CredentialMoved(
-        f"it was moved to {name}, where its session goes on: open that store in the place of this one"
+        f"it was moved to {name}, where its session goes on: open that store instead of this one"
     )
 
 
