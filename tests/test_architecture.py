@@ -310,6 +310,27 @@ def test_a_credential_needs_no_event_loop_and_no_client() -> None:
     assert child.stdout.strip() == "[]"
 
 
+@pytest.mark.usefixtures("unmeasured")
+def test_importing_a_credential_costs_little() -> None:
+    """Defining a dataclass takes up to a millisecond: those that a `Credential` needs are public, or are stored."""
+    code = (
+        "import dataclasses, sys\n"
+        "from onerefresh import Credential\n"
+        "modules = [module for name, module in sys.modules.items() if name.startswith('onerefresh.')]\n"
+        "print(sorted({module.__name__.split('.')[1] for module in modules} & set(sys.argv[1:])))\n"
+        "kinds = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}\n"
+        "print(sorted(kind.__name__ for kind in kinds if dataclasses.is_dataclass(kind)))"
+    )
+    others = ["moving", "credentials", "clients", "oauth2", "endpoints", "config", "testing", "cli"]
+    child = subprocess.run([sys.executable, "-c", code, *others], capture_output=True, text=True, check=True)
+    rooms, kinds = map(ast.literal_eval, child.stdout.splitlines())
+    assert rooms == []
+    assert kinds == [
+        "Entry", "Event", "Facts", "Failure", "Floor", "Lease", "LoggedOut", "Probation", "Profile", "Record",
+        "Spooled", "Status", "Targets", "Token", "TokenClock", "Verdict",
+    ]  # fmt: skip
+
+
 def test_files_are_short() -> None:
     long = {str(path.relative_to(SOURCE)): len(path.read_text("utf-8").splitlines()) for path in modules()}
     assert {name: lines for name, lines in long.items() if lines > 400} == {}
