@@ -161,7 +161,7 @@ class TestJson:
             (f'{JSON}logout = {{ headers = {{ X-Api-Key = "abc" }} }}', ".logout.headers.X-Api-Key: a secret does not"),
             (f'{JSON}logout = {{ fields = "x" }}', "logout has an unknown setting 'fields'"),
             (f'{JSON}logout = "http://acme.com/out"', "logout: the logout endpoint http://acme.com/out is not https"),
-            (f"{JSON}dead = 503", "a server in trouble"),
+            (f"{JSON}dead = 503", "the server is in trouble"),
             (f'{JSON}profile = "nobody"', "unknown profile"),
             (f"{JSON}profile = 1", "profile must be a string"),
             ("json_endpoint = 1", ".json_endpoint must be a string"),
