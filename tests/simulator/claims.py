@@ -43,6 +43,7 @@ class Claim:
     contested: bool  # one that has become too old to send is left to run out
     known: Token | None  # the newest token that its process knew
     outdated: bool  # dated by a clock that was set before the claim was written
+    born_here: float  # as `born`, on the monotonic clock of its machine
     sent: bool = False
     watchers: dict[Task, float] = field(default_factory=dict)
 
@@ -104,6 +105,7 @@ class Claims:
             lease.contested,
             self._world.known_to(writer),
             self._is_outdated(lease, writer),
+            writer.process.host.clock.monotonic() - (self._world.timeline.now - writer.named_at),
         )
 
     def _is_outdated(self, lease: Lease, writer: Task) -> bool:
@@ -120,7 +122,8 @@ class Claims:
             self._recovery.setdefault(lease.id, since)
         if lease.is_recovery or other is None or not other.is_recovery or lease.grant is not Grant.REFRESH:
             return
-        if (again := self._claims.get(lease.id)) is not None and now < again.born + lease.ttl:
+        again = self._claims.get(lease.id)
+        if again is not None and again.task.process is writer.process and not self._is_over_there(again):
             return  # of a request that is on its way
         if What.REBOOT in self._world.judge.happened_kinds:
             return  # it ended with its machine's boot, and all who knew more with it
@@ -130,6 +133,18 @@ class Claims:
                 "others have their time to restore what they know",
                 f"{writer} claimed {now - written_at:.1f} s after a recovery lease of {other.ttl:.0f} s was written",
             )
+
+    def _is_over_there(self, claim: Claim) -> bool:
+        """Whether its process can tell that the claim is over: by the store's clock, or by that of its machine.
+
+        The machine's clock stands still while the machine sleeps, and the request goes on when it wakes. A wall clock
+        that tells of the sleep may as well have been set, and must not let others send the same refresh token.
+        """
+        process, now = claim.task.process, self._world.timeline.now
+        moment = self._world.moment(process)
+        is_dated = moment is not None and moment.clock_epoch == claim.clock_epoch
+        here = process.host.clock.monotonic() - claim.born_here
+        return (max(here, now - claim.born) if is_dated else here) >= claim.ttl
 
     def is_overtaken(self, attempt: str | None) -> bool:
         """Whether its process has learned of another session since."""

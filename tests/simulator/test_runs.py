@@ -218,6 +218,8 @@ BROKE_ONCE = {
     120_046_935: "a process believed a refusal that its own other renewal had not yet found to be overtaken",
     131_023_997: "an obtained token was dropped where the store was emptied and another process had begun anew",
     130_006_004: "a forked child had forgotten which sessions were earlier, which no real one does",
+    120_072_051: "the judge let no machine that had slept put its claim back over a recovery lease",
+    120_073_856: "the same, where another server had taken the place of that whose clock had dated the claim",
     100_011_454: "the judge took an error of before a login for one about it",
     82_001_541: "a process used a token after an outage that it had only read, and forgot how far its clock was off",
     80_000_537: "the judge compared a claim with a later token: its machine had slept before the event of it",
