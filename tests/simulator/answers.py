@@ -38,6 +38,7 @@ class Answers:
         self._doubted: set[str] = set()  # access tokens of the generations whose refresh was refused without a proof
         # Whose refresh brought no answer, as they know, and since when.
         self._unheard: dict[tuple[str, int], dict[Process, float]] = {}
+        self._loss_epochs: dict[tuple[str, int], str | None] = {}  # in which era the last one is dated
         self._strange: dict[tuple[str, int], set[Process]] = {}  # whose refresh brought another account's token
         self._second_chances: set[str] = set()  # what came of the refusal of a token that may have been a repeated one
         self._dead: set[tuple[str, int]] = set()  # the generations that the store has ever shown as dead
@@ -109,11 +110,15 @@ class Answers:
             )
 
     def _is_dated(self, record: Record | None, process: Process) -> bool:
-        """Whether the store's clock tells this process when the answer was lost, whatever its wall clock says."""
+        """Whether the store's clock tells this process when the answer was lost, whatever its wall clock says.
+
+        A later failure has a date of its own, which does not tell that. Where the lost answer is dated in another era
+        of the store's clock, only wall clocks are left, and one that is ahead ends the pause early.
+        """
         failure, moment = record.failure if record is not None else None, self._world.moment(process)
-        if failure is None or moment is None or self._world.judge.unordered:
+        if record is None or failure is None or moment is None or self._world.judge.unordered:
             return False
-        return failure.lost and failure.clock_epoch == moment.clock_epoch
+        return failure.lost and failure.clock_epoch == moment.clock_epoch == self._loss_epochs.get(record.identity)
 
     def _sends_alone(self, task: Task, token: Token) -> None:
         """No process sends the same refresh token beside a request of its own that is still under way."""
@@ -130,6 +135,8 @@ class Answers:
     def written(self, before: Record | None, after: Record) -> None:
         """A session may have been declared dead, or a token refreshed because it may have been a repeated one."""
         self._logged_in(before, after)
+        if after.failure is not None and after.failure.kind.is_lost:
+            self._loss_epochs[after.identity] = after.failure.clock_epoch
         probation, is_same = before.probation if before is not None else None, False
         if before is not None and before.identity == after.identity:  # unless the API has accepted it since
             is_same = after.probation is not None and after.probation.repeated
