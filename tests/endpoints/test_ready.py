@@ -133,6 +133,13 @@ def test_the_answers(
         assert seconds - 2 < token.expires_at - time.time() <= seconds
 
 
+NEEDS_TOKEN = "The request requires valid record authorization token"
+
+
+def pocketbase_error(message: str) -> dict[str, object]:
+    return {"status": 401, "message": message, "data": {}}
+
+
 @pytest.mark.parametrize(
     ("ready", "status", "body", "kind"),
     [
@@ -141,7 +148,10 @@ def test_the_answers(
         (directus, 400, directus_error("INVALID_PAYLOAD"), DOUBTFUL),
         (directus, 429, directus_error("REQUESTS_EXCEEDED"), BUSY),
         (directus, 503, directus_error("SERVICE_UNAVAILABLE"), BUSY),
-        (pocketbase, 401, {"status": 401, "message": "The request requires valid record …", "data": {}}, DEAD),
+        (pocketbase, 401, pocketbase_error(f"{NEEDS_TOKEN}."), DEAD),
+        (pocketbase, 401, {"code": 401, "message": f"{NEEDS_TOKEN} to be set.", "data": {}}, DEAD),  # before 0.23
+        (pocketbase, 401, {"message": "Unauthorized"}, DOUBTFUL),  # a gateway before it
+        (pocketbase, 401, "", DOUBTFUL),
         (pocketbase, 403, {"status": 403, "message": "The request requires auth record …", "data": {}}, REJECTED),
         (pocketbase, 404, {"status": 404, "message": "Missing or invalid collection context.", "data": {}}, REJECTED),
         (pocketbase, 429, {"status": 429, "message": "Too Many Requests.", "data": {}}, BUSY),

@@ -59,7 +59,8 @@ def pocketbase(url: str, *, collection: str = "users", **more: Any) -> JsonEndpo
         body=None,
         headers={"Authorization": "{access_token}"},
         fields={"access_token": "token"},
-        dead=401,
+        # Not each 401: a gateway before the server may answer so, too.
+        dead={"status": 401, "message": "The request requires valid record authorization token*"},
         profile=Profile("pocketbase", rotates=False),
     )
 
