@@ -279,11 +279,17 @@ class TestAnswers:
             assert failure(200, {"sid": odd}, fields={"access_token": "sid"}).verdict.kind is FailureKind.PROTOCOL
 
     def test_a_bare_text_is_a_token_where_that_is_said(self) -> None:
-        for body in (b'"abc-0123456789"', b"abc-0123456789\n"):
-            assert read(body, fields={"access_token": "."}).reveal() == "abc-0123456789"
-        assert failure(200, b"abc-0123456789").verdict.kind is not FailureKind.DEAD
+        for body in (b'"abcdef-0123456789"', b"abcdef-0123456789\n"):
+            assert read(body, fields={"access_token": "."}).reveal() == "abcdef-0123456789"
+        assert read(b'"abc"', fields={"access_token": "."}).reveal() == "abc"
+        assert failure(200, b"abcdef-0123456789").verdict.kind is not FailureKind.DEAD
         for page in (b"<html>login</html>", b"please log in", b"{broken", b""):
             assert isinstance(failure(200, page, fields={"access_token": "."}), RefreshFailure)
+
+    @pytest.mark.parametrize("body", [b"null", b" NULL ", b"OK", b"Unauthorized", b"true", b"[]"])
+    def test_a_bare_text_that_says_nothing_is_no_token(self, body: bytes) -> None:
+        renews: dict[str, Any] = {"headers": {"Authorization": "{access_token}"}, "fields": {"access_token": "."}}
+        assert failure(200, body, **renews).verdict.kind is FailureKind.PROTOCOL
 
     def test_a_token_in_a_header_or_cookie(self) -> None:
         answer = {"authorization": "Bearer abc"}

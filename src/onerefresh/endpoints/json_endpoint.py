@@ -40,6 +40,8 @@ from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 __all__ = ["JsonEndpoint"]
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+SHORTEST_BARE = 16
+"""Characters of a bare token without quotes, at least: ``null``, ``OK`` or ``Unauthorized`` is none."""
 
 
 class JsonEndpoint(OneObject):
@@ -249,7 +251,8 @@ class JsonEndpoint(OneObject):
             answer = parsed(response.body)
         if answer is None and response.body.isascii():
             text = response.body.decode("ascii").strip()
-            answer = text if text and " " not in text and text[0] not in "<{[" else None  # a bare token, perhaps
+            is_token = len(text) >= SHORTEST_BARE and " " not in text and text[0] not in "<{["
+            answer = text if is_token else None
         fields = self._shape.translated(answer, came, response.headers)
         return token_or_verdict(
             response,
