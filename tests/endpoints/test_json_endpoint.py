@@ -317,6 +317,18 @@ class TestAnswers:
             found = failure(200, body, cookies, cookies={"rt": "{refresh_token}"}).verdict
             assert (found.kind, found.kept) == (FailureKind.UNUSABLE, Secret("next"))
 
+    def test_a_refresh_token_beside_an_access_token_of_null_is_kept_wherever_it_stands(self) -> None:
+        places = {"access_token": "data.jwt", "refresh_token": "data.next"}
+        for body, fields in (
+            ({"access_token": None, "refresh_token": "next"}, {}),
+            ({"data": {"jwt": None, "next": "next"}}, places),
+            ({"data": {"jwt": None}, "next": "next"}, {**places, "refresh_token": "next"}),
+        ):
+            found = failure(200, body, fields=fields).verdict
+            assert (found.kind, found.kept) == (FailureKind.UNUSABLE, Secret("next"))
+        found = failure(200, {"data": {"next": "next"}}, fields=places).verdict  # it may be no token answer
+        assert (found.kind, found.kept) == (FailureKind.PROTOCOL, None)
+
     def test_an_anonymous_cookie_without_a_token_replaces_nothing(self) -> None:
         found = failure(200, {"user": None}, ("sid=anonymous",), cookies={"sid": "{refresh_token}"}).verdict
         assert found.kept is None

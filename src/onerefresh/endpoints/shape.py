@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onerefresh.answers import KNOWN, claim_of, names_of
+from onerefresh.bearer_field import ACCESS_TOKEN
 from onerefresh.bodies import header
 from onerefresh.endpoints.cookies import NAME, Cookies
 from onerefresh.errors import ConfigurationError
@@ -59,6 +60,10 @@ class _Place:
         if self.kind == "claim":
             return None
         return next((value for value in values_at(answer, self.path) if value is not None), None)
+
+    def is_in(self, answer: object) -> bool:
+        """Whether the answer has this place, with whatever value."""
+        return self.kind == "answer" and bool(values_at(answer, self.path))
 
 
 class Shape:
@@ -114,6 +119,8 @@ class Shape:
                 others.pop(other, None)
             if value is not None:
                 named[name] = str(value) if name in _OWN_GAPS and _is_whole(value) else value
+            elif name == ACCESS_TOKEN and place.is_in(answer):
+                named[name] = None  # so that this is a token answer, whose refresh token is kept
         for name, cookie in self._cookies.items():
             if cookie in cookies.values:
                 named[name] = cookies.values[cookie]
