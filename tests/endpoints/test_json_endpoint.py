@@ -432,6 +432,13 @@ class TestRefusals:
         assert failure(401, {}, gone).verdict.kind is DOUBTFUL  # not where the token is
         assert failure(401, {}, gone, cookies={"rt": "{refresh_token}"}, doubtful=401).verdict.kind is DOUBTFUL
 
+    def test_a_deleted_cookie_beside_half_an_answer_proves_nothing(self) -> None:
+        """The next token may have been in the other half."""
+        gone = ("rt=; Max-Age=0",)
+        found = failure(200, b'{"access_token": "a", "refresh_tok', gone, cookies={"rt": "{refresh_token}"}).verdict
+        assert found.kind is FailureKind.NO_ANSWER
+        assert failure(401, b'{"mess', gone, cookies={"rt": "{refresh_token}"}).verdict.kind is DEAD
+
     def test_a_doubt_says_what_to_do(self) -> None:
         assert "say with dead= that this ends the session" in failure(401, {}).verdict.detail
 

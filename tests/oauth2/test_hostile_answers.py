@@ -12,6 +12,7 @@ import pytest
 from tests.oauth2.conftest import answering
 
 from onerefresh import Token
+from onerefresh.endpoints import JsonEndpoint
 from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
 from onerefresh.oauth2.http_answer import LARGEST_HEAD
 from onerefresh.verdict import FailureKind, RefreshFailure
@@ -156,6 +157,10 @@ ANSWERS: dict[str, tuple[bytes, object]] = {
     "a prefix against scripts": (whole(body=b")]}',\n" + JSON), TOKEN),
     "a warning before it": (whole(body=b"<br /><b>Notice</b>: undefined index\n" + JSON), TOKEN),
     "another object within a page": (whole(body=b"<html>{}" + JSON), LOST),
+    "half a form beside a cookie": (
+        OK + b"Set-Cookie: id=1\r\nContent-Length: 99\r\n\r\naccess_token=x&refresh_token=its-refresh-tok",
+        LOST,
+    ),
     # Against the rules, but clear.
     "a negative length": (OK + b"Content-Length: -5\r\n\r\n" + JSON, TOKEN),
     "a length that is no number": (OK + b"Content-Length: many\r\n\r\n" + JSON, TOKEN),
@@ -191,6 +196,42 @@ def test_an_answer_is_judged_by_what_it_means(case: str, sender_for: SenderFor, 
     server = raw_server(answering(answer))
     assert outcome(sender_for(f"{server.origin}/token"), f"{server.origin}/token") == expected
     assert server.connections == 1
+
+
+COOKIES = OK + b"Set-Cookie: rt=its-next\r\nSet-Cookie: at=the-next\r\n"
+HALF_BODIES = {
+    "cut": COOKIES + b"Content-Length: 99\r\n\r\n%s",
+    "too large": COOKIES + b"\r\n%s" + b" " * (1024 * 1024),
+    "in a chunk": COOKIES + b"Transfer-Encoding: chunked\r\n\r\n50\r\n%s",
+}
+
+
+@pytest.mark.parametrize("case", HALF_BODIES)
+@pytest.mark.parametrize("half", [b'{"access_token": "hal', b"a-bare-token-of-some-le"])
+def test_tokens_in_cookies_have_come_whatever_becomes_of_the_body(
+    case: str, half: bytes, sender_for: SenderFor, raw_server: Start
+) -> None:
+    server = raw_server(answering(HALF_BODIES[case] % half))
+    url = f"{server.origin}/refresh"
+
+    def renewed(access: str) -> Token:
+        cookies, fields = {"rt": "{refresh_token}"}, {"access_token": access}
+        return JsonEndpoint(url, cookies=cookies, fields=fields, send=sender_for(url))(Token("old", "its-old"))
+
+    token = renewed("cookie:at")
+    assert (token.reveal(), token.reveal_refresh_token()) == ("the-next", "its-next")
+    for in_the_body in ("access_token", "."):
+        with pytest.raises(RefreshFailure) as raised:
+            renewed(in_the_body)
+        assert raised.value.verdict.kind is LOST
+
+
+def test_half_an_answer_that_deletes_the_cookie_proves_no_end(sender_for: SenderFor, raw_server: Start) -> None:
+    server = raw_server(answering(OK + b"Set-Cookie: rt=; Max-Age=0\r\nContent-Length: 99\r\n\r\n"))
+    url = f"{server.origin}/refresh"
+    with pytest.raises(RefreshFailure) as raised:
+        JsonEndpoint(url, cookies={"rt": "{refresh_token}"}, send=sender_for(url))(Token("old", "its-old"))
+    assert raised.value.verdict.kind is LOST
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from onerefresh.answers import object_in
 from onerefresh.bearer_field import ACCESS_TOKEN
-from onerefresh.bodies import parsed
+from onerefresh.bodies import is_cut_short, parsed
 from onerefresh.endpoints.cookies import Cookies, cookies_of, named_cookies
 from onerefresh.endpoints.logout import Logout
 from onerefresh.endpoints.request import TOKENS, Fillings, RequestPlan, Values
@@ -253,6 +253,7 @@ class JsonEndpoint(OneObject):
             text = response.body.decode("ascii").strip()
             is_token = len(text) >= SHORTEST_BARE and " " not in text and text[0] not in "<{["
             answer = text if is_token else None
+        is_cut = 200 <= response.status < 300 and answer is None and is_cut_short(response.body, None)
         fields = self._shape.translated(answer, came, response.headers)
         return token_or_verdict(
             response,
@@ -262,7 +263,7 @@ class JsonEndpoint(OneObject):
             came_at=time.time(),
             scope=None,
             hidden=hidden,
-            rules=_WithCookies(self._rules, self._deleted(came)),
+            rules=_WithCookies(self._rules, None if is_cut else self._deleted(came)),
             setting="fields",
         )
 

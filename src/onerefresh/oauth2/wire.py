@@ -24,6 +24,8 @@ __all__ = ["LARGEST_BODY", "BoundedBody", "RequestDeadline", "password_of", "pro
 
 LARGEST_BODY = 1024 * 1024
 """Bytes of an answer that are read, both before and after its content encoding is undone."""
+CUT = b"{"
+"""Stands for a body of which a part is lost: the beginning of an object, without its end."""
 _BEFORE_THE_BODY = LARGEST_BODY // 2
 _IN_ALL = 4 * LARGEST_BODY
 """Bytes that one connection may bring: headers and interim answers first, then a body with the frames of its chunks."""
@@ -111,8 +113,9 @@ class RequestDeadline:
         """Read the answer. `receive` takes a number of bytes and returns that many at most.
 
         A body that breaks off, or cannot be decoded, is still an answer where nothing that matters is missing: its
-        status says that no token was issued, or it is a whole JSON object, which nothing can follow. Otherwise raises
-        `RefreshFailure`, `UnreadableAnswer` or what receiving raised.
+        status says that no token was issued, it is a whole JSON object, which nothing can follow, or the headers set
+        cookies, which may be tokens. In the last case the body is `CUT`, since a part of it could pass for a token.
+        Otherwise raises `RefreshFailure`, `UnreadableAnswer` or what receiving raised.
         """
         stream = io.BufferedReader(Incoming(receive))
         head = read_head(stream)
@@ -125,9 +128,10 @@ class RequestDeadline:
                 body.read(read_on(stream))
             plain = body.decoded(encoding)
         except Exception:
-            if is_success and not body.is_whole(encoding):
+            is_lost = is_success and not body.is_whole(encoding)
+            if is_lost and not head.cookies:
                 raise
-            plain = body.begun(encoding)
+            plain = CUT if is_lost else body.begun(encoding)
         return TokenResponse(head.status, head.headers, plain, head.cookies)
 
     def close(self) -> None:
