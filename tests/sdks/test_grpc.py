@@ -377,6 +377,49 @@ def test_a_future_that_was_cancelled_is_not_sent_again(server: AuthServer, chann
     assert len(items.seen) == 1
 
 
+def test_a_stream_that_is_cancelled_while_it_is_asked_for_again_ends(
+    server: AuthServer, acme: Credential, target: str, items: Items
+) -> None:
+    """Its reader would wait for ever where the stream has no end."""
+    tries: list[Any] = []
+
+    class Nearer(grpc.UnaryStreamClientInterceptor):
+        def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+            tries.append(request)
+            if len(tries) == 2:
+                call.cancel()
+            return continuation(client_call_details, request)
+
+    server.revoke_access()
+    with grpc.insecure_channel(target) as plain:
+        call: Any = listed(grpc.intercept_channel(plain, BearerInterceptor(acme), Nearer()))(b"wait")
+        with pytest.raises(grpc.RpcError), ThreadPoolExecutor(1) as pool:
+            try:
+                pool.submit(list, call).result(20)
+            finally:
+                items.open.set()
+        assert call.code() is grpc.StatusCode.CANCELLED
+    assert len(tries) == 2
+
+
+def test_a_function_is_called_where_no_thread_can_start(
+    server: AuthServer, channel: grpc.Channel, items: Items, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the interpreter's end: the refusal is the answer then."""
+
+    def none_left(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    called: SimpleQueue[Any] = SimpleQueue()
+    server.revoke_access()
+    monkeypatch.setattr("onerefresh.clients.grpc.start", none_left)
+    get(channel).future(b"x").add_done_callback(called.put)
+    assert called.get(timeout=20).code() is grpc.StatusCode.UNAUTHENTICATED
+    monkeypatch.undo()
+    assert get(channel)(b"y") == b"y"
+    assert server.counters.token_requests == 1
+
+
 def test_a_call_with_its_own_authorization_passes_through(
     server: AuthServer, acme: Credential, channel: grpc.Channel, target: str, items: Items
 ) -> None:

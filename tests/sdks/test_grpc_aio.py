@@ -148,6 +148,40 @@ def test_a_stream_that_was_cancelled_is_not_asked_for_again(
     assert len(items.seen) == 1
 
 
+def test_a_stream_that_is_cancelled_while_it_is_asked_for_again_ends(
+    server: AuthServer, acme: Credential, target: str, items: Items
+) -> None:
+    tries: list[object] = []
+
+    class Nearer(grpc.aio.UnaryStreamClientInterceptor):
+        async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+            tries.append(request)
+            if len(tries) == 2:
+                begun[0].cancel()
+            return await continuation(client_call_details, request)
+
+    class Around(grpc.aio.UnaryStreamClientInterceptor):
+        async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+            begun.append(await continuation(client_call_details, request))
+            return begun[0]
+
+    begun: list[Any] = []
+
+    async def main() -> None:
+        chain = [Around(), *aio_interceptors(acme), Nearer()]
+        async with grpc.aio.insecure_channel(target, interceptors=chain) as channel:
+            with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+                await asyncio.wait_for(anext(aiter(listed(channel)(b"wait"))), 20)
+            assert await begun[0].code() is grpc.StatusCode.CANCELLED
+
+    server.revoke_access()
+    try:
+        asyncio.run(main())
+    finally:
+        items.open.set()
+    assert len(tries) == 2
+
+
 @pytest.mark.parametrize("kind", ["unary", "stream"])
 def test_a_session_that_is_over_raises_login_required_in_tasks(
     server: AuthServer, acme: Credential, target: str, kind: str

@@ -145,6 +145,8 @@ class _Call:
                 call.rewound = attempt.can_be_sent_again and not self._is_cancelled
             case "send":
                 self.outcome = self._continuation(_Details(attempt.left, attempt.metadata(call.text)), self._request)
+                if self._is_cancelled:  # meanwhile, when there was only the last try to cancel
+                    self.outcome.cancel()
             case _:  # there is nothing to drain, and no rule that looks at a body
                 pass
 
@@ -235,7 +237,10 @@ class _Call:
         def over(_: object) -> None:
             if tried.code() is grpc.StatusCode.UNAUTHENTICATED:
                 # This is gRPC's own thread, which the replay needs, and so it must not wait.
-                start(judge, "onerefresh-grpc", daemon=True)
+                try:
+                    start(judge, "onerefresh-grpc", daemon=True)
+                except RuntimeError:  # none can start any more, so the refusal is the answer
+                    fn(self)
             else:
                 fn(self)
 

@@ -60,6 +60,9 @@ class _Try:
             self.outcome = await self._continuation(self._details(text), self._request)
         except grpc.aio.AioRpcError as error:
             self.error = error
+        else:
+            if self.is_cancelled:  # meanwhile, when there was only the last try to cancel
+                self.outcome.cancel()
 
     async def code(self) -> grpc.StatusCode:
         """The code of the last try, when it is over."""
