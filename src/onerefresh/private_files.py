@@ -27,6 +27,7 @@ from onerefresh.safe_folders import (
 )
 
 __all__ = [
+    "absolute",
     "at_home",
     "check_file",
     "check_private",
@@ -72,6 +73,21 @@ def at_home(path: str | os.PathLike[str]) -> Path:
     if expanded != Path(path) and not expanded.is_absolute():
         raise RuntimeError("a home folder that is a relative path")
     return expanded
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """The path with ``~`` expanded, from this working folder on where it is relative.
+
+    Raises `ConfigurationError` where there is no such home, or no working folder.
+    """
+    try:
+        return at_home(path).absolute()
+    except RuntimeError:
+        raise ConfigurationError(f"{os.fspath(path)}: there is no such home folder; write the full path") from None
+    except OSError:
+        raise ConfigurationError(
+            f"{os.fspath(path)!r} is a relative path, and the working folder was deleted: write the full path"
+        ) from None
 
 
 def check_settings() -> None:

@@ -191,9 +191,15 @@ def test_a_file_that_vanishes_is_an_empty_store(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("bad", ["~no-such-user-here/tokens.db", "a\0b.db"])
-def test_a_path_that_cannot_be_is_a_setting_that_is_wrong(bad: str) -> None:
-    with pytest.raises(ConfigurationError, match="not a usable path for a store"):
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("~no-such-user-here/tokens.db", "there is no such home folder; write the full path"),
+        ("a\0b.db", "not a usable path for a store"),
+    ],
+)
+def test_a_path_that_cannot_be_is_a_setting_that_is_wrong(bad: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
         SQLiteStore(bad)
 
 

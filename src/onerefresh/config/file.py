@@ -58,6 +58,7 @@ from onerefresh.config.values import alike, table, text
 from onerefresh.credential import Credential
 from onerefresh.errors import ConfigurationError
 from onerefresh.policy import profile_named
+from onerefresh.private_files import absolute
 from onerefresh.refresher import profile_of, renews_from_access, translated
 from onerefresh.store import Store
 from onerefresh.stores import holds_password
@@ -200,8 +201,8 @@ def parse(text: str, path: Path) -> Configuration:
 
 def _parsed(text: str, path: Path) -> Configuration | str:
     """The configuration, or what is wrong with it."""
-    path = path.absolute()
     try:
+        path = absolute(path)
         content = tomllib.loads(text)
         _refuse_unknown(content, ("store", "encrypt", "providers", "credentials"), "")
         store = content.get("store", "sqlite")

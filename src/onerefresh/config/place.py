@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onerefresh.config.values import expanded
 from onerefresh.errors import ConfigurationError
-from onerefresh.private_files import file_of_ours
+from onerefresh.private_files import absolute, file_of_ours
 from onerefresh.safe_folders import trust
 
 __all__ = ["config_file", "content_of"]
@@ -22,7 +22,7 @@ def config_file(config: str | os.PathLike[str] | None = None) -> Path:
     anybody.
     """
     if config is not None:
-        return expanded(config).absolute()
+        return absolute(config)
     named = os.environ.get("ONEREFRESH_CONFIG")
     if not named:
         return _config_folder() / "onerefresh" / "onerefresh.toml"

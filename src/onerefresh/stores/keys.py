@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavailable
-from onerefresh.private_files import at_home, check_file, make_folder, state_folder, sync_folder
+from onerefresh.private_files import absolute, check_file, make_folder, state_folder, sync_folder
 from onerefresh.real_time import monotonic
 from onerefresh.safe_folders import trust
 from onerefresh.stores.envelope import KEY_BYTES, Key
@@ -54,10 +54,7 @@ class KeyFile(KeySource):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        try:
-            self.path = at_home(path).absolute()
-        except RuntimeError:
-            raise ConfigurationError(f"{os.fspath(path)}: there is no such home folder; write the full path") from None
+        self.path = absolute(path)
         self._trusted = trust()
 
     def __str__(self) -> str:

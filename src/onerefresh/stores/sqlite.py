@@ -20,7 +20,7 @@ from onerefresh.chance import CHANCE
 from onerefresh.errors import ConfigurationError, StoreUnavailable
 from onerefresh.locks import Within
 from onerefresh.pause import Wakeup
-from onerefresh.private_files import at_home, check_file, make_folder
+from onerefresh.private_files import absolute, check_file, make_folder
 from onerefresh.real_time import monotonic
 from onerefresh.safe_folders import trust
 from onerefresh.store import (
@@ -360,9 +360,9 @@ def _real(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     Users of one file share one store and one lock, whatever they call it.
     """
     try:
-        given = at_home(path).absolute()
+        given = absolute(path)
         return given, Path(os.path.realpath(given))
-    except (RuntimeError, ValueError) as error:
+    except ValueError as error:
         raise ConfigurationError(f"not a usable path for a store: {os.fspath(path)!r} ({error})") from None
 
 
