@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import aiohttp
 import httpx2
@@ -13,6 +14,7 @@ import pytest
 import requests
 
 from onerefresh import ConfigurationError
+from onerefresh.endpoints import JsonEndpoint
 from onerefresh.endpoints.cookies import Cookies, cookies_of, named_cookies, unsendable_cookie
 from onerefresh.oauth2 import TokenResponse
 from onerefresh.oauth2.address import Address
@@ -112,11 +114,17 @@ def test_joined_headers_are_told_apart_in_spite_of_dates() -> None:
     assert joined == Cookies({"a": "1", "b": "2"}, frozenset({"c"}))
 
 
+def values_of(cookies: object, address: Address) -> Mapping[str, str]:
+    named = named_cookies(cookies, address)
+    assert named is not None
+    return named.values
+
+
 def test_cookies_of_clients_and_what_a_header_cannot_carry() -> None:
     from http.cookies import SimpleCookie
 
-    assert named_cookies(SimpleCookie("rt=abc; x=1"), HERE).values == {"rt": "abc", "x": "1"}
-    assert named_cookies({"rt": "abc", "gone": None, "": ""}, HERE).values == {"rt": "abc"}
+    assert values_of(SimpleCookie("rt=abc; x=1"), HERE) == {"rt": "abc", "x": "1"}
+    assert values_of({"rt": "abc", "gone": None, "": ""}, HERE) == {"rt": "abc"}
     assert not unsendable_cookie('"a b"=')
     assert all(map(unsendable_cookie, ["a;b", "a\r\nb", "é", " a", "a\x00"]))
 
@@ -159,12 +167,14 @@ def test_cookies_of_one_name_in_a_login_s_answer(login: str) -> None:
     """HTTP clients raise an error where one asks them for such a cookie by its name."""
     address = Address.parse(f"{login}/../refresh".replace("/login/..", ""))
     for cookies in (httpx2.get(login).cookies, requests.get(login, timeout=10).cookies):
-        assert named_cookies(cookies, address).values == {"rt": "two", "csrf": '"a b"'}
-        assert named_cookies(cookies, HERE).values == {"rt": "two", "csrf": '"a b"'}
-    assert named_cookies(asyncio.run(with_aiohttp(login)), address).values["csrf"] == '"a b"'
+        assert values_of(cookies, address) == {"rt": "two", "csrf": '"a b"'}
+        assert values_of(cookies, HERE) == {"rt": "two", "csrf": '"a b"'}
+    assert values_of(asyncio.run(with_aiohttp(login)), address)["csrf"] == '"a b"'
 
 
 @pytest.mark.parametrize("odd", [None, "rt=x", [("rt", "x")], 5])
-def test_what_are_no_cookies_is_refused(odd: object) -> None:
-    with pytest.raises(ConfigurationError, match=r"cookies must be those of an answer, such as answer\.cookies, not "):
-        named_cookies(odd, HERE)
+def test_what_are_no_cookies_is_refused(odd: Any) -> None:
+    assert named_cookies(odd, HERE) is None
+    kind = type(odd).__name__
+    with pytest.raises(ConfigurationError, match=rf"cookies must be .* such as answer\.cookies, not {kind}"):
+        JsonEndpoint(HERE.url).answer_of({}, cookies=odd)

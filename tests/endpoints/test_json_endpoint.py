@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from tests.core.leaks import locals_of_ours
 
 from onerefresh import ConfigurationError, Credential, LoginRequired, Secret, Token
 from onerefresh.endpoints import JsonEndpoint
@@ -568,6 +569,14 @@ class TestSecrets:
         assert ours
         lines = [line for frame in ours for line in (frame.locals or {}).values()]
         assert not [text for text in (secret, REFRESH, key, "%2Ftoken%2B") for line in lines if text in line]
+
+    def test_no_traceback_with_locals_shows_the_answer_to_a_login(self) -> None:
+        cookies: Any = f"rt={REFRESH}"
+        with pytest.raises(ConfigurationError, match=r"such as answer\.cookies, not str") as raised:
+            JsonEndpoint(URL).answer_of({"access_token": ACCESS}, cookies=cookies)
+        shown = "".join(locals_of_ours(raised.value))
+        assert "self = JsonEndpoint(" in shown
+        assert not [text for text in (ACCESS, REFRESH) if text in shown]
 
     def test_an_answer_that_repeats_the_secrets_is_not_quoted(self) -> None:
         body = {"error": "oops", "error_description": f"token {REFRESH} of key-0123456789 is bad"}

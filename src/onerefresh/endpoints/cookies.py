@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from onerefresh.bodies import header
-from onerefresh.errors import ConfigurationError
 from onerefresh.oauth2.address import Address
 from onerefresh.oauth2.codec import TokenResponse
 
@@ -138,11 +137,10 @@ def _date(text: str | None) -> float | None:
     return None if found is None else float(found)
 
 
-def named_cookies(cookies: object, address: Address) -> Cookies:
+def named_cookies(cookies: object, address: Address) -> Cookies | None:
     """The cookies of a login's answer: by name, as texts or objects with a `value`, or an HTTP client's cookie jar.
 
-    Of several cookies with one name that one counts which `cookies_of` would take. Raises `ConfigurationError` for
-    anything else.
+    Of several cookies with one name that one counts which `cookies_of` would take. None for anything else.
     """
     from http.cookiejar import CookieJar  # only here, since it takes long
 
@@ -151,8 +149,7 @@ def named_cookies(cookies: object, address: Address) -> Cookies:
         several = [_of_jar(cookie) for cookie in jar if cookie.value]
         return Cookies({name: _counting(several, name, address) for name in {cookie.name for cookie in several}})
     if not isinstance(cookies, Mapping):
-        kind = type(cookies).__name__
-        raise ConfigurationError(f"cookies must be those of an answer, such as answer.cookies, not {kind}")
+        return None
     # A `Morsel` of the standard library, which aiohttp has, keeps the value as it was sent beside its meaning.
     values = {
         str(name): getattr(value, "coded_value", getattr(value, "value", value)) for name, value in cookies.items()

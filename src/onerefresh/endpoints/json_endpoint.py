@@ -180,11 +180,15 @@ class JsonEndpoint(OneObject):
         """The answer to a login under the usual names, for ``token=`` and ``login()``.
 
         An answer that has the same shape as those of this endpoint may be given to both as it is; this function adds
-        what came as a cookie. `cookies`: by name, as HTTP clients have them (``answer.cookies``).
+        what came as a cookie. `cookies`: by name, as HTTP clients have them (``answer.cookies``). Raises
+        `ConfigurationError` where they are none.
         """
         if isinstance(answer, Fields):
             return answer
-        came = named_cookies(cookies, self._address)
+        came, kind = named_cookies(cookies, self._address), type(cookies).__name__
+        if came is None:
+            del answer, cookies  # they hold tokens, and would show in a traceback with locals
+            raise ConfigurationError(f"cookies must be those of an answer, such as answer.cookies, not {kind}")
         if not came.values and not self._shape.has_token(answer):
             return Fields(answer)
         return self._shape.translated(answer, came, {})
