@@ -310,6 +310,19 @@ class TestAnswers:
         token = read({"access_token": "a"}, cookies, cookies={"rt": "{refresh_token}"})
         assert token.refresh_token == (None if refresh is None else Secret(refresh))  # None: the old one stays
 
+    def test_a_redirect_that_sets_both_tokens_as_cookies_has_brought_them(self) -> None:
+        """As an endpoint for browsers: it has traded the refresh token in, and no other one works any more."""
+        places: dict[str, Any] = {"cookies": {"rt": "{refresh_token}"}, "fields": {"access_token": "cookie:at"}}
+        page = {"headers_of_the_answer": {"location": "/home", "content_type": "text/html"}}
+        token = read(b"<p>Found", ("at=new", "rt=next"), 302, **places, **page)
+        assert (token.reveal(), token.reveal_refresh_token()) == ("new", "next")
+        for came in (("rt=anonymous",), ("at=new",), ("at=new", "rt=; Max-Age=0"), ()):
+            found = failure(302, b"<p>Found", came, **places, **page).verdict
+            assert found.kind is (DEAD if "rt=; Max-Age=0" in came else REJECTED)
+            assert found.kept is None
+        other = {"cookies": {"at": "{access_token}"}, "fields": {"access_token": "cookie:at"}}
+        assert failure(302, b"", ("at=anonymous",), **other).verdict.kind is REJECTED  # there is no refresh token
+
     def test_a_refresh_token_beside_an_unusable_access_token_is_kept(self) -> None:
         for body, cookies in (
             ({"access_token": "é", "refresh_token": "next"}, ()),

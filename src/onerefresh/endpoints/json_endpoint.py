@@ -249,6 +249,8 @@ class JsonEndpoint(OneObject):
 
     def _read(self, response: TokenResponse, *, at: float, hidden: Redactor) -> Token | Verdict:
         came = cookies_of(response, self._address)
+        if 300 <= response.status < 400 and self._shape.both_in(came):
+            response = replace(response, status=200)  # where it leads is for browsers
         hidden = hidden.knowing([Secret(value) for value in came.values.values() if len(value) >= PART])
         answer: object = object_in(response.body)
         if answer is None:

@@ -106,9 +106,17 @@ class Shape:
 
     def deleted_in(self, name: str, cookies: Cookies) -> str | None:
         """The cookie that holds the token `name`, if the answer deletes it; else None."""
-        place = self._fields.get(name)
-        cookie = place.name if place is not None and place.kind == "cookie" else self._cookies.get(name)
+        cookie = self._cookie_of(name)
         return cookie if cookie in cookies.deleted else None
+
+    def both_in(self, cookies: Cookies) -> bool:
+        """Whether both tokens have come as cookies."""
+        return all(self._cookie_of(name) in cookies.values for name in _OWN_GAPS)
+
+    def _cookie_of(self, name: str) -> str | None:
+        """The cookie in which an answer brings the token `name`; None where it comes in another way."""
+        place = self._fields.get(name)
+        return place.name if place is not None and place.kind == "cookie" else self._cookies.get(name)
 
     def translated(self, answer: object, cookies: Cookies, headers: Mapping[str, str]) -> Fields:
         """The answer's fields under their usual names, as `parse_answer` knows them, with what is kept."""
