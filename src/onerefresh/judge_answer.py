@@ -159,8 +159,11 @@ def _by_status(
 
 
 def with_rest(verdict: Verdict, answer: object) -> Verdict:
-    """The verdict on an answer without a usable access token, with what becomes of its refresh token."""
-    if verdict.kind is not FailureKind.PROTOCOL:
+    """The verdict on an answer without a usable access token, with what becomes of its refresh token.
+
+    `answer`: None where its status says that no token was issued.
+    """
+    if not verdict.kind.is_lost:
         return verdict
     kept = refresh_token_beside(answer)
     if kept is None:

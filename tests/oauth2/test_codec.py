@@ -274,6 +274,17 @@ def test_an_answer_that_cannot_be_used_says_why_and_its_refresh_token_is_kept(
     assert "log in again" not in verdict.detail or "access_token" not in body
 
 
+def test_a_refresh_token_is_kept_whatever_the_content_type_says() -> None:
+    """As where PHP sends JSON under the name of its pages."""
+    verdict = read(answer(200, {"access_token": None, "refresh_token": "r3fresh"}, content_type="text/html"))
+    assert isinstance(verdict, Verdict)
+    assert (verdict.kind, verdict.kept) == (FailureKind.UNUSABLE, Secret("r3fresh"))
+    for status, body in ((200, b"<html>r3fresh"), (504, {"access_token": None, "refresh_token": "r3fresh"})):
+        verdict = read(answer(status, body, content_type="text/html"))
+        assert isinstance(verdict, Verdict)
+        assert (verdict.kind, verdict.kept) == (FailureKind.NO_ANSWER, None)
+
+
 def test_an_answer_that_says_an_error_is_no_token_answer_whatever_it_has_beside_it() -> None:
     verdict = read(answer(200, {"access_token": None, "refresh_token": "r3fresh", "error": "invalid_grant"}))
     assert isinstance(verdict, Verdict)

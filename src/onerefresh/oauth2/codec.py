@@ -226,7 +226,8 @@ def token_or_verdict(
 
     `setting`: of the endpoint, which says where the token is in an answer of another shape.
     """
-    if 200 <= response.status < 300 and fields is not None:
+    is_success = 200 <= response.status < 300
+    if is_success and fields is not None:
         if (message := not_bearer(fields)) is not None:
             return with_rest(Verdict(FailureKind.PROTOCOL, message), fields)
         skew = _skew_of(response, fields, at, at if came_at is None else came_at, bearer_field)
@@ -254,7 +255,8 @@ def token_or_verdict(
     elif verdict.kind is FailureKind.PROTOCOL and isinstance(answer, Mapping):
         advice = f"if the token is in it, name its place with {setting}="
         verdict = replace(verdict, detail=f"{verdict.detail} (it holds: {names_in(answer, hidden)}); {advice}")
-    return with_rest(replace(verdict, detail=verdict.detail + said) if said else verdict, fields)
+    verdict = replace(verdict, detail=verdict.detail + said) if said else verdict
+    return with_rest(verdict, fields if is_success else None)
 
 
 def _skew_of(
