@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 import gzip
+import re
+import socket
+import threading
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.oauth2.conftest import answering
+from tests.oauth2.conftest import answering, read_request
 
-from onerefresh import Token
+from onerefresh import Credential, RefreshProtocolError, Secret, Token
 from onerefresh.endpoints import JsonEndpoint
 from onerefresh.oauth2 import TokenEndpoint, TokenRequest, TokenResponse
 from onerefresh.oauth2.http_answer import LARGEST_HEAD
@@ -223,7 +227,31 @@ def test_tokens_in_cookies_have_come_whatever_becomes_of_the_body(
     for in_the_body in ("access_token", "."):
         with pytest.raises(RefreshFailure) as raised:
             renewed(in_the_body)
-        assert raised.value.verdict.kind is LOST
+        found = raised.value.verdict
+        assert (found.kind, found.kept) == (FailureKind.UNUSABLE, Secret("its-next"))
+
+
+def test_a_session_survives_an_answer_that_broke_off_behind_its_cookie(
+    sender_for: SenderFor, raw_server: Start
+) -> None:
+    """Each refresh token is sent once, as a server that rotates demands."""
+    answers = iter([b'Content-Length: 99\r\n\r\n{"access_token": "hal', b'\r\n{"access_token": "the-next"}'])
+    numbers = iter(["two", "three"])
+
+    def rotating(connection: socket.socket, stop: threading.Event) -> None:
+        requests.append(read_request(connection))
+        connection.sendall(OK + f"Set-Cookie: rt={next(numbers)}\r\n".encode() + next(answers))
+
+    requests: list[bytes] = []
+    url = f"{raw_server(rotating).origin}/refresh"
+    endpoint = JsonEndpoint(url, cookies={"rt": "{refresh_token}"}, send=sender_for(url))
+    first = {"access_token": "first", "refresh_token": "one", "expires_at": time.time() - 60.0}
+    with Credential("cookie", endpoint, token=first) as credential:
+        with pytest.raises(RefreshProtocolError):
+            credential.token()
+        token = credential.retry()
+    assert (token.reveal(), token.reveal_refresh_token()) == ("the-next", "three")
+    assert [found[0] for found in (re.findall(rb"rt=([a-z]+)", one) for one in requests)] == [b"one", b"two"]
 
 
 def test_half_an_answer_that_deletes_the_cookie_proves_no_end(sender_for: SenderFor, raw_server: Start) -> None:

@@ -261,6 +261,8 @@ class JsonEndpoint(OneObject):
             answer = text if is_token else None
         is_cut = 200 <= response.status < 300 and answer is None and is_cut_short(response.body, None)
         fields = self._shape.translated(answer, came, response.headers)
+        if is_cut and "refresh_token" in fields:
+            fields.setdefault(ACCESS_TOKEN, None)  # it was in what is lost, and the refresh token is kept
         return token_or_verdict(
             response,
             fields or None,
