@@ -390,6 +390,20 @@ def test_an_sdk_that_reads_the_token_and_refreshes_after_a_401_causes_one_token_
     assert server.counters.token_requests == 1
 
 
+def test_a_thread_that_made_calls_of_its_own_refreshes_for_an_sdk(server: AuthServer, acme: Credential) -> None:
+    """As a worker of an executor: what its own last call was given says nothing about the SDK's token."""
+    credentials = Credentials(acme, server.url)
+    with ThreadPoolExecutor(1) as worker, AuthorizedSession(credentials) as session:
+        assert worker.submit(session.get, f"{server.api_url}/items").result(20).ok
+        acme.login(server.issue())
+        refused = credentials.token
+        server.revoke_access()
+        for _ in range(2):  # the first time, the worker takes the SDK's token for the next one
+            worker.submit(credentials.refresh, None).result(20)
+        assert credentials.token != refused
+    assert server.counters.token_requests == 1
+
+
 def test_refresh_without_a_refusal_takes_the_token_that_serves(server: AuthServer, acme: Credential) -> None:
     Credentials(acme, server.url).refresh(Request())
     assert server.counters.token_requests == 0

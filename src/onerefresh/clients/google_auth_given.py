@@ -28,12 +28,13 @@ class Given:
     * `target`: where it is sent; None where an SDK took the text.
     * `is_replay`: it was given in place of a token that was refused in the same call.
     * `is_renewed`: it was refused, and there is a newer one.
+    * `is_over`: it was refused, and whoever asked for another one got an answer.
     """
 
-    __slots__ = ("by", "is_renewed", "is_replay", "target", "token")
+    __slots__ = ("by", "is_over", "is_renewed", "is_replay", "target", "token")
 
     def __init__(self, by: object, target: Target | None = None, *, is_replay: bool = False) -> None:
-        self.by, self.target, self.is_replay, self.is_renewed = by, target, is_replay, False
+        self.by, self.target, self.is_replay, self.is_renewed, self.is_over = by, target, is_replay, False, False
         self.token: Token | None = None
 
     @property
@@ -43,7 +44,7 @@ class Given:
 
     def renewed_to(self, token: Token) -> None:
         """Note the token after this one."""
-        self.is_renewed = self.token is not None and token.identity != self.token.identity
+        self.is_renewed, self.is_over = self.token is not None and token.identity != self.token.identity, True
 
 
 # google-auth does not say which token was refused. But one call prepares, sends and refreshes in one thread or task.
@@ -93,9 +94,12 @@ class GivenTokens(OneObject):
         return token.reveal()
 
     def refused(self) -> Given:
-        """What this call was given, which is refused; what was given last, where another thread has asked for it."""
+        """What this call was given, which is refused; what was given last, where another thread has asked for it.
+
+        This thread may have made a call of its own before, which is over.
+        """
         given = _of_this_call.get()
-        given = given if given is not None and given.by is self else self._last
+        given = given if given is not None and given.by is self and not given.is_over else self._last
         if given.is_replay and given.token is not None:
             self.credential.replayed(given.token, accepted=False, target=given.target)
         return given
