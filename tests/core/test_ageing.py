@@ -178,7 +178,7 @@ def test_what_is_looked_for_as_due_is_what_a_renewal_finds_due(
     """Else a run over many credentials would begin renewals that renew nothing, or miss what ends."""
     record = record_of(Token("a", "r", issued_at=1000.0, expires_at=1000.0 + lives))
     now = 1000.0 + spent * lives
-    horizon = DueFilter(within, True, lambda _: CredentialOptions.of(Refresher()), lambda _: False)
+    horizon = DueFilter(within, True, lambda _: CredentialOptions.of(Refresher()), gives_first=False)
     is_due = isinstance(horizon.judge("acme", Versioned("1", encode(record)), Instant(now, now, None, 0.0)), Due)
     found = decide(record, make_request(background=True, within=within, jitter=jitter), now, lease_over=False)
     assert is_due is isinstance(found, Claim)

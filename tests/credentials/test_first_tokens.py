@@ -17,6 +17,7 @@ from tests.core.leaks import REFRESH, assert_error_is_silent, chain
 from tests.credentials.tenants import PATIENCE, Face, endpoint, issued, record_of, until
 
 from onerefresh import ConfigurationError, Credentials, LoginRequired, RefresherFailed, Token, WaitTimeout
+from onerefresh.chance import CHANCE
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 
@@ -202,7 +203,36 @@ def test_a_row_that_cannot_be_read_keeps_no_other_tenant_from_being_refreshed(au
     assert (summary.refreshed, summary.failed) == (2, 1)
     (error,) = summary.errors
     assert error.message == "token_for raised KeyError; see the cause"
-    assert isinstance(error.__cause__, KeyError)
+    assert any(isinstance(link, KeyError) for link in chain(error))
+
+
+def test_a_lookup_that_hangs_keeps_no_run_over_many_from_its_end(
+    auth_server: AuthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it say anything of the token endpoint's host, whose other tenants go on."""
+    monkeypatch.setattr(CHANCE, "shuffle", lambda _: None)  # those that hang come first
+    table = Table(hanging=lambda key: key.startswith("hangs"))
+    hanging, others = [f"hangs {number}" for number in range(4)], [f"tenant {number}" for number in range(4)]
+    with Credentials(endpoint(auth_server), store="memory", token_for=table, max_wait=1.0) as credentials:
+        for name in others:
+            credentials[name].login(issued(auth_server, ends_in=-1.0))
+        summary = credentials.refresh_due(within=600, keys=[*hanging, *others])
+        table.leave.set()
+    assert (summary.refreshed, summary.failed, summary.postponed) == (4, 4, 0)
+    assert {type(error) for error in summary.errors} == {WaitTimeout}
+    assert "its first token is being looked up, and token_for has not returned" in summary.errors[0].message
+
+
+def test_a_run_over_many_looks_each_first_token_up_once(auth_server: AuthServer) -> None:
+    asked = list[str]()
+
+    def first(key: str) -> Any:
+        asked.append(key)
+        return issued(auth_server, ends_in=-1.0) if key != "nobody" else None
+
+    with Credentials(endpoint(auth_server), store="memory", token_for=first) as credentials:
+        summary = credentials.refresh_due(within=600, keys=["a", "nobody", "b"])
+    assert (summary.refreshed, summary.needs_login, sorted(asked)) == (2, 1, ["a", "b", "nobody"])
 
 
 @pytest.mark.parametrize("ends", [KeyboardInterrupt, SystemExit])

@@ -288,15 +288,12 @@ class Credentials(ContextManaged):
                 raise errors.CredentialClosed("no caller is waiting for this run any more")
 
         before = self._moved_from
-
-        def has_first(key: str) -> bool:
-            return self._first is not None and self._first(key, self._terms_of(key)) is not None
-
+        gives_first = self._first is not None
         return Run(
             self._store,
             self._store if before is None else BothStores(self._store, before),
             DueFilter(
-                None if within is None else seconds("within", within), named, self._terms_of, has_first, unused_for
+                None if within is None else seconds("within", within), named, self._terms_of, gives_first, unused_for
             ),
             self._tenant,
             rate=rate,

@@ -277,7 +277,7 @@ class Run:
                 del self._under_way[flight]
                 message = f"max_wait is over and the refresh has not finished: {flight.phase}"
                 self._report(Result(one.due.key, What.FAILED, errors.WaitTimeout(message, credential=one.due.key)))
-                self._ends(one.due, answered=False)
+                self._ends(one.due, answered=None if flight.looks_up else False)  # a lookup asks no host
 
     def _ends(self, due: Due, *, answered: bool | None) -> None:
         """Note what a renewal says about its host, and go on with those that were kept for that."""

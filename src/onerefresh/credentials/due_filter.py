@@ -61,13 +61,13 @@ class DueFilter:
 
     * `within`, `unused_for`: as for `policy.due_at`.
     * `named`: the keys were given, so each belongs here; one without a record is in trouble.
-    * `has_token`: whether there is a first token for a key without a record.
+    * `gives_first`: there may be a first token for a key without a record: who refreshes it looks that up.
     """
 
     within: float | None
     named: bool
     terms_of: Callable[[str], CredentialOptions]
-    has_token: Callable[[str], bool]
+    gives_first: bool
     unused_for: float | None = None
 
     def judge(
@@ -118,23 +118,14 @@ class DueFilter:
         return now >= (due if self.within is None else min(due, thresholds(token, 0.0).unusable_at))
 
     def _begin(self, key: str, record: Record | None) -> Due | Result:
-        """A named key without a session: it is due where there is a first token, or one can be obtained."""
+        """A named key without a session: it is due where there may be a first token, or one can be obtained."""
         if record is not None and record.moved_to is not None:
             raise moved(record)
         logged_out = record is not None and record.is_logged_out
-        if not logged_out and ((options := self._options(key)).obtain is not None or self._has_token(key)):
+        if not logged_out and ((options := self._options(key)).obtain is not None or self.gives_first):
             return Due(key, ("", 0) if record is None else record.identity, endpoint_of(options.refresher))
         message = "logged out: log in again" if logged_out else "there is no token yet: log in"
         return Result(key, What.NEEDS_LOGIN, errors.LoginRequired(message, credential=key))
-
-    def _has_token(self, key: str) -> bool:
-        try:
-            return self.has_token(key)
-        except errors.OnerefreshError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever `token_for` raises, the others go on
-            failed = raised_by("token_for", key, error)
-        raise failed
 
     def _options(self, key: str) -> CredentialOptions:
         try:
