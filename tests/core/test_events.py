@@ -182,6 +182,16 @@ def test_a_run_over_all_that_is_due_and_a_retry_say_so() -> None:
     assert reasons == [Reason.DUE, Reason.REFUSED, Reason.FORCED]
 
 
+def test_what_is_odd_about_a_set_up_names_the_host() -> None:
+    first = {**FIRST, "token_type": "bot", "expires_in": "soon"}
+    with listening() as heard:
+        acme, _ = [Credential(name, Endpoint().refresher(), token=first) for name in ("acme", "other")]
+        refused(acme)
+        wait_for(heard, Kind.NOT_DURABLE)
+    odd = {Kind.NOT_DURABLE, Kind.ODD_TYPE, Kind.ODD_EXPIRY, Kind.SEED_SHARED}
+    assert {event.kind: event.facts.host for event in heard if event.kind in odd} == dict.fromkeys(odd, HOST)
+
+
 # --- Spooled, timed out ---
 
 
