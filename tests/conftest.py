@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from onerefresh import events
+from onerefresh import limited_log
 from onerefresh.circuit import circuits
 from onerefresh.credential.registry import _registry
 from onerefresh.outages import outages
@@ -73,7 +73,7 @@ def _knows_nothing_of_earlier_tests() -> None:
     _registry._namesakes.clear()
     circuits.clear()
     outages.after_fork()
-    events._limit.clear()
+    limited_log._limit.clear()
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ renewal that has something to log would wait for it. There may be thousands of c
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from collections.abc import Callable
 
 from onerefresh.events import Event, publish
+from onerefresh.limited_log import log_exception
 from onerefresh.threads import start
 
 __all__ = ["announce"]
@@ -52,8 +52,8 @@ def _publish_all() -> None:
                 break
             try:
                 publish(_waiting.popleft()())
-            except Exception:  # a hook's log may raise anything
-                logging.getLogger("onerefresh").exception("an event could not be published")
+            except Exception:  # noqa: BLE001 - an event that cannot be made must not stop the next one
+                log_exception("an event could not be published")
     finally:
         _announcer.pop("is", None)
     if _waiting:  # one more came after the last look

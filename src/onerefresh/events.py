@@ -1,23 +1,18 @@
 """Events: what happened, as frozen records, and the hooks that receive them.
 
-An `Event` never holds a token. Every event is also written to the logger ``onerefresh``, except that repeated failures
-of one host are limited there.
+An `Event` never holds a token. Every event is also written to the logger ``onerefresh``. From the level INFO on, the
+lines of one kind about one host are limited there: a kind may come for thousands of customers at once.
 """
 
 from __future__ import annotations
 
 import enum
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from onerefresh.log_limit import LogLimit
+from onerefresh.limited_log import Topic, log, log_exception, log_limited
 from onerefresh.real_time import CLOCKS
 from onerefresh.this_process import this_process
-
-if TYPE_CHECKING:
-    import logging
 
 __all__ = ["Event", "Facts", "Kind", "Reason", "publish", "subscribe"]
 
@@ -92,18 +87,6 @@ _WARNINGS = frozenset(
         Kind.CLOCK_OFF,
     }
 )
-_LIMITED = frozenset(
-    {
-        Kind.FAILED,
-        Kind.TAKEN_OVER,
-        Kind.TIMED_OUT,
-        Kind.SPOOLED,
-        Kind.NOT_REVOKED,
-        Kind.ORPHANED,
-        Kind.ODD_EXPIRY,
-    }
-)
-"""Warnings that all credentials of one host may give at the same time, again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,53 +159,33 @@ def subscribe(hook: Callable[[Event], object]) -> Callable[[], None]:
     return unsubscribe
 
 
-@functools.cache
-def _logger() -> logging.Logger:
-    """The logger, looked up once: the look-up takes a lock that an interrupt or a fork may have left taken."""
-    import logging
-
-    return logging.getLogger("onerefresh")
-
-
-_limit = LogLimit()
-
-
 def publish(event: Event) -> None:
     """Hand the event to the log and to the hooks, with the name of this process."""
     if event.facts.process is None:
         event = replace(event, facts=replace(event.facts, process=this_process()))
-    logger = _logger()
-    _log(event, logger)
+    _log(event)
     for hook in _hooks:
         try:
             hook(event)
-        except Exception:  # a hook that fails must not cost a token
-            logger.exception("a hook for onerefresh events failed")
+        except Exception:  # noqa: BLE001 - a hook that fails must not cost a token
+            log_exception("a hook for onerefresh events failed")
 
 
-def _log(event: Event, logger: logging.Logger) -> None:
+def level_of(kind: Kind) -> int:
+    """The level of its log lines."""
     import logging
 
-    level = logging.INFO if event.kind is Kind.ODD_TYPE else logging.DEBUG
-    if event.kind is Kind.UNSAVED:
-        level = logging.CRITICAL
-    elif event.kind in _WARNINGS:
-        level = logging.WARNING
-    if event.kind not in _LIMITED:
-        logger.log(level, "%s", event)
-        return
-    host = event.facts.host or ""
-    decision = _limit.decide(host)
-    for place, count in decision.left_out:
-        lines, were = ("line", "was") if count == 1 else ("lines", "were")
-        message = "%d %s about %s %s left out of this log; hooks got all events"
-        logger.log(level, message, count, lines, _about(place), were)
-    if decision.is_logged:
-        logger.log(level, "%s", event)
-    if decision.is_last:
-        message = "further lines about %s are left out of this log for up to %.0f s, and counted"
-        logger.log(level, message, _about(host), _limit.span)
+    if kind in _WARNINGS:
+        return logging.WARNING
+    return {Kind.UNSAVED: logging.CRITICAL, Kind.ODD_TYPE: logging.INFO}.get(kind, logging.DEBUG)
 
 
-def _about(host: str) -> str:
-    return f"refreshes at {host}" if host else "refreshes by functions that state no host"
+def _log(event: Event) -> None:
+    import logging
+
+    level = level_of(event.kind)
+    if level == logging.DEBUG:
+        log(level, event)
+    else:
+        about = event.facts.host or "refreshers that state no host"
+        log_limited(Topic(level, event.kind.replace("_", " "), about), event)

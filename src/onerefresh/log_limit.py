@@ -1,4 +1,4 @@
-"""Limits the log lines about one host, so that a provider that is down, with thousands of customers, fills no disk.
+"""Limits the log lines about one topic, so that a provider that is down, with thousands of customers, fills no disk.
 
 There is no lock here, because a line may be logged anywhere: each step is one call in C.
 """
@@ -6,32 +6,34 @@ There is no lock here, because a line may be logged anywhere: each step is one c
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Generic, NamedTuple, TypeVar
 
 from onerefresh.real_time import monotonic
 
 __all__ = ["Decision", "LogLimit"]
 
 MOST = 20
-"""Lines about one host within `SPAN` seconds. Further ones are counted."""
+"""Lines about one topic within `SPAN` seconds. Further ones are counted."""
 SPAN = 60.0
 
+Topic = TypeVar("Topic", bound=Hashable)
 
-class Decision(NamedTuple):
+
+class Decision(NamedTuple, Generic[Topic]):
     """What to do with a line.
 
-    * `is_logged`: whether to log it. `is_last`: no further line about its host is logged for a while.
-    * `left_out`: hosts for which that while is over, each with the number of lines that were left out.
+    * `is_logged`: whether to log it. `is_last`: no further line about its topic is logged for a while.
+    * `left_out`: topics for which that while is over, each with the number of lines that were left out.
     """
 
     is_logged: bool
     is_last: bool
-    left_out: tuple[tuple[str, int], ...] = ()
+    left_out: tuple[tuple[Topic, int], ...] = ()
 
 
 class _Span:
-    """The lines about one host until `ends_at`, by the clock. `numbers`: counts them."""
+    """The lines about one topic until `ends_at`, by the clock. `numbers`: counts them."""
 
     __slots__ = ("ends_at", "numbers")
 
@@ -39,31 +41,33 @@ class _Span:
         self.ends_at, self.numbers = ends_at, itertools.count(1)
 
 
-class LogLimit:
-    """Lets through `most` lines about each host in `span` seconds. `clock`: seconds that only grow.
+class LogLimit(Generic[Topic]):
+    """Lets through `most` lines about each topic in `span` seconds. `clock`: seconds that only grow.
 
     A line that comes at the very end of a span may miss the count.
     """
 
     def __init__(self, most: int = MOST, span: float = SPAN, clock: Callable[[], float] = monotonic) -> None:
         self.most, self.span, self._clock = most, span, clock
-        self._spans: dict[str, _Span] = {}
+        self._spans: dict[Topic, _Span] = {}  # the first ends first
 
-    def decide(self, host: str) -> Decision:
-        """What to do with one more line about `host`."""
-        now = self._clock()
-        left_out = self._ended(now)
-        number = next(self._spans.setdefault(host, _Span(now + self.span)).numbers)
+    def decide(self, topic: Topic) -> Decision[Topic]:
+        """What to do with one more line about `topic`."""
+        left_out = self.left_out()
+        number = next(self._spans.setdefault(topic, _Span(self._clock() + self.span)).numbers)
         return Decision(number <= self.most, number == self.most, left_out)
 
-    def _ended(self, now: float) -> tuple[tuple[str, int], ...]:
-        found = []
-        for host, span in list(self._spans.items()):
-            if now < span.ends_at or self._spans.pop(host, None) is not span:
-                continue  # or another thread has ended it
+    def left_out(self) -> tuple[tuple[Topic, int], ...]:
+        """The topics of which lines were left out until now, each with their number. Each is given once."""
+        now, found = self._clock(), []
+        for topic, span in list(self._spans.items()):
+            if now < span.ends_at:
+                break
+            if self._spans.pop(topic, None) is not span:
+                continue  # another thread has ended it
             left_out = next(span.numbers) - 1 - self.most
             if left_out > 0:
-                found.append((host, left_out))
+                found.append((topic, left_out))
         return tuple(found)
 
     def clear(self) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from onerefresh.errors import ConfigurationError
+from onerefresh.limited_log import log
 
 __all__ = [
     "KNOWS_OWNERS",
@@ -105,9 +106,7 @@ def trust(more: str = "") -> Trust:
             folders.add(Path(f"/{folder.lstrip('/')}" if os.sep == "/" else folder))
     for new in sorted(folders - _logged):
         _logged.add(new)
-        logging.getLogger("onerefresh").info(
-            "as configured, all users who own the folder %s or can write to it are trusted", new
-        )
+        log(logging.INFO, f"as configured, all users who own the folder {new} or can write to it are trusted")
     return Trust(frozenset(folders))
 
 

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavailable
+from onerefresh.limited_log import Topic, log_limited
 from onerefresh.private_files import check_file, make_folder, state_folder, sync_folder
 from onerefresh.record import Grant
 from onerefresh.record_text import token_from_fields, token_to_fields
@@ -38,6 +39,8 @@ __all__ = ["Spool"]
 
 
 _said: set[str] = set()
+MOST_SAID = 1000
+"""At how many problems it is remembered that they were logged."""
 _folders: dict[Path, Path] = {}
 """One object for each folder: a process with many credentials has as many spools."""
 SCHEMA = 1
@@ -114,7 +117,7 @@ class Spool:
                 return False
             sync_folder(self.folder)
         except (StoreUnavailable, ConfigurationError) as error:
-            _say(error)
+            _say(self.folder, error)
             return False
         except Exception:  # noqa: BLE001 - a user's store may raise anything, and the renewal still has the token
             return False
@@ -146,7 +149,7 @@ class Spool:
                 return None
             text = Secret(path.read_text("utf-8"))
         except (StoreUnavailable, ConfigurationError) as error:
-            _say(error)
+            _say(path.parent, error)
             return None
         except (OSError, UnicodeDecodeError):
             return None
@@ -166,11 +169,17 @@ class Spool:
         return folder / f"{self._prefix}{entry.attempt}.json"
 
 
-def _say(error: OnerefreshError) -> None:
-    """Log once why no token can wait here, since the crash that would show it comes later."""
+def _say(folder: Path, error: OnerefreshError) -> None:
+    """Log once why no token can wait here, since the crash that would show it comes later.
+
+    The message may name a file, and there may be one for each credential.
+    """
     if error.message not in _said:
+        if len(_said) >= MOST_SAID:
+            _said.clear()
         _said.add(error.message)
-        logging.getLogger("onerefresh").warning("the spool cannot be used: %s", error.message)
+        what = "the spool cannot be used"
+        log_limited(Topic(logging.WARNING, what, str(folder)), f"{what}: {error.message}")
 
 
 def _default_folder() -> Path | None:

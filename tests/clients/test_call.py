@@ -7,11 +7,14 @@ import traceback
 from typing import Any
 
 import pytest
+from tests.core.calls import Refresher, listening, wait_for
 
 from onerefresh import ConfigurationError, Credential, InteractionRequired, Token
 from onerefresh.clients.bearer import HeaderText
 from onerefresh.clients.call import Calls
+from onerefresh.clients.rule import Head, Headers, RefusedWhen
 from onerefresh.damping import Target
+from onerefresh.events import Kind
 
 API = "https://api.acme.com"
 SEED = {"access_token": "first", "refresh_token": "test-refresh-first"}
@@ -203,3 +206,21 @@ def test_a_call_that_ends_in_the_middle_reports_nothing(last: int) -> None:
 def test_what_is_no_credential_has_no_calls() -> None:
     with pytest.raises(ConfigurationError, match=r"an onerefresh\.Credential, not str"):
         calls_of("acme")  # type: ignore[arg-type]  # what is tested
+
+
+def test_events_about_calls_name_the_token_endpoint_s_host() -> None:
+    class Stating(Refresher):
+        host = "acme.example:443"
+
+    def fails(_: object) -> bool:
+        raise LookupError
+
+    credential = Credential("acme", Stating(), token=SEED)
+    rule = RefusedWhen(fails, statuses=200, content_types=(), name="a rule of this test")
+    calls = Calls(credential, API, header="Authorization", scheme="Bearer", refused_statuses={401}, refused=rule)
+    with listening() as heard:
+        calls.passes_through("Authorization")
+        wait_for(heard, Kind.NOT_ATTACHED)
+        assert not calls.is_refusal(calls.bearer.text(credential.token()), 200, Head("GET", Headers([])), b"")
+        wait_for(heard, Kind.RULE_FAILED)
+    assert [event.facts.host for event in heard] == ["acme.example:443"] * 2

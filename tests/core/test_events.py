@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -179,6 +180,16 @@ def test_a_run_over_all_that_is_due_and_a_retry_say_so() -> None:
         customers["acme"].retry()
     reasons = [event.facts.reason for event in heard if event.kind is Kind.CLAIMED]
     assert reasons == [Reason.DUE, Reason.REFUSED, Reason.FORCED]
+
+
+def test_what_is_odd_about_a_set_up_names_the_host() -> None:
+    first = {**FIRST, "token_type": "bot", "expires_in": "soon"}
+    with listening() as heard:
+        acme, _ = [Credential(name, Endpoint().refresher(), token=first) for name in ("acme", "other")]
+        refused(acme)
+        wait_for(heard, Kind.NOT_DURABLE)
+    odd = {Kind.NOT_DURABLE, Kind.ODD_TYPE, Kind.ODD_EXPIRY, Kind.SEED_SHARED}
+    assert {event.kind: event.facts.host for event in heard if event.kind in odd} == dict.fromkeys(odd, HOST)
 
 
 # --- Spooled, timed out ---
@@ -382,9 +393,7 @@ def test_the_guide_s_hook_tells_what_it_says(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_guide_has_each_event_with_its_level() -> None:
-    levels = {kind.value: "debug" for kind in Kind} | {kind.value: "warning" for kind in events._WARNINGS}
-    levels |= {"unsaved": "critical", "odd_type": "info"}
-    levels |= {kind.value: "warning, limited" for kind in events._LIMITED}
+    levels = {kind.value: logging.getLevelName(events.level_of(kind)).lower() for kind in Kind}
     assert {name: cells[0] for name, cells in rows().items()} == levels
 
 

@@ -17,7 +17,7 @@ def page(name: str) -> str:
 
 
 SAID = [
-    ("events.md", f"{log_limit.MOST} about one host are logged within a minute", log_limit.SPAN == 60.0),
+    ("events.md", f"event, {log_limit.MOST} about one host are logged within a minute", log_limit.SPAN == 60.0),
     ("events.md", f"the last {record.HISTORY} changes", True),
     ("events.md", f"as down after {WORDS[outages.LEAST]} failures in a row", True),
     ("backends.md", f"the last {record.SPENT} refresh tokens", True),

@@ -12,7 +12,7 @@ import pytest
 from tests.credentials.tenants import DUE, PATIENCE, endpoint, log_in, until
 
 from onerefresh import ConfigurationError, Credentials, RefreshUnavailable, Token
-from onerefresh.credentials import Result, Summary, What
+from onerefresh.credentials import Result, Summary, What, due
 from onerefresh.credentials.due import Run
 from onerefresh.credentials.due_filter import Due
 from onerefresh.credentials.host_answers import PROBES, STRIKES, HostAnswers
@@ -65,6 +65,39 @@ def test_while_one_host_hangs_all_tenants_of_another_are_refreshed(both: Both) -
     postponed = [error for error in summary.errors if "has not answered others" in error.message]
     assert len(postponed) == EACH - PROBES
     assert {type(error) for error in postponed} == {RefreshUnavailable}
+
+
+def test_a_host_that_hangs_gets_one_renewal_before_those_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that hangs takes a thread, and the first four took all the threads that there are at once."""
+    monkeypatch.setattr(due, "SOON", PATIENCE)
+    begun, leave = Counter[str](), threading.Event()
+    before: list[int] = []  # how many of the host that hangs had begun, at each of the other host
+
+    class Asks:
+        def __init__(self, host: str) -> None:
+            self.host = self.identity = host
+
+        def __call__(self, token: Token) -> dict[str, object]:
+            begun[self.host] += 1
+            if self.host == "answers:443":
+                before.append(begun["hangs:443"])
+            else:
+                assert leave.wait(PATIENCE)
+            return {"access_token": "new", "refresh_token": f"new {token.reveal()}", "expires_in": 3600}
+
+    asks = {"good": Asks("answers:443"), "bad": Asks("hangs:443")}
+    keys, now = [f"{name}-{number}" for number in range(EACH) for name in asks], time.time()
+    with (
+        Credentials(None, refresher_for=lambda key: asks[key.partition("-")[0]], store="memory") as credentials,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        for key in keys:
+            credentials[key].login(Token(key, f"refresh {key}", issued_at=now - 3600.0, expires_at=now + 60.0))
+        run = pool.submit(credentials.refresh_due, within=600, keys=keys, rate=None)
+        until(lambda: len(before) == EACH, "the host that hangs holds them up")
+        leave.set()
+        assert run.result(PATIENCE).refreshed == 2 * EACH
+    assert max(before) <= 1
 
 
 def test_a_host_that_answers_again_is_asked_for_all_in_the_next_run(both: Both) -> None:
@@ -185,9 +218,9 @@ def test_those_that_are_kept_go_on_where_others_have_refreshed_the_ones_before(m
     """No renewal begins for these, after whose end the next one would go on."""
     begun: set[str] = set()
 
-    def is_done(_: Run, due: Due) -> bool:
+    def is_done(_: Run, one: Due) -> bool:
         done = len(begun) >= PROBES
-        begun.add(due.key)
+        begun.add(one.key)
         return done
 
     monkeypatch.setattr(Run, "_is_done", is_done)
@@ -219,15 +252,29 @@ def test_what_answers_say_of_their_host(answers: list[bool | None], may_begin: b
     assert not hosts.is_silent("another")
 
 
-def test_before_its_first_answer_a_host_gets_a_few_at_a_time() -> None:
+def test_before_its_first_answer_a_host_gets_one_and_then_a_few_at_a_time() -> None:
     hosts = HostAnswers()
-    for _ in range(PROBES):
-        assert hosts.may_begin("host")
-        hosts.begins("host")
-        hosts.begins(None)
+    assert hosts.begins("host")
+    assert not hosts.begins(None)
     assert not hosts.may_begin("host")
+    assert hosts.may_begin("another")
     assert hosts.may_begin(None)
+    hosts.takes_long("host")
+    for _ in range(PROBES - 1):
+        assert hosts.may_begin("host")
+        assert not hosts.begins("host")
+    assert not hosts.may_begin("host")
+    assert hosts.room("another") == 1
     hosts.ends("host", answered=True)
     for _ in range(10 * PROBES):
         assert hosts.may_begin("host")
         hosts.begins("host")
+
+
+def test_a_host_that_fails_at_once_is_asked_again_until_it_is_left_alone() -> None:
+    hosts = HostAnswers()
+    for _ in range(STRIKES):
+        assert (hosts.room("host"), hosts.is_silent("host")) == (1, False)
+        hosts.begins("host")
+        hosts.ends("host", answered=False)
+    assert hosts.is_silent("host")

@@ -148,6 +148,20 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(spool: Spool, monkeyp
     assert files(spool) == []
 
 
+def test_files_of_many_credentials_that_cannot_be_used_are_twenty_lines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(30):
+        spool = Spool(MemoryStore(), f"customer-{number}", tmp_path)
+        assert spool.write(entry())
+        [path] = tmp_path.glob(f"{spool._prefix}*")
+        path.chmod(0o666)
+        assert spool.read() is None
+        assert spool.read() is None
+    assert len(caplog.messages) == 21
+    assert caplog.messages[20].startswith(f'further lines "the spool cannot be used" about {tmp_path} are left out')
+
+
 def test_a_file_in_the_place_of_the_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("")
     spool = Spool(MemoryStore(), "acme", tmp_path / "spool")

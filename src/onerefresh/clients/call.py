@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
-from functools import partial
 from typing import Final, Literal, TypeAlias
 
 from onerefresh.announcing import announce
@@ -30,7 +29,7 @@ from onerefresh.credential import Credential
 from onerefresh.credential.targets import Refusal, Takers
 from onerefresh.damping import Target
 from onerefresh.errors import ConfigurationError
-from onerefresh.events import Event, Kind
+from onerefresh.events import Event, Facts, Kind
 from onerefresh.log_limit import LogLimit
 from onerefresh.one_object import OneObject
 from onerefresh.redaction import plain
@@ -127,13 +126,15 @@ class Calls(OneObject):
             self._untold.pop()
         except IndexError:
             return
-        key, place = self.credential.key, own if own in self.bearer.headers else f"?{own}"
+        credential, place, at = self.credential, own if own in self.bearer.headers else f"?{own}", time.time()
         # Without it, an SDK with a header of its own would be refused for ever, and nobody would know why.
         ways_out = ways_out or (
             f"give replace=True to put the token in its place, or do not set {place} in the client or SDK"
         )
         message = f"a call brings its own {place} and is sent without this credential's token: {ways_out}"
-        announce(partial(Event, Kind.NOT_ATTACHED, key, detail=message, at=time.time()))
+        announce(
+            lambda: Event(Kind.NOT_ATTACHED, credential.key, detail=message, at=at, facts=Facts(host=credential.host))
+        )
 
     def is_refusal(self, sent: HeaderText, status: int, head: Head, body: bytes) -> bool:
         """Whether the rules say so of an answer that the client has read already: a redirect that it has followed."""
@@ -143,7 +144,7 @@ class Calls(OneObject):
         peek = rules.peek(status, head)
         if peek is not None:
             peek.decoded(body)
-        return rules.ask(status, head, peek, _reporter(self.bearer.credential, sent.token)) is True
+        return rules.ask(status, head, peek, _reporter(self.credential, sent.token)) is True
 
     def answered(
         self, sent: HeaderText, status: int, target: Target | None = None, *, is_refusal: bool = False
@@ -238,23 +239,26 @@ class RefusedCall:
                 self.peek = peek
                 yield "peek"
             try:
-                said = rules.ask(self.status, self.head, peek, _reporter(self._bearer.credential, self.text.token))
+                said = rules.ask(self.status, self.head, peek, _reporter(self._credential, self.text.token))
             except ConfigurationError:
                 yield "drain"  # nobody else gives its connection back
                 raise
         return self._bearer.judge(self.status, self.challenges, said)
 
 
-_reports: Final = LogLimit(most=1)
+_reports: Final[LogLimit[tuple[str, str]]] = LogLimit(most=1)
 """A rule that fails would do so for each answer, so one event in a minute is enough."""
 
 
-def _reporter(credential: str, token: Token) -> Callable[[str, str], None]:
+def _reporter(credential: Credential, token: Token) -> Callable[[str, str], None]:
     """What reports that a rule of the user's has failed."""
 
     def failed(rule: str, what: str) -> None:
-        if _reports.decide(f"{credential} {rule}").is_logged:
+        key = credential.key
+        if _reports.decide((key, rule)).is_logged:
             detail = f"the rule {rule} of refused= {plain(what)}: the answer was judged as usual"
-            announce(lambda: Event(Kind.RULE_FAILED, credential, token.generation, detail=detail))
+            announce(
+                lambda: Event(Kind.RULE_FAILED, key, token.generation, detail=detail, facts=Facts(host=credential.host))
+            )
 
     return failed

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import heapq
 import itertools
-import logging
 from collections.abc import Coroutine
 
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.latches import Changes
+from onerefresh.limited_log import log_exception
 from onerefresh.locks import Lock
 from onerefresh.pause import Pause
 from onerefresh.real_time import monotonic
@@ -127,8 +127,8 @@ def _advanced(world: Resumable, rest: Rest) -> float | None:
     """Run a task until it sleeps; the seconds until it is due again, or None where it has ended."""
     try:
         return world.run_until_it_sleeps(rest)
-    except BaseException:  # an exception of one store must not end the tasks of others
-        logging.getLogger("onerefresh").exception("a background task for a saved token failed")
+    except BaseException:  # noqa: BLE001 - an exception of one store must not end the tasks of others
+        log_exception("a background task for a saved token failed")
         return None
 
 

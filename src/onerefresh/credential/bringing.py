@@ -7,7 +7,6 @@ its memory with the store says so in the note, and the others wait for it.
 from __future__ import annotations
 
 import contextlib
-import logging
 import secrets
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from onerefresh import errors
 from onerefresh.chance import CHANCE
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.registry import known_of
+from onerefresh.limited_log import log_exception
 from onerefresh.loss_reports import reports
 from onerefresh.losses import Losses, compares, digest, read_losses
 from onerefresh.policy import HTTP_TIMEOUT, profile_named
@@ -227,6 +227,6 @@ def _performed(memory: SessionMemory, looking: Callable[[World], Coroutine[Any, 
         return run_here(Runner(memory.key, memory.store, _Comparison(memory), Functions(sends_nothing)).run(looking))
     except errors.OnerefreshError:
         return None
-    except Exception:  # an exception of one store must not end the looks
-        logging.getLogger("onerefresh").exception("checking whether a store has lost its record failed")
+    except Exception:  # noqa: BLE001 - an exception of one store must not end the looks
+        log_exception("checking whether a store has lost its record failed")
         return None

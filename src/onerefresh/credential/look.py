@@ -8,7 +8,6 @@ the process restores what it knows. What cannot be read or written is looked at 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from onerefresh import errors
@@ -17,6 +16,7 @@ from onerefresh.credential.bringing import Bringing, has_gone, now
 from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.registry import servers_of, sharing
 from onerefresh.events import publish
+from onerefresh.limited_log import log_exception
 from onerefresh.losses import Beats, Losses, digest, read_losses
 from onerefresh.policy import LOOK_EVERY, look_every
 from onerefresh.redaction import NOTHING_KNOWN, Redactor
@@ -60,8 +60,8 @@ class Look:
         except errors.OnerefreshError as error:
             is_done = False
             _tell(store, last, error)
-        except Exception:  # an exception of the store must not end the looks
-            logging.getLogger("onerefresh").exception("checking whether a store has lost its records failed")
+        except Exception:  # noqa: BLE001 - an exception of the store must not end the looks
+            log_exception("checking whether a store has lost its records failed")
             is_done = False
         self._failures = 0 if is_done else self._failures + 1
         if self._failures:

@@ -28,24 +28,23 @@ def report_type(memory: SessionMemory, options: CredentialOptions, token: Token)
     if name is not None:
         memory.reported |= {TYPE}
         message = f"its token_type is {name}; it is sent as a bearer token"
-        events.publish(events.Event(events.Kind.ODD_TYPE, memory.key, token.generation, detail=message))
+        _publish(events.Kind.ODD_TYPE, memory, options, token, message)
 
 
 def report_expiry(memory: SessionMemory, options: CredentialOptions, token: Token) -> None:
     """Report that what is stated about the end of a session's first token was not understood."""
     if (message := odd_expiry(token)) is not None:
-        facts = events.Facts(shown_host(options.refresher))
-        events.publish(events.Event(events.Kind.ODD_EXPIRY, memory.key, token.generation, detail=message, facts=facts))
+        _publish(events.Kind.ODD_EXPIRY, memory, options, token, message)
 
 
-def report_rotation(memory: SessionMemory, before: Token, after: Token) -> None:
+def report_rotation(memory: SessionMemory, options: CredentialOptions, before: Token, after: Token) -> None:
     """Report once that a server which rotates refresh tokens needs a store that survives the process."""
     rotated = before.refresh_token is not None and before.refresh_token != after.refresh_token
     if memory.store.durable or memory.save is not None or ROTATION in memory.reported or not rotated:
         return
     memory.reported |= {ROTATION}
     message = f"the server rotates refresh tokens, and {memory.store.forgets}"
-    events.publish(events.Event(events.Kind.NOT_DURABLE, memory.key, after.generation, detail=message))
+    _publish(events.Kind.NOT_DURABLE, memory, options, after, message)
 
 
 def report_shared_seed(memory: SessionMemory, options: CredentialOptions, seed: Token | None) -> None:
@@ -58,7 +57,12 @@ def report_shared_seed(memory: SessionMemory, options: CredentialOptions, seed: 
             f"its refresh token was also given to {other!r}: whichever is refreshed second uses a spent token, which "
             "may end both sessions; give each name a login of its own"
         )
-        events.publish(events.Event(events.Kind.SEED_SHARED, memory.key, seed.generation, detail=message))
+        _publish(events.Kind.SEED_SHARED, memory, options, seed, message)
+
+
+def _publish(kind: events.Kind, memory: SessionMemory, options: CredentialOptions, token: Token, message: str) -> None:
+    facts = events.Facts(shown_host(options.refresher))
+    events.publish(events.Event(kind, memory.key, token.generation, detail=message, facts=facts))
 
 
 def report_timeout(key: str, refresher: object, error: errors.OnerefreshError, waited: float) -> None:

@@ -6,6 +6,7 @@ from onerefresh.credential.session_commands import SessionCommands
 from onerefresh.credential.targets import Takers
 from onerefresh.damping import Target, print_of
 from onerefresh.renewal import commands
+from onerefresh.telling import shown_host
 from onerefresh.token import Token
 from onerefresh.user_code import asks_itself, runs_user_code
 
@@ -26,6 +27,11 @@ class Reporting(SessionCommands):
     def asked_by_refresher(self) -> bool:
         """Whether this very credential's refresher is running here, so that a call would wait for itself."""
         return runs_user_code() and asks_itself(self._memory.store, self.key)
+
+    @property
+    def host(self) -> str | None:
+        """The token endpoint's host and port, if the refresher states it, as events name it."""
+        return shown_host(self._options.refresher)
 
     @property
     def takers(self) -> Takers | None:

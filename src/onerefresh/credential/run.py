@@ -204,4 +204,4 @@ class CredentialRun(Run):
             begin_to_watch(memory)
             report_type(memory, self._options, outcome.token)
             if before is not None:
-                report_rotation(memory, before, outcome.token)
+                report_rotation(memory, self._options, before, outcome.token)

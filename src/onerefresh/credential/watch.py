@@ -9,7 +9,6 @@ own, so that a store that hangs delays only its own users.
 from __future__ import annotations
 
 import functools
-import logging
 import weakref
 
 from onerefresh.chance import CHANCE
@@ -19,6 +18,7 @@ from onerefresh.credential.memory import SessionMemory
 from onerefresh.credential.registry import sharing
 from onerefresh.interpreter import interpreter_ends
 from onerefresh.latches import Changes
+from onerefresh.limited_log import log_exception
 from onerefresh.policy import LOOK_SELDOM
 from onerefresh.store import Store, reset_in_child
 from onerefresh.threads import start
@@ -117,8 +117,8 @@ class Watch:
                     break
                 try:
                     is_needed, seconds = self._look(eye, look)
-                except Exception:
-                    logging.getLogger("onerefresh").exception("checking what a store still holds failed")
+                except Exception:  # noqa: BLE001 - a defect must not end the looks
+                    log_exception("checking what a store still holds failed")
                     seconds = LOOK_SELDOM
         finally:
             self._ended(eye)

@@ -47,6 +47,12 @@ MOST_SLOW = 3
 """So many times `at_once` are such renewals at most."""
 READ_EVERY = 1.0
 """Seconds between two readings of the store's clock, which may take a request."""
+SOON = 0.1
+"""Seconds within which a host's first renewal is to end; then the host gets a few others before it has answered.
+
+Four threads start at once, and others only while the processor has time to spare. The first renewals of one host that
+hangs would take all four.
+"""
 SLICE = 0.1
 """Seconds between two checks of whether the run has to stop."""
 
@@ -96,6 +102,7 @@ class Run:
         self._settled: queue.SimpleQueue[Flight[Outcome]] = queue.SimpleQueue()
         self._again: deque[tuple[Due, int]] = deque()
         self._hosts = HostAnswers()
+        self._first: deque[tuple[float, str]] = deque()  # until when each host's first renewal is to end
         self._held: dict[str | None, deque[tuple[Due, int]]] = {}  # by host, until that host has answered
         self._next_at = 0.0
         self._moment: StoreTime | None = None
@@ -220,7 +227,8 @@ class Run:
         if flight in self._under_way:
             return False  # the key was given twice
         self._under_way[flight] = _UnderWay(due, ours, monotonic(), tries)
-        self._hosts.begins(due.host)
+        if self._hosts.begins(due.host) and due.host is not None:
+            self._first.append((monotonic() + SOON, due.host))
         flight.when_settled(lambda: self._settled.put(flight))
         return True
 
@@ -260,6 +268,10 @@ class Run:
     def _take_in(self, seconds: float) -> None:
         """Take in a renewal that has settled, after a wait of at most so many seconds."""
         self._check()
+        while self._first and self._first[0][0] <= monotonic():
+            _, host = self._first.popleft()
+            self._hosts.takes_long(host)
+            self._go_on_with(host)
         try:
             flight = self._settled.get(timeout=seconds)
         except queue.Empty:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from onerefresh.chance import CHANCE
 from onerefresh.errors import ConfigurationError, StoreUnavailable
+from onerefresh.limited_log import Topic, log_limited
 from onerefresh.pause import Wakeup, after
 from onerefresh.real_time import monotonic
 from onerefresh.store import (
@@ -266,10 +267,11 @@ class PostgresStore(StoreOfOurs):
             line = PostgresSubscription(self._source, self._statements)
         except CannotListen as error:
             if error.for_good and self._deaf_until == 0.0:
-                logging.getLogger("onerefresh").warning(
-                    "%s: %s, so waiting callers poll every %s s; with a URL of the server itself they wake at once",
-                    self.name, error, POLLED,
-                )  # fmt: skip
+                text = (
+                    f"{self.name}: {error}, so waiting callers poll every {POLLED} s; with a URL of the server itself "
+                    "they wake at once"
+                )
+                log_limited(Topic(logging.WARNING, "waiting callers poll", self.name), text)
                 self.look_every = POLLED
             self._deaf_until = float("inf") if error.for_good else monotonic() + DEAF
             raise
