@@ -62,7 +62,8 @@ class Circuit:
         self._since = self._last = now  # the first and the last failure since it has answered
         self._failed: set[str] = set()
         self._told: dict[str, float] = {}  # until when each credential was told to wait
-        self._pause, self._open_until, self._probe_until, self._told_until = 0.0, now, now, now
+        self._told_until = now  # until when all wait because several were told to
+        self._pause, self._open_until, self._probe_until = 0.0, now, now
         self._prober: str | None = None  # the credential that is to find out
         self._permitted: str | None = None  # the one that a person has told to ask
 
@@ -80,16 +81,12 @@ class Circuit:
             self._permitted, self._prober, self._probe_until = None, key, now + PROBE
         if self._prober == key and now < self._probe_until:
             return 0.0
-        until = self._bound_until(now)
+        until = self._told_until
         if self.is_open:
             until = max(until, self._open_until, self._probe_until)
             if until <= now:
                 self._prober, self._probe_until = key, now + PROBE
         return max(until - now, 0.0)
-
-    def _bound_until(self, now: float) -> float:
-        """Until when all wait because several were told to."""
-        return self._told_until if len(self._told) >= TOLD else now
 
     def failing_for(self, now: float) -> float:
         """Seconds since the first failure after the last answer."""
@@ -97,11 +94,11 @@ class Circuit:
 
     def leaves_alone(self, now: float) -> bool:
         """Whether most credentials may not ask now."""
-        return now < max(self._bound_until(now), self._open_until, self._probe_until)
+        return now < max(self._told_until, self._open_until, self._probe_until)
 
     def is_asked(self, now: float) -> bool:
         """Whether a credential is finding out just now, so that all may be allowed to ask at any moment."""
-        return max(self._open_until, self._bound_until(now)) <= now < self._probe_until
+        return max(self._open_until, self._told_until) <= now < self._probe_until
 
     def permit(self, key: str) -> None:
         """Let `key` ask once, whatever is known."""
@@ -122,7 +119,8 @@ class Circuit:
         if pause:
             self._told = {told: until for told, until in self._told.items() if until > now}
             self._told[key] = now + pause
-            self._told_until = max(self._told.values())
+            if len(self._told) >= TOLD:  # as long as so many have to wait, and not as long as any one of them
+                self._told_until = sorted(self._told.values())[-TOLD]
         was_open = self.is_open
         if not was_open and len(self._failed) >= LEAST and now - self._since >= SILENT:
             self._pause = SHORTEST

@@ -370,8 +370,26 @@ CASES: dict[str, list[Step]] = {
     ],
     "a pause that one was told": [Step(0.0, "a", 60.0), Step(1.0, None)],
     "a pause that one was told twice": [Step(0.0, "a", 60.0), Step(1.0, "a", 60.0), Step(2.0, None)],
-    "a pause that two were told": [Step(0.0, "a", 60.0), Step(1.0, "b", 30.0), Step(2.0, None, left=58.0)],
-    "an absurdly long pause": [Step(0.0, "a", 1e9), Step(1.0, "b", 1e9), Step(1.0, None, left=3600.0)],
+    "a pause that two were told": [Step(0.0, "a", 60.0), Step(1.0, "b", 60.0), Step(2.0, None, left=58.0)],
+    "a long pause that one alone was told, and a short one": [
+        Step(0.0, "a", 3600.0),
+        Step(1.0, "b", 2.0),
+        Step(1.0, None, left=2.0),
+        Step(3.0, None),
+    ],
+    "pauses of which two are longer than the third": [
+        Step(0.0, "a", 60.0),
+        Step(1.0, "b", 2.0),
+        Step(2.0, "c", 40.0),
+        Step(2.0, None, left=40.0),
+    ],
+    "a short pause that one was told after a long one": [
+        Step(0.0, "a", 600.0),
+        Step(0.0, "b", 600.0),
+        Step(1.0, "b", 2.0),
+        Step(1.0, None, left=2.0),
+    ],
+    "an absurdly long pause": [Step(0.0, "a", 1e9), Step(1.0, "b", 1e9), Step(1.0, None, left=3599.0)],
     "a pause that one was told after that of another one was over": [
         Step(0.0, "a", 5.0),
         Step(100.0, "b", 3600.0),
@@ -387,7 +405,7 @@ CASES: dict[str, list[Step]] = {
         Step(0.0, "a", 600.0),
         Step(1.0, "b", 600.0),
         Step(SILENT, "c"),
-        Step(SILENT, None, left=601.0 - SILENT),
+        Step(SILENT, None, left=600.0 - SILENT),
     ],
     "a pause that is over": [Step(0.0, "a", 60.0), Step(1.0, "b", 30.0), Step(60.0, None)],
     "three that fail, of which one is told to wait": [
