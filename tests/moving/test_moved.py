@@ -14,6 +14,7 @@ from tests.moving.strict import Strict, another, record_of, renewed
 from onerefresh import ConfigurationError, Credential, Credentials, LoginRequired, StoreUnavailable, Token
 from onerefresh.credential.bringing import has_gone
 from onerefresh.credential.registry import memory_of
+from onerefresh.credentials.both_stores import BothStores
 from onerefresh.errors import CredentialMoved
 from onerefresh.moving import Copied, copy
 from onerefresh.record import Grant, Lease, Record
@@ -21,7 +22,7 @@ from onerefresh.record_text import encode
 from onerefresh.renewal.request import Ahead
 from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
-from onerefresh.store import Store
+from onerefresh.store import Store, Versioned
 from onerefresh.stores.encrypted import EncryptedStore
 from onerefresh.stores.keys import KeyFile
 from onerefresh.stores.memory import MemoryStore
@@ -185,6 +186,42 @@ def test_a_cron_job_refreshes_what_is_still_in_the_old_store() -> None:
     assert (summary.looked_at, summary.failed, summary.needs_login) == (3, 0, 0)
     assert server.reused == []
     assert {record_of(source, key).moved_to for key in "abc"} == {"memory"}
+
+
+class Renews:
+    identity = "all of this test"
+
+    def __call__(self, token: Token) -> dict[str, object]:
+        return {"access_token": "new", "refresh_token": f"after {token.generation}", "expires_in": 3600}
+
+
+def test_a_record_that_no_key_opens_in_the_target_stops_the_refresh_of_no_other(tmp_path: Path) -> None:
+    source, target = MemoryStore(), MemoryStore()
+    own, other = (EncryptedStore(target, KeyFile(tmp_path / name)) for name in ("own", "other"))
+    with Credentials(Renews(), store=source) as old, Credentials(Renews(), store=other) as foreign:
+        for key in ("a", "sealed", "z"):
+            old[key].login(first_token(refresh_token=f"refresh of {key}", expires_at=1_000_000_000))
+        foreign["sealed"].login(first_token(expires_at=1_000_000_000))
+    with Credentials(Renews(), store=own, moved_from=source) as new:
+        summary = new.refresh_due(within=60.0, rate=None)
+    assert (summary.looked_at, summary.refreshed, summary.unreadable) == (3, 2, 1), summary
+    assert [error.credential for error in summary.errors] == ["sealed"]
+
+
+class Broken(MemoryStore):
+    """Fails to read one record by itself."""
+
+    def load(self, key: str) -> Versioned | None:
+        if key == "broken":
+            raise OSError("a bad sector")
+        return super().load(key)
+
+
+def test_a_record_that_the_source_fails_to_read_hides_no_other() -> None:
+    store = MemoryStore()
+    logged_in(store, "a", "broken", "z")
+    copy(another(store), MemoryStore())
+    assert [key for key, _ in BothStores(store, Broken()).scan()] == ["a", "broken", "z"]
 
 
 def test_one_and_the_same_place_is_refused(tmp_path: Path) -> None:
