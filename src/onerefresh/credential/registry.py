@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 
 from onerefresh.credential.memory import SessionMemory, spread_anew
-from onerefresh.flight import Flight
+from onerefresh.flight import NO_GROUP, Flight
 from onerefresh.locks import Lock
 from onerefresh.policy import recovery_time
 from onerefresh.renewal.attempt import Outcome
@@ -158,12 +158,12 @@ class _Registry:
         with self._lock:
             return [other for other in namesakes if _same_place(memory, other)] if memory in namesakes else []
 
-    def flights(self, store: Store) -> list[Flight[Outcome]]:
-        """The flights under way on this store, also those whose `Credential` objects are gone."""
+    def flights(self, store: Store, group: object) -> list[Flight[Outcome]]:
+        """See `flights_of`."""
         with self._lock:
             known = list(self._known.values())
         flights = (memory.flight for memory in known if memory.store is store)
-        return [flight for flight in flights if flight is not None and not flight.settled]
+        return [one for one in flights if one is not None and not one.settled and one.group in (group, NO_GROUP)]
 
     def after_fork(self) -> None:
         self._lock, self._sending = Lock(), {}
@@ -277,6 +277,9 @@ def release(memory: SessionMemory) -> None:
     _registry.release(memory)
 
 
-def flights_of(store: Store) -> list[Flight[Outcome]]:
-    """The renewals under way on this store."""
-    return _registry.flights(store)
+def flights_of(store: Store, group: object) -> list[Flight[Outcome]]:
+    """The renewals of one group that are under way on this store, also those whose `Credential` objects are gone.
+
+    Those that no credential has launched yet belong to each group.
+    """
+    return _registry.flights(store, group)

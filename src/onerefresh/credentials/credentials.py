@@ -97,6 +97,7 @@ class Credentials(ContextManaged):
         check_many(refresher, refresher_for, token_for, place, loop)
         stores = open_both(place, before)
         turns = None if limit is None else HostLimiter(whole("limit", limit))
+        self._group = object()  # other `Credentials` may use the same store
         self._terms_with = partial(
             CredentialOptions.of,
             profile=profile,
@@ -108,6 +109,7 @@ class Credentials(ContextManaged):
             adopt=adopt,
             moved_from=stores[1],
             bearer_field=bearer_field,
+            group=self._group,
         )
         self._options = self._terms_with(nobody if refresher is None else refresher)
         self._has_default = refresher is not None
@@ -339,9 +341,9 @@ class Credentials(ContextManaged):
         self._closed = True
         for tenant in self._recent.all():
             tenant.shut()
-        for flight in flights_of(self._store):
+        for flight in flights_of(self._store, self._group):
             flight.give_up(errors.CredentialClosed("these credentials were closed"))
-        return flights_of(self._store)
+        return flights_of(self._store, self._group)
 
     def _release_all(self) -> None:
         for tenant in self._recent.all():
