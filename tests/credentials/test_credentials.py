@@ -22,6 +22,7 @@ from onerefresh import (
     LoginRequired,
     Token,
 )
+from onerefresh.credential.registry import _registry
 from onerefresh.events import Kind
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
@@ -72,6 +73,17 @@ def test_memory_is_bounded_by_those_that_are_kept() -> None:
             credentials[f"tenant-{number}"]
         gc.collect()
         assert len(credentials._recent.all()) == 10
+
+
+def test_nothing_is_left_of_tenants_that_two_stores_have_had() -> None:
+    calendars, contacts = MemoryStore(), MemoryStore()
+    with Credentials(never, store=calendars, keep=3) as one, Credentials(never, store=contacts, keep=3) as other:
+        before = len(_registry._namesakes)
+        for number in range(50):
+            for credentials in (one, other):
+                credentials[f"tenant-{number}"]
+        gc.collect()
+        assert len(_registry._namesakes) - before == 3
 
 
 def test_one_that_was_dropped_is_read_from_the_store_again() -> None:

@@ -41,7 +41,9 @@ class _Registry:
     def __init__(self) -> None:
         self._lock = Lock()
         self._known: weakref.WeakValueDictionary[str | tuple[int, str], SessionMemory] = weakref.WeakValueDictionary()
-        self._namesakes: dict[str, weakref.WeakSet[SessionMemory]] = {}  # of keys that have, or had, several
+        self._namesakes: weakref.WeakValueDictionary[str, weakref.WeakSet[SessionMemory]] = (
+            weakref.WeakValueDictionary()  # of keys that have several, which keep the set
+        )
         self._kept: dict[SessionMemory, None] = {}  # of hosts, where the newest token is saved nowhere yet
         self._sending: dict[tuple[str, str], object] = {}  # of hosts: by key and digest, the run that may send a token
         self._seeds: weakref.WeakValueDictionary[str, SessionMemory] = weakref.WeakValueDictionary()  # by their digests
@@ -58,10 +60,12 @@ class _Registry:
             if found is None:
                 found = SessionMemory(store, key, self._servers_of(store))
                 self._known[key if first is None else (id(store), key)] = found
-                if first is not None:
-                    self._namesakes.setdefault(key, weakref.WeakSet()).update([first, found])
-                elif key in self._namesakes:  # the first one is gone, and others may still exist
-                    self._namesakes[key].add(found)
+                namesakes = self._namesakes.get(key)  # also where the first one is gone, and others still exist
+                if namesakes is None and first is not None:
+                    namesakes = self._namesakes[key] = first.namesakes = weakref.WeakSet([first])
+                if namesakes is not None:
+                    namesakes.add(found)
+                    found.namesakes = namesakes
             return found
 
     def seeded(self, memory: SessionMemory, digest: str) -> str | None:
