@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -196,7 +197,11 @@ def publish(event: Event) -> None:
     for hook in _hooks:
         try:
             hook(event)
-        except Exception:  # a hook that fails must not cost a token
+        except GeneratorExit:  # a forked child drops its copy of a thread
+            raise
+        except BaseException as error:  # a hook that fails must not cost a token, nor leave a claim behind
+            if not isinstance(error, Exception) and threading.get_ident() == threading.main_thread().ident:
+                raise  # Ctrl-C, or what another signal's handler raises
             logger.exception("a hook for onerefresh events failed")
 
 
