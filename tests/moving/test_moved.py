@@ -307,6 +307,33 @@ async def _nothing(_: object) -> None:
     pass
 
 
+def test_a_copy_moves_what_nobody_refreshes_before_it_waits_for_a_refresh() -> None:
+    """Of a provider that hangs, hundreds may be under way, each for minutes."""
+    source, target, order = MemoryStore(), MemoryStore(), list[str]()
+    logged_in(source, *"abcd")
+    free = {key: record_of(source, key) for key in "ab"}
+    for key in "ab":
+        write(source, claimed(free[key], Lease("theirs", Grant.REFRESH, 3.0), owner=None), key)
+
+    def ends_with_the_last(key: str, did: object, sum_: Copied) -> None:
+        order.append(key)
+        if order == ["c", "d"]:
+            for other, record in free.items():
+                write(source, record, other)
+
+    done = copy(source, target, at_once=1, progress=ends_with_the_last)
+    assert order == ["c", "d", "a", "b"]
+    assert (done.total, done.moved, done.failed) == (4, 4, {})
+
+
+def test_a_record_that_a_store_fails_to_read_ends_no_copy() -> None:
+    source, target = Broken(), MemoryStore()
+    logged_in(source, "a", "z")
+    source.cas("broken", None, "whatever is there")
+    done = copy(source, target, verify=True)
+    assert (done.moved, list(done.failed), done.differ) == (2, ["broken"], {})
+
+
 def test_a_token_that_comes_too_late_waits_in_the_spool_and_follows(tmp_path: Path) -> None:
     source, target = SQLiteStore(tmp_path / "old" / "a.db"), SQLiteStore(tmp_path / "new" / "b.db")
     refresher = Refresher(gated=True)
