@@ -26,6 +26,7 @@ from onerefresh.renewal.world import Loaded, Note, Spooled, Unsent, World
 from onerefresh.run import Run
 from onerefresh.spool import Spool
 from onerefresh.store import AdvisoryLock, Conflict, Store, StoreOutcomeUnknown, StoreTime, Unreadable
+from onerefresh.store_reads import store_reads
 from onerefresh.telling import Telling
 from onerefresh.token import Token
 from onerefresh.user_code import Functions, UserCode
@@ -121,7 +122,17 @@ class Runner(World):
     # --- The world ---
 
     async def load(self, *, replaces: bool = False, even_sealed: bool = False) -> Loaded:
-        return self._done(lambda: self._load(replaces=replaces, even_sealed=even_sealed))
+        self._refuse_in_a_child()
+        slot, is_read = store_reads.queue(self.store, self._key), False
+        try:
+            if not slot.is_granted:
+                self._at("it waits for its turn to read from its store")
+                await store_reads.its_turn(slot, self.store)
+            found = self._done(lambda: self._load(replaces=replaces, even_sealed=even_sealed))
+            is_read = True
+        finally:
+            slot.leave(answered=is_read)
+        return found
 
     async def cas(self, expected: str | None, record: Record) -> str:
         return self._done(lambda: self._cas(expected, record))

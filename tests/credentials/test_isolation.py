@@ -18,7 +18,8 @@ from onerefresh.events import Kind
 from onerefresh.hiring import MOST_HELD_UP, SIZE
 from onerefresh.host_limiter import MOST_SLOW, Slot
 from onerefresh.record import State
-from onerefresh.store import AdvisoryLock
+from onerefresh.store import AdvisoryLock, Versioned
+from onerefresh.store_reads import AT_ONCE
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 
@@ -159,6 +160,38 @@ def test_a_blocking_function_that_hangs_takes_no_thread_from_another_function(mo
             assert not hanging.arrived.acquire(timeout=0.0), "there were more"
         finally:
             hanging.leave.set()
+
+
+class Hangs(MemoryStore):
+    """A store whose reads hang. `arrived`: how many are in it; they leave once `leave` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived, self.leave = threading.Semaphore(0), threading.Event()
+
+    def load(self, key: str) -> Versioned | None:
+        self.arrived.release()
+        assert self.leave.wait(PATIENCE)
+        return super().load(key)
+
+
+def test_a_store_that_hangs_takes_no_thread_from_another_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It took all threads there are: the customers of another database were never refreshed."""
+    monkeypatch.setattr(host_limiter, "SLOW_AT_FIRST", 0.2)
+    hanging, refresher = Hangs(), Refresher()
+    with Credentials(refresher, store=hanging) as theirs, Credentials(refresher, store="memory") as ours:
+        ours["healthy"].login(first_token(expires_at=1_000_000_000))
+        try:
+            for number in range(SIZE + MOST_HELD_UP + 10):
+                with pytest.raises(WaitTimeout):
+                    theirs[f"hangs-{number}"].token(max_wait=0.0)
+            most = AT_ONCE * (1 + MOST_SLOW)
+            assert all(hanging.arrived.acquire(timeout=PATIENCE) for _ in range(most)), "slow ones make room"
+            assert ours["healthy"].token().generation == 2
+            assert not hanging.arrived.acquire(timeout=0.0), "there were more"
+        finally:
+            hanging.leave.set()
+    assert refresher.calls == 1
 
 
 def test_functions_of_one_name_count_as_one_and_async_ones_are_not_limited() -> None:
