@@ -191,7 +191,7 @@ class Runner(World):
         return await self._finished(self._send(grant, token, ttl, leased))
 
     async def revoke(self, token: Token) -> str | None:
-        return await self._finished(self._code.revoke(token))
+        return await self._finished(self._revoke(token))
 
     async def read_spool(self) -> Spooled | None:
         return self._done(self._spooled)
@@ -236,6 +236,15 @@ class Runner(World):
             raise
         self._admission.settles(None, generation)
         return answer
+
+    async def _revoke(self, token: Token) -> str | None:
+        if not self._code.can_revoke:
+            return None
+        try:
+            await self._admission.take_turn()
+        except errors.CredentialClosed as error:
+            return error.message  # the logout itself is done
+        return await self._code.revoke(token)
 
     def _at(self, phase: str) -> None:
         if phase:

@@ -122,6 +122,11 @@ class UserCode:
         """As `endpoint_of`."""
         return endpoint_of(self._refresher)
 
+    @property
+    def can_revoke(self) -> bool:
+        """Whether the refresher can revoke a token."""
+        return revoke_of(self._refresher) is not None
+
     def prepare(self) -> None:
         """Let the refresher do its slow preparations, which send nothing. Raises `ConfigurationError`."""
         prepare = prepare_of(self._refresher)

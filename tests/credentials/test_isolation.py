@@ -194,6 +194,36 @@ def test_a_store_that_hangs_takes_no_thread_from_another_store(monkeypatch: pyte
     assert refresher.calls == 1
 
 
+class HoldsRevocations(Held):
+    """A refresher whose server does not answer revocations."""
+
+    identity = "one whose revocations hang"
+
+    def revoke(self, token: Token) -> None:
+        super().__call__(token)
+
+
+def test_revocations_that_hang_take_no_thread_from_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever deletes a thousand customers of one provider stopped the refreshes of all others."""
+    monkeypatch.setattr(host_limiter, "SLOW_AT_FIRST", 0.2)
+    hanging, healthy, limit = HoldsRevocations(), Refresher(), 4
+    with Credentials(hanging, store="memory", limit=limit) as theirs, Credentials(healthy, store="memory") as ours:
+        ours["healthy"].login(first_token(expires_at=1_000_000_000))
+        keys = [f"deleted-{number}" for number in range(SIZE + MOST_HELD_UP + 10)]
+        for key in keys:
+            theirs[key].login(first_token())
+        try:
+            deletions = [theirs._tenant_that_is_gone(key).delete() for key in keys]
+            assert hanging.has(limit * (1 + MOST_SLOW)), "those that are slow make room for so many others"
+            assert ours["healthy"].token().generation == 2
+            assert not hanging.arrived.acquire(timeout=0.0), "there were more"
+        finally:
+            hanging.leave.set()
+        assert all(deletion.wait(PATIENCE) for deletion in deletions)
+        assert {deletion.result().revocation for deletion in deletions} == {"revoked"}
+        assert {record_of(theirs._store, key).state for key in keys} == {State.EMPTY}
+
+
 def test_functions_of_one_name_count_as_one_and_async_ones_are_not_limited() -> None:
     held = [Held() for _ in "abc"]
     of = dict(zip("abc", held, strict=True))
