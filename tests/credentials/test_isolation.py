@@ -162,6 +162,36 @@ def test_a_blocking_function_that_hangs_takes_no_thread_from_another_function(mo
             hanging.leave.set()
 
 
+def test_an_async_function_without_a_loop_of_its_callers_takes_no_thread_from_another_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It gets a loop of its own, which holds a thread."""
+    monkeypatch.setattr(host_limiter, "SLOW_AT_FIRST", 0.2)
+    hanging, count, limit = Held(), SIZE + MOST_HELD_UP + 10, 4
+
+    async def hangs(token: Any) -> dict[str, object]:
+        hanging.arrived.release()
+        while not hanging.leave.is_set():
+            await asyncio.sleep(0.01)
+        return first_token()
+
+    healthy = Refresher()
+    with Credentials(hangs, store="memory", limit=limit) as theirs, Credentials(healthy, store="memory") as ours:
+        keys = [f"hangs-{number}" for number in range(count)]
+        ours["healthy"].login(first_token(expires_at=1_000_000_000))
+        for key in keys:
+            theirs[key].login(first_token(expires_at=1_000_000_000))
+        try:
+            for key in keys:
+                with pytest.raises(WaitTimeout):
+                    theirs[key].token(max_wait=0.0)
+            assert hanging.has(limit * (1 + MOST_SLOW))
+            assert ours["healthy"].token(max_wait=PATIENCE).generation == 2
+            assert not hanging.arrived.acquire(timeout=0.0), "there were more"
+        finally:
+            hanging.leave.set()
+
+
 class Hangs(MemoryStore):
     """A store whose reads hang. `arrived`: how many are in it; they leave once `leave` is set."""
 

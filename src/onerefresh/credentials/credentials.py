@@ -62,8 +62,8 @@ class Credentials(ContextManaged):
     * `keep`: how many credentials stay in memory with their tokens, those that were used last. Others are read from the
       store again.
     * `limit`: concurrent renewals at each host that a refresher states, as a `TokenEndpoint` does, and in a function
-      that states none and blocks. Others wait for their turn before they claim anything. A refresher may state a limit
-      of its own. None: no limit.
+      that states none and blocks, or is async and has no asyncio loop. Others wait for their turn before they claim
+      anything. A refresher may state a limit of its own. None: no limit.
     * `moved_from`: the store, or its URL, where credentials were before. One that is there and not in `store` is moved
       when it is first used.
     * `token_for`: a function from a key to the first token of that credential, or None. It is called when the
