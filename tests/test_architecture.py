@@ -63,6 +63,7 @@ RANKS = {
     "losses": 6,
     "loss_reports": 7,
     "host_limiter": 6,
+    "store_reads": 7,
     "circuit": 6,
     "outages": 6,
     "telling": 7,

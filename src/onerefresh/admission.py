@@ -55,6 +55,10 @@ class Admission:
             await self._waits_while_it_is_left_alone()
         return waited
 
+    async def take_turn(self) -> None:
+        """Wait for a turn at the host, also where its token endpoint is left alone: for a revocation."""
+        await self._waits_for_its_turn()
+
     async def _waits_while_it_is_left_alone(self) -> bool:
         """Wait while the token endpoint is left alone, for `patience` seconds in all at most; whether that was needed.
 

@@ -30,6 +30,8 @@ PROBE = 30.0
 """Seconds after which another credential may ask, where the one that was to find out has brought no result."""
 FORGOTTEN = 600.0
 """Seconds without a request after which its failures count no longer."""
+SWEPT_AT = 100
+"""How many endpoints have failed, at least, before those are forgotten whose failures count no longer."""
 _NO_ANSWER = frozenset({FailureKind.UNAVAILABLE, FailureKind.SERVER_ERROR, FailureKind.NO_ANSWER})
 _NEUTRAL = frozenset({FailureKind.CONFIGURATION, FailureKind.REFRESHER, FailureKind.PROTOCOL})
 
@@ -60,9 +62,10 @@ class Circuit:
 
     def _begin(self, now: float) -> None:
         self._since = self._last = now  # the first and the last failure since it has answered
-        self._failed: set[str] = set()
+        self._failed: set[str] = set()  # `LEAST` of them at most
         self._told: dict[str, float] = {}  # until when each credential was told to wait
-        self._pause, self._open_until, self._probe_until, self._told_until = 0.0, now, now, now
+        self._told_until = now  # until when all wait because several were told to
+        self._pause, self._open_until, self._probe_until = 0.0, now, now
         self._prober: str | None = None  # the credential that is to find out
         self._permitted: str | None = None  # the one that a person has told to ask
 
@@ -80,16 +83,16 @@ class Circuit:
             self._permitted, self._prober, self._probe_until = None, key, now + PROBE
         if self._prober == key and now < self._probe_until:
             return 0.0
-        until = self._bound_until(now)
+        until = self._told_until
         if self.is_open:
             until = max(until, self._open_until, self._probe_until)
             if until <= now:
                 self._prober, self._probe_until = key, now + PROBE
         return max(until - now, 0.0)
 
-    def _bound_until(self, now: float) -> float:
-        """Until when all wait because several were told to."""
-        return self._told_until if len(self._told) >= TOLD else now
+    def says_nothing(self, now: float) -> bool:
+        """Whether it may be forgotten: its failures count no longer, and nobody waits because of it."""
+        return now - self._last > FORGOTTEN and not self.is_open and not self.leaves_alone(now)
 
     def failing_for(self, now: float) -> float:
         """Seconds since the first failure after the last answer."""
@@ -97,11 +100,11 @@ class Circuit:
 
     def leaves_alone(self, now: float) -> bool:
         """Whether most credentials may not ask now."""
-        return now < max(self._bound_until(now), self._open_until, self._probe_until)
+        return now < max(self._told_until, self._open_until, self._probe_until)
 
     def is_asked(self, now: float) -> bool:
         """Whether a credential is finding out just now, so that all may be allowed to ask at any moment."""
-        return max(self._open_until, self._bound_until(now)) <= now < self._probe_until
+        return max(self._open_until, self._told_until) <= now < self._probe_until
 
     def permit(self, key: str) -> None:
         """Let `key` ask once, whatever is known."""
@@ -117,12 +120,14 @@ class Circuit:
         if now - self._last > FORGOTTEN:
             self._begin(now)
         self._last = now
-        self._failed.add(key)
+        if len(self._failed) < LEAST:
+            self._failed.add(key)
         pause = min(retry_after or 0.0, LONGEST_RETRY_AFTER)
         if pause:
             self._told = {told: until for told, until in self._told.items() if until > now}
             self._told[key] = now + pause
-            self._told_until = max(self._told.values())
+            if len(self._told) >= TOLD:  # as long as so many have to wait, and not as long as any one of them
+                self._told_until = sorted(self._told.values())[-TOLD]
         was_open = self.is_open
         if not was_open and len(self._failed) >= LEAST and now - self._since >= SILENT:
             self._pause = SHORTEST
@@ -141,6 +146,7 @@ class Circuits:
     def __init__(self) -> None:
         self._lock = Lock()
         self._circuits: dict[tuple[str, str | None], Circuit] = {}
+        self._sweep_at = SWEPT_AT
         reset_in_child(self)
 
     def left(self, place: tuple[str, str | None], key: str) -> float:
@@ -206,8 +212,17 @@ class Circuits:
             return False if circuit is not None and circuit.is_open else None
         now = monotonic()
         with self._lock:
-            circuit = self._circuits.setdefault(place, Circuit(now))
+            circuit = self._circuits.get(place)
+            if circuit is None:
+                self._sweep(now)
+                circuit = self._circuits[place] = Circuit(now)
             return circuit.failed(key, now, verdict.retry_after) or None
+
+    def _sweep(self, now: float) -> None:
+        """Forget endpoints of which nothing is heard any more, now and then. The caller holds the lock."""
+        if len(self._circuits) >= self._sweep_at:
+            self._circuits = {place: one for place, one in self._circuits.items() if not one.says_nothing(now)}
+            self._sweep_at = 2 * len(self._circuits) + SWEPT_AT
 
     def clear(self) -> None:
         """Forget all of them."""

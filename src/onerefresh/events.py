@@ -7,6 +7,7 @@ lines of one kind about one host are limited there: a kind may come for thousand
 from __future__ import annotations
 
 import enum
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -167,7 +168,11 @@ def publish(event: Event) -> None:
     for hook in _hooks:
         try:
             hook(event)
-        except Exception:  # noqa: BLE001 - a hook that fails must not cost a token
+        except GeneratorExit:  # a forked child drops its copy of a thread
+            raise
+        except BaseException as error:  # a hook that fails must not cost a token, nor leave a claim behind
+            if not isinstance(error, Exception) and threading.get_ident() == threading.main_thread().ident:
+                raise  # Ctrl-C, or what another signal's handler raises
             log_exception("a hook for onerefresh events failed")
 
 

@@ -21,9 +21,11 @@ from onerefresh.tasks import refuse_between_steps
 from onerefresh.wakers import CallWaker, Waker, waker_for
 from onerefresh.workers import not_counted
 
-__all__ = ["Flight"]
+__all__ = ["NO_GROUP", "Flight"]
 
 T = TypeVar("T")
+NO_GROUP = object()
+"""The group of a flight that no credential has launched yet."""
 BEGUN = 1.0
 """Seconds after which a renewal that has not begun is started again."""
 TURN = 0.25
@@ -54,6 +56,7 @@ class Flight(Generic[T]):
     * `refused`: the identity of the token whose refusal started it; `refused_at`: where it was refused, if known.
     * `loop`: the event loop that the refresher needs, if any.
     * `phase`: how far the renewal is, in words.
+    * `group`: that of the credential which has launched it (see `CredentialOptions`), or `NO_GROUP`.
     * `lost_its_loop`: the refresher's loop ended before anything was sent.
     * `considers`: the family of the first token that its renewal compares with the session, or a mark for one that is
       still to be looked up; empty where there is none.
@@ -72,6 +75,7 @@ class Flight(Generic[T]):
         self.refused_at = refused_at
         self.loop = loop
         self.phase = "it has not started yet"
+        self.group: object = NO_GROUP
         self.lost_its_loop = False
         self.considers, self.is_apart, self.looks_up = "", False, False
         self._starter: int | None = threading.get_ident()
@@ -117,6 +121,7 @@ class Flight(Generic[T]):
     def begins_with(self, other: Flight[Any]) -> None:
         """Note that what runs the other one runs this one, too."""
         self._begun.update(other._begun)
+        self.group = other.group
 
     def settle(self, result: T | None, error: OnerefreshError | None = None) -> bool:
         """Wake all callers with a result or an error; whether this call was the first. Later ones change nothing."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
+from typing import TypeVar
 
 from onerefresh.locks import Lock
 from onerefresh.real_time import monotonic
@@ -20,6 +21,8 @@ from onerefresh.timekeeper import Timer
 
 __all__ = ["HostLimiter", "Slot"]
 
+K = TypeVar("K")
+V = TypeVar("V")
 SLOW = 4.0
 """A renewal is slow once it takes so many times as long as is usual at its host."""
 SLOW_AT_LEAST, SLOW_AT_FIRST = 0.1, 2.0
@@ -29,7 +32,7 @@ MOST_SLOW = 3
 PASSED = 3
 """Other tenants that get a slot before a tenant that hung last time, even if they came later."""
 MOST_KNOWN = 10_000
-"""Tenants that hung last time, at most, which a limiter remembers."""
+"""Tenants that hung last time, and hosts where nobody is just now, at most, which a limiter remembers."""
 SHARE = 0.2
 """The weight of the last renewal in what is usual at its host."""
 
@@ -90,6 +93,7 @@ class HostLimiter:
                 del self._queues[slot._host]
                 if queue.usual is not None:
                     self._usual[slot._host] = queue.usual
+                    _drop_oldest(self._usual)
         self._after(queue, granted, slot._host)
 
     def _remember(self, slot: Slot, seconds: float, *, answered: bool) -> None:
@@ -100,8 +104,7 @@ class HostLimiter:
             slot._queue.took(seconds)
         elif slot._tenant and seconds > slot._queue.slow_after:
             self._hung[place] = None
-            if len(self._hung) > MOST_KNOWN:
-                del self._hung[next(iter(self._hung))]
+            _drop_oldest(self._hung)
 
     def _after(self, queue: _HostQueue, granted: list[Slot], host: str) -> None:
         """Wake the renewals that have been granted a slot; set a timer if a slot becomes free by time alone."""
@@ -120,6 +123,12 @@ class HostLimiter:
         """The renewals that held slots do not exist in the child."""
         self._lock = Lock()
         self._queues = {}
+
+
+def _drop_oldest(known: dict[K, V]) -> None:
+    """Keep what is known of `MOST_KNOWN` at most."""
+    if len(known) > MOST_KNOWN:
+        del known[next(iter(known))]
 
 
 class _HostQueue:

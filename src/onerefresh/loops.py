@@ -17,7 +17,7 @@ from onerefresh.workers import not_counted
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["awaited", "is_async"]
+__all__ = ["awaited", "holds_a_thread", "is_async"]
 
 T = TypeVar("T")
 SLICE = 0.25
@@ -30,13 +30,22 @@ def is_async(function: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(calls)
 
 
+def holds_a_thread(function: object, loop: object) -> bool:
+    """Whether a call of `function` takes a thread of this library until it ends: all but a task on an asyncio loop."""
+    return not is_async(function) or loop is None or _is_trio(loop)
+
+
+def _is_trio(loop: object) -> bool:
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)  # None while another thread imports it
+    return lowlevel is not None and isinstance(loop, lowlevel.TrioToken)
+
+
 async def awaited(awaitable: Awaitable[T], loop: object, *, begins_late: bool) -> T:
     """Await what user code returned on `loop`: an asyncio loop, a trio token, or None for a new loop.
 
     `begins_late`: nothing of it has run before it is awaited. Raises `RefreshFailure` where the loop ends; `Unsent`
     where it ended before the code began.
     """
-    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)  # None while another thread imports it
     code = _Code(awaitable, begins_late=begins_late)
     if loop is None:
         import asyncio
@@ -44,7 +53,7 @@ async def awaited(awaitable: Awaitable[T], loop: object, *, begins_late: bool) -
         if running_loop() is not None:  # the thread does this work in the pauses of that loop
             raise code.cannot_begin()
         return asyncio.run(code.run()).value
-    if lowlevel is not None and isinstance(loop, lowlevel.TrioToken):
+    if _is_trio(loop):
         result: T = _on_trio(code, loop)
         return result
     return await _on_loop(code, loop)  # type: ignore[arg-type]  # an asyncio loop is what remains

@@ -26,6 +26,7 @@ from onerefresh.renewal.world import Loaded, Note, Spooled, Unsent, World
 from onerefresh.run import Run
 from onerefresh.spool import Spool
 from onerefresh.store import AdvisoryLock, Conflict, Store, StoreOutcomeUnknown, StoreTime, Unreadable
+from onerefresh.store_reads import store_reads
 from onerefresh.telling import Telling
 from onerefresh.token import Token
 from onerefresh.user_code import Functions, UserCode
@@ -121,7 +122,17 @@ class Runner(World):
     # --- The world ---
 
     async def load(self, *, replaces: bool = False, even_sealed: bool = False) -> Loaded:
-        return self._done(lambda: self._load(replaces=replaces, even_sealed=even_sealed))
+        self._refuse_in_a_child()
+        slot, is_read = store_reads.queue(self.store, self._key), False
+        try:
+            if not slot.is_granted:
+                self._at("it waits for its turn to read from its store")
+                await store_reads.its_turn(slot, self.store)
+            found = self._done(lambda: self._load(replaces=replaces, even_sealed=even_sealed))
+            is_read = True
+        finally:
+            slot.leave(answered=is_read)
+        return found
 
     async def cas(self, expected: str | None, record: Record) -> str:
         return self._done(lambda: self._cas(expected, record))
@@ -180,7 +191,7 @@ class Runner(World):
         return await self._finished(self._send(grant, token, ttl, leased))
 
     async def revoke(self, token: Token) -> str | None:
-        return await self._finished(self._code.revoke(token))
+        return await self._finished(self._revoke(token))
 
     async def read_spool(self) -> Spooled | None:
         return self._done(self._spooled)
@@ -225,6 +236,15 @@ class Runner(World):
             raise
         self._admission.settles(None, generation)
         return answer
+
+    async def _revoke(self, token: Token) -> str | None:
+        if not self._code.can_revoke:
+            return None
+        try:
+            await self._admission.take_turn()
+        except errors.CredentialClosed as error:
+            return error.message  # the logout itself is done
+        return await self._code.revoke(token)
 
     def _at(self, phase: str) -> None:
         if phase:

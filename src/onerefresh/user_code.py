@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from onerefresh import errors
 from onerefresh.foreign import Seen, parsed_answer
 from onerefresh.judge_exception import judge_exception
-from onerefresh.loops import awaited, is_async
+from onerefresh.loops import awaited, holds_a_thread, is_async
 from onerefresh.record import Grant
 from onerefresh.refresher import endpoint_of, host_of, limit_of, prepare_of, revoke_of
 from onerefresh.store import Store
@@ -102,12 +102,12 @@ class UserCode:
 
     @property
     def place(self) -> str | None:
-        """Where only so many renewals are at the same time: the host, or a blocking function that states none.
+        """Where only so many renewals are at the same time: the host, else a function that holds a thread.
 
         Functions of one name count as one, since a program may make one for each tenant of a provider.
         """
         host, refresher = self.host, self._refresher
-        if host is not None or is_async(refresher):
+        if host is not None or not holds_a_thread(refresher, self._loop):
             return host
         named = refresher if hasattr(refresher, "__qualname__") else type(refresher)
         return f"{named.__module__}.{named.__qualname__}"
@@ -121,6 +121,11 @@ class UserCode:
     def endpoint(self) -> tuple[str, str | None] | None:
         """As `endpoint_of`."""
         return endpoint_of(self._refresher)
+
+    @property
+    def can_revoke(self) -> bool:
+        """Whether the refresher can revoke a token."""
+        return revoke_of(self._refresher) is not None
 
     def prepare(self) -> None:
         """Let the refresher do its slow preparations, which send nothing. Raises `ConfigurationError`."""

@@ -9,6 +9,8 @@ import pty
 import re
 import sqlite3
 import subprocess
+import sys
+import types
 
 import pytest
 
@@ -164,6 +166,34 @@ class TestStatus:
         told = "beta-two  no token yet: log in with: onerefresh login beta-two --with-token"
         assert done.stdout == f"acme      generation 1 expires in 60 min\n{told}\n"
         assert [shown["state"] for shown in json.loads(home.run("status", "--json").stdout)] == ["idle", "empty"]
+
+    def test_one_refresher_that_raises_hides_none_of_the_others(
+        self, home: Home, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Odd:
+            @property
+            def identity(self) -> str:
+                raise KeyError("ACME_TENANT")
+
+            def __call__(self, token: object) -> object:
+                return token
+
+        module = types.ModuleType("odd_refreshers")
+        module.odd = Odd()  # type: ignore[attr-defined]  # it is a module of a user
+        monkeypatch.setitem(sys.modules, "odd_refreshers", module)
+        home.configure()
+        home.log_in()
+        text = home.config.read_text()
+        home.config.write_text(f'[credentials.odd]\nrefresher = "odd_refreshers:odd"\n{text}')
+        done = home.call("status")
+        assert done.returncode == 2, done.stderr
+        odd, acme = done.stdout.splitlines()
+        assert "cannot be read" in odd
+        assert "KeyError" in odd
+        assert acme == "acme  generation 1 expires in 60 min"
+        done = home.call("retry", "--all")
+        assert (done.returncode, done.stdout) == (2, "acme: nothing failed, so nothing was sent\n")
+        assert "KeyError" in done.stderr
 
     def test_one_record_that_cannot_be_read_hides_none_of_the_others(self, home: Home) -> None:
         """It ended the whole list."""

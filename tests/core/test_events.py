@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -366,6 +367,42 @@ def test_a_namesake_of_another_process_adopts() -> None:
     with listening() as heard:
         other.token(refused=before)
     assert of(heard, Kind.ADOPTED).facts.process == this_process()
+
+
+# --- Hooks that fail ---
+
+
+@pytest.mark.parametrize("raised", [RuntimeError, SystemExit, asyncio.CancelledError, KeyboardInterrupt])
+def test_whatever_a_hook_raises_on_a_thread_of_the_library_costs_no_token(raised: type[BaseException]) -> None:
+    """A claim would stay behind, and each process would wait until it is over."""
+    credential, called = Credential("acme", Endpoint().refresher(), store=MemoryStore()), list[Kind]()
+
+    def fails(event: Event) -> None:
+        called.append(event.kind)
+        raise raised
+
+    unsubscribe = events.subscribe(fails)
+    try:
+        with listening() as heard:
+            credential.login(FIRST)
+            assert credential.token(refused=credential.token()).generation == 2
+            wait_for(heard, Kind.NOT_DURABLE)
+    finally:
+        unsubscribe()
+    assert {Kind.LOGGED_IN, Kind.CLAIMED, Kind.REFRESHED} <= set(called)
+    assert called == [event.kind for event in heard], "the other hook gets all"
+
+
+def test_ctrl_c_in_a_hook_on_the_main_thread_comes_out() -> None:
+    def interrupted(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    unsubscribe = events.subscribe(interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            events.publish(Event(Kind.REFRESHED, "acme"))
+    finally:
+        unsubscribe()
 
 
 # --- The guide ---

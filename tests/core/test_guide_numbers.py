@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.package import ROOT
 
-from onerefresh import circuit, host_limiter, log_limit, outages, policy, record
+from onerefresh import circuit, host_limiter, log_limit, outages, policy, record, store_reads
 from onerefresh.credentials import due, host_answers
 from onerefresh.credentials.credentials import AT_ONCE, RATE
 
@@ -32,6 +32,7 @@ SAID = [
     ("backends.md", f"that takes longer than {WORDS[int(due.SLOW)]} seconds", True),
     ("backends.md", "such refreshes, at most 64 run at the same time", AT_ONCE * (1 + due.MOST_SLOW) == 64),
     ("backends.md", f"at most {RATE:.0f} refreshes start in a second", True),
+    ("how-it-works.md", f"{store_reads.AT_ONCE} renewals at most read from one store", True),
     ("backends.md", f"takes {WORDS[int(host_limiter.SLOW)]} times as long as usual there", True),
     ("backends.md", f"at most {WORDS[host_limiter.MOST_SLOW]} times `limit` of them", True),
     ("backends.md", f"a turn after the others, or after {WORDS[host_limiter.PASSED]} of them", True),

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -23,11 +24,12 @@ from onerefresh import (
     Token,
     circuit,
 )
-from onerefresh.circuit import LEAST, LONGEST, PROBE, SHORTEST, SILENT, Circuit
+from onerefresh.circuit import FORGOTTEN, LEAST, LONGEST, PROBE, SHORTEST, SILENT, SWEPT_AT, Circuit, Circuits
 from onerefresh.events import Event, Kind, subscribe
 from onerefresh.record import State
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
+from onerefresh.verdict import FailureKind, Verdict
 
 LATER = {"Retry-After": "30"}
 PLACE = ("login.acme.com:443", "acme")
@@ -370,8 +372,26 @@ CASES: dict[str, list[Step]] = {
     ],
     "a pause that one was told": [Step(0.0, "a", 60.0), Step(1.0, None)],
     "a pause that one was told twice": [Step(0.0, "a", 60.0), Step(1.0, "a", 60.0), Step(2.0, None)],
-    "a pause that two were told": [Step(0.0, "a", 60.0), Step(1.0, "b", 30.0), Step(2.0, None, left=58.0)],
-    "an absurdly long pause": [Step(0.0, "a", 1e9), Step(1.0, "b", 1e9), Step(1.0, None, left=3600.0)],
+    "a pause that two were told": [Step(0.0, "a", 60.0), Step(1.0, "b", 60.0), Step(2.0, None, left=58.0)],
+    "a long pause that one alone was told, and a short one": [
+        Step(0.0, "a", 3600.0),
+        Step(1.0, "b", 2.0),
+        Step(1.0, None, left=2.0),
+        Step(3.0, None),
+    ],
+    "pauses of which two are longer than the third": [
+        Step(0.0, "a", 60.0),
+        Step(1.0, "b", 2.0),
+        Step(2.0, "c", 40.0),
+        Step(2.0, None, left=40.0),
+    ],
+    "a short pause that one was told after a long one": [
+        Step(0.0, "a", 600.0),
+        Step(0.0, "b", 600.0),
+        Step(1.0, "b", 2.0),
+        Step(1.0, None, left=2.0),
+    ],
+    "an absurdly long pause": [Step(0.0, "a", 1e9), Step(1.0, "b", 1e9), Step(1.0, None, left=3599.0)],
     "a pause that one was told after that of another one was over": [
         Step(0.0, "a", 5.0),
         Step(100.0, "b", 3600.0),
@@ -387,7 +407,7 @@ CASES: dict[str, list[Step]] = {
         Step(0.0, "a", 600.0),
         Step(1.0, "b", 600.0),
         Step(SILENT, "c"),
-        Step(SILENT, None, left=601.0 - SILENT),
+        Step(SILENT, None, left=600.0 - SILENT),
     ],
     "a pause that is over": [Step(0.0, "a", 60.0), Step(1.0, "b", 30.0), Step(60.0, None)],
     "three that fail, of which one is told to wait": [
@@ -420,6 +440,35 @@ def test_the_pause_grows_to_a_minute() -> None:
         assert tried.left(now, "d") == 0.0
         tried.failed("d", now, None)
     assert pauses == [5.0, 10.0, 20.0, 40.0, LONGEST, LONGEST, LONGEST, LONGEST]
+
+
+NO_ANSWER = Verdict(FailureKind.UNAVAILABLE, "no connection")
+
+
+def test_hosts_of_which_nothing_is_heard_any_more_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tenants may bring servers of their own, whose names they type in."""
+    now = 0.0
+    monkeypatch.setattr(circuit, "monotonic", lambda: now)
+    circuits = Circuits()
+    down, told = ("down.example", None), ("told.example", None)
+    for key in "abc":
+        circuits.settles(down, key, NO_ANSWER)
+        now += SILENT
+    for key in "ab":
+        circuits.settles(told, key, replace(NO_ANSWER, retry_after=3600.0))
+    assert circuits.is_open(down)
+    for number in range(2000):
+        now += 1.0
+        circuits.settles((f"{number}.example", None), "a", NO_ANSWER)
+    assert len(circuits._circuits) <= 2 * (FORGOTTEN + SWEPT_AT)
+    assert {down, told, ("1999.example", None)} < circuits._circuits.keys()
+
+
+def test_a_circuit_is_no_larger_however_many_fail() -> None:
+    tried = Circuit(0.0)
+    for number in range(100):
+        tried.failed(f"tenant-{number}", float(number), None)
+    assert len(tried._failed) == LEAST
 
 
 def test_one_that_did_not_have_to_ask_lets_another_one() -> None:

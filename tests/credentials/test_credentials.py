@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from onerefresh import (
     LoginRequired,
     Token,
 )
+from onerefresh.credential.registry import _registry
 from onerefresh.events import Kind
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
@@ -71,6 +73,17 @@ def test_memory_is_bounded_by_those_that_are_kept() -> None:
             credentials[f"tenant-{number}"]
         gc.collect()
         assert len(credentials._recent.all()) == 10
+
+
+def test_nothing_is_left_of_tenants_that_two_stores_have_had() -> None:
+    calendars, contacts = MemoryStore(), MemoryStore()
+    with Credentials(never, store=calendars, keep=3) as one, Credentials(never, store=contacts, keep=3) as other:
+        before = len(_registry._namesakes)
+        for number in range(50):
+            for credentials in (one, other):
+                credentials[f"tenant-{number}"]
+        gc.collect()
+        assert len(_registry._namesakes) - before == 3
 
 
 def test_one_that_was_dropped_is_read_from_the_store_again() -> None:
@@ -311,6 +324,24 @@ def test_the_end_waits_for_renewals_whose_objects_are_gone(keep: int) -> None:
     closing.join()
     assert flight.settled
     assert record_of(store, "a").generation == 2
+
+
+@pytest.mark.parametrize("end", [Credentials.close, lambda ours: asyncio.run(ours.aclose())])
+def test_the_end_waits_for_no_renewal_of_others_that_use_the_same_store(end: Callable[[Credentials], None]) -> None:
+    store, hanging = MemoryStore(), Refresher(gated=True)
+    ours, theirs = Credentials(Refresher(), store=store), Credentials(hanging, store=store)
+    theirs["a"].login(Token("access-0", "refresh-0", issued_at=0.0, expires_at=1.0))
+    flight, _ = theirs._tenant("a").renew_ahead(60.0, None)
+    hanging.wait_until_entered()
+    closing = threading.Thread(target=end, args=[ours])
+    closing.start()
+    closing.join(PATIENCE)
+    is_over = not closing.is_alive()
+    hanging.leave.set()
+    theirs.close()
+    closing.join()
+    assert is_over
+    assert flight.result().token.generation == 2
 
 
 def test_the_end_on_a_loop_waits_without_blocking_it(auth_server: AuthServer) -> None:

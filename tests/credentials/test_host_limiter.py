@@ -13,7 +13,7 @@ from tests.core.calls import PATIENCE, Refresher, listening
 from tests.core.driver import Process, World, does, failed, make_request, needy, seed
 from tests.effects import EFFECTS, Cas, Load, Queue
 
-from onerefresh import Credentials, Token, timekeeper
+from onerefresh import Credentials, Token, host_limiter, timekeeper
 from onerefresh.events import Kind
 from onerefresh.host_limiter import MOST_SLOW, SLOW, SLOW_AT_FIRST, SLOW_AT_LEAST, HostLimiter, Slot
 from onerefresh.latches import Latch
@@ -62,6 +62,15 @@ def test_nothing_is_kept_of_a_host_where_nobody_is() -> None:
     first.leave()
     second.leave()
     assert limiter._queues == {}
+
+
+def test_how_long_renewals_take_is_remembered_of_only_so_many_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tenants may bring servers of their own, whose names they type in."""
+    monkeypatch.setattr(host_limiter, "MOST_KNOWN", 3)
+    limiter = HostLimiter(1)
+    for number in (0, 1, 2, 0, 3, 4):
+        limiter.queue(f"{number}.example").leave(answered=True)
+    assert list(limiter._usual) == ["0.example", "3.example", "4.example"]
 
 
 # --- Slow renewals ---

@@ -18,7 +18,8 @@ from onerefresh.events import Kind
 from onerefresh.hiring import MOST_HELD_UP, SIZE
 from onerefresh.host_limiter import MOST_SLOW, Slot
 from onerefresh.record import State
-from onerefresh.store import AdvisoryLock
+from onerefresh.store import AdvisoryLock, Versioned
+from onerefresh.store_reads import AT_ONCE
 from onerefresh.stores.memory import MemoryStore
 from onerefresh.testing import AuthServer
 
@@ -159,6 +160,98 @@ def test_a_blocking_function_that_hangs_takes_no_thread_from_another_function(mo
             assert not hanging.arrived.acquire(timeout=0.0), "there were more"
         finally:
             hanging.leave.set()
+
+
+def test_an_async_function_without_a_loop_of_its_callers_takes_no_thread_from_another_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It gets a loop of its own, which holds a thread."""
+    monkeypatch.setattr(host_limiter, "SLOW_AT_FIRST", 0.2)
+    hanging, count, limit = Held(), SIZE + MOST_HELD_UP + 10, 4
+
+    async def hangs(token: Any) -> dict[str, object]:
+        hanging.arrived.release()
+        while not hanging.leave.is_set():
+            await asyncio.sleep(0.01)
+        return first_token()
+
+    healthy = Refresher()
+    with Credentials(hangs, store="memory", limit=limit) as theirs, Credentials(healthy, store="memory") as ours:
+        keys = [f"hangs-{number}" for number in range(count)]
+        ours["healthy"].login(first_token(expires_at=1_000_000_000))
+        for key in keys:
+            theirs[key].login(first_token(expires_at=1_000_000_000))
+        try:
+            for key in keys:
+                with pytest.raises(WaitTimeout):
+                    theirs[key].token(max_wait=0.0)
+            assert hanging.has(limit * (1 + MOST_SLOW))
+            assert ours["healthy"].token(max_wait=PATIENCE).generation == 2
+            assert not hanging.arrived.acquire(timeout=0.0), "there were more"
+        finally:
+            hanging.leave.set()
+
+
+class Hangs(MemoryStore):
+    """A store whose reads hang. `arrived`: how many are in it; they leave once `leave` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived, self.leave = threading.Semaphore(0), threading.Event()
+
+    def load(self, key: str) -> Versioned | None:
+        self.arrived.release()
+        assert self.leave.wait(PATIENCE)
+        return super().load(key)
+
+
+def test_a_store_that_hangs_takes_no_thread_from_another_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It took all threads there are: the customers of another database were never refreshed."""
+    monkeypatch.setattr(host_limiter, "SLOW_AT_FIRST", 0.2)
+    hanging, refresher = Hangs(), Refresher()
+    with Credentials(refresher, store=hanging) as theirs, Credentials(refresher, store="memory") as ours:
+        ours["healthy"].login(first_token(expires_at=1_000_000_000))
+        try:
+            for number in range(SIZE + MOST_HELD_UP + 10):
+                with pytest.raises(WaitTimeout):
+                    theirs[f"hangs-{number}"].token(max_wait=0.0)
+            most = AT_ONCE * (1 + MOST_SLOW)
+            assert all(hanging.arrived.acquire(timeout=PATIENCE) for _ in range(most)), "slow ones make room"
+            assert ours["healthy"].token().generation == 2
+            assert not hanging.arrived.acquire(timeout=0.0), "there were more"
+        finally:
+            hanging.leave.set()
+    assert refresher.calls == 1
+
+
+class HoldsRevocations(Held):
+    """A refresher whose server does not answer revocations."""
+
+    identity = "one whose revocations hang"
+
+    def revoke(self, token: Token) -> None:
+        super().__call__(token)
+
+
+def test_revocations_that_hang_take_no_thread_from_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever deletes a thousand customers of one provider stopped the refreshes of all others."""
+    monkeypatch.setattr(host_limiter, "SLOW_AT_FIRST", 0.2)
+    hanging, healthy, limit = HoldsRevocations(), Refresher(), 4
+    with Credentials(hanging, store="memory", limit=limit) as theirs, Credentials(healthy, store="memory") as ours:
+        ours["healthy"].login(first_token(expires_at=1_000_000_000))
+        keys = [f"deleted-{number}" for number in range(SIZE + MOST_HELD_UP + 10)]
+        for key in keys:
+            theirs[key].login(first_token())
+        try:
+            deletions = [theirs._tenant_that_is_gone(key).delete() for key in keys]
+            assert hanging.has(limit * (1 + MOST_SLOW)), "those that are slow make room for so many others"
+            assert ours["healthy"].token().generation == 2
+            assert not hanging.arrived.acquire(timeout=0.0), "there were more"
+        finally:
+            hanging.leave.set()
+        assert all(deletion.wait(PATIENCE) for deletion in deletions)
+        assert {deletion.result().revocation for deletion in deletions} == {"revoked"}
+        assert {record_of(theirs._store, key).state for key in keys} == {State.EMPTY}
 
 
 def test_functions_of_one_name_count_as_one_and_async_ones_are_not_limited() -> None:

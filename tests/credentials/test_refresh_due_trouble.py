@@ -27,8 +27,10 @@ from onerefresh import (
     Credential,
     Credentials,
     LoginRequired,
+    Token,
 )
 from onerefresh.credentials import Summary
+from onerefresh.oauth2 import TokenEndpoint
 from onerefresh.record import State
 from onerefresh.store import Versioned
 from onerefresh.stores.memory import MemoryStore
@@ -241,6 +243,32 @@ def test_a_refresher_for_that_raises_stops_none_of_the_others(auth_server: AuthS
         summary = credentials.refresh_due(within=600)
     assert (summary.refreshed, summary.failed) == (1, 1), summary
     assert isinstance(summary.errors[0].__cause__, RuntimeError)
+
+
+class Odd:
+    """A refresher of one tenant, whose own settings cannot be read when its host is asked for."""
+
+    def __init__(self, common: TokenEndpoint) -> None:
+        self._common, self.identity = common, common.identity
+
+    @property
+    def host(self) -> str:
+        raise KeyError("no settings")
+
+    def __call__(self, token: Token) -> Any:
+        return self._common(token)
+
+
+def test_a_refresher_that_cannot_say_its_host_stops_none_of_the_others(auth_server: AuthServer) -> None:
+    common, store = endpoint(auth_server), MemoryStore()
+    with Credentials(common, store=store) as writer:
+        log_in(writer, auth_server, "a", "odd", "z", **DUE)
+    with Credentials(common, store=store, refresher_for=lambda key: Odd(common) if key == "odd" else None) as tenants:
+        for keys in (None, ["odd"]):
+            summary = tenants.refresh_due(within=600, keys=keys)
+            assert (summary.refreshed, summary.failed) == (0 if keys else 2, 1), summary
+            assert summary.errors[0].credential == "odd"
+            assert isinstance(summary.errors[0].__cause__, KeyError)
 
 
 def test_named_keys_that_are_missing_or_logged_out_need_a_login(auth_server: AuthServer) -> None:

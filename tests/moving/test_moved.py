@@ -14,6 +14,7 @@ from tests.moving.strict import Strict, another, record_of, renewed
 from onerefresh import ConfigurationError, Credential, Credentials, LoginRequired, StoreUnavailable, Token
 from onerefresh.credential.bringing import has_gone
 from onerefresh.credential.registry import memory_of
+from onerefresh.credentials.both_stores import BothStores
 from onerefresh.errors import CredentialMoved
 from onerefresh.moving import Copied, copy
 from onerefresh.record import Grant, Lease, Record
@@ -21,7 +22,7 @@ from onerefresh.record_text import encode
 from onerefresh.renewal.request import Ahead
 from onerefresh.renewal.world import Spooled
 from onerefresh.spool import Spool
-from onerefresh.store import Store
+from onerefresh.store import Store, Versioned
 from onerefresh.stores.encrypted import EncryptedStore
 from onerefresh.stores.keys import KeyFile
 from onerefresh.stores.memory import MemoryStore
@@ -187,6 +188,42 @@ def test_a_cron_job_refreshes_what_is_still_in_the_old_store() -> None:
     assert {record_of(source, key).moved_to for key in "abc"} == {"memory"}
 
 
+class Renews:
+    identity = "all of this test"
+
+    def __call__(self, token: Token) -> dict[str, object]:
+        return {"access_token": "new", "refresh_token": f"after {token.generation}", "expires_in": 3600}
+
+
+def test_a_record_that_no_key_opens_in_the_target_stops_the_refresh_of_no_other(tmp_path: Path) -> None:
+    source, target = MemoryStore(), MemoryStore()
+    own, other = (EncryptedStore(target, KeyFile(tmp_path / name)) for name in ("own", "other"))
+    with Credentials(Renews(), store=source) as old, Credentials(Renews(), store=other) as foreign:
+        for key in ("a", "sealed", "z"):
+            old[key].login(first_token(refresh_token=f"refresh of {key}", expires_at=1_000_000_000))
+        foreign["sealed"].login(first_token(expires_at=1_000_000_000))
+    with Credentials(Renews(), store=own, moved_from=source) as new:
+        summary = new.refresh_due(within=60.0, rate=None)
+    assert (summary.looked_at, summary.refreshed, summary.unreadable) == (3, 2, 1), summary
+    assert [error.credential for error in summary.errors] == ["sealed"]
+
+
+class Broken(MemoryStore):
+    """Fails to read one record by itself."""
+
+    def load(self, key: str) -> Versioned | None:
+        if key == "broken":
+            raise OSError("a bad sector")
+        return super().load(key)
+
+
+def test_a_record_that_the_source_fails_to_read_hides_no_other() -> None:
+    store = MemoryStore()
+    logged_in(store, "a", "broken", "z")
+    copy(another(store), MemoryStore())
+    assert [key for key, _ in BothStores(store, Broken()).scan()] == ["a", "broken", "z"]
+
+
 def test_one_and_the_same_place_is_refused(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/tokens.db"
     with pytest.raises(ConfigurationError, match="names the store itself"):
@@ -268,6 +305,33 @@ def test_a_refresh_under_way_is_waited_for_and_its_token_is_moved() -> None:
 
 async def _nothing(_: object) -> None:
     pass
+
+
+def test_a_copy_moves_what_nobody_refreshes_before_it_waits_for_a_refresh() -> None:
+    """Of a provider that hangs, hundreds may be under way, each for minutes."""
+    source, target, order = MemoryStore(), MemoryStore(), list[str]()
+    logged_in(source, *"abcd")
+    free = {key: record_of(source, key) for key in "ab"}
+    for key in "ab":
+        write(source, claimed(free[key], Lease("theirs", Grant.REFRESH, 3.0), owner=None), key)
+
+    def ends_with_the_last(key: str, did: object, sum_: Copied) -> None:
+        order.append(key)
+        if order == ["c", "d"]:
+            for other, record in free.items():
+                write(source, record, other)
+
+    done = copy(source, target, at_once=1, progress=ends_with_the_last)
+    assert order == ["c", "d", "a", "b"]
+    assert (done.total, done.moved, done.failed) == (4, 4, {})
+
+
+def test_a_record_that_a_store_fails_to_read_ends_no_copy() -> None:
+    source, target = Broken(), MemoryStore()
+    logged_in(source, "a", "z")
+    source.cas("broken", None, "whatever is there")
+    done = copy(source, target, verify=True)
+    assert (done.moved, list(done.failed), done.differ) == (2, ["broken"], {})
 
 
 def test_a_token_that_comes_too_late_waits_in_the_spool_and_follows(tmp_path: Path) -> None:

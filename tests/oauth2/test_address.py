@@ -88,3 +88,16 @@ def test_any_text_is_an_address_or_a_clear_error(url: str) -> None:
     assert address.scheme == "https" or address.is_loopback
     assert address.url.isascii()
     assert Address.parse(address.url) == address
+
+
+@pytest.mark.parametrize(
+    ("written", "also"),
+    [
+        ("https://login.acme.com/token", "https://LOGIN.acme.com.:443/other"),
+        ("https://[2001:db8::1]/token", "https://[2001:DB8:0:0:0:0:0:1]/token"),
+    ],
+)
+def test_a_host_is_one_place_however_it_is_written(written: str, also: str) -> None:
+    """Else some tenants of a provider would have a limit of their own."""
+    assert Address.parse(written).place == Address.parse(also).place
+    assert Address.parse(written).place != Address.parse(written.replace("/token", ":8443/token")).place

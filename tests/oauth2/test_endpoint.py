@@ -472,6 +472,7 @@ class TestAsARefresher:
     [
         ("https://login.example/token", "login.example:443"),
         ("https://LOGIN.example/other", "login.example:443"),
+        ("https://login.example./token", "login.example:443"),
         ("https://login.example:8443/token", "login.example:8443"),
         ("http://[::1]:8080/token", "::1:8080"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -17,7 +18,9 @@ from tests.servers.valkey import Cluster, Sentinels, Valkey, free_port, until
 
 from onerefresh import Credential, StoreUnavailable
 from onerefresh.store import Conflict, StoreOutcomeUnknown
-from onerefresh.stores.redis import RedisStore
+from onerefresh.stores.redis import RedisStore, connection
+from onerefresh.stores.redis.connection import RedisConnection
+from onerefresh.stores.redis.errors import RedisFailure
 
 pytestmark = pytest.mark.slow
 
@@ -494,3 +497,31 @@ def test_a_write_costs_one_round_trip(server: Valkey, store: RedisStore) -> None
     assert {name: count for name, count in more.items() if name not in ("info", "client|setinfo", "select")} == {
         "evalsha": 20, "hmget": 10, "hdel": 10, "hget": 10, "hset": 10, "time": 20, "publish": 10,
     }  # fmt: skip
+
+
+def test_those_that_wait_while_another_connects_in_vain_do_not_connect_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A cluster's client connects when it is made: each of a thousand would wait for the tries of all before it."""
+    crowd, entered, leave, made = 8, list[float](), threading.Event(), list[int]()
+
+    def now() -> float:
+        entered.append(1.0)
+        return time.monotonic()
+
+    def make() -> Any:
+        made.append(len(entered))
+        assert leave.wait(20.0)
+        raise redis.ConnectionError("nobody is there")
+
+    monkeypatch.setattr(connection, "monotonic", now)
+    link = RedisConnection(make, [], lambda *_: None, mine=True)
+    with ThreadPoolExecutor(crowd) as pool:
+        asking = [pool.submit(link._client) for _ in range(crowd)]
+        until(lambda: len(entered) >= crowd)
+        leave.set()
+        failures = [one.result(20.0) for one in asking]
+    assert len(made) == 1
+    assert {type(failure) for failure in failures} == {RedisFailure}
+    link._client()
+    assert len(made) == 2, "who comes later tries again"

@@ -56,7 +56,7 @@ from onerefresh.config.secret_source import WRITE_A_SOURCE, SecretSource, secret
 from onerefresh.config.store_url import placed
 from onerefresh.config.values import alike, table, text
 from onerefresh.credential import Credential
-from onerefresh.errors import ConfigurationError
+from onerefresh.errors import ConfigurationError, OnerefreshError
 from onerefresh.policy import profile_named
 from onerefresh.private_files import absolute
 from onerefresh.refresher import profile_of, renews_from_access, translated
@@ -111,8 +111,12 @@ class Entry:
                 **self._options(refresher),
             )
         except ConfigurationError as error:
-            message = error.message
-        raise ConfigurationError(f"{self.source}: {called(self.name, self.provider)}: {message}")
+            message, cause = error.message, None
+        except OnerefreshError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a user's refresher may raise anything, and other entries go on
+            message, cause = f"its refresher cannot be used: it raised {type(error).__name__}", error
+        raise ConfigurationError(f"{self.source}: {called(self.name, self.provider)}: {message}") from cause
 
     def store_url(self) -> Secret:
         """The URL of the credential's store, which may hold a password.

@@ -17,7 +17,7 @@ from onerefresh.credential.options import CredentialOptions
 from onerefresh.credential.registry import runs_under_way
 from onerefresh.credential.run import CredentialRun
 from onerefresh.damping import RefusedAt
-from onerefresh.flight import Flight
+from onerefresh.flight import NO_GROUP, Flight
 from onerefresh.locks import refuse_inside
 from onerefresh.move_run import MoveRun
 from onerefresh.record_text import encode
@@ -170,6 +170,8 @@ class Launcher:
     def launch(self, flight: Flight[Outcome], *, background: bool, ahead: Ahead = AGEING) -> None:
         """Start the renewal of a registered flight. A second call changes nothing."""
         run = self._run(flight)
+        if flight.group is NO_GROUP:
+            flight.group = self.options.group
 
         async def work(task: Task) -> None:
             if not flight.begin(task):

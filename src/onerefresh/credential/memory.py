@@ -81,6 +81,7 @@ class SessionMemory(KnownSession):
         "key",
         "leased",
         "lock",
+        "namesakes",
         "owner",
         "reported",
         "seed",
@@ -107,6 +108,7 @@ class SessionMemory(KnownSession):
         self.sightings = Sightings(servers)
         self.leased: Sent | None = None  # the claim of this process whose request is not answered yet
         self.under_way: dict[object, tuple[str, int]] | None = None  # by renewal, what it has sent; never changed
+        self.namesakes: object = None  # what the registry knows of objects of this name, which ends with them
         self.owner: str | None = None  # the refresher's identity, which a lost record has to name again
         self.seed: Token | None = None
         self.watched = False  # whether a background thread checks what the store still has

@@ -44,6 +44,7 @@ class CredentialOptions(NamedTuple):
     * `patience`: seconds that a renewal waits for a token endpoint that is left alone.
     * `bearer_field`: the field of a token answer that is sent in place of its access token, or None.
     * `timing`: how long before its end a token is refreshed in the background.
+    * `group`: an object that stands for all credentials of one `Credentials`, or None.
     * `moved_from`: the store from which credentials are moved to this one when they are first used, or None.
     """
 
@@ -63,6 +64,7 @@ class CredentialOptions(NamedTuple):
     moved_from: Store | None = None
     bearer_field: str | None = None
     timing: Timing = USUAL
+    group: object = None
 
     @property
     def functions(self) -> Functions:
@@ -93,6 +95,7 @@ class CredentialOptions(NamedTuple):
         moved_from: Store | None = None,
         bearer_field: str | None = None,
         early: Early = None,
+        group: object = None,
     ) -> CredentialOptions:
         """Check the arguments and derive the rest.
 
@@ -117,6 +120,7 @@ class CredentialOptions(NamedTuple):
             moved_from=moved_from,
             bearer_field=bearer_of(refresher, bearer_field),
             timing=USUAL if checked_early(early) is None else Timing(checked_early(early)),
+            group=group,
         )
 
 

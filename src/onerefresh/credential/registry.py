@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 
 from onerefresh.credential.memory import SessionMemory, spread_anew
-from onerefresh.flight import Flight
+from onerefresh.flight import NO_GROUP, Flight
 from onerefresh.locks import Lock
 from onerefresh.policy import recovery_time
 from onerefresh.renewal.attempt import Outcome
@@ -41,7 +41,9 @@ class _Registry:
     def __init__(self) -> None:
         self._lock = Lock()
         self._known: weakref.WeakValueDictionary[str | tuple[int, str], SessionMemory] = weakref.WeakValueDictionary()
-        self._namesakes: dict[str, weakref.WeakSet[SessionMemory]] = {}  # of keys that have, or had, several
+        self._namesakes: weakref.WeakValueDictionary[str, weakref.WeakSet[SessionMemory]] = (
+            weakref.WeakValueDictionary()  # of keys that have several, which keep the set
+        )
         self._kept: dict[SessionMemory, None] = {}  # of hosts, where the newest token is saved nowhere yet
         self._sending: dict[tuple[str, str], object] = {}  # of hosts: by key and digest, the run that may send a token
         self._seeds: weakref.WeakValueDictionary[str, SessionMemory] = weakref.WeakValueDictionary()  # by their digests
@@ -58,10 +60,12 @@ class _Registry:
             if found is None:
                 found = SessionMemory(store, key, self._servers_of(store))
                 self._known[key if first is None else (id(store), key)] = found
-                if first is not None:
-                    self._namesakes.setdefault(key, weakref.WeakSet()).update([first, found])
-                elif key in self._namesakes:  # the first one is gone, and others may still exist
-                    self._namesakes[key].add(found)
+                namesakes = self._namesakes.get(key)  # also where the first one is gone, and others still exist
+                if namesakes is None and first is not None:
+                    namesakes = self._namesakes[key] = first.namesakes = weakref.WeakSet([first])
+                if namesakes is not None:
+                    namesakes.add(found)
+                    found.namesakes = namesakes
             return found
 
     def seeded(self, memory: SessionMemory, digest: str) -> str | None:
@@ -158,12 +162,12 @@ class _Registry:
         with self._lock:
             return [other for other in namesakes if _same_place(memory, other)] if memory in namesakes else []
 
-    def flights(self, store: Store) -> list[Flight[Outcome]]:
-        """The flights under way on this store, also those whose `Credential` objects are gone."""
+    def flights(self, store: Store, group: object) -> list[Flight[Outcome]]:
+        """See `flights_of`."""
         with self._lock:
             known = list(self._known.values())
         flights = (memory.flight for memory in known if memory.store is store)
-        return [flight for flight in flights if flight is not None and not flight.settled]
+        return [one for one in flights if one is not None and not one.settled and one.group in (group, NO_GROUP)]
 
     def after_fork(self) -> None:
         self._lock, self._sending = Lock(), {}
@@ -277,6 +281,9 @@ def release(memory: SessionMemory) -> None:
     _registry.release(memory)
 
 
-def flights_of(store: Store) -> list[Flight[Outcome]]:
-    """The renewals under way on this store."""
-    return _registry.flights(store)
+def flights_of(store: Store, group: object) -> list[Flight[Outcome]]:
+    """The renewals of one group that are under way on this store, also those whose `Credential` objects are gone.
+
+    Those that no credential has launched yet belong to each group.
+    """
+    return _registry.flights(store, group)

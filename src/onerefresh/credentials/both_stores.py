@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from onerefresh.errors import StoreUnavailable
 from onerefresh.record import MOVED
 from onerefresh.record_text import decode
-from onerefresh.store import Store, Versioned
+from onerefresh.store import Store, Unreadable, Versioned
 
 __all__ = ["BothStores"]
 
@@ -39,11 +39,17 @@ class BothStores(Store):
         for key, found in self._before.scan():
             if isinstance(found, Versioned) and _has_left(key, found):
                 continue
-            if self._store.load(key) is None:
+            if not self._has(key):
                 yield key, found
 
+    def _has(self, key: str) -> bool:
+        try:
+            return self._store.load(key) is not None
+        except Unreadable:  # it is there, and the scan of its own store has told of it
+            return True
+
     def _latest(self, key: str, found: Found) -> Found:
-        with contextlib.suppress(StoreUnavailable):
+        with contextlib.suppress(Exception):  # the other store may be a user's, and raise anything
             return self.load(key) or found
         return found
 

@@ -62,8 +62,8 @@ class Credentials(ContextManaged):
     * `keep`: how many credentials stay in memory with their tokens, those that were used last. Others are read from the
       store again.
     * `limit`: concurrent renewals at each host that a refresher states, as a `TokenEndpoint` does, and in a function
-      that states none and blocks. Others wait for their turn before they claim anything. A refresher may state a limit
-      of its own. None: no limit.
+      that states none and blocks, or is async and has no asyncio loop. Others wait for their turn before they claim
+      anything. A refresher may state a limit of its own. None: no limit.
     * `moved_from`: the store, or its URL, where credentials were before. One that is there and not in `store` is moved
       when it is first used.
     * `token_for`: a function from a key to the first token of that credential, or None. It is called when the
@@ -97,6 +97,7 @@ class Credentials(ContextManaged):
         check_many(refresher, refresher_for, token_for, place, loop)
         stores = open_both(place, before)
         turns = None if limit is None else HostLimiter(whole("limit", limit))
+        self._group = object()  # other `Credentials` may use the same store
         self._terms_with = partial(
             CredentialOptions.of,
             profile=profile,
@@ -108,6 +109,7 @@ class Credentials(ContextManaged):
             adopt=adopt,
             moved_from=stores[1],
             bearer_field=bearer_field,
+            group=self._group,
         )
         self._options = self._terms_with(nobody if refresher is None else refresher)
         self._has_default = refresher is not None
@@ -339,9 +341,9 @@ class Credentials(ContextManaged):
         self._closed = True
         for tenant in self._recent.all():
             tenant.shut()
-        for flight in flights_of(self._store):
+        for flight in flights_of(self._store, self._group):
             flight.give_up(errors.CredentialClosed("these credentials were closed"))
-        return flights_of(self._store)
+        return flights_of(self._store, self._group)
 
     def _release_all(self) -> None:
         for tenant in self._recent.all():

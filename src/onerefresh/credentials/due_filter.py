@@ -87,6 +87,8 @@ class DueFilter:
             return Other()
         except errors.OnerefreshError as error:
             return Result(key, What.FAILED, error_of(error.about(key)))
+        except Exception as error:  # noqa: BLE001 - one tenant's refresher may raise anything, and the others go on
+            return Result(key, What.FAILED, raised_by("an attribute of its refresher", key, error))
 
     def _judge(self, key: str, record: Record | None, now: Instant) -> Due | Result | Other | None:
         if record is None or record.state is State.EMPTY:

@@ -143,7 +143,7 @@ class JsonEndpoint(OneObject):
     @property
     def host(self) -> str:
         """Host and port of its requests, at which `Credentials` limits concurrent renewals."""
-        return f"{self._address.host}:{self._address.port}"
+        return self._address.place
 
     @property
     def secrets_to_hide(self) -> list[Secret]:

@@ -12,6 +12,7 @@ from itertools import islice
 
 from onerefresh import errors
 from onerefresh.chance import CHANCE
+from onerefresh.foreign import store_failed
 from onerefresh.latches import Latch
 from onerefresh.losses import KEY as LOSSES
 from onerefresh.move_run import MoveRun
@@ -103,6 +104,7 @@ class _Copy:
         self._counts: Counter[Moved] = Counter()
         self._failed: dict[str, errors.OnerefreshError] = {}
         self._digests: dict[str, str] = {}
+        self._later: list[str] = []  # a renewal of these is under way
         self._total = 0
 
     def run(self, *, verify: bool) -> Copied:
@@ -138,14 +140,23 @@ class _Copy:
                 yield key, None
 
     def _all(self, keys: Iterable[str]) -> None:
-        """Move these keys, several at a time. An interrupt lets those under way finish, and begins no other."""
+        """Move these keys. Those for which a renewal has to be waited for come last: it may hang, for minutes."""
+        self._later = []
+        self._some(keys, waits=False)
+        self._some(self._later, waits=True)
+
+    def _some(self, keys: Iterable[str], *, waits: bool) -> None:
+        """Move these keys, several at a time. An interrupt lets those under way finish, and begins no other.
+
+        `waits`: wait for renewals under way; otherwise such a key is to be moved later.
+        """
         left = iter(keys)
         under_way: dict[Future[Result], str] = {}
         with ThreadPoolExecutor(self._at_once, "onerefresh copy") as pool:
             try:
                 while True:
                     for key in islice(left, 2 * self._at_once - len(under_way)):
-                        under_way[pool.submit(self._move, key)] = key
+                        under_way[pool.submit(self._move, key, waits=waits)] = key
                     if not under_way:
                         break
                     done, _ = wait(under_way, PATIENCE, FIRST_COMPLETED)
@@ -161,6 +172,9 @@ class _Copy:
         did: Moved | errors.OnerefreshError
         try:
             result = future.result()
+        except _Later:
+            self._later.append(key)
+            return
         except errors.OnerefreshError as error:
             did = self._failed[key] = error.about(key)
         else:
@@ -171,8 +185,8 @@ class _Copy:
         if self._progress is not None:
             self._progress(key, did, self._sum())
 
-    def _move(self, key: str) -> Result:
-        source, target = (self._runner(key, store) for store in (self._source, self._target))
+    def _move(self, key: str, *, waits: bool) -> Result:
+        source, target = (self._runner(key, store, waits=waits) for store in (self._source, self._target))
         request = RenewalRequest(
             key=key,
             profile=profile_named("strict"),
@@ -184,8 +198,9 @@ class _Copy:
         both = Move(source, target, self._source.name, self._target.name, request, request)
         return run_here(target.run(lambda _: move(both)))
 
-    def _runner(self, key: str, store: Store) -> Runner:
-        run = MoveRun(store, goes_on=lambda: not self._stopped.is_set)
+    def _runner(self, key: str, store: Store, *, waits: bool) -> Runner:
+        kind = MoveRun if waits else _Impatient
+        run = kind(store, goes_on=lambda: not self._stopped.is_set)
         return Runner(key, store, run, Functions(sends_nothing))
 
     # --- Comparing both stores afterwards ---
@@ -221,8 +236,25 @@ class _Copy:
         return ""
 
 
+class _Later(Exception):
+    """The move would have to wait."""
+
+
+class _Impatient(MoveRun):
+    """The run of a move that ends where it would wait."""
+
+    def go_on(self, key: str) -> None:
+        super().go_on(key)
+        raise _Later
+
+
 def _record(store: Store, key: str) -> Record | None:
-    found = store.load(key)
+    try:
+        found = store.load(key)
+    except errors.OnerefreshError:
+        raise
+    except Exception as error:  # a user's store may raise anything, and the others are to be moved
+        raise store_failed("load", error) from error
     return None if found is None else decode(found.body, key)
 
 

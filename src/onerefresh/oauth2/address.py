@@ -77,6 +77,11 @@ class Address:
         return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
 
     @property
+    def place(self) -> str:
+        """Host and port, the same text however the host is written: in full, with a final dot, for example."""
+        return f"{_ip(self.host) or self.host.removesuffix('.')}:{self.port}"
+
+    @property
     def shown(self) -> str:
         """The URL without its query, and without the scheme's usual port."""
         return f"{self.scheme}://{self.authority}{self.path}"

@@ -167,7 +167,7 @@ class TokenEndpoint(OneObject):
     @property
     def host(self) -> str:
         """Host and port of its requests, at which `Credentials` limits concurrent renewals."""
-        return f"{self._address.host}:{self._address.port}"
+        return self._address.place
 
     @property
     def obtain(self) -> Callable[[], Token] | None:

@@ -81,6 +81,7 @@ class RedisConnection:
     ) -> None:
         self._make, self._mine = make, mine
         self._made: Any = None
+        self._unmade: tuple[float, RedisFailure] | None = None  # when it could not be made, and why
         self._making = Lock()
         self._stale = False
         """Whether to ask a cluster again which node has which slots."""
@@ -190,12 +191,16 @@ class RedisConnection:
 
     def _client(self) -> Any:
         if self._made is None:
+            since = monotonic()
             with self._making:
                 if self._made is None:
+                    if self._unmade is not None and self._unmade[0] >= since:
+                        return self._unmade[1]  # another thread has tried meanwhile, which may take seconds
                     try:
                         self._made = self._make()
                     except Exception as error:  # noqa: BLE001 - a cluster's client connects when it is made
-                        return unreached(error)
+                        self._unmade = monotonic(), unreached(error)
+                        return self._unmade[1]
         return self._made
 
     def _is_cluster(self) -> bool:
