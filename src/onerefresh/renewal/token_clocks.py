@@ -6,12 +6,14 @@ how much, or else each of its processes would take a fresh token for an expired 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from onerefresh.expiry import worth_it
 from onerefresh.record import Record, TokenClock
 from onerefresh.renewal.clocks import Instant
 from onerefresh.token import Token
 
-__all__ = ["clock_of", "skew_here"]
+__all__ = ["clock_of", "kept_clock", "skew_here"]
 
 UNKNOWN = ""
 """The machine of a token whose answer did not show the server's time."""
@@ -31,6 +33,17 @@ def clock_of(token: Token, generation: int, now: Instant, machine: str) -> Token
     if now.shared is not None:
         epoch, ahead = now.shared.clock_epoch, _whole(now.shared.seconds - (now.wall - token.clock_skew))
     return TokenClock(generation, machine, token.clock_skew, epoch, ahead)
+
+
+def kept_clock(record: Record) -> TokenClock | None:
+    """What the next generation of `record` says of the clock of its access token where that token stays the same.
+
+    Another machine has got it, whose clock may differ from this one's by less than a skew that counts.
+    """
+    clock = record.token_clock
+    if clock is None or clock.generation != record.generation:
+        return None
+    return replace(clock, generation=record.generation + 1)
 
 
 def _whole(seconds: float) -> float:
