@@ -130,6 +130,14 @@ def instant(skew: float, *, epoch: str | None = "era", store_is_off: float = 0.0
         pytest.param(
             clock(machine="here"), instant(HOUR), 0.0, 0.0, id="the machine was asleep, and its clock with it"
         ),
+        pytest.param(clock(), instant(0.0, store_is_off=-HOUR), 0.0, 0.0, id="set to before the token was issued"),
+        pytest.param(
+            clock(), instant(7200.0, store_is_off=-HOUR), 7199.0, 7199.0, id="and this process has known it before"
+        ),
+        pytest.param(
+            clock(machine=UNKNOWN), instant(-7200.0, store_is_off=-HOUR), 0.0, -7200.0, id="no token is of the future"
+        ),
+        pytest.param(clock(), instant(90.0, store_is_off=-59.0), 0.0, 149.0, id="two clocks may differ by a minute"),
         pytest.param(clock(), instant(50.0), 0.0, 0.0, id="less than a minute"),
         pytest.param(
             clock(machine=UNKNOWN), instant(-7200.0), 0.0, -7200.0, id="dated by a machine that was ahead of this one"

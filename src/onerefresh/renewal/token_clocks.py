@@ -6,9 +6,10 @@ how much, or else each of its processes would take a fresh token for an expired 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from onerefresh.expiry import worth_it
+from onerefresh.expiry import LEAST_SKEW, worth_it
 from onerefresh.record import Record, TokenClock
 from onerefresh.renewal.clocks import Instant
 from onerefresh.token import Token
@@ -57,13 +58,19 @@ def skew_here(record: Record | None, now: Instant, machine: str, known: float = 
     `known`: the skew that this process has found before. Of two skews the smaller one counts, with which a token ends
     too early rather than too late: one of the clocks may have been set since, or may stand still while a machine is
     asleep.
+
+    No token is used before it is issued. So a store's clock by which this one is not issued yet was set back since, and
+    tells nothing else.
     """
     clock = record.token_clock if record is not None else None
     if record is None or clock is None or clock.generation != record.generation:
         return 0.0  # the times are those of the machine that wrote them, as far as is known
     shared, found = now.shared, []
+    issued_at = record.token.issued_at if record.token is not None else -math.inf
     if shared is not None and clock.clock_epoch == shared.clock_epoch:
-        found.append(now.wall - (shared.seconds - clock.ahead))
+        at = shared.seconds - clock.ahead
+        was_set_back = at < issued_at - LEAST_SKEW
+        found.append(min(known, now.wall - issued_at) if was_set_back else now.wall - at)
     if clock.machine == UNKNOWN:
         found.append(0.0)  # a moment that the server stated is right as it is, and a lifetime ends too early then
     if machine and clock.machine == machine:
