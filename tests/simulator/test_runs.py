@@ -225,6 +225,7 @@ BROKE_ONCE = {
     82_001_541: "a process used a token after an outage that it had only read, and forgot how far its clock was off",
     120_091_219: "an old access token beside a new refresh token was said to be dated by another machine",
     131_002_306: "a store's clock was set back to before a token was issued, and new processes believed it",
+    120_107_851: "the judge waited for a process to look again that had died with its machine before its first look",
     80_000_537: "the judge compared a claim with a later token: its machine had slept before the event of it",
     1_280_712: "the same, where the seed took the place of a login",
     1_924_630: "the same once more",
