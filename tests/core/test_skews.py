@@ -12,7 +12,7 @@ import pytest
 from tests.core.driver import KEY, START, World, make_request, needy, seed
 from tests.effects import EFFECTS
 
-from onerefresh import Token
+from onerefresh import Secret, Token
 from onerefresh.events import Kind
 from onerefresh.expiry import skew_by_date, skew_by_issue, skew_in_words
 from onerefresh.record import TokenClock
@@ -22,6 +22,7 @@ from onerefresh.renewal.renew import renew
 from onerefresh.renewal.token_clocks import UNKNOWN, skew_here
 from onerefresh.store import StoreTime
 from onerefresh.telling import ClockNews
+from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
 
 HOUR = 3600.0
 DATE = formatdate(START, usegmt=True)
@@ -129,6 +130,14 @@ def instant(skew: float, *, epoch: str | None = "era", store_is_off: float = 0.0
         pytest.param(
             clock(machine="here"), instant(HOUR), 0.0, 0.0, id="the machine was asleep, and its clock with it"
         ),
+        pytest.param(clock(), instant(0.0, store_is_off=-HOUR), 0.0, 0.0, id="set to before the token was issued"),
+        pytest.param(
+            clock(), instant(7200.0, store_is_off=-HOUR), 7199.0, 7199.0, id="and this process has known it before"
+        ),
+        pytest.param(
+            clock(machine=UNKNOWN), instant(-7200.0, store_is_off=-HOUR), 0.0, -7200.0, id="no token is of the future"
+        ),
+        pytest.param(clock(), instant(90.0, store_is_off=-59.0), 0.0, 149.0, id="two clocks may differ by a minute"),
         pytest.param(clock(), instant(50.0), 0.0, 0.0, id="less than a minute"),
         pytest.param(
             clock(machine=UNKNOWN), instant(-7200.0), 0.0, -7200.0, id="dated by a machine that was ahead of this one"
@@ -172,6 +181,29 @@ def test_an_answer_that_shows_nothing_leaves_nothing_of_the_one_before() -> None
     world.run(renew(EFFECTS, make_request(process=("here", 7))))
     assert world.present.token_clock == TokenClock(2, UNKNOWN, 0.0, "boot", -START), "by the clock of this machine"
     assert not [event for event in world.events if event.kind is Kind.CLOCK_OFF]
+
+
+@pytest.mark.parametrize("said", [TokenClock(1, "there", 0.0, "boot", -START), None], ids=["known", "not known"])
+def test_an_access_token_that_stays_beside_a_new_refresh_token_keeps_its_clock(said: TokenClock | None) -> None:
+    """It was said to be dated by the machine that got the refresh token, whose clock is off by less than a minute."""
+    rest = Verdict(FailureKind.UNUSABLE, "no header can carry it", kept=Secret("r-2"))
+    world = needy(seed(lives=HOUR), RefreshFailure(rest))
+    world.put(replace(world.present, token_clock=said))
+    world.now, world.wall_is_off = HOUR - 100.0, 20.0
+    assert world.run(renew(EFFECTS, make_request(process=("here", 7), background=True))).token.generation == 2
+    assert world.present.token_clock == (said and replace(said, generation=2))
+    if said:
+        world.wall_is_off = HOUR
+        assert world.run(renew(EFFECTS, make_request(process=("far", 8)))).skew == HOUR
+
+
+def test_an_answer_without_a_usable_token_says_nothing_of_the_clock() -> None:
+    rest = Verdict(FailureKind.UNUSABLE, "no header can carry it", kept=Secret("r-2"))
+    world = needy(seed(lives=HOUR), RefreshFailure(rest))
+    world.put(replace(world.present, token_clock=TokenClock(1, "there", 7200.0, "boot", -START)))
+    world.now = HOUR - 100.0
+    world.run(renew(EFFECTS, make_request(process=("here", 7), background=True)))
+    assert not [event for event in world.events if event.kind is Kind.CLOCK_OFF], "it is another machine's"
 
 
 # --- What is said, and what earlier versions wrote ---

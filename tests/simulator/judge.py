@@ -75,6 +75,7 @@ class Judge:
         self.unordered = False  # the store went back or was wiped: generations need not grow
         self._commit: tuple[float, Task, float] | None = None  # the last one: when, by whom, his time to live
         self._repaired_by = 0.0
+        self._never_looked: Task | None = None  # it committed, and died before it could look again
         self._best: dict[
             Process, dict[str, int]
         ] = {}  # the newest generation that it has used, of each family; SESSION
@@ -381,7 +382,8 @@ class Judge:
         if any(fault.what in LOSSES for fault in self.struck_faults):
             return True
         committer = self._commit[1]
-        return now <= self._repaired_by or committer.disturbed or committer.process.ending
+        is_gone = committer.process.ending or committer is self._never_looked
+        return now <= self._repaired_by or committer.disturbed or is_gone
 
     def answer_lost(self, task: Task, effect: Send, *, late: bool = False) -> None:
         """`late`: the request arrives when others may have gone on."""
@@ -402,6 +404,8 @@ class Judge:
 
     def crashed(self, process: Process) -> None:
         now = self._world.timeline.now
+        if self._commit is not None and self._commit[1].process is process and now <= self._repaired_by:
+            self._never_looked = self._commit[1]
         for task in process.tasks:
             task.crashed, task.disturbed, task.ended_at = True, True, now
             if task.spending and task.answer in self.saved and task.answer not in self.stored:

@@ -106,18 +106,24 @@ async def _orphaned(attempt: Attempt, record: Record | None, token: Token) -> No
 async def _refreshed(attempt: Attempt, committed: Record, *, useless: bool) -> Outcome | None:
     """Report that the new token is in the record; return it, or None where the host has to save it first."""
     await tell(attempt, Kind.REFRESHED, committed)
-    if committed.token is not None and not useless and (message := odd_expiry(committed.token)) is not None:
-        await tell(attempt, Kind.ODD_EXPIRY, committed, message)
-    if committed.token_clock is not None and (skew := worth_it(committed.token_clock.skew)):
-        facts, attempted = Facts(duration=skew), attempt.lease.id
-        message = skew_in_words(skew)
-        await report(attempt.world, Kind.CLOCK_OFF, attempt.request, committed, message, attempt=attempted, facts=facts)
+    if not useless:
+        await _tell_of_its_times(attempt, committed)
     token = committed.token if not committed.unsaved else None
     if token is not None and (await attempt.world.known()).may_go_back:
         await attempt.world.defer(look_again(attempt.world, token, attempt.lease.ttl, attempt.request))
     if useless:
         return await _after_a_useless_answer(attempt, committed)
     return Outcome.brought(committed, token) if token is not None else None
+
+
+async def _tell_of_its_times(attempt: Attempt, committed: Record) -> None:
+    """Report an end of the new token that was not understood, and how far this machine's clock is off."""
+    if committed.token is not None and (message := odd_expiry(committed.token)) is not None:
+        await tell(attempt, Kind.ODD_EXPIRY, committed, message)
+    if committed.token_clock is not None and (skew := worth_it(committed.token_clock.skew)):
+        facts, attempted = Facts(duration=skew), attempt.lease.id
+        message = skew_in_words(skew)
+        await report(attempt.world, Kind.CLOCK_OFF, attempt.request, committed, message, attempt=attempted, facts=facts)
 
 
 async def _after_a_useless_answer(attempt: Attempt, committed: Record) -> Outcome | None:

@@ -14,7 +14,7 @@ from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.known import Known
 from onerefresh.renewal.recovery_lease import recovery_lease, write_under
 from onerefresh.renewal.request import RenewalRequest
-from onerefresh.renewal.token_clocks import clock_of
+from onerefresh.renewal.token_clocks import clock_of, kept_clock
 from onerefresh.renewal.world import Loaded, Spooled, World
 
 LONGEST_REST = 5.0
@@ -89,6 +89,11 @@ def next_of(
     record: Record, entry: Spooled, request: RenewalRequest, now: Instant, reason: Reason | None = None
 ) -> Record:
     """`record` as it is once the token is committed to it."""
+    before, generation = record.token, record.generation + 1
+    if entry.useless and before is not None and before.access_token == entry.token.access_token:
+        token_clock = kept_clock(record)
+    else:
+        token_clock = clock_of(entry.token, generation, now, request.machine)
     return records.committed(
         record,
         entry.token,
@@ -101,7 +106,7 @@ def next_of(
         useless=entry.useless,
         jitter=now.jitter,
         clock=now.clock,
-        token_clock=clock_of(entry.token, record.generation + 1, now, request.machine),
+        token_clock=token_clock,
         stamp=request.stamp(reason),
     )
 

@@ -6,12 +6,15 @@ how much, or else each of its processes would take a fresh token for an expired 
 
 from __future__ import annotations
 
-from onerefresh.expiry import worth_it
+import math
+from dataclasses import replace
+
+from onerefresh.expiry import LEAST_SKEW, worth_it
 from onerefresh.record import Record, TokenClock
 from onerefresh.renewal.clocks import Instant
 from onerefresh.token import Token
 
-__all__ = ["clock_of", "skew_here"]
+__all__ = ["clock_of", "kept_clock", "skew_here"]
 
 UNKNOWN = ""
 """The machine of a token whose answer did not show the server's time."""
@@ -33,6 +36,17 @@ def clock_of(token: Token, generation: int, now: Instant, machine: str) -> Token
     return TokenClock(generation, machine, token.clock_skew, epoch, ahead)
 
 
+def kept_clock(record: Record) -> TokenClock | None:
+    """What the next generation of `record` says of the clock of its access token where that token stays the same.
+
+    Another machine has got it, whose clock may differ from this one's by less than a skew that counts.
+    """
+    clock = record.token_clock
+    if clock is None or clock.generation != record.generation:
+        return None
+    return replace(clock, generation=record.generation + 1)
+
+
 def _whole(seconds: float) -> float:
     """Seconds to the millisecond: so two readings of the same two clocks are equal."""
     return round(seconds, 3)
@@ -44,13 +58,19 @@ def skew_here(record: Record | None, now: Instant, machine: str, known: float = 
     `known`: the skew that this process has found before. Of two skews the smaller one counts, with which a token ends
     too early rather than too late: one of the clocks may have been set since, or may stand still while a machine is
     asleep.
+
+    No token is used before it is issued. So a store's clock by which this one is not issued yet was set back since, and
+    tells nothing else.
     """
     clock = record.token_clock if record is not None else None
     if record is None or clock is None or clock.generation != record.generation:
         return 0.0  # the times are those of the machine that wrote them, as far as is known
     shared, found = now.shared, []
+    issued_at = record.token.issued_at if record.token is not None else -math.inf
     if shared is not None and clock.clock_epoch == shared.clock_epoch:
-        found.append(now.wall - (shared.seconds - clock.ahead))
+        at = shared.seconds - clock.ahead
+        was_set_back = at < issued_at - LEAST_SKEW
+        found.append(min(known, now.wall - issued_at) if was_set_back else now.wall - at)
     if clock.machine == UNKNOWN:
         found.append(0.0)  # a moment that the server stated is right as it is, and a lifetime ends too early then
     if machine and clock.machine == machine:
