@@ -223,4 +223,5 @@ def test_events_about_calls_name_the_token_endpoint_s_host() -> None:
         wait_for(heard, Kind.NOT_ATTACHED)
         assert not calls.is_refusal(calls.bearer.text(credential.token()), 200, Head("GET", Headers([])), b"")
         wait_for(heard, Kind.RULE_FAILED)
-    assert [event.facts.host for event in heard] == ["acme.example:443"] * 2
+    ours = [event for event in heard if event.kind in (Kind.NOT_ATTACHED, Kind.RULE_FAILED)]
+    assert [event.facts.host for event in ours] == ["acme.example:443"] * 2
