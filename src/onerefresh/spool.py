@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from onerefresh.errors import ConfigurationError, OnerefreshError, StoreUnavailable
@@ -27,6 +28,7 @@ from onerefresh.stored_values import (
     check_whole,
     checksum_of,
     generation_before,
+    number_or_none,
     table,
     text,
     text_or_none,
@@ -63,6 +65,7 @@ ENTRY = (
     Field("owner", "owner", text_or_none),
     Field("families", "families", texts, write=list),
     Field("token", "token", token_from_fields, needed=True, write=token_to_fields),
+    Field("skew", "skew", number_or_none),
 )
 
 
@@ -201,7 +204,8 @@ def _decoded(body: str) -> tuple[Spooled | None, str]:
         fields = table(json.loads(body))
         check_whole(fields)
         check_schema(fields.pop("schema", SCHEMA), SCHEMA)
-        return Spooled(**attributes(ENTRY, fields)), ""
+        entry = Spooled(**attributes(ENTRY, fields))
+        return replace(entry, token=replace(entry.token, clock_skew=entry.skew)), ""
     except Newer:
         return None, f"{NEWER}; nothing was changed"
     except (ValueError, TypeError, RecursionError):

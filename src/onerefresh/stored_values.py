@@ -117,6 +117,10 @@ def number(value: object) -> float:
     return value
 
 
+def number_or_none(value: object) -> float | None:
+    return None if value is None else number(value)
+
+
 def numbers(value: object) -> tuple[float, ...]:
     if not isinstance(value, list):
         raise TypeError

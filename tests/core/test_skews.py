@@ -19,7 +19,7 @@ from onerefresh.record import TokenClock
 from onerefresh.record_text import decode
 from onerefresh.renewal.clocks import Instant
 from onerefresh.renewal.renew import renew
-from onerefresh.renewal.token_clocks import UNKNOWN, skew_here
+from onerefresh.renewal.token_clocks import UNKNOWN, clock_of, skew_here
 from onerefresh.store import StoreTime
 from onerefresh.telling import ClockNews
 from onerefresh.verdict import FailureKind, RefreshFailure, Verdict
@@ -222,3 +222,21 @@ def test_a_record_of_an_earlier_version_is_read_as_before() -> None:
     world: World = needy(seed(lives=1.0))
     fields = {name: value for name, value in json.loads(world.body or "").items() if name not in ("clock", "checksum")}
     assert decode(json.dumps(fields), KEY).token_clock is None
+
+
+@pytest.mark.parametrize(
+    ("wall", "skew"),
+    [
+        pytest.param(HOUR + 100.0, HOUR, id="it is as it was"),
+        pytest.param(100.0, 100.0, id="set back since: no token is used before it was issued"),
+        pytest.param(2.0 * HOUR, HOUR, id="set forward since: the token ends too early"),
+        pytest.param(HOUR - 30.0, HOUR, id="two clocks may differ by a minute"),
+    ],
+)
+def test_what_a_spooled_token_says_of_its_machine_s_clock_is_checked_when_it_is_stored(
+    wall: float, skew: float
+) -> None:
+    """The token was issued at `START`, when the machine was an hour ahead; by now it may have been put right."""
+    token = Token("access", issued_at=START, expires_at=START + HOUR, clock_skew=HOUR)
+    clock = clock_of(token, 2, Instant(START + wall, 0.0, None, 0.0), "this one")
+    assert clock == TokenClock(2, "this one", skew, None, 0.0)

@@ -182,6 +182,7 @@ SPOOLED = {
     "sessions": Spooled(
         FAMILY, 2, "e1b2c3d4e5f60718", Grant.REFRESH, refused=False, token=TOKEN, families=(OLDER, FAMILY)
     ),
+    "clock": Spooled(FAMILY, 2, "f1b2c3d4e5f60718", Grant.REFRESH, refused=False, token=TOKEN, skew=3600.25),
     "obtain": Spooled("", 0, "b1b2c3d4e5f60718", Grant.OBTAIN, refused=False, token=replace(PLAIN, generation=0)),
 }
 

@@ -95,6 +95,7 @@ def test_a_spooled_token_is_read_and_written_back(name: str, encrypted: bool, tm
     file.chmod(0o600)
     found = Spool(store, CREDENTIAL, tmp_path).read()
     assert found == entry
+    assert found.token.clock_skew == entry.skew  # which is no part of what makes two tokens equal
     assert_written_back(store.unseal(CREDENTIAL, text), store.unseal(CREDENTIAL, spooled(found, store)[1]))
 
 

@@ -10,7 +10,7 @@ from tests.effects import Effect
 from tests.simulator.faults import Fault, What, point_of
 from tests.simulator.tasks import Ask, Ended, Pass, Task, Until
 
-from onerefresh import errors
+from onerefresh import errors, spool
 from onerefresh.renewal import clocks
 from onerefresh.renewal import world as renewal_world
 from onerefresh.store import Conflict, Store, StoreOutcomeUnknown
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from onerefresh.renewal.world import Spooled
 
 __all__ = ["Process"]
+
+
+def _read_again(entry: Spooled) -> Spooled:
+    """The entry as the next process reads it: a file has no more than its text."""
+    found, problem = spool._decoded(spool._encoded(entry))
+    assert found is not None, problem
+    return found
 
 
 class Process:
@@ -308,7 +315,7 @@ class Process:
         if world.timeline.now < host.spool_fails_until or world.scenario.host_saves:
             world.judge.spool_failed(task)
             return False
-        host.spool[effect.entry.attempt] = effect.entry
+        host.spool[effect.entry.attempt] = _read_again(effect.entry)
         host.spooled |= {effect.entry.attempt, world.server.name_of(effect.entry.token)}
         world.judge.spooled(task, effect.entry)
         return True

@@ -215,6 +215,7 @@ BROKE_ONCE = {
     100_001_628: "a process that began after a failover spent an old copy before others had restored theirs",
     100_017_316: "the judge let a machine whose clock was off know how long a token still served",
     100_021_457: "the judge forgot that a process may die by a fork, with its request under way",
+    203_001_022: "a spooled token forgot by how much the clock of its machine was off",
     120_046_935: "a process believed a refusal that its own other renewal had not yet found to be overtaken",
     131_023_997: "an obtained token was dropped where the store was emptied and another process had begun anew",
     130_006_004: "a forked child had forgotten which sessions were earlier, which no real one does",

@@ -44,6 +44,7 @@ async def commit_answer(attempt: Attempt, answer: Token, useless: str = "") -> O
         useless=useless,
         owner=attempt.leased.owner,
         families=attempt.leased.families,
+        skew=token.clock_skew,
     )
     loaded = Loaded(attempt.version, attempt.leased)
     in_a_file, spooled, tries, conflicts = False, False, 0, 0

@@ -26,14 +26,17 @@ def clock_of(token: Token, generation: int, now: Instant, machine: str) -> Token
     Where the answer did not show the server's time, it says no more than how the store's clock compares with this
     machine's, which may be set later, or may never see the token again.
     """
-    if token.clock_skew is None:
+    skew = token.clock_skew
+    if skew is None:
         if now.shared is None or now.set_by_test:
             return None
         return TokenClock(generation, UNKNOWN, 0.0, now.shared.clock_epoch, _whole(now.shared.seconds - now.wall))
+    if now.wall - skew < token.issued_at - LEAST_SKEW:
+        skew = now.wall - token.issued_at  # this machine's clock was set back since the token came: it was spooled
     epoch, ahead = None, 0.0
     if now.shared is not None:
-        epoch, ahead = now.shared.clock_epoch, _whole(now.shared.seconds - (now.wall - token.clock_skew))
-    return TokenClock(generation, machine, token.clock_skew, epoch, ahead)
+        epoch, ahead = now.shared.clock_epoch, _whole(now.shared.seconds - (now.wall - skew))
+    return TokenClock(generation, machine, skew, epoch, ahead)
 
 
 def kept_clock(record: Record) -> TokenClock | None:

@@ -47,6 +47,7 @@ class Spooled:
     * `repeated`: the server may have repeated its answer to an earlier request.
     * `useless`: why the answer's access token cannot be used; `token` then has the old access token in its place.
     * `owner`, `families`: as in `Record`; earlier versions wrote no families.
+    * `skew`: the `clock_skew` of the token, whose own text has none.
     * `unknown`: what a newer version stored with the entry.
     """
 
@@ -60,6 +61,7 @@ class Spooled:
     useless: str = ""
     owner: str | None = None
     families: tuple[str, ...] = ()
+    skew: float | None = None
     unknown: Mapping[str, object] = field(default_factory=dict, repr=False, hash=False)
 
     @property
