@@ -31,14 +31,16 @@ def rolled_back(record: Record, family: str, generation: int, earlier: Container
 
     `earlier`: the families of the sessions before this one. Generations are numbered on from one session to the next,
     so a record of an earlier session is older, unless its number is higher. A late answer of that session can have the
-    number of the login that came in its place; so can a login with its token once more, which stands.
+    number of the login that came in its place; so can a login with its token once more, which stands. So does a record
+    of the same number that says that its session came after this one: if processes disagree, the store decides.
     """
     if record.is_logged_out:
         return False
     if record.family == family:
         return record.generation < generation
     login = any((entry.what, entry.generation) == ("login", record.generation) for entry in record.history)
-    return record.family in earlier and record.generation <= generation - login
+    stands = login or family in record.families
+    return record.family in earlier and record.generation <= generation - stands
 
 
 def has_gone_on_from(record: Record, token: Token) -> bool:

@@ -39,6 +39,17 @@ def test_a_login_with_the_token_of_an_earlier_session_stands_where_the_store_had
     assert succession.rolled_back(login, "present", 5, {"earlier"}) is (generation == 4)
 
 
+@pytest.mark.parametrize(("families", "is_older"), [((), True), (("present",), False), (("other",), True)])
+def test_of_two_sessions_with_one_number_that_which_is_stored_stands_if_it_says_that_it_came_later(
+    families: tuple[str, ...], *, is_older: bool
+) -> None:
+    """Otherwise, processes that disagree about which session came first would replace each other's without end."""
+    for generation in (4, 5):
+        token = seed().numbered("earlier", generation)
+        record = Record((*families, "earlier"), generation, State.IDLE, token=token)
+        assert succession.rolled_back(record, "present", 5, {"earlier"}) is (is_older or generation == 4)
+
+
 def test_a_late_answer_from_the_spool_does_not_stay_over_a_login_that_the_store_has_lost() -> None:
     world = World()
     first = world.starts()

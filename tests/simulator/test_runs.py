@@ -215,6 +215,8 @@ BROKE_ONCE = {
     100_001_628: "a process that began after a failover spent an old copy before others had restored theirs",
     100_017_316: "the judge let a machine whose clock was off know how long a token still served",
     100_021_457: "the judge forgot that a process may die by a fork, with its request under way",
+    120_155_538: "the judge knew a login with the token of an earlier session only where that token had been sent",
+    133_020_718: "two sessions that each took the other for the earlier one replaced each other at the same number",
     203_001_022: "a spooled token forgot by how much the clock of its machine was off",
     120_046_935: "a process believed a refusal that its own other renewal had not yet found to be overtaken",
     131_023_997: "an obtained token was dropped where the store was emptied and another process had begun anew",
