@@ -102,6 +102,7 @@ class Lease:
     * `noted`: the mark of the note of losses that named the record when this lease began; empty where that is not
       known.
     * `again`: how many recovery leases came before this one because the note did not name the record.
+    * `taken_from`: the id of the lease that this one took over, or empty. Only the process that claimed knows it.
     """
 
     id: str
@@ -115,6 +116,7 @@ class Lease:
     guess: bool = False
     noted: str = ""
     again: int = 0
+    taken_from: str = field(default="", compare=False)
     unknown: Mapping[str, object] = _unknown()
 
     @property

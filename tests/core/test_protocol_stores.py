@@ -232,6 +232,29 @@ def test_a_claim_that_the_store_lost_comes_back(lost: str) -> None:
     assert world.present == leased
 
 
+@pytest.mark.parametrize("clock_epoch", ["boot", None])
+@pytest.mark.parametrize("by", ["this process", "another one"])
+def test_a_claim_that_was_lost_in_a_takeover_comes_back_over_the_lease_before_it(
+    by: str, clock_epoch: str | None
+) -> None:
+    """Those who watch that lease would take over from it, and send what is on its way."""
+    world = needy()
+    world.clock_epoch = clock_epoch
+    known = world.token
+    world.lease(make_lease("first", clock_epoch=clock_epoch))
+    first = world.present
+    world.now += 300.0
+    leased = records.claimed(first, make_lease("second", clock_epoch=clock_epoch, at=world.now), owner=None)
+    sent = Sent(leased, world.now)
+    if by == "another one":
+        world.put(first)
+        world.lease(make_lease("third", clock_epoch=clock_epoch, at=world.now))
+    else:
+        world.put(first)
+    assert world.run(bring_back(knowing(newest=known, sent=sent), make_request())) is (by == "this process")
+    assert (world.present == leased) is (by == "this process")
+
+
 @pytest.mark.parametrize("lasts", [19.0, 21.0])
 @pytest.mark.parametrize("by", ["another process", "this one"])
 def test_a_claim_cuts_no_recovery_lease_short(by: str, lasts: float) -> None:

@@ -54,8 +54,12 @@ LATER: dict[str, object] = {"later": {"nested": [1, None, "a"]}, "ceiling": 7}
 
 # --- The tables ---
 
-OF_THE_PROCESS = {"clock_skew", "doubt"}
-"""What a token has only in the process that got it: the record says the first as `token_clock`, an event the second."""
+OF_THE_PROCESS = {"clock_skew", "doubt", "taken_from"}
+"""What only one process knows.
+
+Of a token, the one that got it: the record says the first as `token_clock`, an event the second. Of a lease, the one
+that claimed.
+"""
 
 TABLES = {
     Record: RECORD,

@@ -373,6 +373,8 @@ class Process:
         seconds = effect.seconds
         if what is What.EARLY_WAKE or self.ending:
             seconds *= world.rng.random() * 0.1
+        if what is What.NO_WAKE:
+            seconds = min(seconds, Store.look_every)  # a wake-up is a hint: who waits reads the record itself
         world.timeline.after(seconds, self.wake, task, serial)
         if what is not What.NO_WAKE:
             if self.store.version != effect.version:

@@ -99,7 +99,10 @@ def lacks(record: Record | None, sent: Sent | None, known: Token, now: Instant) 
 
 
 def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
-    """Whether the store has lost the claim `leased`, and nobody has claimed anew or renewed an older copy since."""
+    """Whether the store has lost the claim `leased`, and nobody has claimed anew or renewed an older copy since.
+
+    It may show the lease again that the claim took over.
+    """
     if leased.identity != known.identity:
         return False
     if record is None or succession.rolled_back(record, *leased.identity):
@@ -108,7 +111,9 @@ def is_gone(record: Record | None, leased: Record, known: Token) -> bool:
         return False
     if record.state is State.IDLE:  # the record from before the claim, unless another attempt took over and was refused
         return record.history == leased.history and _failures(record) == _failures(leased)
-    return record.lease is not None and record.lease.is_recovery
+    if record.lease is None or leased.lease is None:
+        return False
+    return record.lease.is_recovery or record.lease.id == leased.lease.taken_from  # else another attempt has taken over
 
 
 def _is_next(record: Record | None, sent: Sent, known: Known, now: Instant) -> bool:

@@ -43,7 +43,12 @@ def claimed(record: Record | None, lease: Lease, *, owner: str | None, let_throu
     return replace(
         record,
         state=State.LEASED,
-        lease=replace(lease, origin=before.origin if before else record.state, guess=guess),
+        lease=replace(
+            lease,
+            origin=before.origin if before else record.state,
+            guess=guess,
+            taken_from=before.id if before else "",
+        ),
         owner=record.owner or owner,
     )
 
