@@ -9,12 +9,13 @@ import pytest
 from tests.core.driver import NEXT, Process, World, failed, make_lease, make_request, needy, seed
 from tests.effects import EFFECTS, Load, Send, Watch, knowing
 
-from onerefresh import StoreUnavailable
+from onerefresh import RefreshOutcomeUnknown, StoreUnavailable
+from onerefresh import transitions as records
 from onerefresh.record import Grant, Lease, State
 from onerefresh.renewal.attempt import Outcome
 from onerefresh.renewal.renew import renew
 from onerefresh.renewal.request import RenewalRequest
-from onerefresh.verdict import FailureKind
+from onerefresh.verdict import FailureKind, Verdict
 
 REFUSED = pytest.mark.parametrize("kind", [FailureKind.DEAD, FailureKind.DOUBTFUL], ids=str)
 
@@ -130,3 +131,23 @@ def test_a_store_that_goes_back_to_the_claim_does_not_get_the_refusal_after_all(
         mine.step()
         assert world.present.state is not State.DEAD
         assert world.present.failure is None
+
+
+def test_the_pause_after_their_lost_answer_binds_whoever_was_overtaken_and_has_reached_nobody() -> None:
+    """It had looked at their failure before its own came: an unreachable endpoint, with a pause of less than a second.
+
+    The machine had slept between its claim and its request.
+    """
+    world = needy(seed(lives=1.0, at=0.0), failed(FailureKind.UNAVAILABLE), NEXT)
+    request = make_request()
+    mine = Process(world, renew(EFFECTS, request)).until(Send)
+    world.now += 400.0
+    world.lease(make_lease(clock_epoch=world.clock_epoch, at=world.now))
+    verdict, pause = Verdict(FailureKind.NO_ANSWER, "no answer came back"), 120.0
+    theirs = records.released(world.present, verdict, now=world.wall, jitter=0.5, lost=True, pause=pause)
+    world.put(theirs)
+    request.sightings.remember(theirs)  # a look in the background, or another renewal of this process
+    with pytest.raises(RefreshOutcomeUnknown, match="no answer came back"):
+        mine.finish()
+    assert len(world.sent) == 1
+    assert world.present == theirs

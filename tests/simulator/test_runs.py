@@ -215,6 +215,7 @@ BROKE_ONCE = {
     100_001_628: "a process that began after a failover spent an old copy before others had restored theirs",
     100_017_316: "the judge let a machine whose clock was off know how long a token still served",
     100_021_457: "the judge forgot that a process may die by a fork, with its request under way",
+    120_176_600: "a request that reached nobody, sent too late, hid the pause after another one's lost answer",
     120_157_539: "who missed a wake-up did not read the record again, as each does",
     120_160_152: "a claim that the store lost with a takeover did not come back over the lease before it",
     120_162_076: "two sessions of one number replaced each other without end",

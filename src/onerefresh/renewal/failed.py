@@ -159,8 +159,9 @@ async def _note_that_it_was_late(attempt: Attempt) -> None:
 async def _settle(attempt: Attempt, ended: Record, *, is_refusal: bool = False) -> bool:
     """Write how this attempt ended, over its own lease; whether the record says so now.
 
-    Raises `StoreUnavailable`. This process acts on the end whether the write succeeds or not, unless the end is a
-    refusal and another attempt has taken over, or may have: that one may have spent the refresh token.
+    Raises `StoreUnavailable`. This process acts on the end whether the write succeeds or not, unless another attempt
+    has taken over: that one may have spent the refresh token, so that a refusal proves nothing, and it may have to wait
+    for longer.
     """
     attempt.request.sightings.ends(attempt.lease, ended)
     try:
@@ -171,13 +172,19 @@ async def _settle(attempt: Attempt, ended: Record, *, is_refusal: bool = False) 
         if is_refusal:
             await _reconsider(attempt, ended)
         raise
-    if is_refusal:
+    if is_refusal or not _may_have_spent(ended):
         await _reconsider(attempt, ended, attempt.lease if attempt.overtaken else None)
     return False
 
 
+def _may_have_spent(ended: Record) -> bool:
+    """Whether this end says that the refresh token may be spent, which others do not know."""
+    failure = ended.failure
+    return failure is not None and (failure.maybe_spent or failure.lost)
+
+
 async def _reconsider(attempt: Attempt, ended: Record, lease: Lease | None = None) -> None:
-    """Forget the refusal with which this attempt has ended, if others have taken over, or may have.
+    """Forget how this attempt has ended, if others have taken over, or may have: theirs is what counts by now.
 
     They may have where its lease is over and the store cannot be read, or has lost it. `lease`: as for
     `Sightings.retract`. What was known of this generation before the attempt is remembered again.
