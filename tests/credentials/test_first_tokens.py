@@ -333,3 +333,23 @@ def test_a_run_over_all_customers_and_a_call_share_one_lookup() -> None:
         table.leave.set()
         assert waiting.result(PATIENCE).generation == 2
     assert table.asked == ["acme"]
+
+
+def test_the_end_waits_for_a_renewal_that_compares_a_first_token_with_another_one_s_session() -> None:
+    """It is apart from the renewal of all callers. The store would be closed under it."""
+    table, store = Table(hanging=lambda _: True), MemoryStore()
+    with Credentials(Refresher(), store=store) as others, ThreadPoolExecutor(2) as pool:
+        others["acme"].login(first_token())
+        ours = Credentials(Refresher(), store=store, token_for=table)
+        waiting = pool.submit(ours["acme"].token)
+        assert table.entered.wait(PATIENCE)
+        memory = ours["acme"]._memory
+        considering = memory.considering
+        assert considering is not None
+        assert considering in ours._shut()
+        assert considering not in others._shut()
+        ending = pool.submit(ours.close)
+        table.leave.set()
+        assert waiting.result(PATIENCE).generation == 1
+        ending.result(PATIENCE)
+        assert memory.considering is None, "it is kept for as long as the credential is"

@@ -35,9 +35,9 @@ class Tenant(Credential):
         return self._closed
 
     @property
-    def flight(self) -> Flight[Outcome] | None:
-        """The renewal under way, or None."""
-        return self._memory.flying
+    def flights(self) -> list[Flight[Outcome]]:
+        """The renewals under way."""
+        return self._memory.flights
 
     def refuse_to_block(self, loop: object) -> None:
         """Raise `ConfigurationError` where a wait for code on `loop` would block this very loop."""
