@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
+from collections.abc import Iterator
 
 import pytest
 from tests.core.calls import Refresher, first_token, listening
 from tests.test_architecture import SOURCE
 
-from onerefresh import Credentials, events, limited_log
+from onerefresh import Credential, Credentials, events, limited_log
 from onerefresh.events import Event, Facts, Kind, publish
 from onerefresh.log_limit import Decision, LogLimit
 
@@ -176,6 +178,49 @@ def test_many_tenants_whose_store_forgets_are_twenty_lines(caplog: pytest.LogCap
     assert [event.kind for event in heard].count(Kind.NOT_DURABLE) == 30
     assert len(caplog.messages) == 21
     assert caplog.messages[20].startswith(f'further lines "not durable" about {A} are left out')
+
+
+# --- A log of the host that fails ---
+
+
+class Fails(logging.Handler):
+    """A handler that raises at each line, as a filter or a formatter of the host may."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise self.error
+
+
+@pytest.fixture
+def broken_log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What is reported of a handler that raises `request.param` at each line of the library's log."""
+    logger, handler, reported = logging.getLogger("onerefresh"), Fails(request.param), list[str]()
+    monkeypatch.setattr(limited_log, "_failures", LogLimit(2))
+    monkeypatch.setattr(threading, "excepthook", lambda args: reported.append(str(args.exc_value)))
+    monkeypatch.setattr(logger, "level", logging.DEBUG)
+    logger.addHandler(handler)
+    yield reported
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("broken_log", [RuntimeError("no disk"), SystemExit()], indirect=True)
+def test_a_log_that_fails_costs_no_token(broken_log: list[str]) -> None:
+    refresher = Refresher()
+    for key in ("acme", "globex"):
+        credential = Credential(key, refresher, token=first_token(refresh_token=key, expires_at=1_000_000_000))
+        assert credential.token().generation == 2
+    assert refresher.calls == 2
+    assert len(broken_log) == 2, "it is reported, and not at each line"
+
+
+@pytest.mark.parametrize("broken_log", [KeyboardInterrupt()], indirect=True)
+def test_ctrl_c_ends_a_line_of_the_main_thread(broken_log: list[str]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        publish(failed(0))
+    assert broken_log == []
 
 
 def test_no_other_module_writes_to_the_log() -> None:
