@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.core.calls import Refresher, first_token, listening
@@ -50,6 +51,33 @@ def test_each_line_is_logged_or_counted(name: str) -> None:
     for at, host, expected in CASES[name]:
         now[0] = at
         assert limit.decide(host) == expected, at
+
+
+class Counted(dict[str, Any]):
+    """Spans. `looks`: how many of them were looked at."""
+
+    looks = 0
+
+    def items(self) -> Any:
+        self.looks += len(self)
+        return super().items()
+
+
+def test_a_line_does_not_look_at_all_that_others_were_about() -> None:
+    """Each customer may have a host of its own, and each line, also one for debugging, looks whether a span is over."""
+    now, spans, count = [0.0], Counted(), 1000
+    limit: LogLimit[str] = LogLimit(1, 60.0, lambda: now[0])
+    limit._spans = spans
+    for number in range(count):
+        now[0] = number / count
+        limit.decide(f"{number}.example:443")
+        limit.decide(f"{number}.example:443")
+    now[0] = 59.0
+    assert limit.left_out() == ()
+    assert spans.looks <= 1
+    now[0] = 61.0
+    assert len(limit.left_out()) == count
+    assert (spans, spans.looks <= 2 * count) == ({}, True)
 
 
 @pytest.fixture
